@@ -33,7 +33,7 @@ from PIL import Image
 from benchmarks.export.loaders import environments
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.exact_search import nearest
-from paraclip.image_search.stores.store import (
+from paraclip.image_search.stores import (
     IndexFacts,
     Store,
     open_store,

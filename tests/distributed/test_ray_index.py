@@ -12,7 +12,7 @@ from tiny_models import draw, tiny_clip
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.build import IndexSummary, build_index
-from paraclip.image_search.stores.store import open_store
+from paraclip.image_search.stores import open_store
 from paraclip.models.checkpoint import save_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

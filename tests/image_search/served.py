@@ -21,7 +21,7 @@ from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, make_server
 from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores.store import IndexFacts, Store, open_store, picture_id, schema
+from paraclip.image_search.stores import IndexFacts, Store, open_store, picture_id, schema
 from postgres_server import wait_until
 
 WIDTH = 16

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from paraclip.image_search import towers
-from paraclip.image_search.stores.store import IndexFacts
+from paraclip.image_search.stores import IndexFacts
 from paraclip.image_search.towers import (
     PROBES,
     TorchTower,

@@ -13,7 +13,7 @@ from paraclip.errors import UserError
 from paraclip.exact_search import nearest
 from paraclip.image_search.build import recall_at_10
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores.store import (
+from paraclip.image_search.stores import (
     STATE,
     IndexFacts,
     Store,

@@ -9,7 +9,7 @@ from paraclip.errors import printable
 from paraclip.files import is_signed, refuse_foreign
 from paraclip.image_search.build import build_index
 from paraclip.image_search.config import STORE, IndexConfig
-from paraclip.image_search.stores.store import POSTGRES
+from paraclip.image_search.stores import POSTGRES
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.names import absolute_name
 

@@ -10,7 +10,7 @@ from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, log_as_json, make_server
 from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores.store import open_store
+from paraclip.image_search.stores import open_store
 from paraclip.image_search.towers import open_tower, prepared_tower
 
 

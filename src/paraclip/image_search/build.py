@@ -27,7 +27,7 @@ from paraclip.image_search.sources import (
     ReadPicture,
     open_source,
 )
-from paraclip.image_search.stores.store import (
+from paraclip.image_search.stores import (
     IndexFacts,
     Store,
     check_image_space,

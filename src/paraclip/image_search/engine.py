@@ -10,7 +10,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
 from paraclip.image_search.config import EXACT_BELOW
 from paraclip.image_search.snapshot import Hit, open_pool
-from paraclip.image_search.stores.store import IndexFacts, open_store
+from paraclip.image_search.stores import IndexFacts, open_store
 from paraclip.image_search.towers import LONGEST_QUERY, TorchTower, open_tower
 
 DEPTH = 10  # depth of the overlaps
@@ -36,12 +36,6 @@ class Query:
     def texts(self) -> list[str]:
         """All texts, truncated to a length that models can read."""
         return [one[:LONGEST_QUERY] for one in (self.text, *self.plus, *self.minus) if one.strip()]
-
-    def signs(self) -> list[float]:
-        """1 or -1 for each of `texts`."""
-        signs = [1.0, *[1.0] * len(self.plus), *[-1.0] * len(self.minus)]
-        texts = (self.text, *self.plus, *self.minus)
-        return [sign for sign, text in zip(signs, texts, strict=True) if text.strip()]
 
     def check(self) -> None:
         """Raise UserError for a query without any part."""
@@ -75,7 +69,8 @@ def combine_vectors(query: Query, vectors: Sequence[Float]) -> Float:
     Raises:
         UserError: the parts cancel each other.
     """
-    parts = [sign * vector for sign, vector in zip(query.signs(), vectors, strict=True)]
+    added = len(vectors) - sum(bool(text.strip()) for text in query.minus)
+    parts = [*vectors[:added], *(-vector for vector in vectors[added:])]
     total = np.sum([*parts, *([] if query.picture is None else [query.picture])], axis=0)
     length = float(np.linalg.norm(total))
     if not length > 1e-6:

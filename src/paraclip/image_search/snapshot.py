@@ -18,7 +18,7 @@ import pyarrow as pa
 from paraclip.arrays import Float
 from paraclip.exact_search import nearest
 from paraclip.files import cache_folder, disk_errors, text_hash
-from paraclip.image_search.stores.store import (
+from paraclip.image_search.stores import (
     SHOWN,
     IndexFacts,
     Store,
@@ -28,6 +28,7 @@ from paraclip.image_search.stores.store import (
 )
 
 VECTORS, ROWS = "vectors.npy", "rows.arrow"
+KINDS = pa.schema([(name, pa.string()) for name in SHOWN[:3]])  # of the rows
 ABANDONED_SECONDS = 3600.0
 
 
@@ -79,10 +80,8 @@ class Snapshot:
         positions, scores = nearest(queries, self.vectors, min(k, len(self.vectors)))
         found = []
         for places, values in zip(positions, scores.tolist(), strict=True):
-            shown = self.rows.take(pa.array(places, pa.int64())).select(list(SHOWN[:3])).to_pylist()
-            found.append(
-                [Hit(**one, score=score) for one, score in zip(shown, values, strict=True)]
-            )
+            shown = self.rows.take(pa.array(places, pa.int64())).to_pylist()
+            found.append([Hit(**row, score=one) for row, one in zip(shown, values, strict=True)])
         return found
 
 
@@ -110,7 +109,7 @@ class StorePool:
         by_id = {row["id"]: row for row in shown}
         return [
             [
-                Hit(one, by_id[one]["path"], by_id[one]["caption"], float(score))
+                Hit(**by_id[one], score=float(score))
                 for one, score in zip(found, values, strict=True)
                 if one in by_id
             ]
@@ -151,10 +150,24 @@ def open_snapshot(folder: Path) -> Snapshot | None:
 def take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -> Snapshot:
     """Copy the vectors and paths of a store, and remove snapshots of other versions."""
     temporary = folder / f".{uuid4().hex[:12]}.part"
+    rows, count = [], 0
     try:
         with disk_errors(folder):
             temporary.mkdir(parents=True)
-            write_snapshot(store, facts, temporary)
+            raw = temporary / f"{VECTORS}.raw"
+            with raw.open("wb") as file:
+                for part in store.batches(SHOWN):  # a few thousand rows at a time
+                    file.write(vectors_of(part).data)
+                    rows.append(part.select(KINDS.names).cast(KINDS))
+                    count += len(part)
+            vectors = np.zeros((0, facts.width), np.float32)
+            if count:
+                vectors = np.memmap(raw, np.float32, "r", shape=(count, facts.width))
+            np.save(temporary / VECTORS, vectors)
+            raw.unlink()
+            table = pa.concat_tables([KINDS.empty_table(), *rows])
+            with pa.ipc.new_file(str(temporary / ROWS), KINDS) as out:
+                out.write_table(table.combine_chunks())  # one batch, for fast lookup of rows
             with suppress(OSError):  # another process was faster
                 temporary.rename(folder / version)
     finally:
@@ -169,22 +182,3 @@ def take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -
     if snapshot is None:
         raise not_an_index(folder, "(its snapshot is broken)")
     return snapshot
-
-
-def write_snapshot(store: Store, facts: IndexFacts, folder: Path) -> None:
-    """Write the files of a snapshot, a few thousand rows at a time."""
-    rows, count = [], 0
-    raw = folder / f"{VECTORS}.raw"
-    with raw.open("wb") as file:
-        for part in store.batches(SHOWN):
-            file.write(vectors_of(part).data)
-            rows.append(part.select(list(SHOWN[:3])))
-            count += len(part)
-    copied = np.memmap(raw, np.float32, "r", shape=(count, facts.width)) if count else None
-    vectors = np.zeros((0, facts.width), np.float32) if copied is None else copied
-    np.save(folder / VECTORS, vectors)
-    raw.unlink()
-    kinds = pa.schema([(name, pa.string()) for name in SHOWN[:3]])
-    table = pa.concat_tables([part.cast(kinds) for part in rows]) if rows else kinds.empty_table()
-    with pa.ipc.new_file(str(folder / ROWS), kinds) as out:
-        out.write_table(table.combine_chunks())  # one batch, for fast lookup of rows

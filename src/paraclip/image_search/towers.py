@@ -24,7 +24,7 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
-from paraclip.image_search.stores.store import IndexFacts, check_image_space
+from paraclip.image_search.stores import IndexFacts, check_image_space
 from paraclip.models.clip_vocabulary import clean_text
 from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.names import model_files

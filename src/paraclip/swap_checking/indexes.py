@@ -477,7 +477,7 @@ def let_signals_in() -> int:
 
 def read_paraclip(place: IndexAddress) -> Index:
     """The index of `paraclip index`, with paths under the folder that was indexed."""
-    from paraclip.image_search.stores.store import (
+    from paraclip.image_search.stores import (
         existing_facts,
         full_path,
         open_store,

@@ -18,7 +18,7 @@ from paraclip.image_search import build
 from paraclip.image_search import sources as reading
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores.store import StoreUnavailable, open_store
+from paraclip.image_search.stores import StoreUnavailable, open_store
 from paraclip.models.bert import SentenceModel
 from postgres_server import PostgresServer, wait_until
 

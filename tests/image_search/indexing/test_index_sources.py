@@ -19,8 +19,8 @@ from paraclip.errors import UserError
 from paraclip.image_search import build, sources
 from paraclip.image_search.build import IndexBuilder, no_pictures
 from paraclip.image_search.sources import FoundPicture, PictureReader, file_bytes, open_source
+from paraclip.image_search.stores import StoreUnavailable
 from paraclip.image_search.stores.lance import FACTS, LanceStore, among
-from paraclip.image_search.stores.store import StoreUnavailable
 
 
 def found_in(source: Path | str) -> dict[str, FoundPicture]:
@@ -162,9 +162,10 @@ def test_errors_of_lancedb_are_one_line_with_the_folder(
 ) -> None:
     store = LanceStore(tmp_path)
     store.opened = "a table"
-    reported = store.reported(error)
-    assert type(reported) is kind and reported.what.startswith(what)
-    assert reported.where == str(tmp_path) and len(reported.what) < 240
+    with pytest.raises(UserError) as caught, store.errors():
+        raise error
+    assert type(caught.value) is kind and caught.value.what.startswith(what)
+    assert caught.value.where == str(tmp_path) and len(caught.value.what) < 240
     assert (store.opened is None) == (kind is StoreUnavailable)
 
 

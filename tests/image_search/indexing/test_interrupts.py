@@ -16,7 +16,7 @@ from tiny_models import draw
 
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import build_index
-from paraclip.image_search.stores.store import open_store
+from paraclip.image_search.stores import open_store
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from postgres_server import wait_until

@@ -12,7 +12,7 @@ from served import NASTY, SCRIPT, WIDTH, Site, made_index, made_service, served
 from tiny_models import draw
 
 from chromium import launched, needs_chromium, needs_playwright
-from paraclip.image_search.stores.store import picture_id
+from paraclip.image_search.stores import picture_id
 from postgres_server import wait_until
 
 FORBIDDEN = "Content Security"

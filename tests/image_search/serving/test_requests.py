@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from paraclip.image_search.serving.app import RewordRequest, SearchRequest
-from paraclip.image_search.stores.store import picture_id
+from paraclip.image_search.stores import picture_id
 from paraclip.image_search.towers import LONGEST_QUERY
 
 LONG = "日" * LONGEST_QUERY

@@ -13,7 +13,7 @@ from served import NAMES, HashTower, Site, jpeg, made_index, made_service, serve
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
 from paraclip.image_search.serving.service import Recent
-from paraclip.image_search.stores.store import picture_id
+from paraclip.image_search.stores import picture_id
 
 
 @pytest.fixture(scope="module")

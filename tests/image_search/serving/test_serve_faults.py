@@ -28,7 +28,7 @@ from paraclip.image_search.serving import rewording
 from paraclip.image_search.serving import service as serving
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores.store import open_store, picture_id
+from paraclip.image_search.stores import open_store, picture_id
 from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.prompts import Prompt
 from postgres_server import PostgresServer, wait_until

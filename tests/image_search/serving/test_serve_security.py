@@ -27,7 +27,7 @@ from paraclip.image_search.serving import guard, server
 from paraclip.image_search.serving.guard import Limits, make_limits
 from paraclip.image_search.serving.server import listen
 from paraclip.image_search.serving.service import MOST_BYTES, decode_upload, find_original
-from paraclip.image_search.stores.store import picture_id
+from paraclip.image_search.stores import picture_id
 from postgres_server import wait_until
 
 TOKEN = "0123456789abcdef0123456789abcdef"

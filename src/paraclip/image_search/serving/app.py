@@ -24,7 +24,7 @@ from paraclip.image_search.serving.guard import Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import Service, find_original
 from paraclip.image_search.snapshot import Hit
-from paraclip.image_search.stores.store import StoreUnavailable
+from paraclip.image_search.stores import StoreUnavailable
 from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.micro_batch import Overloaded
 from paraclip.version import __version__

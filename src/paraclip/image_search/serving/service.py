@@ -18,7 +18,7 @@ from paraclip.data.images import FORMATS, decode_image, without_warnings
 from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
-from paraclip.image_search.stores.store import IndexFacts, Store, StoreUnavailable
+from paraclip.image_search.stores import IndexFacts, Store, StoreUnavailable
 from paraclip.image_search.towers import TextTower, TorchTower
 from paraclip.micro_batch import MicroBatchQueue
 

@@ -1,1 +1,239 @@
-"""Storage of an index: a LanceDB folder, or PostgreSQL with pgvector."""
+"""Stores of an index: their protocol, a row of the table, and facts about the whole."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol, Self
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from paraclip.arrays import Float
+from paraclip.errors import UserError
+
+FORMAT = "paraclip-index-2"
+STATE = ("id", "path", "size", "modified", "hash", "caption")
+"""Columns that show whether a picture or its caption has changed."""
+SHOWN = ("id", "path", "caption", "vector")
+"""Columns that a search needs in memory."""
+POSTGRES = ("postgresql://", "postgres://")
+ROWS_AT_ONCE = 4096
+
+
+def schema(width: int) -> pa.Schema:
+    """Columns of the table for vectors of this width.
+
+    `id` is a hash of `path`, which is relative to the indexed folder (or a URL); `modified` is the
+    modification time in nanoseconds; `hash` is the SHA-256 of the file; `time` is the time of
+    writing the row, in UTC.
+    """
+    kinds = {
+        "id": pa.string(),
+        "path": pa.string(),
+        "size": pa.int64(),
+        "modified": pa.int64(),
+        "hash": pa.string(),
+        "caption": pa.string(),
+        "thumbnail": pa.binary(),
+        "time": pa.timestamp("us", tz="UTC"),
+        "vector": pa.list_(pa.float32(), width),
+    }
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
+
+
+def vectors_of(rows: pa.Table) -> Float:
+    """The column of vectors, float32 [rows, width]."""
+    flat = np.asarray(rows["vector"].combine_chunks().flatten(), np.float32)
+    return flat.reshape(-1, rows.schema.field("vector").type.list_size)
+
+
+def picture_id(path: str) -> str:
+    """The id of a picture, 24 hex digits, from its path in the index."""
+    return sha256(path.encode()).hexdigest()[:24]
+
+
+def full_path(root: str, path: str) -> str:
+    """The path of a picture as programs can open it: under the root, or a URL."""
+    return path if "://" in path or not root else f"{root}/{path}"
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """Facts about an index, stored with its table.
+
+    Args:
+        image_space: hash of the image tower that made the vectors (`models.image_space`).
+        width: width of the vectors.
+        source: absolute path of the folder, captions file or shards.
+        root: absolute folder that the paths are relative to, or "" if they are URLs.
+        models: names of models by label, such as {"base": "mini"}; the first made the index.
+        precision: fp32 or bf16.
+        created: 32 hex digits that distinguish the index from others at the same address.
+        format: format of the table.
+    """
+
+    image_space: str
+    width: int
+    source: str
+    root: str
+    models: dict[str, str]
+    precision: str = "fp32"
+    created: str = field(default_factory=lambda: uuid4().hex)
+    format: str = FORMAT
+
+    def to_json(self) -> str:
+        """The facts as a JSON object."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: object) -> Self:
+        """Read facts from an untrusted source.
+
+        Raises:
+            UserError: they are not the facts of an index, or have another format.
+        """
+        try:
+            content: Any = json.loads(text)
+            facts = cls(**content)
+            strings = [facts.image_space, facts.source, facts.root, facts.precision]
+            strings += [*facts.models, *facts.models.values()]
+            valid = (
+                facts.format == FORMAT
+                and type(facts.width) is int
+                and 0 < facts.width <= 2**14
+                # The name of a folder in the cache contains it.
+                and re.fullmatch("[0-9a-f]{32}", facts.created)
+                and facts.models
+                and all(isinstance(one, str) for one in strings)
+            )
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise not_an_index(where, f"({error})") from error
+        if not valid:
+            raise not_an_index(where, f"of the format {FORMAT}")
+        return facts
+
+    def with_models(self, models: dict[str, str]) -> Self:
+        """The same facts with models added or replaced, by label."""
+        return replace(self, models={**self.models, **models})
+
+
+def not_an_index(where: object, why: str) -> UserError:
+    """The error for facts that cannot be used."""
+    hint = "Make the index again with `paraclip index --rebuild`, or name another --store."
+    return UserError(where, f"is not an index of this version {why}", hint)
+
+
+def check_image_space(facts: IndexFacts, space: str, model: str, where: object) -> None:
+    """Raise UserError if a model with another image tower would search or extend an index."""
+    if facts.image_space != space:
+        what = f"was made with another image tower than that of {model}"
+        base = next(iter(facts.models.values()))
+        hint = f"Use a model tuned from {base}, or make a separate index with --store."
+        raise UserError(where, what, hint)
+
+
+class StoreUnavailable(UserError):
+    """The store does not exist any more or does not respond; it may become available again."""
+
+
+class Store(Protocol):
+    """One table of pictures. Every method raises `StoreUnavailable` if the store is unavailable.
+
+    Attributes:
+        where: address for messages, without a password.
+    """
+
+    where: str
+
+    def facts(self) -> IndexFacts | None:
+        """The facts of the index; None if there is none yet."""
+
+    def version(self) -> str:
+        """A text that changes with every change of the table."""
+
+    def save_facts(self, facts: IndexFacts) -> None:
+        """Create the table if there is none, and save the facts.
+
+        Raises:
+            ValueError: the facts are those of another index, which `staged` may replace.
+        """
+
+    def staged(self) -> Self:
+        """The place next to the index where one that will replace it is built."""
+
+    def publish(self) -> None:
+        """Replace the index by the staged one, in one step."""
+
+    def discard_staged(self) -> None:
+        """Remove a staged index, and what replaced ones left."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the store for writing; raises UserError if another process is writing."""
+
+    def count(self) -> int:
+        """Number of pictures."""
+
+    def state(self) -> pa.Table:
+        """The columns `STATE` of all rows."""
+        parts = list(self.batches(STATE))
+        return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
+
+    def put(self, rows: pa.Table) -> None:
+        """Write rows of `schema` in one transaction; a row replaces the one with its id."""
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove rows; unknown ids are ignored."""
+
+    def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by id, all columns by default, in any order; unknown ids are ignored."""
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """All rows, a few thousand at a time."""
+
+    def finish(self, exact_below: int) -> None:
+        """Compact the table; from `exact_below` rows, also build an approximate index."""
+
+    def close(self) -> None:
+        """Close connections; the next use opens them again."""
+
+    def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
+        """Ids and scores [queries, k] of the nearest pictures, best first.
+
+        Args:
+            queries: unit vectors [queries, width].
+            k: number of results per query; fewer if the table is smaller.
+            exact: do not use an approximate index.
+        """
+
+
+def open_store(address: str) -> Store:
+    """Open the store of an address: `postgresql://...`, or else a folder for LanceDB.
+
+    Raises:
+        UserError: the optional package is not installed.
+    """
+    if address.startswith(POSTGRES):
+        from paraclip.image_search.stores.postgres import PostgresStore
+
+        return PostgresStore(address)
+    from paraclip.image_search.stores.lance import LanceStore
+
+    return LanceStore(Path(address))
+
+
+def existing_facts(store: Store) -> IndexFacts:
+    """The facts of an index that must exist.
+
+    Raises:
+        UserError: the index does not exist.
+    """
+    facts = store.facts()
+    if facts is None:
+        hint = "Make it with `paraclip index FOLDER`, or name it with --store."
+        raise UserError(store.where, "there is no index", hint)
+    return facts

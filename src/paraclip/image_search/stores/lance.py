@@ -28,10 +28,10 @@ from paraclip.files import (
     refuse_foreign,
     write_text,
 )
-from paraclip.image_search.stores.store import (
+from paraclip.image_search.stores import (
     ROWS_AT_ONCE,
-    STATE,
     IndexFacts,
+    Store,
     StoreUnavailable,
     schema,
 )
@@ -42,7 +42,7 @@ OS_ERROR = re.compile(r"os error (\d+)")
 PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
 
 
-class LanceStore:
+class LanceStore(Store):
     """A store in a folder.
 
     Args:
@@ -138,16 +138,9 @@ class LanceStore:
             return self.opened
 
     def count(self) -> int:
-        """Number of pictures."""
         return int(self.table.count_rows())
 
-    def state(self) -> pa.Table:
-        """The columns that show whether a picture has changed."""
-        parts = list(self.batches(STATE))
-        return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
-
     def put(self, rows: pa.Table) -> None:
-        """Write rows in one transaction."""
         with self.errors():
             merge = self.table.merge_insert("id").when_matched_update_all()
             merge.when_not_matched_insert_all().execute(rows)
@@ -159,7 +152,6 @@ class LanceStore:
                 self.table.delete(among(ids[start : start + ROWS_AT_ONCE]))
 
     def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows by id."""
         names = list(columns or self.table.schema.names)
         with self.errors():
             query = self.table.search().where(among(ids)).select(names).limit(max(len(ids), 1))
@@ -177,29 +169,24 @@ class LanceStore:
         table = self.table
         self.discard_staged()
         with self.errors():
-            if table.count_rows() >= exact_below and not self.indexed():
+            indexed = any("vector" in one.columns for one in table.list_indices())
+            if table.count_rows() >= exact_below and not indexed:
                 from lancedb.index import HnswSq
 
                 table.create_index("vector", config=HnswSq(distance_type="dot"))
             table.optimize(cleanup_older_than=timedelta(hours=1))
 
-    def indexed(self) -> bool:
-        """Whether the vectors have an approximate index."""
-        return any("vector" in one.columns for one in self.table.list_indices())
-
     def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
-        """Ids and scores, from LanceDB's flat search or its index."""
+        """From LanceDB's flat search or its index."""
         table, ids, scores = self.table, [], []
         with self.errors():
             for query in queries:
                 search = table.search(query, vector_column_name="vector").metric("dot")
-                search = search.bypass_vector_index() if exact else search.nprobes(PROBES)
-                hits = (
-                    (search if exact else search.ef(max(EFFORT, k)))
-                    .limit(k)
-                    .select(["id", "_distance"])
-                    .to_arrow()
-                )
+                if exact:
+                    search = search.bypass_vector_index()
+                else:
+                    search = search.nprobes(PROBES).ef(max(EFFORT, k))
+                hits = search.limit(k).select(["id", "_distance"]).to_arrow()
                 ids.append(hits["id"].to_pylist())
                 scores.append(1 - hits["_distance"].to_numpy())
         return ids, np.array(scores, np.float32).reshape(len(queries), -1 if ids else 0)
@@ -218,18 +205,14 @@ class LanceStore:
         try:
             yield
         except (OSError, RuntimeError, ValueError, pa.ArrowInvalid) as error:
-            raise self.reported(error) from error
-
-    def reported(self, error: Exception) -> UserError:
-        """The `UserError` for an error of LanceDB, whose text may contain the OS error number."""
-        match = OS_ERROR.search(str(error))
-        number = int(match[1]) if match else getattr(error, "errno", None)
-        for numbers, what, hint in DISK_ERRORS:
-            if number in numbers:
-                return UserError(self.where, what, hint)
-        reason = " ".join(str(error).split())[:200]
-        self.opened = None  # when the folder is back, it may be another table
-        return StoreUnavailable(self.where, f"cannot be read or written ({reason})", "Check it.")
+            match = OS_ERROR.search(str(error))
+            number = int(match[1]) if match else getattr(error, "errno", None)
+            for numbers, what, hint in DISK_ERRORS:
+                if number in numbers:
+                    raise UserError(self.where, what, hint) from error
+            self.opened = None  # when the folder is back, it may be another table
+            what = f"cannot be read or written ({' '.join(str(error).split())[:200]})"
+            raise StoreUnavailable(self.where, what, "Check it.") from error
 
 
 def table_of(facts: IndexFacts) -> str:

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from paraclip.arrays import Float
 from paraclip.errors import UserError, optional_import
-from paraclip.image_search.stores.store import (
+from paraclip.image_search.stores import (
     ROWS_AT_ONCE,
-    STATE,
     IndexFacts,
+    Store,
     StoreUnavailable,
     schema,
     vectors_of,
@@ -44,10 +44,9 @@ PUT = """
 INSERT INTO {pictures} ({names}) VALUES ({places})
 ON CONFLICT (id) DO UPDATE SET {updates}"""
 NEAREST = "SELECT id, (vector <#> %s) * -1 FROM {pictures} ORDER BY vector <#> %s LIMIT %s"
-HINT = "Start the server, or check the address."
 
 
-class PostgresStore:
+class PostgresStore(Store):
     """A store in a database.
 
     Args:
@@ -144,21 +143,15 @@ class PostgresStore:
             self.close()
 
     def count(self) -> int:
-        """Number of pictures."""
         with self.cursor() as cursor:
             return int(cursor.execute(f"SELECT count(*) FROM {self.pictures}").fetchone()[0])
 
-    def state(self) -> pa.Table:
-        """The columns that show whether a picture has changed."""
-        parts = list(self.batches(STATE))
-        return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
-
     def put(self, rows: pa.Table) -> None:
-        """Write rows in one transaction."""
-        updates = ", ".join(f"{name} = excluded.{name}" for name in self.names if name != "id")
-        places = ", ".join(["%s"] * len(self.names))
         statement = PUT.format(
-            pictures=self.pictures, names=", ".join(self.names), places=places, updates=updates
+            pictures=self.pictures,
+            names=", ".join(self.names),
+            places=", ".join(["%s"] * len(self.names)),
+            updates=", ".join(f"{name} = excluded.{name}" for name in self.names if name != "id"),
         )
         columns: list[list[Any]] = [
             list(vectors_of(rows)) if name == "vector" else rows[name].to_pylist()
@@ -168,12 +161,10 @@ class PostgresStore:
             cursor.executemany(statement, list(zip(*columns, strict=True)))
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Remove rows in one transaction."""
         with self.changing() as cursor:
             cursor.execute(f"DELETE FROM {self.pictures} WHERE id = ANY(%s)", (list(ids),))
 
     def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows by id."""
         names = list(columns or self.names)
         with self.cursor() as cursor:
             statement = f"SELECT {', '.join(names)} FROM {self.pictures} WHERE id = ANY(%s)"
@@ -209,19 +200,17 @@ class PostgresStore:
     def finish(self, exact_below: int) -> None:
         """Gather statistics; from `exact_below` rows, build an HNSW index."""
         self.discard_staged()
-        large = self.count() >= exact_below
+        facts, large = self.facts(), self.count() >= exact_below
         with self.cursor() as cursor:
-            facts = self.facts()
             if large and facts is not None and facts.width <= MOST_INDEXED:
                 cursor.execute(
                     f"CREATE INDEX IF NOT EXISTS paraclip_vectors ON {self.pictures}"
                     " USING hnsw (vector vector_ip_ops)"
                 )
-        with self.cursor() as cursor:
             cursor.execute(f"VACUUM ANALYZE {self.pictures}")
 
     def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
-        """Ids and scores, from a sequential scan or the HNSW index with iterative scans."""
+        """From a sequential scan or the HNSW index with iterative scans."""
         ids, scores = [], []
         with self.errors(), self.connected().transaction(), self.connected().cursor() as cursor:
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
@@ -276,16 +265,15 @@ class PostgresStore:
         except (psycopg.errors.DiskFull, psycopg.errors.InsufficientPrivilege) as error:
             what = shortened(str(error))
             raise UserError(self.where, what, "Change that on the server.") from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self.close()
-            # The server's own reason, such as a wrong password or a missing database.
-            _, refused, reason = str(error).partition("FATAL:")
-            what = f"refused ({shortened(reason)})" if refused else "cannot be reached"
-            raise StoreUnavailable(self.where, what, HINT) from error
         except psycopg.Error as error:
             self.close()
-            what = f"refused ({shortened(str(error))})"
-            raise StoreUnavailable(self.where, what, HINT) from error
+            # The server's own reason, such as a wrong password or a missing database.
+            _, fatal, reason = str(error).partition("FATAL:")
+            lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+            what = f"refused ({shortened(reason if fatal else str(error))})"
+            what = "cannot be reached" if lost and not fatal else what
+            hint = "Start the server, or check the address."
+            raise StoreUnavailable(self.where, what, hint) from error
 
 
 def connect(address: str) -> Any:
