@@ -3,6 +3,7 @@
 No item is in both. The protocol is in `study/results.md`.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,14 @@ from paraclip.evaluation.benchmarks.sts import (
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, pictures_of, read_subset
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, load_imagenet, simple_templates
-from paraclip.evaluation.pairs import KINDS, Pairs, read_pairs, read_wordings
+from paraclip.evaluation.pairs import (
+    KINDS,
+    Pairs,
+    Wording,
+    Wordings,
+    read_pairs,
+    read_wordings,
+)
 from paraclip.evaluation.pictures import Pool, read_names, read_pool
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import file_hash, text_hash
@@ -45,6 +53,42 @@ def development_sets(data: Path) -> list[Benchmark]:
         sts_development_set(data),
         retrieval(data, "dev"),
     ]
+
+
+SECOND = Path(__file__).parent / "second" / "wordings.jsonl"
+SECOND_KINDS = ("close", "far", "short", "colloquial")
+
+
+def second_wordings(data: Path) -> dict[str, Wordings]:
+    """The wordings of the second report, by the set of their pictures: `flickr8k` and `coco`.
+
+    The captions come from the research data; the file has our texts and names the captions.
+    """
+    captions: dict[str, list[str]] = {}
+    for row in read_captions(str(data / "flickr8k" / "captions.csv")):
+        captions.setdefault(Path(row.image_id).name, []).append(row.caption)
+    for entry in json.loads((data / "coco" / "captions.json").read_text("utf-8")):
+        captions[entry["file_name"]] = entry["captions"]
+    rows = [json.loads(line) for line in SECOND.read_text("utf-8").splitlines()]
+    return {
+        name: Wordings(
+            f"second report, {name}",
+            tuple(
+                Wording(
+                    row["image"],
+                    captions[row["image"]][row["caption_index"]],
+                    tuple((kind, row[kind]) for kind in SECOND_KINDS),
+                    row["contrast"],
+                    f"{SECOND.name}:{number}",
+                )
+                for number, row in enumerate(rows, 1)
+                if row["set"] == name
+            ),
+            SECOND_KINDS,
+            file_hash(SECOND),
+        )
+        for name in ("flickr8k", "coco")
+    }
 
 
 def report_sets(data: Path) -> list[Benchmark]:

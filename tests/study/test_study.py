@@ -246,3 +246,28 @@ def test_no_item_is_in_development_and_report() -> None:
     for part in (*halves, *sugar):
         assert part.clusters is not None and len(part.clusters) == len(part)
     assert len(set(sugar[1].pictures)) < len(sugar[1]), "rows share pictures"
+
+
+def test_a_row_of_the_second_report_has_texts_of_its_own() -> None:
+    rows = [json.loads(line) for line in study_sets.SECOND.read_text("utf-8").splitlines()]
+    assert len({row["image"] for row in rows}) == len(rows) == 637
+    for row in rows:
+        texts = [row[kind] for kind in (*study_sets.SECOND_KINDS, "contrast")]
+        assert len({text.casefold() for text in texts}) == len(texts), row["image"]
+        assert all(0 < len(text.split()) <= 30 for text in texts)
+        assert 2 <= len(row["short"].split()) <= 4
+
+
+@pytest.mark.shared_data
+@WITH_DATA
+def test_the_second_report_has_no_picture_of_an_earlier_pair() -> None:
+    found = study_sets.second_wordings(DATA)
+    assert {name: len(part) for name, part in found.items()} == {"flickr8k": 300, "coco": 337}
+    earlier = {
+        json.loads(line)["image_id"]
+        for name in ("flickr8k_test", "variations", "flickr8k_train")
+        for line in (DATA / "paraphrases" / f"{name}.jsonl").read_text("utf-8").splitlines()
+    }
+    assert not earlier & {item.image for item in found["flickr8k"].items}
+    for item in (*found["flickr8k"].items, *found["coco"].items):
+        assert item.caption.casefold() not in {text.casefold() for _, text in item.rewordings}
