@@ -29,7 +29,7 @@ from paraclip.evaluation.report import data_hash
 from paraclip.evaluation.run import evaluate
 from paraclip.files import cache_folder, file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.names import model_files
+from paraclip.models.sources import model_files
 
 Options = Mapping[str, Any]
 OF_LOSSES = (

@@ -28,10 +28,10 @@ from paraclip.data.reading import read_captions
 from paraclip.evaluation.pictures import read_names
 from paraclip.files import cache_folder, write_text
 from paraclip.models.features import FeatureCache, identity
-from paraclip.models.hub import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.models.loading import load_model
 from paraclip.models.mini import BACKBONE, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.sources import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.models.tensors import hash_tensors
 from paraclip.training.config import AlignOptions
 from paraclip.training.data import TrainingData, prepare_captions

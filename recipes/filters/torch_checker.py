@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from paraclip.models.bert import load_bert
-from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.models.mini import load_bert
+from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.filters.minilm import ADAPTER_SCALE, CHECKER, MOST_OF_PAIR, Pair
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from paraclip.models.bert import BertEncoder, SentenceModel
 from paraclip.models.features import encode_texts
+from paraclip.models.mini import BertEncoder, SentenceModel
 from paraclip.models.tensors import save_tensors
 from paraclip.provenance import provenance
 

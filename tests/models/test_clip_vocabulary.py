@@ -2,7 +2,7 @@
 
 from open_clip.tokenizer import SimpleTokenizer, basic_clean
 
-from paraclip.models.clip_vocabulary import END, START, clean_text, vocabulary_and_merges
+from paraclip.models.sources import END, START, clean_text, vocabulary_and_merges
 
 
 def test_the_vocabulary_is_open_clips() -> None:

@@ -10,8 +10,7 @@ from huggingface_hub import constants
 from tiny_models import word_files
 
 from paraclip.errors import UserError
-from paraclip.models.hub import offline_where_unreachable, reachable
-from paraclip.models.text_files import text_files_of
+from paraclip.models.sources import offline_where_unreachable, reachable, text_files_of
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -7,8 +7,8 @@ from PIL import Image
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, save_model
-from paraclip.models.hub import wheel_file
 from paraclip.models.mini import Mini, load_backbone, load_classifier
+from paraclip.models.sources import wheel_file
 
 
 def test_text_vectors_have_length_one(mini):

@@ -7,12 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from paraclip.models.bert import SentenceModel
 from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
 from paraclip.models.features import encode_texts
-from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.loading import load_model
-from paraclip.models.mini import CLASS_HEAD, FLICKR8K_HEADS, Mini, read_heads
+from paraclip.models.mini import CLASS_HEAD, FLICKR8K_HEADS, Mini, SentenceModel, read_heads
+from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
 
 missing = [name for name in (IMAGE_PACKAGE, TEXT_PACKAGE) if not importlib.util.find_spec(name)]
 pytestmark = [

@@ -6,8 +6,8 @@ from tiny_models import word_files
 
 from paraclip.errors import UserError
 from paraclip.models import loading
-from paraclip.models.bert import SentenceModel
 from paraclip.models.features import encode_images, encode_texts
+from paraclip.models.mini import SentenceModel
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.models.text_files import TextFiles
+from paraclip.models.sources import TextFiles
 
 WORDS = ["a", "red", "green", "blue", "disc", "square", "on", "white", "paper", "small", "large"]
 TINY_CLIP = {

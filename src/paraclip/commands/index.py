@@ -11,7 +11,7 @@ from paraclip.image_search.build import build_index
 from paraclip.image_search.config import STORE, IndexConfig
 from paraclip.image_search.stores import POSTGRES
 from paraclip.image_search.towers import prepared_tower
-from paraclip.models.names import absolute_name
+from paraclip.models.sources import absolute_name
 
 PASSWORD = re.compile(r"(?<=[?&])password=[^&]*&?")
 

@@ -6,7 +6,7 @@ from paraclip.files import refuse_overwriting
 from paraclip.merging import MergeConfig, merge
 from paraclip.models.checkpoint import check_checkpoint_path, save_model
 from paraclip.models.loading import load_model
-from paraclip.models.names import model_files
+from paraclip.models.sources import model_files
 from paraclip.provenance import provenance
 
 

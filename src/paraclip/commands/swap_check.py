@@ -9,7 +9,7 @@ from pathlib import Path
 from paraclip.errors import UserError, printable
 from paraclip.files import has_mark, refuse_foreign, refuse_overwriting, write_text
 from paraclip.models.loading import load_model
-from paraclip.models.names import model_files
+from paraclip.models.sources import model_files
 from paraclip.provenance import provenance, without_secrets
 from paraclip.swap_checking.check import EXACT, SwapReport, read_queries, swap_check
 from paraclip.swap_checking.config import SwapCheckConfig

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from paraclip.models.clip_vocabulary import END, PIECES, START, vocabulary_and_merges
+from paraclip.models.sources import END, PIECES, START, vocabulary_and_merges
 
 START_ID, END_ID = 49406, 49407
 ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}

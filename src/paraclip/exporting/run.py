@@ -21,8 +21,8 @@ from paraclip.exporting.targets.system import System
 from paraclip.files import OTHER_PATH, check_output, disk_errors, refuse_foreign
 from paraclip.models.checkpoint import write_weights
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.names import model_files
 from paraclip.models.openclip import OpenClip
+from paraclip.models.sources import model_files
 
 WEIGHTS = ".safetensors"
 

@@ -36,7 +36,6 @@ from paraclip.image_search.stores import (
     schema,
     vectors_of,
 )
-from paraclip.models.bert import SentenceModel
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import (
     IMAGES_AT_ONCE,
@@ -48,7 +47,8 @@ from paraclip.models.features import (
     project,
 )
 from paraclip.models.loading import load_model
-from paraclip.models.names import absolute_name
+from paraclip.models.mini import SentenceModel
+from paraclip.models.sources import absolute_name
 from paraclip.progress import bar
 
 WRITE_ROWS = 4096

@@ -25,9 +25,7 @@ from paraclip.arrays import Float, Integers
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
 from paraclip.image_search.stores import IndexFacts, check_image_space
-from paraclip.models.clip_vocabulary import clean_text
-from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
-from paraclip.models.names import model_files
+from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE, clean_text, model_files
 from paraclip.onnx_session import open_session
 from paraclip.version import __version__
 
@@ -236,8 +234,8 @@ def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
 
     from paraclip.exporting.clip_tokenizer import clip_tokenizer
     from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
-    from paraclip.models.bert import BertEncoder
     from paraclip.models.features import encode_texts
+    from paraclip.models.mini import BertEncoder
 
     own = getattr(model, "tokenizer", None)
     if isinstance(model, BertEncoder):

@@ -12,7 +12,6 @@ import torch
 
 from paraclip.errors import UserError, nearest
 from paraclip.files import check_input, read_bounded, readable
-from paraclip.models.bert import SentenceModel
 from paraclip.models.checkpoint import header_or_none, load_checkpoint
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.untrusted import (
@@ -21,8 +20,8 @@ from paraclip.models.formats.untrusted import (
     check_preprocessing,
     check_text_files,
 )
-from paraclip.models.mini import Mini
-from paraclip.models.names import BUILT_IN, FOLDER, SUFFIXES
+from paraclip.models.mini import Mini, SentenceModel
+from paraclip.models.sources import BUILT_IN, FOLDER, SUFFIXES
 
 HUB = "hf-hub:"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -281,7 +280,7 @@ def build_open_clip(
     from paraclip.models.formats.published import preprocessing_of, quick_name
     from paraclip.models.formats.weights import fitted_clip, read_state
     from paraclip.models.openclip import ClipSpec, OpenClip
-    from paraclip.models.text_files import text_files_of
+    from paraclip.models.sources import text_files_of
 
     files = text_files_of(config["text_cfg"], path.parent, hub)
     name = quick_name(name, bool(config.get("quick_gelu")))

@@ -1,4 +1,4 @@
-"""`mini`: a small CLIP that needs no model hub, no GPU and no account.
+"""The built-in models: `mini`, a small CLIP that needs no model hub, no GPU and no account.
 
 The image tower is EfficientNet-Lite0 (ImageNet weights, Apache-2.0), the text tower is
 all-MiniLM-L6-v2 (Apache-2.0), and the shared space is MiniLM's own: before alignment, the text
@@ -11,10 +11,12 @@ which are part of the package. No pictures or captions were used for them.
 
 `mini-flickr8k` is the model that was formerly called `mini`: no class probabilities, and linear
 heads on both sides into a space of width 256, trained on Flickr8k (non-commercial research) by
-`recipes/mini/train_heads.py`. Its checkpoints can still be read.
+`recipes/mini/train_heads.py`. Its checkpoints can still be read. `minilm` is all-MiniLM-L6-v2
+without an image encoder, a baseline for text benchmarks.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,21 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import dropout, normalize
 
-from paraclip.models.bert import BertEncoder, BertTower, load_bert
-from paraclip.models.encoder import Architecture
-from paraclip.models.hub import (
+from paraclip.errors import UserError
+from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
+from paraclip.models.sources import (
     IMAGE_PACKAGE,
     IMAGE_WEIGHTS,
     TEXT_FOLDER,
     TEXT_PACKAGE,
+    TextFiles,
+    folder_of,
+    read_text_files,
     wheel_file,
 )
 from paraclip.models.tensors import hash_tensors
-from paraclip.models.text_files import TextFiles, folder_of, read_text_files
 
+CONTEXT_LENGTH = 256
 WEIGHTS = Path(__file__).with_name("weights")
 CLASS_HEAD = WEIGHTS / "class_head.safetensors"
 FLICKR8K_HEADS = WEIGHTS / "flickr8k_heads.safetensors"
@@ -55,6 +60,85 @@ FEATURE_DROPOUT = 0.4
 """On the features of the head while `paraclip align` trains it, which overfits without it."""
 NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
 PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
+
+
+class TextTower(nn.Module):
+    """A BERT, the mean of its last states over the real tokens, and optionally a linear head.
+
+    Args:
+        folder: Hugging Face folder with the BERT's `config.json`.
+        embed_dim: output width of a linear head; None: the BERT's own space, without a head.
+    """
+
+    def __init__(self, folder: Path, embed_dim: int | None = None) -> None:
+        from transformers import AutoConfig, AutoModel
+
+        super().__init__()
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self.transformer = AutoModel.from_config(
+            config, attn_implementation="sdpa", add_pooling_layer=False
+        )
+        self.pad = int(config.pad_token_id)
+        self.width = int(config.hidden_size)
+        self.context_length = min(CONTEXT_LENGTH, int(config.max_position_embeddings))
+        self.head = nn.Identity() if embed_dim is None else nn.Linear(self.width, embed_dim)
+
+    def states(self, ids: Tensor) -> Tensor:
+        """Last states [batch, length, width] of token ids [batch, length]."""
+        mask = (ids != self.pad).long()
+        states: Tensor = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        return states
+
+    def pooled(self, ids: Tensor) -> Tensor:
+        """Mean states [batch, width] over the tokens that are not padding."""
+        states = self.states(ids)
+        weights = (ids != self.pad).unsqueeze(-1).to(states.dtype)  # [batch, length, 1]
+        return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Text vectors [batch, embed_dim], not normalised."""
+        vectors: Tensor = self.head(self.pooled(ids))
+        return vectors
+
+
+class BertEncoder(DualEncoder):
+    """Base class of models with a BERT as text tower; subclasses add the image side.
+
+    Args:
+        text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
+        embed_dim: output width of the text tower's linear head; None: no head.
+    """
+
+    text_tower: TextTower
+
+    def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
+        from tokenizers import Tokenizer
+
+        super().__init__()
+        self.text_files = text_files
+        self.tokenizer = Tokenizer.from_str(text_files["tokenizer.json"])
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        with folder_of(text_files) as folder:
+            self.text_tower = TextTower(folder, embed_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Lower-case word pieces; at most 256, including start and end tokens."""
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        return pad_rows(rows, self.architecture.context_length, self.text_tower.pad)
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Unit text vectors [batch, embed_dim]; padding is recognised by its id."""
+        return normalize(self.text_tower(ids).float(), dim=-1)
+
+
+def load_bert(transformer: nn.Module, path: Path) -> None:
+    """Load BERT weights without the unused pooler."""
+    with safe_open(path, "pt") as weights:
+        transformer.load_state_dict(
+            {name: weights.get_tensor(name) for name in transformer.state_dict()}
+        )
 
 
 class ImageTower(nn.Module):
@@ -92,24 +176,6 @@ class ImageTower(nn.Module):
         return (SHARPNESS * logits).softmax(-1)
 
 
-class TextTower(BertTower):
-    """A BERT, the mean of its last states over the real tokens, and optionally a linear head.
-
-    Args:
-        folder: Hugging Face folder with the BERT's `config.json`.
-        embed_dim: output width of a linear head; None: the BERT's own space, without a head.
-    """
-
-    def __init__(self, folder: Path, embed_dim: int | None) -> None:
-        super().__init__(folder)
-        self.head = nn.Identity() if embed_dim is None else nn.Linear(self.width, embed_dim)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Text vectors [batch, embed_dim], not normalised."""
-        vectors: Tensor = self.head(self.pooled(ids))
-        return vectors
-
-
 class Mini(BertEncoder):
     """The built-in model, `Mini.from_wheels()`. The bare class has random weights.
 
@@ -120,12 +186,9 @@ class Mini(BertEncoder):
     """
 
     image_tower: ImageTower
-    text_tower: TextTower
 
     def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
-        super().__init__(text_files)
-        with folder_of(text_files) as folder:
-            self.text_tower = TextTower(folder, embed_dim)
+        super().__init__(text_files, embed_dim)
         width = self.text_tower.width if embed_dim is None else embed_dim
         self.image_tower = ImageTower(width, names_classes=embed_dim is None)
         self.image_size = IMAGE_SIZE
@@ -268,3 +331,38 @@ def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {name: heads.get_tensor(name) for name in heads.keys()}  # noqa: SIM118
         provenance: dict[str, Any] = json.loads(heads.metadata()["paraclip"])
     return tensors, provenance
+
+
+class SentenceModel(BertEncoder):
+    """A text encoder only. `SentenceModel.from_wheel()` is MiniLM; the bare class is random.
+
+    Args:
+        text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
+    """
+
+    def __init__(self, text_files: TextFiles) -> None:
+        super().__init__(text_files)
+        self.image_tower = nn.Identity()
+        self.image_size = 224
+        width, context = self.text_tower.width, self.text_tower.context_length
+        self.architecture = Architecture("sentence", "minilm", width, context, False, False)
+        self.eval()
+
+    @classmethod
+    def from_wheel(cls) -> "SentenceModel":
+        """all-MiniLM-L6-v2."""
+        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        model = cls(read_text_files(folder))
+        load_bert(model.text_tower.transformer, folder / "model.safetensors")
+        return model.eval()
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Raise UserError, because there is no image encoder."""
+        hint = "Use benchmarks of text: --benchmarks sts,sugar-crepe-pp."
+        raise UserError("minilm", "has only a text encoder and reads no pictures", hint)
+
+    embed_pixels = project_images = preprocess  # type: ignore[assignment]
+
+    def image_key(self) -> str:
+        """Return a constant, because there are no features to cache."""
+        return "no-pictures"

@@ -20,8 +20,8 @@ from torch.nn.functional import normalize, pad
 
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
 from paraclip.models.formats.laclip import register_vision
+from paraclip.models.sources import TextFiles, folder_of
 from paraclip.models.tensors import hash_tensors
-from paraclip.models.text_files import TextFiles, folder_of
 
 CONTEXT_LENGTH = 77
 TOWERS = {"visual": "image_tower", "text": "text_tower"}

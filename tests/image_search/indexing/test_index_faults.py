@@ -19,7 +19,7 @@ from paraclip.image_search import sources as reading
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import StoreUnavailable, open_store
-from paraclip.models.bert import SentenceModel
+from paraclip.models.mini import SentenceModel
 from postgres_server import PostgresServer, wait_until
 
 pytestmark = pytest.mark.slow

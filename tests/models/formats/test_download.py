@@ -55,7 +55,7 @@ def test_the_cause_is_in_the_line(monkeypatch, error, words, wrapped):
         except Exception as inner:  # as open_clip wraps it
             raise FileNotFoundError(f"Failed to download file. Last error: {inner}") from None
 
-    monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: True)
+    monkeypatch.setattr("paraclip.models.sources.reachable", lambda address: True)
     monkeypatch.setattr("open_clip.download_pretrained", fetch)
     with pytest.raises(UserError, match=words) as caught:
         download("tiny", "tag", TAG)

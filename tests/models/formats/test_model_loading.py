@@ -17,8 +17,8 @@ from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.formats import weights
 from paraclip.models.formats.hugging_face import preprocessing_of_folder, to_hugging_face
 from paraclip.models.loading import load_model, weights_in
-from paraclip.models.names import absolute_name
 from paraclip.models.openclip import build_clip
+from paraclip.models.sources import absolute_name
 
 TEXTS = ["a red disc", "paper"]
 
@@ -101,7 +101,7 @@ def test_a_tag_decides_the_activation_and_the_preprocessing(named, clip, tmp_pat
     save_file(state(clip), tmp_path / "fetched.safetensors")
     tag = {"quick_gelu": True, "mean": (0.1, 0.2, 0.3), "file": f"{tmp_path}/fetched.safetensors"}
     published(monkeypatch, openai=tag)
-    monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: True)
+    monkeypatch.setattr("paraclip.models.sources.reachable", lambda address: True)
     model = load_model("tiny:openai", "cpu")
     assert model.architecture.quick_gelu
     assert model.spec.preprocessing["mean"] == (0.1, 0.2, 0.3)
@@ -109,7 +109,7 @@ def test_a_tag_decides_the_activation_and_the_preprocessing(named, clip, tmp_pat
 
 def test_without_a_network_the_hint_is_to_bring_the_file(named, monkeypatch):
     published(monkeypatch, openai={"url": "", "hf_hub": "someone/tiny/"})
-    monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: False)
+    monkeypatch.setattr("paraclip.models.sources.reachable", lambda address: False)
     with pytest.raises(UserError) as caught:
         load_model("tiny:openai")
     assert "huggingface.co/someone/tiny" in str(caught.value)

@@ -103,7 +103,7 @@ def test_the_error_names_one_tag_for_each_way_of_preprocessing(ours):
 
 
 def test_openais_file_is_asked_for_under_the_name_with_quickgelu(monkeypatch):
-    monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: False)
+    monkeypatch.setattr("paraclip.models.sources.reachable", lambda address: False)
     monkeypatch.setattr("open_clip.download_pretrained", offline)
     with pytest.raises(UserError, match="name ViT-B-32-quickgelu:FILE"):
         load_model("ViT-B-32:openai")

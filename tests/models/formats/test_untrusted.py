@@ -15,7 +15,7 @@ from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.formats.untrusted import check_config, check_preprocessing, lay_out
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.models.text_files import read_text_files
+from paraclip.models.sources import read_text_files
 
 HUGE = 2**31
 ROBERTA = {

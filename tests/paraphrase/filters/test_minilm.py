@@ -8,7 +8,7 @@ import torch
 from fake_encoder import BagEncoder
 from safetensors import safe_open
 
-from paraclip.models.bert import SentenceModel
+from paraclip.models.mini import SentenceModel
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters import judge as judging_module
 from paraclip.paraphrase.filters import minilm

@@ -16,7 +16,7 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from paraclip.errors import UserError
 from paraclip.models.formats.weights import from_openai, is_torchscript
-from paraclip.models.hub import offline_where_unreachable
+from paraclip.models.sources import offline_where_unreachable
 
 QUICK = "-quickgelu"
 FULL = (errno.ENOSPC, errno.EDQUOT)

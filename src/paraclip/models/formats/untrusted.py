@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from paraclip.errors import UserError
-from paraclip.models.hub import offline
+from paraclip.models.sources import offline
 
 LARGEST_NUMBER = 2**24  # larger than any vocabulary or width
 LARGEST = {"context_length": 8192, "image_size": 4096}

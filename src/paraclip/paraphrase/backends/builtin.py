@@ -17,7 +17,7 @@ from typing import Any
 
 from paraclip.errors import UserError, optional_import
 from paraclip.files import atomic_path, cache_folder, check_input, file_hash
-from paraclip.models.hub import wheel_file
+from paraclip.models.sources import wheel_file
 from paraclip.paraphrase.backends import Answer, LLMOptions
 from paraclip.paraphrase.backends.messages import generator_of
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from paraclip.errors import optional_import
-from paraclip.models.clip_vocabulary import PIECES, clean_text, vocabulary_and_merges
+from paraclip.models.sources import PIECES, clean_text, vocabulary_and_merges
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english

