@@ -32,13 +32,8 @@ pytestmark = [
 ]
 
 
-def write(name: str) -> bool:
-    model = load_model(name, "cpu")
-    return write_tower(name, model, image_space(model))
-
-
 def test_a_clip_gives_the_same_vectors_without_torch(models: dict[str, str]) -> None:
-    assert write(models["base"])
+    assert write_tower(models["base"])
     tower = kept_tower(models["base"])
     assert tower is not None
     model = load_model(models["base"], "cpu")
@@ -51,7 +46,7 @@ def test_a_clip_gives_the_same_vectors_without_torch(models: dict[str, str]) -> 
 
 @pytest.mark.weights
 def test_mini_gives_the_same_vectors_without_torch() -> None:
-    assert write("mini")
+    assert write_tower("mini")
     tower = kept_tower("mini")
     assert tower is not None
     theirs = encode_texts(load_model("mini", "cpu"), TEXTS).numpy()
@@ -73,13 +68,13 @@ def test_the_tower_is_chosen_where_it_is_kept_and_torch_elsewhere(models: dict[s
     model = load_model(models["base"], "cpu")
     facts = IndexFacts(image_space(model), 16, "/a", "/a", {"base": models["base"]})
     assert isinstance(open_tower(models["base"], facts, "index"), TorchTower)
-    assert write(models["base"])
+    assert write_tower(models["base"])
     assert not isinstance(open_tower(models["base"], facts, "index"), TorchTower)
 
 
 @pytest.mark.parametrize("name", ["text.onnx", "tokenizer.json", "tower.json"])
 def test_a_damaged_tower_is_dropped(models: dict[str, str], name: str) -> None:
-    assert write(models["base"])
+    assert write_tower(models["base"])
     (folder_of(models["base"]) / name).write_bytes(b"{}")
     assert kept_tower(models["base"]) is None
     assert not folder_of(models["base"]).exists()
@@ -108,7 +103,7 @@ def test_a_graph_that_computes_something_else_is_not_kept(
     models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(towers, "CLOSE", -1.0)
-    assert not write(models["base"])
+    assert not write_tower(models["base"])
     assert kept_tower(models["base"]) is None
     assert json.dumps(list((folder_of(models["base"]).parent).iterdir())) == "[]"
     assert find_spec("onnxruntime")

@@ -264,7 +264,9 @@ class IndexBuilder:
         with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
 
             def readable() -> Iterator[ReadPicture]:
-                for found, result in self.read(work) if self.read else self._read_here(work):
+                reader = PictureReader(self.model.preprocess, self.model.image_size, work.by_hash)
+                here = ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
+                for found, result in self.read(work) if self.read else here:
                     if isinstance(result, UserError):
                         self._reject(found, result.what, work)
                     else:
@@ -281,11 +283,6 @@ class IndexBuilder:
         self.summary.total = self.store.count()
         self.summary.seconds = time.monotonic() - began
         return self.summary
-
-    def _read_here(self, work: Changes) -> Iterator[ReadResult]:
-        """New and changed pictures, with the result of reading them."""
-        reader = PictureReader(self.model.preprocess, self.model.image_size, work.by_hash)
-        yield from ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
 
     def _reject(self, found: FoundPicture, what: str, work: Changes) -> None:
         """Count a picture as broken; the row that it may have is removed at the end."""
@@ -322,7 +319,15 @@ class IndexBuilder:
                     else:
                         self.summary.copied += 1
                 yield copies
-                if again := self._read_again(overwritten, work):
+                reader = PictureReader(self.model.preprocess, self.model.image_size, {})
+                again = []
+                for one in overwritten:
+                    result = reader.read(one.found)
+                    if isinstance(result, UserError):
+                        self._reject(one.found, result.what, work)
+                    else:
+                        again.append(result)
+                if again:
                     yield self._embedded(again, work)
 
     def _embedded(self, pictures: list[ReadPicture], work: Changes) -> pa.Table:
@@ -331,11 +336,11 @@ class IndexBuilder:
             vectors = embed_pixels(self.model, pictures, self.precision)
         else:
             vectors = np.stack([one.vector for one in pictures])
-        finite = [bool(np.isfinite(one).all()) for one in vectors]
-        kept = [one for one, good in zip(pictures, finite, strict=True) if good]
-        for one in (one for one, good in zip(pictures, finite, strict=True) if not good):
+        finite = np.isfinite(vectors).all(axis=1)
+        kept = [pictures[row] for row in np.flatnonzero(finite)]
+        for row in np.flatnonzero(~finite):
             self.infinite += 1
-            self._reject(one.found, "its vector is NaN or infinite", work)
+            self._reject(pictures[row].found, "its vector is NaN or infinite", work)
         if self.infinite >= IMAGES_AT_ONCE and not work.unchanged + self._used() + len(kept):
             raise self._not_finite()  # a broken model: not only after hours
         changed = sum(one.found.path in work.known for one in kept)
@@ -347,11 +352,9 @@ class IndexBuilder:
     def _copies(
         self, pictures: list[ReadPicture]
     ) -> tuple[list[ReadPicture], list[ReadPicture], pa.Table]:
-        """Copy the rows of pictures whose content was in the index when the run began.
+        """Pictures whose row still has their content, those whose row was overwritten, and copies.
 
-        Returns:
-            The pictures whose row still has their content, the others, whose row this run has
-            overwritten (pictures that exchanged their names), and the rows of the first.
+        The run itself overwrites rows of pictures that exchanged their names.
         """
         rows = self.store.rows([str(one.row) for one in pictures])
         stored = zip(rows["id"].to_pylist(), rows["hash"].to_pylist(), strict=True)
@@ -362,15 +365,6 @@ class IndexBuilder:
         old = rows.take(pa.array(places, pa.int64()))  # typed, since it may be empty
         thumbnails = old["thumbnail"].to_pylist()
         return known, overwritten, rows_of(known, vectors_of(old), thumbnails)
-
-    def _read_again(self, pictures: list[ReadPicture], work: Changes) -> list[ReadPicture]:
-        """The pictures with their pixels."""
-        reader = PictureReader(self.model.preprocess, self.model.image_size, {})
-        results = [(one.found, reader.read(one.found)) for one in pictures]
-        for found, result in results:
-            if isinstance(result, UserError):
-                self._reject(found, result.what, work)
-        return [result for _, result in results if isinstance(result, ReadPicture)]
 
     def _written_together(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Combine the rows into large tables, because LanceDB writes a file for each."""

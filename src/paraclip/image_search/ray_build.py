@@ -94,11 +94,29 @@ class RayReader:
         Raises:
             UserError: the cluster is too small, or an actor failed.
         """
-        if not work.to_read:
+        if not (rows := work.to_read):
             return
+        size = min(BLOCK_ROWS, -(-len(rows) // self.workers))
+        tables = [
+            pa.Table.from_pylist([asdict(one) for one in rows[start : start + size]], FOUND)
+            for start in range(0, len(rows), size)
+        ]
         with cluster(self.workers) as ray:
+            ray.data.DataContext.get_current().enable_progress_bars = False
+            gpus = self.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= self.workers
+            settings = {
+                "model": self.model, "device": self.device, "precision": self.precision,
+                "known": [ray.put(work.by_hash)],
+            }  # fmt: skip
             try:
-                for row in (row for block in self._blocks(ray, work) for row in block.to_pylist()):
+                dataset = ray.data.from_arrow(tables).map_batches(
+                    PictureEmbedder, fn_constructor_kwargs=settings,
+                    batch_size=None, batch_format="pyarrow", num_cpus=1,
+                    num_gpus=1 if gpus else None,
+                    compute=ray.data.ActorPoolStrategy(size=self.workers),
+                )  # fmt: skip
+                blocks = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+                for row in (row for block in blocks for row in block.to_pylist()):
                     found = FoundPicture(*(row[name] for name in FOUND.names))
                     if row["fault"] is not None:
                         yield found, UserError(found.path, row["fault"], "Replace the picture.")
@@ -110,24 +128,3 @@ class RayReader:
                 last = str(error).strip().splitlines()[-1][:300]
                 hint = "Pictures and model must be reachable from every machine."
                 raise UserError("--ray-workers", f"a worker failed ({last})", hint) from error
-
-    def _blocks(self, ray: Any, work: Changes) -> Iterator[pa.Table]:
-        """Tables of READ."""
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        rows = work.to_read
-        size = min(BLOCK_ROWS, -(-len(rows) // self.workers))
-        tables = [
-            pa.Table.from_pylist([asdict(one) for one in rows[start : start + size]], FOUND)
-            for start in range(0, len(rows), size)
-        ]
-        gpus = self.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= self.workers
-        settings = {
-            "model": self.model, "device": self.device, "precision": self.precision,
-            "known": [ray.put(work.by_hash)],
-        }  # fmt: skip
-        dataset = ray.data.from_arrow(tables).map_batches(
-            PictureEmbedder, fn_constructor_kwargs=settings,
-            batch_size=None, batch_format="pyarrow", num_cpus=1, num_gpus=1 if gpus else None,
-            compute=ray.data.ActorPoolStrategy(size=self.workers),
-        )  # fmt: skip
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")

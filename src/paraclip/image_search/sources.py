@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,13 @@ class PictureSource:
         """
         files = find_files(self.name)
         if all(map(is_folder, files)):
-            candidates: Iterator[FoundPicture] = (
-                one for file in files for one in self._of_folder(Path(file), problems)
-            )
+            parts = [self._of_folder(Path(file), problems) for file in files]
         elif all(file.endswith(".tar") for file in files):
-            candidates = (one for file in files for one in self._of_shard(file, problems))
+            parts = [self._of_shard(file, problems) for file in files]
         else:
-            candidates = self._of_captions(problems)
+            parts = [self._of_captions(problems)]
         seen: set[str] = set()
-        for one in candidates:
+        for one in chain.from_iterable(parts):
             if one.path in seen:
                 continue
             seen.add(one.path)
@@ -104,10 +103,8 @@ class PictureSource:
     def _of_shard(self, shard: str, problems: Problems) -> Iterator[FoundPicture]:
         """Members of a shard, with or without captions."""
         members: dict[str, tuple[int, int]] = {}
-        modified, inside = 0, self._relative(shard)
-        if is_remote(shard):
-            inside = shard
-        else:
+        modified, inside = 0, shard if is_remote(shard) else self._relative(shard)
+        if not is_remote(shard):
             state = os.stat(shard)
             modified = state.st_mtime_ns
             with suppress(UserError, OSError):  # reading the shard reports it

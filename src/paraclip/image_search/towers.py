@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from paraclip.arrays import Float, Integers
+from paraclip.arrays import Float
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
 from paraclip.image_search.stores import IndexFacts, check_image_space
@@ -32,11 +32,9 @@ from paraclip.version import __version__
 if TYPE_CHECKING:
     from PIL import Image
 
-    from paraclip.models.encoder import DualEncoder
-
 LONGEST_QUERY = 2_000
 """Maximum number of characters of a query: more than any model's context."""
-FORMAT = "paraclip-tower-1"
+FORMAT = "paraclip-tower-2"
 GRAPH, TOKENIZER, FACTS = "text.onnx", "tokenizer.json", "tower.json"
 CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model
 PROBES = (
@@ -118,7 +116,6 @@ class TowerFacts:
         pad: padding id.
         fixed: whether ids always have the length of the context.
         clip: whether texts are repaired like in open_clip before they are tokenized.
-        format: format of the folder.
     """
 
     name: str
@@ -127,7 +124,6 @@ class TowerFacts:
     pad: int
     fixed: bool
     clip: bool
-    format: str = FORMAT
 
 
 class OnnxTower:
@@ -141,28 +137,24 @@ class OnnxTower:
         from tokenizers import Tokenizer
 
         self.facts = TowerFacts(**json.loads(read_bounded(folder / FACTS)))
-        if self.facts.format != FORMAT:
-            raise ValueError("another format")
         self.name, self.image_space = self.facts.name, self.facts.image_space
         self.tokenizer = Tokenizer.from_str(read_bounded(folder / TOKENIZER).decode())
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.session = open_session(folder / GRAPH, "search")
 
-    def ids(self, texts: Sequence[str]) -> Integers:
-        """Token ids int64 [texts, length]; a truncated text keeps its end token."""
+    def embed(self, texts: Sequence[str]) -> Float:
+        """Unit vectors float32 [texts, width]."""
         if self.facts.clip:
             texts = [clean_text(text) for text in texts]
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         context = self.facts.context
+        # A truncated text keeps its end token.
         rows = [row if len(row) <= context else [*row[: context - 1], row[-1]] for row in rows]
         length = context if self.facts.fixed else max(2, *map(len, rows))
         padded = [[*row, *[self.facts.pad] * (length - len(row))] for row in rows]
-        return np.array(padded, np.int64).reshape(len(rows), length)
-
-    def embed(self, texts: Sequence[str]) -> Float:
-        """Unit vectors float32 [texts, width]."""
-        (vectors,) = self.session.run(None, {"input_ids": self.ids(texts)})
+        ids = np.array(padded, np.int64).reshape(len(rows), length)
+        (vectors,) = self.session.run(None, {"input_ids": ids})
         return np.asarray(vectors, np.float32)
 
 
@@ -217,26 +209,24 @@ def can_write() -> bool:
     )
 
 
-def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
+def write_tower(name: str) -> bool:
     """Write the tower of a model into the cache.
 
     Args:
         name: name of the model, as for `load_model`.
-        model: the model, on the CPU.
-        space: its image space.
 
     Returns:
         Whether it could be written; models with other tokenizers or towers have no such tower.
     """
-    if not can_write():
-        return False
     from open_clip import SimpleTokenizer
 
     from paraclip.exporting.clip_tokenizer import clip_tokenizer
     from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
-    from paraclip.models.features import encode_texts
+    from paraclip.models.features import encode_texts, image_space
+    from paraclip.models.loading import load_model
     from paraclip.models.mini import BertEncoder
 
+    model = load_model(name, "cpu")
     own = getattr(model, "tokenizer", None)
     if isinstance(model, BertEncoder):
         tokenizer = model.text_files["tokenizer.json"]
@@ -246,7 +236,8 @@ def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
         return False
     context, clip = model.architecture.context_length, model.architecture.kind == "open_clip"
     pad = 0 if clip else int(getattr(model.text_tower, "pad", 0))
-    facts = TowerFacts(name, space, context, pad, model.computed_length(1) == context, clip)
+    fixed = model.computed_length(1) == context
+    facts = TowerFacts(name, image_space(model), context, pad, fixed, clip)
     expected = encode_texts(model, PROBES).numpy()
     folder = folder_of(name)
     part = folder.with_name(f".{folder.name}.{uuid4().hex[:12]}.part")
@@ -265,14 +256,5 @@ def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
     return True
 
 
-def main() -> None:
-    """Write the tower of the model named by the first argument."""
-    from paraclip.models.features import image_space
-    from paraclip.models.loading import load_model
-
-    model = load_model(sys.argv[1], "cpu")
-    write_tower(sys.argv[1], model, image_space(model))
-
-
 if __name__ == "__main__":
-    main()
+    write_tower(sys.argv[1])

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from paraclip.arrays import Integers
+from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
-from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.exact_search import top_k
@@ -183,12 +183,9 @@ def _find_origin(
     reachable = find_pictures(index.paths or [], pictures)
     if not reachable:
         return None
-    rows = np.array(sorted(reachable))
-    chosen = np.random.default_rng(0).permutation(rows)[:sample]
-    problems = Problems(max_share=1.0)
-    again = encode_images(
-        base, [reachable[row] for row in chosen.tolist()], problems=problems
-    ).numpy()
+    chosen = np.random.default_rng(0).permutation(list(reachable))[:sample]
+    files = [reachable[row] for row in chosen.tolist()]
+    again = encode_images(base, files, problems=Problems(max_share=1.0)).numpy()
     opened = np.isfinite(again).all(axis=1)
     if not opened.any():
         return None
@@ -214,16 +211,14 @@ def find_pictures(paths: Sequence[str], folder: str | None) -> dict[int, str]:
         return {row: path for row, path in enumerate(paths) if os.path.isfile(path)}
     if not os.path.isdir(folder):
         raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
-    files = [file for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES]
-    counts = Counter(file.name for file in files)
-    by_name = {file.name: str(file) for file in files if counts[file.name] == 1}
-    of_index = Counter(os.path.basename(path) for path in set(paths))
-    names = [os.path.basename(path) for path in paths]
-    return {
-        row: by_name[name]
-        for row, name in enumerate(names)
-        if name in by_name and of_index[name] == 1
+    files = picture_files(Path(folder))
+    in_folder = Counter(file.name for file in files)
+    in_index = Counter(os.path.basename(path) for path in set(paths))
+    certain = {
+        file.name: str(file) for file in files if in_folder[file.name] == in_index[file.name] == 1
     }
+    names = map(os.path.basename, paths)
+    return {row: certain[name] for row, name in enumerate(names) if name in certain}
 
 
 def _compare_queries(
@@ -247,10 +242,10 @@ def _compare_queries(
     ).reshape(-1, 2)
     consistency = None
     if len(pairs):
-        scores = [
+        first, second = (
             average_overlap(found[pairs[:, 0]], found[pairs[:, 1]]) for found in (before, after)
-        ]
-        consistency = (float(scores[0].mean()), float(scores[1].mean()))
+        )
+        consistency = (float(first.mean()), float(second.mean()))
 
     def shown(found: Integers, query: int) -> list[str]:
         ranked = found[rows[query]].tolist()

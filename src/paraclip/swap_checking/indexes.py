@@ -15,6 +15,14 @@ import pyarrow.parquet as pq
 from paraclip.arrays import BAD_HEADER, Float
 from paraclip.errors import UserError, nearest, optional_import
 from paraclip.files import check_input, read_bounded, readable, text_lines
+from paraclip.image_search.stores import (
+    POSTGRES,
+    ROWS_AT_ONCE,
+    existing_facts,
+    full_path,
+    open_store,
+    vectors_of,
+)
 from paraclip.provenance import without_secrets
 
 MOST_ROWS = 5_000_000
@@ -25,15 +33,10 @@ PATH_COLUMNS = (
 """Names of columns that may contain a picture's path, most likely first."""
 FIX = "Read another index, or remove the row."
 SQLITE = b"SQLite format 3\0"
-POSTGRES = ("postgresql://", "postgres://")
 EMBEDDINGS = "img_emb"  # clip-retrieval's folder of vectors
 OWN_FACTS = "index.json"  # of ParaCLIP's own index in a folder
-
-
 METADATA, IMAGE_PATH = "metadata", "image_path"  # clip-retrieval's folder and column of paths
-LANCE_ERRORS = (ValueError, RuntimeError, OSError)
 PARQUET_ERRORS = (pa.ArrowException, OSError, KeyError)
-ROWS_AT_ONCE = 4096
 SECONDS = 10  # timeout of database connections
 VECTOR_COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name FROM information_schema.columns c
@@ -44,7 +47,6 @@ SELECT column_name FROM information_schema.columns
 WHERE table_schema = %s AND table_name = %s AND data_type <> 'bytea'
 """
 ASSETS = ("asset", "assets")  # immich renamed its table in version 1.137
-NUMBER_BYTES = 4  # rclip stores float32
 LONGEST_ROW = 2**20  # bytes; checked by SQLite before it allocates them
 STEPS = 100_000  # of SQLite's virtual machine, between two looks for signals
 REAL_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'images' AND type = 'table' AND rootpage > 0"
@@ -183,11 +185,7 @@ def make_index(
 
 
 def choose_one(found: list[str], named: str | None, where: object, what: str) -> str:
-    """Return the name given by the user, or the only one.
-
-    Raises:
-        UserError: there is none with that name, none at all, or several.
-    """
+    """The name given by the user, or the only one; raises UserError if it is not clear."""
     if named is not None:
         if named not in found:
             raise UserError(f"--{what}", f"{where} has no {what} {named}", nearest(named, found))
@@ -248,11 +246,7 @@ def read_clip_retrieval(place: IndexAddress) -> Index:
 
 
 def read_array(path: Path) -> Float:
-    """A float matrix from a file; nothing is unpickled.
-
-    Raises:
-        UserError: the file is missing, broken, not a matrix of floats, or has too many rows.
-    """
+    """A float matrix from a file; nothing is unpickled."""
     check_input(path)
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -268,55 +262,43 @@ def read_parquet(place: IndexAddress) -> Index:
     """A Parquet file or a folder of them."""
     with read_as("Parquet", place.address, PARQUET_ERRORS):
         table = ds.dataset(place.address, format="parquet")
-        column, path = choose_columns(table.schema, place)
-        batches = table.to_batches(columns=[*filter(None, (column, path))], batch_size=ROWS_AT_ONCE)
-        return make_index(parts_of(batches, column, path, place), "parquet", place.address)
+        return arrow_index(table, table.schema, place, "parquet")
 
 
 def read_lancedb(place: IndexAddress) -> Index:
-    """Read a table of a LanceDB folder.
-
-    Raises:
-        UserError: there is no such folder, lancedb is not installed, `--table` is needed, or the
-            table is damaged.
-    """
+    """A table of a LanceDB folder."""
     lancedb = optional_import("lancedb", "search")
     if not Path(place.address).is_dir():  # LanceDB would create it
         raise UserError(place.address, "is not a folder", FIX)
     names = sorted(path.stem for path in Path(place.address).glob("*.lance"))
     name = choose_one(names, place.table, place.address, "table")
-    with read_as("LanceDB", place.address, LANCE_ERRORS):
+    with read_as("LanceDB", place.address, (ValueError, RuntimeError, OSError)):
         table = lancedb.connect(place.address).open_table(name)
-        column, path = choose_columns(table.schema, place)
-        query = table.search().select([*filter(None, (column, path))])
-        batches = query.to_batches(batch_size=ROWS_AT_ONCE)
-        return make_index(parts_of(batches, column, path, place), "lancedb", place.address)
+        return arrow_index(table, table.schema, place, "lancedb")
 
 
-def choose_columns(schema: Any, place: IndexAddress) -> tuple[str, str | None]:
-    """The columns of vectors and of paths in an Arrow schema."""
+def arrow_index(table: Any, schema: pa.Schema, place: IndexAddress, kind: str) -> Index:
+    """The index of a Parquet dataset or a table of LanceDB."""
     vectors = [field.name for field in schema if is_vector(field.type)]
+    column = choose_one(vectors, place.column, place.address, "column")
     # A picture itself, as bytes or in a struct, is not its path.
-    nested = {
-        field.name
-        for field in schema
-        if pa.types.is_nested(field.type)
-        or pa.types.is_binary(field.type)
-        or pa.types.is_large_binary(field.type)
-    }
-    named = set(schema.names) - nested
+    tests = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
+    named = {field.name for field in schema if not any(test(field.type) for test in tests)}
     path = next((name for name in PATH_COLUMNS if name in named), None)
-    return choose_one(vectors, place.column, place.address, "column"), path
-
-
-def parts_of(
-    batches: Any, column: str, path: str | None, place: IndexAddress
-) -> Iterator[tuple[list[str | None] | None, Float]]:
-    """Paths and vectors of Arrow batches."""
-    for batch in batches:
-        if batch.num_rows:
-            names = batch.column(path).to_pylist() if path else None
-            yield names, vectors_of_column(batch.column(column), place.address)
+    columns = [column] if path is None else [column, path]
+    if kind == "lancedb":
+        batches = table.search().select(columns).to_batches(batch_size=ROWS_AT_ONCE)
+    else:
+        batches = table.to_batches(columns=columns, batch_size=ROWS_AT_ONCE)
+    parts = (
+        (
+            batch.column(path).to_pylist() if path else None,
+            vectors_of_column(batch.column(column), place.address),
+        )
+        for batch in batches
+        if batch.num_rows
+    )
+    return make_index(parts, kind, place.address)
 
 
 def is_vector(kind: Any) -> bool:
@@ -388,14 +370,7 @@ def read_immich(place: IndexAddress) -> Index:
 def read_table(
     connection: Any, source: str, column: str, path: str | None, place: IndexAddress, kind: str
 ) -> Index:
-    """Paths and vectors of a table, read a few thousand rows at a time.
-
-    Args:
-        connection: an open connection.
-        source, column, path: quoted for SQL; without a path, the index has none.
-        place: the database.
-        kind: kind of the store.
-    """
+    """The index of a table; `source`, `column` and `path` are quoted for SQL."""
     statement = (
         f"SELECT {path or 'NULL'}, {column}::real[] FROM {source} WHERE {column} IS NOT NULL"
     )
@@ -420,12 +395,7 @@ def exists(connection: Any, table: str) -> bool:
 
 @contextmanager
 def connected(place: IndexAddress) -> Iterator[Any]:
-    """A read-only connection to a PostgreSQL server.
-
-    Raises:
-        UserError: psycopg is not installed, the server does not respond, or a statement fails; the
-            password is not shown.
-    """
+    """A read-only connection to a PostgreSQL server, whose errors show no password."""
     psycopg = optional_import("psycopg", "postgres")
     try:
         with psycopg.connect(place.address, connect_timeout=SECONDS) as connection:
@@ -456,7 +426,7 @@ def read_rclip(place: IndexAddress) -> Index:
             cursor = connection.execute(IMAGES)
             while batch := cursor.fetchmany(ROWS_AT_ONCE):
                 blobs = [blob if isinstance(blob, bytes) else b"" for _, blob in batch]
-                width, rest = divmod(len(blobs[0]), NUMBER_BYTES)
+                width, rest = divmod(len(blobs[0]), 4)  # float32
                 if rest or not width or {*map(len, blobs)} != {len(blobs[0])}:
                     raise UserError(path, "has vectors of different widths", FIX)
                 vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), width)
@@ -477,23 +447,14 @@ def let_signals_in() -> int:
 
 def read_paraclip(place: IndexAddress) -> Index:
     """The index of `paraclip index`, with paths under the folder that was indexed."""
-    from paraclip.image_search.stores import (
-        existing_facts,
-        full_path,
-        open_store,
-        vectors_of,
-    )
-
     store = open_store(place.address)
     facts = existing_facts(store)
-
-    def parts() -> Iterator[tuple[list[str], Float]]:
-        for part in store.batches(("path", "vector")):
-            paths = [full_path(facts.root, path) for path in part["path"].to_pylist()]
-            yield paths, vectors_of(part)
-
+    parts = (
+        ([full_path(facts.root, path) for path in part["path"].to_pylist()], vectors_of(part))
+        for part in store.batches(("path", "vector"))
+    )
     try:
-        return make_index(parts(), "paraclip", place.where)
+        return make_index(parts, "paraclip", place.where)
     finally:
         store.close()
 
