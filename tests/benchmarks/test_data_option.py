@@ -36,12 +36,6 @@ def test_without_data_one_line_reports_how_to_name_it(parse, capsys) -> None:
     assert stop.value.code == 2 and "--data FOLDER" in last and "PARACLIP_DATA" in last
 
 
-def test_a_folder_that_is_not_there_is_named(parse, tmp_path: Path, capsys) -> None:
-    with pytest.raises(SystemExit):
-        parse("--data", str(tmp_path / "nothing"))
-    assert f"there is no folder {tmp_path / 'nothing'}" in capsys.readouterr().err
-
-
 def test_the_option_overrides_the_variable(parse, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "paraphrases").mkdir()
     monkeypatch.setenv("PARACLIP_DATA", str(tmp_path))

@@ -10,7 +10,6 @@ from tiny_models import tiny_clip
 
 from benchmarks.export.loaders import environments
 from benchmarks.search import index_speed
-from benchmarks.search import speed as search_speed
 from paraclip.models.checkpoint import save_model
 
 pytestmark = pytest.mark.slow
@@ -46,17 +45,3 @@ def test_the_index_is_held_against_its_tower(
     label, tower, index, share, reading = index_speed.measured("tiny", str(model), str(folder))
     assert label == "tiny" and share.endswith(" %")
     assert float(tower) > 0 and float(index) > 0 and float(reading) >= 0
-
-
-def test_without_its_environment_rclip_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments, "program", lambda name: None)
-    vectors = search_speed.unit_vectors(3, 4, 0)
-    assert search_speed.by_rclip(vectors, vectors) == []
-
-
-@pytest.mark.skipif(environments.program("rclip3") is None, reason="make targets creates rclip3")
-def test_rclip_finds_the_nearest(capfd: pytest.CaptureFixture[str]) -> None:
-    (row,) = search_speed.by_rclip(
-        search_speed.unit_vectors(50, 512, 1), search_speed.unit_vectors(2, 512, 0)
-    )
-    assert row[0].startswith("rclip 3") and float(row[2]) > 0

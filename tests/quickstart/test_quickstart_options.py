@@ -16,23 +16,15 @@ from paraclip.quickstart.run import Job, split_source
 from paraclip.training.checkpoint import AnotherRun
 
 
-def test_each_source_has_its_own_default_folder() -> None:
+def test_each_source_has_its_own_default_folder(tmp_path: Path) -> None:
     assert QuickstartConfig().folder == Path("runs/quickstart")
     assert QuickstartConfig(source="pets/cats/").folder == Path("runs/quickstart-cats")
     assert QuickstartConfig(source="dogs.csv").folder == Path("runs/quickstart-dogs")
     assert QuickstartConfig(source="dogs.csv", out="here").folder == Path("here")
-
-
-def test_folders_that_differ_after_a_dot_have_folders_of_their_own(tmp_path: Path) -> None:
     for name in ("pets.2024", "pets.2025"):
         (tmp_path / name).mkdir()
-        folder = QuickstartConfig(source=str(tmp_path / name)).folder
-        assert folder == Path(f"runs/quickstart-{name}")
-
-
-def test_fresh_reaches_every_stage() -> None:
-    config = QuickstartConfig(fresh=True)
-    assert config.generate_config(Path("b")).fresh
+        config = QuickstartConfig(source=str(tmp_path / name))
+        assert config.folder == Path(f"runs/quickstart-{name}")
 
 
 def test_without_the_starter_set_no_model_names_it(tmp_path: Path) -> None:
@@ -99,7 +91,7 @@ def test_broken_pictures_of_several_models_are_listed_once_beside_broken_rows(
     assert listed[:3] == ["a.csv:2\tis no row", "a.csv:3\tis no row", "a.png\tis damaged"]
 
 
-def test_captions_without_a_picture_are_counted(
+def test_captions_without_a_picture_are_counted_and_one_caption_for_all_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = pictures(tmp_path / "pictures", 30)
@@ -108,10 +100,7 @@ def test_captions_without_a_picture_are_counted(
     config = QuickstartConfig(str(tmp_path / "a.csv"), str(tmp_path / "out"))
     assert len(split_of(config).learn) == 22
     assert "2 of them have no picture and are left out" in capsys.readouterr().out
-
-
-def test_pictures_that_all_share_a_caption_cannot_be_held_out(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "pictures", 31, "the same")
+    folder = pictures(tmp_path / "alike", 31, "the same")
     with pytest.raises(UserError, match="only 0 pictures could be held out"):
         split_of(QuickstartConfig(str(folder), str(tmp_path / "out")))
 

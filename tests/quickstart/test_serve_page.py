@@ -28,7 +28,8 @@ def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:
     index, serve = parse(first[start:]), parse(second[start:])
     assert index == page.index and (index.source, index.tuned) == ("my pictures", str(tuned))
     assert serve.store == index.store
-    assert "--tuned" not in Page("my pictures", "mini", tmp_path / "out", None).commands()
+    other = Page("others", "mini", tmp_path / "out", None)
+    assert "--tuned" not in other.commands() and other.index.store != index.store
 
 
 def test_how_the_program_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +102,3 @@ def test_serve_without_its_packages_is_one_line(
     assert main(["serve"]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("paraclip: fastapi: is not installed.") and ".[search]" in shown
-
-
-def test_another_source_has_an_index_of_its_own(tmp_path: Path) -> None:
-    stores = {Page(name, "mini", tmp_path, None).index.store for name in ("one", "other")}
-    assert len(stores) == 2

@@ -1,12 +1,13 @@
-"""No scored item is in the training data."""
+"""No scored item is in the training data; rows of the trained models."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
+from paraclip.data.triples import with_schema, with_starter
 from paraclip.errors import UserError
-from paraclip.quickstart.run import split_pictures
+from paraclip.quickstart.run import equal_steps, sampled, split_pictures, with_captions
 
 
 def caption(number: int, text: str, picture: str | None = None) -> Caption:
@@ -18,15 +19,14 @@ def pictures(count: int) -> list[Caption]:
     return [caption(number, f"thing number {number}") for number in range(count)]
 
 
-def test_every_caption_is_in_one_part_of_the_requested_size() -> None:
-    split = split_pictures(pictures(100), held_out=20, seed=0)
-    assert len(split.held_out) == 20
-    assert len(split.learn) == 80
+def test_every_caption_is_in_one_part_and_at_most_a_third_is_held_out() -> None:
+    alone = Caption("alone", "no picture here", "alone", None, "captions.csv:99")
+    split = split_pictures([*pictures(100), alone], held_out=20, seed=0)
+    assert len(split.held_out) == 20 and len(split.learn) == 81 and alone in split.learn
     assert not {row.id for row in split.learn} & {row.id for row in split.held_out}
-
-
-def test_no_more_than_a_third_is_held_out() -> None:
     assert len(split_pictures(pictures(30), held_out=200, seed=0).held_out) == 10
+    with pytest.raises(UserError, match="only 5 pictures"):
+        split_pictures(pictures(5), held_out=2, seed=0)
 
 
 def test_another_seed_gives_another_split_and_the_same_seed_the_same() -> None:
@@ -50,13 +50,6 @@ def test_texts_that_training_treats_as_equal_stay_together(seed: int) -> None:
     assert parts[1] and not parts[0] & parts[1]
 
 
-@given(st.lists(st.integers(0, 12), min_size=60, max_size=90), st.integers(0, 5))
-def test_no_held_out_text_was_learnt(texts: list[int], seed: int) -> None:
-    rows = [caption(number, f"Text {text}") for number, text in enumerate(texts)]
-    split = split_pictures(rows, held_out=20, seed=seed)
-    assert not {row.caption for row in split.learn} & {row.caption for row in split.held_out}
-
-
 @given(st.integers(0, 5))
 def test_captions_of_one_picture_stay_together(seed: int) -> None:
     rows = [caption(number, f"words {number}", f"{number // 3}.png") for number in range(150)]
@@ -64,13 +57,46 @@ def test_captions_of_one_picture_stay_together(seed: int) -> None:
     assert not {row.image_id for row in split.learn} & {row.image_id for row in split.held_out}
 
 
-def test_captions_without_a_picture_are_for_learning() -> None:
-    alone = Caption("alone", "no picture here", "alone", None, "captions.csv:99")
-    split = split_pictures([*pictures(60), alone], held_out=20, seed=3)
-    assert alone in split.learn
-    assert all(row.image for row in split.held_out)
+ROWS = [Caption(f"{at}.png", f"thing {at}", f"{at}.png", f"{at}.png", "here") for at in range(50)]
 
 
-def test_too_few_pictures_are_refused_with_the_number() -> None:
-    with pytest.raises(UserError, match="only 5 pictures"):
-        split_pictures(pictures(5), held_out=2, seed=0)
+def triples(count: int) -> object:
+    texts = ("caption", "paraphrase_1", "paraphrase_2")
+    return with_schema(
+        [
+            {"id": row.id, "image_id": row.image_id, "image": row.image,
+             **{name: f"{name} of {row.id}" for name in texts}}
+            for row in ROWS[:count]
+        ]
+    )  # fmt: skip
+
+
+def test_every_caption_without_a_triple_is_added_once() -> None:
+    alone = Caption("alone", "no picture", "alone", None, "here")
+    rows = with_captions(triples(20), [*ROWS, alone], seed=0).to_pylist()
+    assert len(rows) == 50
+    added = [row for row in rows if row["paraphrase_1"] == row["caption"]]
+    assert {row["image"] for row in added} == {row.image for row in ROWS[20:]}
+    assert with_captions(triples(50), ROWS, seed=0).num_rows == 50
+    assert with_captions(triples(0), ROWS, seed=0).num_rows == 50
+
+
+def test_the_starter_set_comes_without_pictures() -> None:
+    rows = with_starter(triples(5), 3000).to_pylist()
+    assert len(rows) == 3005
+    assert all(row["image"] is None for row in rows[5:])
+    assert with_captions(with_starter(triples(0), 70), ROWS, seed=0).num_rows == 120
+
+
+def test_a_sample_is_deterministic_keeps_the_order_and_contains_smaller_ones() -> None:
+    assert sampled(ROWS, 50, seed=0) == ROWS
+    taken, few = sampled(ROWS, 20, seed=0), sampled(ROWS, 10, seed=0)
+    assert len(taken) == 20
+    assert taken == [row for row in ROWS if row in taken] == sampled(ROWS, 20, seed=0)
+    assert set(few) < set(taken) and few != sampled(ROWS, 10, seed=1)
+
+
+def test_few_rows_take_as_many_steps_as_many() -> None:
+    assert equal_steps(rows=499, epochs=3, batch_size=128, others=3499) == 21  # 4 for 28 batches
+    assert equal_steps(rows=3499, epochs=3, batch_size=128, others=3499) == 3
+    assert equal_steps(rows=9000, epochs=1, batch_size=128, others=300) == 1

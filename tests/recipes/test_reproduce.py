@@ -3,8 +3,6 @@
 import io
 import shutil
 import socket
-import subprocess
-import sys
 import tarfile
 import tomllib
 from contextlib import closing
@@ -210,37 +208,19 @@ def test_the_shipped_settings_are_options_that_exist() -> None:
     assert {name: own[name] for name in settings.training} == settings.training
 
 
-def test_an_error_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, reproduce.__file__, "--settings", str(tmp_path / "none.toml"),
-               "--stages", "data"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        f"reproduce: {tmp_path}/none.toml: there is no such file. Check the path."
-    ]
-
-
-def test_an_unknown_setting_is_refused(settings: Path) -> None:
-    settings.write_text("wrong = 1\n" + settings.read_text())
-    with pytest.raises(UserError, match="wrong: is not a setting"):
-        reproduce.read_settings(settings)
-    settings.write_text("captions = 1\n")
-    with pytest.raises(UserError, match="lacks a setting"):
-        reproduce.read_settings(settings)
-
-
 @pytest.mark.parametrize(
-    ("right", "wrong"),
-    [("concurrency", "concurency"), ("held_out", "hold_out"), ("resamples", "resample")],
+    ("right", "wrong", "words"),
+    [
+        ("concurrency =", "concurency =", "concurency: is not a setting. Did you mean concurrency"),
+        ("held_out =", "hold_out =", "hold_out: is not a setting. Did you mean held_out"),
+        ("resamples =", "resample =", "resample: is not a setting. Did you mean resamples"),
+        ("captions =", "wrong = 1\ncaptions =", "wrong: is not a setting"),
+        ("[bases]", "[unknown]", "lacks a setting|is not a setting"),
+    ],
 )
 def test_a_misspelled_option_is_refused_before_the_first_stage(
-    settings: Path, right: str, wrong: str
+    settings: Path, right: str, wrong: str, words: str
 ) -> None:
-    settings.write_text(settings.read_text().replace(f"{right} =", f"{wrong} ="))
-    with pytest.raises(UserError, match=rf"{wrong}: is not a setting. Did you mean {right}"):
+    settings.write_text(settings.read_text().replace(right, wrong))
+    with pytest.raises(UserError, match=words):
         reproduce.read_settings(settings)
-
-
-def test_the_package_has_what_the_script_calls() -> None:
-    names = ("generate", "train", "evaluate", "merge", "export", "load_model")
-    assert all(callable(getattr(paraclip, name)) for name in names)

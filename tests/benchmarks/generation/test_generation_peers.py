@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.generation import full_scale
-from benchmarks.generation import peers as generation_peers
-from benchmarks.generation.peers import Found, found_of, served, table_of, times_of
-from benchmarks.generation.watching import OtherWork, Watched, family, watched, worked
+from benchmarks.generation.peers import found_of, served, table_of, times_of
+from benchmarks.generation.watching import Watched, watched, worked
 
 ALLOCATES = "import time; held = bytearray(64 << 20); held[:] = bytes(64 << 20); time.sleep(1.5)"
 FORKS = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ALLOCATES!r}])"
@@ -28,18 +27,6 @@ def test_a_command_that_hangs_is_killed(tmp_path: Path) -> None:
     assert run.code == -9 and run.output == "begun\n"
 
 
-def test_a_process_has_itself_in_its_family() -> None:
-    import os
-
-    assert os.getpid() in family(os.getppid())
-
-
-def test_own_work_is_not_other_work() -> None:
-    others = OtherWork()
-    assert others.share(1e9) == 0.0
-    assert 0.0 <= others.share(0.0) <= 1.0
-
-
 def test_rates_leave_out_the_first_quarter() -> None:
     times = [0.0, 9.0, 9.5, 10.0, 10.5, 11.0, 11.5, 12.0]
     found = found_of("x", 4, Watched(0, 20.0, 3 << 20, (2 << 20, 1 << 20), 1.0, ""), times)
@@ -49,19 +36,6 @@ def test_rates_leave_out_the_first_quarter() -> None:
     table = table_of([found, failed], "below")
     assert "| x | 4 | 1.0 | 20 | 3 | 2 | 0% |" in table and "| y | 5 | - | - | - | - | - |" in table
     assert "y: exit code 1, 8 answers: no such thing" in table and table.endswith("below")
-
-
-def test_a_peer_that_cannot_be_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import subprocess
-
-    def fail(*_: object) -> str:
-        raise subprocess.CalledProcessError(1, ["pip"])
-
-    monkeypatch.setattr(generation_peers, "environment", fail)
-    options = argparse.Namespace(environments=tmp_path)
-    assert "cannot be installed" in generation_peers.of_peer(options, "curator").fault
 
 
 def test_the_server_answers_a_client_that_closes() -> None:
@@ -89,7 +63,3 @@ def test_full_scale_by_hand(tmp_path: Path) -> None:
     assert found["answers_a_second"] == 200 and found["in_flight"] == 600
     assert found["hours"] == pytest.approx(1e7 / 200 / 3600) and found["asking_cores"] == 0.8
     assert "| 2 | 200 | 13.9 | 600 | 0.8 |" in full_scale.as_table([found], slopes, options)
-
-
-def test_the_figures_of_a_system_are_json() -> None:
-    assert json.dumps(vars(Found("x", 1, 1.0, 1.0, 1.0, 1.0, 0.0, "")))

@@ -5,7 +5,7 @@ from mmap import PAGESIZE, mmap
 import numpy as np
 import pytest
 
-from benchmarks.machine import CPU, GIB, forget_peak, markdown, memory_in_use, peak_memory
+from benchmarks.machine import CPU, GIB, forget_peak, memory_in_use, peak_memory
 from benchmarks.training import throughput as training_throughput
 from benchmarks.training.steps import (
     made_up_triples,
@@ -45,10 +45,6 @@ def test_the_peak_is_what_was_held_since_it_was_forgotten():
     before = memory_in_use()
     touched(GIB // 4).close()
     assert peak_memory(CPU) - before == pytest.approx(GIB // 4, rel=0.05)
-
-
-def test_a_table_has_names_left_and_numbers_right():
-    assert markdown(["step", "s"], [["a", "1.0"]]) == "| step | s |\n|---|---:|\n| a | 1.0 |"
 
 
 def test_plain_steps_and_ours_learn_alike(run):
