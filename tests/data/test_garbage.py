@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from source_files import draw
 
@@ -44,7 +44,6 @@ VALUES = st.recursive(
 )
 ROWS = st.dictionaries(NAMES, VALUES, max_size=8)
 TABLES = st.lists(ROWS | VALUES, max_size=4)
-GARBAGE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def captions_of(path: Path) -> None:
@@ -92,7 +91,6 @@ def feed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@GARBAGE
 @given(content=st.binary(max_size=300))
 def test_bytes(suffix: str, content: bytes) -> None:
     with folder() as root:
@@ -101,7 +99,6 @@ def test_bytes(suffix: str, content: bytes) -> None:
         feed(path)
 
 
-@GARBAGE
 @given(table=TABLES, split=st.sampled_from(["\n", ",", "\t", '"']))
 def test_delimited_nonsense(table: list[Any], split: str) -> None:
     lines = [split.join(map(str, row)) for row in table if isinstance(row, dict | list)]
@@ -113,7 +110,6 @@ def test_delimited_nonsense(table: list[Any], split: str) -> None:
             feed(root / f"a.{suffix}")
 
 
-@GARBAGE
 @given(table=TABLES, depth=st.sampled_from([0, 0, 0, 200, 20_000]))
 def test_json_nonsense(table: list[Any], depth: int) -> None:
     deep = "[" * depth + "]" * depth if depth else "1"
@@ -127,7 +123,6 @@ def test_json_nonsense(table: list[Any], depth: int) -> None:
         feed(root / "a.json")
 
 
-@GARBAGE
 @given(
     values=st.dictionaries(NAMES, VALUES, max_size=4),
     images=TABLES | VALUES,
@@ -154,7 +149,6 @@ COLUMNS = st.one_of(
 )
 
 
-@GARBAGE
 @given(st.lists(st.tuples(NAMES, COLUMNS), max_size=8))
 def test_parquet_nonsense(columns: list[tuple[str, Any]]) -> None:
     arrays = []
@@ -169,7 +163,6 @@ def test_parquet_nonsense(columns: list[tuple[str, Any]]) -> None:
         feed(root / "a.parquet")
 
 
-@GARBAGE
 @given(
     st.lists(
         st.tuples(
@@ -200,7 +193,6 @@ def test_shards_of_nonsense(
         feed(path)
 
 
-@GARBAGE
 @given(
     st.dictionaries(
         st.sampled_from(["a.png", "a.txt", "b.txt", "b.jpg", "c.webp", "c.txt", "readme.txt"]),

@@ -61,15 +61,12 @@ def test_every_mode_becomes_rgb_of_the_same_look(tmp_path: Path, mode: str) -> N
 def test_grey_of_many_bits_keeps_its_shade(
     tmp_path: Path, value: float, kind: type, expected: int
 ) -> None:
-    Image.fromarray(np.full((9, 9), value, kind)).save(tmp_path / "grey.tif")
-    assert open_image(str(tmp_path / "grey.tif"), 8).getpixel((4, 4)) == (expected,) * 3
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
-def test_grey_out_of_range_is_refused(tmp_path: Path, value: float) -> None:
-    Image.fromarray(np.full((9, 9), value, np.float32)).save(tmp_path / "grey.tif")
-    with pytest.raises(UserError, match="negative or not finite"):
-        open_image(str(tmp_path / "grey.tif"), 8)
+    path = saved(tmp_path / "grey.tif", Image.fromarray(np.full((9, 9), value, kind)))
+    assert open_image(path, 8).getpixel((4, 4)) == (expected,) * 3
+    for wrong in (float("nan"), float("inf"), -1.0):
+        Image.fromarray(np.full((9, 9), wrong, np.float32)).save(path)
+        with pytest.raises(UserError, match="negative or not finite"):
+            open_image(path, 8)
 
 
 @pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1), (101, 1)])
@@ -87,9 +84,6 @@ def test_what_is_transparent_is_white(tmp_path: Path, mode: str) -> None:
     clear = Image.new("RGBA", (300, 300), (0, 0, 0, 0))
     path = saved(tmp_path / "clear.png", clear.convert(mode) if mode != "P" else clear.quantize(4))
     assert colour(open_image(path, 32)) == (255, 255, 255)
-
-
-def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
     picture = Image.new("P", (300, 300), 0)
     picture.putpalette([10, 20, 30, 200, 30, 30])
     picture.paste(1, (0, 0, 150, 300))
@@ -144,12 +138,6 @@ def test_a_tar_member_is_read(tmp_path: Path) -> None:
         open_image(f"tar://c.png::{shard}", 32)
     with pytest.raises(UserError, match="no such picture"):
         open_image(f"tar://c.png::{tmp_path}/other.tar", 32)
-
-
-def test_a_missing_picture_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such picture") as caught:
-        open_image(str(tmp_path / "none.png"), 32)
-    assert caught.value.where == str(tmp_path / "none.png")
 
 
 def test_broken_pictures_are_named(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
-"""Broken rows: accepted shares, lists and messages."""
+"""Errors are printable lines; broken rows: accepted shares, lists and messages."""
 
+import pickle
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paraclip.data.problems import MOST_LISTED, Problems
-from paraclip.errors import UserError
+from paraclip.errors import UserError, printable
 from paraclip.files import is_signed
 
 
@@ -42,11 +45,17 @@ def test_all_are_counted_and_the_first_thousand_listed_and_written(tmp_path: Pat
     assert signature.startswith("# ")
 
 
-def test_summary_shows_five_rows() -> None:
+def test_summary_shows_five_rows_and_no_control_sequences() -> None:
     assert noted(0).summary() == ""
     assert noted(1).summary().splitlines()[0] == "1 broken row was skipped:"
     lines = noted(7).summary().splitlines()
     assert lines[0] == "7 broken rows were skipped:" and len(lines) == 7 and lines[-1] == "  ..."
+    one, other = Problems(), Problems()
+    one.add("a:1", "broken")
+    other.add("pictures/\x1b]0;title\x07\x9b31m\u202egpj.exe\udcff", "\x1b[2J", rows=3)
+    one.take(other)
+    assert one.count == 4 and len(one.listed) == 2
+    assert r"\x1b]0;title\x07\x9b31m\u202egpj.exe\udcff: \x1b[2J" in one.summary()
 
 
 def test_only_a_list_of_problems_is_replaced(tmp_path: Path) -> None:
@@ -64,9 +73,21 @@ def test_only_a_list_of_problems_is_replaced(tmp_path: Path) -> None:
         assert path.read_text() == content
 
 
-def test_problems_of_another_object_are_added() -> None:
-    one, other = Problems(), Problems()
-    one.add("a:1", "broken")
-    other.add("b:2", "gone", rows=3)
-    one.take(other)
-    assert one.count == 4 and one.listed == [("a:1", "broken"), ("b:2", "gone")]
+@given(st.text(st.characters(exclude_categories=())))
+def test_anything_becomes_one_printable_line_that_can_be_encoded(text: str) -> None:
+    for line in (printable(text), str(UserError(text, text, text))):
+        assert not any(letter < " " or "\x7f" <= letter < "\xa0" for letter in line)
+        assert len(line.splitlines()) <= 1 and "\u202e" not in line
+        line.encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["Zoë's café, naïve – 東京", "👩‍👩‍👧", "a\xa0b", "10.00\u202fAM 犬\u3000猫"]
+)
+def test_ordinary_text_stays(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_a_user_error_travels_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(UserError("a.csv:3", "is empty", "Fill it.")))  # noqa: S301
+    assert (error.where, error.what, error.hint) == ("a.csv:3", "is empty", "Fill it.")

@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,16 @@ from hypothesis import strategies as st
 from source_files import draw, json_lines, lenient, put, read, texts
 
 from paraclip.data import lines
-from paraclip.data.captions import LONGEST_CAPTION, Record
+from paraclip.data.captions import LONGEST_CAPTION
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
-from paraclip.data.reading import READERS, read_captions
+from paraclip.data.reading import read_captions
 from paraclip.data.tables import (
-    ROWS_AT_ONCE,
     csv_fields,
     python_values,
     read_coco,
-    read_parquet,
     tsv_fields,
-    usual_names,
 )
 from paraclip.errors import UserError
 
@@ -136,14 +132,6 @@ def test_empty_and_overlong_captions_are_skipped(tmp_path: Path, ending: str) ->
     ]  # fmt: skip
 
 
-def test_up_to_one_in_a_hundred_rows_may_be_broken(tmp_path: Path, ending: str) -> None:
-    rows = [{"caption": f"Kite {row}", "n": "1"} for row in range(99)]
-    source = table(tmp_path, ending, [*rows, {"caption": "", "n": "1"}])
-    assert len(list(read_captions(source))) == 99
-    with pytest.raises(UserError, match="1 of 100 rows are broken"):
-        list(read_captions(source, None, Problems(0.009)))
-
-
 def test_reading_a_long_file_needs_little_memory(tmp_path: Path, ending: str) -> None:
     rows = [{"caption": f"{row} " + "kite " * 200} for row in range(6_000)]
     source = table(tmp_path, ending, rows)
@@ -191,22 +179,6 @@ def test_a_row_without_its_id_is_broken(tmp_path: Path, ending: str) -> None:
     rows = [{"id": "2", "caption": "One"}, {"id": None, "caption": "Two"}]
     good, problems = lenient(table(tmp_path, ending, rows))
     assert good == ["One"] and problems.listed[0][1] == "the id is empty"
-
-
-def test_a_reader_is_added_by_one_line_in_one_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read_notes(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-        for row, line in enumerate(Path(source).read_text().splitlines(), start=1):
-            yield Record(f"{source}:{row}", row, line)
-
-    source = put(tmp_path / "a.notes", "A kite\n\nA boat\n")
-    with pytest.raises(UserError, match="a format that cannot be read"):
-        read(source)
-    monkeypatch.setitem(READERS, ".notes", read_notes)
-    good, problems = lenient(source)
-    assert good == ["A kite", "A boat"]
-    assert problems.listed == [(f"{source}:2", "the caption is empty")]
 
 
 # --- CSV and TSV ---
@@ -262,15 +234,15 @@ def test_broken_files_are_named(
     assert caught.value.where == source
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_overlong_lines_are_skipped_and_later_rows_keep_their_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(lines, "LONGEST_LINE", 64)
-    for name in ("a.csv", "a.tsv"):
-        source = put(tmp_path / name, "caption\nOne\n" + "x" * 200 + "\nTwo\n")
-        problems = Problems(1.0)
-        assert [row.id for row in read_captions(source, None, problems)] == ["2", "4"]
-        assert problems.listed == [(f"{source}:3", "the line is longer than 1 MiB")]
+    source = put(tmp_path / name, "caption\nOne\n" + "x" * 200 + "\nTwo\n")
+    problems = Problems(1.0)
+    assert [row.id for row in read_captions(source, None, problems)] == ["2", "4"]
+    assert [where for where, _ in problems.listed] == [f"{source}:3"]
 
 
 @given(st.lists(st.lists(st.text(), min_size=2, max_size=2).filter(any), min_size=1))
@@ -311,24 +283,6 @@ def test_broken_json_lines_are_skipped(tmp_path: Path) -> None:
         assert words in what
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "json"])
-def test_a_first_row_without_a_picture_hides_none_of_the_others(
-    tmp_path: Path, ending: str
-) -> None:
-    picture = draw(tmp_path / "b.png")
-    rows = [{"caption": "One"}, {"caption": "Two", "image": "b.png", "image_id": "b"}]
-    content = json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows))
-    first, second = read(put(tmp_path / f"a.{ending}", content))
-    assert (first.image, first.image_id) == (None, "1")
-    assert (second.image, second.image_id) == (picture, "b")
-
-
-def coco(path: Path, content: object, columns: Columns | None = None) -> list[Record]:
-    """The records of a JSON file with this content, which has no broken rows."""
-    source = put(path, json.dumps(content, ensure_ascii=False))
-    return list(read_coco(source, columns or Columns(), Problems(0.0)))
-
-
 def official(folder: Path, annotations: list) -> str:
     """A file in COCO's official layout, with the pictures that it names."""
     draw(folder / "a.jpg"), draw(folder / "b.jpg")
@@ -365,10 +319,13 @@ def test_captions_alone_need_no_images(tmp_path: Path) -> None:
 def test_annotations_have_ids_if_the_first_one_has(tmp_path: Path) -> None:
     images = [{"id": 7, "file_name": "a.jpg"}]
     rows = [{"image_id": 7, "caption": "Grüße"}, {"id": 1, "image_id": 7, "caption": "鳶"}]
-    numbered = coco(tmp_path / "a.json", {"annotations": rows, "images": images})
-    assert [row.id for row in numbered] == [None, None]
-    keyed = coco(tmp_path / "b.json", {"annotations": rows[::-1], "images": images})
-    assert [row.id for row in keyed] == [1, ""]  # not row number 2, which may be another's id
+    for annotations, ids in (
+        (rows, [None, None]),
+        (rows[::-1], [1, ""]),  # not row number 2, which may be another's id
+    ):
+        content = json.dumps({"annotations": annotations, "images": images})
+        found = read_coco(put(tmp_path / "a.json", content), Columns(), Problems(0.0))
+        assert [row.id for row in found] == ids
 
 
 def test_plain_lists_are_read(tmp_path: Path) -> None:
@@ -379,43 +336,12 @@ def test_plain_lists_are_read(tmp_path: Path) -> None:
         ("42-1", "42", "One"), ("42-2", "42", "Two"), ("row 2-1", "row 2", "3"),
     ]  # fmt: skip
     assert captions[0].image == picture
-    (row,) = coco(tmp_path / "b.json", [{"id": "x", "image_id": 3, "captions": ["One"]}])
-    assert (row.id, row.where) == ("x", f"{tmp_path}/b.json:1")
     other = put(tmp_path / "c.json", json.dumps([{"words": "One"}, 5, {"words": "Two"}]))
     good, problems = lenient(other, Columns(caption="words"))
     assert good == ["One", "Two"] and problems.listed[0][1] == "the element is not an object"
 
 
-@pytest.mark.parametrize(
-    ("keys", "caption", "image"),
-    [
-        (("sentences", "caption", "captions", "image", "filename", "file_name"),
-         "captions", "file_name"),
-        (("sentences", "caption", "image", "filename"), "caption", "filename"),
-        (("sentences", "image"), "sentences", "image"),
-        ((), "caption", "image"),
-    ],
-)  # fmt: skip
-def test_the_usual_keys_of_a_list_are_found_in_a_fixed_order(
-    keys: tuple[str, ...], caption: str, image: str
-) -> None:
-    values = dict.fromkeys(keys, "x")
-    found = usual_names(values, Columns())
-    assert (found.caption, found.image) == (caption, image)
-    named = Columns(caption="text", image="photo")
-    assert usual_names(values, named) == named
-    assert usual_names(values, Columns(image=None)).image is None
-
-
 # --- Parquet ---
-
-
-def test_rows_are_numbered_across_batches(tmp_path: Path) -> None:
-    count = 2 * ROWS_AT_ONCE + 1
-    source = table(tmp_path, "parquet", [{"caption": f"{row}"} for row in range(count)])
-    rows = list(read_parquet(source, Columns(), Problems()))
-    assert [row.row for row in rows] == list(range(1, count + 1))
-    assert rows[-1].where == f"{source}:{count}" and rows[-1].caption == f"{count - 1}".encode()
 
 
 @given(st.lists(UNICODE | st.none(), max_size=6), st.integers(0, 6))

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from source_files import draw, json_lines, put
 
-from paraclip.data import triples
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.triples import (
@@ -168,21 +167,6 @@ def test_an_image_id_is_replaced_by_the_image_or_the_id(tmp_path: Path, ending: 
     assert read_triples(path)["image_id"].to_pylist() == ["a", "b", "c", "x"]
 
 
-def test_no_incomplete_file_is_left_when_writing_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fill_disk(table: pa.Table, path: Path, **options: object) -> None:
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    write_triples(tmp_path / "a.parquet", [triple("a")], {})
-    monkeypatch.setattr(triples.pq, "write_table", fill_disk)
-    with pytest.raises(UserError, match="the disk is full"):
-        write_triples(tmp_path / "a.parquet", [triple("b")], {})
-    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
-    assert read_triples(tmp_path / "a.parquet")["id"].to_pylist() == ["a"]
-
-
 # --- pictures ---
 
 
@@ -220,23 +204,20 @@ def caption(text: str, picture: str | None, name: str = "9") -> Caption:
 OTHERS = [caption(f"Sail {number}", f"p/{number}.png", str(number)) for number in range(8)]
 
 
-def test_captions_are_appended_as_rows_of_one_text() -> None:
+def test_captions_are_drawn_by_the_seed_and_appended_as_rows_of_one_text() -> None:
     rows = with_replay(triples_of(2), OTHERS, 1.5, 0)
     assert rows.num_rows == 5 and rows.schema.names == SCHEMA.names
     assert rows.slice(0, 2).equals(triples_of(2))
     for row in rows.slice(2).to_pylist():
         assert {row[name] for name in TEXTS} == {row["caption"]}
         assert row["caption"].startswith("Sail") and row["id"].startswith("replay ")
-
-
-def test_the_seed_decides_which_are_drawn_and_no_more_than_there_are() -> None:
     drawn = [
         with_replay(triples_of(2), OTHERS, amount, seed)["caption"].to_pylist()[2:]
-        for amount, seed in ((1.5, 0), (1.5, 0), (1.5, 1), (100.0, 0), (1e308, 0))
+        for amount, seed in ((1.5, 0), (1.5, 0), (1.5, 1), (1e308, 0))
     ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert with_replay(triples_of(2), OTHERS, 0.01, 0).num_rows == 3
-    assert sorted(drawn[3]) == sorted(drawn[4]) == [row.caption for row in OTHERS]
+    assert sorted(drawn[3]) == [row.caption for row in OTHERS]
 
 
 def test_a_picture_of_the_triples_keeps_its_id_however_it_is_named() -> None:

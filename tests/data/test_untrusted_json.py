@@ -1,5 +1,6 @@
 """JSON from untrusted sources."""
 
+import io
 import json
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paraclip.data import untrusted_json
 from paraclip.data.untrusted_json import (
     MOST_DEPTH,
     BadJson,
+    JsonStream,
     parse_json,
     parse_json_object,
     read_json_object,
@@ -82,3 +85,25 @@ def test_a_file_is_named_in_the_error(tmp_path: Path) -> None:
     assert read_json_object(path, "") == {"a": 1}
     with pytest.raises(UserError, match="cannot be read"):
         read_json_object(tmp_path, "")
+
+
+# --- streamed ---
+
+
+@given(st.lists(VALUES), st.integers(1, 9), st.sampled_from([None, 1]))
+def test_streamed_json_equals_parsed_json(values: list, chunk: int, indent: int | None) -> None:
+    content = json.dumps(values, indent=indent, ensure_ascii=True).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(untrusted_json, "CHUNK", chunk)
+        assert list(JsonStream(io.BytesIO(content), "a").elements()) == values
+
+
+def test_a_long_list_is_not_held_and_a_long_value_parsed_a_few_times() -> None:
+    content = json.dumps([{"caption": "kite " * 100} for _ in range(2_000)]).encode()
+    stream = JsonStream(io.BytesIO(content), "a")
+    assert max(len(stream.text) for _ in stream.elements()) < 2 * untrusted_json.CHUNK
+    content = json.dumps([{"caption": ["x" * 9] * 300_000}]).encode()
+    stream, parsed = JsonStream(io.BytesIO(content), "a"), []
+    stream.more = lambda: parsed.append(1) or JsonStream.more(stream)  # type: ignore[method-assign]
+    (value,) = stream.elements()
+    assert len(value["caption"]) == 300_000 and len(parsed) < 12

@@ -8,9 +8,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from export_models import SMALL, Load, small_clip
-from export_programs import LOADERS, node, program
-from export_texts import TEXTS
+from export_models import LOADERS, SMALL, TEXTS, Load, node, program, small_clip
 from tiny_models import tiny_clip, word_files
 
 from paraclip.models.mini import Mini

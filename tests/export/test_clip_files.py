@@ -56,29 +56,27 @@ def card(source: Source, folder: Path, **options: Any) -> str:
     return (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_card_has_its_parts_in_order(quick_clip: OpenClip, tmp_path: Path) -> None:
-    source, drift = read_source(quick_clip, "openai"), Drift("int8", 0.9912, 0.9987, 66)
-    options = {"steps": ("Stop it.", "Copy {x}."), "drift": drift}
-    text = card(source, tmp_path, **options)
-    steps = "## Steps\n\n1. Stop it.\n2. Copy {x}.\n"
-    parts = ["# Größe 日本", "## What an index", str(drift), steps, "## Terms", "## Everything"]
-    positions = [text.index(part) for part in parts]
-    assert positions == sorted(positions) and all(text.count(part) == 1 for part in parts)
-    facts = json.loads(text.split("```json\n")[1].split("```")[0])["export"]
-    assert facts["versions"] and facts | {"target": "immich"} | source.facts() == facts
-    assert card(source, tmp_path, **options) == text, "written again, it is the same"
-    plain = card(source, tmp_path)
-    assert "## Steps" not in plain and "cosine" not in plain and "## Terms" in plain
-
-
-def test_a_value_that_looks_like_a_heading_moves_no_section(
+def test_a_card_has_its_parts_in_order_whatever_the_values_look_like(
     quick_clip: OpenClip, tmp_path: Path
 ) -> None:
     source, drift = read_source(quick_clip, "openai"), Drift("int8", 0.9912, 0.9987, 66)
     source.header["base"] = "a ## Terms b\n## Terms\nc"
-    text = card(source, tmp_path, drift=drift)
+    text = card(source, tmp_path, steps=("Stop it.", "Copy {x}."), drift=drift)
     assert "- base: a ## Terms b ## Terms c\n" in text
-    assert text.index("\n## What an index") < text.index(str(drift)) < text.index("\n## Terms\n")
+    parts = [
+        "# Größe 日本",
+        "\n## What an index",
+        str(drift),
+        "\n## Steps",
+        "\n## Terms\n",
+        "```json",
+    ]
+    positions = [text.index(part) for part in parts]
+    assert positions == sorted(positions)
+    facts = json.loads(text.split("```json\n")[1].split("```")[0])["export"]
+    assert facts["versions"] and facts | {"target": "immich"} | source.facts() == facts
+    plain = card(source, tmp_path)
+    assert "## Steps" not in plain and "cosine" not in plain
 
 
 def reshaped(part: str, **options: Any) -> OpenClip:

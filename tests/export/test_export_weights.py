@@ -1,17 +1,25 @@
+"""Weights in full and in 16 bits: the change of vectors is measured, a large one refused."""
+
 import json
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from export_models import ours, small_clip
 from safetensors.torch import load_file
-from tiny_models import TINY_CLIP, word_files
+from tiny_models import TINY_CLIP, roberta_clip
 
 from paraclip.api import export
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
-from paraclip.exporting.config import ExportConfig
+from paraclip.exporting.config import ExportConfig, ExportOptions
+from paraclip.exporting.drift import LEAST_HALF, drift, probes
+from paraclip.exporting.run import export_model
 from paraclip.models.checkpoint import read_header, save_model, write_weights
-from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.features import encode_texts
+from paraclip.models.loading import load_model
+from paraclip.models.openclip import build_clip
 
 TEXTS = ["a red disc", "two cats on a beach"]
 
@@ -67,11 +75,9 @@ def test_a_header_without_parts_of_the_architecture_still_gives_a_card(clip, tmp
 
 
 def test_a_custom_text_tower_keeps_its_prefix(tmp_path):
-    text = {"hf_model_name": "r", "hf_tokenizer_name": "r", "hf_pooler_type": "mean_pooler"}
-    spec = ClipSpec("roberta", {**TINY_CLIP, "text_cfg": text}, {}, word_files("roberta"))
-    model = OpenClip(spec, build_clip(spec))
+    model = roberta_clip()
     names = load_file(export(model, tmp_path / "out.safetensors"))
-    assert names.keys() == build_clip(spec).state_dict().keys()
+    assert names.keys() == build_clip(model.spec).state_dict().keys()
 
 
 def test_mini_keeps_its_names_and_halves(mini, tmp_path):
@@ -89,3 +95,58 @@ def test_a_card_of_the_same_name_is_not_overwritten(clip, tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
     export(path, tmp_path / "out.safetensors", force=True)
     assert "## Terms" in (tmp_path / "out.md").read_text()
+
+
+# --- 16 bits ---
+
+
+def shifted_clip(shift: float):
+    """A tiny CLIP of the same vectors in float: LayerNorm removes what all channels share.
+
+    Sixteen bits round the rest away.
+    """
+    model = small_clip()
+    with torch.no_grad():
+        model.text_tower.token_embedding.weight.add_(shift)
+    return model
+
+
+@pytest.mark.parametrize("gain", [1, 2])
+def test_the_drift_that_is_stated_is_that_of_the_file(gain, tmp_path) -> None:
+    model = small_clip(gain=gain)
+    found = export_model(model, tmp_path / "out", ExportOptions(half=True))
+    back = load_model(f"local-dir:{found.path}", "cpu")
+    vectors = [encode_texts(one, list(probes())).numpy() for one in (back, model)]
+    cosines = (vectors[0] * vectors[1]).sum(axis=1)
+    assert found.drift is not None
+    assert found.drift.lowest == pytest.approx(cosines.min(), abs=1e-5)
+    assert found.drift.mean == pytest.approx(cosines.mean(), abs=1e-5)
+    assert (ours(back) * ours(model)).sum(axis=1).min() > LEAST_HALF
+    assert 2 * (found.path / "open_clip_model.safetensors").stat().st_size < 1.1 * sum(
+        4 * value.numel() for value in model.state_dict().values()
+    )
+    assert str(found.drift) in (found.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("to", ["open-clip", "hf", "weights"])
+def test_a_model_whose_vectors_change_is_refused(to, tmp_path) -> None:
+    out = tmp_path / ("out.safetensors" if to == "weights" else "out")
+    with pytest.raises(UserError, match="--half: changes vectors of this model to a cosine of"):
+        export(shifted_clip(20), out, to=to, half=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["text_tower.positional_embedding", "image_tower.proj"])
+def test_weights_beyond_sixteen_bits(name, tmp_path) -> None:
+    model = small_clip()
+    with torch.no_grad():
+        model.get_parameter(name)[3, 0] = 1e5
+    with pytest.raises(UserError, match=rf"weights of {name} exceed .*--half out"):
+        export(model, tmp_path / "out", half=True)
+
+
+def test_vectors_without_a_direction_count_as_the_worst() -> None:
+    floats = np.ones((3, 4), np.float32)
+    shortened = np.array([[1, 1, 1, 1], [0, 0, 0, 0], [np.nan, 1, 1, 1]], np.float32)
+    found = drift("int8", shortened, floats)
+    assert found.lowest == -1 and found.texts == 3

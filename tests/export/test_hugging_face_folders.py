@@ -119,9 +119,6 @@ def test_preprocessing_that_cannot_be_used_is_refused(folder, changes) -> None:
     edited(folder, "preprocessor_config.json", **changes)
     with pytest.raises(UserError, match=r"preprocessor_config\.json: is not a configuration"):
         load_model(str(folder), "cpu")
-
-
-def test_a_processor_that_is_not_a_table(folder) -> None:
     (folder / "preprocessor_config.json").unlink()
     (folder / "processor_config.json").write_text('{"image_processor": "x"}')
     with pytest.raises(UserError, match=r"processor_config\.json: is not a configuration"):
@@ -195,22 +192,3 @@ def test_without_network_one_line_reports_what_to_do(hub) -> None:
     for name in ("hf-hub:a", "hf-hub:../..", "hf-hub:a/b/c"):
         with pytest.raises(UserError, match="is not OWNER/NAME"):
             load_model(name, "cpu")
-
-
-def test_laclip_trained_with_open_clip(named, tmp_path) -> None:
-    """As LaCLIP's eval_zeroshot_imagenet_laion.py loads it: open_clip's weights in a checkpoint."""
-    model = named("ViT-B-32")
-    from paraclip.exporting.targets.open_clip import open_clip_state
-
-    state = {f"module.{name}": value for name, value in open_clip_state(model, half=False).items()}
-    path = tmp_path / "laion400m_laclip.pt"
-    torch.save({"epoch": 32, "name": "laclip", "state_dict": state, "optimizer": {}}, path)
-    found = load_model(f"ViT-B-32:{path}", "cpu")
-    np.testing.assert_array_equal(ours(found), ours(model))
-
-
-def test_a_wrong_name_for_the_same_file(named, tmp_path) -> None:
-    model = small_clip()
-    path = export(model, tmp_path / "w.safetensors")
-    with pytest.raises(UserError, match="does not fit ViT-B-32"):
-        load_model(f"ViT-B-32:{path}", "cpu")

@@ -1,23 +1,28 @@
-"""Refused exports and their reasons; nothing is overwritten."""
+"""Refused exports and their reasons; where an export is written; what a header states of a base."""
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from export_models import small_clip
-from tiny_models import TINY_CLIP, word_files
+from tiny_models import TINY_CLIP, roberta_clip
 
 from paraclip.api import export
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
 from paraclip.exporting import onnx_graph
 from paraclip.exporting.config import ExportConfig
-from paraclip.exporting.hugging_face import clip_model
-from paraclip.exporting.run import new_folder
-from paraclip.exporting.source import open_source, read_source
-from paraclip.exporting.targets import load_target
+from paraclip.exporting.run import check_free, new_folder, refuse_sources
+from paraclip.exporting.source import (
+    image_tower_was_trained,
+    known_architecture,
+    open_source,
+    recorded_tags,
+)
 from paraclip.models.checkpoint import save_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 
@@ -27,19 +32,13 @@ def other_clip(**changes: object) -> OpenClip:
     return OpenClip(spec, build_clip(spec))
 
 
-def roberta() -> OpenClip:
-    text = {"hf_model_name": "r", "hf_tokenizer_name": "r", "hf_pooler_type": "mean_pooler"}
-    spec = ClipSpec("roberta", {**TINY_CLIP, "text_cfg": text}, {}, word_files("roberta"))
-    return OpenClip(spec, build_clip(spec))
-
-
 @pytest.mark.parametrize("to", ["hf", "sentence-transformers"])
 def test_a_tower_that_is_not_clips(to, tmp_path, mini) -> None:
     image = {"image_size": 32, "timm_model_name": "resnet10t", "timm_pool": "avg"}
     resnet = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
     text = TINY_CLIP["text_cfg"]
     cases = [
-        (roberta(), "its text tower is r and not"),
+        (roberta_clip(), "its text tower is someone/tower and not"),
         (other_clip(vision_cfg=image), "its image tower is timm's resnet10t"),
         (other_clip(vision_cfg=resnet), "its image tower is a ResNet"),
         (other_clip(text_cfg={**text, "no_causal_mask": True}), "does not read to the end token"),
@@ -52,27 +51,35 @@ def test_a_tower_that_is_not_clips(to, tmp_path, mini) -> None:
     if to == "hf":
         with pytest.raises(UserError, match="its text tower is a BERT"):
             export(mini, tmp_path / "out", to=to)
+        model = small_clip()
+        model.spec.preprocessing["resize_mode"] = "longest"
+        with pytest.raises(UserError, match="its preprocessing is 'longest'"):
+            export(model, tmp_path / "out", to=to)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_hint_names_only_formats_that_the_model_has(mini) -> None:
-    with pytest.raises(UserError) as error:
-        clip_model(mini, "Hugging Face's CLIP")
-    assert error.value.hint == "Use --to onnx, which keeps any tower."
-    with pytest.raises(UserError) as error:
-        clip_model(roberta(), "Hugging Face's CLIP")
-    assert error.value.hint == "Use --to onnx, which keeps any tower, or --to open-clip."
-
-
-def test_open_clip_needs_a_model_of_open_clip(mini, tmp_path) -> None:
-    for options in ({"to": "open-clip"}, {"target": "open-clip"}, {"target": "lancedb"}):
-        with pytest.raises(UserError, match="is not a model of open_clip"):
-            export(mini, tmp_path / "out", **options)
+@pytest.mark.parametrize(
+    ("kind", "options", "reason"),
+    [
+        ("mini", {"to": "open-clip"}, "is not a model of open_clip"),
+        ("mini", {"target": "lancedb"}, "is not a model of open_clip"),
+        ("quick_clip", {"target": "clip-retrieval"}, "not one of open_clip's own architectures"),
+        ("quick_clip", {"to": "hf", "target": "immich"}, "Leave one of them out"),
+        ("quick_clip", {"to": "hf", "int8": True}, "--int8: does not apply to --to hf. Use --to o"),
+        ("quick_clip", {"to": "onnx", "half": True}, "--half: does not apply to --to onnx"),
+        ("quick_clip", {"image_tower": True}, "--image-tower: does not apply"),
+        ("quick_clip", {"to": "weights"}, "End it in"),
+        ("quick_clip", {"target": "lancedb", "int8": True}, "--int8: does not apply to --for lanc"),
+    ],
+)
+def test_options_that_do_not_go_together(request, kind, options, reason, tmp_path) -> None:
+    with pytest.raises(UserError, match=reason):
+        export(request.getfixturevalue(kind), tmp_path / "out", **options)
 
 
 def test_systems_refuse_a_base_that_they_do_not_use(named, tmp_path, mini) -> None:
     quick = named("ViT-B-32-quickgelu", quick=True)
-    large = named("ViT-B-32-256")
+    large, plain = named("ViT-B-32-256"), named("ViT-B-32")
     cases = [
         (quick, "rclip", "datacomp_s34b_b86k", "its base is ViT-B-32-quickgelu:datacomp"),
         (large, "rclip", "other", "its base is ViT-B-32-256:other, and rclip uses"),
@@ -83,33 +90,13 @@ def test_systems_refuse_a_base_that_they_do_not_use(named, tmp_path, mini) -> No
         (quick, "fastembed", "laion2b_e16", "fastembed uses ViT-B-32:openai"),
         (mini, "immich", None, "its base is mini, which immich does not load"),
         (mini, "transformers-js", None, "its text tower is a BERT"),
+        (plain, "fastembed", "openai", "it has GELU, and the base of fastembed QuickGELU"),
+        (plain, "immich", "openai", "it has GELU, and the base of immich QuickGELU"),
     ]
     for model, target, tag, reason in cases:
         with pytest.raises(UserError, match=reason):
             export(model, tmp_path / "out", target=target, tag=tag)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_name_that_open_clip_does_not_know(quick_clip, tmp_path) -> None:
-    for target in ("lancedb", "clip-retrieval"):
-        with pytest.raises(UserError, match="is not one of open_clip's own architectures"):
-            export(quick_clip, tmp_path / "out", target=target)
-
-
-@pytest.mark.parametrize("target", ["fastembed", "immich"])
-def test_gelu_where_the_system_has_quickgelu(target, named, tmp_path) -> None:
-    plain = named("ViT-B-32")
-    with pytest.raises(UserError, match=f"it has GELU, and the base of {target} QuickGELU"):
-        export(plain, tmp_path / "out", target=target, tag="openai")
-
-
-def test_the_steps_begin_with_swap_check_and_name_both_folders_of_immich(named) -> None:
-    source = read_source(named("ViT-B-32-quickgelu", quick=True), "openai")
-    system = load_target("immich")
-    assert "swap-check --index postgresql://... --base ViT-B-32:openai" in system.first_step(source)
-    steps = " ".join(system.steps(source, Path("out")))
-    for folder in ("clip/ViT-B-32__openai/textual", "clip/ViT-B-32__openai/REVISION/textual"):
-        assert folder in steps
 
 
 def test_the_base_is_recorded_by_training(named, tmp_path) -> None:
@@ -123,29 +110,21 @@ def test_the_base_is_recorded_by_training(named, tmp_path) -> None:
     merged = {"merged": {"base": "ViT-B-32-256:datacomp_s34b_b86k", "tuned": "b"}}
     other = save_model(model, tmp_path / "c.safetensors", merged)
     for checkpoint in (path, other):
-        from paraclip.exporting.source import open_source
-
         assert open_source(checkpoint).tags == ["datacomp_s34b_b86k"]
 
 
-@pytest.mark.parametrize("merged", [False, True])
-def test_a_trained_image_tower_is_refused(merged, quick_clip, tmp_path) -> None:
-    training = {"training": {"config": {"image_learning_rate": 1e-6}}}
-    header = {"merged": {}, "made_from": {"tuned": training}} if merged else training
-    path = save_model(quick_clip, tmp_path / "model.safetensors", header)
+def test_a_trained_image_tower_is_refused(quick_clip, tmp_path) -> None:
+    path = save_model(quick_clip, tmp_path / "model.safetensors", TRAINED)
     with pytest.raises(UserError, match=r"its image tower was trained too.*would be void"):
         export(path, tmp_path / "out")
     base = save_model(quick_clip, tmp_path / "base.safetensors")
     export(path, tmp_path / "out", base=str(base))  # nothing was changed after all
-
-
-def test_another_image_tower_than_the_bases(quick_clip, tmp_path) -> None:
     other = small_clip(quick_gelu=True)
     with torch.no_grad():
         other.image_tower.proj.add_(1e-6)
-    base = save_model(other, tmp_path / "base.safetensors")
+    base = save_model(other, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="its image tower or preprocessing is not that of"):
-        export(quick_clip, tmp_path / "out", base=str(base))
+        export(quick_clip, tmp_path / "others", base=str(base))
 
 
 def test_an_aligned_image_head_is_another_image_tower(mini, tmp_path) -> None:
@@ -175,52 +154,10 @@ def test_nothing_is_overwritten_without_force(quick_clip, tmp_path) -> None:
         export(quick_clip, file, to="hf", force=True)
 
 
-def test_an_empty_folder_is_filled(tmp_path) -> None:
-    (tmp_path / "out").mkdir()
-    with new_folder(tmp_path / "out") as folder:
-        (folder / "a").touch()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
-
-
-def test_a_damaged_checkpoint(quick_clip, tmp_path) -> None:
-    path = save_model(quick_clip, tmp_path / "model.safetensors")
-    content = path.read_bytes()
-    path.write_bytes(content[:-1000])
-    with pytest.raises(UserError, match="is not a complete safetensors file"):
-        export(path, tmp_path / "out")
-    flipped = bytearray(content)
-    flipped[-5] ^= 0xFF
-    path.write_bytes(flipped)
-    with pytest.raises(UserError, match="do not have the hash"):
-        export(path, tmp_path / "out", to="hf")
-    with pytest.raises(UserError, match="there is no such file"):
-        export(tmp_path / "none.safetensors", tmp_path / "out")
-
-
 def test_a_tower_that_exceeds_an_onnx_file(quick_clip, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(onnx_graph, "LARGEST", 1000)
     with pytest.raises(UserError, match="one ONNX file holds 2"):
         export(quick_clip, tmp_path / "out", to="onnx")
-
-
-def test_options_that_do_not_go_together(quick_clip, tmp_path) -> None:
-    for options, reason in [
-        ({"to": "hf", "target": "immich"}, "Leave one of them out"),
-        ({"to": "hf", "int8": True}, "--int8: does not apply to --to hf. Use --to onnx"),
-        ({"to": "onnx", "half": True}, "--half: does not apply to --to onnx"),
-        ({"image_tower": True}, "--image-tower: does not apply"),
-        ({"to": "weights"}, "End it in"),
-        ({"target": "lancedb", "int8": True}, "--int8: does not apply to --for lancedb"),
-    ]:
-        with pytest.raises(UserError, match=reason):
-            export(quick_clip, tmp_path / "out", **options)
-
-
-def test_preprocessing_that_hugging_face_lacks(tmp_path) -> None:
-    model = small_clip()
-    model.spec.preprocessing["resize_mode"] = "longest"
-    with pytest.raises(UserError, match="its preprocessing is 'longest'"):
-        export(model, tmp_path / "out", to="hf")
 
 
 def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> None:
@@ -229,11 +166,8 @@ def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> No
     path = save_model(model, tmp_path / "model.safetensors", header)
     out = tmp_path / "out"
     export_command(ExportConfig(checkpoint=str(path), out=str(out), target="open-clip"))
-    shown = capsys.readouterr().out
-    assert [line[:2] for line in shown.splitlines()[1:]] == ["1.", "2.", "3.", "4."]
+    assert "\n4." in capsys.readouterr().out
     card = (out / "README.md").read_text()
-    from paraclip.exporting.source import open_source
-
     facts = open_source(path).facts()
     assert facts["base_tags"] == ["openai"]
     for name in ("image_tower", "tokenizer", "preprocessing"):
@@ -242,9 +176,136 @@ def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> No
     assert json.loads(card.split("```json")[1].split("```")[0])["export"]["target"] == "open-clip"
 
 
-@pytest.mark.parametrize("to", ["open-clip", "hf", "sentence-transformers", "weights"])
-def test_the_command_reports_how_to_load(to, quick_clip, tmp_path, capsys) -> None:
-    path = save_model(quick_clip, tmp_path / "model.safetensors")
-    out = tmp_path / ("out.safetensors" if to == "weights" else "out")
-    export_command(ExportConfig(checkpoint=str(path), out=str(out), to=to))
-    assert str(out) in capsys.readouterr().out.splitlines()[-1]
+# --- where it is written, and what is known of the base ---
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """The texts of all files below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def filled(path: Path, force: bool, fault: BaseException | None = None) -> None:
+    """Write a folder with one file and its card, or fail in the middle."""
+    with new_folder(path, force) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "a.txt").write_text("new")
+        if fault is not None:
+            raise fault
+        card = json.dumps({"export": {"files": ["inner/a.txt"]}})
+        (folder / "README.md").write_text(f"```json\n{card}\n```\n")
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), UserError("a", "b", "c"), OSError(5, "x")])
+def test_a_failure_keeps_the_folder_that_was_to_be_replaced(
+    tmp_path: Path, fault: BaseException
+) -> None:
+    filled(tmp_path / "out", force=False)
+    (tmp_path / "out" / "inner" / "a.txt").write_text("old")
+    with pytest.raises(type(fault)):
+        filled(tmp_path / "out", force=True, fault=fault)
+    assert tree(tmp_path)["out/inner/a.txt"] == "old"
+    filled(tmp_path / "out", force=True)
+    assert tree(tmp_path)["out/inner/a.txt"] == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    filled(tmp_path / "target", force=False)
+    (tmp_path / "target" / "inner" / "a.txt").write_text("old")
+    (tmp_path / "out").symlink_to(tmp_path / "target")
+    with pytest.raises(UserError, match="--force"):
+        check_free(tmp_path / "out")
+    filled(tmp_path / "out", force=True)
+    assert tree(tmp_path / "target")["inner/a.txt"] == "old"
+    assert tree(tmp_path / "out")["inner/a.txt"] == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "target"]
+
+
+def test_force_replaces_exports_and_no_other_folder(tmp_path: Path, quick_clip: OpenClip) -> None:
+    (tmp_path / "out").mkdir()  # an empty folder is filled
+    out = export(quick_clip, tmp_path / "out")
+    export(quick_clip, out, force=True)
+    for path in (out / "mine.txt", tmp_path / "photos" / "mine.txt"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("kept")
+        with pytest.raises(UserError, match="not written by ParaCLIP"):
+            export(quick_clip, path.parent, force=True)
+        assert path.read_text() == "kept"
+
+
+def test_a_checkpoint_is_not_its_own_output_under_any_name(
+    tmp_path: Path, quick_clip: OpenClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.safetensors").touch()
+    Path("b.safetensors").symlink_to("a.safetensors")
+    names = (
+        "a.safetensors",
+        "b.safetensors",
+        "ViT-B-32:a.safetensors",
+        "ViT-B-32:openai:a.safetensors",
+    )
+    for model in (*names, tmp_path / ".." / tmp_path.name / "a.safetensors"):
+        with pytest.raises(UserError, match="is the checkpoint itself"):
+            refuse_sources(Path("a.safetensors"), model)
+    refuse_sources(Path("c.safetensors"), "a.safetensors")
+    refuse_sources(Path("a.safetensors"), quick_clip, None)
+
+
+def test_a_folder_that_holds_the_model_is_not_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "run" / "best.safetensors"
+    file.parent.mkdir()
+    file.touch()
+    for model in (file, f"ViT-B-32:{file}", tmp_path / "run", f"local-dir:{tmp_path}/run"):
+        for out in (tmp_path, tmp_path / "run"):
+            with pytest.raises(UserError, match=r"holds best\.safetensors, which is exported"):
+                refuse_sources(out, "mini", model)
+    refuse_sources(tmp_path / "run" / "export", file, "mini", "hf-hub:some/model")
+
+
+def test_a_model_without_local_files_may_be_exported_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mini").mkdir()
+    Path("mini", "old.txt").touch()
+    for name in ("mini", "~nosuch/x.safetensors", "ViT-B-32:~nosuch/x", "a" * 300, "a\0b"):
+        refuse_sources(Path("mini"), name)
+
+
+TRAINED = {"training": {"config": {"image_learning_rate": 1e-5}}}
+MERGED: dict[str, Any] = {"merged": {}}
+TEXT_ONLY = {"training": {"config": {"image_learning_rate": None}}}
+
+
+@pytest.mark.parametrize(
+    ("header", "trained"),
+    [
+        ({}, False), (TRAINED, True), (TEXT_ONLY, False), ({"training": "x"}, False),
+        ({"training": {"config": [1]}}, False), ({**TRAINED, "made_from": TEXT_ONLY}, True),
+        ({**MERGED, "made_from": {"tuned": TRAINED}}, True),
+        ({**MERGED, "made_from": {"base": TRAINED, "tuned": TEXT_ONLY}}, False),
+        ({**MERGED, "made_from": {"tuned": {**MERGED, "made_from": {"tuned": TRAINED}}}}, True),
+        ({**MERGED, "made_from": {"tuned": None}}, False),
+    ],
+)  # fmt: skip
+def test_the_header_states_whether_the_image_tower_was_trained(
+    header: dict[str, Any], trained: bool
+) -> None:
+    assert image_tower_was_trained(header) is trained
+
+
+def test_recorded_tags_are_those_of_the_architecture() -> None:
+    nested = {"training": {"facts": {"base": "ViT-B-32:openai"}, "identity": {"base": "x:y"}}}
+    assert recorded_tags(nested, "ViT-B-32-quickgelu") == ["openai"]
+    several = {"base": ["ViT-B-32:laion2b_e16:/my/file.pt", "mini", "ViT-B-32:mine.pt", ""]}
+    assert recorded_tags(several, "ViT-B-32") == ["laion2b_e16"]
+    assert recorded_tags(several, "RN50") == recorded_tags({}, "ViT-B-32") == []
+
+
+def test_a_model_is_known_by_its_sizes_under_any_name(named: Callable[..., OpenClip]) -> None:
+    quick = named("ViT-B-32-quickgelu", quick=True)
+    assert known_architecture(quick) == "ViT-B-32-quickgelu"
+    assert known_architecture(small_clip("my-folder", quick_gelu=True)) == "ViT-B-32-quickgelu"
+    assert known_architecture(small_clip(embed_dim=8)) is None

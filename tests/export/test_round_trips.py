@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
-from export_models import Load, ours
-from export_texts import TEXTS, assert_same_search, unit
+from export_models import Load, assert_same_search, ours, unit
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -18,10 +17,6 @@ from paraclip.models.loading import load_model
 
 pytestmark = pytest.mark.slow
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
-
-
-def test_there_are_two_hundred_texts() -> None:
-    assert len(TEXTS) == len(set(TEXTS)) == 200
 
 
 @pytest.mark.parametrize("quick", [True, False])
@@ -72,14 +67,6 @@ def test_the_built_in_models_have_a_dense_layer_only_where_they_have_a_head(
     assert "pooler.dense.weight" in load_file(folder / "model.safetensors")
 
 
-def test_a_hugging_face_folder_is_enough_for_sentence_transformers(
-    plain_clip, tmp_path, load: Load
-) -> None:
-    pytest.importorskip("sentence_transformers", minversion="5.4")
-    folder = export(plain_clip, tmp_path / "out", to="hf")
-    assert_same_search(load("load_sentence_transformers.py", "here", folder), ours(plain_clip))
-
-
 def test_pictures_have_the_same_vectors_in_transformers(quick_clip, tmp_path) -> None:
     import torch
     from transformers import CLIPImageProcessor, CLIPModel
@@ -105,21 +92,18 @@ def test_rclip(named, tmp_path, load: Load) -> None:
         assert_same_search(load("load_rclip.py", environment, folder), ours(model))
 
 
-def test_fastembed(named, tmp_path, load: Load) -> None:
+@pytest.mark.parametrize("system", ["fastembed", "immich"])
+def test_systems_of_openais_model(system, named, tmp_path, load: Load) -> None:
     model = named("ViT-B-32-quickgelu", quick=True)
-    folder = export(model, tmp_path / "out", target="fastembed", tag="openai")
-    assert_same_search(load("load_fastembed.py", "fastembed", folder), ours(model))
-
-
-def test_immich(named, tmp_path, load: Load) -> None:
-    model = named("ViT-B-32-quickgelu", quick=True)
-    folder = export(model, tmp_path / "out", target="immich", tag="openai")
-    base = folder / "clip" / "ViT-B-32__openai"
-    # As immich's exporter writes it for the base; the swap leaves it as it is.
-    (base / "config.json").write_text('{"text_cfg": {"context_length": 77}}')
-    vectors = load("load_immich.py", "here", folder)
+    folder = export(model, tmp_path / "out", target=system, tag="openai")
+    if system == "immich":  # as its exporter writes it for the base; the swap leaves it as it is
+        config = folder / "clip" / "ViT-B-32__openai" / "config.json"
+        config.write_text('{"text_cfg": {"context_length": 77}}')
+    environment = "here" if system == "immich" else system
+    vectors = load(f"load_{system}.py", environment, folder)
     assert_same_search(vectors, ours(model))
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    if system == "immich":
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 def test_transformers_js(quick_clip, tmp_path, load: Load) -> None:

@@ -13,9 +13,7 @@ import open_clip
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from export_models import SMALL
-from export_programs import program
-from export_texts import unit
+from export_models import SMALL, program, unit
 from tiny_models import draw
 
 from paraclip.cli import main

@@ -1,15 +1,21 @@
-"""The Hugging Face hub: reachable or not, and files from a cache or a folder."""
+"""The Hugging Face hub: reachable or not, files from a folder, and failed downloads."""
 
+import errno
 import threading
+import urllib.error
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError
 from tiny_models import word_files
 
 from paraclip.errors import UserError
+from paraclip.models.formats.published import download
 from paraclip.models.sources import offline_where_unreachable, reachable, text_files_of
 
 
@@ -41,31 +47,21 @@ def closed_port() -> str:
     return f"http://127.0.0.1:{server.server_port}"
 
 
-@pytest.mark.parametrize("code", [200, 404, 500])
-def test_a_server_is_reachable_whatever_its_status(address: str, code: int) -> None:
-    assert reachable(f"{address}/{code}")
-
-
-def test_a_closed_port_is_unreachable() -> None:
+def test_a_server_is_reachable_whatever_its_status_and_a_closed_port_is_not(address: str) -> None:
+    assert all(reachable(f"{address}/{code}") for code in (200, 404, 500))
     assert not any(reachable(place) for place in (closed_port(), "no address", "http://"))
 
 
-def test_the_hubs_client_is_offline_only_for_the_block(
-    address: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("set_by_user", [False, True])
+def test_the_hubs_client_is_offline_only_for_the_block_unless_the_user_chose_it(
+    address: str, monkeypatch: pytest.MonkeyPatch, set_by_user: bool
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for place, offline in ((f"{address}/200", False), (closed_port(), True)):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", set_by_user)
+    for place, offline in ((f"{address}/200", set_by_user), (closed_port(), True)):
         monkeypatch.setattr(constants, "ENDPOINT", place)
         with offline_where_unreachable():
             assert constants.HF_HUB_OFFLINE is offline
-        assert constants.HF_HUB_OFFLINE is False
-
-
-def test_offline_mode_set_by_the_user_stays(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "ENDPOINT", f"{address}/200")
-    with offline_where_unreachable():
-        assert constants.HF_HUB_OFFLINE is True
+        assert constants.HF_HUB_OFFLINE is set_by_user
 
 
 @pytest.fixture
@@ -77,6 +73,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("away")
 def test_a_text_towers_files_come_from_where_its_name_leads(tmp_path: Path) -> None:
+    assert text_files_of({"width": 64, "layers": 2}, beside=None) is None, "open_clip's own"
     folder = tmp_path / "tower"
     folder.mkdir()
     for name, text in word_files("roberta").items():
@@ -94,5 +91,50 @@ def test_without_hub_and_files_one_line_reports_which_to_bring(option: str, tmp_
         text_files_of({option: "nobody/no-such-tower"}, beside=tmp_path)
 
 
-def test_a_tower_of_open_clips_own_needs_no_files() -> None:
-    assert text_files_of({"width": 64, "layers": 2}, beside=None) is None
+# --- failed downloads ---
+
+TAG = {"hf_hub": "someone/tiny/", "url": ""}
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+UNKNOWN_HOST = urllib.error.URLError(OSError(-2, "Name or service not known"))
+
+
+def http(code: int) -> Exception:
+    return urllib.error.HTTPError("https://example.org", code, "words", Message(), None)
+
+
+def gated() -> Exception:
+    response = SimpleNamespace(status_code=401, headers={}, request=None)
+    return GatedRepoError("Access to model is restricted", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (gated(), r"HTTP 401.*terms.*hf auth login"),
+        (http(403), r"HTTP 403"),
+        (http(404), r"no such file \(HTTP 404\).*name tiny:FILE"),
+        (http(503), r"HTTP 503.*later"),
+        (FULL, r"the disk is full.*Free"),
+        (urllib.error.URLError(FULL), "the disk is full"),
+        (PermissionError(errno.EACCES, "denied", "/cache"), "/cache is not writable"),
+        (RuntimeError("the SHA256 checksum does not not match"), "SHA-256 is wrong"),
+        (UNKNOWN_HOST, r"no server answers.*name tiny:FILE"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_cause_is_in_the_line(monkeypatch, error, words, wrapped):
+    def fetch(settings):
+        if not wrapped:
+            raise error
+        try:
+            raise error
+        except Exception as inner:  # as open_clip wraps it
+            raise FileNotFoundError(f"Failed to download file. Last error: {inner}") from None
+
+    monkeypatch.setattr("paraclip.models.sources.reachable", lambda address: True)
+    monkeypatch.setattr("open_clip.download_pretrained", fetch)
+    with pytest.raises(UserError, match=words) as caught:
+        download("tiny", "tag", TAG)
+    assert "huggingface.co/someone/tiny" in str(caught.value)

@@ -53,13 +53,6 @@ def test_the_whole_picture_is_seen_whatever_its_shape(mini):
     assert pixels[:, 100, 120].tolist() == [1.0, 1.0, 1.0]
 
 
-def test_image_vectors_go_through_the_head(mini):
-    features = torch.randn(3, 1280)
-    vectors = mini.project_images(features)
-    expected = torch.nn.functional.normalize(mini.image_head(features), dim=-1)
-    torch.testing.assert_close(vectors, expected)
-
-
 def test_the_key_of_features_knows_the_backbone_but_not_the_head(mini):
     key = mini.image_key()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The recipe of the shipped heads still runs, on drawn pictures."""
+"""The recipes of the shipped heads still run, on drawn pictures and vectors of class names."""
 
 import csv
 import importlib.util
@@ -10,17 +10,21 @@ import torch
 from safetensors import safe_open
 from tiny_models import draw
 
-from paraclip.models.mini import Mini, load_heads
+from paraclip.models.features import encode_texts
+from paraclip.models.mini import CLASSES, Mini, load_heads, read_heads
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "mini" / "train_heads.py"
+
+def load(name):
+    path = Path(__file__).parents[2] / "recipes" / "mini" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("train_heads", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("train_heads")
 
 
 @pytest.fixture
@@ -87,3 +91,16 @@ def test_no_batch_holds_two_captions_of_a_picture(recipe):
     for chosen, captions in recipe.batches(recipe.Pairs(images, texts), size=4):
         assert len(set(chosen.flatten().tolist())) == 4
         assert torch.equal(captions.floor(), chosen)
+
+
+def test_the_class_head_holds_the_vectors_of_the_prompts_and_how_it_was_made(mini, tmp_path):
+    recipe = load("class_head")
+    names = recipe.class_names()
+    assert len(names) == CLASSES
+    assert names[1] == "goldfish" and names[292] == "tiger" and names[849] == "teapot"
+    recipe.write(recipe.class_head(mini, ["red", "blue disc"]), tmp_path / "head.safetensors")
+    tensors, made = read_heads(tmp_path / "head.safetensors")
+    expected = encode_texts(mini, ["a photo of a red", "a photo of a blue disc"]).T
+    torch.testing.assert_close(tensors["classes.weight"].float(), expected, atol=1e-3, rtol=0)
+    assert made["licence"] == "Apache-2.0" and made["prompt"] == "a photo of a {}"
+    assert str(tmp_path) not in str(made)

@@ -60,13 +60,6 @@ def test_a_picture_is_the_mixture_of_its_class_names(real):
     torch.testing.assert_close(real.project_images(features), expected, atol=1e-5, rtol=0)
 
 
-def test_the_class_head_holds_the_names_in_the_order_of_the_classifier(real):
-    texts = ["a photo of a goldfish", "a photo of a tiger", "a photo of a teapot"]
-    vectors = encode_texts(real, texts)
-    names = torch.nn.functional.normalize(real.image_tower.class_head.weight.T, dim=1)
-    assert (vectors @ names.T).argmax(1).tolist() == [1, 292, 849]
-
-
 def test_a_plain_colour_is_found_by_its_name_after_flickr8k(flickr8k):
     names = ["blue", "green", "red"]
     pixels = torch.stack([flickr8k.preprocess(Image.new("RGB", (64, 64), name)) for name in names])
@@ -102,11 +95,6 @@ def test_checkpoints_of_both_kinds_are_read_again(real, flickr8k, tmp_path):
     assert "names_classes" not in read_header(tmp_path / "old.safetensors")  # as they always were
 
 
-def test_the_temperature_is_within_clips_bounds(real, flickr8k):
-    for model in (real, flickr8k):
-        assert 10 < float(model.logit_scale.detach().exp()) <= 100
-
-
 def test_new_heads_are_orthogonal_and_the_random_state_draws_them():
     torch.manual_seed(0)
     one = Mini.with_linear_heads(heads=None)
@@ -116,6 +104,4 @@ def test_new_heads_are_orthogonal_and_the_random_state_draws_them():
         square = head.weight.detach() @ head.weight.detach().T
         torch.testing.assert_close(square, 0.36 * torch.eye(256), atol=1e-5, rtol=0)
     assert not torch.equal(one.text_head.weight, other.text_head.weight)
-    near, far = similarities(one)
-    assert near > 0.5 > far
     assert one.made_from is None

@@ -5,22 +5,13 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from tiny_models import TINY_CLIP, tiny_clip, word_files
+from tiny_models import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
 
 from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 
 TEXTS = ["a dog on a beach", "two cats", "a very small disc of paper"]
-ROBERTA = {
-    **TINY_CLIP,
-    "text_cfg": {
-        "hf_model_name": "tiny-roberta",
-        "hf_tokenizer_name": "tiny-roberta",
-        "hf_pooler_type": "mean_pooler",
-        "context_length": 12,
-    },
-}
 
 
 def uncut(model: OpenClip, texts: list[str]) -> torch.Tensor:
@@ -92,38 +83,24 @@ def test_coca_keeps_its_decoder():
     assert list(model.embed_pixels(torch.zeros(1, 3, 32, 32)).shape) == [1, 16]
 
 
-def roberta(tmp_path) -> OpenClip:
-    """A model with a RoBERTa text tower, loaded from a folder in open_clip's layout."""
+def test_a_roberta_tower_is_loaded_without_a_hub_and_its_checkpoint_needs_nothing_else(tmp_path):
     for name, text in word_files("roberta").items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     config = {"model_cfg": ROBERTA, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    spec = ClipSpec("roberta", ROBERTA, {}, word_files("roberta"))
-    torch.save(build_clip(spec).state_dict(), tmp_path / "weights.pt")
-    return load_model(f"local-dir:{tmp_path}", "cpu")
-
-
-def test_a_roberta_tower_is_built_and_loaded_without_a_hub(tmp_path):
-    model = roberta(tmp_path)
+    torch.save(build_clip(roberta_clip().spec).state_dict(), tmp_path / "weights.pt")
+    model = load_model(f"local-dir:{tmp_path}", "cpu")
     assert model.spec.preprocessing["mean"] == [0.5] * 3
     tokens = model.tokenize(["a red disc", "a small red square on white paper"])
     assert tokens.ids.shape[1] == 9
-    vectors = model.encode_tokens(tokens.ids)
-    alone = model.encode_tokens(model.tokenize(["a red disc"]).ids)
-    torch.testing.assert_close(vectors[:1], alone)
-    long = model.tokenize(["red " * 30, "red"])
-    assert long.truncated == 1
-    assert long.ids[0, -1] == 3  # the end token
-
-
-def test_a_checkpoint_of_a_roberta_tower_needs_nothing_next_to_it(tmp_path):
-    model = roberta(tmp_path)
-    path = save_model(model, tmp_path / "elsewhere" / "tuned.safetensors")
-    again = load_checkpoint(path)
     ids = model.tokenize(["a red disc"]).ids
+    alone = model.encode_tokens(ids)
+    torch.testing.assert_close(model.encode_tokens(tokens.ids)[:1], alone)
+    long = model.tokenize(["red " * 30, "red"])
+    assert long.truncated == 1 and long.ids[0, -1] == 3  # the end token
+    again = load_checkpoint(save_model(model, tmp_path / "elsewhere" / "tuned.safetensors"))
     assert torch.equal(again.tokenize(["a red disc"]).ids, ids)
-    assert torch.equal(again.encode_tokens(ids), model.encode_tokens(ids))
+    assert torch.equal(again.encode_tokens(ids), alone)
 
 
 @pytest.mark.slow

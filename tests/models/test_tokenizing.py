@@ -1,24 +1,20 @@
+"""Rows of tokens, and CLIP's vocabulary as open_clip has it, read without torch."""
+
 from hypothesis import given
 from hypothesis import strategies as some
+from open_clip.tokenizer import SimpleTokenizer, basic_clean
 
 from paraclip.models.encoder import pad_rows
+from paraclip.models.sources import END, START, clean_text, vocabulary_and_merges
 
 ROWS = some.lists(some.lists(some.integers(1, 99), min_size=2, max_size=9), min_size=1, max_size=5)
 
 
-def test_rows_are_padded_to_the_longest():
+def test_rows_are_padded_to_the_longest_and_a_long_one_keeps_its_end_token():
     tokens = pad_rows([[7, 1, 9], [7, 9]], context_length=5, pad=4)
-    assert tokens.ids.tolist() == [[7, 1, 9], [7, 9, 4]]
-    assert tokens.truncated == 0
-
-
-def test_a_long_row_keeps_its_end_token():
+    assert tokens.ids.tolist() == [[7, 1, 9], [7, 9, 4]] and tokens.truncated == 0
     tokens = pad_rows([[7, 1, 2, 3, 9], [7, 9]], context_length=3)
-    assert tokens.ids.tolist() == [[7, 1, 9], [7, 9, 0]]
-    assert tokens.truncated == 1
-
-
-def test_no_texts_give_no_rows():
+    assert tokens.ids.tolist() == [[7, 1, 9], [7, 9, 0]] and tokens.truncated == 1
     assert list(pad_rows([], context_length=3).ids.shape) == [0, 0]
 
 
@@ -30,3 +26,16 @@ def test_every_row_starts_and_ends_as_it_did(rows, context_length):
     for row, ids in zip(rows, tokens.ids.tolist(), strict=True):
         kept = [number for number in ids if number]
         assert (kept[0], kept[-1]) == (row[0], row[-1])
+
+
+def test_the_vocabulary_is_open_clips() -> None:
+    theirs = SimpleTokenizer()
+    vocabulary, merges = vocabulary_and_merges()
+    names = {"<start_of_text>": START, "<end_of_text>": END}
+    assert vocabulary == {names.get(token, token): at for token, at in theirs.encoder.items()}
+    assert merges == sorted(theirs.bpe_ranks, key=theirs.bpe_ranks.__getitem__)
+
+
+def test_texts_are_repaired_as_in_open_clip() -> None:
+    text = " \u201cCurly\u201d &amp;amp; it\u2019s a CafÃ© "
+    assert clean_text(text) == basic_clean(text).lower()

@@ -16,6 +16,16 @@ TINY_CLIP = {
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
 
+ROBERTA = {
+    **TINY_CLIP,
+    "text_cfg": {
+        "hf_model_name": "someone/tower",
+        "hf_tokenizer_name": "someone/tower",
+        "hf_pooler_type": "mean_pooler",
+        "context_length": 12,
+    },
+}
+
 
 def word_files(kind: str, hidden: int = 32) -> TextFiles:
     """Configuration and tokenizer of a tiny BERT or RoBERTa that knows a dozen words."""
@@ -52,6 +62,13 @@ def tiny_clip(**changes: object) -> OpenClip:
     """A CLIP in open_clip's layout, thousands of times smaller."""
     torch.manual_seed(0)
     spec = ClipSpec("tiny", {**TINY_CLIP, **changes}, {})
+    return OpenClip(spec, build_clip(spec))
+
+
+def roberta_clip(files: TextFiles | None = None) -> OpenClip:
+    """A tiny CLIP with a RoBERTa text tower."""
+    torch.manual_seed(0)
+    spec = ClipSpec("roberta", ROBERTA, {}, files or word_files("roberta"))
     return OpenClip(spec, build_clip(spec))
 
 

@@ -8,25 +8,16 @@ import zipfile
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import TINY_CLIP, tiny_clip, word_files
+from tiny_models import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.formats.untrusted import check_config, check_preprocessing, lay_out
 from paraclip.models.loading import load_model
-from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.openclip import ClipSpec, build_clip
 from paraclip.models.sources import read_text_files
 
 HUGE = 2**31
-ROBERTA = {
-    **TINY_CLIP,
-    "text_cfg": {
-        "hf_model_name": "someone/tower",
-        "hf_tokenizer_name": "someone/tower",
-        "hf_pooler_type": "mean_pooler",
-        "context_length": 12,
-    },
-}
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +48,15 @@ def changed(part: str, **fields) -> dict:
     config = copy.deepcopy(TINY_CLIP)
     (config[part] if part else config).update(fields)
     return config
+
+
+def forged(model, folder, part: str, changes: dict):
+    """A checkpoint whose header has other values in a part."""
+    path = save_model(model, folder / "model.safetensors")
+    header = read_header(path)
+    header[part].update(changes)
+    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
+    return path
 
 
 LIES = [
@@ -97,12 +97,8 @@ def test_a_folder_with_a_false_configuration_is_one_line(tmp_path, config):
 
 @pytest.mark.parametrize("config", LIES)
 def test_a_checkpoint_with_a_false_header_is_one_line(tmp_path, config):
-    path = save_model(tiny_clip(), tmp_path / "model.safetensors")
-    header = read_header(path)
-    header["open_clip"]["config"] = config
-    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
     with pytest.raises(UserError, match=r"model\.safetensors"):
-        load_checkpoint(path)
+        load_checkpoint(forged(tiny_clip(), tmp_path, "open_clip", {"config": config}))
 
 
 FALSE_PREPROCESSING = [
@@ -125,12 +121,8 @@ def test_false_preprocessing_is_reported_before_the_first_picture(tmp_path, sett
     save_file(build_clip(model.spec).state_dict(), tmp_path / "m.safetensors")
     with pytest.raises(UserError, match=r"open_clip_config\.json: is not an open_clip conf"):
         load_model(str(tmp_path), "cpu")
-    path = save_model(model, tmp_path / "ours.safetensors")
-    header = read_header(path)
-    header["open_clip"]["preprocessing"] = settings
-    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
-    with pytest.raises(UserError, match=r"ours\.safetensors: .*pictures"):
-        load_checkpoint(path)
+    with pytest.raises(UserError, match=r"model\.safetensors: .*pictures"):
+        load_checkpoint(forged(model, tmp_path / "ours", "open_clip", {"preprocessing": settings}))
 
 
 def test_preprocessing_that_open_clip_accepts_is_accepted():
@@ -142,11 +134,8 @@ def test_preprocessing_that_open_clip_accepts_is_accepted():
     "lie", [{"hidden_size": HUGE}, {"vocab_size": 10**7}, {"num_hidden_layers": 10**6}]
 )
 def test_a_text_tower_with_a_false_configuration_is_one_line(mini, tmp_path, lie):
-    path = save_model(mini, tmp_path / "model.safetensors")
-    header = read_header(path)
-    config = {**json.loads(header["text_files"]["config.json"]), **lie}
-    header["text_files"]["config.json"] = json.dumps(config)
-    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
+    config = json.dumps({**json.loads(mini.text_files["config.json"]), **lie})
+    path = forged(mini, tmp_path, "text_files", {"config.json": config})
     with pytest.raises(UserError, match=r"model\.safetensors"):
         load_checkpoint(path)
 
@@ -165,8 +154,7 @@ def test_layers_are_counted_before_allocation():
 
 def test_a_tower_named_by_a_folder_is_not_downloaded(tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": ROBERTA}))
-    spec = ClipSpec("roberta", ROBERTA, {}, word_files("roberta"))
-    torch.save(build_clip(spec).state_dict(), tmp_path / "weights.pt")
+    torch.save(build_clip(roberta_clip().spec).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(UserError, match=r"there is no tokenizer_config.json of someone/tower"):
         load_model(str(tmp_path), "cpu")
 
@@ -184,20 +172,14 @@ def test_pointers_to_code_on_a_hub_are_dropped(tmp_path):
     for name, kind in (("config.json", "AutoModel"), ("tokenizer_config.json", "AutoTokenizer")):
         content = {**json.loads(files[name]), "auto_map": {kind: "someone/tower--code.Model"}}
         files[name] = json.dumps(content)
-    spec = ClipSpec("roberta", ROBERTA, {}, files)
-    model = OpenClip(spec, build_clip(spec))
-    path = save_model(model, tmp_path / "model.safetensors")
+    path = save_model(roberta_clip(files), tmp_path / "model.safetensors")
     assert load_checkpoint(path).tokenize(["a red disc"]).ids.shape == (1, 5)
 
 
 @pytest.mark.parametrize("kind", ["timm_wrapper", "no_such_kind"])
 def test_a_header_that_names_another_library_is_one_line(tmp_path, kind):
-    spec = ClipSpec("roberta", ROBERTA, {}, word_files("roberta"))
-    path = save_model(OpenClip(spec, build_clip(spec)), tmp_path / "model.safetensors")
-    header = read_header(path)
     false_config = {"model_type": kind, "architecture": "hf-hub:someone/tower"}
-    header["text_files"]["config.json"] = json.dumps(false_config)
-    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
+    path = forged(roberta_clip(), tmp_path, "text_files", {"config.json": json.dumps(false_config)})
     with pytest.raises(UserError, match=r"model\.safetensors"):
         load_checkpoint(path)
 
