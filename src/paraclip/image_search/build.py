@@ -126,7 +126,7 @@ def build_index(
         if ray_workers:
             from paraclip.image_search.ray_build import RayReader
 
-            builder.read = RayReader(facts.models[BASE], device, precision, ray_workers)
+            builder.read = RayReader(facts.models["base"], device, precision, ray_workers)
         summary = builder.run(pictures, facts)
         if rebuild:
             target.close()
@@ -138,9 +138,6 @@ def build_index(
     return summary
 
 
-BASE, TUNED = "base", "tuned"
-
-
 def _new_facts(
     source: PictureSource, model: DualEncoder, base: str, tuned: str | None, precision: str
 ) -> IndexFacts:
@@ -149,12 +146,12 @@ def _new_facts(
         what = "has only a text encoder and reads no pictures"
         raise UserError(base, what, "Name another --model.")
     space = image_space(model)
-    models = {BASE: absolute_name(base)}
+    models = {"base": absolute_name(base)}
     if tuned is not None:
         if image_space(load_model(tuned, "cpu")) != space:
             what = f"has another image tower than {base}"
             raise UserError(tuned, what, "Give the model that it was tuned from as --model.")
-        models[TUNED] = absolute_name(tuned)
+        models["tuned"] = absolute_name(tuned)
     width = model.architecture.embed_dim
     return IndexFacts(space, width, source.name, source.root, models, precision)
 
@@ -262,18 +259,11 @@ class IndexBuilder:
         gone = set(work.gone())
         done = work.unchanged
         with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
-
-            def readable() -> Iterator[ReadPicture]:
-                reader = PictureReader(self.model.preprocess, self.model.image_size, work.by_hash)
-                here = ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
-                for found, result in self.read(work) if self.read else here:
-                    if isinstance(result, UserError):
-                        self._reject(found, result.what, work)
-                    else:
-                        yield result
-                    progress.update()
-
-            for rows in self._written_together(self._rows(readable(), work)):
+            reader = PictureReader(self.model.preprocess, self.model.image_size, work.by_hash)
+            here = ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
+            results = self.read(work) if self.read else here
+            pictures = self._readable(results, work, progress.update)
+            for rows in self._written_together(self._rows(pictures, work)):
                 self.store.put(rows)
         if not work.unchanged + self._used():
             raise self._not_finite() if self.infinite else no_pictures(source.name, self.problems)
@@ -283,6 +273,20 @@ class IndexBuilder:
         self.summary.total = self.store.count()
         self.summary.seconds = time.monotonic() - began
         return self.summary
+
+    def _readable(
+        self,
+        results: Iterable[ReadResult],
+        work: Changes,
+        report: Callable[[], object] = lambda: None,
+    ) -> Iterator[ReadPicture]:
+        """Pictures that could be read; the others are counted as broken."""
+        for found, result in results:
+            if isinstance(result, UserError):
+                self._reject(found, result.what, work)
+            else:
+                yield result
+            report()
 
     def _reject(self, found: FoundPicture, what: str, work: Changes) -> None:
         """Count a picture as broken; the row that it may have is removed at the end."""
@@ -320,14 +324,8 @@ class IndexBuilder:
                         self.summary.copied += 1
                 yield copies
                 reader = PictureReader(self.model.preprocess, self.model.image_size, {})
-                again = []
-                for one in overwritten:
-                    result = reader.read(one.found)
-                    if isinstance(result, UserError):
-                        self._reject(one.found, result.what, work)
-                    else:
-                        again.append(result)
-                if again:
+                results = [(one.found, reader.read(one.found)) for one in overwritten]
+                if again := list(self._readable(results, work)):
                     yield self._embedded(again, work)
 
     def _embedded(self, pictures: list[ReadPicture], work: Changes) -> pa.Table:
@@ -393,8 +391,7 @@ def no_pictures(source: str, problems: Problems) -> UserError:
 def embed_pixels(model: DualEncoder, pictures: list[ReadPicture], precision: str) -> Float:
     """Unit vectors float32 [pictures, width]."""
     pixels = torch.stack([one.pixels for one in pictures])
-    vectors: Float = project(model, embed(model, pixels, precision)).numpy()
-    return vectors
+    return np.asarray(project(model, embed(model, pixels, precision)).numpy())
 
 
 def rows_of(

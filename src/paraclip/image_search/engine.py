@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paraclip.arrays import Float
+from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
 from paraclip.image_search.config import EXACT_BELOW
@@ -37,11 +38,6 @@ class Query:
         """All texts, truncated to a length that models can read."""
         return [one[:LONGEST_QUERY] for one in (self.text, *self.plus, *self.minus) if one.strip()]
 
-    def check(self) -> None:
-        """Raise UserError for a query without any part."""
-        if not self.texts and self.picture is None:
-            raise UserError("query", "it is empty", "Describe a picture, or give one with --image.")
-
 
 @dataclass(frozen=True)
 class Overlap:
@@ -67,8 +63,10 @@ def combine_vectors(query: Query, vectors: Sequence[Float]) -> Float:
         vectors: unit vectors [width] of `query.texts`.
 
     Raises:
-        UserError: the parts cancel each other.
+        UserError: there are no parts, or they cancel each other.
     """
+    if not vectors and query.picture is None:
+        raise UserError("query", "it is empty", "Describe a picture, or give one with --image.")
     added = len(vectors) - sum(bool(text.strip()) for text in query.minus)
     parts = [*vectors[:added], *(-vector for vector in vectors[added:])]
     total = np.sum([*parts, *([] if query.picture is None else [query.picture])], axis=0)
@@ -151,9 +149,8 @@ def search_index(
         tower = next(iter(towers.values()))
         if not isinstance(tower, TorchTower):
             tower = TorchTower(tower.name)
-        picture = tower.embed_picture(image)
+        picture = tower.embed_image(open_image(image, tower.model.image_size))
     asked = Query(query, tuple(plus), tuple(minus), picture)
-    asked.check()
     vectors = [
         combine_vectors(asked, list(tower.embed(asked.texts)) if asked.texts else [])
         for tower in towers.values()

@@ -62,10 +62,10 @@ def draw(
     size = (2 * MARGIN + columns * step - GAP, 2 * MARGIN + LINE + sum(heights))
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), fitting(title, size[0]), INK, font(18))
+    pen.text((MARGIN, MARGIN), fitting(title, size[0]), INK, ImageFont.load_default(18))
     top = MARGIN + LINE
     for (label, hits), height in zip(found.items(), heights, strict=True):
-        pen.text((MARGIN, top + 4), fitting(label, size[0]), FAINT, font(14))
+        pen.text((MARGIN, top + 4), fitting(label, size[0]), FAINT, ImageFont.load_default(14))
         for number, hit in enumerate(hits):
             left = MARGIN + number % columns * step
             place = (left, top + LINE + number // columns * step)
@@ -88,8 +88,3 @@ def fitting(text: str, width: int) -> str:
     """One line of text that fits into a width in pixels."""
     line = " ".join(text.split())
     return line if len(line) * 9 < width else f"{line[: max(width // 9 - 3, 1)]}..."
-
-
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font."""
-    return ImageFont.load_default(size)

@@ -60,7 +60,7 @@ class Pool(Protocol):
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Pool):
     """Exact search over one version of an index.
 
     Args:
@@ -72,11 +72,9 @@ class Snapshot:
     rows: pa.Table
 
     def __len__(self) -> int:
-        """Number of pictures."""
         return len(self.vectors)
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
-        """The first k results of each query [queries, width]."""
         positions, scores = nearest(queries, self.vectors, min(k, len(self.vectors)))
         found = []
         for places, values in zip(positions, scores.tolist(), strict=True):
@@ -86,7 +84,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class StorePool:
+class StorePool(Pool):
     """Search in the store itself, for a table that is too large for memory.
 
     Args:
@@ -98,15 +96,12 @@ class StorePool:
     count: int
 
     def __len__(self) -> int:
-        """Number of pictures."""
         return self.count
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
-        """The first k results of each query [queries, width]."""
         ids, scores = self.store.nearest(queries, k)
-        wanted = list(dict.fromkeys(one for found in ids for one in found))
-        shown = self.store.rows(wanted, SHOWN[:3]).to_pylist() if wanted else []
-        by_id = {row["id"]: row for row in shown}
+        wanted = sorted({one for found in ids for one in found})
+        by_id = {row["id"]: row for row in self.store.rows(wanted, SHOWN[:3]).to_pylist()}
         return [
             [
                 Hit(**by_id[one], score=float(score))

@@ -87,12 +87,6 @@ class TorchTower:
         pixels = self.model.preprocess(image)[None]
         return np.asarray(project(self.model, embed(self.model, pixels, "fp32")).numpy()[0])
 
-    def embed_picture(self, reference: str) -> Float:
-        """Unit vector float32 [width] of a picture; raises UserError if it cannot be read."""
-        from paraclip.models.features import encode_images
-
-        return np.asarray(encode_images(self.model, [reference], label="query").numpy()[0])
-
 
 def open_tower(name: str, facts: IndexFacts, where: str, device: str = "cpu") -> TextTower:
     """The text tower of a model that matches an index; without torch if it is in the cache.

@@ -153,8 +153,7 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
     add_errors(app)
     add_search(app, service)
     add_pictures(app, service)
-    add_rewording(app, reworder)
-    add_state(app, service, reworder is not None)
+    add_rewording_and_state(app, service, reworder)
     app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
     return Guard(app, limits)
 
@@ -172,9 +171,7 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Overloaded)
     async def overloaded(_: Request, error: Overloaded) -> Response:
-        response = refusal(503, "Too many requests are waiting.")
-        response.headers["retry-after"] = "1"
-        return response
+        return refusal(503, "Too many requests are waiting.", {"retry-after": "1"})
 
     @app.exception_handler(ClientDisconnect)
     async def left(_: Request, error: ClientDisconnect) -> Response:
@@ -214,8 +211,7 @@ async def answer(
     service: Service, queries: list[engine.Query], labels: list[str], k: int
 ) -> Response:
     """The response to a search."""
-    unknown = [label for label in labels if label not in service.towers]
-    if unknown:
+    if not {*labels} <= {*service.towers}:
         return refusal(404, "There is no model with that label.")
     chosen = list(dict.fromkeys(labels)) or list(service.towers)
     by_model = await service.search(queries, chosen, k)
@@ -277,8 +273,8 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         return FileResponse(path, media_type=kind, headers={"content-disposition": "inline"})
 
 
-def add_rewording(app: FastAPI, reworder: Reworder | None) -> None:
-    """Add suggestions of a language model."""
+def add_rewording_and_state(app: FastAPI, service: Service, reworder: Reworder | None) -> None:
+    """Add suggestions of a language model, facts about the index, and health."""
 
     @app.post("/api/reword", response_model=Rewordings)
     async def reword(asked: RewordRequest, request: Request) -> Any:
@@ -290,17 +286,13 @@ def add_rewording(app: FastAPI, reworder: Reworder | None) -> None:
         except UserError as error:  # the model failed; the request is valid
             return refusal(503, str(error))
 
-
-def add_state(app: FastAPI, service: Service, rewords: bool) -> None:
-    """Add facts about the index, and health."""
-
     @app.get("/api/index", response_model=IndexOut)
     async def index() -> Any:
         """Facts about the index and the models."""
-        name = PurePath(service.facts.source).name
         return {
-            "name": name, "pictures": len(service.pool), "models": list(service.towers),
-            "rewording": rewords, "fault": service.fault,
+            "name": PurePath(service.facts.source).name, "pictures": len(service.pool),
+            "models": list(service.towers), "rewording": reworder is not None,
+            "fault": service.fault,
         }  # fmt: skip
 
     @app.get("/healthz", response_model=Health)

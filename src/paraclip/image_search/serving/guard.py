@@ -102,9 +102,8 @@ class Buckets:
         """Whether an address may send another request at this time, in seconds."""
         level, then = self.levels.get(address) or (self.burst, now)
         level = min(self.burst, level + (now - then) * self.per_second)
-        allowed = level >= 1
-        self.levels.put(address, (level - allowed, now))
-        return allowed
+        self.levels.put(address, (level - (level >= 1), now))
+        return level >= 1
 
 
 class Guard:
@@ -166,7 +165,7 @@ class Guard:
         if limits.hosts and without_port(headers.get("host", "")) not in limits.hosts:
             return refusal(400, "this server has another name; see --allow-host")
         if limits.per_second and not self.buckets.take(address, time.monotonic()):
-            return refusal(429, "too many requests")
+            return refusal(429, "too many requests", {"retry-after": "1"})
         if request.method not in ("GET", "HEAD") and not is_same_origin(headers):
             return refusal(403, "the request comes from the page of another server")
         length = headers.get("content-length", "")
@@ -191,9 +190,9 @@ class Guard:
         return hmac.compare_digest(given.encode(), str(self.limits.token).encode())
 
 
-def refusal(status: int, detail: str) -> JSONResponse:
+def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error as JSON."""
-    return JSONResponse({"detail": detail}, status, {"retry-after": "1"} if status == 429 else None)
+    return JSONResponse({"detail": detail}, status, headers)
 
 
 def log_request(scope: Scope, status: int, seconds: float) -> None:
@@ -203,8 +202,7 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
         "ms": round(1000 * seconds, 1), "client": (scope.get("client") or ("",))[0],
     }  # fmt: skip
     level = logging.WARNING if status >= 500 else logging.INFO
-    if LOG.isEnabledFor(level):
-        LOG.log(level, "request", extra={"fields": fields})
+    LOG.log(level, "request", extra={"fields": fields})
 
 
 def is_same_origin(headers: Headers) -> bool:

@@ -38,11 +38,9 @@ class Reworder:
     """
 
     def __init__(self, llm: str, model: str | None = None, base_url: str | None = None) -> None:
-        servers = (base_url,) if base_url is not None else ()
+        urls = (base_url,) if base_url is not None else ()
         self.llm, self.limits = llm, LIMITS[backend_kind(llm).limits]
-        self.options = llm_options(
-            llm, model=model, base_url=servers, timeout=SECONDS, max_retries=1
-        )
+        self.options = llm_options(llm, model=model, base_url=urls, timeout=SECONDS, max_retries=1)
         self.backend: Backend | None = None
         self.one_at_a_time = asyncio.Lock()
         self.known: Recent[str, list[str]] = Recent(CACHED)
@@ -98,21 +96,18 @@ class Reworder:
             await backend.start()
             self.backend = backend
         prompt = make_prompt(self.backend.style, STEP, text)
+        drawn = max(self.options.candidates, OFFERED)
         try:
-            drawn = max(self.options.candidates, OFFERED)
             answers = await asyncio.wait_for(self.backend.answer(prompt, drawn), SECONDS)
         except (AnswerError, TimeoutError) as error:
             what = "the language model gave no answer"
             raise UserError("rewording", what, "Try again.") from error
-        kept = [
-            clean(answer.text)
-            for answer in answers
-            if plain_reason(
-                Question(text, answer.text, cut=answer.cut), clean(answer.text), self.limits
-            )
-            is None
-        ]
-        return [one for one in dict.fromkeys(kept) if one][:OFFERED]
+        kept: dict[str, None] = {}
+        for answer in answers:
+            question, wording = Question(text, answer.text, cut=answer.cut), clean(answer.text)
+            if wording and plain_reason(question, wording, self.limits) is None:
+                kept[wording] = None
+        return list(kept)[:OFFERED]
 
     async def close(self) -> None:
         """Release the model."""

@@ -29,7 +29,6 @@ STOP_SECONDS = 10
 REQUEST_SECONDS = 10.0  # for receiving a request
 WRITE_SECONDS = 10.0  # for reading 64 KiB of a response
 MOST_HEAD = 65_536  # maximum size of the request line and the headers in bytes
-HEAD_END = b"\r\n\r\n"
 TOO_LARGE = b"431 Request Header Fields Too Large"
 
 
@@ -60,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head += len(data)
             # Counted before parsing, so that a request line of megabytes is never stored. A short
             # head may arrive together with a large part of the body.
-            if len(data) > MOST_HEAD and HEAD_END not in data[:MOST_HEAD]:
+            if len(data) > MOST_HEAD and b"\r\n\r\n" not in data[:MOST_HEAD]:
                 self._refuse(TOO_LARGE)
                 return
         super().data_received(data)
@@ -177,8 +176,8 @@ def most_connections() -> int:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    free = wanted if soft == resource.RLIM_INFINITY else soft
-    return max(min(MOST_CONNECTIONS, (free - OTHER_FILES) // 2), 8)
+    allowed = wanted if soft == resource.RLIM_INFINITY else soft
+    return max(min(MOST_CONNECTIONS, (allowed - OTHER_FILES) // 2), 8)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -129,7 +129,6 @@ class Service:
         """
 
         async def one(query: Query, label: str) -> list[Hit]:
-            query.check()
             texts = await asyncio.gather(*map(self.texts[label].vector, query.texts))
             return await self.searches((combine_vectors(query, list(texts)), k))
 
