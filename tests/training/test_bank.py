@@ -17,10 +17,9 @@ from training_rows import (
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.features import encode_texts
-from paraclip.training import bank as bank_module
-from paraclip.training.bank import read_bank
+from paraclip.training import data as data_module
 from paraclip.training.config import TrainConfig
-from paraclip.training.data import BANK_AT_ONCE, TrainingData, prepare
+from paraclip.training.data import BANK_AT_ONCE, TrainingData, prepare, read_bank
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHER
 from paraclip.training.train import plan_training, train
 
@@ -42,7 +41,7 @@ def test_an_index_gives_its_vectors(index):
 
 
 def test_a_large_index_gives_a_sample_that_the_seed_determines(index, monkeypatch):
-    monkeypatch.setattr(bank_module, "MOST_PICTURES", 40)
+    monkeypatch.setattr(data_module, "BANK_MOST", 40)
     one, again, other = (read_bank(str(index), TinyModel(), Problems(), seed) for seed in (1, 1, 2))
     assert one.shape == (40, EMBED_DIM)
     assert torch.equal(one, again)

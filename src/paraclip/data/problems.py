@@ -30,8 +30,10 @@ class Problems:
         if len(self.listed) < MOST_LISTED:
             self.listed.append((str(where), what))
 
-    def take(self, other: "Problems") -> None:
-        """Add the rows of another instance."""
+    def take(self, other: "Problems", total: int | None = None) -> None:
+        """Add the rows of another instance, if they are not too many of a total of its own."""
+        if total is not None:
+            other.check(total)
         self.count += other.count
         self.listed += other.listed[: MOST_LISTED - len(self.listed)]
 

@@ -136,12 +136,15 @@ def _read_parquet(path: Path, problems: Problems) -> pa.Table:
     _refuse_duplicates(path, zip(pc.indices_nonzero(kept).to_numpy() + 1, ids, strict=True))
     default = pc.if_else(_is_filled(table["image"]), table["image"], table["id"])
     image_ids = pc.if_else(_is_filled(table["image_id"]), table["image_id"], default)
-    return _replaced(table, "image_id", image_ids)
+    return with_column(table, "image_id", image_ids)
 
 
-def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
-    """The table with other values in one of SCHEMA's columns."""
-    return table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), values)
+def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
+    """The table with other values in one of its columns of text, of the same type."""
+    index, kind = table.schema.get_field_index(name), table[name].type
+    if isinstance(values, list):
+        values = pa.array(values, pa.string())
+    return table.set_column(index, table.schema.field(index), values.cast(kind))
 
 
 def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -231,12 +234,12 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
         return pictures.find(image_id) or image
 
     pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
-    images = pa.array([picture(*pair) for pair in pairs], pa.string())
-    if len(images) and images.null_count == len(images):
+    images = [picture(*pair) for pair in pairs]
+    if images and not any(name is not None for name in images):
         what = f"contains no picture of any triple (the first is {table['image_id'][0].as_py()!r})"
         hint = "Name a folder whose file names match image_id, or omit the folder."
         raise UserError(folder, what, hint)
-    return _replaced(table, "image", images)
+    return with_column(table, "image", images)
 
 
 def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:

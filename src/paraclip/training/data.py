@@ -22,7 +22,7 @@ from torch import Tensor
 
 from paraclip.arrays import Integers
 from paraclip.data.captions import Caption
-from paraclip.data.images import fault_of
+from paraclip.data.images import fault_of, picture_files
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
@@ -30,18 +30,19 @@ from paraclip.data.triples import (
     read_provenance,
     read_triples,
     resolved_picture,
+    with_column,
     with_replay,
     with_starter,
 )
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import PREPROCESSORS, ahead, mapped_features
+from paraclip.models.features import PREPROCESSORS, ahead, encode_images, mapped_features
 from paraclip.models.loading import load_model
 from paraclip.progress import bar, track
 from paraclip.provenance import without_secrets
 from paraclip.starter import STARTER, TRIPLES, resolve
-from paraclip.training.bank import read_bank
+from paraclip.swap_checking.indexes import IndexAddress, is_index, read_index
 from paraclip.training.distributed import this_process
 from paraclip.training.losses import (
     ALL_TEXTS,
@@ -59,6 +60,8 @@ MOST_AHEAD = 256
 MOST_HELD_OUT = 4096  # pictures
 TOKENIZE_AT_ONCE = 4096
 REPLAYED_PER_TRIPLE = 1.0
+BANK_MOST = 100_000
+"""Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
 BANK_AT_ONCE = 2048
 """Number of pictures of the bank that are drawn for each step."""
 BANK_SEED = 0xBA2C
@@ -147,7 +150,7 @@ def prepare(
             raise UserError("--starter", what, "Omit it, or name other triples.")
     if pc.any(pc.equal(rows["image"], "")).as_py():
         # Null for an empty name, so that such rows do not count as one picture.
-        rows = _with_images(rows, [name or None for name in rows["image"].to_pylist()])
+        rows = with_column(rows, "image", [name or None for name in rows["image"].to_pylist()])
     if images is not None:
         rows = attach_images(rows, images)
     if starter:
@@ -204,6 +207,45 @@ def prepare_captions(
     return TrainingData(model, rows, features, dict(facts or {}), problems=problems)
 
 
+def read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0) -> Tensor:
+    """Unit image vectors float32 [G, D] by the base; no captions are read.
+
+    Args:
+        source: folder of pictures, which are encoded once and cached, or an index that
+            `paraclip swap-check` reads, whose vectors are taken as they are.
+        model: the base, whose image encoder made the index.
+        problems: collects broken pictures.
+        seed: seed of the sample of a bank with more than 100,000 pictures.
+
+    Raises:
+        UserError: there are no pictures, the index cannot be read, or its vectors are not as wide
+            as those of the model.
+    """
+    rng = np.random.default_rng([seed, BANK_SEED])
+    if Path(source).is_dir() and not is_index(source):
+        files = picture_files(Path(source))
+        if not files:
+            hint = "Name a folder of pictures, or an index that `paraclip swap-check` reads."
+            raise UserError(source, "contains no pictures", hint)
+        chosen = np.sort(rng.permutation(len(files))[:BANK_MOST])
+        names = [str(files[place]) for place in chosen]
+        seen = Problems(problems.max_share)
+        with this_process().first_goes_first():
+            vectors = encode_images(
+                model, names, cache_folder() / "image_features", seen, label="bank"
+            )
+        problems.take(seen, len(names))
+        return vectors[torch.isfinite(vectors).all(1)]
+    found = read_index(IndexAddress(source)).vectors
+    width = model.architecture.embed_dim
+    if found.shape[1] != width:
+        what = f"has vectors of {found.shape[1]} numbers, and those of the model have {width}"
+        hint = "Name an index that the image encoder of this base made; `swap-check` tells."
+        raise UserError("--bank", what, hint)
+    chosen = np.sort(rng.permutation(len(found))[:BANK_MOST])
+    return torch.from_numpy(np.ascontiguousarray(found[chosen], dtype=np.float32))
+
+
 def _append_replay(
     triples: pa.Table, replay: Iterable[Caption] | Path | str, seed: int, problems: Problems
 ) -> pa.Table:
@@ -219,14 +261,6 @@ def _append_replay(
         hint = "Name captions with pictures, or leave --replay out."
         raise UserError(replay if isinstance(replay, Path | str) else "replay", what, hint)
     return rows
-
-
-def _with_images(rows: pa.Table, images: list[str | None]) -> pa.Table:
-    """The rows with other pictures."""
-    index = rows.schema.get_field_index("image")
-    return rows.set_column(
-        index, rows.schema.field(index), pa.array(images, pa.string()).cast(rows["image"].type)
-    )
 
 
 def features_of(
@@ -245,8 +279,7 @@ def features_of(
     folder = cache or cache_folder() / "image_features"
     with this_process().first_goes_first():
         features = mapped_features(model, references, folder, seen)
-    _check_pictures(seen, len({name for name in references if name}))
-    problems.take(seen)
+    _take_pictures(problems, seen, len({name for name in references if name}))
     return features
 
 
@@ -263,15 +296,14 @@ def without_broken_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
     for name, what in faults.items():
         if what is not None:
             seen.add(name, what)
-    _check_pictures(seen, len(names))
-    problems.take(seen)
-    return _with_images(triples, [None if faults.get(name) else name for name in images])
+    _take_pictures(problems, seen, len(names))
+    return with_column(triples, "image", [None if faults.get(x) else x for x in images])
 
 
-def _check_pictures(seen: Problems, pictures: int) -> None:
-    """Raise if too many pictures are broken."""
+def _take_pictures(problems: Problems, seen: Problems, pictures: int) -> None:
+    """Add broken pictures to the problems; raises UserError if they are too many."""
     try:
-        seen.check(pictures)
+        problems.take(seen, pictures)
     except UserError as error:
         hint = f"{error.hint} --images FOLDER finds moved pictures whose image_id is their name."
         raise UserError(error.where, error.what, hint) from None

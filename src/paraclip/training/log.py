@@ -8,8 +8,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -111,33 +111,20 @@ def keep_until(path: Path, step: int) -> None:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 
-class MetricsLog:
-    """Writer of the metrics of each step: JSON lines, and tensorboard's events if it is installed.
+@contextmanager
+def metrics_log(
+    folder: Path, after: int, enabled: bool = True
+) -> Iterator[list[JsonLines | TensorBoard]]:
+    """The writers of each step's metrics: JSON lines, and tensorboard's events if it is installed.
 
     Args:
         folder: folder of the run.
         after: step after which the run resumes.
         enabled: whether anything is written; only the first process writes.
     """
-
-    def __init__(self, folder: Path, after: int, enabled: bool = True) -> None:
-        self._writers: list[JsonLines | TensorBoard] = []
-        with ExitStack() as opened:
-            kinds = (JsonLines, TensorBoard) if find_spec("tensorboard") else (JsonLines,)
-            for kind in kinds if enabled else ():
-                self._writers.append(opened.enter_context(closing(kind(folder, after))))
-            self._opened = opened.pop_all()
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write the metrics of a step."""
-        for writer in self._writers:
-            writer.write(step, figures)
-
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._opened.close()
+    kinds = (JsonLines, TensorBoard) if find_spec("tensorboard") else (JsonLines,)
+    with ExitStack() as opened:
+        yield [opened.enter_context(closing(kind(folder, after))) for kind in kinds if enabled]
 
 
 DIVERGED = 3.0

@@ -341,45 +341,10 @@ def _own_rows(rows: int, share: tuple[int, int]) -> slice:
     return slice(rows * part // parts, rows * (part + 1) // parts)
 
 
-def rank_like(
-    texts: Tensor, teacher: Tensor, bank: Tensor, scale: float, share: tuple[int, int] = (0, 1)
+def _compare_wordings(
+    a: Tensor, b: Tensor, meanings_a: Tensor, meanings_b: Tensor, share: tuple[int, int]
 ) -> Tensor:
-    """R: cross-entropy of a text's ranking of pictures with the teacher's, a scalar.
-
-    Both rankings are the softmax of the scaled similarities to the pictures. The teacher is the
-    frozen base, and its vector the normalised mean of a row's wordings: averaging rewordings finds
-    the right picture more often than any one of them, and here one text learns to do so.
-
-    Args:
-        texts: unit vectors [B, D] of one wording of each row.
-        teacher: unit vectors [B, D] by the base, without gradient.
-        bank: unit image vectors [M, D], without gradient.
-        scale: inverse temperature of both rankings.
-        share: (k, n) for the k-th of n parts of the mean; the parts add up to it.
-
-    Source: ranking distillation (Tang and Wang 2018) and relational distillation of CLIPs (CRD of
-    CLIP-KD, arXiv 2307.12732); the averaged wordings are ours.
-    """
-    own, pictures = _own_rows(len(texts), share), bank.T.to(texts.dtype)  # [D, M]
-    wanted = (scale * teacher[own].to(texts.dtype) @ pictures).softmax(1)  # [B / n, M]
-    found = scale * texts[own] @ pictures
-    return F.cross_entropy(found, wanted, reduction="sum") / len(texts)
-
-
-def compare_like(
-    a: Tensor, b: Tensor, meanings_a: Tensor, meanings_b: Tensor, share: tuple[int, int] = (0, 1)
-) -> Tensor:
-    """S: cross-entropy of the similarities of two wordings with those of a sentence encoder.
-
-    Args:
-        a: unit vectors [B, D] of one wording of each row.
-        b: unit vectors [B, D] of another wording.
-        meanings_a: unit vectors [B, E] of the first wording by the sentence encoder.
-        meanings_b: the same of the second.
-        share: (k, n) for the k-th of n parts of the mean; the parts add up to it.
-
-    Source: RankCSE, Liu et al. 2023, arXiv 2305.16726, section 3.2.
-    """
+    """S for one pair of wordings [B, D] and their vectors [B, E] by the sentence encoder."""
     own, height = _own_rows(len(a), share), max(1, BLOCK // len(a))
     meanings_a, meanings_b = meanings_a.to(a.dtype), meanings_b.to(a.dtype)
     total = (a.sum() + b.sum()) * 0.0  # a share without rows has a gradient, too
@@ -401,19 +366,36 @@ def compare_like(
 def _ranking(
     vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
 ) -> Tensor:
-    teacher, bank = vectors.constants[TEACHER], vectors.constants[BANK]
-    return torch.stack([
-        rank_like(vectors.texts[name], teacher, bank, objective.ranking_scale, share)
-        for name in ALL_TEXTS
-    ]).mean()  # fmt: skip
+    """R: cross-entropy of each wording's ranking of pictures with the teacher's; their mean.
+
+    Both rankings are the softmax of the scaled similarities to the pictures. The teacher is the
+    frozen base, and its vector the normalised mean of a row's wordings: averaging rewordings finds
+    the right picture more often than any one of them, and here one text learns to do so.
+
+    Source: ranking distillation (Tang and Wang 2018) and relational distillation of CLIPs (CRD of
+    CLIP-KD, arXiv 2307.12732); the averaged wordings are ours.
+    """
+    teacher, scale = vectors.constants[TEACHER], objective.ranking_scale
+    own, losses = _own_rows(len(teacher), share), []
+    for name in ALL_TEXTS:
+        texts = vectors.texts[name]
+        pictures = vectors.constants[BANK].T.to(texts.dtype)  # [D, M]
+        wanted = (scale * teacher[own].to(texts.dtype) @ pictures).softmax(1)  # [B / n, M]
+        found = scale * texts[own] @ pictures
+        losses.append(F.cross_entropy(found, wanted, reduction="sum") / len(texts))
+    return torch.stack(losses).mean()
 
 
 def _sentences(
     vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
 ) -> Tensor:
+    """S: cross-entropy of the similarities of two wordings with those of a sentence encoder.
+
+    Source: RankCSE, Liu et al. 2023, arXiv 2305.16726, section 3.2.
+    """
     meanings = dict(zip(ALL_TEXTS, vectors.constants[MEANINGS].unbind(1), strict=True))
     return torch.stack([
-        compare_like(vectors.texts[a], vectors.texts[b], meanings[a], meanings[b], share)
+        _compare_wordings(vectors.texts[a], vectors.texts[b], meanings[a], meanings[b], share)
         for a, b in PAIRS
     ]).mean()  # fmt: skip
 

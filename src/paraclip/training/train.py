@@ -71,7 +71,7 @@ from paraclip.training.data import (
 )
 from paraclip.training.distributed import ALONE, Processes, this_process
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
-from paraclip.training.log import MetricsLog, find_divergence, geometry, peak_memory
+from paraclip.training.log import find_divergence, geometry, metrics_log, peak_memory
 from paraclip.training.losses import (
     ALL_TEXTS,
     BASE,
@@ -189,7 +189,13 @@ def _with_teachers(
     if DISTILLATION in objective.losses:
         constants[BASE] = caption_vectors(model, rows)
     if RANKING in objective.losses:
-        bank = _picture_vectors(model, rows) if bank is None else bank
+        if bank is None:
+            shown = np.flatnonzero(rows.has_image)
+            _, first = np.unique(rows.image_keys[shown], return_index=True)  # each picture once
+            if len(first) < 2 or rows.pictures is not None:
+                what = "is needed by --ranking: the triples have no pictures with cached features"
+                raise UserError("--bank", what, "Name a folder of pictures or an index.")
+            bank = project(model, rows.features[torch.from_numpy(shown[first])])  # [G, D]
         if bank.shape[1] != model.architecture.embed_dim:
             what = f"has vectors of {bank.shape[1]} numbers"
             hint = f"Name an index of this model; its vectors have {model.architecture.embed_dim}."
@@ -204,16 +210,6 @@ def _with_teachers(
         meanings = [encode_texts(encoder, texts[name], label="meanings") for name in ALL_TEXTS]
         constants[MEANINGS] = torch.stack(meanings, dim=1)  # [N, 3, E]
     return replace(rows, constants=constants), objective
-
-
-def _picture_vectors(model: DualEncoder, rows: Examples) -> Tensor:
-    """Unit vectors [G, D] of the rows' pictures, each once."""
-    shown = np.flatnonzero(rows.has_image)
-    _, first = np.unique(rows.image_keys[shown], return_index=True)
-    if len(first) < 2 or rows.pictures is not None:
-        what = "is needed by --ranking: the triples have no pictures with cached features"
-        raise UserError("--bank", what, "Name a folder of pictures or an index.")
-    return project(model, rows.features[torch.from_numpy(shown[first])])
 
 
 def align(
@@ -284,7 +280,13 @@ def _fit(
         "facts": dict(facts),
     }  # fmt: skip
     processes.check_alike(identity)
-    learn, held_out = _split(rows, options, processes.count)
+    learn, held_out = split_rows(rows.image_keys, options.held_out, options.seed)
+    if options.held_out and not len(held_out):
+        notice("there are too few pictures to hold any out; the last checkpoint is the best")
+    steps = steps_per_epoch(len(learn), options.batch_size)
+    if len(learn) // steps < processes.count:
+        what = f"{len(learn)} rows in {steps} steps, {processes.count} processes"
+        raise UserError("processes", what, "Start fewer, or raise --batch-size.")
     folder = RunFolder(out)
     with locked(out) if processes.first else nullcontext():
         if processes.first:
@@ -339,7 +341,7 @@ def _run_steps(
     train_mode(model, parts)
     saved = time.monotonic()
     with (
-        MetricsLog(folder.path, progress.step, enabled=processes.first) as log,
+        metrics_log(folder.path, progress.step, enabled=processes.first) as writers,
         bar("training", total_steps, "step", progress.step) as moving,
         closing(batches_ahead(rows, learn, options, progress.step, model.device)) as batches,
     ):
@@ -382,7 +384,8 @@ def _run_steps(
                     progress = progress.improved(figures["held_out_loss"])
                     if processes.first:
                         write_checkpoint(folder.best, model, header, progress)
-            log.write(step, figures)
+            for writer in writers:
+                writer.write(step, figures)
             if processes.first and time.monotonic() - saved >= save_seconds:
                 save_state(folder.states, weights, optimizer, progress)
                 saved = time.monotonic()
@@ -396,18 +399,6 @@ def _known(value: float | None) -> float:
     if value is None:
         raise AssertionError("the options have not been resolved")
     return value
-
-
-def _split(rows: Examples, options: LoopOptions, processes: int) -> tuple[Integers, Integers]:
-    """Training rows and held-out rows; raises UserError if there are too many processes."""
-    learn, held_out = split_rows(rows.image_keys, options.held_out, options.seed)
-    if options.held_out and not len(held_out):
-        notice("there are too few pictures to hold any out; the last checkpoint is the best")
-    steps = steps_per_epoch(len(learn), options.batch_size)
-    if len(learn) // steps < processes:
-        what = f"{len(learn)} rows in {steps} steps, {processes} processes"
-        raise UserError("processes", what, "Start fewer, or raise --batch-size.")
-    return learn, held_out
 
 
 def batches_ahead(
