@@ -11,7 +11,7 @@ from pathlib import Path
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.benchmarks.aro_order import load_coco_order
+from paraclip.evaluation.benchmarks.aro import load_coco_order
 from paraclip.evaluation.benchmarks.cxc import load as load_cxc
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from paraclip.arrays import Integers
 from paraclip.data.captions import BrokenRow, clean_text, plain_text
@@ -171,11 +170,9 @@ def read_wordings(
     """
     problems = Problems() if problems is None else problems
     check_input(source)
-    if not Path(source).is_file():
-        raise UserError(source, "there is no such file", f"Check the name. {FORM}")
-    items, skipped = good_rows(source, lambda row, at: read_wording(row, kinds, at), problems)
-    if not items:
-        raise UserError(source, "contains no rows", FORM)
+    items, skipped = good_rows(
+        source, lambda row, at: _read_wording(row, kinds, at), problems, FORM
+    )
     first: dict[tuple[object, ...], str] = {}
     for item in items:
         key = (item.image, item.caption, item.rewordings)
@@ -187,13 +184,8 @@ def read_wordings(
     return Wordings(Path(source).name, tuple(items), all_kinds, file_hash(source), skipped)
 
 
-def read_wording(values: dict[str, Any], kinds: Sequence[str] | None, where: str) -> Wording:
-    """The caption and rewordings of one row.
-
-    Raises:
-        UserError: a column or a kind is missing.
-        BrokenRow: a text is empty or not text.
-    """
+def _read_wording(values: Values, kinds: Sequence[str] | None, where: str) -> Wording:
+    """Return the caption and rewordings of one row; raises BrokenRow for a text that is none."""
     image, texts = values.get("image_id", values.get("image")), values.get("variations")
     for name, value in (("image_id", image), ("caption", values.get("caption"))):
         if value is None:

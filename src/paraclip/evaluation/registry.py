@@ -13,7 +13,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.benchmarks import aro, aro_order, cxc, sts, sugar_crepe, zero_shot
+from paraclip.evaluation.benchmarks import aro, cxc, sts, sugar_crepe, zero_shot
 from paraclip.evaluation.benchmarks import image_text_retrieval as karpathy
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
@@ -158,7 +158,7 @@ BENCHMARKS: dict[str, Entry] = {
     "aro-vg-attribution": Entry(
         partial(aro.load, aro.ATTRIBUTION), aro.files(aro.ATTRIBUTION), aro.GET, ("paper",)
     ),
-    "aro-coco-order": Entry(aro_order.load_coco_order, aro_order.COCO_FILES, aro_order.GET_COCO),
+    "aro-coco-order": Entry(aro.load_coco_order, aro.COCO_FILES, aro.GET_COCO),
     "coco-retrieval": Entry(
         karpathy.load_coco, ("coco/dataset_coco.json|coco/captions.json",), karpathy.GET_COCO,
         ("paper",),

@@ -36,7 +36,7 @@ def read_rows(source: str, problems: Problems) -> Iterator[tuple[str, Values]]:
 
 
 def good_rows(
-    source: str | Path, make: Callable[[Values, str], Item], problems: Problems
+    source: str | Path, make: Callable[[Values, str], Item], problems: Problems, hint: str
 ) -> tuple[list[Item], int]:
     """Return one item for each valid row of a file, and the number of invalid rows.
 
@@ -44,7 +44,13 @@ def good_rows(
         source: file in a format that `read_rows` accepts.
         make: makes the item from the values and `file:row`; raises BrokenRow for a broken row.
         problems: lists broken rows.
+        hint: how to get the file.
+
+    Raises:
+        UserError: the file is missing or has no valid row, or too many rows are broken.
     """
+    if not Path(source).is_file():
+        raise UserError(source, "there is no such file", hint)
     items, before = [], problems.count
     for where, values in read_rows(str(source), problems):
         try:
@@ -53,6 +59,8 @@ def good_rows(
             problems.add(where, str(broken))
     skipped = problems.count - before
     problems.check(len(items) + skipped)
+    if not items:
+        raise UserError(source, "contains no rows", hint)
     return items, skipped
 
 

@@ -157,7 +157,7 @@ def test_an_entry_without_its_column_is_reported(tmp_path: Path, lost: str) -> N
 
 
 def test_what_is_wrong_with_the_entries_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="contains no entries"):
+    with pytest.raises(UserError, match="contains no rows"):
         make_visual_genome("aro-vg-relation", write(tmp_path, []))
     row = {**entry(RED_LEFT, "red", "blue"), "bbox_x": 1.5}
     with pytest.raises(UserError, match="is not of whole pixels"):

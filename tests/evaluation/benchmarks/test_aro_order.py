@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.aro_order import (
+from paraclip.evaluation.benchmarks.aro import (
     all_but_nouns_and_adjectives,
     first_of_all,
     load_coco_order,
@@ -182,7 +182,7 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "contains no captions"),
+        ([], "contains no rows"),
         ([{"caption": ["a"]}], r"json:1: has no column 'image' .*Get "),
         ([{"image": "a"}], r"json:1: has no column 'caption'"),
         ([{"image": "a", "caption": "b"}], "the captions are not a list"),

@@ -79,13 +79,13 @@ def test_broken_rows_of_reader_and_caller_are_counted_together(tmp_path: Path) -
     path, problems = tmp_path / "a.csv", Problems(1.0)
     path.write_text("a,b\none,1\n,2\ntwo\nthree,3\n")
     problems.add("elsewhere", "is broken", rows=2)
-    assert good_rows(path, upper, problems) == (["ONE", "THREE"], 2)
+    assert good_rows(path, upper, problems, "Fix it.") == (["ONE", "THREE"], 2)
     assert problems.listed[1:] == [
         (f"{path}:3", "a is empty"),
         (f"{path}:4", "has 1 fields where the header has 2"),
     ]
     with pytest.raises(UserError, match=r"csv:3: a is empty \(2 of 4 rows are broken"):
-        good_rows(path, upper, Problems(0.49))
+        good_rows(path, upper, Problems(0.49), "Fix it.")
 
 
 # --- arrays ---

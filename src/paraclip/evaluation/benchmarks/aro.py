@@ -1,4 +1,4 @@
-"""ARO, Visual Genome (Yuksekgonul et al. 2023, ICLR): relations and attributes.
+"""ARO (Yuksekgonul et al. 2023, ICLR): relations and attributes of Visual Genome, and word order.
 
 VG-Relation: "the horse eats the grass" against "the grass eats the horse". VG-Attribution: "the
 crouched cat and the open door" against "the open cat and the crouched door". The picture is
@@ -8,27 +8,51 @@ a tie counts as wrong.
 The macro means follow the authors: VG-R averages over relations, excluding symmetric ones; VG-A
 averages over attribute pairs with at least 25 cases. The mean over all entries (micro) is reported
 separately; the two differ by many points, and papers confuse them.
+
+COCO-Order: each Karpathy test caption of COCO is compared with four shuffles of its words. The
+picture must be closer to the caption than to all four (Precision@1; chance level is 20 %). A tie
+counts as wrong. A shuffle that equals the caption (one noun, two equal words) tests nothing and is
+excluded; in the original it ties with the caption and counts as correct.
+
+The shuffles follow the authors' `perturbations.py`: Penn tags of spaCy's `en_core_web_sm` mark
+nouns and adjectives, and trigrams consist of NLTK's word tokens. Differences from the original:
+
+* The random generator of a caption depends on the seed and the caption, so that a subset is
+  shuffled like the whole set. The original uses one generator for all captions, whose state also
+  depends on the model; its exact shuffles cannot be reproduced.
+* NLTK splits sentences with a trained model; here a full stop, question or exclamation mark before
+  a space ends a sentence (nearly all captions have one sentence).
+* Any version of the spaCy model is accepted; versions differ in the tags of a few words.
+
+Known limitation: the shuffles are ungrammatical, so a text-only model gets most of them right
+(Hsieh et al. 2023, SugarCrepe). The benchmark measures grammar more than image understanding.
 """
 
+import json
+import re
+import zlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text
+from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, numbered
+from paraclip.evaluation.benchmark import grouped, numbered
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Box, Crop, find_pictures
-from paraclip.evaluation.rows import good_rows, require_columns
+from paraclip.evaluation.rows import good_rows, read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic
-from paraclip.files import file_hash
+from paraclip.files import file_hash, text_hash
+from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
 
 RELATION, ATTRIBUTION = "relation", "attribution"
 GET = (
@@ -48,13 +72,13 @@ def files(task: str) -> tuple[str, str]:
     return f"aro/visual_genome_{task}.json", "aro/images"
 
 
-def load(task: str, data: Path, how: Arithmetic) -> Benchmark:
+def load(task: str, data: Path, how: Arithmetic) -> TextChoice:
     """Load VG-Relation or VG-Attribution from the data folder."""
     return make_visual_genome(f"aro-vg-{task}", data / files(task)[0], how=how)
 
 
 @dataclass(frozen=True)
-class Case:
+class _Case:
     """One case."""
 
     image: str  # name of the picture
@@ -64,13 +88,8 @@ class Case:
     group: str  # the relation, or the pair of attributes
 
 
-def read_case(row: dict[str, Any], where: str) -> Case:
-    """Make a case from a row of `visual_genome_relation.json` or `..._attribution.json`.
-
-    Raises:
-        UserError: if a column is missing.
-        BrokenRow: if a value is invalid for its column.
-    """
+def _read_case(row: dict[str, Any], where: str) -> _Case:
+    """Make a case from a row of `visual_genome_relation.json` or `..._attribution.json`."""
     group = "relation_name" if "relation_name" in row else "attributes"
     sides = [f"bbox_{side}" for side in "xywh"]
     columns = ("image_path", "true_caption", "false_caption", group, *sides)
@@ -86,7 +105,7 @@ def read_case(row: dict[str, Any], where: str) -> Case:
     image, true, false = (
         clean_text(row[name], name) for name in ("image_path", "true_caption", "false_caption")
     )
-    return Case(image, (x, y, width, height), true, false, clean_text(kind, group))
+    return _Case(image, (x, y, width, height), true, false, clean_text(kind, group))
 
 
 def make_visual_genome(
@@ -106,11 +125,7 @@ def make_visual_genome(
             allows (fewer are skipped with a note).
     """
     how = how or Arithmetic()
-    if not file.is_file():
-        raise UserError(file, "there is no such file", GET)
-    cases, broken = good_rows(file, read_case, Problems(how.max_broken))
-    if not cases:
-        raise UserError(file, "contains no entries", GET)
+    cases, broken = good_rows(file, _read_case, Problems(how.max_broken), GET)
     folder = file.parent / "images" if images is None else images
     found = find_pictures([case.image for case in cases], folder, None, how)
     items = [case for case in cases if case.image in found.paths]
@@ -134,17 +149,7 @@ def make_visual_genome(
 def figures(
     name: str, right: Float, groups: Sequence[str], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
-    """Compute the authors' macro mean, the micro mean and the accuracy of each group.
-
-    Args:
-        name: name of the benchmark; selects the rule for the groups that count.
-        right: 1 where an entry is correct, else 0 [entries].
-        groups: relation or pair of attributes of each entry.
-        pictures: index of the picture of each entry [entries].
-
-    Returns:
-        The metrics, and a note on the groups that the macro mean covers.
-    """
+    """Return the authors' macro mean, the micro mean, each group's mean, and a note on coverage."""
     if name == "aro-vg-relation":
         label, groups_are, counted = "VG-R", "relations", sorted(set(groups) - SYMMETRIC)
     else:
@@ -153,16 +158,245 @@ def figures(
     members = np.array([group in counted for group in groups])
     coverage = f"{label} macro is over {len(counted)} of {len(set(groups))} {groups_are}"
     notes = [f"{coverage}, {int(members.sum()):,} of {len(groups):,} entries"]
-    results = [Metric(f"{label} micro", right, clusters=pictures, headline=False)]
+    micro = Metric(f"{label} micro", right, clusters=pictures, headline=False)
     if not counted:
-        return results, notes
-    numbers = np.array([counted.index(g) if g in counted else -1 for g in groups])
-    macro = Metric(
-        f"{label} macro", right[members], groups=numbers[members], clusters=pictures[members]
+        return [micro], notes
+    numbers = np.array([counted.index(group) for group in groups if group in counted])
+    macro, _, *each = grouped(label, right[members], numbers, counted, pictures[members])
+    return [replace(macro, name=f"{label} macro"), micro, *each], notes
+
+
+SEED = 1  # as in the authors' code
+COCO_FILES = ("coco/coco_karpathy_test.json|coco/karpathy_test_captions.json", "coco")
+GET_COCO = (
+    "Get https://storage.googleapis.com/sfr-vision-language-research/datasets/"
+    "coco_karpathy_test.json into coco/ and the pictures of "
+    "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/."
+)
+
+
+def load_coco_order(data: Path, how: Arithmetic) -> TextChoice:
+    """Load COCO-Order on the pictures in `coco/`, or those of `captions.json` if present."""
+    paths = [data / file for file in COCO_FILES[0].split("|")]
+    file = next((path for path in paths if path.exists()), paths[0])
+    cases = read_cases(file, Problems(how.max_broken))
+    listed = file.parent / "captions.json"
+    if listed.exists():
+        cases = on_sample(cases, listed, Problems(how.max_broken))
+    return make_order(cases, file.parent, listed, how=how)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Captions with their pictures, in file order."""
+
+    name: str  # name of the file
+    captions: dict[str, list[str]]  # captions of each picture, by its name
+    hash: str  # hash of the file
+    whole: int = 0  # number of captions in the whole file
+    skipped: int = 0  # number of invalid entries that were skipped
+    notes: tuple[str, ...] = ()  # notes for the report
+
+
+def read_cases(file: Path, problems: Problems | None = None) -> Cases:
+    """Read a Karpathy test file, whose entries have `image` and a list `caption`."""
+    problems = Problems() if problems is None else problems
+    captions: dict[str, list[str]] = {}
+
+    def take(row: dict[str, Any], where: str) -> None:
+        require_columns(row, ("image", "caption"), where, GET_COCO)
+        image, texts = clean_text(row["image"], "image"), _texts_of(row["caption"])
+        if image in captions:
+            raise UserError(where, f"{image!r} occurs twice", "Remove one.")
+        captions[image] = texts
+
+    _, skipped = good_rows(file, take, problems, GET_COCO)
+    return Cases(file.name, captions, file_hash(file), sum(map(len, captions.values())), skipped)
+
+
+def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
+    """Select the cases of the pictures in a list, which has captions for those outside the set."""
+    by_key = {picture_key(image): texts for image, texts in cases.captions.items()}
+    kept: dict[str, list[str]] = {}
+    own = 0
+    for where, row in read_rows(str(listed), problems):
+        name = str(row.get("file_name"))
+        known = by_key.get(picture_key(name))
+        if name in kept:
+            raise UserError(where, f"{name!r} occurs twice", "Remove one.")
+        try:
+            kept[name] = known or _texts_of(row.get("captions"))
+            own += known is None
+        except BrokenRow as broken:
+            problems.add(where, str(broken))
+    problems.check(len(kept) + problems.count)
+    note = (
+        f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(by_key):,} "
+        f"of {cases.name}, and {own:,} others with captions of their own"
     )
-    each = [
-        Metric(f"{label} {group}", right[numbers == number],
-               clusters=pictures[numbers == number], headline=False)
-        for number, group in enumerate(counted)
-    ]  # fmt: skip
-    return [macro, *results, *each], notes
+    both = text_hash(f"{cases.hash} {file_hash(listed)}")
+    return replace(cases, captions=kept, hash=both, notes=(note,))
+
+
+def _texts_of(captions: Any) -> list[str]:
+    """Return the cleaned captions of one picture; raises BrokenRow if they are not texts."""
+    if not isinstance(captions, list) or not captions:
+        raise BrokenRow("the captions are not a list")
+    return [clean_text(caption) for caption in captions]
+
+
+def make_order(
+    cases: Cases,
+    folder: Path,
+    listed: Path | None = None,
+    tagger: Tagger | None = None,
+    how: Arithmetic | None = None,
+) -> TextChoice:
+    """Make COCO-Order on one set of captions and one folder of pictures.
+
+    Args:
+        cases: captions and their pictures.
+        folder: folder of the pictures.
+        listed: file that lists the pictures of a folder that deliberately holds a subset.
+        tagger: finds nouns and adjectives; defaults to spaCy's tagger.
+        how: how vectors are computed.
+
+    Raises:
+        UserError: if more pictures are missing than `how.max_broken` allows (fewer are skipped
+            with a note), or spaCy is not installed.
+    """
+    how = how or Arithmetic()
+    found = find_pictures(list(cases.captions), folder, listed, how)
+    tagger = SpacyTagger() if tagger is None else tagger
+    kept = [
+        (found.paths[image], caption)
+        for image, captions in cases.captions.items()
+        for caption in captions
+        if image in found.paths
+    ]
+    shuffled = with_shuffles([caption for _, caption in kept], tagger, SEED)
+    tested = [n for n, texts in enumerate(shuffled) if len(set(texts)) > 1]
+    if not tested:
+        hint = "Give captions of several different words."
+        raise UserError(cases.name, "contains no caption that a shuffle changes", hint)
+    options = [shuffled[n] for n in tested]
+    paths = [kept[n][0] for n in tested]
+    notes = [*cases.notes, *found.notes]
+    if same := len(shuffled) - len(tested):
+        notes.append(f"{same:,} captions left out that no shuffle changes")
+
+    def precision(similar: Float, items: Integers) -> tuple[list[Metric], list[str]]:
+        """Precision@1, and how often the caption beats each kind of shuffle."""
+        owners = numbered([paths[item] for item in items])
+        changed = np.array(
+            [[text != options[item][0] for text in options[item][1:]] for item in items], bool
+        )
+        results = [Metric("COCO-Order", first_of_all(similar, changed), clusters=owners)]
+        for number, shuffle in enumerate(SHUFFLES):
+            real = changed[:, number]
+            beaten = (similar[real, 0] > similar[real, number + 1]).astype(np.float64)
+            name = f"COCO-Order {shuffle}"
+            results.append(Metric(name, beaten, clusters=owners[real], headline=False))
+        return results, []
+
+    data = {
+        "captions": cases.name, "hash": cases.hash, "skipped": cases.skipped,
+        "count": len(tested), "whole_count": cases.whole,
+        "options_hash": text_hash(json.dumps(options)), "tagger": tagger.name, "seed": SEED,
+    }  # fmt: skip
+    pool = f"{len(tested):,} captions of {len(set(paths)):,} pictures, each with four shuffles"
+    return TextChoice("aro-coco-order", pool, data, paths, options, precision, notes, how)
+
+
+def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
+    """Return 1 where the caption (first column) beats every shuffle that differs from it.
+
+    Args:
+        similar: similarities [items, 1 + shuffles].
+        changed: whether each shuffle differs from the caption [items, shuffles].
+    """
+    beaten = (similar[:, :1] > similar[:, 1:]) | ~changed
+    right: Float = beaten.all(axis=1).astype(np.float64)
+    return right
+
+
+LONGEST = 30  # maximum number of words of a caption, as in the original
+PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
+SPACES = re.compile(r"\s{2,}")
+SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
+
+def normalised(caption: str) -> str:
+    """Lower case, spaces for punctuation, at most 30 words: the original's `pre_caption`."""
+    text = SPACES.sub(" ", PUNCTUATION.sub(" ", caption.lower())).rstrip("\n").strip(" ")
+    return " ".join(text.split(" ")[:LONGEST])
+
+
+def permuted(
+    tokens: Sequence[str], indices: Sequence[int], random: np.random.Generator
+) -> list[str]:
+    """Return the tokens with those at the indices permuted."""
+    shuffled = list(tokens)
+    sources = random.permutation(np.asarray(indices, np.int64))
+    for index, source in zip(indices, sources, strict=True):
+        shuffled[index] = tokens[source]
+    return shuffled
+
+
+def nouns_and_adjectives(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+    """Permute the nouns, and separately the adjectives."""
+    tokens = [token for token, _ in tagged]
+    for tags in (NOUNS, ADJECTIVES):
+        indices = [index for index, (_, tag) in enumerate(tagged) if tag in tags]
+        tokens = permuted(tokens, indices, random)
+    return " ".join(tokens)
+
+
+def all_but_nouns_and_adjectives(
+    tagged: Tagged, words: list[str], random: np.random.Generator
+) -> str:
+    """Permute all other words."""
+    tokens = [token for token, _ in tagged]
+    indices = [n for n, (_, tag) in enumerate(tagged) if tag not in NOUNS | ADJECTIVES]
+    return " ".join(permuted(tokens, indices, random))
+
+
+def within_trigrams(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+    """Permute the words of each trigram."""
+    parts = [permuted(part, range(len(part)), random) for part in trigrams(words)]
+    return " ".join(word for part in parts for word in part)
+
+
+def trigrams_themselves(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+    """Permute the trigrams."""
+    parts = trigrams(words)
+    return " ".join(word for index in random.permutation(len(parts)) for word in parts[index])
+
+
+def trigrams(words: list[str]) -> list[list[str]]:
+    """Consecutive groups of three words; the last may be shorter."""
+    return [words[start : start + 3] for start in range(0, len(words), 3)]
+
+
+Shuffle = Callable[[Tagged, list[str], np.random.Generator], str]
+SHUFFLES: dict[str, Shuffle] = {
+    "shuffle_nouns_and_adj": nouns_and_adjectives,
+    "shuffle_allbut_nouns_and_adj": all_but_nouns_and_adjectives,
+    "shuffle_within_trigrams": within_trigrams,
+    "shuffle_trigrams": trigrams_themselves,
+}
+"""The shuffles by the authors' names, in their order."""
+
+
+def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
+    """Each caption and its four shuffles, all normalised."""
+    from nltk.tokenize import NLTKWordTokenizer
+
+    tokenizer, rows = NLTKWordTokenizer(), []
+    for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
+        random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
+        parts = SENTENCE.split(caption.strip())
+        words = [token for part in parts for token in tokenizer.tokenize(part)]
+        shuffled = [shuffle(tagged, words, random) for shuffle in SHUFFLES.values()]
+        rows.append([normalised(text) for text in (caption, *shuffled)])
+    return rows

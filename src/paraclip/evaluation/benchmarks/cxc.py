@@ -64,8 +64,6 @@ def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:
         UserError: if the file or a column is missing, too many rows are invalid, or there are
             fewer than three pairs.
     """
-    if not file.exists():
-        raise UserError(file, "there is no such file", GET)
 
     def judge(values: Values, where: str) -> Judged:
         require_columns(values, COLUMNS, where, GET)
@@ -74,13 +72,12 @@ def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:
         except (TypeError, ValueError):
             score = math.nan
         if not 0 <= score <= MOST:
-            what = f"the score is not a number from 0 to 5: {str(values['score'])[:20]!r}"
-            raise BrokenRow(what)
+            raise BrokenRow(f"the score is not from 0 to 5: {str(values['score'])[:20]!r}")
         texts = clean_text(values["caption"], "caption"), clean_text(values["caption2"], "caption2")
         pictures = str(values["image_1"]), str(values["image_2"])
         return Judged(pictures, texts, score, values["sampling"] == SAME_PICTURE)
 
-    judged, _ = good_rows(file, judge, Problems() if problems is None else problems)
+    judged, _ = good_rows(file, judge, Problems() if problems is None else problems, GET)
     if len(judged) < 3:
         raise UserError(file, "contains fewer than three pairs", GET)
     return judged
