@@ -21,7 +21,7 @@ def numbered(names: ArrayLike) -> Integers:
 
 
 def grouped(
-    name: str, items: Float, groups: Integers, labels: Sequence[str], clusters: Integers | None,
+    name: str, items: Float, groups: Integers, labels: Sequence[str], clusters: Integers,
     headline: bool = True,
 ) -> list[Metric]:  # fmt: skip
     """Return the macro mean over groups, the micro mean over items, and the mean of each group."""
@@ -31,9 +31,8 @@ def grouped(
     ]
     for number in np.unique(groups):
         own = groups == number
-        together = None if clusters is None else clusters[own]
         label = f"{name} {labels[number]}"
-        results.append(Metric(label, items[own], clusters=together, headline=False))
+        results.append(Metric(label, items[own], clusters=clusters[own], headline=False))
     return results
 
 

@@ -43,24 +43,30 @@ class Kept:
 
 
 def keep_scores(
-    benchmark: Benchmark,  # benchmark with its data
-    model: DualEncoder,  # model to score
-    folder: Path | None,  # folder of the cached scores, created if missing; None disables the cache
-    cache: Path | None = None,  # folder of image features
-    weights: str | None = None,  # hash of the model's weights, if known
+    benchmark: Benchmark,
+    model: DualEncoder,
+    folder: Path | None,
+    cache: Path | None = None,
+    weights: str | None = None,
 ) -> Kept:
-    """Return the scores of a model from the cache, or compute and cache them."""
-    path = None
-    if folder is not None:
-        path = folder / f"{benchmark.name}-{key_of(benchmark, model, weights)}.npz"
-        if (cached := read_kept(path)) is not None:
-            return cached
+    """Return the scores of a model from the cache in `folder`, or compute and cache them.
+
+    Args:
+        benchmark: benchmark with its data.
+        model: model to score.
+        folder: folder of the cached scores, created if missing; None disables the cache.
+        cache: folder of image features.
+        weights: hash of the model's weights, if known.
+    """
+    path = folder / f"{benchmark.name}-{key_of(benchmark, model, weights)}.npz" if folder else None
+    if path is not None and (cached := read_kept(path)) is not None:
+        return cached
     began = time.perf_counter()
     scores = benchmark.score(model, cache)
     seconds = round(time.perf_counter() - began, 2)
     kept = Kept(scores, {"time": now(), "seconds": seconds, "versions": package_versions()})
     if path is not None:
-        write_kept(kept, path)
+        _write_kept(kept, path)
     return kept
 
 
@@ -92,7 +98,7 @@ def code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def write_kept(kept: Kept, path: Path) -> None:
+def _write_kept(kept: Kept, path: Path) -> None:
     """Atomically write the items of every metric, all arrays and how they were computed."""
     arrays = {EXTRA + name: array for name, array in kept.scores.arrays.items()}
     facts = []
@@ -110,7 +116,7 @@ def write_kept(kept: Kept, path: Path) -> None:
 
 
 def read_kept(path: Path) -> Kept | None:
-    """Read a file from `write_kept`; None if it does not exist or is damaged."""
+    """Read a file from `_write_kept`; None if it does not exist or is damaged."""
     try:
         stored: dict[str, Any] = dict(read_arrays(path))
         facts = parse_json(str(stored["facts"]))

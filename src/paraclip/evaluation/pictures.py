@@ -163,10 +163,7 @@ def refuse_undecodable(paths: Sequence[Path | str]) -> None:
 
 
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:
-    """Raise UserError if more than `max_broken` (0 to 1) of the pictures are missing.
-
-    This happens before any computation; later steps skip missing pictures. URLs are not checked.
-    """
+    """Raise UserError early if more than `max_broken` (0 to 1) of the picture files are missing."""
     problems = Problems(max_broken)
     for name in dict.fromkeys(references):
         if "://" not in name and not os.path.isfile(name):
@@ -202,9 +199,8 @@ def find_pictures(
         raise UserError(folder, "there is no such folder of pictures", "Put the pictures there.")
     expected = every = list(dict.fromkeys(names))
     if listed is not None and listed.exists():
-        known = {
-            picture_key(str(row.get("file_name"))) for _, row in read_rows(str(listed), Problems())
-        }
+        rows = read_rows(str(listed), Problems())
+        known = {picture_key(str(row.get("file_name"))) for _, row in rows}
         expected = [name for name in every if picture_key(name) in known]
     problems, paths = Problems(how.max_broken), {}
     pictures = PictureNames(picture_files(folder), folder, by_number=True)

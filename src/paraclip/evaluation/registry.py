@@ -232,8 +232,7 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
 def evaluation_settings(config: EvaluateConfig, left_out: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings of `paraclip.evaluation.run.evaluate`: options that are given, caches."""
     given = {name: value for name, value in asdict(config).items() if value not in (None, ())}
-    cache = cache_folder()
-    caches = {"cache": cache / "image_features", "results": cache / "results"}
+    caches = {"cache": cache_folder() / "image_features", "results": cache_folder() / "results"}
     return {**given, **caches, "left_out": dict(left_out)}
 
 

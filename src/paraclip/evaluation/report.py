@@ -4,12 +4,12 @@ import html
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
@@ -27,7 +27,15 @@ def _null_as_nan(interval: Any) -> Any:
     return {name: math.nan if value is None else value for name, value in interval.items()}
 
 
-Intervals = dict[str, Annotated[Interval, BeforeValidator(_null_as_nan)]]
+def as_dict(interval: Interval) -> dict[str, float | None]:
+    """Return an interval as a dict, with NaN as None for JSON."""
+    return {
+        name: round(value, 4) if math.isfinite(value) else None
+        for name, value in vars(interval).items()
+    }
+
+
+Intervals = dict[str, Annotated[Interval, BeforeValidator(_null_as_nan), PlainSerializer(as_dict)]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Report:
                     value = figure(line.values[label].value)
                     if (difference := line.differences.get(f"{label} - {base}")) is not None:
                         marks = "*" if counts(difference) else ""
-                        marks += "≥" if not_inferior(difference, _lower(line)) else ""
+                        marks += "≥" if _not_inferior(line, difference) else ""
                         value += f" ({figure(difference.value, True)}{marks:2})"
                     cells.append(value)
                 yield section.name, line.name, cells
@@ -135,37 +143,11 @@ def write_json(report: Report, path: Path | str) -> None:
         "format": FORMAT,
         "program": "ParaCLIP",
         "unit": "percent; correlations times 100; intervals are 95 % bootstrap percentiles",
-        "models": report.models,
-        "benchmarks": [
-            {
-                "name": section.name, "pool": section.pool, "data": section.data,
-                "data_hash": section.data_hash, "made": section.made,
-                "metrics": [
-                    {
-                        "name": line.name, "headline": line.headline, "items": line.items,
-                        "statistic": line.statistic,
-                        "values": {name: as_dict(one) for name, one in line.values.items()},
-                        "differences": {
-                            name: as_dict(one) for name, one in line.differences.items()
-                        },
-                    }
-                    for line in section.lines
-                ],
-                "notes": section.notes,
-            }
-            for section in report.sections
-        ],
-        "provenance": report.provenance,
-    }  # fmt: skip
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def as_dict(interval: Interval) -> dict[str, float | None]:
-    """Return an interval as a dict, with NaN as None for JSON."""
-    return {
-        name: round(value, 4) if math.isfinite(value) else None
-        for name, value in vars(interval).items()
+        **TypeAdapter(Report).dump_python(report, by_alias=True),
     }
+    for section, facts in zip(report.sections, content["benchmarks"], strict=True):
+        facts["data_hash"] = section.data_hash
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_report(path: Path | str) -> Report:
@@ -182,9 +164,9 @@ def read_report(path: Path | str) -> Report:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise UserError(path, f"is not a ParaCLIP report ({reason})", HINT) from error
     except ValueError as error:
-        raise UserError(path, f"is not a ParaCLIP report ({error})", HINT) from error
+        reason = str(error)
+    raise UserError(path, f"is not a ParaCLIP report ({reason})", HINT)
 
 
 def report_page(report: Report, files: Sequence[str]) -> str:
@@ -205,18 +187,16 @@ def report_page(report: Report, files: Sequence[str]) -> str:
     ]
     parts = ["# Evaluation", markdown_table(["model", "architecture", "weights"], models)]
     parts += [markdown_table(["in percent", *labels], headlines), *filter(None, [legend(labels)])]
-    pages = [name for name in files if name.endswith(".html")]
-    parts += [f"[The pairs whose rankings changed most]({name})" for name in pages]
-    pictures = [name for name in files if name.endswith(".png")]
-    parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures]
+    for name in sorted(files, key=lambda name: name.endswith(".png")):
+        title = Path(name).stem.replace("_", " ")
+        page = f"[The pairs whose rankings changed most]({name})"
+        parts.append(f"![{title}]({name})" if name.endswith(".png") else page)
     parts += [section_page(section, labels) for section in report.sections]
     facts = dict(report.provenance)
     if left_out := facts.pop("left_out", None):
-        lines = [f"- {name}: {one_line(reason)}" for name, reason in left_out.items()]
-        parts += ["## Left out", "\n".join(lines)]
+        parts += ["## Left out", _listed(left_out)]
     facts["command"] = " ".join(map(str, facts.get("command", [])))
-    made = [f"- {name}: {one_line(value)}" for name, value in facts.items() if value is not None]
-    return "\n\n".join([*parts, "## How it was made", "\n".join(made)]) + "\n"
+    return "\n\n".join([*parts, "## How it was made", _listed(facts)]) + "\n"
 
 
 def section_page(section: Section, labels: list[str]) -> str:
@@ -248,12 +228,11 @@ def _marked(line: Line, pair: str) -> str:
     difference = line.differences[pair]
     text = spread(difference, signed=True)
     text = f"**{text}**" if counts(difference) else text
-    return f"{text} ≥" if not_inferior(difference, _lower(line)) else text
+    return f"{text} ≥" if _not_inferior(line, difference) else text
 
 
-def _lower(line: Line) -> bool:
-    """Whether lower figures are better."""
-    return line.name in LOWER_IS_BETTER
+def _not_inferior(line: Line, difference: Interval) -> bool:
+    return not_inferior(difference, line.name in LOWER_IS_BETTER)
 
 
 def figure(value: float, signed: bool = False) -> str:
@@ -308,8 +287,13 @@ def inert(text: str) -> str:
     return html.escape(printable(text.replace("\n", " ")), quote=False)
 
 
-def one_line(value: Any) -> str:
+def _listed(facts: Mapping[str, Any]) -> str:
+    """Return facts as a Markdown list."""
+    return "\n".join(f"- {name}: {_one_line(v)}" for name, v in facts.items() if v is not None)
+
+
+def _one_line(value: Any) -> str:
     """Return a value of any type as text for a list."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {one_line(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_one_line(inner)}" for name, inner in value.items())
     return escape(str(value))

@@ -64,9 +64,9 @@ def test_graded_consistency_is_the_rank_correlation_of_overlap_and_score(tmp_pat
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1,1,red,red,six,c2c_cocaption", "not a number from 0 to 5: 'six'"),
-        ("1,1,red,red,5.1,c2c_cocaption", "not a number from 0 to 5"),
-        ("1,1,red,red,nan,c2c_cocaption", "not a number from 0 to 5"),
+        ("1,1,red,red,six,c2c_cocaption", "not from 0 to 5: 'six'"),
+        ("1,1,red,red,5.1,c2c_cocaption", "not from 0 to 5"),
+        ("1,1,red,red,nan,c2c_cocaption", "not from 0 to 5"),
         ("1,1,red, ,5,c2c_cocaption", "caption2 is empty"),
     ],
 )

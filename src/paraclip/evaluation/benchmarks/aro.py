@@ -316,7 +316,7 @@ def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
         changed: whether each shuffle differs from the caption [items, shuffles].
     """
     beaten = (similar[:, :1] > similar[:, 1:]) | ~changed
-    right: Float = beaten.all(axis=1).astype(np.float64)
+    right: Float = np.logical_and.reduce(beaten, axis=1).astype(np.float64)
     return right
 
 

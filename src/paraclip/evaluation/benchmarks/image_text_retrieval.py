@@ -13,6 +13,7 @@ with `images`, each with `filename`, `split` and `sentences[].raw`, and in COCO 
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,8 @@ def gallery(
         what = f"has no caption for {len(lost)} of {len(only or ()):,} pictures, such as {lost[0]}"
         raise UserError(name, what, "Give the list of names that belongs to these captions.")
     if not numbers:
-        raise UserError(
-            name, "contains no caption with a picture", "Name the folder with --images."
-        )
+        what = "contains no caption with a picture"
+        raise UserError(name, what, "Name the folder with --images.")
     notes = [] if problems is None else left_out(problems, read + problems.count, "captions")
     notes += [f"{blind:,} captions without a picture left out"] if blind else []
     return Gallery(name, tuple(numbers), tuple(texts), tuple(owners), notes)
@@ -140,20 +140,15 @@ class ImageTextRetrieval:
             self.data["k"] = list(cutoffs)
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Compute R@k in both directions, one item per query.
-
-        The captions of one picture are resampled together.
-        """
+        """Compute R@k, one item per query; captions of one picture are resampled together."""
         images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
         numbers = np.full(len(self.shown.references), -1)  # of the readable pictures
         numbers[places] = np.arange(len(places))
         owners = numbers[np.asarray(self.shown.owners)]
         kept = np.flatnonzero(owners >= 0)
-        owners = owners[kept]
-        texts = text_vectors(
-            model, [self.shown.captions[row] for row in kept], self.how, "captions"
-        )
-        results, ranks = self.found(images, texts, owners)
+        captions = [self.shown.captions[row] for row in kept]
+        texts = text_vectors(model, captions, self.how, "captions")
+        results, ranks = self.found(images, texts, owners[kept])
         return Scores(results, ranks, [*self.shown.notes, *notes])
 
     def found(
@@ -197,8 +192,9 @@ def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     problems = Problems(how.max_broken)
     captions = read_captions(str(data / "coco" / "captions.json"), problems=problems)
     name = "a sample of COCO (captions.json), not Karpathy's 5,000 test pictures"
-    shown = gallery(captions, name, problems=problems)
-    return ImageTextRetrieval(shown, how=how, name="coco-retrieval")
+    return ImageTextRetrieval(
+        gallery(captions, name, problems=problems), how=how, name="coco-retrieval"
+    )
 
 
 def load_flickr8k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
@@ -219,29 +215,28 @@ def read_split(
 ) -> Gallery:
     """Read the pictures and captions of one split, in file order."""
     problems = Problems() if problems is None else problems
-    before, captions, seen = problems.count, [], set()
+    before = problems.count
+    captions: dict[str, list[Caption]] = {}  # of each picture
     for number, entry in enumerate(array_at(str(file), "images", get), start=1):
         where = f"{file}: image {number}"
         if not isinstance(entry, dict) or entry.get("split") != split:
             continue
         try:
-            of_picture = captions_of(entry, where, file.parent)
+            own = _captions_of(entry, where, file.parent)
         except BrokenRow as broken:
             problems.add(where, str(broken))
             continue
-        image_id = of_picture[0].image_id
-        if image_id in seen:
-            raise UserError(where, f"the picture {image_id!r} occurs twice", get)
-        seen.add(image_id)
-        captions += of_picture
-    total = len(seen) + problems.count - before
+        if captions.setdefault(own[0].image_id, own) is not own:
+            raise UserError(where, f"the picture {own[0].image_id!r} occurs twice", get)
+    total = len(captions) + problems.count - before
     problems.check(total)
     if not captions:
         raise UserError(file, f"contains no picture of the split {split!r}", get)
-    return replace(gallery(captions, label), notes=left_out(problems, total))
+    shown = gallery(chain.from_iterable(captions.values()), label)
+    return replace(shown, notes=left_out(problems, total))
 
 
-def captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption]:
+def _captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption]:
     """Return the captions of one picture; raises BrokenRow without a file name or a caption."""
     name = picture_name(entry.get("filename"))
     if not name:
@@ -249,8 +244,7 @@ def captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption
     sentences = entry.get("sentences")
     if not isinstance(sentences, list) or not sentences:
         raise BrokenRow("there are no sentences")
-    raw = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in sentences]
-    texts = [clean_text(text) for text in raw]
+    texts = [clean_text(one.get("raw") if isinstance(one, dict) else None) for one in sentences]
     filepath = picture_name(entry.get("filepath"))
     paths = [folder / part / name for part in (*filter(None, [filepath]), "images", "")]
     image = str(next((path for path in paths if os.path.isfile(path)), paths[0]))

@@ -139,12 +139,11 @@ def read_lines(file: Path) -> list[str]:
 def gold_score(text: str, where: str) -> float:
     """Parse a gold score."""
     try:
-        value = float(text)
+        if math.isfinite(value := float(text)):
+            return value
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", GET)
-    return value
+        pass
+    raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", GET)
 
 
 class SemanticSimilarity:

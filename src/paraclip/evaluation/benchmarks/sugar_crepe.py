@@ -75,9 +75,8 @@ def load_sugar_crepe(data: Path, how: Arithmetic) -> TextChoice:
     kinds = read_kinds(data / "sugar_crepe", problems)
     names = [name for kind in kinds for name in kind.images]
     found = find_pictures(names, data / "coco", data / "coco" / "captions.json", how)
-    return make_sugar_crepe(
-        kinds, found, how, left_out(problems, len(names) + problems.count, "rows")
-    )
+    notes = left_out(problems, len(names) + problems.count, "rows")
+    return make_sugar_crepe(kinds, found, how, notes)
 
 
 def read_kinds(folder: Path, problems: Problems | None = None) -> list[Subset]:
@@ -97,14 +96,7 @@ def read_kinds(folder: Path, problems: Problems | None = None) -> list[Subset]:
 def read_subset(
     file: Path, problems: Problems, columns: Sequence[str] = TEXTS, get: str = GET_PLUS_PLUS
 ) -> Subset:
-    """Read one file: an array of rows, or an object that maps ids to rows.
-
-    Args:
-        file: the file.
-        problems: lists broken rows.
-        columns: columns that every row needs; the texts, and `filename` if pictures are needed.
-        get: how to get the file, for errors.
-    """
+    """Read one file: an array of rows, or an object that maps ids to rows, with these columns."""
     kept, images, seen = [], [], set()
     for where, row in read_rows(str(file), problems):
         require_columns(row, columns, where, get)
@@ -129,14 +121,7 @@ def make_sugar_crepe(
     how: Arithmetic | None = None,
     notes: Sequence[str] = (),
 ) -> TextChoice:
-    """Make SugarCrepe on the rows whose picture is available.
-
-    Args:
-        kinds: kinds from `read_kinds`.
-        found: the available pictures.
-        how: how vectors are computed.
-        notes: notes for the report on skipped rows.
-    """
+    """Make SugarCrepe on the rows of `read_kinds` whose picture is available."""
     names = [kind.name for kind in kinds]
     rows = [
         (number, row, found.paths.get(image))
@@ -160,15 +145,13 @@ def make_sugar_crepe(
     data = {"kinds": hashes, "counts": counted, "whole_count": len(rows)}
     pool = f"{len(kept):,} rows over {len(set(paths)):,} pictures ({sizes})"
     texts = [row for _, row, _ in kept]
-    how = how or Arithmetic()
-    return TextChoice("sugar-crepe", pool, data, paths, texts, accuracies, notes, how)
+    return TextChoice(
+        "sugar-crepe", pool, data, paths, texts, accuracies, notes, how or Arithmetic()
+    )
 
 
 def load_sugar_crepe_pp(data: Path, how: Arithmetic) -> "SugarCrepePlusPlus":
-    """Load the subsets, with their pictures from `coco/`.
-
-    TOT needs no pictures: if too many are missing, ITT is left out, with a note.
-    """
+    """Load the subsets, with their pictures from `coco/` for ITT; TOT needs none."""
     problems = Problems(how.max_broken)
     subsets = read_subsets(data / "sugar_crepe_pp", problems)
     total = sum(len(subset.rows) for subset in subsets) + problems.count
@@ -177,10 +160,7 @@ def load_sugar_crepe_pp(data: Path, how: Arithmetic) -> "SugarCrepePlusPlus":
 
 
 def pictures_of(subsets: Sequence[Subset], folder: Path, how: Arithmetic) -> Found:
-    """Find the pictures for ITT; if too many are missing, skip ITT with a note.
-
-    TOT needs no pictures.
-    """
+    """Find the pictures for ITT; if too many are missing, skip ITT with a note."""
     names = [name for subset in subsets for name in subset.images if name]
     try:
         return find_pictures(names, folder, folder / "captions.json", how)
@@ -195,9 +175,8 @@ def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[S
     subsets = [read_subset(file, problems) for file in files if file.exists()]
     problems.check(sum(len(subset.rows) for subset in subsets) + problems.count)
     if not subsets:
-        raise UserError(
-            folder, f"contains no SugarCrepe++ file ({SUBSETS[0]}.json ...)", GET_PLUS_PLUS
-        )
+        what = f"contains no SugarCrepe++ file ({SUBSETS[0]}.json ...)"
+        raise UserError(folder, what, GET_PLUS_PLUS)
     return subsets
 
 
@@ -231,12 +210,12 @@ class SugarCrepePlusPlus:
         missing = [name for name in SUBSETS if name not in self.labels]
         without = f"; without {', '.join(missing)}" if missing else ""
         names = [name for one in subsets for name in one.images or [""] * len(one.rows)]
-        paths = {} if found is None else found.paths
+        found = found or Found({})
         self.clusters = numbered([name or f"row {n}" for n, name in enumerate(names)])
-        self.seen = np.array([n for n, name in enumerate(names) if name in paths], np.int64)
-        self.paths = [paths[names[n]] for n in self.seen]
+        self.seen = np.array([n for n, name in enumerate(names) if name in found.paths], np.int64)
+        self.paths = [found.paths[names[n]] for n in self.seen]
         self.pictures = tuple(dict.fromkeys(self.paths))
-        self.notes = [*notes, *([] if found is None else found.notes)]
+        self.notes = [*notes, *found.notes]
         if len(self.seen):
             covered = f"{len(self.seen):,} of {len(self.rows):,} rows"
             self.notes.append(f"ITT is of {covered}, over {len(self.pictures):,} pictures")
@@ -250,9 +229,7 @@ class SugarCrepePlusPlus:
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Compute TOT for each row, and ITT for rows with a picture; texts are not cached."""
         texts = [text for row in self.rows for text in row]
-        vectors = text_vectors(model, texts, self.how, "SugarCrepe++").reshape(
-            len(self.rows), 3, -1
-        )
+        vectors = text_vectors(model, texts, self.how, self.name).reshape(len(self.rows), 3, -1)
         right = metrics.text_only_test(*vectors.swapaxes(0, 1))
         results = self.figures("TOT", right, self.groups, self.clusters, True)
         if not len(self.seen) or not reads_pictures(model):
@@ -266,15 +243,14 @@ class SugarCrepePlusPlus:
         return Scores(results, {"itt_item": rows, "itt_right": seen}, [*self.notes, *notes])
 
     def figures(
-        self, name: str, right: Float, groups: Integers, clusters: Integers | None, headline: bool
+        self, name: str, right: Float, groups: Integers, clusters: Integers, headline: bool
     ) -> list[Metric]:
         """Return the macro mean, the micro mean, and the means of each kind and subset."""
         macro, micro, *each = grouped(name, right, groups, self.labels, clusters, headline)
-        kinds, parts = np.array([label.partition("_")[0] for label in self.labels])[groups], []
-        for kind in ("replace", "swap"):
-            own = kinds == kind
-            if own.any():
-                together = None if clusters is None else clusters[own]
-                title = f"{name} {kind.title()}"
-                parts.append(Metric(title, right[own], "mean", groups[own], together, False))
+        kinds = np.array([label.partition("_")[0] for label in self.labels])[groups]
+        parts = [
+            Metric(f"{name} {kind.title()}", right[own], "mean", groups[own], clusters[own], False)
+            for kind in ("replace", "swap")
+            if (own := kinds == kind).any()
+        ]
         return [macro, micro, *parts, *each]

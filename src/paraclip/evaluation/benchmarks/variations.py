@@ -29,7 +29,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Scores, Shown
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
-from paraclip.evaluation.pairs import Wordings
+from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import Pool
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
@@ -85,7 +85,7 @@ class Variations:
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.k = max(self.cutoffs)
         self.notes: list[str] = []
-        self.kept, self.owners = self.find_pictures(wordings)
+        self.kept, self.owners = self._find_pictures(wordings)
         self.wordings = wordings
         rows = [
             (number, kind, text)
@@ -108,12 +108,8 @@ class Variations:
             "kinds": list(wordings.kinds), "k": list(self.cutoffs), **pool.facts(),
         }  # fmt: skip
 
-    def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integers]:
-        """Return the items whose picture is in the pool, and its pool position.
-
-        Raises:
-            UserError: if several different pictures in the pool match one name.
-        """
+    def _find_pictures(self, wordings: Wordings) -> tuple[list[Wording], Integers]:
+        """Return the items whose picture is in the pool, and its pool position."""
         if self.searched.vectors is not None:
             what = "is a pool of vectors, in which no caption's own picture can be found"
             raise UserError(self.searched.name, what, "Name a folder of pictures.")
@@ -137,12 +133,12 @@ class Variations:
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Compute the metrics of each kind and their means over kinds (the headlines)."""
         images, good, notes = image_vectors(model, self.searched.references, cache, self.how)
-        left = np.isin(self.owners, good)[self.item]
-        if not left.any():
+        rows = np.flatnonzero(np.isin(self.owners, good)[self.item])
+        if not len(rows):
             what = f"the pictures of all {len(self.kept):,} captions are broken"
             raise UserError(self.searched.name, what, "Replace them.")
-        answers = self.answers(model, images, good, np.flatnonzero(left))
-        item, kind = self.item[left], self.kind[left]
+        answers = self.answers(model, images, good, rows)
+        item, kind = self.item[rows], self.kind[rows]
         guesses = ", ".join(f"R@{k} {k / len(images):.2%}" for k in self.cutoffs)
         notes = [*self.notes, *notes, f"a blind guess gets {guesses}, discrimination 50 %"]
         rankings = {
@@ -167,15 +163,11 @@ class Variations:
     def answers(self, model: DualEncoder, images: Float, good: Integers, rows: Integers) -> Answers:
         """Encode and search the rewordings `rows`."""
         number = self.item[rows]
-        texts = (
-            [self.kept[index].caption for index in number],
-            [self.reworded[row] for row in rows],
-            [self.kept[index].contrast for index in number],
-        )
-        flat = [text for part in texts for text in part]
-        plain, reworded, contrast = text_vectors(model, flat, self.how, self.name).reshape(
-            3, len(rows), -1
-        )
+        texts = [self.kept[index].caption for index in number]
+        texts += [self.reworded[row] for row in rows]
+        texts += [self.kept[index].contrast for index in number]
+        vectors = text_vectors(model, texts, self.how, self.name)
+        plain, reworded, contrast = vectors.reshape(3, len(rows), -1)
         own = images[np.searchsorted(good, self.owners[number])]
         similar = [
             metrics.cosine(plain, reworded), metrics.cosine(plain, contrast),
@@ -196,19 +188,15 @@ class Variations:
             Metric(name, judged[name], groups=kind, clusters=item, headline=name in headlines)
             for name in varied
         ]
-        for number, label in enumerate(self.wordings.kinds):
-            own = kind == number
+        for number in np.unique(kind):
+            own, label = kind == number, self.wordings.kinds[number]
             results += [
                 Metric(f"{name} {label}", judged[name][own], clusters=item[own], headline=False)
                 for name in varied
-                if own.any()
             ]
         _, once = np.unique(item, return_index=True)
-        return results + [
-            Metric(name, items[once], headline=name in headlines)
-            for name, items in judged.items()
-            if name not in varied
-        ]
+        beside = [name for name in judged if name not in varied]
+        return results + [Metric(n, judged[n][once], headline=n in headlines) for n in beside]
 
 
 def metrics_at(found: Answers, k: int) -> dict[str, Float]:

@@ -30,14 +30,21 @@ from paraclip.evaluation.pictures import refuse_missing, refuse_undecodable
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.exact_search import top_k
-from paraclip.files import atomic_path, cache_folder, check_input, file_hash, text_hash
+from paraclip.files import (
+    atomic_path,
+    cache_folder,
+    check_input,
+    file_hash,
+    read_bounded,
+    text_hash,
+)
 from paraclip.models.encoder import DualEncoder
 
 WIDEST = 5  # top-5; reported only for more than five classes
 VALIDATION = 50_000  # pictures of ImageNet's validation set
 SIDE = 32  # pixels of CIFAR's pictures
 PIXELS = 3 * SIDE * SIDE
-LARGEST_LIST = 2**16  # bytes of a file of class names
+LARGEST_LIST = 2**20  # bytes of a file of class names
 
 GET_CLASSES = "Name a folder with one folder of pictures for each class: --images-by-class."
 GET_IMAGENET = (
@@ -139,15 +146,11 @@ def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
     if repeated := [name for name, folders in Counter(names).items() if folders > 1]:
         what = f"has several folders of the class {repeated[0]!r} (underscores are spaces)"
         raise UserError(folder, what, "Merge or rename them.")
-    pictures = Labelled(
-        name=f"{root.name}/ by folder",
-        references=tuple(str(path) for of_class in files for path in of_class),
-        labels=tuple(number for number, of_class in enumerate(files) for _ in of_class),
-        classes=names,
-        templates=simple_templates(),
-        made_of="open_clip's short list",
-    )
-    return ZeroShot("image-folder", pictures, how)
+    references = tuple(str(path) for of_class in files for path in of_class)
+    labels = tuple(number for number, of_class in enumerate(files) for _ in of_class)
+    templates, made_of = simple_templates(), "open_clip's short list"
+    shown = Labelled(f"{root.name}/ by folder", references, labels, names, templates, made_of)
+    return ZeroShot("image-folder", shown, how)
 
 
 def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
@@ -170,21 +173,14 @@ def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
             raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", GET_IMAGENET)
     present = {wnid for wnid, _ in by_id}
     if missing := [wnid for wnid in numbers if wnid not in present]:
-        what = (
-            f"contains no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
-        )
+        what = f"has no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
         raise UserError(folder, what, GET_IMAGENET)
     names, templates = imagenet_words()
     ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))
-    pictures = Labelled(
-        name=name,
-        references=tuple(str(path) for _, path in ordered),
-        labels=tuple(numbers[wnid] for wnid, _ in ordered),
-        classes=names,
-        templates=templates,
-        made_of="OpenAI's for ImageNet",
-    )
-    return ZeroShot("imagenet", pictures, how)
+    references = tuple(str(path) for _, path in ordered)
+    labels = tuple(numbers[wnid] for wnid, _ in ordered)
+    shown = Labelled(name, references, labels, names, templates, "OpenAI's for ImageNet")
+    return ZeroShot("imagenet", shown, how)
 
 
 @cache
@@ -262,27 +258,22 @@ def load_cifar(layout: Cifar, data: Path, how: Arithmetic) -> ZeroShot:
     labels = rows[:, layout.label_bytes - 1]
     if labels.max() >= layout.classes:
         raise UserError(file, f"contains a class {labels.max()} of {layout.classes}", layout.get)
-    with list_of_names.open("rb") as stream:
-        lines = stream.read(LARGEST_LIST).decode("ascii", "replace").split("\n")
+    lines = read_bounded(list_of_names, LARGEST_LIST).decode("ascii", "replace").split("\n")
     names = tuple(line.strip().replace("_", " ") for line in lines if line.strip())
     if len(names) != layout.classes:
         what = f"names {len(names)} classes, not {layout.classes}"
         raise UserError(list_of_names, what, layout.get)
     packed = cache_folder() / "cifar" / f"{layout.name}-{file_hash(file)}.tar"
     if not packed.exists():
-        write_tar(rows[:, layout.label_bytes :], packed)
-    pictures = Labelled(
-        name=f"test pictures of {layout.folder}",
-        references=tuple(f"tar://{row:05d}.ppm::{packed}" for row in range(len(rows))),
-        labels=tuple(map(int, labels)),
-        classes=names,
-        templates=CIFAR_TEMPLATES,
-        made_of="OpenAI's for CIFAR",
-    )
-    return ZeroShot(layout.name, pictures, how)
+        _write_tar(rows[:, layout.label_bytes :], packed)
+    name = f"test pictures of {layout.folder}"
+    references = tuple(f"tar://{row:05d}.ppm::{packed}" for row in range(len(rows)))
+    labelled = tuple(map(int, labels))
+    shown = Labelled(name, references, labelled, names, CIFAR_TEMPLATES, "OpenAI's for CIFAR")
+    return ZeroShot(layout.name, shown, how)
 
 
-def write_tar(pixels: NDArray[np.uint8], path: Path) -> None:
+def _write_tar(pixels: NDArray[np.uint8], path: Path) -> None:
     """Write pictures [pictures, 3 x 32 x 32] as PPM files into a tar file."""
     header = f"P6 {SIDE} {SIDE} 255\n".encode()
     pictures = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
