@@ -195,11 +195,8 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str)
     tick = "Green tick: the picture that the query describes. " if pairs.answers else ""
     write(GAP, 36, f"{tick}Blue frame: among the first {depth} for both wordings.", 16)
     also = " and of the correct picture's rank" if pairs.answers else ""
-    how = (
-        f"Chosen by the change of AO@{depth}{also}: the {GREATEST} greatest gains, {MEDIAN} in the "
-        "middle, the greatest loss."
-    )
-    write(GAP, 60, how, 14, FAINT)
+    chosen_by = f"Chosen by the change of AO@{depth}{also}: the {GREATEST} greatest gains, "
+    write(GAP, 60, f"{chosen_by}{MEDIAN} in the middle, the greatest loss.", 14, FAINT)
     for place, (number, kind) in enumerate(chosen):
         top = TITLE + place * height
         draw.line([(0, top), (sheet.width, top)], fill=OTHER)

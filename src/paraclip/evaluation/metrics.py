@@ -112,15 +112,9 @@ def cosine(first: Float, second: Float) -> Float:
 
 
 def nearer(anchor: Float, near: Float, far: Float) -> Float:
-    """Return 1 where the anchor is closer to `near` than to `far`; a tie counts as wrong.
+    """Return 1 where the anchor is closer to `near` than to `far`, else 0; a tie counts as wrong.
 
-    Args:
-        anchor: unit vectors [items, width] of pictures or captions.
-        near: unit vectors [items, width] that should be closer.
-        far: unit vectors [items, width] that should be farther.
-
-    Returns:
-        [items], each 0 or 1.
+    Arguments are unit vectors [items, width].
     """
     return (cosine(anchor, near) > cosine(anchor, far)).astype(np.float64)
 

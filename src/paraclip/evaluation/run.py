@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -90,15 +91,14 @@ def evaluate(
     folder = Path(out)
     with disk_errors(folder):  # fail before scoring, not after
         folder.mkdir(parents=True, exist_ok=True)
-    check_report_folder(folder)
+    for name in OUTPUTS:
+        is_ours = is_signed if name == "report.md" else partial(has_mark, mark=MARK)
+        refuse_foreign(folder / name, is_ours)
     settings = {"seed": 0, "resamples": RESAMPLES, **settings}
-    facts: dict[str, dict[str, Any]] = {
-        label: {
-            "weights": hash_tensors(model.state_dict()),
-            "architecture": model.architecture.as_dict(),
-        }
-        for label, model in models.items()
-    }
+    facts: dict[str, dict[str, Any]] = {}
+    for label, model in models.items():
+        weights = hash_tensors(model.state_dict())
+        facts[label] = {"weights": weights, "architecture": model.architecture.as_dict()}
     sections: list[Section] = []
     items: dict[str, NDArray[Any]] = {}
     shown: list[RankedPairs] = []
@@ -129,16 +129,6 @@ def evaluate(
     return report
 
 
-def check_report_folder(folder: Path) -> None:
-    """Raise UserError for a file with the name of an output that is not ours or was edited."""
-
-    def is_ours(path: Path) -> bool:
-        return is_signed(path) if path.suffix == ".md" else has_mark(path, MARK)
-
-    for name in OUTPUTS:
-        refuse_foreign(folder / name, is_ours)
-
-
 def _score_models(
     benchmark: Benchmark,
     models: Mapping[str, DualEncoder],
@@ -146,13 +136,7 @@ def _score_models(
     settings: Mapping[str, Any],
     moving: Any,
 ) -> dict[str, Kept]:
-    """Score all models on one benchmark and advance the progress bar `moving`.
-
-    A text-only model is skipped if the benchmark needs pictures and another model reads them.
-
-    Raises:
-        UserError: if no model can be scored, or a model fails for another reason.
-    """
+    """Score all models, except text-only ones if another model reads the benchmark's pictures."""
     cache, results = (
         Path(settings[name]) if settings.get(name) else None for name in ("cache", "results")
     )
@@ -195,7 +179,7 @@ def _section(
         for metric in kept.scores.metrics:
             columns.setdefault(metric.name, {})[label] = metric
     lines = [
-        make_line(column, list(facts), settings["resamples"], settings["seed"])
+        _make_line(column, list(facts), settings["resamples"], settings["seed"])
         for column in columns.values()
     ]
     notes = list(dict.fromkeys(note for kept in found.values() for note in kept.scores.notes))
@@ -203,30 +187,26 @@ def _section(
     return Section(name, benchmark.pool, benchmark.data, lines, notes, made)
 
 
-def make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, seed: int) -> Line:
+def _make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, seed: int) -> Line:
     """Return one metric of all models, with paired differences from shared draws.
 
-    Args:
-        column: the metric by the label of the model; a model without it has an undefined value.
-        labels: labels of all models; each is compared with base and, if present, with control.
-        resamples: number of draws.
-        seed: random seed of the draws.
+    A model that is not in `column`, the metric by the label of the model, has undefined values.
     """
     value = {label: 100 * metric.value() for label, metric in column.items()}
     drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
-    values = dict.fromkeys(labels, UNDEFINED)
-    values |= {label: interval(value[label], drawn[label]) for label in column}
+    values = {
+        label: interval(value[label], drawn[label]) if label in column else UNDEFINED
+        for label in labels
+    }
     base, *control = compared_with(labels)
-    differences = {}
-    for other in (base, *control):
-        for one in labels:
-            if one not in (base, other):
-                both = one in column and other in column
-                differences[f"{one} - {other}"] = (
-                    interval(value[one] - value[other], drawn[one] - drawn[other])
-                    if both
-                    else UNDEFINED
-                )
+    differences = {
+        f"{one} - {other}": interval(value[one] - value[other], drawn[one] - drawn[other])
+        if one in column and other in column
+        else UNDEFINED
+        for other in (base, *control)
+        for one in labels
+        if one not in (base, other)
+    }
     first = next(iter(column.values()))
     size = len(first.items)
     return Line(first.name, first.headline, size, values, differences, first.statistic)

@@ -101,10 +101,9 @@ def resample(metric: Metric, resamples: int, seed: int) -> Float:
         if not len(members):  # undefined without items
             drawn.append(np.full(resamples, np.nan))
             continue
-        items = metric.items[members]
-        clusters = np.arange(len(items)) if metric.clusters is None else metric.clusters[members]
+        clusters = members if metric.clusters is None else metric.clusters[members]
         names, clusters = np.unique(clusters, return_inverse=True)
-        statistic = STATISTICS[metric.statistic](items)
+        statistic = STATISTICS[metric.statistic](metric.items[members])
         blocks = draws(len(names), resamples, np.random.default_rng([seed, number]))
         drawn.append(
             np.concatenate([statistic(np.take(weights, clusters, axis=1)) for weights in blocks])
@@ -169,10 +168,7 @@ def weighted_spearman(items: Float) -> Weighted:
 
 
 def weighted_by_sample(items: Float) -> Weighted:
-    """Return `sampled_spearman` of items [items, 3]: every drawn query has equal weight.
-
-    It is the correlation that the samples estimate, so a resample has no sampling noise.
-    """
+    """Return the correlation that `sampled_spearman` estimates: drawn queries weigh the same."""
     _, queries, counts = np.unique(items[:, 2], return_inverse=True, return_counts=True)
     shares, correlation = 1 / counts[queries], weighted_spearman(items[:, :2])
     return lambda weights: correlation(weights * shares)

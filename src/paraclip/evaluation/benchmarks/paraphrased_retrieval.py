@@ -62,7 +62,7 @@ class ParaphrasedRetrieval:
         refuse_missing(pool.references, self.how.max_broken)
         self.pictures = pool.references
         # Pool position of each pair's picture; -1 if it is not known.
-        self.own = np.array(answers or find_answers(pairs, pool), np.int64)
+        self.own = np.array(answers or _find_answers(pairs, pool), np.int64)
         self.pool = f"{len(pairs):,} pairs of {pairs.name}, over {pool.describe()}"
         self.data: dict[str, Any] = {
             "pairs": pairs.name, "pairs_hash": pairs.hash, "pairs_skipped": pairs.skipped,
@@ -89,16 +89,13 @@ class ParaphrasedRetrieval:
         }  # fmt: skip
         if known := int((self.own >= 0).sum()):
             notes = [*notes, f"{known:,} of {len(self.pairs):,} pairs name a picture of the pool"]
-        found = self.agreement(first, second, *negative)
-        return Scores([*found, *self.correctness(first, second, places)], rankings, notes)
+        found = self._agreement(first, second, *negative)
+        return Scores([*found, *self._correctness(first, second, places)], rankings, notes)
 
-    def agreement(
+    def _agreement(
         self, first: Integers, second: Integers, negative: Integers | None = None
     ) -> list[Metric]:
-        """Return the overlaps of the rankings [pairs, depth] of caption, paraphrase and negative.
-
-        The pairs of one picture are resampled together.
-        """
+        """Return the overlaps of the rankings [pairs, depth] of caption, paraphrase and negative."""
         items = {}
         for k in self.cutoffs:
             items[f"AO@{k}"] = metrics.average_overlap(first[:, :k], second[:, :k])
@@ -110,13 +107,13 @@ class ParaphrasedRetrieval:
             for k in self.cutoffs:
                 items[f"AO@{k} negative"] = metrics.average_overlap(first[:, :k], negative[:, :k])
                 items[f"AO@{k} margin"] = items[f"AO@{k}"] - items[f"AO@{k} negative"]
-        clusters = self.pairs.clusters
+        clusters = self.pairs.clusters  # the pairs of one picture are resampled together
         return [
             Metric(name, values, clusters=clusters, headline=name in headlines)
             for name, values in items.items()
         ]
 
-    def correctness(self, first: Integers, second: Integers, places: Integers) -> list[Metric]:
+    def _correctness(self, first: Integers, second: Integers, places: Integers) -> list[Metric]:
         """Return how often each wording finds the picture of its pair, where it is known."""
         known = np.flatnonzero(np.isin(self.own, places))
         if not len(known):
@@ -154,7 +151,7 @@ def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
     return tuple(sorted(set(cutoffs)))
 
 
-def find_answers(pairs: Pairs, pool: Pool) -> list[int]:
+def _find_answers(pairs: Pairs, pool: Pool) -> list[int]:
     """Return the pool position of each pair's picture; -1 where the pool has none of its name."""
     names = PictureNames(pool.references, "")
     position = {path: number for number, path in enumerate(pool.references)}

@@ -15,6 +15,7 @@ discrimination  Is the contrast less similar? Text: sim(caption, rewording) > si
                 wrong.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +98,9 @@ class Variations:
         self.reworded = [text for _, _, text in rows]
         self.pool = f"{len(self.kept):,} captions of {wordings.name} in {len(rows):,} rewordings, "
         self.pool += f"over {pool.describe()}"
-        many = np.bincount(self.kind, minlength=len(wordings.kinds))
-        if len(set(many)) > 1:
-            counts = zip(wordings.kinds, many, strict=True)
-            listed = ", ".join(f"{kind} {count:,}" for kind, count in counts)
+        many = Counter(kind for _, kind, _ in rows)
+        if len({many[kind] for kind in wordings.kinds}) > 1:
+            listed = ", ".join(f"{kind} {many[kind]:,}" for kind in wordings.kinds)
             self.notes.append(f"rewordings of each kind: {listed}")
         self.data: dict[str, Any] = {
             "wordings": wordings.name, "wordings_hash": wordings.hash,
@@ -145,9 +145,9 @@ class Variations:
             "item": item, "kind": kind, "caption_ranking": answers.plain,
             "rewording_ranking": answers.reworded, "contrast_ranking": answers.contrast,
         }  # fmt: skip
-        judged = {
-            name: items for k in self.cutoffs for name, items in metrics_at(answers, k).items()
-        }
+        judged: dict[str, Float] = {}
+        for k in self.cutoffs:
+            judged |= metrics_at(answers, k)
         return Scores(self.figures(judged, item, kind), rankings, notes)
 
     def pairs_shown(self, scores: Scores) -> Shown:
