@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.aro import load_coco_order
 from paraclip.evaluation.benchmarks.cxc import load as load_cxc
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
@@ -34,7 +34,6 @@ from paraclip.evaluation.pairs import (
     read_wordings,
 )
 from paraclip.evaluation.pictures import Pool, read_names, read_pool
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import file_hash, text_hash
 
 DEVELOPMENT_SUBSETS = ("replace_obj",)

@@ -18,10 +18,9 @@ from paraclip.data.captions import Record
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.data.reading import READERS
-from paraclip.evaluation.benchmark import Scores
+from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.registry import BENCHMARKS, Entry
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.backends import BACKENDS, Answer, BackendKind, LLMOptions
 from paraclip.paraphrase.filters.checks import FILTERS, Candidate

@@ -21,7 +21,7 @@ import torch
 from benchmarks.machine import keep, markdown, parse_with_data
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
-from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
@@ -31,7 +31,6 @@ from paraclip.evaluation.pictures import read_names, read_pool
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import Report, read_report
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import cache_folder
 from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder

@@ -19,13 +19,12 @@ from benchmarks.evaluation.flickr8k import feature_cache, training_captions
 from benchmarks.machine import RESULTS, keep, markdown, parse_with_data
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
-from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.pictures import read_names
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder

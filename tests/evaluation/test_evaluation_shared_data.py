@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from paraclip.data.reading import read_captions
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import gallery, load_coco
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe import read_subsets
@@ -14,7 +15,6 @@ from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.benchmarks.zero_shot import load_imagenet
 from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_names, read_pool
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.loading import load_model
 from paraclip.models.sources import TEXT_PACKAGE
 

@@ -25,14 +25,14 @@ from paraclip.data.images import (
 )
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.rows import read_rows
-from paraclip.evaluation.vectors import (
+from paraclip.evaluation.benchmark import (
     Arithmetic,
     image_vectors,
     left_out,
     refuse_blind,
     refuse_infinite,
 )
+from paraclip.evaluation.rows import read_rows
 from paraclip.files import check_input, check_name, file_hash, read_bounded, text_hash, text_lines
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import FeatureCache, compute, identity, project, read_pictures

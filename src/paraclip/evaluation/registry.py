@@ -12,7 +12,7 @@ from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError, nearest
-from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks import aro, cxc, sts, sugar_crepe, zero_shot
 from paraclip.evaluation.benchmarks import image_text_retrieval as karpathy
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -21,7 +21,6 @@ from paraclip.evaluation.benchmarks.zero_shot import CIFAR10, CIFAR100, load_cif
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_names, read_pool
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import cache_folder
 
 FLICKR8K = 8_091  # pictures

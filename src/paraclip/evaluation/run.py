@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Scores
+from paraclip.evaluation.benchmark import Benchmark, Scores, reads_pictures
 from paraclip.evaluation.examples import (
     RankedPairs,
     contact_sheet,
@@ -33,7 +33,6 @@ from paraclip.evaluation.report import (
     write_json,
 )
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
-from paraclip.evaluation.vectors import reads_pictures
 from paraclip.files import (
     atomic_path,
     disk_errors,

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
-from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.pairs import Pairs, read_pairs
 from paraclip.evaluation.pictures import Pool
 from paraclip.evaluation.report import Line, Report, aligned, compared_with, figure, spread
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import text_hash
 from paraclip.quickstart.stamps import CaptionedStamps
 from paraclip.starter import QUERIES

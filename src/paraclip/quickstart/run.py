@@ -20,10 +20,9 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import SCHEMA, read_provenance, read_triples, with_replay, with_starter
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import check_report_folder, evaluate
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import text_hash
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.aro import (
     SYMMETRIC,
     figures,
@@ -18,7 +19,6 @@ from paraclip.evaluation.benchmarks.aro import (
 )
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Crop, crop_vectors
-from paraclip.evaluation.vectors import Arithmetic
 
 RED_LEFT = (0, 0, 10, 20)
 BLUE_RIGHT = (10, 0, 10, 20)

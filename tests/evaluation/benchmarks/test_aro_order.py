@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.aro import (
     all_but_nouns_and_adjectives,
     first_of_all,
@@ -30,7 +31,6 @@ from paraclip.evaluation.benchmarks.aro import (
     within_trigrams,
 )
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, Tagged
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")

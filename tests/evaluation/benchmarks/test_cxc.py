@@ -12,9 +12,9 @@ from scipy.stats import spearmanr
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import cxc
 from paraclip.evaluation.statistics import Metric, resample, sampled_spearman, weighted_by_sample
-from paraclip.evaluation.vectors import Arithmetic
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.config import EvaluateConfig
@@ -20,7 +21,6 @@ from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.registry import image_text_retrieval
 from paraclip.evaluation.statistics import resample
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.features import encode_images
 
 THREE_EACH = [str(row) for row in range(10) for _ in range(3)]

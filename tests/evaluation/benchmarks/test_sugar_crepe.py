@@ -8,13 +8,13 @@ from colour_encoder import ColourEncoder, draw_pictures
 from text_sets import write_sugar_crepe_pp
 
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.sugar_crepe import (
     KINDS,
     load_sugar_crepe,
     load_sugar_crepe_pp,
     read_kinds,
 )
-from paraclip.evaluation.vectors import Arithmetic
 
 
 def row(image: str, caption: str, negative: str) -> dict[str, str]:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.variations import Answers, Variations, metrics_at
 from paraclip.evaluation.pairs import read_wordings
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.vectors import Arithmetic
 
 KINDS = ("lexical", "typo")
 ROWS = [

@@ -14,6 +14,7 @@ from PIL import Image
 
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import zero_shot
 from paraclip.evaluation.benchmarks.zero_shot import (
     Labelled,
@@ -24,7 +25,6 @@ from paraclip.evaluation.benchmarks.zero_shot import (
     load_folder,
     load_imagenet,
 )
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
 

@@ -7,10 +7,10 @@ import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import load_coco, load_flickr8k
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import load
-from paraclip.evaluation.vectors import Arithmetic
 
 HOW = Arithmetic()
 

@@ -13,7 +13,7 @@ from colour_encoder import ColourEncoder
 from paraclip.commands.evaluate import evaluate_command
 from paraclip.errors import UserError
 from paraclip.evaluation import run
-from paraclip.evaluation.benchmark import Scores
+from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.compare import (
     Comparison,
     Difference,
@@ -26,7 +26,6 @@ from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.report import Report, Section
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.statistics import Interval, Metric, resample
-from paraclip.evaluation.vectors import Arithmetic
 
 ITEMS = 60
 Write = Callable[..., str]

@@ -13,7 +13,7 @@ from text_sets import write_sts, write_sugar_crepe_pp
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation import run
-from paraclip.evaluation.benchmark import Scores
+from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
@@ -34,7 +34,6 @@ from paraclip.evaluation.report import (
 )
 from paraclip.evaluation.run import OUTPUTS, evaluate
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
-from paraclip.evaluation.vectors import Arithmetic
 
 MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
 

@@ -11,7 +11,7 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 from paraclip.commands import evaluate as command
 from paraclip.evaluation import kept_scores
-from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.aro import make_visual_genome
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sugar_crepe import (
@@ -24,7 +24,6 @@ from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import Found, read_pool
 from paraclip.evaluation.report import data_hash, read_report
-from paraclip.evaluation.vectors import Arithmetic
 
 
 class Counting(ColourEncoder):

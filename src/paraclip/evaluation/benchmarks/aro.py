@@ -45,12 +45,11 @@ from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import grouped, numbered
+from paraclip.evaluation.benchmark import Arithmetic, grouped, numbered
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Box, Crop, find_pictures
 from paraclip.evaluation.rows import good_rows, read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import file_hash, text_hash
 from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
 

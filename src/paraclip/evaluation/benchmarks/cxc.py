@@ -24,12 +24,18 @@ from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Scores, numbered
+from paraclip.evaluation.benchmark import (
+    Arithmetic,
+    Scores,
+    image_vectors,
+    left_out,
+    numbered,
+    text_vectors,
+)
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
 from paraclip.evaluation.rows import Values, good_rows, require_columns
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
 from paraclip.exact_search import top_k
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder

@@ -27,10 +27,9 @@ from paraclip.data.reading import read_captions
 from paraclip.data.untrusted_json import array_at
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Scores
+from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, left_out, text_vectors
 from paraclip.evaluation.pictures import refuse_missing
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
 from paraclip.exact_search import top_k
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder

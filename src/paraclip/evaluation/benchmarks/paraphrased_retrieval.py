@@ -19,11 +19,17 @@ from paraclip.arrays import Integers
 from paraclip.data.images import PictureNames
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Scores, Shown, numbered
+from paraclip.evaluation.benchmark import (
+    Arithmetic,
+    Scores,
+    Shown,
+    image_vectors,
+    numbered,
+    text_vectors,
+)
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import Pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
 
@@ -95,7 +101,7 @@ class ParaphrasedRetrieval:
     def _agreement(
         self, first: Integers, second: Integers, negative: Integers | None = None
     ) -> list[Metric]:
-        """Return the overlaps of the rankings [pairs, depth] of caption, paraphrase and negative."""
+        """Return overlaps of the rankings [pairs, depth] of caption, paraphrase and negative."""
         items = {}
         for k in self.cutoffs:
             items[f"AO@{k}"] = metrics.average_overlap(first[:, :k], second[:, :k])

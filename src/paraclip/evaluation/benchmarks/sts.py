@@ -19,9 +19,8 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Scores
+from paraclip.evaluation.benchmark import Arithmetic, Scores, text_vectors
 from paraclip.evaluation.statistics import Metric, Statistic
-from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, read_bounded, text_hash
 from paraclip.models.encoder import DualEncoder
 

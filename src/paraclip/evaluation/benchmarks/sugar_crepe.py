@@ -32,12 +32,19 @@ from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Scores, grouped, numbered
+from paraclip.evaluation.benchmark import (
+    Arithmetic,
+    Scores,
+    grouped,
+    left_out,
+    numbered,
+    reads_pictures,
+    text_vectors,
+)
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.rows import read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, left_out, reads_pictures, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 

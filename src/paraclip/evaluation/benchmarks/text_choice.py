@@ -8,10 +8,9 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.data.images import pictures_hash
-from paraclip.evaluation.benchmark import Scores
+from paraclip.evaluation.benchmark import Arithmetic, Scores, text_vectors
 from paraclip.evaluation.pictures import Crop, crop_vectors, row_images
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.models.encoder import DualEncoder
 
 Figures = Callable[[Float, Integers], tuple[list[Metric], list[str]]]

@@ -28,12 +28,18 @@ from paraclip.data.images import PictureNames
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Scores, Shown
+from paraclip.evaluation.benchmark import (
+    Arithmetic,
+    Scores,
+    Shown,
+    image_vectors,
+    left_out,
+    text_vectors,
+)
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import Pool
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
 

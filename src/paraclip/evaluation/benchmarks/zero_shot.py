@@ -25,10 +25,9 @@ from paraclip.arrays import Float, Integers
 from paraclip.data.images import picture_files, pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Scores
+from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, text_vectors
 from paraclip.evaluation.pictures import refuse_missing, refuse_undecodable
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.exact_search import top_k
 from paraclip.files import (
     atomic_path,
