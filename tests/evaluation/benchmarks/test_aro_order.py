@@ -112,15 +112,6 @@ def order(folder: Path, rows: list, how: Arithmetic | None = None) -> TextChoice
     return make_order(cases, folder, folder / "captions.json", ListTagger(), how)
 
 
-def test_precision_by_hand() -> None:
-    similar = np.array([[0.9, 0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0, 0, 0], [0.2, 0.9, 0.1, 0.1, 0.1]])
-    every = np.ones((3, 4), bool)
-    assert first_of_all(similar, every).tolist() == [1, 0, 0]
-    without = every.copy()
-    without[1:, 0] = False  # the first shuffle changed nothing there
-    assert first_of_all(similar, without).tolist() == [1, 1, 1]
-
-
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 7))
 def test_the_score_equals_a_slow_twin(seed: int, rows: int) -> None:
     random = np.random.default_rng(seed)

@@ -166,20 +166,6 @@ def remote(owners: list[int]) -> Gallery:
     return Gallery("made here", places, tuple(map(str, owners)), tuple(owners))
 
 
-def test_recall_by_hand() -> None:
-    # Captions 0 and 1 are of picture 0, caption 2 of picture 1. By first coordinate: picture 0
-    # meets captions 2, 0, 1 in turn; picture 1 (the second coordinate) meets 1, 0, 2.
-    images = np.array([[1, 0], [0, 1]], np.float32)
-    texts = np.array([[0.8, 0.6], [0.6, 0.8], [1, 0]], np.float32)
-    found, ranks = ImageTextRetrieval(remote([0, 0, 1]), (1, 2)).found(
-        images, texts, np.array([0, 0, 1])
-    )
-    assert ranks["text_to_image_rank"].tolist() == [0, 1, 1]
-    assert ranks["image_to_text_rank"].tolist() == [1, 2]
-    values = {metric.name: metric.value() for metric in found}
-    assert values == pytest.approx({"T2I R@1": 1 / 3, "T2I R@2": 1, "I2T R@1": 0, "I2T R@2": 1 / 2})
-
-
 @given(
     seed=st.integers(0, 2**32 - 1),
     others=st.lists(st.integers(0, 5), max_size=12),

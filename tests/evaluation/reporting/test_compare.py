@@ -32,24 +32,12 @@ Write = Callable[..., str]
 
 
 class Made:
-    """A benchmark whose items are the model's noise plus the effect of the seed.
-
-    Args:
-        name: name of the benchmark.
-        gain: weight of the model's noise in each item.
-        data: facts about the data.
-        items: the number of items.
-        precision: the reported precision of the vectors.
-    """
+    """A benchmark whose items are the model's noise times `gain`."""
 
     def __init__(
-        self,
-        name: str,
-        gain: float = 1.0,
-        data: str = "same",
-        items: int = ITEMS,
+        self, name: str, gain: float = 1.0, data: str = "same", items: int = ITEMS,
         precision: str = "fp32",
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.name, self.pool, self.data = name, f"{items} items", {"hash": data}
         self.pictures, self.how = (), Arithmetic(precision)
         self.gain, self.items = gain, items
@@ -57,18 +45,16 @@ class Made:
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
         random = np.random.default_rng(0)
         noise = float(model.text_tower.weight[20].norm().detach())
-        plain = random.uniform(0.2, 0.6, self.items) + self.gain * noise * random.uniform(
-            0.5, 1.0, self.items
-        )
+        plain = random.uniform(0.2, 0.6, self.items)
+        plain += self.gain * noise * random.uniform(0.5, 1.0, self.items)
         gold = random.normal(size=self.items)
-        return Scores(
-            [
-                Metric("mean of it", plain, clusters=np.arange(self.items) // 2),
-                Metric("by group", plain, groups=np.arange(self.items) % 3),
-                Metric("ranks", np.stack([plain, gold], 1), "spearman"),
-                Metric("aside", plain, headline=False),
-            ]
-        )
+        found = [
+            Metric("mean of it", plain, clusters=np.arange(self.items) // 2),
+            Metric("by group", plain, groups=np.arange(self.items) % 3),
+            Metric("ranks", np.stack([plain, gold], 1), "spearman"),
+            Metric("aside", plain, headline=False),
+        ]
+        return Scores(found)
 
 
 @pytest.fixture
@@ -76,13 +62,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes a report, without plots, of models with these noises and returns its path."""
     monkeypatch.setattr(run, "find_spec", lambda name: None)
 
-    def made(name: str, noises: dict[str, float], benchmarks=None, precision="fp32") -> str:
+    def made(name: str, noises: dict[str, float], benchmarks=None) -> str:
         models = {label: ColourEncoder(noise) for label, noise in noises.items()}
         settings = {"resamples": 20}
-        chosen = benchmarks or [
-            Made("first", precision=precision),
-            Made("none", 0.0, precision=precision),
-        ]
+        chosen = benchmarks or [Made("first"), Made("none", 0.0)]
         evaluate(models, chosen, tmp_path / name, settings)
         return str(tmp_path / name / "report.json")
 

@@ -240,27 +240,6 @@ def test_names_from_the_data_are_not_html_in_the_report() -> None:
     assert "<script" not in shown and "<img" not in shown and "&lt;img src=x&gt;" in shown
 
 
-class Fixed:
-    """A benchmark with fixed items and a note."""
-
-    name, pool, data, pictures, how = "fixed", "2 items", {}, (), Arithmetic()
-
-    def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
-        return Scores([Metric("m", np.array([0.0, 1.0]))], notes=["read this"])
-
-
-def test_any_benchmark_of_the_protocol_will_do(tmp_path: Path) -> None:
-    report = evaluate({"only": ColourEncoder()}, [Fixed()], tmp_path, {"resamples": 20})
-    assert report.sections[0].lines[0].values["only"].value == 50
-    assert report.sections[0].notes == ["read this"]
-    assert "Note: read this." in (tmp_path / "report.md").read_text()
-    assert not (tmp_path / "contact_sheet.png").exists()
-    with pytest.raises(UserError, match="no model is given"):
-        evaluate({}, [Fixed()], tmp_path, {})
-    with pytest.raises(UserError, match="no benchmark is given"):
-        evaluate({"only": ColourEncoder()}, [], tmp_path, {})
-
-
 SETTINGS = {"resamples": 5}
 FIRST = tuple(f"a {name} thing" for name in COLOURS)
 SECOND = tuple(f"some {name} stuff" for name in COLOURS)
@@ -288,6 +267,10 @@ def test_a_report_without_a_headline_has_no_plot(tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"items.npz", "report.json", "report.md"}
     assert "scores.png" not in (tmp_path / "out" / "report.md").read_text()
+    with pytest.raises(UserError, match="no model is given"):
+        evaluate({}, [Constant("x")], tmp_path, SETTINGS)
+    with pytest.raises(UserError, match="no benchmark is given"):
+        evaluate({"only": ColourEncoder()}, [], tmp_path, SETTINGS)
 
 
 def test_without_matplotlib_a_report_has_no_plots_and_says_so(

@@ -59,14 +59,6 @@ def test_average_overlap_by_hand() -> None:
     assert metrics.jaccard(first, second) == pytest.approx([2 / 4, 1.0])
 
 
-def test_recall_by_hand() -> None:
-    relevant = np.array([[True, False, True], [False, False, True], [False, False, False]])
-    places = metrics.first_relevant(relevant)
-    assert places.tolist() == [0, 2, 3]
-    assert metrics.recall(places, 1).tolist() == [1, 0, 0]
-    assert metrics.recall(places, 3).tolist() == [1, 1, 0]
-
-
 def unit(*rows: list[float]) -> np.ndarray:
     vectors = np.array(rows, np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -53,25 +53,6 @@ def test_results_do_not_depend_on_the_size_of_blocks(
     assert resample(metric, 25, 0) == pytest.approx(whole, abs=1e-12)
 
 
-def test_intervals_of_a_mean_cover_the_truth() -> None:
-    random = np.random.default_rng(11)
-    covered = 0
-    for trial in range(200):
-        metric = Metric("m", (random.random(120) < 0.3).astype(float))
-        found = interval(metric.value(), resample(metric, 400, trial))
-        covered += found.low <= 0.3 <= found.high
-    assert 0.90 <= covered / 200 <= 0.985
-
-
-def test_clusters_are_drawn_together_and_widen_the_interval() -> None:
-    random = np.random.default_rng(4)
-    values = np.repeat((random.random(40) < 0.5).astype(float), 5)
-    clusters = np.repeat(np.arange(40), 5)
-    apart = resample(Metric("m", values), 800, 0).std()
-    together = resample(Metric("m", values, clusters=clusters), 800, 0).std()
-    assert together == pytest.approx(np.sqrt(5) * apart, rel=0.15)
-
-
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 20))
 def test_groups_and_clusters_equal_drawing_them_one_by_one(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
