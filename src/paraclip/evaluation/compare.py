@@ -209,11 +209,11 @@ class Stored:
         """Return the benchmark with that name."""
         return next((section for section in self.report.sections if section.name == name), None)
 
-    def scored(self, section: str, label: str) -> set[str]:
-        """Return the names of the figures of a model in a benchmark."""
+    def scored(self, section: str, label: str) -> dict[str, Line]:
+        """Return the figures that a model has in a benchmark, by name."""
         stored = self.section(section)
         return {
-            line.name
+            line.name: line
             for line in (stored.lines if stored else [])
             if label not in line.values  # `metric` reports it
             or math.isfinite(line.values[label].value)
@@ -367,18 +367,13 @@ def _shared_lines(
                 if not known
             ]
             continue
-        lines: dict[str, Line] = {}
-        for run, _ in runs:
-            for line in section.lines if (section := run.section(name)) else []:
-                if line.headline or all_metrics:
-                    lines.setdefault(line.name, line)
+        every = {n: line for known in reversed(scored) for n, line in known.items()}
+        lines = {n: line for n, line in every.items() if line.headline or all_metrics}
         for (run, label), known in zip(runs, scored, strict=True):
-            lost = [one for one in lines if one not in known and any(one in s for s in scored)]
-            if lost:
+            if lost := [n for n in lines if n not in known]:
                 what = f"{', '.join(lost)} left out: {run.path} has none of {label}"
                 warnings.append(f"{name}: {what}")
-        common = [line for line in lines.values() if all(line.name in known for known in scored)]
-        if common:
+        if common := [x for n, x in lines.items() if all(n in known for known in scored)]:
             shared[name] = common
     return shared, warnings
 

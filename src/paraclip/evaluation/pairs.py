@@ -9,13 +9,7 @@ from paraclip.data.captions import BrokenRow, clean_text, plain_text
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import numbered
-from paraclip.evaluation.rows import (
-    ROW_READERS,
-    Values,
-    good_rows,
-    read_rows,
-    require_columns,
-)
+from paraclip.evaluation.rows import ROW_READERS, Values, good_rows, read_rows, require_columns
 from paraclip.files import check_input, file_hash, text_hash
 
 SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")

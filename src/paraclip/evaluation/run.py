@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores, reads_pictures
-from paraclip.evaluation.examples import (
-    RankedPairs,
-    contact_sheet,
-    ranked_pairs,
-    write_browser,
-)
+from paraclip.evaluation.examples import RankedPairs, contact_sheet, ranked_pairs, write_browser
 from paraclip.evaluation.kept_scores import Kept, keep_scores
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (

@@ -166,10 +166,7 @@ def remote(owners: list[int]) -> Gallery:
     return Gallery("made here", places, tuple(map(str, owners)), tuple(owners))
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    others=st.lists(st.integers(0, 5), max_size=12),
-)
+@given(seed=st.integers(0, 2**32 - 1), others=st.lists(st.integers(0, 5), max_size=12))
 def test_recall_of_any_vectors_equals_its_slow_twin(seed: int, others: list[int]) -> None:
     owners = [*range(6), *others]  # every picture has a caption, some have several
     random = np.random.default_rng(seed)

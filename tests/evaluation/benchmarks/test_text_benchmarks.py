@@ -13,10 +13,7 @@ from text_sets import TEXTS, write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.sts import TASKS, SemanticSimilarity, StsTask, read_tasks
-from paraclip.evaluation.benchmarks.sugar_crepe import (
-    SugarCrepePlusPlus,
-    read_subsets,
-)
+from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.models.features import encode_texts
 
 
@@ -140,12 +137,6 @@ def test_what_is_wrong_with_sugar_crepe_pp_is_reported(tmp_path: Path) -> None:
         read_subsets(tmp_path)
     (tmp_path / "swap_att.json").write_text(json.dumps([{"caption": "a", "caption2": "b"}]))
     with pytest.raises(UserError, match="has no column 'negative_caption'"):
-        read_subsets(tmp_path)
-    (tmp_path / "swap_att.json").write_text("[]")
-    with pytest.raises(UserError, match="contains no rows"):
-        read_subsets(tmp_path)
-    (tmp_path / "swap_att.json").write_text('[{"caption": ')
-    with pytest.raises(UserError, match="is not JSON"):
         read_subsets(tmp_path)
 
 

@@ -86,6 +86,11 @@ def test_broken_rows_of_reader_and_caller_are_counted_together(tmp_path: Path) -
     ]
     with pytest.raises(UserError, match=r"csv:3: a is empty \(2 of 4 rows are broken"):
         good_rows(path, upper, Problems(0.49), "Fix it.")
+    path.write_text("a,b\n")
+    with pytest.raises(UserError, match="contains no rows"):
+        good_rows(path, upper, Problems(), "Fix it.")
+    with pytest.raises(UserError, match="there is no such file"):
+        good_rows(tmp_path / "none.csv", upper, Problems(), "Fix it.")
 
 
 # --- arrays ---

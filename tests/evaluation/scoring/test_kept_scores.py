@@ -14,11 +14,7 @@ from paraclip.evaluation import kept_scores
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.aro import make_visual_genome
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.benchmarks.sugar_crepe import (
-    Subset,
-    SugarCrepePlusPlus,
-    make_sugar_crepe,
-)
+from paraclip.evaluation.benchmarks.sugar_crepe import Subset, SugarCrepePlusPlus, make_sugar_crepe
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept
 from paraclip.evaluation.pairs import Pairs

@@ -32,10 +32,10 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,6 +165,7 @@ def figures(
     return [replace(macro, name=f"{label} macro"), micro, *each], notes
 
 
+Item = TypeVar("Item")
 SEED = 1  # as in the authors' code
 COCO_FILES = ("coco/coco_karpathy_test.json|coco/karpathy_test_captions.json", "coco")
 GET_COCO = (
@@ -331,39 +332,36 @@ def normalised(caption: str) -> str:
     return " ".join(text.split(" ")[:LONGEST])
 
 
-def permuted(
-    tokens: Sequence[str], indices: Sequence[int], random: np.random.Generator
-) -> list[str]:
-    """Return the tokens with those at the indices permuted."""
+def _permute(
+    tokens: Sequence[str], groups: Iterable[Sequence[int]], random: np.random.Generator
+) -> str:
+    """Return the tokens as a text, with those of each group of positions permuted."""
     shuffled = list(tokens)
-    sources = random.permutation(np.asarray(indices, np.int64))
-    for index, source in zip(indices, sources, strict=True):
-        shuffled[index] = tokens[source]
-    return shuffled
+    for positions in groups:
+        sources = random.permutation(np.asarray(positions, np.int64))
+        for position, source in zip(positions, sources, strict=True):
+            shuffled[position] = tokens[source]
+    return " ".join(shuffled)
 
 
 def nouns_and_adjectives(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
     """Permute the nouns, and separately the adjectives."""
-    tokens = [token for token, _ in tagged]
-    for tags in (NOUNS, ADJECTIVES):
-        indices = [index for index, (_, tag) in enumerate(tagged) if tag in tags]
-        tokens = permuted(tokens, indices, random)
-    return " ".join(tokens)
+    tags = [tag for _, tag in tagged]
+    groups = ([n for n, tag in enumerate(tags) if tag in kind] for kind in (NOUNS, ADJECTIVES))
+    return _permute([token for token, _ in tagged], groups, random)
 
 
 def all_but_nouns_and_adjectives(
     tagged: Tagged, words: list[str], random: np.random.Generator
 ) -> str:
     """Permute all other words."""
-    tokens = [token for token, _ in tagged]
-    indices = [n for n, (_, tag) in enumerate(tagged) if tag not in NOUNS | ADJECTIVES]
-    return " ".join(permuted(tokens, indices, random))
+    others = [n for n, (_, tag) in enumerate(tagged) if tag not in NOUNS | ADJECTIVES]
+    return _permute([token for token, _ in tagged], [others], random)
 
 
 def within_trigrams(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
     """Permute the words of each trigram."""
-    parts = [permuted(part, range(len(part)), random) for part in trigrams(words)]
-    return " ".join(word for part in parts for word in part)
+    return _permute(words, trigrams(range(len(words))), random)
 
 
 def trigrams_themselves(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
@@ -372,8 +370,8 @@ def trigrams_themselves(tagged: Tagged, words: list[str], random: np.random.Gene
     return " ".join(word for index in random.permutation(len(parts)) for word in parts[index])
 
 
-def trigrams(words: list[str]) -> list[list[str]]:
-    """Consecutive groups of three words; the last may be shorter."""
+def trigrams(words: Sequence[Item]) -> list[Sequence[Item]]:
+    """Return consecutive groups of three words (or positions); the last may be shorter."""
     return [words[start : start + 3] for start in range(0, len(words), 3)]
 
 

@@ -123,10 +123,7 @@ def read_subset(
 
 
 def make_sugar_crepe(
-    kinds: Sequence[Subset],
-    found: Found,
-    how: Arithmetic | None = None,
-    notes: Sequence[str] = (),
+    kinds: Sequence[Subset], found: Found, how: Arithmetic | None = None, notes: Sequence[str] = ()
 ) -> TextChoice:
     """Make SugarCrepe on the rows of `read_kinds` whose picture is available."""
     names = [kind.name for kind in kinds]
