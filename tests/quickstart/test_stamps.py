@@ -10,7 +10,7 @@ from stamp_files import write_stamps
 from tqdm import tqdm
 
 from paraclip.errors import UserError
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.quickstart import stamps as source
 from paraclip.quickstart.results import OF_STAMPS, stamp_benchmarks
 from paraclip.quickstart.stamps import KINDS, PACKAGE, STAMPS, read_stamps, stamps_folder

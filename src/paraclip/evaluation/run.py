@@ -85,9 +85,7 @@ def evaluate(
     folder = Path(out)
     with disk_errors(folder):  # fail before scoring, not after
         folder.mkdir(parents=True, exist_ok=True)
-    for name in OUTPUTS:
-        is_ours = is_signed if name == "report.md" else partial(has_mark, mark=MARK)
-        refuse_foreign(folder / name, is_ours)
+    check_report_folder(folder)
     settings = {"seed": 0, "resamples": RESAMPLES, **settings}
     facts: dict[str, dict[str, Any]] = {}
     for label, model in models.items():
@@ -121,6 +119,13 @@ def evaluate(
     report = Report(facts, sections, provenance(**plain))
     _write_files(report, items, shown, folder)
     return report
+
+
+def check_report_folder(folder: Path) -> None:
+    """Raise UserError for a file with the name of an output that is not ours or was edited."""
+    for name in OUTPUTS:
+        is_ours = is_signed if name == "report.md" else partial(has_mark, mark=MARK)
+        refuse_foreign(folder / name, is_ours)
 
 
 def _score_models(
