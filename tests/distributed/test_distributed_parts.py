@@ -24,17 +24,19 @@ from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, LLMOptions, make_backend
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.distributed.asker import Asker, BlockLog, EarlierAnswers, Task
-from paraclip.paraphrase.distributed.places import Place, place_of, shown_path
-from paraclip.paraphrase.distributed.rows import (
+from paraclip.paraphrase.distributed.asker import Asker, Task
+from paraclip.paraphrase.distributed.places import (
     KEY,
     OUTCOME,
-    Rows,
+    Place,
     failed_keys,
     key_of,
     outcome_of,
     outcome_row,
     outcomes_in_order,
+    place_of,
+    row_finder,
+    shown_path,
     tokens_of_blocks,
     write_captions,
 )
@@ -45,7 +47,7 @@ from paraclip.paraphrase.distributed.run import (
     share_of,
 )
 from paraclip.paraphrase.filters.judge import Verdict
-from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.log import AnswerLog, EarlierAnswers
 from paraclip.paraphrase.run import check_generate_options
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected, answer_settings
 
@@ -115,7 +117,7 @@ def test_failed_captions_get_another_key(tmp_path: Path) -> None:
     after = write_captions(ROWS[:2], place, failed_keys(place))
     assert after[0] != before[0] and after[1] == before[1]
     assert tokens_of_blocks(place) == [7, 2]
-    assert Rows.of(after).find(np.array([before[0], after[0]])).tolist() == [-1, 0]
+    assert row_finder(after)(np.array([before[0], after[0]])).tolist() == [-1, 0]
 
 
 def test_an_empty_run_has_no_tokens(tmp_path: Path) -> None:
@@ -147,7 +149,7 @@ def test_a_block_counts_and_finds_earlier_answers(tmp_path: Path) -> None:
     log.add("0" * 16, answers)
     log.close()
     earlier = EarlierAnswers(tmp_path / "answers.jsonl", settings)
-    block = BlockLog(tmp_path / "block.jsonl", settings, earlier)
+    block = AnswerLog(tmp_path / "block.jsonl", settings, earlier=earlier)
     found = block.find("0" * 16)
     assert len(block) == 1 and found == answers and found[0].tokens == (5, 2)
     earlier.close()

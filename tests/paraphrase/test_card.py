@@ -10,9 +10,9 @@ from fake_server import FakeServer
 from generating import captions, fake_config
 
 from paraclip.paraphrase.backends import BUILTIN_LICENCE
-from paraclip.paraphrase.card import render_card
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.outputs import render_card
 from paraclip.paraphrase.run import generate
 
 

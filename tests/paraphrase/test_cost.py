@@ -18,11 +18,10 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.cost import Meter, Prices, RunProgress, prices_of, show_dollars
-from paraclip.paraphrase.estimate import SAMPLE, Estimate, estimate
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import tokens_in
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.run import generate, generate_from_source
+from paraclip.paraphrase.run import SAMPLE, Estimate, estimate, generate, generate_from_source
 
 
 @pytest.fixture(autouse=True)

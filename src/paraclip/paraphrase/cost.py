@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError, optional_import
-from paraclip.paraphrase.backends import Answer
+from paraclip.paraphrase.backends import Answer, Backend
+from paraclip.paraphrase.log import add_tokens
 from paraclip.progress import bar
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ class Meter:
             UserError: there is a limit, and no answer has come with the number of its tokens.
         """
         self.answers += 1
-        self.tokens = _add_tokens(self.tokens, answers)
-        self.used = _add_tokens(self.used, answers)
+        self.tokens = add_tokens(self.tokens, *(one.tokens for one in answers))
+        self.used = add_tokens(self.used, *(one.tokens for one in answers))
         if self.most is not None and not any(self.tokens):
             hint = "Leave it out and limit the run with --first."
             raise UserError("--max-cost", "the server does not report numbers of tokens", hint)
@@ -104,11 +105,11 @@ class Meter:
     def reuse(self, answers: Sequence[Answer]) -> None:
         """Count answers that the log contains, not in `tokens`: a run starts from the log's."""
         self.reused_answers += 1
-        self.used = _add_tokens(self.used, answers)
+        self.used = add_tokens(self.used, *(one.tokens for one in answers))
 
     def reserve(self, tokens: Sequence[int]) -> None:
         """Count the maximum tokens of a question that waits for its answer."""
-        self.reserved = [one + more for one, more in zip(self.reserved, tokens, strict=True)]
+        self.reserved = add_tokens(self.reserved, tokens)
 
     @property
     def cost(self) -> float | None:
@@ -120,8 +121,7 @@ class Meter:
         """Whether the limit is reached."""
         if self.most is None or self.prices is None:
             return False
-        tokens = [used + more for used, more in zip(self.tokens, self.reserved, strict=True)]
-        return self.prices.cost(tokens) >= self.most
+        return self.prices.cost(add_tokens(self.tokens, self.reserved)) >= self.most
 
     def as_dict(self) -> dict[str, object]:
         """The counts as a dict, for summary.json."""
@@ -133,8 +133,15 @@ class Meter:
         }
 
 
-def _add_tokens(tokens: Sequence[int], answers: Sequence[Answer]) -> list[int]:
-    return [sum(column) for column in zip(tokens, *(one.tokens for one in answers), strict=True)]
+def meter_of(backend: Backend, prices: tuple[float, float] | None, most: float | None) -> Meter:
+    """A meter with given prices, else those of the backend's server and model.
+
+    Raises:
+        UserError: there is a limit (`most`), but no price.
+    """
+    url, model = getattr(backend, "base_url", ""), getattr(backend, "model", "")
+    known = prices_of(model, url, prices) if url or prices else None
+    return Meter(known, most, local=known is None and not url)
 
 
 def show_dollars(cost: float | None) -> str:

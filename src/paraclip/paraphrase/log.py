@@ -39,6 +39,7 @@ class AnswerLog:
         path: the log file; created if missing.
         settings: JSON-serialisable settings that determine answers; must equal those in the log.
         fresh: whether to start a new log; `begin` or the first answer deletes the old one.
+        earlier: another log in which answers are also looked up.
 
     Attributes:
         tokens: numbers of prompt and answer tokens that earlier runs logged.
@@ -48,30 +49,32 @@ class AnswerLog:
             writing to it, or it cannot be written.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], fresh: bool = False) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        fresh: bool = False,
+        earlier: "AnswerLog | None" = None,
+    ) -> None:
+        self.path, self.earlier, self.tokens = path, earlier, [0, 0]
         self._keys, self._offsets = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         self._head: dict[str, Any] | None = None  # settings that are not yet written
-        self.tokens = [0, 0]
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             check_input(path)
-            self._file = path.open("ab+")
+            self._file: BinaryIO = path.open("ab+")
         try:
-            self._open(settings, fresh)
+            take_lock(self._file, path, "Wait for it, or name another output folder.")
+            self._refuse_foreign()
+            if not fresh:
+                self._drop_unfinished()
+            if fresh or self._file.seek(0, os.SEEK_END) == 0:
+                self._head = {"paraclip": LOG_FORMAT, "settings": settings}
+            else:
+                self._read(settings)
         except BaseException:
             self.close()
             raise
-
-    def _open(self, settings: dict[str, Any], fresh: bool) -> None:
-        take_lock(self._file, self.path, "Wait for it, or name another output folder.")
-        self._refuse_foreign()
-        if not fresh:
-            self._drop_unfinished()
-        if fresh or self._file.seek(0, os.SEEK_END) == 0:
-            self._head = {"paraclip": LOG_FORMAT, "settings": settings}
-        else:
-            self._read(settings)
 
     def begin(self) -> None:
         """Write the settings of a new log, in place of the old one if the run is `fresh`."""
@@ -92,11 +95,7 @@ class AnswerLog:
             raise UserError(self.path, "is a log in the format of another version", hint)
 
     def _drop_unfinished(self) -> None:
-        """Remove an incomplete last line, and settings without answers.
-
-        The former is left by a run that was killed while writing, the latter by a run without a
-        server.
-        """
+        """Remove the last line of a killed run, and the settings of one without a server."""
         if self._file.seek(0, os.SEEK_END):
             with mmap(self._file.fileno(), 0, access=ACCESS_READ) as content:
                 end = content.rfind(b"\n") + 1
@@ -124,23 +123,27 @@ class AnswerLog:
             if entry is not None:
                 keys.append(int(entry["key"], 16))
                 offsets.append(offset)
-                self.tokens = [
-                    one + more for one, more in zip(self.tokens, tokens_in(entry), strict=True)
-                ]
+                self.tokens = add_tokens(self.tokens, tokens_in(entry))
         self._keys, self._offsets = sorted_pair(keys, offsets)
 
     def __len__(self) -> int:
         """Number of questions that were answered before this run."""
-        return len(self._keys)
+        return len(self._keys) + (0 if self.earlier is None else len(self.earlier))
 
     def find(self, key: str) -> list[Answer] | None:
         """The answers that an earlier run logged under a key of 16 hex digits, or None."""
         offset = lookup(self._keys, self._offsets, int(key, 16))
         if offset is None:
-            return None
+            return None if self.earlier is None else self.earlier.find(key)
         self._file.seek(offset)
         entry = entry_of(self._file.readline())
-        return None if entry is None else answers_in(entry)
+        if entry is None:
+            return None
+        tokens = [tokens_in(entry)] + [[0, 0]] * len(entry["answers"])  # the first has all
+        return [
+            Answer(text, cut, (prompt, answer))
+            for (text, cut), (prompt, answer) in zip(entry["answers"], tokens, strict=False)
+        ]
 
     def add(self, key: str, answers: list[Answer], **facts: str | int) -> None:
         """Write and flush all answers to one question.
@@ -152,17 +155,12 @@ class AnswerLog:
         """
         entry: dict[str, Any] = {**facts, "key": key}
         entry["answers"] = [[answer.text, answer.cut] for answer in answers]
-        tokens = [sum(part) for part in zip(*(answer.tokens for answer in answers), strict=True)]
+        tokens = add_tokens([0, 0], *(answer.tokens for answer in answers))
         entry |= {"tokens": tokens} if any(tokens) else {}
         self.begin()
         with disk_errors(self.path):
             self._file.write(json.dumps(entry).encode() + b"\n")
             self._file.flush()
-
-    def entries(self) -> Iterator[bytes]:
-        """The lines of all complete entries."""
-        self._file.seek(0)
-        yield from (line for _, line in bounded_lines(self._file) if entry_of(line) is not None)
 
     def absorb(self, other: "AnswerLog") -> None:
         """Append the entries of another log that are not in this one.
@@ -170,14 +168,13 @@ class AnswerLog:
         `find` returns them only after the log is opened again.
         """
         self.begin()
+        other._file.seek(0)
         with disk_errors(self.path):
-            for line in other.entries():
-                entry = entry_of(line) or {}
-                if lookup(self._keys, self._offsets, int(entry["key"], 16)) is None:
+            for _, line in bounded_lines(other._file):
+                entry = entry_of(line)
+                if entry and lookup(self._keys, self._offsets, int(entry["key"], 16)) is None:
                     self._file.write(line)
-                    self.tokens = [
-                        one + more for one, more in zip(self.tokens, tokens_in(entry), strict=True)
-                    ]
+                    self.tokens = add_tokens(self.tokens, tokens_in(entry))
             self._file.flush()
             os.fsync(self._file.fileno())
 
@@ -186,6 +183,15 @@ class AnswerLog:
         # Closing retries a failed write; that failure was reported when it happened.
         with suppress(OSError):
             self._file.close()
+
+
+class EarlierAnswers(AnswerLog):
+    """The log of earlier runs, which another process has locked: read-only."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path, self.earlier, self.tokens = path, None, [0, 0]
+        self._file = path.open("rb")
+        self._read(settings)
 
 
 def bounded_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -212,16 +218,8 @@ def entry_of(line: bytes) -> dict[str, Any] | None:
     key, answers = entry.get("key"), entry.get("answers")
     if not isinstance(key, str) or not isinstance(answers, list):
         return None
-    return entry if KEY.fullmatch(key) and all(map(is_answer, answers)) else None
-
-
-def answers_in(entry: dict[str, Any]) -> list[Answer]:
-    """The answers of an entry; the first one carries the tokens of all."""
-    tokens = [tokens_in(entry)] + [[0, 0]] * len(entry["answers"])
-    return [
-        Answer(text, cut, (prompt, answer))
-        for (text, cut), (prompt, answer) in zip(entry["answers"], tokens, strict=False)
-    ]
+    pairs = all(isinstance(one, list) and list(map(type, one)) == [str, bool] for one in answers)
+    return entry if KEY.fullmatch(key) and pairs else None
 
 
 def tokens_in(entry: dict[str, Any]) -> list[int]:
@@ -232,9 +230,9 @@ def tokens_in(entry: dict[str, Any]) -> list[int]:
     return tokens if min(tokens) >= 0 and max(tokens) < MOST_TOKENS else [0, 0]
 
 
-def is_answer(value: Any) -> bool:
-    """Whether a value of the log is a pair: a text, and whether it was cut off."""
-    return isinstance(value, list) and [type(part) for part in value] == [str, bool]
+def add_tokens(tokens: Sequence[int], *more: Sequence[int]) -> list[int]:
+    """The sums of numbers of prompt and of answer tokens."""
+    return [sum(column) for column in zip(tokens, *more, strict=True)]
 
 
 def lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:

@@ -1,8 +1,8 @@
-"""The files of a run: triples, rejected and failed captions, counts; and which of them it owns."""
+"""The files of a run: triples, rejected and failed captions, counts, card; and which it owns."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import isnan
@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip.data.problems import Problems
-from paraclip.data.triples import PROVENANCE, SCHEMA, read_provenance
-from paraclip.data.untrusted_json import parse_json_object
-from paraclip.errors import UserError
+from paraclip.data.triples import PROVENANCE, SCHEMA, TEXTS, read_provenance
+from paraclip.errors import UserError, printable
 from paraclip.files import (
     atomic_path,
     disk_errors,
@@ -26,7 +25,6 @@ from paraclip.files import (
     signed,
     write_text,
 )
-from paraclip.paraphrase.card import render_card
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.distributed.places import shown_path
 from paraclip.paraphrase.language.words import rewords
@@ -39,6 +37,29 @@ PROBLEMS, SUMMARY, LOG = "problems.txt", "summary.json", "answers.jsonl"
 CARD = "README.md"  # the dataset card
 SHOWN = 5  # triples on the card
 ROW_GROUP = 10_000  # rows held in memory before they are written
+LONGEST_CELL = 120  # characters
+SIZES = {
+    1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M",
+    10_000_000: "1M<n<10M", 100_000_000: "10M<n<100M", 10**9: "100M<n<1B",
+}  # fmt: skip
+METADATA = """\
+---
+language: en
+license: other
+license_name: see-card
+pretty_name: Two-step paraphrases
+size_categories: {size}
+tags: [paraclip, paraphrase, synthetic]
+configs:
+- config_name: default
+  data_files: triples.parquet
+---"""
+INTRODUCTION = (
+    "Each row holds a caption, its paraphrase in plain language (`paraphrase_1`) and a paraphrase "
+    "of that with other words and another structure (`paraphrase_2`), written by a language model "
+    "and filtered by rules and sentence vectors. Nobody has read all of them: "
+    "`paraclip audit` draws a sample for people to check."
+)
 
 
 @dataclass
@@ -97,8 +118,9 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as a dict for JSON; most frequent reasons first."""
-        counts = {name: value for name, value in vars(self).items() if name != "sample"}
-        return counts | {"rejected": dict(self.rejected.most_common())}
+        counts = vars(self) | {"rejected": dict(self.rejected.most_common())}
+        counts.pop("sample")
+        return counts
 
     def table(self) -> str:
         """Lines for the terminal."""
@@ -116,13 +138,7 @@ class Summary:
 
 
 class Writers:
-    """Writes outcomes in input order, with at most one row group in memory.
-
-    Args:
-        triples: an open Parquet writer.
-        lines: the open JSONL files by name.
-        out: their folder, for errors.
-    """
+    """Writes outcomes in input order, with at most one row group in memory."""
 
     def __init__(self, triples: pq.ParquetWriter, lines: dict[str, TextIO], out: Path) -> None:
         self._triples, self._lines, self._out = triples, lines, out
@@ -139,26 +155,22 @@ class Writers:
             if len(self._rows) >= ROW_GROUP:
                 self._write_rows()
             return
-        caption = outcome.caption
+        caption, name = outcome.caption, FAILED
         row: dict[str, Any] = {"id": caption.id, "caption": caption.caption, "step": outcome.step}
         if isinstance(outcome, Rejected):
             name = REJECTED
             row |= {"image_id": caption.image_id, "reason": outcome.reason}
             row["candidates"] = [
-                {
-                    "text": verdict.text,
-                    "reason": verdict.reason,
-                    # JSON has no NaN.
-                    "similarity": None
-                    if isnan(verdict.similarity)
-                    else round(verdict.similarity, 3),
-                }
-                for verdict in outcome.verdicts
+                # JSON has no NaN.
+                {"text": text, "reason": reason, "similarity": None if isnan(cosine) else cosine}
+                for text, reason, cosine in (
+                    (one.text, one.reason, round(one.similarity, 3)) for one in outcome.verdicts
+                )
             ]
         elif outcome.waits:
             return
         else:
-            name, row["problem"] = FAILED, outcome.problem
+            row["problem"] = outcome.problem
         with disk_errors(self._out / name):
             self._lines[name].write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -180,12 +192,7 @@ class Writers:
 
 @contextmanager
 def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
-    """Open writers whose three files appear in `out` only if the block succeeds.
-
-    Args:
-        out: the output folder.
-        provenance: metadata for the Parquet file.
-    """
+    """Open writers whose three files appear in `out` only if the block succeeds."""
     metadata = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
     for name in ALWAYS:  # leftovers of an interrupted run; the log's lock excludes concurrent runs
         for unfinished in out.glob(f".{name}.*.part"):
@@ -211,15 +218,8 @@ def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
 
 
 def refuse_foreign_outputs(out: Path, problems: bool = False) -> None:
-    """Refuse an output folder with a file that would be replaced but that no run wrote.
-
-    Args:
-        out: the output folder.
-        problems: whether problems.txt will be written.
-
-    Raises:
-        UserError: names the file.
-    """
+    """Raise UserError for a file that would be replaced (with `problems`, also problems.txt) but
+    that no run wrote."""
     checks: dict[str, Callable[[Path], bool]] = {
         TRIPLES: lambda path: path.is_file() and bool(read_provenance(path)),
         REJECTED: _begins_with_outcome,
@@ -251,10 +251,7 @@ def read_summary(path: Path) -> dict[str, Any] | None:
 
 def valid_summary(content: bytes) -> dict[str, Any] | None:
     """The content of a summary.json, or None if no run wrote it."""
-    try:
-        summary = parse_json_object(content)
-    except (ValueError, UserError):
-        return None
+    summary = object_of(content) or {}
     provenance = summary.get("provenance")
     valid = isinstance(provenance, dict) and isinstance(provenance.get("settings"), dict)
     return summary if valid and "reused_answers" in summary else None
@@ -296,3 +293,62 @@ def settings_of(config: GenerateConfig) -> dict[str, Any]:
         "llm": asdict(config.llm) | {"base_url": None},
         "filter_limits": asdict(config.filter_limits),
     }
+
+
+def render_card(
+    summary: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    licence: str,
+    rows: Sequence[Mapping[str, Any]],
+) -> str:
+    """The dataset card in Hugging Face's form: Markdown with YAML metadata.
+
+    Args:
+        summary: counts and generator, as in summary.json.
+        settings: options of the run, without secrets.
+        licence: terms of the generator's answers.
+        rows: kept triples to show.
+    """
+    size = next((name for most, name in SIZES.items() if summary["kept"] < most), "1B<n<10B")
+    counts = [
+        ["captions", summary["captions"]],
+        ["kept", summary["kept"]],
+        *([f"rejected, {reason}", count] for reason, count in summary["rejected"].items()),
+        ["failed", summary["failed"]],
+        ["broken input rows", summary["broken"]],
+    ]
+    sample = [[row[name] for name in TEXTS] for row in rows]
+    parts = [
+        METADATA.format(size=size),
+        "# Two-step paraphrases of image captions",
+        INTRODUCTION,
+        f"- Generator: {_escape(summary['generator'])}\n"
+        f"- Licence of the answers: {_escape(licence)}\n"
+        "- Licence of the captions: that of their source; check it before you publish.",
+        f"## Counts\n\n{_table([['', 'rows'], *counts])}",
+        f"## Filters\n\nLimits: `{json.dumps(settings['filter_limits'])}`. "
+        "Reasons of rejection are above.",
+        f"## Sample\n\n{_table([TEXTS, *sample])}\n",
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table of short texts on one line; the first row is the header."""
+    lines = []
+    for row in rows:
+        cells = [f"{one:,}" if type(one) is int else " ".join(str(one).split()) for one in row]
+        shown = [
+            _escape(one if len(one) <= LONGEST_CELL else f"{one[: LONGEST_CELL - 3]}...")
+            for one in cells
+        ]
+        lines.append(f"| {' | '.join(shown)} |")
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+
+
+def _escape(text: str) -> str:
+    """A text on one line without markup."""
+    text = printable(" ".join(text.split()))
+    for mark in "\\|<>[]`*_!":
+        text = text.replace(mark, f"\\{mark}" if mark != "<" else "&lt;")
+    return text

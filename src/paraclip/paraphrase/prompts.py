@@ -6,7 +6,6 @@ our own, based on that description.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -68,19 +67,6 @@ def adapter_prompts() -> dict[str, Any]:
     path = files("paraclip.paraphrase").joinpath("adapter/prompts.json")
     prompts: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return prompts
-
-
-def plain_text(messages: Sequence[Message]) -> str:
-    """A chat as plain text, for models without a chat template; an answer is one line."""
-    names = {"system": "", "user": "Caption: ", "assistant": "Paraphrase: "}
-    lines = [f"{names[message['role']]}{message['content']}" for message in messages]
-    return "\n".join([*lines, names["assistant"].strip()])
-
-
-def without_system(messages: Sequence[Message]) -> list[Message]:
-    """A chat for templates without a system role: the first user message begins with it."""
-    system, first, *others = messages
-    return [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *others]
 
 
 def make_prompt(style: str, step: int, text: str) -> Prompt:

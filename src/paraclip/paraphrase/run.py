@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -24,9 +24,8 @@ from paraclip.paraphrase.batch import (
     next_steps,
 )
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.cost import RunProgress
-from paraclip.paraphrase.distributed.places import FOLDED, shown_path
-from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
+from paraclip.paraphrase.cost import Meter, RunProgress, meter_of, show_dollars
+from paraclip.paraphrase.distributed.places import FOLDED, caption_of, shown_path
 from paraclip.paraphrase.filters.checks import NearDuplicates
 from paraclip.paraphrase.filters.judge import Judge, check_models, judging
 from paraclip.paraphrase.log import AnswerLog
@@ -42,6 +41,7 @@ from paraclip.paraphrase.outputs import (
     write_summary,
 )
 from paraclip.paraphrase.steps import (
+    Failed,
     KeptTriple,
     Outcome,
     Paraphraser,
@@ -55,6 +55,7 @@ AHEAD = 3  # captions in progress per question in progress; the others are being
 IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its arguments."
 MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
 SHOWN = 5  # captions
+SAMPLE = 32  # captions that --dry-run asks about
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,44 @@ class Generation:
             hint = "Read the reasons there, check the server and run the same command again."
             where = shown_path(self.triples.with_name(FAILED))
             raise UserError(where, "no caption got an answer", hint)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimate for all captions, assuming that the sample is representative.
+
+    Args:
+        captions: number of captions in the source.
+        sampled: number of captions in the sample.
+        kept: number of them that became a triple.
+        prompt_tokens, answer_tokens: tokens for all captions.
+        dollars: cost of all captions, or None if the price is unknown.
+        seconds: time for all captions at the speed of the sample; None if the log had all answers
+            of the sample.
+        source: source of the prices.
+    """
+
+    captions: int
+    sampled: int
+    kept: int
+    prompt_tokens: int
+    answer_tokens: int
+    dollars: float | None
+    seconds: float | None
+    source: str
+
+    def table(self) -> str:
+        """Lines for the terminal."""
+        time = "unknown, because the log has all answers of the sample"
+        if self.seconds is not None:
+            hours, minutes = divmod(round(self.seconds / 60), 60)
+            time = f"about {hours:,} h {minutes:02} min" if hours else f"about {minutes} min"
+        cost = show_dollars(self.dollars) + (f" ({self.source})" if self.source else "")
+        return (
+            f"asked {self.sampled:,} of {self.captions:,} captions; kept {self.kept:,}\n"
+            f"tokens of prompts: about {self.prompt_tokens:,}\n"
+            f"tokens of answers: about {self.answer_tokens:,}\ncost: {cost}\ntime: {time}"
+        )
 
 
 @dataclass
@@ -183,6 +222,47 @@ def estimate_from_source(config: GenerateConfig, total: int | None = None) -> Es
     return asyncio.run(estimate(captions, total, config))
 
 
+async def estimate(
+    captions: Iterable[Caption],
+    total: int,
+    config: GenerateConfig,
+    backend: Backend | None = None,
+    judge: Judge | None = None,
+) -> Estimate:
+    """Ask about the first captions and extrapolate.
+
+    The sample is really sent to the generator, because neither the length of answers nor the speed
+    of the server is known otherwise. Its answers are logged, so the run does not repeat its
+    questions.
+
+    Raises:
+        UserError: no caption of the sample got an answer; also the errors of `generate`.
+    """
+    sample = list(islice(captions, SAMPLE))
+    async with _asking(config, config.out, backend, judge) as work:
+        outcomes = await asyncio.gather(*map(work.outcome, sample))
+    failed = [one for one in outcomes if isinstance(one, Failed)]
+    if failed and len(failed) == len(outcomes):
+        what = f"no caption of the sample got an answer ({failed[0].problem})"
+        raise UserError("--dry-run", what, "Check the server and run the same command again.")
+    meter, factor = work.meter, total / max(len(sample), 1)
+    tokens = [round(used * factor) for used in meter.used]
+    seconds = None
+    if meter.answers:  # questions that the log answered count as long as the others
+        share = 1 + meter.reused_answers / meter.answers
+        seconds = meter.seconds * share / config.llm.concurrency * factor
+    return Estimate(
+        captions=total,
+        sampled=len(sample),
+        kept=sum(isinstance(one, KeptTriple) for one in outcomes),
+        prompt_tokens=tokens[0],
+        answer_tokens=tokens[1],
+        dollars=meter.prices.cost(tokens) if meter.prices else None,
+        seconds=seconds,
+        source=meter.prices.source if meter.prices else "",
+    )
+
+
 def count_captions(config: GenerateConfig) -> SourceCounts:
     """Read the source once before any question, to get its size and its broken rows.
 
@@ -226,6 +306,26 @@ def check_generate_options(config: GenerateConfig) -> None:
     check_models(config.filter_limits)
 
 
+@asynccontextmanager
+async def _asking(
+    config: GenerateConfig, out: Path, backend: Backend | None, judge: Judge | None
+) -> AsyncIterator[Paraphraser]:
+    """What takes captions through both steps, with an open log and a backend that has started."""
+    check_generate_options(config)
+    refuse_foreign_outputs(out)
+    options = config.llm
+    backend = backend or make_backend(config.backend, options)
+    meter = meter_of(backend, config.prices, config.max_cost)
+    log = AnswerLog(out / LOG, answer_settings(options, backend), config.fresh)
+    try:
+        await backend.start()
+        with judging(judge or Judge(config.filter_limits)) as queue:
+            yield Paraphraser(options, backend, log, queue, meter)
+    finally:
+        log.close()
+        await backend.close()
+
+
 async def generate_async(
     captions: Iterable[Caption],
     config: GenerateConfig,
@@ -257,28 +357,11 @@ async def generate_async(
         UserError: the server is down or refuses, the log has other settings, `out` contains a file
             that no run wrote, a wheel is missing, or the disk is full. The log keeps all answers.
     """
-    check_generate_options(config)
-    refuse_foreign_outputs(out)
-    options = config.llm
-    backend = backend or make_backend(config.backend, options)
-    meter = meter_of(config, backend)
-    log = AnswerLog(out / LOG, answer_settings(options, backend), config.fresh)
-    meter.tokens = list(log.tokens)
-    summary = Summary(generator=backend.generator, reused_answers=len(log))
-    try:
-        await backend.start()
-        with judging(judge or Judge(config.filter_limits)) as queue:
-            work = Paraphraser(options, backend, log, queue, meter)
-            outcomes = in_order(captions, work, AHEAD * options.concurrency)
-            with RunProgress(summary, meter, total) as progress:
-                await write_outcomes(outcomes, config, out, progress)
-    finally:
-        log.close()
-        await backend.close()
-    summary.check()
-    summary.spent = meter.as_dict()
-    summary.stopped = "--max-cost" if meter.spent else ""
-    write_summary(out, summary, config, problems)
+    async with _asking(config, out, backend, judge) as work:
+        work.meter.tokens = list(work.log.tokens)
+        summary = Summary(generator=work.backend.generator, reused_answers=len(work.log))
+        outcomes = in_order(captions, work, AHEAD * work.options.concurrency)
+        await write_outcomes(outcomes, config, out, summary, work.meter, total, problems)
     return summary
 
 
@@ -308,26 +391,31 @@ async def write_outcomes(
     outcomes: AsyncGenerator[Outcome, None],
     config: GenerateConfig,
     out: Path,
-    progress: RunProgress,
+    summary: Summary,
+    meter: Meter,
+    total: int | None = None,
+    problems: Problems | None = None,
 ) -> None:
-    """Write and count the outcomes, and show the counts."""
+    """Write every output file and count the outcomes, with a progress bar."""
     record = provenance(
-        generator=progress.summary.generator, licence=config.terms, settings=settings_of(config)
+        generator=summary.generator, licence=config.terms, settings=settings_of(config)
     )
     duplicates = NearDuplicates() if config.drop_near_duplicates else None
-    async with aclosing(outcomes):
-        with open_outputs(out, record) as writers:
-            async for outcome in outcomes:
-                if duplicates is not None and isinstance(outcome, KeptTriple):
-                    row = outcome.row
-                    if duplicates.seen([row[name] for name in TEXTS]):
-                        caption = Caption(
-                            row["id"], row["caption"], row["image_id"], row["image"], ""
-                        )
-                        outcome = Rejected(caption, 2, "near duplicate", [])
-                writers.write(outcome)
-                progress.summary.count(outcome)
-                progress.update()
+    with RunProgress(summary, meter, total) as progress:
+        async with aclosing(outcomes):
+            with open_outputs(out, record) as writers:
+                async for outcome in outcomes:
+                    if duplicates is not None and isinstance(outcome, KeptTriple):
+                        row = outcome.row
+                        if duplicates.seen([row[name] for name in TEXTS]):
+                            outcome = Rejected(caption_of(row), 2, "near duplicate", [])
+                    writers.write(outcome)
+                    summary.count(outcome)
+                    progress.update()
+    summary.check()
+    summary.spent = meter.as_dict()
+    summary.stopped = "--max-cost" if meter.spent else ""
+    write_summary(out, summary, config, problems)
 
 
 async def in_order(

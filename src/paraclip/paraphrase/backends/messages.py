@@ -30,15 +30,8 @@ def generator_of(model: str, options: LLMOptions) -> str:
 def request_of(
     model: str, options: LLMOptions, prompt: Prompt, count: int, limit_name: str
 ) -> tuple[str, dict[str, Any]]:
-    """Return the endpoint and the body of a request.
-
-    Args:
-        model: the server's name of the model.
-        options: sampling and the maximum number of answer tokens.
-        prompt: a chat or plain text.
-        count: number of candidates.
-        limit_name: the server's name for the maximum number of answer tokens.
-    """
+    """Endpoint and body of a request for `count` candidates; `limit_name` is the server's name
+    for the maximum number of answer tokens."""
     body: dict[str, Any] = {
         "model": model, "temperature": options.temperature, "top_p": options.top_p,
         limit_name: options.max_tokens,
@@ -58,11 +51,7 @@ def may_pass(status: int) -> bool:
 
 
 def answers_in(response: Any, hide: Callable[[str], str] = str) -> list[Answer]:
-    """The candidates in a response from either endpoint; the first one carries the tokens of all.
-
-    Args:
-        response: parsed JSON, of any shape.
-        hide: removes secrets from a text.
+    """The candidates in a response (JSON of any shape); the first carries the tokens of all.
 
     Raises:
         ValueError: there are no choices, or a choice is malformed.

@@ -1,24 +1,31 @@
-"""The backend for OpenAI-compatible servers."""
+"""The backend for OpenAI-compatible servers, which are untrusted: time and size of their answers
+are bounded, and redirects are not followed.
+
+The retries are those of the `openai` package, whose HTTP client is subclassed here: every attempt
+passes through `ServersClient.send`, which chooses the server, keeps its limits and pauses, and
+turns a malformed answer into an error that may be retried. The number of requests in flight at a
+server follows AIMD (additive increase, multiplicative decrease; Chiu and Jain 1989), like TCP: each
+full round of answers adds one, an overload halves it.
+"""
 
 import asyncio
+import json
 import os
+import ssl
+import sys
+import time
+from base64 import b64encode
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import openai
 
 from paraclip.errors import UserError, printable
 from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, Refused
-from paraclip.paraphrase.backends.client import (
-    LONGEST_PAUSE,
-    Server,
-    ServersClient,
-    check_address,
-    http,
-    parsed,
-    secrets_of,
-    shown_seconds,
-    tls_problem,
-)
 from paraclip.paraphrase.backends.messages import (
     NEWER_LIMIT,
     answers_in,
@@ -28,10 +35,346 @@ from paraclip.paraphrase.backends.messages import (
     request_of,
 )
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.provenance import without_secrets
+from paraclip.provenance import KEY, without_secrets
 
 OPENAI_URL = "https://api.openai.com/v1"
 PROBE_SECONDS = 15.0
+REST = 60.0  # seconds during which a server that failed is used only if all others failed as well
+MOST_RESPONSE_BYTES = 8 << 20  # long lists of models have 1 MiB
+TOO_LARGE = f"the answer is larger than {MOST_RESPONSE_BYTES >> 20} MiB"
+LONGEST_ADDRESS = 2000
+LONGEST_PLACEHOLDER = 15  # letters; keys are longer or contain digits
+LONGEST_PAUSE = 3600.0  # seconds; a server that requests a longer pause ends the run
+SHORT_PAUSE = 10.0  # seconds; longer ones are announced
+BYTES_PER_TOKEN = 4  # rough figure for English, if the server does not report the number
+OVERLOADED = (429, 503, 529)
+ENCODINGS = ("", "identity", "gzip", "deflate")  # one layer, which expands at most 1,000 times
+ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
+
+
+def http_package() -> Any:
+    """The HTTP package that `openai` uses: `httpx`, or its successor from openai 3 on."""
+    bases = openai.DefaultAsyncHttpxClient.__mro__
+    base = next(one for one in bases if one.__name__ == "AsyncClient")
+    return sys.modules[base.__module__.partition(".")[0]]
+
+
+http = http_package()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Rate:
+    """Spaces units evenly, so that no minute exceeds its share; None is no limit."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._spacing = 60 / per_minute if per_minute else 0.0
+        self._free = 0.0  # event loop time at which the next unit may be used
+
+    async def wait(self, units: float) -> None:
+        """Wait for earlier units, then take these; callers are served in order."""
+        now = _now()
+        turn = max(now, self._free)
+        self._free = turn + units * self._spacing
+        if turn > now:
+            await asyncio.sleep(turn - now)
+
+    def add(self, units: float) -> None:
+        """Count units whose number was not known before."""
+        self._free = max(_now(), self._free) + units * self._spacing
+
+
+class Server:
+    """A server and its limits.
+
+    Args:
+        address: its address; may include a user name, a password and a key.
+        most: maximum number of requests in flight; the run starts with this number.
+        per_minute: maximum numbers of requests and of tokens per minute, or None.
+
+    Attributes:
+        limit: current limit on requests in flight; falls with overload, rises with answers.
+        in_flight: number of requests in flight.
+        paused_until: event loop time until which the server requested a pause.
+    """
+
+    def __init__(
+        self, address: str, most: int, per_minute: tuple[float, float] | None = None
+    ) -> None:
+        self.url, self.shown = http.URL(address), without_secrets(address)
+        self.most, self.limit, self.in_flight = most, float(most), 0
+        requests, tokens = per_minute or (None, None)
+        self.requests, self.tokens = Rate(requests), Rate(tokens)
+        self.paused_until = self.rests_until = self._lowered_at = float("-inf")
+
+    def url_of(self, endpoint: str) -> Any:
+        """The URL of an endpoint of this server."""
+        return self.url.copy_with(path=self.url.path.rstrip("/") + endpoint)
+
+    def answered(self, tokens: float) -> None:
+        """Count an answer and the tokens of its request, which raises the limit."""
+        self.tokens.add(tokens)
+        self.rests_until = float("-inf")
+        self.limit = min(float(self.most), self.limit + 1 / self.limit)
+
+    def overloaded(self, began: float) -> None:
+        """Lower the limit after an overload of a request sent at the event loop time `began`."""
+        if began > self._lowered_at:  # requests in flight at the same time lower it only once
+            self._lowered_at = _now()
+            self.limit = max(1.0, self.limit / 2)
+
+    def pause(self, seconds: float) -> None:
+        """Send no request for some seconds, as the server requested."""
+        self.paused_until = max(self.paused_until, _now() + seconds)
+
+    def rest(self) -> None:
+        """Prefer other servers for a minute."""
+        self.rests_until = _now() + REST
+
+
+class RequestQueue:
+    """Requests wait here until a server may take one: the least busy one that is not at rest."""
+
+    def __init__(self, servers: Sequence[Server]) -> None:
+        self.servers = servers
+        self._waiting = deque[asyncio.Future[Server]]()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Server]:
+        """Acquire a place among the requests in flight, when limits, rates and pauses allow it."""
+        server = await self._enter()
+        try:
+            await server.tokens.wait(0)
+            await server.requests.wait(1)
+            while (pause := server.paused_until - _now()) > 0:  # requested in the meantime
+                await asyncio.sleep(pause)
+            yield server
+        finally:
+            server.in_flight -= 1
+            self._admit()
+
+    async def _enter(self) -> Server:
+        place: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self._admit()
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():  # admitted and cancelled at the same time
+                place.result().in_flight -= 1
+                self._admit()
+            raise
+
+    def _admit(self) -> None:
+        """Let requests pass, in order, while a server may take one."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            if self._waiting[0].done():  # cancelled
+                self._waiting.popleft()
+                continue
+            now = loop.time()
+            ready = [one for one in self.servers if one.paused_until <= now]
+            awake = [one for one in ready if one.rests_until <= now] or ready
+            free = [one for one in awake if one.in_flight < int(one.limit)]
+            if not free:
+                if not ready:
+                    if self._timer is not None:
+                        self._timer.cancel()
+                    first = min(one.paused_until for one in self.servers)
+                    self._timer = loop.call_at(first, self._admit)
+                return
+            server = min(free, key=lambda one: one.in_flight / one.limit)
+            server.in_flight += 1
+            self._waiting.popleft().set_result(server)
+
+
+class ServersClient(openai.DefaultAsyncHttpxClient):
+    """A client of several equal servers that aborts responses that take too long or are too large.
+
+    Redirects are not followed: they could send captions, and possibly the key, to another host.
+
+    Args:
+        servers: at least one; the address of the first is the base URL of all requests.
+        seconds: longest time from sending a request to the last byte of its response.
+    """
+
+    def __init__(self, servers: Sequence[Server], seconds: float) -> None:
+        super().__init__(follow_redirects=False, headers={"Accept-Encoding": "identity"})
+        self.servers, self.seconds = servers, seconds
+        self._queue = RequestQueue(servers)
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        """Wait for a server, and return its whole response.
+
+        Raises:
+            ReadTimeout: an error of the HTTP package: the response took too long.
+            DecodingError: the body is too large, or contains no answers.
+        """
+        async with self._queue.turn() as server:
+            endpoint = request.url.path.removeprefix(self.servers[0].url.path.rstrip("/"))
+            request.url = server.url_of(endpoint)
+            request.headers["Host"] = request.url.netloc.decode("ascii")
+            request.extensions = {**request.extensions, "server": server}
+            began = _now()
+            try:
+                response = await self._bounded(request, self.seconds, **options)
+            except http.TransportError as error:
+                server.rest()
+                if isinstance(error, http.TimeoutException):
+                    server.overloaded(began)
+                raise
+            self._note(server, response, began)
+            return response
+
+    async def probe(self, server: Server, key: str, seconds: float) -> Any:
+        """The response of one server to a request for its list of models; see `send`."""
+        headers = {"Authorization": f"Bearer {key}"}
+        request = self.build_request("GET", server.url_of("/models"), headers=headers)
+        return await self._bounded(request, seconds)
+
+    async def _bounded(self, request: Any, seconds: float, **options: Any) -> Any:
+        """A copy of a response with its body read, and decompressed although identity was asked."""
+        try:
+            async with asyncio.timeout(seconds):
+                response = await super().send(request, **options | {"stream": True})
+                try:
+                    headers, body = response.headers.copy(), bytearray()
+                    if headers.pop("Content-Encoding", "").lower() not in ENCODINGS:
+                        what = "the answer is compressed in an unknown way"
+                        raise http.DecodingError(what, request=request)
+                    async for piece in response.aiter_bytes():
+                        body += piece
+                        if len(body) > MOST_RESPONSE_BYTES:
+                            raise http.DecodingError(TOO_LARGE, request=request)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            raise http.ReadTimeout("the answer took too long", request=request) from error
+        for name in ("Content-Length", "Transfer-Encoding"):
+            headers.pop(name, None)
+        return http.Response(
+            response.status_code, headers=headers, content=bytes(body), request=request
+        )
+
+    def _note(self, server: Server, response: Any, began: float) -> None:
+        """Adapt the limits of a server to its response; raises DecodingError like `send`."""
+        # The headers for retries are replaced: the pause is kept here, and `openai` only has to
+        # know whether to send the request again.
+        status, headers = response.status_code, response.headers
+        pause = requested_pause(headers) if status >= 400 else None
+        if pause is not None:
+            longer = pause > SHORT_PAUSE and pause > server.paused_until - _now() + SHORT_PAUSE
+            server.pause(pause)
+            if longer and os.environ.get("PARACLIP_QUIET") != "1":
+                what = f"{server.shown} requests a pause of {_shown_seconds(pause)} (Retry-After)"
+                print(f"{what}; waiting.", file=sys.stderr, flush=True)
+        for name in ("retry-after", "retry-after-ms"):
+            headers.pop(name, None)
+        no_quota = status == 429 and b"insufficient_quota" in response.content
+        again = may_pass(status) and not no_quota and self.pause_left() <= LONGEST_PAUSE
+        headers["x-should-retry"] = "true" if again else "false"
+        if status in OVERLOADED:
+            server.overloaded(began)
+        elif 200 <= status < 300:
+            try:
+                answers = answers_in(parsed(response.content))
+            except ValueError as error:
+                server.rest()
+                what = f"malformed answer: {error}"
+                raise http.DecodingError(what, request=response.request) from error
+            size = len(response.request.content) + len(response.content)
+            server.answered(sum(answers[0].tokens) or size / BYTES_PER_TOKEN)
+        else:
+            server.rest()
+
+    def pause_left(self) -> float:
+        """Seconds until a server may be asked again; 0 or less if one may be asked now."""
+        return min(server.paused_until for server in self.servers) - _now()
+
+
+def requested_pause(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the headers of a response request to wait, or None; there is no upper limit.
+
+    Reads `retry-after-ms` and `Retry-After` (seconds or a date, RFC 9110, section 10.2.3). A date
+    is compared with the `Date` of the response, because the clocks may differ.
+    """
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            seconds = float(headers.get(name, "")) / unit
+        except ValueError:
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    until = _time_in(headers.get("retry-after", ""))
+    return (
+        None
+        if until is None
+        else max(0.0, until - (_time_in(headers.get("date", "")) or time.time()))
+    )
+
+
+def _time_in(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return None
+
+
+def _shown_seconds(seconds: float) -> str:
+    """A duration in a suitable unit."""
+    for unit, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.0f} {name}"
+    return f"{seconds:.0f} seconds"
+
+
+def parsed(content: bytes) -> Any:
+    """The JSON in a response; raises ValueError if it is invalid or nested too deeply."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
+
+
+def check_address(option: str, address: str) -> None:
+    """Raise UserError, without the password, if the value of an option is no server's address."""
+    if len(address) > LONGEST_ADDRESS:
+        raise UserError(option, f"is longer than {LONGEST_ADDRESS:,} characters", ADDRESS_HINT)
+    try:
+        parts = urlsplit(address)
+        http.URL(address)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except (ValueError, http.InvalidURL):
+        valid = False
+    if not valid or not address.isprintable() or " " in address:
+        shown = without_secrets(address) if "://" in address else address.rpartition("@")[2]
+        raise UserError(option, f"{shown!r} is not the address of a server", ADDRESS_HINT)
+
+
+def tls_problem(error: BaseException) -> str | None:
+    """The TLS failure that caused an error, or None if there was none."""
+    cause: BaseException | None = error
+    for _ in range(20):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the server's certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, ssl.SSLError):
+            return f"the server does not speak TLS as expected ({cause.reason or 'unknown reason'})"
+        cause = cause and (cause.__cause__ or cause.__context__)
+    return None
+
+
+def secrets_of(key: str, address: str) -> set[str]:
+    """The key, and the password and keys in an address, if long enough to be recognised."""
+    if key.isalpha() and len(key) <= LONGEST_PLACEHOLDER:
+        key = ""  # a placeholder for a local server, such as "dummy"; captions may contain it
+    parts = urlsplit(address)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    basic = b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
+    found = {key, parts.password or "", password, basic, *KEY.findall(parts.path)}
+    return {secret for secret in found if len(secret) > 4}
 
 
 class OpenAIBackend:
@@ -53,8 +396,13 @@ class OpenAIBackend:
 
     def __init__(self, options: LLMOptions, key: str | None = None) -> None:
         self.options, self.model = options, model_of(options)
-        self.addresses = addresses = addresses_of(options)
-        self.base_url = addresses[0]
+        option, addresses = "--base-url", options.base_url
+        if not addresses:
+            option = "OPENAI_BASE_URL"
+            addresses = (os.environ.get(option, "").strip() or OPENAI_URL,)
+        for address in addresses:
+            check_address(option, address)
+        self.addresses, self.base_url = addresses, addresses[0]
         self._key = os.environ.get("OPENAI_API_KEY", "").strip() if key is None else key
         if OPENAI_URL in addresses and not self._key:
             hint = "Set OPENAI_API_KEY, or name another server with --base-url."
@@ -63,16 +411,13 @@ class OpenAIBackend:
             what = "contains a line break or a non-ASCII character, which no key has"
             raise UserError("OPENAI_API_KEY", what, "Copy the key again.")
         self._secrets = {secret for one in addresses for secret in secrets_of(self._key, one)}
-        self._one_by_one = False
-        self._limit_name = "max_tokens"
+        self._one_by_one, self._limit_name = False, "max_tokens"
         self.generator = generator_of(self.model, options)
         self.identity: dict[str, str] = {}
         self.style = options.style or "paper"
         parts = len(addresses)
-        rates = options.per_minute and (
-            options.per_minute[0] / parts,
-            options.per_minute[1] / parts,
-        )
+        rates = options.per_minute
+        rates = rates and (rates[0] / parts, rates[1] / parts)
         most = max(1, -(-options.concurrency // parts))
         self.servers = [Server(address, most, rates) for address in addresses]
         self._http = ServersClient(self.servers, options.timeout)
@@ -142,7 +487,7 @@ class OpenAIBackend:
         """Raise UserError if all servers requested a pause that is too long to wait for."""
         pause = self._http.pause_left()
         if pause > LONGEST_PAUSE:
-            what = f"requests a pause of {shown_seconds(pause)} (Retry-After)"
+            what = f"requests a pause of {_shown_seconds(pause)} (Retry-After)"
             hint = "Run the same command after it, or name another server."
             raise UserError(self.servers[0].shown, what, hint)
 
@@ -203,18 +548,3 @@ class OpenAIBackend:
 def _wrong_key(server: Server) -> UserError:
     hint = "Check OPENAI_API_KEY and its rights for the model."
     return UserError(server.shown, "the server refuses the key", hint)
-
-
-def addresses_of(options: LLMOptions) -> tuple[str, ...]:
-    """The servers' addresses: the option, else OPENAI_BASE_URL if not empty, else OpenAI's.
-
-    Raises:
-        UserError: a text is not an address.
-    """
-    for address in options.base_url:
-        check_address("--base-url", address)
-    if options.base_url:
-        return options.base_url
-    address = os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
-    check_address("OPENAI_BASE_URL", address)
-    return (address,)

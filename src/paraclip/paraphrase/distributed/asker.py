@@ -19,47 +19,28 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.micro_batch import MicroBatchQueue
-from paraclip.paraphrase.backends import Answer, Backend, LLMOptions
+from paraclip.paraphrase.backends import Backend, LLMOptions
 from paraclip.paraphrase.cost import Meter
-from paraclip.paraphrase.distributed.places import CAPTIONS, CHECKPOINT, ERROR, OUTCOMES, Place
-from paraclip.paraphrase.distributed.rows import KEY, OUTCOME, caption_of, outcome_row
+from paraclip.paraphrase.distributed.places import (
+    CAPTIONS,
+    CHECKPOINT,
+    ERROR,
+    KEY,
+    OUTCOME,
+    OUTCOMES,
+    Place,
+    caption_of,
+    outcome_row,
+)
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
-from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.log import AnswerLog, EarlierAnswers
 from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
 from paraclip.progress import bar
 
 CALLS_OF_ASKER = 2  # blocks at a time, so that the end of one does not leave the server idle
 ROWS_OF_BLOCK = 512  # captions that an asker takes and commits together
 PAUSE = 5.0  # seconds between updates of the progress bar
-
-
-class EarlierAnswers(AnswerLog):
-    """The log of earlier runs, which the driver has locked: read-only."""
-
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path, self.tokens = path, [0, 0]
-        self._file = path.open("rb")  # type: ignore[assignment]
-        self._read(settings)
-
-
-class BlockLog(AnswerLog):
-    """The log of one block; earlier answers are looked up first."""
-
-    def __init__(
-        self, path: Path, settings: dict[str, Any], earlier: EarlierAnswers | None
-    ) -> None:
-        super().__init__(path, settings)
-        self._earlier = earlier
-
-    def __len__(self) -> int:
-        """Number of questions that were answered before, in this block or in earlier runs."""
-        return super().__len__() + (0 if self._earlier is None else len(self._earlier))
-
-    def find(self, key: str) -> list[Answer] | None:
-        """See `AnswerLog.find`."""
-        answers = super().find(key)
-        return answers if answers or self._earlier is None else self._earlier.find(key)
 
 
 @dataclass(frozen=True)
@@ -85,11 +66,7 @@ class Task:
 
 
 class Asker:
-    """Takes blocks of captions through both steps; one event loop serves several blocks.
-
-    Args:
-        task: the task, the same for all askers of a run.
-    """
+    """Takes blocks of captions through both steps; one event loop serves several blocks."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -119,12 +96,16 @@ class Asker:
             self._ready = asyncio.create_task(self._start())
         backend, judge = await asyncio.shield(self._ready)
         log = self._log(block, answer_settings(self.task.options, backend))
-        meter = Meter()
+        meter, captions = Meter(), block.to_pylist()
+        work = Paraphraser(self.task.options, backend, log, judge, meter)
+        tasks = [asyncio.create_task(_outcome(work, caption_of(row))) for row in captions]
         try:
-            work = Paraphraser(self.task.options, backend, log, judge, meter)
-            rows = await outcome_rows(work, block)
+            outcomes = await asyncio.gather(*tasks)
         finally:
+            for task in tasks:
+                task.cancel()
             log.close()
+        rows = [outcome_row(row[KEY], one) for row, one in zip(captions, outcomes, strict=True)]
         if rows:
             rows[0] |= {"prompt_tokens": meter.tokens[0], "answer_tokens": meter.tokens[1]}
         if self.task.answers is None:
@@ -141,31 +122,16 @@ class Asker:
             self._earlier = EarlierAnswers(self.task.earlier, settings)
         return backend, self._open.enter_context(judging(self.task.judge))
 
-    def _log(self, block: pa.Table, settings: dict[str, Any]) -> BlockLog:
-        """The log of a block, named by its content: if a worker dies, another finds its answers.
-
-        Outside the output folder, the name also tells apart runs with other outputs or settings.
-        """
+    def _log(self, block: pa.Table, settings: dict[str, Any]) -> AnswerLog:
+        """The log of a block, named by its content: if a worker dies, another finds its answers."""
+        # Outside the output folder, the name also tells apart runs with other outputs or settings.
         content = repr([self.task.place.address, settings, block[KEY].to_pylist()])
         name = sha256(content.encode()).hexdigest()[:16]
         folder = self.task.answers or cache_folder() / "ray"
-        return BlockLog(folder / f"{name}.jsonl", settings, self._earlier)
+        return AnswerLog(folder / f"{name}.jsonl", settings, earlier=self._earlier)
 
 
-async def outcome_rows(work: Paraphraser, block: pa.Table) -> list[dict[str, Any]]:
-    """Rows of OUTCOME for the captions of a block."""
-    rows = block.to_pylist()
-    tasks = [asyncio.create_task(outcome_of_one(work, caption_of(row))) for row in rows]
-    try:
-        outcomes = await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-    pairs = zip(rows, outcomes, strict=True)
-    return [outcome_row(row[KEY], outcome) for row, outcome in pairs]
-
-
-async def outcome_of_one(work: Paraphraser, caption: Caption) -> Outcome:
+async def _outcome(work: Paraphraser, caption: Caption) -> Outcome:
     """The outcome of a caption; an unexpected exception fails this caption, not the job."""
     try:
         return await work.outcome(caption)
@@ -182,7 +148,7 @@ def ask(ray: Any, task: Task, workers: int) -> None:
         UserError: an asker raised it.
     """
     place = task.place
-    place.delete(ERROR)
+    place.clear(ERROR)
     with checkpointing(ray, place):
         try:
             (
@@ -208,11 +174,10 @@ def ask(ray: Any, task: Task, workers: int) -> None:
 def checkpointing(ray: Any, place: Place) -> Iterator[None]:
     """Let Ray Data commit each written block and skip those that an earlier run committed.
 
-    As of Ray 2.60, `CheckpointConfig` is an attribute of the `DataContext`, not an argument of a
-    read; the ids must be unique and survive all operators; a block is committed in two phases
-    (a pending file before the data, renamed after it); and files of other blocks are deleted when
-    the checkpoint is loaded. Its filter is an actor pool of up to 10; one actor is enough and holds
-    one CPU. The checkpoint is kept after success, because a later run may have more captions.
+    As of Ray 2.60, the ids must be unique and survive all operators; a block is committed in two
+    phases (a pending file before the data, renamed after it); and files of other blocks are deleted
+    when the checkpoint is loaded. Its filter is an actor pool of up to 10; one actor is enough and
+    holds one CPU. The checkpoint is kept after success: a later run may have more captions.
     """
     from ray.data.checkpoint import CheckpointConfig
 
@@ -233,13 +198,7 @@ def checkpointing(ray: Any, place: Place) -> Iterator[None]:
 
 @contextmanager
 def committed_shown(place: Place, total: int, done: int) -> Iterator[None]:
-    """Show a bar of committed captions while the block runs.
-
-    Args:
-        place: location of the run.
-        total: number of captions in the source.
-        done: number of them that earlier runs committed.
-    """
+    """Show a bar of committed captions, `done` of them by earlier runs, while the block runs."""
     stop, seen = threading.Event(), set(place.tables(CHECKPOINT))
 
     def new_rows() -> int:

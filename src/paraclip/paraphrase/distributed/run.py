@@ -19,7 +19,7 @@ from paraclip.errors import UserError
 from paraclip.files import take_lock
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.cost import Meter, RunProgress
+from paraclip.paraphrase.cost import meter_of
 from paraclip.paraphrase.distributed.asker import Task, ask, committed_shown
 from paraclip.paraphrase.distributed.places import (
     ANSWERS,
@@ -27,17 +27,14 @@ from paraclip.paraphrase.distributed.places import (
     OUTCOMES,
     SETTINGS,
     Place,
-    place_of,
-    shown_path,
-)
-from paraclip.paraphrase.distributed.rows import (
     committed_keys,
     failed_keys,
     outcomes_in_order,
+    place_of,
+    shown_path,
     tokens_of_blocks,
     write_captions,
 )
-from paraclip.paraphrase.estimate import meter_of
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
@@ -49,7 +46,6 @@ from paraclip.paraphrase.outputs import (
     refuse_foreign_outputs,
     refuse_inputs,
     valid_summary,
-    write_summary,
 )
 from paraclip.paraphrase.run import source_captions, write_outcomes
 from paraclip.paraphrase.steps import Outcome, answer_settings
@@ -60,17 +56,10 @@ PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver with a delay
 def generate_with_ray(
     config: GenerateConfig, judge: Judge | None = None
 ) -> tuple[Summary, Problems]:
-    """Read the captions that the config names, ask on a Ray cluster, and write every output file.
+    """`generate_from_source` on a Ray cluster; returns the counts and the broken rows.
 
     The same command resumes. Captions that Ray committed are not repeated and, on disk, neither are
     questions that were answered: the logs of blocks become part of answers.jsonl.
-
-    Args:
-        config: config with `ray_workers`.
-        judge: overrides the config's filter limits.
-
-    Returns:
-        The outcome counts, and the broken rows of the source.
 
     Raises:
         UserError: the cluster is too small, no question can succeed, or an error of
@@ -91,11 +80,11 @@ def _generate_in(
     place: Place, config: GenerateConfig, backend: Backend, judge: Judge
 ) -> tuple[Summary, Problems]:
     """Ask about the captions that are not committed yet, and write every output file."""
-    problems, meter = Problems(config.max_broken), meter_of(config, backend)
+    problems, meter = Problems(config.max_broken), meter_of(backend, config.prices, None)
     settings, workers = answer_settings(config.llm, backend), config.ray_workers or 1
     with _earlier_log(place, settings, config.fresh) as log:
         if config.fresh:  # it deletes answers, which a wrong address must not
-            asyncio.run(_check_server(backend))
+            asyncio.run(_check(backend))
         keys = _prepared(config, place, problems, settings)
         if place.local:
             refuse_foreign_outputs(place.local, problems.count > 0)
@@ -117,25 +106,25 @@ def _generate_in(
         meter.tokens = list(log.tokens) if log is not None else tokens_of_blocks(place)
         reused = len(log) if log is not None else 0
         summary = Summary(generator=backend.generator, reused_answers=reused)
-        outcomes = outcomes_in_order(place, keys)
+
+        async def write(out: Path) -> None:
+            outcomes = _each(outcomes_in_order(place, keys))
+            await write_outcomes(outcomes, config, out, summary, meter, problems=problems)
+
         if place.local:
-            _write_files(config, place.local, outcomes, summary, meter, problems)
+            asyncio.run(write(place.local))
         else:
             earlier = valid_summary(place.read(SUMMARY))
             with tempfile.TemporaryDirectory() as folder:
-                _write_files(config, Path(folder), outcomes, summary, meter, problems)
+                asyncio.run(write(Path(folder)))
                 place.take(Path(folder), [PROBLEMS] if lists_problems(earlier) else [])
     return summary, problems
 
 
 @contextmanager
 def _earlier_log(place: Place, settings: dict[str, Any], fresh: bool) -> Iterator[AnswerLog | None]:
-    """The log of answers, including those that a killed run left in the logs of blocks; locked.
-
-    None in an object store, which cannot append: a killed run there repeats the questions of the
-    blocks in progress.
-    """
-    if place.local is None:
+    """The log of answers, including those that a killed run left in the logs of blocks; locked."""
+    if place.local is None:  # it cannot append: the questions of blocks in progress are repeated
         yield None
         return
     path = place.local / LOG
@@ -173,7 +162,7 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-async def _check_server(backend: Backend) -> None:
+async def _check(backend: Backend) -> None:
     """Raise UserError if no server of the backend can be used."""
     try:
         await backend.start()
@@ -218,22 +207,6 @@ def share_of(options: LLMOptions, workers: int, backend: Any) -> LLMOptions:
     )
 
 
-def _write_files(
-    config: GenerateConfig,
-    out: Path,
-    outcomes: Iterator[Outcome],
-    summary: Summary,
-    meter: Meter,
-    problems: Problems,
-) -> None:
-    """Triples, rejected and failed captions, counts, card and broken rows."""
-
-    async def each() -> AsyncGenerator[Outcome, None]:
-        for outcome in outcomes:
-            yield outcome
-
-    with RunProgress(summary, meter, None) as progress:
-        asyncio.run(write_outcomes(each(), config, out, progress))
-    summary.check()
-    summary.spent = meter.as_dict()
-    write_summary(out, summary, config, problems)
+async def _each(outcomes: Iterator[Outcome]) -> AsyncGenerator[Outcome, None]:
+    for outcome in outcomes:
+        yield outcome

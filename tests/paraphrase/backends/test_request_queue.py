@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.paraphrase.backends.limiter import Limiter, RequestQueue, requested_pause
+from paraclip.paraphrase.backends.openai_server import RequestQueue, Server, requested_pause
+
+ADDRESS = "http://a"
 
 
 class JumpingSelector(selectors.DefaultSelector):
@@ -49,17 +51,17 @@ async def times_of(
     began: list[float] = []
 
     async def one() -> None:
-        async with queue.turn() as limiter:
+        async with queue.turn() as server:
             began.append(now())
             await asyncio.sleep(seconds)
-            limiter.answered(tokens)
+            server.answered(tokens)
 
     await asyncio.gather(*(one() for _ in range(count)))
     return began
 
 
 def one_server(most: int, requests: float = 1e9, tokens: float = 1e12) -> RequestQueue:
-    return RequestQueue([Limiter(most, (requests, tokens))])
+    return RequestQueue([Server(ADDRESS, most, (requests, tokens))])
 
 
 def test_requests_are_spaced_evenly() -> None:
@@ -73,29 +75,29 @@ def test_tokens_of_an_answer_delay_the_next_request() -> None:
 
 
 def test_no_limit_gives_no_pause() -> None:
-    assert on_jumping_clock(times_of(RequestQueue([Limiter(100)]), 50)) == [0.0] * 50
+    assert on_jumping_clock(times_of(RequestQueue([Server(ADDRESS, 100)]), 50)) == [0.0] * 50
 
 
 @given(st.integers(1, 20), st.integers(1, 60), st.integers(1, 3))
 def test_requests_in_flight_never_exceed_the_limit(most: int, count: int, servers: int) -> None:
     async def work() -> int:
-        queue, highest, inside = RequestQueue([Limiter(most) for _ in range(servers)]), 0, 0
+        queue, highest, inside = RequestQueue([Server(ADDRESS, most) for _ in range(servers)]), 0, 0
 
         async def one(number: int) -> None:
             nonlocal highest, inside
-            async with queue.turn() as limiter:
+            async with queue.turn() as server:
                 began, inside = now(), inside + 1
-                assert inside <= most * servers and limiter.in_flight <= most
+                assert inside <= most * servers and server.in_flight <= most
                 highest = max(highest, inside)
                 await asyncio.sleep(number % 3)
                 inside -= 1
                 if number % 5 == 0:
-                    limiter.overloaded(began)
+                    server.overloaded(began)
                 else:
-                    limiter.answered(1)
+                    server.answered(1)
 
         await asyncio.gather(*(one(number) for number in range(count)))
-        assert not any(limiter.in_flight for limiter in queue.limiters)
+        assert not any(server.in_flight for server in queue.servers)
         return highest
 
     assert on_jumping_clock(work()) == min(most * servers, count)
@@ -103,23 +105,23 @@ def test_requests_in_flight_never_exceed_the_limit(most: int, count: int, server
 
 def test_an_overload_halves_the_limit_once_a_round_and_answers_raise_it() -> None:
     async def work() -> None:
-        limiter = Limiter(64)
+        server = Server(ADDRESS, 64)
         for _ in range(64):  # all were in flight together
-            limiter.overloaded(0.0)
-        assert limiter.limit == 32 and limiter.overloads == 1
+            server.overloaded(0.0)
+        assert server.limit == 32
         await asyncio.sleep(1)
-        limiter.overloaded(now())
-        assert limiter.limit == 16
+        server.overloaded(now())
+        assert server.limit == 16
         for _ in range(17):
-            limiter.answered(1)
-        assert 16.9 < limiter.limit < 17.1  # a round of answers adds one
+            server.answered(1)
+        assert 16.9 < server.limit < 17.1  # a round of answers adds one
         for _ in range(10_000):
-            limiter.answered(1)
-        assert limiter.limit == 64
+            server.answered(1)
+        assert server.limit == 64
         for _ in range(20):
             await asyncio.sleep(1)
-            limiter.overloaded(now())
-        assert limiter.limit == 1
+            server.overloaded(now())
+        assert server.limit == 1
 
     on_jumping_clock(work())
 
@@ -129,7 +131,7 @@ def test_a_pause_holds_every_request_also_those_whose_turn_it_was() -> None:
         queue = one_server(4, requests=30)
         asking = asyncio.create_task(times_of(queue, 6, seconds=0.5))
         await asyncio.sleep(1)
-        queue.limiters[0].pause(600.0)
+        queue.servers[0].pause(600.0)
         return await asking
 
     began = on_jumping_clock(work())
@@ -138,7 +140,7 @@ def test_a_pause_holds_every_request_also_those_whose_turn_it_was() -> None:
 
 def test_the_least_busy_server_that_is_not_paused_or_at_rest_is_chosen() -> None:
     async def work() -> None:
-        servers = one, other, third = [Limiter(4) for _ in range(3)]
+        servers = one, other, third = [Server(ADDRESS, 4) for _ in range(3)]
         queue = RequestQueue(servers)
         third.pause(1000)
         other.rest()
@@ -164,7 +166,7 @@ def test_a_cancelled_request_gives_its_place_back() -> None:
         for task in tasks[:3]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert not tasks[3].cancelled() and queue.limiters[0].in_flight == 0
+        assert not tasks[3].cancelled() and queue.servers[0].in_flight == 0
         return len(await times_of(queue, 2))
 
     assert on_jumping_clock(work()) == 2
