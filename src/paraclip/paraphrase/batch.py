@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from paraclip.data.untrusted_json import BadJson, parse_json_object, read_json_object
+from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
 from paraclip.files import check_input, disk_errors, write_text
 from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting
@@ -23,7 +23,7 @@ from paraclip.paraphrase.backends.messages import (
     model_of,
     request_of,
 )
-from paraclip.paraphrase.log import AnswerLog, bounded_lines
+from paraclip.paraphrase.log import AnswerLog, bounded_lines, object_of
 from paraclip.paraphrase.prompts import Prompt
 
 MANIFEST = "manifest.json"
@@ -39,32 +39,20 @@ NEW_FOLDER = "Give --to-file a new folder."
 
 @dataclass(frozen=True)
 class Failure:
-    """A request without an answer.
+    """A request without an answer."""
 
-    Args:
-        attempt: number of the attempt for its question, from 1.
-        reason: printable reason.
-        passes: whether the same request may succeed later.
-    """
-
-    attempt: int
-    reason: str
-    passes: bool
+    attempt: int  # for its question, from 1
+    reason: str  # printable
+    passes: bool  # whether the same request may succeed later
 
 
 @dataclass
 class Arrived:
-    """What the files of a round contained.
+    """What the files of a round contained."""
 
-    Args:
-        answers: number of questions with answers.
-        failures: failed requests by the key of their question.
-        unknown: number of lines that belong to no question of ParaCLIP, or are damaged.
-    """
-
-    answers: int = 0
-    failures: dict[str, Failure] = field(default_factory=dict)
-    unknown: int = 0
+    answers: int = 0  # questions with answers
+    failures: dict[str, Failure] = field(default_factory=dict)  # by the key of their question
+    unknown: int = 0  # lines that are damaged, or belong to no question of ParaCLIP
 
 
 def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
@@ -88,10 +76,7 @@ def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
             raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
         with file:
             for _, line in bounded_lines(file):
-                try:
-                    entry = parse_json_object(line)
-                except BadJson:
-                    entry = {}
+                entry = object_of(line) or {}
                 identifier = entry.get("custom_id")
                 found = CUSTOM_ID.fullmatch(identifier) if isinstance(identifier, str) else None
                 if found is None:
@@ -109,11 +94,9 @@ def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
 
 
 def outcome_of(entry: dict[str, Any], attempt: int) -> list[Answer] | Failure:
-    """The answers in a line of a result file, or its failure.
-
-    OpenAI reports a failed request by the status of its response, or by an error (for an expired
-    batch); `vllm run-batch` does both.
-    """
+    """The answers in a line of a result file, or its failure."""
+    # OpenAI reports a failed request by the status of its response, or by an error (for an expired
+    # batch); `vllm run-batch` does both.
     response, error = entry.get("response"), entry.get("error")
     response = response if isinstance(response, dict) else {}
     status, body = response.get("status_code"), response.get("body")
@@ -142,20 +125,10 @@ def _message_of(error: object) -> str:
 
 
 class RequestWriter:
-    """Writes requests to numbered files, which get their final names in `finish`.
-
-    Args:
-        folder: output folder, created with the first request.
-
-    Attributes:
-        written: number of requests of each file that is complete, by its name.
-
-    Raises:
-        UserError: the disk is full, or the folder cannot be written.
-    """
+    """Writes requests to numbered files of a folder, which get their final names in `finish`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.written = folder, dict[str, int]()
+        self.folder, self.written = folder, dict[str, int]()  # requests of each complete file
         self._file: BinaryIO | None = None
         self._name, self._lines, self._bytes = "", 0, 0
 
@@ -201,15 +174,9 @@ class RequestWriter:
 
 
 class BatchBackend:
-    """Writes questions to files instead of sending them.
+    """Writes questions to files instead of sending them, if there is a next round (`writer`).
 
-    Args:
-        options: model, sampling, and how often a failed question is repeated (`max_retries`).
-        failures: failed requests of the last round, by the key of their question.
-        writer: writes the questions; None if there is no next round.
-
-    Raises:
-        UserError: no model is named.
+    Failures of the last round, by the key of their question, are repeated `max_retries` times.
     """
 
     def __init__(
@@ -264,7 +231,7 @@ def new_writer(folder: Path) -> RequestWriter:
     if folder.exists() and not folder.is_dir():
         raise UserError(folder, "is not a folder", NEW_FOLDER)
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    listed = set(listed_files(folder)) if MANIFEST in names else set()
+    listed = listed_files(folder) if MANIFEST in names else set()
     if listed and listed <= names:
         hint = "Give its answers with --from-file, and --to-file a new folder."
         raise UserError(folder, "holds the questions of an earlier round", hint)
@@ -275,11 +242,11 @@ def new_writer(folder: Path) -> RequestWriter:
     return RequestWriter(folder)
 
 
-def listed_files(folder: Path) -> list[str]:
+def listed_files(folder: Path) -> set[str]:
     """The names of the request files that a manifest lists; raises UserError if it is damaged."""
     files = read_json_object(folder / MANIFEST, NEW_FOLDER).get("files")
     if isinstance(files, list) and all(isinstance(one, str) for one in files):
-        return [name for name in files if REQUESTS.fullmatch(name)]
+        return {name for name in files if REQUESTS.fullmatch(name)}
     raise UserError(folder / MANIFEST, "lists no files", NEW_FOLDER)
 
 

@@ -68,15 +68,7 @@ Outcome = KeptTriple | Rejected | Failed
 
 
 class Paraphraser:
-    """Takes captions through both steps.
-
-    Args:
-        options: candidates, asks, maximum number of questions in progress.
-        backend: answers the questions, in its style.
-        log: log of earlier answers; new ones are added immediately.
-        judge: judges an answer, such as the queue of `judging`.
-        meter: counts tokens; no question is asked after its limit is reached.
-    """
+    """Takes captions through both steps; `judge` is the queue of `judging`, or another judge."""
 
     def __init__(
         self,
@@ -110,12 +102,9 @@ class Paraphraser:
             return second
         return KeptTriple(
             {
-                "id": caption.id,
-                "image_id": caption.image_id,
-                "caption": caption.caption,
+                **{name: getattr(caption, name) for name in ("id", "image_id", "caption", "image")},
                 "paraphrase_1": first.text,
                 "paraphrase_2": second.text,
-                "image": caption.image,
                 "similarity_1": first.similarity,
                 "similarity_2": second.similarity,
                 "overlap_1": first.overlap,
@@ -133,10 +122,13 @@ class Paraphraser:
                 answers = await self._answers(caption.id, step, text, ask)
             except AnswerError as error:
                 return Failed(caption, step, str(error), isinstance(error, Waiting))
-            questions = [
-                Question(text, one.text, original, one.cut) for one in distinct_answers(answers)
-            ]
-            verdicts += await asyncio.gather(*map(self.judge, questions))
+            distinct = {answer.text: answer for answer in reversed(answers)}  # the first of equals
+            verdicts += await asyncio.gather(
+                *(
+                    self.judge(Question(text, one.text, original, one.cut))
+                    for one in reversed(distinct.values())
+                )
+            )
             best = choose_candidate(verdicts, (original,) if original else ())
             if best is not None:
                 return best
@@ -155,19 +147,13 @@ class Paraphraser:
             self._failures = 0  # those of a resumed run are not in a row: these lay between them
             self.meter.reuse(logged)
             return logged
-        answers = await self._asked(replace(prompt, key=key))
-        self.log.add(key, answers, id=caption_id, step=step, text=text_hash(text))
-        self.meter.add(answers)
-        return answers
-
-    async def _asked(self, prompt: Prompt) -> list[Answer]:
-        """Answers from the backend, as soon as it has capacity."""
         async with self._slots:
             if self.meter.spent:
                 raise AnswerError("the limit of --max-cost is reached")
             try:
                 began = time.monotonic()
-                answers = await self.backend.answer(prompt, self.options.candidates)
+                asked = replace(prompt, key=key)
+                answers = await self.backend.answer(asked, self.options.candidates)
                 self.meter.seconds += time.monotonic() - began
             except Waiting as error:
                 self.meter.reserve(error.tokens)
@@ -178,6 +164,8 @@ class Paraphraser:
                 self._count_failure(error)
                 raise
         self._failures, self._answered = 0, True
+        self.log.add(key, answers, id=caption_id, step=step, text=text_hash(text))
+        self.meter.add(answers)
         return answers
 
     def _count_failure(self, error: AnswerError) -> None:
@@ -206,27 +194,19 @@ def answer_settings(options: LLMOptions, backend: Backend) -> dict[str, Any]:
     }
 
 
-def distinct_answers(answers: list[Answer]) -> list[Answer]:
-    """The answers in order, without those whose text occurred before."""
-    return list({answer.text: answer for answer in reversed(answers)}.values())[::-1]
-
-
 def choose_candidate(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()) -> Verdict | None:
-    """The best candidate that passed, or None.
-
-    Among the candidates whose similarity is within `SIMILARITY_MARGIN` of the highest, the one is
-    chosen that shares the fewest content words with its source and the texts in `apart_from`.
-    """
+    """Of the most similar candidates that passed, the one that shares the fewest content words with
+    its source and the texts in `apart_from`; None if none passed."""
     passed = [verdict for verdict in verdicts if verdict.reason is None]
     if not passed:
         return None
     highest = max(verdict.similarity for verdict in passed)
     near = [verdict for verdict in passed if verdict.similarity >= highest - SIMILARITY_MARGIN]
-    return min(near, key=lambda verdict: (_shared(verdict, apart_from), -verdict.similarity))
 
+    def shared(verdict: Verdict) -> float:
+        return verdict.overlap + sum(overlap(text, verdict.text) for text in apart_from)
 
-def _shared(verdict: Verdict, apart_from: Sequence[str]) -> float:
-    return verdict.overlap + sum(overlap(text, verdict.text) for text in apart_from)
+    return min(near, key=lambda verdict: (shared(verdict), -verdict.similarity))
 
 
 def main_reason(verdicts: Sequence[Verdict]) -> str:

@@ -130,14 +130,12 @@ def test_the_readings_used_last_are_kept(counting: Counting) -> None:
 def test_pairs_are_checked_only_if_they_passed_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
-    def suspicious(most: float) -> judging_module.PairCheck:
-        def fails(pairs):
+    class Suspicious:
+        def faults(self, pairs):
             asked.extend(pairs)
-            return ["beach" in answer for _, answer in pairs]
+            return [float("beach" in answer) for _, answer in pairs]
 
-        return fails
-
-    monkeypatch.setattr(judging_module, "by_checker", suspicious)
+    monkeypatch.setattr(judging_module, "Checker", Suspicious)
     source = "A dog runs on the sand."
     answers = ["On the sand a dog is running.", source, "A dog is running on the sand of a beach."]
     limits = Limits(similarity=-1, support=-1, exchange=-1, kept=0, fault=0.5)

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.paraphrase.language import lexicon, words
-from paraclip.paraphrase.language.lexicon import listed
 
 
 @pytest.mark.parametrize(
@@ -136,16 +135,14 @@ def test_inflections_of_a_listed_verb_share_its_concepts(pair: tuple[str, str]) 
     assert words.concepts(form) >= words.concepts(verb) != frozenset()
 
 
-NOUNS = listed(
-    """
+NOUNS = """
     dog canine terrier cat kitten horse cow goat pig rabbit bear elephant zebra giraffe monkey
     lion squirrel bird duck swan owl parrot chicken penguin shark whale turtle frog snake bee spider
     car truck train motorcycle bicycle boat plane helicopter boy girl lad guy person adult kid
-    """
-)
+"""
 
 
-@pytest.mark.parametrize("noun", sorted(NOUNS))
+@pytest.mark.parametrize("noun", NOUNS.split())
 def test_the_plural_of_a_listed_noun_shares_its_concepts(noun: str) -> None:
     assert words.concepts(f"{noun}s") == words.concepts(noun) != frozenset()
     assert words.concepts(f"{noun}'s") == words.concepts(noun)

@@ -70,13 +70,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cleaned answer with its source, as used by the checks without a model.
-
-    Args:
-        question: the unprocessed answer, with its source and caption.
-        answer: the cleaned answer.
-        limits: thresholds of the checks.
-    """
+    """A cleaned answer with its question and the thresholds, for the checks without a model."""
 
     question: Question
     answer: str
@@ -105,6 +99,8 @@ class Candidate:
 
 Filter = Callable[[Candidate], bool]
 """Whether an answer fails a check."""
+TextFacts = Callable[[Any], set[str]]
+"""Facts in a text or in its words, such as the numbers."""
 
 
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
@@ -116,11 +112,6 @@ def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
     return reason
 
 
-def is_empty(candidate: Candidate) -> bool:
-    """Whether the answer has no words, or only one such as "None"."""
-    return not candidate.answer_words or candidate.answer.lower().strip(" .") in EMPTY_ANSWERS
-
-
 def says(pattern: re.Pattern[str], candidate: Candidate) -> bool:
     """Whether the answer matches a pattern with straight apostrophes, and the source does not."""
     answer = candidate.answer.replace("’", "'")
@@ -128,33 +119,21 @@ def says(pattern: re.Pattern[str], candidate: Candidate) -> bool:
     return bool(pattern.search(answer)) and not pattern.search(source)
 
 
-def is_copy(candidate: Candidate) -> bool:
-    """Whether the answer has the same words as the source or the caption."""
-    known = (candidate.question.source, candidate.question.caption)
-    return any(same_words(candidate.answer_words, english.words(text)) for text in known)
-
-
 def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
     """Whether the texts are equal except for articles and a leading "There is"."""
-    first, second = (
-        [
-            word
-            for word in tokens[2 if tuple(tokens[:2]) in THERE_IS else 0 :]
-            if word not in ("a", "an", "the")
-        ]
-        for tokens in (one, other)
-    )
-    return first == second
+
+    def essential(tokens: Sequence[str]) -> list[str]:
+        start = 2 if tuple(tokens[:2]) in THERE_IS else 0
+        return [word for word in tokens[start:] if word not in ("a", "an", "the")]
+
+    return essential(one) == essential(other)
 
 
 def is_other_language(source: str, answer: str) -> bool:
-    """Whether the answer has far fewer English words than its source (simplemma's dictionary).
-
-    For short answers, only the letters are considered.
-    """
+    """Whether the answer has far fewer English words than its source (simplemma's dictionary)."""
     detector = optional_import("simplemma.language_detector", "llm")
     share: float = detector.in_target_language(answer, lang="en")
-    if len(answer.split()) < LEAST_WORDS:
+    if len(answer.split()) < LEAST_WORDS:  # only the letters are considered
         return source.isascii() and not answer.isascii() and share == 0
     more: float = detector.in_target_language(source, lang="en") - share
     return share <= FEW_KNOWN and more >= LESS_KNOWN
@@ -179,12 +158,6 @@ def _clip_tokenizer() -> Any:
     return tokenizer
 
 
-def has_grown(candidate: Candidate) -> bool:
-    """Whether the answer exceeds the allowed multiple of its source's length."""
-    length = len(candidate.source_words)
-    return len(candidate.answer_words) > max(candidate.limits.growth * length, length + 4)
-
-
 def repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
     """Whether the answer repeats itself: a doubled word, a word three times, a phrase twice."""
     before = Counter(source_words)
@@ -198,47 +171,31 @@ def repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
     return any(count > 1 for count in phrases.values())
 
 
-def same_numbers(source: str, answer: str, exact: bool = True) -> bool:
-    """Whether each text allows every number that the other states.
-
-    Args:
-        source: one text.
-        answer: the other.
-        exact: if False, one of the texts may state numbers about which the other is silent.
-    """
-    before, after = english.numbers(source), english.numbers(answer)
-    lost = before - english.allowed_numbers(answer)
-    added = after - english.allowed_numbers(source)
-    return not (lost or added) if exact else not (lost and added)
-
-
-def same_colours(
-    source_words: Sequence[str], answer_words: Sequence[str], exact: bool = True
+def facts_differ(
+    stated: TextFacts, allowed: TextFacts, source: Any, answer: Any, exact: bool
 ) -> bool:
-    """Whether each text allows every colour that the other names; `exact` as in `same_numbers`."""
-    before, after = english.colours(source_words), english.colours(answer_words)
-    lost = before - english.allowed_colours(answer_words)
-    added = after - english.allowed_colours(source_words)
-    return not (lost or added) if exact else not (lost and added)
+    """Whether one of source and answer states facts (numbers, colours) that the other forbids.
+
+    If they need not be `exact`, one of them may state facts about which the other is silent.
+    """
+    lost, added = stated(source) - allowed(answer), stated(answer) - allowed(source)
+    return bool(lost or added) if exact else bool(lost and added)
 
 
 def same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether both texts negate or neither does; "bare" may replace "without"."""
-    return (not english.is_negated(source_words) or english.allows_negation(answer_words)) and (
-        not english.is_negated(answer_words) or english.allows_negation(source_words)
-    )
+    pairs = ((source_words, answer_words), (answer_words, source_words))
+    return all(english.allows_negation(other) for one, other in pairs if english.is_negated(one))
 
 
 def same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether the answer adds no gender and does not drop one of two."""
     before, after = _genders(source_words), _genders(answer_words)
-    allowed = set(before)
-    for gender, names in lexicon.GENDER_WORDS.items():
-        if (names | lexicon.COUPLES) & set(source_words):
-            allowed.add(gender)
-    if not after <= allowed:
-        return False
-    return len(before) < 2 or len(after) != 1
+    known = set(source_words)
+    allowed = {
+        one for one, names in lexicon.GENDER_WORDS.items() if (names | lexicon.COUPLES) & known
+    }
+    return after <= before | allowed and (len(before) < 2 or len(after) != 1)
 
 
 def _genders(tokens: Sequence[str]) -> set[str]:
@@ -253,31 +210,34 @@ def _genders(tokens: Sequence[str]) -> set[str]:
 
 # Reason and check, in order of application.
 FILTERS: dict[str, Filter] = {
-    "empty": is_empty,
-    "refusal": lambda candidate: says(REFUSAL, candidate),
-    "chatter": lambda candidate: says(CHATTER, candidate),
-    "copy": is_copy,
-    "repetition": lambda candidate: repeats(candidate.answer_words, candidate.source_words),
-    "too long": lambda candidate: (
-        candidate.question.cut or len(candidate.answer_words) > candidate.limits.words
+    "empty": lambda one: (
+        not one.answer_words or one.answer.lower().strip(" .") in EMPTY_ANSWERS  # such as "None"
     ),
-    "tokens": lambda candidate: exceeds_context(candidate.answer),
-    "growth": has_grown,
-    "language": lambda candidate: is_other_language(candidate.question.source, candidate.answer),
-    "number": lambda candidate: (
-        not same_numbers(candidate.question.source, candidate.answer, candidate.exact)
+    "refusal": lambda one: says(REFUSAL, one),
+    "chatter": lambda one: says(CHATTER, one),
+    "copy": lambda one: any(
+        same_words(one.answer_words, english.words(text))
+        for text in (one.question.source, one.question.caption)
     ),
-    "colour": lambda candidate: (
-        not same_colours(candidate.source_words, candidate.answer_words, candidate.exact)
+    "repetition": lambda one: repeats(one.answer_words, one.source_words),
+    "too long": lambda one: one.question.cut or len(one.answer_words) > one.limits.words,
+    "tokens": lambda one: exceeds_context(one.answer),
+    "growth": lambda one: (
+        len(one.answer_words)
+        > max(one.limits.growth * len(one.source_words), len(one.source_words) + 4)
     ),
-    "negation": lambda candidate: not same_negation(candidate.source_words, candidate.answer_words),
-    "gender": lambda candidate: (
-        not same_gender(
-            [*candidate.source_words, *english.words(candidate.question.caption)],
-            candidate.answer_words,
-        )
+    "language": lambda one: is_other_language(one.question.source, one.answer),
+    "number": lambda one: facts_differ(
+        english.numbers, english.allowed_numbers, one.question.source, one.answer, one.exact
     ),
-    "roles": lambda candidate: roles_changed(candidate.source_words, candidate.answer_words),
+    "colour": lambda one: facts_differ(
+        english.colours, english.allowed_colours, one.source_words, one.answer_words, one.exact
+    ),
+    "negation": lambda one: not same_negation(one.source_words, one.answer_words),
+    "gender": lambda one: (
+        not same_gender([*one.source_words, *english.words(one.question.caption)], one.answer_words)
+    ),
+    "roles": lambda one: roles_changed(one.source_words, one.answer_words),
 }
 
 

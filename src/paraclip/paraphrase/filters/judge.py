@@ -25,6 +25,9 @@ from paraclip.paraphrase.language.parsing import require_model
 
 REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning")
 BATCH = 256  # maximum number of answers that are judged together
+CHECKED_ELSEWHERE = {
+    *lexicon.NUMBERS, *lexicon.COLOUR_OF, *lexicon.NEGATIONS, *lexicon.CARRIER_WORDS
+}  # fmt: skip
 CARRIED = 0.65  # cosine above which a word of the source counts as kept
 
 PairCheck = Callable[[Sequence[Pair]], list[bool]]
@@ -78,7 +81,10 @@ class Judge:
         if self.limits.parser:
             checks["roles"] = by_parser()
         if self.limits.fault < 1.0:
-            checks["meaning"] = by_checker(self.limits.fault)
+            checker = Checker()
+            checks["meaning"] = lambda pairs: [
+                fault > self.limits.fault for fault in checker.faults(pairs)
+            ]
         return checks
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
@@ -154,39 +160,27 @@ def by_parser() -> PairCheck:
     return fails
 
 
-def by_checker(most: float) -> PairCheck:
-    """Whether the checker's probability of a fault exceeds the limit."""
-    checker = Checker()
-    return lambda pairs: [fault > most for fault in checker.faults(pairs)]
-
-
 def meaning_reason(
     source: Reading, answer: Reading, caption: Reading | None, limits: Limits
 ) -> str | None:
     """New or lost content, by concepts and word vectors, or None."""
     known = [source] if caption is None else [source, caption]
     backed, carried = support(known, answer), support([answer], source)
+    least_backed = min(backed.values(), default=1.0)
+    least_carried = min(carried.values(), default=1.0)
+    # A new and a lost word, both unsupported, mean that one replaced the other, but only if most
+    # words are unchanged ("catch ice in its mouth", "catch a ball in its mouth").
     close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
     if (
         ((limits.changed_kind or close) and changed_kind(known, answer))
-        or min(backed.values(), default=1.0) < limits.support
-        or (close and exchanged(backed, carried, limits.exchange))
+        or least_backed < limits.support
+        or (close and max(least_backed, least_carried) < limits.exchange)
     ):
         return "new content"
     level = min(limits.support, CARRIED)
     if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
         return "lost content"
     return None
-
-
-def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
-    """Whether a word was replaced by an unrelated one: a new and a lost word, both unsupported.
-
-    This separates contrasts from paraphrases if the rest of the sentence is unchanged ("catch ice
-    in its mouth", "catch a ball in its mouth"). If all words are new, it proves nothing.
-    """
-    new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
-    return new < least and lost < least
 
 
 def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
@@ -208,33 +202,20 @@ def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
     supported: dict[str, float] = {}
     for word, vector in zip(answer.words, answer.word_vectors, strict=True):
         if english.is_content(word):
-            sure = english.root(word) in roots or bool(english.concepts(word) & kinds)
-            sure = sure or (word in lexicon.YOUNG and "young" in kinds)
-            sure = sure or bool(lexicon.LIKE_COLOUR.get(word, set()) & coloured)
-            supported[word] = (
-                1.0 if sure or covered_elsewhere(word) else float((table @ vector).max())
+            sure = (
+                word in CHECKED_ELSEWHERE
+                or english.root(word) in roots
+                or english.concepts(word) & kinds
+                or (word in lexicon.YOUNG and "young" in kinds)
+                or lexicon.LIKE_COLOUR.get(word, set()) & coloured
             )
+            supported[word] = 1.0 if sure else float((table @ vector).max())
     return supported
-
-
-def covered_elsewhere(word: str) -> bool:
-    """Whether another check covers this word (numbers, colours, negation), or none is needed."""
-    return (
-        word in lexicon.NUMBERS
-        or word in lexicon.COLOUR_OF
-        or word in lexicon.NEGATIONS
-        or word in lexicon.CARRIER_WORDS
-    )
 
 
 def changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
     """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
     roots = {english.root(word) for reading in known for word in reading.words}
     kinds = english.with_parents(word for reading in known for word in reading.words)
-    for word in answer.words:
-        named = english.concepts(word)
-        if not named or english.root(word) in roots or named & kinds:
-            continue
-        if named <= lexicon.EXCLUSIVE_CONCEPTS:
-            return True
-    return False
+    new = [english.concepts(word) for word in answer.words if english.root(word) not in roots]
+    return any(named and not named & kinds and named <= lexicon.EXCLUSIVE_CONCEPTS for named in new)

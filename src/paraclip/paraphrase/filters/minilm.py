@@ -71,12 +71,8 @@ class MiniLM:
             pages.madvise(mmap.MADV_DONTNEED)
 
     def read(self, texts: Sequence[str] | Sequence[Pair]) -> tuple[list[Any], Integers, Float]:
-        """Tokens and last states of texts or of pairs, as one batch.
-
-        Returns:
-            Encodings of the tokenizer; mask [texts, length], 1 for tokens and 0 for padding; and
-            states float32 [texts, length, 384].
-        """
+        """Encodings, mask [texts, length] and last states float32 [texts, length, 384] of texts or
+        of pairs, as one batch."""
         encoded = self._tokenizer.encode_batch(list(texts))
         ids, mask, types = (
             np.array([getattr(one, name) for one in encoded])
@@ -112,25 +108,15 @@ def _map_tensors(path: Path) -> tuple[mmap.mmap, dict[str, Float]]:
 
 @dataclass(frozen=True)
 class Reading:
-    """MiniLM's vectors of one text.
+    """MiniLM's vectors of one text."""
 
-    Args:
-        vector: unit vector of the sentence, float32 [384].
-        words: its words in order, lower case.
-        word_vectors: unit vectors of the words in their context, float32 [words, 384].
-    """
-
-    vector: Float
-    words: list[str]
-    word_vectors: Float
+    vector: Float  # unit vector of the sentence, float32 [384]
+    words: list[str]  # in order, lower case
+    word_vectors: Float  # unit vectors of the words in their context, float32 [words, 384]
 
 
 class SentenceEncoder:
-    """MiniLM as an encoder of sentences and of words in context.
-
-    Raises:
-        UserError: the wheel or onnxruntime is not installed.
-    """
+    """MiniLM as an encoder of sentences and of words in context."""
 
     def __init__(self) -> None:
         self._model = MiniLM(MOST_TOKENS)
@@ -142,11 +128,9 @@ class SentenceEncoder:
         return np.array(vectors, np.float32).reshape(-1, WIDTH)
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
-        """Sentence vector and word vectors of each text, in their order.
-
-        The readings of the most recent texts are cached: a caption is the source in step 1 and is
-        read again in step 2, where the answer of step 1 is the source.
-        """
+        """Sentence vector and word vectors of each text, in their order."""
+        # Those of the most recent texts are cached: a caption is the source in step 1 and is read
+        # again in step 2, where the answer of step 1 is the source.
         readings = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
         new = sorted((text for text in dict.fromkeys(texts) if text not in readings), key=len)
         for start in range(0, len(new), BATCH):
@@ -189,12 +173,6 @@ class Checker:
     a linear map that scores every token of both texts; the score of a pair is the log-sum-exp over
     its tokens. `recipes/filters/train.py` trains its weights on ParaCLIP's own starter set, so they
     are Apache-2.0.
-
-    Args:
-        path: file of the adapters and the map.
-
-    Raises:
-        UserError: the wheel or onnxruntime is not installed.
     """
 
     def __init__(self, path: Path = CHECKER) -> None:

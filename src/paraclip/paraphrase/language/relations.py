@@ -20,77 +20,22 @@ from paraclip.paraphrase.language.lexicon import (
     NUMBERS,
     YOUNG,
     listed,
+    named_lists,
 )
 from paraclip.paraphrase.language.words import is_content, root, with_parents, words
 
-PEOPLE = listed(
-    """
-    teacher pupil student nurse patient doctor waiter waitress customer driver rider player
-    officer tourist musician farmer chef cook worker clown pirate owner skier surfer skater
-    swimmer runner climber singer dancer goalkeeper referee barber butcher robot client
-    audience pianist actor sailor pilot guard
-    """
-)
-ADJECTIVES = listed(
-    """
-    big large small little tiny tall short long young old elderly striped wooden metal plastic
-    leather empty full wet dry dirty clean open closed round square bald bearded furry fat thin
-    wide narrow older younger bigger smaller rusty new broken glass stone brick cotton
-    """
-)
-FRONTING = listed(
-    """
-    behind with in on to from for at near beside next under around over above below past before
-    after by against toward towards between among off onto inside outside
-    """
-)
-INVERTING = listed("by while as and with whose from behind")
-AUXILIARIES = listed("is are was were be been being gets")
-PREPOSITIONS = {
-    "on": listed("on upon atop top"),
-    "in": listed("in inside within"),
-    "under": listed("under beneath below underneath"),
-    "over": listed("over above"),
-    "beside": listed("beside near nearby next close alongside"),
-    "across": listed("across"),
-    "along": listed("along"),
-    "behind": listed("behind rear back"),
-    "front": listed("front before ahead"),
-    "between": listed("between among amid"),
-    "around": listed("around"),
-    "into": listed("into onto"),
-    "through": listed("through"),
-    "after": listed("after"),
-    "out": listed("out outside outdoors"),
-    "off": listed("off from away"),
-    "up": listed("up upward"),
-    "down": listed("down downward"),
-    "toward": listed("toward towards to"),
-    "against": listed("against"),
-    "without": listed("without no not"),
-}
+PEOPLE, ADJECTIVES = listed("people"), listed("adjectives")
+FRONTING, INVERTING = listed("fronting"), listed("inverting")
+AUXILIARIES = listed("auxiliaries")
+PREPOSITIONS = named_lists("prepositions")
 # "to" also marks infinitives, and negation has its own check.
 UNCHECKED = frozenset({"toward", "without"})
-BESIDE = listed("by at")  # mean a place, among other things
-CLOTHING_WORDS = listed("wearing wears wear dressed clad with")
-MALE = listed("he his him man men boy guy gentleman father dad son brother lad male husband")
-FEMALE = listed("she her hers woman girl lady mother mom daughter sister lass female wife bride")
-PRONOUNS = {
-    "him": listed("him himself"),
-    "he": MALE,
-    "his": MALE,
-    "she": FEMALE,
-    "her": FEMALE,
-    "them": listed("them themselves they their"),
-    "itself": listed("itself it its"),
-    "me": listed("me my i we us our"),
-}
-ARTICLES = listed("a an one")
-PAIR_WORDS = listed("couple both pairs twins")
-GROUPS = listed("couple pair set trio")
-QUANTIFIERS = listed(
-    "only all every each most half almost nearly always first last best few many than"
-)
+BESIDE = frozenset({"by", "at"})  # mean a place, among other things
+CLOTHING_WORDS, QUANTIFIERS = listed("clothing words"), listed("quantifiers")
+PRONOUNS = named_lists("pronouns")
+ARTICLES = frozenset({"a", "an", "one"})
+PAIR_WORDS = frozenset({"couple", "both", "pairs", "twins"})
+GROUPS = frozenset({"couple", "pair", "set", "trio"})
 REACH = 3
 """Maximum number of words between an article or a preposition and its noun, and between two words
 that belong together ("alley covered in snow")."""
@@ -111,10 +56,7 @@ def result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
 
 
 def agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether an active verb became passive without naming the agent.
-
-    "A woman hands bread to a man" does not make "A woman is handed bread to a man".
-    """
+    """Whether a verb became passive without its agent: "a woman hands" as "a woman is handed"."""
     verbs = {
         root(word)
         for before, word in pairwise(["", *source])
@@ -134,11 +76,8 @@ def adjective_moved(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether an adjective moved to another noun: "black dog, white horse" as "white dog"."""
     before, after = _described_nouns(source), _described_nouns(answer)
     here, there = set(map(root, answer)), set(map(root, source))
-    for adjective, nouns in after.items():
-        old = before.get(adjective)
-        if old and not old & nouns and old <= here and nouns & there:
-            return True
-    return False
+    pairs = ((before.get(adjective), nouns) for adjective, nouns in after.items())
+    return any(old and not old & new and old <= here and new & there for old, new in pairs)
 
 
 def _described_nouns(tokens: Sequence[str]) -> dict[str, set[str]]:
@@ -188,9 +127,8 @@ def _living_beings(tokens: Sequence[str]) -> list[tuple[int, frozenset[str]]]:
         kinds = with_parents([word])
         person = word in PEOPLE or word.removesuffix("s") in PEOPLE
         if person or (kinds & {"person", "animal"} and word not in ADJECTIVES):
-            beings.append(
-                (index, frozenset({root(word)} | (kinds - {"person", "animal", "adult"})))
-            )
+            names = frozenset({root(word)} | (kinds - {"person", "animal", "adult"}))
+            beings.append((index, names))
     return beings
 
 
@@ -261,10 +199,7 @@ def changed_plurality(source: Sequence[str], answer: Sequence[str]) -> bool:
 
 
 def new_compound(source: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether the answer joins two words that are far apart in the source.
-
-    "Eating watermelon on the porch steps" does not make "watermelon steps".
-    """
+    """Whether the answer joins words that are far apart: "melon on porch steps", "melon steps"."""
     indices: dict[str, list[int]] = {}
     for index, word in enumerate(source):
         indices.setdefault(root(word), []).append(index)
@@ -280,8 +215,5 @@ def new_compound(source: Sequence[str], answer: Sequence[str]) -> bool:
 def _described_things(tokens: Sequence[str]) -> set[str]:
     """Roots of the words that describe the picture, without carriers, numbers and "young"."""
     known = CARRIER_WORDS | YOUNG | NUMBERS.keys()
-    return {
-        root(word)
-        for word in tokens
-        if is_content(word) and word not in known and not word.isdigit()
-    }
+    described = (word for word in tokens if word not in known and not word.isdigit())
+    return {root(word) for word in described if is_content(word)}

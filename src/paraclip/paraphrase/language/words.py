@@ -37,10 +37,7 @@ def bare(word: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def lemma(word: str) -> str:
-    """The dictionary form: "running" and "ran" become "run", "men" becomes "man".
-
-    Source: simplemma's English dictionary; `lexicon.LEMMAS` overrides it.
-    """
+    """The dictionary form, by `lexicon.LEMMAS` or else simplemma: "ran" becomes "run"."""
     word = bare(word)
     if not word or word in lexicon.LEMMAS:
         return lexicon.LEMMAS.get(word, word)
@@ -51,10 +48,7 @@ def lemma(word: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def root(word: str) -> str:
-    """What a word shares with its inflections and simple derivations: "climb" for "climbers".
-
-    Source: the lemma, the pairs in `lexicon.DERIVED`, then Snowball's English stemmer.
-    """
+    """What a word shares with its inflections and simple derivations: "climb" for "climbers"."""
     dictionary_form = lemma(word)
     if dictionary_form in lexicon.UNSTEMMED:
         return dictionary_form
@@ -88,12 +82,8 @@ def rewords(first: str, second: str) -> bool:
 
     Carrier phrases do not count: "A photo showing a ram" does not reword "Ram".
     """
-    roots = {
-        root(word)
-        for word in words(second)
-        if is_content(word) and word not in lexicon.CARRIER_WORDS
-    }
-    return not roots <= set(content_roots(first))
+    new = (word for word in words(second) if word not in lexicon.CARRIER_WORDS)
+    return not {root(word) for word in new if is_content(word)} <= set(content_roots(first))
 
 
 def numbers(text: str) -> set[str]:
@@ -101,8 +91,12 @@ def numbers(text: str) -> set[str]:
 
     "One" is left out: it is usually a pronoun.
     """
+    text = text.lower().replace("half a dozen", "six").replace("half-dozen", "six")
+    text = TENS_AND_UNIT.sub(lambda found: str(_value(found[1]) + _value(found[2])), text)
+    for _ in range(2):  # "two hundred thousand"
+        text = SCALED.sub(lambda found: f"{_value(found[1]) * _value(found[2]):.15g}", text)
     digits = set()
-    for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", in_digits(text.lower())):
+    for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text):
         if word[0].isdigit():
             digits.add(word.replace(",", "").lstrip("0") or "0")
         elif word in lexicon.NUMBERS:
@@ -110,16 +104,7 @@ def numbers(text: str) -> set[str]:
     return digits
 
 
-def in_digits(text: str) -> str:
-    """The lower-case text with numbers of several words in digits: "twenty-five", "two hundred"."""
-    text = text.replace("half a dozen", "six").replace("half-dozen", "six")
-    text = TENS_AND_UNIT.sub(lambda found: str(value_of(found[1]) + value_of(found[2])), text)
-    for _ in range(2):  # "two hundred thousand"
-        text = SCALED.sub(lambda found: f"{value_of(found[1]) * value_of(found[2]):.15g}", text)
-    return text
-
-
-def value_of(word: str) -> int | float:
+def _value(word: str) -> int | float:
     """The value of a number in digits or of a word for one."""
     digits = "1" if word == "one" else lexicon.NUMBERS.get(word, word).replace(",", "")
     return float(digits) if "." in digits else int(digits)
@@ -139,10 +124,7 @@ def colours(tokens: Iterable[str]) -> set[str]:
 def allowed_colours(tokens: Iterable[str]) -> set[str]:
     """Colour families that the words name or suggest ("snow", "ebony", "blond")."""
     tokens = list(tokens)  # an iterator could be read only once
-    families: set[str] = set()
-    for word in tokens:
-        families |= lexicon.LIKE_COLOUR.get(word, set())
-    return families | colours(tokens)
+    return colours(tokens).union(*(lexicon.LIKE_COLOUR.get(word, ()) for word in tokens))
 
 
 def is_negated(tokens: Iterable[str]) -> bool:
@@ -176,18 +158,12 @@ def concepts(word: str) -> frozenset[str]:
     listed verbs. "Fishing" is not a fish and "manned" not a man, so nouns match in the plural only.
     """
     word = bare(word)
-    exact = lexicon.CONCEPTS_OF.get(word)
-    if exact is not None:
-        return exact
-    base = lemma(word)
     listed = lexicon.CONCEPTS_OF if word.endswith("s") else lexicon.CONCEPTS_OF_VERB
-    return listed.get(base, frozenset())
+    exact = lexicon.CONCEPTS_OF.get(word)
+    return listed.get(lemma(word), frozenset()) if exact is None else exact
 
 
 def with_parents(tokens: Iterable[str]) -> set[str]:
     """Concepts of all words with their ancestors: "pup" gives dog and animal."""
-    reached: set[str] = set()
-    for word in tokens:
-        for concept in concepts(word):
-            reached |= lexicon.WITH_PARENTS[concept]
-    return reached
+    named = (concept for word in tokens for concept in concepts(word))
+    return set[str]().union(*(lexicon.WITH_PARENTS[concept] for concept in named))
