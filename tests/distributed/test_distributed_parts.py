@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray_run import bag_judge, ray_config
 
-from paraclip.cli import parse
 from paraclip.cluster import check_cpus
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
@@ -74,16 +73,10 @@ def test_outcomes_survive_the_way_through_parquet() -> None:
         outcome_row(1, kept(0)), outcome_row(2, rejected), outcome_row(3, Failed(ROWS[1], 2, "500"))
     ]  # fmt: skip
     back = list(map(outcome_of, pa.Table.from_pylist(rows, schema=OUTCOME).to_pylist()))
-    assert back[0] == kept(0)
+    assert back[0] == kept(0) and len({key_of(ROWS[0], 0), key_of(ROWS[0], 1)}) == 2
     assert isinstance(back[1], Rejected) and back[1].caption.id == "c0"
     assert back[1].verdicts[0] == verdicts[0] and math.isnan(back[1].verdicts[1].similarity)
     assert isinstance(back[2], Failed) and (back[2].step, back[2].problem) == (2, "500")
-
-
-def test_a_key_identifies_everything_that_is_asked() -> None:
-    one, other = ROWS[0], ROWS[1]
-    keys = {key_of(one, 0), key_of(one, 1), key_of(other, 0)}
-    assert len(keys) == 3 and key_of(one, 0) == key_of(one, 0)
 
 
 @given(st.lists(st.integers(0, 4), min_size=30, max_size=30), st.randoms())
@@ -99,14 +92,12 @@ def test_outcomes_come_in_the_order_of_the_source(files: list[int], chance: Any)
         wrote(place, "twice", {int(keys[3]): kept(3)})
         found = [one.row["id"] for one in outcomes_in_order(place, keys)]  # type: ignore[union-attr]
     assert found == [row.id for row in ROWS]
-
-
-def test_a_lost_row_is_noticed(tmp_path: Path) -> None:
-    place = place_of(tmp_path)
-    keys = write_captions(ROWS[:3], place, set())
-    wrote(place, "a", {int(keys[0]): kept(0), int(keys[2]): kept(2)})
-    with pytest.raises(AssertionError, match="lost"):
-        list(outcomes_in_order(place, keys))
+    with tempfile.TemporaryDirectory() as folder:  # nothing, then a lost row
+        place = place_of(Path(folder))
+        nothing = write_captions([], place, set())
+        assert tokens_of_blocks(place) == [0, 0] and not list(outcomes_in_order(place, nothing))
+        with pytest.raises(AssertionError, match="lost"):
+            list(outcomes_in_order(place, keys))
 
 
 def test_failed_captions_get_another_key(tmp_path: Path) -> None:
@@ -118,12 +109,6 @@ def test_failed_captions_get_another_key(tmp_path: Path) -> None:
     assert after[0] != before[0] and after[1] == before[1]
     assert tokens_of_blocks(place) == [7, 2]
     assert row_finder(after)(np.array([before[0], after[0]])).tolist() == [-1, 0]
-
-
-def test_an_empty_run_has_no_tokens(tmp_path: Path) -> None:
-    place = place_of(tmp_path)
-    keys = write_captions([], place, set())
-    assert tokens_of_blocks(place) == [0, 0] and not list(outcomes_in_order(place, keys))
 
 
 def test_logs_of_blocks_become_one(tmp_path: Path) -> None:
@@ -263,12 +248,6 @@ def test_too_few_cpus_name_the_most_workers() -> None:
         check_cpus(8.0, 7)
     with pytest.raises(UserError, match=r"cluster has 2\. Add machines"):
         check_cpus(2.0, 1)
-
-
-def test_base_url_is_repeatable() -> None:
-    words = ["generate", "x.csv", "--out", "o", "--base-url", "http://a/v1"]
-    assert parse(words).base_url == ("http://a/v1",)
-    assert parse([*words, "--base-url", "http://b/v1"]).base_url == ("http://a/v1", "http://b/v1")
 
 
 def test_workers_share_concurrency_and_rates() -> None:

@@ -19,7 +19,6 @@ from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.cost import Meter, Prices, RunProgress, prices_of, show_dollars
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.log import tokens_in
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import SAMPLE, Estimate, estimate, generate, generate_from_source
 
@@ -116,32 +115,21 @@ def test_prices() -> None:
     assert known is not None and 0 < known.prompt < known.answer and "genai-prices" in known.source
     assert prices_of("gpt-4o-mini", "http://localhost:8000/v1", None) is None
     assert prices_of("no such model", "https://api.openai.com/v1", None) is None
+    dear = prices_of("claude-sonnet-4-5", "https://api.anthropic.com/v1", None)
+    assert dear and (dear.prompt, dear.answer) == (3.0, 15.0)  # twice that from 200,000 tokens
     given = prices_of("any", "http://localhost", (1.0, 2.0))
     assert given == Prices(1.0, 2.0, "--prices") and given.cost((10**6, 5 * 10**5)) == 2.0
 
 
-def test_prices_are_those_of_short_prompts() -> None:
-    known = prices_of("claude-sonnet-4-5", "https://api.anthropic.com/v1", None)
-    assert known and (known.prompt, known.answer) == (3.0, 15.0)  # twice that from 200,000 tokens
-
-
-def test_what_waits_counts_towards_the_limit() -> None:
+def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
     meter = Meter(Prices(1.0, 1.0, "x"), most=2.0)
     meter.reserve((10**6, 10**6))
     assert meter.spent and meter.cost == 0.0
-
-
-def test_an_unknown_price_is_called_so_and_has_no_limit() -> None:
-    meter = Meter()
-    meter.add([Answer("x", tokens=(5, 6))])
-    assert meter.cost is None and not meter.spent and show_dollars(meter.cost) == "unknown"
+    unknown = Meter()
+    unknown.add([Answer("x", tokens=(5, 6))])
+    assert not unknown.spent and show_dollars(unknown.cost) == "unknown"
     with pytest.raises(UserError, match="price of this model is unknown"):
         Meter(None, 5.0)
-
-
-@pytest.mark.parametrize("bad", [None, 3, [], [1], [1, -1], [1, "2"], [True, 1], [1.5, 2]])
-def test_damaged_tokens_of_a_log_count_nothing(bad: Any) -> None:
-    assert tokens_in({"tokens": bad}) == [0, 0] and tokens_in({"tokens": [1, 2]}) == [1, 2]
 
 
 def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The log of answers: no answer is lost, requested twice or mixed up."""
+"""The log of answers: no answer is lost, requested twice or mixed up; logs become one."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.log import AnswerLog, bounded_lines, lookup, sorted_pair
+from paraclip.paraphrase.log import AnswerLog, bounded_lines, lookup, sorted_pair, tokens_in
 
 SETTINGS: dict[str, Any] = {"model": "fake", "temperature": 1.0}
 KEY_JSON = b'"00ffee0011223344"'
@@ -29,15 +29,6 @@ def with_one_answer(folder: Path) -> Path:
     return folder / "answers.jsonl"
 
 
-def test_logged_answers_are_returned(tmp_path: Path) -> None:
-    with_one_answer(tmp_path)
-    log = opened(tmp_path)
-    assert len(log) == 1
-    assert log.find(KEY) == [Answer("A pup."), Answer("Hound", cut=True)]
-    assert log.find(OTHER) is None
-    log.close()
-
-
 def test_an_answer_is_on_disk_before_the_log_is_closed(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.add(KEY, [Answer("A pup.")])
@@ -53,7 +44,9 @@ def test_reading_between_writes_is_safe(tmp_path: Path) -> None:
     log.add(OTHER, [Answer("Kitty")])
     log.close()
     again = opened(tmp_path)
-    assert again.find(KEY) is not None and again.find(OTHER) == [Answer("Kitty")]
+    assert len(again) == 2 and again.find("0" * 16) is None
+    assert again.find(KEY) == [Answer("A pup."), Answer("Hound", cut=True)]
+    assert again.find(OTHER) == [Answer("Kitty")]
     again.close()
 
 
@@ -206,3 +199,78 @@ def test_a_full_disk_is_one_line_also_when_the_log_is_closed(tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"answers\.jsonl: the disk is full"):
         log.add(KEY, [Answer("A pup.")])
     log.close()
+
+
+ONE, TWO, THREE = (f"{number:016x}" for number in (1, 2**63, 2**64 - 1))
+
+
+def logged(path: Path, answers: dict[str, Answer]) -> AnswerLog:
+    """An open log that an earlier run filled."""
+    log = AnswerLog(path, SETTINGS)
+    for key, answer in answers.items():
+        log.add(key, [answer])
+    log.close()
+    return AnswerLog(path, SETTINGS)
+
+
+def merged(folder: Path, own: dict[str, Answer], others: dict[str, Answer]) -> AnswerLog:
+    """A log that absorbed another one and was opened again."""
+    log, other = logged(folder / "a.jsonl", own), logged(folder / "b.jsonl", others)
+    log.absorb(other)
+    log.close()
+    other.close()
+    return AnswerLog(folder / "a.jsonl", SETTINGS)
+
+
+def test_only_unknown_questions_are_absorbed(tmp_path: Path) -> None:
+    own = {ONE: Answer("Own."), TWO: Answer("Second.", cut=True)}
+    log = merged(tmp_path, own, {TWO: Answer("Other."), THREE: Answer("Third «日本»")})
+    found = [log.find(key) for key in (ONE, TWO, THREE)]
+    assert found == [[Answer("Own.")], [Answer("Second.", cut=True)], [Answer("Third «日本»")]]
+    assert len(log) == 3
+    log.close()
+
+
+def test_tokens_are_those_of_the_entries_that_are_kept(tmp_path: Path) -> None:
+    own = {ONE: Answer("a", tokens=(10, 3))}
+    others = {ONE: Answer("b", tokens=(500, 500)), TWO: Answer("c", tokens=(7, 2))}
+    log, other = logged(tmp_path / "a.jsonl", own), logged(tmp_path / "b.jsonl", others)
+    assert (log.tokens, other.tokens) == ([10, 3], [507, 502])
+    log.absorb(other)
+    assert log.tokens == [17, 5]
+    log.close()
+    other.close()
+    again = AnswerLog(tmp_path / "a.jsonl", SETTINGS)
+    assert again.tokens == [17, 5]
+    again.close()
+
+
+def test_damaged_lines_and_other_settings_are_not_absorbed(tmp_path: Path) -> None:
+    logged(tmp_path / "b.jsonl", {ONE: Answer("One.")}).close()
+    with (tmp_path / "b.jsonl").open("ab") as file:
+        file.write(b"damaged\n" + json.dumps({"key": TWO, "answers": [["x"]]}).encode() + b"\n")
+    log = merged(tmp_path, {}, {THREE: Answer("Three.")})
+    assert [log.find(key) for key in (ONE, TWO)] == [[Answer("One.")], None]
+    assert b"damaged" not in (tmp_path / "a.jsonl").read_bytes()
+    log.close()
+    with pytest.raises(UserError, match="model was 'fake' and is 'other'"):
+        AnswerLog(tmp_path / "b.jsonl", SETTINGS | {"model": "other"})
+
+
+def test_the_first_of_two_answers_to_a_question_counts(tmp_path: Path) -> None:
+    log = logged(tmp_path / "a.jsonl", {ONE: Answer("First.")})
+    log.add(ONE, [Answer("Later.")])
+    log.close()
+    again = AnswerLog(tmp_path / "a.jsonl", SETTINGS)
+    assert again.find(ONE) == [Answer("First.")] and len(again) == 2
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "counted"),
+    [([3, 4], [3, 4]), ([0, 0], [0, 0]), (None, [0, 0]), ([1], [0, 0]), ([1, 2, 3], [0, 0]),
+     ([1, -2], [0, 0]), ([True, 2], [0, 0]), ([1.0, 2], [0, 0]), ("12", [0, 0]),
+     ([10**400, 2], [0, 0])],
+)  # fmt: skip
+def test_damaged_numbers_of_tokens_count_as_none(tokens: Any, counted: list[int]) -> None:
+    assert tokens_in({"tokens": tokens}) == counted

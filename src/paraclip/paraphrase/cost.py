@@ -57,32 +57,21 @@ def prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices
 
 @dataclass
 class Meter:
-    """Counts the tokens of a run, including earlier runs with the same log.
-
-    Args:
-        prices: prices, or None if unknown.
-        most: cost in dollars at which no further question is asked, or None.
-        tokens: numbers of prompt and answer tokens, as reported by the server.
-        used: the same for all answers that this run has used, also of those in the log.
-        answers: number of questions answered in this run.
-        reused_answers: number of questions whose answers were in the log.
-        seconds: total time of the questions answered in this run, some of them concurrent.
-        reserved: maximum tokens of questions that wait for a batch; they count towards the limit.
-        local: whether the model runs on this machine, at no cost.
+    """Counts the tokens of a run (of prompts and answers), and of earlier runs with the same log.
 
     Raises:
         UserError: there is a limit, but the price is unknown.
     """
 
-    prices: Prices | None = None
-    most: float | None = None
-    tokens: list[int] = field(default_factory=lambda: [0, 0])
-    used: list[int] = field(default_factory=lambda: [0, 0])
-    answers: int = 0
-    reused_answers: int = 0
-    seconds: float = 0.0
-    reserved: list[int] = field(default_factory=lambda: [0, 0])
-    local: bool = False
+    prices: Prices | None = None  # None if unknown
+    most: float | None = None  # cost in dollars at which no further question is asked
+    tokens: list[int] = field(default_factory=lambda: [0, 0])  # as reported by the server
+    used: list[int] = field(default_factory=lambda: [0, 0])  # by this run, also from the log
+    answers: int = 0  # questions answered in this run
+    reused_answers: int = 0  # questions whose answers were in the log
+    seconds: float = 0.0  # total time of the questions answered in this run, some concurrent
+    reserved: list[int] = field(default_factory=lambda: [0, 0])  # at most, of waiting questions
+    local: bool = False  # the model runs on this machine, at no cost
 
     def __post_init__(self) -> None:
         if self.most is not None and self.prices is None:
@@ -152,13 +141,7 @@ def show_dollars(cost: float | None) -> str:
 
 
 class RunProgress:
-    """A context manager that shows progress with counts and cost; `PARACLIP_QUIET=1` disables it.
-
-    Args:
-        summary: counts, updated by the run.
-        meter: tokens, updated by the run.
-        total: number of captions in the source, or None if unknown.
-    """
+    """A context manager that shows the counts and the cost that the run updates."""
 
     def __init__(self, summary: "Summary", meter: Meter, total: int | None) -> None:
         self.summary, self._meter, self._total = summary, meter, total

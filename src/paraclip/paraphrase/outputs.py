@@ -66,33 +66,21 @@ INTRODUCTION = (
 class Summary:
     """Counts of a run: `captions` = `kept` + all `rejected` + `failed` + `waiting`.
 
-    Args:
-        captions: number of valid input rows.
-        kept: number of triples written.
-        same_words: kept triples whose second paraphrase replaces no content word of the caption:
-            it adds a carrier phrase ("a photo of ...") or changes the order of words.
-        rejected: number of captions by reason ("step 1: copy").
-        failed: captions without an answer; the next run asks about them again.
-        waiting: captions whose answers will arrive in a later round of batches.
-        broken: number of broken input rows; not included in `captions`.
-        reused_answers: number of questions that an earlier run had answered.
-        generator: name and settings of the generator.
-        spent: tokens and dollars, including earlier runs with the same log.
-        stopped: the option that ended the run early, such as --max-cost.
-        sample: the first kept triples, for the card.
+    In triples with the `same_words`, the second paraphrase replaces no content word of the caption:
+    it adds a carrier phrase ("a photo of ...") or changes the order of words.
     """
 
-    captions: int = 0
-    kept: int = 0
+    captions: int = 0  # valid input rows
+    kept: int = 0  # triples
     same_words: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    failed: int = 0
-    waiting: int = 0
-    broken: int = 0
-    reused_answers: int = 0
-    generator: str = ""
-    spent: dict[str, Any] = field(default_factory=dict)
-    stopped: str = ""
+    rejected: Counter[str] = field(default_factory=Counter)  # by reason ("step 1: copy")
+    failed: int = 0  # without an answer; the next run asks about them again
+    waiting: int = 0  # their answers will arrive in a later round of batches
+    broken: int = 0  # input rows, not included in `captions`
+    reused_answers: int = 0  # questions that an earlier run had answered
+    generator: str = ""  # name and settings
+    spent: dict[str, Any] = field(default_factory=dict)  # tokens and dollars, earlier runs included
+    stopped: str = ""  # the option that ended the run early, such as --max-cost
     sample: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
     def count(self, outcome: Outcome) -> None:

@@ -42,19 +42,12 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question for the generator.
+    """One question for the generator."""
 
-    Args:
-        messages: a chat, or None for a plain text to complete.
-        text: the plain text to complete, or None for a chat.
-        stop: strings that end the answer.
-        key: key of the question in the log of answers, by which a batch returns its answer.
-    """
-
-    messages: tuple[Message, ...] | None = None
-    text: str | None = None
-    stop: tuple[str, ...] = ()
-    key: str = ""
+    messages: tuple[Message, ...] | None = None  # a chat, or
+    text: str | None = None  # a plain text to complete
+    stop: tuple[str, ...] = ()  # strings that end the answer
+    key: str = ""  # of the question in the log, by which a batch returns its answer
 
     def as_text(self) -> str:
         """A string that identifies the question, for the keys of the log."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -60,19 +60,12 @@ SAMPLE = 32  # captions that --dry-run asks about
 
 @dataclass(frozen=True)
 class Generation:
-    """The result of `generate_from_source`.
-
-    Args:
-        triples: the Parquet file.
-        summary: counts of all outcomes.
-        problems: the broken rows of the source.
-        notes: with files of questions and answers, what they contained and how to continue.
-    """
+    """The result of `generate_from_source`."""
 
     triples: Path
     summary: Summary
-    problems: Problems
-    notes: tuple[str, ...] = ()
+    problems: Problems  # the broken rows of the source
+    notes: tuple[str, ...] = ()  # what files of answers contained, and how to continue
 
     def check(self) -> None:
         """Raise UserError if no caption got an answer, unless an option stopped the run."""
@@ -84,27 +77,16 @@ class Generation:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimate for all captions, assuming that the sample is representative.
-
-    Args:
-        captions: number of captions in the source.
-        sampled: number of captions in the sample.
-        kept: number of them that became a triple.
-        prompt_tokens, answer_tokens: tokens for all captions.
-        dollars: cost of all captions, or None if the price is unknown.
-        seconds: time for all captions at the speed of the sample; None if the log had all answers
-            of the sample.
-        source: source of the prices.
-    """
+    """Estimate for all captions of a source, assuming that the sample is representative."""
 
     captions: int
     sampled: int
-    kept: int
+    kept: int  # of the sample
     prompt_tokens: int
     answer_tokens: int
-    dollars: float | None
-    seconds: float | None
-    source: str
+    dollars: float | None  # None if the price is unknown
+    seconds: float | None  # at the speed of the sample; None if the log had all its answers
+    source: str  # of the prices
 
     def table(self) -> str:
         """Lines for the terminal."""
@@ -122,18 +104,11 @@ class Estimate:
 
 @dataclass
 class SourceCounts:
-    """What a source contains.
+    """What a source contains."""
 
-    Args:
-        problems: its broken rows.
-        captions: number of captions.
-        pictures: number of captions with a picture.
-        beginning: the first captions.
-    """
-
-    problems: Problems
+    problems: Problems  # its broken rows
     captions: int = 0
-    pictures: int = 0
+    pictures: int = 0  # captions with a picture
     beginning: list[Caption] = field(default_factory=list)
 
 
@@ -180,12 +155,9 @@ def _run_a_round(
     settings = answer_settings(config.llm, BatchBackend(config.llm))
     paths = answer_files(config.from_file, settings) if config.from_file else []
     writer = new_writer(config.to_file) if config.to_file else None
-    log = AnswerLog(config.out / LOG, settings, config.fresh)
-    try:
+    with closing(AnswerLog(config.out / LOG, settings, config.fresh)) as log:
         log.begin()
         arrived = log_answers(paths, log, config.llm.candidates)
-    finally:
-        log.close()
     backend = BatchBackend(config.llm, arrived.failures, writer)
     try:
         summary = asyncio.run(run(replace(config, fresh=False), config.out, backend=backend))
@@ -208,12 +180,7 @@ def _run_a_round(
 def estimate_from_source(config: GenerateConfig, total: int | None = None) -> Estimate:
     """Estimate what a run needs; asks about a sample and writes only the log.
 
-    Args:
-        config: source, output folder and all other options.
-        total: number of captions, if known.
-
-    Raises:
-        UserError: see `generate_from_source`.
+    `total` is the number of captions, if known. Raises UserError like `generate_from_source`.
     """
     refuse_event_loop(IN_THREAD)
     check_generate_options(config)
@@ -316,14 +283,13 @@ async def _asking(
     options = config.llm
     backend = backend or make_backend(config.backend, options)
     meter = meter_of(backend, config.prices, config.max_cost)
-    log = AnswerLog(out / LOG, answer_settings(options, backend), config.fresh)
-    try:
-        await backend.start()
-        with judging(judge or Judge(config.filter_limits)) as queue:
-            yield Paraphraser(options, backend, log, queue, meter)
-    finally:
-        log.close()
-        await backend.close()
+    with closing(AnswerLog(out / LOG, answer_settings(options, backend), config.fresh)) as log:
+        try:
+            await backend.start()
+            with judging(judge or Judge(config.filter_limits)) as queue:
+                yield Paraphraser(options, backend, log, queue, meter)
+        finally:
+            await backend.close()
 
 
 async def generate_async(

@@ -40,28 +40,22 @@ class KeptTriple:
 
 @dataclass(frozen=True)
 class Rejected:
-    """No candidate of a step passed; `reason` is the most frequent one.
-
-    Step 0 means that the caption itself was rejected without a question.
-    """
+    """No candidate of a step passed; `reason` is the most frequent one."""
 
     caption: Caption
-    step: int
+    step: int  # 0: the caption itself was rejected, without a question
     reason: str
     verdicts: list[Verdict]
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A question got no answer; the next run repeats it.
-
-    If it `waits`, its answer will arrive in a later round of batches.
-    """
+    """A question got no answer; the next run repeats it."""
 
     caption: Caption
     step: int
     problem: str
-    waits: bool = False
+    waits: bool = False  # the answer will arrive in a later round of batches
 
 
 Outcome = KeptTriple | Rejected | Failed

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.paraphrase.config import SMALL, STRONG, Limits
-from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
+from paraclip.paraphrase.filters.checks import Question, plain_reason
 from paraclip.paraphrase.filters.judge import REASONS, Judge
 from paraclip.paraphrase.language.words import words
 
@@ -51,36 +51,27 @@ def test_reasons_without_a_model(answer: str, reason: str | None) -> None:
     assert reason_of(answer) == reason
 
 
-def test_a_cut_answer_is_too_long() -> None:
-    assert reason_of("2 brown canines race over a meadow with no", cut=True) == "too long"
-
-
-def test_an_endless_answer_is_too_long() -> None:
-    endless = " ".join(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(70))
-    assert plain_reason(Question(CAPTION, endless), endless, Limits(growth=99)) == "too long"
-
-
 @pytest.mark.parametrize(
-    ("source", "answer"),
+    ("source", "answer", "reason"),
     [
-        ("A woman holds her son's hand.", "A woman has hold of a boy's hand."),
-        ("A person reads his book.", "A man is reading a book."),
-        ("A shirtless boy swims.", "A bare-chested boy is swimming."),
-        ("A couple dances.", "Two people are dancing."),
-        ("Both men wear grey.", "The two men are in gray."),
+        ("A woman holds her son's hand.", "A woman has hold of a boy's hand.", None),
+        ("A person reads his book.", "A man is reading a book.", None),
+        ("A shirtless boy swims.", "A bare-chested boy is swimming.", None),
+        ("A couple dances.", "Two people are dancing.", None),
+        ("Both men wear grey.", "The two men are in gray.", None),
+        ("A man and a woman dance in a hall.", "A man dances in a hall.", "gender"),
+        ("A man and a woman dance in a hall.", "A pair dances in a hall.", None),
+        ("A card that reads I'm sorry", "I'm sorry, reads the card", None),
     ],
 )
-def test_other_ways_to_claim_the_same(source: str, answer: str) -> None:
-    assert reason_of(answer, source) is None
+def test_what_the_source_allows(source: str, answer: str, reason: str | None) -> None:
+    assert reason_of(answer, source) == reason
 
 
-def test_one_of_two_genders_may_not_go() -> None:
-    assert reason_of("A man dances in a hall.", "A man and a woman dance in a hall.") == "gender"
-    assert reason_of("A pair dances in a hall.", "A man and a woman dance in a hall.") != "gender"
-
-
-def test_a_refusal_in_the_caption_is_not_a_refusal() -> None:
-    assert reason_of("I'm sorry, reads the card", "A card that reads I'm sorry") is None
+def test_an_endless_or_cut_answer_is_too_long() -> None:
+    assert reason_of("2 brown canines race over a meadow with no", cut=True) == "too long"
+    endless = " ".join(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(70))
+    assert plain_reason(Question(CAPTION, endless), endless, Limits(growth=99)) == "too long"
 
 
 def judge_one(answer: str, source: str, caption: str = "", limits: Limits = SMALL) -> str | None:
@@ -88,33 +79,37 @@ def judge_one(answer: str, source: str, caption: str = "", limits: Limits = SMAL
     return judge.judge([Question(source, answer, caption)])[0].reason
 
 
-def test_an_invented_object_is_new_content() -> None:
-    assert judge_one("Dogs with harnesses run in a park", "Dogs run in a park") == "new content"
+LENIENT = Limits(similarity=-1, support=-1, kept=0)
+PUPPY = "A puppy splashes through water and snaps at melting "
 
 
-def test_another_kind_is_new_content() -> None:
-    assert judge_one("A canine trots in a park", "A pony trots in a park") == "new content"
-
-
-def test_a_word_for_the_same_kind_is_not() -> None:
-    assert judge_one("A pooch runs in a park", "A dog runs in a park") is None
-    assert judge_one("An animal runs in a park", "A dog runs in a park") == "lost content"
+@pytest.mark.parametrize(
+    ("source", "answer", "limits", "reason"),
+    [
+        ("Dogs run in a park", "Dogs with harnesses run in a park", SMALL, "new content"),
+        ("A pony trots in a park", "A canine trots in a park", SMALL, "new content"),
+        ("A dog runs in a park", "A pooch runs in a park", SMALL, None),
+        ("A dog runs in a park", "An animal runs in a park", SMALL, "lost content"),
+        ("A waiter carries soup, bread and cheese to the terrace", "The waiter is carrying", SMALL,
+         "lost content"),
+        ("A dog runs in a park", "In a park runs the dog",
+         Limits(similarity=0.999, support=-1, kept=0), "drift"),
+        (f"{PUPPY}ice", f"{PUPPY}wax", LENIENT, "new content"),
+        (f"{PUPPY}ice", f"{PUPPY}wax", replace(LENIENT, exchange=-1), None),
+        # If all words are new, the strong limits trust the generator.
+        ("A puppy splashes and snaps at ice", "Whelp sloshing, biting frost", LENIENT, None),
+        ("A pony stands near a barn in the fog", "A dog stands near a barn in fog", LENIENT,
+         "new content"),
+    ],
+)  # fmt: skip
+def test_reasons_with_vectors(source: str, answer: str, limits: Limits, reason) -> None:
+    assert judge_one(answer, source, limits=limits) == reason
 
 
 def test_words_of_the_caption_are_not_new_content_in_step_two() -> None:
-    assert judge_one("Running in a huge park, a dog", "A dog runs in a park") == "new content"
-    assert judge_one("Running in a huge park, a dog", "A dog runs in a park",
-                     "A dog is running around a huge park") is None  # fmt: skip
-
-
-def test_lost_words_are_lost_content() -> None:
-    source = "A waiter carries soup, bread and cheese to the terrace"
-    assert judge_one("The waiter is carrying", source) == "lost content"
-
-
-def test_far_from_the_source_is_drift() -> None:
-    limits = Limits(similarity=0.999, support=-1, kept=0)
-    assert judge_one("In a park runs the dog", "A dog runs in a park", limits=limits) == "drift"
+    answer, source = "Running in a huge park, a dog", "A dog runs in a park"
+    assert judge_one(answer, source) == "new content"
+    assert judge_one(answer, source, "A dog is running around a huge park") is None
 
 
 def test_verdicts_hold_the_cleaned_text_and_scores() -> None:
@@ -152,32 +147,6 @@ def test_every_answer_gets_one_known_reason_or_none(source: str, answer: str) ->
     assert verdict.reason is not None or words(verdict.text)
 
 
-def test_one_thing_for_another_in_the_same_sentence_is_new_content() -> None:
-    source = "A puppy splashes through water and snaps at melting ice"
-    other = "A puppy splashes through water and snaps at melting wax"
-    lenient = Limits(similarity=-1, support=-1, kept=0)
-    assert judge_one(other, source, limits=lenient) == "new content"
-    assert judge_one(other, source, limits=replace(lenient, exchange=-1)) is None
-
-
-def test_where_all_words_are_new_the_strong_limits_trust_the_generator() -> None:
-    lenient = Limits(similarity=-1, support=-1, kept=0)
-    assert judge_one("Whelp sloshing, biting frost", "A puppy splashes and snaps at ice",
-                     limits=lenient) is None  # fmt: skip
-
-
-def test_strong_limits_still_see_another_kind_in_the_same_sentence() -> None:
-    lenient = Limits(similarity=-1, support=-1, kept=0)
-    source = "A pony stands near a barn in the fog"
-    assert judge_one("A dog stands near a barn in fog", source, limits=lenient) == "new content"
-
-
-def test_a_filter_is_one_function_and_one_line_in_the_table(monkeypatch) -> None:
-    monkeypatch.setitem(FILTERS, "shouting", lambda both: both.answer.isupper())
-    assert reason_of("2 BROWN CANINES RACE OVER A MEADOW WITH NO LEASH.") == "shouting"
-    assert reason_of("2 brown canines race over a meadow with no leash.") is None
-
-
 @pytest.mark.parametrize(
     ("source", "answer", "reason"),
     [
@@ -193,8 +162,5 @@ def test_a_filter_is_one_function_and_one_line_in_the_table(monkeypatch) -> None
 )
 def test_where_most_words_differ_things_may_be_described(source: str, answer: str, reason) -> None:
     assert reason_of(answer, source) == reason
-
-
-def test_a_small_generator_may_not_describe_things() -> None:
-    source, answer = "A tomato next to goat cheese.", "red fruit beside a soft white dairy product"
-    assert plain_reason(Question(source, answer), answer, SMALL) == "colour"
+    if "tomato" in source:  # a small generator may not describe things
+        assert plain_reason(Question(source, answer), answer, SMALL) == "colour"

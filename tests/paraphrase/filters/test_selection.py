@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 from fake_encoder import BagEncoder
 
 from paraclip.paraphrase.filters.checks import Question
@@ -14,24 +16,18 @@ def verdict(text: str, similarity: float, overlap: float, reason: str | None = N
     return Verdict(text, reason, similarity, overlap)
 
 
-def test_the_nearest_wins_when_others_are_far_in_meaning() -> None:
-    near, far = verdict("near", 0.9, 0.9), verdict("far", 0.9 - 2 * SIMILARITY_MARGIN, 0.1)
-    assert choose_candidate([far, near]) is near
-
-
-def test_of_equally_near_ones_the_farthest_in_wording_wins() -> None:
-    same, other = verdict("same", 0.9, 0.9), verdict("other", 0.9 - SIMILARITY_MARGIN / 2, 0.1)
-    assert choose_candidate([same, other]) is other
-
-
-def test_words_of_the_caption_count_in_step_two() -> None:
-    caption = "A dog runs."
-    back, away = verdict("A dog runs", 0.8, 0.2), verdict("A pup jogs", 0.8, 0.2)
-    assert choose_candidate([back, away], (caption,)) is away
-
-
-def test_what_failed_is_never_chosen() -> None:
-    assert choose_candidate([verdict("", 0.99, 0.0, "copy")]) is None
+@pytest.mark.parametrize(
+    ("chosen", "other"),
+    [  # the nearest, if others are far in meaning; else the farthest in wording
+        (("near", 0.9, 0.9), ("far", 0.9 - 2 * SIMILARITY_MARGIN, 0.1)),
+        (("other", 0.9 - SIMILARITY_MARGIN / 2, 0.1), ("same", 0.9, 0.9)),
+        (("A pup jogs", 0.8, 0.2), ("A dog runs", 0.8, 0.2)),  # words of the caption count
+        (("passed", 0.5, 0.5), ("", 0.99, 0.0, "copy")),
+    ],
+)
+def test_the_best_candidate(chosen: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    best = verdict(*chosen)
+    assert choose_candidate([verdict(*other), best], ("A dog runs.",)) is best
     assert choose_candidate([]) is None
 
 

@@ -87,12 +87,12 @@ def test_colours_by_name_and_by_likeness() -> None:
     assert "white" in words.allowed_colours(["snow"])
 
 
-@pytest.mark.parametrize("word", ["no", "without", "isn't", "shirtless"])
+@pytest.mark.parametrize("word", ["no", "without", "isn't", "don't", "shirtless", "leafless"])
 def test_denials(word: str) -> None:
     assert words.is_negated([word])
 
 
-@pytest.mark.parametrize("word", ["less", "unless", "now", "bare"])
+@pytest.mark.parametrize("word", ["less", "unless", "regardless", "now", "knot", "bare"])
 def test_what_is_not_a_denial(word: str) -> None:
     assert not words.is_negated([word])
 

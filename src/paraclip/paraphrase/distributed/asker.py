@@ -45,24 +45,16 @@ PAUSE = 5.0  # seconds between updates of the progress bar
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that an asker needs, on any machine.
-
-    Args:
-        place: location of the run.
-        options: how the LLM is asked, with the share of one asker; its model and servers are named.
-        judge: judges the answers.
-        key: API key of the servers; never shown.
-        answers: folder for the logs of blocks, reachable from all machines; None keeps a log on the
-            asker's machine until its block is returned.
-        earlier: log of earlier answers, or None.
-    """
+    """Everything that an asker needs, on any machine."""
 
     place: Place
-    options: LLMOptions
+    options: LLMOptions  # with the share of one asker; model and servers are named
     judge: Judge
-    key: str = field(repr=False)
+    key: str = field(repr=False)  # API key of the servers; never shown
+    # Folder for the logs of blocks, reachable from all machines; None keeps a log on the asker's
+    # machine until its block is returned.
     answers: Path | None = None
-    earlier: Path | None = None
+    earlier: Path | None = None  # log of earlier answers
 
 
 class Asker:
@@ -78,8 +70,7 @@ class Asker:
         """The outcomes (OUTCOME) of a block (CAPTION), in order; Ray expects a generator.
 
         Raises:
-            UserError: no question can succeed; the run ends and may be resumed. The error is
-            written to error.json, because Ray passes on only the text of an exception.
+            UserError: no question can succeed; the run ends and may be resumed.
         """
         try:
             outcomes = await self._outcomes(block)
@@ -88,6 +79,7 @@ class Asker:
         else:
             yield outcomes
             return
+        # Ray passes on only the text of an exception.
         self.task.place.write_json(ERROR, facts)
         raise UserError(**facts)  # without the first traceback, where a server may quote a key
 

@@ -60,17 +60,11 @@ OUTCOME = pa.schema(
 
 @dataclass(frozen=True)
 class Place:
-    """An output folder.
+    """An output folder."""
 
-    Args:
-        address: absolute path, or URL.
-        files: the file system that contains it.
-        path: path of the folder in that file system.
-    """
-
-    address: str
-    files: fs.FileSystem
-    path: str
+    address: str  # absolute path, or URL
+    files: fs.FileSystem  # that contains it
+    path: str  # in that file system
 
     @property
     def local(self) -> Path | None:

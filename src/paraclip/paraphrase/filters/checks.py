@@ -53,19 +53,12 @@ CLIP_TOKENS = 77  # including start and end tokens
 
 @dataclass(frozen=True)
 class Question:
-    """An answer with the texts to which it is compared.
+    """An answer with the texts to which it is compared."""
 
-    Args:
-        source: the text to paraphrase.
-        answer: the generator's answer, unprocessed.
-        caption: the caption itself, in step 2; its words do not count as new content either.
-        cut: the generator stopped at its token limit, so the answer is incomplete.
-    """
-
-    source: str
-    answer: str
-    caption: str = ""
-    cut: bool = False
+    source: str  # the text to paraphrase
+    answer: str  # the generator's answer, unprocessed
+    caption: str = ""  # in step 2; its words do not count as new content either
+    cut: bool = False  # the generator stopped at its token limit: the end is missing
 
 
 @dataclass(frozen=True)
@@ -88,11 +81,9 @@ class Candidate:
 
     @cached_property
     def exact(self) -> bool:
-        """Whether both texts must state the same numbers and colours.
-
-        If most words differ, a good answer describes things in its own way: "a red fruit" for
-        "a tomato", "eight-armed" for "an octopus". A small generator is not trusted with that.
-        """
+        """Whether both texts must state the same numbers and colours."""
+        # If most words differ, a good answer describes things in its own way: "a red fruit" for
+        # "a tomato", "eight-armed" for "an octopus". A small generator is not trusted with that.
         shared = english.overlap(self.question.source, self.answer)
         return self.limits.doubtful or shared >= CLOSE
 

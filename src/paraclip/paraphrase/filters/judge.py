@@ -36,31 +36,16 @@ PairCheck = Callable[[Sequence[Pair]], list[bool]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The filters' result for one answer.
+    """The filters' result for one answer."""
 
-    Args:
-        text: the answer, cleaned.
-        reason: None for a paraphrase, else one of `REASONS`.
-        similarity: MiniLM cosine with the source; NaN if a check without a model failed.
-        overlap: share of content words in common with the source, 0 to 1.
-    """
-
-    text: str
-    reason: str | None
-    similarity: float
-    overlap: float
+    text: str  # the answer, cleaned
+    reason: str | None  # None for a paraphrase, else one of `REASONS`
+    similarity: float  # MiniLM cosine with the source; NaN if a check without a model failed
+    overlap: float  # share of content words in common with the source, 0 to 1
 
 
 class Judge:
-    """Judges answers with one set of limits.
-
-    Args:
-        limits: thresholds of the checks.
-        encoder: MiniLM; by default loaded at the first use.
-
-    Raises:
-        UserError: MiniLM's wheel is not installed.
-    """
+    """Judges answers with one set of limits; raises UserError without the wheel of MiniLM."""
 
     def __init__(self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None) -> None:
         self.limits = limits

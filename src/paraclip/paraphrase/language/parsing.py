@@ -38,11 +38,7 @@ def installed_model() -> str | None:
 
 
 def require_model() -> str:
-    """Name of the installed model.
-
-    Raises:
-        UserError: spaCy, its model or NLTK is not installed.
-    """
+    """Name of the installed model; raises UserError without it, spaCy or NLTK."""
     model = installed_model()
     if model is None:
         what = "parts of speech need spaCy with its small English model, and NLTK"
@@ -73,11 +69,7 @@ class Tagger(Protocol):
 
 
 class SpacyTagger:
-    """spaCy's small English model.
-
-    Raises:
-        UserError: spaCy or its model is not installed.
-    """
+    """spaCy's small English model; UserError if it is not installed."""
 
     def __init__(self) -> None:
         # Only the tagger is needed; parser, lemmatizer and named entities would take time.
@@ -104,17 +96,17 @@ class Arguments:
     """What a text states about its nouns.
 
     Args:
+        roots: roots of all content words.
         things: all nouns.
         slots: the nouns in every role, by the root of the predicate or noun that assigns the role,
             and the role.
         facts: (noun, relation, noun), such as ("dog", "chase", "cat") and ("cup", "on", "table").
-        roots: roots of all content words.
     """
 
+    roots: set[str]
     things: list[Thing] = field(default_factory=list)
     slots: dict[tuple[str, str], list[Thing]] = field(default_factory=dict)
     facts: set[tuple[str, str, str]] = field(default_factory=set)
-    roots: set[str] = field(default_factory=set)
 
     @property
     def names(self) -> set[str]:
@@ -123,11 +115,7 @@ class Arguments:
 
 
 class ArgumentParser:
-    """spaCy's small English model with its dependency parser.
-
-    Raises:
-        UserError: spaCy or its model is not installed.
-    """
+    """spaCy's small English model with its dependency parser; UserError if it is missing."""
 
     def __init__(self) -> None:
         self._pipeline = _load_pipeline(("ner", "lemmatizer"))
@@ -137,21 +125,16 @@ class ArgumentParser:
         # The parser takes a word with a capital for a proper name.
         lower = (text[:1].lower() + text[1:] for text in texts)
         for document in self._pipeline.pipe(lower, batch_size=256):
-            yield _arguments_of(document)
-
-
-def _arguments_of(document: Any) -> Arguments:
-    """The arguments in a parsed text."""
-    arguments = Arguments(roots={_name(token) for token in document if is_content(token.lower_)})
-    for token in filter(_is_noun, document):
-        modifiers = (_name(child) for child in token.children if child.dep_ in MODIFIERS)
-        thing = Thing(_name(token), frozenset(modifiers))
-        arguments.things.append(thing)
-        for head, role in _roles_of(token):
-            arguments.slots.setdefault((_name(head), role), []).append(thing)
-            for other, relation in _related_nouns(head, role):
-                arguments.facts.add((thing.name, relation, other))
-    return arguments
+            found = Arguments({_name(token) for token in document if is_content(token.lower_)})
+            for token in filter(_is_noun, document):
+                modifiers = (_name(child) for child in token.children if child.dep_ in MODIFIERS)
+                thing = Thing(_name(token), frozenset(modifiers))
+                found.things.append(thing)
+                for head, role in _roles_of(token):
+                    found.slots.setdefault((_name(head), role), []).append(thing)
+                    for other, relation in _related_nouns(head, role):
+                        found.facts.add((thing.name, relation, other))
+            yield found
 
 
 def _name(token: Any) -> str:
