@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from fake_encoder import BagEncoder
+from generating import bag_judge
 
-from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.distributed import asker
-from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
 
 IN_FLIGHT = 8
@@ -20,11 +19,6 @@ def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> Generate
         captions, out, backend="openai", base_url=url, model="fake", limits="small", ray_workers=2,
         concurrency=IN_FLIGHT,
     )  # fmt: skip
-
-
-def bag_judge() -> Judge:
-    """The small limits without weights."""
-    return Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fake_encoder import BagEncoder
+
 from paraclip.data.captions import Caption
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.filters.judge import Judge
 
 
 def name_of(number: int) -> str:
@@ -34,3 +37,8 @@ def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
     """Options for the fake server."""
     options = {"model": "fake", "limits": "small", "concurrency": 4} | changed
     return GenerateConfig("captions.csv", out, backend="openai", base_url=url, **options)
+
+
+def bag_judge() -> Judge:
+    """The small limits without weights."""
+    return Judge(SMALL, BagEncoder())  # type: ignore[arg-type]

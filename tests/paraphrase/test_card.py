@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fake_encoder import BagEncoder
 from fake_server import FakeServer
-from generating import captions, fake_config
+from generating import bag_judge, captions, fake_config
 
 from paraclip.paraphrase.backends import BUILTIN_LICENCE
-from paraclip.paraphrase.config import SMALL
-from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import render_card
 from paraclip.paraphrase.run import generate
 
@@ -19,9 +16,8 @@ from paraclip.paraphrase.run import generate
 def test_every_run_has_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-key")
     with FakeServer() as server:
-        judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
         config = fake_config(server.url, tmp_path, licence="MIT")
-        generate(captions(8), config, tmp_path, judge=judge)
+        generate(captions(8), config, tmp_path, judge=bag_judge())
     card = (tmp_path / "README.md").read_text()
     _, metadata, text = card.split("---\n", 2)
     found = yaml.safe_load(metadata)

@@ -9,16 +9,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from fake_encoder import BagEncoder
 from fake_server import FakeServer, response, rotate
-from generating import captions, captions_file, fake_config
+from generating import bag_judge, captions, captions_file, fake_config
 
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.cost import Meter, Prices, RunProgress, prices_of, show_dollars
-from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import SAMPLE, Estimate, estimate, generate, generate_from_source
 
@@ -44,8 +41,7 @@ def server() -> Iterator[FakeServer]:
 
 
 def run(url: str, out: Path, count: int = 6, **changed: Any) -> Summary:
-    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
-    return generate(captions(count), fake_config(url, out, **changed), out, judge=judge)
+    return generate(captions(count), fake_config(url, out, **changed), out, judge=bag_judge())
 
 
 def test_tokens_and_dollars_are_summed_over_runs(server: FakeServer, tmp_path: Path) -> None:
@@ -133,9 +129,8 @@ def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
 
 
 def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_path: Path) -> None:
-    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
-    found = asyncio.run(estimate(captions(320), 320, config, judge=judge))
+    found = asyncio.run(estimate(captions(320), 320, config, judge=bag_judge()))
     assert (found.sampled, found.kept, found.prompt_tokens) == (SAMPLE, SAMPLE, 320 * 200)
     assert found.dollars == pytest.approx(320 * 220e-6) and found.seconds > 0
     assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * SAMPLE
@@ -153,11 +148,10 @@ def test_a_function_that_generates_does_not_ignore_dry_run(
 
 
 def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_path: Path) -> None:
-    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
 
     def estimated() -> Estimate:
-        return asyncio.run(estimate(captions(320), 320, config, judge=judge))
+        return asyncio.run(estimate(captions(320), 320, config, judge=bag_judge()))
 
     run(server.url, tmp_path, SAMPLE // 2)
     partly, again = estimated(), estimated()

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_encoder import BagEncoder
 from fake_server import response, rotate
-from generating import captions_file, fake_config
+from generating import bag_judge, captions_file, fake_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,11 +26,8 @@ from paraclip.paraphrase.batch import (
     listed_files,
     log_answers,
     new_writer,
-    next_steps,
     outcome_of,
 )
-from paraclip.paraphrase.config import SMALL
-from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.run import Generation, generate_from_source
 
@@ -45,7 +41,7 @@ def run(folder: Path, count: int = 6, **changed: Any) -> Generation:
                for name, value in changed.items()}  # fmt: skip
     source = captions_file(folder, count)
     config = replace(fake_config("http://none", folder / "out", **options), source=str(source))
-    return generate_from_source(config, judge=Judge(SMALL, BagEncoder()))  # type: ignore[arg-type]
+    return generate_from_source(config, judge=bag_judge())
 
 
 def answered(line: dict[str, Any]) -> dict[str, Any]:
@@ -176,15 +172,6 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--dry-run"):
         run(tmp_path, 2, to_file="three", dry_run=True)
     assert (tmp_path / "other" / "mine.txt").exists()
-
-
-@pytest.mark.usefixtures("small_files")
-def test_a_round_that_was_killed_while_written_is_written_again(tmp_path: Path) -> None:
-    run(tmp_path, 4, to_file="one")
-    one = tmp_path / "one"
-    (one / "requests-0002.jsonl").rename(one / ".requests-0002.jsonl.part")
-    assert "2 open questions" in run(tmp_path, 2, to_file="one").notes[0]
-    assert {path.name for path in one.iterdir()} == {"manifest.json", "requests-0001.jsonl"}
 
 
 def test_files_hold_at_most_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,12 +308,3 @@ def test_only_unfinished_files_of_a_killed_round_are_deleted(tmp_path: Path) -> 
     (folder / "mine.jsonl").unlink()
     assert list(written(folder, 1).written.values()) == [1]
     assert {path.name for path in folder.iterdir()} == {MANIFEST, names[0]} and outside.exists()
-
-
-def test_the_next_commands_are_shown_for_what_is_open() -> None:
-    writer = RequestWriter(Path("a"))
-    writer.written = {f"requests-000{n}.jsonl": 1000 for n in (1, 2, 3)}
-    first, command, last = next_steps(writer, "some/model")
-    assert first.startswith("3,000 open questions in a;") and "--from-file a" in last
-    assert "-i a/requests-0001.jsonl -o a/answers-0001.jsonl --model some/model" in command
-    assert "2 other files" in command

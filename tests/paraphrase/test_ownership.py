@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_encoder import BagEncoder
 from fake_server import FakeServer
-from generating import captions, fake_config
+from generating import bag_judge, captions, fake_config
 
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
-from paraclip.paraphrase.config import SMALL, GenerateConfig
-from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.outputs import read_summary
 from paraclip.paraphrase.run import (
     estimate_from_source,
@@ -100,15 +98,6 @@ def test_other_foreign_files_stay(server: FakeServer, tmp_path: Path) -> None:
         assert (out / name).read_text() == "mine"
 
 
-def test_the_files_of_an_earlier_run_are_replaced(server: FakeServer, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    for _ in range(2):
-        generate_command(options(server.url, source_of(tmp_path, broken=True), out))
-    assert (out / "problems.txt").exists()
-    generate_command(options(server.url, source_of(tmp_path), out))
-    assert not (out / "problems.txt").exists()
-
-
 @pytest.mark.parametrize("text", ["", "7", "[" * 100_000, '{"reused_answers": 1, "provenance": 7}'])
 def test_a_damaged_summary_owns_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "summary.json").write_text(text)
@@ -119,14 +108,13 @@ def test_in_a_running_loop_the_async_form_is_named_and_works(
     server: FakeServer, tmp_path: Path
 ) -> None:
     config = fake_config(server.url, tmp_path)
-    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
 
     async def notebook() -> int:
         with pytest.raises(UserError, match=r"Use `await generate_async"):
-            generate(captions(3), config, tmp_path, judge=judge)
+            generate(captions(3), config, tmp_path, judge=bag_judge())
         for blocking in (generate_from_source, estimate_from_source):
             with pytest.raises(UserError, match=r"Use `await asyncio\.to_thread"):
                 blocking(config)
-        return (await generate_async(captions(3), config, tmp_path, judge=judge)).captions
+        return (await generate_async(captions(3), config, tmp_path, judge=bag_judge())).captions
 
     assert asyncio.run(notebook()) == 3

@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import pytest
-from fake_encoder import BagEncoder
 from fake_server import FakeServer
-from generating import captions, fake_config
+from generating import bag_judge, captions, fake_config
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.config import SMALL, GenerateConfig, Limits
+from paraclip.paraphrase.config import GenerateConfig, Limits
 from paraclip.paraphrase.filters.checks import (
     NearDuplicates,
     Question,
@@ -89,16 +88,14 @@ def test_near_duplicate_triples_are_counted(tmp_path: Path) -> None:
             for n in range(4)]  # fmt: skip
     with FakeServer() as server:
         config = fake_config(server.url, tmp_path, drop_near_duplicates=True)
-        judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
-        summary = generate(rows, config, tmp_path, judge=judge)
+        summary = generate(rows, config, tmp_path, judge=bag_judge())
     assert summary.kept == 1 and summary.rejected == {"step 2: near duplicate": 3}
 
 
 def test_unsafe_captions_are_never_asked_and_counted(tmp_path: Path) -> None:
     rows = [*captions(2), Caption("u", "free porn videos", "u", None, "x")]
     with FakeServer() as server:
-        judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
-        summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=judge)
+        summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=bag_judge())
         assert summary.rejected == {"caption: unsafe": 1} and summary.kept == 2
         assert not any("porn" in prompt for prompt in server.asked)
 
@@ -126,7 +123,6 @@ def test_an_instruction_in_a_caption_is_data(tmp_path: Path) -> None:
             return "HACKED" if "HACKED" in prompt else "The sea, the sea, it calls to me"
 
         server.behave = obey
-        judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
-        summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=judge)
+        summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=bag_judge())
     assert summary.kept == 0 and summary.rejected.total() == 3 and not isinstance(summary, Failed)
     assert sorted(heard) == sorted(orders)  # each came whole, as the user's message, once
