@@ -14,15 +14,7 @@ from typing import Any, BinaryIO
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
 from paraclip.files import check_input, disk_errors, write_text
-from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting
-from paraclip.paraphrase.backends.messages import (
-    NEWER_LIMIT,
-    answers_in,
-    generator_of,
-    may_pass,
-    model_of,
-    request_of,
-)
+from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting, messages
 from paraclip.paraphrase.log import AnswerLog, bounded_lines, object_of
 from paraclip.paraphrase.prompts import Prompt
 
@@ -102,13 +94,13 @@ def outcome_of(entry: dict[str, Any], attempt: int) -> list[Answer] | Failure:
     status, body = response.get("status_code"), response.get("body")
     if error is None and status == 200:
         try:
-            return answers_in(body)
+            return messages.answers_in(body)
         except ValueError as problem:
             return Failure(attempt, f"malformed answer: {problem}", True)
     inner = body.get("error") if isinstance(body, dict) else None
     shown = _message_of(error) or _message_of(inner) or f"status {status}"
     reason = printable(" ".join(shown.split()))[:LONGEST_REASON]
-    return Failure(attempt, reason, may_pass(status) if type(status) is int else True)
+    return Failure(attempt, reason, messages.may_pass(status) if type(status) is int else True)
 
 
 def _message_of(error: object) -> str:
@@ -186,12 +178,12 @@ class BatchBackend:
         writer: RequestWriter | None = None,
     ) -> None:
         self.options, self.failures, self.writer = options, failures or {}, writer
-        self.model = model_of(options)
-        self.generator = generator_of(self.model, options)
+        self.model = messages.model_of(options)
+        self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
         self.style = options.style or "paper"
-        newer = any(NEWER_LIMIT in failure.reason for failure in self.failures.values())
-        self._limit_name = NEWER_LIMIT if newer else "max_tokens"
+        newer = any(messages.NEWER_LIMIT in failure.reason for failure in self.failures.values())
+        self._limit_name = messages.NEWER_LIMIT if newer else "max_tokens"
 
     async def start(self) -> None:
         """Nothing to prepare."""
@@ -205,14 +197,16 @@ class BatchBackend:
         """
         failure = self.failures.get(prompt.key)
         if failure is not None:
-            name_was_wrong = NEWER_LIMIT in failure.reason and failure.attempt == 1
+            name_was_wrong = messages.NEWER_LIMIT in failure.reason and failure.attempt == 1
             may_repeat = failure.passes and failure.attempt <= self.options.max_retries
             if self.writer is None or not (name_was_wrong or may_repeat):
                 raise RefusedInBatch(failure.reason)
         if self.writer is None:
             raise RefusedInBatch("no file holds an answer")
         attempt = 1 if failure is None else failure.attempt + 1
-        endpoint, body = request_of(self.model, self.options, prompt, candidates, self._limit_name)
+        endpoint, body = messages.request_of(
+            self.model, self.options, prompt, candidates, self._limit_name
+        )
         self.writer.add(f"{prompt.key}-{attempt}", f"/v1{endpoint}", body)
         text = len(prompt.as_text()) // LETTERS_PER_TOKEN
         most = self.options.max_tokens * candidates

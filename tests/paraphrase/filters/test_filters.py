@@ -60,7 +60,7 @@ def test_reasons_without_a_model(answer: str, reason: str | None) -> None:
         ("A couple dances.", "Two people are dancing.", None),
         ("Both men wear grey.", "The two men are in gray.", None),
         ("A man and a woman dance in a hall.", "A man dances in a hall.", "gender"),
-        ("A man and a woman dance in a hall.", "A pair dances in a hall.", None),
+        ("A man and a woman dance in a hall.", "A pair dances in a hall.", "number"),
         ("A card that reads I'm sorry", "I'm sorry, reads the card", None),
     ],
 )

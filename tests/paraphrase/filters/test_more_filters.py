@@ -37,9 +37,6 @@ SOURCE = "A dog runs along the beach."
 )  # fmt: skip
 def test_other_languages(answer: str, foreign: bool) -> None:
     assert is_other_language(SOURCE, answer) == foreign
-
-
-def test_names_are_not_another_language() -> None:
     assert not is_other_language("Floyd Mayweather vs Miguel Cotto", "Mayweather against Cotto.")
 
 
@@ -83,21 +80,14 @@ def test_near_duplicates() -> None:
     assert not known.seen(("one dog", "a dog", "a hound"))  # the same texts in other places
 
 
-def test_near_duplicate_triples_are_counted(tmp_path: Path) -> None:
-    rows = [Caption(str(n), "A baker carries warm bread through the old town.", str(n), None, "x")
-            for n in range(4)]  # fmt: skip
+def test_unsafe_and_nearly_equal_captions_are_counted(tmp_path: Path) -> None:
+    twice = [Caption(f"d{n}", "A baker carries warm bread to town.", "x", None, "x") for n in "12"]
+    rows = [*captions(2), *twice, Caption("u", "free porn videos", "u", None, "x")]
     with FakeServer() as server:
         config = fake_config(server.url, tmp_path, drop_near_duplicates=True)
         summary = generate(rows, config, tmp_path, judge=bag_judge())
-    assert summary.kept == 1 and summary.rejected == {"step 2: near duplicate": 3}
-
-
-def test_unsafe_captions_are_never_asked_and_counted(tmp_path: Path) -> None:
-    rows = [*captions(2), Caption("u", "free porn videos", "u", None, "x")]
-    with FakeServer() as server:
-        summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=bag_judge())
-        assert summary.rejected == {"caption: unsafe": 1} and summary.kept == 2
-        assert not any("porn" in prompt for prompt in server.asked)
+        assert summary.rejected == {"caption: unsafe": 1, "step 2: near duplicate": 1}
+        assert summary.kept == 3 and not any("porn" in prompt for prompt in server.asked)
 
 
 def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch) -> None:

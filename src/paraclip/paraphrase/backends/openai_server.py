@@ -25,15 +25,7 @@ from urllib.parse import unquote, urlsplit
 import openai
 
 from paraclip.errors import UserError, printable
-from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, Refused
-from paraclip.paraphrase.backends.messages import (
-    NEWER_LIMIT,
-    answers_in,
-    generator_of,
-    may_pass,
-    model_of,
-    request_of,
-)
+from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, Refused, messages
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.provenance import KEY, without_secrets
 
@@ -274,13 +266,13 @@ class ServersClient(openai.DefaultAsyncHttpxClient):
         for name in ("retry-after", "retry-after-ms"):
             headers.pop(name, None)
         no_quota = status == 429 and b"insufficient_quota" in response.content
-        again = may_pass(status) and not no_quota and self.pause_left() <= LONGEST_PAUSE
+        again = messages.may_pass(status) and not no_quota and self.pause_left() <= LONGEST_PAUSE
         headers["x-should-retry"] = "true" if again else "false"
         if status in OVERLOADED:
             server.overloaded(began)
         elif 200 <= status < 300:
             try:
-                answers = answers_in(parsed(response.content))
+                answers = messages.answers_in(parsed(response.content))
             except ValueError as error:
                 server.rest()
                 what = f"malformed answer: {error}"
@@ -395,7 +387,7 @@ class OpenAIBackend:
     """
 
     def __init__(self, options: LLMOptions, key: str | None = None) -> None:
-        self.options, self.model = options, model_of(options)
+        self.options, self.model = options, messages.model_of(options)
         option, addresses = "--base-url", options.base_url
         if not addresses:
             option = "OPENAI_BASE_URL"
@@ -412,7 +404,7 @@ class OpenAIBackend:
             raise UserError("OPENAI_API_KEY", what, "Copy the key again.")
         self._secrets = {secret for one in addresses for secret in secrets_of(self._key, one)}
         self._one_by_one, self._limit_name = False, "max_tokens"
-        self.generator = generator_of(self.model, options)
+        self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
         self.style = options.style or "paper"
         parts = len(addresses)
@@ -494,16 +486,16 @@ class OpenAIBackend:
     async def _sent(self, prompt: Prompt, count: int) -> list[Answer]:
         """The answers; switches to the newer name of the token limit if a server requires it."""
         name = self._limit_name  # another question may switch it in the meantime
-        endpoint, body = request_of(self.model, self.options, prompt, count, name)
+        endpoint, body = messages.request_of(self.model, self.options, prompt, count, name)
         try:
             # The package's response classes accept any JSON; the client validates the body.
             response = await self._client.post(endpoint, cast_to=http.Response, body=body)
         except openai.BadRequestError as error:
-            if name == NEWER_LIMIT or NEWER_LIMIT not in str(error):
+            if name == messages.NEWER_LIMIT or messages.NEWER_LIMIT not in str(error):
                 raise
-            self._limit_name = NEWER_LIMIT
+            self._limit_name = messages.NEWER_LIMIT
             return await self._sent(prompt, count)
-        return answers_in(parsed(response.content), self._hide)
+        return messages.answers_in(parsed(response.content), self._hide)
 
     def _final(self, error: openai.OpenAIError) -> UserError | AnswerError:
         """The exception to raise for an error that remains after all retries."""
@@ -519,7 +511,7 @@ class OpenAIBackend:
                 return UserError(server.shown, "the account has no quota left", hint)
             if 300 <= error.status_code < 400:
                 return self._redirect(server, error.response)
-            kind = AnswerError if may_pass(error.status_code) else Refused
+            kind = AnswerError if messages.may_pass(error.status_code) else Refused
             return kind(self._safe(f"{type(error).__name__}: {error}"))
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         return AnswerError(self._safe(f"{type(error).__name__}: {error}{cause}"))

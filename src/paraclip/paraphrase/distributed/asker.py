@@ -21,17 +21,7 @@ from paraclip.files import cache_folder
 from paraclip.micro_batch import MicroBatchQueue
 from paraclip.paraphrase.backends import Backend, LLMOptions
 from paraclip.paraphrase.cost import Meter
-from paraclip.paraphrase.distributed.places import (
-    CAPTIONS,
-    CHECKPOINT,
-    ERROR,
-    KEY,
-    OUTCOME,
-    OUTCOMES,
-    Place,
-    caption_of,
-    outcome_row,
-)
+from paraclip.paraphrase.distributed import places
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
 from paraclip.paraphrase.log import AnswerLog, EarlierAnswers
@@ -47,7 +37,7 @@ PAUSE = 5.0  # seconds between updates of the progress bar
 class Task:
     """Everything that an asker needs, on any machine."""
 
-    place: Place
+    place: places.Place
     options: LLMOptions  # with the share of one asker; model and servers are named
     judge: Judge
     key: str = field(repr=False)  # API key of the servers; never shown
@@ -80,7 +70,7 @@ class Asker:
             yield outcomes
             return
         # Ray passes on only the text of an exception.
-        self.task.place.write_json(ERROR, facts)
+        self.task.place.write_json(places.ERROR, facts)
         raise UserError(**facts)  # without the first traceback, where a server may quote a key
 
     async def _outcomes(self, block: pa.Table) -> pa.Table:
@@ -90,19 +80,22 @@ class Asker:
         log = self._log(block, answer_settings(self.task.options, backend))
         meter, captions = Meter(), block.to_pylist()
         work = Paraphraser(self.task.options, backend, log, judge, meter)
-        tasks = [asyncio.create_task(_outcome(work, caption_of(row))) for row in captions]
+        tasks = [asyncio.create_task(_outcome(work, places.caption_of(row))) for row in captions]
         try:
             outcomes = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             log.close()
-        rows = [outcome_row(row[KEY], one) for row, one in zip(captions, outcomes, strict=True)]
+        rows = [
+            places.outcome_row(row[places.KEY], one)
+            for row, one in zip(captions, outcomes, strict=True)
+        ]
         if rows:
             rows[0] |= {"prompt_tokens": meter.tokens[0], "answer_tokens": meter.tokens[1]}
         if self.task.answers is None:
             log.path.unlink(missing_ok=True)
-        return pa.Table.from_pylist(rows, schema=OUTCOME)
+        return pa.Table.from_pylist(rows, schema=places.OUTCOME)
 
     async def _start(self) -> tuple[Backend, MicroBatchQueue[Question, Verdict]]:
         from paraclip.paraphrase.backends.openai_server import OpenAIBackend
@@ -117,7 +110,7 @@ class Asker:
     def _log(self, block: pa.Table, settings: dict[str, Any]) -> AnswerLog:
         """The log of a block, named by its content: if a worker dies, another finds its answers."""
         # Outside the output folder, the name also tells apart runs with other outputs or settings.
-        content = repr([self.task.place.address, settings, block[KEY].to_pylist()])
+        content = repr([self.task.place.address, settings, block[places.KEY].to_pylist()])
         name = sha256(content.encode()).hexdigest()[:16]
         folder = self.task.answers or cache_folder() / "ray"
         return AnswerLog(folder / f"{name}.jsonl", settings, earlier=self._earlier)
@@ -140,11 +133,11 @@ def ask(ray: Any, task: Task, workers: int) -> None:
         UserError: an asker raised it.
     """
     place = task.place
-    place.clear(ERROR)
+    place.clear(places.ERROR)
     with checkpointing(ray, place):
         try:
             (
-                ray.data.read_parquet(place.address_of(CAPTIONS))
+                ray.data.read_parquet(place.address_of(places.CAPTIONS))
                 # Otherwise a file is one block, and nothing is committed before its end.
                 .repartition(target_num_rows_per_block=ROWS_OF_BLOCK)
                 .map_batches(
@@ -155,15 +148,15 @@ def ask(ray: Any, task: Task, workers: int) -> None:
                         max_tasks_in_flight_per_actor=CALLS_OF_ASKER + 1,
                     ),
                 )
-                .write_parquet(place.address_of(OUTCOMES))
+                .write_parquet(place.address_of(places.OUTCOMES))
             )  # fmt: skip
         except ray.exceptions.RayError as error:
-            facts = place.read_json(ERROR)
+            facts = place.read_json(places.ERROR)
             raise (UserError(**facts) if facts else error) from error
 
 
 @contextmanager
-def checkpointing(ray: Any, place: Place) -> Iterator[None]:
+def checkpointing(ray: Any, place: places.Place) -> Iterator[None]:
     """Let Ray Data commit each written block and skip those that an earlier run committed.
 
     As of Ray 2.60, the ids must be unique and survive all operators; a block is committed in two
@@ -176,7 +169,7 @@ def checkpointing(ray: Any, place: Place) -> Iterator[None]:
     context = ray.data.DataContext.get_current()
     before = context.checkpoint_config, context.enable_progress_bars
     checkpoint = CheckpointConfig(
-        id_column=KEY, checkpoint_path=place.address_of(CHECKPOINT),
+        id_column=places.KEY, checkpoint_path=place.address_of(places.CHECKPOINT),
         delete_checkpoint_on_success=False,
     )  # fmt: skip
     checkpoint.checkpoint_actor_pool_max_size = 1
@@ -189,12 +182,12 @@ def checkpointing(ray: Any, place: Place) -> Iterator[None]:
 
 
 @contextmanager
-def committed_shown(place: Place, total: int, done: int) -> Iterator[None]:
+def committed_shown(place: places.Place, total: int, done: int) -> Iterator[None]:
     """Show a bar of committed captions, `done` of them by earlier runs, while the block runs."""
-    stop, seen = threading.Event(), set(place.tables(CHECKPOINT))
+    stop, seen = threading.Event(), set(place.tables(places.CHECKPOINT))
 
     def new_rows() -> int:
-        paths = set(place.tables(CHECKPOINT)) - seen
+        paths = set(place.tables(places.CHECKPOINT)) - seen
         rows: int = sum(pq.read_metadata(path, filesystem=place.files).num_rows for path in paths)
         seen.update(paths)  # not before: a failed update is repeated
         return rows

@@ -20,21 +20,8 @@ from paraclip.files import take_lock
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import meter_of
+from paraclip.paraphrase.distributed import places
 from paraclip.paraphrase.distributed.asker import Task, ask, committed_shown
-from paraclip.paraphrase.distributed.places import (
-    ANSWERS,
-    CHECKPOINT,
-    OUTCOMES,
-    SETTINGS,
-    Place,
-    committed_keys,
-    failed_keys,
-    outcomes_in_order,
-    place_of,
-    shown_path,
-    tokens_of_blocks,
-    write_captions,
-)
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
@@ -65,7 +52,7 @@ def generate_with_ray(
         UserError: the cluster is too small, no question can succeed, or an error of
             `generate_from_source`.
     """
-    place = place_of(config.out)
+    place = places.place_of(config.out)
     if place.local:
         refuse_inputs(find_files(config.source), place.local)
         refuse_foreign_outputs(place.local)
@@ -77,7 +64,7 @@ def generate_with_ray(
 
 
 def _generate_in(
-    place: Place, config: GenerateConfig, backend: Backend, judge: Judge
+    place: places.Place, config: GenerateConfig, backend: Backend, judge: Judge
 ) -> tuple[Summary, Problems]:
     """Ask about the captions that are not committed yet, and write every output file."""
     problems, meter = Problems(config.max_broken), meter_of(backend, config.prices, None)
@@ -90,25 +77,25 @@ def _generate_in(
             refuse_foreign_outputs(place.local, problems.count > 0)
         if config.fresh and log is not None:  # the answers in the logs of blocks go as well
             log.begin()
-            place.clear(ANSWERS)
-        done = int(np.isin(keys, committed_keys(place)).sum())
+            place.clear(places.ANSWERS)
+        done = int(np.isin(keys, places.committed_keys(place)).sum())
         if done < len(keys):
             # An argument of the actors, not in Ray's `runtime_env`, which its dashboard shows.
             key = os.environ.get("OPENAI_API_KEY", "").strip()
             options = share_of(config.llm, workers, backend)
-            blocks = None if log is None else Path(place.path_of(ANSWERS))
+            blocks = None if log is None else Path(place.path_of(places.ANSWERS))
             known = log.path if log is not None and len(log) else None
             task = Task(place, options, judge, key, blocks, known)
             with cluster(workers) as ray, committed_shown(place, len(keys), done):
                 ask(ray, task, workers)
         if log is not None:
             absorb_blocks(place, log, settings)
-        meter.tokens = list(log.tokens) if log is not None else tokens_of_blocks(place)
+        meter.tokens = list(log.tokens) if log is not None else places.tokens_of_blocks(place)
         reused = len(log) if log is not None else 0
         summary = Summary(generator=backend.generator, reused_answers=reused)
 
         async def write(out: Path) -> None:
-            outcomes = _each(outcomes_in_order(place, keys))
+            outcomes = _each(places.outcomes_in_order(place, keys))
             await write_outcomes(outcomes, config, out, summary, meter, problems=problems)
 
         if place.local:
@@ -122,7 +109,9 @@ def _generate_in(
 
 
 @contextmanager
-def _earlier_log(place: Place, settings: dict[str, Any], fresh: bool) -> Iterator[AnswerLog | None]:
+def _earlier_log(
+    place: places.Place, settings: dict[str, Any], fresh: bool
+) -> Iterator[AnswerLog | None]:
     """The log of answers, including those that a killed run left in the logs of blocks; locked."""
     if place.local is None:  # it cannot append: the questions of blocks in progress are repeated
         yield None
@@ -138,9 +127,9 @@ def _earlier_log(place: Place, settings: dict[str, Any], fresh: bool) -> Iterato
         log.close()
 
 
-def absorb_blocks(place: Place, log: AnswerLog, settings: dict[str, Any]) -> int:
+def absorb_blocks(place: places.Place, log: AnswerLog, settings: dict[str, Any]) -> int:
     """Move the answers in the logs of blocks to the log; returns the number of these logs."""
-    paths = sorted(Path(place.path_of(ANSWERS)).glob("*.jsonl"))
+    paths = sorted(Path(place.path_of(places.ANSWERS)).glob("*.jsonl"))
     for path in paths:
         until = time.monotonic() + PATIENCE
         while is_locked(path) and time.monotonic() < until:
@@ -171,7 +160,7 @@ async def _check(backend: Backend) -> None:
 
 
 def _prepared(
-    config: GenerateConfig, place: Place, problems: Problems, settings: dict[str, Any]
+    config: GenerateConfig, place: places.Place, problems: Problems, settings: dict[str, Any]
 ) -> np.ndarray:
     """Write the captions and return their keys; outcomes under other filters are made again.
 
@@ -180,18 +169,18 @@ def _prepared(
     """
     limits = asdict(config.filter_limits)
     current = {"answers": settings, "filters": limits, "asks": config.llm.asks}
-    known = place.read_json(SETTINGS)
+    known = place.read_json(places.SETTINGS)
     if known not in (None, current) and place.local is None and not config.fresh:
         hint = "Name another output folder, or start from scratch with --fresh."
-        raise UserError(shown_path(config.out), "was written with other settings", hint)
+        raise UserError(places.shown_path(config.out), "was written with other settings", hint)
     restart = known != current or config.fresh
-    failed = set() if restart else failed_keys(place)
-    keys = write_captions(source_captions(config, problems), place, failed)
+    failed = set() if restart else places.failed_keys(place)
+    keys = places.write_captions(source_captions(config, problems), place, failed)
     problems.check(len(keys) + problems.count)
     if restart:  # not before the source has been read: in an object store, these are the answers
-        for part in (OUTCOMES, CHECKPOINT):
+        for part in (places.OUTCOMES, places.CHECKPOINT):
             place.clear(part)
-        place.write_json(SETTINGS, current)
+        place.write_json(places.SETTINGS, current)
     return keys
 
 
