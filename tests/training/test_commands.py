@@ -225,9 +225,3 @@ def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_pa
     assert run.returncode != 0
     assert "paraclip: --dropout: this text tower has no dropout" in run.stderr
     assert "UserError: --dropout" in run.stderr.partition("Root Cause")[2], run.stderr
-
-
-def test_train_alone_needs_no_standard_error_of_the_system(triples, base, capsys):
-    # capsys's has no file number, as a notebook's
-    train_command(config_of(triples, base))
-    assert "Checkpoint:" in capsys.readouterr().out

@@ -224,12 +224,6 @@ def test_stored_tokens_are_the_tokenizers(texts):
     assert store.truncated == tokens.truncated
 
 
-def test_a_batch_is_cut_to_its_longest_text():
-    store = store_tokens(TinyModel(), ["abcdefgh", "a", "abc"])
-    assert store.padded(np.array([1, 2])).shape == (2, 5)
-    assert store.padded(np.array([0, 1])).shape == (2, 10)
-
-
 @given(st.lists(SHORT, min_size=2, max_size=12, unique=True), st.integers(1, 5))
 def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
     if len({" ".join(text.split()) for text in captions}) < 2:

@@ -62,17 +62,6 @@ def test_the_figures_are_those_of_plain_loops(seed, count):
     assert margin(one, other, torch.from_numpy(hidden)) == pytest.approx(expected, nan_ok=True)
 
 
-def test_the_figures_by_hand():
-    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    assert alignment(x, x) == 0.0
-    assert alignment(x[:2], x[[1, 0]]) == pytest.approx(2.0)
-    # squared distances 2, 4, 2
-    assert uniformity(x) == pytest.approx(math.log((2 * math.exp(-4) + math.exp(-8)) / 3))
-    assert uniformity(x[[0, 0]]) == pytest.approx(0.0)
-    assert margin(x[:2], x[:2]) == pytest.approx(1.0)
-    assert margin(x[:2], x[[1, 0]]) == pytest.approx(-1.0)
-
-
 def test_rows_that_share_a_picture_are_not_rivals_in_the_geometry():
     texts = dict(zip(("caption", "paraphrase_1"), unit(1, 12).reshape(2, 6, 4), strict=True))
     shown = [0, 1, 3, 4, 5]  # row 2 has no picture

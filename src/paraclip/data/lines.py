@@ -135,7 +135,10 @@ def bounded_lines(
     while line := stream.readline(LONGEST_LINE):
         number += 1
         if number == 1:
-            line = _without_mark(line, source)
+            if line.startswith(UTF16_MARKS):
+                hint = "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
+                raise UserError(source, "is in UTF-16", hint)
+            line = line.removeprefix(UTF8_MARK)
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             if headed and number == 1:
                 hint = "Its first line must name the columns."
@@ -145,10 +148,3 @@ def bounded_lines(
             problems.add(f"{source}:{number}", "the line is longer than 1 MiB")
         else:
             yield number, line
-
-
-def _without_mark(line: bytes, source: str) -> bytes:
-    """The first line without its byte order mark."""
-    if line.startswith(UTF16_MARKS):
-        raise UserError(source, "is in UTF-16", "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
-    return line.removeprefix(UTF8_MARK)

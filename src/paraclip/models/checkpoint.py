@@ -21,7 +21,6 @@ from paraclip.models.formats.untrusted import (
     check_text_files,
     lay_out,
     reason_of,
-    shapes_of,
 )
 from paraclip.models.mini import Mini
 from paraclip.models.tensors import hash_tensors, save_tensors
@@ -213,7 +212,8 @@ def build(path: Path, header: dict[str, Any]) -> DualEncoder:
         with safe_open(path, "pt") as stored:
             names = stored.keys()
             shapes = {name: list(stored.get_slice(name).get_shape()) for name in names}
-        if shapes_of(lay_out(lambda: _described(header), len(shapes))) != shapes:
+        empty = lay_out(lambda: _described(header), len(shapes))
+        if {name: list(value.shape) for name, value in empty.state_dict().items()} != shapes:
             raise UserError(path, "its weights do not fit its header", RETRY)
         return _described(header)
 

@@ -87,23 +87,15 @@ def named_model(name: str) -> DualEncoder:
             raise UserError(name, what, f"Name it before the path, as in ViT-B-32:{name}")
         return load_checkpoint(Path(name))
     if not colon:
-        raise unknown_name(name)
+        import open_clip
+
+        what, hint = "is not a known model", nearest(name, [*BUILT_IN, *open_clip.list_models()])
+        if name in open_clip.list_models():
+            tags = open_clip.list_pretrained_tags_by_model(name)
+            what = "names an architecture but no weights"
+            hint = f"Name them, as in {name}:{tags[-1] if tags else 'weights.safetensors'}"
+        raise UserError(name, what, hint)
     return from_open_clip(architecture.replace("/", "-"), weights)
-
-
-def unknown_name(name: str) -> UserError:
-    """The error for a name without weights."""
-    import open_clip
-
-    if name in open_clip.list_models():
-        tags = open_clip.list_pretrained_tags_by_model(name)
-        example = f"{name}:{tags[-1]}" if tags else f"{name}:weights.safetensors"
-        return UserError(
-            name, "names an architecture but no weights", f"Name them, as in {example}"
-        )
-    return UserError(
-        name, "is not a known model", nearest(name, [*BUILT_IN, *open_clip.list_models()])
-    )
 
 
 def from_folder(folder: Path, name: str | None = None) -> DualEncoder:
@@ -193,7 +185,11 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
     path = Path(os.path.expanduser(file if tag else weights))
     check_input(path)
     if not path.is_file():
-        raise no_such_weights(name, weights, path)
+        if path.suffix in SUFFIXES or "/" in str(path):
+            raise UserError(path, "there is no such file", "Check the path.")
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        hint = nearest(weights, tags) if tags else "Name a file of weights after the colon."
+        raise UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
     if path.suffix != ".safetensors" or header_or_none(path) is None:
         return from_weights(path, name, config, tag)
     model = load_checkpoint(path)
@@ -202,17 +198,6 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
         what = f"is a checkpoint of {stored.name}, not of {name}"
         raise UserError(path, what, "Give the path alone: the checkpoint states its architecture.")
     return model
-
-
-def no_such_weights(name: str, weights: str, path: Path) -> UserError:
-    """The error for weights that are neither a tag nor a file."""
-    import open_clip
-
-    if path.suffix in SUFFIXES or "/" in str(path):
-        return UserError(path, "there is no such file", "Check the path.")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    hint = nearest(weights, tags) if tags else "Name a file of weights after the colon."
-    return UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
 
 
 def from_weights(

@@ -62,19 +62,6 @@ def build_clip(spec: ClipSpec) -> nn.Module:
     return clip
 
 
-def build_tokenizer(spec: ClipSpec) -> Any:
-    """The tokenizer of the text tower; nothing is downloaded."""
-    text = spec.config["text_cfg"]
-    options = {
-        "context_length": text.get("context_length", CONTEXT_LENGTH),
-        **(text.get("tokenizer_kwargs") or {}),
-    }
-    if not text.get("hf_tokenizer_name"):
-        return SimpleTokenizer(**options)
-    with folder_of(spec.text_files or {}) as folder:
-        return HFTokenizer(str(folder), tokenizer_mode=text.get("tokenizer_mode"), **options)
-
-
 class OpenClip(DualEncoder):
     """A model of open_clip. Parts other than the two towers (CoCa's decoder) are kept but not used.
 
@@ -90,7 +77,17 @@ class OpenClip(DualEncoder):
             self.add_module(TOWERS.get(name, name), child)
         for name, parameter in clip.named_parameters(recurse=False):
             self.register_parameter(name, parameter)
-        self.tokenizer = build_tokenizer(spec)
+        config = spec.config["text_cfg"]
+        options = {
+            "context_length": config.get("context_length", CONTEXT_LENGTH),
+            **(config.get("tokenizer_kwargs") or {}),
+        }
+        if config.get("hf_tokenizer_name"):
+            with folder_of(spec.text_files or {}) as folder:  # nothing is downloaded
+                mode = config.get("tokenizer_mode")
+                self.tokenizer: Any = HFTokenizer(str(folder), tokenizer_mode=mode, **options)
+        else:
+            self.tokenizer = SimpleTokenizer(**options)
         text = self.text_tower
         if isinstance(text, TextTransformer) and text.attn_mask is not None:
             text.transformer.register_forward_pre_hook(cut_mask, with_kwargs=True)

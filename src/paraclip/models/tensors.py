@@ -1,8 +1,7 @@
 """Hash of tensors, and safetensors files written completely or not at all."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,18 +29,10 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """Write a safetensors file completely or not at all."""
     with atomic_path(path) as temporary:
-        with native_disk_errors():
+        try:
             save_file(dict(tensors), temporary, metadata)
+        except SafetensorError as error:
+            if (number := OS_ERROR.search(str(error))) is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error
         temporary.chmod(MODE)
-
-
-@contextmanager
-def native_disk_errors() -> Iterator[None]:
-    """Raise `OSError` for a `SafetensorError` that carries an operating system error number."""
-    try:
-        yield
-    except SafetensorError as error:
-        number = OS_ERROR.search(str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), str(error)) from error

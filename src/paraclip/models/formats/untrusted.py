@@ -6,7 +6,7 @@ tensors have the same shapes as those in the file.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,8 +27,6 @@ TOKENIZER_OPTIONS = {
     *("strip_sep_token", "language"),
 }
 RETRY = "Write or download it again."
-
-Shapes = Mapping[str, list[int]]
 
 
 def check_config(config: Any) -> None:
@@ -151,8 +149,3 @@ def lay_out(build: Callable[[], nn.Module], tensors: int) -> nn.Module:
             return build()
     finally:
         hook.remove()
-
-
-def shapes_of(model: nn.Module) -> Shapes:
-    """Shape of each of a model's tensors."""
-    return {name: list(value.shape) for name, value in model.state_dict().items()}
