@@ -15,10 +15,10 @@ from open_clip import SimpleTokenizer
 from tokenizers import Tokenizer
 
 from paraclip.errors import UserError
-from paraclip.exporting.card import write_card
 from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.hugging_face import clip_model, clip_text
+from paraclip.exporting.run import write_card
 from paraclip.exporting.source import Source, read_source
 from paraclip.models.openclip import OpenClip
 

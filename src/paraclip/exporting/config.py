@@ -1,18 +1,17 @@
 """Options of `paraclip export`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from paraclip.exporting.targets import TARGETS
 from paraclip.options import Checked
 
 Format = Literal["weights", "open-clip", "hf", "sentence-transformers", "onnx"]
-if TYPE_CHECKING:
-    Target = str
-else:
-    Target = Literal[tuple(TARGETS)]
+SystemName = Literal[
+    "immich", "rclip", "fastembed", "transformers-js", "sentence-transformers", "open-clip",
+    "clip-retrieval", "lancedb",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class ExportOptions(Checked):
     `open-clip` (a `local-dir:` folder, the default for a folder), `hf` (a Hugging Face CLIP
     folder), `sentence-transformers` (a folder of modules), or `onnx`."""
 
-    target: Annotated[Target | None, tyro.conf.arg(name="for")] = None
+    target: Annotated[SystemName | None, tyro.conf.arg(name="for")] = None
     """System to write for: uses the layout that it loads, checks its base and prints the steps."""
 
     base: str | None = None

@@ -1,24 +1,32 @@
-"""open_clip's CLIP as the folder that transformers' `CLIPModel` loads, and which models are a CLIP.
+"""Folders for transformers' `CLIPModel` and for sentence-transformers, and which models are a CLIP.
 
 The text vector is read at the first `eos_token_id`; transformers reads this id from the
 configuration from version 4.31 on.
+
+A folder of sentence-transformers lists modules, which are a CLIP or the text tower of `mini`.
+`CLIPModel` can be loaded by every version from 2.0 on (5.4 renamed the class and still finds it
+under the old name); a plain Hugging Face CLIP folder can be loaded from 5.4 on.
+Source: sentence-transformers 5.3.0 `models/CLIPModel.py`, `Pooling.py`, `Dense.py`, `Normalize.py`
+and 6.2.0 `sentence_transformer/modules/clip_model.py`; `modules.json` names the classes.
 """
 
-import json
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.transformer import TextTransformer, VisionTransformer
 
 from paraclip.errors import UserError
 from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
+from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.source import Source
-from paraclip.files import write_text
+from paraclip.exporting.system import Steps, System, write_files
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.hugging_face import RESAMPLE, to_hugging_face
 from paraclip.models.formats.laclip import is_laclip_vision
+from paraclip.models.mini import Mini
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 
@@ -31,28 +39,88 @@ IMAGE_SIZES = {
 }
 
 
-def write_hugging_face(source: Source, folder: Path, half: bool = False) -> None:
-    """Write a Hugging Face CLIP folder: configuration, weights, tokenizer, preprocessing.
-
-    Raises:
-        UserError: a tower is not CLIP's, or the preprocessing has no counterpart.
-    """
+def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
+    """Write a Hugging Face CLIP folder: configuration, weights, tokenizer, preprocessing."""
     clip = clip_model(source.model, WANTED_BY)
     files = {
-        "config.json": json.dumps(clip_config(clip, half), indent=1),
-        "preprocessor_config.json": json.dumps(preprocessor_config(clip), indent=1),
+        "config.json": _clip_config(clip, options.half),
+        "preprocessor_config.json": _preprocessor_config(clip),
         **clip_tokenizer_files(clip.architecture.context_length),
     }
-    for name, content in files.items():
-        write_text(folder / name, content)
-    tensors = {
-        name: value.half() if half else value
-        for name, value in to_hugging_face(clip.state_dict()).items()
-    }
+    write_files(folder, files)
+    tensors = to_hugging_face(clip.state_dict())
+    if options.half:
+        tensors = {name: value.half() for name, value in tensors.items()}
     save_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-def clip_config(clip: OpenClip, half: bool = False) -> dict[str, Any]:
+def _clip_steps(source: Source, folder: Path) -> Steps:
+    return (f"Load it by transformers.CLIPModel.from_pretrained({str(folder)!r}).",)
+
+
+def _write_sentence_transformers(source: Source, folder: Path, options: ExportOptions) -> None:
+    """Write a folder of modules."""
+    if isinstance(source.model, Mini):
+        names = _write_mini(source.model, folder)
+    else:
+        names = ["CLIPModel"]
+        inner = folder / "0_CLIPModel"
+        inner.mkdir()
+        _write_clip(source, inner, options)
+    modules = [
+        {
+            "idx": place, "name": str(place), "type": f"sentence_transformers.models.{name}",
+            "path": "" if name == "Transformer" else f"{place}_{name}",
+        }
+        for place, name in enumerate(names)
+    ]  # fmt: skip
+    write_files(folder, {"modules.json": modules})
+
+
+def _write_mini(model: Mini, folder: Path) -> list[str]:
+    """Write the text tower as BERT, mean, optional linear head and norm; returns module names."""
+    tower = model.text_tower
+    if tower.transformer.config.model_type != "bert":
+        what = f"its text tower is a {tower.transformer.config.model_type}"
+        raise UserError(model.architecture.name, what, "Use --to onnx.")
+    state = {k: v.detach().cpu().contiguous() for k, v in tower.transformer.state_dict().items()}
+    # Without a pooler, which mean pooling does not use, loading warns of missing weights.
+    state["pooler.dense.weight"] = torch.zeros(tower.width, tower.width)
+    state["pooler.dense.bias"] = torch.zeros(tower.width)
+    save_tensors(state, folder / "model.safetensors", {"format": "pt"})
+    length = {"max_seq_length": tower.context_length, "do_lower_case": False}
+    pooling = {"word_embedding_dimension": tower.width, "pooling_mode_mean_tokens": True}
+    files: dict[str, object] = {
+        **model.text_files,
+        "sentence_bert_config.json": length,
+        "1_Pooling/config.json": pooling,
+    }
+    names = ["Transformer", "Pooling", "Normalize"]
+    if head := {f"linear.{k}": v.detach().cpu() for k, v in tower.head.state_dict().items()}:
+        files["2_Dense/config.json"] = {
+            "in_features": tower.width, "out_features": model.architecture.embed_dim,
+            "bias": True, "activation_function": "torch.nn.modules.linear.Identity",
+        }  # fmt: skip
+        save_tensors(head, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
+        names.insert(2, "Dense")
+    write_files(folder, files)
+    (folder / f"{names.index('Normalize')}_Normalize").mkdir()
+    return names
+
+
+def _sentence_transformers_steps(source: Source, folder: Path) -> Steps:
+    return (
+        f"Load it by SentenceTransformer({str(folder)!r}) where the base's name was.",
+        "Nothing is cached. Vectors of pictures stay; embed stored texts again if you have any.",
+        "To go back, load the base's name again.",
+    )
+
+
+HUGGING_FACE = System(_write_clip, _clip_steps, takes=("half",), index=None)
+SENTENCE_TRANSFORMERS = System(_write_sentence_transformers, _sentence_transformers_steps)
+
+
+def _clip_config(clip: OpenClip, half: bool) -> dict[str, Any]:
     """`config.json` of a `CLIPModel`."""
     # open_clip's configurations may omit what is its default.
     text = {**asdict(CLIPTextCfg()), **clip.spec.config["text_cfg"]}
@@ -94,14 +162,10 @@ def clip_config(clip: OpenClip, half: bool = False) -> dict[str, Any]:
     }
 
 
-def preprocessor_config(clip: OpenClip) -> dict[str, Any]:
-    """`preprocessor_config.json` of a `CLIPImageProcessor`.
-
-    Raises:
-        UserError: open_clip pads the pictures of this model, which the processor cannot do.
-    """
+def _preprocessor_config(clip: OpenClip) -> dict[str, Any]:
+    """`preprocessor_config.json` of a `CLIPImageProcessor`."""
     settings, side = clip.spec.preprocessing, clip.image_size
-    mode = settings.get("resize_mode", "shortest")
+    mode = settings.get("resize_mode", "shortest")  # "longest" pads, which the processor cannot do
     if mode not in ("shortest", "squash"):
         what = f"its preprocessing is {mode!r}, which {WANTED_BY} lacks"
         raise UserError(clip.architecture.name, what, "Use --to open-clip.")

@@ -1,11 +1,10 @@
-"""Towers as ONNX graphs, and a folder of them with the tokenizer, for the user's own programs.
+"""Towers as ONNX graphs.
 
 Pooling, projection and normalisation are inside the graph.
 `torch.onnx.export` writes them, then onnxruntime runs them once for comparison with torch: a file
 that the runtime cannot read, or that computes other vectors, is not kept.
 """
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.errors import UserError, optional_import
-from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
-from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift, Vectors, drift, probes
-from paraclip.exporting.hugging_face import no_clip_text
 from paraclip.exporting.quantise import quantise
-from paraclip.exporting.source import Source
-from paraclip.files import write_text
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.openclip import OpenClip
+from paraclip.onnx_session import open_session
 
 LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the graph
 MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
@@ -55,10 +49,6 @@ class TextInterface:
     fixed_length: bool = False
     unit: bool = True
     end: int | None = None
-
-
-PLAIN = TextInterface()
-IMAGE_NAMES = ("pixel_values", "image_embeds")
 
 
 class TextGraph(nn.Module):
@@ -128,7 +118,7 @@ def write_text_graph(
     ]
 
     def embed(file: Path) -> Vectors:  # one by one, as in a search: a batch has one input scale
-        tower = _session(file)
+        tower = open_session(file, "export")
         return np.concatenate([tower.run(None, {interface.inputs: ids})[0] for ids in rows])
 
     floats = embed(path)
@@ -204,18 +194,11 @@ def _rename(path: Path, names: dict[str, str]) -> None:
 @torch.no_grad()
 def _compare(path: Path, name: str, example: Tensor, graph: nn.Module) -> None:
     """Raise UserError if onnxruntime and torch compute different vectors from the example."""
-    theirs = _session(path).run(None, {name: example.numpy()})[0]
+    theirs = open_session(path, "export").run(None, {name: example.numpy()})[0]
     difference = float(np.abs(theirs - graph(example).numpy()).max())
     if not difference <= MOST_DIFFERENCE:
         what = f"its vectors differ from torch's by {difference:.2g}"
         raise UserError(path.name, what, "Report this with the versions of torch and onnxruntime.")
-
-
-def _session(path: Path) -> Any:
-    """An onnxruntime session of a file on the CPU."""
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def _check(tower: nn.Module, name: str) -> None:
@@ -226,49 +209,3 @@ def _check(tower: nn.Module, name: str) -> None:
     if size > LARGEST:
         what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"
         raise UserError(name, what, "Use --to open-clip or --to hf.")
-
-
-def write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """Write `text_model.onnx` (and `image_model.onnx`), the tokenizer and `interface.json`.
-
-    With `int8`, `text_model.onnx` has 8-bit weights, whose drift is returned; images are always
-    float.
-
-    Raises:
-        UserError: see `write_text_graph`.
-    """
-    model = source.model
-    file = folder / "text_model.onnx"
-    drift = write_text_graph(model, file, PLAIN, options.int8)
-    if options.image_tower:
-        write_image_graph(model, folder / "image_model.onnx", IMAGE_NAMES)
-    if no_clip_text(model) is None:
-        files = clip_tokenizer_files(model.architecture.context_length)
-    else:
-        files = dict(model.header().get("text_files") or {})
-        files.pop("config.json", None)
-    files["interface.json"] = json.dumps(_interface(model, options), indent=1)
-    for name, content in files.items():
-        write_text(folder / name, content)
-    return drift
-
-
-def _interface(model: DualEncoder, options: ExportOptions) -> dict[str, Any]:
-    """JSON-serialisable names, shapes and preprocessing of the written graphs."""
-    width, context = model.architecture.embed_dim, model.architecture.context_length
-    length: Any = context if model.computed_length(1) == context else f"2 to {context}"
-    facts: dict[str, Any] = {
-        "text": {
-            "input": PLAIN.inputs, "dtype": PLAIN.dtype, "shape": ["batch", length],
-            "output": PLAIN.outputs, "width": width, "unit_length": True,
-            "weights": "int8" if options.int8 else "float32",
-        }
-    }  # fmt: skip
-    if options.image_tower:
-        side = model.image_size
-        facts["image"] = {
-            "input": IMAGE_NAMES[0], "dtype": "float32", "shape": ["batch", 3, side, side],
-            "output": IMAGE_NAMES[1], "width": width, "unit_length": True,
-            "preprocessing": model.spec.preprocessing if isinstance(model, OpenClip) else {},
-        }  # fmt: skip
-    return facts

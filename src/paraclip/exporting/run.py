@@ -1,46 +1,67 @@
-"""`export`: from a checkpoint to the files that another system loads."""
+"""`export`: from a checkpoint to the files that another system loads, with a model card."""
 
+import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from paraclip.errors import UserError
-from paraclip.exporting.card import CARD, is_export, write_card
-from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.config import ExportOptions, Format, SystemName
 from paraclip.exporting.drift import Drift, check_half
-from paraclip.exporting.hugging_face import write_hugging_face
-from paraclip.exporting.onnx_graph import write_onnx
+from paraclip.exporting.hugging_face import HUGGING_FACE, SENTENCE_TRANSFORMERS
+from paraclip.exporting.immich import IMMICH
+from paraclip.exporting.onnx_systems import FASTEMBED, ONNX, RCLIP, TRANSFORMERS_JS
+from paraclip.exporting.open_clip import CLIP_RETRIEVAL, LANCEDB, OPEN_CLIP, WEIGHTS_FILE
 from paraclip.exporting.source import Source, open_source
-from paraclip.exporting.targets import load_target
-from paraclip.exporting.targets.open_clip import of_open_clip, open_clip_state, write_open_clip
-from paraclip.exporting.targets.sentence_transformers import write_sentence_transformers
-from paraclip.exporting.targets.system import System
-from paraclip.files import OTHER_PATH, check_output, disk_errors, refuse_foreign
-from paraclip.models.checkpoint import write_weights
+from paraclip.exporting.system import System
+from paraclip.files import (
+    OTHER_PATH,
+    check_output,
+    disk_errors,
+    read_bounded,
+    refuse_foreign,
+    write_text,
+)
+from paraclip.models.checkpoint import model_card
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.openclip import OpenClip
 from paraclip.models.sources import model_files
+from paraclip.provenance import package_versions
+
+FORMATS: dict[Format, System] = {
+    "weights": WEIGHTS_FILE,
+    "open-clip": replace(OPEN_CLIP, index=None),
+    "hf": HUGGING_FACE,
+    "sentence-transformers": replace(SENTENCE_TRANSFORMERS, index=None),
+    "onnx": ONNX,
+}
+SYSTEMS: dict[SystemName, System] = {
+    "immich": IMMICH,
+    "rclip": RCLIP,
+    "fastembed": FASTEMBED,
+    "transformers-js": TRANSFORMERS_JS,
+    "sentence-transformers": SENTENCE_TRANSFORMERS,
+    "open-clip": OPEN_CLIP,
+    "clip-retrieval": CLIP_RETRIEVAL,
+    "lancedb": LANCEDB,
+}
+"""A new system needs a line here, and its name in the options."""
 
 WEIGHTS = ".safetensors"
+CARD = "README.md"
+KEPT = """\
+## What an index depends on
 
-Writer = Callable[[Source, Path, ExportOptions], Drift | None]
-FORMATS: dict[str, Writer] = {
-    "open-clip": write_open_clip,
-    "hf": lambda source, folder, options: write_hugging_face(source, folder, options.half),
-    "sentence-transformers": write_sentence_transformers,
-    "onnx": write_onnx,
-}
-"""Formats that are folders; `weights` is one file."""
+Vectors of pictures stay valid as long as these three are those of the base (SHA-256, first 16
+digits, as ParaCLIP computes them):
 
-TAKES = {
-    "half": {"weights", "open-clip", "hf"},
-    "int8": {"onnx"},
-    "image_tower": {"onnx"},
-}
-"""Formats to which each option applies."""
+- image tower, with activation and preprocessing: {image_tower}
+- preprocessing alone: {preprocessing}
+- tokenizer: {tokenizer}
+"""
 
 
 @dataclass(frozen=True)
@@ -49,15 +70,13 @@ class Exported:
 
     Args:
         path: the folder or file.
-        source: the exported model.
-        steps: instructions for using it in the target system; empty for a format.
+        steps: instructions for using it.
         drift: drift of text vectors with shortened weights; None if all weights are float.
     """
 
     path: Path
-    source: Source
-    steps: tuple[str, ...] = ()
-    drift: Drift | None = None
+    steps: tuple[str, ...]
+    drift: Drift | None
 
 
 def export_model(
@@ -76,29 +95,61 @@ def export_model(
             shortened weights change its vectors too much.
     """
     out = Path(out)
-    kind = _format_of(out, options)
-    system = load_target(options.target) if options.target is not None else None
-    _check_options(kind, system, options)
+    system = _choose_system(out, options)
     refuse_sources(out, model, options.base)
-    outputs = (out, out.with_suffix(".md")) if kind == "weights" else (out,)
-    for path in outputs:
-        check_free(path, options.force, folder=kind != "weights")
+    is_file = system is WEIGHTS_FILE
+    card = out.with_suffix(".md") if is_file else out / CARD
+    for path in (out, card) if is_file else (out,):
+        check_free(path, options.force, folder=not is_file)
     source = open_source(model, options.base, options.tag)
     written = {name: value for name, value in asdict(options).items() if value}
     drift = check_half(source.model) if options.half else None
-    if kind == "weights":
-        _write_bare_weights(source, out, options.half)
-        write_card(source, out.with_suffix(".md"), out.name, written, drift=drift)
-        return Exported(out, source, drift=drift)
-    steps: tuple[str, ...] = ()
-    if system is not None:
-        system.check(source)
-        steps = (system.first_step(source), *system.steps(source, out))
-    with new_folder(out, options.force) as folder:
-        write = FORMATS[kind] if system is None else system.write
-        drift = write(source, folder, options) or drift
-        write_card(source, folder / CARD, out.name, written, steps, drift)
-    return Exported(out, source, steps, drift)
+    steps = system.instructions(source, out)
+    if is_file:
+        system.write(source, out, options)
+        write_card(source, card, out.name, written, drift=drift)
+    else:
+        with new_folder(out, options.force) as folder:
+            drift = system.write(source, folder, options) or drift
+            on_card = steps if options.target else ()
+            write_card(source, folder / CARD, out.name, written, on_card, drift)
+    return Exported(out, steps, drift)
+
+
+def _choose_system(out: Path, options: ExportOptions) -> System:
+    """The system or the format, given or else derived from the name of the output.
+
+    Raises:
+        UserError: both are given, or an option does not apply to the choice.
+    """
+    if options.to and options.target:
+        what = "names a format, and --for names a system, which determines its format"
+        raise UserError("--to", what, "Leave one of them out.")
+    if options.target:
+        system, choice = SYSTEMS[options.target], f"--for {options.target}"
+    else:
+        derived: Format = "weights" if out.suffix == WEIGHTS else "open-clip"
+        system, choice = FORMATS[options.to or derived], f"--to {options.to or derived}"
+    if system is WEIGHTS_FILE and out.suffix != WEIGHTS:
+        raise UserError(out, "is not the name of a safetensors file", f"End it in {WEIGHTS}.")
+    for name in ("half", "int8", "image_tower"):
+        if getattr(options, name) and name not in system.takes:
+            formats = [f"--to {one}" for one, system in FORMATS.items() if name in system.takes]
+            option, what = f"--{name.replace('_', '-')}", f"does not apply to {choice}"
+            raise UserError(option, what, f"Use {' or '.join(formats)}, or leave it out.")
+    return system
+
+
+def refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:
+    """Raise UserError if the output is a file of one of the models, or a folder that holds one."""
+    for name in models:
+        files = model_files(str(name)) if isinstance(name, Path | str) else []
+        for file in files:
+            if file.resolve() == out.resolve():
+                raise UserError(out, "is the checkpoint itself", "Name another file to write.")
+            if file.resolve().is_relative_to(out.resolve()):
+                hint = "Name another folder; this one is read."
+                raise UserError(out, f"holds {file.name}, which is exported", hint)
 
 
 @contextmanager
@@ -149,52 +200,59 @@ def check_free(path: Path, force: bool = False, folder: bool = True) -> None:
             refuse_foreign(path, is_export)
 
 
-def _format_of(out: Path, options: ExportOptions) -> str:
-    """The format: the one given, or else derived from the name of the output."""
-    if options.to and options.target:
-        what = "names a format, and --for names a system, which determines its format"
-        raise UserError("--to", what, "Leave one of them out.")
-    if options.target is not None:
-        return "target"
-    kind = options.to or ("weights" if out.suffix == WEIGHTS else "open-clip")
-    if kind == "weights" and out.suffix != WEIGHTS:
-        raise UserError(out, "is not the name of a safetensors file", f"End it in {WEIGHTS}.")
-    return kind
+def write_card(
+    source: Source,
+    path: Path,
+    name: str,
+    written: dict[str, Any],
+    steps: tuple[str, ...] = (),
+    drift: Drift | None = None,
+) -> None:
+    """Write the card; that of a folder lists the folder's files.
+
+    Args:
+        source: the model that was exported.
+        path: path of the card.
+        name: name of the export, used as title.
+        written: how it was exported, for the card's last section.
+        steps: instructions for using it in the target system.
+        drift: drift of text vectors with shortened weights.
+    """
+    facts = source.facts()
+    if path.name == CARD:
+        written = {**written, "files": sorted(files_below(path.parent) - {CARD})}
+    header = {
+        **source.header,
+        # A file's header may lack parts of it.
+        "architecture": source.model.architecture.as_dict(),
+        "export": {**written, **facts, "versions": package_versions()},
+    }
+    card = model_card(name, header)
+    parts = [KEPT.format(**facts)]
+    if drift is not None:
+        parts.append(f"{drift}\n")
+    if steps:
+        parts.append("## Steps\n")
+        parts += [f"{number}. {step}" for number, step in enumerate(steps, 1)]
+        parts.append("")
+    head, terms, rest = card.partition("\n## Terms\n")  # on a line of its own; values have no lines
+    write_text(path, head + "\n" + "\n".join(parts) + terms + rest)
 
 
-def _check_options(kind: str, system: System | None, options: ExportOptions) -> None:
-    """Raise UserError for an option that does not apply to the format or the system."""
-    given = [name for name in TAKES if getattr(options, name) != getattr(ExportOptions, name)]
-    for name in given:
-        option = f"--{name.replace('_', '-')}"
-        if system is not None and name not in system.takes:
-            what = f"does not apply to --for {options.target}"
-            raise UserError(option, what, "Leave it out.")
-        if system is None and kind not in TAKES[name]:
-            choice = " or ".join(f"--to {one}" for one in sorted(TAKES[name]))
-            raise UserError(option, f"does not apply to --to {kind}", f"Use {choice}.")
+def files_below(folder: Path) -> set[str]:
+    """Files and links below a folder, by their path in it."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
-def refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:
-    """Raise UserError if the output is a file of one of the models, or a folder that holds one."""
-    for name in models:
-        files = model_files(str(name)) if isinstance(name, Path | str) else []
-        for file in files:
-            if file.resolve() == out.resolve():
-                raise UserError(out, "is the checkpoint itself", "Name another file to write.")
-            if file.resolve().is_relative_to(out.resolve()):
-                hint = "Name another folder; this one is read."
-                raise UserError(out, f"holds {file.name}, which is exported", hint)
-
-
-def _write_bare_weights(source: Source, out: Path, half: bool) -> None:
-    """Write one file, with open_clip's names for a model of open_clip and own names for `mini`."""
-    if isinstance(source.model, OpenClip):
-        tensors = open_clip_state(of_open_clip(source), half)
-    else:
-        state = source.model.state_dict()
-        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-        if half:
-            tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    # The header states no architecture, because the tensors have the names of another program.
-    write_weights(tensors, out, {"exported_from": source.header.get("weights"), "half": half})
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds the files of an export, as its card lists them, and nothing else."""
+    try:
+        text = read_bounded(folder / CARD).decode()
+        files = json.loads(text.split("```json\n")[-1].split("```")[0])["export"]["files"]
+        return files_below(folder) - {CARD} <= set(files)
+    except (OSError, UserError, ValueError, KeyError, TypeError):
+        return False

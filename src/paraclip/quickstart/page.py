@@ -51,35 +51,25 @@ class Page:
         return printable(f"{shlex.join(first)} && {shlex.join(second)}")
 
     def open(self) -> None:
-        """Index the pictures and serve the page until interrupted.
-
-        Raises:
-            UserError: see `build_index` and `serve_command`.
-        """
+        """Index the pictures and serve the page until interrupted."""
         from paraclip.commands.serve import serve_command
         from paraclip.image_search.build import build_index
 
         problems = Problems(1.0)
-        index = self.index
-        print(build_index(problems=problems, **index.arguments()).lines(), flush=True)
+        print(build_index(problems=problems, **self.index.arguments()).lines(), flush=True)
         if problems.count:
             print(problems.summary())
         serve_command(ServeConfig(store=self.index.store, port=0))
 
 
 def stamps_file(captions: Sequence[Caption], folder: Path) -> str:
-    """Write a file of stamps and captions that can be indexed; returns its path.
-
-    Args:
-        captions: captions of pictures in the folder.
-        folder: output folder; a captions file may only name pictures in its own folder.
-    """
+    """Write a file of captions of pictures in a folder, which can be indexed; returns its path."""
     rows = [
         {"image": str(Path(row.image).relative_to(folder)), "caption": row.caption}
         for row in captions
         if row.image
     ]
-    path = folder / PICTURES
+    path = folder / PICTURES  # a captions file may only name pictures in its own folder
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return str(path)
 

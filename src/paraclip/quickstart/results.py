@@ -27,7 +27,6 @@ OF_STAMPS = {
 }  # fmt: skip
 """Figures of the stamps' table by their name in the report."""
 
-
 GUARDS = (f"T2I R@{K}", f"R@{K} plain caption")
 """Retrieval with the captions themselves, which must not degrade."""
 MOST_LOST = -2.0
@@ -46,17 +45,14 @@ def own_benchmarks(
     """Consistency on strong rewordings over all pictures, and retrieval on held-out captions.
 
     Consistency needs no correct answer, so it is measured on query pairs that no model was trained
-    on. The generator's own pairs, if there are any, are the easier test.
-
-    Args:
-        learn: captions of the user's pictures that models learn from.
-        held_out: those of the pictures for evaluation.
-        triples: triples by the built-in LLM, for captions of both parts.
-        how: how vectors are computed.
+    on. The generator's own pairs, if `triples` has any, are the easier test.
     """
-    everywhere = pool_of([*learn, *held_out], "your pictures")
+    pictures = {row.image_id: str(row.image) for row in [*learn, *held_out] if row.image}
+    names = sorted(pictures)
+    references = tuple(pictures[name] for name in names)
+    everywhere = Pool("your pictures", references, None, text_hash("\n".join(names)))
     strong = read_pairs(QUERIES, "query", "rewording")
-    own, answers = generated_pairs(held_out, triples, everywhere)
+    own, answers = _generated_pairs(held_out, triples, everywhere)
     benchmarks: list[Benchmark] = [
         ParaphrasedRetrieval(strong, everywhere, K, how, name="strong rewordings")
     ]
@@ -68,14 +64,7 @@ def own_benchmarks(
     return [*benchmarks, ImageTextRetrieval(shown, how=how, name="retrieval")]
 
 
-def pool_of(captions: list[Caption], name: str) -> Pool:
-    """The pictures of captions, sorted by id."""
-    pictures = {row.image_id: str(row.image) for row in captions if row.image}
-    names = sorted(pictures)
-    return Pool(name, tuple(pictures[key] for key in names), None, text_hash("\n".join(names)))
-
-
-def generated_pairs(
+def _generated_pairs(
     held_out: list[Caption], triples: pa.Table, pool: Pool
 ) -> tuple[Pairs | None, list[int]]:
     """Held-out captions with their second paraphrase, and their pictures' pool positions."""
@@ -107,7 +96,7 @@ def table_rows(report: Report) -> list[list[str]]:
     against = compared_with(labels)
     rows = [["", *labels, *(f"tuned - {other}" for other in against)]]
     last = None
-    for section, line in headlines(report):
+    for section, line in _headlines(report):
         if section != last and len(report.sections) > 1:
             rows.append([section])
         last = section
@@ -117,7 +106,7 @@ def table_rows(report: Report) -> list[list[str]]:
     return rows
 
 
-def headlines(report: Report) -> Iterator[tuple[str, Line]]:
+def _headlines(report: Report) -> Iterator[tuple[str, Line]]:
     """The figures of the short table with their benchmark; those of `OF_STAMPS` in its order."""
     order = list(OF_STAMPS)
     for section in report.sections:
@@ -140,8 +129,10 @@ def recommend(report: Report) -> tuple[str | None, str]:
     Returns:
         The label, or None for base, and the reasons in one or two lines.
     """
-    overlap = _first_line(report, (CONSISTENCY,))
-    guard = _first_line(report, GUARDS)
+    overlap, guard = (
+        next(line for name in names if (line := report.line(name)) is not None)
+        for names in ((CONSISTENCY,), GUARDS)
+    )
     trained = [label for label in report.models if label not in ("base", "control")]
     best_first = sorted(trained, key=lambda label: -overlap.values[label].value)
     for label in best_first:
@@ -154,11 +145,6 @@ def recommend(report: Report) -> tuple[str | None, str]:
         "Next: more captions, triples of a stronger LLM (`paraclip generate --backend openai`), or"
         " less of the tuned model (`paraclip merge mini TUNED --share 0.25`)."
     )
-
-
-def _first_line(report: Report, names: tuple[str, ...]) -> Line:
-    """The first figure that has one of the names."""
-    return next(line for name in names if (line := report.line(name)) is not None)
 
 
 def _evidence(overlap: Line, guard: Line, label: str) -> str:

@@ -10,7 +10,8 @@ set. On the user's own pictures, `tuned` learns from the LLM's triples and the s
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,12 +41,8 @@ from paraclip.training.train import train
 
 ALPHA = 0.5
 BASE = "mini"
-FEWEST = 30
-"""Minimum number of pictures: a third of them are the ten that a search returns."""
-STAGES = 4
-ASKED_HELD_OUT = 60
-"""Maximum number of held-out captions that are paraphrased, for the easier test."""
-
+FEWEST = 30  # pictures: a third of them are the ten that a search returns
+ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
 
 Models = dict[str, DualEncoder]
 
@@ -105,15 +102,12 @@ def _of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
 
 def _announce(number: int, stage: str) -> None:
     """Print which stage starts."""
-    print(f"\n[{number}/{STAGES}] {printable(stage)}", flush=True)
+    print(f"\n[{number}/4] {printable(stage)}", flush=True)
 
 
 def split_source(config: QuickstartConfig, source: str, problems: Problems) -> "Split":
-    """The captions of the user's source, split by picture; broken rows are listed in a file.
-
-    Raises:
-        UserError: too few pictures can be held out.
-    """
+    """The captions of the user's source, split by picture; raises UserError if too few can be held
+    out."""
     split = split_pictures(read_captions(source, problems=problems), config.held_out, config.seed)
     report_problems(problems, config)
     print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
@@ -135,32 +129,27 @@ def report_problems(problems: Problems, config: QuickstartConfig) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """The stages that write files, each into its own folder in the output folder.
-
-    Args:
-        config: all options.
-        problems: broken rows and pictures of the source.
-    """
+    """The stages that write files, each into its own folder in the output folder."""
 
     config: QuickstartConfig
-    problems: Problems
+    problems: Problems  # broken rows and pictures of the source
+
+    @property
+    def written(self) -> Path:
+        """The triples of the built-in LLM."""
+        return self.config.folder / "triples" / "triples.parquet"
 
     def generate(self, captions: list[Caption]) -> pa.Table:
         """Triples by the built-in LLM; empty if no answer passed the filters."""
         _announce(2, f"Paraphrasing {len(captions)} captions in two steps with the built-in LLM")
-        folder = self.config.folder / "triples"
-        options = self.config.generate_config(folder)
-        summary = generate(captions, options, folder, total=len(captions))
+        options = self.config.generate_config(self.written.parent)
+        summary = generate(captions, options, self.written.parent, total=len(captions))
         print(f"{summary.kept} of {summary.captions} captions have a triple")
-        path = folder / "triples.parquet"
-        return read_triples(path) if summary.kept else SCHEMA.empty_table()
+        return read_triples(self.written) if summary.kept else SCHEMA.empty_table()
 
     def models(self, runs: dict[str, tuple[pa.Table, int]]) -> Models:
-        """Base, the trained models and merged, in the order of the table.
-
-        Args:
-            runs: rows and epochs, by label.
-        """
+        """Base, the trained models and merged, in the order of the table, given their rows and
+        epochs by label."""
         _announce(3, f"Training the text encoder: {', '.join(runs)}")
         base = load_model(BASE, device="cpu")
         trained = {name: self.train(name, rows, epochs) for name, (rows, epochs) in runs.items()}
@@ -199,12 +188,11 @@ class Job:
 
     def facts(self, name: str) -> dict[str, Any]:
         """The origin of a model's texts, for its card."""
-        written = self.config.folder / "triples" / "triples.parquet"
         used: dict[str, Any] = {}
         if name == "tuned" and self.config.starter:
             used["starter"] = read_provenance(STARTER)
         if name == "live" or (name == "tuned" and self.config.source is not None):
-            used["triples"] = read_provenance(written)
+            used["triples"] = read_provenance(self.written)
         return {"base": BASE, **used}
 
 
@@ -230,20 +218,14 @@ def equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
     return max(1, round(steps / -(-rows // batch_size)))
 
 
-@dataclass(frozen=True)
-class Split:
-    """Training captions and held-out captions, split by picture.
-
-    Args:
-        learn: captions for alignment, generation and training.
-        held_out: captions of the pictures for evaluation.
-    """
+class Split(NamedTuple):
+    """Captions to train on, and captions of the pictures that are held out."""
 
     learn: list[Caption]
     held_out: list[Caption]
 
 
-def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> "Split":
+def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Split:
     """Split by picture; pictures that share a caption stay together, so it is in one part only.
 
     The order of choice depends only on a hash of the text and the seed, so adding a picture moves

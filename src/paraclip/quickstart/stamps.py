@@ -109,23 +109,14 @@ def _run_tool(command: list[str], folder: Path) -> None:
 
 @dataclass(frozen=True)
 class CaptionedStamps:
-    """The stamps whose pictures are unchanged since their captions were written.
+    """The stamps whose pictures are unchanged since their captions were written."""
 
-    Args:
-        learn: captions of the training pictures.
-        triples: the same with their two paraphrases.
-        wordings: captions of the held-out pictures, each in three wordings, with a contrast.
-        pool: the held-out pictures.
-        missing: number of captioned pictures that the package does not contain.
-        changed: number of pictures with changed content.
-    """
-
-    learn: list[Caption]
-    triples: pa.Table
-    wordings: Wordings
-    pool: Pool
-    missing: int
-    changed: int
+    learn: list[Caption]  # of the training pictures
+    triples: pa.Table  # the same with their two paraphrases
+    wordings: Wordings  # of the held-out pictures: three wordings and a contrast each
+    pool: Pool  # the held-out pictures
+    missing: int  # number of captioned pictures that the package does not contain
+    changed: int  # number of pictures with changed content
 
     def captions(self) -> list[Caption]:
         """Captions of all pictures, the held-out ones last."""
@@ -146,11 +137,7 @@ class CaptionedStamps:
 
 
 def read_stamps(folder: Path, texts: Path = CAPTIONS) -> CaptionedStamps:
-    """Join the texts to the pictures in a folder.
-
-    Args:
-        folder: `tuxpaint/stamps`, unpacked.
-        texts: the captions, JSON lines.
+    """Join the captions (JSON lines) to the pictures of `tuxpaint/stamps`, unpacked.
 
     Raises:
         UserError: too few of the pictures exist unchanged.
@@ -188,24 +175,19 @@ def read_stamps(folder: Path, texts: Path = CAPTIONS) -> CaptionedStamps:
     wordings = Wordings("the held-out stamps", items, KINDS, file_hash(texts))
     names = text_hash("\n".join(sorted(row["image"] for row in test)))
     pool = Pool("held-out stamps", tuple(sorted(row["path"] for row in test)), None, names)
-    return CaptionedStamps(captions, _triples(learn), wordings, pool, missing, changed)
+    columns = ("caption", "paraphrase_1", "paraphrase_2")
+    triples = [
+        {
+            "id": row["image"], "image_id": row["image"], "image": row["path"],
+            "generator": WRITER, **{name: row[name] for name in columns},
+        }
+        for row in learn
+    ]  # fmt: skip
+    table = with_schema(pa.Table.from_pylist(triples))
+    return CaptionedStamps(captions, table, wordings, pool, missing, changed)
 
 
 def read_texts(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of the file that is included in ParaCLIP."""
     with path.open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
-
-
-def _triples(rows: list[dict[str, Any]]) -> pa.Table:
-    """Triples of the training pictures."""
-    texts = ("caption", "paraphrase_1", "paraphrase_2")
-    return with_schema(
-        pa.Table.from_pylist([
-            {
-                "id": row["image"], "image_id": row["image"], "image": row["path"],
-                "generator": WRITER, **{name: row[name] for name in texts},
-            }
-            for row in rows
-        ])
-    )  # fmt: skip

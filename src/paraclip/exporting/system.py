@@ -1,15 +1,15 @@
-"""The interface of a target, and checks that several targets share."""
+"""What writes a layout: a format (`--to`) or a system (`--for`), and checks that several share."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import open_clip
 
 from paraclip.errors import UserError
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.source import Source
+from paraclip.files import write_text
 from paraclip.models.formats.published import QUICK
 
 Steps = tuple[str, ...]
@@ -17,34 +17,44 @@ Steps = tuple[str, ...]
 
 @dataclass(frozen=True)
 class System:
-    """A system that loads a text encoder.
+    """A format, or a system that loads a text encoder.
 
     Args:
-        check: raises UserError if the system does not use the model's base, or cannot load it.
-        write: writes the layout that the system loads into an empty folder, and returns the drift
-            of 8-bit vectors, if it wrote any.
+        write: writes the layout into an empty folder, and returns the drift of 8-bit vectors, if it
+            wrote any; raises UserError if the system does not use the model's base, or cannot load
+            it.
         steps: where to put it, which cache to clear, how to go back, given the folder's path.
         takes: options of the export that apply to it.
-        index: where it keeps vectors of pictures, as for `paraclip swap-check --index`.
+        index: where it keeps vectors of pictures, as for `paraclip swap-check --index`; None for a
+            format.
     """
 
-    check: Callable[[Source], object]
     write: Callable[[Source, Path, ExportOptions], Drift | None]
     steps: Callable[[Source, Path], Steps]
     takes: tuple[str, ...] = ()
-    index: str = "INDEX"
+    index: str | None = "INDEX"
 
-    def first_step(self, source: Source) -> str:
-        """Return the step before all others: a check of the index."""
+    def instructions(self, source: Source, folder: Path) -> Steps:
+        """The steps, of which a system's first one is a check of the index."""
+        if self.index is None:
+            return self.steps(source, folder)
         tag = source.tags[0] if len(source.tags) == 1 else "TAG"
-        return (
+        first = (
             f"Check that your index was made with this base: paraclip swap-check --index"
             f" {self.index} --base {source.architecture.removesuffix(QUICK)}:{tag} --model"
             f" {source.name}"
         )
+        return (first, *self.steps(source, folder))
 
 
-def check_base(source: Source, system: str, architecture: str, tag: str) -> None:
+def write_files(folder: Path, files: Mapping[str, object]) -> None:
+    """Write small files by name: texts as they are, other values as JSON."""
+    for name, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content, indent=1)
+        write_text(folder / name, text)
+
+
+def check_base(source: Source, system: str, architecture: str, tag: str, quick: bool) -> None:
     """Raise UserError if the base is not the only one that a system uses.
 
     Args:
@@ -52,6 +62,7 @@ def check_base(source: Source, system: str, architecture: str, tag: str) -> None
         system: name of the system, for the error.
         architecture: open_clip's name, without `-quickgelu`.
         tag: open_clip's tag.
+        quick: whether the system's base has QuickGELU.
     """
     wanted = f"{architecture}:{tag}"
     if source.architecture.removesuffix(QUICK) != architecture or tag not in (source.tags or [tag]):
@@ -62,6 +73,7 @@ def check_base(source: Source, system: str, architecture: str, tag: str) -> None
         what = f"the checkpoint does not record its base, and {system} uses {wanted}"
         hint = f"Add --tag {tag} if it was tuned from these weights."
         raise UserError(source.name, what, hint)
+    check_activation(source, system, quick)
 
 
 def check_activation(source: Source, system: str, quick: bool) -> None:
@@ -70,10 +82,3 @@ def check_activation(source: Source, system: str, quick: bool) -> None:
         names = ("GELU", "QuickGELU")
         what = f"it has {names[not quick]}, and the base of {system} {names[quick]}"
         raise UserError(source.name, what, "Tune the base that the system uses.")
-
-
-def check_built_in(source: Source, system: str) -> None:
-    """Raise UserError if open_clip has no architecture with the name by which a system loads it."""
-    if source.architecture not in open_clip.list_models():
-        what = f"{source.architecture} is not one of open_clip's own architectures"
-        raise UserError(source.name, what, f"{system} loads models by such a name.")

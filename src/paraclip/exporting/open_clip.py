@@ -1,4 +1,4 @@
-"""open_clip itself, and programs that use its names: clip-retrieval and LanceDB.
+"""open_clip's folders and weights, and programs that load them: clip-retrieval and LanceDB.
 
 Source:
 - open_clip 3.3.0 `factory.py`, `create_model`: `local-dir:FOLDER` reads `model_cfg` and
@@ -10,16 +10,16 @@ Source:
   `open_clip.create_model_and_transforms`; the tokenizer is that of `name`.
 """
 
-import json
 from pathlib import Path
 
+import open_clip
 from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.source import Source
-from paraclip.exporting.targets.system import Steps, System, check_built_in
-from paraclip.files import write_text
+from paraclip.exporting.system import Steps, System, write_files
+from paraclip.models.checkpoint import write_weights
 from paraclip.models.formats.laclip import is_laclip_vision
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
@@ -29,21 +29,15 @@ CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
-def write_open_clip(source: Source, folder: Path, options: ExportOptions) -> None:
-    """Write configuration and weights, and the files of a Hugging Face text tower, if any.
-
-    Raises:
-        UserError: open_clip cannot build the model.
-    """
+def _write_folder(source: Source, folder: Path, options: ExportOptions) -> None:
+    """Write configuration and weights, and the files of a Hugging Face text tower, if any."""
     model = of_open_clip(source)
     settings = model.spec.preprocessing
     config = {
         "model_cfg": {**model.spec.config, "quick_gelu": model.architecture.quick_gelu},
         "preprocess_cfg": {name: settings[name] for name in PREPROCESSING if name in settings},
     }
-    write_text(folder / CONFIG, json.dumps(config, indent=1))
-    for name, content in (model.spec.text_files or {}).items():
-        write_text(folder / name, content)
+    write_files(folder, {CONFIG: config, **(model.spec.text_files or {})})
     save_tensors(open_clip_state(model, options.half), folder / WEIGHTS, {"format": "pt"})
 
 
@@ -61,25 +55,42 @@ def of_open_clip(source: Source) -> OpenClip:
 
 def open_clip_state(model: OpenClip, half: bool) -> dict[str, Tensor]:
     """Weights under open_clip's names."""
-    tensors = {
-        model.exported_name(name): value.detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    return tensors
+    state = model.state_dict()
+    return _stored({model.exported_name(name): value for name, value in state.items()}, half)
 
 
-def _check_named(source: Source) -> None:
-    """Check that the model is from open_clip and has a name there."""
+def _stored(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
+    """Weights as a file holds them."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    return {k: v.half() if half and v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def _write_file(source: Source, path: Path, options: ExportOptions) -> None:
+    """Write one file, with open_clip's names for a model of open_clip and own names for `mini`."""
+    if isinstance(source.model, OpenClip):
+        tensors = open_clip_state(of_open_clip(source), options.half)
+    else:
+        tensors = _stored(source.model.state_dict(), options.half)
+    # The header states no architecture, because the tensors have the names of another program.
+    header = {"exported_from": source.header.get("weights"), "half": options.half}
+    write_weights(tensors, path, header)
+
+
+def _file_steps(source: Source, path: Path) -> Steps:
+    if not isinstance(source.model, OpenClip):
+        others = "--to sentence-transformers and --to onnx do not"
+        return (f"The weights in {path} have ParaCLIP's own names; {others}.",)
+    call = f"open_clip.create_model({source.architecture!r}, pretrained={str(path)!r})"
+    return (f"Load it by {call}.",)
+
+
+def _write_named(source: Source, folder: Path, options: ExportOptions) -> None:
+    """Write one file for a system that loads a model by open_clip's name and a file."""
     of_open_clip(source)
-    check_built_in(source, "This system")
-
-
-def write_weights(source: Source, folder: Path, options: ExportOptions) -> None:
-    """Write one file of weights with open_clip's names."""
-    tensors = open_clip_state(of_open_clip(source), options.half)
-    save_tensors(tensors, folder / FILE, {"format": "pt"})
+    if source.architecture not in open_clip.list_models():
+        what = f"{source.architecture} is not one of open_clip's own architectures"
+        raise UserError(source.name, what, "This system loads models by such a name.")
+    _write_file(source, folder / FILE, options)
 
 
 def _open_clip_steps(source: Source, folder: Path) -> Steps:
@@ -113,6 +124,7 @@ def _lancedb_steps(source: Source, folder: Path) -> Steps:
     )
 
 
-OPEN_CLIP = System(of_open_clip, write_open_clip, _open_clip_steps, takes=("half",))
-CLIP_RETRIEVAL = System(_check_named, write_weights, _clip_retrieval_steps, takes=("half",))
-LANCEDB = System(_check_named, write_weights, _lancedb_steps, takes=("half",))
+WEIGHTS_FILE = System(_write_file, _file_steps, takes=("half",), index=None)
+OPEN_CLIP = System(_write_folder, _open_clip_steps, takes=("half",))
+CLIP_RETRIEVAL = System(_write_named, _clip_retrieval_steps, takes=("half",))
+LANCEDB = System(_write_named, _lancedb_steps, takes=("half",))

@@ -26,12 +26,10 @@ from paraclip.exporting.drift import Drift
 from paraclip.exporting.hugging_face import no_clip_text
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
-from paraclip.exporting.targets.system import Steps, System, check_activation
-from paraclip.files import write_text
+from paraclip.exporting.system import Steps, System, check_activation, write_files
 from paraclip.models.formats.published import QUICK
 
 INTERFACE = TextInterface("text", "embedding", "int32", fixed_length=True)
-FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 NAMES = [
     "RN101__openai", "RN101__yfcc15m", "RN50__cc12m", "RN50__openai", "RN50__yfcc15m",
     "RN50x16__openai", "RN50x4__openai", "RN50x64__openai", "ViT-B-16-SigLIP-256__webli",
@@ -85,7 +83,7 @@ def _normalised(name: str) -> str:
     return name.replace("_", "-").lower()
 
 
-def _check(source: Source) -> None:
+def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     name, tag = folder_name(source).split("__")
     settings = [
         open_clip.get_pretrained_cfg(name, known)
@@ -94,18 +92,11 @@ def _check(source: Source) -> None:
     ]
     quick = name.endswith(QUICK) or any(one.get("quick_gelu") for one in settings)
     check_activation(source, "immich", quick)
-
-
-def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    textual = folder / "clip" / folder_name(source) / "textual"
+    textual = folder / "clip" / f"{name}__{tag}" / "textual"
     textual.mkdir(parents=True)
-    path = textual / "model.onnx"
-    drift = write_text_graph(source.model, path, INTERFACE, options.int8)
     if no_clip_text(source.model) is None:
-        files = clip_tokenizer_files(source.model.architecture.context_length)
-        for name in FILES:
-            write_text(textual / name, files[name])
-    return drift
+        write_files(textual, clip_tokenizer_files(source.model.architecture.context_length))
+    return write_text_graph(source.model, textual / "model.onnx", INTERFACE, options.int8)
 
 
 def _steps(source: Source, folder: Path) -> Steps:
@@ -126,4 +117,4 @@ def _steps(source: Source, folder: Path) -> Steps:
     )
 
 
-IMMICH = System(_check, _write, _steps, takes=("int8",), index="postgresql://...")
+IMMICH = System(_write, _steps, takes=("int8",), index="postgresql://...")
