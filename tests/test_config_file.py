@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from paraclip.cli import main, parse
-from paraclip.config_file import read_options
 from paraclip.errors import UserError
+from paraclip.options import read_options
 from paraclip.training.config import TrainConfig
 
 SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import paraclip
-from paraclip.config_file import read_toml
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, read_captions
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import atomic_path, read_bounded
+from paraclip.options import read_toml
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import TrainConfig
 

@@ -29,15 +29,10 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the allocator was configured.
     """
-    if sys.platform != "linux" or is_configured():
+    if sys.platform != "linux" or any(name.startswith(CONFIGURING) for name in os.environ):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
     options = ((M_MMAP_THRESHOLD, LARGEST_KEPT), (M_TRIM_THRESHOLD, MOST_KEPT), (M_TOP_PAD, GROWTH))
     return all(mallopt(option, value) == 1 for option, value in options)
-
-
-def is_configured() -> bool:
-    """Whether the environment already configures or replaces malloc."""
-    return any(name.startswith(CONFIGURING) for name in os.environ)

@@ -23,8 +23,8 @@ from tyro.constructors import (
 import paraclip
 from paraclip.allocator import keep_freed_memory
 from paraclip.commands import COMMANDS
-from paraclip.config_file import read_options
 from paraclip.errors import UserError, nearest
+from paraclip.options import read_options
 from paraclip.version import __version__
 
 REGISTRY = ConstructorRegistry()
@@ -86,25 +86,18 @@ def _flow(text: str) -> str:
 
 def _read_preset(config: type, arguments: list[str]) -> dict[str, Any]:
     """Return the options from `--config FILE` as a default for tyro; empty without a file."""
-    has_file = "config" in {field.name for field in fields(config)}
-    path = _last_value("--config", arguments)
-    if not has_file or path is None:
+    path = None  # the last one counts, as for every option that is repeated
+    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if word.startswith("--config="):
+            path = word.partition("=")[2]
+        elif word == "--config":
+            path = following
+    if path is None or "config" not in {field.name for field in fields(config)}:
         return {}
     options = read_options(path, config)
     required = [field.name for field in fields(config) if field.default is MISSING]
     missing = {name: tyro.MISSING for name in required if name not in options}
     return {"default": config(**missing, **options)}
-
-
-def _last_value(option: str, arguments: list[str]) -> str | None:
-    """Return the last value of an option given as `--option VALUE` or `--option=VALUE`, or None."""
-    value = None  # the last one counts, as for every option that is repeated
-    for index, word in enumerate(arguments):
-        if word.startswith(f"{option}="):
-            value = word.partition("=")[2]
-        elif word == option and index + 1 < len(arguments):
-            value = arguments[index + 1]
-    return value
 
 
 def parse(arguments: list[str]) -> Any:
@@ -115,8 +108,13 @@ def parse(arguments: list[str]) -> Any:
             range, or an argument is not valid text.
         SystemExit: with code 2 for unknown options, 0 after `--help`.
     """
-    for word in arguments:
-        _refuse_bytes(word)
+    for word in arguments:  # which is written to a report, log or triples file
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(word, "is not UTF-8", "Rename the file or folder.") from error
+        if "\0" in word:
+            raise UserError(word, "contains a NUL character", "Check the name.")
     name, *words = arguments
     if name not in COMMANDS:
         known = [*COMMANDS, "--help", "--version"]
@@ -146,20 +144,12 @@ def _help_text() -> str:
                       "paraclip --version        version of the package"])  # fmt: skip
 
 
-def _refuse_bytes(word: str) -> None:
-    """Reject an argument that cannot be written to a report, log or triples file."""
-    try:
-        word.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(word, "is not UTF-8", "Rename the file or folder.") from error
-    if "\0" in word:
-        raise UserError(word, "contains a NUL character", "Check the name.")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the `paraclip` script; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    _escape_what_cannot_be_encoded()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # print what it cannot encode as \u2192
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             work(arguments)
@@ -207,13 +197,6 @@ def work(arguments: list[str]) -> None:
         config = parse(arguments)
         keep_freed_memory()
         COMMANDS[arguments[0]].run(arguments[0], config)
-
-
-def _escape_what_cannot_be_encoded() -> None:
-    """Print characters that the terminal cannot encode as escapes, such as `\\u2192`."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _output_failed(error: OSError) -> int:

@@ -5,14 +5,16 @@ them when the dataclass is created, so the command line, TOML files and Python b
 pydantic is imported at the first check, because `paraclip --help` does not need it.
 """
 
+import tomllib
 from dataclasses import fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
 from annotated_types import Ge, Gt, Le
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -29,15 +31,8 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """Seed of a random generator."""
 
 LONGEST_VALUE = 60  # characters of a value in an error
-
-
+MOST_BYTES = 1 << 20  # of a TOML file
 NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
-
-
-def _unset(config: type, name: str) -> bool:
-    """Whether the default of a field is None, no values or, for a flag, False."""
-    default = vars(config).get(name, ...)
-    return default is None or default is False or default == ()
 
 
 class Checked:
@@ -49,10 +44,10 @@ class Checked:
 
     def __init_subclass__(cls) -> None:
         """Omit defaults of None, False and () from the help; the text states them."""
-        cls.__annotations__ = {
-            name: Annotated[hint, NO_DEFAULT] if _unset(cls, name) else hint
-            for name, hint in cls.__annotations__.items()
-        }
+        for name, hint in cls.__annotations__.items():
+            default = vars(cls).get(name, ...)
+            if default is None or default is False or default == ():
+                cls.__annotations__[name] = Annotated[hint, NO_DEFAULT]
 
     def __post_init__(self) -> None:
         config: type = type(self)
@@ -110,3 +105,46 @@ def _refusal(where: str, error: "ValidationError") -> UserError:
     if len(shown) > LONGEST_VALUE:
         shown = f"{shown[:LONGEST_VALUE]}..."
     return UserError(where, f"{shown} is not valid", f"{reason.replace('Input', 'It')}.")
+
+
+def read_options(path: Path | str, config: type) -> dict[str, Any]:
+    """Return the options of a config class that a TOML file sets, by field name.
+
+    Args:
+        path: the file. Keys are option names, with `-` or `_`; arrays become tuples.
+        config: a dataclass.
+
+    Raises:
+        UserError: the file cannot be read, or a key or its value is not valid.
+    """
+    known = [name for name in hints(config) if name != "config"]
+    values = {}
+    for key, value in read_toml(path).items():
+        name, where = key.replace("-", "_"), f"{path}: {key}"
+        if name not in known:
+            raise UserError(where, "is not an option", nearest(name, known))
+        if name in values:
+            raise UserError(where, "is given twice", "Keep one spelling, with - or _.")
+        values[name] = check(config, name, _as_tuples(value), where)
+    return values
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Return the content of a TOML file."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise UserError(path, "there is no such file", "Check the path.")
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(path, "is too large for a file of options", "Check the path.")
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise UserError(path, "is nested too deeply", "Options need one level.") from error
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path.") from error
+    except ValueError as error:  # from tomllib, the decoder, or a number with 5,000 digits
+        raise UserError(path, f"is not TOML ({error})", "Correct that line.") from error

@@ -11,9 +11,9 @@ from tiny_models import tiny_clip
 from training_rows import Tuned, make_options, make_triples, tune
 
 from paraclip.cli import main, parse
-from paraclip.config_file import read_options
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
+from paraclip.options import read_options
 from paraclip.training.config import (
     AlignConfig,
     TrainConfig,
