@@ -179,7 +179,7 @@ def test_python_gets_the_same_check_as_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("word", "complaint"),
     [
-        ("caf\udce9.csv", r"caf\udce9.csv: is not UTF-8. Rename the file or folder."),
+        ("caf\udce9.csv", r"caf\udce9.csv: is a name that is not UTF-8. Rename it."),
         ("a\0b", r"a\x00b: contains a NUL character. Check the name."),
     ],
 )

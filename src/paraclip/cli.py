@@ -9,7 +9,7 @@ import sys
 import textwrap
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, zip_longest
 from typing import Annotated, Any, Union, get_args, get_type_hints
 
 import tyro
@@ -24,6 +24,7 @@ import paraclip
 from paraclip.allocator import keep_freed_memory
 from paraclip.commands import COMMANDS
 from paraclip.errors import UserError, nearest
+from paraclip.files import check_name
 from paraclip.options import read_options
 from paraclip.version import __version__
 
@@ -87,7 +88,7 @@ def _flow(text: str) -> str:
 def _read_preset(config: type, arguments: list[str]) -> dict[str, Any]:
     """Return the options from `--config FILE` as a default for tyro; empty without a file."""
     path = None  # the last one counts, as for every option that is repeated
-    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for word, following in zip_longest(arguments, arguments[1:]):
         if word.startswith("--config="):
             path = word.partition("=")[2]
         elif word == "--config":
@@ -108,13 +109,8 @@ def parse(arguments: list[str]) -> Any:
             range, or an argument is not valid text.
         SystemExit: with code 2 for unknown options, 0 after `--help`.
     """
-    for word in arguments:  # which is written to a report, log or triples file
-        try:
-            word.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(word, "is not UTF-8", "Rename the file or folder.") from error
-        if "\0" in word:
-            raise UserError(word, "contains a NUL character", "Check the name.")
+    for word in arguments:
+        check_name(word)  # it is written to reports, logs and triples
     name, *words = arguments
     if name not in COMMANDS:
         known = [*COMMANDS, "--help", "--version"]

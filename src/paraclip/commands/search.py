@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import combinations
-from typing import Any
 
 from paraclip.errors import UserError, printable
 from paraclip.files import refuse_overwriting
@@ -30,7 +29,18 @@ def search_command(config: SearchConfig) -> None:
         for hit in next(iter(results.values())):
             print(printable(full_path(facts.root, hit.path)))
     elif config.json:
-        print(json.dumps(as_json(config, results, facts.root), indent=1))
+        content = {
+            "query": config.query,
+            "image": config.image,
+            "plus": list(config.plus),
+            "minus": list(config.minus),
+            "root": facts.root,
+            "models": {label: [asdict(hit) for hit in hits] for label, hits in results.items()},
+            "overlap": [
+                {"models": pair, **asdict(one)} for pair, one in _overlaps(results).items()
+            ],
+        }
+        print(json.dumps(content, indent=1))
     elif len(results) == 1:
         (hits,) = results.values()
         for rank, hit in enumerate(hits, start=1):
@@ -39,7 +49,7 @@ def search_command(config: SearchConfig) -> None:
                 caption = f"{caption[: LONGEST_SHOWN - 3]}..."
             print(printable(f"{rank:>3}  {hit.score:.3f}  {hit.path}  {caption}".rstrip()))
     else:
-        print(side_by_side(results))
+        print(_side_by_side(results))
     store = open_store(config.store)
     if not any(results.values()):
         hint = "Add some with `paraclip index`."
@@ -57,28 +67,13 @@ def search_command(config: SearchConfig) -> None:
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
 
 
-def as_json(config: SearchConfig, results: Mapping[str, list[Hit]], root: str) -> dict[str, Any]:
-    """All results as a JSON-serialisable dict."""
-    return {
-        "query": config.query,
-        "image": config.image,
-        "plus": list(config.plus),
-        "minus": list(config.minus),
-        "root": root,
-        "models": {label: [asdict(hit) for hit in hits] for label, hits in results.items()},
-        "overlap": [
-            {"models": list(pair), **asdict(value)} for pair, value in overlaps(results).items()
-        ],
-    }
-
-
-def overlaps(results: Mapping[str, list[Hit]]) -> dict[tuple[str, str], Overlap]:
+def _overlaps(results: Mapping[str, list[Hit]]) -> dict[tuple[str, str], Overlap]:
     """Agreement of each pair of models."""
     ids = {label: [hit.id for hit in hits] for label, hits in results.items()}
     return {pair: measure_overlap(ids[pair[0]], ids[pair[1]]) for pair in combinations(ids, 2)}
 
 
-def side_by_side(results: Mapping[str, list[Hit]]) -> str:
+def _side_by_side(results: Mapping[str, list[Hit]]) -> str:
     """Results of several models in columns; results common to all of them are marked."""
     shared = set.intersection(*({hit.id for hit in hits} for hits in results.values()))
     columns = [
@@ -93,7 +88,7 @@ def side_by_side(results: Mapping[str, list[Hit]]) -> str:
     for rank in range(max(map(len, columns))):
         cells = [(lines[rank] if rank < len(lines) else "").ljust(width) for lines in columns]
         lines.append(f"{rank + 1:>3}  " + "  ".join(cells).rstrip())
-    for (first, second), value in overlaps(results).items():
+    for (first, second), value in _overlaps(results).items():
         agreed = f"AO@{value.depth} {value.ao:.1f}, JS@{value.depth} {value.js:.1f}"
         text = f"{first} and {second} share {value.shared} of {value.depth} (*): {agreed}"
         lines.append(printable(text))

@@ -7,9 +7,7 @@ punctuation and control characters. Rare entities, wide letters and mojibake are
 """
 
 import json
-from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 from paraclip.models.sources import END, PIECES, START, vocabulary_and_merges
 
@@ -50,16 +48,25 @@ def clip_tokenizer_files(context_length: int) -> dict[str, str]:
 @cache
 def clip_tokenizer() -> str:
     """`tokenizer.json`."""
+    from ftfy.chardata import LIGATURES, WIDTH_MAP
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
     from tokenizers import pre_tokenizers as splitters
     from tokenizers.processors import RobertaProcessing
 
+    wide = {**LIGATURES, **WIDTH_MAP}
+    replaced: list[tuple[str | Regex, str]] = [  # in ftfy's order
+        *ENTITIES.items(),
+        *((letter, wide[ord(letter)]) for letter in WIDE),
+        (Regex("[\u02bc\u2018-\u201b]"), "'"),
+        (Regex("[\u201c-\u201f]"), '"'),
+        (Regex(CONTROL), ""),
+    ]
     vocabulary, merges = vocabulary_and_merges()
     tokenizer = Tokenizer(
         models.BPE(vocabulary, merges, unk_token=END, end_of_word_suffix="</w>", fuse_unk=False)
     )
     tokenizer.normalizer = normalizers.Sequence([
-        *(normalizers.Replace(pattern, text) for pattern, text in replacements(Regex)),
+        *(normalizers.Replace(pattern, text) for pattern, text in replaced),
         normalizers.NFC(),
         normalizers.Replace(Regex(r"\s+"), " "),
         normalizers.Lowercase(),
@@ -73,15 +80,3 @@ def clip_tokenizer() -> str:
     tokenizer.add_special_tokens([AddedToken(word, special=True) for word in (START, END)])
     text: str = tokenizer.to_str()
     return text
-
-
-def replacements(regex: Any) -> Iterator[tuple[Any, str]]:
-    """Patterns and their replacements, in ftfy's order."""
-    from ftfy.chardata import LIGATURES, WIDTH_MAP
-
-    yield from ENTITIES.items()
-    for letter in WIDE:
-        yield letter, {**LIGATURES, **WIDTH_MAP}[ord(letter)]
-    yield regex("[\u02bc\u2018-\u201b]"), "'"
-    yield regex("[\u201c-\u201f]"), '"'
-    yield regex(CONTROL), ""

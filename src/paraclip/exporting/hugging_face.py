@@ -190,12 +190,8 @@ def _preprocessor_config(clip: OpenClip) -> dict[str, Any]:
 def clip_text(model: DualEncoder, wanted_by: str) -> OpenClip:
     """The model, if its text tower is CLIP's transformer with CLIP's tokenizer.
 
-    Args:
-        model: the model.
-        wanted_by: what needs it, for the error.
-
     Raises:
-        UserError: it is not; gives the reason.
+        UserError: it is not; gives the reason, and `wanted_by`, what needs it.
     """
     return _checked(model, wanted_by, no_clip_text(model))
 

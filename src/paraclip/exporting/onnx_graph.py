@@ -146,11 +146,7 @@ def _padded_ids(model: DualEncoder, texts: Sequence[str], length: int | None) ->
 
 @torch.no_grad()
 def _export_graph(
-    graph: nn.Module,
-    example: Tensor,
-    path: Path,
-    names: tuple[str, str],
-    shape: dict[int, Any],
+    graph: nn.Module, example: Tensor, path: Path, names: tuple[str, str], shape: dict[int, Any]
 ) -> None:
     """Write a module with one input and one output, named by `names`."""
     fast = torch.backends.mha.get_fastpath_enabled()

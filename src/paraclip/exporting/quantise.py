@@ -114,6 +114,7 @@ def _part_of(node: Any) -> str:
 def _quantise_tables(path: Path) -> None:
     """Store the large tables that `Gather` reads in 8 bits, with a scale per row."""
     import onnx
+    from onnx import TensorProto, helper
 
     model = onnx.load(str(path))
     stored = {value.name: value for value in model.graph.initializer}
@@ -123,14 +124,21 @@ def _quantise_tables(path: Path) -> None:
             attribute.i == 0 for attribute in node.attribute if attribute.name == "axis"
         )
         table = stored.get(node.input[0]) if by_row else None
-        if table is None or np.prod(table.dims) < LARGE or table.data_type != 1:
+        if table is None or np.prod(table.dims) < LARGE or table.data_type != TensorProto.FLOAT:
             nodes.append(node)
             continue
         if f"{table.name}_int8" not in stored:
             for part in split_table(table):
                 stored[part.name] = part
                 model.graph.initializer.append(part)
-        nodes.extend(_looked_up(node, table.name))
+        ids, output = node.input[1], node.output[0]
+        whole, scale, cast = f"{output}_int8", f"{output}_scale", f"{output}_cast"
+        nodes += [
+            helper.make_node("Gather", [f"{table.name}_int8", ids], [whole], axis=0),
+            helper.make_node("Cast", [whole], [cast], to=TensorProto.FLOAT),
+            helper.make_node("Gather", [f"{table.name}_scale", ids], [scale], axis=0),
+            helper.make_node("Mul", [cast, scale], [output]),
+        ]
     used = {name for node in nodes for name in node.input}
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -150,16 +158,3 @@ def split_table(table: Any) -> tuple[Any, Any]:
         numpy_helper.from_array(whole, f"{table.name}_int8"),
         numpy_helper.from_array(scale.astype(np.float32), f"{table.name}_scale"),
     )
-
-
-def _looked_up(node: Any, table: str) -> list[Any]:
-    """Nodes that replace a `Gather` from a split table."""
-    from onnx import TensorProto, helper
-
-    ids, output = node.input[1], node.output[0]
-    return [
-        helper.make_node("Gather", [f"{table}_int8", ids], [f"{output}_int8"], axis=0),
-        helper.make_node("Cast", [f"{output}_int8"], [f"{output}_cast"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", [f"{table}_scale", ids], [f"{output}_scale"], axis=0),
-        helper.make_node("Mul", [f"{output}_cast", f"{output}_scale"], [output]),
-    ]

@@ -52,12 +52,18 @@ class Source:
     def facts(self) -> dict[str, Any]:
         """JSON-serialisable facts for the card: hashes of what an index depends on."""
         model = self.model
-        pictures = (
-            model.spec.preprocessing if isinstance(model, OpenClip) else model.architecture.kind
-        )
+        pictures: object = model.architecture.kind
+        # The tokenizer's files, or open_clip's vocabulary and options.
+        tokenizer: object = model.header().get("text_files") or {}
+        if isinstance(model, OpenClip):
+            pictures = model.spec.preprocessing
+            if not model.spec.text_files:
+                text = model.spec.config["text_cfg"]
+                options = {key: text.get(key) for key in ("context_length", "tokenizer_kwargs")}
+                tokenizer = [options, list(model.tokenizer.bpe_ranks)]
         return {
             "image_tower": image_space(model),
-            "tokenizer": tokenizer_hash(model),
+            "tokenizer": text_hash(json.dumps(tokenizer, sort_keys=True)),
             "preprocessing": text_hash(json.dumps([pictures, model.image_size], sort_keys=True)),
             "base_tags": self.tags,
         }
@@ -117,37 +123,19 @@ def image_tower_was_trained(header: dict[str, Any]) -> bool:
 def recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
     """Pretrained tags of the base that a header records, for an architecture of open_clip."""
     plain = architecture.removesuffix(QUICK)
-    known = {
-        tag
-        for name in (plain, f"{plain}{QUICK}")
-        for tag in open_clip.list_pretrained_tags_by_model(name)
-    }
-    named = (name.split(":") for name in values_of(header, "base") if ":" in name)
-    return sorted({parts[1] for parts in named} & known)
+    known: set[str] = set()
+    for name in (plain, f"{plain}{QUICK}"):
+        known.update(open_clip.list_pretrained_tags_by_model(name))
+    named = {name.split(":")[1] for name in values_of(header, "base") if ":" in name}
+    return sorted(named & known)
 
 
 def known_architecture(model: OpenClip) -> str | None:
     """open_clip's name for a model's configuration, independent of the folder's name."""
-
-    def essential(config: dict[str, Any]) -> dict[str, Any]:  # all but the activation
-        parts = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")
-        return {name: config[name] for name in parts if name in config}
-
-    config = essential(model.spec.config)
-    stated = model.architecture.name
-    names = sorted(open_clip.list_models(), key=lambda name: (name != stated, name))
-    for name in names:
-        if essential(open_clip.get_model_config(name) or {}) == config:
-            return quick_name(name.removesuffix(QUICK), bool(model.spec.config.get("quick_gelu")))
+    config, stated = model.spec.config, model.architecture.name
+    essential = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")  # not the activation
+    for name in sorted(open_clip.list_models(), key=lambda name: (name != stated, name)):
+        known = open_clip.get_model_config(name) or {}
+        if all(known.get(part) == config.get(part) for part in essential):
+            return quick_name(name.removesuffix(QUICK), bool(config.get("quick_gelu")))
     return None
-
-
-def tokenizer_hash(model: DualEncoder) -> str:
-    """Hash of a model's tokenizer: its files, or open_clip's vocabulary and options."""
-    if isinstance(model, OpenClip) and not model.spec.text_files:
-        text = model.spec.config["text_cfg"]
-        options = {key: text.get(key) for key in ("context_length", "tokenizer_kwargs")}
-        merges = model.tokenizer.bpe_ranks
-        return text_hash(json.dumps([options, list(merges)], sort_keys=True))
-    files = model.header().get("text_files") or {}
-    return text_hash(json.dumps(files, sort_keys=True))
