@@ -101,8 +101,13 @@ class _Best:
         rows, groups = np.nonzero(tops >= bar)
         hits, places = np.nonzero(grouped[rows, :, groups] >= bar[rows])
         rows, columns = rows[hits], places * tops.shape[1] + groups[hits]
+        scores = np.empty(len(rows))
+        for begin in range(0, len(rows), GATHER):
+            part = slice(begin, begin + GATHER)
+            pairs = self.queries[rows[part]].astype(np.float64) * vectors[columns[part]]
+            scores[part] = pairs.sum(axis=1)
         if len(rows):
-            self._keep(rows, self._exact(rows, vectors[columns]), columns + start)
+            self._keep(rows, scores, columns + start)
 
     def _bar(self, coarse: NDArray[np.float32], tops: NDArray[np.float32]) -> Float:
         """Return the lowest coarse score that may be among the best k [queries]."""
@@ -112,14 +117,6 @@ class _Best:
         if np.isneginf(bar).any() and source.shape[1] >= self.k:
             bar = np.maximum(bar, np.partition(source, -self.k, axis=1)[:, -self.k])
         return bar - np.float32(MARGIN)
-
-    def _exact(self, rows: Integers, vectors: NDArray[np.float32]) -> Float:
-        """Return the float64 dot products of queries `rows` and vectors, computed in parts."""
-        scores = np.empty(len(rows))
-        for start in range(0, len(rows), GATHER):
-            part = slice(start, start + GATHER)
-            scores[part] = (self.queries[rows[part]].astype(np.float64) * vectors[part]).sum(axis=1)
-        return scores
 
     def _keep(self, rows: Integers, scores: Float, positions: Integers) -> None:
         """Keep the best k of each query with candidates, by score and then by position."""

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 from paraclip.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
 Share = Annotated[float, Ge(0), Le(1)]
 """A fraction, 0 to 1."""
@@ -74,7 +74,13 @@ def check(config: type, name: str, value: object, where: str) -> Any:
     try:
         return _adapter(config, name).validate_python(value)
     except ValidationError as error:
-        raise _refusal(where, error) from error
+        first = error.errors(include_url=False)[0]
+        reason = "It has too few values" if first["type"] == "missing" else first["msg"]
+        shown = repr(first["input"])
+        if len(shown) > LONGEST_VALUE:
+            shown = f"{shown[:LONGEST_VALUE]}..."
+        what, hint = f"{shown} is not valid", f"{reason.replace('Input', 'It')}."
+        raise UserError(where, what, hint) from error
 
 
 @cache
@@ -95,16 +101,6 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
         instance_of: Any = InstanceOf
         return TypeAdapter(instance_of[kind])
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
-
-
-def _refusal(where: str, error: "ValidationError") -> UserError:
-    """Return the first problem that pydantic found, in one line."""
-    first = error.errors(include_url=False)[0]
-    reason = "It has too few values" if first["type"] == "missing" else first["msg"]
-    shown = repr(first["input"])
-    if len(shown) > LONGEST_VALUE:
-        shown = f"{shown[:LONGEST_VALUE]}..."
-    return UserError(where, f"{shown} is not valid", f"{reason.replace('Input', 'It')}.")
 
 
 def read_options(path: Path | str, config: type) -> dict[str, Any]:

@@ -36,11 +36,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def machine() -> dict[str, Any]:
-    """Processor, cores and operating system; no host or user name."""
-    return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}
-
-
 def processor_name() -> str:
     """The processor's trade name from Linux, else the architecture."""
     try:
@@ -48,12 +43,6 @@ def processor_name() -> str:
             return next(line.split(":")[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         return platform.machine()
-
-
-def program() -> str:
-    """Return the name of the running program: paraclip, or a script."""
-    name = os.path.basename(sys.argv[0])
-    return name if name.endswith(".py") and name != "__main__.py" else "paraclip"
 
 
 def without_secrets(text: str) -> str:
@@ -68,10 +57,14 @@ def provenance(**settings: Any) -> dict[str, Any]:
     Args:
         settings: everything that determines the result: configuration, hashes, seed, generator.
     """
+    name = os.path.basename(sys.argv[0])
+    script = name if name.endswith(".py") and name != "__main__.py" else "paraclip"
+    # No name of the host or the user.
+    machine = {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}
     return {
-        "command": [program(), *map(without_secrets, sys.argv[1:])],
+        "command": [script, *map(without_secrets, sys.argv[1:])],
         "time": now(),
         "versions": package_versions(),
-        "machine": machine(),
+        "machine": machine,
         **settings,
     }

@@ -1,8 +1,8 @@
 """`paraclip quickstart`."""
 
-from paraclip.errors import printable
+from paraclip.errors import optional_import, printable
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.page import Page, check_search_packages, stamps_file
+from paraclip.quickstart.page import SEARCH_PACKAGES, Page, stamps_file
 from paraclip.quickstart.results import recommend, table
 from paraclip.quickstart.run import BASE, run_quickstart
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
@@ -17,7 +17,8 @@ def quickstart_command(config: QuickstartConfig) -> None:
         UserError: the source is invalid, or a stage failed.
     """
     if config.serve:
-        check_search_packages()
+        for package in SEARCH_PACKAGES:  # before hours of work
+            optional_import(package, "search")
     report = run_quickstart(config)
     label, reasons = recommend(report)
     print(f"\n{table(report)}\n\n{reasons}\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
-from paraclip.errors import optional_import, printable
+from paraclip.errors import printable
 from paraclip.files import text_hash, write_text
 from paraclip.image_search.config import IndexConfig, ServeConfig
 
@@ -72,12 +72,6 @@ def stamps_file(captions: Sequence[Caption], folder: Path) -> str:
     path = folder / PICTURES  # a captions file may only name pictures in its own folder
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return str(path)
-
-
-def check_search_packages() -> None:
-    """Raise UserError, before hours of work, if a package of the page is missing."""
-    for package in SEARCH_PACKAGES:
-        optional_import(package, "search")
 
 
 def own_program() -> list[str]:

@@ -1,7 +1,5 @@
 """The last stage: the benchmarks, the table on the terminal, and the recommended model."""
 
-from collections.abc import Iterator
-
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
@@ -95,26 +93,20 @@ def table_rows(report: Report) -> list[list[str]]:
     labels = list(report.models)
     against = compared_with(labels)
     rows = [["", *labels, *(f"tuned - {other}" for other in against)]]
-    last = None
-    for section, line in _headlines(report):
-        if section != last and len(report.sections) > 1:
-            rows.append([section])
-        last = section
-        values = [figure(line.values[label].value) for label in labels]
-        gains = [spread(line.differences[f"tuned - {other}"], True) for other in against]
-        rows.append([OF_STAMPS.get(line.name, line.name), *values, *gains])
-    return rows
-
-
-def _headlines(report: Report) -> Iterator[tuple[str, Line]]:
-    """The figures of the short table with their benchmark; those of `OF_STAMPS` in its order."""
     order = list(OF_STAMPS)
     for section in report.sections:
         lines = [line for line in section.lines if line.headline]
         known = [line for line in lines if line.name in order]
         if len(known) == len(order):
             lines = sorted(known, key=lambda line: order.index(line.name))
-        yield from ((section.name, line) for line in lines if not line.name.startswith("I2T"))
+        lines = [line for line in lines if not line.name.startswith("I2T")]
+        if lines and len(report.sections) > 1:
+            rows.append([section.name])
+        for line in lines:
+            values = [figure(line.values[label].value) for label in labels]
+            gains = [spread(line.differences[f"tuned - {other}"], True) for other in against]
+            rows.append([OF_STAMPS.get(line.name, line.name), *values, *gains])
+    return rows
 
 
 def recommend(report: Report) -> tuple[str | None, str]:
