@@ -1,6 +1,7 @@
 """Stores, a tiny CLIP with a tuned copy, and drawn pictures."""
 
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,4 +65,9 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-Indexer = Callable[..., str]
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children react to SIGINT, which a run in the background (`make test &`) ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -1,10 +1,8 @@
 """Text towers without torch give the vectors of their models and are cached by file."""
 
-import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -80,23 +78,19 @@ def test_a_damaged_tower_is_dropped(models: dict[str, str], name: str) -> None:
     assert not folder_of(models["base"]).exists()
 
 
-def test_a_changed_file_has_another_key(tmp_path: Path, models: dict[str, str]) -> None:
+def test_a_changed_file_has_another_key(
+    tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(Path(models["base"]).read_bytes())
     before = folder_of(str(copy))
     os.utime(copy, (1, 1))
     assert folder_of(str(copy)) != before
     assert folder_of(f"ViT-B-32:{copy}") != folder_of(str(copy))
-
-
-def test_a_changed_file_in_the_home_folder_has_another_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "weights.pt").write_bytes(b"1")
-    before = folder_of("ViT-B-32:openai:~/weights.pt")
-    (tmp_path / "weights.pt").write_bytes(b"22")
-    assert folder_of("ViT-B-32:openai:~/weights.pt") != before
+    before = folder_of("ViT-B-32:openai:~/copy.safetensors")
+    os.utime(copy, (2, 2))
+    assert folder_of("ViT-B-32:openai:~/copy.safetensors") != before
 
 
 def test_a_graph_that_computes_something_else_is_not_kept(
@@ -105,5 +99,4 @@ def test_a_graph_that_computes_something_else_is_not_kept(
     monkeypatch.setattr(towers, "CLOSE", -1.0)
     assert not write_tower(models["base"])
     assert kept_tower(models["base"]) is None
-    assert json.dumps(list((folder_of(models["base"]).parent).iterdir())) == "[]"
-    assert find_spec("onnxruntime")
+    assert list(folder_of(models["base"]).parent.iterdir()) == []

@@ -61,6 +61,17 @@ def test_npy(rows, tmp_path) -> None:
     (tmp_path / "p.txt").write_text("one")
     with pytest.raises(UserError, match="5 vectors have 1 paths"):
         read(tmp_path / "v.npy", paths=str(tmp_path / "p.txt"))
+    pq.write_table(pa.table({"vector": as_lists(values)}), tmp_path / "v.parquet")
+    with pytest.raises(UserError, match=r"gives the paths of a \.npy file"):
+        read(tmp_path / "v.parquet", paths=str(tmp_path / "p.txt"))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_list_of_paths_may_have_a_mark_and_other_line_separators(rows, ending, tmp_path) -> None:
+    np.save(tmp_path / "v.npy", rows[0][:3])
+    names = ["a\u2028b.jpg", "c\x0bd.jpg", "e\x85.jpg"]
+    (tmp_path / "p.txt").write_bytes((ending.join(names) + ending).encode("utf-8-sig"))
+    assert read(tmp_path / "v.npy", paths=str(tmp_path / "p.txt")).paths == names
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float32(), WIDTH)])
@@ -95,75 +106,30 @@ def test_a_column_of_the_pictures_themselves_is_not_their_path(rows, tmp_path) -
         assert_read(read(tmp_path / "v.parquet"), values, paths)
 
 
+def clip_retrieval_index(folder, vectors, paths) -> None:
+    """Parts of vectors and of paths, one file each."""
+    for name in ("img_emb", "metadata"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for part, values in enumerate(vectors):
+        np.save(folder / "img_emb" / f"img_emb_{part}.npy", values)
+    for part, names in enumerate(paths):
+        meta = pa.table({"image_path": names, "caption": names})
+        pq.write_table(meta, folder / "metadata" / f"metadata_{part}.parquet")
+
+
 def test_clip_retrieval(rows, tmp_path) -> None:
     values, paths = rows
-    for part, span in (("0", slice(0, 3)), ("1", slice(3, 5))):
-        for name in ("img_emb", "metadata"):
-            (tmp_path / name).mkdir(exist_ok=True)
-        np.save(tmp_path / "img_emb" / f"img_emb_{part}.npy", values[span])
-        meta = pa.table({"image_path": paths[span], "caption": paths[span]})
-        pq.write_table(meta, tmp_path / "metadata" / f"metadata_{part}.parquet")
+    clip_retrieval_index(tmp_path, (values[:3], values[3:]), ([None, *paths[1:3]], paths[3:]))
     found = read(tmp_path)
-    assert_read(found, values, paths)
+    assert_read(found, values, ["", *paths[1:]])
     assert found.kind == "clip-retrieval"
-
-
-def test_parts_of_clip_retrieval_that_do_not_fit_together(rows, tmp_path) -> None:
-    values, paths = rows
-    for name in ("img_emb", "metadata"):
-        (tmp_path / name).mkdir()
-    for part, vectors in enumerate((values[:3], values[3:, :4])):
-        np.save(tmp_path / "img_emb" / f"img_emb_{part}.npy", vectors)
+    # The sum of the rows is right.
+    clip_retrieval_index(tmp_path, (), (paths[:2], paths[2:]))
+    with pytest.raises(UserError, match=r"metadata_0\.parquet: has 2 rows for the 3 vectors"):
+        read(tmp_path)
+    clip_retrieval_index(tmp_path / "widths", (values[:3], values[3:, :4]), ())
     with pytest.raises(UserError, match=f"has vectors of {WIDTH} and of 4 numbers"):
-        read(tmp_path)
-    np.save(tmp_path / "img_emb" / "img_emb_1.npy", values[3:])
-    for part, span in enumerate((slice(0, 2), slice(2, 5))):  # the sum of the rows is right
-        meta = pa.table({"image_path": paths[span]})
-        pq.write_table(meta, tmp_path / "metadata" / f"metadata_{part}.parquet")
-    message = r"metadata_0\.parquet: has 2 rows for the 3 vectors of img_emb_0\.npy"
-    with pytest.raises(UserError, match=message):
-        read(tmp_path)
-
-
-def test_paths_may_contain_other_line_separators(rows, tmp_path) -> None:
-    np.save(tmp_path / "v.npy", rows[0][:3])
-    names = ["a\u2028b.jpg", "c\x0bd.jpg", "e\x85.jpg"]
-    for ending in ("\n", "\r\n"):
-        (tmp_path / "p.txt").write_bytes((ending.join(names) + ending).encode())
-        assert read(tmp_path / "v.npy", paths=str(tmp_path / "p.txt")).paths == names
-
-
-def test_a_list_of_paths_is_for_npy_and_may_begin_with_a_mark(rows, tmp_path) -> None:
-    values, paths = rows
-    listed = tmp_path / "p.txt"
-    listed.write_text("\n".join(paths), encoding="utf-8-sig")
-    np.save(tmp_path / "v.npy", values)
-    assert read(tmp_path / "v.npy", paths=str(listed)).paths == paths
-    pq.write_table(pa.table({"vector": as_lists(values)}), tmp_path / "v.parquet")
-    message = r"--paths: gives the paths of a \.npy file, and this is an index of parquet"
-    with pytest.raises(UserError, match=message):
-        read(tmp_path / "v.parquet", paths=str(listed))
-
-
-def test_a_row_without_a_path_has_an_empty_one(rows, tmp_path) -> None:
-    values, paths = rows
-    table = pa.table({"image_path": [None, *paths[1:]], "vector": as_lists(values)})
-    pq.write_table(table, tmp_path / "v.parquet")
-    assert read(tmp_path / "v.parquet").paths == ["", *paths[1:]]
-    for folder in ("img_emb", "metadata"):
-        (tmp_path / "c" / folder).mkdir(parents=True)
-    np.save(tmp_path / "c" / "img_emb" / "img_emb_0.npy", values)
-    pq.write_table(table.select(["image_path"]), tmp_path / "c" / "metadata" / "metadata_0.parquet")
-    assert read(tmp_path / "c").paths == ["", *paths[1:]]
-
-
-def test_what_is_not_a_lancedb_folder_is_refused_and_not_created(tmp_path) -> None:
-    pytest.importorskip("lancedb")
-    (tmp_path / "file").write_text("x")
-    for name in ("file", "missing"):
-        with pytest.raises(UserError, match="is not a folder"):
-            read(tmp_path / name, store="lancedb")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+        read(tmp_path / "widths")
 
 
 def test_lancedb(rows, tmp_path) -> None:
@@ -177,22 +143,16 @@ def test_lancedb(rows, tmp_path) -> None:
     with pytest.raises(UserError, match=r"several tables.*--table other"):
         read(tmp_path / "db")
     assert read(tmp_path / "db", table="photos").kind == "lancedb"
-
-
-def test_damaged_tables_of_lancedb(rows, tmp_path) -> None:
-    lancedb = pytest.importorskip("lancedb")
-    values, paths = rows
     (tmp_path / "empty" / "photos.lance").mkdir(parents=True)
-    with pytest.raises(UserError, match="cannot be read as LanceDB"):
-        read(tmp_path / "empty")
-    data = pa.table({"path": paths, "vector": as_lists(values, pa.list_(pa.float32(), WIDTH))})
-    lancedb.connect(tmp_path / "db").create_table("photos", data)
-    for suffix in ("lance", "manifest"):
+    for suffix, place in (("nothing", "empty"), ("lance", "db"), ("manifest", "db")):
         for file in (tmp_path / "db").rglob(f"*.{suffix}"):
             if file.is_file():
                 file.write_bytes(b"garbage")
         with pytest.raises(UserError, match="cannot be read as LanceDB"):
-            read(tmp_path / "db")
+            read(tmp_path / place, table="photos")
+    with pytest.raises(UserError, match="is not a folder"):
+        read(tmp_path / "missing", store="lancedb")
+    assert not (tmp_path / "missing").exists()
 
 
 def rclip_index(path, values, paths) -> None:
@@ -206,20 +166,15 @@ def rclip_index(path, values, paths) -> None:
         connection.commit()
 
 
-def test_rclip(rows, tmp_path) -> None:
+@pytest.mark.parametrize("name", ["plain", "a#b", "a?b", "a%20b", "ä b"])
+def test_rclip(rows, name, tmp_path) -> None:
     values, paths = rows
-    rclip_index(tmp_path / "db.sqlite3", values, paths)
-    before = (tmp_path / "db.sqlite3").read_bytes()
-    kept = [0, 1, 3, 4]
-    assert_read(read(tmp_path / "db.sqlite3"), values[kept], [paths[row] for row in kept])
-    assert (tmp_path / "db.sqlite3").read_bytes() == before
-
-
-@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "ä b"])
-def test_rclip_in_a_folder_with_any_name(rows, name, tmp_path) -> None:
     (tmp_path / name).mkdir()
-    rclip_index(tmp_path / name / "db.sqlite3", *rows)
-    assert len(read(tmp_path / name / "db.sqlite3").paths) == 4
+    rclip_index(tmp_path / name / "db.sqlite3", values, paths)
+    before = (tmp_path / name / "db.sqlite3").read_bytes()
+    kept = [0, 1, 3, 4]
+    assert_read(read(tmp_path / name / "db.sqlite3"), values[kept], [paths[row] for row in kept])
+    assert (tmp_path / name / "db.sqlite3").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -398,12 +353,3 @@ def test_a_part_of_a_column_is_its_own_rows(values, start) -> None:
             column = pa.array(values.tolist(), lists)[min(start, len(values) - 1) :]
             assert is_vector(column.type)
             np.testing.assert_array_equal(vectors_of_column(column, "a"), values[-len(column) :])
-
-
-def test_an_index_without_the_right_to_read_it_is_one_line(tmp_path, monkeypatch) -> None:
-    def refused(place):
-        raise PermissionError(13, "Permission denied", place.address)
-
-    monkeypatch.setitem(STORES, "rclip", refused)
-    with pytest.raises(UserError, match=r"db\.sqlite3: may not be read"):
-        read(tmp_path / "db.sqlite3", store="rclip")

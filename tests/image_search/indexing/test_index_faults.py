@@ -15,7 +15,6 @@ from tiny_models import draw, word_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import build
-from paraclip.image_search import sources as reading
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import StoreUnavailable, open_store
@@ -42,69 +41,53 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
-def test_killed_while_indexing_and_resumed(
-    many: Path, address: str, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_killed_run_resumes_and_a_rebuild_leaves_the_index_until_its_end(
+    many: Path, address: str, models: dict[str, str], rebuild: bool
 ) -> None:
     store = open_store(address)
-    command = [sys.executable, str(SCRIPT), str(many), address, models["base"]]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    wait_until(
-        lambda: process.poll() is not None or (store.facts() is not None and store.count() >= 6),
-        120,
-    )
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    kept = store.count()
-    assert 6 <= kept < COUNT
-    read = []
-    original = reading.file_bytes
-    monkeypatch.setattr(
-        reading, "file_bytes", lambda found: read.append(found.path) or original(found)
-    )
-    summary = index(many, address, models["base"])
-    assert (summary.total, summary.added, len(read)) == (COUNT, COUNT - kept, COUNT - kept)
-    assert sorted(store.state()["path"].to_pylist()) == [f"{n:02}.png" for n in range(COUNT)]
-
-
-def test_a_rebuild_that_is_killed_leaves_the_index_and_resumes(
-    many: Path, address: str, models: dict[str, str]
-) -> None:
-    store = open_store(address)
-    index(many, address, models["other"])
+    if rebuild:
+        index(many, address, models["other"])
     before = store.facts()
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(many), address, models["base"], "rebuild"],
+        [sys.executable, str(SCRIPT), str(many), address, models["base"], *["rebuild"] * rebuild],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    staged = store.staged()
+    written = store.staged() if rebuild else store
     wait_until(
-        lambda: process.poll() is not None or bool(staged.facts() and staged.count() >= 6), 120
+        lambda: process.poll() is not None or bool(written.facts() and written.count() >= 6), 120
     )
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    kept = staged.count()
-    staged.close()
-    assert (store.facts(), store.count()) == (before, COUNT)
-    summary = index(many, address, models["base"], rebuild=True)
-    assert (summary.total, summary.added) == (COUNT, COUNT - kept)
+    kept = written.count()
+    assert 6 <= kept < COUNT
+    if rebuild:
+        assert (store.facts(), store.count()) == (before, COUNT)
+    written.close()
+    summary = index(many, address, models["base"], rebuild=rebuild)
+    assert (summary.total, summary.added, summary.embedded) == (COUNT, COUNT - kept, COUNT - kept)
+    assert sorted(store.state()["path"].to_pylist()) == [f"{n:02}.png" for n in range(COUNT)]
     after = store.facts()
     assert after is not None and after.models == {"base": models["base"]}
 
 
-def test_a_rebuild_on_a_full_disk_leaves_the_index(
-    many: Path, tmp_path: Path, models: dict[str, str]
+@pytest.mark.parametrize(("rebuild", "most"), [(False, 100), (True, 2000)])
+def test_a_full_disk_is_one_line_and_the_index_stays(
+    many: Path, tmp_path: Path, models: dict[str, str], rebuild: bool, most: int
 ) -> None:
     address = str(tmp_path / "index")
     index(many, address, models["base"])
+    draw(many / "new.png", "disc", "blue")
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, unlimited[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
         with pytest.raises(UserError, match="largest allowed file size"):
-            index(many, address, models["base"], rebuild=True)
+            index(many, address, models["base"], rebuild=rebuild)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert len(open_pool(open_store(address), 1000)[2]) == COUNT
+    assert index(many, address, models["base"]).total == COUNT + 1
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
@@ -147,26 +130,6 @@ def test_an_index_of_another_version_can_be_rebuilt(
         index(many, address, models["base"])
     assert index(many, address, models["base"], rebuild=True).total == COUNT
     assert len(list((tmp_path / "index").glob("*.lance"))) == 1
-
-
-def test_a_full_disk_is_one_line_and_the_index_stays(
-    many: Path, tmp_path: Path, models: dict[str, str]
-) -> None:
-    address = str(tmp_path / "index")
-    for path in list(many.iterdir())[20:]:
-        path.unlink()
-    index(many, address, models["base"])
-    draw(many / "new.png", "disc", "blue")
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
-        with pytest.raises(UserError, match="largest allowed file size"):
-            index(many, address, models["base"])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert len(open_pool(open_store(address), 1000)[2]) == 20
-    assert index(many, address, models["base"]).total == 21
 
 
 def test_a_server_that_refuses_says_why() -> None:

@@ -12,7 +12,6 @@ from served import NAMES, HashTower, Site, jpeg, made_index, made_service, serve
 
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
-from paraclip.image_search.serving.service import Recent
 from paraclip.image_search.stores import picture_id
 
 
@@ -132,11 +131,3 @@ def test_overlap_of_short_and_empty_rankings() -> None:
     assert measure_overlap([], ["a"]).depth == 0
     assert measure_overlap(["a"], ["a", "b"]).ao == 100
     assert measure_overlap(["a", "b"], ["b", "a"]).ao == 50
-
-
-def test_recent_values_are_bounded() -> None:
-    recent: Recent[str, int] = Recent(2)
-    for number, key in enumerate("abc"):
-        recent.put(key, number)
-        recent.get("a")
-    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (0, None, 2)

@@ -319,14 +319,6 @@ def test_a_damaged_copy_is_taken_again(tmp_path: Path, content: bytes) -> None:
     assert len(open_pool(store, 1000)[2]) == 31
 
 
-@pytest.mark.parametrize("content", [b"{}", b"\xff", b"[1]", b'{"format": "paraclip-index-0"}'])
-def test_facts_of_another_format_are_refused(tmp_path: Path, content: bytes) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
-    (tmp_path / "index" / "index.json").write_bytes(content)
-    with pytest.raises(UserError, match="is not an index of this version"):
-        open_pool(store, 1000)
-
-
 def test_a_large_index_is_searched_in_its_store(tmp_path: Path) -> None:
     store = made_index(tmp_path, str(tmp_path / "index"))
     exact = open_pool(store, 1000)[2]
@@ -353,14 +345,6 @@ def test_a_large_index_that_is_gone_is_reported(tmp_path: Path) -> None:
         assert site.get("api/search?q=disc&k=5")[0] == 503
         (tmp_path / "away").rename(tmp_path / "index")
         check_back(site)
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Children react to SIGINT, which a run in the background (`make test &`) ignores."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import html.parser
 import io
 import json
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -68,20 +67,20 @@ def test_loopback_needs_no_token_but_its_own_name(host: str) -> None:
     assert limits_of(ServeConfig(host=host)).hosts >= HOSTS
 
 
-def test_a_short_token_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PARACLIP_TOKEN", "secret")
-    assert main(["serve"]) == 2
-    assert "fewer than 16" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
-    "token", ["correct horse battery", "a;b" * 8, "пароль" * 4, "a" * 20 + "\n"]
+    ("token", "reason"),
+    [
+        ("secret", "fewer than 16"),
+        *((one, "characters other than") for one in ("correct horse battery", "a;b" * 8)),
+        *((one, "characters other than") for one in ("пароль" * 4, "a" * 20 + "\n")),
+    ],
 )
-def test_a_token_that_no_cookie_can_carry_is_refused(token: str) -> None:
-    with pytest.raises(UserError, match="--token: has characters other than"):
-        limits_of(ServeConfig(token=token))
+def test_a_token_that_is_short_or_that_no_cookie_can_carry_is_refused(
+    token: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARACLIP_TOKEN", token)
+    assert main(["serve"]) == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_any_accepted_token_fits_as_header_and_as_cookie() -> None:
@@ -109,12 +108,9 @@ def test_a_taken_port_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port), "--store", str(tmp_path)]) == 2
     assert "cannot be opened" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("host", ["a..b", "a" * 64, "nowhere.invalid"])
-def test_a_name_that_is_no_address_is_one_line(host: str) -> None:
-    with pytest.raises(UserError, match=f"--host {host}: is not the address of a machine"):
-        listen(host, 0)
+    for host in ("a..b", "a" * 64, "nowhere.invalid"):
+        with pytest.raises(UserError, match="is not the address of a machine"):
+            listen(host, 0)
 
 
 def test_everything_but_health_needs_the_token(site: Site) -> None:
@@ -285,11 +281,6 @@ def test_a_picture_is_verified_before_it_is_decoded(content: bytes, part: str) -
         decode_upload(content)
 
 
-def test_a_bad_picture_is_a_sentence(site: Site) -> None:
-    status, _, body = site.get("api/search/picture", b"no picture")
-    assert status == 422 and "is not a picture" in json.loads(body)["detail"]
-
-
 def test_too_many_requests_are_refused_and_allowed_later(site: Site) -> None:
     with served(made_service(site.service.store), per_second=20, burst=5) as limited:
         found = [limited.get("healthz") for _ in range(12)]
@@ -423,14 +414,3 @@ def test_logs_are_json_without_queries_or_tokens(
     assert all(json.loads(line)["level"] for line in lines)
     assert not [line for line in lines if "private" in line or TOKEN in line]
     assert any(json.loads(line).get("path") == "/api/search" for line in lines)
-
-
-def test_nothing_of_the_index_is_unpickled() -> None:
-    """numpy and torch would unpickle only where they are allowed to."""
-    import paraclip.image_search
-
-    folder = Path(str(paraclip.image_search.__file__)).parent
-    code = "\n".join(path.read_text("utf-8") for path in folder.rglob("*.py"))
-    assert "pickle" not in code.replace("allow_pickle=False", "")
-    assert "torch.load" not in code and "eval(" not in code
-    assert os.path.isdir(folder) and NAMES
