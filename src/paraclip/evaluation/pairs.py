@@ -78,7 +78,11 @@ def read_pairs(
         columns: tuple[str, str] | None = None
         for number, (where, values) in enumerate(read_rows(str(file), problems)):
             if columns is None:
-                columns = _choose_columns(values, first or "caption", second, str(file))
+                one = first or "caption"
+                defaults = (name for name in SECOND if name in values and name != one)
+                columns = one, second or next(defaults, SECOND[0])
+                hint = "Name both with --columns FIRST SECOND."
+                require_columns(values, columns, str(file), hint)
                 names += columns
             try:
                 caption, paraphrase = (clean_text(values.get(name), name) for name in columns)
@@ -107,14 +111,6 @@ def read_pairs(
     files_hash = text_hash(" ".join(file_hash(file) for file in files))
     negatives = negatives if all(negatives) else ()
     return Pairs(name, ids, captions, paraphrases, files_hash, skipped, pictures_of, negatives)
-
-
-def _choose_columns(values: Values, first: str, second: str | None, file: str) -> tuple[str, str]:
-    """Return the two text columns; raises UserError if one is missing."""
-    defaults = (name for name in SECOND if name in values and name != first)
-    chosen = first, second or next(defaults, SECOND[0])
-    require_columns(values, chosen, file, "Name both with --columns FIRST SECOND.")
-    return chosen
 
 
 KINDS = (

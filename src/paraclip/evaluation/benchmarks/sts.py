@@ -59,35 +59,31 @@ class StsTask:
 
 
 def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[StsTask]:
-    """Read the named tasks."""
+    """Read the named tasks; a year's subsets have a file of sentences and one of gold scores."""
+    tasks = []
     for name in names:
         if name not in TASKS:
             raise UserError("sts", f"there is no task {name!r}", nearest(name, list(TASKS)))
-    return [read_task(Path(folder), name) for name in names]
-
-
-def read_task(folder: Path, name: str) -> StsTask:
-    """Read one task; of a year, the files of sentences and of gold scores of each subset."""
-    if name in YEARS:
-        year = folder / "STS" / f"{name}-en-test"
-        files = [
-            year / f"STS.{kind}.{subset}.txt" for subset in YEARS[name] for kind in ("input", "gs")
-        ]
-    else:
-        files = [folder / LAYOUTS[name][0]]
-    for file in files:
-        if not file.exists():
-            raise UserError(file, f"this file of {name} is missing", GET)
-    if name in YEARS:
-        couples = zip(files[::2], files[1::2], strict=True)
-        subsets = [list(read_subset(texts, gold)) for texts, gold in couples]
-    else:
-        subsets = [list(read_columns(files[0], *LAYOUTS[name][1:]))]
-    pairs = [pair for subset in subsets for pair in subset]
-    if len(pairs) < 3:
-        raise UserError(files[0], "contains fewer than three pairs with a gold score", GET)
-    sizes = tuple(map(len, subsets)) if name in YEARS else ()
-    return StsTask(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
+        if name in YEARS:
+            year = Path(folder) / "STS" / f"{name}-en-test"
+            stems = (f"{kind}.{subset}" for subset in YEARS[name] for kind in ("input", "gs"))
+            files = [year / f"STS.{stem}.txt" for stem in stems]
+        else:
+            files = [Path(folder) / LAYOUTS[name][0]]
+        for file in files:
+            if not file.exists():
+                raise UserError(file, f"this file of {name} is missing", GET)
+        if name in YEARS:
+            couples = zip(files[::2], files[1::2], strict=True)
+            subsets = [list(read_subset(texts, gold)) for texts, gold in couples]
+        else:
+            subsets = [list(read_columns(files[0], *LAYOUTS[name][1:]))]
+        pairs = tuple(pair for subset in subsets for pair in subset)
+        if len(pairs) < 3:
+            raise UserError(files[0], "contains fewer than three pairs with a gold score", GET)
+        sizes = tuple(map(len, subsets)) if name in YEARS else ()
+        tasks.append(StsTask(name, pairs, text_hash(" ".join(map(file_hash, files))), sizes))
+    return tasks
 
 
 def read_subset(texts: Path, gold: Path) -> Iterator[ScoredPair]:
