@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,8 +15,8 @@ from paraclip.api import export
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
 from paraclip.exporting import onnx_graph
-from paraclip.exporting.config import ExportConfig
-from paraclip.exporting.run import check_free, new_folder, refuse_sources
+from paraclip.exporting.config import ExportConfig, Format, SystemName
+from paraclip.exporting.run import FORMATS, SYSTEMS, check_free, new_folder, refuse_sources
 from paraclip.exporting.source import (
     image_tower_was_trained,
     known_architecture,
@@ -25,6 +25,10 @@ from paraclip.exporting.source import (
 )
 from paraclip.models.checkpoint import save_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+
+
+def test_the_options_name_every_format_and_system() -> None:
+    assert (get_args(Format), get_args(SystemName)) == (tuple(FORMATS), tuple(SYSTEMS))
 
 
 def other_clip(**changes: object) -> OpenClip:
