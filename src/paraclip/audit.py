@@ -77,7 +77,6 @@ def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[Pair]:
 
 def kept_pairs(run: Path) -> Iterator[Pair]:
     """Both steps of every triple, in strata of similarity (thirds)."""
-
     from paraclip.data.triples import TEXTS, read_triples
 
     path = run / "triples.parquet"

@@ -165,11 +165,8 @@ def signed(text: str, comment: str = "<!-- {} -->") -> str:
         comment: syntax of a comment in the format, by default of HTML and Markdown.
     """
     text = text.rstrip("\n") + "\n"
-    return (
-        text
-        + comment.format(f"written by ParaCLIP, SHA-256 of the above: {text_hash(text)}")
-        + "\n"
-    )
+    line = comment.format(f"written by ParaCLIP, SHA-256 of the above: {text_hash(text)}")
+    return f"{text}{line}\n"
 
 
 SIGNATURE = re.compile(r"[^\n]*written by ParaCLIP, SHA-256 of the above: ([0-9a-f]{16})[^\n]*\n\Z")

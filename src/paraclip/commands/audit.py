@@ -8,14 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from paraclip.audit import (
-    PAGE,
-    SHEET,
-    read_marks,
-    read_sheet,
-    report_marks,
-    write_sheet,
-)
+from paraclip.audit import PAGE, SHEET, read_marks, read_sheet, report_marks, write_sheet
 from paraclip.errors import UserError, printable
 from paraclip.files import read_bounded, text_hash
 from paraclip.options import Checked, Count, Seed
