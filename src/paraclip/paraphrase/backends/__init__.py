@@ -15,52 +15,30 @@ UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
 
 @dataclass(frozen=True)
 class LLMOptions:
-    """How an LLM is asked; `llm_options` fills in the defaults of a backend.
+    """How an LLM is asked; `llm_options` fills in the defaults of a backend."""
 
-    Args:
-        model: the server's name of a model, or a file.
-        base_url: addresses of servers of the same model.
-        style: style of the prompts (see `make_prompt`); None: the one that suits the model.
-        candidates: number of answers per question.
-        asks: maximum number of times that a question is asked until an answer passes the filters.
-        temperature: sampling temperature, 0 to 2.
-        top_p: probability mass of nucleus sampling, 0 to 1.
-        max_tokens: maximum number of tokens of an answer.
-        concurrency: maximum number of questions in flight.
-        per_minute: maximum numbers of requests and of tokens per minute, or None.
-        timeout: maximum seconds from a request to the last byte of its answer.
-        max_retries: maximum number of retries of a request.
-    """
-
-    model: str | None = None
-    base_url: tuple[str, ...] = ()
-    style: str | None = None
-    candidates: int = 1
-    asks: int = 1
-    temperature: float = 1.0
-    top_p: float = 0.1
-    max_tokens: int = 64
-    concurrency: int = 16
-    per_minute: tuple[float, float] | None = None
-    timeout: float = 60.0
-    max_retries: int = 5
+    model: str | None = None  # the server's name of a model, or a file
+    base_url: tuple[str, ...] = ()  # addresses of servers of the same model
+    style: str | None = None  # of the prompts (see `make_prompt`); None: what suits the model
+    candidates: int = 1  # answers per question
+    asks: int = 1  # at most, of one question until an answer passes the filters
+    temperature: float = 1.0  # 0 to 2
+    top_p: float = 0.1  # probability mass of nucleus sampling, 0 to 1
+    max_tokens: int = 64  # of an answer
+    concurrency: int = 16  # questions in flight, at most
+    per_minute: tuple[float, float] | None = None  # requests and tokens, at most
+    timeout: float = 60.0  # seconds from a request to the last byte of its answer
+    max_retries: int = 5  # of a request
 
 
 @dataclass(frozen=True)
 class BackendKind:
-    """A backend: where its class is, and its defaults.
+    """A backend: where its class is, and its defaults."""
 
-    Args:
-        place: "module:class", imported at the first use; constructed from `LLMOptions`.
-        options: default options; those of the class are the paper's.
-        limits: default of `--limits`.
-        licence: licence or terms of the answers.
-    """
-
-    place: str
-    options: LLMOptions = LLMOptions()
-    limits: str = "strong"
-    licence: str = UNKNOWN_LICENCE
+    place: str  # "module:class", imported at the first use; constructed from `LLMOptions`
+    options: LLMOptions = LLMOptions()  # those of the class are the paper's
+    limits: str = "strong"  # default of `--limits`
+    licence: str = UNKNOWN_LICENCE  # licence or terms of the answers
 
 
 BACKENDS = {
@@ -77,24 +55,18 @@ BACKENDS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """One candidate.
+    """One candidate."""
 
-    Args:
-        text: the generator's text, unchanged; may be empty.
-        cut: generation stopped at the token limit, so the end is missing.
-        tokens: tokens of the prompt and the answers that the server reports for the request; the
-            first answer carries the total.
-    """
-
-    text: str
-    cut: bool = False
+    text: str  # the generator's text, unchanged; may be empty
+    cut: bool = False  # generation stopped at the token limit, so the end is missing
+    # Of the prompt and the answers, as reported for the request; the first answer has the total.
     tokens: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 class AnswerError(Exception):
-    """A question got no answer after all retries. The message must not contain a key.
+    """A question got no answer after all retries; the next run asks it again.
 
-    The caption counts as failed, and the next run asks the question again.
+    The message must not contain a key.
     """
 
 
@@ -107,16 +79,11 @@ class RefusedInBatch(AnswerError):
 
 
 class Waiting(AnswerError):
-    """The answer will arrive in a later round; the caption waits for it.
-
-    Args:
-        message: description of what is awaited.
-        tokens: maximum numbers of prompt and answer tokens of the question.
-    """
+    """The answer will arrive in a later round; the caption waits for it."""
 
     def __init__(self, message: str, tokens: tuple[int, int]) -> None:
         super().__init__(message)
-        self.tokens = tokens
+        self.tokens = tokens  # of the question's prompt and answers, at most
 
 
 class Backend(Protocol):

@@ -79,17 +79,10 @@ class Rate:
 
 
 class Server:
-    """A server and its limits.
+    """A server with its limits: at most `most` requests in flight, and rates `per_minute`.
 
-    Args:
-        address: its address; may include a user name, a password and a key.
-        most: maximum number of requests in flight; the run starts with this number.
-        per_minute: maximum numbers of requests and of tokens per minute, or None.
-
-    Attributes:
-        limit: current limit on requests in flight; falls with overload, rises with answers.
-        in_flight: number of requests in flight.
-        paused_until: event loop time until which the server requested a pause.
+    The `limit` on requests in flight falls with overload and rises with answers. Times such as
+    `paused_until`, until which the server requested a pause, are those of the event loop.
     """
 
     def __init__(
@@ -186,11 +179,8 @@ class RequestQueue:
 class ServersClient(openai.DefaultAsyncHttpxClient):
     """A client of several equal servers that aborts responses that take too long or are too large.
 
-    Redirects are not followed: they could send captions, and possibly the key, to another host.
-
-    Args:
-        servers: at least one; the address of the first is the base URL of all requests.
-        seconds: longest time from sending a request to the last byte of its response.
+    The address of the first is the base URL of all requests. Redirects are not followed: they could
+    send captions, and possibly the key, to another host.
     """
 
     def __init__(self, servers: Sequence[Server], seconds: float) -> None:
