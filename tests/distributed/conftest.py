@@ -11,7 +11,7 @@ from ray_run import BLOCK
 
 import paraclip
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
-from paraclip.paraphrase.distributed import asker
+from paraclip.paraphrase.distributed import run
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asker, "ROWS_OF_BLOCK", BLOCK)
+    monkeypatch.setattr(run, "ROWS_OF_BLOCK", BLOCK)
     once = replace(BACKENDS["openai"], options=LLMOptions(max_retries=1))
     monkeypatch.setitem(BACKENDS, "openai", once)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from generating import bag_judge
 
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.distributed import asker
+from paraclip.paraphrase.distributed import run
 from paraclip.paraphrase.run import generate_from_source
 
 IN_FLIGHT = 8
@@ -22,5 +22,5 @@ def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> Generate
 
 
 if __name__ == "__main__":
-    asker.ROWS_OF_BLOCK = BLOCK
+    run.ROWS_OF_BLOCK = BLOCK
     generate_from_source(ray_config(sys.argv[1], Path(sys.argv[2]), sys.argv[3]), judge=bag_judge())

@@ -23,7 +23,6 @@ from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, LLMOptions, make_backend
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.distributed.asker import Asker, Task
 from paraclip.paraphrase.distributed.places import (
     KEY,
     OUTCOME,
@@ -40,6 +39,8 @@ from paraclip.paraphrase.distributed.places import (
     write_captions,
 )
 from paraclip.paraphrase.distributed.run import (
+    Asker,
+    Task,
     absorb_blocks,
     generate_with_ray,
     is_locked,

@@ -1,29 +1,39 @@
-"""A whole distributed run: captions to Parquet, Ray Data over them, then the usual files."""
+"""A whole distributed run: captions to Parquet, Ray Data over them, then the usual files.
+
+Ray reads, writes and commits blocks of captions. ParaCLIP's own client sends the questions, from a
+class that Ray runs in each actor.
+"""
 
 import asyncio
 import os
 import tempfile
+import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from paraclip.cluster import cluster
+from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files
 from paraclip.errors import UserError
-from paraclip.files import take_lock
+from paraclip.files import cache_folder, take_lock
+from paraclip.micro_batch import MicroBatchQueue
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.cost import meter_of
+from paraclip.paraphrase.cost import Meter, meter_of
 from paraclip.paraphrase.distributed import places
-from paraclip.paraphrase.distributed.asker import Task, ask, committed_shown
-from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
+from paraclip.paraphrase.log import AnswerLog, EarlierAnswers
 from paraclip.paraphrase.outputs import (
     LOG,
     PROBLEMS,
@@ -35,8 +45,12 @@ from paraclip.paraphrase.outputs import (
     valid_summary,
 )
 from paraclip.paraphrase.run import source_captions, write_outcomes
-from paraclip.paraphrase.steps import Outcome, answer_settings
+from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
+from paraclip.progress import bar
 
+CALLS_OF_ASKER = 2  # blocks at a time, so that the end of one does not leave the server idle
+ROWS_OF_BLOCK = 512  # captions that an asker takes and commits together
+PAUSE = 5.0  # seconds between updates of the progress bar
 PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver with a delay
 
 
@@ -199,3 +213,179 @@ def share_of(options: LLMOptions, workers: int, backend: Any) -> LLMOptions:
 async def _each(outcomes: Iterator[Outcome]) -> AsyncGenerator[Outcome, None]:
     for outcome in outcomes:
         yield outcome
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that an asker needs, on any machine."""
+
+    place: places.Place
+    options: LLMOptions  # with the share of one asker; model and servers are named
+    judge: Judge
+    key: str = field(repr=False)  # API key of the servers; never shown
+    # Folder for the logs of blocks, reachable from all machines; None keeps a log on the asker's
+    # machine until its block is returned.
+    answers: Path | None = None
+    earlier: Path | None = None  # log of earlier answers
+
+
+class Asker:
+    """Takes blocks of captions through both steps; one event loop serves several blocks."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._ready: asyncio.Task[tuple[Backend, MicroBatchQueue[Question, Verdict]]] | None = None
+        self._open = ExitStack()  # until the actor's process ends
+        self._earlier: EarlierAnswers | None = None
+
+    async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
+        """The outcomes (OUTCOME) of a block (CAPTION), in order; Ray expects a generator.
+
+        Raises:
+            UserError: no question can succeed; the run ends and may be resumed.
+        """
+        try:
+            outcomes = await self._outcomes(block)
+        except UserError as error:
+            facts = {"where": error.where, "what": error.what, "hint": error.hint}
+        else:
+            yield outcomes
+            return
+        # Ray passes on only the text of an exception.
+        self.task.place.write_json(places.ERROR, facts)
+        raise UserError(**facts)  # without the first traceback, where a server may quote a key
+
+    async def _outcomes(self, block: pa.Table) -> pa.Table:
+        if self._ready is None:
+            self._ready = asyncio.create_task(self._start())
+        backend, judge = await asyncio.shield(self._ready)
+        log = self._log(block, answer_settings(self.task.options, backend))
+        meter, captions = Meter(), block.to_pylist()
+        work = Paraphraser(self.task.options, backend, log, judge, meter)
+        tasks = [asyncio.create_task(_outcome(work, places.caption_of(row))) for row in captions]
+        try:
+            outcomes = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            log.close()
+        rows = [
+            places.outcome_row(row[places.KEY], one)
+            for row, one in zip(captions, outcomes, strict=True)
+        ]
+        if rows:
+            rows[0] |= {"prompt_tokens": meter.tokens[0], "answer_tokens": meter.tokens[1]}
+        if self.task.answers is None:
+            log.path.unlink(missing_ok=True)
+        return pa.Table.from_pylist(rows, schema=places.OUTCOME)
+
+    async def _start(self) -> tuple[Backend, MicroBatchQueue[Question, Verdict]]:
+        from paraclip.paraphrase.backends.openai_server import OpenAIBackend
+
+        backend = OpenAIBackend(self.task.options, self.task.key)
+        await backend.start()
+        if self.task.earlier is not None:
+            settings = answer_settings(self.task.options, backend)
+            self._earlier = EarlierAnswers(self.task.earlier, settings)
+        return backend, self._open.enter_context(judging(self.task.judge))
+
+    def _log(self, block: pa.Table, settings: dict[str, Any]) -> AnswerLog:
+        """The log of a block, named by its content: if a worker dies, another finds its answers."""
+        # Outside the output folder, the name also tells apart runs with other outputs or settings.
+        content = repr([self.task.place.address, settings, block[places.KEY].to_pylist()])
+        name = sha256(content.encode()).hexdigest()[:16]
+        folder = self.task.answers or cache_folder() / "ray"
+        return AnswerLog(folder / f"{name}.jsonl", settings, earlier=self._earlier)
+
+
+async def _outcome(work: Paraphraser, caption: Caption) -> Outcome:
+    """The outcome of a caption; an unexpected exception fails this caption, not the job."""
+    try:
+        return await work.outcome(caption)
+    except UserError:
+        raise
+    except Exception as error:
+        return Failed(caption, 0, f"{type(error).__name__}: {error}"[:300])
+
+
+def ask(ray: Any, task: Task, workers: int) -> None:
+    """Run Ray Data over the captions that are not in the checkpoint.
+
+    Raises:
+        UserError: an asker raised it.
+    """
+    place = task.place
+    place.clear(places.ERROR)
+    with checkpointing(ray, place):
+        try:
+            (
+                ray.data.read_parquet(place.address_of(places.CAPTIONS))
+                # Otherwise a file is one block, and nothing is committed before its end.
+                .repartition(target_num_rows_per_block=ROWS_OF_BLOCK)
+                .map_batches(
+                    Asker, fn_constructor_kwargs={"task": task}, batch_size=None,
+                    batch_format="pyarrow", num_cpus=1,
+                    compute=ray.data.ActorPoolStrategy(
+                        size=workers, max_concurrent_calls_per_actor=CALLS_OF_ASKER,
+                        max_tasks_in_flight_per_actor=CALLS_OF_ASKER + 1,
+                    ),
+                )
+                .write_parquet(place.address_of(places.OUTCOMES))
+            )  # fmt: skip
+        except ray.exceptions.RayError as error:
+            facts = place.read_json(places.ERROR)
+            raise (UserError(**facts) if facts else error) from error
+
+
+@contextmanager
+def checkpointing(ray: Any, place: places.Place) -> Iterator[None]:
+    """Let Ray Data commit each written block and skip those that an earlier run committed.
+
+    As of Ray 2.60, the ids must be unique and survive all operators; a block is committed in two
+    phases (a pending file before the data, renamed after it); and files of other blocks are deleted
+    when the checkpoint is loaded. Its filter is an actor pool of up to 10; one actor is enough and
+    holds one CPU. The checkpoint is kept after success: a later run may have more captions.
+    """
+    from ray.data.checkpoint import CheckpointConfig
+
+    context = ray.data.DataContext.get_current()
+    before = context.checkpoint_config, context.enable_progress_bars
+    checkpoint = CheckpointConfig(
+        id_column=places.KEY, checkpoint_path=place.address_of(places.CHECKPOINT),
+        delete_checkpoint_on_success=False,
+    )  # fmt: skip
+    checkpoint.checkpoint_actor_pool_max_size = 1
+    context.checkpoint_config = checkpoint
+    context.enable_progress_bars = False  # `watch` shows the committed captions
+    try:
+        yield
+    finally:
+        context.checkpoint_config, context.enable_progress_bars = before
+
+
+@contextmanager
+def committed_shown(place: places.Place, total: int, done: int) -> Iterator[None]:
+    """Show a bar of committed captions, `done` of them by earlier runs, while the block runs."""
+    stop, seen = threading.Event(), set(place.tables(places.CHECKPOINT))
+
+    def new_rows() -> int:
+        paths = set(place.tables(places.CHECKPOINT)) - seen
+        rows: int = sum(pq.read_metadata(path, filesystem=place.files).num_rows for path in paths)
+        seen.update(paths)  # not before: a failed update is repeated
+        return rows
+
+    with bar("asking", total, "caption", done) as shown:
+
+        def watch() -> None:
+            while not stop.wait(PAUSE):
+                with suppress(OSError):  # the next update counts again
+                    shown.update(new_rows())
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            shown.update(new_rows())
