@@ -10,7 +10,6 @@ import pytest
 from tiny_models import draw, tiny_clip
 
 from paraclip.data.problems import Problems
-from paraclip.errors import UserError
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.stores import open_store
 from paraclip.models.checkpoint import save_model
@@ -78,11 +77,3 @@ def test_the_table_is_that_of_the_other_engine(
             np.stack(first["vector"].to_pylist()), np.stack(second["vector"].to_pylist()), atol=1e-6
         )
     assert ray.embedded == 4 and ray.unchanged == 8
-
-
-def test_too_few_cpus_are_refused(small_ray: None, tmp_path: Path) -> None:
-    model = tmp_path / "base.safetensors"
-    save_model(tiny_clip(), model)
-    write_shard(tmp_path / "0.tar", "disc", 0)
-    with pytest.raises(UserError, match="3 workers need 5 logical CPUs"):
-        indexed(tmp_path, tmp_path / "store", model, ray_workers=3)

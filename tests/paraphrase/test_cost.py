@@ -79,15 +79,6 @@ def test_a_run_whose_limit_is_reached_already_keeps_its_triples(
     assert server.asked.total() == 8
 
 
-def test_a_limit_that_allows_no_question_is_no_fault_of_the_server(
-    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = fake_config(server.url, tmp_path / "out", prices=(1.0, 1.0), max_cost=0.0)
-    source = captions_file(tmp_path, 3)
-    generate_command(replace(config, source=str(source)))
-    assert not server.asked and "cost $0.0000" in capsys.readouterr().out
-
-
 def test_a_limit_needs_a_server_that_reports_tokens(tmp_path: Path) -> None:
     limited = {"prices": (1.0, 1.0), "max_cost": 5.0}
     with FakeServer() as server:
@@ -97,6 +88,18 @@ def test_a_limit_needs_a_server_that_reports_tokens(tmp_path: Path) -> None:
         assert asked <= 16, "those in flight"
         assert run(server.url, tmp_path, 4).kept == 4
         assert server.asked.total() < asked + 8, "answers that were paid for are in the log"
+
+
+def test_a_limit_that_allows_no_question_is_no_fault_of_the_server(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = fake_config(server.url, tmp_path / "out", prices=(1.0, 1.0), max_cost=0.0)
+    config = replace(config, source=str(captions_file(tmp_path, 3)))
+    with pytest.raises(UserError, match="--dry-run: is an estimate"):
+        generate_from_source(replace(config, dry_run=True))
+    assert not (tmp_path / "out").exists()
+    generate_command(config)
+    assert not server.asked and "cost $0.0000" in capsys.readouterr().out
 
 
 def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
@@ -136,15 +139,6 @@ def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_
     assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * SAMPLE
     assert {path.name for path in tmp_path.iterdir()} == {"answers.jsonl"}
     assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
-
-
-def test_a_function_that_generates_does_not_ignore_dry_run(
-    server: FakeServer, tmp_path: Path
-) -> None:
-    config = fake_config(server.url, tmp_path / "out", dry_run=True)
-    with pytest.raises(UserError, match="--dry-run: is an estimate"):
-        generate_from_source(replace(config, source=str(captions_file(tmp_path, 2))))
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_path: Path) -> None:

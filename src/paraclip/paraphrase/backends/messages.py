@@ -6,11 +6,11 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, LLMOptions
+from paraclip.paraphrase.log import tokens_in
 from paraclip.paraphrase.prompts import Prompt
 
 NEWER_LIMIT = "max_completion_tokens"  # newer OpenAI models use this name for max_tokens
 LONGEST_ANSWER = 4000  # characters kept of one answer
-MOST_TOKENS = 10**9  # of one response; larger numbers are damage
 
 
 def model_of(options: LLMOptions) -> str:
@@ -77,10 +77,7 @@ def answers_in(response: Any, hide: Callable[[str], str] = str) -> list[Answer]:
 def tokens_used(response: Any) -> tuple[int, int]:
     """Tokens of the prompt and of the answers as reported by a response, or else zeros."""
     usage = response.get("usage") if isinstance(response, dict) else None
-    if not isinstance(usage, dict):
-        return 0, 0
-    prompt, answers = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(prompt) is not int or type(answers) is not int:
-        return 0, 0
-    valid = 0 <= prompt < MOST_TOKENS and 0 <= answers < MOST_TOKENS
-    return (prompt, answers) if valid else (0, 0)
+    usage = usage if isinstance(usage, dict) else {}
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    prompt, answers = tokens_in({"tokens": counts})
+    return prompt, answers
