@@ -1,7 +1,5 @@
 """One thread, because the matrices are too small for a second to help; one run that tests share."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from training_rows import Tuned, tune
@@ -13,9 +11,3 @@ torch.set_num_threads(1)
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     """A finished run of the tiny model with the paper's recipe; not to be written to."""
     return tune(tmp_path_factory.mktemp("tuned"))
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """A folder for a run."""
-    return tmp_path / "run"

@@ -189,15 +189,6 @@ class Progress:
     best_loss: float = math.inf  # held-out loss at that step
     first_loss: float | None = None  # loss of the first step; None before it
 
-    def after(self, step: int, loss: float) -> "Progress":
-        """The position after a step with this loss."""
-        first = loss if self.first_loss is None else self.first_loss
-        return replace(self, step=step, first_loss=first)
-
-    def improved(self, held_out_loss: float) -> "Progress":
-        """The same position, with the lowest held-out loss so far."""
-        return replace(self, best_step=self.step, best_loss=held_out_loss)
-
 
 KEPT = 2
 """Number of states that are kept."""

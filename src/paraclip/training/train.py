@@ -370,7 +370,8 @@ def _run_steps(
             optimizer.zero_grad()
             clamp_scale(scale, start_scale)
 
-            progress = progress.after(step, figures["loss"])
+            first = figures["loss"] if progress.first_loss is None else progress.first_loss
+            progress = replace(progress, step=step, first_loss=first)
             seconds = time.perf_counter() - began
             figures |= {
                 "learning_rate": optimizer.defaults["lr"] * share, "epoch": step / epoch_steps,
@@ -381,7 +382,7 @@ def _run_steps(
                 figures |= judge(rows, learn, held_out, objective, options, model, encode)
                 train_mode(model, parts)
                 if figures.get("held_out_loss", math.inf) < progress.best_loss:
-                    progress = progress.improved(figures["held_out_loss"])
+                    progress = replace(progress, best_step=step, best_loss=figures["held_out_loss"])
                     if processes.first:
                         write_checkpoint(folder.best, model, header, progress)
             for writer in writers:
