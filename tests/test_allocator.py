@@ -46,8 +46,3 @@ class TestKeepFreedMemory:
     def test_environment_has_priority(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "1")
         assert not allocator.keep_freed_memory()
-
-
-def test_other_systems_keep_their_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator.sys, "platform", "darwin")
-    assert not allocator.keep_freed_memory()

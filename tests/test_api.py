@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,10 +11,8 @@ from tiny_models import tiny_clip, word_files
 
 import paraclip
 from paraclip import api
-from paraclip.data.config import Columns
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.mini import Mini
-from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.data import TrainingData
 
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
@@ -67,16 +64,6 @@ def test_pictures_are_indexed_and_found(
     assert capsys.readouterr().out == ""
 
 
-def test_columns_are_named_as_the_document_shows(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
-    assert '`columns=Columns(caption="text")`, with `Columns` of `paraclip.data.config`' in text
-    (tmp_path / "captions.csv").write_text("text\nA dog.\n")
-    columns = Columns(caption="text")
-    assert GenerateConfig("captions.csv", tmp_path, columns=columns).columns == columns
-    rows = paraclip.read_captions(str(tmp_path / "captions.csv"), columns=columns)
-    assert [row.caption for row in rows] == ["A dog."]
-
-
 def test_train_merge_export_and_evaluate_without_a_word(
     triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,38 +99,8 @@ def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) 
     again = paraclip.train(path, triples, tmp_path / "run", images=tmp_path, **options)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-
-
-def test_a_checkpoint_names_its_base(triples: Path, tmp_path: Path) -> None:
-    base = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
-    options = {"epochs": 1, "batch_size": 4, "held_out": 0.0}
-    paraclip.train(base, triples, tmp_path / "run", images=tmp_path, **options)
     header = read_header(tmp_path / "run" / "last.safetensors")
-    assert header["training"]["facts"]["base"] == str(base)
-
-
-def test_named_models_are_loaded_on_the_given_device(tmp_path: Path) -> None:
-    base = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
-    with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
-        paraclip.evaluate({"base": base}, device="gpu9")
-    with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
-        paraclip.swap_check(tmp_path, base, base, device="gpu9")
-
-
-def test_the_result_is_on_the_device_of_the_model_that_is_passed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base, asked = Mini(word_files("bert"), embed_dim=8).to("meta"), []
-    monkeypatch.setattr(api, "copied", lambda model: model)
-    monkeypatch.setattr(api, "read_captions", lambda *_, **__: [])
-    monkeypatch.setattr(api, "load_model", lambda name, device="auto": asked.append(device))
-    for name in ("prepare", "prepare_captions"):
-        monkeypatch.setattr(api, name, lambda *_, **__: SimpleNamespace(model=base))
-    for name in ("train_data", "align_data"):
-        monkeypatch.setattr(api, name, lambda *_, **__: tmp_path / "last.safetensors")
-    paraclip.train(base, tmp_path / "triples.parquet", tmp_path / "tuned")
-    paraclip.align(tmp_path, tmp_path / "aligned", base)
-    assert asked == ["meta", "meta"]
+    assert header["training"]["facts"]["base"] == str(path)
 
 
 def test_align_counts_broken_rows_and_names_a_lack_of_pictures(
@@ -163,11 +120,13 @@ def test_align_counts_broken_rows_and_names_a_lack_of_pictures(
         paraclip.align(captions, tmp_path / "aligned")
 
 
-def test_only_mini_is_aligned(tmp_path: Path) -> None:
-    with pytest.raises(paraclip.UserError, match="only for mini"):
-        paraclip.align(tmp_path, tmp_path / "run", tiny_clip())
-
-
-def test_a_wrong_option_is_a_user_error(triples: Path, tmp_path: Path) -> None:
+def test_wrong_options_are_user_errors(triples: Path, tmp_path: Path) -> None:
+    base = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
     with pytest.raises(paraclip.UserError, match="--epochs"):
         paraclip.train(tiny_clip(), triples, tmp_path / "run", epochs=0)
+    with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
+        paraclip.evaluate({"base": base}, device="gpu9")
+    with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
+        paraclip.swap_check(tmp_path, base, base, device="gpu9")
+    with pytest.raises(paraclip.UserError, match="only for mini"):
+        paraclip.align(tmp_path, tmp_path / "run", tiny_clip())

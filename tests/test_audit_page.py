@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chromium import CHROMIUM, OPTIONS, launched, needs_chromium
+from chromium import CHROMIUM, OPTIONS, needs_chromium
 from paraclip.audit import KEPT, Pair, read_marks, render_page
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -72,16 +72,3 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
     marks = read_marks(tmp_path / "marks.jsonl", {pair.id: pair for pair in PAIRS}, "abc")
     assert [mark.reviewer for mark in marks] == ["Ana 11"] * 2
     assert all(url.startswith(("file:", "blob:")) for url in requests)
-
-
-@needs_chromium
-def test_pairs_are_marked_where_the_browser_stores_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "audit.html"
-    path.write_text(render_page(PAIRS, "abc"), encoding="utf-8")
-    blocked = "Object.defineProperty(window, 'localStorage', { get() { throw Error('blocked'); } })"
-    with launched() as browser:
-        page = browser.new_page()
-        page.add_init_script(blocked)
-        page.goto(path.as_uri())
-        mark(page)
-        assert page.text_content("#count") == "3 of 3, 2 marked"

@@ -18,11 +18,6 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_there_are_shipped_files() -> None:
-    names = {path.stem for path in SHIPPED}
-    assert names >= {"paper", "control", "large-batch", "flickr8k-mini"}
-
-
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_a_run(path: Path) -> None:
     config = parse(["train", "triples.parquet", "--config", str(path)])
@@ -34,7 +29,7 @@ def test_every_shipped_file_is_a_run(path: Path) -> None:
 
 def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     text = 'triples = "mine.parquet"\nepochs = 7\nlearning-rate = 1\nweights = [1, 0, 2.5]\n'
-    path = written(tmp_path, text)
+    path = written(tmp_path, "\ufeff" + text)  # as Windows editors save it
     config = parse(["train", "--config", path])
     assert (config.triples, config.epochs, config.weights) == ("mine.parquet", 7, (1.0, 0.0, 2.5))
     assert type(config.learning_rate) is float and config.config == path
@@ -52,14 +47,6 @@ def test_of_two_files_the_last_one_is_read_and_recorded(tmp_path: Path) -> None:
         assert (config.epochs, config.batch_size, config.config) == (9, 256, str(last))
 
 
-def test_a_run_without_triples_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        parse(["train", "--config", written(tmp_path, "epochs = 7\n")])
-    assert stop.value.code == 2 and "TRIPLES" in capsys.readouterr().err.upper()
-
-
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -68,12 +55,9 @@ def test_a_run_without_triples_is_refused(
         ("config = 'other.toml'", "config: is not an option"),
         ("epochs = 1.5", "epochs: 1.5 is not valid. It should be a valid integer"),
         ("epochs = '3'", "epochs: '3' is not valid"),
-        ("control = 1", "control: 1 is not valid. It should be a valid boolean"),
-        ("learning_rate = true", "learning_rate: True is not valid. It should be a valid number"),
         ("precision = 'fp8'", "precision: 'fp8' .* 'auto', 'fp32' or 'bf16'"),
         ("weights = [1, 1]", r"weights: \(1, 1\) is not valid. It has too few values"),
         ("image_loss_on = ['title']", "image_loss_on: 'title' is not valid"),
-        ("image_loss_on = 'caption'", "image_loss_on: 'caption' .* valid tuple"),
         ("epochs = ", "is not TOML"),
         ("epochs = " + "9" * 5000, "is not TOML"),
         ("x = " + "[" * 100_000, "is nested too deeply"),
@@ -86,11 +70,6 @@ def test_a_run_without_triples_is_refused(
 def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         parse(["train", "triples.parquet", "--config", written(tmp_path, text)])
-
-
-def test_a_byte_order_mark_is_no_option(tmp_path: Path) -> None:
-    path = written(tmp_path, "\ufeffepochs = 7\n")  # as Windows editors save it
-    assert read_options(path, TrainConfig) == {"epochs": 7}
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

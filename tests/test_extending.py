@@ -23,18 +23,9 @@ from paraclip.evaluation.registry import BENCHMARKS, Entry
 from paraclip.evaluation.statistics import Metric
 from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.backends import BACKENDS, Answer, BackendKind, LLMOptions
-from paraclip.paraphrase.filters.checks import FILTERS, Candidate
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.training.log import read_metrics
 from paraclip.training.losses import LOSSES, Loss, Objective
-
-
-@pytest.fixture
-def outside(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A module outside the package, like one of another project."""
-    module = types.ModuleType("another_project")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
 
 
 def write_triples(path: Path, count: int = 8) -> Path:
@@ -61,9 +52,7 @@ def test_a_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert first["loss"] == 2 * first["closeness"] > 0 and "L1" not in second
 
 
-def test_a_backend(
-    monkeypatch: pytest.MonkeyPatch, outside: types.ModuleType, tmp_path: Path
-) -> None:
+def test_a_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Fixed:
         generator, style, identity = "fixed", "paper", {"version": "1"}
 
@@ -77,7 +66,9 @@ def test_a_backend(
 
         async def close(self) -> None: ...
 
+    outside = types.ModuleType("another_project")
     outside.Fixed = Fixed  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, outside.__name__, outside)
     monkeypatch.setitem(BACKENDS, "fixed", BackendKind("another_project:Fixed"))
     monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", {})
     source = tmp_path / "captions.jsonl"
@@ -121,12 +112,8 @@ def test_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     from paraclip.paraphrase.config import STRONG
     from paraclip.paraphrase.filters.checks import Question, plain_reason
 
-    def shouts(candidate: Candidate) -> bool:
-        return candidate.answer.isupper()
-
     question = Question("A dog runs.", "A DOG IS RUNNING.", "A dog runs.")
-    before = plain_reason(question, question.answer, STRONG)
-    monkeypatch.setitem(FILTERS, "shouting", shouts)
-    assert before != "shouting"
-    monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", {"shouting": shouts})
+    assert plain_reason(question, question.answer, STRONG) != "shouting"
+    shouts = {"shouting": lambda candidate: candidate.answer.isupper()}
+    monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", shouts)
     assert plain_reason(question, question.answer, STRONG) == "shouting"

@@ -54,15 +54,3 @@ def test_items_that_arrive_during_a_batch_form_the_next_and_cancelled_ones_are_l
     results = asyncio.run(run())
     assert isinstance(results.pop(2), asyncio.CancelledError) and results == [0, -1, -3, -4, -5]
     assert batches == [[0], [1, 3], [4, 5]]
-
-
-def test_an_exception_among_the_results_is_raised_for_its_item() -> None:
-    async def run() -> list[Any]:
-        queue: MicroBatchQueue[str, str] = MicroBatchQueue(lambda items: [KeyError("a"), "B"])
-        try:
-            return await asyncio.gather(queue("a"), queue("b"), return_exceptions=True)
-        finally:
-            queue.close()
-
-    error, result = asyncio.run(run())
-    assert isinstance(error, KeyError) and result == "B"

@@ -7,12 +7,6 @@ import pytest
 from paraclip.progress import bar, track
 
 
-@pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bars are drawn, whatever the environment of the tests."""
-    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
-
-
 def closing(closed: list[bool]) -> Iterator[int]:
     """Three numbers; records that the iteration has ended."""
     try:
@@ -21,23 +15,17 @@ def closing(closed: list[bool]) -> Iterator[int]:
         closed.append(True)
 
 
-@pytest.mark.usefixtures("shown")
-def test_a_bar_is_on_standard_error_and_reaches_its_total(capfd: pytest.CaptureFixture) -> None:
+def test_a_bar_is_on_standard_error_and_counts_items_that_were_used(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
     assert list(track("abc", "reading", 3, "row")) == ["a", "b", "c"]
     out, err = capfd.readouterr()
     assert out == "" and "reading" in err and "3/3" in err and "row/s" in err
-
-
-@pytest.mark.usefixtures("shown")
-def test_items_are_counted_after_the_caller_has_used_them(capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(ZeroDivisionError):
         for number in track(iter([1, 0]), "dividing", 2):
             assert 1 / number
     assert "1/2" in (shown := capfd.readouterr().err) and "2/2" not in shown
-
-
-@pytest.mark.usefixtures("shown")
-def test_a_resumed_bar_starts_at_what_is_done(capfd: pytest.CaptureFixture) -> None:
     with bar("indexing", 8, "picture", done=5) as progress:
         progress.update(2)
         assert progress.n == 7

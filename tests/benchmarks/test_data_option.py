@@ -29,22 +29,14 @@ def parse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     sys.modules.pop("examples", None)
 
 
-def test_without_data_one_line_reports_how_to_name_it(parse, capsys) -> None:
+def test_data_is_named_by_the_option_or_the_variable(
+    parse, tmp_path: Path, monkeypatch, capsys
+) -> None:
     with pytest.raises(SystemExit) as stop:
         parse()
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert stop.value.code == 2 and "--data FOLDER" in last and "PARACLIP_DATA" in last
-
-
-def test_the_option_overrides_the_variable(parse, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "paraphrases").mkdir()
     monkeypatch.setenv("PARACLIP_DATA", str(tmp_path))
     assert str(parse("--data", str(tmp_path)).data) == str(tmp_path)
     assert str(parse().data).startswith(str(tmp_path))
-
-
-def test_no_script_or_document_has_a_default_folder_of_data() -> None:
-    files = [path for room in ("benchmarks", "recipes") for path in (ROOT / room).rglob("*")
-             if path.suffix in (".py", ".md", ".sh")]  # fmt: skip
-    guessing = [path.name for path in files if "shared/data" in path.read_text("utf-8")]
-    assert not guessing

@@ -4,13 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from PIL import Image
-from tiny_models import tiny_clip
 
 from benchmarks.export.loaders import environments
-from benchmarks.search import index_speed
-from paraclip.models.checkpoint import save_model
 
 pytestmark = pytest.mark.slow
 
@@ -29,19 +24,3 @@ def test_a_python_that_leads_nowhere_is_passed_over(
     assert environments.python_for((3, 97)) == str(tmp_path / "python3.98")
     assert environments.python_for((3, 99)) is None
     assert environments.python_for((3, 11)) == sys.executable
-
-
-def test_the_index_is_held_against_its_tower(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PARACLIP_QUIET", "1")
-    torch.set_num_threads(1)
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        Image.new("RGB", (40 + number, 30), "red").save(folder / f"{number}.png")
-    model = save_model(tiny_clip(), tmp_path / "tiny.safetensors")
-    label, tower, index, share, reading = index_speed.measured("tiny", str(model), str(folder))
-    assert label == "tiny" and share.endswith(" %")
-    assert float(tower) > 0 and float(index) > 0 and float(reading) >= 0

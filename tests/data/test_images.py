@@ -92,16 +92,6 @@ def test_what_is_transparent_is_white(tmp_path: Path, mode: str) -> None:
     assert opened.getpixel((0, 5)) == RED
 
 
-def test_averaging_down_equals_laying_on_white_first(tmp_path: Path) -> None:
-    drawn = np.random.default_rng(3).integers(0, 256, (256, 256, 4), dtype=np.uint8)
-    picture = Image.fromarray(drawn)
-    small = open_image(saved(tmp_path / "noise.png", picture), 32)
-    ground = Image.new("RGBA", picture.size, "white")
-    whole = Image.alpha_composite(ground, picture).convert("RGB").reduce(4)
-    difference = np.asarray(small, float) - np.asarray(whole, float)
-    assert small.size == (64, 64) and np.abs(difference).max() <= 4
-
-
 @pytest.mark.parametrize("held", range(1, 9))
 def test_the_camera_orientation_is_applied(tmp_path: Path, held: int) -> None:
     corners = np.array([[RED, BLUE], [(10, 200, 10), (250, 250, 250)]], np.uint8)

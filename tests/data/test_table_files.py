@@ -74,16 +74,10 @@ def test_named_columns_are_read(tmp_path: Path, ending: str) -> None:
     read_values = (first.id, first.caption, first.image_id, first.image)
     assert read_values == ("k1", "A red kite", "g", picture)
     assert (second.id, second.caption, second.image) == ("k2", 'Grüße, "Ahoi" 鳶', None)
-
-
-def test_a_missing_column_lists_the_available_ones(tmp_path: Path, ending: str) -> None:
-    source = table(tmp_path, ending, ROWS)
-    with pytest.raises(UserError, match="no column 'texte'") as caught:
-        read(source, Columns(caption="texte"))
-    assert caught.value.where == source and "'file', 'id', 'image_id'" in caught.value.what
-    assert "--caption-column" in caught.value.hint and "Did you mean text" in caught.value.hint
+    with pytest.raises(UserError, match=r"no column 'texte'.*Did you mean text"):
+        read(table(tmp_path, ending, ROWS), Columns(caption="texte"))
     with pytest.raises(UserError, match="no column 'other'"):
-        read(source, Columns(caption="text", image="other"))
+        read(table(tmp_path, ending, ROWS), Columns(caption="text", image="other"))
 
 
 def test_row_numbers_replace_missing_ids_and_pictures(tmp_path: Path, ending: str) -> None:
@@ -168,17 +162,13 @@ def test_a_list_of_captions_gives_one_each(tmp_path: Path, ending: str) -> None:
     ]  # fmt: skip
     rows = [{"id": "p", "caption": ["One", "Two"]}, {"id": "p-2", "caption": ["Three"]}]
     assert len(read(table(tmp_path, ending, rows))) == 3
-    rows = [{"id": "p", "caption": ["One"]}, {"id": "p", "caption": ["Two"]}]
-    with pytest.raises(UserError, match="'p-1' occurs twice"):
-        read(table(tmp_path, ending, rows))
-
-
-@NESTED
-def test_a_row_without_its_id_is_broken(tmp_path: Path, ending: str) -> None:
-    # Its row number might be the id of another row.
+    # The row number of a row without its id might be the id of another row.
     rows = [{"id": "2", "caption": "One"}, {"id": None, "caption": "Two"}]
     good, problems = lenient(table(tmp_path, ending, rows))
     assert good == ["One"] and problems.listed[0][1] == "the id is empty"
+    rows = [{"id": "p", "caption": ["One"]}, {"id": "p", "caption": ["Two"]}]
+    with pytest.raises(UserError, match="'p-1' occurs twice"):
+        read(table(tmp_path, ending, rows))
 
 
 # --- CSV and TSV ---
@@ -255,16 +245,13 @@ def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
     assert [fields for _, fields in csv_fields(numbered, "a", Problems())] == clean
 
 
-@pytest.mark.parametrize(
-    ("field", "text"),
-    [
+def test_tsv_quotes() -> None:
+    for field, text in (
         ('"said ""Ahoi"""', 'said "Ahoi"'), ('"plain"', "plain"), ('"', '"'), ("none", "none"),
         ('"two" and "three"', '"two" and "three"'), ('12" disc', '12" disc'),
-    ],
-)  # fmt: skip
-def test_tsv_quotes(field: str, text: str) -> None:
-    rows = tsv_fields(iter([(1, f"{field}\tx\n")]), "a", Problems())
-    assert list(rows) == [(1, [text, "x"])]
+    ):  # fmt: skip
+        rows = tsv_fields(iter([(1, f"{field}\tx\n")]), "a", Problems())
+        assert list(rows) == [(1, [text, "x"])]
 
 
 # --- JSON ---
@@ -283,35 +270,30 @@ def test_broken_json_lines_are_skipped(tmp_path: Path) -> None:
         assert words in what
 
 
-def official(folder: Path, annotations: list) -> str:
-    """A file in COCO's official layout, with the pictures that it names."""
-    draw(folder / "a.jpg"), draw(folder / "b.jpg")
+def test_the_official_layout_is_read_and_needs_images_unless_captions_are_alone(
+    tmp_path: Path,
+) -> None:
+    draw(tmp_path / "a.jpg"), draw(tmp_path / "b.jpg")
     images: list[Any] = [{"id": 7, "file_name": "a.jpg"}, 3, {"id": 5}, {"file_name": "no id"}]
     images.append({"id": "8", "file_name": "b.jpg"})
-    layout = {"info": {}, "images": images, "licenses": [], "annotations": annotations}
-    return put(folder / "captions.json", json.dumps(layout, ensure_ascii=False))
-
-
-def test_the_official_layout_is_read(tmp_path: Path) -> None:
     rows = [
         {"id": 70, "image_id": "7", "caption": "An apple. "}, 7, {"id": 2, "image_id": 7},
         {"id": 1, "image_id": 9, "caption": "Of no picture"},
         {"id": 80, "image_id": 8, "caption": "Grün"},
     ]  # fmt: skip
+    layout = {"info": {}, "images": images, "licenses": [], "annotations": rows}
+    source = put(tmp_path / "a.json", json.dumps(layout, ensure_ascii=False))
     problems = Problems(1.0)
-    found = list(read_captions(official(tmp_path, rows), None, problems))
+    found = list(read_captions(source, None, problems))
     assert [(row.id, row.image_id, row.caption, row.image) for row in found] == [
         ("70", "7", "An apple.", f"{tmp_path}/a.jpg"), ("80", "8", "Grün", f"{tmp_path}/b.jpg"),
     ]  # fmt: skip
     assert [what for _, what in problems.listed] == [
         "is not an object", "the caption is empty", "there is no image with the id 9",
     ]  # fmt: skip
-
-
-def test_captions_alone_need_no_images(tmp_path: Path) -> None:
-    source = put(tmp_path / "a.json", '{"annotations": [{"id": 1, "image_id": 5, "caption": "x"}]}')
+    source = put(tmp_path / "b.json", json.dumps({"annotations": rows[:1]}))
     (row,) = read(source, Columns(image=None))
-    assert (row.image, row.image_id) == (None, "5")
+    assert (row.image, row.image_id) == (None, "7")
     with pytest.raises(UserError, match="has no 'images'"):
         read(source)
 

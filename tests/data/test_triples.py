@@ -101,16 +101,15 @@ def test_any_text_survives_both_forms(tmp_path_factory, rows: list[tuple[str, st
 
 
 def test_rows_without_a_text_are_left_out_and_listed(tmp_path: Path, ending: str) -> None:
-    broken = [
-        triple("c", caption=" "),
-        triple("d", paraphrase_1=None),
-        triple("e", paraphrase_2=""),
-    ]
+    broken = [triple("c", caption=" "), triple("d", paraphrase_1=None), triple("a")]
     path = stored(tmp_path / f"a.{ending}", [triple("a"), *broken])
-    problems = Problems(1.0)
+    with pytest.raises(UserError, match="'a' occurs twice") as caught:
+        read_triples(path, Problems(1.0))
+    assert caught.value.where == f"{path}:4"
+    path, problems = stored(tmp_path / f"b.{ending}", [triple("a"), *broken[:2]]), Problems(1.0)
     assert read_triples(path, problems)["id"].to_pylist() == ["a"]
-    assert [where for where, _ in problems.listed] == [f"{path}:{row}" for row in (2, 3, 4)]
-    with pytest.raises(UserError, match="3 of 4 rows are broken"):
+    assert [where for where, _ in problems.listed] == [f"{path}:{row}" for row in (2, 3)]
+    with pytest.raises(UserError, match="2 of 3 rows are broken"):
         read_triples(path)
 
 
@@ -124,14 +123,6 @@ def test_broken_lines_are_listed(tmp_path: Path) -> None:
     assert read_triples(put(tmp_path / "a.jsonl", content), problems).num_rows == 1
     for (_, what), words in zip(problems.listed, broken.values(), strict=True):
         assert words in what
-
-
-def test_a_repeated_id_is_fatal_at_its_own_row(tmp_path: Path, ending: str) -> None:
-    rows = [triple("3"), triple("4", paraphrase_1=" "), triple("5"), triple("3")]
-    path = stored(tmp_path / f"a.{ending}", rows)
-    with pytest.raises(UserError, match="'3' occurs twice") as caught:
-        read_triples(path, Problems(1.0))
-    assert caught.value.where == f"{path}:4"
 
 
 def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:
@@ -178,13 +169,11 @@ def test_images_are_found_by_their_id(tmp_path: Path) -> None:
     rows[3]["image"] = "moved/swan.jpg"  # written in another working folder
     table = attach_images(pa.Table.from_pylist(rows, SCHEMA), tmp_path)
     assert table["image"].to_pylist() == [kite, kite, swan, swan, None, rows[5]["image"]]
-    assert table.schema.equals(SCHEMA)
     with pytest.raises(UserError, match="no such folder"):
         attach_images(table, tmp_path / "none")
     other = pa.Table.from_pylist([triple("a") | {"image_id": "boat"}], SCHEMA)
     with pytest.raises(UserError, match=r"no picture of any triple.*'boat'.*image_id"):
         attach_images(other, tmp_path)
-    assert attach_images(table.slice(0, 0), tmp_path).num_rows == 0  # nothing is requested
 
 
 # --- captions without paraphrases ---
@@ -227,10 +216,5 @@ def test_a_picture_of_the_triples_keeps_its_id_however_it_is_named() -> None:
     ):  # fmt: skip
         rows = with_replay(triples_of(1), [caption("Sail", name)], 1.0, 0)
         assert rows["image_id"].to_pylist() == ["picture 0", image_id]
-
-
-def test_a_caption_without_a_picture_or_of_a_triple_is_not_drawn() -> None:
     useless = [caption("Sail", None), caption("Kite 0", str(Path("p/../p/0.png")))]
     assert with_replay(triples_of(1), useless, 9.0, 0).equals(triples_of(1))
-    same_words = caption("Kite 0", "p/other.png")
-    assert with_replay(triples_of(1), [*useless, same_words], 9.0, 0).num_rows == 2

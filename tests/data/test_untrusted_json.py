@@ -67,13 +67,8 @@ def test_the_limits_themselves_are_accepted() -> None:
         parse_json(b"123", most=2)
 
 
-def test_other_values_are_not_an_object() -> None:
-    assert parse_json_object(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
-    with pytest.raises(BadJson, match="not a JSON object"):
-        parse_json_object("[]")
-
-
 def test_a_file_is_named_in_the_error(tmp_path: Path) -> None:
+    assert parse_json_object(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
     path = tmp_path / "a.json"
     for content, what in ((None, "no such file"), ("[]", "not a JSON object"), ("{", "is not")):
         if content is not None:

@@ -2,22 +2,16 @@
 
 import json
 import string
-from copy import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-from export_models import small_clip
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip import SimpleTokenizer
 from tokenizers import Tokenizer
 
-from paraclip.errors import UserError
 from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.exporting.drift import Drift
-from paraclip.exporting.hugging_face import clip_model, clip_text
 from paraclip.exporting.run import write_card
 from paraclip.exporting.source import Source, read_source
 from paraclip.models.openclip import OpenClip
@@ -77,35 +71,3 @@ def test_a_card_has_its_parts_in_order_whatever_the_values_look_like(
     assert facts["versions"] and facts | {"target": "immich"} | source.facts() == facts
     plain = card(source, tmp_path)
     assert "## Steps" not in plain and "cosine" not in plain
-
-
-def reshaped(part: str, **options: Any) -> OpenClip:
-    """A tiny CLIP whose configuration has other options in a part, but the same towers."""
-    model = copy(small_clip())
-    config = {**model.spec.config, part: {**model.spec.config.get(part, {}), **options}}
-    model.spec = replace(model.spec, config=config)
-    return model
-
-
-@pytest.mark.parametrize(
-    ("part", "options", "reason"),
-    [
-        ("text_cfg", {"hf_tokenizer_name": "t"}, "its tokenizer is not CLIP's"),
-        ("text_cfg", {"tokenizer_kwargs": {"clean": "lower"}}, "its tokenizer is not CLIP's"),
-        ("text_cfg", {"mlp_ratio": 2, "proj_bias": 1}, "its text tower has the option proj_bias"),
-        ("text_cfg", {"unheard_of": 1}, "its text tower has the option unheard_of"),
-        ("vision_cfg", {"pool_type": "avg"}, "its image tower has the option pool_type"),
-        ("multimodal_cfg", {}, "it has a decoder (CoCa) and is not CLIP"),
-    ],
-)  # fmt: skip
-def test_an_option_that_clip_lacks_is_named(
-    part: str, options: dict[str, Any], reason: str
-) -> None:
-    model = reshaped(part, **options)
-    with pytest.raises(UserError) as caught:
-        clip_model(model, "this test")
-    assert caught.value.what.startswith(reason)
-    assert caught.value.what.endswith(", which this test needs")
-    assert caught.value.where == "small" and "--to onnx" in caught.value.hint
-    if part != "text_cfg":
-        assert clip_text(model, "this test") is model

@@ -8,7 +8,7 @@ import pytest
 import torch
 from export_models import ours, small_clip
 from safetensors.torch import load_file
-from tiny_models import TINY_CLIP, roberta_clip
+from tiny_models import TINY_CLIP
 
 from paraclip.api import export
 from paraclip.commands.export import export_command
@@ -16,10 +16,9 @@ from paraclip.errors import UserError
 from paraclip.exporting.config import ExportConfig, ExportOptions
 from paraclip.exporting.drift import LEAST_HALF, drift, probes
 from paraclip.exporting.run import export_model
-from paraclip.models.checkpoint import read_header, save_model, write_weights
+from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
-from paraclip.models.openclip import build_clip
 
 TEXTS = ["a red disc", "two cats on a beach"]
 
@@ -63,21 +62,6 @@ def test_a_model_in_memory_exports_like_its_checkpoint(request, kind, tmp_path, 
     cards = [(tmp_path / f"{name}.md").read_text().partition("\n")[2] for name in ("a", "b")]
     assert cards[0] == cards[1]
     assert capsys.readouterr().out == ""
-
-
-def test_a_header_without_parts_of_the_architecture_still_gives_a_card(clip, tmp_path):
-    path = save_model(clip, tmp_path / "ours.safetensors")
-    header = {**read_header(path), "architecture": {"kind": "open_clip", "name": "tiny"}}
-    write_weights(load_file(path), path, header)
-    export(path, tmp_path / "out.safetensors")
-    card = (tmp_path / "out.md").read_text()
-    assert "- width of the vectors: 16\n- QuickGELU: no" in card
-
-
-def test_a_custom_text_tower_keeps_its_prefix(tmp_path):
-    model = roberta_clip()
-    names = load_file(export(model, tmp_path / "out.safetensors"))
-    assert names.keys() == build_clip(model.spec).state_dict().keys()
 
 
 def test_mini_keeps_its_names_and_halves(mini, tmp_path):

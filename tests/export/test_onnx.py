@@ -8,7 +8,6 @@ import onnxruntime
 import pytest
 import torch
 from export_models import TEXTS, assert_same_search, ours, small_clip
-from onnx import numpy_helper
 from tokenizers import Tokenizer
 
 from paraclip.api import export
@@ -17,7 +16,7 @@ from paraclip.exporting import onnx_graph
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import LEAST_INT8
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
-from paraclip.exporting.quantise import shortened, split_table
+from paraclip.exporting.quantise import shortened
 from paraclip.exporting.run import export_model
 
 pytestmark = pytest.mark.slow
@@ -112,14 +111,6 @@ def test_mini_keeps_its_tokenizer(mini, tmp_path) -> None:
         None, {"input_ids": ids.numpy()}
     )[0]
     np.testing.assert_allclose(found, mini.encode_tokens(ids).detach().numpy(), atol=1e-5)
-
-
-def test_rows_of_a_table_have_their_own_scale() -> None:
-    table = np.array([[1.0, -0.5], [1000.0, 10.0], [0.0, 0.0]], np.float32)
-    whole, scale = map(numpy_helper.to_array, split_table(numpy_helper.from_array(table, "t")))
-    assert whole.dtype == np.int8 and scale.shape == (3, 1)
-    np.testing.assert_allclose(whole * scale, table, rtol=0.01, atol=5)
-    np.testing.assert_allclose(whole[0] * scale[0], table[0], atol=0.005)
 
 
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch) -> None:

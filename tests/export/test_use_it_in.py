@@ -10,15 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from export_models import SMALL, program, unit
-from tiny_models import draw
 
 from paraclip.cli import main
 from paraclip.models.checkpoint import save_model
-from paraclip.models.features import encode_images, encode_texts
+from paraclip.models.features import encode_texts
 from paraclip.models.openclip import OpenClip
 
 pytestmark = pytest.mark.slow
@@ -102,14 +99,3 @@ def test_a_section_with_commands_alone(title, tuned, folder, capsys) -> None:
     run_commands(sections()[title])
     out = capsys.readouterr().out
     assert ("To go back" in out) is (title != "Your own program")
-
-
-def test_the_introduction(tuned, folder, capsys) -> None:
-    save_model(tuned, Path("base.safetensors"))
-    photos = [draw(folder / f"{colour}.png", "disc", colour) for colour in ("red", "blue")]
-    vectors = encode_images(tuned, photos).numpy().tolist()
-    pq.write_table(pa.table({"path": photos, "vector": vectors}), "index.parquet")
-    Path("queries.txt").write_text("a red disc\tthe disc is red\n")
-    (introduction,) = (text for title, text in sections().items() if title.startswith("Change"))
-    run_commands(introduction)
-    assert "the index stays valid" in capsys.readouterr().out

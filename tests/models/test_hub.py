@@ -1,6 +1,7 @@
 """The Hugging Face hub: reachable or not, files from a folder, and failed downloads."""
 
 import errno
+import socket
 import threading
 import urllib.error
 from collections.abc import Iterator
@@ -19,19 +20,17 @@ from paraclip.models.formats.published import download
 from paraclip.models.sources import offline_where_unreachable, reachable, text_files_of
 
 
-class Answer(BaseHTTPRequestHandler):
-    """Answers every request with the status code in its path."""
-
-    def do_HEAD(self) -> None:
-        self.send_response(int(self.path[1:]))
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
 @pytest.fixture
 def address() -> Iterator[str]:
+    """A server that answers every request with the status code in its path."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(int(self.path[1:]))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -42,9 +41,8 @@ def address() -> Iterator[str]:
 
 
 def closed_port() -> str:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    server.server_close()
-    return f"http://127.0.0.1:{server.server_port}"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def test_a_server_is_reachable_whatever_its_status_and_a_closed_port_is_not(address: str) -> None:

@@ -8,7 +8,6 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models import features
 from paraclip.models.features import (
-    ahead,
     encode_images,
     encode_texts,
     image_features,
@@ -68,16 +67,12 @@ def test_broken_pictures_are_rows_of_nan_and_counted(clip, pictures, tmp_path):
     assert rows.isnan().all(1).tolist() == [True, False, False, False, False, True]
     assert problems.count == 2
     assert {where for where, _ in problems.listed} == {str(broken), str(missing)}
+    with pytest.raises(UserError, match="there is no such picture"):
+        image_features(clip, names[-1:])
+    assert list(image_features(clip, names[-1:], problems=Problems()).shape) == [1, 16]
+    assert list(image_features(clip, []).shape) == list(encode_texts(clip, []).shape) == [0, 16]
     vectors = encode_images(clip, names, tmp_path / "cache", Problems())
     assert vectors.isnan().all(1).tolist() == [True, False, False, False, False, True]
-
-
-def test_nothing_but_broken_pictures_keeps_the_width_and_may_be_an_error(clip, tmp_path):
-    rows = image_features(clip, [str(tmp_path / "none.png")], problems=Problems())
-    assert list(rows.shape) == [1, 16]
-    assert list(image_features(clip, []).shape) == list(encode_texts(clip, []).shape) == [0, 16]
-    with pytest.raises(UserError, match="there is no such picture"):
-        image_features(clip, [str(tmp_path / "none.png")])
 
 
 def test_what_was_computed_before_an_interruption_is_kept(clip, pictures, tmp_path, monkeypatch):
@@ -102,29 +97,14 @@ def test_what_was_computed_before_an_interruption_is_kept(clip, pictures, tmp_pa
     assert not rows.isnan().any()
 
 
-def test_pictures_are_read_ahead_but_never_far():
-    begun: list[str] = []
-    names = [str(number) for number in range(50)]
-    results = ahead(lambda name: begun.append(name) or int(name), names, workers=2, most=5)
-    assert next(results) == ("0", 0)
-    assert len(begun) <= 5
-    assert [number for _, number in results] == list(range(1, 50))
-
-
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_text_vectors_come_in_the_order_of_the_texts(clip, batch_size):
     texts = ["a small red disc on paper", "a", "red paper", "a", "blue square on white paper"]
-    vectors = encode_texts(clip, texts, batch_size=batch_size)
+    vectors = encode_texts(clip.train(), texts, batch_size=batch_size)
+    assert not clip.training
     one_by_one = torch.cat([clip.encode_tokens(clip.tokenize([text]).ids) for text in texts])
     torch.testing.assert_close(vectors, one_by_one.detach(), rtol=0, atol=1e-5)
     assert torch.equal(vectors[1], vectors[3])
-
-
-def test_encoding_ends_training_mode(mini):
-    mini.train()
-    first = encode_texts(mini, ["a red disc"])
-    assert torch.equal(first, encode_texts(mini, ["a red disc"]))
-    assert not mini.training
 
 
 def test_texts_of_as_many_tokens_go_together(mini, monkeypatch):

@@ -11,16 +11,12 @@ from paraclip.models.mini import Mini, load_backbone, load_classifier
 from paraclip.models.sources import wheel_file
 
 
-def test_text_vectors_have_length_one(mini):
-    vectors = mini.encode_tokens(mini.tokenize(["a red disc", "paper"]).ids)
-    assert list(vectors.shape) == [2, 8]
-    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2))
-
-
-def test_padding_changes_no_vector(mini):
+def test_padding_changes_no_vector_and_the_own_space_has_no_head(mini, own_space):
     short = mini.tokenize(["a red disc"]).ids
     padded = torch.nn.functional.pad(short, (0, 6), value=0)
     torch.testing.assert_close(mini.encode_tokens(short), mini.encode_tokens(padded))
+    assert own_space.architecture.embed_dim == own_space.text_tower.width == 32
+    assert torch.equal(own_space.text_tower(short), own_space.text_tower.pooled(short))
 
 
 def test_a_text_past_the_context_is_cut_before_its_end_token(mini):
@@ -28,20 +24,6 @@ def test_a_text_past_the_context_is_cut_before_its_end_token(mini):
     assert tokens.truncated == 1
     assert tokens.ids.shape[1] == mini.architecture.context_length == 40
     assert tokens.ids[0, -1] == 3  # [SEP]
-
-
-def test_training_mode_leaves_the_image_tower_alone(mini):
-    pixels = torch.randn(4, 3, 64, 64)
-    before = {name: value.clone() for name, value in mini.image_tower.state_dict().items()}
-    try:
-        mini.train()
-        assert mini.text_tower.training
-        assert not any(module.training for module in mini.image_tower.modules())
-        mini.embed_pixels(pixels)
-    finally:
-        mini.eval()
-    after = mini.image_tower.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_the_whole_picture_is_seen_whatever_its_shape(mini):
@@ -80,13 +62,6 @@ def test_backbone_and_classifier_are_loaded_by_the_order_of_their_weights(own_sp
             assert np.allclose(value, place / 1000), name
     assert tower.classifier.weight.unique().item() == 0.5
     assert tower.classifier.bias.unique().item() == 0.25
-
-
-def test_in_the_berts_own_space_the_text_tower_has_no_head(own_space):
-    ids = own_space.tokenize(["a red disc"]).ids
-    tower = own_space.text_tower
-    assert own_space.architecture.embed_dim == tower.width == 32
-    assert torch.equal(tower(ids), tower.pooled(ids))
 
 
 def test_class_probabilities_add_up_and_move_the_vector(own_space):

@@ -41,14 +41,15 @@ def test_the_header_states_provenance_and_a_hash_of_the_weights(clip, tmp_path):
     assert read_header(save_model(other, tmp_path / "c.safetensors"))["weights"] != same
 
 
-def test_a_card_is_next_to_the_checkpoint(mini, tmp_path):
+def test_a_card_is_next_to_the_checkpoint_and_its_values_are_not_html(mini, tmp_path):
+    nasty, shown = "<img src=x>\n# head", "&lt;img src=x&gt; # head"
     extra = {"training": {"facts": {"generator": "SmolLM2 with adapter", "licence": "Apache-2.0"}}}
-    save_model(mini, tmp_path / "tuned.safetensors", {"base": "mini", **extra})
+    save_model(mini, tmp_path / "tuned.safetensors", {"base": nasty, **extra})
     card = (tmp_path / "tuned.md").read_text()
-    for line in ("# tuned", "- base: mini", "- generator: SmolLM2 with adapter", "## Terms"):
+    for line in ("# tuned", f"- base: {shown}", "- generator: SmolLM2 with adapter", "## Terms"):
         assert line in card
-    assert "- licence: Apache-2.0" in card
-    assert "- data: not recorded" in card
+    assert "- licence: Apache-2.0" in card and "- data: not recorded" in card
+    assert "<img" not in card.split("## Terms")[0]
 
 
 def test_the_card_finds_what_training_recorded_and_leaves_the_tokenizer_out(mini):
@@ -128,15 +129,6 @@ def test_terms_are_handed_on_from_checkpoint_to_checkpoint(mini, tmp_path):
         card = (tmp_path / f"{name}.md").read_text()
         for line in ("base: mini", "data: my pictures", "generator: some LLM", "licence: its t"):
             assert f"- {line}" in card, (name, line)
-
-
-def test_content_of_a_card_is_not_html(mini, tmp_path):
-    nasty, shown = "<img src=x>\n# head", "&lt;img src=x&gt; # head"
-    architecture = {**mini.architecture.as_dict(), "name": nasty}
-    save_model(mini, tmp_path / "a.safetensors", {"base": nasty, "architecture": architecture})
-    top = (tmp_path / "a.md").read_text().split("## Terms")[0]
-    assert "<img" not in top
-    assert f"- base: {shown}" in top and f"- architecture: {shown} (mini)" in top
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_whole(clip, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stamp_files import write_stamps
 
-from paraclip.cli import main, parse
+from paraclip.cli import parse
 from paraclip.commands import quickstart as command
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
@@ -30,23 +30,6 @@ def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:
     assert serve.store == index.store
     other = Page("others", "mini", tmp_path / "out", None)
     assert "--tuned" not in other.commands() and other.index.store != index.store
-
-
-def test_how_the_program_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "venv" / "bin" / "python"
-    program.parent.mkdir(parents=True)
-    monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.chdir(tmp_path)
-    assert own_program() == [str(program), "-m", "paraclip"]
-    beside = program.with_name("paraclip")
-    beside.write_text("#!/bin/sh\n")
-    beside.chmod(0o755)
-    assert own_program() == ["venv/bin/paraclip"]
-    monkeypatch.setenv("PATH", str(program.parent))
-    assert own_program() == ["paraclip"]
-    monkeypatch.setattr(sys, "executable", "/other/bin/python")  # another installation's
-    assert own_program() != ["paraclip"]
 
 
 def test_all_captioned_stamps_are_on_the_page(tmp_path: Path) -> None:
@@ -90,15 +73,3 @@ def test_missing_packages_are_noticed_before_the_work(
     with pytest.raises(UserError, match=r"lancedb: is not installed.*\[search\]"):
         command.quickstart_command(QuickstartConfig(out=str(tmp_path / "out"), serve=True))
     assert not (tmp_path / "out").exists()
-
-
-def test_serve_without_its_packages_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    parts = ("paraclip.image_search.serving", "paraclip.commands.serve")
-    for name in [name for name in sys.modules if name.startswith(parts)]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "fastapi", None)
-    assert main(["serve"]) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("paraclip: fastapi: is not installed.") and ".[search]" in shown

@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 from stamp_files import write_stamps
-from tqdm import tqdm
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Arithmetic
-from paraclip.quickstart import stamps as source
-from paraclip.quickstart.results import OF_STAMPS, stamp_benchmarks
 from paraclip.quickstart.stamps import KINDS, PACKAGE, STAMPS, read_stamps, stamps_folder
 
 NEEDS_DPKG = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
@@ -66,22 +62,6 @@ def test_missing_lists_are_read_without_root(tools: Path, tmp_path: Path) -> Non
         f"*) test -e {lists} || exit 100; {packing(tmp_path)};; esac",
     )
     assert (stamps_folder(tmp_path / "cache") / "duck.txt").exists()
-
-
-@NEEDS_DPKG
-def test_a_bar_shows_how_much_is_fetched(
-    tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def eager(label: str, total: int, unit: str) -> tqdm:  # shows every move, however quick
-        return tqdm(desc=label, total=total, unit=unit, mininterval=0)
-
-    monkeypatch.setattr(source, "bar", eager)
-    script = "; ".join(f"echo dlstatus:1:{share}:left" for share in ("0", "37.5", "80"))
-    install(tools, "apt-get", f"{script}; {packing(tmp_path)}")
-    stamps_folder(tmp_path / "cache")
-    shown = capsys.readouterr().err
-    for part in ("apt-get:  38%", "apt-get:  80%", "apt-get: 100%", "dpkg-deb: 100%"):
-        assert part in shown
 
 
 NO_NETWORK = "E: Failed to fetch http://deb/x  Temporary failure resolving 'deb'"
@@ -153,10 +133,3 @@ def test_another_version_of_the_package_is_refused_with_the_numbers(tmp_path: Pa
         path.write_bytes(b"another picture")
     with pytest.raises(UserError, match=r"another version: only 110 of 150 .*DATA=folder"):
         read_stamps(tmp_path / "stamps", texts)
-
-
-def test_the_benchmark_asks_for_every_wording_and_the_contrast(tmp_path: Path) -> None:
-    stamps = read_stamps(tmp_path / "stamps", write_stamps(tmp_path))
-    (benchmark,) = stamp_benchmarks(stamps, Arithmetic())
-    assert benchmark.pool.startswith("50 captions of the held-out stamps in 150 rewordings")
-    assert benchmark.headlines == list(OF_STAMPS) and len(OF_STAMPS) == 10

@@ -4,7 +4,7 @@ import pytest
 
 from paraclip.evaluation.report import Line, Report, Section
 from paraclip.evaluation.statistics import Interval
-from paraclip.quickstart.results import OF_STAMPS, recommend, table
+from paraclip.quickstart.results import recommend
 
 LABELS = ("base", "control", "live", "tuned", "merged")
 
@@ -52,12 +52,3 @@ def test_without_such_a_model_it_says_what_to_do_next(gain: float, lost: float) 
     gains, losses = (dict.fromkeys(("live", "tuned", "merged"), value) for value in (gain, lost))
     label, text = recommend(report(line("AO@10", **gains), line("T2I R@10", **losses)))
     assert label is None and text.startswith("Keep base") and "Next:" in text
-
-
-def test_the_table_shows_every_model_and_the_differences_of_tuned() -> None:
-    lines = [line(name, tuned=2) for name in reversed(OF_STAMPS)]
-    rows = table(report(*lines, line("I2T R@1"))).splitlines()
-    assert rows[0].split() == [*LABELS, "tuned", "-", "base", "tuned", "-", "control"]
-    assert [row.split("  ")[0] for row in rows[1:11]] == list(OF_STAMPS.values())
-    assert rows[1].split()[1:6] == ["50.0", "50.0", "50.0", "52.0", "50.0"]
-    assert "+2.0 [+1.0, +3.0]" in rows[1] and not any("I2T" in row for row in rows)

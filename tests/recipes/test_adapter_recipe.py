@@ -29,15 +29,6 @@ def recipe(monkeypatch: pytest.MonkeyPatch):
         sys.modules.pop(name, None)
 
 
-def test_rows_of_a_head_are_reordered_as_llama_cpp_rotates_them(recipe) -> None:
-    gguf = pytest.importorskip("gguf")
-    assert gguf
-    rows = np.arange(8)[:, None] * np.ones((1, 2))  # one head of 8: halves 0..3 and 4..7
-    reordered = recipe("lora_gguf").permute(rows, heads=1)
-    assert reordered[:, 0].tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
-    assert (recipe("lora_gguf").unpermute(reordered, heads=1) == rows).all()
-
-
 def test_sets_are_named_and_keep_held_out_rows_apart(recipe) -> None:
     examples = recipe("examples")
     stamps, starter = (examples.read_sets([name], None) for name in ("stamps", "starter"))
@@ -47,17 +38,6 @@ def test_sets_are_named_and_keep_held_out_rows_apart(recipe) -> None:
     judged = (RECIPE / "own_captions.txt").read_text("utf-8").splitlines()
     own = examples.read_own((*examples.OWN, *examples.SYNONYMS))
     assert len(set(judged)) == 100 and not {row["caption"] for row in own} & set(judged)
-
-
-def test_synonyms_hold_in_both_directions(recipe) -> None:
-    row = {"caption": "a big dog", "paraphrase_1": "a large dog", "paraphrase_2": "a dog, big"}
-    pairs = recipe("examples").synonym_pairs([row])
-    asked = [(pair.step, pair.text, pair.answer) for pair in pairs]
-    assert asked == [
-        ("step_1", "a big dog", "a large dog"),
-        ("step_2", "a large dog", "a dog, big"),
-        ("step_2", "a dog, big", "a large dog"),
-    ]
 
 
 def test_the_figures_of_the_shipped_adapter_are_those_of_the_shipped_file() -> None:

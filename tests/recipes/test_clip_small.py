@@ -10,9 +10,7 @@ import torch
 from PIL import Image
 from tiny_models import draw
 
-from paraclip.models.features import FeatureCache, identity, image_features
 from paraclip.models.loading import load_model
-from paraclip.models.mini import Mini
 from recipes.clip_small import pretrain
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
@@ -54,14 +52,6 @@ def picture(drawn) -> Image.Image:
     return Image.open(drawn / "images" / "disc-red.png").convert("RGB")
 
 
-def test_the_trunk_gives_the_vectors_of_the_wheel(picture):
-    model, mini = pretrain.untrained(SMALL, 0), Mini.from_wheels()
-    with torch.no_grad():
-        own = model.embed_pixels(model.preprocess(picture)[None])
-        other = mini.embed_pixels(mini.preprocess(picture)[None])
-    assert torch.allclose(own, other, atol=1e-4)
-
-
 def test_training_changes_the_text_tower_and_the_projection_alone(trained):
     before, after = pretrain.untrained(SMALL, 0), load_model(str(trained), "cpu")
     same = {
@@ -85,14 +75,3 @@ def test_open_clip_loads_it_with_the_same_vectors(trained, picture):
         assert torch.allclose(image, ours.project_images(own), atol=1e-5)
         words = ours.encode_tokens(ours.tokenize(["a red disc"]).ids)
         assert torch.allclose(theirs.encode_text(text, normalize=True), words, atol=1e-5)
-
-
-def test_the_finished_models_features_are_kept(trained, drawn):
-    model = load_model(str(trained), "cpu")
-    names = [str(path) for path in sorted((drawn / "images").iterdir())][:8]
-    (folder,) = (drawn / "cache" / "image_features").glob(f"{model.image_key()}-fp32")
-    kept = FeatureCache(folder)
-    known = [name for name in names if identity(name) in kept]
-    assert known, "none of the training pictures is kept"
-    own = image_features(model, known)
-    assert torch.allclose(kept.rows([identity(name) for name in known]), own, atol=1e-4)

@@ -1,6 +1,5 @@
 """The built-in weights as Q8_0: the same values, to the precision of Q8_0."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +51,3 @@ def test_weights_are_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (
         fast_weights(tmp_path / "slow.gguf") == converted and converted.stat().st_mtime_ns == before
     )
-
-
-def test_without_gguf_the_wheels_file_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert fast_weights(tmp_path / "slow.gguf") == tmp_path / "slow.gguf"

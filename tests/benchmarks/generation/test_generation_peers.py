@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.generation import full_scale
-from benchmarks.generation.peers import found_of, served, table_of, times_of
-from benchmarks.generation.watching import Watched, watched, worked
+from benchmarks.generation.peers import found_of, table_of
+from benchmarks.generation.watching import Watched, watched
 
 ALLOCATES = "import time; held = bytearray(64 << 20); held[:] = bytes(64 << 20); time.sleep(1.5)"
 FORKS = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ALLOCATES!r}])"
@@ -36,18 +36,6 @@ def test_rates_leave_out_the_first_quarter() -> None:
     table = table_of([found, failed], "below")
     assert "| x | 4 | 1.0 | 20 | 3 | 2 | 0% |" in table and "| y | 5 | - | - | - | - | - |" in table
     assert "y: exit code 1, 8 answers: no such thing" in table and table.endswith("below")
-
-
-def test_the_server_answers_a_client_that_closes() -> None:
-    import urllib.request
-
-    body = json.dumps({"messages": [{"role": "user", "content": "a red hat."}]}).encode()
-    with served(0.0) as (url, server):
-        request = urllib.request.Request(f"{url}/chat/completions", body)  # sends Connection: close
-        with urllib.request.urlopen(request) as response:
-            answer = json.load(response)
-        assert answer["choices"][0]["message"]["content"] == "red hat a"
-        assert len(times_of(url)) == 1 and worked(server) > 0
 
 
 def test_full_scale_by_hand(tmp_path: Path) -> None:

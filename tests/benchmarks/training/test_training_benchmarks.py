@@ -19,13 +19,6 @@ pytestmark = pytest.mark.slow
 TINY = ("--model", "tiny", "--threads", 1)
 
 
-def test_made_up_triples_differ_in_every_text():
-    triples = made_up_triples(3000)
-    for name in ("image_id", "caption", "paraphrase_1", "paraphrase_2"):
-        assert len(set(triples[name].to_pylist())) == 3000, name
-    assert made_up_triples(10).equals(triples.slice(0, 10)), "more rows are rows beside"
-
-
 def touched(size: int) -> mmap:
     """Memory of the kernel's that the allocator does not keep once it is closed."""
     memory = mmap(-1, size)

@@ -149,7 +149,9 @@ def test_vectors_are_those_of_the_definition(state, checkpoint, tmp_path) -> Non
         torch.testing.assert_close(model.embed_pixels(pixels), Definition(state).image(pixels))
 
 
-def test_pictures_are_prepared_as_laclip_does(checkpoint, tmp_path) -> None:
+def test_pictures_are_prepared_as_laclip_does_also_from_our_checkpoint(
+    checkpoint, tmp_path
+) -> None:
     from torchvision import transforms
 
     theirs = transforms.Compose([
@@ -161,15 +163,10 @@ def test_pictures_are_prepared_as_laclip_does(checkpoint, tmp_path) -> None:
     draw(tmp_path / "a.png", "disc", "red", (200, 100))
     picture = Image.open(tmp_path / "a.png").convert("RGB")
     model = load_model(f"ViT-B-16:{checkpoint}", "cpu")
-    torch.testing.assert_close(model.preprocess(picture), theirs(picture))
-
-
-def test_a_checkpoint_of_it_is_loaded_again(checkpoint, tmp_path) -> None:
-    model = load_model(f"ViT-B-16:{checkpoint}", "cpu")
     back = load_checkpoint(save_model(model, tmp_path / "tuned.safetensors"))
-    assert back.architecture == model.architecture
-    assert back.architecture.name == "LaCLIP-ViT-B-16"
-    assert back.image_key() == model.image_key()
+    assert back.architecture == model.architecture and back.image_key() == model.image_key()
+    for one in (model, back):
+        torch.testing.assert_close(one.preprocess(picture), theirs(picture))
 
 
 @pytest.mark.slow

@@ -8,12 +8,11 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.errors import UserError
-from paraclip.models import loading
-from paraclip.models.checkpoint import read_header, save_model
+from paraclip.models.checkpoint import save_model
 from paraclip.models.formats import weights
 from paraclip.models.formats.hugging_face import preprocessing_of_folder, to_hugging_face
 from paraclip.models.loading import load_model, weights_in
@@ -88,10 +87,9 @@ def test_a_published_file_is_known_by_its_name(named, clip, tmp_path, monkeypatc
     )
     for name in ("quick", "plain"):
         torch.save(state(clip), tmp_path / f"tiny-{name}-123.pt")
-    quick = load_model(f"tiny:{tmp_path}/tiny-quick-123.pt", "cpu")
-    assert quick.architecture.quick_gelu
-    assert quick.architecture.name == "tiny-quickgelu"
-    assert not load_model(f"tiny:{tmp_path}/tiny-plain-123.pt", "cpu").architecture.quick_gelu
+        found = load_model(f"tiny:{tmp_path}/tiny-{name}-123.pt", "cpu").architecture
+        assert found.quick_gelu is (name == "quick")
+        assert found.name == ("tiny-quickgelu" if name == "quick" else "tiny")
     assert capsys.readouterr().err == ""
     with pytest.raises(UserError, match="was trained without QuickGELU"):
         load_model(f"tiny-quickgelu:{tmp_path}/tiny-plain-123.pt")
@@ -153,15 +151,6 @@ def test_a_checkpoint_of_ours_is_refused_under_another_name(named, tmp_path):
         load_model(f"tiny-quickgelu:{path}")
 
 
-@pytest.mark.parametrize("architecture", [{}, 5, None, {"kind": "open_clip", "name": "tiny"}])
-def test_a_checkpoint_of_ours_with_a_damaged_header_is_one_line(named, tmp_path, architecture):
-    path = save_model(tiny_clip(), tmp_path / "ours.safetensors")
-    header = {**read_header(path), "architecture": architecture}
-    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
-    with pytest.raises(UserError, match=r"ours\.safetensors: "):
-        load_model(f"tiny-quickgelu:{path}")
-
-
 class Evil:
     def __reduce__(self):
         return (open, ("/tmp/never-written", "w"))
@@ -214,13 +203,6 @@ def test_a_torchscript_program_is_refused_unless_openai_published_it(
     monkeypatch.setattr(script, "state_dict", lambda: found, raising=False)
     monkeypatch.setattr(weights.torch.jit, "load", lambda name, map_location: script)
     assert load_model(f"tiny:{path}", "cpu").architecture.quick_gelu
-
-
-@pytest.mark.parametrize("name", ["gpu9", "meta", "hpu", "privateuseone"])
-def test_an_unknown_device_is_named(name):
-    with pytest.raises(UserError, match=f"--device: this machine has no device '{name}'"):
-        loading.find_device(name)
-    assert str(loading.find_device("cpu")) == "cpu"
 
 
 def test_weights_without_the_right_to_read_them_are_one_line(tmp_path, monkeypatch):
