@@ -3,12 +3,17 @@ freed is kept, as in the commands, and a test of the fast suite that is slow fai
 
 import os
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from extent import EXAMPLES
 from paraclip.allocator import keep_freed_memory
+
+if TYPE_CHECKING:
+    from paraclip.models.mini import Mini
+    from paraclip.models.openclip import OpenClip
 
 settings.register_profile(
     "paraclip",
@@ -43,3 +48,23 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if "not slow" in item.config.option.markexpr and took > ALLOWANCE * LONGEST:
         pytest.fail(f"took {took:.1f} s of CPU, and {LONGEST:g} is the most: mark it slow")
     return result
+
+
+@pytest.fixture(scope="session")
+def mini() -> "Mini":
+    """`mini-flickr8k` with a tiny BERT and random weights."""
+    import torch
+    from tiny_models import word_files
+
+    from paraclip.models.mini import Mini
+
+    torch.manual_seed(0)
+    return Mini(word_files("bert"), embed_dim=8)
+
+
+@pytest.fixture(scope="session")
+def clip() -> "OpenClip":
+    """A tiny causal CLIP, whose context is 12."""
+    from tiny_models import tiny_clip
+
+    return tiny_clip()

@@ -29,24 +29,17 @@ def run(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     return tables.main()
 
 
-def test_a_check_reports_what_is_out_of_date_and_writes_nothing(
+def test_tables_are_checked_inserted_once_and_named_if_they_are_missing(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "--check") == 1
-    assert capsys.readouterr().out == "docs/results.md shows other figures than the results\n"
-    assert "old" in (root / "docs" / "results.md").read_text()
-
-
-def test_tables_are_inserted_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document, result = root / "docs" / "results.md", root / "benchmarks" / "results" / "one.md"
+    assert run(monkeypatch, "--check") == 1 and "docs/results.md" in capsys.readouterr().out
+    assert "old" in document.read_text(), "a check writes nothing"
     assert run(monkeypatch) == 0
     expected = MARKED.format("\n| a |\n|---|\n| 1 |\n\n")
-    assert (root / "docs" / "results.md").read_text() == expected
+    assert document.read_text() == expected
     assert run(monkeypatch) == run(monkeypatch, "--check") == 0
-    assert (root / "docs" / "results.md").read_text() == expected
-
-
-def test_a_table_that_was_not_written_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (root / "benchmarks" / "results" / "one.md").unlink()
+    result.unlink()
     with pytest.raises(SystemExit, match=r"docs/results\.md marks tables that are missing: .*one"):
         run(monkeypatch)
-    assert "old" in (root / "docs" / "results.md").read_text()
+    assert document.read_text() == expected

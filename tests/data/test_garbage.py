@@ -110,29 +110,22 @@ def test_delimited_nonsense(table: list[Any], split: str) -> None:
             feed(root / f"a.{suffix}")
 
 
-@given(table=TABLES, depth=st.sampled_from([0, 0, 0, 200, 20_000]))
-def test_json_nonsense(table: list[Any], depth: int) -> None:
+@given(
+    table=TABLES,
+    depth=st.sampled_from([0, 0, 0, 200, 20_000]),
+    values=st.dictionaries(NAMES, VALUES, max_size=4),
+)
+def test_json_nonsense(table: list[Any], depth: int, values: dict[str, Any]) -> None:
     deep = "[" * depth + "]" * depth if depth else "1"
     with folder() as root:
         lines = [json.dumps(row) for row in table] + [deep]
         (root / "a.jsonl").write_text("\n".join(lines))
         feed(root / "a.jsonl")
-        (root / "a.json").write_text(json.dumps(table))
-        feed(root / "a.json")
-        (root / "a.json").write_text(f"[{', '.join(lines)}]")
-        feed(root / "a.json")
-
-
-@given(
-    values=st.dictionaries(NAMES, VALUES, max_size=4),
-    images=TABLES | VALUES,
-    annotations=TABLES | VALUES,
-)
-def test_json_objects_of_nonsense(values: dict[str, Any], images: Any, annotations: Any) -> None:
-    with folder() as root:
-        for value in (values, values | {"images": images, "annotations": annotations}):
+        for value in (table, values, values | {"images": table, "annotations": values}):
             (root / "a.json").write_text(json.dumps(value))
             feed(root / "a.json")
+        (root / "a.json").write_text(f"[{', '.join(lines)}]")
+        feed(root / "a.json")
 
 
 COLUMNS = st.one_of(

@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
-import torch
 from export_models import LOADERS, SMALL, TEXTS, Load, node, program, small_clip
-from tiny_models import tiny_clip, word_files
 
-from paraclip.models.mini import Mini
 from paraclip.models.openclip import OpenClip
 
 
@@ -25,19 +22,6 @@ def quick_clip() -> OpenClip:
 def plain_clip() -> OpenClip:
     """A tiny CLIP with GELU."""
     return small_clip()
-
-
-@pytest.fixture(scope="session")
-def mini() -> Mini:
-    """`mini` with a tiny BERT."""
-    torch.manual_seed(0)
-    return Mini(word_files("bert"), embed_dim=8)
-
-
-@pytest.fixture(scope="session")
-def clip() -> OpenClip:
-    """The tiny CLIP of the tests of models, whose context is 12."""
-    return tiny_clip()
 
 
 @pytest.fixture

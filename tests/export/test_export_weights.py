@@ -71,16 +71,6 @@ def test_mini_keeps_its_names_and_halves(mini, tmp_path):
     assert tensors["image_tower.backbone.bn1.num_batches_tracked"].dtype == torch.int64
 
 
-def test_a_card_of_the_same_name_is_not_overwritten(clip, tmp_path):
-    path = save_model(clip, tmp_path / "ours.safetensors")
-    (tmp_path / "out.md").write_text("Notes.")
-    with pytest.raises(UserError, match=r"out\.md: exists already"):
-        export(path, tmp_path / "out.safetensors")
-    assert not (tmp_path / "out.safetensors").exists()
-    export(path, tmp_path / "out.safetensors", force=True)
-    assert "## Terms" in (tmp_path / "out.md").read_text()
-
-
 # --- 16 bits ---
 
 

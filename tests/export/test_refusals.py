@@ -144,6 +144,11 @@ def test_nothing_is_overwritten_without_force(quick_clip, tmp_path) -> None:
     with pytest.raises(UserError, match="exists already"):
         export(quick_clip, file, half=True)
     assert file.read_bytes() == before
+    (tmp_path / "notes.md").write_text("Notes.")
+    with pytest.raises(UserError, match=r"notes\.md: exists already"):
+        export(quick_clip, tmp_path / "notes.safetensors")
+    assert not (tmp_path / "notes.safetensors").exists()
+    assert (tmp_path / "notes.md").read_text() == "Notes."
     with pytest.raises(UserError, match="is a file, and a folder"):
         export(quick_clip, file, to="hf", force=True)
 

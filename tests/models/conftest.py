@@ -2,17 +2,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import draw, tiny_clip, word_files
+from tiny_models import draw, word_files
 
 from paraclip.models.mini import Mini
-from paraclip.models.openclip import OpenClip
-
-
-@pytest.fixture(scope="session")
-def mini() -> Mini:
-    """`mini-flickr8k` with a tiny BERT and random weights."""
-    torch.manual_seed(0)
-    return Mini(word_files("bert"), embed_dim=8)
 
 
 @pytest.fixture(scope="session")
@@ -20,12 +12,6 @@ def own_space() -> Mini:
     """`mini` in the space of a tiny BERT, with class probabilities and random weights."""
     torch.manual_seed(0)
     return Mini(word_files("bert"))
-
-
-@pytest.fixture(scope="session")
-def clip() -> OpenClip:
-    """A tiny causal CLIP."""
-    return tiny_clip()
 
 
 @pytest.fixture

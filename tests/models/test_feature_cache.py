@@ -159,44 +159,19 @@ def test_damaged_mapped_rows_are_written_again(tmp_path, damage):
     assert path.read_bytes() == content
 
 
-def pruned_cache(tmp_path):
-    """Four models' features of 1,000 bytes and more, last used 1 to 4 days ago; foreign files."""
-    for age in range(1, 5):
-        folder = tmp_path / f"open_clip-{age:016x}-fp32"
-        cache = FeatureCache(folder)
-        cache.add(["a"], torch.ones(1, 250))
-        cache.flush()
+def test_features_are_pruned_by_age_and_no_other_file(tmp_path):
+    folders = [tmp_path / f"open_clip-{age:016x}-fp32" for age in range(1, 5)]
+    for age, folder in enumerate(folders, start=1):
+        with FeatureCache(folder) as cache:
+            cache.add(["a"], torch.ones(1, 250))
         when = (os.stat(folder).st_mtime - age * 86_400 - 60,) * 2
         os.utime(next(folder.iterdir()), when)
-    (tmp_path / "open_clip-0000000000000004-fp32" / "notes.txt").write_text("mine")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / f"{'0' * 32}.safetensors").write_bytes(b"mine")
-    for foreign in tmp_path.glob("*/*"):
-        if foreign.name in ("notes.txt", f"{'0' * 32}.safetensors"):
-            os.utime(foreign, (0, 0))
-    return ages(tmp_path)
-
-
-def ages(tmp_path):
-    return sorted(path.parent.name[-6] for path in tmp_path.glob("open_clip-*/*.safetensors"))
-
-
-def test_features_are_pruned_by_age(tmp_path):
-    assert pruned_cache(tmp_path) == ["1", "2", "3", "4"]
-    done = prune(tmp_path, days=2.5)
-    assert ages(tmp_path) == ["1", "2"] and done.files == 2
-    assert done.removed > 2_000 and done.kept > 2_000
-    assert not (tmp_path / "open_clip-0000000000000003-fp32").exists()
-    assert (tmp_path / "open_clip-0000000000000004-fp32" / "notes.txt").read_text() == "mine"
-    assert len(list((tmp_path / "pictures").iterdir())) == 1
-
-
-def test_features_are_pruned_by_size_the_longest_unused_first(tmp_path):
-    pruned_cache(tmp_path)
-    size = next(tmp_path.glob("open_clip-*/*.safetensors")).stat().st_size
-    FeatureCache(tmp_path / "open_clip-0000000000000004-fp32")  # used now
-    assert prune(tmp_path, most_bytes=2 * size).removed == 2 * size
-    assert ages(tmp_path) == ["1", "4"]
-    assert prune(tmp_path, days=0, most_bytes=0).files == 1, "what was just used stays"
-    assert ages(tmp_path) == ["4"]
-    assert prune(tmp_path / "none", days=0).files == 0
+    foreign = [folders[3] / "notes.txt", tmp_path / "pictures" / f"{'0' * 32}.safetensors"]
+    foreign[1].parent.mkdir()
+    for path in foreign:
+        path.write_text("mine")
+        os.utime(path, (0, 0))
+    FeatureCache(folders[2])  # used now
+    prune(tmp_path, days=1.5)
+    assert [len(list(folder.glob("*.safetensors"))) for folder in folders] == [1, 0, 1, 0]
+    assert not folders[1].exists() and all(path.read_text() == "mine" for path in foreign)

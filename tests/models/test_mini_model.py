@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 
 from paraclip.errors import UserError
-from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.models.mini import Mini, load_backbone, load_classifier
 from paraclip.models.sources import wheel_file
 
@@ -74,13 +73,6 @@ def test_class_probabilities_add_up_and_move_the_vector(own_space):
         own_space.image_tower.class_head.weight.div_(2.0)
     assert not torch.equal(before, after)
     torch.testing.assert_close(after.norm(dim=1), torch.ones(3))
-
-
-def test_a_checkpoint_records_which_kind_of_mini_it_is(mini, own_space, tmp_path):
-    for name, model in (("linear", mini), ("own", own_space)):
-        again = load_checkpoint(save_model(model, tmp_path / f"{name}.safetensors"))
-        assert again.image_tower.names_classes is model.image_tower.names_classes
-        assert again.architecture == model.architecture
 
 
 def test_a_missing_wheel_is_named_with_its_command(monkeypatch):

@@ -1,14 +1,13 @@
 """The recipes of the shipped heads still run, on drawn pictures and vectors of class names."""
 
-import csv
 import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from colour_encoder import write_flickr8k
 from safetensors import safe_open
-from tiny_models import draw
 
 from paraclip.models.features import encode_texts
 from paraclip.models.mini import CLASSES, Mini, load_heads, read_heads
@@ -30,18 +29,9 @@ def recipe():
 @pytest.fixture
 def drawn(tmp_path) -> Path:
     """A data set in Flickr8k's layout: eight pictures for training, four for each score."""
-    (tmp_path / "images").mkdir()
-    kinds = [(s, c) for s in ("disc", "square") for c in ("red", "green", "blue", "black")]
-    names = {"train": kinds, "dev": kinds[:4], "test": kinds[4:]}
-    rows = []
-    for split, members in names.items():
-        files = [f"{split}-{shape}-{colour}.png" for shape, colour in members]
-        (tmp_path / f"{split}_images.txt").write_text("\n".join(files))
-        for name, (shape, colour) in zip(files, members, strict=True):
-            draw(tmp_path / "images" / name, shape, colour)
-            rows += [(name, f"a {colour} {shape} ."), (name, f"{shape} on white paper , {colour}")]
-    with (tmp_path / "captions.csv").open("w", newline="") as lines:
-        csv.writer(lines).writerows([("image", "caption"), *rows])
+    names = [path.name for path in write_flickr8k(tmp_path, shades=4)]
+    for split, part in (("train", names[:8]), ("dev", names[8:12]), ("test", names[12:])):
+        (tmp_path / f"{split}_images.txt").write_text("\n".join(part))
     return tmp_path
 
 

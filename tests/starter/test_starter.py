@@ -14,7 +14,10 @@ from paraclip.models.checkpoint import save_model
 from paraclip.starter import QUERIES, STAMPS, TRIPLES, resolve
 
 WORD = re.compile(r"[a-z0-9]+")
-COMMON = {"a", "an", "and", "as", "at", "by", "for", "in", "is", "it", "of", "on", "the", "to"}
+COMMON = {
+    "a", "an", "and", "as", "at", "be", "by", "for", "from", "her", "his", "in", "is", "it", "its",
+    "of", "on", "or", "the", "to", "with",
+}  # fmt: skip
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

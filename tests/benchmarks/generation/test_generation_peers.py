@@ -1,13 +1,10 @@
 """Tiny runs of the generation benchmarks: against other tools and at full scale."""
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.generation import full_scale
 from benchmarks.generation.peers import found_of, table_of
 from benchmarks.generation.watching import Watched, watched
 
@@ -36,18 +33,3 @@ def test_rates_leave_out_the_first_quarter() -> None:
     table = table_of([found, failed], "below")
     assert "| x | 4 | 1.0 | 20 | 3 | 2 | 0% |" in table and "| y | 5 | - | - | - | - | - |" in table
     assert "y: exit code 1, 8 answers: no such thing" in table and table.endswith("below")
-
-
-def test_full_scale_by_hand(tmp_path: Path) -> None:
-    (tmp_path / "cost.json").write_text(
-        json.dumps({"slopes": {"prompt_tokens": 140.0, "answer_tokens": 20.0}})
-    )
-    run = {"the run": {"work": 8.0, "answers": 2000}}
-    (tmp_path / "server_speed.json").write_text(json.dumps({"settings": run}))
-    slopes = full_scale.slopes_of(tmp_path)
-    assert slopes == {"prompt_tokens": 70.0, "answer_tokens": 10.0, "processor_seconds": 0.004}
-    options = argparse.Namespace(output_tokens=1000.0, latency=3.0)
-    found = full_scale.estimate(2, slopes, options)
-    assert found["answers_a_second"] == 200 and found["in_flight"] == 600
-    assert found["hours"] == pytest.approx(1e7 / 200 / 3600) and found["asking_cores"] == 0.8
-    assert "| 2 | 200 | 13.9 | 600 | 0.8 |" in full_scale.as_table([found], slopes, options)
