@@ -7,8 +7,6 @@ from paraclip.quickstart.results import recommend, table
 from paraclip.quickstart.run import BASE, run_quickstart
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
 
-CHECKPOINTS = {"merged": "best.safetensors"}  # of the others, last.safetensors
-
 
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print the table, the recommended model and the files.
@@ -28,8 +26,8 @@ def quickstart_command(config: QuickstartConfig) -> None:
         "Report": config.folder / "report" / "report.md",
     }
     for model in (name for name in report.models if name not in ("base", "control")):
-        path = config.folder / model / CHECKPOINTS.get(model, "last.safetensors")
-        files[f"Model {model}"] = path
+        name = "best.safetensors" if model == "merged" else "last.safetensors"
+        files[f"Model {model}"] = config.folder / model / name
     width = max(map(len, files)) + 1
     for name, path in files.items():
         print(printable(f"{name + ':':{width}} {path}"))
