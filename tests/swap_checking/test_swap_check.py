@@ -154,7 +154,7 @@ def test_names_that_are_not_utf_8_are_written_as_escapes(
     assert b"caf\xe9.png" in map(os.fsencode, change["before"])
 
 
-def test_the_report_replaces_reports_only(index, models, tmp_path) -> None:
+def test_the_report_replaces_reports_only(index, queries, models, tmp_path) -> None:
     out = tmp_path / "report.json"
     out.write_text("{}")
     config = SwapCheckConfig(index=index, out=str(out), **models)
@@ -163,9 +163,6 @@ def test_the_report_replaces_reports_only(index, models, tmp_path) -> None:
     out.unlink()
     for _ in range(2):
         swap_check_command(config)
-
-
-def test_the_report_overwrites_no_input(index, queries, models, tmp_path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
     part = shutil.copy(index, folder)

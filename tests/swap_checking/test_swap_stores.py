@@ -196,13 +196,9 @@ def test_pgvector(rows, postgres) -> None:
     with pytest.raises(UserError, match=r"has no table public\.fotos"):
         read(postgres.url, table="fotos")
     postgres.query("DROP TABLE photos, bare")
-
-
-@pytest.mark.slow
-def test_pgvector_with_pictures_in_the_table_and_rows_without_a_path(rows, postgres) -> None:
-    vectors = [row.tolist() for row in rows[0]]
+    # Pictures in the table, and a row without a path.
     postgres.query(f"CREATE TABLE photos (image bytea, url text, v vector({WIDTH}))")
-    for path, vector in zip(("NULL", "'/b.jpg'"), vectors, strict=False):
+    for path, vector in zip(("NULL", "'/b.jpg'"), values.tolist(), strict=False):
         postgres.query(f"INSERT INTO photos VALUES ('\\xffd8', {path}, '{vector}')")
     assert sorted(read(postgres.url).paths) == ["", "/b.jpg"]
     postgres.query("DROP TABLE photos")
@@ -232,75 +228,74 @@ def test_a_server_that_does_not_answer_shows_no_password() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_hostile_and_broken_files(tmp_path) -> None:
-    good = np.ones((3, WIDTH), np.float32)
-    zero, infinite = good.copy(), good.copy()
-    zero[1], infinite[2, 0] = 0, np.inf
-    for values, reason in [
-        (zero, "row 2: its vector is zero"),
-        (infinite, "row 3: its vector is zero or not finite"),
-        (good[0], "is not a matrix of floats"),
-        (good.astype(int), "is not a matrix of floats"),
-        (good[:0], "holds no rows"),
-    ]:
-        np.save(tmp_path / "v.npy", values)
-        with pytest.raises(UserError, match=reason):
-            read(tmp_path / "v.npy")
-    np.save(tmp_path / "v.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(UserError, match=r"is not a readable .npy file"):
-        read(tmp_path / "v.npy")
-    (tmp_path / "v.npy").write_bytes(b"\x93NUMPY garbage")
-    with pytest.raises(UserError, match=r"is not a readable .npy file"):
-        read(tmp_path / "v.npy")
-    (tmp_path / "v.parquet").write_bytes(b"PAR1 garbage")
-    with pytest.raises(UserError, match="cannot be read as Parquet"):
-        read(tmp_path / "v.parquet")
-    pq.write_table(pa.table({"v": [[1.0, 2.0], [1.0]]}), tmp_path / "v.parquet")
-    with pytest.raises(UserError, match="different widths"):
-        read(tmp_path / "v.parquet")
-    pq.write_table(pa.table({"v": [[1.0, 2.0], None]}), tmp_path / "v.parquet")
-    with pytest.raises(UserError, match="rows without a vector"):
-        read(tmp_path / "v.parquet")
-    pq.write_table(pa.table({"v": [1, 2]}), tmp_path / "v.parquet")
-    with pytest.raises(UserError, match="has no column of vectors"):
-        read(tmp_path / "v.parquet")
-
-
-def test_broken_databases_of_rclip(rows, tmp_path) -> None:
-    values, paths = rows
-    path = tmp_path / "db.sqlite3"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE other (x)")
-        connection.commit()
-    with pytest.raises(UserError, match="is not an index of rclip"):
-        read(path)
-    path.unlink()
-    rclip_index(path, values, paths)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE images SET vector = x'0102' WHERE id = 2")
-        connection.commit()
-    with pytest.raises(UserError, match="different widths"):
-        read(path)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DELETE FROM images")
-        connection.commit()
-    with pytest.raises(UserError, match="holds no rows"):
-        read(path)
+GOOD = np.ones((3, WIDTH), np.float32)
 
 
 @pytest.mark.parametrize(
-    "statements",
+    ("values", "reason"),
     [
-        "CREATE VIEW images AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
-        " SELECT i AS id, 'a' AS filepath, x'00' AS vector, NULL AS deleted FROM n",
-        f"{IMAGES}; INSERT INTO images VALUES (1, NULL, 'a', 0, 0, zeroblob(90000000), NULL)",
+        (GOOD * [[1], [0], [1]], "row 2: its vector is zero"),
+        (GOOD * [[1], [1], [np.inf]], "row 3: its vector is zero or not finite"),
+        (GOOD[0], "is not a matrix of floats"),
+        (GOOD.astype(int), "is not a matrix of floats"),
+        (GOOD[:0], "holds no rows"),
+        (np.array([{}], dtype=object), r"is not a readable .npy file"),
     ],
 )
-def test_a_database_that_is_endless_or_huge_is_refused(statements, tmp_path) -> None:
+def test_arrays_that_are_no_vectors(values, reason, tmp_path) -> None:
+    np.save(tmp_path / "v.npy", values, allow_pickle=True)
+    with pytest.raises(UserError, match=reason):
+        read(tmp_path / "v.npy")
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ([[1.0, 2.0], [1.0]], "different widths"),
+        ([[1.0, 2.0], None], "rows without a vector"),
+        ([1, 2], "has no column of vectors"),
+    ],
+)
+def test_columns_that_are_no_vectors(column, reason, tmp_path) -> None:
+    pq.write_table(pa.table({"v": column}), tmp_path / "v.parquet")
+    with pytest.raises(UserError, match=reason):
+        read(tmp_path / "v.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("v.npy", b"\x93NUMPY garbage"), ("v.parquet", b"PAR1 garbage")]
+)
+def test_damaged_files(name, content, tmp_path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"is not a readable .npy file|cannot be read as Parquet"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        ("CREATE TABLE other (x)", "is not an index of rclip"),
+        (
+            "CREATE VIEW images AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+            " SELECT i AS id, 'a' AS filepath, x'00' AS vector, NULL AS deleted FROM n",
+            "is not an index of rclip",
+        ),
+        (
+            f"{IMAGES}; INSERT INTO images VALUES (1, NULL, 'a', 0, 0, zeroblob(90000000), NULL)",
+            "is not an index of rclip",
+        ),
+        (
+            f"{IMAGES}; INSERT INTO images VALUES (1, NULL, 'a', 0, 0, x'0102', NULL)",
+            "different widths",
+        ),
+        (IMAGES, "holds no rows"),
+    ],
+)
+def test_a_broken_endless_or_huge_database_is_refused(statements, reason, tmp_path) -> None:
     path = tmp_path / "db.sqlite3"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(statements)
-    with pytest.raises(UserError, match="is not an index of rclip"):
+    with pytest.raises(UserError, match=reason):
         read(path)
 
 

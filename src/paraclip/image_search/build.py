@@ -169,23 +169,14 @@ def _check_facts(known: IndexFacts, new: IndexFacts, model: str, where: str) -> 
 
 @dataclass
 class Changes:
-    """The work of a run.
+    """The work of a run: what is in the index, and what in the source."""
 
-    Args:
-        to_read: new pictures, and those whose size, time or caption differs.
-        unchanged: number of pictures that need not be read.
-        known: ids of the rows in the index, by path.
-        by_hash: id of a row in the index, by the hash of its file.
-        hashes: hashes of the files in the index, by path.
-        present: paths of the source.
-    """
-
-    to_read: list[FoundPicture] = field(default_factory=list)
-    unchanged: int = 0
-    known: dict[str, str] = field(default_factory=dict)
-    by_hash: dict[str, str] = field(default_factory=dict)
-    hashes: dict[str, str] = field(default_factory=dict)
-    present: set[str] = field(default_factory=set)
+    known: dict[str, str]  # ids of the rows in the index, by path
+    by_hash: dict[str, str]  # id of a row in the index, by the hash of its file
+    hashes: dict[str, str]  # hashes of the files in the index, by path
+    present: set[str] = field(default_factory=set)  # paths of the source
+    to_read: list[FoundPicture] = field(default_factory=list)  # new, or another size, time, caption
+    unchanged: int = 0  # number of pictures that need not be read
 
     def gone(self) -> list[str]:
         """Ids of the rows whose picture is no longer in the source."""
@@ -193,12 +184,7 @@ class Changes:
 
 
 def find_changes(found: Iterable[FoundPicture], state: pa.Table) -> Changes:
-    """Compare the pictures of a source with the rows of an index.
-
-    Args:
-        found: pictures of the source.
-        state: columns `STATE` of the index.
-    """
+    """Compare the pictures of a source with the rows (columns `STATE`) of an index."""
     columns = state.to_pydict()
     facts = zip(columns["size"], columns["modified"], columns["caption"], strict=True)
     stamps = dict(zip(columns["path"], facts, strict=True))
@@ -224,21 +210,13 @@ ReadResult = tuple[FoundPicture, ReadPicture | UserError]
 
 @dataclass
 class IndexBuilder:
-    """A run that updates one store.
-
-    Args:
-        model: model whose image tower is used.
-        store: store, locked for writing.
-        problems: lists broken pictures.
-        precision: fp32 or bf16.
-        read: reads new and changed pictures; None: threads of this process do.
-    """
+    """A run that updates one store, which is locked for writing."""
 
     model: DualEncoder
     store: Store
     problems: Problems
     precision: str = "fp32"
-    read: Callable[[Changes], Iterator[ReadResult]] | None = None
+    read: Callable[[Changes], Iterator[ReadResult]] | None = None  # None: threads of this process
     summary: IndexSummary = field(default_factory=IndexSummary)
     stale: list[str] = field(default_factory=list)  # ids of rows whose picture is now broken
     infinite: int = 0  # number of vectors that are not finite
@@ -350,14 +328,12 @@ class IndexBuilder:
     def _copies(
         self, pictures: list[ReadPicture]
     ) -> tuple[list[ReadPicture], list[ReadPicture], pa.Table]:
-        """Pictures whose row still has their content, those whose row was overwritten, and copies.
-
-        The run itself overwrites rows of pictures that exchanged their names.
-        """
+        """Pictures whose row has their content, the others, and copies of rows for the first."""
         rows = self.store.rows([str(one.row) for one in pictures])
         stored = zip(rows["id"].to_pylist(), rows["hash"].to_pylist(), strict=True)
         place = {key: number for number, key in enumerate(stored)}
         known = [one for one in pictures if (one.row, one.hash) in place]
+        # By this run: the pictures exchanged their names.
         overwritten = [one for one in pictures if (one.row, one.hash) not in place]
         places = [place[str(one.row), one.hash] for one in known]
         old = rows.take(pa.array(places, pa.int64()))  # typed, since it may be empty
@@ -397,13 +373,7 @@ def embed_pixels(model: DualEncoder, pictures: list[ReadPicture], precision: str
 def rows_of(
     pictures: list[ReadPicture], vectors: Float, thumbnails: list[bytes] | None = None
 ) -> pa.Table:
-    """Rows of the table.
-
-    Args:
-        pictures: pictures that were read.
-        vectors: float32 [pictures, width].
-        thumbnails: thumbnails of pictures that were not decoded.
-    """
+    """Rows of the table; thumbnails are those of pictures that were not decoded."""
     entries = [one.found for one in pictures]
     width = vectors.shape[1]
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))

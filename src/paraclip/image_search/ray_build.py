@@ -35,12 +35,7 @@ READ = pa.schema(
 
 
 class PictureEmbedder:
-    """Reads and embeds blocks of pictures in an actor.
-
-    Args:
-        model, device, precision: as for `paraclip index`; the same for all actors.
-        known: reference to the ids of rows in the index by hash.
-    """
+    """Reads and embeds blocks in an actor; `known` refers to the ids of rows by hash."""
 
     def __init__(self, model: str, device: str, precision: str, known: list[Any]) -> None:
         import ray
@@ -76,12 +71,7 @@ class PictureEmbedder:
 
 @dataclass(frozen=True)
 class RayReader:
-    """Reads and embeds new and changed pictures on a Ray cluster.
-
-    Args:
-        model, device, precision: as for `paraclip index`; reachable on every machine.
-        workers: number of actors.
-    """
+    """Reads and embeds new and changed pictures in actors of a Ray cluster."""
 
     model: str
     device: str

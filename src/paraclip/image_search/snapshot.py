@@ -61,15 +61,10 @@ class Pool(Protocol):
 
 @dataclass(frozen=True)
 class Snapshot(Pool):
-    """Exact search over one version of an index.
+    """Exact search over one version of an index."""
 
-    Args:
-        vectors: unit vectors float32 [rows, width].
-        rows: table with the columns id, path and caption.
-    """
-
-    vectors: Float
-    rows: pa.Table
+    vectors: Float  # unit vectors float32 [rows, width]
+    rows: pa.Table  # columns id, path and caption
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -85,15 +80,10 @@ class Snapshot(Pool):
 
 @dataclass(frozen=True)
 class StorePool(Pool):
-    """Search in the store itself, for a table that is too large for memory.
-
-    Args:
-        store: the store.
-        count: number of pictures, so that a server reports it also while the store is unavailable.
-    """
+    """Search in the store itself, for a table that is too large for memory."""
 
     store: Store
-    count: int
+    count: int  # kept, since a server reports it also while the store is unavailable
 
     def __len__(self) -> int:
         return self.count

@@ -49,17 +49,11 @@ class FoundPicture:
 
 @dataclass(frozen=True)
 class PictureSource:
-    """A source of pictures.
+    """A source of pictures."""
 
-    Args:
-        name: absolute path, or URL.
-        root: absolute folder that paths are relative to; "" if all are URLs.
-        columns: column names of a captions file.
-    """
-
-    name: str
-    root: str
-    columns: Columns
+    name: str  # absolute path, or URL
+    root: str  # absolute folder that paths are relative to; "" if all are URLs
+    columns: Columns  # of a captions file
 
     def pictures(self, problems: Problems) -> Iterator[FoundPicture]:
         """All pictures without repetition, in the order of the source.
@@ -200,17 +194,11 @@ class ReadPicture:
 
 @dataclass(frozen=True)
 class PictureReader:
-    """Reads each picture once, for its hash, thumbnail and pixels; usable in several threads.
-
-    Args:
-        preprocess: the model's function from a picture to pixels.
-        side: side in pixels that the model expects.
-        by_hash: ids of the rows in the index by hash.
-    """
+    """Reads each picture once, for its hash, thumbnail and pixels; usable in several threads."""
 
     preprocess: Callable[[Image.Image], Any]
-    side: int
-    by_hash: dict[str, str]
+    side: int  # pixels that the model expects
+    by_hash: dict[str, str]  # ids of the rows in the index
 
     def read(self, found: FoundPicture) -> ReadPicture | UserError:
         """The picture, or the reason why it cannot be read."""

@@ -44,27 +44,17 @@ PROBES = (
 
 
 class TextTower(Protocol):
-    """A text encoder.
+    """A text encoder."""
 
-    Attributes:
-        name: name of its model.
-        image_space: hash of the image tower with whose vectors it may be compared.
-    """
-
-    name: str
-    image_space: str
+    name: str  # of its model
+    image_space: str  # hash of the image tower with whose vectors it may be compared
 
     def embed(self, texts: Sequence[str]) -> Float:
         """Unit vectors float32 [texts, width]."""
 
 
 class TorchTower:
-    """A model loaded with torch, which also embeds pictures.
-
-    Args:
-        name: name of the model, as for `load_model`.
-        device: device, as for `load_model`.
-    """
+    """A model loaded with torch, which also embeds pictures."""
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         from paraclip.models.features import image_space
@@ -101,31 +91,18 @@ def open_tower(name: str, facts: IndexFacts, where: str, device: str = "cpu") ->
 
 @dataclass(frozen=True)
 class TowerFacts:
-    """Facts about a tower.
-
-    Args:
-        name: name of its model.
-        image_space: hash of the image tower with whose vectors it may be compared.
-        context: maximum length of a text in tokens, including the end token.
-        pad: padding id.
-        fixed: whether ids always have the length of the context.
-        clip: whether texts are repaired like in open_clip before they are tokenized.
-    """
+    """Facts about a tower in the cache."""
 
     name: str
     image_space: str
-    context: int
-    pad: int
-    fixed: bool
-    clip: bool
+    context: int  # maximum length of a text in tokens, including the end token
+    pad: int  # padding id
+    fixed: bool  # ids always have the length of the context
+    clip: bool  # texts are repaired like in open_clip before they are tokenized
 
 
 class OnnxTower:
-    """A text tower in a folder of the cache.
-
-    Args:
-        folder: folder written by `write_tower`.
-    """
+    """A text tower in a folder of the cache, which `write_tower` has written."""
 
     def __init__(self, folder: Path) -> None:
         from tokenizers import Tokenizer
@@ -182,17 +159,12 @@ def kept_tower(name: str) -> OnnxTower | None:
 
 
 def prepared_tower(name: str) -> OnnxTower | None:
-    """The tower of a model, written by a separate process if it is not in the cache.
-
-    Returns:
-        None if the model has no such tower and needs torch.
-    """
-    tower = kept_tower(name)
-    if tower is None and can_write():
-        command = [sys.executable, "-m", "paraclip.image_search.towers", name]
-        subprocess.run(command, capture_output=True, check=False)
-        tower = kept_tower(name)
-    return tower
+    """The tower of a model, written by a separate process if needed; None if it needs torch."""
+    if (tower := kept_tower(name)) is not None or not can_write():
+        return tower
+    command = [sys.executable, "-m", "paraclip.image_search.towers", name]
+    subprocess.run(command, capture_output=True, check=False)
+    return kept_tower(name)
 
 
 def can_write() -> bool:
@@ -204,14 +176,7 @@ def can_write() -> bool:
 
 
 def write_tower(name: str) -> bool:
-    """Write the tower of a model into the cache.
-
-    Args:
-        name: name of the model, as for `load_model`.
-
-    Returns:
-        Whether it could be written; models with other tokenizers or towers have no such tower.
-    """
+    """Write the tower of a model into the cache; False if its tokenizer or tower has no graph."""
     from open_clip import SimpleTokenizer
 
     from paraclip.exporting.clip_tokenizer import clip_tokenizer

@@ -42,10 +42,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "REFRESH_SECONDS", 0.05)
 
 
-def check_gone(site: Site) -> None:
+def check_gone(site: Site, in_memory: bool = True) -> None:
     """Without its store a server searches from memory and reports what is unavailable."""
     wait_until(lambda: site.get("healthz")[0] == 503)
-    assert site.json("api/search?q=disc&k=5")["pictures"] == 31
+    health = json.loads(site.get("healthz")[2])
+    assert health == {"status": "store unavailable", "pictures": 31}
+    assert site.get("api/search?q=disc&k=5")[0] == (200 if in_memory else 503)
     status, _, body = site.get(f"api/thumbnail/{ONE}")
     assert status == 503
     assert json.loads(body)["detail"].startswith(("The index is gone", "The index cannot be"))
@@ -58,11 +60,17 @@ def check_back(site: Site) -> None:
     assert site.get(f"api/thumbnail/{ONE}")[0] == 200
 
 
-def test_a_folder_gone_while_serving_and_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_folder_gone_while_serving_and_back(tmp_path: Path, in_memory: bool) -> None:
     store = made_index(tmp_path, str(tmp_path / "index"))
-    with served(made_service(store)) as site:
+    service = made_service(store, exact_below=32 if in_memory else 31)
+    assert isinstance(service.pool, snapshot.Snapshot if in_memory else snapshot.StorePool)
+    vector = store.rows([ONE], ("vector",))["vector"].to_numpy()[0][None]
+    assert service.pool.nearest(vector, 5)[0][0].id == ONE
+    with served(service) as site:
+        assert site.json("api/search?q=disc&k=5")["pictures"] == 31
         (tmp_path / "index").rename(tmp_path / "away")
-        check_gone(site)
+        check_gone(site, in_memory)
         (tmp_path / "away").rename(tmp_path / "index")
         check_back(site)
 
@@ -317,34 +325,6 @@ def test_a_damaged_copy_is_taken_again(tmp_path: Path, content: bytes) -> None:
     (path,) = cache_folder().rglob(snapshot.VECTORS)
     path.write_bytes(content)
     assert len(open_pool(store, 1000)[2]) == 31
-
-
-def test_a_large_index_is_searched_in_its_store(tmp_path: Path) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
-    exact = open_pool(store, 1000)[2]
-    for path in (cache_folder() / "search").iterdir():
-        path.rename(tmp_path / "aside")
-    _, _, pool = open_pool(store, 31)
-    assert type(pool) is snapshot.StorePool and len(pool) == 31
-    vectors = store.rows([ONE], ("vector",))["vector"].to_numpy()[0][None]
-    assert [hit.id for hit in pool.nearest(vectors, 5)[0]] == [
-        hit.id for hit in exact.nearest(vectors, 5)[0]
-    ]
-
-
-def test_a_large_index_that_is_gone_is_reported(tmp_path: Path) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
-    service = made_service(store, exact_below=31)
-    with served(service) as site:
-        assert site.json("api/search?q=disc&k=5")["pictures"] == 31
-        (tmp_path / "index").rename(tmp_path / "away")
-        wait_until(lambda: site.get("healthz")[0] == 503)
-        health = json.loads(site.get("healthz")[2])
-        assert health == {"status": "store unavailable", "pictures": 31}
-        assert site.json("api/index")["fault"]
-        assert site.get("api/search?q=disc&k=5")[0] == 503
-        (tmp_path / "away").rename(tmp_path / "index")
-        check_back(site)
 
 
 @pytest.mark.slow

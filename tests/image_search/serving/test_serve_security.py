@@ -1,6 +1,5 @@
 """Each row of the table in docs/security.md about `paraclip serve`."""
 
-import html.parser
 import io
 import json
 import logging
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from importlib.resources import files
 from pathlib import Path
 from select import select
 
@@ -172,37 +170,6 @@ def test_every_response_has_the_headers(site: Site) -> None:
         for name, value in guard.HEADERS.items():
             assert headers[name] == value, (path, name)
     assert "unsafe" not in guard.HEADERS["content-security-policy"]
-
-
-class Inline(html.parser.HTMLParser):
-    """Actions that the content security policy forbids."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bad: list[str] = []
-        self.script = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = {name: value or "" for name, value in attrs}
-        self.script = tag == "script"
-        self.bad += [name for name in names if name.startswith("on") or name == "style"]
-        for name in ("src", "href"):
-            self.bad += [names[name] for _ in "x" if "//" in names.get(name, "")]
-
-    def handle_data(self, data: str) -> None:
-        if self.script and data.strip():
-            self.bad.append(data)
-
-
-def test_the_page_has_no_inline_script_or_style_and_loads_nothing_from_elsewhere() -> None:
-    folder = files("paraclip.image_search.serving") / "page"
-    parser = Inline()
-    parser.feed((folder / "index.html").read_text("utf-8"))
-    assert parser.bad == []
-    for name in ("page.js", "page.css"):
-        text = (folder / name).read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
-        assert "//" not in text.replace("// ", "").replace("//\n", ""), name
-    assert "innerHTML" not in (folder / "page.js").read_text("utf-8")
 
 
 @pytest.mark.parametrize("path", LEAVING)

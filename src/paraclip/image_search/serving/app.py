@@ -126,13 +126,7 @@ PICTURE_BODY = {
 
 
 def make_app(service: Service, limits: Limits, reworder: Reworder | None = None) -> Guard:
-    """The ASGI application.
-
-    Args:
-        service: the search.
-        limits: limits on requests.
-        reworder: suggests rewordings, or None.
-    """
+    """The ASGI application; without a `reworder`, it suggests no rewordings."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -107,12 +107,7 @@ class Buckets:
 
 
 class Guard:
-    """Checks requests, and adds headers to responses.
-
-    Args:
-        app: application that receives accepted requests.
-        limits: limits on requests.
-    """
+    """Checks requests, passes accepted ones to the application, and adds headers to responses."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits = app, limits

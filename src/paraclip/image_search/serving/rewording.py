@@ -29,12 +29,7 @@ class Reworder:
     """Suggests rewordings; the model is started at the first request.
 
     Args:
-        llm: name of the language model's backend.
-        model: name of the server's model.
-        base_url: address of the server.
-
-    Raises:
-        UserError: there is no such backend.
+        llm, model, base_url: backend of the language model, as for `paraclip generate`.
     """
 
     def __init__(self, llm: str, model: str | None = None, base_url: str | None = None) -> None:

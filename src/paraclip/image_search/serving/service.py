@@ -81,24 +81,15 @@ class CachedTower:
 
 @dataclass
 class Service:
-    """Everything that the routes need.
-
-    Args:
-        store: store of the index.
-        facts: facts of the index.
-        version: version of the index in `pool`.
-        pool: the pictures to search.
-        towers: towers by label, base first.
-        exact_below: number of pictures above which the store itself is searched.
-    """
+    """Everything that the routes need."""
 
     store: Store
     facts: IndexFacts
-    version: str
+    version: str  # of the index in `pool`
     pool: Pool
-    towers: Mapping[str, TextTower]
+    towers: Mapping[str, TextTower]  # by label, base first
     exact_below: int
-    fault: str | None = None
+    fault: str | None = None  # why the store cannot be reached
     image_tower: TorchTower | None = None
     thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(CACHED_THUMBNAILS))
 

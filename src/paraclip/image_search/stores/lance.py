@@ -43,12 +43,7 @@ PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate 
 
 
 class LanceStore(Store):
-    """A store in a folder.
-
-    Args:
-        folder: the folder, created by the first `save_facts`.
-        facts_file: name of the file of the facts; another one is for a staged index.
-    """
+    """A store in a folder; the facts of a staged index are in another file of the folder."""
 
     def __init__(self, folder: Path, facts_file: str = FACTS) -> None:
         self.folder, self.facts_file = folder, facts_file
@@ -92,11 +87,7 @@ class LanceStore(Store):
         write_text(self.folder / self.facts_file, facts.to_json() + "\n")
 
     def staged(self) -> Self:
-        """A table in the same folder, with facts in a file of another name.
-
-        Raises:
-            UserError: a file of the user has one of the names.
-        """
+        """A table in the same folder; raises UserError if a file of the user has a name of ours."""
         for name in (FACTS, STAGED_FACTS):
             refuse_foreign(self.folder / name, lambda path: has_mark(path, MARK))
         return type(self)(self.folder, STAGED_FACTS)
@@ -221,21 +212,13 @@ def table_of(facts: IndexFacts) -> str:
 
 
 def database(folder: Path) -> Any:
-    """LanceDB's connection to a folder.
-
-    Raises:
-        UserError: LanceDB is not installed.
-    """
+    """LanceDB's connection to a folder."""
     os.environ.setdefault("LANCEDB_LOG", "error")  # it warns about every new table
     return optional_import("lancedb", "search").connect(folder)
 
 
 def among(ids: Sequence[str]) -> str:
-    """A condition for rows with these ids.
-
-    Raises:
-        ValueError: an id is not hexadecimal; ParaCLIP makes no such id, and it could be SQL.
-    """
+    """A condition for rows with these ids; raises ValueError if one could be SQL."""
     if not all(re.fullmatch(r"[0-9a-f]{1,64}", one) for one in ids):
         raise ValueError("an id is not hexadecimal")
     return f"id IN ({', '.join(repr(one) for one in ids)})" if ids else "false"

@@ -277,12 +277,7 @@ class PostgresStore(Store):
 
 
 def connect(address: str) -> Any:
-    """Connect, with pgvector's types.
-
-    Raises:
-        UserError: the address is malformed, the extension is missing and may not be created, or a
-            package is not installed.
-    """
+    """Connect, with pgvector's types; raises UserError for a bad address or without pgvector."""
     psycopg: Any = optional_import("psycopg", "postgres")
     register_vector = optional_import("pgvector.psycopg", "postgres").register_vector
     try:
