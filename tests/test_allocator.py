@@ -28,7 +28,7 @@ for step in range(4):
 
 def page_faults(how: str) -> list[int]:
     """Page faults of four steps that each allocate and free 48 MiB, in a process of their own."""
-    configuring = allocator.CONFIGURING
+    configuring = allocator._CONFIGURING
     clean = {key: text for key, text in os.environ.items() if not key.startswith(configuring)}
     words = [sys.executable, "-c", STEPS, how]
     done = subprocess.run(words, env=clean, check=True, capture_output=True, text=True)

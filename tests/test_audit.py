@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.audit import (
-    KEPT,
-    Mark,
-    Pair,
-    draw_sample,
+    _KEPT,
+    _draw_sample,
+    _Mark,
+    _Pair,
+    _render_page,
+    _share_out,
+    _show_rate,
     read_marks,
     read_sheet,
-    render_page,
     report_marks,
-    share_out,
-    show_rate,
     write_sheet,
 )
 from paraclip.commands.audit import AuditConfig, audit_command
@@ -28,8 +28,8 @@ from paraclip.errors import UserError
 NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
 KEPT_LOW = "kept, step 1, low similarity"
 SHEET = {
-    **{f"k{n}": Pair(f"k{n}", 1, "a dog", "one dog", KEPT, KEPT_LOW, 20.0) for n in range(4)},
-    **{f"r{n}": Pair(f"r{n}", 2, "a cat", "a dog", "drift", "rejected, drift", 10.0)
+    **{f"k{n}": _Pair(f"k{n}", 1, "a dog", "one dog", _KEPT, KEPT_LOW, 20.0) for n in range(4)},
+    **{f"r{n}": _Pair(f"r{n}", 2, "a cat", "a dog", "drift", "rejected, drift", 10.0)
        for n in range(2)},
 }  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
     run, out = write_run(tmp_path), tmp_path / "audit"
     pairs = write_sheet(run, out, 24, 0)
     assert len(pairs) == 24 and len({pair.id for pair in pairs}) == 24
-    kept = [pair for pair in pairs if pair.verdict == KEPT]
+    kept = [pair for pair in pairs if pair.verdict == _KEPT]
     strata = {pair.stratum: pair.weight for pair in kept}
     assert len(kept) == 12 and len(strata) == 6 and set(strata.values()) == {10 / 2}
     assert sum(pair.weight for pair in pairs) == pytest.approx(60 + 12)
@@ -68,13 +68,13 @@ def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
     assert read_sheet(out / "sheet.jsonl") == {pair.id: pair for pair in pairs}
     assert write_sheet(run, out, 24, 1) != pairs
     few = write_sheet(write_run(tmp_path / "few", 30, 3), tmp_path / "few" / "audit", 24, 0)
-    assert len(few) == 24 and sum(pair.verdict != KEPT for pair in few) == 3
-    assert draw_sample([], 5, 0) == []
+    assert len(few) == 24 and sum(pair.verdict != _KEPT for pair in few) == 3
+    assert _draw_sample([], 5, 0) == []
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.integers(0, 100))
 def test_shares_are_as_equal_as_strata_allow(sizes: list[int], total: int) -> None:
-    taken = share_out(sizes, total)
+    taken = _share_out(sizes, total)
     assert sum(taken) == min(total, sum(sizes))
     assert all(count <= size for count, size in zip(taken, sizes, strict=True))
     unfilled = [count for count, size in zip(taken, sizes, strict=True) if count < size]
@@ -82,7 +82,7 @@ def test_shares_are_as_equal_as_strata_allow(sizes: list[int], total: int) -> No
 
 
 def test_the_page_hides_the_verdict_and_runs_no_text() -> None:
-    page = render_page([Pair("1/1", 1, "a dog", NASTY, "gender", "rejected, gender")], "name")
+    page = _render_page([_Pair("1/1", 1, "a dog", NASTY, "gender", "rejected, gender")], "name")
     assert "gender" not in page and "<img" not in page and "http" not in page.replace("http-eq", "")
 
 
@@ -126,15 +126,15 @@ def test_what_is_not_a_sheet_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_wilson_intervals() -> None:
-    assert show_rate(8, 10, 10) == "80.0 (49.0–94.3) %"  # (0.4902, 0.9433)
-    assert show_rate(16, 20, 10) == "80.0 (49.0–94.3) %", "a second opinion does not narrow it"
-    assert show_rate(0, 3, 3).startswith("0.0 (0.0–")
+    assert _show_rate(8, 10, 10) == "80.0 (49.0–94.3) %"  # (0.4902, 0.9433)
+    assert _show_rate(16, 20, 10) == "80.0 (49.0–94.3) %", "a second opinion does not narrow it"
+    assert _show_rate(0, 3, 3).startswith("0.0 (0.0–")
 
 
 def test_precision_and_recall() -> None:
     meanings = {"k0": "same", "k1": "same", "k2": "same", "k3": "changed", "r0": "same",
                 "r1": "wrong"}  # fmt: skip
-    marks = [Mark(name, meaning, "plain") for name, meaning in meanings.items()]  # type: ignore[arg-type]
+    marks = [_Mark(name, meaning, "plain") for name, meaning in meanings.items()]  # type: ignore[arg-type]
     text = report_marks(SHEET, marks)
     # 80 kept pairs, 60 of them good; 20 rejected, 10 of them good
     assert f"recall of the filters: {60 / 70:.1%}" in text
@@ -161,7 +161,7 @@ def test_the_command_draws_a_sheet_and_reports_its_marks(
     printed = capsys.readouterr().out
     assert "10 pairs to check: open" in printed and "rejected, drift" in printed
     sheet = run / "audit" / "sheet.jsonl"
-    kept = [pair.id for pair in read_sheet(sheet).values() if pair.verdict == KEPT]
+    kept = [pair.id for pair in read_sheet(sheet).values() if pair.verdict == _KEPT]
     page = (run / "audit" / "audit.html").read_text()
     name = page.partition('{"sheet":"')[2].partition('"')[0]
     ana = write_marks(tmp_path / "ana.jsonl", " ".join(kept), sheet=name, reviewer="\x1b[31mAna")

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from chromium import CHROMIUM, OPTIONS, needs_chromium
-from paraclip.audit import KEPT, Pair, read_marks, render_page
+from paraclip.audit import _KEPT, _Pair, _render_page, read_marks
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
 NASTY = "</script><img src=x onerror=alert(1)> \u2028 & 'quoted'"
 PAIRS = [
-    Pair("0/1", 1, "a dog runs", NASTY, KEPT, "kept"),
-    Pair("1/1", 1, "a cat sits", "one cat", KEPT, "kept"),
-    Pair("2/1", 1, "a bird", "two birds", "number", "rejected, number"),
+    _Pair("0/1", 1, "a dog runs", NASTY, _KEPT, "kept"),
+    _Pair("1/1", 1, "a cat sits", "one cat", _KEPT, "kept"),
+    _Pair("2/1", 1, "a bird", "two birds", "number", "rejected, number"),
 ]
 
 
@@ -33,7 +33,7 @@ def mark(page: sync_api.Page) -> None:
 @needs_chromium
 def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
     path = tmp_path / "audit.html"
-    path.write_text(render_page(PAIRS, "abc"), encoding="utf-8")
+    path.write_text(_render_page(PAIRS, "abc"), encoding="utf-8")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(tmp_path / "profile"), executable_path=CHROMIUM, args=[*OPTIONS], headless=True,

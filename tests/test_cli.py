@@ -251,7 +251,7 @@ def test_an_interruption_is_one_line_and_code_130(
     work: object, words: str, hint: str,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("paraclip.cli.work", work)
+    monkeypatch.setattr("paraclip.cli._work", work)
     assert main(words.split()) == 130
     assert capsys.readouterr().err == f"\nparaclip: interrupted{hint}.\n"
 
@@ -260,7 +260,7 @@ def test_an_error_of_another_file_keeps_its_traceback(monkeypatch: pytest.Monkey
     def full(arguments: list[str]) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "elsewhere")
 
-    monkeypatch.setattr("paraclip.cli.work", full)
+    monkeypatch.setattr("paraclip.cli._work", full)
     with pytest.raises(OSError, match="elsewhere"):
         main([])
 

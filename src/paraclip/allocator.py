@@ -10,13 +10,13 @@ import os
 import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
-LARGEST_KEPT = 1 << 30
+_LARGEST_KEPT = 1 << 30
 """Blocks of at most this many bytes come from the heap and are reused."""
-MOST_KEPT = (1 << 31) - 1
+_MOST_KEPT = (1 << 31) - 1
 """Free bytes at the end of the heap above which memory is returned to the kernel."""
-GROWTH = 64 << 20
+_GROWTH = 64 << 20
 """Bytes by which the heap grows in addition to what is asked for."""
-CONFIGURING = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+_CONFIGURING = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 """How names of environment variables that configure or replace malloc begin."""
 
 
@@ -29,10 +29,14 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the allocator was configured.
     """
-    if sys.platform != "linux" or any(name.startswith(CONFIGURING) for name in os.environ):
+    if sys.platform != "linux" or any(name.startswith(_CONFIGURING) for name in os.environ):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    options = ((M_MMAP_THRESHOLD, LARGEST_KEPT), (M_TRIM_THRESHOLD, MOST_KEPT), (M_TOP_PAD, GROWTH))
+    options = (
+        (M_MMAP_THRESHOLD, _LARGEST_KEPT),
+        (M_TRIM_THRESHOLD, _MOST_KEPT),
+        (M_TOP_PAD, _GROWTH),
+    )
     return all(mallopt(option, value) == 1 for option, value in options)

@@ -14,14 +14,14 @@ Float = NDArray[np.floating]
 Integers = NDArray[np.int64]
 """Indices and counts."""
 
-LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
+_LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
 # Exceptions that numpy raises for a damaged header.
 BAD_HEADER = (
     *(ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, tokenize.TokenError),
     *(MemoryError, OverflowError),
 )
 # These and the exceptions of zipfile and zlib.
-DAMAGED = (*BAD_HEADER, KeyError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (*BAD_HEADER, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -37,7 +37,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as stream:
         try:
             with zipfile.ZipFile(stream) as packed:
-                if sum(part.file_size for part in packed.infolist()) > LARGEST:
+                if sum(part.file_size for part in packed.infolist()) > _LARGEST:
                     raise ValueError("it unpacks to more than 2 GiB")
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as stored:
@@ -46,5 +46,5 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 if not isinstance(value, np.ndarray):  # numpy returns other members as bytes
                     raise ValueError(f"its member {name} is not an array")
             return arrays
-        except DAMAGED as error:
+        except _DAMAGED as error:
             raise ValueError(str(error) or type(error).__name__) from error

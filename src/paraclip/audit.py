@@ -25,14 +25,14 @@ from paraclip.files import (
 from paraclip.options import Positive
 
 SHEET, PAGE = "sheet.jsonl", "audit.html"
-KEPT = "kept"
-Meaning = Literal["same", "changed", "wrong"]
-MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
-Row = TypeVar("Row")
+_KEPT = "kept"
+_Meaning = Literal["same", "changed", "wrong"]
+_MEANINGS: tuple[_Meaning, ...] = get_args(_Meaning)
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
-class Pair:
+class _Pair:
     """A source with its paraphrase, and what the filters decided."""
 
     id: str
@@ -45,17 +45,17 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Mark:
+class _Mark:
     """A reviewer's mark for a pair."""
 
     id: str  # of the pair
-    meaning: Meaning
+    meaning: _Meaning
     style: Literal["plain", "stilted"]
     sheet: str = ""  # hash of the sheet of the page
     reviewer: str = ""
 
 
-def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[Pair]:
+def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[_Pair]:
     """Draw a sample of a run, and write sheet.jsonl and audit.html to the folder `out`.
 
     Returns:
@@ -66,16 +66,16 @@ def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[Pair]:
             triples; or `out` has files of another origin.
     """
     with readable(run):
-        pairs = draw_sample([*kept_pairs(run), *rejected_pairs(run)], sample, seed)
+        pairs = _draw_sample([*_kept_pairs(run), *_rejected_pairs(run)], sample, seed)
     refuse_foreign(out / SHEET, lambda path: has_mark(path, b'"stratum": '))
     refuse_foreign(out / PAGE, lambda path: has_mark(path, b"paraclip-audit-"))
     lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs)
     write_text(out / SHEET, lines)
-    write_text(out / PAGE, render_page(pairs, text_hash(lines)))
+    write_text(out / PAGE, _render_page(pairs, text_hash(lines)))
     return pairs
 
 
-def kept_pairs(run: Path) -> Iterator[Pair]:
+def _kept_pairs(run: Path) -> Iterator[_Pair]:
     """Both steps of every triple, in strata of similarity (thirds)."""
     from paraclip.data.triples import TEXTS, read_triples
 
@@ -88,10 +88,10 @@ def kept_pairs(run: Path) -> Iterator[Pair]:
             third = ("low", "middle", "high")[3 * rank // len(rows)]
             source, answer = (row[name] for name in TEXTS[step - 1 : step + 1])
             stratum = f"kept, step {step}, {third} similarity"
-            yield Pair(f"{row['id']}/{step}", step, source, answer, KEPT, stratum)
+            yield _Pair(f"{row['id']}/{step}", step, source, answer, _KEPT, stratum)
 
 
-def rejected_pairs(run: Path) -> Iterator[Pair]:
+def _rejected_pairs(run: Path) -> Iterator[_Pair]:
     """The rejected candidates with text, in strata by reason; step 2 is shown with the caption."""
     path = run / "rejected.jsonl"
     if not path.is_file():
@@ -108,25 +108,25 @@ def rejected_pairs(run: Path) -> Iterator[Pair]:
             for index, (text, reason) in enumerate(candidates):
                 if text and reason != "None":
                     name = f"{row.get('id', number)}/{step}.{index}"  # no kept pair ends like this
-                    yield Pair(name, step, caption, text, reason, f"rejected, {reason}")
+                    yield _Pair(name, step, caption, text, reason, f"rejected, {reason}")
 
 
-def draw_sample(pairs: Iterable[Pair], size: int, seed: int) -> list[Pair]:
+def _draw_sample(pairs: Iterable[_Pair], size: int, seed: int) -> list[_Pair]:
     """A stratified sample in random order, half of it kept pairs, with weights.
 
     Kept strata get equal shares, and so do the reasons of rejection, so that rare reasons appear.
     Each pair's weight is the size of its stratum divided by the number of pairs drawn from it.
     """
-    strata: dict[str, list[Pair]] = defaultdict(list)
+    strata: dict[str, list[_Pair]] = defaultdict(list)
     for pair in pairs:
         strata[pair.stratum].append(pair)
-    kept = [members for members in strata.values() if members[0].verdict == KEPT]
-    rejected = [members for members in strata.values() if members[0].verdict != KEPT]
+    kept = [members for members in strata.values() if members[0].verdict == _KEPT]
+    rejected = [members for members in strata.values() if members[0].verdict != _KEPT]
     generator = random.Random(seed)
-    chosen: list[Pair] = []
+    chosen: list[_Pair] = []
     half = min(size // 2, sum(map(len, rejected)))
     for group, most in ((kept, size - half), (rejected, size)):
-        counts = share_out([len(members) for members in group], most - len(chosen))
+        counts = _share_out([len(members) for members in group], most - len(chosen))
         for members, count in zip(group, counts, strict=True):
             drawn = generator.sample(members, count)
             chosen += [replace(pair, weight=len(members) / count) for pair in drawn]
@@ -134,7 +134,7 @@ def draw_sample(pairs: Iterable[Pair], size: int, seed: int) -> list[Pair]:
     return chosen
 
 
-def share_out(sizes: Sequence[int], total: int) -> list[int]:
+def _share_out(sizes: Sequence[int], total: int) -> list[int]:
     """Number of pairs to draw from each stratum: equal, except where a stratum is too small."""
     taken = [0] * len(sizes)
     for _ in range(min(total, sum(sizes))):
@@ -143,7 +143,7 @@ def share_out(sizes: Sequence[int], total: int) -> list[int]:
     return taken
 
 
-def render_page(pairs: Sequence[Pair], name: str) -> str:
+def _render_page(pairs: Sequence[_Pair], name: str) -> str:
     """The page of a sheet with a name; it does not show the filters' verdicts or the strata."""
     rows = [{"id": pair.id, "source": pair.source, "answer": pair.answer} for pair in pairs]
     content = json.dumps({"sheet": name, "pairs": rows}, separators=(",", ":"))
@@ -154,13 +154,13 @@ def render_page(pairs: Sequence[Pair], name: str) -> str:
     return page.replace("<!-- title -->", title).replace("<!-- data -->", content)
 
 
-def read_sheet(path: Path) -> dict[str, Pair]:
+def read_sheet(path: Path) -> dict[str, _Pair]:
     """The pairs of a sheet by id; raises UserError if the file is not a sheet."""
     hint = "`paraclip audit RUN` writes a sheet; give the --out of the page."
-    return {pair.id: pair for _, pair in _read_rows(path, Pair, hint)}
+    return {pair.id: pair for _, pair in _read_rows(path, _Pair, hint)}
 
 
-def read_marks(path: Path, sheet: Mapping[str, Pair], name: str = "") -> list[Mark]:
+def read_marks(path: Path, sheet: Mapping[str, _Pair], name: str = "") -> list[_Mark]:
     """The marks of an exported file; of several marks of a pair, the last one.
 
     Args:
@@ -172,8 +172,8 @@ def read_marks(path: Path, sheet: Mapping[str, Pair], name: str = "") -> list[Ma
     Raises:
         UserError: the file has another format or no marks, or its pairs are not on the sheet.
     """
-    marks: dict[str, Mark] = {}
-    for where, mark in _read_rows(path, Mark, "Name a file that the page exported."):
+    marks: dict[str, _Mark] = {}
+    for where, mark in _read_rows(path, _Mark, "Name a file that the page exported."):
         other = name and mark.sheet and mark.sheet != name
         if other or mark.id not in sheet:
             what = "belongs to another sheet" if other else f"pair {mark.id!r} is not on the sheet"
@@ -184,7 +184,7 @@ def read_marks(path: Path, sheet: Mapping[str, Pair], name: str = "") -> list[Ma
     return list(marks.values())
 
 
-def _read_rows(path: Path, kind: type[Row], hint: str) -> Iterator[tuple[str, Row]]:
+def _read_rows(path: Path, kind: type[_Row], hint: str) -> Iterator[tuple[str, _Row]]:
     """The rows of a file of JSON lines as objects of a dataclass, each with its place."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -205,7 +205,7 @@ def _read_rows(path: Path, kind: type[Row], hint: str) -> Iterator[tuple[str, Ro
             raise UserError(f"{path}:{number}", what, hint) from error
 
 
-def show_rate(count: int, of: int, pairs: int) -> str:
+def _show_rate(count: int, of: int, pairs: int) -> str:
     """A share of marks in percent, with its 95 % Wilson interval (Wilson 1927).
 
     Args:
@@ -220,18 +220,20 @@ def show_rate(count: int, of: int, pairs: int) -> str:
     return f"{100 * count / of:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f}) %"
 
 
-def report_marks(sheet: Mapping[str, Pair], marks: Sequence[Mark]) -> str:
+def report_marks(sheet: Mapping[str, _Pair], marks: Sequence[_Mark]) -> str:
     """A report in Markdown of the marks of all reviewers, for a sheet of pairs by id.
 
     It has the rates of every group of pairs; the filters' precision, the share of kept pairs that
     mean the same; and their recall, the share of the run's pairs with the same meaning that are
     kept, with each stratum weighted by its size.
     """
-    groups: dict[str, list[Mark]] = defaultdict(list)
+    groups: dict[str, list[_Mark]] = defaultdict(list)
     strata: dict[str, list[bool]] = defaultdict(list)
     for mark in marks:
         pair = sheet[mark.id]
-        for group in (KEPT, f"kept, step {pair.step}") if pair.verdict == KEPT else (pair.stratum,):
+        for group in (
+            (_KEPT, f"kept, step {pair.step}") if pair.verdict == _KEPT else (pair.stratum,)
+        ):
             groups[group].append(mark)
         strata[pair.stratum].append(mark.meaning == "same")
     lines = ["| pairs | marks | same | changed | wrong | plain |", f"|---|{'---:|' * 5}"]
@@ -239,9 +241,9 @@ def report_marks(sheet: Mapping[str, Pair], marks: Sequence[Mark]) -> str:
     for group, marked in sorted(groups.items()):
         counts = Counter[str](value for mark in marked for value in (mark.meaning, mark.style))
         pairs = len({mark.id for mark in marked})
-        rates = [show_rate(counts[one], len(marked), pairs) for one in (*MEANINGS, "plain")]
+        rates = [_show_rate(counts[one], len(marked), pairs) for one in (*_MEANINGS, "plain")]
         lines.append(f"| {group} | {len(marked)} | {' | '.join(rates)} |")
-        if group == KEPT:
+        if group == _KEPT:
             notes.append(f"precision of the filters: {rates[0]} of what they keep")
     good = {
         stratum: sum(pair.weight for pair in sheet.values() if pair.stratum == stratum)
@@ -249,6 +251,6 @@ def report_marks(sheet: Mapping[str, Pair], marks: Sequence[Mark]) -> str:
         for stratum, same in strata.items()
     }
     if total := sum(good.values()):
-        recall = sum(count for stratum, count in good.items() if stratum.startswith(KEPT)) / total
+        recall = sum(count for stratum, count in good.items() if stratum.startswith(_KEPT)) / total
         notes.append(f"recall of the filters: {recall:.1%} of what means the same")
     return "\n".join([*lines, *notes])

@@ -28,11 +28,11 @@ from paraclip.files import check_name
 from paraclip.options import read_options
 from paraclip.version import __version__
 
-REGISTRY = ConstructorRegistry()
+_REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the one below."""
 
 
-@REGISTRY.primitive_rule
+@_REGISTRY.primitive_rule
 def _optional(
     info: PrimitiveTypeInfo,
 ) -> PrimitiveConstructorSpec[Any] | UnsupportedTypeAnnotationError | None:
@@ -123,7 +123,7 @@ def parse(arguments: list[str]) -> Any:
         prog=f"paraclip {name}",
         description=f"{_flow(str(config.__doc__))}\n\nExample: {command.example}",
         args=words,
-        registry=REGISTRY,
+        registry=_REGISTRY,
         config=(tyro.conf.FlagCreatePairsOff,),
         **_read_preset(config, words),
     )
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            work(arguments)
+            _work(arguments)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # flush here to report a full disk
@@ -183,7 +183,7 @@ def _interrupted(arguments: list[str]) -> int:
     return 130
 
 
-def work(arguments: list[str]) -> None:
+def _work(arguments: list[str]) -> None:
     """Run the command given by the arguments."""
     if arguments == ["--version"]:
         print(f"paraclip {__version__}")

@@ -8,8 +8,8 @@ from typing import Any
 
 from paraclip.errors import UserError, optional_import
 
-SPARE_CPUS = 2  # one for tasks that read and write, one for the filter of a resumed run
-OBJECT_STORE = 256 << 20  # bytes, for a cluster that is started here; blocks are small
+_SPARE_CPUS = 2  # one for tasks that read and write, one for the filter of a resumed run
+_OBJECT_STORE = 256 << 20  # bytes, for a cluster that is started here; blocks are small
 
 
 @contextmanager
@@ -35,8 +35,8 @@ def cluster(workers: int) -> Iterator[Any]:
         if not os.environ.get("RAY_ADDRESS"):
             # Logical CPUs: askers wait for servers most of the time.
             options |= {
-                "address": "local", "num_cpus": max(os.cpu_count() or 1, workers + SPARE_CPUS),
-                "object_store_memory": OBJECT_STORE, "include_dashboard": False,
+                "address": "local", "num_cpus": max(os.cpu_count() or 1, workers + _SPARE_CPUS),
+                "object_store_memory": _OBJECT_STORE, "include_dashboard": False,
             }  # fmt: skip
         try:
             ray.init(**options)
@@ -44,22 +44,22 @@ def cluster(workers: int) -> Iterator[Any]:
             hint = "Start it with `ray start --head`, or unset RAY_ADDRESS."
             raise UserError("RAY_ADDRESS", f"no cluster answers ({error})", hint) from error
     try:
-        check_cpus(ray.cluster_resources().get("CPU", 0.0), workers)
+        _check_cpus(ray.cluster_resources().get("CPU", 0.0), workers)
         yield ray
     finally:
         if not connected:
             ray.shutdown()
 
 
-def check_cpus(cpus: float, workers: int) -> None:
+def _check_cpus(cpus: float, workers: int) -> None:
     """Refuse a cluster on which the run would wait for ever; Ray itself does not check.
 
     Every actor holds one logical CPU. A resumed run has one more actor, which filters what is done,
     and without a further CPU no task could read or write.
     """
-    needed = workers + SPARE_CPUS
+    needed = workers + _SPARE_CPUS
     if cpus < needed:
         what = f"{workers} workers need {needed} logical CPUs and the cluster has {cpus:g}"
-        most = int(cpus) - SPARE_CPUS
+        most = int(cpus) - _SPARE_CPUS
         hint = "Add machines" if most < 1 else f"Give --ray-workers {most}, or add machines"
         raise UserError("--ray-workers", what, f"{hint}; `ray start --num-cpus` may name more.")

@@ -1,7 +1,7 @@
 """Exact search for the k nearest pool vectors of many queries, in blocks of bounded memory.
 
 Scores are computed in float32 for one block of the pool and one block of queries at a time. The
-maximum of every group of `GROUP` scores is computed first, so that nearly all scores are read only
+maximum of every group of `_GROUP` scores is computed first, so that nearly all scores are read only
 once; candidates for the best k are then scored again in float64. The result therefore does not
 depend on the block sizes, equal vectors tie exactly, and ties are broken by pool position. Memory:
 one block of scores (`query_block` x `pool_block` float32, 16 MiB by default), the queries and the
@@ -17,9 +17,9 @@ from paraclip.arrays import Float, Integers
 from paraclip.errors import UserError
 from paraclip.progress import track
 
-MARGIN = 1e-4  # exceeds the float32 error of the product of two unit vectors
-GATHER = 128  # candidates scored at once in float64; fits the L2 cache
-GROUP = 64  # scores represented by their maximum
+_MARGIN = 1e-4  # exceeds the float32 error of the product of two unit vectors
+_GATHER = 128  # candidates scored at once in float64; fits the L2 cache
+_GROUP = 64  # scores represented by their maximum
 
 
 def top_k(
@@ -92,7 +92,7 @@ class _Best:
         """Update with a block of the pool, vectors [block, width] that begin at `start`."""
         coarse = self.queries @ vectors.T
         # Groups are of scores far apart, whose maxima are computed with vector instructions.
-        grouped = coarse.reshape(len(coarse), gcd(coarse.shape[1], GROUP), -1)
+        grouped = coarse.reshape(len(coarse), gcd(coarse.shape[1], _GROUP), -1)
         tops = grouped.max(axis=1)
         if not np.isfinite(tops).all():
             hint = "The weights or the vectors file are corrupt; create them again."
@@ -102,8 +102,8 @@ class _Best:
         hits, places = np.nonzero(grouped[rows, :, groups] >= bar[rows])
         rows, columns = rows[hits], places * tops.shape[1] + groups[hits]
         scores = np.empty(len(rows))
-        for begin in range(0, len(rows), GATHER):
-            part = slice(begin, begin + GATHER)
+        for begin in range(0, len(rows), _GATHER):
+            part = slice(begin, begin + _GATHER)
             pairs = self.queries[rows[part]].astype(np.float64) * vectors[columns[part]]
             scores[part] = pairs.sum(axis=1)
         if len(rows):
@@ -116,7 +116,7 @@ class _Best:
         source = tops if tops.shape[1] >= self.k else coarse
         if np.isneginf(bar).any() and source.shape[1] >= self.k:
             bar = np.maximum(bar, np.partition(source, -self.k, axis=1)[:, -self.k])
-        return bar - np.float32(MARGIN)
+        return bar - np.float32(_MARGIN)
 
     def _keep(self, rows: Integers, scores: Float, positions: Integers) -> None:
         """Keep the best k of each query with candidates, by score and then by position."""

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Overloaded(Exception):
     """Too many items are waiting."""
 
 
-class MicroBatchQueue(Generic[Item, Result]):
+class MicroBatchQueue(Generic[_Item, _Result]):
     """Runs a function on all waiting items, in one thread.
 
     A batch forms while the previous one is computed: a single item does not wait, and under load
@@ -28,16 +28,16 @@ class MicroBatchQueue(Generic[Item, Result]):
 
     def __init__(
         self,
-        work: Callable[[list[Item]], Sequence[Result | Exception]],
+        work: Callable[[list[_Item]], Sequence[_Result | Exception]],
         most: int = 64,
         waiting: int | None = 2048,
     ) -> None:
         self._work, self._most, self._limit = work, most, waiting
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting: list[tuple[_Item, asyncio.Future[_Result]]] = []
         self._running: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
 
-    async def __call__(self, item: Item) -> Result:
+    async def __call__(self, item: _Item) -> _Result:
         """The result of an item.
 
         Raises:
@@ -46,7 +46,7 @@ class MicroBatchQueue(Generic[Item, Result]):
         """
         if self._limit is not None and len(self._waiting) >= self._limit:
             raise Overloaded
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
@@ -58,7 +58,7 @@ class MicroBatchQueue(Generic[Item, Result]):
         while self._waiting:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             batch = [(item, future) for item, future in batch if not future.done()]
-            results: Sequence[Result | Exception]
+            results: Sequence[_Result | Exception]
             try:
                 items = [item for item, _ in batch]
                 results = await loop.run_in_executor(self._thread, self._work, items)

@@ -30,9 +30,9 @@ Resamples = Annotated[int, Ge(1), Le(1_000_000)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """Seed of a random generator."""
 
-LONGEST_VALUE = 60  # characters of a value in an error
-MOST_BYTES = 1 << 20  # of a TOML file
-NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+_LONGEST_VALUE = 60  # characters of a value in an error
+_MOST_BYTES = 1 << 20  # of a TOML file
+_NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 
 class Checked:
@@ -47,17 +47,17 @@ class Checked:
         for name, hint in cls.__annotations__.items():
             default = vars(cls).get(name, ...)
             if default is None or default is False or default == ():
-                cls.__annotations__[name] = Annotated[hint, NO_DEFAULT]
+                cls.__annotations__[name] = Annotated[hint, _NO_DEFAULT]
 
     def __post_init__(self) -> None:
         config: type = type(self)
-        for name in hints(config):
+        for name in _hints(config):
             value = getattr(self, name)
             if value is not tyro.MISSING:  # required; the command line sets it later
-                check(config, name, value, f"--{name.replace('_', '-')}")
+                _check(config, name, value, f"--{name.replace('_', '-')}")
 
 
-def check(config: type, name: str, value: object, where: str) -> Any:
+def _check(config: type, name: str, value: object, where: str) -> Any:
     """Return a checked value of an option; an integer becomes a float where one is expected.
 
     Args:
@@ -77,14 +77,14 @@ def check(config: type, name: str, value: object, where: str) -> Any:
         first = error.errors(include_url=False)[0]
         reason = "It has too few values" if first["type"] == "missing" else first["msg"]
         shown = repr(first["input"])
-        if len(shown) > LONGEST_VALUE:
-            shown = f"{shown[:LONGEST_VALUE]}..."
+        if len(shown) > _LONGEST_VALUE:
+            shown = f"{shown[:_LONGEST_VALUE]}..."
         what, hint = f"{shown} is not valid", f"{reason.replace('Input', 'It')}."
         raise UserError(where, what, hint) from error
 
 
 @cache
-def hints(config: Any) -> dict[str, Any]:
+def _hints(config: Any) -> dict[str, Any]:
     """Return the types of a dataclass's fields with their ranges, by name."""
     known = get_type_hints(config, include_extras=True)
     return {name: known[name] for name in (field.name for field in fields(config))}
@@ -95,7 +95,7 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
     """Return the validator of a field: no conversion, finite numbers only."""
     from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
-    hint = hints(config)[name]
+    hint = _hints(config)[name]
     kind = getattr(hint, "__origin__", hint)
     if is_dataclass(kind):
         instance_of: Any = InstanceOf
@@ -113,7 +113,7 @@ def read_options(path: Path | str, config: type) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, or a key or its value is not valid.
     """
-    known = [name for name in hints(config) if name != "config"]
+    known = [name for name in _hints(config) if name != "config"]
     values = {}
     for key, value in read_toml(path).items():
         name, where = key.replace("-", "_"), f"{path}: {key}"
@@ -121,7 +121,7 @@ def read_options(path: Path | str, config: type) -> dict[str, Any]:
             raise UserError(where, "is not an option", nearest(name, known))
         if name in values:
             raise UserError(where, "is given twice", "Keep one spelling, with - or _.")
-        values[name] = check(config, name, _as_tuples(value), where)
+        values[name] = _check(config, name, _as_tuples(value), where)
     return values
 
 
@@ -135,7 +135,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     try:
         if not path.is_file():
             raise UserError(path, "there is no such file", "Check the path.")
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > _MOST_BYTES:
             raise UserError(path, "is too large for a file of options", "Check the path.")
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError as error:

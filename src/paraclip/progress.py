@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
@@ -18,7 +18,9 @@ def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
     )  # fmt: skip
 
 
-def track(items: Iterable[Item], label: str, total: int | None, unit: str = "it") -> Iterable[Item]:
+def track(
+    items: Iterable[_Item], label: str, total: int | None, unit: str = "it"
+) -> Iterable[_Item]:
     """Yield the items and update a progress bar."""
     with bar(label, total, unit) as moving:
         for item in items:

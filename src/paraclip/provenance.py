@@ -11,12 +11,12 @@ from typing import Any
 
 from paraclip.version import __version__
 
-USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, because a password may contain one
-QUERY = re.compile(r"\b(\w+://[^\s?]*)\?\S+")
-HTTP_PATH = re.compile(r"\bhttps?://[^\s/]+(/\S*)")
+_USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, because a password may contain one
+_QUERY = re.compile(r"\b(\w+://[^\s?]*)\?\S+")
+_HTTP_PATH = re.compile(r"\bhttps?://[^\s/]+(/\S*)")
 KEY = re.compile(r"(?<=/)(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{16,}(?![\w.%-])")
 """A part of a path that looks like a key: 16 or more letters and digits, and no file ending."""
-PACKAGES = (
+_PACKAGES = (
     *("torch", "torchvision", "open_clip_torch", "transformers", "timm", "numpy", "pillow"),
     *("pyarrow", "xllamacpp"),
 )
@@ -25,7 +25,7 @@ PACKAGES = (
 def package_versions() -> dict[str, str]:
     """Return the versions of ParaCLIP, Python and the libraries that affect figures."""
     versions = {"paraclip": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
+    for name in _PACKAGES:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
@@ -47,8 +47,8 @@ def processor_name() -> str:
 
 def without_secrets(text: str) -> str:
     """The text without the secrets of its URLs: user, password, query, and keys in http paths."""
-    text = QUERY.sub(r"\1?...", USER.sub(r"\1", text))
-    return HTTP_PATH.sub(lambda found: KEY.sub("***", found[0]), text)
+    text = _QUERY.sub(r"\1?...", _USER.sub(r"\1", text))
+    return _HTTP_PATH.sub(lambda found: KEY.sub("***", found[0]), text)
 
 
 def provenance(**settings: Any) -> dict[str, Any]:

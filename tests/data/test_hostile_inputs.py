@@ -227,7 +227,7 @@ def test_pipes_are_refused_also_as_urls_and_among_pictures_and_captions(
 def test_files_that_expand_too_much_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, suffix: str, packed
 ) -> None:
-    monkeypatch.setattr(lines, "ALWAYS_ALLOWED", 2**16)
+    monkeypatch.setattr(lines, "_ALWAYS_ALLOWED", 2**16)
     start = {"a.csv": b"caption\n", "a.json": b"[", "a.jsonl": b""}[name]
     source = put(tmp_path / f"{name}.{suffix}", packed.compress(start + b"\n" * 2**23))
     with pytest.raises(UserError, match="expands to more than 100 times"):

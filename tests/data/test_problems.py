@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.data.problems import MOST_LISTED, Problems
+from paraclip.data.problems import _MOST_LISTED, Problems
 from paraclip.errors import UserError, printable
 from paraclip.files import is_signed
 
@@ -34,14 +34,14 @@ def test_up_to_the_share_is_accepted(count: int, share: float, total: int, passe
 
 
 def test_all_are_counted_and_the_first_thousand_listed_and_written(tmp_path: Path) -> None:
-    problems = noted(MOST_LISTED)
+    problems = noted(_MOST_LISTED)
     problems.write(tmp_path / "all.txt")
-    assert len((tmp_path / "all.txt").read_text().splitlines()) == MOST_LISTED + 1
+    assert len((tmp_path / "all.txt").read_text().splitlines()) == _MOST_LISTED + 1
     problems.add("a.csv:3", "a quote is not closed", rows=40)
-    assert problems.count == MOST_LISTED + 40 and len(problems.listed) == MOST_LISTED
+    assert problems.count == _MOST_LISTED + 40 and len(problems.listed) == _MOST_LISTED
     problems.write(tmp_path / "deep" / "first.txt")
     *rows, last, signature = (tmp_path / "deep" / "first.txt").read_text().splitlines()
-    assert len(rows) == MOST_LISTED and last.startswith("...\t1,040 rows were skipped")
+    assert len(rows) == _MOST_LISTED and last.startswith("...\t1,040 rows were skipped")
     assert signature.startswith("# ")
 
 

@@ -16,7 +16,7 @@ from paraclip.data.folder import first_line, walk
 from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, find_files, read_captions
-from paraclip.data.shards import members, read_shard
+from paraclip.data.shards import _members, read_shard
 from paraclip.errors import UserError
 
 # --- which files ---
@@ -215,7 +215,7 @@ def test_only_files_are_members_and_none_is_held(tmp_path: Path) -> None:
             member.type = kind or tarfile.REGTYPE
             archive.addfile(member)
     with tarfile.open(tmp_path / "0.tar") as archive:
-        assert [member.name for member in members(archive)] == ["a.txt"]
+        assert [member.name for member in _members(archive)] == ["a.txt"]
         assert archive.members == []
 
 

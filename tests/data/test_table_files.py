@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from source_files import draw, json_lines, lenient, put, read, texts
 
 from paraclip.data import lines
-from paraclip.data.captions import LONGEST_CAPTION
+from paraclip.data.captions import _LONGEST_CAPTION
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.tables import (
+    _python_values,
     csv_fields,
-    python_values,
     read_coco,
     tsv_fields,
 )
@@ -115,7 +115,7 @@ def test_a_repeated_id_is_fatal_when_it_is_read(tmp_path: Path, ending: str) -> 
 
 
 def test_empty_and_overlong_captions_are_skipped(tmp_path: Path, ending: str) -> None:
-    captions = ["good", "", "  \u2003", "x" * (LONGEST_CAPTION + 1), " x" * 5_000]
+    captions = ["good", "", "  \u2003", "x" * (_LONGEST_CAPTION + 1), " x" * 5_000]
     rows = [{"caption": text, "n": "1"} for text in captions]
     good, problems = lenient(table(tmp_path, ending, rows))
     assert good == ["good", (" x" * 5_000).strip()]
@@ -228,7 +228,7 @@ def test_broken_files_are_named(
 def test_overlong_lines_are_skipped_and_later_rows_keep_their_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(lines, "LONGEST_LINE", 64)
+    monkeypatch.setattr(lines, "_LONGEST_LINE", 64)
     source = put(tmp_path / name, "caption\nOne\n" + "x" * 200 + "\nTwo\n")
     problems = Problems(1.0)
     assert [row.id for row in read_captions(source, None, problems)] == ["2", "4"]
@@ -330,10 +330,10 @@ def test_plain_lists_are_read(tmp_path: Path) -> None:
 def test_texts_are_bytes_for_every_kind_of_text(values: list[str | None], start: int) -> None:
     expected = [value if value is None else value.encode() for value in values]
     for kind in (pa.string(), pa.large_string(), pa.string_view()):
-        assert python_values(pa.array(values, kind)[start:]) == expected[start:]
+        assert _python_values(pa.array(values, kind)[start:]) == expected[start:]
     coded = pa.array(values, pa.string()).dictionary_encode()
-    assert python_values(coded[start:]) == expected[start:]
-    assert python_values(pa.array([values, None], pa.list_(pa.string()))) == [expected, None]
+    assert _python_values(coded[start:]) == expected[start:]
+    assert _python_values(pa.array([values, None], pa.list_(pa.string()))) == [expected, None]
 
 
 def test_pictures_inside_parquet_are_refused(tmp_path: Path) -> None:

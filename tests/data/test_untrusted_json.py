@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from paraclip.data import untrusted_json
 from paraclip.data.untrusted_json import (
-    MOST_DEPTH,
+    _MOST_DEPTH,
     BadJson,
-    JsonStream,
+    _JsonStream,
     parse_json,
     parse_json_object,
     read_json_object,
@@ -59,7 +59,7 @@ def test_what_is_refused(content: bytes | str, what: str) -> None:
 
 
 def test_the_limits_themselves_are_accepted() -> None:
-    deep = "[" * MOST_DEPTH + "]" * MOST_DEPTH
+    deep = "[" * _MOST_DEPTH + "]" * _MOST_DEPTH
     assert json.dumps(parse_json(deep)) == deep
     assert parse_json(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
     assert parse_json(b"12", most=2) == 12
@@ -89,16 +89,16 @@ def test_a_file_is_named_in_the_error(tmp_path: Path) -> None:
 def test_streamed_json_equals_parsed_json(values: list, chunk: int, indent: int | None) -> None:
     content = json.dumps(values, indent=indent, ensure_ascii=True).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(untrusted_json, "CHUNK", chunk)
-        assert list(JsonStream(io.BytesIO(content), "a").elements()) == values
+        patch.setattr(untrusted_json, "_CHUNK", chunk)
+        assert list(_JsonStream(io.BytesIO(content), "a").elements()) == values
 
 
 def test_a_long_list_is_not_held_and_a_long_value_parsed_a_few_times() -> None:
     content = json.dumps([{"caption": "kite " * 100} for _ in range(2_000)]).encode()
-    stream = JsonStream(io.BytesIO(content), "a")
-    assert max(len(stream.text) for _ in stream.elements()) < 2 * untrusted_json.CHUNK
+    stream = _JsonStream(io.BytesIO(content), "a")
+    assert max(len(stream.text) for _ in stream.elements()) < 2 * untrusted_json._CHUNK
     content = json.dumps([{"caption": ["x" * 9] * 300_000}]).encode()
-    stream, parsed = JsonStream(io.BytesIO(content), "a"), []
-    stream.more = lambda: parsed.append(1) or JsonStream.more(stream)  # type: ignore[method-assign]
+    stream, parsed = _JsonStream(io.BytesIO(content), "a"), []
+    stream.more = lambda: parsed.append(1) or _JsonStream.more(stream)  # type: ignore[method-assign]
     (value,) = stream.elements()
     assert len(value["caption"]) == 300_000 and len(parsed) < 12

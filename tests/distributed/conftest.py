@@ -22,7 +22,7 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "ROWS_OF_BLOCK", BLOCK)
+    monkeypatch.setattr(run, "_ROWS_OF_BLOCK", BLOCK)
     once = replace(BACKENDS["openai"], options=LLMOptions(max_retries=1))
     monkeypatch.setitem(BACKENDS, "openai", once)
 

@@ -22,5 +22,5 @@ def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> Generate
 
 
 if __name__ == "__main__":
-    run.ROWS_OF_BLOCK = BLOCK
+    run._ROWS_OF_BLOCK = BLOCK
     generate_from_source(ray_config(sys.argv[1], Path(sys.argv[2]), sys.argv[3]), judge=bag_judge())

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray_run import bag_judge, ray_config
 
-from paraclip.cluster import check_cpus
+from paraclip.cluster import _check_cpus
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, LLMOptions, make_backend
@@ -27,24 +27,24 @@ from paraclip.paraphrase.distributed.places import (
     KEY,
     OUTCOME,
     Place,
+    _key_of,
+    _outcome_of,
+    _row_finder,
     failed_keys,
-    key_of,
-    outcome_of,
     outcome_row,
     outcomes_in_order,
     place_of,
-    row_finder,
     shown_path,
     tokens_of_blocks,
     write_captions,
 )
 from paraclip.paraphrase.distributed.run import (
-    Asker,
-    Task,
-    absorb_blocks,
+    _absorb_blocks,
+    _Asker,
+    _is_locked,
+    _share_of,
+    _Task,
     generate_with_ray,
-    is_locked,
-    share_of,
 )
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import AnswerLog, EarlierAnswers
@@ -73,8 +73,8 @@ def test_outcomes_survive_the_way_through_parquet() -> None:
     rows = [
         outcome_row(1, kept(0)), outcome_row(2, rejected), outcome_row(3, Failed(ROWS[1], 2, "500"))
     ]  # fmt: skip
-    back = list(map(outcome_of, pa.Table.from_pylist(rows, schema=OUTCOME).to_pylist()))
-    assert back[0] == kept(0) and len({key_of(ROWS[0], 0), key_of(ROWS[0], 1)}) == 2
+    back = list(map(_outcome_of, pa.Table.from_pylist(rows, schema=OUTCOME).to_pylist()))
+    assert back[0] == kept(0) and len({_key_of(ROWS[0], 0), _key_of(ROWS[0], 1)}) == 2
     assert isinstance(back[1], Rejected) and back[1].caption.id == "c0"
     assert back[1].verdicts[0] == verdicts[0] and math.isnan(back[1].verdicts[1].similarity)
     assert isinstance(back[2], Failed) and (back[2].step, back[2].problem) == (2, "500")
@@ -109,7 +109,7 @@ def test_failed_captions_get_another_key(tmp_path: Path) -> None:
     after = write_captions(ROWS[:2], place, failed_keys(place))
     assert after[0] != before[0] and after[1] == before[1]
     assert tokens_of_blocks(place) == [7, 2]
-    assert row_finder(after)(np.array([before[0], after[0]])).tolist() == [-1, 0]
+    assert _row_finder(after)(np.array([before[0], after[0]])).tolist() == [-1, 0]
 
 
 def test_logs_of_blocks_become_one(tmp_path: Path) -> None:
@@ -118,11 +118,11 @@ def test_logs_of_blocks_become_one(tmp_path: Path) -> None:
     folder = Path(place.create("answers"))
     block = AnswerLog(folder / "one.jsonl", settings)
     block.add("0" * 16, [])
-    assert is_locked(folder / "one.jsonl")
+    assert _is_locked(folder / "one.jsonl")
     block.close()
     with (folder / "one.jsonl").open("ab") as file:
         file.write(b'{"id": "c1", "key": "11')  # killed while writing
-    assert absorb_blocks(place, log, settings) == 1 and not list(folder.iterdir())
+    assert _absorb_blocks(place, log, settings) == 1 and not list(folder.iterdir())
     log.close()
     again = AnswerLog(tmp_path / "answers.jsonl", settings)
     assert len(again) == 1 and again.find("0" * 16) == []
@@ -162,7 +162,7 @@ def test_a_log_on_the_askers_machine_belongs_to_one_output_and_its_settings(
     for out, temperature in (("one", 0), ("one", 1), ("other", 1)):
         place = place_of(Path(f"file://{tmp_path}/{out}"))
         logs.append(
-            Asker(Task(place, options, bag_judge(), ""))._log(block, {"temperature": temperature})
+            _Asker(_Task(place, options, bag_judge(), ""))._log(block, {"temperature": temperature})
         )
     assert len({log.path for log in logs}) == 3
     for log in logs:
@@ -244,16 +244,16 @@ def test_options_that_do_not_go_with_ray(changed: dict[str, Any], option: str) -
 
 
 def test_too_few_cpus_name_the_most_workers() -> None:
-    check_cpus(4.0, 2)
+    _check_cpus(4.0, 2)
     with pytest.raises(UserError, match="Give --ray-workers 6"):
-        check_cpus(8.0, 7)
+        _check_cpus(8.0, 7)
     with pytest.raises(UserError, match=r"cluster has 2\. Add machines"):
-        check_cpus(2.0, 1)
+        _check_cpus(2.0, 1)
 
 
 def test_workers_share_concurrency_and_rates() -> None:
     options = LLMOptions(
         model="m", base_url=("http://a/v1",), concurrency=9, per_minute=(60.0, 90.0)
     )
-    one = share_of(options, 2, OpenAIBackend(options))
+    one = _share_of(options, 2, OpenAIBackend(options))
     assert (one.concurrency, one.per_minute, one.base_url) == (5, (30.0, 45.0), options.base_url)

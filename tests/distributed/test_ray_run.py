@@ -13,7 +13,7 @@ from ray_run import bag_judge, ray_config
 
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
-from paraclip.paraphrase.run import Generation, generate_from_source
+from paraclip.paraphrase.run import _Generation, generate_from_source
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 ROWS = 48
@@ -28,7 +28,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-def generated(url: str | tuple[str, ...], out: Path, source: str) -> Generation:
+def generated(url: str | tuple[str, ...], out: Path, source: str) -> _Generation:
     return generate_from_source(ray_config(url, out, source), judge=bag_judge())
 
 

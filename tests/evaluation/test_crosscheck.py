@@ -18,9 +18,9 @@ from text_sets import write_sts
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
-from paraclip.evaluation.benchmarks.sts import YEARS, SemanticSimilarity, read_tasks
-from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
+from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, _Gallery
+from paraclip.evaluation.benchmarks.sts import _YEARS, SemanticSimilarity, read_tasks
+from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, _Labelled
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
@@ -130,7 +130,7 @@ def test_the_mean_of_subsets_is_the_mean_of_mtebs_scores_of_each(sts) -> None:
     judge, bounds = theirs("mteb").get_task("STS14"), np.cumsum((0, *task.sizes))
     each = [
         mteb_scores(judge, name, list(task.pairs[start:end]))["cosine_spearman"]
-        for name, start, end in zip(YEARS["STS14"], bounds, bounds[1:], strict=False)
+        for name, start, end in zip(_YEARS["STS14"], bounds, bounds[1:], strict=False)
     ]
     assert ours["STS14, mean of subsets"] == pytest.approx(np.mean(each), abs=1e-4)
     assert ours["STS mean of 1, mean of subsets"] == pytest.approx(np.mean(each), abs=1e-4)
@@ -149,7 +149,7 @@ def test_zero_shot_agrees_with_clip_benchmark(monkeypatch: pytest.MonkeyPatch) -
     names = tuple(f"kind {number}" for number in range(30))
     templates = tuple(f"picture {number} of a {{}}." for number in range(11))
     labels = random.integers(0, 30, 400)
-    shown = Labelled("made", ("https://a.example/b",), (0,), names, templates, "x")
+    shown = _Labelled("made", ("https://a.example/b",), (0,), names, templates, "x")
     benchmark = ZeroShot("made", shown)
     classes = benchmark.class_vectors(model)
     classifier = judge.zero_shot_classifier(
@@ -181,7 +181,7 @@ def test_recall_agrees_with_clip_benchmark() -> None:
     texts = unit(random, len(owners), 16) + 0.8 * images[owners]
     texts = (texts / np.linalg.norm(texts, axis=1, keepdims=True)).astype(np.float32)
     places = tuple(f"https://a.example/{number}" for number in range(60))
-    shown = Gallery("made", places, tuple(map(str, owners)), tuple(map(int, owners)))
+    shown = _Gallery("made", places, tuple(map(str, owners)), tuple(map(int, owners)))
     metrics, _ = ImageTextRetrieval(shown, (1, 5, 10)).found(images, texts, owners)
     ours = {metric.name: metric.value() for metric in metrics}
     scores = torch.from_numpy(texts @ images.T)

@@ -8,7 +8,7 @@ import pytest
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import BENCHMARKS, Entry, Missing, choose_benchmarks, load
+from paraclip.evaluation.registry import BENCHMARKS, Entry, _load, _Missing, choose_benchmarks
 
 
 class Found:
@@ -33,7 +33,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", list(BENCHMARKS))
 def test_every_row_is_complete(name: str) -> None:
     entry = BENCHMARKS[name]
-    assert set(entry.suites) <= set(registry.SUITES)
+    assert set(entry.suites) <= set(registry._SUITES)
     if not entry.configured:
         assert not [need for need in entry.needs if Path(need).is_absolute()]
         assert entry.needs and entry.get.endswith(".")
@@ -56,15 +56,15 @@ def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:
 
 def test_a_missing_path_is_named_with_what_to_do(made: None, tmp_path: Path) -> None:
     config = EvaluateConfig(data=str(tmp_path))
-    with pytest.raises(Missing, match=r"one or .*other_one is missing. Draw one."):
-        load("made-one", config)
+    with pytest.raises(_Missing, match=r"one or .*other_one is missing. Draw one."):
+        _load("made-one", config)
     (tmp_path / "other_one").mkdir()
-    with pytest.raises(Missing, match=r"both is missing. Draw one."):
-        load("made-one", config)
+    with pytest.raises(_Missing, match=r"both is missing. Draw one."):
+        _load("made-one", config)
     (tmp_path / "both").write_text("")
-    assert load("made-one", config).data == {"folder": str(tmp_path)}
-    with pytest.raises(Missing, match="no data folder is named"):
-        load("made-two", EvaluateConfig())
+    assert _load("made-one", config).data == {"folder": str(tmp_path)}
+    with pytest.raises(_Missing, match="no data folder is named"):
+        _load("made-two", EvaluateConfig())
 
 
 def test_what_has_no_data_is_left_out_with_a_line(

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from paraclip.evaluation.benchmarks.sts import YEARS
+from paraclip.evaluation.benchmarks.sts import _YEARS
 
 TEXTS = [
     ("a red hat", "a red cap", 4.5),
@@ -16,7 +16,7 @@ TEXTS = [
 
 def write_sts(folder: Path) -> Path:
     """All seven tasks; in each subset of a year one pair has no gold score."""
-    for year, subsets in YEARS.items():
+    for year, subsets in _YEARS.items():
         place = folder / "STS" / f"{year}-en-test"
         place.mkdir(parents=True)
         for subset in subsets:

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 
 from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.exporting.drift import Drift
-from paraclip.exporting.run import write_card
-from paraclip.exporting.source import Source, read_source
+from paraclip.exporting.run import _write_card
+from paraclip.exporting.source import Source, _read_source
 from paraclip.models.openclip import OpenClip
 
 FILES = clip_tokenizer_files(33)
@@ -46,14 +46,14 @@ def test_the_vocabulary_and_its_merges_agree_in_all_files() -> None:
 
 def card(source: Source, folder: Path, **options: Any) -> str:
     """The card of an export."""
-    write_card(source, folder / "README.md", "Größe 日本", {"target": "immich"}, **options)
+    _write_card(source, folder / "README.md", "Größe 日本", {"target": "immich"}, **options)
     return (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_card_has_its_parts_in_order_whatever_the_values_look_like(
     quick_clip: OpenClip, tmp_path: Path
 ) -> None:
-    source, drift = read_source(quick_clip, "openai"), Drift("int8", 0.9912, 0.9987, 66)
+    source, drift = _read_source(quick_clip, "openai"), Drift("int8", 0.9912, 0.9987, 66)
     source.header["base"] = "a ## Terms b\n## Terms\nc"
     text = card(source, tmp_path, steps=("Stop it.", "Copy {x}."), drift=drift)
     assert "- base: a ## Terms b ## Terms c\n" in text

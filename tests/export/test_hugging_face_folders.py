@@ -133,7 +133,7 @@ def test_nothing_in_a_folder_reaches_the_network(folder, monkeypatch) -> None:
 def hub(tmp_path, monkeypatch):
     """An empty cache of the hub, and no server."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("paraclip.models.sources.reachable", lambda _: False)
+    monkeypatch.setattr("paraclip.models.sources._reachable", lambda _: False)
     return tmp_path / "hub"
 
 

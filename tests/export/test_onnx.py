@@ -16,7 +16,7 @@ from paraclip.exporting import onnx_graph
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import LEAST_INT8
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
-from paraclip.exporting.quantise import shortened
+from paraclip.exporting.quantise import _shortened
 from paraclip.exporting.run import export_model
 
 pytestmark = pytest.mark.slow
@@ -90,7 +90,7 @@ def test_what_drifts_in_a_sensitive_tower_stays_float(folder, tmp_path) -> None:
     kept = cosines(small.path, model)
     assert kept.mean() > 0.999 and small.drift.lowest >= LEAST_INT8
     write_text_graph(model, graph, TextInterface())
-    shortened(graph, graph.with_name("all.onnx"), (), lambda *_: small.drift)
+    _shortened(graph, graph.with_name("all.onnx"), (), lambda *_: small.drift)
     graph.with_name("all.onnx").replace(graph)
     assert cosines(small.path, model).min() < kept.min() - 0.01
 

@@ -16,10 +16,10 @@ from paraclip.commands.export import export_command
 from paraclip.errors import UserError
 from paraclip.exporting import onnx_graph
 from paraclip.exporting.config import ExportConfig, Format, SystemName
-from paraclip.exporting.run import FORMATS, SYSTEMS, check_free, new_folder, refuse_sources
+from paraclip.exporting.run import _FORMATS, SYSTEMS, _check_free, _new_folder, _refuse_sources
 from paraclip.exporting.source import (
-    image_tower_was_trained,
-    known_architecture,
+    _image_tower_was_trained,
+    _known_architecture,
     open_source,
 )
 from paraclip.models.checkpoint import save_model
@@ -27,7 +27,7 @@ from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 
 
 def test_the_options_name_every_format_and_system() -> None:
-    assert (get_args(Format), get_args(SystemName)) == (tuple(FORMATS), tuple(SYSTEMS))
+    assert (get_args(Format), get_args(SystemName)) == (tuple(_FORMATS), tuple(SYSTEMS))
 
 
 def other_clip(**changes: object) -> OpenClip:
@@ -154,7 +154,7 @@ def test_nothing_is_overwritten_without_force(quick_clip, tmp_path) -> None:
 
 
 def test_a_tower_that_exceeds_an_onnx_file(quick_clip, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(onnx_graph, "LARGEST", 1000)
+    monkeypatch.setattr(onnx_graph, "_LARGEST", 1000)
     with pytest.raises(UserError, match="one ONNX file holds 2"):
         export(quick_clip, tmp_path / "out", to="onnx")
 
@@ -186,7 +186,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def filled(path: Path, force: bool, fault: BaseException | None = None) -> None:
     """Write a folder with one file and its card, or fail in the middle."""
-    with new_folder(path, force) as folder:
+    with _new_folder(path, force) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "a.txt").write_text("new")
         if fault is not None:
@@ -214,7 +214,7 @@ def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> 
     (tmp_path / "target" / "inner" / "a.txt").write_text("old")
     (tmp_path / "out").symlink_to(tmp_path / "target")
     with pytest.raises(UserError, match="--force"):
-        check_free(tmp_path / "out")
+        _check_free(tmp_path / "out")
     filled(tmp_path / "out", force=True)
     assert tree(tmp_path / "target")["inner/a.txt"] == "old"
     assert tree(tmp_path / "out")["inner/a.txt"] == "new"
@@ -247,9 +247,9 @@ def test_a_checkpoint_is_not_its_own_output_under_any_name(
     )
     for model in (*names, tmp_path / ".." / tmp_path.name / "a.safetensors"):
         with pytest.raises(UserError, match="is the checkpoint itself"):
-            refuse_sources(Path("a.safetensors"), model)
-    refuse_sources(Path("c.safetensors"), "a.safetensors")
-    refuse_sources(Path("a.safetensors"), quick_clip, None)
+            _refuse_sources(Path("a.safetensors"), model)
+    _refuse_sources(Path("c.safetensors"), "a.safetensors")
+    _refuse_sources(Path("a.safetensors"), quick_clip, None)
 
 
 def test_a_folder_that_holds_the_model_is_not_replaced(tmp_path: Path) -> None:
@@ -259,8 +259,8 @@ def test_a_folder_that_holds_the_model_is_not_replaced(tmp_path: Path) -> None:
     for model in (file, f"ViT-B-32:{file}", tmp_path / "run", f"local-dir:{tmp_path}/run"):
         for out in (tmp_path, tmp_path / "run"):
             with pytest.raises(UserError, match=r"holds best\.safetensors, which is exported"):
-                refuse_sources(out, "mini", model)
-    refuse_sources(tmp_path / "run" / "export", file, "mini", "hf-hub:some/model")
+                _refuse_sources(out, "mini", model)
+    _refuse_sources(tmp_path / "run" / "export", file, "mini", "hf-hub:some/model")
 
 
 TRAINED = {"training": {"config": {"image_learning_rate": 1e-5}}}
@@ -282,14 +282,14 @@ TEXT_ONLY = {"training": {"config": {"image_learning_rate": None}}}
 def test_the_header_states_whether_the_image_tower_was_trained(
     header: dict[str, Any], trained: bool
 ) -> None:
-    assert image_tower_was_trained(header) is trained
+    assert _image_tower_was_trained(header) is trained
 
 
 def test_a_model_is_known_by_its_sizes_under_any_name(named: Callable[..., OpenClip]) -> None:
     quick = named("ViT-B-32-quickgelu", quick=True)
-    assert known_architecture(quick) == "ViT-B-32-quickgelu"
-    assert known_architecture(small_clip("my-folder", quick_gelu=True)) == "ViT-B-32-quickgelu"
-    assert known_architecture(small_clip(embed_dim=8)) is None
+    assert _known_architecture(quick) == "ViT-B-32-quickgelu"
+    assert _known_architecture(small_clip("my-folder", quick_gelu=True)) == "ViT-B-32-quickgelu"
+    assert _known_architecture(small_clip(embed_dim=8)) is None
 
 
 def test_an_aligned_image_head_is_another_image_tower(mini, tmp_path) -> None:

@@ -11,28 +11,28 @@ import pytest
 from paraclip.image_search import towers
 from paraclip.image_search.stores import IndexFacts
 from paraclip.image_search.towers import (
-    PROBES,
+    _PROBES,
     TorchTower,
-    folder_of,
-    kept_tower,
+    _folder_of,
+    _kept_tower,
+    _write_tower,
     open_tower,
     prepared_tower,
-    write_tower,
 )
 from paraclip.models.features import encode_texts, image_space
 from paraclip.models.loading import load_model
 
-TEXTS = (*PROBES, "a red disc on white paper", "small green square", "don't &lt;b&gt; \u00bd")
+TEXTS = (*_PROBES, "a red disc on white paper", "small green square", "don't &lt;b&gt; \u00bd")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not towers.can_write(), reason="onnx or onnxscript is not installed"),
+    pytest.mark.skipif(not towers._can_write(), reason="onnx or onnxscript is not installed"),
 ]
 
 
 def test_a_clip_gives_the_same_vectors_without_torch(models: dict[str, str]) -> None:
-    assert write_tower(models["base"])
-    tower = kept_tower(models["base"])
+    assert _write_tower(models["base"])
+    tower = _kept_tower(models["base"])
     assert tower is not None
     model = load_model(models["base"], "cpu")
     assert tower.image_space == image_space(model)
@@ -44,8 +44,8 @@ def test_a_clip_gives_the_same_vectors_without_torch(models: dict[str, str]) -> 
 
 @pytest.mark.weights
 def test_mini_gives_the_same_vectors_without_torch() -> None:
-    assert write_tower("mini")
-    tower = kept_tower("mini")
+    assert _write_tower("mini")
+    tower = _kept_tower("mini")
     assert tower is not None
     theirs = encode_texts(load_model("mini", "cpu"), TEXTS).numpy()
     np.testing.assert_allclose(tower.embed(TEXTS), theirs, atol=1e-4)
@@ -66,16 +66,16 @@ def test_the_tower_is_chosen_where_it_is_kept_and_torch_elsewhere(models: dict[s
     model = load_model(models["base"], "cpu")
     facts = IndexFacts(image_space(model), 16, "/a", "/a", {"base": models["base"]})
     assert isinstance(open_tower(models["base"], facts, "index"), TorchTower)
-    assert write_tower(models["base"])
+    assert _write_tower(models["base"])
     assert not isinstance(open_tower(models["base"], facts, "index"), TorchTower)
 
 
 @pytest.mark.parametrize("name", ["text.onnx", "tokenizer.json", "tower.json"])
 def test_a_damaged_tower_is_dropped(models: dict[str, str], name: str) -> None:
-    assert write_tower(models["base"])
-    (folder_of(models["base"]) / name).write_bytes(b"{}")
-    assert kept_tower(models["base"]) is None
-    assert not folder_of(models["base"]).exists()
+    assert _write_tower(models["base"])
+    (_folder_of(models["base"]) / name).write_bytes(b"{}")
+    assert _kept_tower(models["base"]) is None
+    assert not _folder_of(models["base"]).exists()
 
 
 def test_a_changed_file_has_another_key(
@@ -83,20 +83,20 @@ def test_a_changed_file_has_another_key(
 ) -> None:
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(Path(models["base"]).read_bytes())
-    before = folder_of(str(copy))
+    before = _folder_of(str(copy))
     os.utime(copy, (1, 1))
-    assert folder_of(str(copy)) != before
-    assert folder_of(f"ViT-B-32:{copy}") != folder_of(str(copy))
+    assert _folder_of(str(copy)) != before
+    assert _folder_of(f"ViT-B-32:{copy}") != _folder_of(str(copy))
     monkeypatch.setenv("HOME", str(tmp_path))
-    before = folder_of("ViT-B-32:openai:~/copy.safetensors")
+    before = _folder_of("ViT-B-32:openai:~/copy.safetensors")
     os.utime(copy, (2, 2))
-    assert folder_of("ViT-B-32:openai:~/copy.safetensors") != before
+    assert _folder_of("ViT-B-32:openai:~/copy.safetensors") != before
 
 
 def test_a_graph_that_computes_something_else_is_not_kept(
     models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(towers, "CLOSE", -1.0)
-    assert not write_tower(models["base"])
-    assert kept_tower(models["base"]) is None
-    assert list(folder_of(models["base"]).parent.iterdir()) == []
+    monkeypatch.setattr(towers, "_CLOSE", -1.0)
+    assert not _write_tower(models["base"])
+    assert _kept_tower(models["base"]) is None
+    assert list(_folder_of(models["base"]).parent.iterdir()) == []

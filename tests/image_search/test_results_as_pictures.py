@@ -18,8 +18,8 @@ from paraclip.image_search.sheet import (
     MARGIN,
     SHARED,
     SIDE,
-    draw,
-    fitting,
+    _draw,
+    _fitting,
     write_sheet,
 )
 from paraclip.image_search.snapshot import Hit
@@ -41,16 +41,16 @@ def corner(sheet: Image.Image, number: int, inside: int = 0) -> object:
 
 def test_results_of_all_models_are_framed_and_missing_thumbnails_are_grey() -> None:
     found = {"base": hits(*range(12)), "tuned": hits(2, 11), "control": hits(5, 11, 2)}
-    sheet = draw("Größe 日本\n" * 40, found, {hits(n)[0].id: jpeg(n + 1) for n in (1, 2)})
+    sheet = _draw("Größe 日本\n" * 40, found, {hits(n)[0].id: jpeg(n + 1) for n in (1, 2)})
     assert [n for n in range(12) if corner(sheet, n) == BLUE] == [2, 11]
     assert {corner(sheet, n) for n in range(12)} == {BLUE, GREY}
     grey = [n for n in range(12) if corner(sheet, n, FRAME + 9) == GREY]
     assert grey == [0, 3, 4, 5, 6, 7, 8, 9, 10], "without a thumbnail and not shared"
-    alone = draw("", {"base": hits(1, 2)}, {})
+    alone = _draw("", {"base": hits(1, 2)}, {})
     assert corner(alone, 0) == corner(alone, 1) == GREY != corner(alone, 2)
     step = SIDE + GAP
     assert sheet.size == (2 * MARGIN + 10 * step - GAP, 2 * MARGIN + 4 * LINE + 4 * step)
-    assert draw("", {}, {}).size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + LINE)
+    assert _draw("", {}, {}).size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + LINE)
 
 
 @pytest.mark.parametrize(("name", "labels"), [("a.webp", "a"), ("a.jpg", "abcd")])
@@ -78,7 +78,7 @@ def test_a_sheet_replaces_sheets_only(tmp_path: Path, suffix: str) -> None:
 
 @given(st.text(), st.integers(36, 2000))
 def test_a_title_is_one_line_that_fits(text: str, width: int) -> None:
-    line = fitting(text, width)
+    line = _fitting(text, width)
     assert line == " ".join(line.split()) and 9 * len(line) <= width
     whole = " ".join(text.split())
     assert line == whole or (line.endswith("...") and whole.startswith(line[:-3].rstrip()))

@@ -11,7 +11,7 @@ import pytest
 
 from paraclip.errors import UserError
 from paraclip.exact_search import nearest
-from paraclip.image_search.build import recall_at_10
+from paraclip.image_search.build import _recall_at_10
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import (
     STATE,
@@ -167,7 +167,7 @@ def test_search_in_the_store_is_exact(store: Store) -> None:
 def test_a_large_table_gets_an_index_whose_recall_is_measured(store: Store) -> None:
     store.put(made([f"{number}.png" for number in range(1200)]))
     store.finish(exact_below=1000)
-    assert recall_at_10(store) > 0.9
+    assert _recall_at_10(store) > 0.9
     query = np.asarray(made(["0.png"])["vector"].combine_chunks().flatten())[None]
     ids, _ = store.nearest(query, 1000)
     assert len(set(ids[0])) == 1000, "more than its usual candidates"
@@ -181,7 +181,7 @@ def test_a_large_table_gets_an_index_whose_recall_is_measured(store: Store) -> N
 def test_an_index_of_one_picture_has_no_query_for_its_recall(store: Store) -> None:
     store.put(made(["a.png"]))
     store.finish(exact_below=1)
-    assert recall_at_10(store) == 1
+    assert _recall_at_10(store) == 1
     ids, scores = store.nearest(np.zeros((0, WIDTH), np.float32), 10)
     assert (ids, scores.shape) == ([], (0, 0))
 

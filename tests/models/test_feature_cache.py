@@ -135,7 +135,7 @@ def test_a_damaged_shard_is_computed_again(tmp_path, damage):
         path.unlink()
         path.symlink_to(tmp_path / "removed")
     else:
-        facts = {"identities": '["a", "b"]', "checksum": stored.checksum(damage)}
+        facts = {"identities": '["a", "b"]', "checksum": stored._checksum(damage)}
         save_file({"features": damage}, path, {**facts, "made_for": tmp_path.name})
         assert "a" not in FeatureCache(tmp_path)
         save_file(load_file(path), path)  # without facts

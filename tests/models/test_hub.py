@@ -17,7 +17,7 @@ from tiny_models import word_files
 
 from paraclip.errors import UserError
 from paraclip.models.formats.published import download
-from paraclip.models.sources import offline_where_unreachable, reachable, text_files_of
+from paraclip.models.sources import _reachable, offline_where_unreachable, text_files_of
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def closed_port() -> str:
 
 
 def test_a_server_is_reachable_whatever_its_status_and_a_closed_port_is_not(address: str) -> None:
-    assert all(reachable(f"{address}/{code}") for code in (200, 404, 500))
-    assert not any(reachable(place) for place in (closed_port(), "no address", "http://"))
+    assert all(_reachable(f"{address}/{code}") for code in (200, 404, 500))
+    assert not any(_reachable(place) for place in (closed_port(), "no address", "http://"))
 
 
 @pytest.mark.parametrize("set_by_user", [False, True])
@@ -131,7 +131,7 @@ def test_the_cause_is_in_the_line(monkeypatch, error, words, wrapped):
         except Exception as inner:  # as open_clip wraps it
             raise FileNotFoundError(f"Failed to download file. Last error: {inner}") from None
 
-    monkeypatch.setattr("paraclip.models.sources.reachable", lambda address: True)
+    monkeypatch.setattr("paraclip.models.sources._reachable", lambda address: True)
     monkeypatch.setattr("open_clip.download_pretrained", fetch)
     with pytest.raises(UserError, match=words) as caught:
         download("tiny", "tag", TAG)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from paraclip.errors import UserError
-from paraclip.models.mini import Mini, load_backbone, load_classifier
+from paraclip.models.mini import Mini, _load_classifier, load_backbone
 from paraclip.models.sources import wheel_file
 
 
@@ -55,7 +55,7 @@ def test_backbone_and_classifier_are_loaded_by_the_order_of_their_weights(own_sp
     torch.save({**theirs, **last}, tmp_path / "weights.pth")
     tower = Mini(own_space.text_files).image_tower
     load_backbone(tower.backbone, tmp_path / "weights.pth")
-    load_classifier(tower.classifier, tmp_path / "weights.pth")
+    _load_classifier(tower.classifier, tmp_path / "weights.pth")
     for place, (name, value) in enumerate(tower.backbone.state_dict().items()):
         if "num_batches" not in name:
             assert np.allclose(value, place / 1000), name

@@ -10,7 +10,7 @@ from colour_encoder import write_flickr8k
 from safetensors import safe_open
 
 from paraclip.models.features import encode_texts
-from paraclip.models.mini import CLASSES, Mini, load_heads, read_heads
+from paraclip.models.mini import _CLASSES, Mini, _load_heads, _read_heads
 
 
 def load(name):
@@ -41,7 +41,7 @@ def test_the_recipe_runs_and_its_heads_load(recipe, drawn, mini, monkeypatch):
     arguments = ["--data", str(drawn), "--work", str(drawn / "work"), "--out", str(out)]
     recipe.main([*arguments, "--epochs", "3", "--batch-size", "4"])
     model = Mini(mini.text_files, embed_dim=8)
-    load_heads(model, out)
+    _load_heads(model, out)
     assert not torch.equal(model.image_head.weight, mini.image_head.weight)
     with safe_open(out, "pt") as heads:
         made = json.loads(heads.metadata()["paraclip"])
@@ -75,10 +75,10 @@ def test_no_batch_holds_two_captions_of_a_picture(recipe):
 def test_the_class_head_holds_the_vectors_of_the_prompts_and_how_it_was_made(mini, tmp_path):
     recipe = load("class_head")
     names = recipe.class_names()
-    assert len(names) == CLASSES
+    assert len(names) == _CLASSES
     assert names[1] == "goldfish" and names[292] == "tiger" and names[849] == "teapot"
     recipe.write(recipe.class_head(mini, ["red", "blue disc"]), tmp_path / "head.safetensors")
-    tensors, made = read_heads(tmp_path / "head.safetensors")
+    tensors, made = _read_heads(tmp_path / "head.safetensors")
     expected = encode_texts(mini, ["a photo of a red", "a photo of a blue disc"]).T
     torch.testing.assert_close(tensors["classes.weight"].float(), expected, atol=1e-3, rtol=0)
     assert made["licence"] == "Apache-2.0" and made["prompt"] == "a photo of a {}"

@@ -10,7 +10,7 @@ from PIL import Image
 from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
-from paraclip.models.mini import CLASS_HEAD, FLICKR8K_HEADS, Mini, SentenceModel, read_heads
+from paraclip.models.mini import _CLASS_HEAD, FLICKR8K_HEADS, Mini, SentenceModel, _read_heads
 from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
 
 missing = [name for name in (IMAGE_PACKAGE, TEXT_PACKAGE) if not importlib.util.find_spec(name)]
@@ -60,7 +60,7 @@ def test_a_plain_colour_is_found_by_its_name_after_flickr8k(flickr8k):
 
 
 def test_the_shipped_head_carries_no_non_commercial_terms(real, tmp_path):
-    assert CLASS_HEAD.stat().st_size < 1e6
+    assert _CLASS_HEAD.stat().st_size < 1e6
     made = json.dumps(real.made_from)
     assert "Flickr8k" not in made and "non-commercial" not in made
     assert '"/' not in made, "no path of a machine"
@@ -73,7 +73,7 @@ def test_the_option_trained_on_flickr8k_reports_it(flickr8k, tmp_path):
     assert "non-commercial" in model_card(path.name, read_header(path))
     figures = flickr8k.made_from["figures"]["text to image, percent, 1,000 pictures"]["test"]
     assert figures["R@10"] > 57.6  # the first prototype
-    assert read_heads(FLICKR8K_HEADS)[0].keys() >= {"image.weight", "text.bias", "logit_scale"}
+    assert _read_heads(FLICKR8K_HEADS)[0].keys() >= {"image.weight", "text.bias", "logit_scale"}
 
 
 def test_checkpoints_of_both_kinds_are_read_again(real, flickr8k, tmp_path):

@@ -78,7 +78,7 @@ def test_a_file_of_others_is_refused_with_the_way_to_name_it(tmp_path):
 )
 def test_a_header_of_another_version_or_without_parts_is_refused(mini, tmp_path, change, words):
     path = tmp_path / "model.safetensors"
-    header = {"format": checkpoint.FORMAT, "architecture": mini.architecture.as_dict()}
+    header = {"format": checkpoint._FORMAT, "architecture": mini.architecture.as_dict()}
 
     checkpoint.write_weights({}, path, {**header, **mini.header(), **change})
     with pytest.raises(UserError, match=words):
@@ -104,7 +104,7 @@ def test_a_torn_missing_or_changed_file_is_refused(clip, tmp_path):
 
 
 def test_weights_that_do_not_fit_their_header_are_refused(clip, tmp_path):
-    header = {"format": checkpoint.FORMAT, "architecture": clip.architecture.as_dict()}
+    header = {"format": checkpoint._FORMAT, "architecture": clip.architecture.as_dict()}
     metadata = {"paraclip": json.dumps({**header, **clip.header()})}
     tensors = {name: value.clone() for name, value in clip.state_dict().items()}
     tensors["image_tower.class_embedding"] = torch.zeros(3)

@@ -9,7 +9,7 @@ from fake_server import FakeServer
 from generating import bag_judge, captions, fake_config
 
 from paraclip.paraphrase.backends import BUILTIN_LICENCE
-from paraclip.paraphrase.outputs import render_card
+from paraclip.paraphrase.outputs import _render_card
 from paraclip.paraphrase.run import generate
 
 
@@ -37,7 +37,7 @@ def test_a_card_names_its_size_and_cannot_be_broken_by_its_rows(kept: int, size:
     summary = {"kept": kept, "captions": kept, "rejected": {}, "failed": 0, "broken": 0,
                "generator": "x | [y](http://z)"}  # fmt: skip
     row = dict.fromkeys(("caption", "paraphrase_1", "paraphrase_2"), "a|b\n# head <img> \x1b[0m")
-    card = render_card(summary, {"filter_limits": {}}, BUILTIN_LICENCE, [row])
+    card = _render_card(summary, {"filter_limits": {}}, BUILTIN_LICENCE, [row])
     assert "<img" not in card and "\x1b" not in card and "\n# head" not in card
     assert BUILTIN_LICENCE in card and "a\\|b" in card and "\\[y\\](http" in card
     assert f"size_categories: {size}" in card

@@ -15,9 +15,9 @@ from generating import bag_judge, captions, captions_file, fake_config
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.cost import Meter, Prices, RunProgress, prices_of, show_dollars
+from paraclip.paraphrase.cost import Meter, RunProgress, _Prices, _prices_of, show_dollars
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.run import SAMPLE, Estimate, estimate, generate, generate_from_source
+from paraclip.paraphrase.run import _SAMPLE, _Estimate, _estimate, generate, generate_from_source
 
 
 @pytest.fixture(autouse=True)
@@ -110,18 +110,18 @@ def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
 
 
 def test_prices() -> None:
-    known = prices_of("gpt-4o-mini", "https://api.openai.com/v1", None)
+    known = _prices_of("gpt-4o-mini", "https://api.openai.com/v1", None)
     assert known is not None and 0 < known.prompt < known.answer and "genai-prices" in known.source
-    assert prices_of("gpt-4o-mini", "http://localhost:8000/v1", None) is None
-    assert prices_of("no such model", "https://api.openai.com/v1", None) is None
-    dear = prices_of("claude-sonnet-4-5", "https://api.anthropic.com/v1", None)
+    assert _prices_of("gpt-4o-mini", "http://localhost:8000/v1", None) is None
+    assert _prices_of("no such model", "https://api.openai.com/v1", None) is None
+    dear = _prices_of("claude-sonnet-4-5", "https://api.anthropic.com/v1", None)
     assert dear and (dear.prompt, dear.answer) == (3.0, 15.0)  # twice that from 200,000 tokens
-    given = prices_of("any", "http://localhost", (1.0, 2.0))
-    assert given == Prices(1.0, 2.0, "--prices") and given.cost((10**6, 5 * 10**5)) == 2.0
+    given = _prices_of("any", "http://localhost", (1.0, 2.0))
+    assert given == _Prices(1.0, 2.0, "--prices") and given.cost((10**6, 5 * 10**5)) == 2.0
 
 
 def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
-    meter = Meter(Prices(1.0, 1.0, "x"), most=2.0)
+    meter = Meter(_Prices(1.0, 1.0, "x"), most=2.0)
     meter.reserve((10**6, 10**6))
     assert meter.spent and meter.cost == 0.0
     unknown = Meter()
@@ -133,10 +133,10 @@ def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
 
 def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_path: Path) -> None:
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
-    found = asyncio.run(estimate(captions(320), 320, config, judge=bag_judge()))
-    assert (found.sampled, found.kept, found.prompt_tokens) == (SAMPLE, SAMPLE, 320 * 200)
+    found = asyncio.run(_estimate(captions(320), 320, config, judge=bag_judge()))
+    assert (found.sampled, found.kept, found.prompt_tokens) == (_SAMPLE, _SAMPLE, 320 * 200)
     assert found.dollars == pytest.approx(320 * 220e-6) and found.seconds > 0
-    assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * SAMPLE
+    assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * _SAMPLE
     assert {path.name for path in tmp_path.iterdir()} == {"answers.jsonl"}
     assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
 
@@ -144,10 +144,10 @@ def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_
 def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_path: Path) -> None:
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
 
-    def estimated() -> Estimate:
-        return asyncio.run(estimate(captions(320), 320, config, judge=bag_judge()))
+    def estimated() -> _Estimate:
+        return asyncio.run(_estimate(captions(320), 320, config, judge=bag_judge()))
 
-    run(server.url, tmp_path, SAMPLE // 2)
+    run(server.url, tmp_path, _SAMPLE // 2)
     partly, again = estimated(), estimated()
     assert partly.prompt_tokens == again.prompt_tokens == 320 * 200
     assert partly.dollars == again.dollars == pytest.approx(320 * 220e-6)
@@ -157,7 +157,7 @@ def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_pa
 def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path: Path) -> None:
     server.behave = lambda prompt, count: 400
     with pytest.raises(UserError, match=r"no caption of the sample got an answer \(BadRequest"):
-        asyncio.run(estimate(captions(9), 900, fake_config(server.url, tmp_path)))
+        asyncio.run(_estimate(captions(9), 900, fake_config(server.url, tmp_path)))
 
 
 def test_the_progress_shows_counts_and_costs(
@@ -165,7 +165,7 @@ def test_the_progress_shows_counts_and_costs(
 ) -> None:
     monkeypatch.setenv("PARACLIP_QUIET", "0")
     earlier = [7_000_000, 1_000_000]  # of captions that are still to come, or were edited
-    meter = Meter(Prices(1.0, 2.0, "x"), tokens=list(earlier))
+    meter = Meter(_Prices(1.0, 2.0, "x"), tokens=list(earlier))
     meter.reuse([Answer("x", tokens=(1_000_000, 200_000))])
     meter.add([Answer("x", tokens=(1_000_000, 300_000))])
     summary = Summary(captions=50, kept=40, failed=1)

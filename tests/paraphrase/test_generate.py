@@ -199,7 +199,7 @@ def test_a_server_that_dies_ends_the_run_but_loses_nothing(
 def test_a_server_that_refuses_everything_ends_the_run(
     server: FakeServer, tmp_path: Path, monkeypatch, working: int, status: int, what: str
 ) -> None:
-    monkeypatch.setattr("paraclip.paraphrase.steps.MOST_REFUSED", 40)
+    monkeypatch.setattr("paraclip.paraphrase.steps._MOST_REFUSED", 40)
     server.behave = lambda prompt, count: (
         rotate(prompt) if server.asked.total() < working else status
     )

@@ -18,24 +18,24 @@ from paraclip.errors import UserError
 from paraclip.paraphrase import batch
 from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions
 from paraclip.paraphrase.batch import (
-    CUSTOM_ID,
-    MANIFEST,
-    Failure,
-    RequestWriter,
+    _CUSTOM_ID,
+    _MANIFEST,
+    _Failure,
+    _listed_files,
+    _outcome_of,
+    _RequestWriter,
     answer_files,
-    listed_files,
     log_answers,
     new_writer,
-    outcome_of,
 )
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.run import Generation, generate_from_source
+from paraclip.paraphrase.run import _Generation, generate_from_source
 
 pytestmark = pytest.mark.usefixtures("quiet")
 KEY = "0123456789abcdef"
 
 
-def run(folder: Path, count: int = 6, **changed: Any) -> Generation:
+def run(folder: Path, count: int = 6, **changed: Any) -> _Generation:
     """A run in the folder; its options `to_file` and `from_file` are names in it."""
     options = {name: folder / value if name.endswith("file") else value
                for name, value in changed.items()}  # fmt: skip
@@ -78,7 +78,7 @@ def test_two_rounds_without_a_server(tmp_path: Path) -> None:
     ]  # fmt: skip
     line = json.loads((tmp_path / "one" / "requests-0001.jsonl").read_text().splitlines()[0])
     assert line["method"] == "POST" and line["url"] == "/v1/chat/completions"
-    assert line["body"]["model"] == "fake" and CUSTOM_ID.fullmatch(line["custom_id"])
+    assert line["body"]["model"] == "fake" and _CUSTOM_ID.fullmatch(line["custom_id"])
     assert vllm(tmp_path / "one") == 6
     second = run(tmp_path, from_file="one", to_file="two")
     assert second.summary.waiting == 6 and vllm(tmp_path / "two") == 6
@@ -175,8 +175,8 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_hold_at_most_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "MOST_BYTES", 1000)
-    writer = RequestWriter(tmp_path / "new")
+    monkeypatch.setattr(batch, "_MOST_BYTES", 1000)
+    writer = _RequestWriter(tmp_path / "new")
     for number in range(20):
         writer.add(f"{number:016x}-1", "/v1/completions", {"prompt": "x" * 100})
     writer.finish({})
@@ -213,20 +213,20 @@ def test_answers_in_any_order_go_to_the_log_and_the_first_of_equal_ones_counts(
 @pytest.mark.parametrize(
     ("entry", "failure"),
     [
-        ({}, Failure(1, "status None", True)),
-        ({"response": 3, "error": "gone"}, Failure(1, "gone", True)),
-        ({"response": {"status_code": "200", "body": {}}}, Failure(1, "status 200", True)),
-        ({"response": {"status_code": 404}}, Failure(1, "status 404", False)),
+        ({}, _Failure(1, "status None", True)),
+        ({"response": 3, "error": "gone"}, _Failure(1, "gone", True)),
+        ({"response": {"status_code": "200", "body": {}}}, _Failure(1, "status 200", True)),
+        ({"response": {"status_code": 404}}, _Failure(1, "status 404", False)),
         ({"error": {"code": "batch_expired", "message": "x\x1b"}},
-         Failure(1, "batch_expired: x\\x1b", True)),
+         _Failure(1, "batch_expired: x\\x1b", True)),
         ({"response": {"status_code": 200, "body": {"choices": [{"text": ["A dog."]}]}}},
-         Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
+         _Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
         ({"response": {"status_code": 200, "body": [1]}},
-         Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
+         _Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
     ],
 )  # fmt: skip
-def test_lines_without_answers(entry: dict[str, Any], failure: Failure) -> None:
-    assert outcome_of(entry, 1) == failure
+def test_lines_without_answers(entry: dict[str, Any], failure: _Failure) -> None:
+    assert _outcome_of(entry, 1) == failure
 
 
 JSON = st.recursive(
@@ -240,15 +240,15 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["response", "error"]), JSON))
 def test_any_line_is_an_answer_or_a_failure(entry: dict[str, Any]) -> None:
-    outcome = outcome_of(entry, 1)
-    assert (isinstance(outcome, Failure) and outcome.reason.isprintable()) or outcome[0].text == ""
+    outcome = _outcome_of(entry, 1)
+    assert (isinstance(outcome, _Failure) and outcome.reason.isprintable()) or outcome[0].text == ""
 
 
 CHAT = "/v1/chat/completions"
 SETTINGS = {"generator": "fake", "candidates": 2, "prompts": ["é"]}
 
 
-def written(folder: Path, count: int = 3) -> RequestWriter:
+def written(folder: Path, count: int = 3) -> _RequestWriter:
     """The files of a complete round with a manifest."""
     writer = new_writer(folder)
     for attempt in range(1, count + 1):
@@ -259,14 +259,14 @@ def written(folder: Path, count: int = 3) -> RequestWriter:
 
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "MOST_REQUESTS", 2)
+    monkeypatch.setattr(batch, "_MOST_REQUESTS", 2)
 
 
 @pytest.mark.usefixtures("small_files")
 def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_path: Path) -> None:
     assert list(written(tmp_path / "one").written.values()) == [2, 1]
     names = ["requests-0001.jsonl", "requests-0002.jsonl"]
-    assert listed_files(tmp_path / "one") == set(names)
+    assert _listed_files(tmp_path / "one") == set(names)
     for name in ("b.jsonl", "a.jsonl", "notes.txt"):
         (tmp_path / "one" / name).touch()
     found = answer_files(tmp_path / "one", {"candidates": 2, "prompts": ("é",)})
@@ -276,14 +276,14 @@ def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_p
         was = SETTINGS.get(name)
         with pytest.raises(UserError, match=f"other settings: {name} was {was} and is") as caught:
             answer_files(tmp_path / "one", changed)
-        assert caught.value.where == f"{tmp_path}/one/{MANIFEST}"
+        assert caught.value.where == f"{tmp_path}/one/{_MANIFEST}"
     assert not written(tmp_path / "empty", 0).written and not (tmp_path / "empty").exists()
 
 
 @pytest.mark.parametrize("listed", ["x", None, [1], ["requests-0001.jsonl", {}]])
 def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, listed: Any) -> None:
     written(tmp_path)
-    (tmp_path / MANIFEST).write_text(json.dumps({"files": listed, "settings": 3}))
+    (tmp_path / _MANIFEST).write_text(json.dumps({"files": listed, "settings": 3}))
     with pytest.raises(UserError, match=r"manifest\.json: lists no files\. Give --to-file a new"):
         new_writer(tmp_path)
     with pytest.raises(UserError, match="candidates was None and is 2"):
@@ -297,8 +297,8 @@ def test_only_unfinished_files_of_a_killed_round_are_deleted(tmp_path: Path) -> 
     outside.touch()
     folder = tmp_path / "one"
     written(folder)
-    names = [*sorted(listed_files(folder)), "../outside.jsonl", "/etc/passwd"]
-    (folder / MANIFEST).write_text(json.dumps({"files": names}))
+    names = [*sorted(_listed_files(folder)), "../outside.jsonl", "/etc/passwd"]
+    (folder / _MANIFEST).write_text(json.dumps({"files": names}))
     with pytest.raises(UserError, match="holds the questions of an earlier round"):
         new_writer(folder)
     (folder / names[1]).rename(folder / f".{names[1]}.part")
@@ -307,4 +307,4 @@ def test_only_unfinished_files_of_a_killed_round_are_deleted(tmp_path: Path) -> 
         new_writer(folder)
     (folder / "mine.jsonl").unlink()
     assert list(written(folder, 1).written.values()) == [1]
-    assert {path.name for path in folder.iterdir()} == {MANIFEST, names[0]} and outside.exists()
+    assert {path.name for path in folder.iterdir()} == {_MANIFEST, names[0]} and outside.exists()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.log import AnswerLog, bounded_lines, lookup, sorted_pair, tokens_in
+from paraclip.paraphrase.log import AnswerLog, _lookup, bounded_lines, sorted_pair, tokens_in
 
 SETTINGS: dict[str, Any] = {"model": "fake", "temperature": 1.0}
 KEY_JSON = b'"00ffee0011223344"'
@@ -170,7 +170,7 @@ def test_two_runs_may_not_write_one_log(tmp_path: Path) -> None:
 def test_lookup_is_a_dictionary(pairs: dict[int, int], other: int) -> None:
     keys, values = sorted_pair(list(pairs), list(pairs.values()))
     for key in (*pairs, other):
-        assert lookup(keys, values, key) == pairs.get(key)
+        assert _lookup(keys, values, key) == pairs.get(key)
 
 
 def test_settings_without_answers_are_not_binding(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from generating import bag_judge, captions, fake_config
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.outputs import read_summary
+from paraclip.paraphrase.outputs import _read_summary
 from paraclip.paraphrase.run import (
     estimate_from_source,
     generate,
@@ -101,7 +101,7 @@ def test_other_foreign_files_stay(server: FakeServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "7", "[" * 100_000, '{"reused_answers": 1, "provenance": 7}'])
 def test_a_damaged_summary_owns_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "summary.json").write_text(text)
-    assert read_summary(tmp_path / "summary.json") is None
+    assert _read_summary(tmp_path / "summary.json") is None
 
 
 def test_in_a_running_loop_the_async_form_is_named_and_works(

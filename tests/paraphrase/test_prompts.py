@@ -2,7 +2,7 @@
 
 import pytest
 
-from paraclip.paraphrase.prompts import adapter_prompts, make_prompt
+from paraclip.paraphrase.prompts import _adapter_prompts, make_prompt
 
 
 @pytest.mark.parametrize(("style", "examples"), [("paper", 0), ("few-shot", 4)])
@@ -20,7 +20,7 @@ def test_chats_end_with_the_caption(style: str, examples: int) -> None:
 def test_short_prompts_are_the_adapters() -> None:
     prompt = make_prompt("short", 2, "A {text} dog")
     assert prompt.messages is None and prompt.stop == ("\n",)
-    assert prompt.text == adapter_prompts()["step_2"].replace("{text}", "A {text} dog")
+    assert prompt.text == _adapter_prompts()["step_2"].replace("{text}", "A {text} dog")
 
 
 def test_different_questions_have_different_texts() -> None:

@@ -12,7 +12,7 @@ from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
 from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.run import Job, split_source
+from paraclip.quickstart.run import _Job, _split_source
 from paraclip.training.checkpoint import AnotherRun
 
 
@@ -29,7 +29,7 @@ def test_each_source_has_its_own_default_folder(tmp_path: Path) -> None:
 
 def test_without_the_starter_set_no_model_names_it(tmp_path: Path) -> None:
     for count, models in ((0, []), (1, ["tuned"])):
-        job = Job(QuickstartConfig("here", str(tmp_path), starter=count), Problems())
+        job = _Job(QuickstartConfig("here", str(tmp_path), starter=count), Problems())
         named = [name for name in ("control", "tuned") if "starter" in job.facts(name)]
         assert named == models
 
@@ -56,7 +56,7 @@ def pictures(folder: Path, count: int, text: str = "thing {}") -> Path:
 
 
 def split_of(config: QuickstartConfig, max_share: float = 0.01) -> object:
-    return split_source(config, str(config.source), Problems(max_share))
+    return _split_source(config, str(config.source), Problems(max_share))
 
 
 def test_broken_rows_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_broken_pictures_of_several_models_are_listed_once_beside_broken_rows(
     rows, pictures = Problems(), Problems()
     rows.add("a.csv:2", "is no row"), rows.add("a.csv:3", "is no row")
     pictures.add("a.png", "is damaged")
-    job = Job(QuickstartConfig("here", str(tmp_path)), rows)
+    job = _Job(QuickstartConfig("here", str(tmp_path)), rows)
     for _ in ("control", "tuned"):
         job.report_new(pictures)
     assert capsys.readouterr().out.count("3 broken rows or pictures are skipped") == 1
@@ -112,7 +112,7 @@ def test_a_stage_whose_captions_changed_starts_from_scratch(
     for name in ("prepare", "load_model"):
         monkeypatch.setattr(run, name, lambda *words, **_: words[0])
     monkeypatch.setattr(run, "train", train)
-    job = Job(QuickstartConfig("here", str(tmp_path), starter=0), Problems())
+    job = _Job(QuickstartConfig("here", str(tmp_path), starter=0), Problems())
     assert job.train("control", SCHEMA.empty_table(), 1) == str(tmp_path / "control" / "made")
     assert started == [False, True] and "starts from scratch" in capsys.readouterr().out
 

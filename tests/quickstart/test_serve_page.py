@@ -16,7 +16,7 @@ from paraclip.errors import UserError
 from paraclip.image_search.config import IndexConfig
 from paraclip.image_search.sources import open_source
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.page import Page, own_program, stamps_file
+from paraclip.quickstart.page import Page, _own_program, stamps_file
 from paraclip.quickstart.stamps import read_stamps
 
 
@@ -24,7 +24,7 @@ def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:
     tuned = tmp_path / "out" / "merged" / "best.safetensors"
     page = Page("my pictures", "mini", tmp_path / "out", tuned)
     first, second = (shlex.split(words) for words in page.commands().split("&&"))
-    start = len(own_program())
+    start = len(_own_program())
     index, serve = parse(first[start:]), parse(second[start:])
     assert index == page.index and (index.source, index.tuned) == ("my pictures", str(tuned))
     assert serve.store == index.store

@@ -16,11 +16,11 @@ from edits import NEGATIVE_KINDS, Draw, replace_at, sentence, vocabulary_of
 from labelled import CHOSEN_ON, REPORTED, TRAINED_ON, labelled_pairs, part_of, read
 
 from paraclip.paraphrase.filters.checks import same_words
-from paraclip.paraphrase.language.parsing import SpacyTagger, Tagged, installed_model
+from paraclip.paraphrase.language.parsing import SpacyTagger, Tagged, _installed_model
 from paraclip.paraphrase.language.words import numbers
 from paraclip.starter import TRIPLES
 
-needs_spacy = pytest.mark.skipif(installed_model() is None, reason="no English model of spaCy")
+needs_spacy = pytest.mark.skipif(_installed_model() is None, reason="no English model of spaCy")
 TAGS = {
     "dog": "NN", "cat": "NN", "apple": "NN", "ball": "NN", "dogs": "NNS", "Anna": "NNP",
     "red": "JJ", "old": "JJ", "chases": "VBZ", "eats": "VBZ", "two": "CD", "three": "CD",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paraclip.paraphrase.backends.builtin import fast_weights, requantise
+from paraclip.paraphrase.backends.builtin import _fast_weights, _requantise
 
 gguf: Any = pytest.importorskip("gguf", reason="the package gguf is not installed")
 KINDS = gguf.GGMLQuantizationType
@@ -30,7 +30,7 @@ def tiny_model(path: Path) -> np.ndarray:
 
 def test_only_q4_1_tensors_are_converted(tmp_path: Path) -> None:
     values = tiny_model(tmp_path / "slow.gguf")
-    requantise(tmp_path / "slow.gguf", tmp_path / "fast.gguf")
+    _requantise(tmp_path / "slow.gguf", tmp_path / "fast.gguf")
     reader = gguf.GGUFReader(str(tmp_path / "fast.gguf"))
     assert reader.fields["llama.block_count"].contents() == 7
     assert reader.fields["tokenizer.ggml.tokens"].contents() == ["a", "b"]
@@ -45,9 +45,10 @@ def test_only_q4_1_tensors_are_converted(tmp_path: Path) -> None:
 def test_weights_are_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     tiny_model(tmp_path / "slow.gguf")
-    converted = fast_weights(tmp_path / "slow.gguf")
+    converted = _fast_weights(tmp_path / "slow.gguf")
     assert converted.parent == tmp_path / "cache" / "builtin"
     before = converted.stat().st_mtime_ns
     assert (
-        fast_weights(tmp_path / "slow.gguf") == converted and converted.stat().st_mtime_ns == before
+        _fast_weights(tmp_path / "slow.gguf") == converted
+        and converted.stat().st_mtime_ns == before
     )

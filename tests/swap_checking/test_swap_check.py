@@ -18,7 +18,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.build import build_index
 from paraclip.models.features import encode_texts
-from paraclip.swap_checking.check import WordedQuery, read_queries
+from paraclip.swap_checking.check import _WordedQuery, read_queries
 from paraclip.swap_checking.config import SwapCheckConfig
 
 
@@ -201,9 +201,9 @@ def test_other_image_towers_and_widths(index, base, tmp_path, vectors) -> None:
 def test_queries_are_read_line_by_line(tmp_path) -> None:
     path = tmp_path / "q.txt"
     path.write_bytes("\ufeffone\n\n two \t zwei\t\n\tno query\n".encode())
-    assert read_queries(str(path)) == [WordedQuery("one"), WordedQuery("two", ("zwei",))]
+    assert read_queries(str(path)) == [_WordedQuery("one"), _WordedQuery("two", ("zwei",))]
     path.write_bytes("a dog\u2028on a mat\r\nb\x85c\n".encode())
-    assert read_queries(str(path)) == [WordedQuery("a dog\u2028on a mat"), WordedQuery("b\x85c")]
+    assert read_queries(str(path)) == [_WordedQuery("a dog\u2028on a mat"), _WordedQuery("b\x85c")]
     path.write_bytes(b"a\n" * 100_000)
     assert len(read_queries(str(path))) == 100_000
     for content, reason in [

@@ -14,11 +14,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from paraclip.errors import UserError
 from paraclip.swap_checking import indexes
 from paraclip.swap_checking.indexes import (
-    STORES,
+    _STORES,
     IndexAddress,
-    is_vector,
+    _is_vector,
+    _vectors_of_column,
     read_index,
-    vectors_of_column,
 )
 
 WIDTH = 6
@@ -304,8 +304,8 @@ def test_ctrl_c_reaches_a_query_of_sqlite(rows, tmp_path, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     rclip_index(tmp_path / "db.sqlite3", *rows)
-    monkeypatch.setattr(indexes, "STEPS", 1)
-    monkeypatch.setattr(indexes, "let_signals_in", interrupted)
+    monkeypatch.setattr(indexes, "_STEPS", 1)
+    monkeypatch.setattr(indexes, "_let_signals_in", interrupted)
     with pytest.raises(KeyboardInterrupt):
         read(tmp_path / "db.sqlite3")
 
@@ -323,7 +323,7 @@ def test_what_is_not_an_index(tmp_path) -> None:
         read(tmp_path / "x.bin")
     with pytest.raises(UserError, match="has no img_emb"):
         read(tmp_path, store="clip-retrieval")
-    assert set(STORES) == {
+    assert set(_STORES) == {
         *("npy", "parquet", "clip-retrieval", "lancedb", "pgvector", "immich", "rclip"),
         "paraclip",
     }
@@ -334,7 +334,7 @@ def test_more_rows_than_allowed(rows, tmp_path, monkeypatch) -> None:
     np.save(tmp_path / "v.npy", values)
     pq.write_table(pa.table({"v": as_lists(values)}), tmp_path / "v.parquet")
     rclip_index(tmp_path / "db.sqlite3", values, paths)
-    monkeypatch.setattr(indexes, "MOST_ROWS", 3)
+    monkeypatch.setattr(indexes, "_MOST_ROWS", 3)
     for name in ("v.npy", "v.parquet", "db.sqlite3"):
         with pytest.raises(UserError, match="holds more than 3 rows"):
             read(tmp_path / name)
@@ -346,5 +346,5 @@ def test_a_part_of_a_column_is_its_own_rows(values, start) -> None:
     for kind in (pa.float16(), pa.float32(), pa.float64()):
         for lists in (pa.list_(kind), pa.large_list(kind), pa.list_(kind, width)):
             column = pa.array(values.tolist(), lists)[min(start, len(values) - 1) :]
-            assert is_vector(column.type)
-            np.testing.assert_array_equal(vectors_of_column(column, "a"), values[-len(column) :])
+            assert _is_vector(column.type)
+            np.testing.assert_array_equal(_vectors_of_column(column, "a"), values[-len(column) :])

@@ -13,7 +13,7 @@ from training_rows import before_step, tune
 
 from paraclip.errors import UserError
 from paraclip.models import tensors
-from paraclip.training.log import TensorBoard
+from paraclip.training.log import _TensorBoard
 
 SETTINGS = {"epochs": 4, "dropout": 0.2}
 
@@ -89,7 +89,7 @@ def curves_without_room(folder: Path, told: Path) -> None:
     """Write points to tensorboard, from its own thread, with a limit on file size."""
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     threading.excepthook = lambda caught: None  # the thread's own complaint
-    board = TensorBoard(folder)
+    board = _TensorBoard(folder)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
     try:
         for step in range(10_000):

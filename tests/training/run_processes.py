@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from training_rows import before_step, tune
 
 from paraclip.errors import UserError
-from paraclip.training.distributed import joined, this_process
+from paraclip.training.distributed import _joined, this_process
 
 ALIKE = {"epochs": 2, "dropout": 0.0}
 FEW = np.array([3, 5, 8, 6])
@@ -70,7 +70,7 @@ def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
     }  # fmt: skip
     torch.set_num_threads(1)
     try:
-        with joined("cpu"):
+        with _joined("cpu"):
             DEEDS[what](folder)
     except UserError as error:  # as the command line does
         print(f"paraclip: {error}", file=sys.stderr)

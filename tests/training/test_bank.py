@@ -19,7 +19,7 @@ from paraclip.errors import UserError
 from paraclip.models.features import encode_texts
 from paraclip.training import data as data_module
 from paraclip.training.config import TrainConfig
-from paraclip.training.data import BANK_AT_ONCE, TrainingData, prepare, read_bank
+from paraclip.training.data import _BANK_AT_ONCE, TrainingData, _read_bank, prepare
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHER
 from paraclip.training.train import plan_training, train
 
@@ -37,12 +37,14 @@ def index(tmp_path):
 
 
 def test_an_index_gives_its_vectors(index):
-    assert np.allclose(read_bank(str(index), TinyModel(), Problems()), unit_rows(300), atol=1e-6)
+    assert np.allclose(_read_bank(str(index), TinyModel(), Problems()), unit_rows(300), atol=1e-6)
 
 
 def test_a_large_index_gives_a_sample_that_the_seed_determines(index, monkeypatch):
-    monkeypatch.setattr(data_module, "BANK_MOST", 40)
-    one, again, other = (read_bank(str(index), TinyModel(), Problems(), seed) for seed in (1, 1, 2))
+    monkeypatch.setattr(data_module, "_BANK_MOST", 40)
+    one, again, other = (
+        _read_bank(str(index), TinyModel(), Problems(), seed) for seed in (1, 1, 2)
+    )
     assert one.shape == (40, EMBED_DIM)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
@@ -59,7 +61,7 @@ def test_a_folder_gives_the_vectors_of_its_pictures(tmp_path, monkeypatch):
             model.preprocess(Image.open(folder / name)) for name in ("a.png", "inside/b.png")
         ])  # fmt: skip
         wanted = model.project_images(model.embed_pixels(pixels))
-    assert torch.allclose(read_bank(str(folder), model, Problems()), wanted, atol=1e-6)
+    assert torch.allclose(_read_bank(str(folder), model, Problems()), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_a_bank_that_cannot_be_used_is_refused(tmp_path, make, word):
     make(tmp_path / "bank")
     name = str(next(tmp_path.glob("bank*"), tmp_path / "bank"))
     with pytest.raises(UserError, match=word):
-        read_bank(name, TinyModel(), Problems())
+        _read_bank(name, TinyModel(), Problems())
 
 
 def test_the_teacher_is_the_base_on_the_averaged_wordings():
@@ -100,14 +102,14 @@ def test_without_a_bank_the_pictures_of_the_rows_are_ranked_each_once():
 def test_a_step_draws_part_of_a_large_bank_by_its_rows():
     model, triples = TinyModel(), make_triples()
     data = TrainingData(
-        model, triples, make_features(triples), bank=torch.from_numpy(unit_rows(BANK_AT_ONCE + 99))
+        model, triples, make_features(triples), bank=torch.from_numpy(unit_rows(_BANK_AT_ONCE + 99))
     )
     rows, _, _ = plan_training(data, make_options(ranking=1.0, image_loss_on=("caption",)))
     first, again, other = (
         rows.batch(np.arange(start, start + 8), share).constants[BANK]
         for start, share in ((0, (0, 1)), (0, (1, 2)), (8, (0, 1)))
     )
-    assert first.shape == (BANK_AT_ONCE, EMBED_DIM)
+    assert first.shape == (_BANK_AT_ONCE, EMBED_DIM)
     assert torch.equal(first, again)  # in every process
     assert not torch.equal(first, other)
 

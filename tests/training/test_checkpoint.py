@@ -33,17 +33,17 @@ from paraclip.errors import UserError
 from paraclip.files import locked
 from paraclip.training import checkpoint as state
 from paraclip.training.checkpoint import (
-    FORMAT,
-    OWNED,
+    _FORMAT,
+    _OWNED,
     Progress,
     RunFolder,
-    load_state,
-    newest_state,
+    _load_state,
+    _newest_state,
+    _state_hash,
+    _state_name,
+    _write_tensors,
     open_run,
     save_state,
-    state_hash,
-    state_name,
-    write_tensors,
 )
 
 
@@ -121,40 +121,40 @@ def save(folder: Path, step: int) -> torch.nn.Parameter:
 
 def test_states_written_after_damaged_ones_are_kept_and_only_two_of_them(tmp_path):
     for step in (7, 8):
-        (tmp_path / state_name(step)).write_bytes(b"damaged")
-    (tmp_path / state_name(9)).mkdir()
-    (tmp_path / state_name(10)).symlink_to(state_name(10))
-    assert newest_state(tmp_path) is None
+        (tmp_path / _state_name(step)).write_bytes(b"damaged")
+    (tmp_path / _state_name(9)).mkdir()
+    (tmp_path / _state_name(10)).symlink_to(_state_name(10))
+    assert _newest_state(tmp_path) is None
     for step in (1, 2, 4):
         save(tmp_path, step)
-    tensors, progress = newest_state(tmp_path)
+    tensors, progress = _newest_state(tmp_path)
     assert progress == Progress(step=4) and tensors["weight.a"].tolist() == [4.0, 4.0]
     names = sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".safetensors")
-    assert names == [state_name(2), state_name(4)]
+    assert names == [_state_name(2), _state_name(4)]
 
 
 def test_a_state_that_is_a_pipe_is_an_error(tmp_path):
-    os.mkfifo(tmp_path / state_name(1))
+    os.mkfifo(tmp_path / _state_name(1))
     with pytest.raises(UserError, match="is a pipe"):
-        newest_state(tmp_path)
+        _newest_state(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["hash", "place"])
 def test_a_state_that_lacks_a_part_or_has_another_place_is_damaged(tmp_path, part):
-    path = tmp_path / state_name(3)
+    path = tmp_path / _state_name(3)
     facts = {"step": 3, "place": {"step": 3}, "hash": "0"}
-    write_tensors(path, {"a": torch.ones(1)}, {k: v for k, v in facts.items() if k != part})
+    _write_tensors(path, {"a": torch.ones(1)}, {k: v for k, v in facts.items() if k != part})
     with pytest.raises(ValueError, match=part):
-        load_state(path)
+        _load_state(path)
     tensors = {"a": torch.ones(1)}
-    write_tensors(path, tensors, {**facts, "hash": state_hash(tensors, {"step": 4})})
+    _write_tensors(path, tensors, {**facts, "hash": _state_hash(tensors, {"step": 4})})
     with pytest.raises(ValueError, match="does not match"):
-        load_state(path)
+        _load_state(path)
 
 
 def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, whole):
     stopped(tmp_path, 5, **SETTINGS)
-    (tmp_path / "states" / state_name(5)).unlink()  # a state follows its line
+    (tmp_path / "states" / _state_name(5)).unlink()  # a state follows its line
     log = tmp_path / "metrics.jsonl"
     log.write_text(log.read_text()[:-20])
     assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
@@ -163,7 +163,7 @@ def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, whole):
 def test_a_finished_run_reports_it_trains_nothing_and_leaves_no_states(tmp_path, capsys):
     run = tune(tmp_path, epochs=1)
     assert (tmp_path / "last.md").exists() and not (tmp_path / "states").exists()
-    write_tensors(tmp_path / "states" / "state-000006.safetensors", {}, {})  # of a late kill
+    _write_tensors(tmp_path / "states" / "state-000006.safetensors", {}, {})  # of a late kill
     before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.is_file()}
     again = tune(tmp_path, epochs=1)
     assert again.checkpoint == run.checkpoint and "finished already" in capsys.readouterr().err
@@ -216,11 +216,11 @@ def test_what_a_run_did_not_write_stays(tmp_path, fresh):
 
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("forged", [False, True])
-@pytest.mark.parametrize("name", OWNED)
+@pytest.mark.parametrize("name", _OWNED)
 def test_files_of_something_else_are_refused_and_left_alone(tmp_path, name, forged, fresh):
     folder = RunFolder(tmp_path)
     if forged:  # a record does not make the files beside it a run's
-        folder.identity_file.write_text(json.dumps({"format": FORMAT, "identity": {}}))
+        folder.identity_file.write_text(json.dumps({"format": _FORMAT, "identity": {}}))
     path = tmp_path / name.replace("*", "1")
     path.parent.mkdir(exist_ok=True)
     path.write_text('{"mine": 1}\n')
@@ -247,7 +247,7 @@ def test_a_fresh_start_removes_all_that_the_run_wrote(tmp_path):
     problems.write(tmp_path / "problems.txt")
     for name in ("states/state-000000001.damaged", "inspect/step-1.safetensors"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_tensors(tmp_path / name, {}, {})
+        _write_tensors(tmp_path / name, {}, {})
     (tmp_path / ".last.safetensors.77.part").write_text("half of it")
     RunFolder(tmp_path).clear_parts()
     RunFolder(tmp_path).clear()

@@ -24,7 +24,7 @@ from paraclip.training.config import (
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import L1, L2, L3
 from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
-from paraclip.training.train import objective_of, plan_training
+from paraclip.training.train import _objective_of, plan_training
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -40,7 +40,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
     ],
 )
 def test_given_options_override_the_recipe(changes, on, temperature):
-    objective = objective_of(resolved(TrainOptions(**changes), "mini"))
+    objective = _objective_of(resolved(TrainOptions(**changes), "mini"))
     assert objective.image_loss_on == on and objective.text_temperature == temperature
     assert objective.losses == (L1, L2, L3) and objective.weights[L1] == 1
 

@@ -27,17 +27,17 @@ from paraclip.training.data import (
     ALL_TEXTS,
     Examples,
     TrainingData,
+    _features_of,
+    _rows_with_numbers,
+    _store_tokens,
+    _without_broken_pictures,
     epoch_batches,
-    features_of,
     make_examples,
     picture_keys,
     prepare,
     row_batches,
-    rows_with_numbers,
     shuffle_paraphrases,
     split_rows,
-    store_tokens,
-    without_broken_pictures,
 )
 from paraclip.training.train import plan_training
 
@@ -66,7 +66,7 @@ def test_rows_of_nan_have_no_picture_whatever_the_size_of_a_part(rows, part):
     features = torch.tensor([[1.0, 2.0] if row == "numbers" else [NAN, NAN] for row in rows])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "ROWS_AT_ONCE", part)
-        assert rows_with_numbers(features).tolist() == [row == "numbers" for row in rows]
+        assert _rows_with_numbers(features).tolist() == [row == "numbers" for row in rows]
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
@@ -76,11 +76,11 @@ def test_a_row_that_is_not_finite_is_named_in_any_part(value, row, monkeypatch):
     features = torch.ones(5, 3)
     features[row, 1] = value
     with pytest.raises(UserError, match=rf"image features: row {row + 1}: a value is NaN or inf"):
-        rows_with_numbers(features)
+        _rows_with_numbers(features)
 
 
 def test_rows_with_a_usable_picture_are_counted():
-    assert rows_with_numbers(torch.zeros(3, 0)).tolist() == [False] * 3
+    assert _rows_with_numbers(torch.zeros(3, 0)).tolist() == [False] * 3
     rows = make_triples(5)
     data = TrainingData(None, rows, make_features(rows, missing=(0, 3)))  # type: ignore[arg-type]
     assert data.pictures == 3
@@ -89,21 +89,21 @@ def test_rows_with_a_usable_picture_are_counted():
 
 def test_broken_pictures_are_left_out_and_their_rows_stay(tmp_path):
     before, problems = triples(pictures(tmp_path)), Problems(0.7)
-    after = without_broken_pictures(before, problems)
+    after = _without_broken_pictures(before, problems)
     good = str(tmp_path / "good.png")
     assert after["image"].to_pylist() == [good, None, None, good, None]
     assert after.drop_columns(["image"]).equals(before.drop_columns(["image"]))
     assert after.schema.equals(before.schema) and problems.count == 2
     assert [Path(where).name for where, _ in problems.listed] == ["broken.png", "missing.png"]
     with pytest.raises(UserError, match=r"broken\.png.*2 of 3 .*--images"):
-        without_broken_pictures(before, Problems(0.5))
+        _without_broken_pictures(before, Problems(0.5))
 
 
 def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(tmp_path):
     names = pictures(tmp_path)
     references = [*names[:3], *[names[0]] * 99, *[None] * 99]
     with pytest.raises(UserError, match="1 of 2 rows are broken"):
-        features_of(tiny_clip(), references, Problems(0.01), tmp_path / "cache")
+        _features_of(tiny_clip(), references, Problems(0.01), tmp_path / "cache")
 
 
 def test_few_pictures_wait_for_their_check_at_a_time(monkeypatch):
@@ -111,7 +111,7 @@ def test_few_pictures_wait_for_their_check_at_a_time(monkeypatch):
     monkeypatch.setattr(preparing, "fault_of", lambda name: None)
     tracemalloc.start()
     try:
-        assert without_broken_pictures(rows, Problems())["image"].null_count == 0
+        assert _without_broken_pictures(rows, Problems())["image"].null_count == 0
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -219,7 +219,7 @@ def alike(*captions: str, **others: list[str]) -> Examples:
 @given(st.lists(SHORT, min_size=1, max_size=9))
 def test_stored_tokens_are_the_tokenizers(texts):
     model = TinyModel()
-    store, tokens = store_tokens(model, texts), model.tokenize(texts)
+    store, tokens = _store_tokens(model, texts), model.tokenize(texts)
     assert torch.equal(store.padded(np.arange(len(texts))), tokens.ids)
     assert store.truncated == tokens.truncated
 

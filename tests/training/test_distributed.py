@@ -14,9 +14,9 @@ from paraclip.training import train as loop
 from paraclip.training.distributed import (
     ALONE,
     Processes,
-    joined,
-    own_device,
-    placed,
+    _joined,
+    _own_device,
+    _placed,
     this_process,
 )
 
@@ -112,17 +112,17 @@ def test_alone_there_is_nothing_to_join_or_to_wait_for():
     with ALONE.first_goes_first():
         ALONE.add_up([rows])
     assert torch.equal(rows, torch.ones(2, 3))
-    with joined("cpu") as (processes, device):
+    with _joined("cpu") as (processes, device):
         assert (processes, device) == (ALONE, "cpu")
 
 
 def test_places_given_by_torchrun_and_by_slurm():
-    assert placed({}) == {}
+    assert _placed({}) == {}
     ours = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}
-    assert placed({**ours, "SLURM_PROCID": "9"}) == ours
+    assert _placed({**ours, "SLURM_PROCID": "9"}) == ours
     slurm = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
-    assert placed(slurm) == {}, "without MASTER_ADDR every task is a run of its own"
-    assert placed({**slurm, "MASTER_ADDR": "node1"}) == {
+    assert _placed(slurm) == {}, "without MASTER_ADDR every task is a run of its own"
+    assert _placed({**slurm, "MASTER_ADDR": "node1"}) == {
         "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1",
     }  # fmt: skip
 
@@ -130,16 +130,16 @@ def test_places_given_by_torchrun_and_by_slurm():
 @pytest.mark.parametrize("device", ["cuda:1", "mps"])
 def test_one_device_for_all_processes_is_refused(device):
     with pytest.raises(UserError, match=f"--device: {device} cannot serve several processes"):
-        own_device(device, 0)
+        _own_device(device, 0)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
-    assert [own_device("auto", 1), own_device("cuda", 0)] == ["cuda:1", "cuda:0"]
+    assert [_own_device("auto", 1), _own_device("cuda", 0)] == ["cuda:1", "cuda:0"]
     with pytest.raises(UserError, match="which has 2 GPUs"):
-        own_device("auto", 2)
+        _own_device("auto", 2)
 
 
 def test_more_processes_than_rows_in_a_batch_are_refused(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, mixed, token_limit
 from paraclip.training.losses import compute_losses
-from paraclip.training.train import caption_vectors, encode_batch, plan_training
+from paraclip.training.train import _caption_vectors, encode_batch, plan_training
 
 PARTS = list(torch.arange(24.0, dtype=torch.float64).view(4, 2, 3) / 24)
 NOT_CAUSAL = {"no_causal_mask": True, "pool_type": "last"}
@@ -65,7 +65,7 @@ def test_dropout_is_really_on_and_another_step_drops_others(tmp_path):
 
 def test_distillation_compares_with_the_base_itself(tmp_path):
     step = Step(tmp_path, distillation=1.0)
-    wanted = caption_vectors(TinyModel(), step.rows)  # a base of the same seed
+    wanted = _caption_vectors(TinyModel(), step.rows)  # a base of the same seed
     torch.testing.assert_close(step.rows.constants["base"], wanted)
 
 

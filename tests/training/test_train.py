@@ -27,7 +27,7 @@ from paraclip.models.mini import Mini
 from paraclip.models.tensors import hash_tensors
 from paraclip.training.config import AlignOptions
 from paraclip.training.data import TrainingData
-from paraclip.training.log import MEASURED
+from paraclip.training.log import _MEASURED
 from paraclip.training.optimizer import learning_rate_share
 from paraclip.training.train import align
 
@@ -110,7 +110,7 @@ def test_each_loss_and_rate_is_logged_apart(tmp_path):
     for step in run.steps:
         assert step["loss"] == pytest.approx(step["L1"] + 2 * step["L2"] + 0.5 * step["L3"])
         assert step["gradient_norm"] > 0 and 0 < step["input_wait"] < 1
-        assert {*MEASURED, "epoch", "logit_scale"} <= step.keys()
+        assert {*_MEASURED, "epoch", "logit_scale"} <= step.keys()
         assert step["peak_memory_bytes"] > 2**20 and step["triples_per_second"] > 0
     rates = [step["learning_rate"] for step in run.steps]
     assert rates == pytest.approx([3e-3 * learning_rate_share(i, 9) for i in range(9)])
@@ -174,7 +174,7 @@ def test_the_random_state_of_the_caller_is_left_alone(tmp_path):
 
 def test_looking_at_held_out_rows_does_not_change_what_is_learned(tmp_path, monkeypatch):
     usual = tune(tmp_path / "usual", dropout=0.2)
-    monkeypatch.setattr("paraclip.training.train.judge", lambda *arguments: {})
+    monkeypatch.setattr("paraclip.training.train._judge", lambda *arguments: {})
     blind = tune(tmp_path / "blind", dropout=0.2)
     assert not changed(blind.model, usual.model.state_dict())
 
@@ -267,7 +267,7 @@ def test_a_step_that_is_not_a_number_is_kept_with_its_rows_and_named(tmp_path, b
 
 def test_a_loss_that_runs_away_stops_before_the_weights_are_touched(tmp_path, monkeypatch):
     model, before = TinyModel(), {}
-    monkeypatch.setattr("paraclip.training.log.DIVERGED", 1.5)
+    monkeypatch.setattr("paraclip.training.log._DIVERGED", 1.5)
 
     def blow_up():
         model.logit_scale.data.fill_(math.log(100.0))

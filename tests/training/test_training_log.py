@@ -16,13 +16,13 @@ from training_rows import tune
 from paraclip.errors import UserError
 from paraclip.training import log as logging
 from paraclip.training.log import (
-    JsonLines,
-    alignment,
+    _alignment,
+    _JsonLines,
+    _margin,
+    _uniformity,
     find_divergence,
     geometry,
-    margin,
     metrics_log,
-    uniformity,
 )
 from paraclip.training.losses import L1, L2, FalseNegatives, Objective, Rows, Vectors
 
@@ -54,12 +54,12 @@ def plain_margin(images, texts, hidden):
 def test_the_figures_are_those_of_plain_loops(seed, count):
     a, b = unit(seed, count), unit(seed + 1, count)
     one, other = torch.from_numpy(a), torch.from_numpy(b)
-    assert alignment(one, other) == pytest.approx(plain_alignment(a, b))
-    assert uniformity(one) == pytest.approx(plain_uniformity(a))
+    assert _alignment(one, other) == pytest.approx(plain_alignment(a, b))
+    assert _uniformity(one) == pytest.approx(plain_uniformity(a))
     hidden = np.random.default_rng(seed).random((count, count)) < 0.4
     np.fill_diagonal(hidden, False)
     expected = plain_margin(a, b, hidden)
-    assert margin(one, other, torch.from_numpy(hidden)) == pytest.approx(expected, nan_ok=True)
+    assert _margin(one, other, torch.from_numpy(hidden)) == pytest.approx(expected, nan_ok=True)
 
 
 def test_rows_that_share_a_picture_are_not_rivals_in_the_geometry():
@@ -110,7 +110,7 @@ def test_a_damaged_log_is_an_error_and_stays(tmp_path, content):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"metrics\.jsonl"):
-        JsonLines(tmp_path)
+        _JsonLines(tmp_path)
     assert path.read_bytes() == content
 
 
@@ -118,12 +118,12 @@ def test_a_damaged_log_is_an_error_and_stays(tmp_path, content):
 def test_a_log_that_is_not_a_file_is_an_error(tmp_path, make):
     make(tmp_path / "metrics.jsonl")
     with pytest.raises(UserError, match=r"metrics\.jsonl"):
-        JsonLines(tmp_path)
+        _JsonLines(tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 def test_a_full_disk_under_the_log_is_one_line(tmp_path):
-    log = JsonLines(tmp_path)
+    log = _JsonLines(tmp_path)
     log.lines.close()
     with Path("/dev/full").open("a") as log.lines:
         with pytest.raises(UserError, match=r"metrics.jsonl: the disk is full"):

@@ -18,7 +18,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.training import train as loop
 from paraclip.training.config import TrainOptions
 from paraclip.training.data import TrainingData
-from paraclip.training.log import MEASURED, read_metrics
+from paraclip.training.log import _MEASURED, read_metrics
 
 THINGS = ["cat", "dog", "boat", "tree", "lamp", "fish", "bird", "shoe", "drum", "kite"]
 COLOURS = ["red", "blue", "green", "black"]
@@ -78,7 +78,7 @@ class Tuned:
     def outcome(self) -> tuple[dict[str, Tensor], dict[str, Tensor], list[dict[str, float]]]:
         """Weights of best and last, and the log without what is measured on the machine."""
         best, last = (weights_of(self.out / f"{name}.safetensors") for name in ("best", "last"))
-        kept = [{k: v for k, v in step.items() if k not in MEASURED} for step in self.steps]
+        kept = [{k: v for k, v in step.items() if k not in _MEASURED} for step in self.steps]
         return best, last, kept
 
 

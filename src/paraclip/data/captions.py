@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from paraclip.data.config import Columns
 from paraclip.errors import UserError, nearest
 
-LONGEST_CAPTION = 10_000
+_LONGEST_CAPTION = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Record:
     image_id: Any = None
 
 
-class Keys(NamedTuple):
+class _Keys(NamedTuple):
     """Names of the columns of a file, or of the keys of its objects; None if there is no such."""
 
     caption: str
@@ -62,7 +62,7 @@ class Keys(NamedTuple):
         return Record(where, row, values.get(self.caption), image, caption_id, image_id)
 
 
-def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Keys:
+def choose_columns(available: Iterable[str], columns: Columns, where: str) -> _Keys:
     """The columns that a file has: `columns`, and `id` and `image_id` if they exist.
 
     Raises UserError for a missing column; only the one of the picture may be missing, if it has its
@@ -72,10 +72,10 @@ def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Ke
     caption, image = _require(known, columns.caption, "caption", where), columns.image
     if image is not None and image not in known:
         image = None if image == "image" else _require(known, image, "image", where)
-    return Keys(caption, image, *(name if name in known else None for name in ("id", "image_id")))
+    return _Keys(caption, image, *(name if name in known else None for name in ("id", "image_id")))
 
 
-def choose_keys(first: Mapping[str, Any], columns: Columns, where: str) -> Keys:
+def choose_keys(first: Mapping[str, Any], columns: Columns, where: str) -> _Keys:
     """The keys of JSON objects, chosen for the first; later ones may add those of a picture."""
     chosen = choose_columns(first, columns, where)
     return chosen._replace(image=columns.image, image_id="image_id")
@@ -101,8 +101,8 @@ def clean_text(value: Any, name: str = "caption") -> str:
     text = plain_text(value, name)
     if text is None or not (text := text.strip()):
         raise BrokenRow(f"the {name} is empty")
-    if len(text) > LONGEST_CAPTION:
-        raise BrokenRow(f"the {name} is longer than {LONGEST_CAPTION:,} characters")
+    if len(text) > _LONGEST_CAPTION:
+        raise BrokenRow(f"the {name} is longer than {_LONGEST_CAPTION:,} characters")
     return text
 
 

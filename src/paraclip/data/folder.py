@@ -11,7 +11,7 @@ from paraclip.data.shards import LARGEST_TEXT, SUFFIXES
 from paraclip.errors import UserError
 from paraclip.files import check_input
 
-ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
+_ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
 """Names of text files that many folders contain and that are not captions."""
 
 
@@ -59,7 +59,7 @@ def walk(folder: Path) -> Iterator[Path]:
         if name in folders:
             yield from walk(path)
         elif suffix == ".txt":
-            if stem not in stems and stem.lower() not in ASIDE and path.is_file():
+            if stem not in stems and stem.lower() not in _ASIDE and path.is_file():
                 yield path
         elif suffix.lower() in SUFFIXES:
             yield path

@@ -25,11 +25,11 @@ from paraclip.files import check_input, file_hash, text_hash
 
 # Pillow's other formats include some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-NUMBERED = re.compile(r"(?:COCO_\w+_)?0*(\d+)\.jpe?g")
+_NUMBERED = re.compile(r"(?:COCO_\w+_)?0*(\d+)\.jpe?g")
 LARGEST_FILE = 256 * 2**20
-LONGEST_DOWNLOAD = 300.0  # seconds
+_LONGEST_DOWNLOAD = 300.0  # seconds
 # Reverses each EXIF orientation.
-TURNS = {
+_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,11 +38,11 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDE = 224  # pixels; the input of most models
+_SIDE = 224  # pixels; the input of most models
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
-MOST_RATIO = 100  # longer side to shorter, which a model scales to hundreds of pixels
-TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
-QUIET = Lock()  # all threads share Python's list of warning filters
+_MOST_RATIO = 100  # longer side to shorter, which a model scales to hundreds of pixels
+_TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
+_QUIET = Lock()  # all threads share Python's list of warning filters
 
 
 def open_image(reference: str, side: int) -> Image.Image:
@@ -93,12 +93,12 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
         with without_warnings():
             image = Image.open(stream, formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
-            raise UserError(reference, TOO_MANY, "Replace the picture.")
-        if max(image.size) > MOST_RATIO * min(image.size):
+            raise UserError(reference, _TOO_MANY, "Replace the picture.")
+        if max(image.size) > _MOST_RATIO * min(image.size):
             what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
             raise UserError(reference, what, "Crop or replace the picture.")
         image.draft("RGB", (2 * side, 2 * side))
-        turn = TURNS.get(_orientation(image))
+        turn = _TURNS.get(_orientation(image))
         small = _averageable(image)
         factor = min(small.size) // (2 * side)
         if factor > 1:
@@ -114,7 +114,7 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
 @contextmanager
 def without_warnings() -> Iterator[None]:
     """Suppress Pillow's warnings about things that this module checks itself."""
-    with QUIET, warnings.catch_warnings():
+    with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # EXIF is read for the orientation only.
         warnings.filterwarnings("ignore", message="Corrupt EXIF data")
@@ -126,7 +126,7 @@ def fault(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"is not a picture in a known format ({', '.join(FORMATS)})"
     if isinstance(error, Image.DecompressionBombError):
-        return TOO_MANY
+        return _TOO_MANY
     return f"is broken ({error})"
 
 
@@ -177,7 +177,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def fault_of(reference: str) -> str | None:
     """The reason why a picture cannot be read; None if it can be."""
     try:
-        open_image(reference, SIDE)
+        open_image(reference, _SIDE)
     except UserError as error:
         return error.what
     return None
@@ -188,7 +188,7 @@ def open_bytes(reference: str) -> BinaryIO:
     if in_shard := split_reference(reference):
         return io.BytesIO(read_member(*in_shard, LARGEST_FILE + 1))
     if reference.startswith(("http://", "https://")):
-        return io.BytesIO(download(reference))
+        return io.BytesIO(_download(reference))
     if is_remote(reference):
         with open_source(reference) as remote:
             return io.BytesIO(remote.read(LARGEST_FILE + 1))
@@ -210,9 +210,9 @@ class _SameHost(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def download(url: str) -> bytes:
+def _download(url: str) -> bytes:
     """The content of an http address: at most one byte more than `LARGEST_FILE`, in 5 minutes."""
-    until = monotonic() + LONGEST_DOWNLOAD
+    until = monotonic() + _LONGEST_DOWNLOAD
     request = Request(url, headers={"User-Agent": "paraclip"})
     content = bytearray()
     try:
@@ -298,7 +298,7 @@ class PictureNames:
 def picture_key(name: str) -> str:
     """A picture's name without folders; for COCO's its number, since names vary by release."""
     last = name.rpartition("/")[2]
-    number = NUMBERED.fullmatch(last)
+    number = _NUMBERED.fullmatch(last)
     return number[1] if number else last
 
 

@@ -15,35 +15,35 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import check_input
 
-LONGEST_LINE = 2**20
+_LONGEST_LINE = 2**20
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-ON_DISK = ("file://", "local://")
-SCHEMES = frozenset(
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_ON_DISK = ("file://", "local://")
+_SCHEMES = frozenset(
     ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory")
 )
 """Others wrap further URLs or run programs, and reach hosts and files that the URL hides."""
 DECOMPRESSORS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-MOST_EXPANSION = 100  # times the compressed size; text reaches about 10
-ALWAYS_ALLOWED = 2**24  # decompressed bytes
+_MOST_EXPANSION = 100  # times the compressed size; text reaches about 10
+_ALWAYS_ALLOWED = 2**24  # decompressed bytes
 
 
 def local_path(name: str) -> str:
     """A name without `file://` or `local://`; URLs of other schemes are unchanged."""
-    return name.partition("://")[2] if name.startswith(ON_DISK) else name
+    return name.partition("://")[2] if name.startswith(_ON_DISK) else name
 
 
 def is_remote(name: str) -> bool:
     """Whether a name is a URL rather than a path; `::` is an ordinary part of paths."""
-    return not name.startswith(ON_DISK) and URL.match(name) is not None
+    return not name.startswith(_ON_DISK) and _URL.match(name) is not None
 
 
 def check_scheme(url: str) -> None:
     """Raise UserError for a URL whose scheme is not supported, or that chains several."""
-    if url.partition("://")[0] not in SCHEMES or "::" in url:
+    if url.partition("://")[0] not in _SCHEMES or "::" in url:
         what = "is a URL of a kind that is not supported"
-        raise UserError(url, what, f"Name a file, or a URL of {', '.join(sorted(SCHEMES))}.")
+        raise UserError(url, what, f"Name a file, or a URL of {', '.join(sorted(_SCHEMES))}.")
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -113,8 +113,8 @@ class _Expanded(io.RawIOBase):
         """Fill a buffer; raises OSError if the file expands too much."""
         count: int = self._expanded.readinto(buffer)  # type: ignore[attr-defined]
         self._count += count
-        if self._count > ALWAYS_ALLOWED + MOST_EXPANSION * self._stored.tell():
-            raise OSError(f"it expands to more than {MOST_EXPANSION} times its size")
+        if self._count > _ALWAYS_ALLOWED + _MOST_EXPANSION * self._stored.tell():
+            raise OSError(f"it expands to more than {_MOST_EXPANSION} times its size")
         return count
 
 
@@ -132,18 +132,18 @@ def bounded_lines(
         headed: the first line contains the column names, so it cannot be skipped.
     """
     number = 0
-    while line := stream.readline(LONGEST_LINE):
+    while line := stream.readline(_LONGEST_LINE):
         number += 1
         if number == 1:
             if line.startswith(UTF16_MARKS):
                 hint = "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
                 raise UserError(source, "is in UTF-16", hint)
             line = line.removeprefix(UTF8_MARK)
-        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+        if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
             if headed and number == 1:
                 hint = "Its first line must name the columns."
                 raise UserError(f"{source}:1", "the header is longer than 1 MiB", hint)
-            while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+            while (rest := stream.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
                 pass
             problems.add(f"{source}:{number}", "the line is longer than 1 MiB")
         else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from paraclip.errors import UserError, printable
 from paraclip.files import is_signed, refuse_foreign, signed, write_text
 
-MOST_LISTED = 1_000
+_MOST_LISTED = 1_000
 
 
 class Problems:
@@ -27,7 +27,7 @@ class Problems:
     def add(self, where: object, what: str, rows: int = 1) -> None:
         """Count and list a broken row."""
         self.count += rows
-        if len(self.listed) < MOST_LISTED:
+        if len(self.listed) < _MOST_LISTED:
             self.listed.append((str(where), what))
 
     def take(self, other: "Problems", total: int | None = None) -> None:
@@ -35,7 +35,7 @@ class Problems:
         if total is not None:
             other.check(total)
         self.count += other.count
-        self.listed += other.listed[: MOST_LISTED - len(self.listed)]
+        self.listed += other.listed[: _MOST_LISTED - len(self.listed)]
 
     def check(self, total: int) -> None:
         """Raise UserError if more than `max_share` of `total` rows are broken."""
@@ -63,7 +63,7 @@ class Problems:
         """
         refuse_foreign(path, is_signed)
         lines = [f"{printable(where)}\t{printable(what)}\n" for where, what in self.listed]
-        if len(lines) == MOST_LISTED < self.count:
-            skipped = f"{self.count:,} rows were skipped, the first {MOST_LISTED:,} are listed"
+        if len(lines) == _MOST_LISTED < self.count:
+            skipped = f"{self.count:,} rows were skipped, the first {_MOST_LISTED:,} are listed"
             lines.append(f"...\t{skipped}\n")
         write_text(path, signed("".join(lines), "# {}"))

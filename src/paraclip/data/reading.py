@@ -32,11 +32,11 @@ from paraclip.data.tables import (
 from paraclip.errors import UserError
 from paraclip.files import check_input, check_name
 
-Reader = Callable[[str, Columns, Problems], Iterator[Record]]
+_Reader = Callable[[str, Columns, Problems], Iterator[Record]]
 """Yields the records of a file. Arguments: path or URL, columns to read, and a list for broken
 rows."""
 
-READERS: dict[str, Reader] = {
+READERS: dict[str, _Reader] = {
     ".csv": partial(read_delimited, split=csv_fields),
     ".tsv": partial(read_delimited, split=tsv_fields),
     ".jsonl": read_json_lines,
@@ -46,8 +46,8 @@ READERS: dict[str, Reader] = {
     ".json": read_coco,
     ".tar": read_shard,
 }
-MOST_FILES = 1_000_000
-BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))\}")
+_MOST_FILES = 1_000_000
+_BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))\}")
 
 
 class _CaptionMaker:
@@ -164,7 +164,7 @@ def _stream_captions(
         if is_folder(file):
             rows = read_folder(file, problems)
         else:
-            rows = reader_of(file)(file, columns, problems)
+            rows = _reader_of(file)(file, columns, problems)
         before = problems.count
         for record in rows:
             captions = []
@@ -182,7 +182,7 @@ def _stream_captions(
         raise UserError(source, "contains no captions", "Name a folder or file that has some.")
 
 
-def reader_of(file: str) -> Reader:
+def _reader_of(file: str) -> _Reader:
     """The reader for the suffix of a file; raises UserError if there is none."""
     suffixes = [suffix.lower() for suffix in Path(file).suffixes]
     compressed = bool(suffixes) and suffixes[-1] in DECOMPRESSORS
@@ -224,17 +224,17 @@ def find_files(source: str) -> list[str]:
         else:
             check_input(file)
         if not is_folder(file):
-            reader_of(file)
+            _reader_of(file)
     return files
 
 
 def braces(pattern: str) -> list[str]:
     """Expand `{00000..00012}` and `{a,b}` as a shell does."""
     names, end = [""], 0
-    for match in BRACES.finditer(pattern):
+    for match in _BRACES.finditer(pattern):
         first, last, listed = match.groups()
         count = len(listed.split(",")) if listed is not None else int(last) - int(first) + 1
-        if count * len(names) > MOST_FILES:
+        if count * len(names) > _MOST_FILES:
             raise UserError(pattern, "names more than a million files", "Name fewer.")
         numbers = range(int(first), int(last) + 1) if listed is None else ()
         middles = listed.split(",") if listed else [f"{n:0{len(first)}d}" for n in numbers]

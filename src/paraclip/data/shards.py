@@ -1,7 +1,7 @@
 """WebDataset shards: tar files of pictures, each with a text file of the same key.
 
 Python's `tarfile` believes what headers say. A negative size makes it read the same header for ever
-(CVE-2025-8194), and the size of a further header is read into memory at once. `open_shard` is the
+(CVE-2025-8194), and the size of a further header is read into memory at once. `_open_shard` is the
 only way in which ParaCLIP reads a tar file.
 """
 
@@ -28,17 +28,17 @@ SUFFIXES = frozenset(
 )
 """Of the names of pictures, in shards and in folders."""
 LARGEST_TEXT = 2**20
-LARGEST_FILE = 2**33  # bytes; the limit of the plain tar format
-LARGEST_HEADER = 2**13  # bytes of a long name or a PAX header, in which `tarfile` searches slowly
-FURTHER_HEADERS = (
+_LARGEST_FILE = 2**33  # bytes; the limit of the plain tar format
+_LARGEST_HEADER = 2**13  # bytes of a long name or a PAX header, in which `tarfile` searches slowly
+_FURTHER_HEADERS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
-ENDS_EARLY = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
-PREFIX = "tar://"
+_ENDS_EARLY = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
+_PREFIX = "tar://"
 
 
-class Shard(tarfile.TarFile):
+class _Shard(tarfile.TarFile):
     """A tar file that knows whether it ends without the mark of its end.
 
     `tarfile` treats one that is cut in a later header or between two members as complete.
@@ -48,13 +48,13 @@ class Shard(tarfile.TarFile):
 
 
 class _Header(tarfile.TarInfo):
-    """A header of a `Shard` with sizes that are possible."""
+    """A header of a `_Shard` with sizes that are possible."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """A header before the content of a long name or a PAX header is read."""
         header = super().frombuf(buf, encoding, errors)
-        header.check_size(LARGEST_HEADER if header.type in FURTHER_HEADERS else LARGEST_FILE)
+        header.check_size(_LARGEST_HEADER if header.type in _FURTHER_HEADERS else _LARGEST_FILE)
         return header
 
     @classmethod
@@ -62,10 +62,10 @@ class _Header(tarfile.TarInfo):
         """The next header, with the sizes that a PAX header may state; `tarfile` handles errors."""
         try:
             header = super().fromtarfile(shard)
-        except ENDS_EARLY:
+        except _ENDS_EARLY:
             shard.truncated = True  # type: ignore[attr-defined]
             raise
-        header.check_size(LARGEST_FILE)
+        header.check_size(_LARGEST_FILE)
         return header
 
     def check_size(self, most: int) -> None:
@@ -75,13 +75,13 @@ class _Header(tarfile.TarInfo):
 
 
 @contextmanager
-def open_shard(source: str) -> Iterator[Shard]:
+def _open_shard(source: str) -> Iterator[_Shard]:
     """A tar file opened for reading; raises UserError if it is broken, but not if it is cut."""
     with open_source(source) as stream:
         try:
             # On disk, tarfile seeks past the pictures; a remote shard is a stream.
             mode: Any = "r|" if is_remote(source) else "r:"
-            with Shard.open(fileobj=stream, mode=mode, tarinfo=_Header) as shard:
+            with _Shard.open(fileobj=stream, mode=mode, tarinfo=_Header) as shard:
                 try:
                     yield shard
                 except tarfile.ReadError as error:
@@ -95,7 +95,7 @@ def open_shard(source: str) -> Iterator[Shard]:
             raise UserError(source, f"is not a tar file ({error})", hint) from error
 
 
-def members(shard: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _members(shard: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The header of each file in a tar file."""
     while (member := shard.next()) is not None:
         # tarfile keeps all members that it has read, so a long shard would fill the memory.
@@ -104,17 +104,17 @@ def members(shard: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             yield member
 
 
-def member_reference(shard: str, member: str) -> str:
+def _member_reference(shard: str, member: str) -> str:
     """The name of a picture in a shard: `tar://member::shard`; colons and % are escaped."""
-    return f"{PREFIX}{member.replace('%', '%25').replace(':', '%3A')}::{shard}"
+    return f"{_PREFIX}{member.replace('%', '%25').replace(':', '%3A')}::{shard}"
 
 
 def split_reference(reference: str) -> tuple[str, str] | None:
-    """Shard and member of a `member_reference`; None for any other name of a picture."""
+    """Shard and member of a `_member_reference`; None for any other name of a picture."""
     member, separator, shard = reference.partition("::")
-    if not (separator and member.startswith(PREFIX)):
+    if not (separator and member.startswith(_PREFIX)):
         return None
-    return shard, unquote(member.removeprefix(PREFIX))
+    return shard, unquote(member.removeprefix(_PREFIX))
 
 
 def read_member(shard: str, member: str, most: int) -> bytes:
@@ -142,8 +142,8 @@ def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
     Of a truncated shard, these are the members before its end, which `read_shard` returns too.
     """
     index: dict[str, tuple[int, int]] = {}
-    with open_shard(shard) as opened:
-        index.update((one.name, (one.offset_data, one.size)) for one in members(opened))
+    with _open_shard(shard) as opened:
+        index.update((one.name, (one.offset_data, one.size)) for one in _members(opened))
     return index
 
 
@@ -154,8 +154,8 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
     first dot of the name. Pictures are not read. A truncated shard counts as one broken row; its
     earlier rows are used.
     """
-    with open_shard(source) as shard:
-        for row, (key, parts) in enumerate(groupby(members(shard), key=_key), start=1):
+    with _open_shard(source) as shard:
+        for row, (key, parts) in enumerate(groupby(_members(shard), key=_key), start=1):
             image, texts = None, {}
             for member in parts:
                 suffix = f".{PurePosixPath(member.name).name.partition('.')[2].lower()}"
@@ -168,7 +168,7 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
             if caption is None:
                 with suppress(BadJson):
                     caption = parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
-            name = member_reference(source, image) if image and columns.image else None
+            name = _member_reference(source, image) if image and columns.image else None
             yield Record(f"{source}: {key}", row, caption, name, key, key)
     if shard.truncated:
         problems.add(source, "the shard is truncated")

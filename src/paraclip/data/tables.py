@@ -17,14 +17,14 @@ from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import BadJson, array_at, open_json, parse_json_object
 from paraclip.errors import UserError
 
-Fields = Iterator[tuple[int, list[str]]]
-Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], Fields]
-ROWS_AT_ONCE = 1024
-CHECK_HEADER = "It must name the columns, with closed quotes, and end in a line feed."
-LAYOUT = 'It must hold {"images": [...], "annotations": [...]} or a list of objects.'
+_Fields = Iterator[tuple[int, list[str]]]
+Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], _Fields]
+_ROWS_AT_ONCE = 1024
+_CHECK_HEADER = "It must name the columns, with closed quotes, and end in a line feed."
+_LAYOUT = 'It must hold {"images": [...], "annotations": [...]} or a list of objects.'
 # Keys of the picture and the caption in plain lists; the first key that an element has is read.
-IMAGE_NAMES = ("file_name", "filename", "image")
-CAPTION_NAMES = ("captions", "caption", "sentences")
+_IMAGE_NAMES = ("file_name", "filename", "image")
+_CAPTION_NAMES = ("captions", "caption", "sentences")
 
 
 # --- CSV and TSV ---
@@ -44,7 +44,7 @@ def read_delimited(
         yield Record(f"{source}:{number}", number, *values)
 
 
-def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
+def read_fields(source: str, problems: Problems, split: Splitter) -> _Fields:
     """Number and fields of the header line, then of each row with the same number of fields."""
     with open_source(source) as stream:
         lines = (
@@ -55,7 +55,7 @@ def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
         rows = split(lines, source, problems)
         first, header = next(rows, (0, []))
         if problems.count > before:
-            raise UserError(source, "has a first line that cannot be read", CHECK_HEADER)
+            raise UserError(source, "has a first line that cannot be read", _CHECK_HEADER)
         if not header:
             raise UserError(source, "is empty", "Its first line must name the columns.")
         yield first, header
@@ -67,7 +67,7 @@ def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
             problems.add(f"{source}:{number}", what)
 
 
-def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
+def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> _Fields:
     """Number of the first line and fields of each row; other rows are added to `problems`."""
     last = 0
 
@@ -95,7 +95,7 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
             yield last - (reader.line_num - before) + 1, fields
 
 
-def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
+def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> _Fields:
     """Number and fields of each line; quotes are part of the text.
 
     Only fields that are quoted as a whole, as pandas writes them, are unquoted.
@@ -145,7 +145,7 @@ def read_coco(source: str, columns: Columns, problems: Problems) -> Iterator[Rec
     with open_json(source) as text:
         first = text.peek()
     if first not in ("[", "{"):
-        raise UserError(source, "is not JSON", LAYOUT)
+        raise UserError(source, "is not JSON", _LAYOUT)
     read = _read_list if first == "[" else _read_annotations
     yield from read(source, columns, problems)
 
@@ -163,18 +163,18 @@ def _read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Re
                 problems.add(where, "the element is not an object")
                 continue
             if chosen is None:
-                chosen = choose_keys(values, usual_names(values, columns), source)
+                chosen = choose_keys(values, _usual_names(values, columns), source)
                 keyed = chosen.id is None and "image_id" in values
             record = chosen.record(where, row, values)
             if columns.image == "image":
-                record.image = next((values[x] for x in IMAGE_NAMES if x in values), None)
+                record.image = next((values[x] for x in _IMAGE_NAMES if x in values), None)
             if keyed and isinstance(record.caption, list):
                 # another picture may have the row's number as its id
                 record.id = f"row {row}" if record.image_id is None else record.image_id
             yield record
 
 
-def usual_names(values: dict[str, Any], columns: Columns) -> Columns:
+def _usual_names(values: dict[str, Any], columns: Columns) -> Columns:
     """The columns, with the usual names of plain lists instead of the default ones."""
 
     def first(name: str, default: str, names: tuple[str, ...]) -> str:
@@ -182,8 +182,8 @@ def usual_names(values: dict[str, Any], columns: Columns) -> Columns:
 
     return replace(
         columns,
-        caption=first(columns.caption, "caption", CAPTION_NAMES),
-        image=first(columns.image, "image", IMAGE_NAMES) if columns.image else None,
+        caption=first(columns.caption, "caption", _CAPTION_NAMES),
+        image=first(columns.image, "image", _IMAGE_NAMES) if columns.image else None,
     )
 
 
@@ -193,11 +193,11 @@ def _read_annotations(source: str, columns: Columns, problems: Problems) -> Iter
     if columns.image:
         names = {
             str(values["id"]): str(values["file_name"])
-            for values in array_at(source, "images", LAYOUT, to_end=False)
+            for values in array_at(source, "images", _LAYOUT, to_end=False)
             if isinstance(values, dict) and "id" in values and "file_name" in values
         }
     chosen = None
-    for row, values in enumerate(array_at(source, "annotations", LAYOUT), start=1):
+    for row, values in enumerate(array_at(source, "annotations", _LAYOUT), start=1):
         where = f"{source}: annotation {row}"
         if not isinstance(values, dict):
             problems.add(where, "is not an object")
@@ -237,8 +237,8 @@ def parquet_rows(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number, from 1, and values by column of each row."""
     row = 0
-    for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
-        for values in zip(*(python_values(batch.column(name)) for name in names), strict=True):
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
+        for values in zip(*(_python_values(batch.column(name)) for name in names), strict=True):
             row += 1
             yield row, dict(zip(names, values, strict=True))
 
@@ -265,7 +265,7 @@ def refuse_equal_names(names: Sequence[str], source: object) -> None:
         raise UserError(source, what, "Rename one or leave it out.")
 
 
-def python_values(column: pa.Array) -> list[Any]:
+def _python_values(column: pa.Array) -> list[Any]:
     """The column's values; texts as bytes, since the encoding is checked row by row.
 
     A value that Python does not have, such as a date after 9999, remains an Arrow scalar.

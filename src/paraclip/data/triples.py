@@ -26,21 +26,21 @@ from paraclip.errors import UserError
 from paraclip.files import atomic_path, check_input, read_bounded
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
-SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
+_SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("image_id", pa.string(), nullable=False),
         *(pa.field(name, pa.string(), nullable=False) for name in TEXTS),
         pa.field("image", pa.string()),
-        *(pa.field(name, pa.float32()) for name in SCORES),
+        *(pa.field(name, pa.float32()) for name in _SCORES),
         pa.field("generator", pa.string()),
     ]
 )
-LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
+_LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
 PROVENANCE = b"paraclip"
-JSON_LINES = (".jsonl", ".ndjson")
-REMAKE = "Make the triples with `paraclip generate`, or name another file."
+_JSON_LINES = (".jsonl", ".ndjson")
+_REMAKE = "Make the triples with `paraclip generate`, or name another file."
 
 
 def write_triples(
@@ -97,11 +97,11 @@ def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table
     if path.is_dir():
         raise UserError(path, "is a folder", f"Name its file, such as {path / 'triples.parquet'}.")
     if not path.is_file():
-        raise UserError(path, "there is no such file", REMAKE)
-    read = _read_lines if path.suffix in JSON_LINES else _read_parquet
+        raise UserError(path, "there is no such file", _REMAKE)
+    read = _read_lines if path.suffix in _JSON_LINES else _read_parquet
     table = read(path, problems)
     if not table.num_rows:
-        raise UserError(path, "contains no triples", REMAKE)
+        raise UserError(path, "contains no triples", _REMAKE)
     return table
 
 
@@ -115,10 +115,10 @@ def _read_parquet(path: Path, problems: Problems) -> pa.Table:
         if missing:
             available = ", ".join(stored.column_names)
             what = f"has no column {label(missing[0])} (it has {available})"
-            raise UserError(path, what, REMAKE)
+            raise UserError(path, what, _REMAKE)
         table = with_schema(stored).replace_schema_metadata(stored.schema.metadata)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(path, f"is not a Parquet file of triples ({error})", REMAKE) from error
+        raise UserError(path, f"is not a Parquet file of triples ({error})", _REMAKE) from error
     complete = _is_filled(table["id"])
     for name in TEXTS:
         complete = pc.and_(complete, _is_filled(table[name]))
@@ -162,12 +162,12 @@ def _read_lines(path: Path, problems: Problems) -> pa.Table:
                 if name not in values:
                     raise BrokenRow(f"has no {label(name)}")
                 row[name] = clean_text(values[name], name)
-            for name, kind in {"generator": str, **dict.fromkeys(SCORES, float)}.items():
+            for name, kind in {"generator": str, **dict.fromkeys(_SCORES, float)}.items():
                 value = values.get(name)
                 if value is not None and not isinstance(value, kind | int):
                     raise BrokenRow(f"{label(name)} is not a {kind.__name__}")
                 row[name] = None if value is None else kind(value)
-                if kind is float and value is not None and abs(row[name]) > LARGEST_SCORE:
+                if kind is float and value is not None and abs(row[name]) > _LARGEST_SCORE:
                     raise BrokenRow(f"{label(name)} is too large")
             row["image"] = picture_name(values.get("image"))
         except BrokenRow as broken:
@@ -204,7 +204,7 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     """
     path = Path(starter.resolve(path))
     try:
-        if path.suffix in JSON_LINES:
+        if path.suffix in _JSON_LINES:
             return parse_json_object(read_bounded(path.with_name(f"{path.name}.provenance.json")))
         return parse_json_object((pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}"))
     except (OSError, ValueError, pa.ArrowException):

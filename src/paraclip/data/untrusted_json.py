@@ -14,21 +14,21 @@ from paraclip.data.lines import open_source
 from paraclip.errors import UserError
 from paraclip.files import read_bounded
 
-MOST_BYTES = 64 * 2**20
-MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions fail
-MOST_DIGITS = 100  # digits of an integer; a 256-bit hash has 77
-TOO_DEEP = f"is nested deeper than {MOST_DEPTH} levels"
-CHUNK = 2**16  # bytes that a stream reads at once
-LARGEST_VALUE = 2**22  # characters of a value in a stream
-BLANKS = re.compile(r"[ \t\r\n]*+")
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_MOST_BYTES = 64 * 2**20
+_MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions fail
+_MOST_DIGITS = 100  # digits of an integer; a 256-bit hash has 77
+_TOO_DEEP = f"is nested deeper than {_MOST_DEPTH} levels"
+_CHUNK = 2**16  # bytes that a stream reads at once
+_LARGEST_VALUE = 2**22  # characters of a value in a stream
+_BLANKS = re.compile(r"[ \t\r\n]*+")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class BadJson(ValueError):
     """A rejected text; the message is the reason, as a clause ("is not JSON (...)")."""
 
 
-def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
+def parse_json(content: bytes | str, most: int = _MOST_BYTES) -> Any:
     """The value of a JSON text.
 
     Args:
@@ -45,16 +45,16 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
         if isinstance(content, str):
             content.encode()
-        value = DECODER.decode(text)
+        value = _DECODER.decode(text)
     except UnicodeError:
         raise BadJson("is not UTF-8") from None
     except RecursionError:
-        raise BadJson(TOO_DEEP) from None
+        raise BadJson(_TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise BadJson(f"is not JSON ({error.msg} at character {error.pos + 1:,})") from None
-    if text.count("[") + text.count("{") > MOST_DEPTH:
+    if text.count("[") + text.count("{") > _MOST_DEPTH:
         check_depth(value)
-    if SURROGATE.search(text):
+    if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeError:
@@ -62,7 +62,7 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
     return value
 
 
-def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str, Any]:
+def parse_json_object(content: bytes | str, most: int = _MOST_BYTES) -> dict[str, Any]:
     """The object of a JSON text; raises BadJson like `parse_json`, and for any other value."""
     value = parse_json(content, most)
     if not isinstance(value, dict):
@@ -70,7 +70,7 @@ def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str,
     return value
 
 
-def read_json_object(path: Path | str, hint: str, most: int = MOST_BYTES) -> dict[str, Any]:
+def read_json_object(path: Path | str, hint: str, most: int = _MOST_BYTES) -> dict[str, Any]:
     """The object in a JSON file of at most `most` bytes; raises UserError with the hint."""
     try:
         return parse_json_object(read_bounded(path, most), most)
@@ -85,7 +85,7 @@ def read_json_object(path: Path | str, hint: str, most: int = MOST_BYTES) -> dic
 def check_depth(value: Any) -> None:
     """Raise BadJson for a value nested deeper than 100 levels."""
     level = [value]
-    for _ in range(MOST_DEPTH + 1):
+    for _ in range(_MOST_DEPTH + 1):
         level = [
             inner
             for outer in level
@@ -94,12 +94,12 @@ def check_depth(value: Any) -> None:
         ]
         if not level:
             return
-    raise BadJson(TOO_DEEP)
+    raise BadJson(_TOO_DEEP)
 
 
 def _bounded_integer(text: str) -> int:
     """The integer; raises BadJson for more than 100 digits."""
-    if len(text) > MOST_DIGITS:
+    if len(text) > _MOST_DIGITS:
         raise BadJson(f"holds a number of {len(text):,} digits")
     return int(text)
 
@@ -117,13 +117,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise BadJson(f"holds {name}, which is not a JSON number")
 
 
-DECODER = json.JSONDecoder(
+_DECODER = json.JSONDecoder(
     parse_int=_bounded_integer, parse_float=_finite_number, parse_constant=_refuse_constant
 )
 """The standard decoder with bounded numbers."""
 
 
-class JsonStream:
+class _JsonStream:
     """Reads JSON piece by piece and holds only one value and a chunk of 64 KiB.
 
     The standard library parses whole values; this class parses the brackets between them.
@@ -143,7 +143,7 @@ class JsonStream:
         """
         if self.ended:
             return False
-        chunk = self.stream.read(max(CHUNK, len(self.text) - self.index))
+        chunk = self.stream.read(max(_CHUNK, len(self.text) - self.index))
         self.ended = not chunk
         self.text = self.text[self.index :] + self.bytes_to_text.decode(chunk, final=self.ended)
         self.index = 0
@@ -152,7 +152,7 @@ class JsonStream:
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
         while True:
-            self.index = BLANKS.match(self.text, self.index).end()  # type: ignore[union-attr]
+            self.index = _BLANKS.match(self.text, self.index).end()  # type: ignore[union-attr]
             if self.index < len(self.text):
                 return self.text[self.index]
             if not self.more():
@@ -174,14 +174,14 @@ class JsonStream:
         self.peek()
         while True:
             try:
-                value, end = DECODER.raw_decode(self.text, self.index)
+                value, end = _DECODER.raw_decode(self.text, self.index)
                 check_depth(value)
             except RecursionError:
-                raise self.refused(TOO_DEEP) from None
+                raise self.refused(_TOO_DEEP) from None
             except BadJson as error:
                 raise self.refused(str(error)) from None
             except ValueError as error:
-                if len(self.text) - self.index > LARGEST_VALUE or not self.more():
+                if len(self.text) - self.index > _LARGEST_VALUE or not self.more():
                     raise self.refused(
                         "is not JSON (a value is broken, or larger than 4 MiB)"
                     ) from error
@@ -219,10 +219,10 @@ class JsonStream:
 
 
 @contextmanager
-def open_json(source: str) -> Iterator[JsonStream]:
+def open_json(source: str) -> Iterator[_JsonStream]:
     """Open a JSON file; raises the errors of `open_source`."""
     with open_source(source) as stream:
-        yield JsonStream(stream, source)
+        yield _JsonStream(stream, source)
 
 
 def array_at(source: str, key: str, hint: str, to_end: bool = True) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from paraclip.evaluation.statistics import Metric
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts
 
-MOST_NAMED = 20  # pictures in a note
+_MOST_NAMED = 20  # pictures in a note
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ def left_out(problems: Problems, total: int, things: str = "pictures") -> list[s
     """Return a note that lists the first 20 unreadable pictures, or nothing if there are none."""
     if not problems.count:
         return []
-    named = "; ".join(f"{where}: {what}" for where, what in problems.listed[:MOST_NAMED])
-    more = f"; {problems.count - MOST_NAMED:,} more" if problems.count > MOST_NAMED else ""
+    named = "; ".join(f"{where}: {what}" for where, what in problems.listed[:_MOST_NAMED])
+    more = f"; {problems.count - _MOST_NAMED:,} more" if problems.count > _MOST_NAMED else ""
     return [f"{problems.count:,} of {total:,} {things} left out: {named}{more}"]
 
 

@@ -48,12 +48,12 @@ from paraclip.provenance import provenance
 
 FORMAT = "paraclip-comparison-1"
 RESAMPLES = 5000
-AGAIN = "Evaluate again."
-HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts", "not inferior"]
+_AGAIN = "Evaluate again."
+_HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts", "not inferior"]
 
 
 @dataclass(frozen=True)
-class Difference:
+class _Difference:
     """One figure of both models, in percent (correlations times 100)."""
 
     benchmark: str  # name of the benchmark
@@ -83,13 +83,13 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class _Comparison:
     """The figures of two models."""
 
     first: str  # name of the first
     second: str  # name of the second
     seeds: tuple[int, int]  # number of runs of each model
-    rows: tuple[Difference, ...]  # one row per figure
+    rows: tuple[_Difference, ...]  # one row per figure
     # differences in data, precision or versions, each a sentence with names
     warnings: tuple[str, ...]
 
@@ -97,7 +97,7 @@ class Comparison:
         """Return warnings, figures and verdict as text for the console."""
         lines = [f"warning: {warning}" for warning in self.warnings]
         lines += [f"first:  {self.first}", f"second: {self.second}", ""]
-        rows: list[list[str]] = [HEAD]
+        rows: list[list[str]] = [_HEAD]
         for benchmark, members in groupby(self.rows, lambda row: row.benchmark):
             rows.append([benchmark])
             for row in members:
@@ -137,7 +137,7 @@ def compare(
     all_metrics: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> list[Comparison]:
+) -> list[_Comparison]:
     """Compare two models of stored reports.
 
     One report: two models in it. Two reports: the models with the same label in both, or the only
@@ -163,7 +163,7 @@ def compare(
     too_few = f"nothing can count: {resamples} resamples are too few for {figures} figures"
     coarse = [f"{too_few}; give more"] if figures * 2 / (resamples + 1) >= LEVEL else []
     return [
-        Comparison(
+        _Comparison(
             first.name, second.name, (len(first.runs), len(second.runs)),
             tuple(replace(row, adjusted=next(adjusted)) for row in rows), (*warnings, *coarse),
         )
@@ -171,10 +171,10 @@ def compare(
     ]  # fmt: skip
 
 
-def comparison_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
+def comparison_json(comparisons: Sequence[_Comparison], settings: Mapping[str, Any]) -> str:
     """Return comparisons and their settings as JSON; undefined values are null."""
 
-    def row_as_dict(row: Difference) -> dict[str, Any]:
+    def row_as_dict(row: _Difference) -> dict[str, Any]:
         facts = {name: value for name, value in vars(row).items() if name != "difference"}
         for name in ("first", "second", "p", "adjusted"):
             facts[name] = round(facts[name], 6) if math.isfinite(facts[name]) else None
@@ -225,10 +225,10 @@ class Stored:
         key = f"{section}/{label}/{line.name}"
         if line.statistic not in VALUES:
             what = f"does not say how {line.name} of {section} is made of its items"
-            raise UserError(self.path, what, AGAIN)
+            raise UserError(self.path, what, _AGAIN)
         items_file = self.path.with_name("items.npz")
         if key not in self.items:
-            raise UserError(items_file, f"has no {key}, which report.json has", AGAIN)
+            raise UserError(items_file, f"has no {key}, which report.json has", _AGAIN)
         items = self.items[key]
         groups, clusters = (self.items.get(f"{key}:{part}") for part in ("groups", "clusters"))
         # The shapes and types that `Metric` declares.
@@ -238,7 +238,7 @@ class Stored:
         for part, shapes in ((groups, (count, (*count, 2))), (clusters, (count,))):
             fits &= part is None or (part.dtype.kind in "iu" and part.shape in shapes)
         if not fits:
-            raise UserError(items_file, f"has arrays of {key} that do not fit together", AGAIN)
+            raise UserError(items_file, f"has arrays of {key} that do not fit together", _AGAIN)
         return Metric(line.name, items, line.statistic, groups, clusters)  # type: ignore[arg-type]
 
 
@@ -264,7 +264,7 @@ def read_stored(path: str | Path) -> Stored:
         hint = "Keep report.json and items.npz in one folder."
         raise UserError(items, "is not beside its report", hint) from None
     except (OSError, ValueError) as error:
-        raise UserError(items, f"cannot be read ({error})", AGAIN) from error
+        raise UserError(items, f"cannot be read ({error})", _AGAIN) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,14 +321,14 @@ def _choose_pairs(
 
 def _compare_pair(
     first: _Side, second: _Side, all_metrics: bool, resamples: int, seed: int
-) -> tuple[list[Difference], tuple[str, ...]]:
+) -> tuple[list[_Difference], tuple[str, ...]]:
     """Return all common figures of two models, and the warnings."""
     shared, left_out = _shared_lines(first, second, all_metrics)
-    rows: list[Difference] = []
+    rows: list[_Difference] = []
     warnings: list[str] = []
     sides = (first, second)
     for benchmark, lines in shared.items():
-        unlike, same = compare_origins(
+        unlike, same = _compare_origins(
             benchmark, [(run, side.label) for side in sides for run in side.runs]
         )
         warnings += unlike
@@ -340,7 +340,7 @@ def _compare_pair(
             drawn = drawn_difference(ones, others, resamples, seed, paired)
             was, now = (100 * float(np.mean([m.value() for m in side])) for side in (ones, others))
             rows.append(
-                Difference(
+                _Difference(
                     benchmark, line.name, len(ones[0].items), paired, was, now,
                     interval(now - was, drawn), p_value(drawn), adjusted=1.0,
                 )
@@ -378,7 +378,7 @@ def _shared_lines(
     return shared, warnings
 
 
-def compare_origins(benchmark: str, runs: Sequence[tuple[Stored, str]]) -> tuple[list[str], bool]:
+def _compare_origins(benchmark: str, runs: Sequence[tuple[Stored, str]]) -> tuple[list[str], bool]:
     """Return warnings about runs unlike the first, and whether all are on the same items."""
     warnings: list[str] = []
     same = True

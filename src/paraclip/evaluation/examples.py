@@ -31,23 +31,23 @@ from paraclip.evaluation.benchmark import Benchmark, Scores, Showing, Shown
 from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.files import atomic_path, write_text
 
-Rankings = tuple[Integers, Integers]
+_Rankings = tuple[Integers, Integers]
 """Rankings of the first and second wording, as pool positions [pairs, k]."""
 
-EACH = 30  # pairs of the page with the largest gains, and as many with the largest losses
-SHOWN = 10  # results of each ranking on the page
-LARGEST = 8 * 2**20  # largest total size of its pictures in bytes; further pairs are omitted
-QUALITY = 62  # of JPEG
-SIDE = 100  # pixels of a thumbnail
+_EACH = 30  # pairs of the page with the largest gains, and as many with the largest losses
+_SHOWN = 10  # results of each ranking on the page
+_LARGEST = 8 * 2**20  # largest total size of its pictures in bytes; further pairs are omitted
+_QUALITY = 62  # of JPEG
+_SIDE = 100  # pixels of a thumbnail
 
 GREATEST, MEDIAN, WORST = 3, 2, 1  # pairs of the sheet
-SHOWN_ON_SHEET = 5  # results of each ranking
+_SHOWN_ON_SHEET = 5  # results of each ranking
 GAP, FRAME = 6, 4  # pixels between two pictures, and of a frame
-TEXT = 270  # width of the column of texts
+_TEXT = 270  # width of the column of texts
 HEAD, TITLE = 32, 86  # height of the line above a pair, and of the title
-CELL = SIDE + 2 * FRAME + GAP
+_CELL = _SIDE + 2 * FRAME + GAP
 SHARED, RIGHT, OTHER, INK, FAINT = "#0072B2", "#00795A", "#d8d8d8", "#1a1a1a", "#6a6a6a"
-BADGE = 22
+_BADGE = 22
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,7 +56,7 @@ class RankedPairs(Shown):
 
     name: str  # name of the benchmark in the report
     pool: str  # description of the pool
-    rankings: Mapping[str, Rankings]  # rankings of each model, by label
+    rankings: Mapping[str, _Rankings]  # rankings of each model, by label
 
 
 def ranked_pairs(
@@ -73,7 +73,7 @@ def ranked_pairs(
     return RankedPairs(**vars(shown), name=name, pool=benchmark.pool, rankings=rankings)
 
 
-def most_changed(gains: Float, each: int = EACH) -> list[int]:
+def _most_changed(gains: Float, each: int = _EACH) -> list[int]:
     """Return the indices of the pairs with the largest gains and losses, up to `each` of both.
 
     Unchanged pairs are excluded. Pairs are sorted by the size of the change, ties by index.
@@ -87,10 +87,10 @@ def most_changed(gains: Float, each: int = EACH) -> list[int]:
 def thumbnail(reference: str) -> Image.Image:
     """Return the picture padded to a white square; a grey square if it cannot be read."""
     try:
-        picture = open_image(reference, SIDE)
+        picture = open_image(reference, _SIDE)
     except UserError:
-        return Image.new("RGB", (SIDE, SIDE), "#d8d8d8")
-    return ImageOps.pad(picture, (SIDE, SIDE), color="white")
+        return Image.new("RGB", (_SIDE, _SIDE), "#d8d8d8")
+    return ImageOps.pad(picture, (_SIDE, _SIDE), color="white")
 
 
 def write_browser(found: Sequence[RankedPairs], models: tuple[str, str], path: Path) -> bool:
@@ -107,11 +107,11 @@ def write_browser(found: Sequence[RankedPairs], models: tuple[str, str], path: P
     title = f"{models[0]} and {models[1]}: the pairs that changed most"
     page = files("paraclip.evaluation").joinpath("browser_page.html").read_text("utf-8")
     page = page.replace("<!-- title -->", html.escape(title))
-    write_text(path, page.replace("<!-- data -->", island(content)))
+    write_text(path, page.replace("<!-- data -->", _island(content)))
     return True
 
 
-def island(content: Any) -> str:
+def _island(content: Any) -> str:
     """Serialise to JSON that is safe inside a script element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -130,7 +130,7 @@ class _Album:
         if reference not in self.numbers:
             self.numbers[reference] = len(self.pictures)
             stream = io.BytesIO()
-            thumbnail(reference).save(stream, "JPEG", quality=QUALITY, optimize=True)
+            thumbnail(reference).save(stream, "JPEG", quality=_QUALITY, optimize=True)
             source = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
             self.bytes += len(source)
             self.pictures.append({"name": PurePosixPath(reference).name, "source": source})
@@ -148,12 +148,12 @@ def _pairs_as_dict(shown: RankedPairs, models: tuple[str, str], album: _Album) -
         ranks = {position: rank for rank, position in enumerate(other.tolist(), start=1)}
         return [
             [album.number(shown.references[position]), ranks.get(position, 0)]
-            for position in ranking[: min(SHOWN, depth)].tolist()
+            for position in ranking[: min(_SHOWN, depth)].tolist()
         ]
 
     pairs = []
-    for number in most_changed(gains):
-        if album.bytes >= LARGEST:
+    for number in _most_changed(gains):
+        if album.bytes >= _LARGEST:
             break
         answer = album.number(shown.references[shown.answers[number]]) if shown.answers else None
         wordings = [[ranking[number] for ranking in model] for model in rankings]
@@ -181,10 +181,10 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str)
         models: labels of the two models.
         path: PNG file to write.
     """
-    chosen = choose_examples(pairs, models)
+    chosen = _choose_examples(pairs, models)
     depth = pairs.rankings[models[0]][0].shape[1]
-    column, height = min(SHOWN_ON_SHEET, depth) * CELL + 14, HEAD + 2 * CELL + 10
-    size = (TEXT + 2 * column + GAP, TITLE + len(chosen) * height)
+    column, height = min(_SHOWN_ON_SHEET, depth) * _CELL + 14, HEAD + 2 * _CELL + 10
+    size = (_TEXT + 2 * column + GAP, TITLE + len(chosen) * height)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
 
@@ -203,17 +203,17 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str)
         write(GAP, top + 7, kind, 15, FAINT)
         for row, text in enumerate(pairs.texts[number]):
             lines = textwrap.wrap(f"“{text}”", width=34, max_lines=5, placeholder="…")
-            write(GAP, top + HEAD + row * CELL + 4, "\n".join(lines), 15)
+            write(GAP, top + HEAD + row * _CELL + 4, "\n".join(lines), 15)
         right = pairs.answers[number] if pairs.answers else None
         for side, label in enumerate(models):
-            left = TEXT + side * column
+            left = _TEXT + side * column
             first, second = (ranking[number] for ranking in pairs.rankings[label])
             shared = int(shared_results(first[None], second[None])[0])
             write(left, top + 7, f"{label}: {shared} of {depth} results shared", 17)
             for row, (ranking, other) in enumerate(((first, second), (second, first))):
-                for rank, position in enumerate(ranking[:SHOWN_ON_SHEET].tolist()):
+                for rank, position in enumerate(ranking[:_SHOWN_ON_SHEET].tolist()):
                     picture = thumbnail(pairs.references[position])
-                    corner = (left + rank * CELL, top + HEAD + row * CELL)
+                    corner = (left + rank * _CELL, top + HEAD + row * _CELL)
                     _paste(sheet, picture, corner, position in other, position == right)
     with atomic_path(path) as temporary:
         about = PngInfo()
@@ -222,7 +222,7 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str)
         small.save(temporary, "PNG", optimize=True, pnginfo=about)
 
 
-def choose_examples(pairs: RankedPairs, models: tuple[str, str]) -> list[tuple[int, str]]:
+def _choose_examples(pairs: RankedPairs, models: tuple[str, str]) -> list[tuple[int, str]]:
     """Select the pairs to show by their gain (ties by index), with the reason for each."""
     base, tuned = (_benefit(pairs.rankings[label], pairs.answers) for label in models)
     gain = tuned - base
@@ -240,7 +240,7 @@ def choose_examples(pairs: RankedPairs, models: tuple[str, str]) -> list[tuple[i
     return list(kinds.items())
 
 
-def _benefit(rankings: Rankings, answers: Sequence[int]) -> Float:
+def _benefit(rankings: _Rankings, answers: Sequence[int]) -> Float:
     """Return AO@k [pairs], plus the correct picture's reciprocal rank (0 beyond k) if known."""
     overlap = average_overlap(*rankings)
     if answers:
@@ -255,11 +255,11 @@ def _paste(
 ) -> None:
     """Paste a picture with its frame and, if it is the correct one, a tick."""
     draw, (left, top) = ImageDraw.Draw(sheet), corner
-    end = (left + SIDE + 2 * FRAME - 1, top + SIDE + 2 * FRAME - 1)
+    end = (left + _SIDE + 2 * FRAME - 1, top + _SIDE + 2 * FRAME - 1)
     colour = RIGHT if right else SHARED if shared else OTHER
     draw.rectangle((*corner, *end), outline=colour, width=FRAME if shared or right else 1)
     sheet.paste(picture, (left + FRAME, top + FRAME))
     if right:
-        draw.rectangle((end[0] - BADGE, end[1] - BADGE, *end), fill=RIGHT)
+        draw.rectangle((end[0] - _BADGE, end[1] - _BADGE, *end), fill=RIGHT)
         points = [(end[0] + x, end[1] + y) for x, y in ((-17, -11), (-12, -6), (-5, -16))]
         draw.line(points, fill="white", width=3)

@@ -26,10 +26,10 @@ from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import now, package_versions
 from paraclip.version import __version__
 
-FORMAT = 3
-ARRAYS = ("items", "groups", "clusters")
-EXTRA = "array."  # prefix of the names of the scores' arrays (rankings)
-CODE = ("data", "evaluation", "models", "paraphrase/language")  # code that determines a score
+_FORMAT = 3
+_ARRAYS = ("items", "groups", "clusters")
+_EXTRA = "array."  # prefix of the names of the scores' arrays (rankings)
+_CODE = ("data", "evaluation", "models", "paraphrase/language")  # code that determines a score
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def keep_scores(
         cache: folder of image features.
         weights: hash of the model's weights, if known.
     """
-    path = folder / f"{benchmark.name}-{key_of(benchmark, model, weights)}.npz" if folder else None
-    if path is not None and (cached := read_kept(path)) is not None:
+    path = folder / f"{benchmark.name}-{_key_of(benchmark, model, weights)}.npz" if folder else None
+    if path is not None and (cached := _read_kept(path)) is not None:
         return cached
     began = time.perf_counter()
     scores = benchmark.score(model, cache)
@@ -70,11 +70,11 @@ def keep_scores(
     return kept
 
 
-def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None) -> str:
+def _key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None) -> str:
     """Return a hash (16 hex digits) of everything that determines the scores."""
     decisive = {
-        "format": FORMAT,
-        "code": code_hash(),
+        "format": _FORMAT,
+        "code": _code_hash(),
         "weights": weights or hash_tensors(model.state_dict()),
         "model": [model.architecture.as_dict(), model.header(), model.image_key()],
         "device": model.device.type,
@@ -87,10 +87,10 @@ def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None)
 
 
 @once
-def code_hash() -> str:
+def _code_hash() -> str:
     """Return a hash of the version and of the source code that determines scores."""
     root = Path(paraclip.__file__).parent
-    paths = [path for room in CODE for path in (root / room).rglob("*.*")]
+    paths = [path for room in _CODE for path in (root / room).rglob("*.*")]
     digest = sha256(__version__.encode())
     for path in sorted([*paths, root / "exact_search.py"]):
         if path.suffix in (".py", ".txt"):
@@ -100,10 +100,10 @@ def code_hash() -> str:
 
 def _write_kept(kept: Kept, path: Path) -> None:
     """Atomically write the items of every metric, all arrays and how they were computed."""
-    arrays = {EXTRA + name: array for name, array in kept.scores.arrays.items()}
+    arrays = {_EXTRA + name: array for name, array in kept.scores.arrays.items()}
     facts = []
     for number, metric in enumerate(kept.scores.metrics):
-        for name in ARRAYS:
+        for name in _ARRAYS:
             if getattr(metric, name) is not None:
                 arrays[f"{name}.{number}"] = getattr(metric, name)
         facts.append(
@@ -115,16 +115,16 @@ def _write_kept(kept: Kept, path: Path) -> None:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # names, not options
 
 
-def read_kept(path: Path) -> Kept | None:
+def _read_kept(path: Path) -> Kept | None:
     """Read a file from `_write_kept`; None if it does not exist or is damaged."""
     try:
         stored: dict[str, Any] = dict(read_arrays(path))
         facts = parse_json(str(stored["facts"]))
         metrics = [
-            Metric(**fact, **{n: stored[f"{n}.{i}"] for n in ARRAYS if f"{n}.{i}" in stored})
+            Metric(**fact, **{n: stored[f"{n}.{i}"] for n in _ARRAYS if f"{n}.{i}" in stored})
             for i, fact in enumerate(facts["metrics"])
         ]
-        extra = {n.removeprefix(EXTRA): stored[n] for n in stored if n.startswith(EXTRA)}
+        extra = {n.removeprefix(_EXTRA): stored[n] for n in stored if n.startswith(_EXTRA)}
         return Kept(Scores(metrics, extra, facts["notes"]), facts["made"], from_disk=True)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -22,7 +22,7 @@ def average_overlap(first: Integers, second: Integers) -> Float:
     Returns:
         [items], each 0 to 1.
     """
-    averaged: Float = agreement(first, second).mean(axis=1)
+    averaged: Float = _agreement(first, second).mean(axis=1)
     return averaged
 
 
@@ -47,25 +47,25 @@ def rank_biased_overlap(first: Integers, second: Integers, p: float = 0.9) -> Fl
     Returns:
         [items], each 0 to 1.
     """
-    agreed = agreement(first, second)
+    agreed = _agreement(first, second)
     k = first.shape[1]
     weights = p ** np.arange(1, k + 1)
     value: Float = agreed[:, -1] * p**k + (1 - p) / p * (agreed @ weights)
     return value
 
 
-def agreement(first: Integers, second: Integers) -> Float:
+def _agreement(first: Integers, second: Integers) -> Float:
     """Return |A[:d] and B[:d]| / d of two rankings at every depth d = 1..k [items, k]."""
     items, k = first.shape
     # A result with index i in A and j in B is shared at every depth greater than max(i, j).
-    places = np.maximum(np.arange(k), places_in(first, second))
+    places = np.maximum(np.arange(k), _places_in(first, second))
     met = np.zeros((items, k + 1), np.int64)
     np.add.at(met, (np.arange(items)[:, None], np.minimum(places, k)), 1)
     shared: Float = met[:, :k].cumsum(axis=1) / np.arange(1, k + 1)
     return shared
 
 
-def places_in(first: Integers, second: Integers) -> Integers:
+def _places_in(first: Integers, second: Integers) -> Integers:
     """Return the index in `second` of each result of `first` [items, k]; k if absent."""
     items, k = first.shape
     # Offset each row by more than the largest position, so that one search covers all rows.
@@ -81,7 +81,7 @@ def places_in(first: Integers, second: Integers) -> Integers:
 
 def shared_results(first: Integers, second: Integers) -> Integers:
     """Return the number of results that two rankings share, for each item [items]."""
-    counted: Integers = (places_in(first, second) < first.shape[1]).sum(axis=1)
+    counted: Integers = (_places_in(first, second) < first.shape[1]).sum(axis=1)
     return counted
 
 
@@ -111,7 +111,7 @@ def cosine(first: Float, second: Float) -> Float:
     return product
 
 
-def nearer(anchor: Float, near: Float, far: Float) -> Float:
+def _nearer(anchor: Float, near: Float, far: Float) -> Float:
     """Return 1 where the anchor is closer to `near` than to `far`, else 0; a tie counts as wrong.
 
     Arguments are unit vectors [items, width].
@@ -135,7 +135,7 @@ def image_text_test(image: Float, caption: Float, paraphrase: Float, negative: F
 
     A tie counts as wrong. Arguments are unit vectors [items, width].
     """
-    both: Float = nearer(image, caption, negative) * nearer(image, paraphrase, negative)
+    both: Float = _nearer(image, caption, negative) * _nearer(image, paraphrase, negative)
     return both
 
 

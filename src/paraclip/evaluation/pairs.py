@@ -12,11 +12,11 @@ from paraclip.evaluation.benchmark import numbered
 from paraclip.evaluation.rows import ROW_READERS, Values, good_rows, read_rows, require_columns
 from paraclip.files import check_input, file_hash, text_hash
 
-SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
+_SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
 """Default names of the second column; the first one that the file has is read."""
-PICTURE = ("image_id", "filename", "image")
+_PICTURE = ("image_id", "filename", "image")
 """Columns that name the picture of a pair (triples, SugarCrepe++); the first one is read."""
-NEGATIVE = ("negative_caption", "negative", "contrast")
+_NEGATIVE = ("negative_caption", "negative", "contrast")
 """Columns of a text with another meaning; the first one is read, if all rows have it."""
 
 
@@ -79,15 +79,15 @@ def read_pairs(
         for number, (where, values) in enumerate(read_rows(str(file), problems)):
             if columns is None:
                 one = first or "caption"
-                defaults = (name for name in SECOND if name in values and name != one)
-                columns = one, second or next(defaults, SECOND[0])
+                defaults = (name for name in _SECOND if name in values and name != one)
+                columns = one, second or next(defaults, _SECOND[0])
                 hint = "Name both with --columns FIRST SECOND."
                 require_columns(values, columns, str(file), hint)
                 names += columns
             try:
                 caption, paraphrase = (clean_text(values.get(name), name) for name in columns)
                 own_id = plain_text(values.get("id", values.get("index")), "id")
-                others = [name for name in NEGATIVE if values.get(name) and name not in columns]
+                others = [name for name in _NEGATIVE if values.get(name) and name not in columns]
                 negative = clean_text(values[others[0]], others[0]) if others else ""
             except BrokenRow as broken:
                 problems.add(where, str(broken))
@@ -98,7 +98,7 @@ def read_pairs(
                 what = f"id {pair_id!r} occurs twice (first at {seen[pair_id]})"
                 raise UserError(where, what, "Make the ids unique.")
             seen[pair_id] = where
-            named = (values.get(column) for column in PICTURE)
+            named = (values.get(column) for column in _PICTURE)
             pictures = (str(one) for one in named if isinstance(one, str | int) and one != "")
             picture = next(pictures, f"pair {pair_id}")
             rows.append((pair_id, caption, paraphrase, picture, negative))
@@ -116,10 +116,10 @@ def read_pairs(
 KINDS = (
     "lexical", "syntactic", "telegraphic", "verbose", "colloquial", "technical", "typo",
 )  # fmt: skip
-CONTRAST = "contrast"
+_CONTRAST = "contrast"
 # Kinds of these names would give two figures one name, as in "R@10 change".
-RESERVED = ("change", "plain caption", "both ways", "margin")
-FORM = (
+_RESERVED = ("change", "plain caption", "both ways", "margin")
+_FORM = (
     'A row is {"image_id": "a.jpg", "caption": "...", "variations": {"lexical": "...", ..., '
     '"contrast": "..."}}.'
 )
@@ -161,7 +161,7 @@ def read_wordings(
     problems = Problems() if problems is None else problems
     check_input(source)
     items, skipped = good_rows(
-        source, lambda row, at: _read_wording(row, kinds, at), problems, FORM
+        source, lambda row, at: _read_wording(row, kinds, at), problems, _FORM
     )
     first: dict[tuple[object, ...], str] = {}
     for item in items:
@@ -179,22 +179,22 @@ def _read_wording(values: Values, kinds: Sequence[str] | None, where: str) -> Wo
     image, texts = values.get("image_id", values.get("image")), values.get("variations")
     for name, value in (("image_id", image), ("caption", values.get("caption"))):
         if value is None:
-            raise UserError(where, f"has no {name!r}", FORM)
+            raise UserError(where, f"has no {name!r}", _FORM)
     if not isinstance(texts, dict):
-        raise UserError(where, "has no 'variations'", FORM)
-    wanted = [kind for kind in texts if kind != CONTRAST] if kinds is None else list(kinds)
-    missing = [kind for kind in [*wanted, CONTRAST] if kind not in texts]
+        raise UserError(where, "has no 'variations'", _FORM)
+    wanted = [kind for kind in texts if kind != _CONTRAST] if kinds is None else list(kinds)
+    missing = [kind for kind in [*wanted, _CONTRAST] if kind not in texts]
     if missing or not wanted:
         what = f"has no {missing[0]!r}" if missing else "has no rewording"
-        raise UserError(where, f"{what} among its variations", FORM)
+        raise UserError(where, f"{what} among its variations", _FORM)
     for kind in wanted:
-        if kind in RESERVED:
+        if kind in _RESERVED:
             what = f"has a kind of rewording called {kind!r}, which is the name of a figure"
             raise UserError(where, what, "Rename the kind.")
     return Wording(
         image=plain_text(image, "image_id") or "",
         caption=clean_text(values["caption"]),
         rewordings=tuple((kind, clean_text(texts[kind], kind)) for kind in wanted),
-        contrast=clean_text(texts[CONTRAST], CONTRAST),
+        contrast=clean_text(texts[_CONTRAST], _CONTRAST),
         where=where,
     )

@@ -37,10 +37,10 @@ from paraclip.files import check_input, check_name, file_hash, read_bounded, tex
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import FeatureCache, compute, identity, project, read_pictures
 
-CHECK_ROWS = 65_536
-LARGEST_LIST = 2**30  # bytes of a list of names
-UNIT = 1e-3  # largest deviation of the length of a unit vector
-FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
+_CHECK_ROWS = 65_536
+_LARGEST_LIST = 2**30  # bytes of a list of names
+_UNIT = 1e-3  # largest deviation of the length of a unit vector
+_FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
 
 Box = tuple[int, int, int, int]
 
@@ -112,7 +112,7 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
 def read_names(listed: Path) -> list[str]:
     """The non-empty lines of a text file; raises UserError for a duplicate."""
     try:
-        lines = text_lines(read_bounded(listed, LARGEST_LIST).decode("utf-8-sig"))
+        lines = text_lines(read_bounded(listed, _LARGEST_LIST).decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(listed, "there is no such file", "Check the name.") from None
     except UnicodeDecodeError:
@@ -146,11 +146,11 @@ def _read_unit_vectors(path: Path) -> Float:
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         what = f"contains {vectors.dtype} {list(vectors.shape)}, not vectors [items, width]"
         raise UserError(path, what, hint)
-    for start in range(0, len(vectors), CHECK_ROWS):
-        block = np.asarray(vectors[start : start + CHECK_ROWS], np.float32)
+    for start in range(0, len(vectors), _CHECK_ROWS):
+        block = np.asarray(vectors[start : start + _CHECK_ROWS], np.float32)
         refuse_infinite(block, str(path), start)
         lengths = np.linalg.norm(block, axis=1)
-        if len(bad := np.flatnonzero(abs(lengths - 1) > UNIT)):
+        if len(bad := np.flatnonzero(abs(lengths - 1) > _UNIT)):
             what = f"has length {lengths[bad[0]]:.4g}, not 1"
             raise UserError(f"{path}:{start + int(bad[0])}", what, hint)
     return vectors
@@ -247,7 +247,7 @@ class Crop:
 
     def open(self) -> Image.Image:
         """Open the crop as RGB; it is black outside the picture, as in ARO's code."""
-        picture, (x, y, width, height) = open_image(self.path, FULL_SIZE), self.box
+        picture, (x, y, width, height) = open_image(self.path, _FULL_SIZE), self.box
         overlaps = -width < x < picture.width and -height < y < picture.height
         if width < 1 or height < 1 or not overlaps or width * height > MOST_PIXELS:
             what = f"the box {self.box} is not inside a picture of {picture.size}"

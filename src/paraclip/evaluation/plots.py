@@ -14,9 +14,9 @@ from paraclip.files import atomic_path
 
 # Okabe and Ito's palette, distinguishable by colour-blind readers.
 COLOURS = ("#555555", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-MARKERS = "osD^vPX"
-PANELS_A_ROW = 3
-ROLES = ("base", "control", "tuned", "merged")
+_MARKERS = "osD^vPX"
+_PANELS_A_ROW = 3
+_ROLES = ("base", "control", "tuned", "merged")
 """Models that look the same in every plot, regardless of the other models."""
 
 
@@ -26,11 +26,11 @@ def plot_scores(report: Report, path: Path | str) -> bool:
     Returns:
         Whether the plot was drawn; it needs a headline metric.
     """
-    lines, labels = headlines(report), list(report.models)
+    lines, labels = _headlines(report), list(report.models)
     if not lines:
         return False
-    looks = appearances(labels)
-    columns = min(PANELS_A_ROW, len(lines))
+    looks = _appearances(labels)
+    columns = min(_PANELS_A_ROW, len(lines))
     rows = math.ceil(len(lines) / columns)
     drawing = new_figure(3.6 * columns + 0.6, rows * (0.75 + 0.32 * len(labels)) + 0.5)
     for place, panel in enumerate(drawing.subplots(rows, columns, squeeze=False).flat):
@@ -65,7 +65,7 @@ def plot_scores(report: Report, path: Path | str) -> bool:
     return True
 
 
-def headlines(report: Report) -> list[tuple[str, Line]]:
+def _headlines(report: Report) -> list[tuple[str, Line]]:
     """Return the headline metrics with titles; duplicate names include the benchmark."""
     named_lines = [(section.name, line) for section in report.sections for line in section.lines]
     named_lines = [(name, line) for name, line in named_lines if line.headline]
@@ -73,17 +73,17 @@ def headlines(report: Report) -> list[tuple[str, Line]]:
     return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in named_lines]
 
 
-def appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+def _appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return colour and marker of each model.
 
     There are 49 combinations; the first seven differ in both colour and marker.
     """
-    places = {label: ROLES.index(label) for label in labels if label in ROLES}
+    places = {label: _ROLES.index(label) for label in labels if label in _ROLES}
     taken = set(places.values())
     free = (place for place in count() if place not in taken)
     places |= {label: next(free) for label in labels if label not in places}
     return {
-        label: (COLOURS[place % 7], MARKERS[(place + place // 7) % 7])
+        label: (COLOURS[place % 7], _MARKERS[(place + place // 7) % 7])
         for label, place in places.items()
     }
 

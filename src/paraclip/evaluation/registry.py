@@ -23,28 +23,28 @@ from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_names, read_pool
 from paraclip.files import cache_folder
 
-FLICKR8K = 8_091  # pictures
+_FLICKR8K = 8_091  # pictures
 
-GET_PAIRS = (
+_GET_PAIRS = (
     "Name a file with two text columns, such as triples.parquet, or get the JSON files of "
     "https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data folder."
 )
-GET_POOL = "Name a folder of pictures, or get Flickr8k's pictures into flickr8k/images/."
-GET_WORDINGS = (
+_GET_POOL = "Name a folder of pictures, or get Flickr8k's pictures into flickr8k/images/."
+_GET_WORDINGS = (
     "Name a file with --wordings and its pictures with --pool, or put Flickr8k's pictures into "
     "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder."
 )
-GET_CAPTIONS = (
+_GET_CAPTIONS = (
     "Name captions with pictures: a folder, or a file as `paraclip generate` reads it; or get "
     "Flickr8k (captions.csv, test_images.txt, images/) into flickr8k/ of the data folder."
 )
 
 
-class Missing(UserError):
+class _Missing(UserError):
     """The data of a benchmark is missing."""
 
 
-def data_folder(config: EvaluateConfig) -> Path | None:
+def _data_folder(config: EvaluateConfig) -> Path | None:
     """Return the folder given by `--data`, or else by PARACLIP_DATA."""
     origin, named = "--data", config.data
     if not named:
@@ -54,12 +54,12 @@ def data_folder(config: EvaluateConfig) -> Path | None:
     return Path(named) if named else None
 
 
-def arithmetic(config: EvaluateConfig) -> Arithmetic:
+def _arithmetic(config: EvaluateConfig) -> Arithmetic:
     """Return how vectors are computed."""
     return Arithmetic(config.precision, max_broken=config.max_broken)
 
 
-def source(config: EvaluateConfig, given: str | None, part: str, option: str, get: str) -> Path:
+def _source(config: EvaluateConfig, given: str | None, part: str, option: str, get: str) -> Path:
     """Return the given source, or else its default path in the data folder.
 
     Raises:
@@ -67,61 +67,63 @@ def source(config: EvaluateConfig, given: str | None, part: str, option: str, ge
     """
     if given is not None:
         return Path(given)
-    folder = data_folder(config)
+    folder = _data_folder(config)
     if folder is None:
-        raise Missing(option, "no data folder is named", get)
+        raise _Missing(option, "no data folder is named", get)
     if not (folder / part).exists():
-        raise Missing(option, f"{folder / part} is missing", get)
+        raise _Missing(option, f"{folder / part} is missing", get)
     return folder / part
 
 
-def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
+def _paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
     """Create paraphrased retrieval from pairs and a pool."""
     if len(config.columns) not in (0, 2):
         what = f"{len(config.columns)} columns are named"
         raise UserError("--columns", what, "Name the columns of the first and second wording.")
-    pairs = source(config, config.pairs, "sugar_crepe_pp", "--pairs", GET_PAIRS)
-    pictures = source(config, config.pool, "flickr8k/images", "--pool", GET_POOL)
+    pairs = _source(config, config.pairs, "sugar_crepe_pp", "--pairs", _GET_PAIRS)
+    pictures = _source(config, config.pool, "flickr8k/images", "--pool", _GET_POOL)
     first, second = config.columns or (None, None)
     read = read_pairs(pairs, first, second, Problems(config.max_broken))
     pool = read_pool(pictures, config.images)
-    if config.pool is None and len(pool) != FLICKR8K:
-        pool = replace(pool, name=f"{pool.name}, not the {FLICKR8K:,} of Flickr8k")
+    if config.pool is None and len(pool) != _FLICKR8K:
+        pool = replace(pool, name=f"{pool.name}, not the {_FLICKR8K:,} of Flickr8k")
     lacking = [name for name in sugar_crepe.SUBSETS if not (pairs / f"{name}.json").exists()]
     if config.pairs is None and lacking:
         read = replace(read, name=f"{read.name}, without {', '.join(lacking)}")
-    return ParaphrasedRetrieval(read, pool, config.k, arithmetic(config))
+    return ParaphrasedRetrieval(read, pool, config.k, _arithmetic(config))
 
 
 def variations(config: EvaluateConfig) -> Variations:
     """Create variations from reworded captions and a pool; `--wordings` may define any kinds."""
     default = "paraphrases/variations.jsonl"
-    file = source(config, config.wordings, default, "--wordings", GET_WORDINGS)
-    pictures = source(config, config.pool, "flickr8k/images", "--pool", GET_WORDINGS)
+    file = _source(config, config.wordings, default, "--wordings", _GET_WORDINGS)
+    pictures = _source(config, config.pool, "flickr8k/images", "--pool", _GET_WORDINGS)
     kinds = KINDS if config.wordings is None else None
     read = read_wordings(file, kinds, Problems(config.max_broken))
     pool = read_pool(pictures, config.images)
-    return Variations("variations", read, pool, config.k, arithmetic(config))
+    return Variations("variations", read, pool, config.k, _arithmetic(config))
 
 
-def image_text_retrieval(config: EvaluateConfig) -> karpathy.ImageTextRetrieval:
+def _image_text_retrieval(config: EvaluateConfig) -> karpathy.ImageTextRetrieval:
     """Create image-text retrieval from captions with pictures."""
-    captions = source(config, config.captions, "flickr8k/captions.csv", "--captions", GET_CAPTIONS)
+    captions = _source(
+        config, config.captions, "flickr8k/captions.csv", "--captions", _GET_CAPTIONS
+    )
     label, only = captions.name, None
     if config.captions is None:
-        split = source(config, None, "flickr8k/test_images.txt", "--data", GET_CAPTIONS)
+        split = _source(config, None, "flickr8k/test_images.txt", "--data", _GET_CAPTIONS)
         label, only = f"{label} ({split.name})", read_names(split)
     columns = Columns(images=config.images if config.captions else None)
     problems = Problems(config.max_broken)
     shown = karpathy.gallery(read_captions(str(captions), columns, problems), label, only, problems)
-    return karpathy.ImageTextRetrieval(shown, how=arithmetic(config))
+    return karpathy.ImageTextRetrieval(shown, how=_arithmetic(config))
 
 
-def image_folder(config: EvaluateConfig) -> zero_shot.ZeroShot:
+def _image_folder(config: EvaluateConfig) -> zero_shot.ZeroShot:
     """Create zero-shot classification from a folder of pictures by class."""
     if config.images_by_class is None:
-        raise Missing("--images-by-class", "no folder is named", zero_shot.GET_CLASSES)
-    return zero_shot.load_folder(config.images_by_class, arithmetic(config))
+        raise _Missing("--images-by-class", "no folder is named", zero_shot.GET_CLASSES)
+    return zero_shot.load_folder(config.images_by_class, _arithmetic(config))
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Entry:
     """One benchmark in the table."""
 
     # makes the benchmark from the data folder and the arithmetic or, if `configured`, from the
-    # options of `evaluate`; raises `Missing` without data
+    # options of `evaluate`; raises `_Missing` without data
     load: Callable[..., Benchmark]
     needs: tuple[str, ...] = ()  # required paths relative to the data folder ("a|b": one of both)
     get: str = ""  # one sentence on how to get them
@@ -137,11 +139,11 @@ class Entry:
     configured: bool = False  # whether options (--pairs, --pool ...) select its data
 
 
-SUITES = ("paper", "quick", "all")
+_SUITES = ("paper", "quick", "all")
 # "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
 BENCHMARKS: dict[str, Entry] = {
-    "paraphrased-retrieval": Entry(paraphrased_retrieval, suites=("paper",), configured=True),
-    "image-text-retrieval": Entry(image_text_retrieval, suites=("quick",), configured=True),
+    "paraphrased-retrieval": Entry(_paraphrased_retrieval, suites=("paper",), configured=True),
+    "image-text-retrieval": Entry(_image_text_retrieval, suites=("quick",), configured=True),
     "sugar-crepe": Entry(
         sugar_crepe.load_sugar_crepe, ("sugar_crepe", "coco"), sugar_crepe.GET_SUGAR_CREPE
     ),
@@ -170,11 +172,11 @@ BENCHMARKS: dict[str, Entry] = {
     ),
     "cifar10": Entry(partial(load_cifar, CIFAR10), (CIFAR10.folder,), CIFAR10.get),
     "cifar100": Entry(partial(load_cifar, CIFAR100), (CIFAR100.folder,), CIFAR100.get),
-    "image-folder": Entry(image_folder, configured=True),
+    "image-folder": Entry(_image_folder, configured=True),
 }  # fmt: skip
 
 
-def load(name: str, config: EvaluateConfig) -> Benchmark:
+def _load(name: str, config: EvaluateConfig) -> Benchmark:
     """Make a benchmark with its data.
 
     Raises:
@@ -184,14 +186,14 @@ def load(name: str, config: EvaluateConfig) -> Benchmark:
     entry = BENCHMARKS[name]
     if entry.configured:
         return entry.load(config)
-    data = data_folder(config)
+    data = _data_folder(config)
     if data is None:
-        raise Missing("--data", "no data folder is named", entry.get)
+        raise _Missing("--data", "no data folder is named", entry.get)
     for need in entry.needs:
         paths = [data / path for path in need.split("|")]
         if not any(path.exists() for path in paths):
-            raise Missing("--data", f"{' or '.join(map(str, paths))} is missing", entry.get)
-    return entry.load(data, arithmetic(config))
+            raise _Missing("--data", f"{' or '.join(map(str, paths))} is missing", entry.get)
+    return entry.load(data, _arithmetic(config))
 
 
 def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str, str]]:
@@ -201,24 +203,24 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
         The benchmarks with their data, and the reason for each of a suite that is left out, since
         its data is missing or damaged. Benchmarks that are named need their data.
     """
-    data_folder(config)  # a wrong --data is an error, not a reason to skip
+    _data_folder(config)  # a wrong --data is an error, not a reason to skip
     names = list(dict.fromkeys(filter(None, map(str.strip, config.benchmarks.split(",")))))
     if not is_suite(config):
         for name in names:
             if name not in BENCHMARKS:
-                hint = nearest(name, [*BENCHMARKS, *SUITES])
+                hint = nearest(name, [*BENCHMARKS, *_SUITES])
                 raise UserError(name, "is not a benchmark", hint)
-        return [load(name, config) for name in names], {}
+        return [_load(name, config) for name in names], {}
     benchmarks, left_out = [], {}
     suite = names[0]
     for name, entry in BENCHMARKS.items():
         if suite != "all" and suite not in entry.suites:
             continue
         try:
-            benchmarks.append(load(name, config))
+            benchmarks.append(_load(name, config))
         except UserError as reason:
             of_options = entry.configured and names_sources(config)
-            if of_options and not isinstance(reason, Missing):
+            if of_options and not isinstance(reason, _Missing):
                 raise  # an option is wrong
             left_out[name] = str(reason)
     if not benchmarks:
@@ -237,7 +239,7 @@ def evaluation_settings(config: EvaluateConfig, left_out: Mapping[str, str]) -> 
 
 def is_suite(config: EvaluateConfig) -> bool:
     """Whether a suite is named, not benchmarks."""
-    return config.benchmarks.strip() in SUITES
+    return config.benchmarks.strip() in _SUITES
 
 
 def names_sources(config: EvaluateConfig) -> bool:

@@ -16,8 +16,8 @@ from paraclip.errors import UserError, printable
 from paraclip.evaluation.statistics import LOWER_IS_BETTER, MARGIN, Interval, not_inferior
 from paraclip.files import text_hash, write_text
 
-FORMAT = "paraclip-report-1"
-HINT = "Name a report.json written by `paraclip evaluate`."
+_FORMAT = "paraclip-report-1"
+_HINT = "Name a report.json written by `paraclip evaluate`."
 
 
 def _null_as_nan(interval: Any) -> Any:
@@ -35,7 +35,7 @@ def as_dict(interval: Interval) -> dict[str, float | None]:
     }
 
 
-Intervals = dict[str, Annotated[Interval, BeforeValidator(_null_as_nan), PlainSerializer(as_dict)]]
+_Intervals = dict[str, Annotated[Interval, BeforeValidator(_null_as_nan), PlainSerializer(as_dict)]]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Line:
     name: str  # name of the metric
     headline: bool  # whether it is in the short table and the plot
     items: int  # number of items
-    values: Intervals  # figure with its interval, by model
-    differences: Intervals  # paired difference with its interval, by "tuned - base"
+    values: _Intervals  # figure with its interval, by model
+    differences: _Intervals  # paired difference with its interval, by "tuned - base"
     statistic: str | None = None  # "mean", "spearman" or "pearson", over the items
 
 
@@ -91,7 +91,7 @@ class Report:
     def headline_rows(self) -> Iterator[tuple[str, str, list[str]]]:
         """Yield benchmark, metric and one cell per model, for every headline figure.
 
-        A cell is the figure with its difference from base and the marks of `legend`.
+        A cell is the figure with its difference from base and the marks of `_legend`.
         """
         labels = list(self.models)
         base = compared_with(labels)[0]
@@ -101,7 +101,7 @@ class Report:
                 for label in labels:
                     value = figure(line.values[label].value)
                     if (difference := line.differences.get(f"{label} - {base}")) is not None:
-                        marks = "*" if counts(difference) else ""
+                        marks = "*" if _counts(difference) else ""
                         marks += "≥" if _not_inferior(line, difference) else ""
                         value += f" ({figure(difference.value, True)}{marks:2})"
                     cells.append(value)
@@ -117,7 +117,7 @@ class Report:
             last = section
         notes = [f"{one.name}: {one.pool}" for one in self.sections]
         notes += [f"{one.name}: {note}" for one in self.sections for note in one.notes]
-        lines = [*aligned(rows), "", *notes, legend(list(self.models))]
+        lines = [*aligned(rows), "", *notes, _legend(list(self.models))]
         return "\n".join(map(printable, lines)).rstrip()
 
 
@@ -127,7 +127,7 @@ def compared_with(labels: list[str]) -> list[str]:
     return [base, *(label for label in labels if label == "control" and label != base)]
 
 
-def legend(labels: list[str]) -> str:
+def _legend(labels: list[str]) -> str:
     """Return the meaning of the brackets and marks of a table; empty for one model."""
     if len(labels) < 2:
         return ""
@@ -140,7 +140,7 @@ def legend(labels: list[str]) -> str:
 def write_json(report: Report, path: Path | str) -> None:
     """Write the whole report; undefined figures are null."""
     content = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "program": "ParaCLIP",
         "unit": "percent; correlations times 100; intervals are 95 % bootstrap percentiles",
         **TypeAdapter(Report).dump_python(report, by_alias=True),
@@ -156,9 +156,9 @@ def read_report(path: Path | str) -> Report:
     Raises:
         UserError: the file is missing, or is not a report: every part is checked.
     """
-    content = read_json_object(path, HINT)
+    content = read_json_object(path, _HINT)
     try:
-        if content.get("format") != FORMAT:
+        if content.get("format") != _FORMAT:
             raise ValueError(f"its format is {content.get('format')!r}")
         return TypeAdapter(Report).validate_python(content)
     except ValidationError as error:
@@ -166,7 +166,7 @@ def read_report(path: Path | str) -> Report:
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except ValueError as error:
         reason = str(error)
-    raise UserError(path, f"is not a ParaCLIP report ({reason})", HINT)
+    raise UserError(path, f"is not a ParaCLIP report ({reason})", _HINT)
 
 
 def report_page(report: Report, files: Sequence[str]) -> str:
@@ -185,13 +185,13 @@ def report_page(report: Report, files: Sequence[str]) -> str:
         [f"{section}: {name}", *(re.sub(r" +\)", ")", cell) for cell in cells)]
         for section, name, cells in report.headline_rows()
     ]
-    parts = ["# Evaluation", markdown_table(["model", "architecture", "weights"], models)]
-    parts += [markdown_table(["in percent", *labels], headlines), *filter(None, [legend(labels)])]
+    parts = ["# Evaluation", _markdown_table(["model", "architecture", "weights"], models)]
+    parts += [_markdown_table(["in percent", *labels], headlines), *filter(None, [_legend(labels)])]
     for name in sorted(files, key=lambda name: name.endswith(".png")):
         title = Path(name).stem.replace("_", " ")
         page = f"[The pairs whose rankings changed most]({name})"
         parts.append(f"![{title}]({name})" if name.endswith(".png") else page)
-    parts += [section_page(section, labels) for section in report.sections]
+    parts += [_section_page(section, labels) for section in report.sections]
     facts = dict(report.provenance)
     if left_out := facts.pop("left_out", None):
         parts += ["## Left out", _listed(left_out)]
@@ -199,19 +199,19 @@ def report_page(report: Report, files: Sequence[str]) -> str:
     return "\n\n".join([*parts, "## How it was made", _listed(facts)]) + "\n"
 
 
-def section_page(section: Section, labels: list[str]) -> str:
+def _section_page(section: Section, labels: list[str]) -> str:
     """Return one benchmark as Markdown: its headlines, and all other figures folded."""
-    parts = [f"## {section.name}", f"On {inert(section.pool)}."]
-    parts += [f"Note: {inert(note)}." for note in section.notes]
+    parts = [f"## {section.name}", f"On {_inert(section.pool)}."]
+    parts += [f"Note: {_inert(note)}." for note in section.notes]
     for headline in (True, False):
         lines = [line for line in section.lines if line.headline == headline]
         if not lines:
             continue
         values = [[line.name, *(spread(line.values[label]) for label in labels)] for line in lines]
-        tables = [markdown_table(["in percent, with 95 % interval", *labels], values)]
+        tables = [_markdown_table(["in percent, with 95 % interval", *labels], values)]
         if pairs := list(lines[0].differences):
             rows = [[line.name, *(_marked(line, pair) for pair in pairs)] for line in lines]
-            tables.append(markdown_table(["paired difference", *pairs], rows))
+            tables.append(_markdown_table(["paired difference", *pairs], rows))
             tables.append(
                 "Bold: the 95 % interval of the difference excludes zero. ≥: not inferior, it "
                 f"excludes a loss of {MARGIN:g} point or more."
@@ -227,7 +227,7 @@ def _marked(line: Line, pair: str) -> str:
     """Return a difference, bold if its interval excludes zero, marked if it is not inferior."""
     difference = line.differences[pair]
     text = spread(difference, signed=True)
-    text = f"**{text}**" if counts(difference) else text
+    text = f"**{text}**" if _counts(difference) else text
     return f"{text} ≥" if _not_inferior(line, difference) else text
 
 
@@ -249,7 +249,7 @@ def spread(interval: Interval, signed: bool = False) -> str:
     return f"{figure(interval.value, signed)} [{low}, {high}]"
 
 
-def counts(interval: Interval) -> bool:
+def _counts(interval: Interval) -> bool:
     """Whether the interval of a difference excludes zero."""
     return interval.low > 0 or interval.high < 0
 
@@ -269,20 +269,20 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with figures right-aligned."""
     align = ["---", *("---:" for _ in head[1:])]
-    lines = [[escape(text) for text in row] for row in (head, *rows)]
+    lines = [[_escape(text) for text in row] for row in (head, *rows)]
     lines.insert(1, align)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def escape(text: str) -> str:
+def _escape(text: str) -> str:
     """Escape text so that it stays in its cell and is not HTML."""
-    return inert(text).replace("|", "\\|")
+    return _inert(text).replace("|", "\\|")
 
 
-def inert(text: str) -> str:
+def _inert(text: str) -> str:
     """Escape text to one printable line that is not HTML."""
     return html.escape(printable(text.replace("\n", " ")), quote=False)
 
@@ -296,4 +296,4 @@ def _one_line(value: Any) -> str:
     """Return a value of any type as text for a list."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_one_line(inner)}" for name, inner in value.items())
-    return escape(str(value))
+    return _escape(str(value))

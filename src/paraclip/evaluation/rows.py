@@ -20,7 +20,7 @@ from paraclip.data.tables import (
 from paraclip.data.untrusted_json import open_json
 from paraclip.errors import UserError
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 Values = dict[str, Any]
 """Values of a row by column name."""
 
@@ -36,8 +36,8 @@ def read_rows(source: str, problems: Problems) -> Iterator[tuple[str, Values]]:
 
 
 def good_rows(
-    source: str | Path, make: Callable[[Values, str], Item], problems: Problems, hint: str
-) -> tuple[list[Item], int]:
+    source: str | Path, make: Callable[[Values, str], _Item], problems: Problems, hint: str
+) -> tuple[list[_Item], int]:
     """Return one item for each valid row of a file, and the number of invalid rows.
 
     Args:
@@ -72,7 +72,7 @@ def require_columns(values: Values, names: Iterable[str], where: str, hint: str)
             raise UserError(where, f"has no column {label(name)} (it has {known})", hint)
 
 
-def delimited_rows(
+def _delimited_rows(
     source: str, problems: Problems, split: Splitter
 ) -> Iterator[tuple[int, Values]]:
     """Line number and values of each row of a CSV or TSV file with a header."""
@@ -83,7 +83,7 @@ def delimited_rows(
         yield number, dict(zip(header, fields, strict=True))
 
 
-def json_rows(source: str, problems: Problems) -> Iterator[tuple[int, Values]]:
+def _json_rows(source: str, problems: Problems) -> Iterator[tuple[int, Values]]:
     """Number and object of each element of a JSON array, or of each value of an object."""
     with open_json(source) as text:
         is_object = text.peek() == "{"
@@ -95,17 +95,17 @@ def json_rows(source: str, problems: Problems) -> Iterator[tuple[int, Values]]:
                 problems.add(f"{source}:{number}", "is not a JSON object")
 
 
-def all_parquet_rows(source: str, problems: Problems) -> Iterator[tuple[int, Values]]:
+def _all_parquet_rows(source: str, problems: Problems) -> Iterator[tuple[int, Values]]:
     """Number and values of each row of a Parquet file."""
     with open_parquet(source) as file:
         yield from parquet_rows(file, file.schema_arrow.names)
 
 
 ROW_READERS: dict[str, Callable[[str, Problems], Iterator[tuple[int, Values]]]] = {
-    ".csv": partial(delimited_rows, split=csv_fields),
-    ".tsv": partial(delimited_rows, split=tsv_fields),
+    ".csv": partial(_delimited_rows, split=csv_fields),
+    ".tsv": partial(_delimited_rows, split=tsv_fields),
     ".jsonl": json_objects,
     ".ndjson": json_objects,
-    ".json": json_rows,
-    ".parquet": all_parquet_rows,
+    ".json": _json_rows,
+    ".parquet": _all_parquet_rows,
 }

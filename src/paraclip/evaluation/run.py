@@ -42,13 +42,13 @@ from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
 from paraclip.provenance import provenance
 
-RESAMPLES = 1000
+_RESAMPLES = 1000
 OUT = "runs/evaluation"  # folder of the report, if none is named
-MARK = b"ParaCLIP"
+_MARK = b"ParaCLIP"
 """In every file of a report, so that no file of the user is replaced."""
-SHOWN = ("scores.png", "contact_sheet.png", "browser.html")  # not in every report
-OUTPUTS = (*SHOWN, "items.npz", "report.json", "report.md")
-UNDEFINED = Interval(math.nan, math.nan, math.nan)
+_SHOWN = ("scores.png", "contact_sheet.png", "browser.html")  # not in every report
+_OUTPUTS = (*_SHOWN, "items.npz", "report.json", "report.md")
+_UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
 def evaluate(
@@ -86,7 +86,7 @@ def evaluate(
     with disk_errors(folder):  # fail before scoring, not after
         folder.mkdir(parents=True, exist_ok=True)
     check_report_folder(folder)
-    settings = {"seed": 0, "resamples": RESAMPLES, **settings}
+    settings = {"seed": 0, "resamples": _RESAMPLES, **settings}
     facts: dict[str, dict[str, Any]] = {}
     for label, model in models.items():
         weights = hash_tensors(model.state_dict())
@@ -111,7 +111,7 @@ def evaluate(
             sections.append(_section(name, benchmark, found, facts, settings))
             scores = {label: kept.scores for label, kept in found.items()}
             for label, got in scores.items():
-                items |= item_arrays(f"{name}/{label}", got)
+                items |= _item_arrays(f"{name}/{label}", got)
             if (pairs := ranked_pairs(benchmark, scores, name)) is not None:
                 shown.append(pairs)
     settings = {**settings, "left_out": left_out}
@@ -123,8 +123,8 @@ def evaluate(
 
 def check_report_folder(folder: Path) -> None:
     """Raise UserError for a file with the name of an output that is not ours or was edited."""
-    for name in OUTPUTS:
-        is_ours = is_signed if name == "report.md" else partial(has_mark, mark=MARK)
+    for name in _OUTPUTS:
+        is_ours = is_signed if name == "report.md" else partial(has_mark, mark=_MARK)
         refuse_foreign(folder / name, is_ours)
 
 
@@ -194,14 +194,14 @@ def _make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, 
     value = {label: 100 * metric.value() for label, metric in column.items()}
     drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
     values = {
-        label: interval(value[label], drawn[label]) if label in column else UNDEFINED
+        label: interval(value[label], drawn[label]) if label in column else _UNDEFINED
         for label in labels
     }
     base, *control = compared_with(labels)
     differences = {
         f"{one} - {other}": interval(value[one] - value[other], drawn[one] - drawn[other])
         if one in column and other in column
-        else UNDEFINED
+        else _UNDEFINED
         for other in (base, *control)
         for one in labels
         if one not in (base, other)
@@ -211,7 +211,7 @@ def _make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, 
     return Line(first.name, first.headline, size, values, differences, first.statistic)
 
 
-def item_arrays(place: str, scores: Scores) -> dict[str, NDArray[Any]]:
+def _item_arrays(place: str, scores: Scores) -> dict[str, NDArray[Any]]:
     """Return all arrays of one model's scores by their names in items.npz.
 
     The items of a metric are named `PLACE/METRIC`, its groups and clusters
@@ -245,14 +245,14 @@ def _write_files(
             drawn["contact_sheet.png"] = True
             break
     drawn["browser.html"] = write_browser(both, (base, tuned), folder / "browser.html")
-    for name in SHOWN:
+    for name in _SHOWN:
         if not drawn.get(name):
             with disk_errors(folder / name):  # an earlier run's file shows other models
                 (folder / name).unlink(missing_ok=True)
     with atomic_path(folder / "items.npz") as temporary, temporary.open("w+b") as stream:
         np.savez_compressed(stream, **items)  # type: ignore[arg-type]  # names, not options
         with ZipFile(stream, "a") as archive:
-            archive.comment = MARK
+            archive.comment = _MARK
     names = [name for name, is_new in drawn.items() if is_new]
     write_text(folder / "report.md", signed(report_page(report, names)))
     write_json(report, folder / "report.json")

@@ -20,19 +20,19 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.evaluation import metrics
 
-BLOCK = 100_000  # number of weights at a time: a few arrays of this size fit a core's cache
-SAMPLES = 1000  # number of samples of `sampled_spearman`
-SAMPLED = 2_000_000  # number of its weights at a time; another number gives other samples
-ROUNDING = 1e-12  # a variance below this share of the mean square is due to rounding
+_BLOCK = 100_000  # number of weights at a time: a few arrays of this size fit a core's cache
+_SAMPLES = 1000  # number of samples of `_sampled_spearman`
+_SAMPLED = 2_000_000  # number of its weights at a time; another number gives other samples
+_ROUNDING = 1e-12  # a variance below this share of the mean square is due to rounding
 LEVEL = 0.05  # differences with a smaller corrected p-value are significant
 MARGIN = 1.0  # points that a figure may lose and still be "not inferior"
-APART = 1_000_003  # added to the seed of the second model if draws are not paired
+_APART = 1_000_003  # added to the seed of the second model if draws are not paired
 
 LOWER_IS_BETTER = frozenset(("first result changes",))
 """Names of the metrics for which lower is better; for all others, higher is better."""
 
 Statistic = Literal["mean", "spearman", "pearson", "sampled_spearman"]
-Weighted = Callable[[Float], Float]
+_Weighted = Callable[[Float], Float]
 """A statistic of fixed items [resamples] as a function of their weights [resamples, items]."""
 
 
@@ -103,8 +103,8 @@ def resample(metric: Metric, resamples: int, seed: int) -> Float:
             continue
         clusters = members if metric.clusters is None else metric.clusters[members]
         names, clusters = np.unique(clusters, return_inverse=True)
-        statistic = STATISTICS[metric.statistic](metric.items[members])
-        blocks = draws(len(names), resamples, np.random.default_rng([seed, number]))
+        statistic = _STATISTICS[metric.statistic](metric.items[members])
+        blocks = _draws(len(names), resamples, np.random.default_rng([seed, number]))
         drawn.append(
             np.concatenate([statistic(np.take(weights, clusters, axis=1)) for weights in blocks])
         )
@@ -112,9 +112,9 @@ def resample(metric: Metric, resamples: int, seed: int) -> Float:
     return averaged
 
 
-def draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
+def _draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
     """Yield how often each unit is drawn, in blocks [resamples, units] of bounded size."""
-    step = max(1, BLOCK // units)
+    step = max(1, _BLOCK // units)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = random.integers(0, units, size=(rows, units))
@@ -123,7 +123,7 @@ def draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[F
         yield counted.reshape(rows, units).astype(np.float64)
 
 
-def weighted_mean(items: Float) -> Weighted:
+def _weighted_mean(items: Float) -> _Weighted:
     """Return the mean of items [items] as a function of weights."""
 
     def mean(weights: Float) -> Float:
@@ -133,7 +133,7 @@ def weighted_mean(items: Float) -> Weighted:
     return mean
 
 
-def weighted_pearson(items: Float) -> Weighted:
+def _weighted_pearson(items: Float) -> _Weighted:
     """Return the linear correlation of two columns [items, 2] as a function of weights."""
     first, second = (items - items.mean(axis=0)).T
     columns = np.stack([first, second, first**2, second**2, first * second], axis=1)
@@ -145,7 +145,7 @@ def weighted_pearson(items: Float) -> Weighted:
     return correlation
 
 
-def weighted_spearman(items: Float) -> Weighted:
+def _weighted_spearman(items: Float) -> _Weighted:
     """Return the rank correlation of two columns as a function of weights; ties share their rank.
 
     A weight is how often an item is drawn. Fractional weights represent an average over draws.
@@ -167,14 +167,14 @@ def weighted_spearman(items: Float) -> Weighted:
     return correlation
 
 
-def weighted_by_sample(items: Float) -> Weighted:
-    """Return the correlation that `sampled_spearman` estimates: drawn queries weigh the same."""
+def _weighted_by_sample(items: Float) -> _Weighted:
+    """Return the correlation that `_sampled_spearman` estimates: drawn queries weigh the same."""
     _, queries, counts = np.unique(items[:, 2], return_inverse=True, return_counts=True)
-    shares, correlation = 1 / counts[queries], weighted_spearman(items[:, :2])
+    shares, correlation = 1 / counts[queries], _weighted_spearman(items[:, :2])
     return lambda weights: correlation(weights * shares)
 
 
-def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
+def _sampled_spearman(items: Float, samples: int = _SAMPLES) -> float:
     """Return the mean rank correlation over samples of half of the queries, one item of each.
 
     Pairs that share a query are correlated, and some queries have many more pairs than others; a
@@ -195,8 +195,8 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
         return float("nan")
     by_query = np.argsort(queries, kind="stable")
     starts = np.cumsum(counts) - counts
-    correlation, random = weighted_spearman(items[:, :2]), np.random.default_rng(0)
-    rows, correlations = max(1, SAMPLED // len(items)), []
+    correlation, random = _weighted_spearman(items[:, :2]), np.random.default_rng(0)
+    rows, correlations = max(1, _SAMPLED // len(items)), []
     for first in range(0, samples, rows):
         size = (min(rows, samples - first), len(counts))
         weights = np.zeros((size[0], len(items)))
@@ -209,7 +209,7 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
     return float(found.mean()) if len(found) else float("nan")
 
 
-def _weighted_ranks(column: Float) -> Weighted:
+def _weighted_ranks(column: Float) -> _Weighted:
     """Return the mean ranks [resamples, items] of a column as a function of weights."""
     level = np.unique(column, return_inverse=True)[1]
     order = np.argsort(level, kind="stable")
@@ -229,7 +229,7 @@ def _weighted_ranks(column: Float) -> Weighted:
 def _ratio(first: Float, second: Float, square: Float, other: Float, product: Float) -> Float:
     """Return the correlation from weighted moments; NaN where a column is constant."""
     one, two = square - first**2, other - second**2
-    varies = (one > ROUNDING * square) & (two > ROUNDING * other)
+    varies = (one > _ROUNDING * square) & (two > _ROUNDING * other)
     value = np.full_like(one, np.nan)
     np.divide(product - first * second, np.sqrt(abs(one * two)), out=value, where=varies)
     return value
@@ -239,13 +239,13 @@ VALUES = {
     "mean": metrics.mean,
     "spearman": metrics.spearman,
     "pearson": metrics.pearson,
-    "sampled_spearman": sampled_spearman,
+    "sampled_spearman": _sampled_spearman,
 }
-STATISTICS = {
-    "mean": weighted_mean,
-    "pearson": weighted_pearson,
-    "spearman": weighted_spearman,
-    "sampled_spearman": weighted_by_sample,
+_STATISTICS = {
+    "mean": _weighted_mean,
+    "pearson": _weighted_pearson,
+    "spearman": _weighted_spearman,
+    "sampled_spearman": _weighted_by_sample,
 }
 
 
@@ -346,8 +346,8 @@ def drawn_difference(
         paired: whether both were scored on the same items, which are then drawn together.
     """
     first = np.stack([100 * resample(metric, resamples, seed) for metric in ones])
-    apart = seed if paired else seed + APART
+    apart = seed if paired else seed + _APART
     second = np.stack([100 * resample(metric, resamples, apart) for metric in others])
     if len(first) == len(second):
         return over_seeds(second - first, seed)
-    return over_seeds(second, seed + APART) - over_seeds(first, seed)
+    return over_seeds(second, seed + _APART) - over_seeds(first, seed)

@@ -12,11 +12,11 @@ from functools import cache
 from paraclip.models.sources import END, PIECES, START, vocabulary_and_merges
 
 START_ID, END_ID = 49406, 49407
-ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
-WIDE = "ﬀﬁﬂﬃﬄ！？，：；（）＂"
+_ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
+_WIDE = "ﬀﬁﬂﬃﬄ！？，：；（）＂"
 """Ligatures and wide punctuation. Each replacement takes 20 microseconds per text, so the others in
 ftfy's tables are left out."""
-CONTROL = r"[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
+_CONTROL = r"[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
 """Characters that ftfy removes (`ftfy.chardata.CONTROL_CHARS`)."""
 
 
@@ -55,11 +55,11 @@ def clip_tokenizer() -> str:
 
     wide = {**LIGATURES, **WIDTH_MAP}
     replaced: list[tuple[str | Regex, str]] = [  # in ftfy's order
-        *ENTITIES.items(),
-        *((letter, wide[ord(letter)]) for letter in WIDE),
+        *_ENTITIES.items(),
+        *((letter, wide[ord(letter)]) for letter in _WIDE),
         (Regex("[\u02bc\u2018-\u201b]"), "'"),
         (Regex("[\u201c-\u201f]"), '"'),
-        (Regex(CONTROL), ""),
+        (Regex(_CONTROL), ""),
     ]
     vocabulary, merges = vocabulary_and_merges()
     tokenizer = Tokenizer(

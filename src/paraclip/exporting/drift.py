@@ -21,13 +21,13 @@ from paraclip.models.features import encode_texts
 from paraclip.starter import QUERIES
 
 LEAST_INT8 = 0.99
-LEAST_HALF = 0.999
-QUERY_PAIRS = 30
-AWKWARD = ("", "a", "two dogs " * 60, "A YOUNG Child's café", "日本の猫 🐈", "3 red cars; 2 blue")
-AT_ONCE = 16
+_LEAST_HALF = 0.999
+_QUERY_PAIRS = 30
+_AWKWARD = ("", "a", "two dogs " * 60, "A YOUNG Child's café", "日本の猫 🐈", "3 red cars; 2 blue")
+_AT_ONCE = 16
 
 Vectors = NDArray[np.float32]
-Embed = Callable[[str], Vectors]
+_Embed = Callable[[str], Vectors]
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Drift:
 @cache
 def probes() -> tuple[str, ...]:
     """Texts for the measurement: held-out queries of the starter set, then unusual texts."""
-    lines = QUERIES.read_text(encoding="utf-8").splitlines()[:QUERY_PAIRS]
+    lines = QUERIES.read_text(encoding="utf-8").splitlines()[:_QUERY_PAIRS]
     rows = [json.loads(line) for line in lines]
-    return (*(row[key] for row in rows for key in ("query", "rewording")), *AWKWARD)
+    return (*(row[key] for row in rows for key in ("query", "rewording")), *_AWKWARD)
 
 
 def drift(weights: str, shortened: Vectors, floats: Vectors, kept: tuple[str, ...] = ()) -> Drift:
@@ -92,13 +92,13 @@ def check_half(model: DualEncoder) -> Drift:
         for value in half.text_tower.parameters():
             value.copy_(value.half().float())
     shortened, floats = (
-        encode_texts(one, list(probes()), AT_ONCE).numpy() for one in (half, model)
+        encode_texts(one, list(probes()), _AT_ONCE).numpy() for one in (half, model)
     )
     result = drift("float16", shortened, floats)
-    if result.lowest < LEAST_HALF:
+    if result.lowest < _LEAST_HALF:
         what = (
             f"changes vectors of this model to a cosine of {result.lowest:.4f} with the float ones,"
-            f" and {LEAST_HALF} is the least"
+            f" and {_LEAST_HALF} is the least"
         )
         raise UserError("--half", what, "Leave --half out.")
     return result

@@ -30,10 +30,10 @@ from paraclip.models.mini import Mini
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 
-WANTED_BY = "Hugging Face's CLIP"
-VOCABULARY = 49408
-TEXT_SIZES = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
-IMAGE_SIZES = {
+_WANTED_BY = "Hugging Face's CLIP"
+_VOCABULARY = 49408
+_TEXT_SIZES = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
+_IMAGE_SIZES = {
     *("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
     "patch_dropout",  # used only in training
 }
@@ -41,7 +41,7 @@ IMAGE_SIZES = {
 
 def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
     """Write a Hugging Face CLIP folder: configuration, weights, tokenizer, preprocessing."""
-    clip = clip_model(source.model, WANTED_BY)
+    clip = clip_model(source.model, _WANTED_BY)
     files = {
         "config.json": _clip_config(clip, options.half),
         "preprocessor_config.json": _preprocessor_config(clip),
@@ -167,7 +167,7 @@ def _preprocessor_config(clip: OpenClip) -> dict[str, Any]:
     settings, side = clip.spec.preprocessing, clip.image_size
     mode = settings.get("resize_mode", "shortest")  # "longest" pads, which the processor cannot do
     if mode not in ("shortest", "squash"):
-        what = f"its preprocessing is {mode!r}, which {WANTED_BY} lacks"
+        what = f"its preprocessing is {mode!r}, which {_WANTED_BY} lacks"
         raise UserError(clip.architecture.name, what, "Use --to open-clip.")
     square = {"height": side, "width": side}
     interpolation = settings.get("interpolation", "bicubic")
@@ -221,9 +221,9 @@ def no_clip_text(model: DualEncoder) -> str | None:
         return "its tokenizer is not CLIP's"
     if not isinstance(model.text_tower, TextTransformer) or not model.architecture.causal_text:
         return "its text tower does not read to the end token like CLIP's transformer"
-    if text.get("vocab_size", VOCABULARY) != VOCABULARY:
-        return f"its vocabulary has {text['vocab_size']} tokens and not the {VOCABULARY} of CLIP's"
-    if option := _unusual(text, CLIPTextCfg, TEXT_SIZES):
+    if text.get("vocab_size", _VOCABULARY) != _VOCABULARY:
+        return f"its vocabulary has {text['vocab_size']} tokens and not the {_VOCABULARY} of CLIP's"
+    if option := _unusual(text, CLIPTextCfg, _TEXT_SIZES):
         return f"its text tower has the option {option} and is not CLIP's transformer"
     return None
 
@@ -237,7 +237,7 @@ def _no_clip_image(model: OpenClip) -> str | None:
         return f"its image tower is timm's {name} and not CLIP's vision transformer"
     if not isinstance(model.image_tower, VisionTransformer):
         return "its image tower is a ResNet and not CLIP's vision transformer"
-    if option := _unusual(vision, CLIPVisionCfg, IMAGE_SIZES):
+    if option := _unusual(vision, CLIPVisionCfg, _IMAGE_SIZES):
         return f"its image tower has the option {option} and is not CLIP's vision transformer"
     if "multimodal_cfg" in model.spec.config:
         return "it has a decoder (CoCa) and is not CLIP"

@@ -29,8 +29,8 @@ from paraclip.exporting.source import Source
 from paraclip.exporting.system import Steps, System, check_activation, write_files
 from paraclip.models.formats.published import QUICK
 
-INTERFACE = TextInterface("text", "embedding", "int32", fixed_length=True)
-NAMES = [
+_INTERFACE = TextInterface("text", "embedding", "int32", fixed_length=True)
+_NAMES = [
     "RN101__openai", "RN101__yfcc15m", "RN50__cc12m", "RN50__openai", "RN50__yfcc15m",
     "RN50x16__openai", "RN50x4__openai", "RN50x64__openai", "ViT-B-16-SigLIP-256__webli",
     "ViT-B-16-SigLIP-384__webli", "ViT-B-16-SigLIP-512__webli", "ViT-B-16-SigLIP-i18n-256__webli",
@@ -55,7 +55,7 @@ NAMES = [
 """Models of open_clip that immich loads; it refuses all other names."""
 
 
-def folder_name(source: Source) -> str:
+def _folder_name(source: Source) -> str:
     """immich's name of the base.
 
     Raises:
@@ -64,10 +64,10 @@ def folder_name(source: Source) -> str:
     architectures = {
         _normalised(source.architecture), _normalised(source.architecture.removesuffix(QUICK))
     }  # fmt: skip
-    same = [name for name in NAMES if _normalised(name.split("__")[0]) in architectures]
+    same = [name for name in _NAMES if _normalised(name.split("__")[0]) in architectures]
     if not same:
         what = f"its base is {source.architecture}, which immich does not load"
-        raise UserError(source.name, what, nearest(source.architecture, NAMES))
+        raise UserError(source.name, what, nearest(source.architecture, _NAMES))
     tags = {_normalised(tag) for tag in source.tags}
     matching = [name for name in same if _normalised(name.split("__")[1]) in tags]
     if len(matching) == 1:
@@ -84,7 +84,7 @@ def _normalised(name: str) -> str:
 
 
 def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    name, tag = folder_name(source).split("__")
+    name, tag = _folder_name(source).split("__")
     settings = [
         open_clip.get_pretrained_cfg(name, known)
         for known in open_clip.list_pretrained_tags_by_model(name)
@@ -96,11 +96,11 @@ def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None
     textual.mkdir(parents=True)
     if no_clip_text(source.model) is None:
         write_files(textual, clip_tokenizer_files(source.model.architecture.context_length))
-    return write_text_graph(source.model, textual / "model.onnx", INTERFACE, options.int8)
+    return write_text_graph(source.model, textual / "model.onnx", _INTERFACE, options.int8)
 
 
 def _steps(source: Source, folder: Path) -> Steps:
-    name = folder_name(source)
+    name = _folder_name(source)
     return (
         f"Find the folder of the text encoder in immich's model cache (the volume model-cache,"
         f" /cache in the container), TEXTUAL below: CACHE/clip/{name}/textual, or, with a"

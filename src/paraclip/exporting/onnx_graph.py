@@ -22,11 +22,11 @@ from paraclip.exporting.quantise import quantise
 from paraclip.models.encoder import DualEncoder
 from paraclip.onnx_session import open_session
 
-LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the graph
-MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
-TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
-INNER = ("paraclip_input", "paraclip_output")  # names that no exporter uses
-OPSET = 18  # needs onnxruntime 1.14 or newer
+_LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the graph
+_MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
+_TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
+_INNER = ("paraclip_input", "paraclip_output")  # names that no exporter uses
+_OPSET = 18  # needs onnxruntime 1.14 or newer
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TextInterface:
     end: int | None = None
 
 
-class TextGraph(nn.Module):
+class _TextGraph(nn.Module):
     """Maps token ids [batch, length] to text vectors [batch, embed_dim]."""
 
     def __init__(self, model: DualEncoder, unit: bool, end: int | None = None) -> None:
@@ -69,7 +69,7 @@ class TextGraph(nn.Module):
         return normalize(vectors, dim=-1) if self.unit else vectors
 
 
-class ImageGraph(nn.Module):
+class _ImageGraph(nn.Module):
     """Maps pixels [batch, 3, side, side] to unit image vectors [batch, embed_dim]."""
 
     def __init__(self, model: DualEncoder) -> None:
@@ -102,12 +102,12 @@ def write_text_graph(
     _check(model.text_tower, model.architecture.name)
     context = model.architecture.context_length
     fixed = interface.fixed_length or model.computed_length(1) == context
-    ids = _padded_ids(model, TEXTS, None if not fixed else context)
+    ids = _padded_ids(model, _TEXTS, None if not fixed else context)
     shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
     if not fixed:
         shape[1] = torch.export.Dim("length", min=2, max=context)
     example = ids.to(getattr(torch, interface.dtype))
-    graph = TextGraph(model, interface.unit, interface.end)
+    graph = _TextGraph(model, interface.unit, interface.end)
     _export_graph(graph, example, path, (interface.inputs, interface.outputs), shape)
     _compare(path, interface.inputs, example, graph)
     if not int8:
@@ -130,7 +130,7 @@ def write_image_graph(model: DualEncoder, path: Path, names: tuple[str, str]) ->
     _check(model.image_tower, model.architecture.name)
     pixels = torch.rand(2, 3, model.image_size, model.image_size)
     shape = {0: torch.export.Dim("batch", min=1)}
-    graph = ImageGraph(model)
+    graph = _ImageGraph(model)
     _export_graph(graph, pixels, path, names, shape)
     _compare(path, names[0], pixels, graph)
 
@@ -156,8 +156,8 @@ def _export_graph(
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 graph.eval(), (example,), str(path),
-                input_names=[INNER[0]], output_names=[INNER[1]], dynamic_shapes=(shape,),
-                opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+                input_names=[_INNER[0]], output_names=[_INNER[1]], dynamic_shapes=(shape,),
+                opset_version=_OPSET, dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0][:200]
@@ -165,7 +165,7 @@ def _export_graph(
         raise UserError("--to onnx", what, "Use --to open-clip or --to hf.") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    _rename(path, dict(zip(INNER, names, strict=True)))
+    _rename(path, dict(zip(_INNER, names, strict=True)))
 
 
 def _rename(path: Path, names: dict[str, str]) -> None:
@@ -192,7 +192,7 @@ def _compare(path: Path, name: str, example: Tensor, graph: nn.Module) -> None:
     """Raise UserError if onnxruntime and torch compute different vectors from the example."""
     theirs = open_session(path, "export").run(None, {name: example.numpy()})[0]
     difference = float(np.abs(theirs - graph(example).numpy()).max())
-    if not difference <= MOST_DIFFERENCE:
+    if not difference <= _MOST_DIFFERENCE:
         what = f"its vectors differ from torch's by {difference:.2g}"
         raise UserError(path.name, what, "Report this with the versions of torch and onnxruntime.")
 
@@ -202,6 +202,6 @@ def _check(tower: nn.Module, name: str) -> None:
     for module in ("onnx", "onnxruntime", "onnxscript"):
         optional_import(module, "export")
     size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
-    if size > LARGEST:
+    if size > _LARGEST:
         what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"
         raise UserError(name, what, "Use --to open-clip or --to hf.")

@@ -37,32 +37,32 @@ from paraclip.exporting.source import Source
 from paraclip.exporting.system import Steps, System, check_base, write_files
 from paraclip.models.openclip import OpenClip
 
-PLAIN = TextInterface()
-IMAGE_NAMES = ("pixel_values", "image_embeds")
-FASTEMBED_NAME = "Qdrant/clip-ViT-B-32-text"
-RCLIP_BASE = ("ViT-B-32-256", "datacomp_s34b_b86k")
-RCLIP_FILE = Path("-".join(RCLIP_BASE), "textual.onnx")
+_PLAIN = TextInterface()
+_IMAGE_NAMES = ("pixel_values", "image_embeds")
+_FASTEMBED_NAME = "Qdrant/clip-ViT-B-32-text"
+_RCLIP_BASE = ("ViT-B-32-256", "datacomp_s34b_b86k")
+_RCLIP_FILE = Path("-".join(_RCLIP_BASE), "textual.onnx")
 
 
 def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """Write `text_model.onnx` (and `image_model.onnx`), the tokenizer and `interface.json`."""
     model = source.model
     width, context = model.architecture.embed_dim, model.architecture.context_length
-    drift = write_text_graph(model, folder / "text_model.onnx", PLAIN, options.int8)
+    drift = write_text_graph(model, folder / "text_model.onnx", _PLAIN, options.int8)
     length: Any = context if model.computed_length(1) == context else f"2 to {context}"
     interface: dict[str, Any] = {
         "text": {
-            "input": PLAIN.inputs, "dtype": PLAIN.dtype, "shape": ["batch", length],
-            "output": PLAIN.outputs, "width": width, "unit_length": True,
+            "input": _PLAIN.inputs, "dtype": _PLAIN.dtype, "shape": ["batch", length],
+            "output": _PLAIN.outputs, "width": width, "unit_length": True,
             "weights": "int8" if options.int8 else "float32",
         }
     }  # fmt: skip
     if options.image_tower:  # always in float
-        write_image_graph(model, folder / "image_model.onnx", IMAGE_NAMES)
+        write_image_graph(model, folder / "image_model.onnx", _IMAGE_NAMES)
         side = model.image_size
         interface["image"] = {
-            "input": IMAGE_NAMES[0], "dtype": "float32", "shape": ["batch", 3, side, side],
-            "output": IMAGE_NAMES[1], "width": width, "unit_length": True,
+            "input": _IMAGE_NAMES[0], "dtype": "float32", "shape": ["batch", 3, side, side],
+            "output": _IMAGE_NAMES[1], "width": width, "unit_length": True,
             "preprocessing": model.spec.preprocessing if isinstance(model, OpenClip) else {},
         }  # fmt: skip
     if no_clip_text(model) is None:
@@ -90,7 +90,7 @@ def _write_fastembed(source: Source, folder: Path, options: ExportOptions) -> Dr
 def _fastembed_steps(source: Source, folder: Path) -> Steps:
     return (
         f"Keep {folder} where your program reads it, and load it by"
-        f" TextEmbedding({FASTEMBED_NAME!r}, specific_model_path={str(folder)!r}).",
+        f" TextEmbedding({_FASTEMBED_NAME!r}, specific_model_path={str(folder)!r}).",
         "No cache depends on it: fastembed reads the folder, and vectors of pictures in Qdrant"
         " stay. Embed stored texts again if you have any.",
         "To go back, leave specific_model_path out.",
@@ -98,19 +98,19 @@ def _fastembed_steps(source: Source, folder: Path) -> Steps:
 
 
 def _write_rclip(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    check_base(source, "rclip", *RCLIP_BASE, quick=False)
-    path = folder / RCLIP_FILE
+    check_base(source, "rclip", *_RCLIP_BASE, quick=False)
+    path = folder / _RCLIP_FILE
     path.parent.mkdir()
     interface = TextInterface("input", "output", fixed_length=True)
     return write_text_graph(clip_text(source.model, "rclip"), path, interface, options.int8)
 
 
 def _rclip_steps(source: Source, folder: Path) -> Steps:
-    name = RCLIP_FILE.name
+    name = _RCLIP_FILE.name
     return (
-        f"In the subfolder {RCLIP_FILE.parent} of rclip's data folder (~/.local/share/rclip on"
+        f"In the subfolder {_RCLIP_FILE.parent} of rclip's data folder (~/.local/share/rclip on"
         f" Linux, or RCLIP_DATADIR if you have set it) rename {name} to {name}.base, and copy"
-        f" {folder / RCLIP_FILE} there. Do not set RCLIP_DATADIR to {folder}: rclip looks for"
+        f" {folder / _RCLIP_FILE} there. Do not set RCLIP_DATADIR to {folder}: rclip looks for"
         " its index there as well.",
         "No cache depends on the text encoder: db.sqlite3 holds vectors of pictures and stays.",
         f"To go back, rename {name}.base to {name}.",

@@ -24,24 +24,24 @@ from paraclip.models.formats.laclip import is_laclip_vision
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 
-FILE = "model.safetensors"
+_FILE = "model.safetensors"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
 def _write_folder(source: Source, folder: Path, options: ExportOptions) -> None:
     """Write configuration and weights, and the files of a Hugging Face text tower, if any."""
-    model = of_open_clip(source)
+    model = _of_open_clip(source)
     settings = model.spec.preprocessing
     config = {
         "model_cfg": {**model.spec.config, "quick_gelu": model.architecture.quick_gelu},
-        "preprocess_cfg": {name: settings[name] for name in PREPROCESSING if name in settings},
+        "preprocess_cfg": {name: settings[name] for name in _PREPROCESSING if name in settings},
     }
     write_files(folder, {CONFIG: config, **(model.spec.text_files or {})})
-    save_tensors(open_clip_state(model, options.half), folder / WEIGHTS, {"format": "pt"})
+    save_tensors(_open_clip_state(model, options.half), folder / WEIGHTS, {"format": "pt"})
 
 
-def of_open_clip(source: Source) -> OpenClip:
+def _of_open_clip(source: Source) -> OpenClip:
     """The model; raises UserError if open_clip cannot build it."""
     if not isinstance(source.model, OpenClip):
         name = source.model.architecture.name
@@ -53,7 +53,7 @@ def of_open_clip(source: Source) -> OpenClip:
     return source.model
 
 
-def open_clip_state(model: OpenClip, half: bool) -> dict[str, Tensor]:
+def _open_clip_state(model: OpenClip, half: bool) -> dict[str, Tensor]:
     """Weights under open_clip's names."""
     state = model.state_dict()
     return _stored({model.exported_name(name): value for name, value in state.items()}, half)
@@ -68,7 +68,7 @@ def _stored(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
 def _write_file(source: Source, path: Path, options: ExportOptions) -> None:
     """Write one file, with open_clip's names for a model of open_clip and own names for `mini`."""
     if isinstance(source.model, OpenClip):
-        tensors = open_clip_state(of_open_clip(source), options.half)
+        tensors = _open_clip_state(_of_open_clip(source), options.half)
     else:
         tensors = _stored(source.model.state_dict(), options.half)
     # The header states no architecture, because the tensors have the names of another program.
@@ -86,11 +86,11 @@ def _file_steps(source: Source, path: Path) -> Steps:
 
 def _write_named(source: Source, folder: Path, options: ExportOptions) -> None:
     """Write one file for a system that loads a model by open_clip's name and a file."""
-    of_open_clip(source)
+    _of_open_clip(source)
     if source.architecture not in open_clip.list_models():
         what = f"{source.architecture} is not one of open_clip's own architectures"
         raise UserError(source.name, what, "This system loads models by such a name.")
-    _write_file(source, folder / FILE, options)
+    _write_file(source, folder / _FILE, options)
 
 
 def _open_clip_steps(source: Source, folder: Path) -> Steps:
@@ -103,7 +103,7 @@ def _open_clip_steps(source: Source, folder: Path) -> Steps:
 
 
 def _clip_retrieval_steps(source: Source, folder: Path) -> Steps:
-    name = f"open_clip:{source.architecture}/{(folder / FILE).resolve()}"
+    name = f"open_clip:{source.architecture}/{(folder / _FILE).resolve()}"
     return (
         f"Set the model of your indices file (indices.json, `clip_model`) or of `clip-retrieval"
         f" back` to {name!r}, with `use_jit` off.",
@@ -114,7 +114,7 @@ def _clip_retrieval_steps(source: Source, folder: Path) -> Steps:
 
 
 def _lancedb_steps(source: Source, folder: Path) -> Steps:
-    call = f"create(name={source.architecture!r}, pretrained={str((folder / FILE).resolve())!r})"
+    call = f"create(name={source.architecture!r}, pretrained={str((folder / _FILE).resolve())!r})"
     return (
         f"Make the query function by get_registry().get('open-clip').{call} and search with"
         " table.search(function.compute_query_embeddings(text)[0]); a table remembers the function"

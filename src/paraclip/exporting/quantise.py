@@ -16,16 +16,16 @@ import numpy as np
 from paraclip.errors import UserError
 from paraclip.exporting.drift import LEAST_INT8, Drift
 
-LARGE = 1 << 20  # minimum number of values in a table that is quantised
-LEVELS = 127
-MOST_OF_FLOAT = 0.75  # of the float file's size; above it, 8 bits are not worth their drift
-TABLE = "the token table"
-SCOPES = "pkg.torch.onnx.name_scopes"  # modules that produced a node, from torch's exporter
+_LARGE = 1 << 20  # minimum number of values in a table that is quantised
+_LEVELS = 127
+_MOST_OF_FLOAT = 0.75  # of the float file's size; above it, 8 bits are not worth their drift
+_TABLE = "the token table"
+_SCOPES = "pkg.torch.onnx.name_scopes"  # modules that produced a node, from torch's exporter
 
-Measure = Callable[[Path, tuple[str, ...]], Drift]
+_Measure = Callable[[Path, tuple[str, ...]], Drift]
 
 
-def quantise(path: Path, measure: Measure) -> Drift:
+def quantise(path: Path, measure: _Measure) -> Drift:
     """Replace the float weights of an ONNX file by 8-bit ones; other activations stay float.
 
     If the vectors drift too far, parts are kept in float one after the other, starting with those
@@ -40,17 +40,17 @@ def quantise(path: Path, measure: Measure) -> Drift:
     """
     small = path.with_name(f"{path.name}.int8")
     try:
-        first = drift = shortened(path, small, (), measure)
+        first = drift = _shortened(path, small, (), measure)
         if drift.lowest < LEAST_INT8:
-            parts = [*dict.fromkeys(_matrices(path).values()), TABLE]
+            parts = [*dict.fromkeys(_matrices(path).values()), _TABLE]
             alone = {  # the drift when only this part has 8 bits
-                part: shortened(path, small, tuple(set(parts) - {part}), measure).lowest
+                part: _shortened(path, small, tuple(set(parts) - {part}), measure).lowest
                 for part in parts
             }
             left = sorted(parts, key=lambda part: alone[part])
             while drift.lowest < LEAST_INT8 and left:
-                drift = shortened(path, small, (*drift.kept, left.pop(0)), measure)
-        too_large = small.stat().st_size > MOST_OF_FLOAT * path.stat().st_size
+                drift = _shortened(path, small, (*drift.kept, left.pop(0)), measure)
+        too_large = small.stat().st_size > _MOST_OF_FLOAT * path.stat().st_size
         if drift.lowest < LEAST_INT8 or (drift.kept and too_large):
             what = (
                 f"changes vectors of this model to a cosine of {first.lowest:.4f} with the float"
@@ -63,7 +63,7 @@ def quantise(path: Path, measure: Measure) -> Drift:
         small.unlink(missing_ok=True)
 
 
-def shortened(path: Path, small: Path, kept: tuple[str, ...], measure: Measure) -> Drift:
+def _shortened(path: Path, small: Path, kept: tuple[str, ...], measure: _Measure) -> Drift:
     """Write an 8-bit file in which some parts stay float, and measure its drift."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -81,7 +81,7 @@ def shortened(path: Path, small: Path, kept: tuple[str, ...], measure: Measure) 
             )  # fmt: skip
     finally:
         logging.disable(before)
-    if TABLE not in kept:
+    if _TABLE not in kept:
         _quantise_tables(small)
     return measure(small, kept)
 
@@ -101,7 +101,7 @@ def _matrices(path: Path) -> dict[str, str]:
 
 def _part_of(node: Any) -> str:
     """The part of a tower to which a node belongs, by the module names of open_clip and BERT."""
-    scopes = " ".join(entry.value for entry in node.metadata_props if entry.key == SCOPES)
+    scopes = " ".join(entry.value for entry in node.metadata_props if entry.key == _SCOPES)
     if "attn" in scopes or "attention" in scopes:
         return "attention"
     if "c_fc" in scopes or "intermediate" in scopes:
@@ -124,11 +124,11 @@ def _quantise_tables(path: Path) -> None:
             attribute.i == 0 for attribute in node.attribute if attribute.name == "axis"
         )
         table = stored.get(node.input[0]) if by_row else None
-        if table is None or np.prod(table.dims) < LARGE or table.data_type != TensorProto.FLOAT:
+        if table is None or np.prod(table.dims) < _LARGE or table.data_type != TensorProto.FLOAT:
             nodes.append(node)
             continue
         if f"{table.name}_int8" not in stored:
-            for part in split_table(table):
+            for part in _split_table(table):
                 stored[part.name] = part
                 model.graph.initializer.append(part)
         ids, output = node.input[1], node.output[0]
@@ -147,12 +147,12 @@ def _quantise_tables(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def split_table(table: Any) -> tuple[Any, Any]:
+def _split_table(table: Any) -> tuple[Any, Any]:
     """A float table [rows, width] as int8 [rows, width] and float scales [rows, 1]."""
     from onnx import numpy_helper
 
     values = numpy_helper.to_array(table)
-    scale = np.abs(values).max(axis=1, keepdims=True) / LEVELS
+    scale = np.abs(values).max(axis=1, keepdims=True) / _LEVELS
     whole = np.rint(values / np.where(scale == 0, 1, scale)).astype(np.int8)
     return (
         numpy_helper.from_array(whole, f"{table.name}_int8"),

@@ -31,7 +31,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import model_files
 from paraclip.provenance import package_versions
 
-FORMATS: dict[Format, System] = {
+_FORMATS: dict[Format, System] = {
     "weights": WEIGHTS_FILE,
     "open-clip": replace(OPEN_CLIP, index=None),
     "hf": HUGGING_FACE,
@@ -50,9 +50,9 @@ SYSTEMS: dict[SystemName, System] = {
 }
 """A new system needs a line here, and its name in the options."""
 
-WEIGHTS = ".safetensors"
-CARD = "README.md"
-KEPT = """\
+_WEIGHTS = ".safetensors"
+_CARD = "README.md"
+_KEPT = """\
 ## What an index depends on
 
 Vectors of pictures stay valid as long as these three are those of the base (SHA-256, first 16
@@ -65,7 +65,7 @@ digits, as ParaCLIP computes them):
 
 
 @dataclass(frozen=True)
-class Exported:
+class _Exported:
     """Result of an export.
 
     Args:
@@ -81,7 +81,7 @@ class Exported:
 
 def export_model(
     model: DualEncoder | Path | str, out: Path | str, options: ExportOptions
-) -> Exported:
+) -> _Exported:
     """Write a model for another system, with a model card.
 
     Args:
@@ -96,24 +96,24 @@ def export_model(
     """
     out = Path(out)
     system = _choose_system(out, options)
-    refuse_sources(out, model, options.base)
+    _refuse_sources(out, model, options.base)
     is_file = system is WEIGHTS_FILE
-    card = out.with_suffix(".md") if is_file else out / CARD
+    card = out.with_suffix(".md") if is_file else out / _CARD
     for path in (out, card) if is_file else (out,):
-        check_free(path, options.force, folder=not is_file)
+        _check_free(path, options.force, folder=not is_file)
     source = open_source(model, options.base, options.tag)
     written = {name: value for name, value in asdict(options).items() if value}
     drift = check_half(source.model) if options.half else None
     steps = system.instructions(source, out)
     if is_file:
         system.write(source, out, options)
-        write_card(source, card, out.name, written, drift=drift)
+        _write_card(source, card, out.name, written, drift=drift)
     else:
-        with new_folder(out, options.force) as folder:
+        with _new_folder(out, options.force) as folder:
             drift = system.write(source, folder, options) or drift
             on_card = steps if options.target else ()
-            write_card(source, folder / CARD, out.name, written, on_card, drift)
-    return Exported(out, steps, drift)
+            _write_card(source, folder / _CARD, out.name, written, on_card, drift)
+    return _Exported(out, steps, drift)
 
 
 def _choose_system(out: Path, options: ExportOptions) -> System:
@@ -128,19 +128,19 @@ def _choose_system(out: Path, options: ExportOptions) -> System:
     if options.target:
         system, choice = SYSTEMS[options.target], f"--for {options.target}"
     else:
-        derived: Format = "weights" if out.suffix == WEIGHTS else "open-clip"
-        system, choice = FORMATS[options.to or derived], f"--to {options.to or derived}"
-    if system is WEIGHTS_FILE and out.suffix != WEIGHTS:
-        raise UserError(out, "is not the name of a safetensors file", f"End it in {WEIGHTS}.")
+        derived: Format = "weights" if out.suffix == _WEIGHTS else "open-clip"
+        system, choice = _FORMATS[options.to or derived], f"--to {options.to or derived}"
+    if system is WEIGHTS_FILE and out.suffix != _WEIGHTS:
+        raise UserError(out, "is not the name of a safetensors file", f"End it in {_WEIGHTS}.")
     for name in ("half", "int8", "image_tower"):
         if getattr(options, name) and name not in system.takes:
-            formats = [f"--to {one}" for one, system in FORMATS.items() if name in system.takes]
+            formats = [f"--to {one}" for one, system in _FORMATS.items() if name in system.takes]
             option, what = f"--{name.replace('_', '-')}", f"does not apply to {choice}"
             raise UserError(option, what, f"Use {' or '.join(formats)}, or leave it out.")
     return system
 
 
-def refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:
+def _refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:
     """Raise UserError if the output is a file of one of the models, or a folder that holds one."""
     for name in models:
         files = model_files(str(name)) if isinstance(name, Path | str) else []
@@ -153,7 +153,7 @@ def refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:
 
 
 @contextmanager
-def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
+def _new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """Yield a temporary folder next to `path`, renamed to `path` if the block succeeds.
 
     Args:
@@ -161,9 +161,9 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
         force: whether to replace an export, which is kept until the new one is complete.
 
     Raises:
-        UserError: see `check_free`; or the disk is full.
+        UserError: see `_check_free`; or the disk is full.
     """
-    check_free(path, force)
+    _check_free(path, force)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
     old = temporary.with_suffix(".old")
     try:
@@ -180,7 +180,7 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def check_free(path: Path, force: bool = False, folder: bool = True) -> None:
+def _check_free(path: Path, force: bool = False, folder: bool = True) -> None:
     """Refuse an output that exists, unless `force` may replace it.
 
     Raises:
@@ -197,10 +197,10 @@ def check_free(path: Path, force: bool = False, folder: bool = True) -> None:
         if not force:
             raise UserError(path, "exists already", "Name another output, or add --force.")
         if folder:
-            refuse_foreign(path, is_export)
+            refuse_foreign(path, _is_export)
 
 
-def write_card(
+def _write_card(
     source: Source,
     path: Path,
     name: str,
@@ -219,8 +219,8 @@ def write_card(
         drift: drift of text vectors with shortened weights.
     """
     facts = source.facts()
-    if path.name == CARD:
-        written = {**written, "files": sorted(files_below(path.parent) - {CARD})}
+    if path.name == _CARD:
+        written = {**written, "files": sorted(_files_below(path.parent) - {_CARD})}
     header = {
         **source.header,
         # A file's header may lack parts of it.
@@ -228,7 +228,7 @@ def write_card(
         "export": {**written, **facts, "versions": package_versions()},
     }
     card = model_card(name, header)
-    parts = [KEPT.format(**facts)]
+    parts = [_KEPT.format(**facts)]
     if drift is not None:
         parts.append(f"{drift}\n")
     if steps:
@@ -239,7 +239,7 @@ def write_card(
     write_text(path, head + "\n" + "\n".join(parts) + terms + rest)
 
 
-def files_below(folder: Path) -> set[str]:
+def _files_below(folder: Path) -> set[str]:
     """Files and links below a folder, by their path in it."""
     return {
         path.relative_to(folder).as_posix()
@@ -248,11 +248,11 @@ def files_below(folder: Path) -> set[str]:
     }
 
 
-def is_export(folder: Path) -> bool:
+def _is_export(folder: Path) -> bool:
     """Whether a folder holds the files of an export, as its card lists them, and nothing else."""
     try:
-        text = read_bounded(folder / CARD).decode()
+        text = read_bounded(folder / _CARD).decode()
         files = json.loads(text.split("```json\n")[-1].split("```")[0])["export"]["files"]
-        return files_below(folder) - {CARD} <= set(files)
+        return _files_below(folder) - {_CARD} <= set(files)
     except (OSError, UserError, ValueError, KeyError, TypeError):
         return False

@@ -18,7 +18,7 @@ from paraclip.models.formats.published import QUICK, quick_name
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
 
-VOID = "An index made with the base would be void; re-embed the pictures, or train the text alone."
+_VOID = "An index made with the base would be void; re-embed the pictures, or train the text alone."
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Source:
     def architecture(self) -> str:
         """open_clip's name of the architecture, or the model's own name."""
         if isinstance(self.model, OpenClip):
-            return known_architecture(self.model) or self.model.architecture.name
+            return _known_architecture(self.model) or self.model.architecture.name
         return self.model.architecture.name
 
     @cached_property
     def tags(self) -> list[str]:
         """Pretrained tags of the base: the one given by the user, or else the recorded ones."""
-        return [self.tag] if self.tag else recorded_tags(self.header, self.architecture)
+        return [self.tag] if self.tag else _recorded_tags(self.header, self.architecture)
 
     def facts(self) -> dict[str, Any]:
         """JSON-serialisable facts for the card: hashes of what an index depends on."""
@@ -82,20 +82,20 @@ def open_source(
     Raises:
         UserError: the checkpoint is missing or damaged, or its image tower was trained.
     """
-    source = read_source(model, tag)
+    source = _read_source(model, tag)
     if base is not None:
         if image_space(load_model(base, "cpu")) != image_space(source.model):
             what = f"its image tower or preprocessing is not that of {base}"
-            raise UserError(source.name, what, VOID)
+            raise UserError(source.name, what, _VOID)
         named = base.split(":")[1] if ":" in base else None
         if tag is None and named in open_clip.list_pretrained_tags_by_model(source.architecture):
             source = Source(source.model, source.header, source.name, named)
-    elif image_tower_was_trained(source.header):
-        raise UserError(source.name, "its image tower was trained too", VOID)
+    elif _image_tower_was_trained(source.header):
+        raise UserError(source.name, "its image tower was trained too", _VOID)
     return source
 
 
-def read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
+def _read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
     """The model with its header, without checks."""
     if not isinstance(model, DualEncoder):
         path = Path(model)
@@ -109,18 +109,18 @@ def read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
     return Source(loaded, {**header, "base": str(model)}, str(model), tag)
 
 
-def image_tower_was_trained(header: dict[str, Any]) -> bool:
+def _image_tower_was_trained(header: dict[str, Any]) -> bool:
     """Whether the training of a checkpoint, or of a merged one, changed the image tower."""
     made_from = header.get("made_from")
     if "merged" in header and isinstance(made_from, dict):
         tuned = made_from.get("tuned")
-        return isinstance(tuned, dict) and image_tower_was_trained(tuned)
+        return isinstance(tuned, dict) and _image_tower_was_trained(tuned)
     training = header.get("training")
     config = training.get("config") if isinstance(training, dict) else None
     return isinstance(config, dict) and config.get("image_learning_rate") is not None
 
 
-def recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
+def _recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
     """Pretrained tags of the base that a header records, for an architecture of open_clip."""
     plain = architecture.removesuffix(QUICK)
     known: set[str] = set()
@@ -130,7 +130,7 @@ def recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
     return sorted(named & known)
 
 
-def known_architecture(model: OpenClip) -> str | None:
+def _known_architecture(model: OpenClip) -> str | None:
     """open_clip's name for a model's configuration, independent of the folder's name."""
     config, stated = model.spec.config, model.architecture.name
     essential = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")  # not the activation

@@ -51,8 +51,8 @@ from paraclip.models.mini import SentenceModel
 from paraclip.models.sources import absolute_name
 from paraclip.progress import bar
 
-WRITE_ROWS = 4096
-WRITE_SECONDS = 30.0  # maximum time between writes
+_WRITE_ROWS = 4096
+_WRITE_SECONDS = 30.0  # maximum time between writes
 
 
 @dataclass
@@ -122,7 +122,7 @@ def build_index(
             opened.discard_staged()
             known = None
         facts = new if known is None else known.with_models(new.models)
-        builder = IndexBuilder(loaded, target, problems, precision)
+        builder = _IndexBuilder(loaded, target, problems, precision)
         if ray_workers:
             from paraclip.image_search.ray_build import RayReader
 
@@ -133,7 +133,7 @@ def build_index(
             opened.publish()
         opened.finish(exact_below)
         if summary.total >= exact_below:
-            summary.recall = recall_at_10(opened)
+            summary.recall = _recall_at_10(opened)
     problems.check(summary.total + problems.count)
     return summary
 
@@ -183,7 +183,7 @@ class Changes:
         return [row for path, row in self.known.items() if path not in self.present]
 
 
-def find_changes(found: Iterable[FoundPicture], state: pa.Table) -> Changes:
+def _find_changes(found: Iterable[FoundPicture], state: pa.Table) -> Changes:
     """Compare the pictures of a source with the rows (columns `STATE`) of an index."""
     columns = state.to_pydict()
     facts = zip(columns["size"], columns["modified"], columns["caption"], strict=True)
@@ -209,7 +209,7 @@ ReadResult = tuple[FoundPicture, ReadPicture | UserError]
 
 
 @dataclass
-class IndexBuilder:
+class _IndexBuilder:
     """A run that updates one store, which is locked for writing."""
 
     model: DualEncoder
@@ -230,9 +230,9 @@ class IndexBuilder:
         """
         began = time.monotonic()
         state = self.store.state() if self.store.facts() else schema(facts.width).empty_table()
-        work = find_changes(source.pictures(self.problems), state)
+        work = _find_changes(source.pictures(self.problems), state)
         if not work.present:
-            raise no_pictures(source.name, self.problems)
+            raise _no_pictures(source.name, self.problems)
         self.store.save_facts(facts)
         gone = set(work.gone())
         done = work.unchanged
@@ -244,7 +244,7 @@ class IndexBuilder:
             for rows in self._written_together(self._rows(pictures, work)):
                 self.store.put(rows)
         if not work.unchanged + self._used():
-            raise self._not_finite() if self.infinite else no_pictures(source.name, self.problems)
+            raise self._not_finite() if self.infinite else _no_pictures(source.name, self.problems)
         self.store.remove(sorted({*gone, *self.stale}))
         self.summary.removed = len(gone) - self.summary.moved
         self.summary.unchanged += work.unchanged
@@ -323,7 +323,7 @@ class IndexBuilder:
         self.summary.changed += changed
         self.summary.added += len(kept) - changed
         self.summary.embedded += len(kept)
-        return rows_of(kept, vectors[finite])
+        return _rows_of(kept, vectors[finite])
 
     def _copies(
         self, pictures: list[ReadPicture]
@@ -338,7 +338,7 @@ class IndexBuilder:
         places = [place[str(one.row), one.hash] for one in known]
         old = rows.take(pa.array(places, pa.int64()))  # typed, since it may be empty
         thumbnails = old["thumbnail"].to_pylist()
-        return known, overwritten, rows_of(known, vectors_of(old), thumbnails)
+        return known, overwritten, _rows_of(known, vectors_of(old), thumbnails)
 
     def _written_together(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Combine the rows into large tables, because LanceDB writes a file for each."""
@@ -346,15 +346,15 @@ class IndexBuilder:
         began = time.monotonic()
         for part in parts:
             waiting.append(part)
-            full = sum(map(len, waiting)) >= WRITE_ROWS
-            if full or time.monotonic() - began > WRITE_SECONDS:
+            full = sum(map(len, waiting)) >= _WRITE_ROWS
+            if full or time.monotonic() - began > _WRITE_SECONDS:
                 yield pa.concat_tables(waiting)
                 waiting, began = [], time.monotonic()
         if waiting:
             yield pa.concat_tables(waiting)
 
 
-def no_pictures(source: str, problems: Problems) -> UserError:
+def _no_pictures(source: str, problems: Problems) -> UserError:
     """The error for a source without pictures; it names the first that cannot be used."""
     if problems.listed:
         where, what = problems.listed[0]
@@ -370,7 +370,7 @@ def embed_pixels(model: DualEncoder, pictures: list[ReadPicture], precision: str
     return np.asarray(project(model, embed(model, pixels, precision)).numpy())
 
 
-def rows_of(
+def _rows_of(
     pictures: list[ReadPicture], vectors: Float, thumbnails: list[bytes] | None = None
 ) -> pa.Table:
     """Rows of the table; thumbnails are those of pictures that were not decoded."""
@@ -391,7 +391,7 @@ def rows_of(
     return pa.table(columns, schema=schema(width))
 
 
-def recall_at_10(store: Store, queries: int = 100) -> float:
+def _recall_at_10(store: Store, queries: int = 100) -> float:
     """Share of the exact first ten results that the store's approximate index returns.
 
     The queries are vectors of the index, each mixed with another one: like a query in words, such a

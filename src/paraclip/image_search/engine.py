@@ -14,7 +14,7 @@ from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.stores import IndexFacts, open_store
 from paraclip.image_search.towers import LONGEST_QUERY, TorchTower, open_tower
 
-DEPTH = 10  # depth of the overlaps
+_DEPTH = 10  # depth of the overlaps
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def combine_vectors(query: Query, vectors: Sequence[Float]) -> Float:
 
 def measure_overlap(first: Sequence[str], second: Sequence[str]) -> Overlap:
     """AO and JS of two rankings of ids, at depth 10 or less."""
-    depth = min(DEPTH, len(first), len(second))
+    depth = min(_DEPTH, len(first), len(second))
     if not depth:
         return Overlap(0, 0.0, 0.0, 0)
     numbers = {one: number for number, one in enumerate([*first, *second])}

@@ -18,23 +18,23 @@ from paraclip.image_search.sources import FoundPicture, PictureReader, ReadPictu
 from paraclip.models.features import IMAGES_AT_ONCE, PREPROCESSORS, ahead
 from paraclip.models.loading import load_model
 
-BLOCK_ROWS = 4 * IMAGES_AT_ONCE  # maximum number of pictures that an actor takes at a time
-FOUND = pa.schema(
+_BLOCK_ROWS = 4 * IMAGES_AT_ONCE  # maximum number of pictures that an actor takes at a time
+_FOUND = pa.schema(
     [
         ("path", pa.string()), ("reference", pa.string()), ("caption", pa.string()),
         ("size", pa.int64()), ("modified", pa.int64()),
     ]
 )  # fmt: skip
-READ = pa.schema(
+_READ = pa.schema(
     [
-        *FOUND, ("hash", pa.string()), ("row", pa.string()), ("thumbnail", pa.binary()),
+        *_FOUND, ("hash", pa.string()), ("row", pa.string()), ("thumbnail", pa.binary()),
         ("vector", pa.list_(pa.float32())), ("fault", pa.string()),
     ]
 )  # fmt: skip
 """Output of an actor: a picture has a known hash (`row`), is embedded, or is broken (`fault`)."""
 
 
-class PictureEmbedder:
+class _PictureEmbedder:
     """Reads and embeds blocks in an actor; `known` refers to the ids of rows by hash."""
 
     def __init__(self, model: str, device: str, precision: str, known: list[Any]) -> None:
@@ -59,7 +59,7 @@ class PictureEmbedder:
                     continue
                 read = {"hash": result.hash, "row": result.row, "thumbnail": result.thumbnail}
                 rows.append(asdict(one) | read | ({} if result.row else {"vector": next(vectors)}))
-        return pa.Table.from_pylist(rows, schema=READ)
+        return pa.Table.from_pylist(rows, schema=_READ)
 
     def _safe(self, found: FoundPicture) -> ReadPicture | UserError:
         """See `PictureReader.read`; an unexpected exception would end Ray's job."""
@@ -86,9 +86,9 @@ class RayReader:
         """
         if not (rows := work.to_read):
             return
-        size = min(BLOCK_ROWS, -(-len(rows) // self.workers))
+        size = min(_BLOCK_ROWS, -(-len(rows) // self.workers))
         tables = [
-            pa.Table.from_pylist([asdict(one) for one in rows[start : start + size]], FOUND)
+            pa.Table.from_pylist([asdict(one) for one in rows[start : start + size]], _FOUND)
             for start in range(0, len(rows), size)
         ]
         with cluster(self.workers) as ray:
@@ -100,14 +100,14 @@ class RayReader:
             }  # fmt: skip
             try:
                 dataset = ray.data.from_arrow(tables).map_batches(
-                    PictureEmbedder, fn_constructor_kwargs=settings,
+                    _PictureEmbedder, fn_constructor_kwargs=settings,
                     batch_size=None, batch_format="pyarrow", num_cpus=1,
                     num_gpus=1 if gpus else None,
                     compute=ray.data.ActorPoolStrategy(size=self.workers),
                 )  # fmt: skip
                 blocks = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
                 for row in (row for block in blocks for row in block.to_pylist()):
-                    found = FoundPicture(*(row[name] for name in FOUND.names))
+                    found = FoundPicture(*(row[name] for name in _FOUND.names))
                     if row["fault"] is not None:
                         yield found, UserError(found.path, row["fault"], "Replace the picture.")
                         continue

@@ -13,9 +13,9 @@ from paraclip.image_search.snapshot import Hit
 
 SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26
 INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SOFTWARE, MARK = 0x0131, b"ParaCLIP results"  # EXIF's tag for the program, and its value
-LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
+_LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
 
 
 def write_sheet(
@@ -33,12 +33,12 @@ def write_sheet(
         UserError: the file name is not that of a picture, a file that ParaCLIP did not write has
             it, the format does not allow its height, or it cannot be written.
     """
-    suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), None)
+    suffix = next((one for one in _SUFFIXES if path.lower().endswith(one)), None)
     if suffix is None:
-        raise UserError(path, "is not the name of a picture", f"End it in {SUFFIXES[0]}.")
+        raise UserError(path, "is not the name of a picture", f"End it in {_SUFFIXES[0]}.")
     kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(suffix, "PNG")
-    sheet = draw(title, found, thumbnails)
-    most = LARGEST.get(kind, sheet.height)
+    sheet = _draw(title, found, thumbnails)
+    most = _LARGEST.get(kind, sheet.height)
     if sheet.height > most:
         what = f"would be {sheet.height:,} pixels high, and {kind} allows {most:,}"
         raise UserError(path, what, "End it in .png, or lower --k.")
@@ -49,7 +49,7 @@ def write_sheet(
         sheet.save(temporary, kind, exif=exif)
 
 
-def draw(
+def _draw(
     title: str, found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]
 ) -> Image.Image:
     """Draw the picture; arguments as for `write_sheet`."""
@@ -62,19 +62,19 @@ def draw(
     size = (2 * MARGIN + columns * step - GAP, 2 * MARGIN + LINE + sum(heights))
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), fitting(title, size[0]), INK, ImageFont.load_default(18))
+    pen.text((MARGIN, MARGIN), _fitting(title, size[0]), INK, ImageFont.load_default(18))
     top = MARGIN + LINE
     for (label, hits), height in zip(found.items(), heights, strict=True):
-        pen.text((MARGIN, top + 4), fitting(label, size[0]), FAINT, ImageFont.load_default(14))
+        pen.text((MARGIN, top + 4), _fitting(label, size[0]), FAINT, ImageFont.load_default(14))
         for number, hit in enumerate(hits):
             left = MARGIN + number % columns * step
             place = (left, top + LINE + number // columns * step)
-            sheet.paste(tile(thumbnails.get(hit.id), hit.id in shared), place)
+            sheet.paste(_tile(thumbnails.get(hit.id), hit.id in shared), place)
         top += height
     return sheet
 
 
-def tile(thumbnail: bytes | None, shared: bool) -> Image.Image:
+def _tile(thumbnail: bytes | None, shared: bool) -> Image.Image:
     """A square with a picture, framed if it is shared; grey without a picture."""
     square = Image.new("RGB", (SIDE, SIDE), SHARED if shared else "#e4e4e4")
     if thumbnail is not None:
@@ -84,7 +84,7 @@ def tile(thumbnail: bytes | None, shared: bool) -> Image.Image:
     return square
 
 
-def fitting(text: str, width: int) -> str:
+def _fitting(text: str, width: int) -> str:
     """One line of text that fits into a width in pixels."""
     line = " ".join(text.split())
     return line if len(line) * 9 < width else f"{line[: max(width // 9 - 3, 1)]}..."

@@ -28,8 +28,8 @@ from paraclip.image_search.stores import (
 )
 
 VECTORS, ROWS = "vectors.npy", "rows.arrow"
-KINDS = pa.schema([(name, pa.string()) for name in SHOWN[:3]])  # of the rows
-ABANDONED_SECONDS = 3600.0
+_KINDS = pa.schema([(name, pa.string()) for name in SHOWN[:3]])  # of the rows
+_ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Pool(Protocol):
 
 
 @dataclass(frozen=True)
-class Snapshot(Pool):
+class _Snapshot(Pool):
     """Exact search over one version of an index."""
 
     vectors: Float  # unit vectors float32 [rows, width]
@@ -79,7 +79,7 @@ class Snapshot(Pool):
 
 
 @dataclass(frozen=True)
-class StorePool(Pool):
+class _StorePool(Pool):
     """Search in the store itself, for a table that is too large for memory."""
 
     store: Store
@@ -112,15 +112,15 @@ def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
     # The same from every working folder.
     place = store.where if "://" in store.where else str(Path(store.where).absolute())
     folder = cache_folder() / "search" / text_hash(place)
-    if (pool := open_snapshot(folder / version)) is not None:
+    if (pool := _open_snapshot(folder / version)) is not None:
         return facts, version, pool
     shutil.rmtree(folder / version, ignore_errors=True)  # damaged
     if (count := store.count()) >= exact_below:
-        return facts, version, StorePool(store, count)
-    return facts, version, take_snapshot(store, facts, folder, version)
+        return facts, version, _StorePool(store, count)
+    return facts, version, _take_snapshot(store, facts, folder, version)
 
 
-def open_snapshot(folder: Path) -> Snapshot | None:
+def _open_snapshot(folder: Path) -> _Snapshot | None:
     """The snapshot in a folder; None if it is missing or broken."""
     try:
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
@@ -129,10 +129,10 @@ def open_snapshot(folder: Path) -> Snapshot | None:
     except (OSError, EOFError, ValueError, pa.ArrowInvalid):
         return None
     fits = vectors.ndim == 2 and len(vectors) == len(rows) and vectors.dtype == np.float32
-    return Snapshot(vectors, rows) if fits else None
+    return _Snapshot(vectors, rows) if fits else None
 
 
-def take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -> Snapshot:
+def _take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -> _Snapshot:
     """Copy the vectors and paths of a store, and remove snapshots of other versions."""
     temporary = folder / f".{uuid4().hex[:12]}.part"
     rows, count = [], 0
@@ -143,15 +143,15 @@ def take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -
             with raw.open("wb") as file:
                 for part in store.batches(SHOWN):  # a few thousand rows at a time
                     file.write(vectors_of(part).data)
-                    rows.append(part.select(KINDS.names).cast(KINDS))
+                    rows.append(part.select(_KINDS.names).cast(_KINDS))
                     count += len(part)
             vectors = np.zeros((0, facts.width), np.float32)
             if count:
                 vectors = np.memmap(raw, np.float32, "r", shape=(count, facts.width))
             np.save(temporary / VECTORS, vectors)
             raw.unlink()
-            table = pa.concat_tables([KINDS.empty_table(), *rows])
-            with pa.ipc.new_file(str(temporary / ROWS), KINDS) as out:
+            table = pa.concat_tables([_KINDS.empty_table(), *rows])
+            with pa.ipc.new_file(str(temporary / ROWS), _KINDS) as out:
                 out.write_table(table.combine_chunks())  # one batch, for fast lookup of rows
             with suppress(OSError):  # another process was faster
                 temporary.rename(folder / version)
@@ -161,9 +161,9 @@ def take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -
         with suppress(OSError):  # another process removes it as well
             unfinished = other.name.startswith(".")
             age = time.time() - other.stat().st_mtime
-            if other.name != version and (not unfinished or age > ABANDONED_SECONDS):
+            if other.name != version and (not unfinished or age > _ABANDONED_SECONDS):
                 shutil.rmtree(other, ignore_errors=True)
-    snapshot = open_snapshot(folder / version)
+    snapshot = _open_snapshot(folder / version)
     if snapshot is None:
         raise not_an_index(folder, "(its snapshot is broken)")
     return snapshot

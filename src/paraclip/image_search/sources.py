@@ -24,8 +24,8 @@ from paraclip.errors import UserError
 from paraclip.files import check_name
 
 UNKNOWN = -1  # size of a remote picture
-THUMBNAIL = 256  # pixels of the longer side
-QUALITY = 80  # of a thumbnail's JPEG
+_THUMBNAIL = 256  # pixels of the longer side
+_QUALITY = 80  # of a thumbnail's JPEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class PictureSource:
                 continue
             caption, text = "", path.with_suffix(".txt")
             with suppress(BrokenRow):
-                caption = usable_caption(first_line(text)) if text.is_file() else ""
+                caption = _usable_caption(first_line(text)) if text.is_file() else ""
             if one := self._local(str(path), caption):
                 yield one
             else:
@@ -106,7 +106,7 @@ class PictureSource:
         for record in read_shard(shard, self.columns, problems):
             in_shard = split_reference(record.image) if record.image else None
             if in_shard is not None and inside is not None:
-                member, caption = in_shard[1], usable_caption(record.caption)
+                member, caption = in_shard[1], _usable_caption(record.caption)
                 size = members.get(member, (0, UNKNOWN))[1]
                 path = f"{inside}::{member}"
                 yield FoundPicture(path, str(record.image), caption, size, modified)
@@ -163,7 +163,7 @@ def open_source(name: str, columns: Columns) -> PictureSource:
     return PictureSource(os.path.abspath(name), os.path.commonpath(folders), columns)
 
 
-def usable_caption(caption: object) -> str:
+def _usable_caption(caption: object) -> str:
     """A caption as text; "" if it cannot be used."""
     try:
         return clean_text(caption)
@@ -203,21 +203,21 @@ class PictureReader:
     def read(self, found: FoundPicture) -> ReadPicture | UserError:
         """The picture, or the reason why it cannot be read."""
         try:
-            content = file_bytes(found)
+            content = _file_bytes(found)
             digest = sha256(content).hexdigest()
             if row := self.by_hash.get(digest):
                 return ReadPicture(found, digest, row)
-            image = decode_image(io.BytesIO(content), found.path, max(self.side, THUMBNAIL // 2))
+            image = decode_image(io.BytesIO(content), found.path, max(self.side, _THUMBNAIL // 2))
             pixels = self.preprocess(image)
         except UserError as error:
             return error
-        image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0)
         stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=QUALITY)
+        image.save(stream, "JPEG", quality=_QUALITY)
         return ReadPicture(found, digest, None, pixels, stream.getvalue())
 
 
-def file_bytes(found: FoundPicture) -> bytes:
+def _file_bytes(found: FoundPicture) -> bytes:
     """The bytes of the picture's file; raises UserError if it cannot be read, or is too large."""
     try:
         with open_bytes(found.reference) as stream:

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 LONGEST_QUERY = 2_000
 """Maximum number of characters of a query: more than any model's context."""
-FORMAT = "paraclip-tower-2"
+_FORMAT = "paraclip-tower-2"
 GRAPH, TOKENIZER, FACTS = "text.onnx", "tokenizer.json", "tower.json"
-CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model
-PROBES = (
+_CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model
+_PROBES = (
     "a kid holding a box of pizza", "", "a", "two dogs " * 100, "A YOUNG Child's café, naïve",
     "\u201ccurly\u201d &amp; it\u2019s", "日本の猫 🐈", "x" * 500, "3 red cars, 2 blue; 1/2 (half)",
 )  # fmt: skip
@@ -84,13 +84,13 @@ def open_tower(name: str, facts: IndexFacts, where: str, device: str = "cpu") ->
     Raises:
         UserError: the model cannot be loaded, or its image tower did not make the index.
     """
-    tower: TextTower = (device in ("auto", "cpu") and kept_tower(name)) or TorchTower(name, device)
+    tower: TextTower = (device in ("auto", "cpu") and _kept_tower(name)) or TorchTower(name, device)
     check_image_space(facts, tower.image_space, name, where)
     return tower
 
 
 @dataclass(frozen=True)
-class TowerFacts:
+class _TowerFacts:
     """Facts about a tower in the cache."""
 
     name: str
@@ -101,13 +101,13 @@ class TowerFacts:
     clip: bool  # texts are repaired like in open_clip before they are tokenized
 
 
-class OnnxTower:
-    """A text tower in a folder of the cache, which `write_tower` has written."""
+class _OnnxTower:
+    """A text tower in a folder of the cache, which `_write_tower` has written."""
 
     def __init__(self, folder: Path) -> None:
         from tokenizers import Tokenizer
 
-        self.facts = TowerFacts(**json.loads(read_bounded(folder / FACTS)))
+        self.facts = _TowerFacts(**json.loads(read_bounded(folder / FACTS)))
         self.name, self.image_space = self.facts.name, self.facts.image_space
         self.tokenizer = Tokenizer.from_str(read_bounded(folder / TOKENIZER).decode())
         self.tokenizer.no_truncation()
@@ -129,14 +129,14 @@ class OnnxTower:
         return np.asarray(vectors, np.float32)
 
 
-def folder_of(name: str) -> Path:
+def _folder_of(name: str) -> Path:
     """Folder of a model's tower: by its name, and size and time of the files that it names."""
     paths = [str(file) for file in model_files(name)]
     if name == "mini":
         specs = [importlib.util.find_spec(package) for package in (IMAGE_PACKAGE, TEXT_PACKAGE)]
         paths = [str(files("paraclip.models") / "weights" / "mini_heads.safetensors")]
         paths += [str(spec.origin) for spec in specs if spec]
-    facts = [FORMAT, __version__, name]
+    facts = [_FORMAT, __version__, name]
     for path in paths:
         with suppress(OSError):
             state = os.stat(path)
@@ -144,13 +144,13 @@ def folder_of(name: str) -> Path:
     return cache_folder() / "towers" / text_hash("\n".join(facts))
 
 
-def kept_tower(name: str) -> OnnxTower | None:
+def _kept_tower(name: str) -> _OnnxTower | None:
     """The tower of a model from the cache; None if it is missing or damaged."""
-    folder = folder_of(name)
+    folder = _folder_of(name)
     if not (folder / FACTS).is_file():
         return None
     try:
-        return OnnxTower(folder)
+        return _OnnxTower(folder)
     except UserError:
         raise
     except Exception:  # errors of onnxruntime and tokenizers for damaged files
@@ -158,16 +158,16 @@ def kept_tower(name: str) -> OnnxTower | None:
         return None
 
 
-def prepared_tower(name: str) -> OnnxTower | None:
+def prepared_tower(name: str) -> _OnnxTower | None:
     """The tower of a model, written by a separate process if needed; None if it needs torch."""
-    if (tower := kept_tower(name)) is not None or not can_write():
+    if (tower := _kept_tower(name)) is not None or not _can_write():
         return tower
     command = [sys.executable, "-m", "paraclip.image_search.towers", name]
     subprocess.run(command, capture_output=True, check=False)
-    return kept_tower(name)
+    return _kept_tower(name)
 
 
-def can_write() -> bool:
+def _can_write() -> bool:
     """Whether the packages that write a graph are installed."""
     return all(
         importlib.util.find_spec(package) is not None
@@ -175,7 +175,7 @@ def can_write() -> bool:
     )
 
 
-def write_tower(name: str) -> bool:
+def _write_tower(name: str) -> bool:
     """Write the tower of a model into the cache; False if its tokenizer or tower has no graph."""
     from open_clip import SimpleTokenizer
 
@@ -196,9 +196,9 @@ def write_tower(name: str) -> bool:
     context, clip = model.architecture.context_length, model.architecture.kind == "open_clip"
     pad = 0 if clip else int(getattr(model.text_tower, "pad", 0))
     fixed = model.computed_length(1) == context
-    facts = TowerFacts(name, image_space(model), context, pad, fixed, clip)
-    expected = encode_texts(model, PROBES).numpy()
-    folder = folder_of(name)
+    facts = _TowerFacts(name, image_space(model), context, pad, fixed, clip)
+    expected = encode_texts(model, _PROBES).numpy()
+    folder = _folder_of(name)
     part = folder.with_name(f".{folder.name}.{uuid4().hex[:12]}.part")
     try:
         with disk_errors(folder):
@@ -206,7 +206,7 @@ def write_tower(name: str) -> bool:
             write_text_graph(model, part / GRAPH, TextInterface())
             write_text(part / TOKENIZER, tokenizer)
             write_text(part / FACTS, json.dumps(asdict(facts)))
-            if not np.abs(OnnxTower(part).embed(PROBES) - expected).max() <= CLOSE:
+            if not np.abs(_OnnxTower(part).embed(_PROBES) - expected).max() <= _CLOSE:
                 return False
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
@@ -216,4 +216,4 @@ def write_tower(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    write_tower(sys.argv[1])
+    _write_tower(sys.argv[1])

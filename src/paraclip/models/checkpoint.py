@@ -25,15 +25,15 @@ from paraclip.models.formats.untrusted import (
 from paraclip.models.mini import Mini
 from paraclip.models.tensors import hash_tensors, save_tensors
 
-FORMAT = "paraclip-model-1"
-NOT_ON_CARD = ("text_files", "open_clip")
-CARD_FIELDS = {  # line of the card: keys of the header that hold its values
+_FORMAT = "paraclip-model-1"
+_NOT_ON_CARD = ("text_files", "open_clip")
+_CARD_FIELDS = {  # line of the card: keys of the header that hold its values
     "base": ("base",),
     "data": ("data", "source"),
     "generator": ("generator", "generators"),
     "licence": ("licence", "license"),
 }
-TERMS = """\
+_TERMS = """\
 Weights carry the terms of what they were made from: the base model, the pictures and captions,
 and the paraphrases of the generator named above. A language model's licence or its vendor's terms
 may bind what is trained on its answers. ParaCLIP itself is Apache-2.0.
@@ -88,7 +88,7 @@ def check_checkpoint_path(path: Path | str, force: bool = False) -> None:
 def header_of(model: DualEncoder, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """The header of a model's checkpoint; `tensors` is its state on the CPU."""
     return {
-        "format": FORMAT,
+        "format": _FORMAT,
         "architecture": model.architecture.as_dict(),
         "logit_scale": float(model.logit_scale.detach()),
         "weights": hash_tensors(tensors),
@@ -105,25 +105,25 @@ def write_weights(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]
 def model_card(name: str, header: dict[str, Any]) -> str:
     """The model card in Markdown: description, provenance and terms of a checkpoint."""
     architecture = header["architecture"]
-    facts = {key: value for key, value in header.items() if key not in NOT_ON_CARD}
+    facts = {key: value for key, value in header.items() if key not in _NOT_ON_CARD}
     lines = [
         f"# {name}",
         "",
         "An image and a text encoder with one vector space, tuned by ParaCLIP.",
         "",
-        f"- architecture: {escaped(architecture['name'])} ({architecture['kind']})",
+        f"- architecture: {_escaped(architecture['name'])} ({architecture['kind']})",
         f"- width of the vectors: {architecture['embed_dim']}",
         f"- QuickGELU: {'yes' if architecture['quick_gelu'] else 'no'}",
         f"- weights: {header.get('weights', 'unknown')} (SHA-256, first 16 digits)",
     ]
-    for field, keys in CARD_FIELDS.items():
+    for field, keys in _CARD_FIELDS.items():
         values = sorted(set().union(*(values_of(facts, key) for key in keys)))
-        lines += [f"- {field}: {escaped(value)}" for value in values or ["not recorded"]]
-    lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
+        lines += [f"- {field}: {_escaped(value)}" for value in values or ["not recorded"]]
+    lines += ["", "## Terms", "", _TERMS, "## Everything in the header", "", "```json"]
     return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
 
 
-def escaped(value: str) -> str:
+def _escaped(value: str) -> str:
     """One line without HTML, because headers are untrusted."""
     return html.escape(" ".join(value.split()), quote=False)
 
@@ -184,10 +184,10 @@ def load_checkpoint(path: Path | str) -> DualEncoder:
     """
     path = Path(path)
     header = read_header(path)
-    if header.get("format") != FORMAT:
-        what = f"has the format {header.get('format')}, this version reads {FORMAT}"
+    if header.get("format") != _FORMAT:
+        what = f"has the format {header.get('format')}, this version reads {_FORMAT}"
         raise UserError(path, what, "Use the version of ParaCLIP that wrote it.")
-    model = build(path, header)
+    model = _build(path, header)
     copy_weights(model, path)
     if hash_tensors(model.state_dict()) != header.get("weights"):
         raise UserError(path, "its weights do not have the hash that its header states", RETRY)
@@ -196,7 +196,7 @@ def load_checkpoint(path: Path | str) -> DualEncoder:
     return model.eval()
 
 
-def build(path: Path, header: dict[str, Any]) -> DualEncoder:
+def _build(path: Path, header: dict[str, Any]) -> DualEncoder:
     """The model that the header describes, with random weights.
 
     Its shapes are compared with those in the file before memory is allocated.

@@ -51,7 +51,7 @@ class Tokens:
     truncated: int = 0
 
 
-Token = TypeVar("Token")
+_Token = TypeVar("_Token")
 
 
 def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -> Tokens:
@@ -63,13 +63,13 @@ def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -
         pad: id of the padding.
     """
     truncated = sum(len(row) > context_length for row in rows)
-    kept = [cut(row, context_length) for row in rows]
+    kept = [_cut(row, context_length) for row in rows]
     length = max((len(row) for row in kept), default=0)
     padded = [[*row, *[pad] * (length - len(row))] for row in kept]
     return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), length), truncated)
 
 
-def cut(row: Sequence[Token], context_length: int) -> Sequence[Token]:
+def _cut(row: Sequence[_Token], context_length: int) -> Sequence[_Token]:
     """The row of tokens (or of something per token), truncated to its head and the end token."""
     if len(row) <= context_length:
         return row

@@ -43,18 +43,18 @@ from paraclip.progress import bar, track
 IMAGES_AT_ONCE = 64
 PREPROCESSORS = 4
 
-Decoded = Tensor | UserError
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Decoded = Tensor | UserError
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
-ROWS_A_SHARD = 1024
-ROWS_AT_ONCE = 16_384
-BYTES_AT_ONCE = 1 << 24
-CHECKSUM_BYTES = 4
-DAY = 86_400.0  # seconds
-IN_USE = 3_600.0  # seconds; a run reads its shards repeatedly
-FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}-(fp32|bf16)")
-FILE = re.compile(r"[0-9a-f]{32}\.safetensors|rows-[0-9a-f]{16}\.npy|\..*\.part")
+_ROWS_A_SHARD = 1024
+_ROWS_AT_ONCE = 16_384
+_BYTES_AT_ONCE = 1 << 24
+_CHECKSUM_BYTES = 4
+_DAY = 86_400.0  # seconds
+_IN_USE = 3_600.0  # seconds; a run reads its shards repeatedly
+_FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}-(fp32|bf16)")
+_FILE = re.compile(r"[0-9a-f]{32}\.safetensors|rows-[0-9a-f]{16}\.npy|\..*\.part")
 
 
 def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager[object]:
@@ -148,10 +148,10 @@ def image_features(
     Raises:
         UserError: a picture is missing or broken and `problems` is None; the disk is full.
     """
-    features, keys = filled_cache(model, references, cache, problems, precision, label)
+    features, keys = _filled_cache(model, references, cache, problems, precision, label)
     rows = features.rows([keys[name] for name in references])
     if rows is None:  # all pictures are broken
-        return torch.full((len(references), feature_width(model)), torch.nan)
+        return torch.full((len(references), _feature_width(model)), torch.nan)
     return rows
 
 
@@ -170,11 +170,11 @@ def mapped_features(
         references: one per row, None without a picture (NaN).
     """
     names = [name for name in references if name]
-    features, keys = filled_cache(model, names, cache, problems, precision, label)
-    return features.mapped([keys.get(name or "", "") for name in references], feature_width(model))
+    features, keys = _filled_cache(model, names, cache, problems, precision, label)
+    return features.mapped([keys.get(name or "", "") for name in references], _feature_width(model))
 
 
-def filled_cache(
+def _filled_cache(
     model: DualEncoder,
     references: Sequence[str],
     cache: Path | None,
@@ -197,7 +197,7 @@ def filled_cache(
 
 def compute(
     model: DualEncoder,
-    pictures: Iterator[tuple[str, Decoded]],
+    pictures: Iterator[tuple[str, _Decoded]],
     keys: dict[str, str],
     cache: "FeatureCache",
     precision: str,
@@ -230,7 +230,7 @@ def embed(model: DualEncoder, pixels: Tensor, precision: str) -> Tensor:
         return model.embed_pixels(pixels.to(model.device)).float().cpu()
 
 
-def feature_width(model: DualEncoder) -> int:
+def _feature_width(model: DualEncoder) -> int:
     """Width of the image features, from a forward pass."""
     side = model.image_size
     return embed(model, torch.zeros(1, 3, side, side), "fp32").shape[1]
@@ -238,13 +238,13 @@ def feature_width(model: DualEncoder) -> int:
 
 def read_pictures(
     model: DualEncoder, names: Sequence[str], open_named: Callable[[str], Image] | None = None
-) -> Iterator[tuple[str, Decoded]]:
+) -> Iterator[tuple[str, _Decoded]]:
     """Names with pixels [3, side, side] or the error, in order, read a few batches in advance.
 
     Threads suffice, because Pillow releases the GIL while it decodes and resizes.
     """
 
-    def read(name: str) -> Decoded:
+    def read(name: str) -> _Decoded:
         try:
             image = open_named(name) if open_named else open_image(name, model.image_size)
             return model.preprocess(image)
@@ -255,10 +255,10 @@ def read_pictures(
 
 
 def ahead(
-    work: Callable[[Item], Result], items: Iterable[Item], workers: int, most: int
-) -> Generator[tuple[Item, Result]]:
+    work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int, most: int
+) -> Generator[tuple[_Item, _Result]]:
     """Items with their results, computed in threads; at most `most` results are pending."""
-    waiting: list[tuple[Item, Future[Result]]] = []
+    waiting: list[tuple[_Item, Future[_Result]]] = []
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     try:
         for item in items:
@@ -272,7 +272,7 @@ def ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+def batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
     """Lists of `size` items; the last one may be shorter."""
     while batch := list(islice(items, size)):
         yield batch
@@ -341,14 +341,14 @@ class FeatureCache:
                 keys, made_for = json.loads(facts["identities"]), facts.get("made_for", self.name)
                 features = shard.get_tensor("features")
                 fits = features.shape[:-1] == (len(keys),) and features.dtype == torch.float32
-                valid = fits and checksum(features) == facts["checksum"]
+                valid = fits and _checksum(features) == facts["checksum"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
             return
         if made_for != self.name:
             what = f"holds image features of another model ({made_for})"
             raise UserError(path, what, f"Move it back, or remove {path.parent}.")
         if valid:
-            mark_used(path)
+            _mark_used(path)
             self.add_shard(keys, path)
 
     @property
@@ -364,7 +364,7 @@ class FeatureCache:
     def add(self, keys: list[str], features: Tensor) -> None:
         """Add rows [keys, width]; full shards are written."""
         self.pending.append((keys, features))
-        if sum(len(part) for part, _ in self.pending) >= ROWS_A_SHARD:
+        if sum(len(part) for part, _ in self.pending) >= _ROWS_A_SHARD:
             self.flush()
 
     def flush(self) -> None:
@@ -381,7 +381,7 @@ class FeatureCache:
         facts = {
             "identities": json.dumps(keys),
             "made_for": self.name,
-            "checksum": checksum(features),
+            "checksum": _checksum(features),
         }
         save_tensors({"features": features}, path, facts)
         self.add_shard(keys, path)
@@ -415,25 +415,25 @@ class FeatureCache:
             raise ValueError("a cache in memory has no file to map")
         known = text_hash("\n".join(key if key in self else "" for key in keys))
         path = self.folder / f"rows-{known}.npy"
-        if rows_are_valid(path, len(keys), width):
-            mark_used(path)
+        if _rows_are_valid(path, len(keys), width):
+            _mark_used(path)
         else:
             with atomic_path(path) as temporary, temporary.open("wb") as file:
-                starts = range(0, len(keys), ROWS_AT_ONCE)
-                parts = (keys[start : start + ROWS_AT_ONCE] for start in starts)
+                starts = range(0, len(keys), _ROWS_AT_ONCE)
+                parts = (keys[start : start + _ROWS_AT_ONCE] for start in starts)
                 found = ((len(part), self.rows(part)) for part in parts)
-                none = torch.full((ROWS_AT_ONCE, width), torch.nan)
+                none = torch.full((_ROWS_AT_ONCE, width), torch.nan)
                 rows = (none[:count] if rows is None else rows for count, rows in found)
-                write_rows(file, rows, len(keys), width)
+                _write_rows(file, rows, len(keys), width)
         return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
-def checksum(features: Tensor) -> str:
+def _checksum(features: Tensor) -> str:
     """CRC-32 of the bytes of features; computing it is faster than reading them from disk."""
     return f"{crc32(features.contiguous().numpy().data):08x}"
 
 
-def write_rows(file: BinaryIO, parts: Iterator[Tensor], rows: int, width: int) -> None:
+def _write_rows(file: BinaryIO, parts: Iterator[Tensor], rows: int, width: int) -> None:
     """Write float32 rows [rows, width] as .npy with a trailing checksum, which numpy ignores."""
     shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
     np.lib.format.write_array_header_1_0(file, shape)
@@ -442,37 +442,37 @@ def write_rows(file: BinaryIO, parts: Iterator[Tensor], rows: int, width: int) -
         content = part.contiguous().numpy().data
         crc = crc32(content, crc)
         file.write(content)
-    file.write(crc.to_bytes(CHECKSUM_BYTES, "big"))
+    file.write(crc.to_bytes(_CHECKSUM_BYTES, "big"))
 
 
-def rows_are_valid(path: Path, rows: int, width: int) -> bool:
+def _rows_are_valid(path: Path, rows: int, width: int) -> bool:
     """Whether a file of mapped rows has this shape and matches its checksum."""
     try:
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
             header = np.lib.format.read_array_header_1_0(file)
-            left = path.stat().st_size - file.tell() - CHECKSUM_BYTES
+            left = path.stat().st_size - file.tell() - _CHECKSUM_BYTES
             if header != ((rows, width), False, np.dtype("<f4")) or left != 4 * rows * width:
                 return False
             crc = 0
             while left:
-                content = file.read(min(left, BYTES_AT_ONCE))
+                content = file.read(min(left, _BYTES_AT_ONCE))
                 if not content:  # truncated in the meantime
                     return False
                 crc, left = crc32(content, crc), left - len(content)
-            return file.read() == crc.to_bytes(CHECKSUM_BYTES, "big")
+            return file.read() == crc.to_bytes(_CHECKSUM_BYTES, "big")
     except (OSError, ValueError, SyntaxError):
         return False
 
 
-def mark_used(path: Path) -> None:
+def _mark_used(path: Path) -> None:
     """Set the modification time to now; `prune` uses it as the time of the last use."""
     with suppress(OSError):
         os.utime(path)
 
 
 @dataclass(frozen=True)
-class Pruned:
+class _Pruned:
     """Result of `prune`."""
 
     files: int  # number of removed files
@@ -480,7 +480,7 @@ class Pruned:
     kept: int  # bytes of the remaining files
 
 
-def prune(cache: Path, days: float | None = None, most_bytes: int | None = None) -> Pruned:
+def prune(cache: Path, days: float | None = None, most_bytes: int | None = None) -> _Pruned:
     """Remove image features by age, then the least recently used ones until the rest fits a size.
 
     Only files of `FeatureCache` are removed, and none that was used within the last hour.
@@ -491,30 +491,30 @@ def prune(cache: Path, days: float | None = None, most_bytes: int | None = None)
         most_bytes: maximum total size, or None for no limit.
     """
     now = time.time()
-    files = sorted(cached_files(cache))
+    files = sorted(_cached_files(cache))
     left = sum(size for _, size, _ in files)
     count = removed = 0
     for used, size, path in files:
         unused = now - used
-        old = days is not None and unused > days * DAY
-        if unused > IN_USE and (old or (most_bytes is not None and left > most_bytes)):
+        old = days is not None and unused > days * _DAY
+        if unused > _IN_USE and (old or (most_bytes is not None and left > most_bytes)):
             path.unlink(missing_ok=True)
             count, removed, left = count + 1, removed + size, left - size
     for folder in {path.parent for _, _, path in files}:
         with suppress(OSError):  # not empty
             folder.rmdir()
-    return Pruned(count, removed, left)
+    return _Pruned(count, removed, left)
 
 
-def cached_files(cache: Path) -> Iterator[tuple[float, int, Path]]:
+def _cached_files(cache: Path) -> Iterator[tuple[float, int, Path]]:
     """Time of the last use, bytes and path of each file of features, without links and others.
 
     Files that another process removes or renames meanwhile are left out.
     """
     for folder in cache.iterdir() if cache.is_dir() else ():
-        if FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+        if _FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
             for path in folder.iterdir():
                 with suppress(FileNotFoundError):
                     state = path.lstat()
-                    if FILE.fullmatch(path.name) and stat.S_ISREG(state.st_mode):
+                    if _FILE.fullmatch(path.name) and stat.S_ISREG(state.st_mode):
                         yield state.st_mtime, state.st_size, path

@@ -23,9 +23,9 @@ from paraclip.models.formats.untrusted import (
 from paraclip.models.mini import Mini, SentenceModel
 from paraclip.models.sources import BUILT_IN, FOLDER, SUFFIXES
 
-HUB = "hf-hub:"
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
+_HUB = "hf-hub:"
+_OPEN_CLIP_CONFIG = "open_clip_config.json"
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 
 
 def load_model(name: str, device: str = "auto") -> DualEncoder:
@@ -46,10 +46,10 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             architecture, or the download failed.
     """
     with readable(name):
-        return named_model(name).to(find_device(device)).eval()
+        return _named_model(name).to(_find_device(device)).eval()
 
 
-def find_device(device: str) -> torch.device:
+def _find_device(device: str) -> torch.device:
     """The device with that name; auto is a GPU if there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -62,7 +62,7 @@ def find_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def named_model(name: str) -> DualEncoder:
+def _named_model(name: str) -> DualEncoder:
     """The model on the CPU."""
     if name == "mini":
         return Mini.from_wheels()
@@ -71,14 +71,14 @@ def named_model(name: str) -> DualEncoder:
     if name == "minilm":
         return SentenceModel.from_wheel()
     if name.startswith(FOLDER):
-        return from_folder(Path(name.removeprefix(FOLDER)))
-    if name.startswith(HUB):
+        return _from_folder(Path(name.removeprefix(FOLDER)))
+    if name.startswith(_HUB):
         from paraclip.models.formats.published import download_folder
 
-        repository = name.removeprefix(HUB)
-        return from_folder(download_folder(repository), repository.partition("/")[2])
+        repository = name.removeprefix(_HUB)
+        return _from_folder(download_folder(repository), repository.partition("/")[2])
     if os.path.isdir(name):
-        return from_folder(Path(name))
+        return _from_folder(Path(name))
     architecture, colon, weights = name.partition(":")
     if not colon and (os.path.isfile(name) or name.endswith(SUFFIXES)):
         check_input(name)
@@ -95,10 +95,10 @@ def named_model(name: str) -> DualEncoder:
             what = "names an architecture but no weights"
             hint = f"Name them, as in {name}:{tags[-1] if tags else 'weights.safetensors'}"
         raise UserError(name, what, hint)
-    return from_open_clip(architecture.replace("/", "-"), weights)
+    return _from_open_clip(architecture.replace("/", "-"), weights)
 
 
-def from_folder(folder: Path, name: str | None = None) -> DualEncoder:
+def _from_folder(folder: Path, name: str | None = None) -> DualEncoder:
     """Load a folder of open_clip or of a Hugging Face CLIP, without downloads from a hub.
 
     Args:
@@ -117,21 +117,23 @@ def from_folder(folder: Path, name: str | None = None) -> DualEncoder:
 
     check_input(folder)
     name = name or folder.resolve().name
-    if (folder / OPEN_CLIP_CONFIG).is_file():
-        config, preprocessing = read_open_clip_config(folder / OPEN_CLIP_CONFIG)
-        weights = weights_in(folder, "open_clip_")
-        return build_open_clip(name, config, preprocessing, weights, hub=False)
+    if (folder / _OPEN_CLIP_CONFIG).is_file():
+        config, preprocessing = _read_open_clip_config(folder / _OPEN_CLIP_CONFIG)
+        weights = _weights_in(folder, "open_clip_")
+        return _build_open_clip(name, config, preprocessing, weights, hub=False)
     if is_hugging_face(folder):
         config, preprocessing = open_clip_config_of(folder), preprocessing_of_folder(folder)
-        weights = weights_in(folder, "model", "pytorch_model")
-        return build_open_clip(name, config, preprocessing, weights, False, from_hugging_face)
+        weights = _weights_in(folder, "model", "pytorch_model")
+        return _build_open_clip(name, config, preprocessing, weights, False, from_hugging_face)
     own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]
     hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
-    what = f"is not the folder of a model: it has no {OPEN_CLIP_CONFIG}, and no config.json of CLIP"
+    what = (
+        f"is not the folder of a model: it has no {_OPEN_CLIP_CONFIG}, and no config.json of CLIP"
+    )
     raise UserError(folder, what, hint)
 
 
-def read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and preprocessing of an open_clip folder; raises UserError if broken."""
     try:
         content = json.loads(read_bounded(path))
@@ -145,7 +147,7 @@ def read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return config, preprocessing
 
 
-def weights_in(folder: Path, *preferred: str) -> Path:
+def _weights_in(folder: Path, *preferred: str) -> Path:
     """The file of weights in a folder; preferred names come first, then safetensors.
 
     A repository may hold the same model in the layouts of open_clip and of Hugging Face, and in
@@ -162,13 +164,13 @@ def weights_in(folder: Path, *preferred: str) -> Path:
     )  # fmt: skip
     if not weights:
         raise UserError(folder, "holds no weights", "Put model.safetensors there.")
-    if SHARD.search(weights[0].name):
+    if _SHARD.search(weights[0].name):
         hint = "Save the model as one file: save_pretrained(FOLDER, max_shard_size='100GB')."
         raise UserError(folder, "spreads its weights over several files", hint)
     return weights[0]
 
 
-def from_open_clip(name: str, weights: str) -> DualEncoder:
+def _from_open_clip(name: str, weights: str) -> DualEncoder:
     """Load an architecture of open_clip with the weights of a tag or a file."""
     import open_clip
 
@@ -179,7 +181,7 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
         raise UserError(name, "is not a known model", nearest(name, open_clip.list_models()))
     if tag := open_clip.get_pretrained_cfg(name, weights):
         config["quick_gelu"] = uses_quick_gelu(config, tag)
-        return build_open_clip(name, config, tag, download(name, weights, tag))
+        return _build_open_clip(name, config, tag, download(name, weights, tag))
     tag_name, _, file = weights.partition(":")
     tag = open_clip.get_pretrained_cfg(name, tag_name) if file else None
     path = Path(os.path.expanduser(file if tag else weights))
@@ -191,7 +193,7 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
         hint = nearest(weights, tags) if tags else "Name a file of weights after the colon."
         raise UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
     if path.suffix != ".safetensors" or header_or_none(path) is None:
-        return from_weights(path, name, config, tag)
+        return _from_weights(path, name, config, tag)
     model = load_checkpoint(path)
     stored = model.architecture
     if (stored.name, stored.quick_gelu) != (name, bool(config.get("quick_gelu", False))):
@@ -200,7 +202,7 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
     return model
 
 
-def from_weights(
+def _from_weights(
     path: Path, name: str, config: dict[str, Any], tag: dict[str, Any] | None
 ) -> DualEncoder:
     """Load weights from a file, with the activation and preprocessing of their tag.
@@ -224,14 +226,14 @@ def from_weights(
     if is_laclip(state):
         config = laclip_config(state, path, name, config)
         named = f"LaCLIP-{name.removesuffix(QUICK)}"
-        return build_open_clip(named, config, PREPROCESSING, path, state=from_laclip(state))
+        return _build_open_clip(named, config, PREPROCESSING, path, state=from_laclip(state))
     known = tag or published_as(name.removesuffix(QUICK), path)
     if known and name.endswith(QUICK) and not known.get("quick_gelu"):
         hint = f"Use {name.removesuffix(QUICK)}:{path}"
         raise UserError(path, "was trained without QuickGELU", hint)
     config["quick_gelu"] = uses_quick_gelu(config, known or {})
     settings = known if known is not None else agreed_preprocessing(name, path)
-    model = build_open_clip(name, config, settings, path, state=state)
+    model = _build_open_clip(name, config, settings, path, state=state)
     if known is None and not config["quick_gelu"] and f"{name}{QUICK}" in open_clip.list_models():
         print(
             f"{path}: the file does not state its activation; using GELU because of the name"
@@ -241,7 +243,7 @@ def from_weights(
     return model
 
 
-def build_open_clip(
+def _build_open_clip(
     name: str,
     config: dict[str, Any],
     preprocessing: dict[str, Any],

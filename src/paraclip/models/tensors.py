@@ -12,8 +12,8 @@ from torch import Tensor
 
 from paraclip.files import atomic_path
 
-OS_ERROR = re.compile(r"os error (\d+)")
-MODE = 0o644  # safetensors creates files that only their owner can read
+_OS_ERROR = re.compile(r"os error (\d+)")
+_MODE = 0o644  # safetensors creates files that only their owner can read
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
@@ -32,7 +32,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
         try:
             save_file(dict(tensors), temporary, metadata)
         except SafetensorError as error:
-            if (number := OS_ERROR.search(str(error))) is None:
+            if (number := _OS_ERROR.search(str(error))) is None:
                 raise
             raise OSError(int(number[1]), str(error)) from error
-        temporary.chmod(MODE)
+        temporary.chmod(_MODE)

@@ -18,19 +18,19 @@ from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Wai
 from paraclip.paraphrase.log import AnswerLog, bounded_lines, object_of
 from paraclip.paraphrase.prompts import Prompt
 
-MANIFEST = "manifest.json"
-MOST_REQUESTS = 50_000  # per file; OpenAI's limit
-MOST_BYTES = 200_000_000
-REQUESTS = re.compile(r"requests-(\d{4,})\.jsonl")
-UNFINISHED = re.compile(r"\.requests-\d{4,}\.jsonl\.part")
-CUSTOM_ID = re.compile(r"([0-9a-f]{16})-(\d{1,3})")  # key of the question in the log, and attempt
-LONGEST_REASON = 200  # characters
-LETTERS_PER_TOKEN = 3  # fewer than in English, so that --max-cost is not exceeded
-NEW_FOLDER = "Give --to-file a new folder."
+_MANIFEST = "manifest.json"
+_MOST_REQUESTS = 50_000  # per file; OpenAI's limit
+_MOST_BYTES = 200_000_000
+_REQUESTS = re.compile(r"requests-(\d{4,})\.jsonl")
+_UNFINISHED = re.compile(r"\.requests-\d{4,}\.jsonl\.part")
+_CUSTOM_ID = re.compile(r"([0-9a-f]{16})-(\d{1,3})")  # key of the question in the log, and attempt
+_LONGEST_REASON = 200  # characters
+_LETTERS_PER_TOKEN = 3  # fewer than in English, so that --max-cost is not exceeded
+_NEW_FOLDER = "Give --to-file a new folder."
 
 
 @dataclass(frozen=True)
-class Failure:
+class _Failure:
     """A request without an answer."""
 
     attempt: int  # for its question, from 1
@@ -39,15 +39,15 @@ class Failure:
 
 
 @dataclass
-class Arrived:
+class _Arrived:
     """What the files of a round contained."""
 
     answers: int = 0  # questions with answers
-    failures: dict[str, Failure] = field(default_factory=dict)  # by the key of their question
+    failures: dict[str, _Failure] = field(default_factory=dict)  # by the key of their question
     unknown: int = 0  # lines that are damaged, or belong to no question of ParaCLIP
 
 
-def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
+def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> _Arrived:
     """Append the answers in the files of a runner, which are untrusted, to the log.
 
     Args:
@@ -58,7 +58,7 @@ def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
     Raises:
         UserError: a file cannot be read, or the log cannot be written.
     """
-    arrived, seen = Arrived(), set[str]()
+    arrived, seen = _Arrived(), set[str]()
     for path in paths:
         check_input(path)
         try:
@@ -70,12 +70,12 @@ def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
             for _, line in bounded_lines(file):
                 entry = object_of(line) or {}
                 identifier = entry.get("custom_id")
-                found = CUSTOM_ID.fullmatch(identifier) if isinstance(identifier, str) else None
+                found = _CUSTOM_ID.fullmatch(identifier) if isinstance(identifier, str) else None
                 if found is None:
                     arrived.unknown += 1
                     continue
-                key, outcome = found[1], outcome_of(entry, int(found[2]))
-                if isinstance(outcome, Failure):
+                key, outcome = found[1], _outcome_of(entry, int(found[2]))
+                if isinstance(outcome, _Failure):
                     arrived.failures[key] = outcome
                 elif key not in seen:
                     seen.add(key)
@@ -85,7 +85,7 @@ def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
     return arrived
 
 
-def outcome_of(entry: dict[str, Any], attempt: int) -> list[Answer] | Failure:
+def _outcome_of(entry: dict[str, Any], attempt: int) -> list[Answer] | _Failure:
     """The answers in a line of a result file, or its failure."""
     # OpenAI reports a failed request by the status of its response, or by an error (for an expired
     # batch); `vllm run-batch` does both.
@@ -96,11 +96,11 @@ def outcome_of(entry: dict[str, Any], attempt: int) -> list[Answer] | Failure:
         try:
             return messages.answers_in(body)
         except ValueError as problem:
-            return Failure(attempt, f"malformed answer: {problem}", True)
+            return _Failure(attempt, f"malformed answer: {problem}", True)
     inner = body.get("error") if isinstance(body, dict) else None
     shown = _message_of(error) or _message_of(inner) or f"status {status}"
-    reason = printable(" ".join(shown.split()))[:LONGEST_REASON]
-    return Failure(attempt, reason, messages.may_pass(status) if type(status) is int else True)
+    reason = printable(" ".join(shown.split()))[:_LONGEST_REASON]
+    return _Failure(attempt, reason, messages.may_pass(status) if type(status) is int else True)
 
 
 def _message_of(error: object) -> str:
@@ -116,7 +116,7 @@ def _message_of(error: object) -> str:
     return ": ".join(str(part) for part in parts if isinstance(part, str | int) and part != "")
 
 
-class RequestWriter:
+class _RequestWriter:
     """Writes requests to numbered files of a folder, which get their final names in `finish`."""
 
     def __init__(self, folder: Path) -> None:
@@ -128,7 +128,7 @@ class RequestWriter:
         """Write one request; all requests of a writer have the same endpoint."""
         line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
         content = json.dumps(line).encode() + b"\n"
-        if self._lines == MOST_REQUESTS or self._bytes + len(content) > MOST_BYTES:
+        if self._lines == _MOST_REQUESTS or self._bytes + len(content) > _MOST_BYTES:
             self._close()
         with disk_errors(self.folder):
             if self._file is None:
@@ -153,7 +153,7 @@ class RequestWriter:
         self._close()
         if self.written:
             manifest = {"files": list(self.written), "settings": settings}
-            write_text(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            write_text(self.folder / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
         for name in self.written:
             with disk_errors(self.folder):
                 self._unfinished(name).replace(self.folder / name)
@@ -174,8 +174,8 @@ class BatchBackend:
     def __init__(
         self,
         options: LLMOptions,
-        failures: Mapping[str, Failure] | None = None,
-        writer: RequestWriter | None = None,
+        failures: Mapping[str, _Failure] | None = None,
+        writer: _RequestWriter | None = None,
     ) -> None:
         self.options, self.failures, self.writer = options, failures or {}, writer
         self.model = messages.model_of(options)
@@ -208,7 +208,7 @@ class BatchBackend:
             self.model, self.options, prompt, candidates, self._limit_name
         )
         self.writer.add(f"{prompt.key}-{attempt}", f"/v1{endpoint}", body)
-        text = len(prompt.as_text()) // LETTERS_PER_TOKEN
+        text = len(prompt.as_text()) // _LETTERS_PER_TOKEN
         most = self.options.max_tokens * candidates
         raise Waiting("waits for the answer of a batch", (text, most))
 
@@ -216,32 +216,32 @@ class BatchBackend:
         """Nothing to close."""
 
 
-def new_writer(folder: Path) -> RequestWriter:
+def new_writer(folder: Path) -> _RequestWriter:
     """A writer to a folder that is new, empty, or contains a round that a killed run began.
 
     Raises:
         UserError: the folder contains other files, or requests that may have been answered.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(folder, "is not a folder", NEW_FOLDER)
+        raise UserError(folder, "is not a folder", _NEW_FOLDER)
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    listed = listed_files(folder) if MANIFEST in names else set()
+    listed = _listed_files(folder) if _MANIFEST in names else set()
     if listed and listed <= names:
         hint = "Give its answers with --from-file, and --to-file a new folder."
         raise UserError(folder, "holds the questions of an earlier round", hint)
-    if any(not UNFINISHED.fullmatch(name) for name in names - listed - {MANIFEST}):
-        raise UserError(folder, "holds other files", NEW_FOLDER)
+    if any(not _UNFINISHED.fullmatch(name) for name in names - listed - {_MANIFEST}):
+        raise UserError(folder, "holds other files", _NEW_FOLDER)
     for name in names:
         (folder / name).unlink()
-    return RequestWriter(folder)
+    return _RequestWriter(folder)
 
 
-def listed_files(folder: Path) -> set[str]:
+def _listed_files(folder: Path) -> set[str]:
     """The names of the request files that a manifest lists; raises UserError if it is damaged."""
-    files = read_json_object(folder / MANIFEST, NEW_FOLDER).get("files")
+    files = read_json_object(folder / _MANIFEST, _NEW_FOLDER).get("files")
     if isinstance(files, list) and all(isinstance(one, str) for one in files):
-        return {name for name in files if REQUESTS.fullmatch(name)}
-    raise UserError(folder / MANIFEST, "lists no files", NEW_FOLDER)
+        return {name for name in files if _REQUESTS.fullmatch(name)}
+    raise UserError(folder / _MANIFEST, "lists no files", _NEW_FOLDER)
 
 
 def answer_files(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
@@ -252,19 +252,19 @@ def answer_files(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
             there are no answers.
     """
     hint = "Name the folder that --to-file wrote, with the runner's answers in it."
-    stored = read_json_object(folder / MANIFEST, hint).get("settings")
+    stored = read_json_object(folder / _MANIFEST, hint).get("settings")
     stored = stored if isinstance(stored, dict) else {}
     for name, value in json.loads(json.dumps(settings)).items():
         if stored.get(name) != value:
             what = f"asked with other settings: {name} was {stored.get(name)!r} and is {value!r}"
-            raise UserError(folder / MANIFEST, what, "Give the options of the run that wrote it.")
-    paths = sorted(path for path in folder.glob("*.jsonl") if not REQUESTS.fullmatch(path.name))
+            raise UserError(folder / _MANIFEST, what, "Give the options of the run that wrote it.")
+    paths = sorted(path for path in folder.glob("*.jsonl") if not _REQUESTS.fullmatch(path.name))
     if not paths:
         raise UserError(folder, "holds no answers (*.jsonl beside the requests)", hint)
     return paths
 
 
-def next_steps(writer: RequestWriter, model: str) -> list[str]:
+def next_steps(writer: _RequestWriter, model: str) -> list[str]:
     """Lines for the terminal: how many questions are open, and how to continue."""
     folder, first = writer.folder, next(iter(writer.written))
     answers = first.replace("requests", "answers")

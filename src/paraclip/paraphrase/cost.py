@@ -13,13 +13,13 @@ from paraclip.progress import bar
 if TYPE_CHECKING:
     from paraclip.paraphrase.outputs import Summary
 
-MILLION = 1_000_000
-TYPICAL = 100  # tokens of a prompt or an answer; some vendors charge more for long prompts
-SECONDS_OF_LINES = 30.0  # between two lines of progress outside a terminal
+_MILLION = 1_000_000
+_TYPICAL = 100  # tokens of a prompt or an answer; some vendors charge more for long prompts
+_SECONDS_OF_LINES = 30.0  # between two lines of progress outside a terminal
 
 
 @dataclass(frozen=True)
-class Prices:
+class _Prices:
     """Prices in dollars per million tokens of prompts and of answers, and their source."""
 
     prompt: float
@@ -28,10 +28,10 @@ class Prices:
 
     def cost(self, tokens: Sequence[float]) -> float:
         """Cost in dollars of numbers of prompt and answer tokens."""
-        return (tokens[0] * self.prompt + tokens[1] * self.answer) / MILLION
+        return (tokens[0] * self.prompt + tokens[1] * self.answer) / _MILLION
 
 
-def prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices | None:
+def _prices_of(model: str, url: str, given: tuple[float, float] | None) -> _Prices | None:
     """The prices of a model, or None if they are unknown.
 
     Args:
@@ -44,15 +44,15 @@ def prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices
         UserError: genai-prices is not installed.
     """
     if given is not None:
-        return Prices(*given, "--prices")
+        return _Prices(*given, "--prices")
     genai_prices = optional_import("genai_prices", "llm")
     try:
-        usage = genai_prices.Usage(input_tokens=TYPICAL, output_tokens=TYPICAL)
+        usage = genai_prices.Usage(input_tokens=_TYPICAL, output_tokens=_TYPICAL)
         price = genai_prices.calc_price(usage, model, provider_api_url=url)
     except LookupError:
         return None
-    scale, source = MILLION // TYPICAL, f"genai-prices {genai_prices.__version__}"
-    return Prices(float(price.input_price * scale), float(price.output_price * scale), source)
+    scale, source = _MILLION // _TYPICAL, f"genai-prices {genai_prices.__version__}"
+    return _Prices(float(price.input_price * scale), float(price.output_price * scale), source)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Meter:
         UserError: there is a limit, but the price is unknown.
     """
 
-    prices: Prices | None = None  # None if unknown
+    prices: _Prices | None = None  # None if unknown
     most: float | None = None  # cost in dollars at which no further question is asked
     tokens: list[int] = field(default_factory=lambda: [0, 0])  # as reported by the server
     used: list[int] = field(default_factory=lambda: [0, 0])  # by this run, also from the log
@@ -129,7 +129,7 @@ def meter_of(backend: Backend, prices: tuple[float, float] | None, most: float |
         UserError: there is a limit (`most`), but no price.
     """
     url, model = getattr(backend, "base_url", ""), getattr(backend, "model", "")
-    known = prices_of(model, url, prices) if url or prices else None
+    known = _prices_of(model, url, prices) if url or prices else None
     return Meter(known, most, local=known is None and not url)
 
 
@@ -147,7 +147,7 @@ class RunProgress:
         self.summary, self._meter, self._total = summary, meter, total
         self._bar = bar("paraphrasing", total, "caption")
         if not sys.stderr.isatty():
-            self._bar.mininterval = SECONDS_OF_LINES
+            self._bar.mininterval = _SECONDS_OF_LINES
 
     def __enter__(self) -> "RunProgress":
         return self

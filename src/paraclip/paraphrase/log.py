@@ -23,13 +23,13 @@ from paraclip.errors import UserError
 from paraclip.files import check_input, disk_errors, take_lock
 from paraclip.paraphrase.backends import Answer
 
-LOG_FORMAT = 1
-LOG_HEAD = b'{"paraclip"'
-OTHER_FOLDER = "Name another output folder."
-OTHER_OR_FRESH = "Name another output folder, or start from scratch with --fresh."
-MOST_TOKENS = 10**9  # of one question; larger numbers are damage
+_LOG_FORMAT = 1
+_LOG_HEAD = b'{"paraclip"'
+_OTHER_FOLDER = "Name another output folder."
+_OTHER_OR_FRESH = "Name another output folder, or start from scratch with --fresh."
+_MOST_TOKENS = 10**9  # of one question; larger numbers are damage
 LONGEST_LINE = 8 << 20  # bytes
-KEY = re.compile(r"[0-9a-f]{16}")
+_KEY = re.compile(r"[0-9a-f]{16}")
 
 
 class AnswerLog:
@@ -69,7 +69,7 @@ class AnswerLog:
             if not fresh:
                 self._drop_unfinished()
             if fresh or self._file.seek(0, os.SEEK_END) == 0:
-                self._head = {"paraclip": LOG_FORMAT, "settings": settings}
+                self._head = {"paraclip": _LOG_FORMAT, "settings": settings}
             else:
                 self._read(settings)
         except BaseException:
@@ -88,9 +88,9 @@ class AnswerLog:
         """Raise UserError if no run of this version wrote the file, before anything is changed."""
         self._file.seek(0)
         head = self._file.readline(LONGEST_LINE)
-        if not LOG_HEAD.startswith(head[: len(LOG_HEAD)]):
-            raise UserError(self.path, "is not a log of answers", OTHER_FOLDER)
-        if (object_of(head) or {}).get("paraclip", LOG_FORMAT) != LOG_FORMAT:
+        if not _LOG_HEAD.startswith(head[: len(_LOG_HEAD)]):
+            raise UserError(self.path, "is not a log of answers", _OTHER_FOLDER)
+        if (object_of(head) or {}).get("paraclip", _LOG_FORMAT) != _LOG_FORMAT:
             hint = "Update ParaCLIP, or name another output folder."
             raise UserError(self.path, "is a log in the format of another version", hint)
 
@@ -102,7 +102,7 @@ class AnswerLog:
             self._file.truncate(end)
         self._file.seek(0)
         head = self._file.readline(LONGEST_LINE)
-        if head.startswith(LOG_HEAD) and not self._file.read(1):
+        if head.startswith(_LOG_HEAD) and not self._file.read(1):
             self._file.truncate(0)
 
     def _read(self, settings: dict[str, Any]) -> None:
@@ -110,16 +110,16 @@ class AnswerLog:
         self._file.seek(0)
         logged = (object_of(self._file.readline(LONGEST_LINE)) or {}).get("settings")
         if not isinstance(logged, dict):
-            raise UserError(self.path, "is a log whose settings are damaged", OTHER_OR_FRESH)
+            raise UserError(self.path, "is a log whose settings are damaged", _OTHER_OR_FRESH)
         current = json.loads(json.dumps(settings))
         for name in [*current, *(logged.keys() - current.keys())]:
             if logged.get(name) != current.get(name):
                 change = f"{name} was {logged.get(name)!r} and is {current.get(name)!r}"
                 what = f"was written with other settings: {change}"
-                raise UserError(self.path, what, OTHER_OR_FRESH)
+                raise UserError(self.path, what, _OTHER_OR_FRESH)
         keys, offsets = array("Q"), array("Q")
         for offset, line in bounded_lines(self._file):
-            entry = entry_of(line)
+            entry = _entry_of(line)
             if entry is not None:
                 keys.append(int(entry["key"], 16))
                 offsets.append(offset)
@@ -132,11 +132,11 @@ class AnswerLog:
 
     def find(self, key: str) -> list[Answer] | None:
         """The answers that an earlier run logged under a key of 16 hex digits, or None."""
-        offset = lookup(self._keys, self._offsets, int(key, 16))
+        offset = _lookup(self._keys, self._offsets, int(key, 16))
         if offset is None:
             return None if self.earlier is None else self.earlier.find(key)
         self._file.seek(offset)
-        entry = entry_of(self._file.readline())
+        entry = _entry_of(self._file.readline())
         if entry is None:
             return None
         tokens = [tokens_in(entry)] + [[0, 0]] * len(entry["answers"])  # the first has all
@@ -171,8 +171,8 @@ class AnswerLog:
         other._file.seek(0)
         with disk_errors(self.path):
             for _, line in bounded_lines(other._file):
-                entry = entry_of(line)
-                if entry and lookup(self._keys, self._offsets, int(entry["key"], 16)) is None:
+                entry = _entry_of(line)
+                if entry and _lookup(self._keys, self._offsets, int(entry["key"], 16)) is None:
                     self._file.write(line)
                     self.tokens = add_tokens(self.tokens, tokens_in(entry))
             self._file.flush()
@@ -212,14 +212,14 @@ def object_of(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def entry_of(line: bytes) -> dict[str, Any] | None:
+def _entry_of(line: bytes) -> dict[str, Any] | None:
     """The entry in a line, or None if it is damaged; its question is then asked again."""
     entry = object_of(line) or {}
     key, answers = entry.get("key"), entry.get("answers")
     if not isinstance(key, str) or not isinstance(answers, list):
         return None
     pairs = all(isinstance(one, list) and list(map(type, one)) == [str, bool] for one in answers)
-    return entry if KEY.fullmatch(key) and pairs else None
+    return entry if _KEY.fullmatch(key) and pairs else None
 
 
 def tokens_in(entry: dict[str, Any]) -> list[int]:
@@ -227,7 +227,7 @@ def tokens_in(entry: dict[str, Any]) -> list[int]:
     tokens = entry.get("tokens")
     if not isinstance(tokens, list) or [type(count) for count in tokens] != [int, int]:
         return [0, 0]
-    return tokens if min(tokens) >= 0 and max(tokens) < MOST_TOKENS else [0, 0]
+    return tokens if min(tokens) >= 0 and max(tokens) < _MOST_TOKENS else [0, 0]
 
 
 def add_tokens(tokens: Sequence[int], *more: Sequence[int]) -> list[int]:
@@ -235,7 +235,7 @@ def add_tokens(tokens: Sequence[int], *more: Sequence[int]) -> list[int]:
     return [sum(column) for column in zip(tokens, *more, strict=True)]
 
 
-def lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:
+def _lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:
     """The value of a key in two arrays from `sorted_pair`, or None."""
     index = int(np.searchsorted(keys, np.uint64(key)))
     return int(values[index]) if index < len(keys) and int(keys[index]) == key else None

@@ -32,17 +32,17 @@ from paraclip.paraphrase.log import LONGEST_LINE, object_of
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
 from paraclip.provenance import provenance, without_secrets
 
-TRIPLES, REJECTED, FAILED = ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
+TRIPLES, REJECTED, FAILED = _ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
 PROBLEMS, SUMMARY, LOG = "problems.txt", "summary.json", "answers.jsonl"
-CARD = "README.md"  # the dataset card
-SHOWN = 5  # triples on the card
-ROW_GROUP = 10_000  # rows held in memory before they are written
-LONGEST_CELL = 120  # characters
-SIZES = {
+_CARD = "README.md"  # the dataset card
+_SHOWN = 5  # triples on the card
+_ROW_GROUP = 10_000  # rows held in memory before they are written
+_LONGEST_CELL = 120  # characters
+_SIZES = {
     1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M",
     10_000_000: "1M<n<10M", 100_000_000: "10M<n<100M", 10**9: "100M<n<1B",
 }  # fmt: skip
-METADATA = """\
+_METADATA = """\
 ---
 language: en
 license: other
@@ -54,7 +54,7 @@ configs:
 - config_name: default
   data_files: triples.parquet
 ---"""
-INTRODUCTION = (
+_INTRODUCTION = (
     "Each row holds a caption, its paraphrase in plain language (`paraphrase_1`) and a paraphrase "
     "of that with other words and another structure (`paraphrase_2`), written by a language model "
     "and filtered by rules and sentence vectors. Nobody has read all of them: "
@@ -88,7 +88,7 @@ class Summary:
         self.captions += 1
         if isinstance(outcome, KeptTriple):
             self.kept += 1
-            if len(self.sample) < SHOWN:
+            if len(self.sample) < _SHOWN:
                 self.sample.append(outcome.row)
             self.same_words += not rewords(outcome.row["caption"], outcome.row["paraphrase_2"])
         elif isinstance(outcome, Rejected):
@@ -125,7 +125,7 @@ class Summary:
         return "\n".join(lines)
 
 
-class Writers:
+class _Writers:
     """Writes outcomes in input order, with at most one row group in memory."""
 
     def __init__(self, triples: pq.ParquetWriter, lines: dict[str, TextIO], out: Path) -> None:
@@ -140,7 +140,7 @@ class Writers:
         """
         if isinstance(outcome, KeptTriple):
             self._rows.append(outcome.row)
-            if len(self._rows) >= ROW_GROUP:
+            if len(self._rows) >= _ROW_GROUP:
                 self._write_rows()
             return
         caption, name = outcome.caption, FAILED
@@ -179,10 +179,10 @@ class Writers:
 
 
 @contextmanager
-def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
+def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[_Writers]:
     """Open writers whose three files appear in `out` only if the block succeeds."""
     metadata = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
-    for name in ALWAYS:  # leftovers of an interrupted run; the log's lock excludes concurrent runs
+    for name in _ALWAYS:  # leftovers of an interrupted run; the log's lock excludes concurrent runs
         for unfinished in out.glob(f".{name}.*.part"):
             unfinished.unlink(missing_ok=True)
     with (
@@ -193,7 +193,7 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
         failed.open("w", encoding="utf-8") as failed_lines,
         pq.ParquetWriter(triples, SCHEMA.with_metadata(metadata), compression="zstd") as writer,
     ):
-        writers = Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
+        writers = _Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
         yield writers
         writers.finish()
 
@@ -201,7 +201,7 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
 def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
     """Raise UserError if one of the input files is an output of the run in folder `out`."""
     inputs = list(inputs)
-    for name in (*ALWAYS, PROBLEMS, SUMMARY, LOG, CARD):
+    for name in (*_ALWAYS, PROBLEMS, SUMMARY, LOG, _CARD):
         refuse_overwriting(out / name, inputs)
 
 
@@ -212,10 +212,10 @@ def refuse_foreign_outputs(out: Path, problems: bool = False) -> None:
         TRIPLES: lambda path: path.is_file() and bool(read_provenance(path)),
         REJECTED: _begins_with_outcome,
         FAILED: _begins_with_outcome,
-        SUMMARY: lambda path: read_summary(path) is not None,
+        SUMMARY: lambda path: _read_summary(path) is not None,
     }
     if problems:
-        checks[PROBLEMS] = lambda path: lists_problems(read_summary(out / SUMMARY))
+        checks[PROBLEMS] = lambda path: lists_problems(_read_summary(out / SUMMARY))
     for name, is_ours in checks.items():
         refuse_foreign(out / name, is_ours, "Name another output folder, or move the file away.")
 
@@ -229,7 +229,7 @@ def _begins_with_outcome(path: Path) -> bool:
     return not line or {"id", "caption", "step"} <= (object_of(line) or {}).keys()
 
 
-def read_summary(path: Path) -> dict[str, Any] | None:
+def _read_summary(path: Path) -> dict[str, Any] | None:
     """An earlier run's summary.json, or None if there is no valid one."""
     try:
         return valid_summary(read_bounded(path))
@@ -257,15 +257,15 @@ def write_summary(
 
     A README.md that a user wrote or edited stays; problems.txt of an earlier run is replaced.
     """
-    if lists_problems(read_summary(out / SUMMARY)):
+    if lists_problems(_read_summary(out / SUMMARY)):
         (out / PROBLEMS).unlink(missing_ok=True)
     summary.broken = problems.count if problems else 0
     settings = settings_of(config)
     content = summary.as_dict() | {"provenance": provenance(settings=settings)}
     write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    if not (out / CARD).exists() or is_signed(out / CARD):
-        card = render_card(summary.as_dict(), settings, config.terms, summary.sample)
-        write_text(out / CARD, signed(card))
+    if not (out / _CARD).exists() or is_signed(out / _CARD):
+        card = _render_card(summary.as_dict(), settings, config.terms, summary.sample)
+        write_text(out / _CARD, signed(card))
     if problems and problems.count:
         problems.write(out / PROBLEMS)
 
@@ -283,7 +283,7 @@ def settings_of(config: GenerateConfig) -> dict[str, Any]:
     }
 
 
-def render_card(
+def _render_card(
     summary: Mapping[str, Any],
     settings: Mapping[str, Any],
     licence: str,
@@ -297,7 +297,7 @@ def render_card(
         licence: terms of the generator's answers.
         rows: kept triples to show.
     """
-    size = next((name for most, name in SIZES.items() if summary["kept"] < most), "1B<n<10B")
+    size = next((name for most, name in _SIZES.items() if summary["kept"] < most), "1B<n<10B")
     counts = [
         ["captions", summary["captions"]],
         ["kept", summary["kept"]],
@@ -307,9 +307,9 @@ def render_card(
     ]
     sample = [[row[name] for name in TEXTS] for row in rows]
     parts = [
-        METADATA.format(size=size),
+        _METADATA.format(size=size),
         "# Two-step paraphrases of image captions",
-        INTRODUCTION,
+        _INTRODUCTION,
         f"- Generator: {_escape(summary['generator'])}\n"
         f"- Licence of the answers: {_escape(licence)}\n"
         "- Licence of the captions: that of their source; check it before you publish.",
@@ -327,7 +327,7 @@ def _table(rows: Sequence[Sequence[Any]]) -> str:
     for row in rows:
         cells = [f"{one:,}" if type(one) is int else " ".join(str(one).split()) for one in row]
         shown = [
-            _escape(one if len(one) <= LONGEST_CELL else f"{one[: LONGEST_CELL - 3]}...")
+            _escape(one if len(one) <= _LONGEST_CELL else f"{one[: _LONGEST_CELL - 3]}...")
             for one in cells
         ]
         lines.append(f"| {' | '.join(shown)} |")

@@ -11,15 +11,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-ONLY = "Answer with the paraphrase only, on one line, without quotation marks."
-PAPER = {
+_ONLY = "Answer with the paraphrase only, on one line, without quotation marks."
+_PAPER = {
     1: "Paraphrase this image caption concisely in plain language. Keep its meaning: every person, "
-    "thing, number, colour and relation it names, and nothing that it does not. " + ONLY,
+    "thing, number, colour and relation it names, and nothing that it does not. " + _ONLY,
     2: "Paraphrase this image caption concisely, with another sentence structure, and avoid the "
     "words already used in it where you can. Keep its meaning: every person, thing, number, colour "
-    "and relation it names, and nothing that it does not. " + ONLY,
+    "and relation it names, and nothing that it does not. " + _ONLY,
 }
-EXAMPLES = {
+_EXAMPLES = {
     1: (
         ("two kids r eating icecream @ the park!!", "Two children eat ice cream in the park."),
         ("A grey cat that is asleep on a wooden chair", "A gray cat sleeping on a chair of wood."),
@@ -37,14 +37,14 @@ EXAMPLES = {
     ),
 }  # fmt: skip
 
-Message = dict[str, str]
+_Message = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Prompt:
     """One question for the generator."""
 
-    messages: tuple[Message, ...] | None = None  # a chat, or
+    messages: tuple[_Message, ...] | None = None  # a chat, or
     text: str | None = None  # a plain text to complete
     stop: tuple[str, ...] = ()  # strings that end the answer
     key: str = ""  # of the question in the log, by which a batch returns its answer
@@ -55,7 +55,7 @@ class Prompt:
 
 
 @cache
-def adapter_prompts() -> dict[str, Any]:
+def _adapter_prompts() -> dict[str, Any]:
     """The prompts on which the built-in adapter was trained."""
     path = files("paraclip.paraphrase").joinpath("adapter/prompts.json")
     prompts: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -72,11 +72,11 @@ def make_prompt(style: str, step: int, text: str) -> Prompt:
     """
     text = " ".join(text.split())
     if style == "short":
-        prompts = adapter_prompts()
+        prompts = _adapter_prompts()
         completed = prompts[f"step_{step}"].replace("{text}", text)
         return Prompt(text=completed, stop=tuple(prompts["stop"]))
-    messages: list[Message] = [{"role": "system", "content": PAPER[step]}]
-    for source, paraphrase in EXAMPLES[step] if style == "few-shot" else ():
+    messages: list[_Message] = [{"role": "system", "content": _PAPER[step]}]
+    for source, paraphrase in _EXAMPLES[step] if style == "few-shot" else ():
         messages.append({"role": "user", "content": source})
         messages.append({"role": "assistant", "content": paraphrase})
     return Prompt(messages=(*messages, {"role": "user", "content": text}))

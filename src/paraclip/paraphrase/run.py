@@ -51,15 +51,15 @@ from paraclip.paraphrase.steps import (
 from paraclip.progress import track
 from paraclip.provenance import provenance
 
-AHEAD = 3  # captions in progress per question in progress; the others are being judged
-IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its arguments."
-MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
-SHOWN = 5  # captions
-SAMPLE = 32  # captions that --dry-run asks about
+_AHEAD = 3  # captions in progress per question in progress; the others are being judged
+_IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its arguments."
+_MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
+_SHOWN = 5  # captions
+_SAMPLE = 32  # captions that --dry-run asks about
 
 
 @dataclass(frozen=True)
-class Generation:
+class _Generation:
     """The result of `generate_from_source`."""
 
     triples: Path
@@ -76,7 +76,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class _Estimate:
     """Estimate for all captions of a source, assuming that the sample is representative."""
 
     captions: int
@@ -103,7 +103,7 @@ class Estimate:
 
 
 @dataclass
-class SourceCounts:
+class _SourceCounts:
     """What a source contains."""
 
     problems: Problems  # its broken rows
@@ -114,7 +114,7 @@ class SourceCounts:
 
 def generate_from_source(
     config: GenerateConfig, backend: Backend | None = None, judge: Judge | None = None
-) -> Generation:
+) -> _Generation:
     """Read the captions that the config names, paraphrase them and write every output file.
 
     Args:
@@ -125,7 +125,7 @@ def generate_from_source(
     Raises:
         UserError: the source cannot be read or is itself an output; also errors of `generate`.
     """
-    refuse_event_loop(IN_THREAD)
+    _refuse_event_loop(_IN_THREAD)
     check_generate_options(config)
     if config.dry_run:
         hint = "Call `paraclip.paraphrase.run.estimate_from_source`, or use the command."
@@ -134,7 +134,7 @@ def generate_from_source(
         from paraclip.paraphrase.distributed.run import generate_with_ray
 
         summary, problems = generate_with_ray(config, judge)
-        return Generation(config.out / TRIPLES, summary, problems)
+        return _Generation(config.out / TRIPLES, summary, problems)
     counts = count_captions(config)
     refuse_foreign_outputs(config.out, problems=counts.problems.count > 0)
     problems = Problems(config.max_broken)
@@ -145,7 +145,7 @@ def generate_from_source(
         summary, notes = _run_a_round(config, run)
     else:
         summary = asyncio.run(run(config, config.out, backend=backend))
-    return Generation(config.out / TRIPLES, summary, problems, notes)
+    return _Generation(config.out / TRIPLES, summary, problems, notes)
 
 
 def _run_a_round(
@@ -177,25 +177,25 @@ def _run_a_round(
     return summary, tuple(notes)
 
 
-def estimate_from_source(config: GenerateConfig, total: int | None = None) -> Estimate:
+def estimate_from_source(config: GenerateConfig, total: int | None = None) -> _Estimate:
     """Estimate what a run needs; asks about a sample and writes only the log.
 
     `total` is the number of captions, if known. Raises UserError like `generate_from_source`.
     """
-    refuse_event_loop(IN_THREAD)
+    _refuse_event_loop(_IN_THREAD)
     check_generate_options(config)
     total = count_captions(config).captions if total is None else total
     captions = source_captions(config, Problems(config.max_broken))
-    return asyncio.run(estimate(captions, total, config))
+    return asyncio.run(_estimate(captions, total, config))
 
 
-async def estimate(
+async def _estimate(
     captions: Iterable[Caption],
     total: int,
     config: GenerateConfig,
     backend: Backend | None = None,
     judge: Judge | None = None,
-) -> Estimate:
+) -> _Estimate:
     """Ask about the first captions and extrapolate.
 
     The sample is really sent to the generator, because neither the length of answers nor the speed
@@ -205,7 +205,7 @@ async def estimate(
     Raises:
         UserError: no caption of the sample got an answer; also the errors of `generate`.
     """
-    sample = list(islice(captions, SAMPLE))
+    sample = list(islice(captions, _SAMPLE))
     async with _asking(config, config.out, backend, judge) as work:
         outcomes = await asyncio.gather(*map(work.outcome, sample))
     failed = [one for one in outcomes if isinstance(one, Failed)]
@@ -218,7 +218,7 @@ async def estimate(
     if meter.answers:  # questions that the log answered count as long as the others
         share = 1 + meter.reused_answers / meter.answers
         seconds = meter.seconds * share / config.llm.concurrency * factor
-    return Estimate(
+    return _Estimate(
         captions=total,
         sampled=len(sample),
         kept=sum(isinstance(one, KeptTriple) for one in outcomes),
@@ -230,19 +230,19 @@ async def estimate(
     )
 
 
-def count_captions(config: GenerateConfig) -> SourceCounts:
+def count_captions(config: GenerateConfig) -> _SourceCounts:
     """Read the source once before any question, to get its size and its broken rows.
 
     Raises:
         UserError: the source cannot be read, is an output of the run, or has too many broken rows.
     """
     refuse_inputs(find_files(config.source), config.out)
-    counts = SourceCounts(Problems(config.max_broken))
+    counts = _SourceCounts(Problems(config.max_broken))
     captions = source_captions(config, counts.problems)
     for caption in track(captions, "reading captions", config.first, "caption"):
         counts.captions += 1
         counts.pictures += caption.image is not None
-        if counts.captions <= SHOWN:
+        if counts.captions <= _SHOWN:
             counts.beginning.append(caption)
     counts.problems.check(counts.captions + counts.problems.count)
     return counts
@@ -326,7 +326,7 @@ async def generate_async(
     async with _asking(config, out, backend, judge) as work:
         work.meter.tokens = list(work.log.tokens)
         summary = Summary(generator=work.backend.generator, reused_answers=len(work.log))
-        outcomes = in_order(captions, work, AHEAD * work.options.concurrency)
+        outcomes = _in_order(captions, work, _AHEAD * work.options.concurrency)
         await write_outcomes(outcomes, config, out, summary, work.meter, total, problems)
     return summary
 
@@ -340,11 +340,11 @@ def generate(
     judge: Judge | None = None,
 ) -> Summary:
     """`generate_async`, where no event loop is running."""
-    refuse_event_loop("Use `await generate_async(...)` with the same arguments.")
+    _refuse_event_loop("Use `await generate_async(...)` with the same arguments.")
     return asyncio.run(generate_async(captions, config, out, total, backend, judge))
 
 
-def refuse_event_loop(hint: str) -> None:
+def _refuse_event_loop(hint: str) -> None:
     """Raise UserError with the hint if an event loop is already running, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -384,7 +384,7 @@ async def write_outcomes(
     write_summary(out, summary, config, problems)
 
 
-async def in_order(
+async def _in_order(
     captions: Iterable[Caption], work: Paraphraser, window: int
 ) -> AsyncGenerator[Outcome, None]:
     """Outcomes in the order of the captions, with at most `window` captions in progress.
@@ -402,7 +402,7 @@ async def in_order(
                 continue
             tasks.append(asyncio.create_task(work.outcome(caption)))
             tasks[-1].add_done_callback(lambda _: room.release())
-            while tasks and (tasks[0].done() or len(tasks) >= MOST_WAITING):
+            while tasks and (tasks[0].done() or len(tasks) >= _MOST_WAITING):
                 yield await tasks.popleft()
         while tasks:
             yield await tasks.popleft()

@@ -26,9 +26,9 @@ from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import Prompt, make_prompt
 
-SIMILARITY_MARGIN = 0.08  # cosine; within this distance of the highest, candidates count as equal
-MOST_FAILURES = 25  # failures in a row that stop the run
-MOST_REFUSED = 1000  # the same, if the server has answered others but refuses these questions
+_SIMILARITY_MARGIN = 0.08  # cosine; within this distance of the highest, candidates count as equal
+_MOST_FAILURES = 25  # failures in a row that stop the run
+_MOST_REFUSED = 1000  # the same, if the server has answered others but refuses these questions
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ class Paraphraser:
                     for one in reversed(distinct.values())
                 )
             )
-            best = choose_candidate(verdicts, (original,) if original else ())
+            best = _choose_candidate(verdicts, (original,) if original else ())
             if best is not None:
                 return best
-        return Rejected(caption, step, main_reason(verdicts), verdicts)
+        return Rejected(caption, step, _main_reason(verdicts), verdicts)
 
     def _question(self, caption_id: str, step: int, text: str, ask: int) -> tuple[Prompt, str]:
         """A prompt and the key of its answers in the log."""
@@ -166,7 +166,7 @@ class Paraphraser:
         """Raise UserError after too many failures in a row."""
         self._failures += 1
         others_pass = self._answered and isinstance(error, Refused)
-        if self._failures >= (MOST_REFUSED if others_pass else MOST_FAILURES):
+        if self._failures >= (_MOST_REFUSED if others_pass else _MOST_FAILURES):
             what = f"{self._failures} questions in a row got no answer ({error})"
             hint = "Check the server and the key; the same command resumes."
             raise UserError("generator", what, hint)
@@ -188,14 +188,16 @@ def answer_settings(options: LLMOptions, backend: Backend) -> dict[str, Any]:
     }
 
 
-def choose_candidate(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()) -> Verdict | None:
+def _choose_candidate(
+    verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()
+) -> Verdict | None:
     """Of the most similar candidates that passed, the one that shares the fewest content words with
     its source and the texts in `apart_from`; None if none passed."""
     passed = [verdict for verdict in verdicts if verdict.reason is None]
     if not passed:
         return None
     highest = max(verdict.similarity for verdict in passed)
-    near = [verdict for verdict in passed if verdict.similarity >= highest - SIMILARITY_MARGIN]
+    near = [verdict for verdict in passed if verdict.similarity >= highest - _SIMILARITY_MARGIN]
 
     def shared(verdict: Verdict) -> float:
         return verdict.overlap + sum(overlap(text, verdict.text) for text in apart_from)
@@ -203,7 +205,7 @@ def choose_candidate(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()
     return min(near, key=lambda verdict: (shared(verdict), -verdict.similarity))
 
 
-def main_reason(verdicts: Sequence[Verdict]) -> str:
+def _main_reason(verdicts: Sequence[Verdict]) -> str:
     """The most frequent reason among the candidates; the first one on a tie."""
     counted = Counter(verdict.reason for verdict in verdicts if verdict.reason)
     return counted.most_common(1)[0][0] if counted else "empty"

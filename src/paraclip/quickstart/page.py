@@ -14,7 +14,7 @@ from paraclip.errors import printable
 from paraclip.files import text_hash, write_text
 from paraclip.image_search.config import IndexConfig, ServeConfig
 
-PICTURES = "captioned_stamps.jsonl"
+_PICTURES = "captioned_stamps.jsonl"
 SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn", "httptools")
 
 
@@ -44,10 +44,10 @@ class Page:
     def commands(self) -> str:
         """The commands that index the pictures and open the page, for a shell."""
         index = self.index
-        first = [*own_program(), "index", index.source, "--model", index.model]
+        first = [*_own_program(), "index", index.source, "--model", index.model]
         first += ["--tuned", index.tuned] if index.tuned else []
         first += ["--store", index.store]
-        second = [*own_program(), "serve", "--store", index.store]
+        second = [*_own_program(), "serve", "--store", index.store]
         return printable(f"{shlex.join(first)} && {shlex.join(second)}")
 
     def open(self) -> None:
@@ -69,12 +69,12 @@ def stamps_file(captions: Sequence[Caption], folder: Path) -> str:
         for row in captions
         if row.image
     ]
-    path = folder / PICTURES  # a captions file may only name pictures in its own folder
+    path = folder / _PICTURES  # a captions file may only name pictures in its own folder
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return str(path)
 
 
-def own_program() -> list[str]:
+def _own_program() -> list[str]:
     """The words that call ParaCLIP in the user's shell."""
     program = shutil.which("paraclip")
     if program is not None and Path(program).parent == Path(sys.executable).parent:

@@ -15,26 +15,26 @@ from paraclip.quickstart.stamps import CaptionedStamps
 from paraclip.starter import QUERIES
 
 K = 10
-CUTOFFS = (1, 5, K)
-CONSISTENCY = f"AO@{K}"
-OF_STAMPS = {
+_CUTOFFS = (1, 5, K)
+_CONSISTENCY = f"AO@{K}"
+_OF_STAMPS = {
     f"AO@{K}": f"AO@{K}", f"JS@{K}": f"JS@{K}",
-    **{f"R@{k} plain caption": f"R@{k} of the caption" for k in CUTOFFS},
-    **{f"R@{k}": f"R@{k} of another wording" for k in CUTOFFS},
+    **{f"R@{k} plain caption": f"R@{k} of the caption" for k in _CUTOFFS},
+    **{f"R@{k}": f"R@{k} of another wording" for k in _CUTOFFS},
     "text discrimination": "contrast refused, text", "picture discrimination": "same, picture",
 }  # fmt: skip
 """Figures of the stamps' table by their name in the report."""
 
-GUARDS = (f"T2I R@{K}", f"R@{K} plain caption")
+_GUARDS = (f"T2I R@{K}", f"R@{K} plain caption")
 """Retrieval with the captions themselves, which must not degrade."""
-MOST_LOST = -2.0
+_MOST_LOST = -2.0
 """Points of a guard that a recommended model may lose, at the lower end of the interval."""
 
 
 def stamp_benchmarks(stamps: CaptionedStamps, how: Arithmetic) -> list[Benchmark]:
     """Every held-out picture's caption against its three wordings and its contrast."""
-    headlines = list(OF_STAMPS)
-    return [Variations("wordings", stamps.wordings, stamps.pool, CUTOFFS, how, headlines)]
+    headlines = list(_OF_STAMPS)
+    return [Variations("wordings", stamps.wordings, stamps.pool, _CUTOFFS, how, headlines)]
 
 
 def own_benchmarks(
@@ -93,7 +93,7 @@ def table_rows(report: Report) -> list[list[str]]:
     labels = list(report.models)
     against = compared_with(labels)
     rows = [["", *labels, *(f"tuned - {other}" for other in against)]]
-    order = list(OF_STAMPS)
+    order = list(_OF_STAMPS)
     for section in report.sections:
         lines = [line for line in section.lines if line.headline]
         known = [line for line in lines if line.name in order]
@@ -105,7 +105,7 @@ def table_rows(report: Report) -> list[list[str]]:
         for line in lines:
             values = [figure(line.values[label].value) for label in labels]
             gains = [spread(line.differences[f"tuned - {other}"], True) for other in against]
-            rows.append([OF_STAMPS.get(line.name, line.name), *values, *gains])
+            rows.append([_OF_STAMPS.get(line.name, line.name), *values, *gains])
     return rows
 
 
@@ -123,16 +123,16 @@ def recommend(report: Report) -> tuple[str | None, str]:
     """
     overlap, guard = (
         next(line for name in names if (line := report.line(name)) is not None)
-        for names in ((CONSISTENCY,), GUARDS)
+        for names in ((_CONSISTENCY,), _GUARDS)
     )
     trained = [label for label in report.models if label not in ("base", "control")]
     best_first = sorted(trained, key=lambda label: -overlap.values[label].value)
     for label in best_first:
         against = f"{label} - base"
-        if guard.differences[against].low > MOST_LOST and overlap.differences[against].low > 0:
+        if guard.differences[against].low > _MOST_LOST and overlap.differences[against].low > 0:
             return label, f"Use {label}: {_evidence(overlap, guard, label)}."
     return None, (
-        f"Keep base: no model is more consistent and certain to lose less than {-MOST_LOST:g}"
+        f"Keep base: no model is more consistent and certain to lose less than {-_MOST_LOST:g}"
         f" points of {guard.name} ({best_first[0]}: {_evidence(overlap, guard, best_first[0])}).\n"
         "Next: more captions, triples of a stronger LLM (`paraclip generate --backend openai`), or"
         " less of the tuned model (`paraclip merge mini TUNED --share 0.25`)."

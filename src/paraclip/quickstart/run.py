@@ -39,12 +39,12 @@ from paraclip.training.checkpoint import AnotherRun
 from paraclip.training.data import prepare
 from paraclip.training.train import train
 
-ALPHA = 0.5
+_ALPHA = 0.5
 BASE = "mini"
-FEWEST = 30  # pictures: a third of them are the ten that a search returns
-ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
+_FEWEST = 30  # pictures: a third of them are the ten that a search returns
+_ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
 
-Models = dict[str, DualEncoder]
+_Models = dict[str, DualEncoder]
 
 
 def run_quickstart(config: QuickstartConfig) -> Report:
@@ -54,14 +54,14 @@ def run_quickstart(config: QuickstartConfig) -> Report:
         UserError: the source is invalid, or a stage failed.
     """
     check_report_folder(config.folder / "report")
-    job = Job(config, Problems(config.max_broken))
+    job = _Job(config, Problems(config.max_broken))
     models, benchmarks = _of_stamps(job) if config.source is None else _of_own(job, config.source)
     _announce(4, f"Scoring {', '.join(models)}")
     settings = {"seed": config.seed, "cache": config.folder / "features"}
     return evaluate(models, benchmarks, config.folder / "report", settings)
 
 
-def _of_stamps(job: "Job") -> tuple[Models, list[Benchmark]]:
+def _of_stamps(job: "_Job") -> tuple[_Models, list[Benchmark]]:
     """The models and benchmarks of the captioned stamps."""
     _announce(1, "Fetching and reading the captioned stamps")
     stamps = read_stamps(stamps_folder())
@@ -69,31 +69,31 @@ def _of_stamps(job: "Job") -> tuple[Models, list[Benchmark]]:
         print(line)
     print(f"{len(stamps.learn)} pictures to learn from, {len(stamps.pool)} held out")
     config = job.config
-    live = job.generate(sampled(stamps.learn, config.paraphrase, config.seed))
+    live = job.generate(_sampled(stamps.learn, config.paraphrase, config.seed))
     strong = with_starter(stamps.triples, config.starter)
     runs = {"control": (strong, config.epochs), "tuned": (strong, config.epochs)}
     if len(live):
-        rows = with_captions(live, stamps.learn, config.seed)
-        runs["live"] = rows, equal_steps(len(rows), config.epochs, BATCH_SIZE, len(strong))
+        rows = _with_captions(live, stamps.learn, config.seed)
+        runs["live"] = rows, _equal_steps(len(rows), config.epochs, BATCH_SIZE, len(strong))
     else:
         print("No triple of the built-in LLM passed the filters: there is no model `live`")
     return job.models(runs), stamp_benchmarks(stamps, Arithmetic(max_broken=config.max_broken))
 
 
-def _of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
+def _of_own(job: "_Job", source: str) -> tuple[_Models, list[Benchmark]]:
     """The models and benchmarks of the user's own pictures."""
     _announce(1, f"Reading captions and pictures of {source}")
     config = job.config
-    split = split_source(config, source, job.problems)
+    split = _split_source(config, source, job.problems)
     learn = [row for row in split.learn if row.image]
     to_paraphrase = [
-        *sampled(learn, config.paraphrase, config.seed),
-        *sampled(split.held_out, min(ASKED_HELD_OUT, config.paraphrase), config.seed),
+        *_sampled(learn, config.paraphrase, config.seed),
+        *_sampled(split.held_out, min(_ASKED_HELD_OUT, config.paraphrase), config.seed),
     ]
     triples = job.generate(to_paraphrase)
     ids = pa.array([row.id for row in split.learn])
     own = triples.filter(pc.is_in(triples["id"], value_set=ids))
-    rows = with_captions(with_starter(own, config.starter), learn, config.seed)
+    rows = _with_captions(with_starter(own, config.starter), learn, config.seed)
     runs = dict.fromkeys(("control", "tuned"), (rows, config.epochs))
     return job.models(runs), own_benchmarks(
         split.learn, split.held_out, triples, Arithmetic(max_broken=config.max_broken)
@@ -105,11 +105,11 @@ def _announce(number: int, stage: str) -> None:
     print(f"\n[{number}/4] {printable(stage)}", flush=True)
 
 
-def split_source(config: QuickstartConfig, source: str, problems: Problems) -> "Split":
+def _split_source(config: QuickstartConfig, source: str, problems: Problems) -> "_Split":
     """The captions of the user's source, split by picture; raises UserError if too few can be held
     out."""
-    split = split_pictures(read_captions(source, problems=problems), config.held_out, config.seed)
-    report_problems(problems, config)
+    split = _split_pictures(read_captions(source, problems=problems), config.held_out, config.seed)
+    _report_problems(problems, config)
     print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
     if without := sum(row.image is None for row in split.learn):
         print(f"{without} of them have no picture and are left out")
@@ -119,7 +119,7 @@ def split_source(config: QuickstartConfig, source: str, problems: Problems) -> "
     return split
 
 
-def report_problems(problems: Problems, config: QuickstartConfig) -> None:
+def _report_problems(problems: Problems, config: QuickstartConfig) -> None:
     """Print the number of broken rows and pictures, if any, and list them in a file."""
     if problems.count:
         path = config.folder / "broken.txt"
@@ -128,7 +128,7 @@ def report_problems(problems: Problems, config: QuickstartConfig) -> None:
 
 
 @dataclass(frozen=True)
-class Job:
+class _Job:
     """The stages that write files, each into its own folder in the output folder."""
 
     config: QuickstartConfig
@@ -147,14 +147,14 @@ class Job:
         print(f"{summary.kept} of {summary.captions} captions have a triple")
         return read_triples(self.written) if summary.kept else SCHEMA.empty_table()
 
-    def models(self, runs: dict[str, tuple[pa.Table, int]]) -> Models:
+    def models(self, runs: dict[str, tuple[pa.Table, int]]) -> _Models:
         """Base, the trained models and merged, in the order of the table, given their rows and
         epochs by label."""
         _announce(3, f"Training the text encoder: {', '.join(runs)}")
         base = load_model(BASE, device="cpu")
         trained = {name: self.train(name, rows, epochs) for name, (rows, epochs) in runs.items()}
-        merged = merge(base, trained["tuned"], ALPHA)
-        mixed = {"base": BASE, "tuned": "tuned", "alpha": ALPHA}
+        merged = merge(base, trained["tuned"], _ALPHA)
+        mixed = {"base": BASE, "tuned": "tuned", "alpha": _ALPHA}
         out = self.config.folder / "merged" / "best.safetensors"
         save_model(merged, out, provenance(merged=mixed))
         order = [name for name in ("control", "live", "tuned") if name in trained]
@@ -184,7 +184,7 @@ class Job:
         for where, what in new:
             self.problems.add(where, what)
         if new:
-            report_problems(self.problems, self.config)
+            _report_problems(self.problems, self.config)
 
     def facts(self, name: str) -> dict[str, Any]:
         """The origin of a model's texts, for its card."""
@@ -196,7 +196,7 @@ class Job:
         return {"base": BASE, **used}
 
 
-def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:
+def _with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:
     """The triples, and every caption without a triple, from which only L1 learns."""
     known = set(triples["id"].to_pylist())
     others = [row for row in captions if row.image and row.id not in known]
@@ -205,27 +205,27 @@ def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.T
     return with_replay(triples, others, per_triple=None, seed=seed)
 
 
-def sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
+def _sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
     """At most `count` captions in their order, chosen by a hash of id and seed."""
     by_hash = sorted(rows, key=lambda row: text_hash(f"{seed} {row.id}"))
     chosen = {row.id for row in by_hash[:count]}
     return [row for row in rows if row.id in chosen]
 
 
-def equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
+def _equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
     """Epochs over `rows` that take about as many steps as `epochs` epochs over `others` rows."""
     steps = epochs * -(-others // batch_size)
     return max(1, round(steps / -(-rows // batch_size)))
 
 
-class Split(NamedTuple):
+class _Split(NamedTuple):
     """Captions to train on, and captions of the pictures that are held out."""
 
     learn: list[Caption]
     held_out: list[Caption]
 
 
-def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Split:
+def _split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> _Split:
     """Split by picture; pictures that share a caption stay together, so it is in one part only.
 
     The order of choice depends only on a hash of the text and the seed, so adding a picture moves
@@ -242,16 +242,16 @@ def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Spl
     captions = list(captions)
     groups = _text_groups(captions)
     pictures = {row.image_id for row in captions if row.image}
-    if len(pictures) < FEWEST:
+    if len(pictures) < _FEWEST:
         what = f"only {len(pictures)} pictures have a caption"
-        raise UserError("quickstart", what, f"Give at least {FEWEST}; a few hundred is better.")
+        raise UserError("quickstart", what, f"Give at least {_FEWEST}; a few hundred is better.")
     sizes = Counter(groups[name] for name in pictures)
     left, chosen = min(held_out, len(pictures) // 3), set()
     for group in sorted(sizes, key=lambda name: text_hash(f"{seed} {name}")):
         if sizes[group] <= left:
             chosen.add(group)
             left -= sizes[group]
-    return Split(
+    return _Split(
         learn=[row for row in captions if groups[row.image_id] not in chosen],
         held_out=[row for row in captions if row.image and groups[row.image_id] in chosen],
     )

@@ -22,20 +22,20 @@ from paraclip.progress import bar
 from paraclip.quickstart.config import PACKAGE
 from paraclip.starter import STAMPS as CAPTIONS
 
-STAMPS = "usr/share/tuxpaint/stamps"
-PATIENCE = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20")
-REPORT_STATUS = ("-q", "-o", "APT::Status-Fd=1")
-STATUS = re.compile(r"dlstatus:\d+:(\d+(?:\.\d+)?):")  # apt's line with the percentage fetched
-FULL = "No space left on device"
-FREE_SPACE = "Free some space (about 200 MB), or set PARACLIP_CACHE to a folder on another disk."
-OWN_FOLDER = (
+_STAMPS = "usr/share/tuxpaint/stamps"
+_PATIENCE = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20")
+_REPORT_STATUS = ("-q", "-o", "APT::Status-Fd=1")
+_STATUS = re.compile(r"dlstatus:\d+:(\d+(?:\.\d+)?):")  # apt's line with the percentage fetched
+_FULL = "No space left on device"
+_FREE_SPACE = "Free some space (about 200 MB), or set PARACLIP_CACHE to a folder on another disk."
+_OWN_FOLDER = (
     "Give a folder of your own: pictures, each with a .txt of the same name, or a captions file "
     "(`make demo DATA=folder`)."
 )
-KINDS = ("sentence", "short", "colloquial")
+_KINDS = ("sentence", "short", "colloquial")
 """How people type a query: in full, in a few words, or in a roundabout way."""
 FEWEST_TRAIN, FEWEST_TEST = 100, 50
-WRITER = "a large language model, for this project"
+_WRITER = "a large language model, for this project"
 
 
 def stamps_folder(cache: Path | None = None) -> Path:
@@ -46,11 +46,11 @@ def stamps_folder(cache: Path | None = None) -> Path:
             or the disk is full. Nothing incomplete remains.
     """
     home = (cache or cache_folder()) / PACKAGE
-    if (home / STAMPS).is_dir():
-        return home / STAMPS
+    if (home / _STAMPS).is_dir():
+        return home / _STAMPS
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise UserError(PACKAGE, f"this machine has no {tool} to fetch it with", OWN_FOLDER)
+            raise UserError(PACKAGE, f"this machine has no {tool} to fetch it with", _OWN_FOLDER)
     unpacking = home.with_name(f"{PACKAGE}.part")
     try:
         with disk_errors(unpacking):
@@ -59,32 +59,32 @@ def stamps_folder(cache: Path | None = None) -> Path:
             package = _download_stamps(unpacking)
             _run_tool(["dpkg-deb", "-x", str(package), str(unpacking)], unpacking)
             package.unlink()
-            if not (unpacking / STAMPS).is_dir():
-                raise UserError(PACKAGE, f"the package holds no {STAMPS}", OWN_FOLDER)
+            if not (unpacking / _STAMPS).is_dir():
+                raise UserError(PACKAGE, f"the package holds no {_STAMPS}", _OWN_FOLDER)
             shutil.rmtree(home, ignore_errors=True)  # a folder without the stamps
             unpacking.replace(home)
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)
-    return home / STAMPS
+    return home / _STAMPS
 
 
 def _download_stamps(folder: Path) -> Path:
     """Fetch the package into `folder`, with package lists kept there if the system has none."""
     print(f"Fetching Debian's {PACKAGE} (81 MB) ...", flush=True)
     try:
-        _run_tool(["apt-get", *PATIENCE, "download", *REPORT_STATUS, PACKAGE], folder)
+        _run_tool(["apt-get", *_PATIENCE, "download", *_REPORT_STATUS, PACKAGE], folder)
     except UserError as error:
-        if error.hint == FREE_SPACE:
+        if error.hint == _FREE_SPACE:
             raise
         for name in ("lists/partial", "archives/partial"):
             (folder / "apt" / name).mkdir(parents=True, exist_ok=True)
         lists = f"Dir::State::lists={folder / 'apt' / 'lists'}"  # updating them needs no root
-        options = [*PATIENCE, "-o", lists, "-o", f"Dir::Cache={folder / 'apt'}"]
-        _run_tool(["apt-get", *options, *REPORT_STATUS, "update"], folder)
-        _run_tool(["apt-get", *options, "download", *REPORT_STATUS, PACKAGE], folder)
+        options = [*_PATIENCE, "-o", lists, "-o", f"Dir::Cache={folder / 'apt'}"]
+        _run_tool(["apt-get", *options, *_REPORT_STATUS, "update"], folder)
+        _run_tool(["apt-get", *options, "download", *_REPORT_STATUS, PACKAGE], folder)
     package = next(folder.glob("*.deb"), None)
     if package is None:
-        raise UserError(PACKAGE, "apt-get fetched no package", OWN_FOLDER)
+        raise UserError(PACKAGE, "apt-get fetched no package", _OWN_FOLDER)
     return package
 
 
@@ -97,13 +97,13 @@ def _run_tool(command: list[str], folder: Path) -> None:
         bar(command[0], 100, "%") as progress,
     ):
         for line in process.stdout or ():
-            if status := STATUS.match(line):
+            if status := _STATUS.match(line):
                 progress.update(float(status[1]) - progress.n)
             elif line.strip():
-                last_line, full = line.strip(), full or FULL in line
+                last_line, full = line.strip(), full or _FULL in line
         if process.wait() != 0:
             what = "the disk is full" if full else f"{command[0]} failed: {last_line}"
-            raise UserError(PACKAGE, what, FREE_SPACE if full else OWN_FOLDER)
+            raise UserError(PACKAGE, what, _FREE_SPACE if full else _OWN_FOLDER)
         progress.update(100 - progress.n)
 
 
@@ -160,26 +160,26 @@ def read_stamps(folder: Path, texts: Path = CAPTIONS) -> CaptionedStamps:
             f"is another version: only {len(rows)} of {len(rows) + missing + changed} captioned "
             "pictures are in it as they were captioned"
         )
-        raise UserError(PACKAGE, what, OWN_FOLDER)
+        raise UserError(PACKAGE, what, _OWN_FOLDER)
     captions = [Caption(r["image"], r["caption"], r["image"], r["path"], "stamps") for r in learn]
     items = tuple(
         Wording(
             image=row["path"],  # file names repeat
             caption=row["caption"],
-            rewordings=tuple((kind, row[kind]) for kind in KINDS),
+            rewordings=tuple((kind, row[kind]) for kind in _KINDS),
             contrast=row["contrast"],
             where=f"{texts.name}: {row['image']}",
         )
         for row in test
     )
-    wordings = Wordings("the held-out stamps", items, KINDS, file_hash(texts))
+    wordings = Wordings("the held-out stamps", items, _KINDS, file_hash(texts))
     names = text_hash("\n".join(sorted(row["image"] for row in test)))
     pool = Pool("held-out stamps", tuple(sorted(row["path"] for row in test)), None, names)
     columns = ("caption", "paraphrase_1", "paraphrase_2")
     triples = [
         {
             "id": row["image"], "image_id": row["image"], "image": row["path"],
-            "generator": WRITER, **{name: row[name] for name in columns},
+            "generator": _WRITER, **{name: row[name] for name in columns},
         }
         for row in learn
     ]  # fmt: skip

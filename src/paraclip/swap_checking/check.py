@@ -19,18 +19,18 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.swap_checking.indexes import Index
 
-SAME = 0.9
+_SAME = 0.9
 """Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
 from the base's image tower. Another tower gives about 0 for both. Previews, another decoder or 16
 bits reduce the cosine by a few hundredths."""
 EXACT = 0.99
-LISTED = 10
-MOST_QUERIES = 100_000
-EXAMPLE = "Write one query per line; other wordings may follow after tabs."
+_LISTED = 10
+_MOST_QUERIES = 100_000
+_EXAMPLE = "Write one query per line; other wordings may follow after tabs."
 
 
 @dataclass(frozen=True)
-class WordedQuery:
+class _WordedQuery:
     """A query of the user.
 
     Args:
@@ -61,11 +61,11 @@ class Origin:
     @property
     def same(self) -> bool:
         """Whether the vectors come from this image tower."""
-        return self.median >= SAME and self.first >= SAME
+        return self.median >= _SAME and self.first >= _SAME
 
 
 @dataclass(frozen=True)
-class Change:
+class _Change:
     """How the results of one query change.
 
     Args:
@@ -107,10 +107,10 @@ class SwapReport:
     overlap: float | None = None
     wordings: int = 0
     consistency: tuple[float, float] | None = None
-    changes: list[Change] = field(default_factory=list)
+    changes: list[_Change] = field(default_factory=list)
 
 
-def read_queries(path: str) -> list[WordedQuery]:
+def read_queries(path: str) -> list[_WordedQuery]:
     """Read the queries of a text file; empty lines are skipped.
 
     Raises:
@@ -122,15 +122,15 @@ def read_queries(path: str) -> list[WordedQuery]:
     except FileNotFoundError as error:
         raise UserError(path, "there is no such file", "Check the path.") from error
     except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", EXAMPLE) from error
+        raise UserError(path, f"cannot be read ({error.strerror})", _EXAMPLE) from error
     except UnicodeDecodeError as error:
-        raise UserError(path, "is not UTF-8", EXAMPLE) from error
-    if len(lines) > MOST_QUERIES:
-        raise UserError(path, f"has more than {MOST_QUERIES:,} lines", "Take a sample of them.")
+        raise UserError(path, "is not UTF-8", _EXAMPLE) from error
+    if len(lines) > _MOST_QUERIES:
+        raise UserError(path, f"has more than {_MOST_QUERIES:,} lines", "Take a sample of them.")
     parts = [[part.strip() for part in line.split("\t")] for line in lines if line.strip()]
-    queries = [WordedQuery(first, tuple(filter(None, rest))) for first, *rest in parts if first]
+    queries = [_WordedQuery(first, tuple(filter(None, rest))) for first, *rest in parts if first]
     if not queries:
-        raise UserError(path, "holds no queries", EXAMPLE)
+        raise UserError(path, "holds no queries", _EXAMPLE)
     return queries
 
 
@@ -138,7 +138,7 @@ def swap_check(
     base: DualEncoder,
     tuned: DualEncoder,
     index: Index,
-    queries: Sequence[WordedQuery] = (),
+    queries: Sequence[_WordedQuery] = (),
     *,
     pictures: str | None = None,
     sample: int = 16,
@@ -180,7 +180,7 @@ def _find_origin(
     base: DualEncoder, index: Index, pictures: str | None, sample: int
 ) -> Origin | None:
     """Embed a sample of the index's pictures again; None if none can be opened."""
-    reachable = find_pictures(index.paths or [], pictures)
+    reachable = _find_pictures(index.paths or [], pictures)
     if not reachable:
         return None
     chosen = np.random.default_rng(0).permutation(list(reachable))[:sample]
@@ -196,7 +196,7 @@ def _find_origin(
     return Origin(len(stored), float(np.median(cosines)), float(cosines.min()), float(own.mean()))
 
 
-def find_pictures(paths: Sequence[str], folder: str | None) -> dict[int, str]:
+def _find_pictures(paths: Sequence[str], folder: str | None) -> dict[int, str]:
     """Path of the picture by row, for rows whose picture exists.
 
     Args:
@@ -225,7 +225,7 @@ def _compare_queries(
     base: DualEncoder,
     tuned: DualEncoder,
     index: Index,
-    queries: Sequence[WordedQuery],
+    queries: Sequence[_WordedQuery],
     report: SwapReport,
 ) -> SwapReport:
     """The report, including how the results of the queries change."""
@@ -252,8 +252,8 @@ def _compare_queries(
         return [index.paths[row] if index.paths else str(row + 1) for row in ranked]
 
     changes = [
-        Change(queries[one].text, float(shared[one]), shown(before, one), shown(after, one))
-        for one in np.argsort(shared, kind="stable")[:LISTED].tolist()
+        _Change(queries[one].text, float(shared[one]), shown(before, one), shown(after, one))
+        for one in np.argsort(shared, kind="stable")[:_LISTED].tolist()
     ]
     return replace(
         report,

@@ -25,32 +25,34 @@ from paraclip.image_search.stores import (
 )
 from paraclip.provenance import without_secrets
 
-MOST_ROWS = 5_000_000
-PATH_COLUMNS = (
+_MOST_ROWS = 5_000_000
+_PATH_COLUMNS = (
     *("image_path", "filepath", "file_path", "path", "file", "image", "url", "originalPath"),
     *("image_id", "id"),
 )
 """Names of columns that may contain a picture's path, most likely first."""
-FIX = "Read another index, or remove the row."
-SQLITE = b"SQLite format 3\0"
-EMBEDDINGS = "img_emb"  # clip-retrieval's folder of vectors
-OWN_FACTS = "index.json"  # of ParaCLIP's own index in a folder
+_FIX = "Read another index, or remove the row."
+_SQLITE = b"SQLite format 3\0"
+_EMBEDDINGS = "img_emb"  # clip-retrieval's folder of vectors
+_OWN_FACTS = "index.json"  # of ParaCLIP's own index in a folder
 METADATA, IMAGE_PATH = "metadata", "image_path"  # clip-retrieval's folder and column of paths
-PARQUET_ERRORS = (pa.ArrowException, OSError, KeyError)
-SECONDS = 10  # timeout of database connections
-VECTOR_COLUMNS = """
+_PARQUET_ERRORS = (pa.ArrowException, OSError, KeyError)
+_SECONDS = 10  # timeout of database connections
+_VECTOR_COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name FROM information_schema.columns c
 WHERE c.udt_name IN ('vector', 'halfvec') ORDER BY 1, 2, 3
 """
-PATHS = """
+_PATHS = """
 SELECT column_name FROM information_schema.columns
 WHERE table_schema = %s AND table_name = %s AND data_type <> 'bytea'
 """
-ASSETS = ("asset", "assets")  # immich renamed its table in version 1.137
-LONGEST_ROW = 2**20  # bytes; checked by SQLite before it allocates them
-STEPS = 100_000  # of SQLite's virtual machine, between two looks for signals
-REAL_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'images' AND type = 'table' AND rootpage > 0"
-IMAGES = "SELECT filepath, vector FROM images WHERE deleted IS NULL ORDER BY id"
+_ASSETS = ("asset", "assets")  # immich renamed its table in version 1.137
+_LONGEST_ROW = 2**20  # bytes; checked by SQLite before it allocates them
+_STEPS = 100_000  # of SQLite's virtual machine, between two looks for signals
+_REAL_TABLE = (
+    "SELECT 1 FROM sqlite_master WHERE name = 'images' AND type = 'table' AND rootpage > 0"
+)
+_IMAGES = "SELECT filepath, vector FROM images WHERE deleted IS NULL ORDER BY id"
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def read_index(place: IndexAddress, store: str | None = None) -> Index:
 
     Args:
         place: the index.
-        store: a key of `STORES`; None to recognise it.
+        store: a key of `_STORES`; None to recognise it.
 
     Raises:
         UserError: the index is missing, unreadable, broken or empty, its kind is not clear, or
@@ -104,32 +106,32 @@ def read_index(place: IndexAddress, store: str | None = None) -> Index:
     if not place.address.startswith(POSTGRES):
         check_input(place.address)
     with readable(place.address):
-        store = store or store_of(place)
+        store = store or _store_of(place)
         if place.paths is not None and store != "npy":
             what = f"gives the paths of a .npy file, and this is an index of {store}"
             hint = "Leave it out; without paths in the index, save its vectors as .npy."
             raise UserError("--paths", what, hint)
-        return STORES[store](place)
+        return _STORES[store](place)
 
 
 def is_index(address: str) -> bool:
     """Whether a folder, file or address is an index that can be recognised."""
     try:
-        return bool(store_of(IndexAddress(address)))
+        return bool(_store_of(IndexAddress(address)))
     except UserError:
         return False
 
 
-def store_of(place: IndexAddress) -> str:
+def _store_of(place: IndexAddress) -> str:
     """The kind of an index, by its name and content; raises UserError if it is not clear."""
     path = Path(place.address)
     if place.address.startswith(POSTGRES):
-        return store_of_database(place)
+        return _store_of_database(place)
     if path.is_dir():
-        if (path / EMBEDDINGS).is_dir():
+        if (path / _EMBEDDINGS).is_dir():
             return "clip-retrieval"
         if any(path.glob("*.lance")):
-            return "paraclip" if (path / OWN_FACTS).is_file() else "lancedb"
+            return "paraclip" if (path / _OWN_FACTS).is_file() else "lancedb"
         if any(path.glob("*.parquet")):
             return "parquet"
     elif not path.is_file():
@@ -138,13 +140,13 @@ def store_of(place: IndexAddress) -> str:
         return path.suffix[1:]
     else:
         with path.open("rb") as file:
-            if file.read(len(SQLITE)) == SQLITE:
+            if file.read(len(_SQLITE)) == _SQLITE:
                 return "rclip"
-    hint = f"Name it with --store: {', '.join(STORES)}."
+    hint = f"Name it with --store: {', '.join(_STORES)}."
     raise UserError(path, "is not an index that can be recognised", hint)
 
 
-def make_index(
+def _make_index(
     parts: Iterator[tuple[Sequence[str | None] | None, Float]], kind: str, where: object
 ) -> Index:
     """The index of all parts, with unit vectors.
@@ -165,26 +167,26 @@ def make_index(
         paths += ["" if name is None else str(name) for name in names or ()]
         vectors.append(part)
         rows += len(part)
-        if rows > MOST_ROWS:
-            raise UserError(where, f"holds more than {MOST_ROWS:,} rows", "Check a part of it.")
+        if rows > _MOST_ROWS:
+            raise UserError(where, f"holds more than {_MOST_ROWS:,} rows", "Check a part of it.")
         if part.shape[1:] != vectors[0].shape[1:]:
             what = f"has vectors of {vectors[0].shape[1]} and of {part.shape[1]} numbers"
             raise UserError(where, what, "Name the files, the table or the column of one model.")
     if not rows:
-        raise UserError(where, "holds no rows of vectors", FIX)
+        raise UserError(where, "holds no rows of vectors", _FIX)
     matrix = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
     lengths = np.linalg.norm(matrix, axis=1)
     broken = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if len(broken):
         what = "its vector is zero or not finite"
-        raise UserError(f"{where}: row {int(broken[0]) + 1}", what, FIX)
+        raise UserError(f"{where}: row {int(broken[0]) + 1}", what, _FIX)
     if paths and len(paths) != rows:
         what = f"{rows} vectors have {len(paths)} paths"
         raise UserError(where, what, "Give one path for each row.")
     return Index(matrix / lengths[:, None], paths or None, kind)
 
 
-def choose_one(found: list[str], named: str | None, where: object, what: str) -> str:
+def _choose_one(found: list[str], named: str | None, where: object, what: str) -> str:
     """The name given by the user, or the only one; raises UserError if it is not clear."""
     if named is not None:
         if named not in found:
@@ -193,21 +195,21 @@ def choose_one(found: list[str], named: str | None, where: object, what: str) ->
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UserError(where, f"has no {what} of vectors", FIX)
+        raise UserError(where, f"has no {what} of vectors", _FIX)
     raise UserError(where, f"has several {what}s of vectors", f"Add --{what} {found[0]}, or ...")
 
 
 @contextmanager
-def read_as(kind: str, where: object, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+def _read_as(kind: str, where: object, errors: tuple[type[Exception], ...]) -> Iterator[None]:
     """Raise a library's errors for damaged files of a kind as `UserError`."""
     try:
         yield
     except errors as error:
         reason = str(error).partition("\n")[0][:200]
-        raise UserError(where, f"cannot be read as {kind} ({reason})", FIX) from error
+        raise UserError(where, f"cannot be read as {kind} ({reason})", _FIX) from error
 
 
-def read_npy(place: IndexAddress) -> Index:
+def _read_npy(place: IndexAddress) -> Index:
     """A matrix [rows, width]; the paths of the rows come from a text file."""
     names = None
     if place.paths is not None:
@@ -216,75 +218,75 @@ def read_npy(place: IndexAddress) -> Index:
         except OSError as error:
             what = f"cannot be read ({error.strerror})"
             raise UserError(place.paths, what, "Give --paths a text file.") from error
-    return make_index(iter([(names, read_array(Path(place.address)))]), "npy", place.address)
+    return _make_index(iter([(names, _read_array(Path(place.address)))]), "npy", place.address)
 
 
-def read_clip_retrieval(place: IndexAddress) -> Index:
+def _read_clip_retrieval(place: IndexAddress) -> Index:
     """`img_emb/img_emb_*.npy` with `metadata/metadata_*.parquet`.
 
     Source: clip-retrieval 2.45.0, `clip_inference/writer.py`.
     """
     folder = Path(place.address)
-    files = sorted((folder / EMBEDDINGS).glob("*.npy"))
+    files = sorted((folder / _EMBEDDINGS).glob("*.npy"))
     if not files:
         hint = "Give the output folder of `clip-retrieval inference`."
-        raise UserError(folder, f"has no {EMBEDDINGS}/*.npy", hint)
+        raise UserError(folder, f"has no {_EMBEDDINGS}/*.npy", hint)
 
     def parts() -> Iterator[tuple[list[str | None] | None, Float]]:
         for file in files:
-            vectors, names = read_array(file), None
+            vectors, names = _read_array(file), None
             path = folder / METADATA / f"metadata_{file.stem.rpartition('_')[2]}.parquet"
             if path.is_file():
-                with read_as("Parquet", path, PARQUET_ERRORS):
+                with _read_as("Parquet", path, _PARQUET_ERRORS):
                     names = pq.read_table(path, columns=[IMAGE_PATH])[IMAGE_PATH].to_pylist()
                 if len(names) != len(vectors):
                     what = f"has {len(names)} rows for the {len(vectors)} vectors of {file.name}"
                     raise UserError(path, what, "Run `clip-retrieval inference` again.")
             yield names, vectors
 
-    return make_index(parts(), "clip-retrieval", folder)
+    return _make_index(parts(), "clip-retrieval", folder)
 
 
-def read_array(path: Path) -> Float:
+def _read_array(path: Path) -> Float:
     """A float matrix from a file; nothing is unpickled."""
     check_input(path)
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except BAD_HEADER as error:
-        raise UserError(path, "is not a readable .npy file of numbers", FIX) from error
+        raise UserError(path, "is not a readable .npy file of numbers", _FIX) from error
     if values.ndim != 2 or values.dtype.kind != "f":
         what = f"is not a matrix of floats ({values.dtype}, shape {list(values.shape)})"
-        raise UserError(path, what, FIX)
-    return np.asarray(values[: MOST_ROWS + 1], np.float32)
+        raise UserError(path, what, _FIX)
+    return np.asarray(values[: _MOST_ROWS + 1], np.float32)
 
 
-def read_parquet(place: IndexAddress) -> Index:
+def _read_parquet(place: IndexAddress) -> Index:
     """A Parquet file or a folder of them."""
-    with read_as("Parquet", place.address, PARQUET_ERRORS):
+    with _read_as("Parquet", place.address, _PARQUET_ERRORS):
         table = ds.dataset(place.address, format="parquet")
-        return arrow_index(table, table.schema, place, "parquet")
+        return _arrow_index(table, table.schema, place, "parquet")
 
 
-def read_lancedb(place: IndexAddress) -> Index:
+def _read_lancedb(place: IndexAddress) -> Index:
     """A table of a LanceDB folder."""
     lancedb = optional_import("lancedb", "search")
     if not Path(place.address).is_dir():  # LanceDB would create it
-        raise UserError(place.address, "is not a folder", FIX)
+        raise UserError(place.address, "is not a folder", _FIX)
     names = sorted(path.stem for path in Path(place.address).glob("*.lance"))
-    name = choose_one(names, place.table, place.address, "table")
-    with read_as("LanceDB", place.address, (ValueError, RuntimeError, OSError)):
+    name = _choose_one(names, place.table, place.address, "table")
+    with _read_as("LanceDB", place.address, (ValueError, RuntimeError, OSError)):
         table = lancedb.connect(place.address).open_table(name)
-        return arrow_index(table, table.schema, place, "lancedb")
+        return _arrow_index(table, table.schema, place, "lancedb")
 
 
-def arrow_index(table: Any, schema: pa.Schema, place: IndexAddress, kind: str) -> Index:
+def _arrow_index(table: Any, schema: pa.Schema, place: IndexAddress, kind: str) -> Index:
     """The index of a Parquet dataset or a table of LanceDB."""
-    vectors = [field.name for field in schema if is_vector(field.type)]
-    column = choose_one(vectors, place.column, place.address, "column")
+    vectors = [field.name for field in schema if _is_vector(field.type)]
+    column = _choose_one(vectors, place.column, place.address, "column")
     # A picture itself, as bytes or in a struct, is not its path.
     tests = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
     named = {field.name for field in schema if not any(test(field.type) for test in tests)}
-    path = next((name for name in PATH_COLUMNS if name in named), None)
+    path = next((name for name in _PATH_COLUMNS if name in named), None)
     columns = [column] if path is None else [column, path]
     if kind == "lancedb":
         batches = table.search().select(columns).to_batches(batch_size=ROWS_AT_ONCE)
@@ -293,81 +295,81 @@ def arrow_index(table: Any, schema: pa.Schema, place: IndexAddress, kind: str) -
     parts = (
         (
             batch.column(path).to_pylist() if path else None,
-            vectors_of_column(batch.column(column), place.address),
+            _vectors_of_column(batch.column(column), place.address),
         )
         for batch in batches
         if batch.num_rows
     )
-    return make_index(parts, kind, place.address)
+    return _make_index(parts, kind, place.address)
 
 
-def is_vector(kind: Any) -> bool:
+def _is_vector(kind: Any) -> bool:
     """Whether an Arrow type is a list of floats."""
     lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return any(test(kind) for test in lists) and pa.types.is_floating(kind.value_type)
 
 
-def vectors_of_column(column: Any, where: object) -> Float:
+def _vectors_of_column(column: Any, where: object) -> Float:
     """A column of lists as [rows, width]; raises UserError for missing rows or unequal widths."""
     if column.null_count:
-        raise UserError(where, "has rows without a vector", FIX)
+        raise UserError(where, "has rows without a vector", _FIX)
     values = column.flatten().to_numpy(zero_copy_only=False)
     width, rest = divmod(len(values), len(column))
     fixed = pa.types.is_fixed_size_list(column.type)
     if rest or not width or not (fixed or (np.diff(column.offsets.to_numpy()) == width).all()):
-        raise UserError(where, "has vectors of different widths", FIX)
+        raise UserError(where, "has vectors of different widths", _FIX)
     return np.asarray(values, np.float32).reshape(len(column), width)
 
 
-def store_of_database(place: IndexAddress) -> str:
+def _store_of_database(place: IndexAddress) -> str:
     """The kind of an index in PostgreSQL, by the names of its tables."""
-    with connected(place) as connection:
-        if place.table is None and exists(connection, "paraclip_index"):
+    with _connected(place) as connection:
+        if place.table is None and _exists(connection, "paraclip_index"):
             return "paraclip"
-        immich = place.table in (None, "smart_search") and exists(connection, "smart_search")
+        immich = place.table in (None, "smart_search") and _exists(connection, "smart_search")
         return "immich" if immich else "pgvector"
 
 
-def read_pgvector(place: IndexAddress) -> Index:
+def _read_pgvector(place: IndexAddress) -> Index:
     """A table with a column of pgvector's type `vector` or `halfvec`."""
-    with connected(place) as connection:
+    with _connected(place) as connection:
         from psycopg.sql import SQL, Identifier
 
-        found = [(f"{a}.{b}", c) for a, b, c in connection.execute(VECTOR_COLUMNS).fetchall()]
+        found = [(f"{a}.{b}", c) for a, b, c in connection.execute(_VECTOR_COLUMNS).fetchall()]
         tables = sorted({table for table, _ in found})
         named = place.table
         if named is not None and "." not in named:
             same = [table for table in tables if table.partition(".")[2] == named]
             named = same[0] if len(same) == 1 else f"public.{named}"
-        table = choose_one(tables, named, place.where, "table")
+        table = _choose_one(tables, named, place.where, "table")
         columns = [column for name, column in found if name == table]
-        column = choose_one(columns, place.column, place.where, "column")
+        column = _choose_one(columns, place.column, place.where, "column")
         schema, _, name = table.partition(".")
-        names = {row[0] for row in connection.execute(PATHS, (schema, name)).fetchall()}
-        path = next((one for one in PATH_COLUMNS if one in names), None)
+        names = {row[0] for row in connection.execute(_PATHS, (schema, name)).fetchall()}
+        path = next((one for one in _PATH_COLUMNS if one in names), None)
         # The names come from the database itself.
         source = SQL(".").join(map(Identifier, (schema, name))).as_string(connection)
         shown = Identifier(path).as_string(connection) if path else None
         quoted = Identifier(column).as_string(connection)
-        return read_table(connection, source, quoted, shown, place, "pgvector")
+        return _read_table(connection, source, quoted, shown, place, "pgvector")
 
 
-def read_immich(place: IndexAddress) -> Index:
+def _read_immich(place: IndexAddress) -> Index:
     """immich's table `smart_search`, with the paths of its assets.
 
     Source: immich-app/immich, `server/src/schema/tables/smart-search.table.ts` (`assetId`,
     `embedding`) and `asset.table.ts` (`originalPath`).
     """
-    with connected(place) as connection:
-        assets = next((name for name in ASSETS if exists(connection, name)), None)
+    with _connected(place) as connection:
+        assets = next((name for name in _ASSETS if _exists(connection, name)), None)
         source, path = "smart_search", None
         if assets is not None:
             source += f' JOIN {assets} ON {assets}.id = smart_search."assetId"'
             path = f'{assets}."originalPath"'
-        return read_table(connection, source, "smart_search.embedding", path, place, "immich")
+        return _read_table(connection, source, "smart_search.embedding", path, place, "immich")
 
 
-def read_table(
+def _read_table(
     connection: Any, source: str, column: str, path: str | None, place: IndexAddress, kind: str
 ) -> Index:
     """The index of a table; `source`, `column` and `path` are quoted for SQL."""
@@ -382,23 +384,23 @@ def read_table(
                 try:
                     vectors = np.asarray([vector for _, vector in batch], np.float32)
                 except ValueError as error:
-                    raise UserError(place.where, "has rows of different widths", FIX) from error
+                    raise UserError(place.where, "has rows of different widths", _FIX) from error
                 yield [name for name, _ in batch] if path else None, vectors
 
-    return make_index(parts(), kind, place.where)
+    return _make_index(parts(), kind, place.where)
 
 
-def exists(connection: Any, table: str) -> bool:
+def _exists(connection: Any, table: str) -> bool:
     """Whether a table exists on the search path."""
     return connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()[0] is not None
 
 
 @contextmanager
-def connected(place: IndexAddress) -> Iterator[Any]:
+def _connected(place: IndexAddress) -> Iterator[Any]:
     """A read-only connection to a PostgreSQL server, whose errors show no password."""
     psycopg = optional_import("psycopg", "postgres")
     try:
-        with psycopg.connect(place.address, connect_timeout=SECONDS) as connection:
+        with psycopg.connect(place.address, connect_timeout=_SECONDS) as connection:
             connection.read_only = True
             yield connection
     except psycopg.Error as error:
@@ -407,7 +409,7 @@ def connected(place: IndexAddress) -> Iterator[Any]:
         raise UserError(place.where, what, "Check the address, the name and the rights.") from error
 
 
-def read_rclip(place: IndexAddress) -> Index:
+def _read_rclip(place: IndexAddress) -> Index:
     """rclip's db.sqlite3, without deleted pictures.
 
     Source: rclip 3.3.0 and 4.0.8, `rclip/db.py`: table `images`, `vector` in float32.
@@ -419,33 +421,33 @@ def read_rclip(place: IndexAddress) -> Index:
     def parts() -> Iterator[tuple[list[str | None], Float]]:
         address = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True)) as connection:
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_ROW)
-            connection.set_progress_handler(let_signals_in, STEPS)
-            if not connection.execute(REAL_TABLE).fetchone():  # a view may never end
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_ROW)
+            connection.set_progress_handler(_let_signals_in, _STEPS)
+            if not connection.execute(_REAL_TABLE).fetchone():  # a view may never end
                 raise sqlite3.OperationalError("no table images")
-            cursor = connection.execute(IMAGES)
+            cursor = connection.execute(_IMAGES)
             while batch := cursor.fetchmany(ROWS_AT_ONCE):
                 blobs = [blob if isinstance(blob, bytes) else b"" for _, blob in batch]
                 width, rest = divmod(len(blobs[0]), 4)  # float32
                 if rest or not width or {*map(len, blobs)} != {len(blobs[0])}:
-                    raise UserError(path, "has vectors of different widths", FIX)
+                    raise UserError(path, "has vectors of different widths", _FIX)
                 vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), width)
                 yield [name for name, _ in batch], vectors
 
     try:
-        return make_index(parts(), "rclip", path)
+        return _make_index(parts(), "rclip", path)
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
-            raise KeyboardInterrupt from error  # raised in `let_signals_in`
-        raise UserError(path, f"is not an index of rclip ({error})", FIX) from error
+            raise KeyboardInterrupt from error  # raised in `_let_signals_in`
+        raise UserError(path, f"is not an index of rclip ({error})", _FIX) from error
 
 
-def let_signals_in() -> int:
+def _let_signals_in() -> int:
     """Called by SQLite during a query, since Ctrl-C reaches Python's code only; 0 to continue."""
     return 0
 
 
-def read_paraclip(place: IndexAddress) -> Index:
+def _read_paraclip(place: IndexAddress) -> Index:
     """The index of `paraclip index`, with paths under the folder that was indexed."""
     store = open_store(place.address)
     facts = existing_facts(store)
@@ -454,19 +456,19 @@ def read_paraclip(place: IndexAddress) -> Index:
         for part in store.batches(("path", "vector"))
     )
     try:
-        return make_index(parts, "paraclip", place.where)
+        return _make_index(parts, "paraclip", place.where)
     finally:
         store.close()
 
 
-STORES: dict[str, Callable[[IndexAddress], Index]] = {
-    "npy": read_npy,
-    "parquet": read_parquet,
-    "clip-retrieval": read_clip_retrieval,
-    "lancedb": read_lancedb,
-    "pgvector": read_pgvector,
-    "immich": read_immich,
-    "rclip": read_rclip,
-    "paraclip": read_paraclip,
+_STORES: dict[str, Callable[[IndexAddress], Index]] = {
+    "npy": _read_npy,
+    "parquet": _read_parquet,
+    "clip-retrieval": _read_clip_retrieval,
+    "lancedb": _read_lancedb,
+    "pgvector": _read_pgvector,
+    "immich": _read_immich,
+    "rclip": _read_rclip,
+    "paraclip": _read_paraclip,
 }
-"""Readers by kind. `store_of` recognises the kinds."""
+"""Readers by kind. `_store_of` recognises the kinds."""

@@ -36,9 +36,9 @@ from paraclip.training.data import Batch, Examples, TrainingData
 from paraclip.training.distributed import Processes, this_process
 from paraclip.training.optimizer import restore_training, training_tensors
 
-RECORD = "run.json"
+_RECORD = "run.json"
 START_OVER = "Choose another --out, or add --fresh to start over here."
-FORMAT = "paraclip-run-1"
+_FORMAT = "paraclip-run-1"
 """Value of the key `format` of every JSON file of a run."""
 
 
@@ -52,9 +52,9 @@ def _has(mark: str, may_be_empty: bool = False) -> Callable[[Path], bool]:
     return is_ours
 
 
-_is_record = _has(f'"format": "{FORMAT}"')
+_is_record = _has(f'"format": "{_FORMAT}"')
 _has_our_tensors = _has('"paraclip":', may_be_empty=True)
-OWNED: dict[str, Callable[[Path], bool]] = {
+_OWNED: dict[str, Callable[[Path], bool]] = {
     "best.safetensors": is_checkpoint,
     "best.md": is_signed,
     "last.safetensors": is_checkpoint,
@@ -67,7 +67,7 @@ OWNED: dict[str, Callable[[Path], bool]] = {
     "inspect/step-*.safetensors": _has_our_tensors,
     "states/state-*.safetensors": _has_our_tensors,
     "states/state-*.damaged": _has_our_tensors,
-    RECORD: _is_record,
+    _RECORD: _is_record,
 }
 """Every file that a run writes, and how its content shows that a run wrote it. The record comes
 last: without it, no file is known to belong to a run."""
@@ -90,7 +90,7 @@ class RunFolder:
         self.best = path / "best.safetensors"  # checkpoint with the lowest held-out loss
         self.last = path / "last.safetensors"  # checkpoint after the last step
         self.states = path / "states"  # folder of the states from which a killed run resumes
-        self.identity_file = path / RECORD  # everything that determines the weights of the run
+        self.identity_file = path / _RECORD  # everything that determines the weights of the run
         self.summary_file = path / "summary.json"  # the results, written at the very end
         self.problems_file = path / "problems.txt"  # broken rows and pictures that were skipped
 
@@ -102,12 +102,15 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run wrote, its record last, and no other files."""
-        self.remove(*OWNED)
+        self.remove(*_OWNED)
 
     def remove(self, *patterns: str) -> None:
         """Remove the files of ours whose names match, and folders that are empty afterwards."""
         paths = [
-            path for pattern in patterns for path in self.path.glob(pattern) if OWNED[pattern](path)
+            path
+            for pattern in patterns
+            for path in self.path.glob(pattern)
+            if _OWNED[pattern](path)
         ]
         for path in paths:
             with disk_errors(path):
@@ -118,7 +121,7 @@ class RunFolder:
 
     def clear_parts(self) -> None:
         """Remove files that a killed run left unfinished."""
-        for pattern in OWNED:
+        for pattern in _OWNED:
             folder, _, name = pattern.rpartition("/")
             for path in (self.path / folder).glob(f".{name}.*.part"):
                 with disk_errors(path):
@@ -126,7 +129,7 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the summary and remove the states, which are no longer needed."""
-        write_text(self.summary_file, json.dumps({"format": FORMAT, **summary}, indent=2) + "\n")
+        write_text(self.summary_file, json.dumps({"format": _FORMAT, **summary}, indent=2) + "\n")
         self.remove(*STATES)
 
 
@@ -139,13 +142,13 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
     """
     record = folder.identity_file
     if fresh or not (record.exists() and folder.finished()):
-        check_owned(folder)  # a finished run is not written to, so its card may be edited
+        _check_owned(folder)  # a finished run is not written to, so its card may be edited
     if record.exists():
         folder.clear_parts()
     if fresh:
         folder.clear()
     if not record.exists():
-        facts = {"format": FORMAT, **provenance(identity=identity)}
+        facts = {"format": _FORMAT, **provenance(identity=identity)}
         write_text(record, json.dumps(facts, indent=2) + "\n")
         return
     there, here = read_json_object(record, START_OVER).get("identity"), json.dumps(identity)
@@ -161,14 +164,14 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
         raise AnotherRun(record, what, START_OVER)
 
 
-def check_owned(folder: RunFolder) -> None:
+def _check_owned(folder: RunFolder) -> None:
     """Refuse a folder with files that a run would overwrite or delete but that no run wrote.
 
     A record alone does not show who wrote the other files, so each one is checked by its content.
     """
     hint = "Choose another --out: a run overwrites its own files only."
     has_record = folder.identity_file.exists()
-    for pattern, is_ours in OWNED.items():
+    for pattern, is_ours in _OWNED.items():
         for path in sorted(folder.path.glob(pattern)):
             if not has_record:
                 raise UserError(path, "was not written by a training run", hint)
@@ -190,17 +193,17 @@ class Progress:
     first_loss: float | None = None  # loss of the first step; None before it
 
 
-KEPT = 2
+_KEPT = 2
 """Number of states that are kept."""
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-serialisable facts as one safetensors file, completely or not."""
     apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_tensors(apart, path, {"paraclip": json.dumps(facts)})
 
 
-def state_name(step: int) -> str:
+def _state_name(step: int) -> str:
     """File name of the state after this number of steps; names sort like steps."""
     return f"state-{step:09d}.safetensors"
 
@@ -210,13 +213,13 @@ def save_state(
 ) -> None:
     """Write a state from which a killed run resumes, then drop all but the newest two."""
     tensors, place = training_tensors(weights, optimizer), asdict(progress)
-    facts = {"step": progress.step, "place": place, "hash": state_hash(tensors, place)}
-    write_tensors(folder / state_name(progress.step), tensors, facts)
-    for old in sorted(folder.glob("state-*.safetensors"))[:-KEPT]:
+    facts = {"step": progress.step, "place": place, "hash": _state_hash(tensors, place)}
+    _write_tensors(folder / _state_name(progress.step), tensors, facts)
+    for old in sorted(folder.glob("state-*.safetensors"))[:-_KEPT]:
         old.unlink()
 
 
-def load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
+def _load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
     """Tensors and position of a state file.
 
     Raises:
@@ -232,24 +235,24 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
         progress = Progress(**place)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    if state_hash(tensors, place) != stored_hash:
+    if _state_hash(tensors, place) != stored_hash:
         raise ValueError("its content does not match its hash")
     return tensors, progress
 
 
-def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
+def _state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
     """Hash of the content of a state."""
     return text_hash(f"{hash_tensors(dict(tensors))} {json.dumps(place, sort_keys=True)}")
 
 
-def newest_state(folder: Path) -> tuple[dict[str, Tensor], Progress] | None:
+def _newest_state(folder: Path) -> tuple[dict[str, Tensor], Progress] | None:
     """The newest complete state; damaged ones are reported and renamed to `.damaged`.
 
     Under their old names they would count as the newest, and later states would be pruned.
     """
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
         try:
-            return load_state(path)
+            return _load_state(path)
         except ValueError as error:
             notice(f"{path} is damaged ({error}); resuming from the state before it")
             path.replace(path.with_suffix(".damaged"))
@@ -264,14 +267,14 @@ def resume(
     Raises:
         UserError: another process does not see the state of the first one.
     """
-    state = newest_state(folder) if processes.first else None
+    state = _newest_state(folder) if processes.first else None
     step = processes.from_first(state and state[1].step)
     if step is None:
         return Progress()
     if state is None:
-        path = folder / state_name(step)
+        path = folder / _state_name(step)
         try:
-            state = load_state(path)
+            state = _load_state(path)
         except (ValueError, OSError) as error:
             what = "process 0 resumes from this state, which is not here"
             hint = "Give all processes the same --out, in a folder that all of them share."
@@ -341,7 +344,7 @@ def save_failed_step(
         tensors = {f"tokens.{index}": chunk for index, chunk in enumerate(whole.chunks)}
         tensors |= {"rows": torch.from_numpy(whole.numbers), "restore": whole.restore}
         tensors["features"] = whole.features
-        write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
+        _write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
         weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
         record = {
             "step": step,
@@ -356,7 +359,7 @@ def save_failed_step(
                 {"row": int(row), **data.rows.slice(row, 1).to_pylist()[0]} for row in whole.numbers
             ],
         }
-        facts = {"format": FORMAT, **provenance(identity=header["identity"], inspection=record)}
+        facts = {"format": _FORMAT, **provenance(identity=header["identity"], inspection=record)}
         write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
     processes.wait()  # a process that exits stops the others, even during a write
     hint = f"Lower --learning-rate or use --precision fp32; look at {path}."

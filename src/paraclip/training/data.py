@@ -54,18 +54,18 @@ from paraclip.training.losses import (
     find_false_negatives,
 )
 
-ROWS_AT_ONCE = 16_384
-MOST_AHEAD = 256
+_ROWS_AT_ONCE = 16_384
+_MOST_AHEAD = 256
 """Maximum number of pictures that wait to be checked; a waiting one takes about two kilobytes."""
-MOST_HELD_OUT = 4096  # pictures
-TOKENIZE_AT_ONCE = 4096
-REPLAYED_PER_TRIPLE = 1.0
-BANK_MOST = 100_000
+_MOST_HELD_OUT = 4096  # pictures
+_TOKENIZE_AT_ONCE = 4096
+_REPLAYED_PER_TRIPLE = 1.0
+_BANK_MOST = 100_000
 """Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
-BANK_AT_ONCE = 2048
+_BANK_AT_ONCE = 2048
 """Number of pictures of the bank that are drawn for each step."""
-BANK_SEED = 0xBA2C
-TEXTS_AT_ONCE = {"cpu": 128}
+_BANK_SEED = 0xBA2C
+_TEXTS_AT_ONCE = {"cpu": 128}
 """Smaller chunks have less padding, larger ones sum up fewer gradients; chosen by measurement."""
 
 
@@ -99,7 +99,7 @@ class TrainingData:
         """Number of rows with a usable picture."""
         if self.features is None:
             return len(self.rows) - int(self.rows["image"].null_count)
-        return int(rows_with_numbers(self.features).sum())
+        return int(_rows_with_numbers(self.features).sum())
 
 
 def prepare(
@@ -126,7 +126,7 @@ def prepare(
         starter: whether to train on the starter set too, which has no pictures.
         replay: captions with pictures, which L1 learns from in addition to the triples, or their
             source.
-        bank: pictures over which rankings are distilled; see `read_bank`.
+        bank: pictures over which rankings are distilled; see `_read_bank`.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
             trained; they are checked instead of computing features.
         seed: seed of the draw of captions to replay.
@@ -163,12 +163,12 @@ def prepare(
         known["base"], model = model, load_model(model, device)
     features = None
     if decode_pictures:
-        rows = without_broken_pictures(rows, problems)
+        rows = _without_broken_pictures(rows, problems)
     else:
-        features = features_of(model, rows["image"].to_pylist(), problems, cache)
+        features = _features_of(model, rows["image"].to_pylist(), problems, cache)
     vectors = None
     if bank is not None:
-        vectors = read_bank(str(bank), model, problems, seed)
+        vectors = _read_bank(str(bank), model, problems, seed)
         known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(vectors)}
     return TrainingData(
         model, rows, features, known | dict(facts or {}), len(rows) - count, problems, vectors
@@ -203,11 +203,11 @@ def prepare_captions(
     rows = pa.table({
         name: pa.array([getattr(row, name) for row in with_picture], pa.string()) for name in names
     })  # fmt: skip
-    features = features_of(model, rows["image"].to_pylist(), problems, cache)
+    features = _features_of(model, rows["image"].to_pylist(), problems, cache)
     return TrainingData(model, rows, features, dict(facts or {}), problems=problems)
 
 
-def read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0) -> Tensor:
+def _read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0) -> Tensor:
     """Unit image vectors float32 [G, D] by the base; no captions are read.
 
     Args:
@@ -221,13 +221,13 @@ def read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0
         UserError: there are no pictures, the index cannot be read, or its vectors are not as wide
             as those of the model.
     """
-    rng = np.random.default_rng([seed, BANK_SEED])
+    rng = np.random.default_rng([seed, _BANK_SEED])
     if Path(source).is_dir() and not is_index(source):
         files = picture_files(Path(source))
         if not files:
             hint = "Name a folder of pictures, or an index that `paraclip swap-check` reads."
             raise UserError(source, "contains no pictures", hint)
-        chosen = np.sort(rng.permutation(len(files))[:BANK_MOST])
+        chosen = np.sort(rng.permutation(len(files))[:_BANK_MOST])
         names = [str(files[place]) for place in chosen]
         seen = Problems(problems.max_share)
         with this_process().first_goes_first():
@@ -242,7 +242,7 @@ def read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0
         what = f"has vectors of {found.shape[1]} numbers, and those of the model have {width}"
         hint = "Name an index that the image encoder of this base made; `swap-check` tells."
         raise UserError("--bank", what, hint)
-    chosen = np.sort(rng.permutation(len(found))[:BANK_MOST])
+    chosen = np.sort(rng.permutation(len(found))[:_BANK_MOST])
     return torch.from_numpy(np.ascontiguousarray(found[chosen], dtype=np.float32))
 
 
@@ -254,7 +254,7 @@ def _append_replay(
     captions = replay
     if isinstance(captions, Path | str):
         captions = read_captions(str(captions), problems=seen)
-    rows = with_replay(triples, captions, REPLAYED_PER_TRIPLE, seed)
+    rows = with_replay(triples, captions, _REPLAYED_PER_TRIPLE, seed)
     problems.take(seen)
     if len(rows) == len(triples):
         what = "has no captions of pictures beside those of the triples"
@@ -263,7 +263,7 @@ def _append_replay(
     return rows
 
 
-def features_of(
+def _features_of(
     model: DualEncoder,
     references: list[str | None],
     problems: Problems,
@@ -283,14 +283,14 @@ def features_of(
     return features
 
 
-def without_broken_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
+def _without_broken_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
     """The triples without undecodable pictures; each picture is opened once.
 
     A broken picture would otherwise stop the run in the middle of a step.
     """
     images = triples["image"].to_pylist()
     names = list(dict.fromkeys(name for name in images if name))
-    opened = ahead(fault_of, names, PREPROCESSORS, MOST_AHEAD)
+    opened = ahead(fault_of, names, PREPROCESSORS, _MOST_AHEAD)
     faults = dict(track(opened, "checking pictures", len(names), "image"))
     seen = Problems(problems.max_share)
     for name, what in faults.items():
@@ -309,14 +309,14 @@ def _take_pictures(problems: Problems, seen: Problems, pictures: int) -> None:
         raise UserError(error.where, error.what, hint) from None
 
 
-def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
+def _rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
     """Which rows [N] of features [N, F] have a picture, that is, are not NaN throughout.
 
     Reads a few rows at a time, because the features may be in a file larger than memory.
     """
     has_pictures = np.zeros(len(features), dtype=bool)
-    for start in range(0, len(features), ROWS_AT_ONCE):
-        part = features[start : start + ROWS_AT_ONCE]
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        part = features[start : start + _ROWS_AT_ONCE]
         finite = torch.isfinite(part)
         has_image = ~torch.isnan(part).all(1) if part.shape[1] else finite.any(1)
         broken = (has_image & ~finite.all(1)).nonzero()
@@ -324,12 +324,12 @@ def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
             where = f"image features: row {start + int(broken[0]) + 1}"
             hint = "Compute the features again, in fp32."
             raise UserError(where, "a value is NaN or infinite", hint)
-        has_pictures[start : start + ROWS_AT_ONCE] = has_image.numpy()
+        has_pictures[start : start + _ROWS_AT_ONCE] = has_image.numpy()
     return has_pictures
 
 
 @dataclass(frozen=True)
-class TokenStore:
+class _TokenStore:
     """Token ids of many texts, unpadded."""
 
     flat: NDArray[np.int32]  # concatenated token ids, int32 [all tokens]
@@ -351,13 +351,13 @@ class TokenStore:
         return torch.from_numpy(ids)
 
 
-def store_tokens(model: DualEncoder, texts: Sequence[str]) -> TokenStore:
+def _store_tokens(model: DualEncoder, texts: Sequence[str]) -> _TokenStore:
     """Tokenize all texts and remove their padding; every text ends with an end token."""
     pad = padding_id(model)
     flat, lengths, truncated = [], [np.zeros(1, dtype=np.int64)], 0
     with bar("tokens", len(texts), "text") as moving:
-        for start in range(0, len(texts), TOKENIZE_AT_ONCE):
-            tokens = model.tokenize(texts[start : start + TOKENIZE_AT_ONCE])
+        for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
+            tokens = model.tokenize(texts[start : start + _TOKENIZE_AT_ONCE])
             truncated += tokens.truncated
             ids = tokens.ids.numpy().astype(np.int32)  # [texts, length]
             places = np.arange(ids.shape[1])
@@ -366,7 +366,7 @@ def store_tokens(model: DualEncoder, texts: Sequence[str]) -> TokenStore:
             lengths.append(last + 1)
             moving.update(len(ids))
     offsets = np.cumsum(np.concatenate(lengths), dtype=np.int64)
-    return TokenStore(np.concatenate(flat), offsets, pad, truncated)
+    return _TokenStore(np.concatenate(flat), offsets, pad, truncated)
 
 
 def padding_id(model: DualEncoder) -> int:
@@ -413,7 +413,7 @@ class Batch:
 class Examples:
     """All N rows of a run."""
 
-    tokens: TokenStore  # token ids of the unique texts
+    tokens: _TokenStore  # token ids of the unique texts
     text_rows: Integers  # index in `tokens` of each row's texts, int64 [T, N]
     # names of the T texts in use: a subset of caption, paraphrase_1, paraphrase_2
     names: tuple[str, ...]
@@ -444,8 +444,8 @@ class Examples:
         constants = {name: value[torch.from_numpy(rows)] for name, value in self.constants.items()}
         if self.bank is not None:
             # Drawn by the numbers of the rows: equal in every process and in a resumed run.
-            drawn = np.random.default_rng([BANK_SEED, *rows.tolist()])
-            count = min(len(self.bank), BANK_AT_ONCE)
+            drawn = np.random.default_rng([_BANK_SEED, *rows.tolist()])
+            count = min(len(self.bank), _BANK_AT_ONCE)
             chosen = drawn.choice(len(self.bank), count, replace=False, shuffle=False)
             constants[BANK] = self.bank[torch.from_numpy(chosen)]  # [M, D]
         return Batch(
@@ -465,7 +465,7 @@ class Examples:
         texts = self.text_rows[:, rows].ravel()  # [T * b], one kind at a time
         texts, again = np.unique(texts, return_inverse=True)  # [n], [T * b]
         by_length = np.argsort(-self.tokens.lengths(texts), kind="stable")
-        edges = even_edges(len(texts), self.chunk)
+        edges = _even_edges(len(texts), self.chunk)
         chunks = [self.tokens.padded(texts[by_length[a:b]]) for a, b in pairwise(edges)]
         restore = np.empty_like(by_length)
         restore[by_length] = np.arange(len(texts))
@@ -521,14 +521,14 @@ def make_examples(
         for name in needed
     ]
     return Examples(
-        tokens=store_tokens(model, list(stored)),
+        tokens=_store_tokens(model, list(stored)),
         text_rows=np.stack(text_rows),
         names=needed,
         features=features,
         has_image=has_image,
         image_keys=-1 - image_keys.astype(np.int64),
         text_keys=text_keys.astype(np.int64),
-        chunk=micro_batch or TEXTS_AT_ONCE.get(model.device.type, 1024),
+        chunk=micro_batch or _TEXTS_AT_ONCE.get(model.device.type, 1024),
         pictures=pictures,
     )
 
@@ -556,7 +556,7 @@ def _check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[
     if features.ndim != 2 or len(features) != rows:
         what = f"shape {list(features.shape)} for {rows} rows"
         raise UserError("image features", what, hint)
-    has_image = rows_with_numbers(features)
+    has_image = _rows_with_numbers(features)
     if has_image.any():
         first, width = features[int(has_image.argmax())][None], model.architecture.embed_dim
         try:
@@ -617,7 +617,7 @@ def shuffle_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[s
     return shuffled
 
 
-def even_edges(count: int, most: int) -> Integers:
+def _even_edges(count: int, most: int) -> Integers:
     """Return edges that split `count` items into the fewest parts of at most `most`, equal ± 1."""
     parts = max(1, -(-count // most))
     return np.arange(parts + 1, dtype=np.int64) * count // parts
@@ -633,7 +633,7 @@ def split_rows(image_keys: Integers, share: float, seed: int) -> tuple[Integers,
         seed: random seed of the split.
     """
     pictures = np.unique(image_keys)
-    count = min(int(len(pictures) * share), MOST_HELD_OUT)
+    count = min(int(len(pictures) * share), _MOST_HELD_OUT)
     if count < 2:
         return np.arange(len(image_keys)), np.zeros(0, dtype=np.int64)
     chosen = np.random.default_rng([seed, 0x5917]).permutation(pictures)[:count]
@@ -643,13 +643,13 @@ def split_rows(image_keys: Integers, share: float, seed: int) -> tuple[Integers,
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
     """Return the number of batches per epoch."""
-    return len(even_edges(rows, batch_size)) - 1
+    return len(_even_edges(rows, batch_size)) - 1
 
 
 def epoch_batches(rows: Integers, batch_size: int, seed: int, epoch: int) -> list[Integers]:
     """Return the rows of each batch of an epoch, shuffled by seed and epoch, sizes equal ± 1."""
     shuffled = np.random.default_rng([seed, epoch]).permutation(rows)
-    return [shuffled[a:b] for a, b in pairwise(even_edges(len(rows), batch_size))]
+    return [shuffled[a:b] for a, b in pairwise(_even_edges(len(rows), batch_size))]
 
 
 def row_batches(

@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from paraclip.errors import UserError
 
 
-class CommunicationError(Exception):
+class _CommunicationError(Exception):
     """Communication failed because another process ended or used mismatched tensors."""
 
 
@@ -51,7 +51,7 @@ class Processes:
         """
         if self.count == 1:
             return own
-        gathered: Tensor = Gather.apply(own, self.rank, tuple(sizes))  # type: ignore[no-untyped-call]
+        gathered: Tensor = _Gather.apply(own, self.rank, tuple(sizes))  # type: ignore[no-untyped-call]
         return gathered
 
     def add_up(self, tensors: Iterable[Tensor]) -> None:
@@ -60,7 +60,7 @@ class Processes:
         if self.count == 1 or not every:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in every])
-        with communicating():
+        with _communicating():
             dist.all_reduce(flat)
         pieces = torch.split(flat, [tensor.numel() for tensor in every])
         for tensor, piece in zip(every, pieces, strict=True):
@@ -73,7 +73,7 @@ class Processes:
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
         encoded = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
         size = torch.tensor([len(encoded)], device=device)
-        with communicating():
+        with _communicating():
             dist.broadcast(size, src=0)
             encoded = encoded if self.first else encoded.new_empty(int(size))
             dist.broadcast(encoded, src=0)
@@ -89,7 +89,7 @@ class Processes:
     def wait(self) -> None:
         """Wait until all processes reach this point."""
         if self.count > 1:
-            with communicating():
+            with _communicating():
                 dist.barrier()
 
     @contextmanager
@@ -113,15 +113,15 @@ def this_process() -> Processes:
 
 
 @contextmanager
-def communicating() -> Iterator[None]:
+def _communicating() -> Iterator[None]:
     """Convert errors of communication, mostly from a process that ended, to CommunicationError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        raise CommunicationError(str(error)) from error
+        raise _CommunicationError(str(error)) from error
 
 
-class Gather(torch.autograd.Function):
+class _Gather(torch.autograd.Function):
     """Gathering of rows from all processes; the gradient of a row is summed over processes."""
 
     @staticmethod
@@ -131,7 +131,7 @@ class Gather(torch.autograd.Function):
         padded = own.new_zeros(max(sizes), *own.shape[1:])
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in sizes]
-        with communicating():
+        with _communicating():
             dist.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
@@ -139,17 +139,17 @@ class Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """Return this process's rows of the summed gradient."""
         total = gradients[0].contiguous().clone()
-        with communicating():
+        with _communicating():
             dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.size], None, None
 
 
-LONGEST_WAIT = timedelta(hours=12)
+_LONGEST_WAIT = timedelta(hours=12)
 """Longest wait while only the first process works (on image features or an evaluation). A process
 that died is detected immediately."""
 
 
-def placed(environment: Mapping[str, str]) -> dict[str, str]:
+def _placed(environment: Mapping[str, str]) -> dict[str, str]:
     """Return RANK, WORLD_SIZE and LOCAL_RANK from torchrun or from SLURM's `srun`.
 
     With `srun` alone, MASTER_ADDR and MASTER_PORT must be set manually. The result is empty
@@ -168,7 +168,7 @@ def placed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[tuple[Processes, str]]:
+def _joined(device: str) -> Iterator[tuple[Processes, str]]:
     """Join the process group; a single process has nothing to join.
 
     Args:
@@ -179,14 +179,14 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
         errors that leave it are shown by all.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic sums on a GPU
-    place = placed(os.environ)
+    place = _placed(os.environ)
     if int(place.get("WORLD_SIZE", "1")) < 2:
         yield ALONE, device
         return
     os.environ.update(place)
-    device = own_device(device, int(place.get("LOCAL_RANK", "0")))
+    device = _own_device(device, int(place.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=LONGEST_WAIT)
+        dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         hint = "Start all of them with the same torchrun options; see docs/training.md."
         raise UserError("processes", "the other processes did not start", hint) from error
@@ -204,7 +204,7 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
     except BaseException as error:
         if device == "cpu":  # notifies the others; NCCL could block here
             dist.destroy_process_group()
-        if isinstance(error, CommunicationError):
+        if isinstance(error, _CommunicationError):
             rank = f"process {processes.rank} of {processes.count}"
             what = f"{rank} lost another one, which failed or died"
             hint = "If it failed, it says why. The same command again resumes from the last state."
@@ -215,13 +215,13 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
 
 def in_each_process(device: str, task: Callable[[str], None]) -> None:
     """Call a function with its device, in all processes that torchrun or SLURM started together."""
-    with joined(device) as (processes, own):
+    with _joined(device) as (processes, own):
         # `record` reports errors to torchrun. A single process is not wrapped, because it installs
         # a fault handler, which fails with the standard error of a notebook.
         (task if processes.count == 1 else record(task))(own)
 
 
-def own_device(device: str, local_rank: int) -> str:
+def _own_device(device: str, local_rank: int) -> str:
     """Return the device of a process, given its rank on the local machine."""
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return "cpu"

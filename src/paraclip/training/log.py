@@ -23,12 +23,12 @@ from paraclip.errors import UserError
 from paraclip.files import atomic_path, disk_errors, read_bounded
 from paraclip.training.losses import L1, L2, L3, Objective, Rows, Vectors
 
-LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
-MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
+_LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
+_MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
 """Metrics of the machine, which differ when a run is repeated."""
 
 
-class JsonLines:
+class _JsonLines:
     """Writer of one line per step to `metrics.jsonl`, flushed immediately.
 
     Args:
@@ -54,7 +54,7 @@ class JsonLines:
             self.lines.close()
 
 
-class TensorBoard:
+class _TensorBoard:
     """Writer of tensorboard events, in the folder `tensorboard` of the run.
 
     Args:
@@ -87,7 +87,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Read the lines of a `metrics.jsonl`; an incomplete last line is ignored."""
     hint = "Name another output folder, or move this file."
     try:
-        lines = read_bounded(path, LARGEST_LOG).decode("utf-8").splitlines()
+        lines = read_bounded(path, _LARGEST_LOG).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(path, f"cannot be read ({error})", hint) from error
     steps = []
@@ -114,7 +114,7 @@ def keep_until(path: Path, step: int) -> None:
 @contextmanager
 def metrics_log(
     folder: Path, after: int, enabled: bool = True
-) -> Iterator[list[JsonLines | TensorBoard]]:
+) -> Iterator[list[_JsonLines | _TensorBoard]]:
     """The writers of each step's metrics: JSON lines, and tensorboard's events if it is installed.
 
     Args:
@@ -122,12 +122,12 @@ def metrics_log(
         after: step after which the run resumes.
         enabled: whether anything is written; only the first process writes.
     """
-    kinds = (JsonLines, TensorBoard) if find_spec("tensorboard") else (JsonLines,)
+    kinds = (_JsonLines, _TensorBoard) if find_spec("tensorboard") else (_JsonLines,)
     with ExitStack() as opened:
         yield [opened.enter_context(closing(kind(folder, after))) for kind in kinds if enabled]
 
 
-DIVERGED = 3.0
+_DIVERGED = 3.0
 """Multiple of the first loss, or of the loss at chance if that is larger, at which a run stops."""
 
 
@@ -150,7 +150,7 @@ def find_divergence(
         return f"{' and '.join(broken)} became infinite or not a number"
     weights = sum(objective.weights.get(name, 0.0) for name in (L1, L2, L3))
     chance, loss = weights * math.log(max(rows, 2)), figures["loss"]
-    limit = DIVERGED * max(loss if first_loss is None else first_loss, chance)
+    limit = _DIVERGED * max(loss if first_loss is None else first_loss, chance)
     return f"the loss diverged: {loss:.4g} passes {limit:.4g}" if loss > limit else None
 
 
@@ -162,7 +162,7 @@ def peak_memory(device: torch.device) -> dict[str, float]:
     return {"peak_memory_bytes": float(getrusage(RUSAGE_SELF).ru_maxrss * unit)}
 
 
-def alignment(a: Tensor, b: Tensor) -> float:
+def _alignment(a: Tensor, b: Tensor) -> float:
     """Return the mean squared distance between texts and paraphrases; 0 for equal vectors.
 
     mean over i of |a_i - b_i|^2
@@ -176,7 +176,7 @@ def alignment(a: Tensor, b: Tensor) -> float:
     return float((a - b).square().sum(1).mean())
 
 
-def uniformity(vectors: Tensor) -> float:
+def _uniformity(vectors: Tensor) -> float:
     """Return how uniformly vectors cover the sphere; lower is more uniform, 0 if all are equal.
 
     log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2)
@@ -190,7 +190,7 @@ def uniformity(vectors: Tensor) -> float:
     return float(torch.logsumexp(-2 * squared, 0)) - math.log(len(squared))
 
 
-def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None) -> float:
+def _margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None) -> float:
     """Return the mean of each picture's similarity to its text minus that to the nearest other.
 
     Args:
@@ -214,21 +214,21 @@ def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None)
 
 
 def geometry(vectors: Vectors, rows: Rows, image_loss_on: Sequence[str]) -> dict[str, float]:
-    """Return `alignment`, `uniformity` and `margin` of a batch, where defined.
+    """Return `_alignment`, `_uniformity` and `_margin` of a batch, where defined.
 
     Alignment is the mean over adjacent texts in (caption, paraphrase_1, paraphrase_2), of those
     that the run uses; uniformity is that of the last one; the margin is the mean over the texts in
     L1, where rows that share a text or picture are masked.
     """
     texts = list(vectors.texts.values())  # T of [B, D]
-    figures = {"uniformity": uniformity(texts[-1])}
+    figures = {"uniformity": _uniformity(texts[-1])}
     if len(texts) > 1:
-        figures["alignment"] = fmean([alignment(a, b) for a, b in pairwise(texts)])
+        figures["alignment"] = fmean([_alignment(a, b) for a, b in pairwise(texts)])
     if image_loss_on and len(vectors.images) > 1:
         mask, shown = None, rows.with_image
         if rows.false_negatives is not None:
             dense = rows.false_negatives.dense().to(shown.device)  # [B, B]
             mask = dense[shown][:, shown]  # [K, K]
         tied = [vectors.texts[name][shown] for name in image_loss_on]  # [K, D] each
-        figures["margin"] = fmean([margin(vectors.images, text, mask) for text in tied])
+        figures["margin"] = fmean([_margin(vectors.images, text, mask) for text in tied])
     return {name: value for name, value in figures.items() if math.isfinite(value)}

@@ -10,11 +10,11 @@ from torch.optim import AdamW
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 
-WARMUP = 0.1  # share of the steps with linear warm-up; cosine decay follows
-BETAS = (0.9, 0.98)
-EPSILON = 1e-6
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-MOST_SCALE = math.log(100.0)
+_WARMUP = 0.1  # share of the steps with linear warm-up; cosine decay follows
+_BETAS = (0.9, 0.98)
+_EPSILON = 1e-6
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_MOST_SCALE = math.log(100.0)
 
 Parts = Sequence[tuple[nn.Module, float]]
 """The trained modules, with all their submodules, and their peak learning rates."""
@@ -83,10 +83,10 @@ def make_optimizer(
         {"params": values, "peak": peak, "weight_decay": decay}
         for (peak, decay), values in members.items()
     ]
-    return AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
+    return AdamW(groups, lr=rate, betas=_BETAS, eps=_EPSILON, fused=True)
 
 
-def learning_rate_share(step: int, total: int, warmup: float = WARMUP) -> float:
+def learning_rate_share(step: int, total: int, warmup: float = _WARMUP) -> float:
     """Share of the peak learning rate at a step: linear warm-up, then a cosine towards 0."""
     rising = max(1, round(total * warmup)) if warmup else 0
     if step < rising:
@@ -107,7 +107,7 @@ def clamp_scale(logit_scale: nn.Parameter, start: float) -> None:
 
     CLIP's limit is 100. SigLIP's own value is 117, which a first step must not reduce.
     """
-    logit_scale.clamp_(max=max(MOST_SCALE, start))
+    logit_scale.clamp_(max=max(_MOST_SCALE, start))
 
 
 def training_tensors(weights: Mapping[str, nn.Parameter], optimizer: AdamW) -> dict[str, Tensor]:
@@ -119,7 +119,7 @@ def training_tensors(weights: Mapping[str, nn.Parameter], optimizer: AdamW) -> d
     tensors: dict[str, Tensor] = {}
     for name, value in weights.items():
         tensors[f"weight.{name}"] = value
-        for moment in MOMENTS if value in optimizer.state else ():
+        for moment in _MOMENTS if value in optimizer.state else ():
             tensors[f"{moment}.{name}"] = optimizer.state[value][moment]
     return tensors
 
@@ -133,5 +133,5 @@ def restore_training(
         value.copy_(tensors[f"weight.{name}"])
         if f"step.{name}" in tensors:
             optimizer.state[value] = {
-                moment: tensors[f"{moment}.{name}"].to(value.device) for moment in MOMENTS
+                moment: tensors[f"{moment}.{name}"].to(value.device) for moment in _MOMENTS
             }

@@ -103,13 +103,13 @@ from paraclip.training.optimizer import (
 )
 
 CLIP_NORM = 1.0
-SAVE_SECONDS = 300.0  # a state takes three times the memory of the trained weights
+_SAVE_SECONDS = 300.0  # a state takes three times the memory of the trained weights
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
-MOST_WATCHED = 512  # rows whose geometry is logged
-BASE_AT_ONCE = 128
+_MOST_WATCHED = 512  # rows whose geometry is logged
+_BASE_AT_ONCE = 128
 """Number of captions that the base encodes together; fixed, because it affects the last digits."""
-PICTURES_AT_ONCE = 32
-PLAIN_PICTURES = 256
+_PICTURES_AT_ONCE = 32
+_PLAIN_PICTURES = 256
 """Largest batch of pictures whose graph is kept, if the image tower is trained: 5 GB in that of
 ViT-B/32."""
 
@@ -120,7 +120,7 @@ def train(
     out: Path,
     *,
     fresh: bool = False,
-    save_seconds: float = SAVE_SECONDS,
+    save_seconds: float = _SAVE_SECONDS,
 ) -> Path:
     """Fine-tune the text tower on triples; the image side does not change by a bit.
 
@@ -157,7 +157,7 @@ def plan_training(
     Raises:
         UserError: no row has a picture, and L1 needs some, or another error of `make_examples`.
     """
-    model, triples, objective = data.model, data.rows, objective_of(options)
+    model, triples, objective = data.model, data.rows, _objective_of(options)
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
     if options.placebo:
         texts = shuffle_paraphrases(texts, options.seed)
@@ -187,7 +187,7 @@ def _with_teachers(
     """The rows with the vectors of frozen teachers that the losses need, computed once."""
     constants: dict[str, Tensor] = {}
     if DISTILLATION in objective.losses:
-        constants[BASE] = caption_vectors(model, rows)
+        constants[BASE] = _caption_vectors(model, rows)
     if RANKING in objective.losses:
         if bank is None:
             shown = np.flatnonzero(rows.has_image)
@@ -218,7 +218,7 @@ def align(
     out: Path,
     *,
     fresh: bool = False,
-    save_seconds: float = SAVE_SECONDS,
+    save_seconds: float = _SAVE_SECONDS,
 ) -> Path:
     """Fit heads and text tower of a `Mini` to captions and pictures; the backbone is not changed.
 
@@ -248,7 +248,7 @@ def align(
     ).best
 
 
-def objective_of(options: TrainOptions) -> Objective:
+def _objective_of(options: TrainOptions) -> Objective:
     """The losses that resolved options select."""
     if options.control:
         return CAPTIONS_ONLY
@@ -274,7 +274,7 @@ def _fit(
     model, processes = data.model, this_process()
     train_only(model, parts)
     set_dropout(parts, options.dropout)
-    identity = identify_run(model, rows, options)
+    identity = _identify_run(model, rows, options)
     header = {
         "config": asdict(options), "objective": asdict(objective), "identity": identity,
         "facts": dict(facts),
@@ -379,7 +379,7 @@ def _run_steps(
                 "triples_per_second": batch.size / seconds, **peak_memory(model.device),
             }  # fmt: skip
             if step % epoch_steps == 0:
-                figures |= judge(rows, learn, held_out, objective, options, model, encode)
+                figures |= _judge(rows, learn, held_out, objective, options, model, encode)
                 train_mode(model, parts)
                 if figures.get("held_out_loss", math.inf) < progress.best_loss:
                     progress = replace(progress, best_step=step, best_loss=figures["held_out_loss"])
@@ -452,10 +452,10 @@ def encode_batch(
     if batch.pictures is None:
         images = encode_plain(partial(_project, model), [batch.features], image_seed)  # [k, D]
     else:
-        at_once = min(PICTURES_AT_ONCE, micro_batch or PICTURES_AT_ONCE)
+        at_once = min(_PICTURES_AT_ONCE, micro_batch or _PICTURES_AT_ONCE)
         starts = range(0, max(1, len(batch.pictures)), at_once)
         parts = [batch.pictures[start : start + at_once] for start in starts]
-        kept = len(parts) if len(batch.pictures) <= (micro_batch or PLAIN_PICTURES) else 0
+        kept = len(parts) if len(batch.pictures) <= (micro_batch or _PLAIN_PICTURES) else 0
         images = encode_cached(partial(_encode_pictures, model), parts, image_seed, kept, context)
     by_name = texts.index_select(0, batch.restore).view(len(names), -1, texts.shape[1])  # [T, b, D]
     every = processes.gather(by_name.transpose(0, 1).flatten(1), batch.text_sizes)  # [B, T * D]
@@ -510,7 +510,7 @@ def gradients_of(weights: Mapping[str, nn.Parameter]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def judge(
+def _judge(
     rows: Examples,
     learn: Integers,
     held_out: Integers,
@@ -528,7 +528,7 @@ def judge(
         model.eval()
         some = held_out if len(held_out) > 1 else learn
         chosen = np.random.default_rng([options.seed, 0x9E0]).permutation(len(some))
-        batch = rows.batch(some[np.sort(chosen[:MOST_WATCHED])]).to(model.device)
+        batch = rows.batch(some[np.sort(chosen[:_MOST_WATCHED])]).to(model.device)
         tied = objective.image_loss_on if L1 in objective.losses else ()
         figures = geometry(encode(batch), batch.rows, tied)
         batches = epoch_batches(held_out, options.batch_size, options.seed, 0)
@@ -544,20 +544,20 @@ def judge(
 
 
 @torch.no_grad()
-def caption_vectors(model: DualEncoder, rows: Examples) -> Tensor:
+def _caption_vectors(model: DualEncoder, rows: Examples) -> Tensor:
     """Unit vectors of all captions, float32 [N, D], by the model before training."""
     model.eval()
     texts = rows.text_rows[rows.names.index(CAPTION)]  # [N]
     parts = []
     with bar("base vectors", len(texts), "text") as moving:
-        for start in range(0, len(texts), BASE_AT_ONCE):
-            ids = rows.tokens.padded(texts[start : start + BASE_AT_ONCE])
+        for start in range(0, len(texts), _BASE_AT_ONCE):
+            ids = rows.tokens.padded(texts[start : start + _BASE_AT_ONCE])
             parts.append(model.encode_tokens(ids.to(model.device)).float().cpu())
             moving.update(len(ids))
     return torch.cat(parts)
 
 
-def identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> dict[str, Any]:
+def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> dict[str, Any]:
     """Everything that determines the weights of a run; large parts as hashes."""
     arrays = {
         "tokens": rows.tokens.flat, "offsets": rows.tokens.offsets, "places": rows.text_rows,

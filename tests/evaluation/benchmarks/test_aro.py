@@ -18,21 +18,21 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.aro import (
-    SYMMETRIC,
-    all_but_nouns_and_adjectives,
-    figures,
-    first_of_all,
+    _SYMMETRIC,
+    _all_but_nouns_and_adjectives,
+    _figures,
+    _first_of_all,
+    _make_order,
+    _make_visual_genome,
+    _normalised,
+    _nouns_and_adjectives,
+    _on_sample,
+    _read_cases,
+    _trigrams,
+    _trigrams_themselves,
+    _with_shuffles,
+    _within_trigrams,
     load_coco_order,
-    make_order,
-    make_visual_genome,
-    normalised,
-    nouns_and_adjectives,
-    on_sample,
-    read_cases,
-    trigrams,
-    trigrams_themselves,
-    with_shuffles,
-    within_trigrams,
 )
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Crop, crop_vectors
@@ -68,9 +68,9 @@ def values(benchmark: TextChoice, cache: Path | None = None) -> dict[str, float]
 
 def test_the_box_decides_what_is_seen(tmp_path: Path) -> None:
     file = write(tmp_path, [entry(RED_LEFT, "red", "blue"), entry(BLUE_RIGHT, "blue", "red")])
-    assert values(make_visual_genome("aro-vg-relation", file))["VG-R micro"] == 1
+    assert values(_make_visual_genome("aro-vg-relation", file))["VG-R micro"] == 1
     file = write(tmp_path, [entry(RED_LEFT, "blue", "red"), entry(BLUE_RIGHT, "red", "blue")])
-    assert values(make_visual_genome("aro-vg-relation", file))["VG-R micro"] == 0
+    assert values(_make_visual_genome("aro-vg-relation", file))["VG-R micro"] == 0
 
 
 def test_relations_are_averaged_apart_and_the_symmetric_ones_only_in_micro(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_relations_are_averaged_apart_and_the_symmetric_ones_only_in_micro(tmp_p
         entry(RED_LEFT, "blue", "red", "on"), entry(RED_LEFT, "red", "blue", "wearing"),
         entry(RED_LEFT, "blue", "red", "near"), entry(RED_LEFT, "blue", "red", "near"),
     ]  # fmt: skip
-    benchmark = make_visual_genome("aro-vg-relation", write(tmp_path, rows))
+    benchmark = _make_visual_genome("aro-vg-relation", write(tmp_path, rows))
     found = benchmark.score(ColourEncoder(), None)
     values_by_name = {metric.name: metric.value() for metric in found.metrics}
     assert values_by_name["VG-R macro"] == pytest.approx((2 / 3 + 1) / 2)
@@ -108,7 +108,7 @@ def test_attribute_pairs_need_25_cases(tmp_path: Path) -> None:
 
 
 def load_vg_attribution_of(file: Path) -> TextChoice:
-    return make_visual_genome("aro-vg-attribution", file)
+    return _make_visual_genome("aro-vg-attribution", file)
 
 
 @given(
@@ -119,14 +119,14 @@ def test_macro_and_micro_equal_their_slow_twins(groups: list[str], seed: int) ->
     right = np.random.default_rng(seed).integers(0, 2, len(groups)).astype(float)
     pictures = np.arange(len(groups))
     for name, label, counted in (
-        ("aro-vg-relation", "VG-R", {g for g in groups if g not in SYMMETRIC}),
+        ("aro-vg-relation", "VG-R", {g for g in groups if g not in _SYMMETRIC}),
         ("aro-vg-attribution", "VG-A", {g for g in groups if groups.count(g) >= 25}),
     ):
         each = [
             [value for group, value in zip(groups, right, strict=True) if group == one]
             for one in counted
         ]
-        found = {m.name: m.value() for m in figures(name, right, groups, pictures)[0]}
+        found = {m.name: m.value() for m in _figures(name, right, groups, pictures)[0]}
         assert found[f"{label} micro"] == pytest.approx(sum(right) / len(right))
         if each:
             slow = sum(sum(values) / len(values) for values in each) / len(each)
@@ -135,13 +135,13 @@ def test_macro_and_micro_equal_their_slow_twins(groups: list[str], seed: int) ->
 
 
 def test_the_authors_list_is_whole() -> None:
-    assert len(SYMMETRIC) == 157 and {"next to", "with", "attached to"} <= SYMMETRIC
-    assert not SYMMETRIC & {"on", "wearing", "to the left of", "in", "above"}
+    assert len(_SYMMETRIC) == 157 and {"next to", "with", "attached to"} <= _SYMMETRIC
+    assert not _SYMMETRIC & {"on", "wearing", "to the left of", "in", "above"}
 
 
 def test_a_cached_part_is_not_computed_again(tmp_path: Path) -> None:
     file = write(tmp_path, [entry(RED_LEFT, "red", "blue"), entry(BLUE_RIGHT, "blue", "red")])
-    benchmark, cache = make_visual_genome("aro-vg-relation", file), tmp_path / "cache"
+    benchmark, cache = _make_visual_genome("aro-vg-relation", file), tmp_path / "cache"
     first = values(benchmark, cache)
     crops = [Crop(crop.path, crop.box) for crop in benchmark.shown]
 
@@ -157,10 +157,10 @@ def test_a_cached_part_is_not_computed_again(tmp_path: Path) -> None:
 def test_a_box_outside_is_broken_and_one_over_the_edge_is_filled(tmp_path: Path) -> None:
     file = write(tmp_path, [entry((20, 0, 5, 5), "red", "blue")])
     with pytest.raises(UserError, match=r"the box \(20, 0, 5, 5\) is not inside"):
-        make_visual_genome("aro-vg-relation", file).score(ColourEncoder(), None)
+        _make_visual_genome("aro-vg-relation", file).score(ColourEncoder(), None)
     file = write(tmp_path, [entry((0, 0, 10**6, 10**6), "red", "blue")])
     with pytest.raises(UserError, match=r"the box \(0, 0, 1000000, 1000000\) is not inside"):
-        make_visual_genome("aro-vg-relation", file).score(ColourEncoder(), None)
+        _make_visual_genome("aro-vg-relation", file).score(ColourEncoder(), None)
     over = Crop(str(tmp_path / "images" / "a.png"), (15, 0, 10, 20)).open()
     assert over.size == (10, 20) and over.getpixel((9, 3)) == (0, 0, 0)
     assert over.getpixel((0, 3)) == (0, 0, 255)
@@ -171,32 +171,32 @@ def test_an_entry_without_its_column_is_reported(tmp_path: Path, lost: str) -> N
     row = entry(RED_LEFT, "red", "blue")
     del row[lost]
     with pytest.raises(UserError, match=rf"relation.json:1: has no column '{lost}' .*Get visual"):
-        make_visual_genome("aro-vg-relation", write(tmp_path, [row]))
+        _make_visual_genome("aro-vg-relation", write(tmp_path, [row]))
 
 
 def test_what_is_wrong_with_the_entries_is_reported(tmp_path: Path) -> None:
     row = {**entry(RED_LEFT, "red", "blue"), "bbox_x": 1.5}
     with pytest.raises(UserError, match="is not of whole pixels"):
-        make_visual_genome("aro-vg-relation", write(tmp_path, [row]))
+        _make_visual_genome("aro-vg-relation", write(tmp_path, [row]))
     row = {**entry(RED_LEFT, "red", "blue"), "attributes": ["one"]}
     del row["relation_name"]
     with pytest.raises(UserError, match="the attributes are not two"):
-        make_visual_genome("aro-vg-attribution", write(tmp_path, [row]))
+        _make_visual_genome("aro-vg-attribution", write(tmp_path, [row]))
 
 
 def test_missing_pictures_are_named_counted_and_refused(tmp_path: Path) -> None:
     rows = [entry(RED_LEFT, "red", "blue", image=f"{n}.png") for n in range(3)]
     file = write(tmp_path, [*rows, entry(RED_LEFT, "red", "blue")])
     with pytest.raises(UserError, match=r"0.png: there is no such picture \(3 of 4 rows"):
-        make_visual_genome("aro-vg-relation", file)
-    lenient = make_visual_genome("aro-vg-relation", file, how=Arithmetic(max_broken=0.8))
+        _make_visual_genome("aro-vg-relation", file)
+    lenient = _make_visual_genome("aro-vg-relation", file, how=Arithmetic(max_broken=0.8))
     assert lenient.notes[0].startswith("3 of 4 pictures left out") and len(lenient.texts) == 1
     (tmp_path / "images" / "a.png").unlink()
     with pytest.raises(UserError, match="holds none of the 4 named pictures"):
-        make_visual_genome("aro-vg-relation", file, how=Arithmetic(max_broken=1))
+        _make_visual_genome("aro-vg-relation", file, how=Arithmetic(max_broken=1))
     (tmp_path / "images").rmdir()
     with pytest.raises(UserError, match="there is no such folder of pictures"):
-        make_visual_genome("aro-vg-relation", file)
+        _make_visual_genome("aro-vg-relation", file)
 
 
 # --- order ---
@@ -228,12 +228,12 @@ class ListTagger:
 def test_shuffles_keep_kinds_in_their_places(tagged: Tagged, seed: int) -> None:
     random, words = np.random.default_rng(seed), [token for token, _ in tagged]
     tag_of = dict(tagged)
-    mixed = nouns_and_adjectives(tagged, words, random).split()
+    mixed = _nouns_and_adjectives(tagged, words, random).split()
     assert Counter(mixed) == Counter(words)
     for (_, tag), token in zip(tagged, mixed, strict=True):
         kind = next((kind for kind in (NOUNS, ADJECTIVES) if tag in kind), {tag})
         assert tag_of[token] in kind
-    others = all_but_nouns_and_adjectives(tagged, words, random).split()
+    others = _all_but_nouns_and_adjectives(tagged, words, random).split()
     assert Counter(others) == Counter(words)
     held = NOUNS | ADJECTIVES
     for (was, tag), token in zip(tagged, others, strict=True):
@@ -243,27 +243,29 @@ def test_shuffles_keep_kinds_in_their_places(tagged: Tagged, seed: int) -> None:
 @given(words=st.lists(st.sampled_from("abcdefgh"), max_size=13), seed=st.integers(0, 1000))
 def test_trigrams_are_shuffled_inside_or_whole(words: list[str], seed: int) -> None:
     random = np.random.default_rng(seed)
-    inside = within_trigrams([], words, random).split()
-    assert [sorted(part) for part in trigrams(inside)] == [sorted(part) for part in trigrams(words)]
-    whole = trigrams_themselves([], words, random)
+    inside = _within_trigrams([], words, random).split()
+    assert [sorted(part) for part in _trigrams(inside)] == [
+        sorted(part) for part in _trigrams(words)
+    ]
+    whole = _trigrams_themselves([], words, random)
     chopped = [" ".join(words[start : start + 3]) for start in range(0, len(words), 3)]
     assert all(part in whole for part in chopped)  # each is in there as it was
     assert Counter(whole.split()) == Counter(words)
 
 
 def test_plain_is_the_originals() -> None:
-    assert normalised('A dog... (big!) runs:  "home"\n') == "a dog big runs home"
-    assert normalised(" ".join(["word"] * 40)) == " ".join(["word"] * 30)
-    assert normalised("It's a cat, eh?") == "it's a cat, eh?"
+    assert _normalised('A dog... (big!) runs:  "home"\n') == "a dog big runs home"
+    assert _normalised(" ".join(["word"] * 40)) == " ".join(["word"] * 30)
+    assert _normalised("It's a cat, eh?") == "it's a cat, eh?"
 
 
 @WITH_NLTK
 def test_a_shuffle_does_not_depend_on_the_other_captions() -> None:
     captions = ["the red dog sees the blue cat", "the dog sees", "a b c d e f g h"]
-    whole = with_shuffles(captions, ListTagger(), 1)
-    part = with_shuffles(captions[2:], ListTagger(), 1)
+    whole = _with_shuffles(captions, ListTagger(), 1)
+    part = _with_shuffles(captions[2:], ListTagger(), 1)
     assert whole[2] == part[0]
-    assert with_shuffles(captions, ListTagger(), 2) != whole
+    assert _with_shuffles(captions, ListTagger(), 2) != whole
     assert [texts[0] for texts in whole] == captions
     assert whole[1][1] == "the dog sees"  # one noun cannot change places
 
@@ -276,8 +278,8 @@ def write_captions(folder: Path, rows: list) -> Path:
 
 
 def order(folder: Path, rows: list, how: Arithmetic | None = None) -> TextChoice:
-    cases = read_cases(write_captions(folder, rows))
-    return make_order(cases, folder, folder / "captions.json", ListTagger(), how)
+    cases = _read_cases(write_captions(folder, rows))
+    return _make_order(cases, folder, folder / "captions.json", ListTagger(), how)
 
 
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 7))
@@ -289,7 +291,7 @@ def test_the_score_equals_a_slow_twin(seed: int, rows: int) -> None:
         float(all(own[0] > own[n + 1] for n in range(4) if real[n]))
         for own, real in zip(similar, changed, strict=True)
     ]
-    assert first_of_all(similar, changed).tolist() == expected
+    assert _first_of_all(similar, changed).tolist() == expected
 
 
 @WITH_NLTK
@@ -316,14 +318,14 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
         {"image": "val2014/COCO_val2014_000000000007.jpg", "caption": ["a dog", "the dog"]},
         {"image": "val2014/COCO_val2014_000000000008.jpg", "caption": ["a cat"]},
     ]
-    cases = read_cases(write_captions(tmp_path, rows))
+    cases = _read_cases(write_captions(tmp_path, rows))
     listed = tmp_path / "captions.json"
     named = [
         {"file_name": "000000000007.jpg", "captions": ["its own"]},
         {"file_name": "000000000009.jpg", "captions": ["a hat", "the hat"]},
     ]
     listed.write_text(json.dumps(named))
-    found = on_sample(cases, listed, Problems())
+    found = _on_sample(cases, listed, Problems())
     assert found.captions == {
         "000000000007.jpg": ["a dog", "the dog"], "000000000009.jpg": ["a hat", "the hat"]
     }  # fmt: skip
@@ -332,10 +334,10 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
     assert found.hash != cases.hash
     listed.write_text(json.dumps([*named, {"file_name": "000000000010.jpg"}]))
     with pytest.raises(UserError, match="json:3: the captions are not a list"):
-        on_sample(cases, listed, Problems())
+        _on_sample(cases, listed, Problems())
     listed.write_text(json.dumps([*named, named[0]]))
     with pytest.raises(UserError, match=r"json:3: '0+7\.jpg' occurs twice"):
-        on_sample(cases, listed, Problems())
+        _on_sample(cases, listed, Problems())
 
 
 @pytest.mark.parametrize(
@@ -352,7 +354,7 @@ def test_what_is_wrong_with_the_captions_is_reported(
     tmp_path: Path, rows: list, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        read_cases(write_captions(tmp_path, rows))
+        _read_cases(write_captions(tmp_path, rows))
 
 
 @WITH_SPACY

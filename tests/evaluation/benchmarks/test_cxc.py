@@ -14,7 +14,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import cxc
-from paraclip.evaluation.statistics import Metric, resample, sampled_spearman, weighted_by_sample
+from paraclip.evaluation.statistics import Metric, _sampled_spearman, _weighted_by_sample, resample
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
@@ -73,19 +73,19 @@ def test_graded_consistency_is_the_rank_correlation_of_overlap_and_score(tmp_pat
 def test_a_broken_row_is_named(tmp_path: Path, row: str, message: str) -> None:
     file = write(tmp_path, *ROWS, row) / "cxc" / "sts.csv"
     problems = Problems(1.0)
-    assert len(cxc.read_judged(file, problems)) == 6
+    assert len(cxc._read_judged(file, problems)) == 6
     assert problems.count == 1 and message in str(problems.listed[0])
     with pytest.raises(UserError, match="1 of 7 rows"):
-        cxc.read_judged(file)
+        cxc._read_judged(file)
 
 
 def test_missing_columns_files_and_pairs_are_errors(tmp_path: Path) -> None:
     file = write(tmp_path, *ROWS[:2]) / "cxc" / "sts.csv"
     with pytest.raises(UserError, match="fewer than three pairs"):
-        cxc.read_judged(file)
+        cxc._read_judged(file)
     file.write_text("image_1,image_2,caption,score\n1,1,red,5\n")
     with pytest.raises(UserError, match="caption2"):
-        cxc.read_judged(file)
+        cxc._read_judged(file)
 
 
 def slow_sampled(items: np.ndarray, samples: int, random: np.random.Generator) -> float:
@@ -106,9 +106,9 @@ def test_the_sampled_correlation_is_the_published_procedure() -> None:
     similar = gold + random.normal(size=150)
     items = np.stack([similar, gold, queries], axis=1)
     slow = slow_sampled(items, 2000, random)
-    assert sampled_spearman(items) == pytest.approx(slow, abs=0.01)
-    assert sampled_spearman(items) == sampled_spearman(items)
-    (whole,) = weighted_by_sample(items)(np.ones((1, len(items))))
+    assert _sampled_spearman(items) == pytest.approx(slow, abs=0.01)
+    assert _sampled_spearman(items) == _sampled_spearman(items)
+    (whole,) = _weighted_by_sample(items)(np.ones((1, len(items))))
     assert whole == pytest.approx(slow, abs=0.02)
 
 
@@ -124,15 +124,15 @@ def test_with_one_pair_a_query_resamples_are_plain(seed: int) -> None:
 
 def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
     items = np.column_stack([np.arange(6.0), np.arange(6.0), [0, 0, 1, 1, 2, 2]])
-    assert np.isnan(sampled_spearman(items))
+    assert np.isnan(_sampled_spearman(items))
     items = np.column_stack([np.ones(8), np.arange(8.0), np.arange(8)])
-    assert np.isnan(sampled_spearman(items))
+    assert np.isnan(_sampled_spearman(items))
 
 
 @pytest.mark.shared_data
 @WITH_DATA
 def test_the_real_pairs_are_those_that_are_known() -> None:
-    judged = cxc.read_judged(DATA / "cxc" / "sts.csv")
+    judged = cxc._read_judged(DATA / "cxc" / "sts.csv")
     same = np.array([pair.score for pair in judged if pair.same_picture])
     assert len(judged) == 17_203
-    assert [int((same >= least).sum()) for least in cxc.THRESHOLDS] == [1863, 352]
+    assert [int((same >= least).sum()) for least in cxc._THRESHOLDS] == [1863, 352]

@@ -14,12 +14,16 @@ from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
-from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.image_text_retrieval import (
+    ImageTextRetrieval,
+    _Gallery,
+    gallery,
+)
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.registry import image_text_retrieval
+from paraclip.evaluation.registry import _image_text_retrieval
 from paraclip.evaluation.statistics import resample
 from paraclip.models.features import encode_images
 
@@ -160,10 +164,10 @@ def slow_recall(texts: np.ndarray, images: np.ndarray, owners: list[int], k: int
     return np.mean(to_image), np.mean(to_text)
 
 
-def remote(owners: list[int]) -> Gallery:
+def remote(owners: list[int]) -> _Gallery:
     """This many captions of these pictures; no file is opened."""
     places = tuple(f"https://a.example/{number}" for number in range(max(owners) + 1))
-    return Gallery("made here", places, tuple(map(str, owners)), tuple(owners))
+    return _Gallery("made here", places, tuple(map(str, owners)), tuple(owners))
 
 
 @given(seed=st.integers(0, 2**32 - 1), others=st.lists(st.integers(0, 5), max_size=12))
@@ -179,7 +183,7 @@ def test_recall_of_any_vectors_equals_its_slow_twin(seed: int, others: list[int]
         assert (values[f"T2I R@{k}"], values[f"I2T R@{k}"]) == pytest.approx(slow)
 
 
-def shown(pictures: Path) -> Gallery:
+def shown(pictures: Path) -> _Gallery:
     """Two or three captions a picture, some misleading."""
     captions = []
     for number, path in enumerate(sorted(pictures.iterdir())):
@@ -222,7 +226,7 @@ def test_captions_that_are_left_out_are_noted(pictures: Path) -> None:
     file = pictures / "captions.csv"
     file.write_text("\n".join(["image,caption", *lines, "lost.png,red", ",blue"]))
     options = EvaluateConfig(("mini",), captions=str(file), max_broken=0.1)
-    benchmark = image_text_retrieval(options)
+    benchmark = _image_text_retrieval(options)
     assert benchmark.pool == "20 pictures and 20 captions of captions.csv"
     broken, blind = benchmark.score(ColourEncoder(), None).notes
     assert broken.startswith(

@@ -10,10 +10,10 @@ from text_sets import write_sugar_crepe_pp
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.sugar_crepe import (
-    KINDS,
+    _KINDS,
+    _read_kinds,
     load_sugar_crepe,
     load_sugar_crepe_pp,
-    read_kinds,
 )
 
 
@@ -28,7 +28,7 @@ def write(folder: Path, **kinds: list) -> Path:
     """A data folder; kinds that are not given hold one row that the colour model gets."""
     (folder / "sugar_crepe").mkdir(parents=True, exist_ok=True)
     draw_pictures(folder / "coco" / "images")
-    for name in KINDS:
+    for name in _KINDS:
         rows = kinds.get(name, [GOOD])
         content = {str(number): one for number, one in enumerate(rows)}
         (folder / "sugar_crepe" / f"{name}.json").write_text(json.dumps(content))
@@ -82,7 +82,7 @@ def test_what_is_wrong_with_a_file_is_reported(tmp_path: Path, text: str, messag
     write(tmp_path)
     (tmp_path / "sugar_crepe" / "add_att.json").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_kinds(tmp_path / "sugar_crepe")
+        _read_kinds(tmp_path / "sugar_crepe")
 
 
 def write_plus_plus(folder: Path) -> Path:

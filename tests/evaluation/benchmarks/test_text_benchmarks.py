@@ -12,7 +12,7 @@ from scipy import stats
 from text_sets import TEXTS, write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.sts import TASKS, SemanticSimilarity, StsTask, read_tasks
+from paraclip.evaluation.benchmarks.sts import _TASKS, SemanticSimilarity, StsTask, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.models.features import encode_texts
 
@@ -24,7 +24,7 @@ def sts(tmp_path: Path) -> Path:
 
 def test_pairs_without_gold_are_skipped_and_subsets_put_together(sts: Path) -> None:
     tasks = read_tasks(sts)
-    assert [task.name for task in tasks] == list(TASKS)
+    assert [task.name for task in tasks] == list(_TASKS)
     assert [len(task.pairs) for task in tasks] == [25, 15, 30, 25, 25, 5, 5]
     assert tasks[-1].pairs[0] == TEXTS[0] == tasks[0].pairs[0]
 

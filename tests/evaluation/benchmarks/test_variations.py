@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
-from paraclip.evaluation.benchmarks.variations import Answers, Variations, metrics_at
+from paraclip.evaluation.benchmarks.variations import Variations, _Answers, _metrics_at
 from paraclip.evaluation.pairs import read_wordings
 from paraclip.evaluation.pictures import read_pool
 
@@ -83,7 +83,7 @@ def overlap(one: list[int], other: list[int], k: int) -> float:
     return sum(len(set(one[:depth]) & set(other[:depth])) / depth for depth in range(1, k + 1)) / k
 
 
-def slow_figures(found: Answers, k: int) -> dict[str, list[float]]:
+def slow_figures(found: _Answers, k: int) -> dict[str, list[float]]:
     """The definitions written out, one rewording and one depth at a time."""
     told: dict[str, list[float]] = {}
     for row in range(len(found.owners)):
@@ -112,8 +112,8 @@ def test_the_figures_equal_a_slow_twin(seed: int, k: int, rows: int) -> None:
     random = np.random.default_rng(seed)
     ranked = [np.stack([random.permutation(8)[:k] for _ in range(rows)]) for _ in range(3)]
     similar = random.integers(0, 3, (rows, 4)) / 2  # ties are many
-    found = Answers(*ranked, random.integers(0, 8, rows), similar)
-    judged = metrics_at(found, k)
+    found = _Answers(*ranked, random.integers(0, 8, rows), similar)
+    judged = _metrics_at(found, k)
     for name, values in slow_figures(found, k).items():
         assert judged[name] == pytest.approx(values), name
 

@@ -17,10 +17,10 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import zero_shot
 from paraclip.evaluation.benchmarks.zero_shot import (
-    Labelled,
     ZeroShot,
-    imagenet_ids,
-    imagenet_words,
+    _imagenet_ids,
+    _imagenet_words,
+    _Labelled,
     load_cifar,
     load_folder,
     load_imagenet,
@@ -60,7 +60,9 @@ def values(scores) -> dict[str, float]:
 def made(classes: int) -> ZeroShot:
     """A benchmark with this many classes; its pictures are never opened."""
     names = tuple(f"thing {number}" for number in range(classes))
-    return ZeroShot("made", Labelled("made", ("https://a.example/b",), (0,), names, ("a {}",), "x"))
+    return ZeroShot(
+        "made", _Labelled("made", ("https://a.example/b",), (0,), names, ("a {}",), "x")
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(6, 9), st.integers(1, 30))
@@ -83,7 +85,7 @@ def test_figures_equal_their_slow_twins(seed: int, classes: int, pictures: int) 
 
 def test_a_class_vector_is_the_normalised_mean_over_the_templates() -> None:
     model, templates = ColourEncoder(2.0), ("a photo of {}", "the {} thing here", "{}")
-    shown = Labelled("made", ("https://a.example/b",), (0,), ("red", "blue"), templates, "x")
+    shown = _Labelled("made", ("https://a.example/b",), (0,), ("red", "blue"), templates, "x")
     for row, name in enumerate(("red", "blue")):
         texts = [template.replace("{}", name) for template in templates]
         mean = encode_texts(model, texts).numpy().sum(axis=0)
@@ -124,16 +126,16 @@ def test_what_is_wrong_with_a_folder_is_reported(by_class: Path) -> None:
 
 
 def test_imagenet_names_and_templates_are_as_published() -> None:
-    names, templates = imagenet_words()
-    assert (len(names), len(templates), len(imagenet_ids())) == (1000, 80, 1000)
-    assert list(imagenet_ids()) == sorted(set(imagenet_ids()))
+    names, templates = _imagenet_words()
+    assert (len(names), len(templates), len(_imagenet_ids())) == (1000, 80, 1000)
+    assert list(_imagenet_ids()) == sorted(set(_imagenet_ids()))
     assert all(template.count("{}") == 1 for template in templates)
 
 
 def write_sample(folder: Path, flat: bool) -> None:
     """An empty file for each class; only its name is read."""
     folder.mkdir(parents=True)
-    for wnid in imagenet_ids():
+    for wnid in _imagenet_ids():
         path = folder / (f"{wnid}_some_thing.jpg" if flat else f"{wnid}/{wnid}_1.JPEG")
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -153,9 +155,9 @@ def test_the_order_of_wordnet_ids_is_that_of_the_classes(tmp_path: Path) -> None
 
 def test_imagenet_half_downloaded_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path / "imagenet", flat=False)
-    for wnid in imagenet_ids()[400:]:
+    for wnid in _imagenet_ids()[400:]:
         shutil.rmtree(tmp_path / "imagenet" / wnid)
-    first = imagenet_ids()[400]
+    first = _imagenet_ids()[400]
     with pytest.raises(
         UserError, match=f"no picture of 600 of 1,000 classes, the first is {first}"
     ):

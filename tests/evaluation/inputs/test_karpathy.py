@@ -10,7 +10,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import load_coco, load_flickr8k
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import load
+from paraclip.evaluation.registry import _load
 
 HOW = Arithmetic()
 
@@ -38,7 +38,7 @@ def flickr8k(tmp_path: Path) -> Path:
 
 
 def test_the_test_split_with_all_its_captions(flickr8k: Path) -> None:
-    benchmark = load("flickr8k-retrieval", EvaluateConfig(data=str(flickr8k)))
+    benchmark = _load("flickr8k-retrieval", EvaluateConfig(data=str(flickr8k)))
     assert benchmark.name == "flickr8k-retrieval"
     assert benchmark.pool == "20 pictures and 41 captions of Flickr8k, Karpathy's test split"
     assert benchmark.shown.owners[:5] == (0, 0, 0, 1, 1)
@@ -66,7 +66,7 @@ def test_without_the_whole_coco_the_sample_is_named_as_what_it_is(tmp_path: Path
         for n, name in enumerate(names)
     ]
     (tmp_path / "coco" / "captions.json").write_text(json.dumps(rows))
-    benchmark = load("coco-retrieval", EvaluateConfig(data=str(tmp_path)))
+    benchmark = _load("coco-retrieval", EvaluateConfig(data=str(tmp_path)))
     assert benchmark.pool.startswith("20 pictures and 60 captions of a sample of COCO")
     assert "not Karpathy's 5,000 test pictures" in benchmark.pool
     assert len(benchmark.shown.references) == 5 * len(COLOURS)

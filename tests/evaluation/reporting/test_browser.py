@@ -15,8 +15,8 @@ from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetr
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.examples import (
     RankedPairs,
-    island,
-    most_changed,
+    _island,
+    _most_changed,
     ranked_pairs,
     write_browser,
 )
@@ -52,9 +52,9 @@ def content(path: Path) -> dict:
 
 def test_the_pairs_that_changed_most_are_chosen() -> None:
     gains = np.array([0.1, -0.5, 0.0, 0.4, -0.1, 0.2])
-    assert most_changed(gains, 2) == [1, 3, 5, 4]
-    assert most_changed(gains) == [1, 3, 5, 0, 4]
-    assert most_changed(np.zeros(3)) == []
+    assert _most_changed(gains, 2) == [1, 3, 5, 4]
+    assert _most_changed(gains) == [1, 3, 5, 0, 4]
+    assert _most_changed(np.zeros(3)) == []
 
 
 def test_the_page_holds_texts_rankings_and_pictures(tmp_path: Path) -> None:
@@ -88,11 +88,11 @@ def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
     assert content(tmp_path / "p.html")["sets"][0]["pairs"][0]["texts"][0] == NASTY
     assert not re.search(r"innerHTML|outerHTML|document\.write|insertAdjacentHTML|eval\(", text)
     assert "default-src 'none'" in text
-    assert json.loads(island({"a": NASTY})) == {"a": NASTY}
+    assert json.loads(_island({"a": NASTY})) == {"a": NASTY}
 
 
 def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "LARGEST", 1)
+    monkeypatch.setattr(examples, "_LARGEST", 1)
     write_browser([made(tmp_path)], ("base", "tuned"), tmp_path / "page.html")
     assert len(content(tmp_path / "page.html")["sets"][0]["pairs"]) == 1
 

@@ -15,11 +15,11 @@ from paraclip.errors import UserError
 from paraclip.evaluation import run
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.compare import (
-    Comparison,
-    Difference,
     Stored,
+    _compare_origins,
+    _Comparison,
+    _Difference,
     compare,
-    compare_origins,
     read_stored,
 )
 from paraclip.evaluation.config import EvaluateConfig
@@ -285,10 +285,10 @@ def test_items_that_do_not_fit_together_are_refused(
 
 def test_fewer_changes_of_the_first_result_are_better() -> None:
     rows = [
-        Difference("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
+        _Difference("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
         for name in ("first result changes", "AO@10")
     ]
-    better, worse, *_ = Comparison("one", "two", (1, 1), tuple(rows), ()).verdict()
+    better, worse, *_ = _Comparison("one", "two", (1, 1), tuple(rows), ()).verdict()
     assert better.startswith("better: b first result changes -10.0")
     assert worse.startswith("worse: b AO@10 -10.0")
 
@@ -332,6 +332,6 @@ def test_reports_that_skipped_different_pictures_are_not_paired(other: str, pair
         (Stored(Path(f"{n}.json"), Report({}, [one], {}), {}), "m")
         for n, one in enumerate(sections)
     ]
-    warnings, same = compare_origins("retrieval", runs)
+    warnings, same = _compare_origins("retrieval", runs)
     expected = "retrieval: 0.json and 1.json have left out other items; nothing is paired"
     assert same == pairs and warnings == ([] if pairs else [expected])

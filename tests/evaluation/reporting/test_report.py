@@ -14,25 +14,29 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation import run
 from paraclip.evaluation.benchmark import Arithmetic, Scores
-from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.image_text_retrieval import (
+    ImageTextRetrieval,
+    _Gallery,
+    gallery,
+)
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.compare import compare
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.plots import appearances, plot_scores
+from paraclip.evaluation.plots import _appearances, plot_scores
 from paraclip.evaluation.report import (
     Line,
     Report,
     Section,
+    _section_page,
     figure,
     read_report,
     report_page,
-    section_page,
     write_json,
 )
-from paraclip.evaluation.run import OUTPUTS, evaluate
+from paraclip.evaluation.run import _OUTPUTS, evaluate
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 
 MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
@@ -108,7 +112,7 @@ def test_the_markdown_begins_with_the_headlines_and_folds_the_rest_away(
     first, *_ = (out / "report.md").read_text().split("\n## ")
     assert "| sts: STS mean of 2 |" in first and "TOT micro" not in first
     assert "In brackets: difference from base; * its 95 % interval excludes 0; ≥ not inf" in first
-    text = section_page(report.sections[2], list(report.models))
+    text = _section_page(report.sections[2], list(report.models))
     shown, folded = text.split("<details><summary>5 further figures</summary>\n\n|")
     assert "| TOT |" in shown and "| TOT micro |" not in shown
     assert "| TOT micro |" in folded and folded.endswith("\n\n</details>")
@@ -225,7 +229,7 @@ def test_marks_tell_significant_from_not_inferior(low: float, high: float, marks
     })  # fmt: skip
     report = Report({"base": {}, "tuned": {}}, [Section("x", "9", {}, [line])], {})
     assert f"50.0 (+0.0{marks})" in report.table()
-    assert ("≥ |" in section_page(report.sections[0], ["base", "tuned"])) == ("≥" in marks)
+    assert ("≥ |" in _section_page(report.sections[0], ["base", "tuned"])) == ("≥" in marks)
 
 
 def test_figures_have_one_decimal_and_no_minus_zero() -> None:
@@ -300,7 +304,7 @@ def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(tmp_path: 
         def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
             raise AssertionError("scored")
 
-    for name in OUTPUTS:
+    for name in _OUTPUTS:
         mine = tmp_path / name / name
         mine.parent.mkdir()
         mine.write_text('{"mine": "report"}')
@@ -313,12 +317,12 @@ def test_an_edited_page_is_refused_and_an_own_report_replaced(tmp_path: Path) ->
     draw_pictures(tmp_path / "pictures")
     retrieval = ParaphrasedRetrieval(COLOUR_PAIRS, read_pool(tmp_path / "pictures"), 3)
     retrieval_too = ImageTextRetrieval(
-        Gallery("made", retrieval.pictures, tuple(map(str, retrieval.pictures)), (*range(20),))
+        _Gallery("made", retrieval.pictures, tuple(map(str, retrieval.pictures)), (*range(20),))
     )
     models, out = {"base": ColourEncoder(2), "tuned": ColourEncoder(0.1)}, tmp_path / "out"
     for _ in range(2):
         evaluate(models, [retrieval, retrieval_too], out, SETTINGS)
-        assert {path.name for path in out.iterdir()} == set(OUTPUTS)
+        assert {path.name for path in out.iterdir()} == set(_OUTPUTS)
     (out / "report.md").write_text((out / "report.md").read_text() + "My remarks.\n")
     with pytest.raises(UserError, match=r"report\.md: exists and was not written by ParaCLIP"):
         evaluate(models, [retrieval], out, SETTINGS)
@@ -366,8 +370,8 @@ def test_an_error_without_pictures_is_not_taken_for_a_lack_of_an_image_tower(
 
 
 def test_a_role_looks_the_same_whatever_is_next_to_it() -> None:
-    usual = appearances(["base", "control", "tuned", "merged"])
-    crowded = appearances(["base", "control", "live", "tuned", "merged"])
+    usual = _appearances(["base", "control", "tuned", "merged"])
+    crowded = _appearances(["base", "control", "live", "tuned", "merged"])
     assert len(set(crowded.values())) == 5
     assert {label: crowded[label] for label in usual} == usual
-    assert appearances(["tuned"])["tuned"] == usual["tuned"]
+    assert _appearances(["tuned"])["tuned"] == usual["tuned"]

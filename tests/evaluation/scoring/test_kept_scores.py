@@ -12,11 +12,15 @@ from text_sets import write_sts, write_sugar_crepe_pp
 from paraclip.commands import evaluate as command
 from paraclip.evaluation import kept_scores
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark
-from paraclip.evaluation.benchmarks.aro import make_visual_genome
+from paraclip.evaluation.benchmarks.aro import _make_visual_genome
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.benchmarks.sugar_crepe import Subset, SugarCrepePlusPlus, make_sugar_crepe
+from paraclip.evaluation.benchmarks.sugar_crepe import (
+    SugarCrepePlusPlus,
+    _make_sugar_crepe,
+    _Subset,
+)
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept
+from paraclip.evaluation.kept_scores import _key_of, _read_kept, keep_scores
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import Found, read_pool
 from paraclip.evaluation.report import data_hash, read_report
@@ -64,15 +68,15 @@ def test_the_encoder_is_not_asked_twice(benchmark: Benchmark, tmp_path: Path) ->
 
 
 def of_sugar_crepe(folder: Path) -> Benchmark:
-    subset = Subset("add_att", (("a red thing", "a blue thing"),), "0", ("red_0.png",))
+    subset = _Subset("add_att", (("a red thing", "a blue thing"),), "0", ("red_0.png",))
     found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
-    return make_sugar_crepe([subset], found)
+    return _make_sugar_crepe([subset], found)
 
 
 def of_sugar_crepe_pp(folder: Path) -> Benchmark:
     rows, images = (("a red thing", "some red stuff", "a blue thing"),), ("red_0.png",)
     found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
-    subset = Subset("swap_obj", rows, "0", images)
+    subset = _Subset("swap_obj", rows, "0", images)
     return SugarCrepePlusPlus([subset], found=found)
 
 
@@ -82,7 +86,7 @@ def of_visual_genome(folder: Path) -> Benchmark:
     entry = {"image_path": "red_0.png", "relation_name": "on", **box, **texts}
     file = folder / "visual_genome_relation.json"
     file.write_text(json.dumps([entry]))
-    return make_visual_genome("aro-vg-relation", file, folder / "pictures")
+    return _make_visual_genome("aro-vg-relation", file, folder / "pictures")
 
 
 @pytest.mark.parametrize("make", [of_sugar_crepe, of_sugar_crepe_pp, of_visual_genome])
@@ -104,19 +108,19 @@ def test_everything_that_determines_a_score_is_in_its_key(
     benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ColourEncoder()
-    before = key_of(benchmark, model)
-    assert key_of(benchmark, ColourEncoder()) == before
-    keys = {before, key_of(benchmark, ColourEncoder(0.7)), key_of(benchmark, ColourEncoder(0.7))}
+    before = _key_of(benchmark, model)
+    assert _key_of(benchmark, ColourEncoder()) == before
+    keys = {before, _key_of(benchmark, ColourEncoder(0.7)), _key_of(benchmark, ColourEncoder(0.7))}
     benchmark.how = Arithmetic("bf16")
-    keys.add(key_of(benchmark, model))
+    keys.add(_key_of(benchmark, model))
     benchmark.how = Arithmetic()
     benchmark.data = {**benchmark.data, "pairs_hash": "1"}
-    keys.add(key_of(benchmark, model))
+    keys.add(_key_of(benchmark, model))
     picture = next((tmp_path / "pictures").iterdir())
     picture.write_bytes(picture.read_bytes() + b"\0")
-    keys.add(key_of(benchmark, model))
-    monkeypatch.setattr(kept_scores, "code_hash", lambda: "other")
-    keys.add(key_of(benchmark, model))
+    keys.add(_key_of(benchmark, model))
+    monkeypatch.setattr(kept_scores, "_code_hash", lambda: "other")
+    keys.add(_key_of(benchmark, model))
     assert len(keys) == 6
 
 
@@ -128,10 +132,10 @@ def test_a_damaged_file_is_computed_again(benchmark: Benchmark, tmp_path: Path) 
     flipped = [bytes([*whole[:at], whole[at] ^ 255, *whole[at + 1 :]]) for at in range(30, 400, 7)]
     for damage in flipped:
         path.write_bytes(damage)
-        read_kept(path)  # None, or what was kept where the byte is no one's; never an error
+        _read_kept(path)  # None, or what was kept where the byte is no one's; never an error
     for damage in (b"", whole[:100]):
         path.write_bytes(damage)
-        assert read_kept(path) is None
+        assert _read_kept(path) is None
         assert not keep_scores(benchmark, model, tmp_path / "results").from_disk
 
 

@@ -86,7 +86,7 @@ def test_nearer_and_itt_equal_their_slow_twins(seed: int, rows: int) -> None:
         )
         near.append(1.0 if one > far else 0.0)
         both.append(1.0 if one > far and two > far else 0.0)
-    assert metrics.nearer(image, texts[0], texts[2]).tolist() == near
+    assert metrics._nearer(image, texts[0], texts[2]).tolist() == near
     assert metrics.image_text_test(image, *texts).tolist() == both
 
 

@@ -12,7 +12,7 @@ from paraclip.data.problems import Problems
 from paraclip.image_search import build
 
 if __name__ == "__main__":
-    build.WRITE_ROWS, build.IMAGES_AT_ONCE = 2, 2
+    build._WRITE_ROWS, build.IMAGES_AT_ONCE = 2, 2
     embed, batches = build.embed, count()
 
     def slowly(*arguments: Any) -> Any:

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.image_search.build import find_changes
+from paraclip.image_search.build import _find_changes
 from paraclip.image_search.sources import UNKNOWN, FoundPicture
 from paraclip.image_search.stores import STATE, picture_id, schema
 
@@ -41,9 +41,9 @@ def state(source: dict[str, Stamp]) -> pa.Table:
 def test_a_picture_is_read_if_it_is_new_or_its_stamp_differs(
     before: dict[str, Stamp], now: dict[str, Stamp]
 ) -> None:
-    again = find_changes(found(before), state(before))
+    again = _find_changes(found(before), state(before))
     assert (again.to_read, again.unchanged, again.gone()) == ([], len(before), [])
-    work = find_changes(iter(found(now)), state(before))
+    work = _find_changes(iter(found(now)), state(before))
     known = [
         path
         for path, (size, _, caption) in now.items()

@@ -73,7 +73,7 @@ def test_a_second_run_reads_what_changed(
     (pictures / "broken.png").write_bytes(b"no picture")
     os.utime(pictures / "more" / "square-blue.png", (1, 1))  # touched, not changed
     read = []
-    original = reading.file_bytes
+    original = reading._file_bytes
     monkeypatch.setattr(
         reading, "file_bytes", lambda found: read.append(found.path) or original(found)
     )
@@ -111,7 +111,7 @@ def test_a_changed_caption_is_taken_over_and_nothing_is_embedded(
 def test_pictures_that_exchange_their_names_keep_their_own_vectors(
     tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(build, "WRITE_ROWS", batch)
+    monkeypatch.setattr(build, "_WRITE_ROWS", batch)
     monkeypatch.setattr(build, "IMAGES_AT_ONCE", batch)
     folder, address = tmp_path / "many", str(tmp_path / "index")
     folder.mkdir()

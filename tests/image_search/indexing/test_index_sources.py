@@ -17,10 +17,10 @@ from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import build, sources
-from paraclip.image_search.build import IndexBuilder, no_pictures
-from paraclip.image_search.sources import FoundPicture, PictureReader, file_bytes, open_source
+from paraclip.image_search.build import _IndexBuilder, _no_pictures
+from paraclip.image_search.sources import FoundPicture, PictureReader, _file_bytes, open_source
 from paraclip.image_search.stores import StoreUnavailable
-from paraclip.image_search.stores.lance import FACTS, LanceStore, among
+from paraclip.image_search.stores.lance import FACTS, LanceStore, _among
 
 
 def found_in(source: Path | str) -> dict[str, FoundPicture]:
@@ -75,7 +75,7 @@ def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_
     assert problems.listed == [
         (str(link), f"is a link to nothing, or to a file outside {source.root}")
     ]
-    message = str(no_pictures(source.name, problems))
+    message = str(_no_pictures(source.name, problems))
     assert message.startswith(f"{link}: is a link to nothing") and "contains no other" in message
 
 
@@ -89,7 +89,7 @@ def test_names_in_a_folder_are_paths_and_no_urls(tmp_path: Path) -> None:
     found = found_in(tmp_path / "pictures")
     assert sorted(found) == sorted(name.replace("//", "/") for name in names)
     for one in found.values():
-        assert file_bytes(one) == (tmp_path / "pictures" / one.path).read_bytes()
+        assert _file_bytes(one) == (tmp_path / "pictures" / one.path).read_bytes()
 
 
 def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_pa
     (one,) = found_in(tmp_path / "0.tar").values()
     assert (one.path, one.size) == ("0.tar::in/a.png", size)
     assert one.modified == (tmp_path / "0.tar").stat().st_mtime_ns
-    assert file_bytes(one)[:4] == b"\x89PNG"
+    assert _file_bytes(one)[:4] == b"\x89PNG"
 
 
 def test_a_member_whose_name_is_not_utf8_is_broken(tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_rows_are_written_together_in_order_and_none_is_lost(parts: list[int], l
         pa.table({"row": pa.array([next(rows) for _ in range(n)], pa.int64())}) for n in parts
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "WRITE_ROWS", least)
-        patch.setattr(build, "WRITE_SECONDS", float("inf"))
-        written = list(IndexBuilder(None, None, Problems(0.0))._written_together(tables))  # type: ignore[arg-type]
+        patch.setattr(build, "_WRITE_ROWS", least)
+        patch.setattr(build, "_WRITE_SECONDS", float("inf"))
+        written = list(_IndexBuilder(None, None, Problems(0.0))._written_together(tables))  # type: ignore[arg-type]
     assert [row for table in written for row in table["row"].to_pylist()] == list(range(sum(parts)))
     assert all(len(table) >= least for table in written[:-1])
     assert all(len(table) < least + max(parts) for table in written)
@@ -144,8 +144,8 @@ def test_rows_are_written_together_in_order_and_none_is_lost(parts: list[int], l
 @pytest.mark.parametrize("name", ["", "0' OR '1'='1", "AB", "a" * 65, "0\n", "日"])
 def test_an_id_that_is_not_hexadecimal_reaches_no_query(name: str) -> None:
     with pytest.raises(ValueError, match="is not hexadecimal"):
-        among(["00ff", name])
-    assert (among([]), among(["00ff", "1"])) == ("false", "id IN ('00ff', '1')")
+        _among(["00ff", name])
+    assert (_among([]), _among(["00ff", "1"])) == ("false", "id IN ('00ff', '1')")
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_a_remote_picture_that_is_too_large_is_called_so(monkeypatch: pytest.Mon
     for module in (images, sources):
         monkeypatch.setattr(module, "LARGEST_FILE", 10)
     with pytest.raises(UserError, match="holds more than"):
-        file_bytes(FoundPicture("large.png", "memory://large.png", "", 11, 0))
+        _file_bytes(FoundPicture("large.png", "memory://large.png", "", 11, 0))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from paraclip.image_search.serving.app import RewordRequest, SearchRequest
+from paraclip.image_search.serving.app import _RewordRequest, _SearchRequest
 from paraclip.image_search.stores import picture_id
 from paraclip.image_search.towers import LONGEST_QUERY
 
@@ -15,15 +15,15 @@ LONG = "日" * LONGEST_QUERY
 @pytest.mark.parametrize(
     ("kind", "field", "valid", "invalid"),
     [
-        (SearchRequest, "q", ["", LONG], [LONG + "x", None]),
-        (SearchRequest, "second", [LONG], [LONG + "x"]),
-        (SearchRequest, "plus", [[], [LONG] * 8], [["x"] * 9, [LONG + "x"], "x"]),
-        (SearchRequest, "minus", [["x"] * 8], [["x"] * 9]),
-        (SearchRequest, "models", [["x" * 100] * 8], [["x"] * 9, ["x" * 101]]),
-        (SearchRequest, "k", [1, 100], [0, 101, 1.5]),
-        (SearchRequest, "like", [None, picture_id("é.png")],
+        (_SearchRequest, "q", ["", LONG], [LONG + "x", None]),
+        (_SearchRequest, "second", [LONG], [LONG + "x"]),
+        (_SearchRequest, "plus", [[], [LONG] * 8], [["x"] * 9, [LONG + "x"], "x"]),
+        (_SearchRequest, "minus", [["x"] * 8], [["x"] * 9]),
+        (_SearchRequest, "models", [["x" * 100] * 8], [["x"] * 9, ["x" * 101]]),
+        (_SearchRequest, "k", [1, 100], [0, 101, 1.5]),
+        (_SearchRequest, "like", [None, picture_id("é.png")],
          ["", "0" * 23, "0" * 25, "A" * 24, "0" * 24 + "\n", "../" + "0" * 21]),
-        (RewordRequest, "text", ["x", "日" * 500], ["", " \n", "日" * 501, None]),
+        (_RewordRequest, "text", ["x", "日" * 500], ["", " \n", "日" * 501, None]),
     ],
 )  # fmt: skip
 def test_fields_are_limited(

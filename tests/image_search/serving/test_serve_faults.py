@@ -64,7 +64,7 @@ def check_back(site: Site) -> None:
 def test_a_folder_gone_while_serving_and_back(tmp_path: Path, in_memory: bool) -> None:
     store = made_index(tmp_path, str(tmp_path / "index"))
     service = made_service(store, exact_below=32 if in_memory else 31)
-    assert isinstance(service.pool, snapshot.Snapshot if in_memory else snapshot.StorePool)
+    assert isinstance(service.pool, snapshot._Snapshot if in_memory else snapshot._StorePool)
     vector = store.rows([ONE], ("vector",))["vector"].to_numpy()[0][None]
     assert service.pool.nearest(vector, 5)[0][0].id == ONE
     with served(service) as site:
@@ -193,7 +193,7 @@ def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_t
     service = made_service(made_index(tmp_path, str(tmp_path / "index")))
     with served(service, reworder=reworder) as site, ExitStack() as stack:
         waiting = []
-        for number in range(rewording.MOST_WAITING):
+        for number in range(rewording._MOST_WAITING):
             waiting.append(stack.enter_context(send_question(site, number)))
             wait_until(lambda: reworder.waiting == len(waiting))
         status, headers, _ = site.get(

@@ -23,7 +23,7 @@ from paraclip.image_search.config import ServeConfig
 from paraclip.image_search.serving import guard, server
 from paraclip.image_search.serving.guard import Limits, make_limits
 from paraclip.image_search.serving.server import listen
-from paraclip.image_search.serving.service import MOST_BYTES, decode_upload, find_original
+from paraclip.image_search.serving.service import MOST_BYTES, _decode_upload, find_original
 from paraclip.image_search.stores import picture_id
 from postgres_server import wait_until
 
@@ -38,8 +38,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "pictures").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
-        patch.setattr(server, "REQUEST_SECONDS", 1.0)
-        patch.setattr(server, "WRITE_SECONDS", 0.5)
+        patch.setattr(server, "_REQUEST_SECONDS", 1.0)
+        patch.setattr(server, "_WRITE_SECONDS", 0.5)
         store = made_index(folder, str(folder / "index"), LEAVING)
         (folder / "pictures" / "link.png").unlink(missing_ok=True)
         (folder / "pictures" / "link.png").symlink_to(folder / "secret.png")
@@ -85,9 +85,9 @@ def test_any_accepted_token_fits_as_header_and_as_cookie() -> None:
     token = "AZaz09-._~+/==" * 2
     limits = limits_of(ServeConfig(token=token))
     checking = guard.Guard(None, limits)  # type: ignore[arg-type]
-    header = (b"cookie", f"{guard.COOKIE}={token}".encode())
+    header = (b"cookie", f"{guard._COOKIE}={token}".encode())
     request = Request({"type": "http", "headers": [header]})
-    assert checking.fits(request.cookies[guard.COOKIE])
+    assert checking.fits(request.cookies[guard._COOKIE])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_any_accepted_token_fits_as_header_and_as_cookie() -> None:
     ],
 )  # fmt: skip
 def test_an_allowed_host_is_compared_like_the_header(given: str, header: str) -> None:
-    assert guard.without_port(header) in limits_of(ServeConfig(allow_host=(given,))).hosts
+    assert guard._without_port(header) in limits_of(ServeConfig(allow_host=(given,))).hosts
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,9 +167,9 @@ def test_the_page_of_another_server_can_post_nothing(
 def test_every_response_has_the_headers(site: Site) -> None:
     for path in ("", "page.js", "api/search?q=a", "nowhere", "api/search", "healthz"):
         headers = site.get(path)[1]
-        for name, value in guard.HEADERS.items():
+        for name, value in guard._HEADERS.items():
             assert headers[name] == value, (path, name)
-    assert "unsafe" not in guard.HEADERS["content-security-policy"]
+    assert "unsafe" not in guard._HEADERS["content-security-policy"]
 
 
 @pytest.mark.parametrize("path", LEAVING)
@@ -216,7 +216,7 @@ def test_a_picture_is_bounded_in_bytes(site: Site) -> None:
 
 
 def test_a_picture_may_arrive_together_with_its_head(site: Site) -> None:
-    body = b"no picture" + b"x" * 3 * server.MOST_HEAD
+    body = b"no picture" + b"x" * 3 * server._MOST_HEAD
     head = "POST /api/search/picture HTTP/1.1\r\nHost: localhost\r\n"
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
@@ -245,7 +245,7 @@ def picture(kind: str, size: tuple[int, int]) -> bytes:
 )
 def test_a_picture_is_verified_before_it_is_decoded(content: bytes, part: str) -> None:
     with pytest.raises(UserError, match=part):
-        decode_upload(content)
+        _decode_upload(content)
 
 
 def test_too_many_requests_are_refused_and_allowed_later(site: Site) -> None:
@@ -257,10 +257,10 @@ def test_too_many_requests_are_refused_and_allowed_later(site: Site) -> None:
 
 
 def test_the_table_of_addresses_is_bounded() -> None:
-    buckets = guard.Buckets(1, 2)
-    for number in range(guard.MOST_CLIENTS + 50):
+    buckets = guard._Buckets(1, 2)
+    for number in range(guard._MOST_CLIENTS + 50):
         buckets.take(str(number), 0.0)
-    assert len(buckets.levels.values) == guard.MOST_CLIENTS
+    assert len(buckets.levels.values) == guard._MOST_CLIENTS
     assert [buckets.take("a", 1.0) for _ in range(3)] == [True, True, False]
     assert buckets.take("a", 2.0)
 
@@ -317,7 +317,7 @@ def upload(site: Site, sent: int) -> socket.socket:
 def test_unfinished_uploads_are_bounded_together(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "MOST_HELD", 2**20)
+    monkeypatch.setattr(guard, "_MOST_HELD", 2**20)
     with upload(site, 600_000), upload(site, 600_000) as second:
         assert second.recv(4096).startswith(b"HTTP/1.1 503")
     wait_until(lambda: site.get("api/search/picture", b"x" * 600_000)[0] == 422)
@@ -346,7 +346,7 @@ def test_a_client_that_does_not_read_a_large_picture_is_dropped(site: Site) -> N
 def test_connections_above_the_limit_are_refused_and_the_others_served(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 8)
     with served(made_service(site.service.store)) as small, ExitStack() as stack:
         place = ("127.0.0.1", small.port)
         held = [stack.enter_context(socket.create_connection(place)) for _ in range(20)]
@@ -372,12 +372,12 @@ def test_the_number_of_connections_fits_the_limit_of_open_files() -> None:
 def test_logs_are_json_without_queries_or_tokens(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from paraclip.image_search.serving.server import JsonLines
+    from paraclip.image_search.serving.server import _JsonLines
 
     with caplog.at_level(logging.INFO, "paraclip.serve"):
         site.get(f"api/search?q=private+words&token={TOKEN}")
         wait_until(lambda: any(record.getMessage() == "request" for record in caplog.records))
-    lines = [JsonLines().format(record) for record in caplog.records]
+    lines = [_JsonLines().format(record) for record in caplog.records]
     assert all(json.loads(line)["level"] for line in lines)
     assert not [line for line in lines if "private" in line or TOKEN in line]
     assert any(json.loads(line).get("path") == "/api/search" for line in lines)

@@ -15,7 +15,7 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats import weights
 from paraclip.models.formats.hugging_face import preprocessing_of_folder, to_hugging_face
-from paraclip.models.loading import load_model, weights_in
+from paraclip.models.loading import _weights_in, load_model
 from paraclip.models.openclip import build_clip
 from paraclip.models.sources import absolute_name
 
@@ -99,7 +99,7 @@ def test_a_tag_decides_the_activation_and_the_preprocessing(named, clip, tmp_pat
     save_file(state(clip), tmp_path / "fetched.safetensors")
     tag = {"quick_gelu": True, "mean": (0.1, 0.2, 0.3), "file": f"{tmp_path}/fetched.safetensors"}
     published(monkeypatch, openai=tag)
-    monkeypatch.setattr("paraclip.models.sources.reachable", lambda address: True)
+    monkeypatch.setattr("paraclip.models.sources._reachable", lambda address: True)
     model = load_model("tiny:openai", "cpu")
     assert model.architecture.quick_gelu
     assert model.spec.preprocessing["mean"] == (0.1, 0.2, 0.3)
@@ -229,7 +229,7 @@ def test_a_folder_with_both_layouts_is_read_in_that_of_its_configuration(tmp_pat
 def test_of_two_precisions_the_full_one_is_read(tmp_path):
     for name in ("model.fp16.safetensors", "model.safetensors", "pytorch_model.bin", "a.bin"):
         (tmp_path / name).touch()
-    assert weights_in(tmp_path, "model", "pytorch_model").name == "model.safetensors"
+    assert _weights_in(tmp_path, "model", "pytorch_model").name == "model.safetensors"
 
 
 @pytest.mark.parametrize(

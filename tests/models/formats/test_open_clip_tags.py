@@ -59,8 +59,8 @@ def ours(monkeypatch, tmp_path):
         fields = without_size(published.preprocessing_of(preprocessing))
         return published.quick_name(name, quick), quick, fields
 
-    monkeypatch.setattr(loading, "build_open_clip", build_open_clip)
-    return lambda name: loading.from_open_clip(*name.replace("FILE", str(weights)).split(":", 1))
+    monkeypatch.setattr(loading, "_build_open_clip", build_open_clip)
+    return lambda name: loading._from_open_clip(*name.replace("FILE", str(weights)).split(":", 1))
 
 
 def without_size(fields):
@@ -80,9 +80,9 @@ def test_a_tag_is_loaded_as_open_clip_loads_it(ours, theirs, name, tag):
 def test_a_file_is_loaded_as_its_tag_or_the_choice_is_asked_for(ours, theirs, name, tag):
     named = f"{name}:{tag}:FILE"
     assert ours(named) == ours(f"{name}:{tag}")
-    hint = published.file_name(name, tag)
+    hint = published._file_name(name, tag)
     assert ours(hint) == ours(named), "the file that was fetched by hand"
-    if len(published.tags_by_preprocessing(name)) > 1:
+    if len(published._tags_by_preprocessing(name)) > 1:
         with pytest.raises(UserError, match=f"2 kinds of preprocessing.*{name}:"):
             ours(f"{name}:FILE")
     else:
@@ -95,7 +95,7 @@ def test_roberta_keeps_the_quickgelu_of_its_configuration(ours):
 
 
 def test_openais_file_is_asked_for_under_the_name_with_quickgelu(monkeypatch):
-    monkeypatch.setattr("paraclip.models.sources.reachable", lambda address: False)
+    monkeypatch.setattr("paraclip.models.sources._reachable", lambda address: False)
 
     def offline(settings):
         raise FileNotFoundError("Failed to download file")

@@ -18,7 +18,7 @@ from paraclip.paraphrase.backends import (
     llm_options,
     make_backend,
 )
-from paraclip.paraphrase.backends.messages import tokens_used
+from paraclip.paraphrase.backends.messages import _tokens_used
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, GenerateConfig
 from paraclip.paraphrase.outputs import settings_of
@@ -159,7 +159,7 @@ def test_the_newer_name_of_the_token_limit_is_used_if_required(server: FakeServe
     ],
 )  # fmt: skip
 def test_tokens_that_a_response_reports(usage: object, tokens: tuple[int, int]) -> None:
-    assert tokens_used({"usage": usage}) == tokens and tokens_used([usage]) == (0, 0)
+    assert _tokens_used({"usage": usage}) == tokens and _tokens_used([usage]) == (0, 0)
 
 
 def test_model_and_address_come_from_the_environment(

@@ -31,11 +31,11 @@ def test_a_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_missing_adapter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(builtin, "files", lambda package: tmp_path)
     with pytest.raises(UserError, match="adapter of the built-in model is missing"):
-        builtin.adapter_file()
+        builtin._adapter_file()
 
 
 def test_the_adapter_is_shipped_and_small() -> None:
-    path = builtin.adapter_file()
+    path = builtin._adapter_file()
     assert path.read_bytes()[:4] == b"GGUF"
     assert path.stat().st_size <= 3_000_000
 
@@ -48,11 +48,11 @@ def test_a_file_is_checked_before_it_is_loaded(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"mine.gguf.*{what}"):
-        builtin.check_gguf(path)
+        builtin._check_gguf(path)
 
 
 def test_a_model_of_ones_own_has_chats_with_examples_and_other_terms(tmp_path: Path) -> None:
-    mine = builtin.adapter_file()  # any GGUF file
+    mine = builtin._adapter_file()  # any GGUF file
     backend = BuiltInBackend(llm_options("builtin", model=str(mine)))
     assert backend.style == "few-shot" and backend.generator.startswith(f"{mine.stem} temp")
     assert set(backend.identity) == {"weights"}
@@ -67,9 +67,9 @@ def test_more_candidates_than_slots_are_refused() -> None:
 
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert builtin.processors() == 3
+    assert builtin._processors() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert builtin.processors() >= 1
+    assert builtin._processors() >= 1
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(answers) == 2 * len(lines)
     assert len({answer for answer in answers if answer and answer not in texts}) >= 2
     mine = tmp_path / "mine.gguf"
-    mine.write_bytes(builtin.adapter_file().read_bytes()[:5000])
+    mine.write_bytes(builtin._adapter_file().read_bytes()[:5000])
     with pytest.raises(UserError, match=str(mine)):
         generate(captions, replace(config, model=str(mine)), tmp_path / "other")
     again = generate(captions, config, tmp_path)

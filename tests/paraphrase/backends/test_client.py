@@ -18,7 +18,7 @@ from raw_server import RawServer, ok, raw_server
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, openai_server
-from paraclip.paraphrase.backends.openai_server import OpenAIBackend, check_address, secrets_of
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend, _check_address, _secrets_of
 from paraclip.paraphrase.prompts import Prompt
 
 KEY = "sk-secret-key"
@@ -76,7 +76,7 @@ def test_an_endless_answer_is_aborted() -> None:
         servers.append(server)
         with pytest.raises(AnswerError, match="larger than 8 MiB"):
             ask(server.url)
-        assert server.sent < 5 * openai_server.MOST_RESPONSE_BYTES
+        assert server.sent < 5 * openai_server._MOST_RESPONSE_BYTES
 
 
 FLOOD = gzip.compress(b" " * (20 << 20), 6)
@@ -181,7 +181,7 @@ def test_an_invalid_address_is_one_line(address: str) -> None:
         backend(address)
     assert "p@" not in str(caught.value) and "ss:x" not in str(caught.value)
     for valid in ("http://host", "https://me:pass@host:8000/v1/", "http://[::1]:80/v1"):
-        check_address("--base-url", valid)
+        _check_address("--base-url", valid)
 
 
 def test_an_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,10 +198,10 @@ def test_a_placeholder_for_a_key_is_not_replaced(monkeypatch: pytest.MonkeyPatch
         server.behave = lambda prompt, count: "a dummy in a shop window"
         assert ask(server.url).text == "a dummy in a shop window"
     address = "https://me:sesame@host/v1/0a1b2c3d4e5f6071/openai"
-    assert secrets_of("none", address) == {"sesame", "bWU6c2VzYW1l", "0a1b2c3d4e5f6071"}
-    assert secrets_of("none", "http://me:pw@host") == {"bWU6cHc="}  # short ones are kept
-    assert secrets_of("abcdefghijklmnop", "http://a") == {"abcdefghijklmnop"}
-    assert "dummy" not in secrets_of("dummy", "http://me:sesame@a")
+    assert _secrets_of("none", address) == {"sesame", "bWU6c2VzYW1l", "0a1b2c3d4e5f6071"}
+    assert _secrets_of("none", "http://me:pw@host") == {"bWU6cHc="}  # short ones are kept
+    assert _secrets_of("abcdefghijklmnop", "http://a") == {"abcdefghijklmnop"}
+    assert "dummy" not in _secrets_of("dummy", "http://me:sesame@a")
 
 
 def with_status(status: str, *headers: str, body: bytes = b"{}") -> bytes:
@@ -230,7 +230,7 @@ def test_a_pause_is_kept_and_announced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PARACLIP_QUIET", "0")
-    monkeypatch.setattr(openai_server, "SHORT_PAUSE", 0.1)
+    monkeypatch.setattr(openai_server, "_SHORT_PAUSE", 0.1)
     sent: list[float] = []
 
     def handler(head: bytes, send: Callable[[bytes], None]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.paraphrase.backends.openai_server import RequestQueue, Server, requested_pause
+from paraclip.paraphrase.backends.openai_server import _requested_pause, _RequestQueue, _Server
 
 ADDRESS = "http://a"
 
@@ -45,7 +45,7 @@ def now() -> float:
 
 
 async def times_of(
-    queue: RequestQueue, count: int, seconds: float = 0.0, tokens: float = 1
+    queue: _RequestQueue, count: int, seconds: float = 0.0, tokens: float = 1
 ) -> list[float]:
     """The start time of each of many requests."""
     began: list[float] = []
@@ -60,8 +60,8 @@ async def times_of(
     return began
 
 
-def one_server(most: int, requests: float = 1e9, tokens: float = 1e12) -> RequestQueue:
-    return RequestQueue([Server(ADDRESS, most, (requests, tokens))])
+def one_server(most: int, requests: float = 1e9, tokens: float = 1e12) -> _RequestQueue:
+    return _RequestQueue([_Server(ADDRESS, most, (requests, tokens))])
 
 
 def test_requests_are_spaced_evenly() -> None:
@@ -75,13 +75,17 @@ def test_tokens_of_an_answer_delay_the_next_request() -> None:
 
 
 def test_no_limit_gives_no_pause() -> None:
-    assert on_jumping_clock(times_of(RequestQueue([Server(ADDRESS, 100)]), 50)) == [0.0] * 50
+    assert on_jumping_clock(times_of(_RequestQueue([_Server(ADDRESS, 100)]), 50)) == [0.0] * 50
 
 
 @given(st.integers(1, 20), st.integers(1, 60), st.integers(1, 3))
 def test_requests_in_flight_never_exceed_the_limit(most: int, count: int, servers: int) -> None:
     async def work() -> int:
-        queue, highest, inside = RequestQueue([Server(ADDRESS, most) for _ in range(servers)]), 0, 0
+        queue, highest, inside = (
+            _RequestQueue([_Server(ADDRESS, most) for _ in range(servers)]),
+            0,
+            0,
+        )
 
         async def one(number: int) -> None:
             nonlocal highest, inside
@@ -105,7 +109,7 @@ def test_requests_in_flight_never_exceed_the_limit(most: int, count: int, server
 
 def test_an_overload_halves_the_limit_once_a_round_and_answers_raise_it() -> None:
     async def work() -> None:
-        server = Server(ADDRESS, 64)
+        server = _Server(ADDRESS, 64)
         for _ in range(64):  # all were in flight together
             server.overloaded(0.0)
         assert server.limit == 32
@@ -140,8 +144,8 @@ def test_a_pause_holds_every_request_also_those_whose_turn_it_was() -> None:
 
 def test_the_least_busy_server_that_is_not_paused_or_at_rest_is_chosen() -> None:
     async def work() -> None:
-        servers = one, other, third = [Server(ADDRESS, 4) for _ in range(3)]
-        queue = RequestQueue(servers)
+        servers = one, other, third = [_Server(ADDRESS, 4) for _ in range(3)]
+        queue = _RequestQueue(servers)
         third.pause(1000)
         other.rest()
         asking = [asyncio.create_task(times_of(queue, 1, seconds=30)) for _ in range(6)]
@@ -187,10 +191,10 @@ def test_a_cancelled_request_gives_its_place_back() -> None:
     ],
 )  # fmt: skip
 def test_the_pause_that_a_server_asks_for(headers: dict[str, str], seconds: float | None) -> None:
-    assert requested_pause(headers) == seconds
+    assert _requested_pause(headers) == seconds
 
 
 @given(st.text(max_size=40))
 def test_any_header_is_read(value: str) -> None:
-    pause = requested_pause({"retry-after": value})
+    pause = _requested_pause({"retry-after": value})
     assert pause is None or 0 <= pause < float("inf")

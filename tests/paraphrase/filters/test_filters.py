@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paraclip.paraphrase.config import SMALL, STRONG, Limits
 from paraclip.paraphrase.filters.checks import Question, plain_reason
-from paraclip.paraphrase.filters.judge import REASONS, Judge
+from paraclip.paraphrase.filters.judge import _REASONS, Judge
 from paraclip.paraphrase.language.words import words
 
 CAPTION = "Two brown dogs run across a field without a leash."
@@ -143,7 +143,7 @@ def test_identity_is_always_a_copy(caption: str) -> None:
 def test_every_answer_gets_one_known_reason_or_none(source: str, answer: str) -> None:
     judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
     verdict = judge.judge([Question(source, answer)])[0]
-    assert verdict.reason is None or verdict.reason in REASONS
+    assert verdict.reason is None or verdict.reason in _REASONS
     assert verdict.reason is not None or words(verdict.text)
 
 

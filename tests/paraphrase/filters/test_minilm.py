@@ -105,8 +105,8 @@ class Counting(SentenceEncoder):
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
-    monkeypatch.setattr(minilm, "BATCH", 2)
-    monkeypatch.setattr(minilm, "MOST_KEPT", 3)
+    monkeypatch.setattr(minilm, "_BATCH", 2)
+    monkeypatch.setattr(minilm, "_MOST_KEPT", 3)
     return Counting()
 
 

@@ -14,8 +14,8 @@ from paraclip.paraphrase.config import GenerateConfig, Limits
 from paraclip.paraphrase.filters.checks import (
     NearDuplicates,
     Question,
-    exceeds_context,
-    is_other_language,
+    _exceeds_context,
+    _is_other_language,
     is_unsafe,
     plain_reason,
 )
@@ -36,14 +36,14 @@ SOURCE = "A dog runs along the beach."
     ],
 )  # fmt: skip
 def test_other_languages(answer: str, foreign: bool) -> None:
-    assert is_other_language(SOURCE, answer) == foreign
-    assert not is_other_language("Floyd Mayweather vs Miguel Cotto", "Mayweather against Cotto.")
+    assert _is_other_language(SOURCE, answer) == foreign
+    assert not _is_other_language("Floyd Mayweather vs Miguel Cotto", "Mayweather against Cotto.")
 
 
 def test_answers_beyond_clips_context() -> None:
-    assert not exceeds_context("a dog " * 12)
-    assert not exceeds_context("photograph of extraordinary architecture " * 15)
-    assert exceeds_context("a dog " * 40)
+    assert not _exceeds_context("a dog " * 12)
+    assert not _exceeds_context("photograph of extraordinary architecture " * 15)
+    assert _exceeds_context("a dog " * 40)
     assert plain_reason(Question("x " * 30, "zqxj " * 38), "zqxj " * 38, Limits(words=99)) in (
         "tokens",
         "repetition",
@@ -53,7 +53,7 @@ def test_answers_beyond_clips_context() -> None:
 @given(st.text(max_size=75))
 def test_short_texts_always_fit(text: str) -> None:
     if len(text.encode()) <= 75:
-        assert not exceeds_context(text)
+        assert not _exceeds_context(text)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_unsafe_and_nearly_equal_captions_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch) -> None:
-    monkeypatch.setattr("paraclip.paraphrase.language.parsing.MODELS", ("no_such_model",))
+    monkeypatch.setattr("paraclip.paraphrase.language.parsing._MODELS", ("no_such_model",))
     with pytest.raises(UserError, match="spaCy"):
         check_generate_options(GenerateConfig("x.csv", Path("out"), parse_roles=True))
     monkeypatch.setattr("paraclip.paraphrase.filters.judge.TEXT_PACKAGE", "no_such_wheel")

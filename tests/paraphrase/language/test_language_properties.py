@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from paraclip.data.triples import read_triples
 from paraclip.paraphrase.language import lexicon, words
 from paraclip.paraphrase.language.relations import (
-    changed_plurality,
-    new_compound,
+    _changed_plurality,
+    _new_compound,
     roles_changed,
 )
 
@@ -77,7 +77,7 @@ def test_a_number_in_digits_is_the_same_with_separators(number: int) -> None:
 @given(captions, captions)
 def test_relations_that_compare_both_ways_are_symmetric(one: str, other: str) -> None:
     first, second = words.words(one), words.words(other)
-    assert changed_plurality(first, second) == changed_plurality(second, first)
+    assert _changed_plurality(first, second) == _changed_plurality(second, first)
 
 
 @pytest.mark.parametrize("column", ["caption", "paraphrase_1", "paraphrase_2"])
@@ -85,7 +85,7 @@ def test_no_text_of_the_starter_set_changes_its_own_roles(column: str) -> None:
     for row in starter():
         tokens = words.words(row[column])
         assert not roles_changed(tokens, tokens), row[column]
-        assert not new_compound(tokens, tokens), row[column]
+        assert not _new_compound(tokens, tokens), row[column]
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

@@ -34,7 +34,7 @@ KEPT = [
 @pytest.fixture(scope="module")
 def parser() -> ArgumentParser:
     pytest.importorskip("spacy")
-    if parsing.installed_model() is None:
+    if parsing._installed_model() is None:
         pytest.skip("spaCy's English model is not installed")
     return ArgumentParser()
 

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.paraphrase.language.relations import (
-    actors_exchanged,
-    adjective_moved,
-    agent_lost,
+    _actors_exchanged,
+    _adjective_moved,
+    _agent_lost,
+    _result_as_attribute,
     doubtful_reason,
-    result_as_attribute,
     roles_changed,
 )
 from paraclip.paraphrase.language.words import words
@@ -26,7 +26,7 @@ from paraclip.paraphrase.language.words import words
     ],
 )
 def test_changed_places_are_found(source: str, answer: str) -> None:
-    assert actors_exchanged(words(source), words(answer))
+    assert _actors_exchanged(words(source), words(answer))
 
 
 @pytest.mark.parametrize(
@@ -42,18 +42,18 @@ def test_changed_places_are_found(source: str, answer: str) -> None:
     ],
 )
 def test_a_sentence_turned_around_is_not_a_contradiction(source: str, answer: str) -> None:
-    assert not actors_exchanged(words(source), words(answer))
+    assert not _actors_exchanged(words(source), words(answer))
 
 
 @pytest.mark.parametrize(
     ("check", "source", "wrong", "right"),
     [
-        (adjective_moved, "A boy in a striped shirt whispers to a girl in a yellow dress.",
+        (_adjective_moved, "A boy in a striped shirt whispers to a girl in a yellow dress.",
          "A boy in a yellow shirt whispers to a girl in a striped dress.",
          "A boy whose shirt is striped and a girl in a yellow dress."),
-        (agent_lost, "A woman hands bread to a man.", "A woman is handed bread to a man.",
+        (_agent_lost, "A woman hands bread to a man.", "A woman is handed bread to a man.",
          "Bread is handed to a man by a woman."),
-        (result_as_attribute, "A man paints a fence white.", "A man is painting a white fence.",
+        (_result_as_attribute, "A man paints a fence white.", "A man is painting a white fence.",
          "A fence is painted white by a man."),
     ],
 )  # fmt: skip

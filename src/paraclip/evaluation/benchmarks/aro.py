@@ -58,10 +58,10 @@ GET = (
     "Get visual_genome_relation.json, visual_genome_attribution.json and images/ (1 GB) into aro/ "
     "as https://github.com/mertyg/vision-language-models-are-bows says."
 )
-LEAST_CASES = 25
+_LEAST_CASES = 25
 # Relations that the authors' notebook ("Replicate ARO!") excludes from the macro mean: symmetric
 # relations, and many rare ones.
-SYMMETRIC = frozenset(
+_SYMMETRIC = frozenset(
     Path(__file__).with_name("aro_symmetric.txt").read_text(encoding="utf-8").splitlines()
 )
 
@@ -73,7 +73,7 @@ def files(task: str) -> tuple[str, str]:
 
 def load(task: str, data: Path, how: Arithmetic) -> TextChoice:
     """Load VG-Relation or VG-Attribution from the data folder."""
-    return make_visual_genome(f"aro-vg-{task}", data / files(task)[0], how=how)
+    return _make_visual_genome(f"aro-vg-{task}", data / files(task)[0], how=how)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _read_case(row: dict[str, Any], where: str) -> _Case:
     return _Case(image, (x, y, width, height), true, false, clean_text(kind, group))
 
 
-def make_visual_genome(
+def _make_visual_genome(
     name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None
 ) -> TextChoice:
     """Make VG-Relation or VG-Attribution from one file and its folder of pictures.
@@ -138,22 +138,22 @@ def make_visual_genome(
     def accuracies(similar: Float, kept: Integers) -> tuple[list[Metric], list[str]]:
         right = (similar[:, 0] > similar[:, 1]).astype(np.float64)
         clusters = numbered([items[number].image for number in kept])
-        return figures(name, right, [items[number].group for number in kept], clusters)
+        return _figures(name, right, [items[number].group for number in kept], clusters)
 
     pool = f"{len(items):,} entries of {file.name}, {pictures:,} pictures cut to boxes"
     texts = [(item.true, item.false) for item in items]
     return TextChoice(name, pool, data, crops, texts, accuracies, found.notes, how)
 
 
-def figures(
+def _figures(
     name: str, right: Float, groups: Sequence[str], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
     """Return the authors' macro mean, the micro mean, each group's mean, and a note on coverage."""
     if name == "aro-vg-relation":
-        label, groups_are, counted = "VG-R", "relations", sorted(set(groups) - SYMMETRIC)
+        label, groups_are, counted = "VG-R", "relations", sorted(set(groups) - _SYMMETRIC)
     else:
         label, groups_are = "VG-A", "attribute pairs"
-        counted = sorted(one for one, cases in Counter(groups).items() if cases >= LEAST_CASES)
+        counted = sorted(one for one, cases in Counter(groups).items() if cases >= _LEAST_CASES)
     members = np.array([group in counted for group in groups])
     coverage = f"{label} macro is over {len(counted)} of {len(set(groups))} {groups_are}"
     notes = [f"{coverage}, {int(members.sum()):,} of {len(groups):,} entries"]
@@ -165,8 +165,8 @@ def figures(
     return [replace(macro, name=f"{label} macro"), micro, *each], notes
 
 
-Item = TypeVar("Item")
-SEED = 1  # as in the authors' code
+_Item = TypeVar("_Item")
+_SEED = 1  # as in the authors' code
 COCO_FILES = ("coco/coco_karpathy_test.json|coco/karpathy_test_captions.json", "coco")
 GET_COCO = (
     "Get https://storage.googleapis.com/sfr-vision-language-research/datasets/"
@@ -179,15 +179,15 @@ def load_coco_order(data: Path, how: Arithmetic) -> TextChoice:
     """Load COCO-Order on the pictures in `coco/`, or those of `captions.json` if present."""
     paths = [data / file for file in COCO_FILES[0].split("|")]
     file = next((path for path in paths if path.exists()), paths[0])
-    cases = read_cases(file, Problems(how.max_broken))
+    cases = _read_cases(file, Problems(how.max_broken))
     listed = file.parent / "captions.json"
     if listed.exists():
-        cases = on_sample(cases, listed, Problems(how.max_broken))
-    return make_order(cases, file.parent, listed, how=how)
+        cases = _on_sample(cases, listed, Problems(how.max_broken))
+    return _make_order(cases, file.parent, listed, how=how)
 
 
 @dataclass(frozen=True)
-class Cases:
+class _Cases:
     """Captions with their pictures, in file order."""
 
     name: str  # name of the file
@@ -198,7 +198,7 @@ class Cases:
     notes: tuple[str, ...] = ()  # notes for the report
 
 
-def read_cases(file: Path, problems: Problems | None = None) -> Cases:
+def _read_cases(file: Path, problems: Problems | None = None) -> _Cases:
     """Read a Karpathy test file, whose entries have `image` and a list `caption`."""
     problems = Problems() if problems is None else problems
     captions: dict[str, list[str]] = {}
@@ -211,10 +211,10 @@ def read_cases(file: Path, problems: Problems | None = None) -> Cases:
         captions[image] = texts
 
     _, skipped = good_rows(file, take, problems, GET_COCO)
-    return Cases(file.name, captions, file_hash(file), sum(map(len, captions.values())), skipped)
+    return _Cases(file.name, captions, file_hash(file), sum(map(len, captions.values())), skipped)
 
 
-def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
+def _on_sample(cases: _Cases, listed: Path, problems: Problems) -> _Cases:
     """Select the cases of the pictures in a list, which has captions for those outside the set."""
     by_key = {picture_key(image): texts for image, texts in cases.captions.items()}
     kept: dict[str, list[str]] = {}
@@ -245,8 +245,8 @@ def _texts_of(captions: Any) -> list[str]:
     return [clean_text(caption) for caption in captions]
 
 
-def make_order(
-    cases: Cases,
+def _make_order(
+    cases: _Cases,
     folder: Path,
     listed: Path | None = None,
     tagger: Tagger | None = None,
@@ -274,7 +274,7 @@ def make_order(
         for caption in captions
         if image in found.paths
     ]
-    shuffled = with_shuffles([caption for _, caption in kept], tagger, SEED)
+    shuffled = _with_shuffles([caption for _, caption in kept], tagger, _SEED)
     tested = [n for n, texts in enumerate(shuffled) if len(set(texts)) > 1]
     if not tested:
         hint = "Give captions of several different words."
@@ -291,8 +291,8 @@ def make_order(
         changed = np.array(
             [[text != options[item][0] for text in options[item][1:]] for item in items], bool
         )
-        results = [Metric("COCO-Order", first_of_all(similar, changed), clusters=owners)]
-        for number, shuffle in enumerate(SHUFFLES):
+        results = [Metric("COCO-Order", _first_of_all(similar, changed), clusters=owners)]
+        for number, shuffle in enumerate(_SHUFFLES):
             real = changed[:, number]
             beaten = (similar[real, 0] > similar[real, number + 1]).astype(np.float64)
             name = f"COCO-Order {shuffle}"
@@ -302,13 +302,13 @@ def make_order(
     data = {
         "captions": cases.name, "hash": cases.hash, "skipped": cases.skipped,
         "count": len(tested), "whole_count": cases.whole,
-        "options_hash": text_hash(json.dumps(options)), "tagger": tagger.name, "seed": SEED,
+        "options_hash": text_hash(json.dumps(options)), "tagger": tagger.name, "seed": _SEED,
     }  # fmt: skip
     pool = f"{len(tested):,} captions of {len(set(paths)):,} pictures, each with four shuffles"
     return TextChoice("aro-coco-order", pool, data, paths, options, precision, notes, how)
 
 
-def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
+def _first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
     """Return 1 where the caption (first column) beats every shuffle that differs from it.
 
     Args:
@@ -320,16 +320,16 @@ def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
     return right
 
 
-LONGEST = 30  # maximum number of words of a caption, as in the original
-PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
-SPACES = re.compile(r"\s{2,}")
-SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_LONGEST = 30  # maximum number of words of a caption, as in the original
+_PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
+_SPACES = re.compile(r"\s{2,}")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
-def normalised(caption: str) -> str:
+def _normalised(caption: str) -> str:
     """Lower case, spaces for punctuation, at most 30 words: the original's `pre_caption`."""
-    text = SPACES.sub(" ", PUNCTUATION.sub(" ", caption.lower())).rstrip("\n").strip(" ")
-    return " ".join(text.split(" ")[:LONGEST])
+    text = _SPACES.sub(" ", _PUNCTUATION.sub(" ", caption.lower())).rstrip("\n").strip(" ")
+    return " ".join(text.split(" ")[:_LONGEST])
 
 
 def _permute(
@@ -344,14 +344,14 @@ def _permute(
     return " ".join(shuffled)
 
 
-def nouns_and_adjectives(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+def _nouns_and_adjectives(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
     """Permute the nouns, and separately the adjectives."""
     tags = [tag for _, tag in tagged]
     groups = ([n for n, tag in enumerate(tags) if tag in kind] for kind in (NOUNS, ADJECTIVES))
     return _permute([token for token, _ in tagged], groups, random)
 
 
-def all_but_nouns_and_adjectives(
+def _all_but_nouns_and_adjectives(
     tagged: Tagged, words: list[str], random: np.random.Generator
 ) -> str:
     """Permute all other words."""
@@ -359,41 +359,41 @@ def all_but_nouns_and_adjectives(
     return _permute([token for token, _ in tagged], [others], random)
 
 
-def within_trigrams(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+def _within_trigrams(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
     """Permute the words of each trigram."""
-    return _permute(words, trigrams(range(len(words))), random)
+    return _permute(words, _trigrams(range(len(words))), random)
 
 
-def trigrams_themselves(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+def _trigrams_themselves(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
     """Permute the trigrams."""
-    parts = trigrams(words)
+    parts = _trigrams(words)
     return " ".join(word for index in random.permutation(len(parts)) for word in parts[index])
 
 
-def trigrams(words: Sequence[Item]) -> list[Sequence[Item]]:
+def _trigrams(words: Sequence[_Item]) -> list[Sequence[_Item]]:
     """Return consecutive groups of three words (or positions); the last may be shorter."""
     return [words[start : start + 3] for start in range(0, len(words), 3)]
 
 
-Shuffle = Callable[[Tagged, list[str], np.random.Generator], str]
-SHUFFLES: dict[str, Shuffle] = {
-    "shuffle_nouns_and_adj": nouns_and_adjectives,
-    "shuffle_allbut_nouns_and_adj": all_but_nouns_and_adjectives,
-    "shuffle_within_trigrams": within_trigrams,
-    "shuffle_trigrams": trigrams_themselves,
+_Shuffle = Callable[[Tagged, list[str], np.random.Generator], str]
+_SHUFFLES: dict[str, _Shuffle] = {
+    "shuffle_nouns_and_adj": _nouns_and_adjectives,
+    "shuffle_allbut_nouns_and_adj": _all_but_nouns_and_adjectives,
+    "shuffle_within_trigrams": _within_trigrams,
+    "shuffle_trigrams": _trigrams_themselves,
 }
 """The shuffles by the authors' names, in their order."""
 
 
-def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
+def _with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
     """Each caption and its four shuffles, all normalised."""
     from nltk.tokenize import NLTKWordTokenizer
 
     tokenizer, rows = NLTKWordTokenizer(), []
     for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
         random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
-        parts = SENTENCE.split(caption.strip())
+        parts = _SENTENCE.split(caption.strip())
         words = [token for part in parts for token in tokenizer.tokenize(part)]
-        shuffled = [shuffle(tagged, words, random) for shuffle in SHUFFLES.values()]
-        rows.append([normalised(text) for text in (caption, *shuffled)])
+        shuffled = [shuffle(tagged, words, random) for shuffle in _SHUFFLES.values()]
+        rows.append([_normalised(text) for text in (caption, *shuffled)])
     return rows

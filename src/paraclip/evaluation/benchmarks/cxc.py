@@ -40,11 +40,11 @@ from paraclip.exact_search import top_k
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 
-K = 10
-THRESHOLDS = (4.0, 4.5)
-SAME_PICTURE = "c2c_cocaption"
-COLUMNS = ("image_1", "image_2", "caption", "caption2", "score", "sampling")
-MOST = 5.0
+_K = 10
+_THRESHOLDS = (4.0, 4.5)
+_SAME_PICTURE = "c2c_cocaption"
+_COLUMNS = ("image_1", "image_2", "caption", "caption2", "score", "sampling")
+_MOST = 5.0
 NEEDS = ("cxc/sts.csv", "flickr8k/images")
 GET = (
     "Join data/sts_test.csv of https://github.com/google-research-datasets/Crisscrossed-Captions "
@@ -54,7 +54,7 @@ GET = (
 
 
 @dataclass(frozen=True)
-class Judged:
+class _Judged:
     """One pair of captions."""
 
     images: tuple[str, str]  # names of their pictures
@@ -63,7 +63,7 @@ class Judged:
     same_picture: bool  # whether both describe the same picture
 
 
-def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:
+def _read_judged(file: Path, problems: Problems | None = None) -> list[_Judged]:
     """Read the pairs.
 
     Raises:
@@ -71,17 +71,17 @@ def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:
             fewer than three pairs.
     """
 
-    def judge(values: Values, where: str) -> Judged:
-        require_columns(values, COLUMNS, where, GET)
+    def judge(values: Values, where: str) -> _Judged:
+        require_columns(values, _COLUMNS, where, GET)
         try:
             score = float(values["score"])
         except (TypeError, ValueError):
             score = math.nan
-        if not 0 <= score <= MOST:
+        if not 0 <= score <= _MOST:
             raise BrokenRow(f"the score is not from 0 to 5: {str(values['score'])[:20]!r}")
         texts = clean_text(values["caption"], "caption"), clean_text(values["caption2"], "caption2")
         pictures = str(values["image_1"]), str(values["image_2"])
-        return Judged(pictures, texts, score, values["sampling"] == SAME_PICTURE)
+        return _Judged(pictures, texts, score, values["sampling"] == _SAME_PICTURE)
 
     judged, _ = good_rows(file, judge, Problems() if problems is None else problems, GET)
     if len(judged) < 3:
@@ -89,11 +89,11 @@ def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:
     return judged
 
 
-class CrissCrossed:
+class _CrissCrossed:
     """CxC-STS, consistency on people's pairs, and graded consistency.
 
     Args:
-        judged: pairs from `read_judged`.
+        judged: pairs from `_read_judged`.
         pool: pictures to search.
         hash: hash of the file of pairs.
         how: how vectors are computed.
@@ -107,7 +107,7 @@ class CrissCrossed:
 
     def __init__(
         self,
-        judged: list[Judged],
+        judged: list[_Judged],
         pool: Pool,
         hash: str,
         how: Arithmetic | None = None,
@@ -115,18 +115,18 @@ class CrissCrossed:
     ) -> None:
         self.notes = list(notes)
         self.judged, self.searched, self.how = judged, pool, how or Arithmetic()
-        checked_cutoffs((K,), pool)
+        checked_cutoffs((_K,), pool)
         refuse_missing(pool.references, self.how.max_broken)
         self.pictures = pool.references
         self.score_of_pair = np.array([pair.score for pair in judged])
         self.same = np.array([pair.same_picture for pair in judged])
         self.clusters = numbered([pair.images[0] for pair in judged])
         self.queries = numbered([pair.texts[0] for pair in judged])
-        counts = {f"{least:g}": int(self.at_least(least).sum()) for least in THRESHOLDS}
+        counts = {f"{least:g}": int(self.at_least(least).sum()) for least in _THRESHOLDS}
         sizes = ", ".join(f"{count:,} of one picture at {x} or more" for x, count in counts.items())
         self.pool = f"{len(judged):,} pairs ({sizes}), over {pool.describe()}"
         self.data: dict[str, Any] = {
-            "pairs_hash": hash, "pairs": len(judged), "pairs_at_least": counts, "k": K,
+            "pairs_hash": hash, "pairs": len(judged), "pairs_at_least": counts, "k": _K,
             **pool.facts(),
         }  # fmt: skip
 
@@ -141,7 +141,7 @@ class CrissCrossed:
         sides = np.array([[known.setdefault(text, len(known)) for text in pair.texts]
                           for pair in self.judged])  # fmt: skip
         vectors = text_vectors(model, list(known), self.how, "CxC")
-        ranked = places[top_k(vectors, images, K, label="search")]
+        ranked = places[top_k(vectors, images, _K, label="search")]
         first, second = sides.T
         overlap = metrics.average_overlap(ranked[first], ranked[second])
         shared = metrics.jaccard(ranked[first], ranked[second])
@@ -152,20 +152,20 @@ class CrissCrossed:
             Metric("CxC-STS", judged, "sampled_spearman", clusters=self.queries),
             Metric("graded consistency", graded, "spearman", clusters=self.clusters),
         ]
-        for least in THRESHOLDS:
+        for least in _THRESHOLDS:
             own = self.at_least(least)
             for name, items in (("AO", overlap), ("JS", shared)):
-                label = f"{name}@{K} CxC ≥ {least:g}"
+                label = f"{name}@{_K} CxC ≥ {least:g}"
                 results.append(Metric(label, items[own], clusters=self.clusters[own]))
         plain, label = judged[:, :2], "CxC-STS, all pairs"
         results.append(Metric(label, plain, "spearman", clusters=self.clusters, headline=False))
         return Scores(results, notes=[*self.notes, *notes])
 
 
-def load(data: Path, how: Arithmetic) -> CrissCrossed:
+def load(data: Path, how: Arithmetic) -> _CrissCrossed:
     """Load the pairs from the data folder, over the pictures of Flickr8k."""
     file = data / NEEDS[0]
     problems = Problems(how.max_broken)
-    judged = read_judged(file, problems)
+    judged = _read_judged(file, problems)
     notes = left_out(problems, len(judged) + problems.count, "pairs")
-    return CrissCrossed(judged, read_pool(data / NEEDS[1]), file_hash(file), how, notes)
+    return _CrissCrossed(judged, read_pool(data / NEEDS[1]), file_hash(file), how, notes)

@@ -34,11 +34,11 @@ from paraclip.exact_search import top_k
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
 
-CUTOFFS = (1, 5, 10)
+_CUTOFFS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
-class Gallery:
+class _Gallery:
     """Pictures and the captions of each."""
 
     name: str  # source of the pictures and captions
@@ -53,7 +53,7 @@ def gallery(
     name: str,
     only: Sequence[str] | None = None,
     problems: Problems | None = None,
-) -> Gallery:
+) -> _Gallery:
     """Group captions by picture, in the order of the pictures; equal paths are one picture.
 
     Args:
@@ -96,7 +96,7 @@ def gallery(
         raise UserError(name, what, "Name the folder with --images.")
     notes = [] if problems is None else left_out(problems, read + problems.count, "captions")
     notes += [f"{blind:,} captions without a picture left out"] if blind else []
-    return Gallery(name, tuple(numbers), tuple(texts), tuple(owners), notes)
+    return _Gallery(name, tuple(numbers), tuple(texts), tuple(owners), notes)
 
 
 class ImageTextRetrieval:
@@ -114,8 +114,8 @@ class ImageTextRetrieval:
 
     def __init__(
         self,
-        shown: Gallery,
-        cutoffs: tuple[int, ...] = CUTOFFS,
+        shown: _Gallery,
+        cutoffs: tuple[int, ...] = _CUTOFFS,
         how: Arithmetic | None = None,
         name: str = "image-text-retrieval",
     ) -> None:
@@ -135,7 +135,7 @@ class ImageTextRetrieval:
             "pictures_hash": pictures_hash(self.pictures),
             "hash": text_hash("\n".join([*names, *(f"{owner} {text}" for owner, text in rows)])),
         }  # fmt: skip
-        if cutoffs != CUTOFFS:  # reports with the usual ones stay comparable with earlier ones
+        if cutoffs != _CUTOFFS:  # reports with the usual ones stay comparable with earlier ones
             self.data["k"] = list(cutoffs)
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
@@ -173,13 +173,13 @@ class ImageTextRetrieval:
         return found, {"text_to_image_rank": to_image, "image_to_text_rank": to_text}
 
 
-SPLITS = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+_SPLITS = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
 GET_COCO = (
-    f"Get dataset_coco.json ({SPLITS}) into coco/ and the pictures of "
+    f"Get dataset_coco.json ({_SPLITS}) into coco/ and the pictures of "
     "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/."
 )
 GET_FLICKR8K = (
-    f"Get dataset_flickr8k.json ({SPLITS}) into flickr8k/ and the pictures "
+    f"Get dataset_flickr8k.json ({_SPLITS}) into flickr8k/ and the pictures "
     "(https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k) into flickr8k/images/."
 )
 
@@ -205,13 +205,13 @@ def _load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRe
     """Load the test split of `NAME/dataset_NAME.json`, in lower case."""
     file = data / name.lower() / f"dataset_{name.lower()}.json"
     label = f"{name}, Karpathy's test split"
-    pictures = read_split(file, label, get, Problems(how.max_broken))
+    pictures = _read_split(file, label, get, Problems(how.max_broken))
     return ImageTextRetrieval(pictures, how=how, name=f"{name.lower()}-retrieval")
 
 
-def read_split(
+def _read_split(
     file: Path, label: str, get: str, problems: Problems | None = None, split: str = "test"
-) -> Gallery:
+) -> _Gallery:
     """Read the pictures and captions of one split, in file order."""
     problems = Problems() if problems is None else problems
     before = problems.count

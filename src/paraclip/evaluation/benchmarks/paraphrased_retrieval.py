@@ -33,7 +33,7 @@ from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
 
-RBO_DEPTH = 50  # ranks used by rank-biased overlap: with p = 0.9 they carry 99.9 % of the weight
+_RBO_DEPTH = 50  # ranks used by rank-biased overlap: with p = 0.9 they carry 99.9 % of the weight
 
 
 class ParaphrasedRetrieval:
@@ -85,7 +85,7 @@ class ParaphrasedRetrieval:
         else:
             pool, places = self.searched.vectors, np.arange(len(self.searched))
             notes = [f"it is not known which model made the vectors of {self.searched.name}"]
-        depth = max(self.k, min(RBO_DEPTH, len(pool)))
+        depth = max(self.k, min(_RBO_DEPTH, len(pool)))
         wordings = [*self.pairs.captions, *self.pairs.paraphrases, *self.pairs.negatives]
         texts = text_vectors(model, wordings, self.how, "wordings")
         ranked = places[top_k(texts, pool, depth, label="search")]

@@ -24,7 +24,7 @@ from paraclip.evaluation.statistics import Metric, Statistic
 from paraclip.files import file_hash, read_bounded, text_hash
 from paraclip.models.encoder import DualEncoder
 
-YEARS = {
+_YEARS = {
     "STS12": ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
     # SMT of 2013 has a separate licence; SentEval and all later work leave it out.
     "STS13": ("FNWN", "headlines", "OnWN"),
@@ -32,14 +32,14 @@ YEARS = {
     "STS15": ("answers-forums", "answers-students", "belief", "headlines", "images"),
     "STS16": ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
 }
-TASKS = (*YEARS, "STS-B", "SICK-R")
+_TASKS = (*_YEARS, "STS-B", "SICK-R")
 GET = (
     "Get SentEval's STS and SICK folders (data/downstream/get_transfer_data.bash of "
     "https://github.com/facebookresearch/SentEval) into sts/ of the data folder."
 )
-SUBSETS = "mean of subsets"
+_SUBSETS = "mean of subsets"
 
-ScoredPair = tuple[str, str, float]
+_ScoredPair = tuple[str, str, float]
 """First sentence, second sentence, gold score."""
 
 
@@ -47,8 +47,8 @@ ScoredPair = tuple[str, str, float]
 class StsTask:
     """The pairs of one task that have a gold score, over all subsets."""
 
-    name: str  # name of the task, one of `TASKS`
-    pairs: tuple[ScoredPair, ...]  # pairs, ordered by subset
+    name: str  # name of the task, one of `_TASKS`
+    pairs: tuple[_ScoredPair, ...]  # pairs, ordered by subset
     hash: str  # hash of the files
     sizes: tuple[int, ...] = ()  # number of pairs in each subset; empty if the task has no subsets
 
@@ -58,37 +58,37 @@ class StsTask:
         return np.repeat(np.arange(len(sizes)), sizes)
 
 
-def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[StsTask]:
+def read_tasks(folder: str | Path, names: Sequence[str] = _TASKS) -> list[StsTask]:
     """Read the named tasks; a year's subsets have a file of sentences and one of gold scores."""
     tasks = []
     for name in names:
-        if name not in TASKS:
-            raise UserError("sts", f"there is no task {name!r}", nearest(name, list(TASKS)))
-        if name in YEARS:
+        if name not in _TASKS:
+            raise UserError("sts", f"there is no task {name!r}", nearest(name, list(_TASKS)))
+        if name in _YEARS:
             year = Path(folder) / "STS" / f"{name}-en-test"
-            stems = (f"{kind}.{subset}" for subset in YEARS[name] for kind in ("input", "gs"))
+            stems = (f"{kind}.{subset}" for subset in _YEARS[name] for kind in ("input", "gs"))
             files = [year / f"STS.{stem}.txt" for stem in stems]
         else:
             files = [Path(folder) / LAYOUTS[name][0]]
         for file in files:
             if not file.exists():
                 raise UserError(file, f"this file of {name} is missing", GET)
-        if name in YEARS:
+        if name in _YEARS:
             couples = zip(files[::2], files[1::2], strict=True)
-            subsets = [list(read_subset(texts, gold)) for texts, gold in couples]
+            subsets = [list(_read_subset(texts, gold)) for texts, gold in couples]
         else:
             subsets = [list(read_columns(files[0], *LAYOUTS[name][1:]))]
         pairs = tuple(pair for subset in subsets for pair in subset)
         if len(pairs) < 3:
             raise UserError(files[0], "contains fewer than three pairs with a gold score", GET)
-        sizes = tuple(map(len, subsets)) if name in YEARS else ()
+        sizes = tuple(map(len, subsets)) if name in _YEARS else ()
         tasks.append(StsTask(name, pairs, text_hash(" ".join(map(file_hash, files))), sizes))
     return tasks
 
 
-def read_subset(texts: Path, gold: Path) -> Iterator[ScoredPair]:
+def _read_subset(texts: Path, gold: Path) -> Iterator[_ScoredPair]:
     """Read the pairs of a subset; an empty line in the gold file marks an unjudged pair."""
-    sentences, scores = read_lines(texts), read_lines(gold)
+    sentences, scores = _read_lines(texts), _read_lines(gold)
     if len(sentences) != len(scores):
         what = f"has {len(scores):,} lines, and {texts.name} has {len(sentences):,}"
         raise UserError(gold, what, GET)
@@ -97,7 +97,7 @@ def read_subset(texts: Path, gold: Path) -> Iterator[ScoredPair]:
             fields = line.split("\t")
             if len(fields) < 2:
                 raise UserError(f"{texts}:{number}", "is not two sentences with a tab", GET)
-            yield fields[0], fields[1], gold_score(score, f"{gold}:{number}")
+            yield fields[0], fields[1], _gold_score(score, f"{gold}:{number}")
 
 
 LAYOUTS = {
@@ -107,21 +107,21 @@ LAYOUTS = {
 """File; columns of sentence, sentence and gold score; whether the first line is a header."""
 
 
-def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Iterator[ScoredPair]:
+def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Iterator[_ScoredPair]:
     """Read the pairs of a tab-separated file, in which quotes have no special meaning."""
     first, second, score = columns
-    for number, line in enumerate(read_lines(file), start=1):
+    for number, line in enumerate(_read_lines(file), start=1):
         if header and number == 1:
             continue
         fields = line.split("\t")
         if len(fields) <= max(columns):
             raise UserError(f"{file}:{number}", f"has {len(fields)} columns", GET)
         if fields[score].strip():
-            gold = gold_score(fields[score], f"{file}:{number}")
+            gold = _gold_score(fields[score], f"{file}:{number}")
             yield fields[first], fields[second], gold
 
 
-def read_lines(file: Path) -> list[str]:
+def _read_lines(file: Path) -> list[str]:
     """Split a text file at line feeds only, since the sentences contain other line separators."""
     try:
         text = read_bounded(file).decode("utf-8")
@@ -131,7 +131,7 @@ def read_lines(file: Path) -> list[str]:
     return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
 
 
-def gold_score(text: str, where: str) -> float:
+def _gold_score(text: str, where: str) -> float:
     """Parse a gold score."""
     try:
         if math.isfinite(value := float(text)):
@@ -185,11 +185,11 @@ class SemanticSimilarity:
             results.append(Metric(f"{task.name}{label}", own, statistic, headline=False))
         if not subsets.any():
             return results
-        results.append(Metric(f"{mean}, {SUBSETS}{label}", items, statistic, both, headline=False))
+        results.append(Metric(f"{mean}, {_SUBSETS}{label}", items, statistic, both, headline=False))
         for number, task in enumerate(self.tasks):
             if len(task.sizes) > 1:
                 own, parts = items[groups == number], task.subset_numbers()
-                name = f"{task.name}, {SUBSETS}{label}"
+                name = f"{task.name}, {_SUBSETS}{label}"
                 results.append(Metric(name, own, statistic, parts, headline=False))
         return results
 

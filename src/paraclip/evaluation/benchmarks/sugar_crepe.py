@@ -48,15 +48,15 @@ from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 
-KINDS = (
+_KINDS = (
     "add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj",
 )  # fmt: skip
-COLUMNS = ("filename", "caption", "negative_caption")
+_COLUMNS = ("filename", "caption", "negative_caption")
 GET_SUGAR_CREPE = (
     "Get the seven JSON files of https://github.com/RAIVNLab/sugar-crepe (data/) into sugar_crepe/ "
     "and the pictures of http://images.cocodataset.org/zips/val2017.zip into coco/val2017/."
 )
-TEXTS = ("caption", "caption2", "negative_caption")
+_TEXTS = ("caption", "caption2", "negative_caption")
 SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
 GET_PLUS_PLUS = (
     "Get the JSON files of https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data "
@@ -65,7 +65,7 @@ GET_PLUS_PLUS = (
 
 
 @dataclass(frozen=True)
-class Subset:
+class _Subset:
     """The rows of one file, which is one kind of change."""
 
     name: str  # name of the subset
@@ -79,30 +79,30 @@ class Subset:
 def load_sugar_crepe(data: Path, how: Arithmetic) -> TextChoice:
     """Load the seven kinds on the pictures in `coco/`."""
     problems = Problems(how.max_broken)
-    kinds = read_kinds(data / "sugar_crepe", problems)
+    kinds = _read_kinds(data / "sugar_crepe", problems)
     names = [name for kind in kinds for name in kind.images]
     found = find_pictures(names, data / "coco", data / "coco" / "captions.json", how)
     notes = left_out(problems, len(names) + problems.count, "rows")
-    return make_sugar_crepe(kinds, found, how, notes)
+    return _make_sugar_crepe(kinds, found, how, notes)
 
 
-def read_kinds(folder: Path, problems: Problems | None = None) -> list[Subset]:
-    """Read the seven files, in the order of `KINDS`."""
+def _read_kinds(folder: Path, problems: Problems | None = None) -> list[_Subset]:
+    """Read the seven files, in the order of `_KINDS`."""
     problems = Problems() if problems is None else problems
-    lost = [f"{name}.json" for name in KINDS if not (folder / f"{name}.json").is_file()]
+    lost = [f"{name}.json" for name in _KINDS if not (folder / f"{name}.json").is_file()]
     if lost:
         what = f"{len(lost)} of the seven files are missing: {', '.join(lost)}"
         raise UserError(folder, what, GET_SUGAR_CREPE)
     kinds = [
-        read_subset(folder / f"{name}.json", problems, COLUMNS, GET_SUGAR_CREPE) for name in KINDS
+        read_subset(folder / f"{name}.json", problems, _COLUMNS, GET_SUGAR_CREPE) for name in _KINDS
     ]
     problems.check(sum(len(kind.rows) for kind in kinds) + problems.count)
     return kinds
 
 
 def read_subset(
-    file: Path, problems: Problems, columns: Sequence[str] = TEXTS, get: str = GET_PLUS_PLUS
-) -> Subset:
+    file: Path, problems: Problems, columns: Sequence[str] = _TEXTS, get: str = GET_PLUS_PLUS
+) -> _Subset:
     """Read one file: an array of rows, or an object that maps ids to rows, with these columns."""
     kept, images, seen = [], [], set()
     for where, row in read_rows(str(file), problems):
@@ -119,13 +119,13 @@ def read_subset(
         kept.append(tuple(texts.values()))
     if not kept:
         raise UserError(file, "contains no rows", get)
-    return Subset(file.stem, tuple(kept), file_hash(file), tuple(images))
+    return _Subset(file.stem, tuple(kept), file_hash(file), tuple(images))
 
 
-def make_sugar_crepe(
-    kinds: Sequence[Subset], found: Found, how: Arithmetic | None = None, notes: Sequence[str] = ()
+def _make_sugar_crepe(
+    kinds: Sequence[_Subset], found: Found, how: Arithmetic | None = None, notes: Sequence[str] = ()
 ) -> TextChoice:
-    """Make SugarCrepe on the rows of `read_kinds` whose picture is available."""
+    """Make SugarCrepe on the rows of `_read_kinds` whose picture is available."""
     names = [kind.name for kind in kinds]
     rows = [
         (number, row, found.paths.get(image))
@@ -163,7 +163,7 @@ def load_sugar_crepe_pp(data: Path, how: Arithmetic) -> "SugarCrepePlusPlus":
     return SugarCrepePlusPlus(subsets, how, found, left_out(problems, total, "rows"))
 
 
-def pictures_of(subsets: Sequence[Subset], folder: Path, how: Arithmetic) -> Found:
+def pictures_of(subsets: Sequence[_Subset], folder: Path, how: Arithmetic) -> Found:
     """Find the pictures for ITT; if too many are missing, skip ITT with a note."""
     names = [name for subset in subsets for name in subset.images if name]
     try:
@@ -172,7 +172,7 @@ def pictures_of(subsets: Sequence[Subset], folder: Path, how: Arithmetic) -> Fou
         return Found({}, [f"ITT is left out: {error}"])
 
 
-def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[Subset]:
+def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[_Subset]:
     """Read the subsets in the folder, in the order of `SUBSETS`."""
     problems = Problems() if problems is None else problems
     files = [Path(folder) / f"{name}.json" for name in SUBSETS]
@@ -201,7 +201,7 @@ class SugarCrepePlusPlus:
 
     def __init__(
         self,
-        subsets: list[Subset],
+        subsets: list[_Subset],
         how: Arithmetic | None = None,
         found: Found | None = None,
         notes: Sequence[str] = (),

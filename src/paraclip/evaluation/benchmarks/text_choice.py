@@ -13,7 +13,7 @@ from paraclip.evaluation.pictures import Crop, crop_vectors, row_images
 from paraclip.evaluation.statistics import Metric
 from paraclip.models.encoder import DualEncoder
 
-Figures = Callable[[Float, Integers], tuple[list[Metric], list[str]]]
+_Figures = Callable[[Float, Integers], tuple[list[Metric], list[str]]]
 """Metrics and notes from similarities [items, texts] and the numbers of these items [items]."""
 
 
@@ -38,7 +38,7 @@ class TextChoice:
         data: Mapping[str, Any],
         shown: Sequence[str] | Sequence[Crop],
         texts: Sequence[Sequence[str]],
-        figures: Figures,
+        figures: _Figures,
         notes: Sequence[str],
         how: Arithmetic,
     ) -> None:

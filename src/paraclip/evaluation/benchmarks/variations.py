@@ -43,12 +43,12 @@ from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
 
-BESIDE = (" plain caption", " contrast")
+_BESIDE = (" plain caption", " contrast")
 """Name suffixes of the metrics that involve no rewording and serve as a reference."""
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class _Answers:
     """Results of a model for each of the T rewordings, over all items and kinds."""
 
     plain: Integers  # results of the plain caption [T, k], pool positions, best first
@@ -153,7 +153,7 @@ class Variations:
         }  # fmt: skip
         judged: dict[str, Float] = {}
         for k in self.cutoffs:
-            judged |= metrics_at(answers, k)
+            judged |= _metrics_at(answers, k)
         return Scores(self.figures(judged, item, kind), rankings, notes)
 
     def pairs_shown(self, scores: Scores) -> Shown:
@@ -166,7 +166,9 @@ class Variations:
         answers = [int(self.owners[item]) for item, _ in queries]
         return Shown(texts, kinds, arrays, self.searched.references, answers)
 
-    def answers(self, model: DualEncoder, images: Float, good: Integers, rows: Integers) -> Answers:
+    def answers(
+        self, model: DualEncoder, images: Float, good: Integers, rows: Integers
+    ) -> _Answers:
         """Encode and search the rewordings `rows`."""
         number = self.item[rows]
         texts = [self.kept[index].caption for index in number]
@@ -182,11 +184,11 @@ class Variations:
         first, second, third = (
             good[top_k(part, images, self.k)] for part in (plain, reworded, contrast)
         )
-        return Answers(first, second, third, self.owners[number], np.stack(similar, axis=1))
+        return _Answers(first, second, third, self.owners[number], np.stack(similar, axis=1))
 
     def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
         """Return the means over kinds, the means of each kind, and the reference metrics."""
-        varied = [name for name in judged if not name.endswith(BESIDE)]
+        varied = [name for name in judged if not name.endswith(_BESIDE)]
         first, headlines = self.cutoffs[0], self.headlines
         if headlines is None:
             headlines = f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination"
@@ -205,7 +207,7 @@ class Variations:
         return results + [Metric(n, judged[n][once], headline=n in headlines) for n in beside]
 
 
-def metrics_at(found: Answers, k: int) -> dict[str, Float]:
+def _metrics_at(found: _Answers, k: int) -> dict[str, Float]:
     """Return every metric of each rewording [T] in the first k, by its name in the report."""
     plain, reworded, contrast = (
         ranked[:, :k] for ranked in (found.plain, found.reworded, found.contrast)

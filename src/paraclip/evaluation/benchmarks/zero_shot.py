@@ -39,11 +39,11 @@ from paraclip.files import (
 )
 from paraclip.models.encoder import DualEncoder
 
-WIDEST = 5  # top-5; reported only for more than five classes
-VALIDATION = 50_000  # pictures of ImageNet's validation set
-SIDE = 32  # pixels of CIFAR's pictures
-PIXELS = 3 * SIDE * SIDE
-LARGEST_LIST = 2**20  # bytes of a file of class names
+_WIDEST = 5  # top-5; reported only for more than five classes
+_VALIDATION = 50_000  # pictures of ImageNet's validation set
+_SIDE = 32  # pixels of CIFAR's pictures
+_PIXELS = 3 * _SIDE * _SIDE
+_LARGEST_LIST = 2**20  # bytes of a file of class names
 
 GET_CLASSES = "Name a folder with one folder of pictures for each class: --images-by-class."
 GET_IMAGENET = (
@@ -53,7 +53,7 @@ GET_IMAGENET = (
 
 
 @dataclass(frozen=True)
-class Labelled:
+class _Labelled:
     """Pictures with their classes."""
 
     name: str  # source of the pictures, with remarks for the reader ("one a class")
@@ -77,7 +77,7 @@ class ZeroShot:
             missing.
     """
 
-    def __init__(self, name: str, shown: Labelled, how: Arithmetic | None = None) -> None:
+    def __init__(self, name: str, shown: _Labelled, how: Arithmetic | None = None) -> None:
         self.name, self.shown, self.how = name, shown, how or Arithmetic()
         if len(shown.classes) < 2 or not shown.references:
             what = f"has {len(shown.classes)} classes and {len(shown.references)} pictures"
@@ -102,7 +102,7 @@ class ZeroShot:
         """
         images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
         labels = np.asarray(self.shown.labels)[places]
-        nearest = top_k(images, self.class_vectors(model), min(WIDEST, len(self.shown.classes)))
+        nearest = top_k(images, self.class_vectors(model), min(_WIDEST, len(self.shown.classes)))
         return Scores(self.found(nearest, labels), {"nearest_classes": nearest}, notes)
 
     def class_vectors(self, model: DualEncoder) -> Float:
@@ -122,8 +122,8 @@ class ZeroShot:
         ranks = metrics.first_relevant(nearest == labels[:, None])
         right = metrics.recall(ranks, 1)
         found = [Metric("top-1", right)]
-        if len(self.shown.classes) > WIDEST:
-            found.append(Metric(f"top-{WIDEST}", metrics.recall(ranks, WIDEST), headline=False))
+        if len(self.shown.classes) > _WIDEST:
+            found.append(Metric(f"top-{_WIDEST}", metrics.recall(ranks, _WIDEST), headline=False))
         if len(np.unique(labels)) < len(labels):  # with one picture per class it equals top-1
             found.append(Metric("mean per class", right, groups=labels, headline=False))
         return found
@@ -148,7 +148,7 @@ def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
     references = tuple(str(path) for of_class in files for path in of_class)
     labels = tuple(number for number, of_class in enumerate(files) for _ in of_class)
     templates, made_of = simple_templates(), "open_clip's short list"
-    shown = Labelled(f"{root.name}/ by folder", references, labels, names, templates, made_of)
+    shown = _Labelled(f"{root.name}/ by folder", references, labels, names, templates, made_of)
     return ZeroShot("image-folder", shown, how)
 
 
@@ -160,13 +160,13 @@ def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
         by_id = [(path.parent.name, path) for path in picture_files(folder)]
         by_id = [pair for pair in by_id if pair[1].parent != folder]
         name = f"{folder.parent.name}/{folder.name}"
-        if len(by_id) != VALIDATION:
-            name += f", not the {VALIDATION:,} of its validation set"
+        if len(by_id) != _VALIDATION:
+            name += f", not the {_VALIDATION:,} of its validation set"
     else:
         folder = data / "imagenet_sample"
         by_id = [(path.name.split("_")[0], path) for path in picture_files(folder)]
         name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
-    numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
+    numbers = {wnid: number for number, wnid in enumerate(_imagenet_ids())}
     for wnid, path in by_id:
         if wnid not in numbers:
             raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", GET_IMAGENET)
@@ -174,23 +174,23 @@ def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
     if missing := [wnid for wnid in numbers if wnid not in present]:
         what = f"has no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
         raise UserError(folder, what, GET_IMAGENET)
-    names, templates = imagenet_words()
+    names, templates = _imagenet_words()
     ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))
     references = tuple(str(path) for _, path in ordered)
     labels = tuple(numbers[wnid] for wnid, _ in ordered)
-    shown = Labelled(name, references, labels, names, templates, "OpenAI's for ImageNet")
+    shown = _Labelled(name, references, labels, names, templates, "OpenAI's for ImageNet")
     return ZeroShot("imagenet", shown, how)
 
 
 @cache
-def imagenet_ids() -> tuple[str, ...]:
+def _imagenet_ids() -> tuple[str, ...]:
     """Return the 1,000 WordNet ids, in the order of the classes."""
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo().label_names())
 
 
-def imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the 1,000 names and the 80 templates."""
     from open_clip import zero_shot_metadata as words
 
@@ -206,7 +206,7 @@ def simple_templates() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Cifar:
+class _Cifar:
     """Files and sizes of CIFAR-10 or CIFAR-100."""
 
     name: str  # name of the benchmark
@@ -227,14 +227,14 @@ class Cifar:
         )
 
 
-CIFAR10 = Cifar("cifar10", "cifar-10-batches-bin", "test_batch.bin", "batches.meta.txt", 1, 10)
-CIFAR100 = Cifar("cifar100", "cifar-100-binary", "test.bin", "fine_label_names.txt", 2, 100)
-KINDS = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
-CIFAR_TEMPLATES = tuple(
+CIFAR10 = _Cifar("cifar10", "cifar-10-batches-bin", "test_batch.bin", "batches.meta.txt", 1, 10)
+CIFAR100 = _Cifar("cifar100", "cifar-100-binary", "test.bin", "fine_label_names.txt", 2, 100)
+_KINDS = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
+_CIFAR_TEMPLATES = tuple(
     template
     for article in ("a", "the")
     for template in (
-        *(f"a {kind}photo of {article} {{}}." for kind in KINDS),
+        *(f"a {kind}photo of {article} {{}}." for kind in _KINDS),
         f"a photo of {article} small {{}}.",
         f"a photo of {article} big {{}}.",
     )
@@ -242,13 +242,13 @@ CIFAR_TEMPLATES = tuple(
 """CLIP's 18 templates for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
 
 
-def load_cifar(layout: Cifar, data: Path, how: Arithmetic) -> ZeroShot:
+def load_cifar(layout: _Cifar, data: Path, how: Arithmetic) -> ZeroShot:
     """Load the test pictures of CIFAR-10 or CIFAR-100, after a check of the files' sizes."""
     file, list_of_names = (data / layout.folder / name for name in (layout.test, layout.names))
     for path in (file, list_of_names):
         if not path.is_file():
             raise UserError(path, "is missing", layout.get)
-    width = layout.label_bytes + PIXELS
+    width = layout.label_bytes + _PIXELS
     size, right = file.stat().st_size, layout.rows * width
     if size != right:
         what = f"contains {size:,} bytes, not {right:,}: it is incomplete"
@@ -257,7 +257,7 @@ def load_cifar(layout: Cifar, data: Path, how: Arithmetic) -> ZeroShot:
     labels = rows[:, layout.label_bytes - 1]
     if labels.max() >= layout.classes:
         raise UserError(file, f"contains a class {labels.max()} of {layout.classes}", layout.get)
-    lines = read_bounded(list_of_names, LARGEST_LIST).decode("ascii", "replace").split("\n")
+    lines = read_bounded(list_of_names, _LARGEST_LIST).decode("ascii", "replace").split("\n")
     names = tuple(line.strip().replace("_", " ") for line in lines if line.strip())
     if len(names) != layout.classes:
         what = f"names {len(names)} classes, not {layout.classes}"
@@ -268,14 +268,14 @@ def load_cifar(layout: Cifar, data: Path, how: Arithmetic) -> ZeroShot:
     name = f"test pictures of {layout.folder}"
     references = tuple(f"tar://{row:05d}.ppm::{packed}" for row in range(len(rows)))
     labelled = tuple(map(int, labels))
-    shown = Labelled(name, references, labelled, names, CIFAR_TEMPLATES, "OpenAI's for CIFAR")
+    shown = _Labelled(name, references, labelled, names, _CIFAR_TEMPLATES, "OpenAI's for CIFAR")
     return ZeroShot(layout.name, shown, how)
 
 
 def _write_tar(pixels: NDArray[np.uint8], path: Path) -> None:
     """Write pictures [pictures, 3 x 32 x 32] as PPM files into a tar file."""
-    header = f"P6 {SIDE} {SIDE} 255\n".encode()
-    pictures = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    header = f"P6 {_SIDE} {_SIDE} 255\n".encode()
+    pictures = pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     with atomic_path(path) as temporary, tarfile.open(temporary, "w") as archive:
         for row, picture in enumerate(pictures):
             content = header + picture.tobytes()

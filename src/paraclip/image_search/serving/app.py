@@ -29,30 +29,30 @@ from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.micro_batch import Overloaded
 from paraclip.version import __version__
 
-LOG = logging.getLogger("paraclip.serve")
-Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
-PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
-MOST_RESULTS = 100
-MOST_PARTS = 8
+_LOG = logging.getLogger("paraclip.serve")
+_Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
+_PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
+_MOST_RESULTS = 100
+_MOST_PARTS = 8
 
 
-class SearchRequest(BaseModel):
+class _SearchRequest(BaseModel):
     """A query: words, words to add or subtract, a picture of the index, or a combination."""
 
     model_config = {"extra": "forbid"}
 
-    q: Words = Field("", description="What the pictures show, in words.")
-    second: Words = Field("", description="The same in other words, to compare the results.")
-    plus: list[Words] = Field([], max_length=MOST_PARTS, description="Words to add.")
-    minus: list[Words] = Field([], max_length=MOST_PARTS, description="Words to subtract.")
-    like: PictureId | None = Field(None, description="A picture of the index, by its id.")
+    q: _Words = Field("", description="What the pictures show, in words.")
+    second: _Words = Field("", description="The same in other words, to compare the results.")
+    plus: list[_Words] = Field([], max_length=_MOST_PARTS, description="Words to add.")
+    minus: list[_Words] = Field([], max_length=_MOST_PARTS, description="Words to subtract.")
+    like: _PictureId | None = Field(None, description="A picture of the index, by its id.")
     models: list[Annotated[str, StringConstraints(max_length=100)]] = Field(
         [], max_length=8, description="Labels of models; all by default."
     )
-    k: int = Field(10, ge=1, le=MOST_RESULTS, description="Results per model and wording.")
+    k: int = Field(10, ge=1, le=_MOST_RESULTS, description="Results per model and wording.")
 
 
-class RewordRequest(BaseModel):
+class _RewordRequest(BaseModel):
     """A query to be reworded."""
 
     model_config = {"extra": "forbid"}
@@ -60,13 +60,13 @@ class RewordRequest(BaseModel):
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
-class Rewordings(BaseModel):
+class _Rewordings(BaseModel):
     """Other wordings of a query."""
 
     rewordings: list[str]
 
 
-class ModelResults(BaseModel):
+class _ModelResults(BaseModel):
     """Results of one model."""
 
     label: str
@@ -75,23 +75,23 @@ class ModelResults(BaseModel):
 
 
 @dataclass(frozen=True)
-class Between(Overlap):
+class _Between(Overlap):
     """Agreement of two models for one wording."""
 
     models: list[str]
     wording: int
 
 
-class SearchResponse(BaseModel):
+class _SearchResponse(BaseModel):
     """Results of all models and wordings."""
 
     k: int
     pictures: int = Field(description="Number of pictures searched.")
-    models: list[ModelResults]
-    between: list[Between]
+    models: list[_ModelResults]
+    between: list[_Between]
 
 
-class IndexOut(BaseModel):
+class _IndexOut(BaseModel):
     """Facts about the index and the models."""
 
     name: str
@@ -101,23 +101,23 @@ class IndexOut(BaseModel):
     fault: str | None = Field(description="Why the store cannot be reached at present.")
 
 
-class Health(BaseModel):
+class _Health(BaseModel):
     """State of the server."""
 
     status: Literal["ok", "store unavailable"]
     pictures: int
 
 
-class Problem(BaseModel):
+class _Problem(BaseModel):
     """An error that the client can fix."""
 
     detail: str
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 403, 404, 413, 414, 422, 429, 503)
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": _Problem} for status in (400, 401, 403, 404, 413, 414, 422, 429, 503)
 }
-PICTURE_BODY = {
+_PICTURE_BODY = {
     "requestBody": {
         "required": True,
         "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
@@ -131,28 +131,28 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(service.follow())
-        LOG.info("ready", extra={"fields": {"pictures": len(service.pool)}})
+        _LOG.info("ready", extra={"fields": {"pictures": len(service.pool)}})
         yield
         following.cancel()
         if reworder:
             await reworder.close()
         service.close()
-        LOG.info("stopped")
+        _LOG.info("stopped")
 
     app = FastAPI(
         title="ParaCLIP search", version=__version__, lifespan=lifespan,
-        docs_url=None, redoc_url=None, responses=PROBLEMS,
+        docs_url=None, redoc_url=None, responses=_PROBLEMS,
         description="Search pictures with words; models side by side over one index.",
     )  # fmt: skip
-    add_errors(app)
-    add_search(app, service)
-    add_pictures(app, service)
-    add_rewording_and_state(app, service, reworder)
+    _add_errors(app)
+    _add_search(app, service)
+    _add_pictures(app, service)
+    _add_rewording_and_state(app, service, reworder)
     app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
     return Guard(app, limits)
 
 
-def add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI) -> None:
     """Return errors of users and of the store as JSON with one sentence."""
 
     @app.exception_handler(StoreUnavailable)
@@ -178,11 +178,11 @@ def add_errors(app: FastAPI) -> None:
         return refusal(422, f"{place}: {first['msg']}"[:300])
 
 
-def add_search(app: FastAPI, service: Service) -> None:
+def _add_search(app: FastAPI, service: Service) -> None:
     """Add searches with words, with a picture of the index, and with an uploaded picture."""
 
-    @app.get("/api/search", response_model=SearchResponse)
-    async def search(asked: Annotated[SearchRequest, Query()]) -> Response:
+    @app.get("/api/search", response_model=_SearchResponse)
+    async def search(asked: Annotated[_SearchRequest, Query()]) -> Response:
         """Search with words or a picture of the index; with `second`, compare two wordings."""
         picture = await service.picture_vector(asked.like) if asked.like else None
         if asked.like and picture is None:
@@ -191,17 +191,17 @@ def add_search(app: FastAPI, service: Service) -> None:
         queries = [engine.Query(asked.q, plus, minus, picture)]
         if asked.second.strip():
             queries.append(engine.Query(asked.second, plus, minus, picture))
-        return await answer(service, queries, asked.models, asked.k)
+        return await _answer(service, queries, asked.models, asked.k)
 
-    @app.post("/api/search/picture", response_model=SearchResponse, openapi_extra=PICTURE_BODY)
+    @app.post("/api/search/picture", response_model=_SearchResponse, openapi_extra=_PICTURE_BODY)
     async def search_picture(request: Request, k: Annotated[int, Query(ge=1, le=100)] = 10) -> Any:
         """Search with an uploaded picture: the request body is its file, at most 10 MiB."""
         vector = await service.pictures(await request.body())
         label = next(iter(service.towers))
-        return await answer(service, [engine.Query(picture=vector)], [label], k)
+        return await _answer(service, [engine.Query(picture=vector)], [label], k)
 
 
-async def answer(
+async def _answer(
     service: Service, queries: list[engine.Query], labels: list[str], k: int
 ) -> Response:
     """The response to a search."""
@@ -220,7 +220,7 @@ async def answer(
                     [{**vars(hit), "score": round(hit.score, 5)} for hit in hits]
                     for hits in results
                 ],
-                "agreement": agreement(*results) if len(results) == 2 else None,
+                "agreement": _agreement(*results) if len(results) == 2 else None,
             }
             for label, results in zip(chosen, by_model, strict=True)
         ],
@@ -228,7 +228,7 @@ async def answer(
             {
                 "models": [chosen[one], chosen[other]],
                 "wording": wording,
-                **agreement(by_model[one][wording], by_model[other][wording]),
+                **_agreement(by_model[one][wording], by_model[other][wording]),
             }
             for one, other in combinations(range(len(chosen)), 2)
             for wording in range(len(queries))
@@ -237,16 +237,16 @@ async def answer(
     return Response(json.dumps(body), media_type="application/json")
 
 
-def agreement(first: list[Hit], second: list[Hit]) -> dict[str, Any]:
+def _agreement(first: list[Hit], second: list[Hit]) -> dict[str, Any]:
     """Agreement of two rankings."""
     return asdict(engine.measure_overlap([hit.id for hit in first], [hit.id for hit in second]))
 
 
-def add_pictures(app: FastAPI, service: Service) -> None:
+def _add_pictures(app: FastAPI, service: Service) -> None:
     """Add thumbnails from the index, and the pictures themselves."""
 
     @app.get("/api/thumbnail/{picture}", response_class=Response)
-    async def thumbnail(picture: PictureId) -> Response:
+    async def thumbnail(picture: _PictureId) -> Response:
         """The thumbnail of a picture, JPEG."""
         content = await service.thumbnail(picture)
         if content is None:
@@ -255,7 +255,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         return Response(content, media_type="image/jpeg", headers=headers)
 
     @app.get("/api/picture/{picture}", response_class=Response)
-    async def whole(picture: PictureId) -> Response:
+    async def whole(picture: _PictureId) -> Response:
         """The picture itself, if it is a file in the indexed folder; otherwise its thumbnail."""
         row = await service.row(picture, ("path",))
         if row is None:
@@ -267,11 +267,11 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         return FileResponse(path, media_type=kind, headers={"content-disposition": "inline"})
 
 
-def add_rewording_and_state(app: FastAPI, service: Service, reworder: Reworder | None) -> None:
+def _add_rewording_and_state(app: FastAPI, service: Service, reworder: Reworder | None) -> None:
     """Add suggestions of a language model, facts about the index, and health."""
 
-    @app.post("/api/reword", response_model=Rewordings)
-    async def reword(asked: RewordRequest, request: Request) -> Any:
+    @app.post("/api/reword", response_model=_Rewordings)
+    async def reword(asked: _RewordRequest, request: Request) -> Any:
         """Other wordings of a query, from a language model."""
         if reworder is None:
             return refusal(404, "This server has no language model (see --llm).")
@@ -280,7 +280,7 @@ def add_rewording_and_state(app: FastAPI, service: Service, reworder: Reworder |
         except UserError as error:  # the model failed; the request is valid
             return refusal(503, str(error))
 
-    @app.get("/api/index", response_model=IndexOut)
+    @app.get("/api/index", response_model=_IndexOut)
     async def index() -> Any:
         """Facts about the index and the models."""
         return {
@@ -289,7 +289,7 @@ def add_rewording_and_state(app: FastAPI, service: Service, reworder: Reworder |
             "fault": service.fault,
         }  # fmt: skip
 
-    @app.get("/healthz", response_model=Health)
+    @app.get("/healthz", response_model=_Health)
     async def health() -> Response:
         """200 while the store can be reached, else 503; searches still work in this case."""
         good = service.fault is None

@@ -22,16 +22,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from paraclip.errors import UserError, printable
 from paraclip.image_search.serving.service import MOST_BYTES, Recent
 
-LOG = logging.getLogger("paraclip.serve")
-COOKIE = "paraclip_token"
-MOST_URL = 32_768
-MOST_CLIENTS = 10_000
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-SHORTEST_TOKEN = 16
-TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+_LOG = logging.getLogger("paraclip.serve")
+_COOKIE = "paraclip_token"
+_MOST_URL = 32_768
+_MOST_CLIENTS = 10_000
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_SHORTEST_TOKEN = 16
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 """Characters of a bearer token (RFC 6750), which a cookie can carry as well."""
-MOST_HELD = 128 * 2**20  # bytes of all request bodies that are being received or processed
-HEADERS = {
+_MOST_HELD = 128 * 2**20  # bytes of all request bodies that are being received or processed
+_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -71,9 +71,9 @@ def make_limits(
             characters that a header or a cookie cannot carry.
     """
     hint = "Make one: openssl rand -hex 16"
-    if token is not None and len(token) < SHORTEST_TOKEN:
-        raise UserError("--token", f"has fewer than {SHORTEST_TOKEN} characters", hint)
-    if token is not None and not TOKEN.fullmatch(token):
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise UserError("--token", f"has fewer than {_SHORTEST_TOKEN} characters", hint)
+    if token is not None and not _TOKEN.fullmatch(token):
         what = "has characters other than ASCII letters, digits and -._~+/="
         raise UserError("--token", what, hint)
     try:
@@ -82,7 +82,7 @@ def make_limits(
         loopback = host == "localhost"
     if loopback:
         names = [f"[{one}]" if one.count(":") > 1 and "[" not in one else one for one in allow_host]
-        hosts = frozenset({*LOOPBACK, host, *map(without_port, names)})
+        hosts = frozenset({*_LOOPBACK, host, *map(_without_port, names)})
         return Limits(hosts, token, per_second, burst)
     if token is None:
         what = "is not a loopback address, and the server would be open to everyone there"
@@ -91,12 +91,12 @@ def make_limits(
     return Limits(frozenset(), token, per_second, burst)
 
 
-class Buckets:
+class _Buckets:
     """A token bucket for each of the last 10,000 addresses."""
 
     def __init__(self, per_second: float, burst: int) -> None:
         self.per_second, self.burst = per_second, burst
-        self.levels: Recent[str, tuple[float, float]] = Recent(MOST_CLIENTS)
+        self.levels: Recent[str, tuple[float, float]] = Recent(_MOST_CLIENTS)
 
     def take(self, address: str, now: float) -> bool:
         """Whether an address may send another request at this time, in seconds."""
@@ -111,7 +111,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits = app, limits
-        self.buckets = Buckets(limits.per_second, limits.burst)
+        self.buckets = _Buckets(limits.per_second, limits.burst)
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,7 +126,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).update(HEADERS)
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
         async def receiving() -> Message:
@@ -138,7 +138,7 @@ class Guard:
             # The application turns these into a response, wherever it reads the body.
             if read > MOST_BYTES:
                 raise HTTPException(413, "the request is too large")
-            if self._held > MOST_HELD:
+            if self._held > _MOST_HELD:
                 raise HTTPException(503, "too many requests are waiting", {"retry-after": "1"})
             return message
 
@@ -146,22 +146,22 @@ class Guard:
             response = self._check(Request(scope)) or self.app
             await response(scope, receiving, sending)
         except asyncio.CancelledError:  # uvicorn stops, and would log it as an error
-            LOG.warning("cancelled")
+            _LOG.warning("cancelled")
         finally:
             self._held -= read
-            log_request(scope, status, time.perf_counter() - began)
+            _log_request(scope, status, time.perf_counter() - began)
 
     def _check(self, request: Request) -> Response | None:
         """The response to a request that is refused or redirected; None to pass it on."""
         headers, limits = request.headers, self.limits
         address = request.client.host if request.client else ""
-        if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > MOST_URL:
+        if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > _MOST_URL:
             return refusal(414, "the address is too long")
-        if limits.hosts and without_port(headers.get("host", "")) not in limits.hosts:
+        if limits.hosts and _without_port(headers.get("host", "")) not in limits.hosts:
             return refusal(400, "this server has another name; see --allow-host")
         if limits.per_second and not self.buckets.take(address, time.monotonic()):
             return refusal(429, "too many requests", {"retry-after": "1"})
-        if request.method not in ("GET", "HEAD") and not is_same_origin(headers):
+        if request.method not in ("GET", "HEAD") and not _is_same_origin(headers):
             return refusal(403, "the request comes from the page of another server")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > MOST_BYTES:
@@ -172,11 +172,11 @@ class Guard:
         given = next((value for name, value in pairs if name == "token"), None)
         if given is not None and self.fits(given):
             rest = urlencode([pair for pair in pairs if pair[0] != "token"])
-            cookie = f"{COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/"
+            cookie = f"{_COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/"
             # Relative to the requested path, which is not trusted: `//host` would leave the server.
             return Response(None, 303, {"location": f"?{rest}", "set-cookie": cookie})
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        if self.fits(bearer) or self.fits(request.cookies.get(COOKIE, "")):
+        if self.fits(bearer) or self.fits(request.cookies.get(_COOKIE, "")):
             return None
         return refusal(401, "this server needs a token")
 
@@ -190,17 +190,17 @@ def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse({"detail": detail}, status, headers)
 
 
-def log_request(scope: Scope, status: int, seconds: float) -> None:
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
     """Log a request, without its query string."""
     fields = {
         "method": scope["method"], "path": printable(scope["path"])[:200], "status": status,
         "ms": round(1000 * seconds, 1), "client": (scope.get("client") or ("",))[0],
     }  # fmt: skip
     level = logging.WARNING if status >= 500 else logging.INFO
-    LOG.log(level, "request", extra={"fields": fields})
+    _LOG.log(level, "request", extra={"fields": fields})
 
 
-def is_same_origin(headers: Headers) -> bool:
+def _is_same_origin(headers: Headers) -> bool:
     """Whether a request comes from a page of this server, or from a program that is no browser."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
@@ -208,7 +208,7 @@ def is_same_origin(headers: Headers) -> bool:
     return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
-def without_port(host: str) -> str:
+def _without_port(host: str) -> str:
     """The host in a Host header: `localhost`, `127.0.0.1`, `[::1]`."""
     head, bracket, _ = host.partition("]")
     return (head + bracket if bracket else host.partition(":")[0]).lower()

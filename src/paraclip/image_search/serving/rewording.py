@@ -18,11 +18,11 @@ from paraclip.paraphrase.filters.checks import Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.prompts import make_prompt
 
-STEP = 2  # the step that uses other words and another structure
-OFFERED = 3
-MOST_WAITING = 8  # requests; a local model answers one in a few seconds
-CACHED = 1000
-SECONDS = 30.0
+_STEP = 2  # the step that uses other words and another structure
+_OFFERED = 3
+_MOST_WAITING = 8  # requests; a local model answers one in a few seconds
+_CACHED = 1000
+_SECONDS = 30.0
 
 
 class Reworder:
@@ -35,10 +35,10 @@ class Reworder:
     def __init__(self, llm: str, model: str | None = None, base_url: str | None = None) -> None:
         urls = (base_url,) if base_url is not None else ()
         self.llm, self.limits = llm, LIMITS[backend_kind(llm).limits]
-        self.options = llm_options(llm, model=model, base_url=urls, timeout=SECONDS, max_retries=1)
+        self.options = llm_options(llm, model=model, base_url=urls, timeout=_SECONDS, max_retries=1)
         self.backend: Backend | None = None
         self.one_at_a_time = asyncio.Lock()
-        self.known: Recent[str, list[str]] = Recent(CACHED)
+        self.known: Recent[str, list[str]] = Recent(_CACHED)
         self.waiting = 0
         self._stopped = False
         self._asking: asyncio.Task[list[str]] | None = None
@@ -58,7 +58,7 @@ class Reworder:
         known = self.known.get(text)
         if known is not None:
             return known
-        if self.waiting >= MOST_WAITING:
+        if self.waiting >= _MOST_WAITING:
             raise Overloaded
         self.waiting += 1
         try:
@@ -90,10 +90,10 @@ class Reworder:
             backend = await asyncio.to_thread(make_backend, self.llm, self.options)
             await backend.start()
             self.backend = backend
-        prompt = make_prompt(self.backend.style, STEP, text)
-        drawn = max(self.options.candidates, OFFERED)
+        prompt = make_prompt(self.backend.style, _STEP, text)
+        drawn = max(self.options.candidates, _OFFERED)
         try:
-            answers = await asyncio.wait_for(self.backend.answer(prompt, drawn), SECONDS)
+            answers = await asyncio.wait_for(self.backend.answer(prompt, drawn), _SECONDS)
         except (AnswerError, TimeoutError) as error:
             what = "the language model gave no answer"
             raise UserError("rewording", what, "Try again.") from error
@@ -102,7 +102,7 @@ class Reworder:
             question, wording = Question(text, answer.text, cut=answer.cut), clean(answer.text)
             if wording and plain_reason(question, wording, self.limits) is None:
                 kept[wording] = None
-        return list(kept)[:OFFERED]
+        return list(kept)[:_OFFERED]
 
     async def close(self) -> None:
         """Release the model."""

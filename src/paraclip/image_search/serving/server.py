@@ -22,17 +22,17 @@ from paraclip.image_search.serving.guard import Limits
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import Service
 
-MOST_CONNECTIONS = 2000
-OTHER_FILES = 256  # files of the index, and connections that are being accepted
-BACKLOG = 128
-STOP_SECONDS = 10
-REQUEST_SECONDS = 10.0  # for receiving a request
-WRITE_SECONDS = 10.0  # for reading 64 KiB of a response
-MOST_HEAD = 65_536  # maximum size of the request line and the headers in bytes
-TOO_LARGE = b"431 Request Header Fields Too Large"
+_MOST_CONNECTIONS = 2000
+_OTHER_FILES = 256  # files of the index, and connections that are being accepted
+_BACKLOG = 128
+_STOP_SECONDS = 10
+_REQUEST_SECONDS = 10.0  # for receiving a request
+_WRITE_SECONDS = 10.0  # for reading 64 KiB of a response
+_MOST_HEAD = 65_536  # maximum size of the request line and the headers in bytes
+_TOO_LARGE = b"431 Request Header Fields Too Large"
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class _BoundedProtocol(HttpToolsProtocol):
     """Closes a connection whose request does not arrive or whose response is not read in time.
 
     Connections above uvicorn's `limit_concurrency` and heads that are too large are refused.
@@ -59,12 +59,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head += len(data)
             # Counted before parsing, so that a request line of megabytes is never stored. A short
             # head may arrive together with a large part of the body.
-            if len(data) > MOST_HEAD and b"\r\n\r\n" not in data[:MOST_HEAD]:
-                self._refuse(TOO_LARGE)
+            if len(data) > _MOST_HEAD and b"\r\n\r\n" not in data[:_MOST_HEAD]:
+                self._refuse(_TOO_LARGE)
                 return
         super().data_received(data)
-        if self._head is not None and self._head > MOST_HEAD:
-            self._refuse(TOO_LARGE)
+        if self._head is not None and self._head > _MOST_HEAD:
+            self._refuse(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Called when a request starts to arrive."""
@@ -81,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Called when the request is complete."""
         super().on_message_complete()
         self._head = 0
-        self._receiving = cancelled(self._receiving)
+        self._receiving = _cancelled(self._receiving)
 
     def pause_writing(self) -> None:
         """Called when the client does not read as fast as the response is sent."""
@@ -91,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Called when the client has read most of what was sent."""
         super().resume_writing()
-        self._sending = cancelled(self._sending)
+        self._sending = _cancelled(self._sending)
 
     def on_response_complete(self) -> None:
         """Called when a response was handed to the transport, which may still hold its end."""
@@ -100,7 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers."""
-        self._receiving, self._sending = cancelled(self._receiving), cancelled(self._sending)
+        self._receiving, self._sending = _cancelled(self._receiving), _cancelled(self._sending)
         super().connection_lost(exc)
 
     def _expect_request(self) -> None:
@@ -111,7 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
             self._expect_reading()
 
-        self._receiving = self.loop.call_later(REQUEST_SECONDS, close)
+        self._receiving = self.loop.call_later(_REQUEST_SECONDS, close)
 
     def _expect_reading(self) -> None:
         """Drop the connection if the client has not read what was sent by then."""
@@ -120,8 +120,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.transport.get_write_buffer_size():
                 self.transport.abort()  # close() would wait for the client
 
-        cancelled(self._sending)
-        self._sending = self.loop.call_later(WRITE_SECONDS, drop)
+        _cancelled(self._sending)
+        self._sending = self.loop.call_later(_WRITE_SECONDS, drop)
 
     def _refuse(self, status: bytes) -> None:
         """Respond with a status only, and close."""
@@ -133,14 +133,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._expect_reading()
 
 
-def cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     """Cancel a timer, if there is one; returns None in its place."""
     if timer is not None:
         timer.cancel()
     return None
 
 
-class StoppableServer(uvicorn.Server):
+class _StoppableServer(uvicorn.Server):
     """A server that does not wait for the language model when it is stopped."""
 
     def __init__(self, settings: uvicorn.Config, reworder: Reworder | None) -> None:
@@ -156,28 +156,29 @@ class StoppableServer(uvicorn.Server):
 
 def make_server(
     service: Service, limits: Limits, reworder: Reworder | None = None
-) -> StoppableServer:
+) -> _StoppableServer:
     """uvicorn's server with all limits."""
     settings = uvicorn.Config(
-        make_app(service, limits, reworder), http=BoundedProtocol, log_config=None,
-        access_log=False, proxy_headers=False, server_header=False, backlog=BACKLOG,
-        limit_concurrency=most_connections(), timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
+        make_app(service, limits, reworder), http=_BoundedProtocol, log_config=None,
+        access_log=False, proxy_headers=False, server_header=False, backlog=_BACKLOG,
+        limit_concurrency=_most_connections(), timeout_graceful_shutdown=_STOP_SECONDS,
+        lifespan="on",
     )  # fmt: skip
-    return StoppableServer(settings, reworder)
+    return _StoppableServer(settings, reworder)
 
 
-def most_connections() -> int:
+def _most_connections() -> int:
     """Raise the soft limit of open files if needed; returns how many connections it allows.
 
     A connection may need two files: itself, and the picture that it sends.
     """
-    wanted = 2 * MOST_CONNECTIONS + OTHER_FILES
+    wanted = 2 * _MOST_CONNECTIONS + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     allowed = wanted if soft == resource.RLIM_INFINITY else soft
-    return max(min(MOST_CONNECTIONS, (allowed - OTHER_FILES) // 2), 8)
+    return max(min(_MOST_CONNECTIONS, (allowed - _OTHER_FILES) // 2), 8)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -188,13 +189,13 @@ def listen(host: str, port: int) -> socket.socket:
         hint = "Check the name, or omit --host."
         raise UserError(f"--host {host}", "is not the address of a machine", hint) from error
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         hint = "Choose another --port; 0 selects a free one."
         raise UserError(f"{host}:{port}", f"cannot be opened ({error.strerror})", hint) from error
 
 
-class JsonLines(logging.Formatter):
+class _JsonLines(logging.Formatter):
     """Time, level, event, and the fields of the record."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -213,7 +214,7 @@ class JsonLines(logging.Formatter):
 def log_as_json() -> None:
     """Write the logs of the server, and of uvicorn, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(_JsonLines())
     for name in ("paraclip.serve", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

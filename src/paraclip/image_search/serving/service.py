@@ -22,38 +22,38 @@ from paraclip.image_search.stores import IndexFacts, Store, StoreUnavailable
 from paraclip.image_search.towers import TextTower, TorchTower
 from paraclip.micro_batch import MicroBatchQueue
 
-LOG = logging.getLogger("paraclip.serve")
-CACHED_TEXTS = 20_000  # 2 kB each
-CACHED_THUMBNAILS = 4_000  # about 10 kB each
-REFRESH_SECONDS = 5.0
+_LOG = logging.getLogger("paraclip.serve")
+_CACHED_TEXTS = 20_000  # 2 kB each
+_CACHED_THUMBNAILS = 4_000  # about 10 kB each
+_REFRESH_SECONDS = 5.0
 MOST_BYTES = 10 * 2**20  # of an uploaded picture
-MOST_PIXELS = 50_000_000
-SIDE = 336  # pixels; the largest input of CLIP models
-KINDS = {
+_MOST_PIXELS = 50_000_000
+_SIDE = 336  # pixels; the largest input of CLIP models
+_KINDS = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp",
     ".gif": "image/gif", ".bmp": "image/bmp", ".avif": "image/avif",
 }  # fmt: skip
 """Types that browsers display. The media type is taken from this table, never from the file."""
 
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
 
 
-class Recent(Generic[Key, Value]):
+class Recent(Generic[_Key, _Value]):
     """The most recently used values, at most `most`."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.values: OrderedDict[Key, Value] = OrderedDict()
+        self.values: OrderedDict[_Key, _Value] = OrderedDict()
 
-    def get(self, key: Key) -> Value | None:
+    def get(self, key: _Key) -> _Value | None:
         """The value of a key; counts as use."""
         if key not in self.values:
             return None
         self.values.move_to_end(key)
         return self.values[key]
 
-    def put(self, key: Key, value: Value) -> None:
+    def put(self, key: _Key, value: _Value) -> None:
         """Store a value, and drop the least recently used one if necessary."""
         self.values[key] = value
         self.values.move_to_end(key)
@@ -61,11 +61,11 @@ class Recent(Generic[Key, Value]):
             self.values.popitem(last=False)
 
 
-class CachedTower:
+class _CachedTower:
     """A text tower whose requests are batched and whose results are cached."""
 
     def __init__(self, tower: TextTower) -> None:
-        self.known: Recent[str, Float] = Recent(CACHED_TEXTS)
+        self.known: Recent[str, Float] = Recent(_CACHED_TEXTS)
         self.batcher: MicroBatchQueue[str, Float] = MicroBatchQueue(
             lambda texts: list(tower.embed(texts))
         )
@@ -91,10 +91,10 @@ class Service:
     exact_below: int
     fault: str | None = None  # why the store cannot be reached
     image_tower: TorchTower | None = None
-    thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(CACHED_THUMBNAILS))
+    thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(_CACHED_THUMBNAILS))
 
     def __post_init__(self) -> None:
-        self.texts = {label: CachedTower(tower) for label, tower in self.towers.items()}
+        self.texts = {label: _CachedTower(tower) for label, tower in self.towers.items()}
         self.searches: MicroBatchQueue[tuple[Float, int], list[Hit]] = MicroBatchQueue(
             self._nearest
         )
@@ -149,7 +149,7 @@ class Service:
 
     def _embed_upload(self, content: bytes) -> Float:
         """The unit vector of an uploaded picture; the first call loads the image tower."""
-        image = decode_upload(content)
+        image = _decode_upload(content)
         if self.image_tower is None:
             self.image_tower = TorchTower(next(iter(self.towers.values())).name)
         return self.image_tower.embed_image(image)
@@ -157,7 +157,7 @@ class Service:
     async def follow(self) -> None:
         """Check for a new version of the index until cancelled."""
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(_REFRESH_SECONDS)
             await self.refresh()
 
     async def refresh(self) -> None:
@@ -167,7 +167,7 @@ class Service:
             self.fault = None
         except Exception as error:  # the next check may succeed
             if self.fault is None:
-                LOG.warning("store unavailable", extra={"fields": {"reason": str(error)}})
+                _LOG.warning("store unavailable", extra={"fields": {"reason": str(error)}})
             self.fault = error.what if isinstance(error, UserError) else "cannot be read"
 
     def take_newest(self) -> None:
@@ -183,8 +183,8 @@ class Service:
             hint = "Restart `paraclip serve`."
             raise StoreUnavailable(self.store.where, "holds another index now", hint)
         self.facts, self.version, self.pool = facts, version, pool
-        self.thumbnails = Recent(CACHED_THUMBNAILS)
-        LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
+        self.thumbnails = Recent(_CACHED_THUMBNAILS)
+        _LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
 
     def close(self) -> None:
         """Stop the threads."""
@@ -193,7 +193,7 @@ class Service:
             queue.close()
 
 
-def decode_upload(content: bytes) -> Image.Image:
+def _decode_upload(content: bytes) -> Image.Image:
     """Decode the picture to RGB at a small size.
 
     Raises:
@@ -206,10 +206,10 @@ def decode_upload(content: bytes) -> Image.Image:
             pixels = opened.width * opened.height
     except Exception:  # decode_image reports it
         pixels = 0
-    if pixels > MOST_PIXELS:
-        what = f"has more than {MOST_PIXELS // 10**6} million pixels"
+    if pixels > _MOST_PIXELS:
+        what = f"has more than {_MOST_PIXELS // 10**6} million pixels"
         raise UserError("picture", what, "Send a smaller one.")
-    return decode_image(io.BytesIO(content), "picture", SIDE)
+    return decode_image(io.BytesIO(content), "picture", _SIDE)
 
 
 def find_original(root: str, path: str) -> tuple[Path, str] | None:
@@ -221,7 +221,7 @@ def find_original(root: str, path: str) -> tuple[Path, str] | None:
 
     A path that leaves the root, by `..` or by a link, gives None, as do URLs and members of shards.
     """
-    kind = KINDS.get(os.path.splitext(path)[1].lower())
+    kind = _KINDS.get(os.path.splitext(path)[1].lower())
     if not root or not kind or "\0" in path or "://" in path or "::" in path:
         return None
     inside = os.path.realpath(root)

@@ -37,8 +37,8 @@ from paraclip.image_search.stores import (
 )
 
 FACTS, STAGED_FACTS = "index.json", "index.staged.json"
-MARK = b'"format": "paraclip-index-'  # of any version
-OS_ERROR = re.compile(r"os error (\d+)")
+_MARK = b'"format": "paraclip-index-'  # of any version
+_OS_ERROR = re.compile(r"os error (\d+)")
 PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
 
 
@@ -67,7 +67,7 @@ class LanceStore(Store):
         facts = self.facts()
         if facts is None:
             raise self.gone()
-        versions = self.folder / f"{table_of(facts)}.lance" / "_versions"
+        versions = self.folder / f"{_table_of(facts)}.lance" / "_versions"
         # Not all files: Finder adds .DS_Store, which would be the newest version for ever.
         newest = min((path.name for path in versions.glob("*.manifest")), default=None)
         if newest is None:
@@ -79,8 +79,8 @@ class LanceStore(Store):
         known = self.facts()
         if known is None:
             with self.errors():
-                self.opened = database(self.folder).create_table(
-                    table_of(facts), schema=schema(facts.width)
+                self.opened = _database(self.folder).create_table(
+                    _table_of(facts), schema=schema(facts.width)
                 )
         elif known.created != facts.created:
             raise ValueError("facts of another index")
@@ -89,7 +89,7 @@ class LanceStore(Store):
     def staged(self) -> Self:
         """A table in the same folder; raises UserError if a file of the user has a name of ours."""
         for name in (FACTS, STAGED_FACTS):
-            refuse_foreign(self.folder / name, lambda path: has_mark(path, MARK))
+            refuse_foreign(self.folder / name, lambda path: has_mark(path, _MARK))
         return type(self)(self.folder, STAGED_FACTS)
 
     def publish(self) -> None:
@@ -108,7 +108,7 @@ class LanceStore(Store):
             return
         for path in self.folder.glob("pictures-*.lance"):
             is_table = re.fullmatch("pictures-[0-9a-f]{32}", path.stem)
-            if is_table and (facts is None or path.stem != table_of(facts)):
+            if is_table and (facts is None or path.stem != _table_of(facts)):
                 shutil.rmtree(path, ignore_errors=True)
 
     def writing(self) -> AbstractContextManager[None]:
@@ -120,10 +120,10 @@ class LanceStore(Store):
         """LanceDB's table at its newest version."""
         facts = self.facts()
         with self.errors():
-            if facts is None or not (self.folder / f"{table_of(facts)}.lance").is_dir():
+            if facts is None or not (self.folder / f"{_table_of(facts)}.lance").is_dir():
                 raise self.gone()
-            if self.opened is None or self.opened.name != table_of(facts):
-                self.opened = database(self.folder).open_table(table_of(facts))
+            if self.opened is None or self.opened.name != _table_of(facts):
+                self.opened = _database(self.folder).open_table(_table_of(facts))
             else:
                 self.opened.checkout_latest()
             return self.opened
@@ -140,12 +140,12 @@ class LanceStore(Store):
         """Remove rows, a few thousand per transaction."""
         for start in range(0, len(ids), ROWS_AT_ONCE):
             with self.errors():
-                self.table.delete(among(ids[start : start + ROWS_AT_ONCE]))
+                self.table.delete(_among(ids[start : start + ROWS_AT_ONCE]))
 
     def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         names = list(columns or self.table.schema.names)
         with self.errors():
-            query = self.table.search().where(among(ids)).select(names).limit(max(len(ids), 1))
+            query = self.table.search().where(_among(ids)).select(names).limit(max(len(ids), 1))
             return query.to_arrow().select(names)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -196,7 +196,7 @@ class LanceStore(Store):
         try:
             yield
         except (OSError, RuntimeError, ValueError, pa.ArrowInvalid) as error:
-            match = OS_ERROR.search(str(error))
+            match = _OS_ERROR.search(str(error))
             number = int(match[1]) if match else getattr(error, "errno", None)
             for numbers, what, hint in DISK_ERRORS:
                 if number in numbers:
@@ -206,18 +206,18 @@ class LanceStore(Store):
             raise StoreUnavailable(self.where, what, "Check it.") from error
 
 
-def table_of(facts: IndexFacts) -> str:
+def _table_of(facts: IndexFacts) -> str:
     """The name of an index's table."""
     return f"pictures-{facts.created}"
 
 
-def database(folder: Path) -> Any:
+def _database(folder: Path) -> Any:
     """LanceDB's connection to a folder."""
     os.environ.setdefault("LANCEDB_LOG", "error")  # it warns about every new table
     return optional_import("lancedb", "search").connect(folder)
 
 
-def among(ids: Sequence[str]) -> str:
+def _among(ids: Sequence[str]) -> str:
     """A condition for rows with these ids; raises ValueError if one could be SQL."""
     if not all(re.fullmatch(r"[0-9a-f]{1,64}", one) for one in ids):
         raise ValueError("an id is not hexadecimal")

@@ -24,26 +24,26 @@ from paraclip.image_search.stores import (
 )
 from paraclip.provenance import without_secrets
 
-CONNECT_SECONDS = 5
-MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
-EFFORT = 200  # candidates that an approximate search examines
-STAGED = "_next"  # end of the names of staged tables
-LOCK = 0x70617261  # number of the advisory lock
-CREATE = """
+_CONNECT_SECONDS = 5
+_MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
+_EFFORT = 200  # candidates that an approximate search examines
+_STAGED = "_next"  # end of the names of staged tables
+_LOCK = 0x70617261  # number of the advisory lock
+_CREATE = """
 CREATE TABLE {pictures} (
     id text PRIMARY KEY, path text NOT NULL, size bigint NOT NULL, modified bigint NOT NULL,
     hash text NOT NULL, caption text NOT NULL, thumbnail bytea NOT NULL,
     time timestamptz NOT NULL, vector vector({width}) NOT NULL
 )"""
-CREATE_INDEX = """
+_CREATE_INDEX = """
 CREATE TABLE IF NOT EXISTS {index} (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
     facts text NOT NULL, version bigint NOT NULL
 )"""
-PUT = """
+_PUT = """
 INSERT INTO {pictures} ({names}) VALUES ({places})
 ON CONFLICT (id) DO UPDATE SET {updates}"""
-NEAREST = "SELECT id, (vector <#> %s) * -1 FROM {pictures} ORDER BY vector <#> %s LIMIT %s"
+_NEAREST = "SELECT id, (vector <#> %s) * -1 FROM {pictures} ORDER BY vector <#> %s LIMIT %s"
 
 
 class PostgresStore(Store):
@@ -95,8 +95,8 @@ class PostgresStore(Store):
         with self.cursor() as cursor, self.connected().transaction():
             if known is None:
                 self.drop(cursor)
-                cursor.execute(CREATE.format(pictures=self.pictures, width=facts.width))
-                cursor.execute(CREATE_INDEX.format(index=self.index))
+                cursor.execute(_CREATE.format(pictures=self.pictures, width=facts.width))
+                cursor.execute(_CREATE_INDEX.format(index=self.index))
             cursor.execute(
                 f"INSERT INTO {self.index} (facts, version) VALUES (%s, 1) ON CONFLICT (single)"
                 f" DO UPDATE SET facts = excluded.facts, version = {self.index}.version + 1",
@@ -110,7 +110,7 @@ class PostgresStore(Store):
 
     def staged(self) -> Self:
         """Tables in the same schema, with other names."""
-        return type(self)(self.address, STAGED)
+        return type(self)(self.address, _STAGED)
 
     def publish(self) -> None:
         """Rename the staged tables in one transaction."""
@@ -129,7 +129,7 @@ class PostgresStore(Store):
     def writing(self) -> Iterator[None]:
         """Hold an advisory lock of the schema, which ends with the connection."""
         with self.cursor() as cursor:
-            key = (LOCK, self.own_schema(cursor))
+            key = (_LOCK, self.own_schema(cursor))
             statement = "SELECT pg_try_advisory_lock(%s, hashtext(%s))"
             taken = cursor.execute(statement, key).fetchone()[0]
         if not taken:
@@ -147,7 +147,7 @@ class PostgresStore(Store):
             return int(cursor.execute(f"SELECT count(*) FROM {self.pictures}").fetchone()[0])
 
     def put(self, rows: pa.Table) -> None:
-        statement = PUT.format(
+        statement = _PUT.format(
             pictures=self.pictures,
             names=", ".join(self.names),
             places=", ".join(["%s"] * len(self.names)),
@@ -185,13 +185,15 @@ class PostgresStore(Store):
 
     def arrow(self, found: list[Any], names: list[str]) -> pa.Table:
         """Rows of psycopg as an Arrow table."""
-        width = len(array_of(found[0][names.index("vector")])) if found and "vector" in names else 1
+        width = (
+            len(_array_of(found[0][names.index("vector")])) if found and "vector" in names else 1
+        )
         kinds = schema(width)
         columns = list(zip(*found, strict=True)) if found else [() for _ in names]
         arrays = []
         for name, values in zip(names, columns, strict=True):
             if name == "vector" and values:
-                flat = pa.array(np.concatenate([array_of(one) for one in values]))
+                flat = pa.array(np.concatenate([_array_of(one) for one in values]))
                 arrays.append(pa.FixedSizeListArray.from_arrays(flat, width))
             else:
                 arrays.append(pa.array(values, kinds.field(name).type))
@@ -202,7 +204,7 @@ class PostgresStore(Store):
         self.discard_staged()
         facts, large = self.facts(), self.count() >= exact_below
         with self.cursor() as cursor:
-            if large and facts is not None and facts.width <= MOST_INDEXED:
+            if large and facts is not None and facts.width <= _MOST_INDEXED:
                 cursor.execute(
                     f"CREATE INDEX IF NOT EXISTS paraclip_vectors ON {self.pictures}"
                     " USING hnsw (vector vector_ip_ops)"
@@ -214,9 +216,9 @@ class PostgresStore(Store):
         ids, scores = [], []
         with self.errors(), self.connected().transaction(), self.connected().cursor() as cursor:
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-            cursor.execute(f"SET LOCAL hnsw.ef_search = {max(EFFORT, min(k, 1000))}")
+            cursor.execute(f"SET LOCAL hnsw.ef_search = {max(_EFFORT, min(k, 1000))}")
             cursor.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
-            nearest = NEAREST.format(pictures=self.pictures)
+            nearest = _NEAREST.format(pictures=self.pictures)
             for query in queries:
                 rows = cursor.execute(nearest, (query, query, k)).fetchall()
                 ids.append([row[0] for row in rows])
@@ -240,7 +242,7 @@ class PostgresStore(Store):
         """The connection of this thread, reopened if it was lost."""
         known = self.connections.get(get_ident())
         if known is None or known.closed:
-            known = self.connections[get_ident()] = connect(self.address)
+            known = self.connections[get_ident()] = _connect(self.address)
         return known
 
     def close(self) -> None:
@@ -263,20 +265,20 @@ class PostgresStore(Store):
         try:
             yield
         except (psycopg.errors.DiskFull, psycopg.errors.InsufficientPrivilege) as error:
-            what = shortened(str(error))
+            what = _shortened(str(error))
             raise UserError(self.where, what, "Change that on the server.") from error
         except psycopg.Error as error:
             self.close()
             # The server's own reason, such as a wrong password or a missing database.
             _, fatal, reason = str(error).partition("FATAL:")
             lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-            what = f"refused ({shortened(reason if fatal else str(error))})"
+            what = f"refused ({_shortened(reason if fatal else str(error))})"
             what = "cannot be reached" if lost and not fatal else what
             hint = "Start the server, or check the address."
             raise StoreUnavailable(self.where, what, hint) from error
 
 
-def connect(address: str) -> Any:
+def _connect(address: str) -> Any:
     """Connect, with pgvector's types; raises UserError for a bad address or without pgvector."""
     psycopg: Any = optional_import("psycopg", "postgres")
     register_vector = optional_import("pgvector.psycopg", "postgres").register_vector
@@ -285,7 +287,7 @@ def connect(address: str) -> Any:
     except psycopg.ProgrammingError:  # its text may contain the password
         hint = "In a password, write % as %25, @ as %40, / as %2F and : as %3A."
         raise UserError(without_secrets(address), "is not a valid address", hint) from None
-    connection = psycopg.connect(address, autocommit=True, connect_timeout=CONNECT_SECONDS)
+    connection = psycopg.connect(address, autocommit=True, connect_timeout=_CONNECT_SECONDS)
     try:
         if not connection.execute("SELECT 1 FROM pg_type WHERE typname = 'vector'").fetchone():
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -297,12 +299,12 @@ def connect(address: str) -> Any:
     return connection
 
 
-def shortened(text: str) -> str:
+def _shortened(text: str) -> str:
     """A message of the server on one line of 200 characters at most."""
     return " ".join(text.split())[:200]
 
 
-def array_of(vector: Any) -> Float:
+def _array_of(vector: Any) -> Float:
     """A vector from psycopg, which newer versions of pgvector wrap."""
     plain = vector.to_numpy() if hasattr(vector, "to_numpy") else vector
     return np.asarray(plain, np.float32)

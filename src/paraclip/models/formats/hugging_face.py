@@ -18,25 +18,25 @@ from paraclip.errors import UserError
 from paraclip.models.formats.untrusted import check_numbers, check_preprocessing, reason_of
 
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
-ACTIVATIONS = {"quick_gelu": True, "gelu": False}
-VOCABULARY = 49408
-LATEST_END = 2  # in configurations older than transformers 4.31: read at the largest id
-FIX = "Convert it to an open_clip folder, or name another model."
-BLOCK = {
+_ACTIVATIONS = {"quick_gelu": True, "gelu": False}
+_VOCABULARY = 49408
+_LATEST_END = 2  # in configurations older than transformers 4.31: read at the largest id
+_FIX = "Convert it to an open_clip folder, or name another model."
+_BLOCK = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
     "attn.out_proj": "self_attn.out_proj",
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
-TEXT = {
+_TEXT = {
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
     "ln_final.weight": "text_model.final_layer_norm.weight",
     "ln_final.bias": "text_model.final_layer_norm.bias",
     "text_projection": "text_projection.weight",
 }
-IMAGE = {
+_IMAGE = {
     "class_embedding": "vision_model.embeddings.class_embedding",
     "positional_embedding": "vision_model.embeddings.position_embedding.weight",
     "conv1.weight": "vision_model.embeddings.patch_embedding.weight",
@@ -46,22 +46,22 @@ IMAGE = {
     "ln_post.bias": "vision_model.post_layernorm.bias",
     "proj": "visual_projection.weight",
 }
-TRANSPOSED = ("text_projection", "proj")
+_TRANSPOSED = ("text_projection", "proj")
 
 
 def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of an `OpenClip` with CLIP's architecture under the names of `CLIPModel`."""
     renamed: dict[str, Tensor] = {"logit_scale": state["logit_scale"].reshape(())}
     for prefix, model, names in (
-        ("text_tower.", "text_model", TEXT),
-        ("image_tower.", "vision_model", IMAGE),
+        ("text_tower.", "text_model", _TEXT),
+        ("image_tower.", "vision_model", _IMAGE),
     ):
         for key, value in state.items():
             name = key.removeprefix(prefix)
             if name == key:
                 continue
             if not name.startswith("transformer.resblocks."):
-                renamed[names[name]] = value.T if name in TRANSPOSED else value
+                renamed[names[name]] = value.T if name in _TRANSPOSED else value
                 continue
             _, _, number, rest = name.split(".", 3)
             block = f"{model}.encoder.layers.{number}"
@@ -71,21 +71,24 @@ def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
                 for part, piece in zip("qkv", value.chunk(3), strict=True):
                     renamed[f"{block}.self_attn.{part}_proj.{kind}"] = piece
             else:
-                renamed[f"{block}.{BLOCK[inner]}.{kind}"] = value
+                renamed[f"{block}.{_BLOCK[inner]}.{kind}"] = value
     return {name: value.detach().cpu().contiguous() for name, value in renamed.items()}
 
 
 def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a `CLIPModel` under the names of open_clip's model with a separate text tower."""
     renamed: dict[str, Tensor] = {}
-    inner = {new: old for old, new in BLOCK.items()}
-    for prefix, model, names in (("text.", "text_model", TEXT), ("visual.", "vision_model", IMAGE)):
+    inner = {new: old for old, new in _BLOCK.items()}
+    for prefix, model, names in (
+        ("text.", "text_model", _TEXT),
+        ("visual.", "vision_model", _IMAGE),
+    ):
         theirs = {new: old for old, new in names.items()}
         blocks = f"{model}.encoder.layers."
         for name, value in state.items():
             if name in theirs:
                 old = theirs[name]
-                renamed[prefix + old] = value.T.contiguous() if old in TRANSPOSED else value
+                renamed[prefix + old] = value.T.contiguous() if old in _TRANSPOSED else value
             if not name.startswith(blocks):
                 continue
             number, _, rest = name.removeprefix(blocks).partition(".")
@@ -106,10 +109,10 @@ def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def is_hugging_face(folder: Path) -> bool:
     """Whether a folder contains a `CLIPModel`; raises UserError if its config.json is broken."""
     path = folder / "config.json"
-    return path.is_file() and read_json(path).get("model_type") == "clip"
+    return path.is_file() and _read_json(path).get("model_type") == "clip"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises UserError, also for impossibly large numbers."""
     content = read_json_object(path, "Download it again.")
     try:
@@ -119,7 +122,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
+_PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
 """Keys of a CLIP's configuration that determine its shape; others may name code or files."""
 
 
@@ -132,33 +135,33 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
     from transformers import CLIPConfig
 
     path = folder / "config.json"
-    content = read_json(path)
+    content = _read_json(path)
     with _configuration_errors(path):
         # Fills in defaults that newer versions do not write; reads no other files.
-        config = CLIPConfig(**{key: content[key] for key in PARTS if key in content})
+        config = CLIPConfig(**{key: content[key] for key in _PARTS if key in content})
         text, vision = config.text_config, config.vision_config
-        if text.hidden_act != vision.hidden_act or text.hidden_act not in ACTIVATIONS:
+        if text.hidden_act != vision.hidden_act or text.hidden_act not in _ACTIVATIONS:
             what = f"has the activations {text.hidden_act!r} and {vision.hidden_act!r}"
-            raise UserError(path, f"{what}; quick_gelu or gelu in both is known", FIX)
+            raise UserError(path, f"{what}; quick_gelu or gelu in both is known", _FIX)
         if {text.layer_norm_eps, vision.layer_norm_eps} != {1e-5}:
-            raise UserError(path, "has a layer_norm_eps other than 1e-5", FIX)
-        if text.vocab_size != VOCABULARY:
-            what = f"has {text.vocab_size} tokens and not the {VOCABULARY} of CLIP's vocabulary"
-            raise UserError(path, what, FIX)
-        if text.eos_token_id not in (LATEST_END, VOCABULARY - 1):
+            raise UserError(path, "has a layer_norm_eps other than 1e-5", _FIX)
+        if text.vocab_size != _VOCABULARY:
+            what = f"has {text.vocab_size} tokens and not the {_VOCABULARY} of CLIP's vocabulary"
+            raise UserError(path, what, _FIX)
+        if text.eos_token_id not in (_LATEST_END, _VOCABULARY - 1):
             what = f"reads texts at token {text.eos_token_id} and not at CLIP's"
-            raise UserError(path, what, FIX)
+            raise UserError(path, what, _FIX)
         head = vision.hidden_size // vision.num_attention_heads
         return {
             "embed_dim": config.projection_dim,
-            "quick_gelu": ACTIVATIONS[text.hidden_act],
+            "quick_gelu": _ACTIVATIONS[text.hidden_act],
             "vision_cfg": {
                 "image_size": vision.image_size,
                 "layers": vision.num_hidden_layers,
                 "width": vision.hidden_size,
                 "patch_size": vision.patch_size,
                 **({"head_width": head} if head != 64 else {}),  # open_clip's default
-                **mlp_ratio(vision),
+                **_mlp_ratio(vision),
             },
             "text_cfg": {
                 "context_length": text.max_position_embeddings,
@@ -166,13 +169,13 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
                 "width": text.hidden_size,
                 "heads": text.num_attention_heads,
                 "layers": text.num_hidden_layers,
-                **mlp_ratio(text),
+                **_mlp_ratio(text),
             },
         }
 
 
-def mlp_ratio(tower: Any) -> dict[str, float]:
-    """open_clip's `mlp_ratio`, if it is not the default."""
+def _mlp_ratio(tower: Any) -> dict[str, float]:
+    """open_clip's `_mlp_ratio`, if it is not the default."""
     value = tower.intermediate_size / tower.hidden_size
     return {} if value == 4 else {"mlp_ratio": value}
 
@@ -186,7 +189,7 @@ def _configuration_errors(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # huggingface_hub validates fields with its own classes
         what = f"is not a configuration of CLIP ({reason_of(error)})"
-        raise UserError(path, what, FIX) from error
+        raise UserError(path, what, _FIX) from error
 
 
 def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
@@ -199,26 +202,26 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
     """
     path = folder / "preprocessor_config.json"
     if path.is_file():
-        settings = read_json(path)
+        settings = _read_json(path)
     elif (folder / "processor_config.json").is_file():  # written by transformers 5
         path = folder / "processor_config.json"
-        settings = read_json(path).get("image_processor") or {}
+        settings = _read_json(path).get("image_processor") or {}
     else:
         return {}
     names = {number: name for name, number in RESAMPLE.items()}
     with _configuration_errors(path):
         resample = settings.get("resample", RESAMPLE["bicubic"])
         if names.get(resample) not in ("bilinear", "bicubic"):
-            raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", FIX)
+            raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", _FIX)
         for step in ("do_resize", "do_rescale", "do_normalize"):
             if settings.get(step) is False:
-                raise UserError(path, f"sets {step} to false, which open_clip lacks", FIX)
+                raise UserError(path, f"sets {step} to false, which open_clip lacks", _FIX)
         size, crop = settings.get("size", {}), settings.get("crop_size")
         edge = size.get("shortest_edge") if isinstance(size, dict) else size
         side = crop.get("height") if isinstance(crop, dict) else crop
         if edge and side and edge != side:
             what = f"resizes to {edge} and crops to {side}, which open_clip lacks"
-            raise UserError(path, what, FIX)
+            raise UserError(path, what, _FIX)
         shortest = isinstance(size, int) or "shortest_edge" in size or not size
         preprocessing: dict[str, Any] = {
             "interpolation": names[resample],

@@ -16,27 +16,27 @@ from torch import Tensor, nn
 
 from paraclip.errors import UserError
 
-State = dict[str, Tensor]
+_State = dict[str, Tensor]
 
-MARK = "visual.blocks.0.attn.q_norm.weight"
-PROJECTION = "image_projection"
-HEAD_WIDTH = 64  # width of text tower heads in all of LaCLIP's models
+_MARK = "visual.blocks.0.attn.q_norm.weight"
+_PROJECTION = "image_projection"
+_HEAD_WIDTH = 64  # width of text tower heads in all of LaCLIP's models
 PREPROCESSING = {
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
     "interpolation": "bilinear",
     "resize_mode": "shortest",
 }
-VISION = "laclip_vit_p{patch}_w{width}_d{depth}_h{heads}_s{side}"
-SIZES = re.compile(r"laclip_vit_p(\d{1,3})_w(\d{1,4})_d(\d{1,2})_h(\d{1,3})_s(\d{1,4})")
+_VISION = "laclip_vit_p{patch}_w{width}_d{depth}_h{heads}_s{side}"
+_SIZES = re.compile(r"laclip_vit_p(\d{1,3})_w(\d{1,4})_d(\d{1,2})_h(\d{1,3})_s(\d{1,4})")
 
 
-def is_laclip(state: State) -> bool:
+def is_laclip(state: _State) -> bool:
     """Whether weights belong to such a model."""
-    return MARK in state
+    return _MARK in state
 
 
-def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) -> dict[str, Any]:
+def laclip_config(state: _State, path: object, name: str, named: dict[str, Any]) -> dict[str, Any]:
     """open_clip's configuration of such a model, from the shapes of its weights.
 
     Args:
@@ -56,17 +56,17 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
             "patch": patch,
             "width": width,
             "depth": _count_blocks(state, "visual.blocks."),
-            "heads": width // int(state[MARK].shape[0]),
+            "heads": width // int(state[_MARK].shape[0]),
             "side": round((state["visual.pos_embed"].shape[1] - 1) ** 0.5) * patch,
         }
         text = {
             "context_length": int(state["positional_embedding"].shape[0]),
             "vocab_size": vocabulary,
             "width": text_width,
-            "heads": max(1, text_width // HEAD_WIDTH),
+            "heads": max(1, text_width // _HEAD_WIDTH),
             "layers": _count_blocks(state, "transformer.resblocks."),
         }
-        space = int(state[PROJECTION].shape[1])
+        space = int(state[_PROJECTION].shape[1])
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         what = f"is not a complete checkpoint of LaCLIP ({error})"
         raise UserError(path, what, "Download it again, or name another file.") from error
@@ -79,7 +79,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
         "embed_dim": space,
         "quick_gelu": True,  # in the text tower; timm's transformer uses GELU
         "vision_cfg": {
-            "timm_model_name": VISION.format(**vision),
+            "timm_model_name": _VISION.format(**vision),
             "timm_model_pretrained": False,
             "timm_pool": "",
             "timm_proj": "linear",
@@ -89,32 +89,32 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
     }
 
 
-def _count_blocks(state: State, prefix: str) -> int:
+def _count_blocks(state: _State, prefix: str) -> int:
     """Number of blocks of a transformer."""
     rest = {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
     return len({name.partition(".")[0] for name in rest})
 
 
-def from_laclip(state: State) -> State:
+def from_laclip(state: _State) -> _State:
     """The weights under open_clip's names."""
     renamed = {
         f"visual.trunk.{name.removeprefix('visual.')}" if name.startswith("visual.") else name: v
         for name, v in state.items()
     }
-    renamed["visual.head.proj.weight"] = renamed.pop(PROJECTION).T.contiguous()
+    renamed["visual.head.proj.weight"] = renamed.pop(_PROJECTION).T.contiguous()
     return renamed
 
 
 def is_laclip_vision(name: object) -> bool:
     """Whether the name of a timm model means LaCLIP's vision transformer."""
-    return isinstance(name, str) and SIZES.fullmatch(name) is not None
+    return isinstance(name, str) and _SIZES.fullmatch(name) is not None
 
 
 def register_vision(name: object) -> None:
     """Register a LaCLIP vision transformer in timm, for use by open_clip; ignores other names."""
     if not isinstance(name, str) or timm.is_model(name):
         return
-    match = SIZES.fullmatch(name)
+    match = _SIZES.fullmatch(name)
     if match is None:
         return
     patch, width, depth, heads, side = map(int, match.groups())

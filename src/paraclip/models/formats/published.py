@@ -19,22 +19,22 @@ from paraclip.models.formats.weights import from_openai, is_torchscript
 from paraclip.models.sources import offline_where_unreachable
 
 QUICK = "-quickgelu"
-FULL = (errno.ENOSPC, errno.EDQUOT)
-DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-SMALL_FILES = ("*.json", "*.txt")
-WEIGHTS = {
+_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_SMALL_FILES = ("*.json", "*.txt")
+_WEIGHTS = {
     True: ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
     False: ("model.safetensors", "pytorch_model.bin"),
 }
 """Names of weight files, with and without `open_clip_config.json`, in order of preference."""
 
-Settings = dict[str, Any]
+_Settings = dict[str, Any]
 """Fields of a tag: `quick_gelu`, and those of open_clip's `PreprocessCfg`."""
 
 
-def uses_quick_gelu(config: Settings, tag: Settings) -> bool:
+def uses_quick_gelu(config: _Settings, tag: _Settings) -> bool:
     """Whether the weights of a tag need QuickGELU, according to the configuration or the tag.
 
     open_clip itself follows the configuration and warns if the tag differs. Here a tag without the
@@ -50,24 +50,24 @@ def quick_name(name: str, quick_gelu: bool) -> str:
     return quick if quick_gelu and quick in open_clip.list_models() else name
 
 
-def preprocessing_of(tag: Settings) -> Settings:
+def preprocessing_of(tag: _Settings) -> _Settings:
     """All fields of `PreprocessCfg`, with open_clip's defaults for those that the tag lacks."""
-    fields: Settings = merge_preprocess_dict(asdict(PreprocessCfg()), tag)
+    fields: _Settings = merge_preprocess_dict(asdict(PreprocessCfg()), tag)
     return fields
 
 
-def published_as(name: str, path: Path) -> Settings | None:
+def published_as(name: str, path: Path) -> _Settings | None:
     """The tag under which a file was published, by its name or hash; None for other files."""
     for tag in open_clip.list_pretrained_tags_by_model(name):
-        published: Settings = open_clip.get_pretrained_cfg(name, tag)
+        published: _Settings = open_clip.get_pretrained_cfg(name, tag)
         if published.get("url", "").rsplit("/", 1)[-1] == path.name:
             return published
     return {"quick_gelu": True} if is_torchscript(path) and from_openai(path) else None
 
 
-def agreed_preprocessing(name: str, path: object) -> Settings:
+def agreed_preprocessing(name: str, path: object) -> _Settings:
     """The preprocessing that all tags of an architecture share; without tags, open_clip's."""
-    groups = tags_by_preprocessing(name)
+    groups = _tags_by_preprocessing(name)
     if len(groups) > 1:
         choices = " or ".join(f"{name}:{tags[0]}:{path}" for tags in groups.values())
         what = f"the published weights of {name} use {len(groups)} kinds of preprocessing"
@@ -76,7 +76,7 @@ def agreed_preprocessing(name: str, path: object) -> Settings:
     return open_clip.get_pretrained_cfg(name, tags[0]) if tags else {}
 
 
-def tags_by_preprocessing(name: str) -> Mapping[str, list[str]]:
+def _tags_by_preprocessing(name: str) -> Mapping[str, list[str]]:
     """Tags of an architecture by their preprocessing."""
     groups: dict[str, list[str]] = {}
     for tag in open_clip.list_pretrained_tags_by_model(name):
@@ -85,14 +85,14 @@ def tags_by_preprocessing(name: str) -> Mapping[str, list[str]]:
     return groups
 
 
-def file_name(name: str, tag: str) -> str:
+def _file_name(name: str, tag: str) -> str:
     """The name for a tag's weights after a manual download."""
     settings = open_clip.get_pretrained_cfg(name, tag)
     named = quick_name(name, bool(settings.get("quick_gelu")))
     tags = open_clip.list_pretrained_tags_by_model(named)
     if named != name and tag not in tags:
-        return f"{name}:{tag}:FILE" if len(tags_by_preprocessing(name)) > 1 else f"{named}:FILE"
-    return f"{named}:{tag}:FILE" if len(tags_by_preprocessing(named)) > 1 else f"{named}:FILE"
+        return f"{name}:{tag}:FILE" if len(_tags_by_preprocessing(name)) > 1 else f"{named}:FILE"
+    return f"{named}:{tag}:FILE" if len(_tags_by_preprocessing(named)) > 1 else f"{named}:FILE"
 
 
 def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
@@ -103,9 +103,9 @@ def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
         with offline_where_unreachable():
             return Path(open_clip.download_pretrained(settings))
     except Exception as error:  # each way of downloading has its own errors
-        reason, hint = download_failure(error)
+        reason, hint = _download_failure(error)
         what = f"the weights could not be downloaded from {address}: {reason}"
-        by_hand = f"Download them on another machine and name {file_name(name, tag)}"
+        by_hand = f"Download them on another machine and name {_file_name(name, tag)}"
         raise UserError(f"{name}:{tag}", what, hint or by_hand) from error
 
 
@@ -123,12 +123,12 @@ def download_folder(repository: str) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    if not REPOSITORY.fullmatch(repository):
+    if not _REPOSITORY.fullmatch(repository):
         raise UserError(f"hf-hub:{repository}", "is not OWNER/NAME", "As in hf-hub:laion/NAME.")
     try:
         with offline_where_unreachable():
-            folder = Path(snapshot_download(repository, allow_patterns=list(SMALL_FILES)))
-            preferred, other = WEIGHTS[(folder / "open_clip_config.json").is_file()]
+            folder = Path(snapshot_download(repository, allow_patterns=list(_SMALL_FILES)))
+            preferred, other = _WEIGHTS[(folder / "open_clip_config.json").is_file()]
             if not ((folder / preferred).is_file() or (folder / other).is_file()):
                 try:
                     hf_hub_download(repository, preferred, revision=folder.name)
@@ -138,14 +138,14 @@ def download_folder(repository: str) -> Path:
                     except EntryNotFoundError:
                         raise error from None
     except Exception as error:  # the hub's client, httpx and the OS each have their own
-        reason, hint = download_failure(error)
+        reason, hint = _download_failure(error)
         what = f"it could not be downloaded from https://huggingface.co/{repository}: {reason}"
         by_hand = "Download the repository on another machine and name its folder: local-dir:FOLDER"
         raise UserError(f"hf-hub:{repository}", what, hint or by_hand) from error
     return folder
 
 
-def download_failure(error: BaseException) -> tuple[str, str]:
+def _download_failure(error: BaseException) -> tuple[str, str]:
     """The reason why a download failed, and a hint; no hint if another machine may succeed.
 
     The libraries wrap the cause. A full disk or a denied permission anywhere in the chain is the
@@ -153,9 +153,9 @@ def download_failure(error: BaseException) -> tuple[str, str]:
     """
     errors = list(_error_chain(error))
     for link in errors:
-        if getattr(link, "errno", None) in FULL:
+        if getattr(link, "errno", None) in _FULL:
             return "the disk is full", "Free some space, or set HF_HOME to another folder."
-        if isinstance(link, OSError) and link.errno in DENIED:
+        if isinstance(link, OSError) and link.errno in _DENIED:
             what = f"{link.filename or 'the cache'} is not writable"
             return what, "Set HF_HOME to a writable folder."
         if "checksum" in str(link).lower():

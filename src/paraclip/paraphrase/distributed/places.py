@@ -32,11 +32,11 @@ from paraclip.provenance import without_secrets
 FOLDED = re.compile(r"([a-zA-Z][\w+.-]+):/+(.+)")
 CAPTIONS, OUTCOMES, CHECKPOINT, ANSWERS = "captions", "outcomes", "checkpoint", "answers"
 SETTINGS, ERROR = "settings.json", "error.json"
-LARGEST_JSON = 2**20  # bytes
-SHARED = "Every machine must reach it: give a shared folder, or the URL of an object store."
-ROWS_OF_FILE = 50_000  # captions; Ray reads several files at the same time
+_LARGEST_JSON = 2**20  # bytes
+_SHARED = "Every machine must reach it: give a shared folder, or the URL of an object store."
+_ROWS_OF_FILE = 50_000  # captions; Ray reads several files at the same time
 KEY = "key"  # id column of the checkpoint: 64-bit numbers need a tenth of the memory of texts
-CAPTION = pa.schema(
+_CAPTION = pa.schema(
     [
         pa.field(KEY, pa.int64(), nullable=False),
         *(SCHEMA.field(name) for name in ("id", "caption", "image_id", "image")),
@@ -120,7 +120,7 @@ class Place:
         """The first MiB of a file of the output folder; empty if it does not exist."""
         try:
             with self.files.open_input_stream(f"{self.path}/{name}") as stream:
-                return bytes(stream.read(LARGEST_JSON))
+                return bytes(stream.read(_LARGEST_JSON))
         except OSError:
             return b""
 
@@ -141,16 +141,16 @@ class Place:
 
 def place_of(out: Path) -> Place:
     """The place that --out names; raises UserError for an object store that pyarrow lacks."""
-    address = unfolded(out)
+    address = _unfolded(out)
     try:
         files, path = fs.FileSystem.from_uri(address)
     except (pa.ArrowException, OSError, ValueError) as error:
         what = without_secrets(f"{address} cannot be opened ({error})")
-        raise UserError("--out", what, SHARED) from error
+        raise UserError("--out", what, _SHARED) from error
     return Place(address, files, path.rstrip("/"))
 
 
-def unfolded(out: Path) -> str:
+def _unfolded(out: Path) -> str:
     """The original URL of a path (pathlib merges double slashes), or else the absolute path."""
     folded = FOLDED.fullmatch(str(out))
     if folded is None:
@@ -161,10 +161,10 @@ def unfolded(out: Path) -> str:
 
 def shown_path(path: Path) -> str:
     """A path, or a URL with all slashes, without the keys that a URL may contain."""
-    return without_secrets(unfolded(path)) if FOLDED.fullmatch(str(path)) else str(path)
+    return without_secrets(_unfolded(path)) if FOLDED.fullmatch(str(path)) else str(path)
 
 
-def key_of(caption: Caption, attempt: int) -> int:
+def _key_of(caption: Caption, attempt: int) -> int:
     """A signed 64-bit number that identifies the caption and everything asked about it.
 
     It changes with every failure (`attempt`), because Ray considers keys in its checkpoint as done.
@@ -174,7 +174,7 @@ def key_of(caption: Caption, attempt: int) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def caption_row(caption: Caption, key: int) -> dict[str, Any]:
+def _caption_row(caption: Caption, key: int) -> dict[str, Any]:
     """A row of CAPTION."""
     return {
         KEY: key, "id": caption.id, "caption": caption.caption, "image_id": caption.image_id,
@@ -191,7 +191,7 @@ def outcome_row(key: int, outcome: Outcome) -> dict[str, Any]:
     """A row of OUTCOME, without tokens."""
     if isinstance(outcome, KeptTriple):
         return {KEY: key, "outcome": KEPT, **outcome.row}
-    row = caption_row(outcome.caption, key) | {"step": outcome.step}
+    row = _caption_row(outcome.caption, key) | {"step": outcome.step}
     if isinstance(outcome, Failed):
         return row | {"outcome": FAILED, "reason": outcome.problem}
     candidates = [
@@ -203,7 +203,7 @@ def outcome_row(key: int, outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def outcome_of(row: dict[str, Any]) -> Outcome:
+def _outcome_of(row: dict[str, Any]) -> Outcome:
     """The outcome in a row of OUTCOME."""
     if row["outcome"] == KEPT:
         return KeptTriple({name: row[name] for name in SCHEMA.names})
@@ -223,14 +223,14 @@ def write_captions(captions: Iterable[Caption], place: Place, failed: set[int]) 
 
     def row(caption: Caption) -> dict[str, Any]:
         attempt = 0
-        while failed and key_of(caption, attempt) in failed:
+        while failed and _key_of(caption, attempt) in failed:
             attempt += 1
-        return caption_row(caption, key_of(caption, attempt))
+        return _caption_row(caption, _key_of(caption, attempt))
 
     rows = map(row, captions)
     keys: list[np.ndarray] = []
-    while part := list(islice(rows, ROWS_OF_FILE)):
-        table = pa.Table.from_pylist(part, schema=CAPTION)
+    while part := list(islice(rows, _ROWS_OF_FILE)):
+        table = pa.Table.from_pylist(part, schema=_CAPTION)
         name = f"{folder}/part-{len(keys):06}.parquet"
         pq.write_table(table, name, filesystem=place.files, compression="zstd")
         keys.append(table[KEY].to_numpy())
@@ -259,7 +259,7 @@ def tokens_of_blocks(place: Place) -> list[int]:
     return [sum(column) for column in zip(*sums, strict=True)] or [0, 0]
 
 
-def row_finder(keys: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _row_finder(keys: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Maps keys to their indices in `keys` (both int64); -1 for captions not in the source."""
     known, rows = sorted_pair(keys.view(np.uint64), np.arange(len(keys)))  # type: ignore[arg-type]
 
@@ -284,7 +284,7 @@ def outcomes_in_order(place: Place, keys: np.ndarray) -> Iterator[Outcome]:
         table = pq.read_table(path, columns=columns, filesystem=place.files, partitioning=None)
         return table, find(table[KEY].to_numpy())
 
-    find, firsts = row_finder(keys), list[tuple[int, str]]()
+    find, firsts = _row_finder(keys), list[tuple[int, str]]()
     for path in place.tables(OUTCOMES):
         _, rows = read(path, [KEY])
         if (rows >= 0).any():
@@ -302,5 +302,5 @@ def outcomes_in_order(place: Place, keys: np.ndarray) -> Iterator[Outcome]:
             row, _, values = heapq.heappop(waiting)
             if row == expected:  # otherwise it is a duplicate
                 expected += 1
-                yield outcome_of(values)
+                yield _outcome_of(values)
     assert expected == len(keys), "a row was lost"

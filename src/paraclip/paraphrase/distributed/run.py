@@ -48,10 +48,10 @@ from paraclip.paraphrase.run import source_captions, write_outcomes
 from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
 from paraclip.progress import bar
 
-CALLS_OF_ASKER = 2  # blocks at a time, so that the end of one does not leave the server idle
-ROWS_OF_BLOCK = 512  # captions that an asker takes and commits together
-PAUSE = 5.0  # seconds between updates of the progress bar
-PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver with a delay
+_CALLS_OF_ASKER = 2  # blocks at a time, so that the end of one does not leave the server idle
+_ROWS_OF_BLOCK = 512  # captions that an asker takes and commits together
+_PAUSE = 5.0  # seconds between updates of the progress bar
+_PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver with a delay
 
 
 def generate_with_ray(
@@ -96,14 +96,14 @@ def _generate_in(
         if done < len(keys):
             # An argument of the actors, not in Ray's `runtime_env`, which its dashboard shows.
             key = os.environ.get("OPENAI_API_KEY", "").strip()
-            options = share_of(config.llm, workers, backend)
+            options = _share_of(config.llm, workers, backend)
             blocks = None if log is None else Path(place.path_of(places.ANSWERS))
             known = log.path if log is not None and len(log) else None
-            task = Task(place, options, judge, key, blocks, known)
-            with cluster(workers) as ray, committed_shown(place, len(keys), done):
-                ask(ray, task, workers)
+            task = _Task(place, options, judge, key, blocks, known)
+            with cluster(workers) as ray, _committed_shown(place, len(keys), done):
+                _ask(ray, task, workers)
         if log is not None:
-            absorb_blocks(place, log, settings)
+            _absorb_blocks(place, log, settings)
         meter.tokens = list(log.tokens) if log is not None else places.tokens_of_blocks(place)
         reused = len(log) if log is not None else 0
         summary = Summary(generator=backend.generator, reused_answers=reused)
@@ -133,7 +133,7 @@ def _earlier_log(
     path = place.local / LOG
     log = AnswerLog(path, settings, fresh)
     try:
-        if not fresh and absorb_blocks(place, log, settings):
+        if not fresh and _absorb_blocks(place, log, settings):
             log.close()  # reopened, to index them
             log = AnswerLog(path, settings)
         yield log
@@ -141,12 +141,12 @@ def _earlier_log(
         log.close()
 
 
-def absorb_blocks(place: places.Place, log: AnswerLog, settings: dict[str, Any]) -> int:
+def _absorb_blocks(place: places.Place, log: AnswerLog, settings: dict[str, Any]) -> int:
     """Move the answers in the logs of blocks to the log; returns the number of these logs."""
     paths = sorted(Path(place.path_of(places.ANSWERS)).glob("*.jsonl"))
     for path in paths:
-        until = time.monotonic() + PATIENCE
-        while is_locked(path) and time.monotonic() < until:
+        until = time.monotonic() + _PATIENCE
+        while _is_locked(path) and time.monotonic() < until:
             time.sleep(0.2)
         block = AnswerLog(path, settings)
         log.absorb(block)
@@ -155,7 +155,7 @@ def absorb_blocks(place: places.Place, log: AnswerLog, settings: dict[str, Any])
     return len(paths)
 
 
-def is_locked(path: Path) -> bool:
+def _is_locked(path: Path) -> bool:
     """Whether a process holds the lock on a file."""
     with path.open("rb") as file:
         try:
@@ -198,7 +198,7 @@ def _prepared(
     return keys
 
 
-def share_of(options: LLMOptions, workers: int, backend: Any) -> LLMOptions:
+def _share_of(options: LLMOptions, workers: int, backend: Any) -> LLMOptions:
     """The options of one asker, complete without the environment of this machine."""
     rates = options.per_minute
     return replace(
@@ -216,7 +216,7 @@ async def _each(outcomes: Iterator[Outcome]) -> AsyncGenerator[Outcome, None]:
 
 
 @dataclass(frozen=True)
-class Task:
+class _Task:
     """Everything that an asker needs, on any machine."""
 
     place: places.Place
@@ -229,10 +229,10 @@ class Task:
     earlier: Path | None = None  # log of earlier answers
 
 
-class Asker:
+class _Asker:
     """Takes blocks of captions through both steps; one event loop serves several blocks."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: _Task) -> None:
         self.task = task
         self._ready: asyncio.Task[tuple[Backend, MicroBatchQueue[Question, Verdict]]] | None = None
         self._open = ExitStack()  # until the actor's process ends
@@ -308,7 +308,7 @@ async def _outcome(work: Paraphraser, caption: Caption) -> Outcome:
         return Failed(caption, 0, f"{type(error).__name__}: {error}"[:300])
 
 
-def ask(ray: Any, task: Task, workers: int) -> None:
+def _ask(ray: Any, task: _Task, workers: int) -> None:
     """Run Ray Data over the captions that are not in the checkpoint.
 
     Raises:
@@ -316,18 +316,18 @@ def ask(ray: Any, task: Task, workers: int) -> None:
     """
     place = task.place
     place.clear(places.ERROR)
-    with checkpointing(ray, place):
+    with _checkpointing(ray, place):
         try:
             (
                 ray.data.read_parquet(place.address_of(places.CAPTIONS))
                 # Otherwise a file is one block, and nothing is committed before its end.
-                .repartition(target_num_rows_per_block=ROWS_OF_BLOCK)
+                .repartition(target_num_rows_per_block=_ROWS_OF_BLOCK)
                 .map_batches(
-                    Asker, fn_constructor_kwargs={"task": task}, batch_size=None,
+                    _Asker, fn_constructor_kwargs={"task": task}, batch_size=None,
                     batch_format="pyarrow", num_cpus=1,
                     compute=ray.data.ActorPoolStrategy(
-                        size=workers, max_concurrent_calls_per_actor=CALLS_OF_ASKER,
-                        max_tasks_in_flight_per_actor=CALLS_OF_ASKER + 1,
+                        size=workers, max_concurrent_calls_per_actor=_CALLS_OF_ASKER,
+                        max_tasks_in_flight_per_actor=_CALLS_OF_ASKER + 1,
                     ),
                 )
                 .write_parquet(place.address_of(places.OUTCOMES))
@@ -338,7 +338,7 @@ def ask(ray: Any, task: Task, workers: int) -> None:
 
 
 @contextmanager
-def checkpointing(ray: Any, place: places.Place) -> Iterator[None]:
+def _checkpointing(ray: Any, place: places.Place) -> Iterator[None]:
     """Let Ray Data commit each written block and skip those that an earlier run committed.
 
     As of Ray 2.60, the ids must be unique and survive all operators; a block is committed in two
@@ -364,7 +364,7 @@ def checkpointing(ray: Any, place: places.Place) -> Iterator[None]:
 
 
 @contextmanager
-def committed_shown(place: places.Place, total: int, done: int) -> Iterator[None]:
+def _committed_shown(place: places.Place, total: int, done: int) -> Iterator[None]:
     """Show a bar of committed captions, `done` of them by earlier runs, while the block runs."""
     stop, seen = threading.Event(), set(place.tables(places.CHECKPOINT))
 
@@ -377,7 +377,7 @@ def committed_shown(place: places.Place, total: int, done: int) -> Iterator[None
     with bar("asking", total, "caption", done) as shown:
 
         def watch() -> None:
-            while not stop.wait(PAUSE):
+            while not stop.wait(_PAUSE):
                 with suppress(OSError):  # the next update counts again
                     shown.update(new_rows())
 

@@ -16,18 +16,18 @@ from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
 from paraclip.paraphrase.language.relations import doubtful_reason, roles_changed
 
-EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
+_EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
 # An answer that refuses, or that talks about the task, unless its source reads like that as well.
-REFUSAL = re.compile(
+_REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|language model)|i(?:'m| am) (?:sorry|unable|not able|afraid)|"
     r"(?:sorry|apologies|unfortunately),? (?:but )?i\b|i (?:cannot|can't|can not|won't|will not|"
     r"do not have|don't have|must decline)|i apologi[sz]e)",
     re.IGNORECASE,
 )
-THERE_IS = (("there", "is"), ("there", "are"))
+_THERE_IS = (("there", "is"), ("there", "are"))
 CLOSE = 0.4
 """Word overlap above which an answer counts as the same sentence with replaced words."""
-CHATTER = re.compile(
+_CHATTER = re.compile(
     r"\b(?:paraphras\w*|rephras\w*|reword\w*|captions?|sentences?|original text|synonyms?|"
     r"here(?:'s| is| are)|let me know|i hope|please note|note:|means that|in other words|"
     r"in plain words|the user|you (?:can|could|asked|provided))\b|:\s*$|</?\w+>|\{\w+\}",
@@ -36,7 +36,7 @@ CHATTER = re.compile(
 
 
 # A list of words that name pornography and little else; not a safety filter for pictures.
-UNSAFE = re.compile(
+_UNSAFE = re.compile(
     r"\b(?:porn\w*|xxx+|nsfw|hentai|milfs?|blowjobs?|handjobs?|deepthroat\w*|cumshots?|creampies?|"
     r"gangbangs?|threesomes?|bukkake|dildos?|camgirls?|upskirts?|masturbat\w+|fellatio|cunnilingus|"
     r"orgasm\w*|anal sex|oral sex|hardcore sex|sex (?:tapes?|videos?|cams?|toys?)|"
@@ -45,10 +45,10 @@ UNSAFE = re.compile(
     r"only ?fans leak\w*)\b",
     re.IGNORECASE,
 )
-LEAST_WORDS = 3  # fewer words are not enough to recognise a language
-FEW_KNOWN = 0.6  # maximum share of English words in a text of another language
-LESS_KNOWN = 0.3  # minimum distance to the source's share; names are unknown in both
-CLIP_TOKENS = 77  # including start and end tokens
+_LEAST_WORDS = 3  # fewer words are not enough to recognise a language
+_FEW_KNOWN = 0.6  # maximum share of English words in a text of another language
+_LESS_KNOWN = 0.3  # minimum distance to the source's share; names are unknown in both
+_CLIP_TOKENS = 77  # including start and end tokens
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class _Candidate:
     """A cleaned answer with its question and the thresholds, for the checks without a model."""
 
     question: Question
@@ -88,22 +88,22 @@ class Candidate:
         return self.limits.doubtful or shared >= CLOSE
 
 
-Filter = Callable[[Candidate], bool]
+_Filter = Callable[[_Candidate], bool]
 """Whether an answer fails a check."""
-TextFacts = Callable[[Any], set[str]]
+_TextFacts = Callable[[Any], set[str]]
 """Facts in a text or in its words, such as the numbers."""
 
 
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
     """The reason of the first failed check without a model, or None."""
-    candidate = Candidate(question, answer, limits)
+    candidate = _Candidate(question, answer, limits)
     reason = next((reason for reason, fails in FILTERS.items() if fails(candidate)), None)
     if reason is None and limits.doubtful:
         reason = doubtful_reason(question.source, answer, question.caption)
     return reason
 
 
-def says(pattern: re.Pattern[str], candidate: Candidate) -> bool:
+def _says(pattern: re.Pattern[str], candidate: _Candidate) -> bool:
     """Whether the answer matches a pattern with straight apostrophes, and the source does not."""
     answer = candidate.answer.replace("’", "'")
     source = candidate.question.source.replace("’", "'")
@@ -114,25 +114,25 @@ def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
     """Whether the texts are equal except for articles and a leading "There is"."""
 
     def essential(tokens: Sequence[str]) -> list[str]:
-        start = 2 if tuple(tokens[:2]) in THERE_IS else 0
+        start = 2 if tuple(tokens[:2]) in _THERE_IS else 0
         return [word for word in tokens[start:] if word not in ("a", "an", "the")]
 
     return essential(one) == essential(other)
 
 
-def is_other_language(source: str, answer: str) -> bool:
+def _is_other_language(source: str, answer: str) -> bool:
     """Whether the answer has far fewer English words than its source (simplemma's dictionary)."""
     detector = optional_import("simplemma.language_detector", "llm")
     share: float = detector.in_target_language(answer, lang="en")
-    if len(answer.split()) < LEAST_WORDS:  # only the letters are considered
+    if len(answer.split()) < _LEAST_WORDS:  # only the letters are considered
         return source.isascii() and not answer.isascii() and share == 0
     more: float = detector.in_target_language(source, lang="en") - share
-    return share <= FEW_KNOWN and more >= LESS_KNOWN
+    return share <= _FEW_KNOWN and more >= _LESS_KNOWN
 
 
-def exceeds_context(answer: str) -> bool:
+def _exceeds_context(answer: str) -> bool:
     """Whether the answer has more than CLIP's 77 tokens, so that its end would be cut."""
-    longest = CLIP_TOKENS - 2
+    longest = _CLIP_TOKENS - 2
     if len(answer.encode()) <= longest:  # no token is shorter than a byte
         return False
     return len(_clip_tokenizer().encode(clean_text(answer)).ids) > longest
@@ -149,7 +149,7 @@ def _clip_tokenizer() -> Any:
     return tokenizer
 
 
-def repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
+def _repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
     """Whether the answer repeats itself: a doubled word, a word three times, a phrase twice."""
     before = Counter(source_words)
     after = Counter(word for word in answer_words if english.is_content(word))
@@ -162,8 +162,8 @@ def repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
     return any(count > 1 for count in phrases.values())
 
 
-def facts_differ(
-    stated: TextFacts, allowed: TextFacts, source: Any, answer: Any, exact: bool
+def _facts_differ(
+    stated: _TextFacts, allowed: _TextFacts, source: Any, answer: Any, exact: bool
 ) -> bool:
     """Whether one of source and answer states facts (numbers, colours) that the other forbids.
 
@@ -173,13 +173,13 @@ def facts_differ(
     return bool(lost or added) if exact else bool(lost and added)
 
 
-def same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+def _same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether both texts negate or neither does; "bare" may replace "without"."""
     pairs = ((source_words, answer_words), (answer_words, source_words))
     return all(english.allows_negation(other) for one, other in pairs if english.is_negated(one))
 
 
-def same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+def _same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether the answer adds no gender and does not drop one of two."""
     before, after = _genders(source_words), _genders(answer_words)
     known = set(source_words)
@@ -200,33 +200,35 @@ def _genders(tokens: Sequence[str]) -> set[str]:
 
 
 # Reason and check, in order of application.
-FILTERS: dict[str, Filter] = {
+FILTERS: dict[str, _Filter] = {
     "empty": lambda one: (
-        not one.answer_words or one.answer.lower().strip(" .") in EMPTY_ANSWERS  # such as "None"
+        not one.answer_words or one.answer.lower().strip(" .") in _EMPTY_ANSWERS  # such as "None"
     ),
-    "refusal": lambda one: says(REFUSAL, one),
-    "chatter": lambda one: says(CHATTER, one),
+    "refusal": lambda one: _says(_REFUSAL, one),
+    "chatter": lambda one: _says(_CHATTER, one),
     "copy": lambda one: any(
         same_words(one.answer_words, english.words(text))
         for text in (one.question.source, one.question.caption)
     ),
-    "repetition": lambda one: repeats(one.answer_words, one.source_words),
+    "repetition": lambda one: _repeats(one.answer_words, one.source_words),
     "too long": lambda one: one.question.cut or len(one.answer_words) > one.limits.words,
-    "tokens": lambda one: exceeds_context(one.answer),
+    "tokens": lambda one: _exceeds_context(one.answer),
     "growth": lambda one: (
         len(one.answer_words)
         > max(one.limits.growth * len(one.source_words), len(one.source_words) + 4)
     ),
-    "language": lambda one: is_other_language(one.question.source, one.answer),
-    "number": lambda one: facts_differ(
+    "language": lambda one: _is_other_language(one.question.source, one.answer),
+    "number": lambda one: _facts_differ(
         english.numbers, english.allowed_numbers, one.question.source, one.answer, one.exact
     ),
-    "colour": lambda one: facts_differ(
+    "colour": lambda one: _facts_differ(
         english.colours, english.allowed_colours, one.source_words, one.answer_words, one.exact
     ),
-    "negation": lambda one: not same_negation(one.source_words, one.answer_words),
+    "negation": lambda one: not _same_negation(one.source_words, one.answer_words),
     "gender": lambda one: (
-        not same_gender([*one.source_words, *english.words(one.question.caption)], one.answer_words)
+        not _same_gender(
+            [*one.source_words, *english.words(one.question.caption)], one.answer_words
+        )
     ),
     "roles": lambda one: roles_changed(one.source_words, one.answer_words),
 }
@@ -234,11 +236,11 @@ FILTERS: dict[str, Filter] = {
 
 def is_unsafe(caption: str) -> bool:
     """Whether a caption's words indicate pornography; such captions are never sent."""
-    return bool(UNSAFE.search(caption))
+    return bool(_UNSAFE.search(caption))
 
 
 PERMUTATIONS, BANDS = 128, 8  # 16 values per band: finds texts with a similarity of about 0.85
-SHINGLE = 3  # words
+_SHINGLE = 3  # words
 
 
 class NearDuplicates:
@@ -262,8 +264,8 @@ class NearDuplicates:
         shingles = set()
         for position, text in enumerate(texts):
             tokens = english.words(text)
-            for start in range(max(1, len(tokens) - SHINGLE + 1)):
-                shingles.add(f"{position} {' '.join(tokens[start : start + SHINGLE])}")
+            for start in range(max(1, len(tokens) - _SHINGLE + 1)):
+                shingles.add(f"{position} {' '.join(tokens[start : start + _SHINGLE])}")
         sketch = self._datasketch.MinHash(num_perm=PERMUTATIONS, seed=1)
         sketch.update_batch([shingle.encode() for shingle in shingles])
         rows = sketch.hashvalues.reshape(BANDS, -1)

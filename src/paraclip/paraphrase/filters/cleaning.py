@@ -6,7 +6,7 @@ opening word counts only directly before a punctuation mark, and a colon not wit
 
 import re
 
-WRAPPING = re.compile(
+_WRAPPING = re.compile(
     r"""^\s*(?:
       (?:sure(?:\s+thing)?|certainly|of\s+course|okay|ok|absolutely|great(?:\s+question)?)
         (?:\s*,[^:\n]{0,60}:(?!\d\d)\s* | \s*[!,.:]\s+ | \s+(?=here\b[^:\n]{0,80}:))
@@ -20,9 +20,9 @@ WRAPPING = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»"}
-EMPHASIS = re.compile(r"(?:\*{1,3}|_{1,3})([^*_]+)(?:\*{1,3}|_{1,3})")
-EDGES = " \t\r\n"
+_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»"}
+_EMPHASIS = re.compile(r"(?:\*{1,3}|_{1,3})([^*_]+)(?:\*{1,3}|_{1,3})")
+_EDGES = " \t\r\n"
 
 
 def clean(answer: str) -> str:
@@ -40,24 +40,24 @@ def clean(answer: str) -> str:
 
 def _without_wrapping(text: str) -> str:
     """Remove one layer of wrapping; a text without wrapping is unchanged."""
-    text = text.strip(EDGES)
-    bare = WRAPPING.sub("", text, count=1).strip(EDGES)
+    text = text.strip(_EDGES)
+    bare = _WRAPPING.sub("", text, count=1).strip(_EDGES)
     if bare != text:
         return bare
     lines = [line for line in text.splitlines() if line.strip()]
     text = " ".join(lines[0].split()) if lines else ""
-    emphasis = EMPHASIS.fullmatch(text)
+    emphasis = _EMPHASIS.fullmatch(text)
     if emphasis:
         text = emphasis[1]
-    return without_quotes(text).strip(EDGES)
+    return _without_quotes(text).strip(_EDGES)
 
 
-def without_quotes(text: str) -> str:
+def _without_quotes(text: str) -> str:
     """The text without quotation marks around all of it; a full stop may follow them."""
     end = text[-1:] if text[-1:] in (".", "!", "?") else ""
     for last in ("", end):
         inner = text.removesuffix(last)
-        whole = len(inner) >= 2 and QUOTES.get(inner[0]) == inner[-1]
+        whole = len(inner) >= 2 and _QUOTES.get(inner[0]) == inner[-1]
         if whole and inner[0] not in inner[1:-1]:
             return inner[1:-1] + last
     return text

@@ -23,14 +23,14 @@ from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
 from paraclip.paraphrase.language.parsing import require_model
 
-REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning")
-BATCH = 256  # maximum number of answers that are judged together
-CHECKED_ELSEWHERE = {
+_REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning")
+_BATCH = 256  # maximum number of answers that are judged together
+_CHECKED_ELSEWHERE = {
     *lexicon.NUMBERS, *lexicon.COLOUR_OF, *lexicon.NEGATIONS, *lexicon.CARRIER_WORDS
 }  # fmt: skip
-CARRIED = 0.65  # cosine above which a word of the source counts as kept
+_CARRIED = 0.65  # cosine above which a word of the source counts as kept
 
-PairCheck = Callable[[Sequence[Pair]], list[bool]]
+_PairCheck = Callable[[Sequence[Pair]], list[bool]]
 """Maps pairs of source and answer to whether each fails."""
 
 
@@ -39,7 +39,7 @@ class Verdict:
     """The filters' result for one answer."""
 
     text: str  # the answer, cleaned
-    reason: str | None  # None for a paraphrase, else one of `REASONS`
+    reason: str | None  # None for a paraphrase, else one of `_REASONS`
     similarity: float  # MiniLM cosine with the source; NaN if a check without a model failed
     overlap: float  # share of content words in common with the source, 0 to 1
 
@@ -60,9 +60,9 @@ class Judge:
         return SentenceEncoder()
 
     @cached_property
-    def pair_checks(self) -> dict[str, PairCheck]:
+    def pair_checks(self) -> dict[str, _PairCheck]:
         """Checks that read both texts together, by reason, loaded at the first use."""
-        checks: dict[str, PairCheck] = {}
+        checks: dict[str, _PairCheck] = {}
         if self.limits.parser:
             checks["roles"] = by_parser()
         if self.limits.fault < 1.0:
@@ -105,7 +105,7 @@ class Judge:
                 source, reading = read[question.source], read[answer]
                 caption = read[question.caption] if question.caption else None
                 similarity = float(source.vector @ reading.vector)
-                reason = meaning_reason(source, reading, caption, self.limits)
+                reason = _meaning_reason(source, reading, caption, self.limits)
                 if reason is None and similarity < self.limits.similarity:
                     reason = "drift"
             shared = english.overlap(question.source, answer)
@@ -116,7 +116,7 @@ class Judge:
 @contextmanager
 def judging(judge: Judge) -> Iterator[MicroBatchQueue[Question, Verdict]]:
     """Judge answers together in a thread: those that arrive during a batch form the next one."""
-    queue: MicroBatchQueue[Question, Verdict] = MicroBatchQueue(judge.judge, BATCH, waiting=None)
+    queue: MicroBatchQueue[Question, Verdict] = MicroBatchQueue(judge.judge, _BATCH, waiting=None)
     try:
         yield queue
     finally:
@@ -131,7 +131,7 @@ def check_models(limits: Limits) -> None:
         require_model()
 
 
-def by_parser() -> PairCheck:
+def by_parser() -> _PairCheck:
     """Whether a predicate has other arguments, according to spaCy's dependency parser."""
     from paraclip.paraphrase.language.parsing import ArgumentParser, contradicts
 
@@ -145,30 +145,30 @@ def by_parser() -> PairCheck:
     return fails
 
 
-def meaning_reason(
+def _meaning_reason(
     source: Reading, answer: Reading, caption: Reading | None, limits: Limits
 ) -> str | None:
     """New or lost content, by concepts and word vectors, or None."""
     known = [source] if caption is None else [source, caption]
-    backed, carried = support(known, answer), support([answer], source)
+    backed, carried = _support(known, answer), _support([answer], source)
     least_backed = min(backed.values(), default=1.0)
     least_carried = min(carried.values(), default=1.0)
     # A new and a lost word, both unsupported, mean that one replaced the other, but only if most
     # words are unchanged ("catch ice in its mouth", "catch a ball in its mouth").
     close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
     if (
-        ((limits.changed_kind or close) and changed_kind(known, answer))
+        ((limits.changed_kind or close) and _changed_kind(known, answer))
         or least_backed < limits.support
         or (close and max(least_backed, least_carried) < limits.exchange)
     ):
         return "new content"
-    level = min(limits.support, CARRIED)
+    level = min(limits.support, _CARRIED)
     if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
         return "lost content"
     return None
 
 
-def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
+def _support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
     """Support of each content word of `answer` by content words of the known texts, -1 to 1.
 
     A word with the same root or concept, or with a parent concept, has full support; for any other
@@ -188,7 +188,7 @@ def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
     for word, vector in zip(answer.words, answer.word_vectors, strict=True):
         if english.is_content(word):
             sure = (
-                word in CHECKED_ELSEWHERE
+                word in _CHECKED_ELSEWHERE
                 or english.root(word) in roots
                 or english.concepts(word) & kinds
                 or (word in lexicon.YOUNG and "young" in kinds)
@@ -198,7 +198,7 @@ def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
     return supported
 
 
-def changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
+def _changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
     """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
     roots = {english.root(word) for reading in known for word in reading.words}
     kinds = english.with_parents(word for reading in known for word in reading.words)

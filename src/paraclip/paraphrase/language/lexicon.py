@@ -33,12 +33,12 @@ def named_lists(section: str) -> dict[str, frozenset[str]]:
     return {name: frozenset(words.split()) for name, _, words in lines}
 
 
-def pairs(section: str) -> dict[str, str]:
+def _pairs(section: str) -> dict[str, str]:
     """The pairs of a section of `form=meaning`."""
     return dict(pair.split("=") for pair in " ".join(_SECTIONS[section]).split())
 
 
-def by_word(section: str) -> dict[str, set[str]]:
+def _by_word(section: str) -> dict[str, set[str]]:
     """Names of the lists in which each word of a section occurs."""
     found: dict[str, set[str]] = {}
     for name, words in named_lists(section).items():
@@ -50,13 +50,13 @@ def by_word(section: str) -> dict[str, set[str]]:
 STOP_WORDS, CARRIER_WORDS = listed("stop words"), listed("carrier words")
 COUPLES, EITHER_GENDER, YOUNG = listed("couples"), listed("either gender"), listed("young")
 GENDER_WORDS = named_lists("gender words")
-LEMMAS, UNSTEMMED, DERIVED = pairs("lemmas"), listed("unstemmed"), pairs("families")
-NUMBERS, LOOSE_NUMBERS = pairs("numbers"), pairs("loose numbers")
+LEMMAS, UNSTEMMED, DERIVED = _pairs("lemmas"), listed("unstemmed"), _pairs("families")
+NUMBERS, LOOSE_NUMBERS = _pairs("numbers"), _pairs("loose numbers")
 NEGATIONS, LACKS, UNNEGATED = listed("negations"), listed("lacks"), listed("unnegated")
 NO_NEGATION = frozenset({("nothing", "but"), ("not", "far"), ("not", "only")})
-COLOUR_OF = {word: name for word, (name,) in by_word("colours").items()}
-LIKE_COLOUR = by_word("colour likeness")
-EXCLUSIVE_PARENTS = frozenset({"animal", "bird", "fish", "insect", "vehicle", "ball", "food"})
+COLOUR_OF = {word: name for word, (name,) in _by_word("colours").items()}
+LIKE_COLOUR = _by_word("colour likeness")
+_EXCLUSIVE_PARENTS = frozenset({"animal", "bird", "fish", "insect", "vehicle", "ball", "food"})
 
 CONCEPTS_OF: dict[str, frozenset[str]] = {}
 """Concepts of each word listed in `concepts.txt`."""
@@ -76,7 +76,7 @@ for _line in _read("concepts.txt"):
         _name, _, _parent = (part.strip() for part in _head.partition("<"))
         _above = WITH_PARENTS.get(_parent, frozenset())
         WITH_PARENTS[_name] = WITH_PARENTS.get(_name, frozenset()) | _above | {_name}
-        if _parent in EXCLUSIVE_PARENTS:
+        if _parent in _EXCLUSIVE_PARENTS:
             EXCLUSIVE_CONCEPTS.add(_name)
         for _table in _tables:
             for _word in _words.split():

