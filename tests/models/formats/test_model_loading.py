@@ -156,7 +156,9 @@ class Evil:
         return (open, ("/tmp/never-written", "w"))
 
 
-@pytest.mark.parametrize("content", [3, {}, {"a": 1}, {"a": Evil()}], ids=str)
+@pytest.mark.parametrize(
+    "content", [3, {}, {"a": 1}, {"a": Evil()}], ids=["number", "nothing", "of numbers", "code"]
+)
 def test_what_is_not_a_dictionary_of_tensors_is_refused_and_not_run(named, tmp_path, content):
     torch.save(content, tmp_path / "a.pt")
     (tmp_path / "a.bin").write_bytes(pickle.dumps(content))
