@@ -201,7 +201,7 @@ def _read_rows(path: Path, kind: type[_Row], hint: str) -> Iterator[tuple[str, _
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             reason = ": ".join([*map(str, first["loc"]), first["msg"]])
-            what = f"is not a {kind.__name__.lower()} ({reason})"
+            what = f"is not a {kind.__name__.lstrip('_').lower()} ({reason})"
             raise UserError(f"{path}:{number}", what, hint) from error
 
 
