@@ -54,8 +54,8 @@ def test_mini_gives_the_same_vectors_without_torch() -> None:
 def test_a_search_with_a_kept_tower_loads_no_torch(models: dict[str, str]) -> None:
     assert prepared_tower(models["tuned"]) is not None, "a process of its own wrote it"
     code = (
-        "import sys; from paraclip.image_search.towers import kept_tower\n"
-        f"kept_tower({models['tuned']!r}).embed(['a red disc'])\n"
+        "import sys; from paraclip.image_search.towers import _kept_tower\n"
+        f"_kept_tower({models['tuned']!r}).embed(['a red disc'])\n"
         "print([name for name in ('torch', 'transformers', 'open_clip') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -50,7 +50,7 @@ KILLED = """
     import time, torch
     from pathlib import Path
     from paraclip.models import features as stored
-    stored.ROWS_A_SHARD = 2
+    stored._ROWS_A_SHARD = 2
     with stored.FeatureCache(Path({folder!r})) as cache:
         for row in range(5):
             cache.add([str(row)], torch.full((1, 3), float(row)))
@@ -72,7 +72,7 @@ def test_a_killed_run_keeps_every_complete_shard(tmp_path):
 
 
 def test_mapped_rows_are_those_of_the_shards_and_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(stored, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(stored, "_ROWS_AT_ONCE", 2)
     features = torch.arange(12.0).reshape(4, 3)
     with FeatureCache(tmp_path) as cache:
         cache.add(["a", "b"], features[:2])
@@ -100,7 +100,7 @@ def test_mapped_rows_take_no_memory_before_they_are_read(tmp_path):
         path = folder / f"rows-{{text_hash(chr(10) * (rows - 1))}}.npy"
         parts = (torch.zeros(1000, 1024) for _ in range(100))
         with path.open("wb") as file:
-            stored.write_rows(file, parts, rows, 1024)
+            stored._write_rows(file, parts, rows, 1024)
         before = getrusage(RUSAGE_SELF).ru_maxrss
         found = stored.FeatureCache(folder).mapped([""] * rows, 1024)
         assert found[[5, 99_999]].sum() == 0 and found.shape == (rows, 1024)

@@ -65,14 +65,14 @@ def triples(images: list[str | None]) -> pa.Table:
 def test_rows_of_nan_have_no_picture_whatever_the_size_of_a_part(rows, part):
     features = torch.tensor([[1.0, 2.0] if row == "numbers" else [NAN, NAN] for row in rows])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "ROWS_AT_ONCE", part)
+        patch.setattr(preparing, "_ROWS_AT_ONCE", part)
         assert _rows_with_numbers(features).tolist() == [row == "numbers" for row in rows]
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("row", [0, 2, 4])
 def test_a_row_that_is_not_finite_is_named_in_any_part(value, row, monkeypatch):
-    monkeypatch.setattr(preparing, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(preparing, "_ROWS_AT_ONCE", 2)
     features = torch.ones(5, 3)
     features[row, 1] = value
     with pytest.raises(UserError, match=rf"image features: row {row + 1}: a value is NaN or inf"):

@@ -137,7 +137,7 @@ def test_writers_are_closed_where_a_later_one_cannot_start(tmp_path, monkeypatch
             raise UserError("second", "cannot start", "Leave it out.")
 
     monkeypatch.setattr(logging, "find_spec", lambda name: True)
-    monkeypatch.setattr(logging, "TensorBoard", Refusing)
+    monkeypatch.setattr(logging, "_TensorBoard", Refusing)
     with pytest.raises(UserError, match="cannot start"), metrics_log(tmp_path, 0):
         pass
     gc.collect()  # an open file would be a warning, and warnings are errors

@@ -75,7 +75,7 @@ def test_a_second_run_reads_what_changed(
     read = []
     original = reading._file_bytes
     monkeypatch.setattr(
-        reading, "file_bytes", lambda found: read.append(found.path) or original(found)
+        reading, "_file_bytes", lambda found: read.append(found.path) or original(found)
     )
     summary = index(pictures, address, models)
     assert counts(summary) == {

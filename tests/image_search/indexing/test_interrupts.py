@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("interruptible")]
 INDEX = """
 import sys, time
 from paraclip.image_search import build
-build.WRITE_ROWS = build.IMAGES_AT_ONCE = 2
+build._WRITE_ROWS = build.IMAGES_AT_ONCE = 2
 embed = build.embed
 build.embed = lambda *given: time.sleep(0.4) or embed(*given)
 from paraclip.__main__ import main

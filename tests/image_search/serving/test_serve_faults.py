@@ -39,7 +39,7 @@ ONE = picture_id(NAMES[0])
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "REFRESH_SECONDS", 0.05)
+    monkeypatch.setattr(serving, "_REFRESH_SECONDS", 0.05)
 
 
 def check_gone(site: Site, in_memory: bool = True) -> None:

@@ -362,8 +362,8 @@ def test_connections_above_the_limit_are_refused_and_the_others_served(
 def test_the_number_of_connections_fits_the_limit_of_open_files() -> None:
     code = (
         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (300, 1024))\n"
-        "from paraclip.image_search.serving.server import most_connections\n"
-        "print(most_connections(), *r.getrlimit(r.RLIMIT_NOFILE))"
+        "from paraclip.image_search.serving.server import _most_connections\n"
+        "print(_most_connections(), *r.getrlimit(r.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["384", "1024", "1024"]
