@@ -30,7 +30,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -43,7 +43,6 @@ from benchmarks.inputs.sound import write_sound
 from benchmarks.machine import RESULTS, keep, markdown, say
 from paraclip.cli import parse
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import BACKENDS, LLMOptions
 
 IMPORTED = (
     "open_clip", "paraclip.api", "paraclip.evaluation.run", "paraclip.paraphrase.run",
@@ -105,8 +104,6 @@ def prepare() -> None:
         importlib.import_module(module)
     be_patient(2, 0)
     parse(["export", "model", "out"])  # fills the parser's caches
-    once = replace(BACKENDS["openai"], options=LLMOptions(timeout=2.0, max_retries=0))
-    BACKENDS["openai"] = once
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all of this
 

@@ -15,6 +15,7 @@ from benchmarks.inputs.areas import READERS, STORES, all_cases, swap_check
 from benchmarks.inputs.cases import LOST, WRONG, Action, Case, paraclip
 from benchmarks.inputs.sound import NAMES, write_sound
 from paraclip.errors import UserError
+from paraclip.paraphrase.backends import BACKENDS
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     for name in ("PARACLIP_QUIET", "OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
         monkeypatch.setenv(name, "1")  # given back at the end
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setitem(BACKENDS, "openai", BACKENDS["openai"])  # the attack waits less
 
 
 def user_error() -> None:

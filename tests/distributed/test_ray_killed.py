@@ -37,7 +37,7 @@ def askers(mark: str) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             ours = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
-            if ours and b"MapWorker(MapBatches(Asker))" in (folder / "cmdline").read_bytes():
+            if ours and b"MapWorker(MapBatches(_Asker))" in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
         except OSError:
             continue

@@ -220,8 +220,9 @@ def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
 
 @pytest.mark.slow
 def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_path):
-    options = ["--device", "cpu", "--dropout", "0.5"]  # a CLIP has no dropout
-    run = torchrun("train", str(triples), "--model", base, "--out", str(tmp_path), *options)
+    (tmp_path / "dropout.toml").write_text("dropout = 0.5\n")  # a CLIP has no dropout
+    options = ["--device", "cpu", "--config", str(tmp_path / "dropout.toml")]
+    run = torchrun("train", str(triples), "--model", base, "--out", str(tmp_path / "out"), *options)
     assert run.returncode != 0
     assert "paraclip: --dropout: this text tower has no dropout" in run.stderr
     assert "UserError: --dropout" in run.stderr.partition("Root Cause")[2], run.stderr

@@ -83,7 +83,7 @@ class _Difference:
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class Comparison:
     """The figures of two models."""
 
     first: str  # name of the first
@@ -137,7 +137,7 @@ def compare(
     all_metrics: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> list[_Comparison]:
+) -> list[Comparison]:
     """Compare two models of stored reports.
 
     One report: two models in it. Two reports: the models with the same label in both, or the only
@@ -163,7 +163,7 @@ def compare(
     too_few = f"nothing can count: {resamples} resamples are too few for {figures} figures"
     coarse = [f"{too_few}; give more"] if figures * 2 / (resamples + 1) >= LEVEL else []
     return [
-        _Comparison(
+        Comparison(
             first.name, second.name, (len(first.runs), len(second.runs)),
             tuple(replace(row, adjusted=next(adjusted)) for row in rows), (*warnings, *coarse),
         )
@@ -171,7 +171,7 @@ def compare(
     ]  # fmt: skip
 
 
-def comparison_json(comparisons: Sequence[_Comparison], settings: Mapping[str, Any]) -> str:
+def comparison_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
     """Return comparisons and their settings as JSON; undefined values are null."""
 
     def row_as_dict(row: _Difference) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from paraclip.errors import UserError
 from paraclip.evaluation import run
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.compare import (
+    Comparison,
     Stored,
     _compare_origins,
-    _Comparison,
     _Difference,
     compare,
     read_stored,
@@ -288,7 +288,7 @@ def test_fewer_changes_of_the_first_result_are_better() -> None:
         _Difference("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
         for name in ("first result changes", "AO@10")
     ]
-    better, worse, *_ = _Comparison("one", "two", (1, 1), tuple(rows), ()).verdict()
+    better, worse, *_ = Comparison("one", "two", (1, 1), tuple(rows), ()).verdict()
     assert better.startswith("better: b first result changes -10.0")
     assert worse.startswith("worse: b AO@10 -10.0")
 
