@@ -548,8 +548,12 @@ def foreign_origin(port: int) -> bool:
 
 def slow_readers(port: int) -> bool:
     """Whether clients that do not read a large picture are disconnected in 40 seconds."""
-    found = json.loads(request(port, "GET", "/api/search?q=disc&k=1")[1])
-    picture = found["models"][0]["results"][0][0]["id"]
+    for _ in range(60):  # the copy of the index may still be made
+        found = json.loads(request(port, "GET", "/api/search?q=disc&k=1")[1])
+        if shown := found["models"][0]["results"][0]:
+            break
+        time.sleep(0.5)
+    picture = shown[0]["id"]
     opened = []
     for _ in range(60):
         connection = socket.socket()
