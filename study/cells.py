@@ -3,7 +3,8 @@
 A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
 each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
 `merge` (share of tuned in the model that is scored) and `replay = "captions"`. Each variant with
-pictures has a control: the same number of steps of L1 on the original captions, with the same settings.
+pictures has a control: the same number of steps of L1 on the original captions, with the same
+settings.
 
 A cell is a row with one seed. The name of its folder ends in a hash of everything that determines
 its weights, so that an unchanged row is resumed, a changed one is trained again, and rows with the

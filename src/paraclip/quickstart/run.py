@@ -213,7 +213,7 @@ def _sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
 
 
 def _equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
-    """Epochs over `rows` that take about as many steps as `epochs` epochs over `others` rows."""
+    """Epochs over `rows` with about the number of steps of `epochs` epochs over `others` rows."""
     steps = epochs * -(-others // batch_size)
     return max(1, round(steps / -(-rows // batch_size)))
 
