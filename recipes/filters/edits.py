@@ -1,12 +1,12 @@
-"""Texts with one fact changed by rule: faults for the checker, and hard negatives.
+"""Texts with one fact changed by rule: faults for the checker.
 
 The kinds follow SugarCrepe (Hsieh et al., NeurIPS 2023): two objects or two attributes swapped, or
 one object, attribute, verb, preposition or number replaced. Words are swapped within a part of
 speech, as in NegCLIP (Yuksekgonul et al., ICLR 2023), and replaced by words with the same tag from
-other captions, so that a negative reads like a caption. Words of the triple itself are never
+other captions, so that a changed text reads like a caption. Words of the triple itself are never
 inserted, because they could name the same thing.
 
-The negatives are not checked: some happen to be true of the picture, or are ungrammatical.
+They are not checked: some happen to be true of the picture, or are ungrammatical.
 """
 
 from collections import Counter
@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-from paraclip.data.triples import TEXTS
-from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, Tagged, Tagger
-from paraclip.paraphrase.language.words import is_content, words
-from paraclip.progress import track
+from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, Tagged
+from paraclip.paraphrase.language.words import is_content
 
 VERB_TAGS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))
 NUMBER_TAGS = frozenset(("CD",))
@@ -32,19 +30,6 @@ OPPOSITES = {
 }  # fmt: skip
 DRAWS = 10
 DAMPING = 0.75  # exponent of a word's count, so that frequent words are drawn less often
-
-
-@dataclass(frozen=True)
-class Negative:
-    """A hard negative.
-
-    Args:
-        text: nearly the same words as its source, with another meaning.
-        kind: a key of NEGATIVE_KINDS.
-    """
-
-    text: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -132,46 +117,6 @@ NEGATIVE_KINDS: dict[str, Edit] = {
     "replace_deed": replace(VERB_TAGS),
     "replace_place": replace_preposition,
 }
-
-
-def hard_negatives(
-    rows: Sequence[Mapping[str, str]], tagger: Tagger, source: str = "paraphrase_1", seed: int = 0
-) -> list[Negative | None]:
-    """Create one negative per row, of a random kind among those that its text allows.
-
-    Args:
-        rows: triples with caption, paraphrase_1, paraphrase_2.
-        tagger: part-of-speech tagger.
-        source: which of the three texts is changed.
-        seed: seed for kind, position and word; each row has its own random stream.
-
-    Returns:
-        One negative per row; None if the text allows no kind.
-    """
-    texts = tagger.tag(row[source] for row in rows)
-    tagged = list(track(texts, "parts of speech", len(rows), "text"))
-    vocabulary = vocabulary_of(tagged)
-    negatives = []
-    for row, tokens in zip(rows, tagged, strict=True):
-        known = frozenset(word for name in TEXTS for word in words(row[name]))
-        draw = Draw(vocabulary, known, Random(f"{seed} {row[source]}"))
-        negatives.append(negative(tokens, draw))
-    return negatives
-
-
-def negative(tagged: Tagged, draw: Draw) -> Negative | None:
-    """A negative of the first kind, in random order, that the text allows."""
-    tagged = [(lower_first(token, tag), tag) for token, tag in tagged[:1]] + tagged[1:]
-    for kind in draw.random.sample(list(NEGATIVE_KINDS), len(NEGATIVE_KINDS)):
-        tokens = NEGATIVE_KINDS[kind](tagged, draw)
-        if tokens is not None:
-            return Negative(sentence(tokens), kind)
-    return None
-
-
-def lower_first(token: str, tag: str) -> str:
-    """The first token with the case that it has within a sentence."""
-    return token if tag in ("NNP", "NNPS") or token.isupper() else token.lower()
 
 
 def vocabulary_of(texts: Iterable[Tagged]) -> dict[str, tuple[list[str], list[float]]]:

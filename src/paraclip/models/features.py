@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from math import ceil
@@ -471,43 +470,27 @@ def _mark_used(path: Path) -> None:
         os.utime(path)
 
 
-@dataclass(frozen=True)
-class _Pruned:
-    """Result of `prune`."""
-
-    files: int  # number of removed files
-    removed: int  # their bytes
-    kept: int  # bytes of the remaining files
-
-
-def prune(cache: Path, days: float | None = None, most_bytes: int | None = None) -> _Pruned:
-    """Remove image features by age, then the least recently used ones until the rest fits a size.
+def prune(cache: Path, days: float) -> None:
+    """Remove image features that were not used for some days.
 
     Only files of `FeatureCache` are removed, and none that was used within the last hour.
 
     Args:
         cache: folder of image features, as for `image_features`.
-        days: maximum age since the last use, or None for no limit.
-        most_bytes: maximum total size, or None for no limit.
+        days: maximum age since the last use.
     """
     now = time.time()
-    files = sorted(_cached_files(cache))
-    left = sum(size for _, size, _ in files)
-    count = removed = 0
-    for used, size, path in files:
-        unused = now - used
-        old = days is not None and unused > days * _DAY
-        if unused > _IN_USE and (old or (most_bytes is not None and left > most_bytes)):
+    files = list(_cached_files(cache))
+    for used, path in files:
+        if now - used > max(days * _DAY, _IN_USE):
             path.unlink(missing_ok=True)
-            count, removed, left = count + 1, removed + size, left - size
-    for folder in {path.parent for _, _, path in files}:
+    for folder in {path.parent for _, path in files}:
         with suppress(OSError):  # not empty
             folder.rmdir()
-    return _Pruned(count, removed, left)
 
 
-def _cached_files(cache: Path) -> Iterator[tuple[float, int, Path]]:
-    """Time of the last use, bytes and path of each file of features, without links and others.
+def _cached_files(cache: Path) -> Iterator[tuple[float, Path]]:
+    """Time of the last use and path of each file of features, without links and others.
 
     Files that another process removes or renames meanwhile are left out.
     """
@@ -517,4 +500,4 @@ def _cached_files(cache: Path) -> Iterator[tuple[float, int, Path]]:
                 with suppress(FileNotFoundError):
                     state = path.lstat()
                     if _FILE.fullmatch(path.name) and stat.S_ISREG(state.st_mode):
-                        yield state.st_mtime, state.st_size, path
+                        yield state.st_mtime, path
