@@ -82,7 +82,8 @@ def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
 def keep(path: Path, micro_batch: int, rows: np.ndarray, **changes: object) -> None:
     """Losses and gradients of a batch as a file."""
     options = {**changes, "micro_batch": micro_batch, "dropout": 0.0}
-    losses, found = Step(path, **options).gradient(rows)
+    own = path / str(this_process().rank)  # one process must not read what another is writing
+    losses, found = Step(own, **options).gradient(rows)
     if this_process().first:
         save_file({**losses, **found}, path.with_suffix(".safetensors"))
 
