@@ -2,13 +2,14 @@
 
 A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
 each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
-`merge` (share of tuned in the model that is scored) and `replay = "captions"`. Each variant with
-pictures has a control: the same number of steps of L1 on the original captions, with the same
-settings.
+`bank` (one of `banks.py`, or `pictures`), `merge` (share of tuned in the model that is scored) and
+`replay = "captions"`. Each variant with pictures has a control: the same number of steps of L1 on
+the original captions, with the same settings. The sets of a grid are those of its folder, or of its
+`sets`. A grid with `bases` is for these alone; others are for a and b, b with options of its own.
 
 A cell is a row with one seed. The name of its folder ends in a hash of everything that determines
 its weights, so that an unchanged row is resumed, a changed one is trained again, and rows with the
-same training (tuned and merged, a control of several variants) share one run.
+same training (in several grids, tuned and merged, a control of several variants) share one run.
 """
 
 import json
@@ -31,10 +32,12 @@ from paraclip.evaluation.run import evaluate
 from paraclip.files import cache_folder, file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import model_files
+from study.banks import PICTURES
 
 Options = Mapping[str, Any]
 OF_LOSSES = (
-    "weights", "image_loss_on", "text_temperature", "recipe", "distillation", "placebo",
+    "weights", "image_loss_on", "text_temperature", "recipe", "ranking", "sentence_teacher", "bank",
+    "distillation", "placebo",
 )  # fmt: skip
 """Options that a control does not use; left out, so that variants share a control."""
 SCORING = {"k": (10,), "precision": "fp32"}
@@ -70,34 +73,38 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A row with one seed (None for base), its folder, and the folder of its training run."""
+    """A row with one seed (None for base), and the folders of its scores and its training run."""
 
     row: Row
     seed: int | None
-    folder: Path
+    scores: Path
     run: Path
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid file: its common options, the options of its variants, seeds, and its rows."""
+    """A grid file: its sets, common options, the options of its variants, seeds, and its rows."""
 
-    path: Path
+    name: str
+    sets: str
     common: Options
     variants: Mapping[str, Options]
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
 
 
-def read_grid(path: Path, further: Options, files: Mapping[str, Path]) -> Grid:
+def read_grid(
+    path: Path, further: Options, files: Mapping[str, Path], banks: Mapping[str, Path]
+) -> Grid:
     """The grid of a file.
 
     Args:
         path: the file.
         further: options in place of the common ones.
         files: file by name of triples; also that of the replayed `captions`.
+        banks: file by name of a bank.
     """
-    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    content = content_of_grid(path)
     common, variants = {**content["common"], **further}, content["variants"]
     reference = content.get("reference")
     rows: list[Row] = []
@@ -111,6 +118,8 @@ def read_grid(path: Path, further: Options, files: Mapping[str, Path]) -> Grid:
         options["triples"] = files[options["triples"]]
         if "replay" in options:
             options["replay"] = files[options["replay"]]
+        if (bank := options.pop("bank", PICTURES)) != PICTURES:
+            options["bank"] = banks[bank]
         key, has_pictures = captions_of(options["triples"])
         control = None
         if has_pictures:
@@ -122,14 +131,25 @@ def read_grid(path: Path, further: Options, files: Mapping[str, Path]) -> Grid:
         further_row = reference if reference != name else None
         rows.append(Row(name, kind, options, share, control, further_row))
     known = (Row("base", "base", {}), *controls.values(), *rows)
-    return Grid(path, common, variants, tuple(content["seeds"]), known)
+    sets = content.get("sets", path.parent.name)
+    return Grid(name_of_grid(path), sets, common, variants, tuple(content["seeds"]), known)
 
 
-def sources_of(path: Path) -> set[str]:
-    """The names of the triples that a grid uses."""
-    content = tomllib.loads(path.read_text(encoding="utf-8"))
+def content_of_grid(path: Path) -> dict[str, Any]:
+    """What the file of a grid says."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def name_of_grid(path: Path) -> str:
+    """The name of a grid in cells and results; those of the second report say so."""
+    return f"second_{path.stem}" if path.parent.name == "second" else path.stem
+
+
+def named_in(path: Path, option: str) -> set[str]:
+    """The names that a grid gives as an option: of triples, or of banks."""
+    content = content_of_grid(path)
     tables = [content["common"], *content["variants"].values()]
-    return {one["triples"] for one in tables if "triples" in one}
+    return {one[option] for one in tables if option in one}
 
 
 @cache
@@ -156,8 +176,8 @@ def cells_of(grid: Grid, base: Path, root: Path) -> Iterator[Cell]:
         readable = re.sub(r"[^A-Za-z0-9_+]+", "-", name).strip("-")
         return known.setdefault(key, root / f"{readable}.{key}")
 
-    weights = [content_of(path) for path in model_files(str(base))]
-    yield Cell(grid.rows[0], None, folder("base"), folder("base"))
+    weights, place = weights_of(base), f"scores-{grid.sets}"
+    yield Cell(grid.rows[0], None, folder("base") / place, folder("base"))
     for seed in grid.seeds:
         for row in grid.rows[1:]:
             triples = row.options["triples"]
@@ -166,10 +186,17 @@ def cells_of(grid: Grid, base: Path, root: Path) -> Iterator[Cell]:
                 **row.options, "seed": seed,
                 "triples": captions_of(triples)[0] if is_control else content_of(triples),
             }  # fmt: skip
+            if "bank" in row.options:
+                decisive["bank"] = content_of(row.options["bank"])
             run = scores = folder(f"{row.name} seed {seed}", decisive)
             if row.merge is not None:
                 scores = folder(f"{row.name} {row.merge:g} seed {seed}", decisive, row.merge)
-            yield Cell(row, seed, scores, run)
+            yield Cell(row, seed, scores / place, run)
+
+
+def weights_of(base: Path) -> list[str]:
+    """The hashes of the files of a base."""
+    return [content_of(path) for path in model_files(str(base))]
 
 
 def model_of(cell: Cell, base: Path) -> DualEncoder:
@@ -190,14 +217,14 @@ def run_cell(cell: Cell, base: Path, sets: Sequence[Benchmark]) -> Stored:
         **SCORING, "seed": 0, "resamples": 100, "cache": cache_folder() / "image_features",
         "results": cache_folder() / "results",
     }  # fmt: skip
-    evaluate({cell.row.kind: model_of(cell, base)}, sets, cell.folder / "scores", settings)
-    return read_stored(cell.folder / "scores")
+    evaluate({cell.row.kind: model_of(cell, base)}, sets, cell.scores, settings)
+    return read_stored(cell.scores)
 
 
 def scores_of(cell: Cell, sets: Sequence[Benchmark]) -> Stored | None:
     """The report of a finished cell; None if it is missing or from other sets or settings."""
     try:
-        stored = read_stored(cell.folder / "scores")
+        stored = read_stored(cell.scores)
     except UserError:
         return None
     scored = {section.name: section.data_hash for section in stored.report.sections}

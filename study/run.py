@@ -6,9 +6,11 @@
 
 A cell is BASE/GRID/ROW/SEED, such as `a/main/consistent/2`; the base's own is `a/main/base`. Grids
 are the files of `development/`, which choose settings, and `report/`, which report with settings
-frozen. Bases: a, `clip-small` of `recipes/clip_small`; b, `mini` aligned on the same captions. A
-finished cell is not repeated and a stopped one resumes; a grid that has a finished cell gets
-`results/study_BASE_GRID.json`, its tables and its plots.
+frozen; those of `second/` are named `second_GRID`. Bases: a, `clip-small` of `recipes/clip_small`;
+a1 and a2, the same pre-trained with other seeds; b, `mini` aligned on the same captions. A finished
+cell is not repeated and a stopped one resumes; a grid that has a finished cell gets
+`results/study_BASE_GRID.json`, its tables and its plots. Several runs may share a folder if they
+have no row in common.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,20 @@ from paraclip.evaluation.compare import Stored
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import Line, Report, Section
 from paraclip.evaluation.statistics import Interval
-from paraclip.files import locked, write_text
-from study.cells import Cell, Grid, cells_of, read_grid, run_cell, scores_of, sources_of
+from paraclip.files import text_hash, write_text
+from study.banks import PICTURES, bank_file
+from study.cells import (
+    Cell,
+    Grid,
+    cells_of,
+    content_of_grid,
+    name_of_grid,
+    named_in,
+    read_grid,
+    run_cell,
+    scores_of,
+    weights_of,
+)
 from study.differences import Draws, Figure, figures_of
 from study.plots import trade_off
 from study.sets import SETS
@@ -36,8 +51,9 @@ from study.tables import ALL_LABELS, KIND_LABELS, LABELS, RESULTS, TASK_LABELS, 
 from study.triples import replayed_file, triples_file
 
 GRIDS = Path(__file__).parent
+FOLDERS = ("development", "report", "second")
 IMAGES = GRIDS / "images"
-RESAMPLES = {"development": 5_000, "report": 24_000}
+RESAMPLES = {"quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000}
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 MORE_RESAMPLES = {"temperatures": 36_000}
 """Grids with so many rows that their correction takes more."""
@@ -57,13 +73,15 @@ class Place:
     images: Path = IMAGES
 
 
-def clip_small(place: Place) -> Path:
-    """The folder of base a, pre-trained unless it is there."""
-    folder = place.out / "clip-small"
+def clip_small(place: Place, seed: int = 0) -> Path:
+    """The folder of base a with a seed of its pre-training, which is done unless it is there."""
+    folder = place.out / (f"clip-small-{seed}" if seed else "clip-small")
     if not (folder / "open_clip_config.json").exists():
         from recipes.clip_small import pretrain
 
-        pretrain.main(["--data", str(place.data / "flickr8k"), "--out", str(folder)])
+        pretrain.main([
+            "--data", str(place.data / "flickr8k"), "--out", str(folder), "--seed", str(seed),
+        ])  # fmt: skip
     return folder
 
 
@@ -72,56 +90,71 @@ def aligned_mini(place: Place) -> Path:
     return mini.aligned(place.data, place.out / "mini")
 
 
-BASES: Mapping[str, Callable[[Place], Path]] = {"a": clip_small, "b": aligned_mini}
-OPTIONS_OF_BASE: Mapping[str, Mapping[str, Any]] = {
-    "a": {}, "b": {"epochs": 4, "learning_rate": 5e-5, "dropout": 0.1},
+BASES: Mapping[str, Callable[[Place], Path]] = {
+    "a": clip_small, "a1": partial(clip_small, seed=1), "a2": partial(clip_small, seed=2),
+    "b": aligned_mini,
 }  # fmt: skip
-"""Options in place of a grid's common ones: the rates of `benchmarks/evaluation/flickr8k.py`."""
+USUAL_BASES = ("a", "b")
+"""Bases of the grids that name none."""
+OPTIONS_OF_BASE: Mapping[str, Mapping[str, Any]] = {
+    "b": {"epochs": 4, "learning_rate": 5e-5, "dropout": 0.1},
+}
+"""In place of the common options of a grid without `bases`: the rates of
+`benchmarks/evaluation/flickr8k.py`."""
 
 
 def grid_files() -> list[Path]:
     """Grids in the order in which they are run: development first, then main, then the others."""
-    found = [*GRIDS.glob("development/*.toml"), *GRIDS.glob("report/*.toml")]
+    found = [path for name in FOLDERS for path in GRIDS.glob(f"{name}/*.toml")]
     return sorted(found, key=lambda path: (path.parent.name, path.stem != "main", path.stem))
 
 
 def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> list[str]:
     """Run the wanted cells of a grid and write its results; returns the failed cells."""
-    kind = path.parent.name
-    root = place.out / kind / base / "cells"
+    root, bases = place.out / "cells" / base, content_of_grid(path).get("bases")
     heads = ["/".join(pattern.split("/")[:2]) for pattern in patterns]
-    wanted = [head for head in heads if fnmatch(f"{base}/{path.stem}", head) or head == "*"]
-    if not (wanted or ("none" in patterns and root.is_dir())):
+    here = f"{base}/{name_of_grid(path)}"
+    wanted = [head for head in heads if fnmatch(here, head) or head == "*"]
+    if not (wanted or ("none" in patterns and root.is_dir())) or base not in (bases or USUAL_BASES):
         return []
-    files = {name: triples_file(name, place.data, place.out / "triples")
-             for name in sources_of(path)}  # fmt: skip
-    files["captions"] = replayed_file(place.data, place.out / "triples")
-    grid = read_grid(path, OPTIONS_OF_BASE[base], files)
-    model, sets = BASES[base](place), SETS[kind](place.data)
+    grid, model = grid_of(path, base, place), BASES[base](place)
+    sets = SETS[grid.sets](place.data)
     root.mkdir(parents=True, exist_ok=True)
     failed = []
-    with locked(root):
-        cells = list(cells_of(grid, model, root))
-        finished = {cell: found for cell in cells if (found := scores_of(cell, sets))}
-        for pattern in patterns:
-            for number, cell in enumerate(cells, start=1):
-                name = cell_name(base, grid, cell)
-                if cell in finished or not fnmatch(name, pattern):
-                    continue
-                say(f"[{number}/{len(cells)}] {name}")
-                try:  # a row with the same training may have finished meanwhile
-                    finished[cell] = scores_of(cell, sets) or run_cell(cell, model, sets)
-                except UserError as error:
-                    failed.append(f"{name}: {error}")
-    if finished:
+    cells = list(cells_of(grid, model, root))
+    for pattern in patterns:
+        for number, cell in enumerate(cells, start=1):
+            name = cell_name(base, grid, cell)
+            if not fnmatch(name, pattern) or scores_of(cell, sets):
+                continue
+            say(f"[{number}/{len(cells)}] {name}")
+            try:
+                run_cell(cell, model, sets)
+            except UserError as error:
+                failed.append(f"{name}: {error}")
+    if finished := {cell: found for cell in cells if (found := scores_of(cell, sets))}:
         write_results(base, grid, finished, place)
     return failed
+
+
+def grid_of(path: Path, base: str, place: Place) -> Grid:
+    """A grid with its files: triples, replayed captions and banks, made unless they are there."""
+    made, model = place.out / "triples", BASES[base](place)
+    files = {name: triples_file(name, place.data, made) for name in named_in(path, "triples")}
+    files["captions"] = replayed_file(place.data, made)
+    vectors = place.out / "banks" / text_hash(" ".join(weights_of(model)))
+    banks = {
+        name: bank_file(name, model, place.data, vectors)
+        for name in named_in(path, "bank") - {PICTURES}
+    }
+    further = {} if "bases" in content_of_grid(path) else OPTIONS_OF_BASE.get(base, {})
+    return read_grid(path, further, files, banks)
 
 
 def cell_name(base: str, grid: Grid, cell: Cell) -> str:
     """BASE/GRID/ROW/SEED; without a seed for a base."""
     seed = "" if cell.seed is None else f"/{cell.seed}"
-    return f"{base}/{grid.path.stem}/{cell.row.name}{seed}"
+    return f"{base}/{grid.name}/{cell.row.name}{seed}"
 
 
 def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place: Place) -> None:
@@ -129,21 +162,22 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     scored: dict[str, dict[int | None, Stored]] = {}
     for cell, stored in finished.items():
         scored.setdefault(cell.row.name, {})[cell.seed] = stored
-    kind, draws = grid.path.parent.name, place.out / "draws"
-    resamples = MORE_RESAMPLES.get(grid.path.stem, RESAMPLES[kind])
+    draws = place.out / "draws"
+    resamples = MORE_RESAMPLES.get(grid.name, RESAMPLES[grid.sets])
     figures = figures_of(grid.rows, scored, list(LABELS), Draws(resamples, draws))
     sections = next(iter(finished.values())).report.sections
-    name = f"study_{base}_{grid.path.stem}"
+    name = f"study_{base}_{grid.name}"
     variants = {row: dict(variant) for row, variant in grid.variants.items()}
     record: dict[str, Any] = {
-        "base": base, "kind": kind, "sets": {section.name: section.pool for section in sections},
+        "base": base, "kind": grid.sets,
+        "sets": {section.name: section.pool for section in sections},
         "settings": {"common": dict(grid.common), "variants": variants}, "figures": figures,
     }  # fmt: skip
     tables = tables_of(name, record)
     keep(name, place.results, tables.pop(name), **record)
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = f"{name}_{more}"
-        if grid.path.stem in SINGLED_OUT:
+        if grid.name in SINGLED_OUT:
             found = figures_of(grid.rows, scored, list(labels), Draws(MEANS_ALONE, draws))
             keep(single, place.results, tables_of(single, {"figures": found})[single],
                  base=base, figures=found)  # fmt: skip

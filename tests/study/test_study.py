@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from colour_encoder import write_flickr8k
 from text_sets import write_sugar_crepe_pp
@@ -22,10 +23,12 @@ from study import run as study
 from study import sets as study_sets
 from study import tables as study_tables
 from study import triples as study_triples
-from study.cells import Grid, read_grid, sources_of
+from study.banks import BANKS, bank_file
+from study.cells import Grid, cells_of, named_in, read_grid
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
+TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 GRID = """
 seeds = [0, 1]
 reference = "placebo"
@@ -72,14 +75,21 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def tiny_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checkpoint of a tiny base, with an empty cache."""
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    return save_model(tiny_clip(text_cfg=TEXT), tmp_path / "base.safetensors")
+
+
+@pytest.fixture
+def run(
+    data: Path, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
     """Runs the study on a tiny base and one grid; returns exit code and results by name."""
-    text = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
-    base = save_model(tiny_clip(text_cfg=text), tmp_path / "base.safetensors")
+    base = tiny_base
     grids = tmp_path / "grids" / "report"
     grids.mkdir(parents=True)
     (grids / "main.toml").write_text(GRID)
-    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(study, "GRIDS", grids.parent)
     monkeypatch.setattr(study, "BASES", {"a": lambda place: base})
     monkeypatch.setattr(study, "RESAMPLES", {"report": 50})
@@ -130,7 +140,7 @@ def test_a_part_is_run_and_the_rest_resumes(
     merged = figures["merged", "TOT"]["value"]["value"]
     assert short[2].startswith("| TOT |") and f"{merged:.1f}" in short[2]
     assert (tmp_path / "images" / "study_a_main.png").read_bytes()[:4] == b"\x89PNG"
-    controls = list((tmp_path / "out" / "report" / "a" / "cells").glob("control*"))
+    controls = list((tmp_path / "out" / "cells" / "a").glob("control*"))
     assert len(controls) == 2, "people's captions and paraphrases share a control"
     assert run("b/*")[1] == found and run("none")[0] == 0
 
@@ -166,28 +176,56 @@ def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
 
 def grid_of(path: Path, data: Path, folder: Path) -> Grid:
     """A grid of the study over the triples of a data folder."""
-    names = sources_of(path)
+    names = named_in(path, "triples")
     files = {name: study_triples.triples_file(name, data, folder) for name in names}
     files["captions"] = study_triples.replayed_file(data, folder)
-    return read_grid(path, {}, files)
+    return read_grid(path, {}, files, {name: folder / f"{name}.npy" for name in BANKS})
 
 
 def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
     for path in study.grid_files():
         grid = grid_of(path, data, tmp_path)
-        assert path.parent.name in study_sets.SETS and path.read_text().startswith("# ")
+        assert grid.sets in study_sets.SETS and path.read_text().startswith("# ")
         controls = [row.name for row in grid.rows if row.kind == "control"]
         assert controls[0] == "control"
         for row in grid.rows[1 + len(controls) :]:
-            without_pictures = row.name == "starter, L2 and L3 alone"
-            assert without_pictures == (row.control is None)
-            TrainOptions(**{k: v for k, v in row.options.items() if k not in ("triples", "replay")})
+            assert (row.options["triples"].stem == "starter") == (row.control is None)
+            data_of = ("triples", "replay", "bank")
+            TrainOptions(**{k: v for k, v in row.options.items() if k not in data_of})
     shares = grid_of(study.GRIDS / "report" / "shares.toml", data, tmp_path)
     (replay,) = (row for row in shares.rows if row.name == "replay")
     read = list(read_captions(str(replay.options["replay"])))
     assert {Path(row.image or "").name for row in read} == {
         path.name for path in (data / "flickr8k" / "images").iterdir()
     }
+
+
+def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base: Path) -> None:
+    banks = {"flickr-train": bank_file("flickr-train", tiny_base, data, tmp_path / "banks")}
+    vectors = np.load(banks["flickr-train"])
+    pictures = len(list((data / "flickr8k" / "images").iterdir()))
+    assert vectors.shape == (pictures, 16) and np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    path = tmp_path / "second" / "banks.toml"
+    path.parent.mkdir()
+    path.write_text(
+        'sets = "quick"\nseeds = [0]\n[common]\ntriples = "strong"\nranking = 3.0\n'
+        '[variants.rows]\nbank = "pictures"\n[variants.bank]\nbank = "flickr-train"\n'
+    )
+    files = {"strong": study_triples.triples_file("strong", data, tmp_path)}
+
+    def runs() -> dict[str, tuple[str, str]]:
+        grid = read_grid(path, {}, files, banks)
+        cells = cells_of(grid, tiny_base, tmp_path / "cells")
+        assert (grid.name, grid.sets) == ("second_banks", "quick")
+        return {cell.row.name: (cell.run.name, cell.scores.name) for cell in cells}
+
+    first = runs()
+    assert len({run for run, _ in first.values()}) == 4 and first["rows"][1] == "scores-quick"
+    other = tmp_path / "other.npy"
+    np.save(other, vectors[:2])
+    banks["flickr-train"] = other
+    changed = {name for name, now in runs().items() if now != first[name]}
+    assert changed == {"bank"}
 
 
 def published(name: str) -> dict[str, Any]:
