@@ -4,7 +4,7 @@ Keyword options are those of the command of the same name (`paraclip train --hel
 `-`: `train(base, triples, out="runs/tuned", text_temperature=0.1)`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,7 @@ def train(
     starter: bool = False,
     replay: Path | str | None = None,
     bank: Path | str | None = None,
+    languages: Sequence[str] = ("en",),
     fresh: bool = False,
     **options: Any,
 ) -> DualEncoder:
@@ -125,6 +126,7 @@ def train(
         starter: whether to train on the starter set as well.
         replay: captions with pictures, which L1 learns from in addition to the triples.
         bank: pictures for `ranking=WEIGHT`: a folder, or an index that `swap_check` reads.
+        languages: languages of the further wordings to learn from, for rows that have some.
         fresh: whether to start from scratch in a folder that holds another run.
         options: hyperparameters of `paraclip train`, such as `epochs=2`, `recipe="paper"` or
             `control=True`.
@@ -140,6 +142,7 @@ def train(
     hyperparameters = TrainOptions(**options)
     data = prepare(
         str(triples), copied(model), images=images, starter=starter, replay=replay, bank=bank,
+        languages=languages,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),
     )  # fmt: skip

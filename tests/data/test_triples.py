@@ -17,6 +17,7 @@ from paraclip.data.triples import (
     SCHEMA,
     TEXTS,
     attach_images,
+    choose_wordings,
     read_provenance,
     read_triples,
     with_replay,
@@ -218,3 +219,33 @@ def test_a_picture_of_the_triples_keeps_its_id_however_it_is_named() -> None:
         assert rows["image_id"].to_pylist() == ["picture 0", image_id]
     useless = [caption("Sail", None), caption("Kite 0", str(Path("p/../p/0.png")))]
     assert with_replay(triples_of(1), useless, 9.0, 0).equals(triples_of(1))
+
+
+def test_further_wordings_are_read_and_stand_in_for_missing_paraphrases(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"id": "1", "caption": "a", "paraphrase_1": "b", "paraphrase_2": "c",
+         "wordings": [{"text": "d", "kind": "short"}, {"text": "e", "lang": "de"}]},
+        {"id": "2", "caption": "f", "wordings": [{"text": "g"}, {"text": "h"}, {"text": "i"}]},
+        {"id": "3", "caption": "j", "paraphrase_1": "k", "paraphrase_2": "l"},
+    ]  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, rows)))
+    table = read_triples(path)
+    assert table["paraphrase_2"].to_pylist() == ["c", "h", "l"]
+    assert choose_wordings(table, ("en",)) == [[("d", "en")], [("i", "en")], []]
+    assert choose_wordings(table, ("de",)) == [[("e", "de")], [], []]
+    again = tmp_path / "rows.parquet"
+    pq.write_table(table, again)
+    assert choose_wordings(read_triples(again), ("en", "de"))[0] == [("d", "en"), ("e", "de")]
+
+
+@pytest.mark.parametrize(
+    "wordings", ["a", [1], [{"text": ""}], [{"text": "a"}] * 65, [{"text": "a"}]]
+)
+def test_broken_wordings_are_named(tmp_path, wordings):
+    good = {"caption": "a", "paraphrase_1": "b", "paraphrase_2": "c"}
+    bad = {"caption": "a", "wordings": wordings}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, [good] * 1 + [bad])))
+    problems = Problems(0.9)
+    assert len(read_triples(path, problems)) == 1 and problems.count == 1

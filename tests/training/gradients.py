@@ -10,6 +10,7 @@ from PIL import Image
 from tiny_model import TinyModel
 from training_rows import COLOURS, make_features, make_options, make_triples
 
+from paraclip.data.triples import WORDINGS
 from paraclip.training import train as loop
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
@@ -51,7 +52,11 @@ def rows_of_all_kinds(folder: Path) -> pa.Table:
             Image.new("RGB", (4, 4), shade).save(row["image"])
     table[4]["paraphrase_2"] = table[11]["caption"]
     table[3]["image"] = table[8]["image"] = None
-    return pa.Table.from_pylist(table)
+    for index, texts in ((3, ["a drum"]), (6, ["some cat", "cat?"]), (8, ["ein Boot"])):
+        lang = "de" if index == 8 else None
+        table[index]["wordings"] = [{"text": text, "kind": "short", "lang": lang} for text in texts]
+    columns = {name: [row.get(name) for row in table] for name in table[0] | table[3]}
+    return pa.table(columns | {WORDINGS.name: pa.array(columns[WORDINGS.name], WORDINGS.type)})
 
 
 class Step:
@@ -61,7 +66,7 @@ class Step:
         self.model, triples = TinyModel(), rows_of_all_kinds(folder)
         self.options = resolved(make_options(**USUAL | changes), "mini")
         features = make_features(triples, missing=(3, 8))
-        data = TrainingData(self.model, triples, features)
+        data = TrainingData(self.model, triples, features, languages=("en", "de"))
         with pytest.MonkeyPatch.context() as patch:  # MiniLM takes a second to load
             patch.setattr(loop, "load_model", lambda *_: TinyModel(seed=7))
             self.rows, self.objective, parts = plan_training(data, self.options)

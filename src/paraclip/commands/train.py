@@ -27,6 +27,7 @@ def _train(config: TrainConfig, device: str) -> None:
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
         replay=config.replay, bank=config.bank if config.ranking else None,
+        languages=config.languages.split(","),
         decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
     )  # fmt: skip
     count, pictures = len(data.rows), data.pictures

@@ -1,13 +1,14 @@
 """The triples file: each row has a caption and its two paraphrases, with provenance.
 
 It is Parquet. The JSONL of the paper is read too: `index, image_id, caption, paraphrase_1,
-paraphrase_2`.
+paraphrase_2`. In both, a row may have further `wordings` of the same meaning: a list of objects
+with a `text` and, optionally, its `kind` and its language (`lang`; without one, English).
 """
 
 import json
 import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from paraclip import starter
-from paraclip.data.captions import BrokenRow, Caption, clean_text, label, picture_name
+from paraclip.data.captions import (
+    BrokenRow,
+    Caption,
+    clean_text,
+    label,
+    picture_name,
+    plain_text,
+)
 from paraclip.data.images import PictureNames, picture_files
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
@@ -37,6 +45,13 @@ SCHEMA = pa.schema(
         pa.field("generator", pa.string()),
     ]
 )
+WORDINGS = pa.field(
+    "wordings",
+    pa.list_(pa.struct([("text", pa.string()), ("kind", pa.string()), ("lang", pa.string())])),
+)
+"""Further wordings of a row; a column only of files that have some."""
+ENGLISH = "en"
+_MOST_WORDINGS = 64  # of a row
 _LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
 PROVENANCE = b"paraclip"
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -117,6 +132,8 @@ def _read_parquet(path: Path, problems: Problems) -> pa.Table:
             what = f"has no column {label(missing[0])} (it has {available})"
             raise UserError(path, what, _REMAKE)
         table = with_schema(stored).replace_schema_metadata(stored.schema.metadata)
+        if WORDINGS.name in stored.column_names:
+            table = table.append_column(WORDINGS, stored[WORDINGS.name].cast(WORDINGS.type))
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a Parquet file of triples ({error})", _REMAKE) from error
     complete = _is_filled(table["id"])
@@ -154,14 +171,18 @@ def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _read_lines(path: Path, problems: Problems) -> pa.Table:
     """The triples of a JSONL file in the paper's layout, with further keys of SCHEMA."""
-    rows, numbers, before = [], [], problems.count
+    rows: list[dict[str, Any]] = []
+    wordings, numbers, before = [], [], problems.count
     for number, values in json_objects(str(path), problems):
         row: dict[str, Any] = {}
         try:
+            further = _read_wordings(values.get(WORDINGS.name))
             for name in TEXTS:
-                if name not in values:
+                if name not in values and (name == TEXTS[0] or not further):
                     raise BrokenRow(f"has no {label(name)}")
-                row[name] = clean_text(values[name], name)
+                own = name in values
+                row[name] = clean_text(values[name], name) if own else further.pop(0)["text"]
+            wordings.append(further)
             for name, kind in {"generator": str, **dict.fromkeys(_SCORES, float)}.items():
                 value = values.get(name)
                 if value is not None and not isinstance(value, kind | int):
@@ -172,6 +193,7 @@ def _read_lines(path: Path, problems: Problems) -> pa.Table:
             row["image"] = picture_name(values.get("image"))
         except BrokenRow as broken:
             problems.add(f"{path}:{number}", str(broken))
+            del wordings[len(rows) :]
             continue
         row["id"] = _first_present(values.get("id"), values.get("index"), number)
         row["image_id"] = _first_present(values.get("image_id"), row["image"], row["id"])
@@ -179,7 +201,43 @@ def _read_lines(path: Path, problems: Problems) -> pa.Table:
         numbers.append(number)
     problems.check(len(rows) + problems.count - before)
     _refuse_duplicates(path, zip(numbers, (row["id"] for row in rows), strict=True))
-    return with_schema(rows)
+    table = with_schema(rows)
+    if not any(wordings):
+        return table
+    return table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
+
+
+def _read_wordings(value: Any) -> list[dict[str, str | None]]:
+    """The further wordings of a row; raises BrokenRow if they are not a list of texts."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > _MOST_WORDINGS:
+        raise BrokenRow(f"the wordings are not a list of at most {_MOST_WORDINGS}")
+    if not all(isinstance(one, dict) for one in value):
+        raise BrokenRow('a wording is not an object such as {"text": "a small dog"}')
+    return [
+        {
+            "text": clean_text(one.get("text"), "wording"),
+            **{name: plain_text(one.get(name), name) for name in ("kind", "lang")},
+        }
+        for one in value
+    ]
+
+
+def choose_wordings(
+    rows: pa.Table, languages: Collection[str] | None = None
+) -> list[list[tuple[str, str]]]:
+    """The further wordings of each row in some or all languages: their text and language."""
+    if WORDINGS.name not in rows.column_names:
+        return [[] for _ in range(len(rows))]
+    return [
+        [
+            (one["text"], one["lang"] or ENGLISH)
+            for one in found or ()
+            if one and one["text"] and (languages is None or (one["lang"] or ENGLISH) in languages)
+        ]
+        for found in rows[WORDINGS.name].to_pylist()
+    ]
 
 
 def _first_present(*values: Any) -> str:

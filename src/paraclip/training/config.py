@@ -156,6 +156,9 @@ class TrainConfig(TrainOptions):
     bank: str | None = None
     """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
 
+    languages: str = "en"
+    """Languages to learn from, for rows with further wordings, such as en,de,fr,es."""
+
     device: str = "auto"
     """Device: auto, cpu, cuda or cuda:1."""
 

@@ -21,12 +21,14 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from paraclip.arrays import Integers
-from paraclip.data.captions import Caption
+from paraclip.data.captions import Caption, label
 from paraclip.data.images import fault_of, picture_files
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
+    ENGLISH,
     attach_images,
+    choose_wordings,
     read_provenance,
     read_triples,
     resolved_picture,
@@ -48,6 +50,7 @@ from paraclip.training.losses import (
     ALL_TEXTS,
     BANK,
     CAPTION,
+    MEANINGS,
     PARAPHRASE_1,
     PARAPHRASE_2,
     Rows,
@@ -65,6 +68,7 @@ _BANK_MOST = 100_000
 _BANK_AT_ONCE = 2048
 """Number of pictures of the bank that are drawn for each step."""
 _BANK_SEED = 0xBA2C
+_WORDING_SEED = 0x303D
 _TEXTS_AT_ONCE = {"cpu": 128}
 """Smaller chunks have less padding, larger ones sum up fewer gradients; chosen by measurement."""
 
@@ -84,6 +88,7 @@ class TrainingData:
         problems: broken rows and pictures, which were skipped.
         bank: unit image vectors float32 [G, D] by the base, without captions, over which rankings
             are distilled (`--ranking`). None: the pictures of the rows.
+        languages: languages of the further wordings that are learned from.
     """
 
     model: DualEncoder
@@ -93,6 +98,7 @@ class TrainingData:
     replayed: int = 0
     problems: Problems = field(default_factory=Problems)
     bank: Tensor | None = None
+    languages: tuple[str, ...] = (ENGLISH,)
 
     @property
     def pictures(self) -> int:
@@ -110,6 +116,7 @@ def prepare(
     starter: bool = False,
     replay: Iterable[Caption] | Path | str | None = None,
     bank: Path | str | None = None,
+    languages: Sequence[str] = (ENGLISH,),
     decode_pictures: bool = False,
     seed: int = 0,
     cache: Path | None = None,
@@ -127,6 +134,7 @@ def prepare(
         replay: captions with pictures, which L1 learns from in addition to the triples, or their
             source.
         bank: pictures over which rankings are distilled; see `_read_bank`.
+        languages: languages of the further wordings that are learned from, for rows that have some.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
             trained; they are checked instead of computing features.
         seed: seed of the draw of captions to replay.
@@ -156,6 +164,10 @@ def prepare(
     if starter:
         rows = with_starter(rows)
         known["starter"] = read_provenance(STARTER)
+    spoken = {language for of_row in choose_wordings(rows) for _, language in of_row} | {ENGLISH}
+    if unknown := [name for name in languages if name not in spoken]:
+        hint = f"The rows have {', '.join(sorted(spoken))}."
+        raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
     count = len(rows)
     if replay is not None:
         rows = _append_replay(rows, replay, seed, problems)
@@ -171,8 +183,9 @@ def prepare(
         vectors = _read_bank(str(bank), model, problems, seed)
         known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(vectors)}
     return TrainingData(
-        model, rows, features, known | dict(facts or {}), len(rows) - count, problems, vectors
-    )
+        model, rows, features, known | dict(facts or {}), len(rows) - count, problems, vectors,
+        tuple(languages),
+    )  # fmt: skip
 
 
 def prepare_captions(
@@ -414,13 +427,16 @@ class Examples:
     """All N rows of a run."""
 
     tokens: _TokenStore  # token ids of the unique texts
-    text_rows: Integers  # index in `tokens` of each row's texts, int64 [T, N]
+    # index in `tokens` of each row's texts, int64 [T, N], followed by its further wordings, or -1:
+    # [T + W, N]
+    text_rows: Integers
     # names of the T texts in use: a subset of caption, paraphrase_1, paraphrase_2
     names: tuple[str, ...]
     features: Tensor  # frozen image features, float32 [N, F]; F may be 0 if no row has a picture
     has_image: NDArray[np.bool_]  # whether each row has a picture, bool [N]
     image_keys: Integers  # int64 [N], equal for rows with the same picture
-    # int64 [3, N] for caption, paraphrase_1, paraphrase_2; equal for equal texts
+    # int64 [3 + W, N] for caption, paraphrase_1, paraphrase_2 and further wordings; equal for equal
+    # texts
     text_keys: Integers
     chunk: int = 128  # number of texts encoded together
     # each row's picture, as a reference for `open_image`, or None; for runs that train the image
@@ -439,14 +455,19 @@ class Examples:
         part, parts = share
         every = [rows[a:b] for a, b in pairwise(np.arange(parts + 1) * len(rows) // parts)]
         own = every[part]  # [b]
-        chunks, restore = self._chunks(own)
+        places = self._draw_wordings(rows)  # [T, B]
+        start = sum(len(some) for some in every[:part])
+        chunks, restore = self._chunks(own, places[:, start : start + len(own)])
         seen = own[self.has_image[own]]  # [k]
         constants = {name: value[torch.from_numpy(rows)] for name, value in self.constants.items()}
+        if MEANINGS in constants:
+            drawn = torch.from_numpy(places.T)[..., None]  # [B, 3, 1]
+            constants[MEANINGS] = constants[MEANINGS].take_along_dim(drawn, dim=1)
         if self.bank is not None:
             # Drawn by the numbers of the rows: equal in every process and in a resumed run.
-            drawn = np.random.default_rng([_BANK_SEED, *rows.tolist()])
+            rng = np.random.default_rng([_BANK_SEED, *rows.tolist()])
             count = min(len(self.bank), _BANK_AT_ONCE)
-            chosen = drawn.choice(len(self.bank), count, replace=False, shuffle=False)
+            chosen = rng.choice(len(self.bank), count, replace=False, shuffle=False)
             constants[BANK] = self.bank[torch.from_numpy(chosen)]  # [M, D]
         return Batch(
             chunks,
@@ -460,9 +481,27 @@ class Examples:
             [int(self.has_image[some].sum()) for some in every],
         )
 
-    def _chunks(self, rows: Integers) -> tuple[list[Tensor], Tensor]:
+    def _draw_wordings(self, rows: Integers) -> Integers:
+        """Draw the T texts of some rows, as places in `text_rows`, int64 [T, B].
+
+        Rows of T texts have them in order. Of a row with further wordings, T different ones are
+        drawn; the caption of a row with a picture keeps its place, because L1 reads it.
+        """
+        count = len(self.names)
+        places = np.repeat(np.arange(count)[:, None], len(rows), axis=1)
+        if len(self.text_rows) == count:
+            return places
+        rng = np.random.default_rng([_WORDING_SEED, *rows.tolist()])
+        order = rng.random((len(self.text_rows), len(rows)))
+        order[self.text_rows[:, rows] < 0] = np.inf  # not a text
+        order[0, self.has_image[rows]] = -1
+        more = self.text_rows[count, rows] >= 0
+        places[:, more] = np.argsort(order[:, more], axis=0)[:count]
+        return places
+
+    def _chunks(self, rows: Integers, places: Integers) -> tuple[list[Tensor], Tensor]:
         """Return the unique texts of some rows in chunks of similar length, and `Batch.restore`."""
-        texts = self.text_rows[:, rows].ravel()  # [T * b], one kind at a time
+        texts = self.text_rows[places, rows].ravel()  # [T * b], one kind at a time
         texts, again = np.unique(texts, return_inverse=True)  # [n], [T * b]
         by_length = np.argsort(-self.tokens.lengths(texts), kind="stable")
         edges = _even_edges(len(texts), self.chunk)
@@ -473,9 +512,12 @@ class Examples:
 
     def loss_rows(self, rows: Integers) -> Rows:
         """Return which rows take part in which loss, and which pairs are false negatives."""
-        caption, paraphrase_1, paraphrase_2 = self.text_keys[:, rows]  # [B] each
+        drawn = self.names == ALL_TEXTS
+        places = self._draw_wordings(rows) if drawn else np.arange(len(ALL_TEXTS))[:, None]
+        keys = self.text_keys[places, rows]  # [3, B]
+        caption, paraphrase_1, paraphrase_2 = keys  # [B] each
         used = [ALL_TEXTS.index(name) for name in self.names]
-        keys = np.vstack([self.image_keys[rows], self.text_keys[used][:, rows]])  # [1 + T, B]
+        keys = np.vstack([self.image_keys[rows], keys[used]])  # [1 + T, B]
         return Rows(
             torch.from_numpy(np.nonzero(self.has_image[rows])[0]),
             torch.from_numpy(np.nonzero(caption != paraphrase_1)[0]),
@@ -492,6 +534,7 @@ def make_examples(
     needed: tuple[str, ...],
     micro_batch: int | None = None,
     pictures: Sequence[str | None] | None = None,
+    wordings: Sequence[Sequence[str]] = (),
 ) -> Examples:
     """Tokenize all rows and number their texts and pictures.
 
@@ -503,6 +546,8 @@ def make_examples(
         needed: texts that are encoded.
         micro_batch: maximum number of texts encoded together, or None for the fastest number.
         pictures: N pictures, instead of features, for runs that train the image tower.
+        wordings: further wordings of each of the N rows, from which texts are drawn if all three
+            are needed.
 
     Raises:
         UserError: the rows give a contrastive loss no negatives, or the features do not fit.
@@ -520,6 +565,16 @@ def make_examples(
         np.asarray([stored.setdefault(text, len(stored)) for text in texts[name]], dtype=np.int64)
         for name in needed
     ]
+    if wordings and needed == ALL_TEXTS:
+        most = max(map(len, wordings))
+        more_rows = np.full((most, len(wordings)), -1)
+        more_keys = np.full((most, len(wordings)), -1)
+        for row, of_row in enumerate(wordings):
+            more_rows[: len(of_row), row] = [
+                stored.setdefault(text, len(stored)) for text in of_row
+            ]
+            more_keys[: len(of_row), row] = _number_texts(of_row, known)
+        text_rows, text_keys = [*text_rows, *more_rows], np.vstack([text_keys, more_keys])
     return Examples(
         tokens=_store_tokens(model, list(stored)),
         text_rows=np.stack(text_rows),

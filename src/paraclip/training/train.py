@@ -27,6 +27,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.arrays import Integers
 from paraclip.data.images import pictures_hash
+from paraclip.data.triples import ENGLISH, choose_wordings
 from paraclip.errors import UserError
 from paraclip.files import locked
 from paraclip.models.checkpoint import copy_weights
@@ -161,16 +162,18 @@ def plan_training(
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
     if options.placebo:
         texts = shuffle_paraphrases(texts, options.seed)
+    wordings = choose_wordings(triples, () if options.placebo else data.languages)
     unfrozen = options.image_learning_rate is not None
     rows = make_examples(
         model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
         options.micro_batch, triples["image"].to_pylist() if unfrozen else None,
+        [[text for text, _ in of_row] for of_row in wordings],
     )  # fmt: skip
     l1_alone = objective.losses == (L1,)
     if not rows.has_image.any() and (unfrozen or l1_alone):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    rows, objective = _with_teachers(rows, objective, model, texts, data.bank)
+    rows, objective = _with_teachers(rows, objective, model, texts, wordings, data.bank)
     parts = [(model.text_tower, _known(options.learning_rate))]
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
@@ -182,10 +185,22 @@ def _with_teachers(
     objective: Objective,
     model: DualEncoder,
     texts: Mapping[str, Sequence[str]],
+    wordings: Sequence[Sequence[tuple[str, str]]],
     bank: Tensor | None,
 ) -> tuple[Examples, Objective]:
-    """The rows with the vectors of frozen teachers that the losses need, computed once."""
+    """The rows with the vectors of frozen teachers that the losses need, computed once.
+
+    The teachers read English: they see no wording in another language, which learns what they find
+    for the English ones.
+    """
     constants: dict[str, Tensor] = {}
+    further = [
+        (row, place, text)
+        for row, of_row in enumerate(wordings)
+        for place, (text, language) in enumerate(of_row, len(ALL_TEXTS))
+        if language == ENGLISH
+    ]
+    row_of, place_of = torch.tensor([place[:2] for place in further]).view(-1, 2).unbind(1)
     if DISTILLATION in objective.losses:
         constants[BASE] = _caption_vectors(model, rows)
     if RANKING in objective.losses:
@@ -200,15 +215,23 @@ def _with_teachers(
             what = f"has vectors of {bank.shape[1]} numbers"
             hint = f"Name an index of this model; its vectors have {model.architecture.embed_dim}."
             raise UserError("--bank", what, hint)
-        wordings = [encode_texts(model, texts[name], label="teacher") for name in ALL_TEXTS]
-        constants[TEACHER] = normalize(torch.stack(wordings).sum(0), dim=-1)  # [N, D]
+        triple = [encode_texts(model, texts[name], label="teacher") for name in ALL_TEXTS]
+        total = torch.stack(triple).sum(0)  # [N, D]
+        if further:
+            total.index_add_(0, row_of, encode_texts(model, [text for *_, text in further]))
+        constants[TEACHER] = normalize(total, dim=-1)
         scale = float(model.logit_scale.detach().exp())
         objective = replace(objective, ranking_scale=scale)
         rows = replace(rows, bank=bank)
     if SENTENCES in objective.losses:
         encoder = load_model("minilm", str(model.device))
-        meanings = [encode_texts(encoder, texts[name], label="meanings") for name in ALL_TEXTS]
-        constants[MEANINGS] = torch.stack(meanings, dim=1)  # [N, 3, E]
+        triple = [encode_texts(encoder, texts[name], label="meanings") for name in ALL_TEXTS]
+        meanings = torch.stack(triple, dim=1)  # [N, 3, E], then [N, 3 + W, E]
+        if most := max(map(len, wordings)):
+            # A wording in another language has the meaning of the caption.
+            meanings = torch.cat([meanings, meanings[:, :1].repeat(1, most, 1)], dim=1)
+            meanings[row_of, place_of] = encode_texts(encoder, [text for *_, text in further])
+        constants[MEANINGS] = meanings
     return replace(rows, constants=constants), objective
 
 

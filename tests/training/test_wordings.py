@@ -1,0 +1,88 @@
+"""Rows with further wordings: which texts a batch shows, and what the teachers see."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from tiny_model import EMBED_DIM, TinyModel
+from training_rows import make_features, make_options, make_triples
+
+from paraclip.data.triples import WORDINGS
+from paraclip.errors import UserError
+from paraclip.models.features import encode_texts
+from paraclip.training import train as loop
+from paraclip.training.config import resolved
+from paraclip.training.data import TrainingData, prepare
+from paraclip.training.losses import MEANINGS, TEACHER
+from paraclip.training.train import plan_training
+
+
+@pytest.fixture(autouse=True)
+def sentence_encoder(monkeypatch):
+    """A tiny model in place of MiniLM."""
+    monkeypatch.setattr(loop, "load_model", lambda *_: TinyModel(seed=7))
+
+
+def with_wordings(languages):
+    """Examples of 6 rows; the first three have further wordings, one of them a picture."""
+    table = make_triples(6)
+    wordings = [
+        [{"text": f"{row} {name}", "kind": None, "lang": lang} for name, lang in of_row]
+        for row, of_row in enumerate([
+            [("en 1", None), ("en 2", "en"), ("de", "de")], [("en", None)], [("de", "de")],
+            [], [], [],
+        ])
+    ]  # fmt: skip
+    table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
+    features = make_features(table, missing=(0, 2, 3, 4, 5))
+    data = TrainingData(TinyModel(), table, features, languages=languages)
+    bank = torch.nn.functional.normalize(torch.randn(9, EMBED_DIM), dim=1)
+    options = resolved(make_options(ranking=1.0, sentence_teacher=1.0), "mini")
+    return plan_training(replace(data, bank=bank), options)[0]
+
+
+def drawn_texts(examples):
+    """The texts that each row shows in many batches, as keys."""
+    shown = [set() for _ in range(len(examples))]
+    for seed in range(60):
+        rows = np.random.default_rng(seed).permutation(len(examples))
+        for row, keys in zip(
+            rows, examples.text_keys[examples._draw_wordings(rows), rows].T, strict=True
+        ):
+            assert len(set(keys)) == 3, "three different wordings"
+            shown[row] |= set(keys)
+    return [len(keys) for keys in shown]
+
+
+def test_rows_show_all_their_wordings_in_the_chosen_languages():
+    assert drawn_texts(with_wordings(("en",))) == [5, 4, 3, 3, 3, 3]
+    assert drawn_texts(with_wordings(("en", "de"))) == [6, 4, 4, 3, 3, 3]
+    assert drawn_texts(with_wordings(("fr",))) == [3] * 6
+
+
+def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():
+    examples, firsts = with_wordings(("en", "de")), set()
+    for shift in range(6):
+        rows = np.roll(np.arange(6), shift)
+        first = examples._draw_wordings(rows)[0]
+        assert first[rows == 1] == [0]
+        firsts |= set(first)
+    assert len(firsts) > 1, "other rows draw theirs"
+
+
+def test_teachers_read_english_wordings_alone():
+    english, both = with_wordings(("en",)), with_wordings(("en", "de"))
+    assert torch.equal(english.constants[TEACHER], both.constants[TEACHER])
+    texts = ["red cat", "cat red", "cat: red", "0 en 1", "0 en 2"]
+    mean = torch.nn.functional.normalize(encode_texts(TinyModel(), texts).sum(0), dim=0)
+    torch.testing.assert_close(both.constants[TEACHER][0], mean)
+    meanings = both.constants[MEANINGS]
+    torch.testing.assert_close(meanings[0, 5], meanings[0, 0])  # German has the caption's
+    torch.testing.assert_close(meanings[1, 3], encode_texts(TinyModel(seed=7), ["1 en"])[0])
+
+
+def test_a_language_that_no_row_has_is_named():
+    with pytest.raises(UserError, match="fr"):
+        prepare(make_triples(), TinyModel(), languages=("en", "fr"))
