@@ -20,6 +20,8 @@ from paraclip.files import atomic_path
 from study.cells import Row
 
 LEVEL = 0.05
+CONSISTENCY = "AO@10"
+"""The figure for which the shares of pairs that gain and lose are stored."""
 Key = tuple[str, str]
 """Benchmark and name of a figure."""
 Figure = Mapping[str, Any]
@@ -80,11 +82,31 @@ def figures_of(
                     if (change := difference(drawn, row, other, scored, draws.seed))
                 ],
             }  # fmt: skip
+            if key[1] == CONSISTENCY and any(row.others):
+                add_shares(figures[row.name, key]["against"], row, scored, kinds, lines[key], key)
     ordered = [figures[row.name, key] for row in rows for key in wanted if key in lines]
     changes = [change for figure in ordered for change in figure["against"]]
     for change, adjusted in zip(changes, holm([one["p"] for one in changes]), strict=True):
         change["adjusted"] = adjusted
     return ordered
+
+
+def add_shares(
+    changes: Sequence[dict[str, Any]], row: Row, scored: Scored, kinds: Mapping[str, str],
+    line: Line, key: Key,
+) -> None:  # fmt: skip
+    """Add to differences which share of the pairs gains and loses, in percent over the seeds."""
+
+    def items(name: str, seed: int | None) -> Float:
+        of_seed = scored[name]
+        return of_seed[seed if seed in of_seed else None].metric(key[0], line, kinds[name]).items
+
+    for change in changes:
+        other = change["row"]
+        seeds = [one for one in scored[row.name] if other == "base" or one in scored[other]]
+        gains = np.concatenate([items(row.name, one) - items(other, one) for one in seeds])
+        change |= {"gained": 100 * float((gains > 0).mean()),
+                   "lost": 100 * float((gains < 0).mean())}  # fmt: skip
 
 
 Drawn = Mapping[tuple[str, int | None], tuple[float, Float]]

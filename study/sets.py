@@ -1,19 +1,31 @@
 """The sets of the study: development sets, on which settings are chosen, and report sets.
 
-No item is in both. The protocol is in `study/results.md`.
+The first report's sets have become development sets of the second one, whose sets share no item
+with either. The protocols are in `study/results.md` and `study/second/README.md`.
 """
 
 import json
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from benchmarks.evaluation.flickr8k import training_captions
+from paraclip.arrays import Float, Integers
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.evaluation.benchmark import Arithmetic, Benchmark
+from paraclip.evaluation.benchmark import Arithmetic, Benchmark, Scores, text_vectors
 from paraclip.evaluation.benchmarks.aro import load_coco_order
 from paraclip.evaluation.benchmarks.cxc import load as load_cxc
-from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.image_text_retrieval import (
+    Gallery,
+    ImageTextRetrieval,
+    gallery,
+)
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sts import (
     LAYOUTS,
@@ -22,7 +34,12 @@ from paraclip.evaluation.benchmarks.sts import (
     read_columns,
     read_tasks,
 )
-from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, pictures_of, read_subset
+from paraclip.evaluation.benchmarks.sugar_crepe import (
+    Subset,
+    SugarCrepePlusPlus,
+    pictures_of,
+    read_subset,
+)
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, load_imagenet, simple_templates
 from paraclip.evaluation.pairs import (
@@ -33,29 +50,56 @@ from paraclip.evaluation.pairs import (
     read_pairs,
     read_wordings,
 )
-from paraclip.evaluation.pictures import Pool, read_names, read_pool
+from paraclip.evaluation.pictures import Found, Pool, read_names, read_pool
+from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
+from paraclip.models.encoder import DualEncoder
 
 DEVELOPMENT_SUBSETS = ("replace_obj",)
 REPORT_SUBSETS = ("replace_att", "swap_obj")
 HOW = Arithmetic("fp32")
 
 
-def development_sets(data: Path) -> list[Benchmark]:
+def quick_sets(data: Path) -> list[Benchmark]:
     """What settings are chosen on; seconds to minutes a model."""
     pool = read_pool(data / "flickr8k" / "images")
     return [
         consistency("pairs-sugar-crepe-pp", sugar_pairs(data, DEVELOPMENT_SUBSETS), pool),
         consistency("pairs-flickr8k", half(flickr_pairs(data), first=True), pool),
-        consistency("pairs-people", people_pairs(data), pool),
+        consistency("pairs-people", people_pairs(data, "dev"), pool),
         text_test(data, DEVELOPMENT_SUBSETS),
         sts_development_set(data),
         retrieval(data, "dev"),
     ]
 
 
+def development_sets(data: Path) -> list[Benchmark]:
+    """All development sets: the quick ones, and the first report's, which are used up."""
+    pool = read_pool(data / "flickr8k" / "images")
+    wordings = read_wordings(data / "paraphrases" / "variations.jsonl", KINDS, Problems())
+    others = [one for one in quick_sets(data) if one.name != SugarCrepePlusPlus.name]
+    return [
+        *others,
+        *(consistency(f"pairs-{name}", sugar_pairs(data, (name,)), pool)
+          for name in REPORT_SUBSETS),
+        consistency("pairs-flickr8k-second", half(flickr_pairs(data), first=False), pool),
+        text_test(data, (*DEVELOPMENT_SUBSETS, *REPORT_SUBSETS)),
+        load_cxc(data, HOW),
+        Variations("variations", wordings, pool, how=HOW),
+    ]  # fmt: skip
+
+
 SECOND = Path(__file__).parent / "second" / "wordings.jsonl"
 SECOND_KINDS = ("close", "far", "short", "colloquial")
+CONTRASTS = (
+    "object", "action", "colour", "relation", "negation", "count", "attribute", "role", "time",
+)  # fmt: skip
+"""What the contrasts of the second report change."""
+
+
+def second_rows() -> list[tuple[int, dict[str, Any]]]:
+    """The rows of the file of wordings with their numbers."""
+    return list(enumerate(map(json.loads, SECOND.read_text("utf-8").splitlines()), start=1))
 
 
 def second_wordings(data: Path) -> dict[str, Wordings]:
@@ -68,7 +112,6 @@ def second_wordings(data: Path) -> dict[str, Wordings]:
         captions.setdefault(Path(row.image_id).name, []).append(row.caption)
     for entry in json.loads((data / "coco" / "captions.json").read_text("utf-8")):
         captions[entry["file_name"]] = entry["captions"]
-    rows = [json.loads(line) for line in SECOND.read_text("utf-8").splitlines()]
     return {
         name: Wordings(
             f"second report, {name}",
@@ -80,7 +123,7 @@ def second_wordings(data: Path) -> dict[str, Wordings]:
                     row["contrast"],
                     f"{SECOND.name}:{number}",
                 )
-                for number, row in enumerate(rows, 1)
+                for number, row in second_rows()
                 if row["set"] == name
             ),
             SECOND_KINDS,
@@ -88,6 +131,126 @@ def second_wordings(data: Path) -> dict[str, Wordings]:
         )
         for name in ("flickr8k", "coco")
     }
+
+
+def second_sets(data: Path) -> list[Benchmark]:
+    """What is reported for the second time, on sets of its own."""
+    pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
+    photographs = read_pool(data / "coco" / "images")
+    return [
+        ContrastedWordings("wordings-flickr8k", wordings["flickr8k"], pool, how=HOW),
+        ContrastedWordings("wordings-unseen", wordings["flickr8k"], unseen(data, pool), how=HOW),
+        ContrastedWordings("wordings-coco", wordings["coco"], photographs, how=HOW),
+        consistency("pairs-people-test", people_pairs(data, "test"), pool),
+        test_of_wordings(wordings, (*pool.references, *photographs.references)),
+        unseen_sts(data),
+        retrieval(data, "test"),
+        EffectiveRank(data),
+        zero_shot(data),
+        load_coco_order(data, HOW),
+    ]
+
+
+class ContrastedWordings(Variations):
+    """The wordings of the second report, with the margin for each kind of contrast."""
+
+    def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
+        """The figures of all wordings, and `AO@10 margin, KIND` for each kind of contrast."""
+        kinds = {f"{SECOND.name}:{n}": row["contrast_kind"] for n, row in second_rows()}
+        named = np.array([kinds[one.where] for one in self.kept])[item]
+        margins = judged["AO@10 margin"]
+        return super().figures(judged, item, kind) + [
+            Metric(f"AO@10 margin, {name}", margins[named == name], groups=kind[named == name],
+                   clusters=item[named == name], headline=False)
+            for name in sorted(set(named.tolist()))
+        ]  # fmt: skip
+
+
+class EffectiveRank:
+    """The effective rank of text vectors: exp of the entropy of the covariance's eigenvalues.
+
+    The items are the five groups of 1,000 captions of Flickr8k's test split, one of each picture. A
+    collapsed model has rank 1, and the largest is the width. The figure is the rank, which is why
+    an item is a hundredth of it.
+
+    Source: Roy and Vetterli 2007, with eigenvalues in place of singular values.
+    """
+
+    name = "effective-rank"
+    pictures: tuple[str, ...] = ()
+
+    def __init__(self, data: Path) -> None:
+        shown = gallery_of(data, "test")
+        groups: dict[int, list[str]] = {}
+        seen = Counter[int]()
+        for owner, text in zip(shown.owners, shown.captions, strict=True):
+            groups.setdefault(seen[owner], []).append(text)
+            seen[owner] += 1
+        self.groups, self.how = list(groups.values()), HOW
+        self.pool = f"{sum(map(len, self.groups)):,} captions in {len(self.groups)} groups"
+        self.data = {"hash": text_hash("\n".join(shown.captions))}
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """Compute the rank of each group."""
+        ranks = []
+        for texts in self.groups:
+            vectors = text_vectors(model, texts, self.how, self.name)
+            values = np.linalg.eigvalsh(np.cov(vectors.T.astype(np.float64)))
+            shares = values[values > 0] / values[values > 0].sum()
+            ranks.append(np.exp(-(shares * np.log(shares)).sum()) / 100)
+        return Scores([Metric("effective rank", np.array(ranks))])
+
+
+def unseen(data: Path, pool: Pool) -> Pool:
+    """The pictures of a pool that are in no training."""
+    seen = set(read_names(data / "flickr8k" / "train_images.txt"))
+    left = tuple(one for one in pool.references if Path(one).name not in seen)
+    names = "\n".join(Path(one).name for one in left)
+    return Pool(f"{pool.name} unseen in training", left, None, text_hash(names))
+
+
+def test_of_wordings(
+    wordings: Mapping[str, Wordings], pictures: Sequence[str]
+) -> SugarCrepePlusPlus:
+    """TOT and ITT of caption, rewording and contrast; the subsets are the kinds of rewording."""
+    items = [item for part in wordings.values() for item in part.items]
+    subsets = [
+        Subset(
+            kind,
+            tuple((item.caption, dict(item.rewordings)[kind], item.contrast) for item in items),
+            file_hash(SECOND),
+            tuple(item.image for item in items),
+        )
+        for kind in SECOND_KINDS
+    ]
+    paths = {Path(one).name: one for one in pictures}
+    made = SugarCrepePlusPlus(
+        subsets, HOW, Found({item.image: paths[item.image] for item in items})
+    )
+    made.name, made.pool = "tot-wordings", f"{len(items):,} captions, each with four wordings"
+    return made
+
+
+def unseen_sts(data: Path) -> SemanticSimilarity:
+    """The seven tasks without the pairs that contain a training caption, however it is written."""
+    known = {spelled(row.caption) for row in training_captions(data)}
+    tasks = []
+    for task in read_tasks(data / "sts"):
+        kept = np.array([known.isdisjoint(map(spelled, pair[:2])) for pair in task.pairs])
+        sizes = np.bincount(task.subset_numbers()[kept], minlength=len(task.sizes))
+        pairs = tuple(pair for pair, keep in zip(task.pairs, kept, strict=True) if keep)
+        tasks.append(
+            replace(task, pairs=pairs, sizes=tuple(sizes.tolist()) if task.sizes else (),
+                    hash=text_hash(f"{task.hash} without {(~kept).sum()}"))
+        )  # fmt: skip
+    made = SemanticSimilarity(tasks, HOW)
+    made.name, made.pool = "sts-unseen", f"{made.pool}, without training captions"
+    return made
+
+
+def spelled(text: str) -> str:
+    """The words of a text, without case and punctuation."""
+    return " ".join(re.findall(r"[a-z0-9]+", text.casefold()))
 
 
 def report_sets(data: Path) -> list[Benchmark]:
@@ -108,16 +271,16 @@ def report_sets(data: Path) -> list[Benchmark]:
 
 
 SETS: dict[str, Callable[[Path], list[Benchmark]]] = {
+    "quick": quick_sets,
     "development": development_sets,
     "report": report_sets,
+    "second": second_sets,
 }
 
 
 def consistency(name: str, pairs: Pairs, pool: Pool) -> ParaphrasedRetrieval:
-    """AO@10 and JS@10 of some pairs, under a name of its own."""
-    made = ParaphrasedRetrieval(pairs, pool, how=HOW)
-    made.name = name
-    return made
+    """Paraphrased retrieval of some pairs, under a name of its own."""
+    return ParaphrasedRetrieval(pairs, pool, how=HOW, name=name)
 
 
 def sugar_pairs(data: Path, subsets: tuple[str, ...]) -> Pairs:
@@ -132,6 +295,7 @@ def sugar_pairs(data: Path, subsets: tuple[str, ...]) -> Pairs:
         text_hash(" ".join(part.hash for part in parts)),
         sum(part.skipped for part in parts),
         tuple(picture for part in parts for picture in part.pictures),
+        tuple(text for part in parts for text in part.negatives),
     )
 
 
@@ -140,18 +304,17 @@ def flickr_pairs(data: Path) -> Pairs:
     return read_pairs(data / "paraphrases" / "flickr8k_test.jsonl")
 
 
-def people_pairs(data: Path) -> Pairs:
-    """The first two captions of each picture of Flickr8k's development split."""
-    names = read_names(data / "flickr8k" / "dev_images.txt")
-    captions = read_captions(str(data / "flickr8k" / "captions.csv"))
-    shown = gallery(captions, "Flickr8k dev", names)
+def people_pairs(data: Path, split: str) -> Pairs:
+    """The first two captions of each picture of a split of Flickr8k."""
+    shown = gallery_of(data, split)
     texts: dict[int, list[str]] = {}
     for owner, text in zip(shown.owners, shown.captions, strict=True):
         texts.setdefault(owner, []).append(text)
     ids = tuple(Path(name).name for name in shown.references)
     first, second = (tuple(texts[n][place] for n in range(len(ids))) for place in (0, 1))
-    name = "two people's captions of each picture, Flickr8k dev"
-    return Pairs(name, ids, first, second, text_hash("\n".join([*first, *second])))
+    name = f"two people's captions of each picture, Flickr8k {split}"
+    made_of = text_hash("\n".join([*ids, *first, *second]))
+    return Pairs(name, ids, first, second, made_of, pictures=ids)
 
 
 def half(pairs: Pairs, first: bool) -> Pairs:
@@ -200,6 +363,11 @@ def zero_shot(data: Path) -> ZeroShot:
 
 def retrieval(data: Path, split: str) -> ImageTextRetrieval:
     """Retrieval both ways on a split of Flickr8k."""
+    return ImageTextRetrieval(gallery_of(data, split), how=HOW)
+
+
+def gallery_of(data: Path, split: str) -> Gallery:
+    """The pictures of a split of Flickr8k with their captions."""
     names = read_names(data / "flickr8k" / f"{split}_images.txt")
     captions = read_captions(str(data / "flickr8k" / "captions.csv"))
-    return ImageTextRetrieval(gallery(captions, f"Flickr8k {split}", names), how=HOW)
+    return gallery(captions, f"Flickr8k {split}", names)

@@ -18,23 +18,58 @@ from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import LOWER_IS_BETTER, Interval, not_inferior
 from paraclip.files import write_text
 from study.differences import LEVEL, Figure, Key
+from study.sets import CONTRASTS, SECOND_KINDS
 
 RESULTS = Path(__file__).parent / "results"
+PAIRS = {
+    "pairs-sugar-crepe-pp": "SugarCrepe++ pairs (LLM)",
+    "pairs-replace_att": "SugarCrepe++ replace_att (LLM)",
+    "pairs-swap_obj": "SugarCrepe++ swap_obj (LLM)",
+    "pairs-flickr8k": "Flickr8k pairs (LLM)",
+    "pairs-flickr8k-second": "other Flickr8k pairs (LLM)",
+    "pairs-people": "pairs of Flickr8k dev (people)",
+    "pairs-people-test": "pairs of Flickr8k test (people)",
+}
+"""Sets of pairs, whose right pictures and contrasts are known as far as the data name them."""
+WORDINGS = {
+    "wordings-flickr8k": "Flickr8k wordings (LLM)",
+    "wordings-unseen": "Flickr8k wordings (LLM), unseen pictures",
+    "wordings-coco": "COCO wordings (LLM)",
+}
+"""Sets of the second report's wordings."""
 LABELS: Mapping[Key, str] = {
-    ("pairs-sugar-crepe-pp", "AO@10"): "AO@10, SugarCrepe++ pairs (LLM)",
-    ("pairs-sugar-crepe-pp", "JS@10"): "JS@10, SugarCrepe++ pairs (LLM)",
-    ("pairs-flickr8k", "AO@10"): "AO@10, Flickr8k pairs (LLM)",
-    ("pairs-flickr8k", "JS@10"): "JS@10, Flickr8k pairs (LLM)",
-    ("pairs-people", "AO@10"): "AO@10, pairs of Flickr8k dev (people)",
-    ("pairs-people", "JS@10"): "JS@10, pairs of Flickr8k dev (people)",
+    **{(one, f"{figure}@10"): f"{figure}@10, {PAIRS[one]}"
+       for one in PAIRS for figure in ("AO", "JS")},
     ("cxc", "AO@10 CxC ≥ 4"): "AO@10, CxC pairs ≥ 4 (people)",
     ("cxc", "JS@10 CxC ≥ 4"): "JS@10, CxC pairs ≥ 4 (people)",
     ("cxc", "AO@10 CxC ≥ 4.5"): "AO@10, CxC pairs ≥ 4.5 (people)",
     ("cxc", "JS@10 CxC ≥ 4.5"): "JS@10, CxC pairs ≥ 4.5 (people)",
     ("cxc", "graded consistency"): "graded consistency, CxC",
     ("variations", "AO@10"): "AO@10, variations",
+    **{(one, f"{figure}@10"): f"{figure}@10, {WORDINGS[one]}"
+       for one in WORDINGS for figure in ("AO", "JS")},
+    **{(one, name): f"{label}, {where}"
+       for sets, figures in (
+           (WORDINGS, (
+               ("R@10 plain caption", "R@10 of the caption"), ("R@10", "R@10 of the rewording"),
+               ("R@10 both ways", "R@10 both ways"), ("MRR@10", "MRR of the rewording"),
+               ("AO@10 contrast", "AO@10 with the contrast"),
+               ("AO@10 margin", "AO@10 over that with the contrast"),
+           )),
+           (PAIRS, (
+               ("R@10 caption", "R@10 of the caption"),
+               ("R@10 rewording", "R@10 of the rewording"), ("R@10 both ways", "R@10 both ways"),
+               ("MRR@50 rewording", "MRR of the rewording"),
+               ("AO@10 negative", "AO@10 with the contrast"),
+               ("AO@10 margin", "AO@10 over that with the contrast"),
+           )),
+       )
+       for one, where in sets.items() for name, label in figures},
     ("variations", "text discrimination"): "text discrimination, variations",
     ("variations", "picture discrimination"): "picture discrimination, variations",
+    ("effective-rank", "effective rank"): "effective rank of text vectors",
+    ("tot-wordings", "TOT"): "TOT, wordings",
+    ("tot-wordings", "ITT"): "ITT, wordings",
     ("sugar-crepe-pp", "TOT"): "TOT",
     ("sugar-crepe-pp", "TOT Replace"): "TOT, Replace",
     ("sugar-crepe-pp", "TOT Swap"): "TOT, Swap",
@@ -43,22 +78,31 @@ LABELS: Mapping[Key, str] = {
     ("aro-coco-order", "COCO-Order"): "COCO-Order",
     ("cxc", "CxC-STS"): "CxC-STS",
     ("sts", "STS mean of 7"): "STS, mean of seven tasks",
+    ("sts-unseen", "STS mean of 7"): "STS, mean of seven tasks, without training captions",
     ("sts", "STS-B dev"): "STS-B, development set",
+    ("image-text-retrieval", "T2I R@1"): "text to image R@1",
     ("image-text-retrieval", "T2I R@10"): "text to image R@10",
     ("image-text-retrieval", "I2T R@10"): "image to text R@10",
     ("imagenet", "top-1"): "zero-shot top-1, ImageNet sample",
-}
+}  # fmt: skip
 """Figures with their names in the tables, in order; those that were not scored are left out."""
 TASK_LABELS: Mapping[Key, str] = {
-    ("sts", task): task for task in ("STS12", "STS13", "STS14", "STS15", "STS16", "STS-B", "SICK-R")
+    (one, task): task
+    for one in ("sts", "sts-unseen")
+    for task in ("STS12", "STS13", "STS14", "STS15", "STS16", "STS-B", "SICK-R")
 }
 """The seven STS tasks, one by one."""
 KIND_LABELS: Mapping[Key, str] = {
-    ("variations", f"{name} {kind}"): f"{name}, {kind}"
-    for name in ("AO@10", "R@10", "text discrimination", "picture discrimination")
-    for kind in KINDS
-}
-"""Consistency, accuracy and discrimination by kind of rewording."""
+    **{("variations", f"{name} {kind}"): f"{name}, {kind}"
+       for name in ("AO@10", "R@10", "text discrimination", "picture discrimination")
+       for kind in KINDS},
+    **{(one, f"{name} {kind}"): f"{name}, {kind}, {WORDINGS[one]}"
+       for one in WORDINGS for name in ("AO@10", "R@10", "MRR@10", "AO@10 margin")
+       for kind in SECOND_KINDS},
+    **{(one, f"AO@10 margin, {kind}"): f"AO@10 margin, contrast of {kind}, {WORDINGS[one]}"
+       for one in WORDINGS for kind in CONTRASTS},
+}  # fmt: skip
+"""Consistency, accuracy and discrimination by kind of rewording and of contrast."""
 ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS}
 SHORT = (
     ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
@@ -77,6 +121,21 @@ OVERVIEW = (
     ("image-text-retrieval", "I2T R@10"), ("imagenet", "top-1"),
 )  # fmt: skip
 """Figures of the table of a further question."""
+SECOND_OVERVIEW = (
+    *((one, f"{name}@10") for one in WORDINGS for name in ("AO", "JS")),
+    ("pairs-people-test", "AO@10"), ("pairs-people-test", "JS@10"),
+    *((one, name) for name in (
+        "R@10 plain caption", "R@10", "R@10 both ways", "MRR@10", "AO@10 contrast", "AO@10 margin",
+    ) for one in WORDINGS),
+    *(("pairs-people-test", name) for name in (
+        "R@10 caption", "R@10 rewording", "R@10 both ways", "MRR@50 rewording",
+    )),
+    ("effective-rank", "effective rank"), ("image-text-retrieval", "T2I R@10"),
+    ("sts-unseen", "STS mean of 7"), ("tot-wordings", "TOT"), ("imagenet", "top-1"),
+    ("aro-coco-order", "COCO-Order"),
+)  # fmt: skip
+"""Figures of the tables of the second report."""
+OVERVIEWS = {"report": OVERVIEW, "second": SECOND_OVERVIEW}
 UNITS = "Percent, mean over seeds; correlations times 100."
 HOLM = f"p < {LEVEL:g} after Holm's correction over all differences of the grid"
 MARGIN = "≥ not inferior: the 95 % interval excludes a loss of 1 point or more"
@@ -129,8 +188,23 @@ def difference(change: Figure | None, name: str) -> str:
 
 def means_table(found: Figures) -> str:
     """Means of all rows."""
-    rows = [[ALL_LABELS[key], *(found.mean(row, key) for row in found.rows)] for key in found.keys]
+    rows = []
+    for key in found.keys:
+        rows.append([ALL_LABELS[key], *(found.mean(row, key) for row in found.rows)])
+        rows += share_rows(found, key)
     return "\n\n".join([markdown(["", *found.rows], rows), UNITS, seeds_note(found)])
+
+
+def share_rows(found: Figures, key: Key) -> list[list[str]]:
+    """Which share of the pairs gains and loses against base, where that was stored."""
+    changes = [found.changes(row, key).get("base", {}) for row in found.rows]
+    if not any("gained" in change for change in changes):
+        return []
+    return [
+        [f"share of pairs that {verb}, {ALL_LABELS[key]}",
+         *(shown(change[name]) if name in change else "-" for change in changes)]
+        for verb, name in (("gain", "gained"), ("lose", "lost"))
+    ]  # fmt: skip
 
 
 def differences_tables(found: Figures) -> str:
@@ -187,7 +261,7 @@ def margins_table(found: Figures) -> str:
     return f"{table}\n\n{LEGEND}"
 
 
-def overview_table(found: Figures) -> str:
+def overview_table(found: Figures, keys: Sequence[Key]) -> str:
     """A few figures of all rows; marks show which differ from base and from the reference."""
     known = {"base", *(row for row in found.rows if row.startswith("control"))}
     references = [o for row in found.rows for o in found.others(row) if o not in known]
@@ -199,10 +273,10 @@ def overview_table(found: Figures) -> str:
         dagger = "†" if marks(changes.get(reference), key[1])[0] else ""
         return " ".join(filter(None, [found.mean(row, key), star + dagger + held]))
 
-    rows = [
-        [LABELS[key], *(cell(row, key) for row in found.rows)]
-        for key in OVERVIEW if key in found.keys
-    ]  # fmt: skip
+    rows = []
+    for key in (key for key in keys if key in found.keys):
+        rows.append([LABELS[key], *(cell(row, key) for row in found.rows)])
+        rows += share_rows(found, key)
     named = f", † from *{reference}*" if reference else ""
     margin = MARGIN.replace("inferior:", "inferior to base:")
     note = f"{UNITS} \\* differs from base{named}: {HOLM}; {margin}."
@@ -222,12 +296,12 @@ def tables_of(name: str, record: Mapping[str, Any]) -> dict[str, str]:
     if "kind" not in record:  # of single figures
         return tables
     tables[f"{name}_differences"] = differences_tables(found)
-    if name.endswith("_main"):
+    if name.endswith("_main") and record["kind"] == "report":
         makers = {"gains": gains_table, "margins": margins_table, "short": short_table}
         makers = makers if "base" in found.rows else {}
         tables |= {f"{name}_{more}": make(found) for more, make in makers.items()}
-    elif record["kind"] == "report":
-        tables[f"{name}_overview"] = overview_table(found)
+    elif record["kind"] in OVERVIEWS:
+        tables[f"{name}_overview"] = overview_table(found, OVERVIEWS[record["kind"]])
     return tables
 
 

@@ -18,7 +18,7 @@ from text_sets import write_sts
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, _Gallery
+from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.sts import _YEARS, SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, _Labelled
 from paraclip.exact_search import top_k
@@ -181,7 +181,7 @@ def test_recall_agrees_with_clip_benchmark() -> None:
     texts = unit(random, len(owners), 16) + 0.8 * images[owners]
     texts = (texts / np.linalg.norm(texts, axis=1, keepdims=True)).astype(np.float32)
     places = tuple(f"https://a.example/{number}" for number in range(60))
-    shown = _Gallery("made", places, tuple(map(str, owners)), tuple(map(int, owners)))
+    shown = Gallery("made", places, tuple(map(str, owners)), tuple(map(int, owners)))
     metrics, _ = ImageTextRetrieval(shown, (1, 5, 10)).found(images, texts, owners)
     ours = {metric.name: metric.value() for metric in metrics}
     scores = torch.from_numpy(texts @ images.T)

@@ -15,8 +15,8 @@ from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import (
+    Gallery,
     ImageTextRetrieval,
-    _Gallery,
     gallery,
 )
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -164,10 +164,10 @@ def slow_recall(texts: np.ndarray, images: np.ndarray, owners: list[int], k: int
     return np.mean(to_image), np.mean(to_text)
 
 
-def remote(owners: list[int]) -> _Gallery:
+def remote(owners: list[int]) -> Gallery:
     """This many captions of these pictures; no file is opened."""
     places = tuple(f"https://a.example/{number}" for number in range(max(owners) + 1))
-    return _Gallery("made here", places, tuple(map(str, owners)), tuple(owners))
+    return Gallery("made here", places, tuple(map(str, owners)), tuple(owners))
 
 
 @given(seed=st.integers(0, 2**32 - 1), others=st.lists(st.integers(0, 5), max_size=12))
@@ -183,7 +183,7 @@ def test_recall_of_any_vectors_equals_its_slow_twin(seed: int, others: list[int]
         assert (values[f"T2I R@{k}"], values[f"I2T R@{k}"]) == pytest.approx(slow)
 
 
-def shown(pictures: Path) -> _Gallery:
+def shown(pictures: Path) -> Gallery:
     """Two or three captions a picture, some misleading."""
     captions = []
     for number, path in enumerate(sorted(pictures.iterdir())):

@@ -15,8 +15,8 @@ from paraclip.errors import UserError
 from paraclip.evaluation import run
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import (
+    Gallery,
     ImageTextRetrieval,
-    _Gallery,
     gallery,
 )
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -317,7 +317,7 @@ def test_an_edited_page_is_refused_and_an_own_report_replaced(tmp_path: Path) ->
     draw_pictures(tmp_path / "pictures")
     retrieval = ParaphrasedRetrieval(COLOUR_PAIRS, read_pool(tmp_path / "pictures"), 3)
     retrieval_too = ImageTextRetrieval(
-        _Gallery("made", retrieval.pictures, tuple(map(str, retrieval.pictures)), (*range(20),))
+        Gallery("made", retrieval.pictures, tuple(map(str, retrieval.pictures)), (*range(20),))
     )
     models, out = {"base": ColourEncoder(2), "tuned": ColourEncoder(0.1)}, tmp_path / "out"
     for _ in range(2):

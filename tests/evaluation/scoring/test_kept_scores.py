@@ -15,9 +15,9 @@ from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.aro import _make_visual_genome
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sugar_crepe import (
+    Subset,
     SugarCrepePlusPlus,
     _make_sugar_crepe,
-    _Subset,
 )
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.kept_scores import _key_of, _read_kept, keep_scores
@@ -68,7 +68,7 @@ def test_the_encoder_is_not_asked_twice(benchmark: Benchmark, tmp_path: Path) ->
 
 
 def of_sugar_crepe(folder: Path) -> Benchmark:
-    subset = _Subset("add_att", (("a red thing", "a blue thing"),), "0", ("red_0.png",))
+    subset = Subset("add_att", (("a red thing", "a blue thing"),), "0", ("red_0.png",))
     found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
     return _make_sugar_crepe([subset], found)
 
@@ -76,7 +76,7 @@ def of_sugar_crepe(folder: Path) -> Benchmark:
 def of_sugar_crepe_pp(folder: Path) -> Benchmark:
     rows, images = (("a red thing", "some red stuff", "a blue thing"),), ("red_0.png",)
     found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
-    subset = _Subset("swap_obj", rows, "0", images)
+    subset = Subset("swap_obj", rows, "0", images)
     return SugarCrepePlusPlus([subset], found=found)
 
 

@@ -38,7 +38,7 @@ _CUTOFFS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
-class _Gallery:
+class Gallery:
     """Pictures and the captions of each."""
 
     name: str  # source of the pictures and captions
@@ -53,7 +53,7 @@ def gallery(
     name: str,
     only: Sequence[str] | None = None,
     problems: Problems | None = None,
-) -> _Gallery:
+) -> Gallery:
     """Group captions by picture, in the order of the pictures; equal paths are one picture.
 
     Args:
@@ -96,7 +96,7 @@ def gallery(
         raise UserError(name, what, "Name the folder with --images.")
     notes = [] if problems is None else left_out(problems, read + problems.count, "captions")
     notes += [f"{blind:,} captions without a picture left out"] if blind else []
-    return _Gallery(name, tuple(numbers), tuple(texts), tuple(owners), notes)
+    return Gallery(name, tuple(numbers), tuple(texts), tuple(owners), notes)
 
 
 class ImageTextRetrieval:
@@ -114,7 +114,7 @@ class ImageTextRetrieval:
 
     def __init__(
         self,
-        shown: _Gallery,
+        shown: Gallery,
         cutoffs: tuple[int, ...] = _CUTOFFS,
         how: Arithmetic | None = None,
         name: str = "image-text-retrieval",
@@ -211,7 +211,7 @@ def _load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRe
 
 def _read_split(
     file: Path, label: str, get: str, problems: Problems | None = None, split: str = "test"
-) -> _Gallery:
+) -> Gallery:
     """Read the pictures and captions of one split, in file order."""
     problems = Problems() if problems is None else problems
     before = problems.count

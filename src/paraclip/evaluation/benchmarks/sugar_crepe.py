@@ -65,7 +65,7 @@ GET_PLUS_PLUS = (
 
 
 @dataclass(frozen=True)
-class _Subset:
+class Subset:
     """The rows of one file, which is one kind of change."""
 
     name: str  # name of the subset
@@ -86,7 +86,7 @@ def load_sugar_crepe(data: Path, how: Arithmetic) -> TextChoice:
     return _make_sugar_crepe(kinds, found, how, notes)
 
 
-def _read_kinds(folder: Path, problems: Problems | None = None) -> list[_Subset]:
+def _read_kinds(folder: Path, problems: Problems | None = None) -> list[Subset]:
     """Read the seven files, in the order of `_KINDS`."""
     problems = Problems() if problems is None else problems
     lost = [f"{name}.json" for name in _KINDS if not (folder / f"{name}.json").is_file()]
@@ -102,7 +102,7 @@ def _read_kinds(folder: Path, problems: Problems | None = None) -> list[_Subset]
 
 def read_subset(
     file: Path, problems: Problems, columns: Sequence[str] = _TEXTS, get: str = GET_PLUS_PLUS
-) -> _Subset:
+) -> Subset:
     """Read one file: an array of rows, or an object that maps ids to rows, with these columns."""
     kept, images, seen = [], [], set()
     for where, row in read_rows(str(file), problems):
@@ -119,11 +119,11 @@ def read_subset(
         kept.append(tuple(texts.values()))
     if not kept:
         raise UserError(file, "contains no rows", get)
-    return _Subset(file.stem, tuple(kept), file_hash(file), tuple(images))
+    return Subset(file.stem, tuple(kept), file_hash(file), tuple(images))
 
 
 def _make_sugar_crepe(
-    kinds: Sequence[_Subset], found: Found, how: Arithmetic | None = None, notes: Sequence[str] = ()
+    kinds: Sequence[Subset], found: Found, how: Arithmetic | None = None, notes: Sequence[str] = ()
 ) -> TextChoice:
     """Make SugarCrepe on the rows of `_read_kinds` whose picture is available."""
     names = [kind.name for kind in kinds]
@@ -163,7 +163,7 @@ def load_sugar_crepe_pp(data: Path, how: Arithmetic) -> "SugarCrepePlusPlus":
     return SugarCrepePlusPlus(subsets, how, found, left_out(problems, total, "rows"))
 
 
-def pictures_of(subsets: Sequence[_Subset], folder: Path, how: Arithmetic) -> Found:
+def pictures_of(subsets: Sequence[Subset], folder: Path, how: Arithmetic) -> Found:
     """Find the pictures for ITT; if too many are missing, skip ITT with a note."""
     names = [name for subset in subsets for name in subset.images if name]
     try:
@@ -172,7 +172,7 @@ def pictures_of(subsets: Sequence[_Subset], folder: Path, how: Arithmetic) -> Fo
         return Found({}, [f"ITT is left out: {error}"])
 
 
-def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[_Subset]:
+def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[Subset]:
     """Read the subsets in the folder, in the order of `SUBSETS`."""
     problems = Problems() if problems is None else problems
     files = [Path(folder) / f"{name}.json" for name in SUBSETS]
@@ -201,7 +201,7 @@ class SugarCrepePlusPlus:
 
     def __init__(
         self,
-        subsets: list[_Subset],
+        subsets: list[Subset],
         how: Arithmetic | None = None,
         found: Found | None = None,
         notes: Sequence[str] = (),
