@@ -235,7 +235,7 @@ def test_further_wordings_are_read_and_stand_in_for_missing_paraphrases(tmp_path
     assert choose_wordings(table, ("en",)) == [[("d", "en")], [("i", "en")], []]
     assert choose_wordings(table, ("de",)) == [[("e", "de")], [], []]
     again = tmp_path / "rows.parquet"
-    pq.write_table(table, again)
+    write_triples(again, table.to_pylist(), {})
     assert choose_wordings(read_triples(again), ("en", "de"))[0] == [("d", "en"), ("e", "de")]
 
 

@@ -65,7 +65,8 @@ def write_triples(
 
     Args:
         path: the file.
-        rows: a table, or mappings; missing columns of SCHEMA become null, others are left out.
+        rows: a table, or mappings; missing columns of SCHEMA become null, others than these and
+            WORDINGS are left out.
         provenance: JSON-serialisable record of how the triples were made.
 
     Raises:
@@ -78,11 +79,17 @@ def write_triples(
 
 
 def with_schema(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
-    """A table with exactly SCHEMA's columns, in its order; NaN (missing in pandas) is no text."""
+    """A table with SCHEMA's columns, in its order, and WORDINGS if there are some.
+
+    NaN (missing in pandas) is no text.
+    """
     if not isinstance(rows, pa.Table):
-        return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+        listed = [dict(row) for row in rows]
+        some = any(row.get(WORDINGS.name) for row in listed)
+        return pa.Table.from_pylist(listed, schema=SCHEMA.append(WORDINGS) if some else SCHEMA)
+    schema = SCHEMA.append(WORDINGS) if WORDINGS.name in rows.column_names else SCHEMA
     columns = []
-    for field in SCHEMA:
+    for field in schema:
         if field.name not in rows.column_names:
             columns.append(pa.nulls(rows.num_rows, field.type))
             continue
@@ -90,7 +97,7 @@ def with_schema(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
         if pa.types.is_floating(column.type) and pa.types.is_string(field.type):
             column = pc.if_else(pc.is_nan(column), None, column)
         columns.append(column.cast(field.type))
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=schema)
 
 
 def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table:
@@ -132,8 +139,6 @@ def _read_parquet(path: Path, problems: Problems) -> pa.Table:
             what = f"has no column {label(missing[0])} (it has {available})"
             raise UserError(path, what, _REMAKE)
         table = with_schema(stored).replace_schema_metadata(stored.schema.metadata)
-        if WORDINGS.name in stored.column_names:
-            table = table.append_column(WORDINGS, stored[WORDINGS.name].cast(WORDINGS.type))
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a Parquet file of triples ({error})", _REMAKE) from error
     complete = _is_filled(table["id"])
@@ -171,18 +176,16 @@ def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _read_lines(path: Path, problems: Problems) -> pa.Table:
     """The triples of a JSONL file in the paper's layout, with further keys of SCHEMA."""
-    rows: list[dict[str, Any]] = []
-    wordings, numbers, before = [], [], problems.count
+    rows, numbers, before = [], [], problems.count
     for number, values in json_objects(str(path), problems):
         row: dict[str, Any] = {}
         try:
-            further = _read_wordings(values.get(WORDINGS.name))
+            row[WORDINGS.name] = further = _read_wordings(values.get(WORDINGS.name))
             for name in TEXTS:
                 if name not in values and (name == TEXTS[0] or not further):
                     raise BrokenRow(f"has no {label(name)}")
                 own = name in values
                 row[name] = clean_text(values[name], name) if own else further.pop(0)["text"]
-            wordings.append(further)
             for name, kind in {"generator": str, **dict.fromkeys(_SCORES, float)}.items():
                 value = values.get(name)
                 if value is not None and not isinstance(value, kind | int):
@@ -193,7 +196,6 @@ def _read_lines(path: Path, problems: Problems) -> pa.Table:
             row["image"] = picture_name(values.get("image"))
         except BrokenRow as broken:
             problems.add(f"{path}:{number}", str(broken))
-            del wordings[len(rows) :]
             continue
         row["id"] = _first_present(values.get("id"), values.get("index"), number)
         row["image_id"] = _first_present(values.get("image_id"), row["image"], row["id"])
@@ -201,13 +203,10 @@ def _read_lines(path: Path, problems: Problems) -> pa.Table:
         numbers.append(number)
     problems.check(len(rows) + problems.count - before)
     _refuse_duplicates(path, zip(numbers, (row["id"] for row in rows), strict=True))
-    table = with_schema(rows)
-    if not any(wordings):
-        return table
-    return table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
+    return with_schema(rows)
 
 
-def _read_wordings(value: Any) -> list[dict[str, str | None]]:
+def _read_wordings(value: Any) -> list[dict[str, Any]]:
     """The further wordings of a row; raises BrokenRow if they are not a list of texts."""
     if value is None:
         return []
