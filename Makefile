@@ -21,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --du
 # Cells of the study: make study CELLS="a/main/*/0"; see study/run.py
 CELLS = *
 
-.PHONY: docs demo test test-all lint study clean chromium postgres targets
+.PHONY: docs demo test test-all lint study real-clip clean chromium postgres targets
 demo: $(VENV)/builtin.stamp
 	@$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
@@ -74,6 +74,10 @@ $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 # Everything that study/results.md shows of the study; resumable, hours on 2 cores.
 study: $(VENV)/dev.stamp
 	$(BIN)/python -m study.run --cells $(foreach cell,$(CELLS),'$(cell)')
+
+# Every stage of the recipe for pretrained CLIPs, with tiny models, over a server in miniature.
+real-clip: $(VENV)/dev.stamp
+	$(PYTEST) tests/recipes/test_real_clip.py
 
 # Environments of the systems that exports are loaded by, for the tests of round trips.
 targets: $(VENV)/dev.stamp

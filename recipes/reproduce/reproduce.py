@@ -1,7 +1,7 @@
 """Runs the paper's method on pretrained CLIPs: captions, paraphrases, training, evaluation, export.
 
-    python recipes/reproduce/reproduce.py --work runs/reproduce --stages data generate
-    python recipes/reproduce/reproduce.py --work runs/reproduce --stages train evaluate export
+    python -m recipes.reproduce.reproduce --work runs/reproduce --stages data generate
+    python -m recipes.reproduce.reproduce --work runs/reproduce --stages train evaluate export
 
 For a machine with network access, one GPU and an LLM server with OpenAI's interface, which must be
 stopped before the second command if it uses the same GPU. Every stage resumes: run the same command
@@ -12,13 +12,9 @@ This has not been run yet. Each stage is tested at a tiny scale.
 
 import argparse
 import json
-import shutil
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from http.client import HTTPException
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,12 +29,9 @@ from paraclip.files import atomic_path, read_bounded
 from paraclip.options import read_toml
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import TrainConfig
+from recipes.downloads import download
 
 SETTINGS = Path(__file__).with_name("settings.toml")
-SECONDS = 60
-ATTEMPTS = 5
-"""Downloads of one shard; before the second, a pause of PAUSE seconds, then twice as long each."""
-PAUSE = 10.0
 CAPTION_WORDS = (2, 15)  # as in the paper
 
 
@@ -135,29 +128,6 @@ def captions_of(addresses: Sequence[str], folder: Path, problems: Problems) -> I
         for row in read_captions(str(path), problems=problems):
             caption = row.caption.replace("<PERSON>", "a person")
             yield replace(row, id=f"{path.stem}/{row.id}", caption=caption)
-
-
-def download(address: str, path: Path) -> None:
-    """Download an address to a file, completely or not at all; failures are tried again."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with (
-                urllib.request.urlopen(address, timeout=SECONDS) as source,
-                atomic_path(path) as temporary,
-                open(temporary, "wb") as file,
-            ):
-                shutil.copyfileobj(source, file)
-                # A connection that closes early looks like the end of the file.
-                size = int(source.headers.get("Content-Length", file.tell()))
-                if file.tell() != size:
-                    raise OSError(f"only {file.tell():,} of {size:,} bytes arrived")
-            return
-        except (OSError, HTTPException) as error:
-            if attempt == ATTEMPTS:
-                raise UserError(address, f"cannot be read ({error})", "Check `shards`.") from error
-            wait = PAUSE * 2 ** (attempt - 1)
-            print(f"{address}: {error}; again in {wait:g} seconds", flush=True)
-            time.sleep(wait)
 
 
 def generate(settings: Settings, work: Path) -> None:

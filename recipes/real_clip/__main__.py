@@ -1,0 +1,213 @@
+"""Tunes a pretrained CLIP, measures it, and makes files of it that other systems load.
+
+    python -m recipes.real_clip bases pictures tune measure publish --base ViT-B-32:openai
+
+Hours on four cores, without a GPU or a language model. Each stage is a command of its own, and
+resumes: run the same command again. `--settings` names a file to use instead of `settings.toml`.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paraclip
+from paraclip.errors import UserError, nearest
+from paraclip.evaluation.report import Report
+from paraclip.files import locked, read_bounded, write_text
+from paraclip.models.checkpoint import save_model
+from paraclip.models.tensors import hash_tensors
+from paraclip.provenance import provenance
+from recipes.downloads import digest
+from recipes.real_clip.data import get_data
+from recipes.real_clip.settings import SETTINGS, Settings, read_settings
+from recipes.real_clip.tables import table_of
+
+CHOSEN_BY = "R@10 both ways"
+"""On the development pairs: it asks two wordings to agree, and to be right."""
+FORMATS = ("weights", "hf", "onnx")  # of every base; further ones are the base's `systems`
+
+
+@dataclass(frozen=True)
+class Run:
+    """One base, its settings and its place."""
+
+    base: str  # open_clip's NAME:TAG
+    settings: Settings
+    work: Path
+
+    @property
+    def folder(self) -> Path:
+        """Folder of what depends on the base."""
+        return self.work / self.base.replace(":", "__")
+
+    def checkpoint(self, rate: object) -> Path:
+        """The weights that were tuned at a learning rate."""
+        return self.folder / "tuned" / str(rate) / "last.safetensors"
+
+
+def get_base(run: Run) -> None:
+    """Download the base, and keep its hash, by which a later change is noticed."""
+    weights = hash_tensors(paraclip.load_model(run.base).state_dict())
+    kept = run.folder / "base.json"
+    if kept.exists() and read_json(kept)["weights"] != weights:
+        what = "has changed since the first run of this folder"
+        raise UserError(run.base, what, "Name another folder with --work.")
+    write_json(kept, {"base": run.base, "weights": weights})
+
+
+def get_pictures(run: Run) -> None:
+    """Download pictures and texts."""
+    get_data(run.settings, run.work)
+
+
+def tune(run: Run) -> None:
+    """Tune at every learning rate, and keep the one that is best on the development pairs."""
+    kept = run.folder / "choice.json"
+    if kept.exists():
+        return
+    models: dict[str, Any] = {"base": run.base}
+    for rate in run.settings.rates:
+        print(f"tuning at {rate}", flush=True)
+        models[str(rate)] = paraclip.train(
+            run.base, run.settings.triples, out=run.checkpoint(rate).parent, bank=run.work / "bank",
+            learning_rate=rate, **run.settings.training,
+        )  # fmt: skip
+    place = run.work / "development"
+    found = paraclip.evaluate(
+        models, benchmarks="paraphrased-retrieval", pairs=place / "replace_obj.json",
+        pool=place / "pool.txt", images=run.work, out=run.folder / "development",
+        **run.settings.evaluation,
+    )  # fmt: skip
+    figures = line(found, CHOSEN_BY).values
+    best = max(map(str, run.settings.rates), key=lambda rate: figures[rate].value)
+    print(f"{found.table()}\nchosen: {best}")
+    for rate in run.settings.rates:
+        if str(rate) != best:  # disks of hosted machines are small
+            shutil.rmtree(run.checkpoint(rate).parent)
+    write_json(kept, {"rate": best, "by": CHOSEN_BY})
+
+
+def measure(run: Run) -> None:
+    """Score base, tuned and merged on everything that is there, and write all figures.
+
+    Raises:
+        UserError: the base's figures differ from the published ones: something is wrong here.
+    """
+    rate = read_json(run.folder / "choice.json")["rate"]
+    base, tuned = paraclip.load_model(run.base), paraclip.load_model(str(run.checkpoint(rate)))
+    merged = paraclip.merge(base, tuned, 0.5)
+    facts = {"merged": {"base": run.base, "tuned": str(run.checkpoint(rate)), "share": 0.5}}
+    save_model(merged, run.folder / "merged.safetensors", provenance(**facts))
+    models = {"base": base, "tuned": tuned, "merged": merged}
+    data, pool = run.work / "data", run.work / "data" / "coco" / "val2017"
+    sets: dict[str, dict[str, Any]] = {
+        "main": {"benchmarks": "all", "pool": pool, "images_by_class": data / "imagenette"},
+        "people": {"benchmarks": "paraphrased-retrieval", "pairs": run.work / "people.jsonl"},
+        "coco": {"benchmarks": "coco-retrieval", "data": run.work / "karpathy"},
+    }
+    found = {}
+    for name, options in sets.items():
+        folder = run.folder / "reports" / name
+        options = {"data": data, "pool": pool, **run.settings.evaluation, **options}
+        report = paraclip.evaluate(models, out=folder, **options)
+        print(f"{name}\n{report.table()}", flush=True)
+        found[name] = report
+    check_published(run, found["coco"])
+    reports = {name: read_json(run.folder / "reports" / name / "report.json") for name in sets}
+    kept = {"base": run.base, "rate": rate, "development": read_json(
+        run.folder / "development" / "report.json"), "reports": reports}  # fmt: skip
+    write_json(run.folder / "results.json", kept)
+
+
+def check_published(run: Run, found: Report) -> None:
+    """Refuse figures of the base that are not the published ones."""
+    for name, published in run.settings.bases[run.base].published.items():
+        value = line(found, name).values["base"].value
+        if abs(value - published) > run.settings.deviation:
+            what = f"the base's {name} is {value:.2f}, and {published:.2f} is published"
+            raise UserError(run.base, what, "Compare pictures, captions and preprocessing.")
+
+
+def publish(run: Run) -> None:
+    """Write tuned and merged for other systems, each with card, table and hashes."""
+    rate = read_json(run.folder / "choice.json")["rate"]
+    table = table_of(read_json(run.folder / "results.json"))
+    out = run.folder / "published"
+    systems = (*FORMATS, *run.settings.bases[run.base].systems)
+    checkpoints = {"tuned": run.checkpoint(rate), "merged": run.folder / "merged.safetensors"}
+    for label, checkpoint in checkpoints.items():
+        for system in systems:
+            name = f"{label}.safetensors" if system == "weights" else system
+            place = out / label / name
+            card = place.with_suffix(".md") if place.suffix else place / "README.md"
+            if not card.exists():
+                option = {"to" if system in FORMATS else "target": system}
+                print(f"writing {label}/{name}", flush=True)
+                paraclip.export(checkpoint, place, base=run.base, force=True, **option)
+            text = card.read_text(encoding="utf-8")
+            if table not in text:
+                head, terms, rest = text.partition("\n## Terms\n")
+                write_text(card, f"{head}\n## Measured\n\n{table}\n{terms}{rest}")
+    write_text(out / "README.md", f"# {run.base}, tuned on paraphrases\n\n{table}\n")
+    shutil.copy(run.folder / "results.json", out / "results.json")
+    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    sums = [f"{digest(path, 'sha256')}  {path.relative_to(out)}\n" for path in files]
+    write_text(out / "SHA256SUMS", "".join(sums))
+
+
+def line(report: Report, name: str) -> Any:
+    """A figure of a report, which must have it."""
+    found = report.line(name)
+    if found is None:
+        hint = "The pairs must name pictures of the pool; run `pictures` again."
+        raise UserError("measure", f"the report has no {name}", hint)
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """A file that an earlier stage wrote."""
+    if not path.exists():
+        raise UserError(path, "is missing", "Run the earlier stages first.")
+    return json.loads(read_bounded(path))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file that a later stage reads."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+STAGES: Mapping[str, Callable[[Run], None]] = {
+    "bases": get_base, "pictures": get_pictures, "tune": tune, "measure": measure,
+    "publish": publish,
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the stages in order."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("stages", nargs="+", choices=STAGES, help="in order")
+    parser.add_argument("--base", default="ViT-B-32:openai", help="open_clip's NAME:TAG")
+    parser.add_argument("--work", type=Path, default=Path("runs/real_clip"), help="folder")
+    parser.add_argument("--settings", type=Path, default=SETTINGS)
+    chosen = parser.parse_args(arguments)
+    settings = read_settings(chosen.settings)
+    if chosen.base not in settings.bases:
+        raise UserError(chosen.base, "is not in the settings", nearest(chosen.base, settings.bases))
+    work = chosen.work.resolve()  # the bank's path is part of what a run is resumed by
+    with locked(work):
+        for name in chosen.stages:
+            print(f"== {name}", flush=True)
+            STAGES[name](Run(chosen.base, settings, work))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        print(f"real_clip: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,84 @@
+"""The table of the figures that `measure` wrote, for cards and documents.
+
+    python -m recipes.real_clip.tables runs/real_clip/*/results.json
+
+writes benchmarks/results/real_clip.json and .md from the results of one or more bases;
+`python -m benchmarks.tables` then shows them in the documents.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import RESULTS, markdown
+from paraclip.errors import UserError
+from paraclip.evaluation.report import figure
+from paraclip.files import read_bounded, write_text
+
+ROWS = {
+    "AO@10, rewordings by an LLM": ("main", "paraphrased-retrieval", "AO@10"),
+    "JS@10": ("main", "paraphrased-retrieval", "JS@10"),
+    "AO@10 of texts with another meaning": ("main", "paraphrased-retrieval", "AO@10 negative"),
+    "R@10 of the rewording": ("main", "paraphrased-retrieval", "R@10 rewording"),
+    "both wordings find the picture": ("main", "paraphrased-retrieval", "R@10 both ways"),
+    "AO@10, two people's captions": ("people", "paraphrased-retrieval", "AO@10"),
+    "both captions find the picture": ("people", "paraphrased-retrieval", "R@10 both ways"),
+    "SugarCrepe++ TOT": ("main", "sugar-crepe-pp", "TOT"),
+    "SugarCrepe++ ITT": ("main", "sugar-crepe-pp", "ITT"),
+    "COCO, text to image R@1": ("coco", "coco-retrieval", "T2I R@1"),
+    "COCO, image to text R@1": ("coco", "coco-retrieval", "I2T R@1"),
+    "STS-B": ("main", "sts", "STS-B"),
+    "SICK-R": ("main", "sts", "SICK-R"),
+    "CIFAR-10": ("main", "cifar10", "top-1"),
+    "CIFAR-100": ("main", "cifar100", "top-1"),
+    "Imagenette": ("main", "image-folder", "top-1"),
+    "VG-Relation": ("main", "aro-vg-relation", "VG-R macro"),
+    "VG-Attribution": ("main", "aro-vg-attribution", "VG-A macro"),
+}
+"""Report, benchmark and metric by the name of the row."""
+LABELS = ("base", "tuned", "merged")
+
+
+def table_of(results: Mapping[str, Any]) -> str:
+    """The figures of one base, with differences from it; those without data are left out."""
+    rows = []
+    for name, (report, benchmark, metric) in ROWS.items():
+        for found in _lines(results["reports"][report], benchmark, metric):
+            cells = [figure(found["values"][label]["value"]) for label in LABELS]
+            for place, label in enumerate(LABELS[1:], start=1):
+                change = found["differences"][f"{label} - base"]
+                low, high = change["low"], change["high"]
+                cells[place] += f" ({figure(change['value'], True)}{'*' * (low > 0 or high < 0)})"
+            rows.append([name, *cells])
+    rate = f"Learning rate {results['rate']}, chosen on development pairs that are not scored here."
+    note = "In percent. In brackets: difference from the base; * its 95 % interval excludes 0."
+    return f"{markdown([results['base'], *LABELS], rows)}\n\n{note} {rate}"
+
+
+def _lines(report: Mapping[str, Any], benchmark: str, metric: str) -> Iterator[Any]:
+    """The figure of that name in a benchmark, if its data was there."""
+    for section in report["benchmarks"]:
+        if section["name"] == benchmark:
+            yield from (one for one in section["metrics"] if one["name"] == metric)
+
+
+def main() -> None:
+    """Write the tables of all results."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("results", type=Path, nargs="+", help="results.json of each base")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder")
+    chosen = parser.parse_args()
+    try:
+        all_results = [json.loads(read_bounded(path)) for path in chosen.results]
+    except (OSError, ValueError) as error:
+        raise UserError("tables", f"cannot read the results ({error})", "Measure first.") from error
+    tables = "\n\n".join(map(table_of, all_results))
+    write_text(chosen.out / "real_clip.json", json.dumps(all_results, indent=1) + "\n")
+    write_text(chosen.out / "real_clip.md", tables + "\n")
+    print(tables)
+
+
+if __name__ == "__main__":
+    main()

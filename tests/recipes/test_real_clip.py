@@ -1,0 +1,249 @@
+"""A tiny run of every stage of the recipe for pretrained CLIPs, over a server in miniature."""
+
+import errno
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_world import World, zipped
+
+from extent import ALL
+from paraclip.errors import UserError
+from recipes import downloads
+from recipes.real_clip import data
+from recipes.real_clip.__main__ import Run, check_published, read_json
+from recipes.real_clip.settings import SETTINGS, read_settings
+from recipes.real_clip.tables import table_of
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("bases", "pictures", "tune", "measure", "publish")
+BASE = "ViT-B-32:openai"
+KILLS = 10 if ALL else 3
+VAL = "images.cocodataset.org/zips/val2017.zip"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        yield made
+
+
+def start(world: World, settings: Path, work: Path, *stages: str, base: str = BASE):
+    """Start stages as a user does, in another process, with caches of its own."""
+    program = [sys.executable, str(ROOT / "tests/recipes/tiny_world.py"), "recipes.real_clip"]
+    options = ["--base", base, "--work", str(work), "--settings", str(settings)]
+    variables = os.environ | {
+        "HF_ENDPOINT": f"{world.url}/huggingface.co", "HF_HOME": f"{work}-hub",
+        "PARACLIP_CACHE": f"{work}-cache", "PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    return subprocess.Popen(
+        [*program, *stages, *options], env=variables, cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(*arguments, **options) -> str:
+    """Run stages to their end; returns what they printed."""
+    process = start(*arguments, **options)
+    printed = process.communicate()[0]
+    assert process.returncode == 0, printed[-4000:]
+    return printed
+
+
+def figures_of(work: Path) -> dict:
+    """All figures of a run, and the hashes of the weights that they are of."""
+    results = read_json(work / "ViT-B-32__openai" / "results.json")
+    return {
+        name: ([one["metrics"] for one in report["benchmarks"]], report["models"])
+        for name, report in results["reports"].items()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_from_downloads_to_weights_that_say_what_was_measured(tmp_path: Path) -> None:
+    with World(tmp_path, cifar=True) as world:
+        settings = world.write_settings(tmp_path)
+        printed = finish(world, settings, tmp_path / "work", *STAGES)
+        got = sum(world.got.values())
+        again = finish(world, settings, tmp_path / "work", *STAGES)
+        assert sum(world.got.values()) == got, "nothing is downloaded again"
+    assert "chosen:" in printed and "aro_attribution is left out" in printed
+    assert "writing" not in again and "tuning" not in again
+    folder = tmp_path / "work" / "ViT-B-32__openai"
+    table = table_of(read_json(folder / "results.json"))
+    for row in ("both wordings", "two people's", "ITT", "R@1", "SICK-R", "CIFAR-100", "Imagenette"):
+        assert row in table
+    assert "VG-Relation" in table and "VG-Attribution" not in table
+    published = folder / "published"
+    for label in ("tuned", "merged"):
+        cards = [published / label / f"{label}.md"]
+        cards += [
+            published / label / f"{name}/README.md"
+            for name in ("hf", "onnx", "immich", "fastembed")
+        ]
+        assert all(card.read_text().count(table) == 1 for card in cards)
+    sums = (published / "SHA256SUMS").read_text().splitlines()
+    done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=published, check=False)
+    assert done.returncode == 0 and len(sums) > 20
+    bank = {path.name for path in (tmp_path / "work" / "bank").iterdir()}
+    others = {path.name for path in (tmp_path / "work" / "others").iterdir()}
+    pools = {path.name for path in (tmp_path / "work" / "data" / "coco" / "val2017").iterdir()}
+    assert len(bank) == 12 and len(others) == 6 and not bank & (others | pools)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.timeout(1200)
+def test_a_run_that_is_killed_ends_with_the_same_figures(world: World, tmp_path: Path) -> None:
+    settings, moments = world.write_settings(tmp_path), random.Random(5)
+    finish(world, settings, tmp_path / "whole", *STAGES)
+    for _ in range(KILLS):
+        process = start(world, settings, tmp_path / "killed", *STAGES)
+        for _ in range(moments.randint(1, 14)):
+            process.stdout.readline()
+        time.sleep(moments.random())
+        process.kill()
+        process.communicate()
+    finish(world, settings, tmp_path / "killed", *STAGES)
+    assert figures_of(tmp_path / "killed") == figures_of(tmp_path / "whole")
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "PAUSE", 0.0)
+
+
+@pytest.fixture
+def get(world: World, tmp_path: Path, no_pause: None):
+    """Downloads everything into `work`."""
+    settings = read_settings(world.write_settings(tmp_path))
+    return lambda: data.get_data(settings, tmp_path / "work")
+
+
+def test_passing_faults_of_servers_lose_nothing(world: World, get, tmp_path: Path) -> None:
+    world.faults[VAL] = ["short", 429, 503]
+    world.faults["images.cocodataset.org/val2014/COCO_val2014_000000000101.jpg"] = ["short", 429]
+    get()
+    assert len(list((tmp_path / "work" / "data" / "coco" / "val2017").iterdir())) == 30
+    assert len(list((tmp_path / "work" / "karpathy" / "coco" / "val2014").iterdir())) == 12
+    got = world.got.copy()
+    get()
+    assert world.got == got, "nothing is downloaded again"
+
+
+@pytest.mark.parametrize(
+    ("path", "faults", "words"),
+    [
+        (VAL, [404], "val2017.zip: cannot be read .*404"),
+        (VAL, ["short"] * 5, "only .* of .* bytes arrived"),
+        (VAL, [429] * 5, "429"),
+        ("images.cocodataset.org/val2014/COCO_val2014_000000000103.jpg", [404], "rows are broken"),
+    ],
+)
+def test_lasting_faults_are_named_and_what_was_there_stays(
+    world: World, get, path: str, faults: list, words: str
+) -> None:
+    world.faults[path] = faults.copy()
+    with pytest.raises(UserError, match=words):
+        get()
+    before = world.got.copy()
+    get()
+    assert world.got[path] == 1 and all(world.got[name] == 1 for name in before)
+
+
+def test_a_file_that_has_changed_is_refused(world: World, get, tmp_path: Path) -> None:
+    world.files[VAL] = zipped({"val2017/000000000001.jpg": b"another picture"})
+    with pytest.raises(UserError, match=r"val2017\.zip: has changed: its MD5"):
+        get()
+    assert world.got[VAL] == 1 and not (tmp_path / "work" / "data" / "coco").exists()
+
+
+def test_a_full_disk_is_named(get, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(downloads, "_copy", fail)
+    with pytest.raises(UserError, match="the disk is full"):
+        get()
+
+
+def test_one_in_a_hundred_pictures_may_be_missing(world: World, no_pause, tmp_path: Path) -> None:
+    files = {f"{world.url}/{n}.jpg": tmp_path / "got" / f"{n}.jpg" for n in range(101)}
+    world.files |= {f"{n}.jpg": b"picture" for n in range(100)}
+    assert downloads.download_all(files).count == 1
+    del world.files["99.jpg"]
+    assert downloads.download_all(files).count == 1, "those that are there are not asked for"
+
+
+def test_half_of_the_pairs_choose_the_rate_and_the_others_are_reported(get, tmp_path: Path) -> None:
+    get()
+    subsets = ("development/replace_obj.json", "data/sugar_crepe_pp/replace_obj.json")
+    chosen, reported = (
+        {row["filename"] for row in json.loads((tmp_path / "work" / name).read_text())}
+        for name in subsets
+    )
+    assert len(chosen) == len(reported) == 15 and not chosen & reported
+    pool = (tmp_path / "work" / "development" / "pool.txt").read_text().split()
+    assert len(pool) == 21 and all((tmp_path / "work" / name).exists() for name in pool)
+
+
+def test_archives_write_nowhere_else_and_have_a_limit(tmp_path: Path, monkeypatch) -> None:
+    evil = tmp_path / "evil.tar"
+    with tarfile.open(evil, "w") as archive:
+        for name in ("images/../../out.jpg", "images/1.jpg", "/images/2.jpg"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            archive.addfile(member, io.BytesIO(b"abc"))
+    assert downloads.unpack(evil, r"images/[\w./]+\.jpg", tmp_path / "to") == 2
+    assert {path.name for path in tmp_path.rglob("*.jpg")} == {"1.jpg", "2.jpg"}
+    with pytest.raises(UserError, match="holds nothing like"):
+        downloads.unpack(evil, "others", tmp_path / "to")
+    monkeypatch.setattr(downloads, "MOST_BYTES", 5)
+    with pytest.raises(UserError, match="more than"):
+        downloads.unpack(evil, r"images/\d\.jpg", tmp_path / "to")
+    evil.write_text("no archive")
+    with pytest.raises(UserError, match="is no archive"):
+        downloads.unpack(evil, ".*", tmp_path / "to")
+
+
+def test_figures_of_the_base_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> None:
+    from paraclip.evaluation.report import Line, Report, Section
+    from paraclip.evaluation.statistics import Interval
+
+    settings = read_settings(SETTINGS)
+    run = Run(BASE, settings, tmp_path)
+
+    def report(value: float) -> Report:
+        values = {"base": Interval(value, value, value)}
+        lines = [Line(name, True, 1, values, {}) for name in settings.bases[BASE].published]
+        return Report({"base": {}}, [Section("coco-retrieval", "", {}, lines[:1])], {})
+
+    with pytest.raises(UserError, match=r"29\.00, and 30\.44 is published"):
+        check_published(run, report(29.0))
+    with pytest.raises(UserError, match="I2T"):
+        check_published(run, report(30.5))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("ranking = 3.0", "rankin = 3.0", "rankin"),
+        ("bank = 5000", "banks = 5000", "bank"),
+        ("bank = 5000", 'bank = "many"', "bank"),
+        ("keep = 'dataset_coco", "kept = 'dataset_coco", "kept"),
+    ],
+)
+def test_a_wrong_setting_is_refused(tmp_path: Path, right: str, wrong: str, words: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(SETTINGS.read_text().replace(right, wrong))
+    with pytest.raises(UserError, match=words):
+        read_settings(path)

@@ -1,0 +1,305 @@
+"""The servers of a real run in miniature: COCO's, a hub's and others' files, with drawn pictures.
+
+As a program, it runs a module on open_clip's own names with tiny random weights:
+
+    python tests/recipes/tiny_world.py recipes.real_clip bases --settings SETTINGS
+"""
+
+import hashlib
+import io
+import json
+import re
+import runpy
+import sys
+import tarfile
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Literal
+
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+NAMES = ("ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-32-256", "ViT-B-16", "ViT-B-16-quickgelu")
+SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
+COLOURS = {
+    "red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "white": (250, 250, 250)
+}  # fmt: skip
+THINGS = ("disc", "hat", "car", "door", "cup", "boat")
+SHIPPED = Path(__file__).parents[2] / "recipes" / "real_clip" / "settings.toml"
+COMMIT = "0" * 40
+SCPP = "cfdcd827e2725427752fdc582f82d1695d983417"
+
+
+def use_tiny_models() -> None:
+    """Give open_clip's names of the bases a tiny architecture, in this process."""
+    import open_clip.factory
+
+    for name in NAMES:
+        open_clip.factory._MODEL_CONFIGS[name] = TINY
+
+
+def tiny_weights(quick_gelu: bool) -> bytes:
+    """Random weights, as open_clip saves them."""
+    import torch
+    from open_clip.model import CLIP
+    from safetensors.torch import save
+
+    torch.manual_seed(3)
+    return save(CLIP(**TINY, quick_gelu=quick_gelu).state_dict())
+
+
+def picture(number: int, side: int = 40) -> bytes:
+    """A JPEG of one colour with a mark."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (side, side), list(COLOURS.values())[number % len(COLOURS)])
+    ImageDraw.Draw(image).rectangle((number % 20, 5, number % 20 + 9, 25), fill=(number * 7, 9, 9))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def sentence(number: int, wording: int) -> str:
+    """One of several wordings of a picture's content."""
+    colours = list(COLOURS)
+    colour, thing = colours[number % len(colours)], THINGS[number % len(THINGS)]
+    forms = ("a {0} {1} number {2}", "there is a {1} of {0}, number {2}", "{1} {2}, painted {0}")
+    return forms[wording % 3].format(colour, thing, number)
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def tarred(files: Mapping[str, bytes], mode: Literal["w", "w:gz"] = "w") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def as_json(content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+def cifar_archives() -> dict[str, bytes]:
+    """Both of CIFAR's, with as many pictures as the real ones."""
+    pixels = bytes(range(256)) * 12
+    rows = {width: (bytes(width - 1) + b"\1" + pixels) * 10_000 for width in (1, 2)}
+    names = {count: "\n".join(f"class_{n}" for n in range(count)).encode() for count in (10, 100)}
+    files = {
+        10: {"batches-bin/test_batch.bin": rows[1], "batches-bin/batches.meta.txt": names[10]},
+        100: {"binary/test.bin": rows[2], "binary/fine_label_names.txt": names[100]},
+    }
+    return {
+        f"www.cs.toronto.edu/~kriz/cifar-{count}-binary.tar.gz": tarred(
+            {f"cifar-{count}-{name}": content for name, content in members.items()}, "w:gz"
+        )
+        for count, members in files.items()
+    }
+
+
+def served_files(folder: Path, cifar: bool) -> dict[str, bytes]:
+    """All files by HOST/PATH."""
+    from text_sets import write_sts
+
+    coco, pool, test = "images.cocodataset.org", range(1, 31), range(101, 113)
+    unlabelled = [f"{number:012d}.jpg" for number in range(201, 231)]
+    annotations = [
+        {"image_id": number, "caption": sentence(number, n)} for number in pool for n in range(3)
+    ]
+    split = [
+        {
+            "filename": f"COCO_val2014_{number:012d}.jpg", "filepath": "val2014", "split": "test",
+            "sentences": [{"raw": sentence(number, n)} for n in range(3)],
+        }
+        for number in test
+    ]  # fmt: skip
+    other = {"filename": "x.jpg", "filepath": "train2014", "split": "train", "sentences": []}
+    scpp = {
+        f"scpp-cfdcd82/data/{name}.json": as_json([
+            {
+                "id": n, "filename": f"{number:012d}.jpg", "caption": sentence(number, 0),
+                "caption2": sentence(number, 1), "negative_caption": sentence(number + 1, 0),
+            }
+            for n, number in enumerate(pool)
+        ])
+        for name in SUBSETS
+    }  # fmt: skip
+    scpp["scpp-cfdcd82/VLMs/data/replace_obj.json"] = b"an older copy"
+    aro = [
+        {
+            "image_path": f"{n}.jpg", "true_caption": "the hat is on the door",
+            "false_caption": "the door is on the hat", "relation_name": "on",
+            "bbox_x": 1, "bbox_y": 1, "bbox_w": 20, "bbox_h": 20,
+        }
+        for n in range(6)
+    ]  # fmt: skip
+    sts = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(write_sts(folder).rglob("*.*"))
+        if path.is_file()
+    }
+    wnids = re.findall(r"n\d{8}", (SHIPPED.parent / "data.py").read_text())
+    drive = "drive.usercontent.google.com/download?id="
+    senteval = "huggingface.co/datasets/princeton-nlp/datasets-for-simcse"
+    hub = "huggingface.co/{}/resolve/main/open_clip_model.safetensors"
+    return {
+        f"{coco}/zips/val2017.zip": zipped({f"val2017/{n:012d}.jpg": picture(n) for n in pool}),
+        f"{coco}/annotations/annotations_trainval2017.zip": zipped(
+            {"annotations/captions_val2017.json": as_json({"annotations": annotations})}
+        ),
+        f"{coco}/annotations/image_info_unlabeled2017.zip": zipped({
+            "annotations/image_info_unlabeled2017.json": as_json(
+                {"images": [{"file_name": name} for name in unlabelled]}
+            )
+        }),
+        **{f"{coco}/unlabeled2017/{name}": picture(int(name[:12])) for name in unlabelled},
+        **{f"{coco}/val2014/COCO_val2014_{n:012d}.jpg": picture(n) for n in test},
+        "cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip": zipped(
+            {"dataset_coco.json": as_json({"images": [*split, other]})}
+        ),
+        f"codeload.github.com/Sri-Harsha/scpp/zip/{SCPP}": zipped(scpp),
+        f"{senteval}/resolve/main/senteval.tar": tarred(sts),
+        **(cifar_archives() if cifar else {}),
+        "s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz": tarred({
+            f"imagenette2-160/{part}/{wnid}/{part}_{wnid}_{n}.JPEG": picture(n * 11)
+            for part in ("train", "val") for wnid in wnids for n in range(2)
+        }, "w:gz"),
+        f"{drive}1kX2iCHEv0CADL8dSO1nMdW-V0NqIAiP3&export=download&confirm=t": as_json(aro),
+        f"{drive}1qaPlrwhGNMrR3a11iopZUT_GPP_LrgP9&export=download&confirm=t": zipped(
+            {f"images/{n}.jpg": picture(n) for n in range(6)}
+        ),
+        hub.format("timm/vit_base_patch32_clip_224.openai"): tiny_weights(True),
+        hub.format("timm/vit_base_patch16_clip_224.openai"): tiny_weights(True),
+        hub.format("laion/CLIP-ViT-B-32-laion2B-s34B-b79K"): tiny_weights(False),
+        hub.format("laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K"): tiny_weights(False),
+    }  # fmt: skip
+
+
+class World:
+    """Use as a context manager: a server of all files, with faults.
+
+    Attributes:
+        url: address of the server; files are at HOST/PATH.
+        files: content by HOST/PATH.
+        faults: what happens to the next requests of a path, one after the other: an HTTP status,
+            or `short` (the connection closes early).
+        got: number of complete answers by path.
+    """
+
+    def __init__(self, folder: Path, cifar: bool = False) -> None:
+        self.files = served_files(folder / "served_sts", cifar)
+        self.cifar = cifar
+        self.faults: dict[str, list[int | str]] = {}
+        self.got: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> "World":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def write_settings(self, folder: Path) -> Path:
+        """The shipped settings, with this server, its files' hashes, and small numbers."""
+        text = SHIPPED.read_text()
+        if not self.cifar:
+            text = re.sub(r"\[sources\.cifar.*?(?=\n\[)", "", text, flags=re.DOTALL)
+        triples = folder / "triples.jsonl"
+        rows = (
+            {
+                "index": n, "image_id": f"{n}.jpg", "caption": sentence(n, 0),
+                "paraphrase_1": sentence(n, 1), "paraphrase_2": sentence(n, 2),
+            }
+            for n in range(16)
+        )  # fmt: skip
+        triples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for old, new in (
+            ('triples = "starter"', f'mirror = "{self.url}"\ntriples = "{triples}"'),
+            ("bank = 5000", "bank = 12"), ("others = 1000", "others = 6"),
+            ("deviation = 0.3", "deviation = 100.0"),
+            ("[training]", "[evaluation]\nresamples = 20\n[training]\nepochs = 1\nbatch_size = 8"),
+        ):  # fmt: skip
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+
+        def own_hash(found: re.Match[str]) -> str:
+            content = self.files[found[2].split("://")[1]]
+            return f'{found[1]}{found[2]}"\nmd5 = "{hashlib.md5(content).hexdigest()}"'
+
+        text = re.sub(r'(address = ")(.*?)"\nmd5 = ".*?"', own_hash, text)
+        path = folder / "settings.toml"
+        path.write_text(text)
+        return path
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        world = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                world._answer(self, head=True)
+
+            def do_GET(self) -> None:
+                world._answer(self, head=False)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+    def _answer(self, to: BaseHTTPRequestHandler, head: bool) -> None:
+        path = to.path.lstrip("/")
+        with self._lock:
+            waiting = self.faults.get(path, []) if not head else []
+            fault = waiting.pop(0) if waiting else None
+            content = self.files.get(path)
+        status = fault if isinstance(fault, int) else 200 if content is not None else 404
+        body = (content or b"") if status == 200 else b""
+        to.send_response(status)
+        to.send_header("Content-Length", str(len(body)))
+        to.send_header("ETag", f'"{hashlib.md5(body).hexdigest()}"')
+        to.send_header("X-Repo-Commit", COMMIT)
+        if status == 429:
+            to.send_header("Retry-After", "0")
+        to.end_headers()
+        if head:
+            return
+        try:
+            to.wfile.write(body[: len(body) // 2] if fault == "short" else body)
+        except OSError:  # the client was killed
+            return
+        if status == 200 and fault is None:
+            with self._lock:
+                self.got[path] += 1
+
+
+def main() -> None:
+    """Run a module with tiny models."""
+    module, *arguments = sys.argv[1:]
+    sys.path[:0] = [str(Path(__file__).parents[2])]
+    use_tiny_models()
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
