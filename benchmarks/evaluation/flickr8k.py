@@ -46,8 +46,7 @@ BASE = AlignOptions(
     dropout=0.0, held_out=0.0,
 )  # fmt: skip
 TUNED = TrainOptions(
-    epochs=4, batch_size=256, learning_rate=5e-5, dropout=0.1,
-    held_out=0.0,
+    recipe="consistent", epochs=4, batch_size=256, learning_rate=5e-5, dropout=0.1, held_out=0.0,
 )  # fmt: skip
 HOW = Arithmetic("bf16")
 FIGURES = {

@@ -142,7 +142,7 @@ def test_rankings_need_pictures_and_a_bank_needs_rankings(tmp_path):
     with pytest.raises(UserError, match="--bank"):
         train(TrainingData(TinyModel(), triples, None), options, tmp_path / "run")
     with pytest.raises(UserError, match="--ranking"):
-        TrainConfig(triples="starter", bank="index.npy")
+        TrainConfig(triples="starter", bank="index.npy", recipe="consistent")
     wide = TrainingData(TinyModel(), triples, None, bank=torch.from_numpy(unit_rows(5, 9)))
     with pytest.raises(UserError, match="9 numbers"):
         train(wide, options, tmp_path / "run")

@@ -71,7 +71,7 @@ def base(tmp_path) -> str:
 def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
     settings = {
         "triples": str(triples), "model": base, "out": str(triples.parent / "run"), "epochs": 1,
-        "batch_size": 4, "held_out": 0.0, "precision": "fp32",
+        "batch_size": 4, "held_out": 0.0, "precision": "fp32", "recipe": "consistent",
     }  # fmt: skip
     return TrainConfig(**(settings | changes))
 

@@ -22,7 +22,7 @@ from paraclip.training.config import (
     resolved,
 )
 from paraclip.training.data import TrainingData
-from paraclip.training.losses import L1, L2, L3
+from paraclip.training.losses import L1, L2, L3, RANKING, SENTENCES
 from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
 from paraclip.training.train import _objective_of, plan_training
 
@@ -32,17 +32,34 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 @pytest.mark.parametrize(
     ("changes", "on", "temperature"),
     [
-        ({}, ("caption",), 0.2),
         ({"recipe": "consistent"}, ("caption",), 0.2),
         ({"recipe": "paper"}, ("paraphrase_2",), None),
         ({"recipe": "paper", "text_temperature": 0.1}, ("paraphrase_2",), 0.1),
-        ({"image_loss_on": ("paraphrase_1", "caption")}, ("paraphrase_1", "caption"), 0.2),
+        (
+            {"recipe": "consistent", "image_loss_on": ("paraphrase_1", "caption")},
+            ("paraphrase_1", "caption"),
+            0.2,
+        ),
     ],
 )
 def test_given_options_override_the_recipe(changes, on, temperature):
     objective = _objective_of(resolved(TrainOptions(**changes), "mini"))
     assert objective.image_loss_on == on and objective.text_temperature == temperature
     assert objective.losses == (L1, L2, L3) and objective.weights[L1] == 1
+
+
+def test_the_default_recipe_adds_both_teachers():
+    ranked = _objective_of(resolved(TrainOptions(), "mini"))
+    assert ranked.losses == (L1, L2, L3, RANKING, SENTENCES)
+    assert _objective_of(resolved(TrainOptions(ranking=0.0), "mini")).losses == (
+        L1,
+        L2,
+        L3,
+        SENTENCES,
+    )
+    unfrozen = resolved(TrainOptions(image_learning_rate=1e-6), "mini")
+    assert RANKING not in _objective_of(unfrozen).losses
+    assert _objective_of(replace(unfrozen, control=True)).losses == (L1,)
 
 
 def test_the_command_line_overrides_a_file_of_options(tmp_path, monkeypatch):
@@ -72,7 +89,7 @@ def test_rates_are_those_of_the_kind_of_base_unless_given(config, known):
 
 
 def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
-    model, options = tiny_clip(), resolved(TrainOptions(), "open_clip")
+    model, options = tiny_clip(), resolved(TrainOptions(recipe="consistent"), "open_clip")
     _, _, parts = plan_training(TrainingData(model, make_triples(), None), options)
     optimizer = make_optimizer(train_only(model, parts), parts, options.learning_rate, 0.1)
     groups = optimizer.param_groups
@@ -84,7 +101,8 @@ def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"weights": (0.0, 0.0, 0.0)}, "--weights"),
+        ({"weights": (0.0, 0.0, 0.0), "recipe": "consistent"}, "--weights"),
+        ({"weights": (0.0, 0.0, 0.0), "ranking": 0.0, "sentence_teacher": 0.0}, "--weights"),
         ({"weights": (1.0, -1.0, 0.0)}, "--weights"),
         ({"image_loss_on": ()}, "--image-loss-on"),
         ({"text_temperature": 0.0}, "--text-temperature"),

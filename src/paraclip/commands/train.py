@@ -26,7 +26,7 @@ def train_command(config: TrainConfig) -> None:
 def _train(config: TrainConfig, device: str) -> None:
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
-        replay=config.replay, bank=config.bank if config.ranking else None,
+        replay=config.replay, bank=config.bank,
         languages=config.languages.split(","),
         decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
     )  # fmt: skip
@@ -37,7 +37,7 @@ def _train(config: TrainConfig, device: str) -> None:
     if data.bank is not None:
         print(f"A bank of {len(data.bank):,} pictures.")
     if pictures < count:
-        print(f"{count - pictures:,} have none and feed L2 and L3 only.")
+        print(f"{count - pictures:,} have none and do not feed L1.")
     checkpoint = train(data, config, Path(config.out), fresh=config.fresh)
     if this_process().first:
         print_summary(checkpoint, data.problems)

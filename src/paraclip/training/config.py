@@ -56,9 +56,9 @@ class LoopOptions(Checked):
 class TrainOptions(LoopOptions):
     """Hyperparameters of fine-tuning on triples."""
 
-    recipe: Literal["consistent", "paper"] = "consistent"
-    """Preset of the losses, which other options override: L1 on the caption and L2, L3 at
-    temperature 0.2; or as in the paper."""
+    recipe: Literal["ranked", "consistent", "paper"] = "ranked"
+    """Preset of the losses, which other options override. consistent: L1 on the caption, L2 and L3
+    at temperature 0.2. ranked: with R and S as well. paper: as in the paper."""
 
     weights: tuple[NotNegative, NotNegative, NotNegative] = (1.0, 1.0, 1.0)
     """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (both paraphrases)."""
@@ -69,11 +69,13 @@ class TrainOptions(LoopOptions):
     text_temperature: Positive | None = None
     """Temperature of L2 and L3. Default: the recipe's."""
 
-    ranking: NotNegative = 0.0
-    """Weight of R: wordings learn the base's ranking of --bank for their average."""
+    ranking: NotNegative | None = None
+    """Weight of R: wordings learn the base's ranking of --bank for their average. Default: the
+    recipe's."""
 
-    sentence_teacher: NotNegative = 0.0
-    """Weight of S: rows are as similar as MiniLM finds them (the extra `builtin`)."""
+    sentence_teacher: NotNegative | None = None
+    """Weight of S: rows are as similar as MiniLM finds them (the extra `builtin`). Default: the
+    recipe's."""
 
     distillation: NotNegative = 0.0
     """Weight of a loss that keeps captions near the base's."""
@@ -87,11 +89,22 @@ class TrainOptions(LoopOptions):
     placebo: bool = False
     """Train the placebo: with the paraphrases of other rows."""
 
+    @property
+    def teachers(self) -> tuple[float, float]:
+        """The weights of R and S, the recipe's unless they are given."""
+        usual, given = RECIPES[self.recipe], (self.ranking, self.sentence_teacher)
+        names = ("ranking", "sentence_teacher")
+        ranking, sentences = (
+            usual[name] if value is None else value
+            for name, value in zip(names, given, strict=True)
+        )
+        return ranking, sentences
+
     def __post_init__(self) -> None:
         """Also check options that depend on each other."""
         super().__post_init__()
         has_l1 = bool(self.weights[0]) or self.control
-        if not any((*self.weights, self.ranking, self.sentence_teacher)):
+        if not any((*self.weights, *self.teachers)):
             raise UserError("--weights", "leave no loss to train on", "Give one above 0.")
         if self.image_loss_on == () and self.weights[0]:
             hint = "Name one, or give L1 the weight 0."
@@ -171,7 +184,7 @@ class TrainConfig(TrainOptions):
         if self.replay is not None and not (self.weights[0] or self.control):
             hint = "Leave it out, or give L1 a weight."
             raise UserError("--replay", "is for L1, which has no weight", hint)
-        if self.bank is not None and not self.ranking:
+        if self.bank is not None and not self.teachers[0]:
             raise UserError("--bank", "is for --ranking, which has no weight", "Add --ranking 3.")
 
 
@@ -203,13 +216,18 @@ class AlignConfig(AlignOptions):
 
 Options = TypeVar("Options", bound=LoopOptions)
 
+_CONSISTENT = {
+    "image_loss_on": ("caption",), "text_temperature": 0.2, "ranking": 0.0, "sentence_teacher": 0.0,
+}  # fmt: skip
 RECIPES: dict[str, dict[str, Any]] = {
-    "consistent": {"image_loss_on": ("caption",), "text_temperature": 0.2},
-    "paper": {"image_loss_on": ("paraphrase_2",)},
+    "ranked": {**_CONSISTENT, "ranking": 3.0, "sentence_teacher": 1.0},
+    "consistent": _CONSISTENT,
+    "paper": {"image_loss_on": ("paraphrase_2",), "ranking": 0.0, "sentence_teacher": 0.0},
 }
 """Options by recipe. Other options keep their default; without a temperature, CLIP's is used.
 
-Source: paper, section 3, for `paper`; `consistent` was chosen by ablation (docs/results.md).
+Source: paper, section 3, for `paper`; the others were chosen on development sets
+(docs/results.md).
 """
 LEARNING_RATES = {"open_clip": 1e-5}
 """By the kind of the base: a pretrained CLIP needs smaller steps, as in READ-CLIP, CLIC and
@@ -231,6 +249,8 @@ def resolved(options: Options, kind: str) -> Options:
     usual: dict[str, Any] = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE)}
     if isinstance(options, TrainOptions):
         usual |= RECIPES[options.recipe]
+        if options.image_learning_rate is not None:
+            usual["ranking"] = 0.0  # the image tower would leave its bank behind
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
     return replace(options, **missing)
 

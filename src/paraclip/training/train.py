@@ -209,7 +209,8 @@ def _with_teachers(
             _, first = np.unique(rows.image_keys[shown], return_index=True)  # each picture once
             if len(first) < 2 or rows.pictures is not None:
                 what = "is needed by --ranking: the triples have no pictures with cached features"
-                raise UserError("--bank", what, "Name a folder of pictures or an index.")
+                hint = "Name a folder of pictures or an index, or use --recipe consistent."
+                raise UserError("--bank", what, hint)
             bank = project(model, rows.features[torch.from_numpy(shown[first])])  # [G, D]
         if bank.shape[1] != model.architecture.embed_dim:
             what = f"has vectors of {bank.shape[1]} numbers"
@@ -278,7 +279,7 @@ def _objective_of(options: TrainOptions) -> Objective:
     weights = dict(zip((L1, L2, L3), options.weights, strict=True))
     texts = tuple(dict.fromkeys(options.image_loss_on or ()))
     weights[DISTILLATION] = options.distillation
-    weights[RANKING], weights[SENTENCES] = options.ranking, options.sentence_teacher
+    weights[RANKING], weights[SENTENCES] = options.teachers
     return Objective(weights, texts, options.text_temperature)
 
 
