@@ -135,6 +135,22 @@ SECOND_OVERVIEW = (
     ("aro-coco-order", "COCO-Order"),
 )  # fmt: skip
 """Figures of the tables of the second report."""
+FRONT = {
+    "alike: AO@10": ("wordings-flickr8k", "AO@10"),
+    "the same, another meaning": ("wordings-flickr8k", "AO@10 contrast"),
+    "right: R@10 of the rewording": ("wordings-flickr8k", "R@10"),
+    "right both ways": ("wordings-flickr8k", "R@10 both ways"),
+    "people: AO@10": ("pairs-people-test", "AO@10"),
+    "people: right both ways": ("pairs-people-test", "R@10 both ways"),
+    "text to image R@10": ("image-text-retrieval", "T2I R@10"),
+}
+"""Columns of the README's table."""
+FRONT_ROWS = {
+    "base": "base",
+    "consistent": "contrastive losses alone (`consistent`)",
+    "starter ranked": "**no captions: starter set and your pictures**",
+    "ranked": "**captions of your pictures, and the starter set**",
+}
 OVERVIEWS = {"report": OVERVIEW, "second": SECOND_OVERVIEW}
 UNITS = "Percent, mean over seeds; correlations times 100."
 HOLM = f"p < {LEVEL:g} after Holm's correction over all differences of the grid"
@@ -283,6 +299,20 @@ def overview_table(found: Figures, keys: Sequence[Key]) -> str:
     return "\n\n".join([markdown(["", *found.rows], rows), note, seeds_note(found)])
 
 
+def front_table(found: Figures) -> str:
+    """The README's table: a row per model; a star where it differs from base."""
+
+    def cell(row: str, key: Key) -> str:
+        star, _ = marks(found.changes(row, key).get("base"), key[1])
+        return found.mean(row, key) + (f" {star}" if star else "")
+
+    rows = [
+        [title, *(cell(row, key) for key in FRONT.values())]
+        for row, title in FRONT_ROWS.items() if row in found.rows
+    ]  # fmt: skip
+    return f"{markdown(['', *FRONT], rows)}\n\n\\* differs from base: {HOLM}."
+
+
 def seeds_note(found: Figures) -> str:
     """How many seeds each row has."""
     listed = ", ".join(f"{row} {len(seeds)}" for row, seeds in found.seeds.items() if seeds)
@@ -302,6 +332,8 @@ def tables_of(name: str, record: Mapping[str, Any]) -> dict[str, str]:
         tables |= {f"{name}_{more}": make(found) for more, make in makers.items()}
     elif record["kind"] in OVERVIEWS:
         tables[f"{name}_overview"] = overview_table(found, OVERVIEWS[record["kind"]])
+        if name == "study_a_second_main":
+            tables["study_front"] = front_table(found)
     return tables
 
 
