@@ -4,7 +4,7 @@ Intervals and differences come from one bootstrap: all cells use the same draws 
 seeds are drawn as a second level. The p-values of a table form one family for Holm's correction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,14 @@ import numpy as np
 
 from paraclip.arrays import Float
 from paraclip.evaluation.compare import Stored
-from paraclip.evaluation.report import Line
-from paraclip.evaluation.statistics import holm, interval, over_seeds, p_value, resample
+from paraclip.evaluation.statistics import (
+    Metric,
+    holm,
+    interval,
+    over_seeds,
+    p_value,
+    resample,
+)
 from paraclip.files import atomic_path
 from study.cells import Row
 
@@ -27,8 +33,17 @@ Key = tuple[str, str]
 Figure = Mapping[str, Any]
 """A figure of a row as it is stored: `row`, `kind`, `seeds`, `benchmark`, `figure`, `value` with
 its interval, and `against`, its differences from other rows."""
-Scored = Mapping[str, Mapping[int | None, Stored]]
-"""Reports of the finished cells by row and seed; base has the seed None."""
+Metrics = Mapping[Key, Metric]
+"""The figures of a cell with their items."""
+Scored = Mapping[str, Mapping[int | None, Metrics]]
+"""Figures of the finished cells by row and seed; base has the seed None."""
+
+
+def metrics_of(stored: Stored, label: str, wanted: Iterable[Key]) -> Metrics:
+    """The wanted figures of a report's model, as far as they were scored."""
+    lines = {(section.name, line.name): line
+             for section in stored.report.sections for line in section.lines}  # fmt: skip
+    return {key: stored.metric(key[0], lines[key], label) for key in wanted if key in lines}
 
 
 @dataclass(frozen=True)
@@ -39,12 +54,11 @@ class Draws:
     folder: Path
     seed: int = 0
 
-    def of(self, stored: Stored, label: str, key: Key, line: Line) -> tuple[float, Float]:
+    def of(self, metric: Metric) -> tuple[float, Float]:
         """Value and resamples [resamples] of a figure of a cell, in percent."""
-        metric = stored.metric(key[0], line, label)
         parts = (metric.items, metric.groups, metric.clusters)
         sums = [crc32(np.ascontiguousarray(part)) for part in parts if part is not None]
-        name = "-".join(f"{one:08x}" for one in (*sums, crc32(key[1].encode())))
+        name = "-".join(f"{one:08x}" for one in (*sums, crc32(metric.name.encode())))
         path = self.folder / f"{name}-{self.resamples}-{self.seed}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -58,16 +72,13 @@ def figures_of(
 ) -> list[Figure]:
     """The figures of all scored rows, in percent; wanted ones that were not scored are left out."""
     rows = [row for row in rows if row.name in scored]
-    first = next(iter(scored[rows[0].name].values()))
-    lines = {(section.name, line.name): line
-             for section in first.report.sections for line in section.lines}  # fmt: skip
-    kinds = {row.name: row.kind for row in rows}
+    known = next(iter(scored[rows[0].name].values()))
     figures: dict[tuple[str, Key], dict[str, Any]] = {}
-    for key in (key for key in wanted if key in lines):
+    for key in (key for key in wanted if key in known):
         drawn = {
-            (name, seed): draws.of(stored, kinds[name], key, lines[key])
-            for name in kinds
-            for seed, stored in scored[name].items()
+            (row.name, seed): draws.of(metrics[key])
+            for row in rows
+            for seed, metrics in scored[row.name].items()
         }
         for row in rows:
             value, resampled = over(drawn, row.name, list(scored[row.name]))
@@ -78,35 +89,32 @@ def figures_of(
                 "value": vars(interval(value, over_seeds(resampled, draws.seed))),
                 "against": [
                     change
-                    for other in row.others if other in kinds
+                    for other in row.others if other in scored
                     if (change := difference(drawn, row, other, scored, draws.seed))
                 ],
             }  # fmt: skip
-            if key[1] == CONSISTENCY and any(row.others):
-                add_shares(figures[row.name, key]["against"], row, scored, kinds, lines[key], key)
-    ordered = [figures[row.name, key] for row in rows for key in wanted if key in lines]
+            if key[1] == CONSISTENCY:
+                for change in figures[row.name, key]["against"]:
+                    change |= shares_of(scored[row.name], scored[change["row"]], key)
+    ordered = [figures[row.name, key] for row in rows for key in wanted if key in known]
     changes = [change for figure in ordered for change in figure["against"]]
     for change, adjusted in zip(changes, holm([one["p"] for one in changes]), strict=True):
         change["adjusted"] = adjusted
     return ordered
 
 
-def add_shares(
-    changes: Sequence[dict[str, Any]], row: Row, scored: Scored, kinds: Mapping[str, str],
-    line: Line, key: Key,
-) -> None:  # fmt: skip
-    """Add to differences which share of the pairs gains and loses, in percent over the seeds."""
-
-    def items(name: str, seed: int | None) -> Float:
-        of_seed = scored[name]
-        return of_seed[seed if seed in of_seed else None].metric(key[0], line, kinds[name]).items
-
-    for change in changes:
-        other = change["row"]
-        seeds = [one for one in scored[row.name] if other == "base" or one in scored[other]]
-        gains = np.concatenate([items(row.name, one) - items(other, one) for one in seeds])
-        change |= {"gained": 100 * float((gains > 0).mean()),
-                   "lost": 100 * float((gains < 0).mean())}  # fmt: skip
+def shares_of(
+    mine: Mapping[int | None, Metrics], theirs: Mapping[int | None, Metrics], key: Key
+) -> dict[str, float]:
+    """Which share of the pairs gains and loses against another row, in percent over the seeds."""
+    gains = np.concatenate(
+        [
+            metrics[key].items - theirs[seed if seed in theirs else None][key].items
+            for seed, metrics in mine.items()
+            if seed in theirs or None in theirs
+        ]
+    )
+    return {"gained": 100 * float((gains > 0).mean()), "lost": 100 * float((gains < 0).mean())}
 
 
 Drawn = Mapping[tuple[str, int | None], tuple[float, Float]]

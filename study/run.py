@@ -44,7 +44,7 @@ from study.cells import (
     scores_of,
     weights_of,
 )
-from study.differences import Draws, Figure, figures_of
+from study.differences import Draws, Figure, Metrics, figures_of, metrics_of
 from study.plots import trade_off
 from study.sets import SETS
 from study.tables import ALL_LABELS, KIND_LABELS, LABELS, RESULTS, TASK_LABELS, tables_of
@@ -59,7 +59,7 @@ MORE_RESAMPLES = {"temperatures": 36_000}
 """Grids with so many rows that their correction takes more."""
 MEANS_ALONE = 1_000
 """Resamples of the tables that show means and no marks."""
-SINGLED_OUT = ("main", "variations")
+SINGLED_OUT = ("main", "variations", "second_main", "second_main_b")
 """Grids with further tables: each STS task, and each kind of rewording."""
 
 
@@ -159,9 +159,10 @@ def cell_name(base: str, grid: Grid, cell: Cell) -> str:
 
 def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place: Place) -> None:
     """Write the JSON, the tables and the plots of what is finished."""
-    scored: dict[str, dict[int | None, Stored]] = {}
+    scored: dict[str, dict[int | None, Metrics]] = {}
     for cell, stored in finished.items():
-        scored.setdefault(cell.row.name, {})[cell.seed] = stored
+        found = metrics_of(stored, cell.row.kind, ALL_LABELS)
+        scored.setdefault(cell.row.name, {})[cell.seed] = found
     draws = place.out / "draws"
     resamples = MORE_RESAMPLES.get(grid.name, RESAMPLES[grid.sets])
     figures = figures_of(grid.rows, scored, list(LABELS), Draws(resamples, draws))
@@ -178,9 +179,9 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = f"{name}_{more}"
         if grid.name in SINGLED_OUT:
-            found = figures_of(grid.rows, scored, list(labels), Draws(MEANS_ALONE, draws))
-            keep(single, place.results, tables_of(single, {"figures": found})[single],
-                 base=base, figures=found)  # fmt: skip
+            single_figures = figures_of(grid.rows, scored, list(labels), Draws(MEANS_ALONE, draws))
+            keep(single, place.results, tables_of(single, {"figures": single_figures})[single],
+                 base=base, figures=single_figures)  # fmt: skip
     for further, text in tables.items():
         write_text(place.results / f"{further}.md", text.strip() + "\n")
     place.images.mkdir(parents=True, exist_ok=True)

@@ -4,18 +4,15 @@ The first report's sets have become development sets of the second one, whose se
 with either. The protocols are in `study/results.md` and `study/second/README.md`.
 """
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.evaluation.flickr8k import training_captions
-from paraclip.arrays import Float, Integers
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark, Scores, text_vectors
@@ -35,7 +32,6 @@ from paraclip.evaluation.benchmarks.sts import (
     read_tasks,
 )
 from paraclip.evaluation.benchmarks.sugar_crepe import (
-    Subset,
     SugarCrepePlusPlus,
     pictures_of,
     read_subset,
@@ -45,15 +41,14 @@ from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, load_imagenet, si
 from paraclip.evaluation.pairs import (
     KINDS,
     Pairs,
-    Wording,
-    Wordings,
     read_pairs,
     read_wordings,
 )
-from paraclip.evaluation.pictures import Found, Pool, read_names, read_pool
+from paraclip.evaluation.pictures import Pool, read_names, read_pool
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
+from study.wordings import AveragedWordings, ContrastedWordings, second_wordings, tot_of_wordings
 
 DEVELOPMENT_SUBSETS = ("replace_obj",)
 REPORT_SUBSETS = ("replace_att", "swap_obj")
@@ -89,50 +84,6 @@ def development_sets(data: Path) -> list[Benchmark]:
     ]  # fmt: skip
 
 
-SECOND = Path(__file__).parent / "second" / "wordings.jsonl"
-SECOND_KINDS = ("close", "far", "short", "colloquial")
-CONTRASTS = (
-    "object", "action", "colour", "relation", "negation", "count", "attribute", "role", "time",
-)  # fmt: skip
-"""What the contrasts of the second report change."""
-
-
-def second_rows() -> list[tuple[int, dict[str, Any]]]:
-    """The rows of the file of wordings with their numbers."""
-    return list(enumerate(map(json.loads, SECOND.read_text("utf-8").splitlines()), start=1))
-
-
-def second_wordings(data: Path) -> dict[str, Wordings]:
-    """The wordings of the second report, by the set of their pictures: `flickr8k` and `coco`.
-
-    The captions come from the research data; the file has our texts and names the captions.
-    """
-    captions: dict[str, list[str]] = {}
-    for row in read_captions(str(data / "flickr8k" / "captions.csv")):
-        captions.setdefault(Path(row.image_id).name, []).append(row.caption)
-    for entry in json.loads((data / "coco" / "captions.json").read_text("utf-8")):
-        captions[entry["file_name"]] = entry["captions"]
-    return {
-        name: Wordings(
-            f"second report, {name}",
-            tuple(
-                Wording(
-                    row["image"],
-                    captions[row["image"]][row["caption_index"]],
-                    tuple((kind, row[kind]) for kind in SECOND_KINDS),
-                    row["contrast"],
-                    f"{SECOND.name}:{number}",
-                )
-                for number, row in second_rows()
-                if row["set"] == name
-            ),
-            SECOND_KINDS,
-            file_hash(SECOND),
-        )
-        for name in ("flickr8k", "coco")
-    }
-
-
 def second_sets(data: Path) -> list[Benchmark]:
     """What is reported for the second time, on sets of its own."""
     pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
@@ -142,28 +93,15 @@ def second_sets(data: Path) -> list[Benchmark]:
         ContrastedWordings("wordings-unseen", wordings["flickr8k"], unseen(data, pool), how=HOW),
         ContrastedWordings("wordings-coco", wordings["coco"], photographs, how=HOW),
         consistency("pairs-people-test", people_pairs(data, "test"), pool),
-        test_of_wordings(wordings, (*pool.references, *photographs.references)),
+        AveragedWordings("averaged-flickr8k", wordings["flickr8k"], pool, how=HOW),
+        AveragedWordings("averaged-coco", wordings["coco"], photographs, how=HOW),
+        tot_of_wordings(wordings, (*pool.references, *photographs.references), HOW),
         unseen_sts(data),
         retrieval(data, "test"),
         EffectiveRank(data),
         zero_shot(data),
         load_coco_order(data, HOW),
     ]
-
-
-class ContrastedWordings(Variations):
-    """The wordings of the second report, with the margin for each kind of contrast."""
-
-    def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
-        """The figures of all wordings, and `AO@10 margin, KIND` for each kind of contrast."""
-        kinds = {f"{SECOND.name}:{n}": row["contrast_kind"] for n, row in second_rows()}
-        named = np.array([kinds[one.where] for one in self.kept])[item]
-        margins = judged["AO@10 margin"]
-        return super().figures(judged, item, kind) + [
-            Metric(f"AO@10 margin, {name}", margins[named == name], groups=kind[named == name],
-                   clusters=item[named == name], headline=False)
-            for name in sorted(set(named.tolist()))
-        ]  # fmt: skip
 
 
 class EffectiveRank:
@@ -207,28 +145,6 @@ def unseen(data: Path, pool: Pool) -> Pool:
     left = tuple(one for one in pool.references if Path(one).name not in seen)
     names = "\n".join(Path(one).name for one in left)
     return Pool(f"{pool.name} unseen in training", left, None, text_hash(names))
-
-
-def test_of_wordings(
-    wordings: Mapping[str, Wordings], pictures: Sequence[str]
-) -> SugarCrepePlusPlus:
-    """TOT and ITT of caption, rewording and contrast; the subsets are the kinds of rewording."""
-    items = [item for part in wordings.values() for item in part.items]
-    subsets = [
-        Subset(
-            kind,
-            tuple((item.caption, dict(item.rewordings)[kind], item.contrast) for item in items),
-            file_hash(SECOND),
-            tuple(item.image for item in items),
-        )
-        for kind in SECOND_KINDS
-    ]
-    paths = {Path(one).name: one for one in pictures}
-    made = SugarCrepePlusPlus(
-        subsets, HOW, Found({item.image: paths[item.image] for item in items})
-    )
-    made.name, made.pool = "tot-wordings", f"{len(items):,} captions, each with four wordings"
-    return made
 
 
 def unseen_sts(data: Path) -> SemanticSimilarity:

@@ -18,7 +18,7 @@ from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import LOWER_IS_BETTER, Interval, not_inferior
 from paraclip.files import write_text
 from study.differences import LEVEL, Figure, Key
-from study.sets import CONTRASTS, SECOND_KINDS
+from study.wordings import CONTRASTS, SECOND_KINDS
 
 RESULTS = Path(__file__).parent / "results"
 PAIRS = {
@@ -151,6 +151,8 @@ FRONT_ROWS = {
     "starter ranked": "**no captions: starter set and your pictures**",
     "ranked": "**captions of your pictures, and the starter set**",
 }
+KEPT = tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen")
+"""Figures whose items are kept in the repository."""
 OVERVIEWS = {"report": OVERVIEW, "second": SECOND_OVERVIEW}
 UNITS = "Percent, mean over seeds; correlations times 100."
 HOLM = f"p < {LEVEL:g} after Holm's correction over all differences of the grid"

@@ -23,6 +23,7 @@ from study import run as study
 from study import sets as study_sets
 from study import tables as study_tables
 from study import triples as study_triples
+from study import wordings as study_wordings
 from study.banks import BANKS, bank_file
 from study.cells import Grid, cells_of, named_in, read_grid
 
@@ -46,6 +47,9 @@ triples = "people"
 [variants.ours]
 [variants.merged]
 merge = 0.5
+[variants.ranked]
+ranking = 1.0
+bank = "flickr-train"
 """
 
 
@@ -129,13 +133,13 @@ def test_a_part_is_run_and_the_rest_resumes(
     code, found = run("*")
     figures = {(row["row"], row["figure"]): row for row in found["study_a_main"]["figures"]}
     assert {name for name, _ in figures} == {
-        "base", "control", "placebo", "people", "ours", "merged",
+        "base", "control", "placebo", "people", "ours", "merged", "ranked",
     }  # fmt: skip
     ours = figures["ours", "TOT"]
     assert [change["row"] for change in ours["against"]] == ["base", "control", "placebo"]
     assert ours["seeds"] == [0, 1] and figures["base", "TOT"]["seeds"] == []
     text = (tmp_path / "results" / "study_a_main.md").read_text()
-    assert text.startswith("|  | base | control | placebo | people | ours | merged |")
+    assert text.startswith("|  | base | control | placebo | people | ours | merged | ranked |")
     short = (tmp_path / "results" / "study_a_main_short.md").read_text().splitlines()
     merged = figures["merged", "TOT"]["value"]["value"]
     assert short[2].startswith("| TOT |") and f"{merged:.1f}" in short[2]
@@ -287,10 +291,10 @@ def test_no_item_is_in_development_and_report() -> None:
 
 
 def test_a_row_of_the_second_report_has_texts_of_its_own() -> None:
-    rows = [json.loads(line) for line in study_sets.SECOND.read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in study_wordings.SECOND.read_text("utf-8").splitlines()]
     assert len({row["image"] for row in rows}) == len(rows) == 637
     for row in rows:
-        texts = [row[kind] for kind in (*study_sets.SECOND_KINDS, "contrast")]
+        texts = [row[kind] for kind in (*study_wordings.SECOND_KINDS, "contrast")]
         assert len({text.casefold() for text in texts}) == len(texts), row["image"]
         assert all(0 < len(text.split()) <= 30 for text in texts)
         assert 2 <= len(row["short"].split()) <= 4
@@ -299,7 +303,7 @@ def test_a_row_of_the_second_report_has_texts_of_its_own() -> None:
 @pytest.mark.shared_data
 @WITH_DATA
 def test_the_second_report_has_no_picture_of_an_earlier_pair() -> None:
-    found = study_sets.second_wordings(DATA)
+    found = study_wordings.second_wordings(DATA)
     assert {name: len(part) for name, part in found.items()} == {"flickr8k": 300, "coco": 337}
     earlier = {
         json.loads(line)["image_id"]

@@ -1,0 +1,141 @@
+"""The rival that needs no training: base with the vectors of several wordings of a query averaged.
+
+    PARACLIP_DATA=folder python -m study.averaged --rows ranked "starter ranked"    # minutes
+
+Compares base with averages of 1, 2, 3 and 5 texts and tuned with one, on the second report's
+wordings (`AveragedWordings` of `wordings.py` says which averages are compared), from finished cells
+of `second/main.toml`; nothing is trained. The time is that of the text encoder for one query, the
+median of many; in use, the time of the LLM that rewords each query comes on top. Writes
+`results/study_BASE_averaged.json` and `.md`.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.machine import keep, markdown, parse_with_data
+from paraclip.evaluation.report import spread
+from paraclip.evaluation.statistics import Interval, interval, over_seeds
+from paraclip.models.features import encode_texts
+from paraclip.models.loading import load_model
+from study import run
+from study.cells import cells_of, scores_of
+from study.differences import Draws, Key, Scored, metrics_of, over
+from study.sets import second_sets
+from study.tables import RESULTS
+from study.wordings import AVERAGED, COMPARED, SECOND_KINDS, second_rows
+
+SETS = {"averaged-flickr8k": "Flickr8k", "averaged-coco": "COCO"}
+FIGURES = ("AO@10", "JS@10", "R@10")
+QUERIES = 200
+
+
+def main() -> None:
+    """Compare, write and print."""
+    made = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    made.add_argument("--rows", nargs="+", required=True, help="rows of second/main.toml")
+    made.add_argument("--base", default="a", choices=list(run.BASES))
+    made.add_argument("--grid", type=Path, default=run.GRIDS / "second" / "main.toml")
+    made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
+    options = parse_with_data(made)
+    place = run.Place(Path(options.data), options.out)
+    model = run.BASES[options.base](place)
+    grid, sets = run.grid_of(options.grid, options.base, place), second_sets(place.data)
+    scored: dict[str, dict[int | None, Any]] = {}
+    keys = [(one, f"{name} of {size}") for one in SETS for name in FIGURES for size in AVERAGED]
+    for cell in cells_of(grid, model, place.out / "cells" / options.base):
+        if cell.row.name in ("base", *options.rows) and (found := scores_of(cell, sets)):
+            metrics = metrics_of(found, cell.row.kind, keys)
+            scored.setdefault(cell.row.name, {})[cell.seed] = metrics
+    if "base" not in scored:
+        sys.exit(f"base has not been scored: python -m study.run --cells '{options.base}/*/base'")
+    draws = Draws(run.RESAMPLES["second"], place.out / "draws")
+    figures = figures_of_averages(scored, draws)
+    facts = {"milliseconds": milliseconds(model), "words": words_of_rewordings(),
+             "threads": torch.get_num_threads()}  # fmt: skip
+    name = f"study_{options.base}_averaged"
+    keep(name, options.results, table(figures, facts), figures=figures, **facts)
+
+
+def figures_of_averages(scored: Scored, draws: Draws) -> list[dict[str, Any]]:
+    """Each figure of each row by the number of texts, and of tuned with one text less base."""
+    figures = []
+    for row, seeds in scored.items():
+        for key in next(iter(seeds.values())):
+            one = key[0], f"{key[1].partition(' of ')[0]} of 1"
+            drawn = {(row, seed): draws.of(found[key]) for seed, found in seeds.items()}
+            figures.append(figure(row, key, *over(drawn, row, list(seeds))))
+            if row != "base":
+                drawn = {(row, seed): draws.of(found[one]) for seed, found in seeds.items()}
+                value, resampled = over(drawn, row, list(seeds))
+                base, theirs = draws.of(scored["base"][None][key])
+                figures.append(figure(f"{row} − base", key, value - base, resampled - theirs))
+    return figures
+
+
+def figure(row: str, key: Key, value: float, resampled: Any) -> dict[str, Any]:
+    """A figure with its interval."""
+    name, _, texts = key[1].partition(" of ")
+    return {"row": row, "set": key[0], "figure": name, "texts": int(texts),
+            **asdict(interval(value, over_seeds(resampled, 0)))}  # fmt: skip
+
+
+@torch.no_grad()
+def milliseconds(base: Path) -> dict[int, float]:
+    """The median time in which the text encoder embeds one query, by its number of texts."""
+    model = load_model(str(base))
+    rows = [[row[kind] for kind in SECOND_KINDS] + [row["contrast"]] for _, row in second_rows()]
+    times: dict[int, list[float]] = {size: [] for size in AVERAGED}
+    for texts in rows[:QUERIES]:
+        for size in AVERAGED:
+            began = time.perf_counter()
+            encode_texts(model, texts[:size], size)
+            times[size].append(1000 * (time.perf_counter() - began))
+    return {size: round(median(found), 2) for size, found in times.items()}
+
+
+def words_of_rewordings() -> float:
+    """The mean number of words of a rewording, which an LLM would have to write."""
+    texts = [row[kind] for _, row in second_rows() for kind in SECOND_KINDS]
+    return round(sum(len(text.split()) for text in texts) / len(texts), 1)
+
+
+def table(figures: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    """A row for each model and number of texts, then the differences."""
+    found = {
+        (one["row"], one["texts"], one["set"], one["figure"]): Interval(
+            one["value"], one["low"], one["high"]
+        )
+        for one in figures
+    }
+    lines = []
+    for row, texts in dict.fromkeys((row, texts) for row, texts, *_ in found):
+        signed = row.endswith(" base")
+        name = f"{row}, average of {texts}" if texts > 1 else f"{row}, one text"
+        cells = [
+            spread(value, signed) if (value := found.get((row, texts, one, what))) else "-"
+            for one in SETS for what in FIGURES
+        ]  # fmt: skip
+        lines.append([name, *cells, "" if signed else f"{facts['milliseconds'][texts]:.1f}"])
+    heads = [f"{what}, {name}" for name in SETS.values() for what in FIGURES]
+    sizes = ", ".join(f"{size} with {other}" for size, other in COMPARED)
+    note = (
+        "Percent, with 95 % intervals of a bootstrap over items and seeds; a difference is that of "
+        "tuned with one text from base with an average. AO@10 and JS@10 compare averages that have "
+        f"no text in common ({sizes}); there are five texts. Each further text is "
+        f"{facts['words']:g} words that an LLM would write. The time is that of the text encoder "
+        f"for one query, with {facts['threads']} threads."
+    )
+    return f"{markdown(['', *heads, 'ms'], lines)}\n\n{note}"
+
+
+if __name__ == "__main__":
+    main()
