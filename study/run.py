@@ -47,7 +47,15 @@ from study.cells import (
 from study.differences import Draws, Figure, Metrics, figures_of, metrics_of
 from study.plots import trade_off
 from study.sets import SETS
-from study.tables import ALL_LABELS, KIND_LABELS, LABELS, RESULTS, TASK_LABELS, tables_of
+from study.tables import (
+    ALL_LABELS,
+    KEPT,
+    KIND_LABELS,
+    LABELS,
+    RESULTS,
+    TASK_LABELS,
+    tables_of,
+)
 from study.triples import replayed_file, triples_file
 
 GRIDS = Path(__file__).parent
@@ -185,7 +193,9 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     for further, text in tables.items():
         write_text(place.results / f"{further}.md", text.strip() + "\n")
     place.images.mkdir(parents=True, exist_ok=True)
-    plot_scores(as_report(figures, sections), place.images / f"{name}.png")
+    wanted = KEPT if grid.sets == "second" else tuple(LABELS)
+    shown = [one for one in figures if (one["benchmark"], one["figure"]) in wanted]
+    plot_scores(as_report(shown, sections), place.images / f"{name}.png")
     trade_off(record, place.images / f"{name}_trade_off.png")
 
 

@@ -34,6 +34,7 @@ GRID = """
 seeds = [0, 1]
 reference = "placebo"
 [common]
+recipe = "consistent"
 triples = "strong"
 epochs = 1
 batch_size = 6
@@ -194,6 +195,7 @@ def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
         assert controls[0] == "control"
         for row in grid.rows[1 + len(controls) :]:
             assert (row.options["triples"].stem == "starter") == (row.control is None)
+            assert "recipe" in row.options, "a new default would change what the row is"
             data_of = ("triples", "replay", "bank")
             TrainOptions(**{k: v for k, v in row.options.items() if k not in data_of})
     shares = grid_of(study.GRIDS / "report" / "shares.toml", data, tmp_path)
