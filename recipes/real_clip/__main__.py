@@ -1,8 +1,8 @@
 """Tunes a pretrained CLIP, measures it, and makes files of it that other systems load.
 
-    python -m recipes.real_clip bases pictures tune measure publish --base ViT-B-32:openai
+    python -m recipes.real_clip bases pictures reword tune measure publish --base ViT-B-32:openai
 
-Hours on four cores, without a GPU or a language model. Each stage is a command of its own, and
+Hours on four cores, without a GPU. Each stage is a command of its own, and
 resumes: run the same command again. `--settings` names a file to use instead of `settings.toml`.
 """
 
@@ -23,6 +23,7 @@ from paraclip.models.checkpoint import save_model
 from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
 from recipes.downloads import digest
+from recipes.real_clip.averaging import averaged, write_rewordings
 from recipes.real_clip.data import get_data
 from recipes.real_clip.settings import SETTINGS, Settings, read_settings
 from recipes.real_clip.tables import table_of
@@ -65,31 +66,35 @@ def get_pictures(run: Run) -> None:
     get_data(run.settings, run.work)
 
 
+def reword(run: Run) -> None:
+    """Reword the texts of some report pairs, for comparison with averages at query time."""
+    write_rewordings(run.settings, run.work)
+
+
 def tune(run: Run) -> None:
     """Tune at every learning rate, and keep the one that is best on the development pairs."""
     kept = run.folder / "choice.json"
-    if kept.exists():
-        return
-    models: dict[str, Any] = {"base": run.base}
-    for rate in run.settings.rates:
-        print(f"tuning at {rate}", flush=True)
-        models[str(rate)] = paraclip.train(
-            run.base, run.settings.triples, out=run.checkpoint(rate).parent, bank=run.work / "bank",
-            learning_rate=rate, **run.settings.training,
+    if not kept.exists():
+        models: dict[str, Any] = {"base": run.base}
+        for rate in run.settings.rates:
+            print(f"tuning at {rate}", flush=True)
+            models[str(rate)] = paraclip.train(
+                run.base, run.settings.triples, out=run.checkpoint(rate).parent,
+                bank=run.work / "bank", learning_rate=rate, **run.settings.training,
+            )  # fmt: skip
+        place = run.work / "development"
+        found = paraclip.evaluate(
+            models, benchmarks="paraphrased-retrieval", pairs=place / "replace_obj.json",
+            pool=place / "pool.txt", images=run.work, out=run.folder / "development",
+            **run.settings.evaluation,
         )  # fmt: skip
-    place = run.work / "development"
-    found = paraclip.evaluate(
-        models, benchmarks="paraphrased-retrieval", pairs=place / "replace_obj.json",
-        pool=place / "pool.txt", images=run.work, out=run.folder / "development",
-        **run.settings.evaluation,
-    )  # fmt: skip
-    figures = line(found, CHOSEN_BY).values
-    best = max(map(str, run.settings.rates), key=lambda rate: figures[rate].value)
-    print(f"{found.table()}\nchosen: {best}")
+        figures = line(found, CHOSEN_BY).values
+        best = max(map(str, run.settings.rates), key=lambda rate: figures[rate].value)
+        print(f"{found.table()}\nchosen: {best}")
+        write_json(kept, {"rate": best, "by": CHOSEN_BY})
     for rate in run.settings.rates:
-        if str(rate) != best:  # disks of hosted machines are small
-            shutil.rmtree(run.checkpoint(rate).parent)
-    write_json(kept, {"rate": best, "by": CHOSEN_BY})
+        if str(rate) != read_json(kept)["rate"]:  # disks of hosted machines are small
+            shutil.rmtree(run.checkpoint(rate).parent, ignore_errors=True)
 
 
 def measure(run: Run) -> None:
@@ -103,25 +108,31 @@ def measure(run: Run) -> None:
     merged = paraclip.merge(base, tuned, 0.5)
     facts = {"merged": {"base": run.base, "tuned": str(run.checkpoint(rate)), "share": 0.5}}
     save_model(merged, run.folder / "merged.safetensors", provenance(**facts))
-    models = {"base": base, "tuned": tuned, "merged": merged}
+    models: dict[str, Any] = {"base": base, "tuned": tuned, "merged": merged}
     data, pool = run.work / "data", run.work / "data" / "coco" / "val2017"
     sets: dict[str, dict[str, Any]] = {
-        "main": {"benchmarks": "all", "pool": pool, "images_by_class": data / "imagenette"},
-        "people": {"benchmarks": "paraphrased-retrieval", "pairs": run.work / "people.jsonl"},
         "coco": {"benchmarks": "coco-retrieval", "data": run.work / "karpathy"},
-    }
-    found = {}
+        "main": {"benchmarks": "all", "images_by_class": data / "imagenette"},
+        "people": {"benchmarks": "paraphrased-retrieval", "pairs": run.work / "people.jsonl"},
+        "averaged": {
+            "benchmarks": "paraphrased-retrieval", "pairs": run.work / "averaged" / "pairs.json"
+        },
+    }  # fmt: skip
     for name, options in sets.items():
-        folder = run.folder / "reports" / name
-        options = {"data": data, "pool": pool, **run.settings.evaluation, **options}
-        report = paraclip.evaluate(models, out=folder, **options)
+        if name == "averaged":
+            models |= {"averaged": averaged(base, run.settings, run.work)}
+        report = paraclip.evaluate(
+            models, out=run.folder / "reports" / name,
+            **{"data": data, "pool": pool, **run.settings.evaluation, **options},
+        )  # fmt: skip
         print(f"{name}\n{report.table()}", flush=True)
-        found[name] = report
-    check_published(run, found["coco"])
-    reports = {name: read_json(run.folder / "reports" / name / "report.json") for name in sets}
-    kept = {"base": run.base, "rate": rate, "development": read_json(
-        run.folder / "development" / "report.json"), "reports": reports}  # fmt: skip
-    write_json(run.folder / "results.json", kept)
+        if name == "coco":  # the first: what follows takes hours
+            check_published(run, report)
+    files = {name: run.folder / "reports" / name / "report.json" for name in sets}
+    reports = {name: read_json(path) for name, path in files.items()}
+    development = read_json(run.folder / "development" / "report.json")
+    results = {"base": run.base, "rate": rate, "development": development, "reports": reports}
+    write_json(run.folder / "results.json", results)
 
 
 def check_published(run: Run, found: Report) -> None:
@@ -182,8 +193,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 STAGES: Mapping[str, Callable[[Run], None]] = {
-    "bases": get_base, "pictures": get_pictures, "tune": tune, "measure": measure,
-    "publish": publish,
+    "bases": get_base, "pictures": get_pictures, "reword": reword, "tune": tune,
+    "measure": measure, "publish": publish,
 }  # fmt: skip
 
 

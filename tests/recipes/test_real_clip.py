@@ -13,18 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from fake_server import FakeServer
 from tiny_world import World, zipped
 
 from extent import ALL
 from paraclip.errors import UserError
 from recipes import downloads
-from recipes.real_clip import data
+from recipes.real_clip import data, predict, tables
 from recipes.real_clip.__main__ import Run, check_published, read_json
 from recipes.real_clip.settings import SETTINGS, read_settings
-from recipes.real_clip.tables import table_of
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("bases", "pictures", "tune", "measure", "publish")
+TINY = ROOT / "tests" / "recipes" / "tiny_world.py"
+STAGES = ("bases", "pictures", "reword", "tune", "measure", "publish")
 BASE = "ViT-B-32:openai"
 KILLS = 10 if ALL else 3
 VAL = "images.cocodataset.org/zips/val2017.zip"
@@ -32,20 +34,25 @@ VAL = "images.cocodataset.org/zips/val2017.zip"
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+    """All servers but CIFAR's, whose pictures take a minute."""
+    with FakeServer() as language_model, World(tmp_path, language_model.url) as made:
         yield made
+
+
+def variables_of(world: World, work: Path) -> dict[str, str]:
+    """The hub of the server, and caches of the run's own."""
+    return os.environ | {
+        "HF_ENDPOINT": f"{world.url}/huggingface.co", "HF_HOME": f"{work}-hub",
+        "PARACLIP_CACHE": f"{work}-cache", "PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
 
 
 def start(world: World, settings: Path, work: Path, *stages: str, base: str = BASE):
     """Start stages as a user does, in another process, with caches of its own."""
-    program = [sys.executable, str(ROOT / "tests/recipes/tiny_world.py"), "recipes.real_clip"]
+    program = [sys.executable, str(TINY), "recipes.real_clip"]
     options = ["--base", base, "--work", str(work), "--settings", str(settings)]
-    variables = os.environ | {
-        "HF_ENDPOINT": f"{world.url}/huggingface.co", "HF_HOME": f"{work}-hub",
-        "PARACLIP_CACHE": f"{work}-cache", "PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
     return subprocess.Popen(
-        [*program, *stages, *options], env=variables, cwd=ROOT, text=True,
+        [*program, *stages, *options], env=variables_of(world, work), cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -69,20 +76,37 @@ def figures_of(work: Path) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.weights
+@pytest.mark.timeout(1800)
 def test_from_downloads_to_weights_that_say_what_was_measured(tmp_path: Path) -> None:
-    with World(tmp_path, cifar=True) as world:
+    with (
+        FakeServer() as language_model,
+        World(tmp_path, language_model.url, cifar=True) as world,
+    ):
         settings = world.write_settings(tmp_path)
         printed = finish(world, settings, tmp_path / "work", *STAGES)
         got = sum(world.got.values())
+        asked = sum(language_model.asked.values())
         again = finish(world, settings, tmp_path / "work", *STAGES)
         assert sum(world.got.values()) == got, "nothing is downloaded again"
+        assert sum(language_model.asked.values()) == asked > 0, "nothing is asked again"
     assert "chosen:" in printed and "aro_attribution is left out" in printed
     assert "writing" not in again and "tuning" not in again
     folder = tmp_path / "work" / "ViT-B-32__openai"
-    table = table_of(read_json(folder / "results.json"))
-    for row in ("both wordings", "two people's", "ITT", "R@1", "SICK-R", "CIFAR-100", "Imagenette"):
+    table = tables.table_of(read_json(folder / "results.json"))
+    for row in (
+        "both wordings",
+        "two people's",
+        "ITT",
+        "R@1",
+        "SICK-R",
+        "CIFAR-100",
+        "Imagenette",
+        "some of",
+    ):
         assert row in table
     assert "VG-Relation" in table and "VG-Attribution" not in table
+    tables.main([str(folder / "results.json"), "--out", str(tmp_path / "tables")])
+    assert (tmp_path / "tables" / "real_clip.md").read_text() == f"{table}\n"
     published = folder / "published"
     for label in ("tuned", "merged"):
         cards = [published / label / f"{label}.md"]
@@ -100,9 +124,72 @@ def test_from_downloads_to_weights_that_say_what_was_measured(tmp_path: Path) ->
     assert len(bank) == 12 and len(others) == 6 and not bank & (others | pools)
 
 
+WORKFLOWS = ROOT / ".github" / "workflows"
+STUB = """#!/bin/bash
+case "$(basename "$0") $1 $2" in
+  "python -m pip") echo "$0 $*" >> "{log}" ;;
+  "python -m recipes.real_clip") exec "{python}" "{tiny}" "${{@:2}}" ;;
+  *) echo "$(basename "$0") $*" >> "{log}" ;;
+esac
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.weights
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
+def test_every_line_of_the_workflow_runs_as_written(world: World, tmp_path: Path) -> None:
+    """In its order, with other values of its variables, and stand-ins for pip, gh and hf."""
+    whole = yaml.safe_load((WORKFLOWS / "real-clip.yml").read_text())
+    stage = yaml.safe_load((WORKFLOWS / "real-clip-stage.yml").read_text())["jobs"]["stage"]
+    log, binaries, temporary = tmp_path / "log", tmp_path / "bin", tmp_path / "runner"
+    temporary.mkdir()
+    binaries.mkdir()
+    for name in ("python", "gh", "hf"):
+        (binaries / name).write_text(STUB.format(log=log, python=sys.executable, tiny=TINY))
+        (binaries / name).chmod(0o755)
+    variables = variables_of(world, tmp_path / "work") | {
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "RUNNER_TEMP": str(temporary),
+    }  # fmt: skip
+    own = {"BASE": BASE, "TAG": "v1", "REPOSITORY": "owner/name", "WORK": str(tmp_path / "work")}
+    own["SETTINGS"] = str(world.write_settings(tmp_path))
+    assert stage["env"].keys() <= {*own, *variables, "STAGES"}, "the test sets each variable"
+    for job in whole["jobs"].values():
+        stages = job["with"]["stages"]
+        for step in stage["steps"]:
+            if "run" in step and ("publish" in stages or "publish" not in step.get("if", "")):
+                subprocess.run(
+                    ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+                    cwd=ROOT, env=variables | own | {"STAGES": stages}, check=True,
+                )  # fmt: skip
+    assert [name for job in whole["jobs"].values() for name in job["with"]["stages"].split()] == [
+        *STAGES
+    ]
+    called = log.read_text()
+    assert "hf upload owner/name" in called and "gh release upload v1 --clobber README.md" in called
+    archives = {"tuned-hf.tar", "tuned-onnx.tar", "merged-immich.tar", "merged-fastembed.tar"}
+    assert archives < {path.name for path in temporary.iterdir()}
+    assert all(
+        name in called for name in (*archives, "./merged/merged.safetensors", "./tuned/tuned.md")
+    )
+
+
+def test_the_workflow_offers_the_bases_of_the_settings_and_passes_what_its_stage_takes() -> None:
+    whole, stage = (
+        yaml.safe_load((WORKFLOWS / name).read_text())
+        for name in ("real-clip.yml", "real-clip-stage.yml")
+    )
+    inputs = whole[True]["workflow_dispatch"]["inputs"]  # YAML 1.1 reads `on` as true
+    assert inputs["base"]["options"] == list(read_settings(SETTINGS).bases)
+    for job in whole["jobs"].values():
+        assert job["with"].keys() <= stage[True]["workflow_call"]["inputs"].keys()
+        assert job["uses"] == "./.github/workflows/real-clip-stage.yml"
+    needed = [job.get("needs") for job in whole["jobs"].values()]
+    assert needed == [None, *list(whole["jobs"])[:-1]]
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.timeout(1800)
 def test_a_run_that_is_killed_ends_with_the_same_figures(world: World, tmp_path: Path) -> None:
     settings, moments = world.write_settings(tmp_path), random.Random(5)
     finish(world, settings, tmp_path / "whole", *STAGES)
@@ -247,3 +334,31 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, right: str, wrong: str, word
     path.write_text(SETTINGS.read_text().replace(right, wrong))
     with pytest.raises(UserError, match=words):
         read_settings(path)
+
+
+def test_without_results_the_table_says_that_there_are_none(tmp_path: Path) -> None:
+    tables.main(["--out", str(tmp_path)])
+    shipped = ROOT / "benchmarks" / "results"
+    for name in ("real_clip.md", "real_clip.json"):
+        if json.loads((shipped / "real_clip.json").read_text()) == []:
+            assert (tmp_path / name).read_text() == (shipped / name).read_text()
+    assert "no pretrained CLIP yet" in (tmp_path / "real_clip.md").read_text()
+
+
+def test_hours_are_in_proportion_to_what_was_measured() -> None:
+    settings = read_settings(SETTINGS)
+    one = {"picture": 0.0, "text": 0.0, "teacher": 0.0, "row": 1.0, "export": 0.0}
+    steps = predict.hours(one, settings, rows=3600)
+    assert steps == {"tune": 3 * 4, "measure": 0.0, "ARO": 0.0, "publish": 0.0}
+    seen = predict.hours({**one, "row": 0.0, "picture": 3600.0}, settings, rows=3600)
+    assert seen["tune"] == settings.bank + predict.PICTURES["tune"] and seen["ARO"] > 50_000
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.timeout(900)
+def test_times_are_measured_on_random_weights(tmp_path: Path) -> None:
+    predict.main(["--names", "tiny", "--rows", "258", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "real_clip_predicted.json").read_text())["models"]["tiny"]
+    assert all(value > 0 for value in found["measured"].values())
+    assert "| tiny |" in (tmp_path / "real_clip_predicted.md").read_text()

@@ -33,6 +33,11 @@ COLOURS = {
 THINGS = ("disc", "hat", "car", "door", "cup", "boat")
 SHIPPED = Path(__file__).parents[2] / "recipes" / "real_clip" / "settings.toml"
 COMMIT = "0" * 40
+LANGUAGE_MODEL = """\
+backend = "openai"
+base_url = "{}"
+model = "fake"
+limits = "small\""""
 SCPP = "cfdcd827e2725427752fdc582f82d1695d983417"
 
 
@@ -199,9 +204,11 @@ class World:
         faults: what happens to the next requests of a path, one after the other: an HTTP status,
             or `short` (the connection closes early).
         got: number of complete answers by path.
+        language_model: address of a server with OpenAI's interface.
     """
 
-    def __init__(self, folder: Path, cifar: bool = False) -> None:
+    def __init__(self, folder: Path, language_model: str = "", cifar: bool = False) -> None:
+        self.language_model = language_model or "http://127.0.0.1:9/v1"
         self.files = served_files(folder / "served_sts", cifar)
         self.cifar = cifar
         self.faults: dict[str, list[int | str]] = {}
@@ -220,7 +227,7 @@ class World:
         self._server.server_close()
 
     def write_settings(self, folder: Path) -> Path:
-        """The shipped settings, with this server, its files' hashes, and small numbers."""
+        """The shipped settings, with these servers, files' hashes, and small numbers."""
         text = SHIPPED.read_text()
         if not self.cifar:
             text = re.sub(r"\[sources\.cifar.*?(?=\n\[)", "", text, flags=re.DOTALL)
@@ -236,7 +243,8 @@ class World:
         for old, new in (
             ('triples = "starter"', f'mirror = "{self.url}"\ntriples = "{triples}"'),
             ("bank = 5000", "bank = 12"), ("others = 1000", "others = 6"),
-            ("deviation = 0.3", "deviation = 100.0"),
+            ("averaged = 200", "averaged = 4"), ("deviation = 0.3", "deviation = 100.0"),
+            ('backend = "builtin"', LANGUAGE_MODEL.format(self.language_model)),
             ("[training]", "[evaluation]\nresamples = 20\n[training]\nepochs = 1\nbatch_size = 8"),
         ):  # fmt: skip
             assert text.count(old) == 1, old
