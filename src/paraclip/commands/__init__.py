@@ -96,6 +96,12 @@ COMMANDS = {
         "Check an index before its text encoder is replaced: its origin and the effect on queries.",
         "paraclip swap-check --index index.npy --base ViT-B-32:openai --model tuned.safetensors",
     ),
+    "swap": Command(
+        EVERYDAY,
+        "swapping.config:SwapConfig",
+        "Swap the text encoder in the cache of immich, rclip, fastembed or the hub; --undo it.",
+        "paraclip swap immich --cache /cache --model runs/tuned/last.safetensors",
+    ),
     "generate": Command(
         TRAINING,
         "paraphrase.config:GenerateConfig",

@@ -26,7 +26,7 @@ from paraclip.exporting.drift import Drift
 from paraclip.exporting.hugging_face import no_clip_text
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
-from paraclip.exporting.system import Steps, System, check_activation, write_files
+from paraclip.exporting.system import Steps, System, check_settings, write_files
 from paraclip.models.formats.published import QUICK
 
 _INTERFACE = TextInterface("text", "embedding", "int32", fixed_length=True)
@@ -55,7 +55,7 @@ _NAMES = [
 """Models of open_clip that immich loads; it refuses all other names."""
 
 
-def _folder_name(source: Source) -> str:
+def immich_name(source: Source) -> str:
     """immich's name of the base.
 
     Raises:
@@ -84,14 +84,10 @@ def _normalised(name: str) -> str:
 
 
 def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    name, tag = _folder_name(source).split("__")
-    settings = [
-        open_clip.get_pretrained_cfg(name, known)
-        for known in open_clip.list_pretrained_tags_by_model(name)
-        if _normalised(known) == _normalised(tag)
-    ]
-    quick = name.endswith(QUICK) or any(one.get("quick_gelu") for one in settings)
-    check_activation(source, "immich", quick)
+    name, tag = immich_name(source).split("__")
+    for known in open_clip.list_pretrained_tags_by_model(name):
+        if _normalised(known) == _normalised(tag):
+            check_settings(source, "immich", name, known)
     textual = folder / "clip" / f"{name}__{tag}" / "textual"
     textual.mkdir(parents=True)
     if no_clip_text(source.model) is None:
@@ -100,7 +96,7 @@ def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None
 
 
 def _steps(source: Source, folder: Path) -> Steps:
-    name = _folder_name(source)
+    name = immich_name(source)
     return (
         f"Find the folder of the text encoder in immich's model cache (the volume model-cache,"
         f" /cache in the container), TEXTUAL below: CACHE/clip/{name}/textual, or, with a"

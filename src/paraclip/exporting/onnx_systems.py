@@ -79,7 +79,7 @@ def _onnx_steps(source: Source, folder: Path) -> Steps:
 
 
 def _write_fastembed(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    check_base(source, "fastembed", "ViT-B-32", "openai", quick=True)
+    check_base(source, "fastembed", "ViT-B-32", "openai")
     model = clip_text(source.model, "fastembed")
     config = {"model_type": "clip_text_model", "pad_token_id": END_ID}
     files = clip_tokenizer_files(model.architecture.context_length)
@@ -98,7 +98,7 @@ def _fastembed_steps(source: Source, folder: Path) -> Steps:
 
 
 def _write_rclip(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    check_base(source, "rclip", *_RCLIP_BASE, quick=False)
+    check_base(source, "rclip", *_RCLIP_BASE)
     path = folder / _RCLIP_FILE
     path.parent.mkdir()
     interface = TextInterface("input", "output", fixed_length=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from paraclip.errors import UserError
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.source import Source
-from paraclip.exporting.system import Steps, System, write_files
+from paraclip.exporting.system import PREPROCESSING, Steps, System, write_files
 from paraclip.models.checkpoint import write_weights
 from paraclip.models.formats.laclip import is_laclip_vision
 from paraclip.models.openclip import OpenClip
@@ -26,7 +26,6 @@ from paraclip.models.tensors import save_tensors
 
 _FILE = "model.safetensors"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
 def _write_folder(source: Source, folder: Path, options: ExportOptions) -> None:
@@ -35,7 +34,7 @@ def _write_folder(source: Source, folder: Path, options: ExportOptions) -> None:
     settings = model.spec.preprocessing
     config = {
         "model_cfg": {**model.spec.config, "quick_gelu": model.architecture.quick_gelu},
-        "preprocess_cfg": {name: settings[name] for name in _PREPROCESSING if name in settings},
+        "preprocess_cfg": {name: settings[name] for name in PREPROCESSING if name in settings},
     }
     write_files(folder, {CONFIG: config, **(model.spec.text_files or {})})
     save_tensors(_open_clip_state(model, options.half), folder / WEIGHTS, {"format": "pt"})

@@ -5,14 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import open_clip
+
 from paraclip.errors import UserError
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.source import Source
 from paraclip.files import write_text
-from paraclip.models.formats.published import QUICK
+from paraclip.models.formats.published import QUICK, preprocessing_of
+from paraclip.models.openclip import OpenClip
 
 Steps = tuple[str, ...]
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+"""Fields of open_clip's `PreprocessCfg` that change a picture's vector, besides its size."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def write_files(folder: Path, files: Mapping[str, object]) -> None:
         write_text(folder / name, text)
 
 
-def check_base(source: Source, system: str, architecture: str, tag: str, quick: bool) -> None:
+def check_base(source: Source, system: str, architecture: str, tag: str) -> None:
     """Raise UserError if the base is not the only one that a system uses.
 
     Args:
@@ -62,7 +67,6 @@ def check_base(source: Source, system: str, architecture: str, tag: str, quick: 
         system: name of the system, for the error.
         architecture: open_clip's name, without `-quickgelu`.
         tag: open_clip's tag.
-        quick: whether the system's base has QuickGELU.
     """
     wanted = f"{architecture}:{tag}"
     if source.architecture.removesuffix(QUICK) != architecture or tag not in (source.tags or [tag]):
@@ -73,12 +77,22 @@ def check_base(source: Source, system: str, architecture: str, tag: str, quick: 
         what = f"the checkpoint does not record its base, and {system} uses {wanted}"
         hint = f"Add --tag {tag} if it was tuned from these weights."
         raise UserError(source.name, what, hint)
-    check_activation(source, system, quick)
+    check_settings(source, system, architecture, tag)
 
 
-def check_activation(source: Source, system: str, quick: bool) -> None:
-    """Raise UserError if the activation of the model differs from that of a system's base."""
+def check_settings(source: Source, system: str, architecture: str, tag: str) -> None:
+    """Raise UserError if activation or preprocessing are not those of a system's base."""
+    published = open_clip.get_pretrained_cfg(architecture, tag)
+    quick = architecture.endswith(QUICK) or bool(published.get("quick_gelu"))
+    hint = "Tune the base that the system uses."
     if source.model.architecture.quick_gelu != quick:
         names = ("GELU", "QuickGELU")
         what = f"it has {names[not quick]}, and the base of {system} {names[quick]}"
-        raise UserError(source.name, what, "Tune the base that the system uses.")
+        raise UserError(source.name, what, hint)
+    if isinstance(source.model, OpenClip):
+        ours, theirs = source.model.spec.preprocessing, preprocessing_of(published)
+        for name in PREPROCESSING:
+            first, second = (json.dumps(one.get(name)) for one in (ours, theirs))
+            if first != second:
+                what = f"its preprocessing has the {name} {first}, and that of {system} {second}"
+                raise UserError(source.name, what, hint)

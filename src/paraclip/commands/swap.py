@@ -1,0 +1,42 @@
+"""`paraclip swap`."""
+
+import shlex
+
+from paraclip.errors import UserError, printable
+from paraclip.swap_checking.indexes import IndexAddress, read_index
+from paraclip.swapping.config import SwapConfig
+from paraclip.swapping.places import PLACES
+from paraclip.swapping.swap import swap, undo
+
+
+def swap_command(config: SwapConfig) -> None:
+    """Swap, or undo it, and print what was done and what to restart.
+
+    Raises:
+        UserError: see `swap` and `undo`; or `--model` is missing.
+    """
+    if config.undo:
+        done = undo(config.system, config.cache, dry_run=config.dry_run)
+    elif config.model is None:
+        raise UserError("--model", "is missing", "Name the tuned model, or add --undo.")
+    else:
+        index = read_index(IndexAddress(config.index)) if config.index else None
+        done = swap(
+            config.system, config.cache, config.model,
+            tag=config.tag, index=index, dry_run=config.dry_run,
+        )  # fmt: skip
+    lines = [*done.checked]
+    lines += [f"{'Restored' if config.undo else 'Replaced'} {path}" for path in done.files]
+    lines += [f"Kept the base's file as {path}" for path in done.kept]
+    lines += [f"Removed what was made from it: {path}" for path in done.cleared]
+    if not done.files:
+        lines.append("The model is in place already.")
+    if config.dry_run:
+        lines = [*(f"Would do: {line}" for line in lines), "Nothing was changed."]
+    else:
+        lines.append(PLACES[config.system].restart)
+    if not config.undo and not config.dry_run:
+        cache = shlex.quote(config.cache)
+        lines.append(f"To go back: paraclip swap {config.system} --cache {cache} --undo")
+    for line in lines:
+        print(printable(line))

@@ -1,0 +1,215 @@
+"""`paraclip swap`: a text encoder in another program's cache is replaced, and restored."""
+
+import shutil
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from program_caches import (
+    COMMIT,
+    SYSTEMS,
+    TAGS,
+    TEXT,
+    contents,
+    other_image_tower,
+    small_clip,
+    write_snapshot,
+    write_text_file,
+)
+
+from paraclip.cli import main
+from paraclip.errors import UserError
+from paraclip.files import file_hash
+from paraclip.models.checkpoint import save_model
+from paraclip.models.features import encode_texts
+from paraclip.models.loading import load_model
+from paraclip.swap_checking.indexes import Index
+from paraclip.swapping.swap import swap, undo
+
+pytestmark = pytest.mark.slow
+TEXTS = ["a red disc", "small blue square on white paper"]
+TEXTUAL = "clip/ViT-B-32__openai/textual"
+FILES = {
+    "immich": (f"{TEXTUAL}/model.onnx", "clip/ViT-B-32__openai/v2/textual/model.onnx"),
+    "rclip": ("ViT-B-32-256-datacomp_s34b_b86k/textual.onnx",),
+    "fastembed": (f"{TEXT}/snapshots/{COMMIT}/model.onnx",),
+    "hugging-face": (f"models--openai--clip/snapshots/{COMMIT}/model.safetensors",),
+}
+"""What a program reads, by system."""
+
+
+def tag(system: str) -> str:
+    return TAGS.get(system, "openai")
+
+
+def vectors(file: Path, model) -> np.ndarray:
+    """Unit vectors of the texts by what is in a program's cache."""
+    if file.suffix == ".safetensors":
+        return encode_texts(load_model(str(file.parent), "cpu"), TEXTS).numpy()
+    graph = onnxruntime.InferenceSession(file)
+    node = graph.get_inputs()[0]
+    kind = np.int32 if "int32" in node.type else np.int64
+    rows = []
+    for text in TEXTS:
+        ids = model.tokenize([text]).ids.numpy()
+        padded = np.zeros((1, 77), kind)
+        padded[:, : ids.shape[1]] = ids
+        rows.append(graph.run(None, {node.name: padded})[0][0])
+    found = np.stack(rows)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_program_reads_the_tuned_encoder_until_it_is_undone(system, cache, tuned) -> None:
+    folder = cache(system)
+    if system == "hugging-face":  # two repositories with this model are ambiguous
+        shutil.rmtree(folder / "models--laion--clip")
+    before = contents(folder)
+    files = [folder / name for name in FILES[system]]
+    hashes = [file_hash(file) for file in files]
+    done = swap(system, folder, tuned[system], tag=tag(system))
+    assert done.files == files
+    expected = encode_texts(tuned[system], TEXTS).numpy()
+    for file, old in zip(files, hashes, strict=True):
+        np.testing.assert_allclose(vectors(file, tuned[system]), expected, atol=1e-4)
+        assert file_hash(file.with_name(f"{file.name}.{old}.base")) == old
+    changed = {name for name, one in before.items() if contents(folder).get(name) != one}
+    prepared = {name for name in before if "/cpu/" in name or "/openvino/" in name}
+    sizes = {f"{TEXT}/files_metadata.json"} if system == "fastembed" else set()
+    assert changed == {*FILES[system]} | prepared | sizes
+    assert swap(system, folder, tuned[system], tag=tag(system)).files == []
+    assert {path.parent for path in files} <= {path.parent for path in undo(system, folder).files}
+    assert contents(folder) == {name: before[name] for name in before if name not in prepared}
+    with pytest.raises(UserError, match="no swapped file"):
+        undo(system, folder)
+
+
+@pytest.mark.parametrize("system", ["immich", "rclip", "hugging-face"])
+def test_another_image_tower_is_refused(system, cache, tuned) -> None:
+    folder = cache(system)
+    before = contents(folder)
+    with pytest.raises(UserError, match="image tower"):
+        swap(system, folder, other_image_tower(tuned[system]), tag=tag(system))
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_another_activation_or_preprocessing_is_refused(system, cache, tuned) -> None:
+    folder = cache(system)
+    before = contents(folder)
+    model = deepcopy(tuned[system])
+    model.spec.preprocessing["mean"] = (0.5, 0.5, 0.5)
+    with pytest.raises(UserError, match="preprocessing"):
+        swap(system, folder, model, tag=tag(system))
+    wrong = small_clip("rclip" if system != "rclip" else "immich", seed=1)
+    with pytest.raises(UserError, match=r"GELU|its base is|activation|does not load"):
+        swap(system, folder, wrong, tag=tag(system))
+    assert contents(folder) == before
+
+
+def test_what_is_not_there_or_ambiguous_is_refused(cache, tuned, tmp_path) -> None:
+    model = tuned["immich"]
+    with pytest.raises(UserError, match=r"holds no clip/ViT-B-32__openai/textual/model\.onnx"):
+        swap("immich", tmp_path, model, tag="openai")
+    with pytest.raises(UserError, match="ViT-B-32__laion2b_e16"):
+        swap("immich", tmp_path, model, tag=None)
+    hub = cache("hugging-face")
+    with pytest.raises(UserError, match=r"several such models.*laion--clip.*openai--clip"):
+        swap("hugging-face", hub, model)
+    one = hub / "models--laion--clip"
+    (file,) = swap("hugging-face", one, model).files
+    assert file.name == "open_clip_model.safetensors"
+    np.testing.assert_allclose(vectors(file, model), encode_texts(model, TEXTS).numpy(), atol=1e-6)
+
+
+def test_what_a_program_reads_otherwise_is_refused(cache, tuned, tmp_path) -> None:
+    folder = cache("immich")
+    textual = folder / TEXTUAL
+    (textual / "model.armnn").touch()
+    with pytest.raises(UserError, match=r"model\.armnn: is read on some devices"):
+        swap("immich", folder, tuned["immich"], tag="openai")
+    (textual / "model.armnn").unlink()
+    other = write_text_file("fastembed", small_clip("fastembed"), tmp_path / "out", "model.onnx")
+    shutil.copy(other, textual / "model.onnx")
+    with pytest.raises(UserError, match="has the inputs input_ids, and not text"):
+        swap("immich", folder, tuned["immich"], tag="openai")
+    (textual / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(UserError, match="not a graph that onnxruntime can run"):
+        swap("immich", folder, tuned["immich"], tag="openai")
+
+
+def test_a_second_model_needs_an_undo_first(cache, tuned) -> None:
+    folder = cache("hugging-face") / "models--openai--clip"
+    swap("hugging-face", folder, tuned["hugging-face"])
+    before = contents(folder)
+    second = small_clip("hugging-face", seed=2)
+    with pytest.raises(UserError, match=r"swapped already.*--undo"):
+        swap("hugging-face", folder, second)
+    assert contents(folder) == before
+    undo("hugging-face", folder)
+    assert swap("hugging-face", folder, second).files
+
+
+def test_a_kept_file_that_is_damaged_is_not_restored(cache, tuned) -> None:
+    folder = cache("hugging-face") / "models--openai--clip"
+    (kept,) = swap("hugging-face", folder, tuned["hugging-face"]).kept
+    kept.resolve().write_bytes(b"other")
+    before = contents(folder)
+    with pytest.raises(UserError, match="SHA-256"):
+        undo("hugging-face", folder)
+    assert contents(folder) == before
+
+
+def test_a_snapshot_without_the_base_and_other_repositories_stay(cache, tuned, tmp_path) -> None:
+    hub = cache("hugging-face")
+    shutil.rmtree(hub / "models--laion--clip")
+    other = other_image_tower(small_clip("hugging-face"))
+    written = write_text_file("hugging-face", other, tmp_path / "other", "model.safetensors")
+    write_snapshot(hub / "models--someone--other", written.parent)
+    before = contents(hub / "models--someone--other")
+    (file,) = swap("hugging-face", hub, tuned["hugging-face"]).files
+    assert file == hub / FILES["hugging-face"][0]
+    assert contents(hub / "models--someone--other") == before
+
+
+def test_an_index_of_another_model_is_refused(cache, tuned, tmp_path) -> None:
+    from tiny_models import draw
+
+    photos = [draw(tmp_path / f"{colour}.png", "disc", colour) for colour in ("red", "blue")]
+    noise = np.random.default_rng(0).standard_normal((2, 16)).astype(np.float32)
+    other = Index(noise / np.linalg.norm(noise, axis=1, keepdims=True), photos, "npy")
+    folder = cache("hugging-face") / "models--openai--clip"
+    before = contents(folder)
+    with pytest.raises(UserError, match="do not come from the model's image tower"):
+        swap("hugging-face", folder, tuned["hugging-face"], index=other)
+    assert contents(folder) == before
+
+
+def test_the_command_says_what_it_does_and_a_dry_run_does_nothing(
+    cache, tuned, tmp_path, capsys
+) -> None:
+    folder = cache("immich")
+    trained = {"training": {"facts": {"base": "ViT-B-32-quickgelu:openai"}}}
+    model = str(save_model(tuned["immich"], tmp_path / "tuned.safetensors", trained))
+    words = ["swap", "immich", "--cache", str(folder)]
+    before = contents(folder)
+    assert main([*words, "--model", model, "--dry-run"]) == 0
+    assert contents(folder) == before
+    shown = capsys.readouterr().out
+    for word in (f"{TEXTUAL}/model.onnx", "openvino", "Nothing was changed"):
+        assert word in shown
+    assert main([*words, "--model", model]) == 0
+    shown = capsys.readouterr().out
+    assert "Restart machine learning" in shown and "--undo" in shown and ".base" in shown
+    assert main([*words, "--undo", "--dry-run"]) == 0
+    assert main([*words, "--undo"]) == 0
+    assert "Restored" in capsys.readouterr().out
+    assert contents(folder) == {
+        name: one
+        for name, one in before.items()
+        if "/cpu/" not in name and "/openvino/" not in name
+    }
+    assert main(words) == 2
+    assert "--model: is missing" in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""`swap` and `undo` are killed at any change of the cache: the old or the new file is in place."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from program_caches import contents, small_architectures, small_clip
+from test_swap import FILES, tag
+
+from extent import KILLS
+from paraclip.exporting.system import System
+from paraclip.models.openclip import OpenClip
+from paraclip.swapping import swap as swapping
+from paraclip.swapping.places import PLACES
+from paraclip.swapping.swap import swap, undo
+
+pytestmark = pytest.mark.slow
+CHANGES = {
+    "open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.chmod",
+    "shutil.copyfile", "shutil.rmtree",
+}  # fmt: skip
+"""Events before which a process is killed, if they concern the cache."""
+
+
+def kill_before(step: int, cache: Path, deed: Callable[[], object], count: Path) -> int:
+    """Act in a forked process that SIGKILL ends before that change; returns its exit code.
+
+    A run that ends by itself writes the number of its changes to a file.
+    """
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    done = 0
+
+    def watch(event: str, values: tuple[object, ...]) -> None:
+        nonlocal done
+        if event not in CHANGES or (event == "open" and not {*"wax+"} & {*str(values[1])}):
+            return
+        # a folder is removed through descriptors, which name no path
+        if event in ("os.remove", "os.rmdir") or any(str(cache) in str(one) for one in values):
+            if done == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
+
+    sys.addaudithook(watch)
+    deed()
+    count.write_text(str(done))
+    os._exit(0)
+
+
+def kill_everywhere(
+    system: str, name: str, start: Path, new: Path, before: dict[str, str], after: dict[str, str]
+) -> None:
+    """Kill a swap or its undoing at several changes of copies of a cache, and run it again.
+
+    The new file is one that was exported before, and no towers are compared: both take seconds, and
+    the cache is changed only after that.
+    """
+    end = after if name == "swap" else before
+    folder, count = start.with_name("folder"), start.with_name("count")
+    tempfile.tempdir = str(start.parent)
+    model = small_clip(system, seed=1)
+    deeds = {
+        "swap": lambda: swap(system, folder, model, tag=tag(system)),
+        "undo": lambda: undo(system, folder),
+    }
+    writer = System(lambda _, out, __: shutil.copy(new, out / new.name), lambda *_: ())
+    known = patch.dict(PLACES[system].writers, {new.name: writer})
+    with small_architectures(), known, patch.object(swapping, "_check_graphs", lambda *_: []):
+
+        def run(step: int) -> int:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(start, folder, symlinks=True)
+            return kill_before(step, folder, deeds[name], count)
+
+        assert run(-1) == 0
+        changes = int(count.read_text())
+        for step in sorted({kill * (changes - 1) // max(1, KILLS - 1) for kill in range(KILLS)}):
+            assert run(step) == -signal.SIGKILL
+            assert_usable(folder, system, before, after)
+            deeds[name]()
+            assert all(contents(folder)[one] == end[one] for one in FILES[system])
+            if name == "swap":
+                undo(system, folder)
+            assert contents(folder) == without_prepared(before), step
+
+
+def without_prepared(found: dict[str, str]) -> dict[str, str]:
+    return {
+        name: one for name, one in found.items() if not {"cpu", "openvino"} & {*name.split("/")}
+    }
+
+
+def assert_usable(folder: Path, system: str, before: dict[str, str], after: dict[str, str]) -> None:
+    """Every file is the old or the new one, and what a program compares with it fits."""
+    found = contents(folder)
+    for name in FILES[system]:
+        assert found[name] in (before[name], after[name]), name
+    for cpu in (Path(name).parent for name in found if "/cpu/" in name):
+        assert {path.name for path in (folder / cpu).iterdir()} == {"model.onnx", "model.data"}
+    for listing in folder.rglob("files_metadata.json"):
+        for name, facts in json.loads(listing.read_text()).items():
+            assert (listing.parent / name).stat().st_size == facts["size"]
+
+
+@pytest.mark.parametrize("deed", ["swap", "undo"])
+@pytest.mark.parametrize("system", ["immich", "fastembed", "hugging-face"])
+def test_killed_anywhere(
+    deed: str, system: str, cache: Callable[[str], Path], tuned: dict[str, OpenClip], tmp_path: Path
+) -> None:
+    base, start = cache(system), tmp_path / "start"
+    if system == "hugging-face":
+        shutil.rmtree(base / "models--laion--clip")
+    before = contents(base)
+    shutil.copytree(base, start, symlinks=True)
+    swap(system, base, tuned[system], tag=tag(system))
+    after = contents(base)
+    (tmp_path / "new").mkdir()
+    new = Path(shutil.copy(base / FILES[system][0], tmp_path / "new"))
+    if deed == "undo":
+        for cpu in start.glob("clip/**/cpu"):  # as the program prepares its graphs again
+            shutil.copytree(cpu, base / cpu.relative_to(start))
+        start = base
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["paraclip.api", "paraclip.cli"])
+    arguments = (system, deed, start, new, before, after)
+    process = context.Process(target=kill_everywhere, args=arguments)
+    process.start()
+    process.join(250)
+    assert process.exitcode == 0
