@@ -5,7 +5,7 @@ import pytest
 from paraclip.data.captions import Caption
 from paraclip.data.triples import with_schema, with_starter
 from paraclip.errors import UserError
-from paraclip.quickstart.run import _equal_steps, _sampled, _split_pictures, _with_captions
+from paraclip.quickstart.run import _sampled, _split_pictures, _with_captions
 
 
 def caption(number: int, text: str, picture: str | None = None) -> Caption:
@@ -84,9 +84,3 @@ def test_a_sample_is_deterministic_keeps_the_order_and_contains_smaller_ones() -
     assert len(taken) == 20
     assert taken == [row for row in ROWS if row in taken] == _sampled(ROWS, 20, seed=0)
     assert set(few) < set(taken) and few != _sampled(ROWS, 10, seed=1)
-
-
-def test_few_rows_take_as_many_steps_as_many() -> None:
-    assert _equal_steps(rows=499, epochs=3, batch_size=128, others=3499) == 21  # 4 for 28 batches
-    assert _equal_steps(rows=3499, epochs=3, batch_size=128, others=3499) == 3
-    assert _equal_steps(rows=9000, epochs=1, batch_size=128, others=300) == 1

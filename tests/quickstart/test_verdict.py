@@ -6,7 +6,7 @@ from paraclip.evaluation.report import Line, Report, Section
 from paraclip.evaluation.statistics import Interval
 from paraclip.quickstart.results import recommend
 
-LABELS = ("base", "control", "live", "tuned", "merged")
+LABELS = ("base", "control", "tuned", "merged")
 
 
 def line(name: str, **gains: float) -> Line:
@@ -28,7 +28,7 @@ def report(*lines: Line) -> Report:
 
 @pytest.mark.parametrize("guard", ["T2I R@10", "R@10 plain caption"])
 def test_the_highest_consistency_is_recommended_with_both_differences(guard: str) -> None:
-    overlap = line("AO@10", tuned=4, merged=6, live=5)
+    overlap = line("AO@10", tuned=4, merged=6)
     overlap.differences["merged - control"] = Interval(-0.5, -1.5, 0.5)
     label, text = recommend(report(overlap, line(guard, merged=-0.5)))
     assert label == "merged"
@@ -49,6 +49,6 @@ def test_a_model_that_may_lose_more_than_two_points_of_retrieval_is_left_out(
 
 @pytest.mark.parametrize(("gain", "lost"), [(0.9, 0), (-4, 0), (6, -1.5)])
 def test_without_such_a_model_it_says_what_to_do_next(gain: float, lost: float) -> None:
-    gains, losses = (dict.fromkeys(("live", "tuned", "merged"), value) for value in (gain, lost))
+    gains, losses = (dict.fromkeys(("tuned", "merged"), value) for value in (gain, lost))
     label, text = recommend(report(line("AO@10", **gains), line("T2I R@10", **losses)))
     assert label is None and text.startswith("Keep base") and "Next:" in text

@@ -42,7 +42,8 @@ class QuickstartConfig(Checked):
     train for the same number of steps."""
 
     paraphrase: Count = 150
-    """Maximum number of captions that the built-in LLM paraphrases. This is the slowest stage."""
+    """Maximum number of captions that the built-in LLM paraphrases, the slowest stage; of the
+    stamps, 24 at most, to show what it writes."""
 
     starter: Annotated[int, Ge(0), Le(3000)] = 3000
     """Number of the starter set's triples to train on."""
@@ -76,15 +77,10 @@ class QuickstartConfig(Checked):
             source=self.source or PACKAGE, out=folder, candidates=CANDIDATES, fresh=self.fresh
         )
 
-    def train_options(self, control: bool, epochs: int | None = None) -> TrainOptions:
-        """Options of the stage that trains; control and tuned differ only in their texts.
-
-        Args:
-            control: whether to train on the original captions only.
-            epochs: epochs over the rows; None: `self.epochs`.
-        """
+    def train_options(self, control: bool) -> TrainOptions:
+        """Options of the stage that trains; the control learns from the original captions only."""
         return TrainOptions(
-            epochs=epochs or self.epochs,
+            epochs=self.epochs,
             batch_size=BATCH_SIZE,
             learning_rate=LEARNING_RATE,
             dropout=0.0,

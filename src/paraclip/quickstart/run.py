@@ -1,10 +1,11 @@
 """The whole workflow. Each stage has its own folder and is reused when it is complete.
 
-captions and pictures -> triples -> control, live, tuned, merged -> report, contact sheet, browser
+captions and pictures -> triples -> control, tuned, merged -> report, contact sheet, browser
 
-The base is `mini` as included in ParaCLIP. On the stamps, `live` learns from the triples that the
-built-in LLM writes during the run, and `tuned` from strong ones: the stamps' own and the starter
-set. On the user's own pictures, `tuned` learns from the LLM's triples and the starter set.
+The base is `mini` as included in ParaCLIP. On the stamps, `tuned` learns from the stamps' own
+triples and the starter set; a few triples of the built-in LLM are only shown, because a model of
+135 million parameters loses too much of the meaning. On the user's own pictures, `tuned` learns
+from that LLM's triples and the starter set.
 """
 
 from collections import Counter
@@ -19,7 +20,14 @@ import pyarrow.compute as pc
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import SCHEMA, read_provenance, read_triples, with_replay, with_starter
+from paraclip.data.triples import (
+    SCHEMA,
+    TEXTS,
+    read_provenance,
+    read_triples,
+    with_replay,
+    with_starter,
+)
 from paraclip.errors import UserError, printable
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.report import Report
@@ -31,7 +39,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
-from paraclip.quickstart.config import BATCH_SIZE, QuickstartConfig
+from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
 from paraclip.starter import STARTER
@@ -42,6 +50,7 @@ from paraclip.training.train import train
 _ALPHA = 0.5
 BASE = "mini"
 _FEWEST = 30  # pictures: a third of them are the ten that a search returns
+_ASKED_OF_STAMPS = 24  # captions of the stamps that are paraphrased, for a look at the triples
 _ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
 
 _Models = dict[str, DualEncoder]
@@ -69,15 +78,13 @@ def _of_stamps(job: "_Job") -> tuple[_Models, list[Benchmark]]:
         print(line)
     print(f"{len(stamps.learn)} pictures to learn from, {len(stamps.pool)} held out")
     config = job.config
-    live = job.generate(_sampled(stamps.learn, config.paraphrase, config.seed))
-    strong = with_starter(stamps.triples, config.starter)
-    runs = {"control": (strong, config.epochs), "tuned": (strong, config.epochs)}
-    if len(live):
-        rows = _with_captions(live, stamps.learn, config.seed)
-        runs["live"] = rows, _equal_steps(len(rows), config.epochs, BATCH_SIZE, len(strong))
-    else:
-        print("No triple of the built-in LLM passed the filters: there is no model `live`")
-    return job.models(runs), stamp_benchmarks(stamps, Arithmetic(max_broken=config.max_broken))
+    shown = min(config.paraphrase, _ASKED_OF_STAMPS)
+    live = job.generate(_sampled(stamps.learn, shown, config.seed))
+    for row in live.slice(0, 3).to_pylist():
+        print(printable(" -> ".join(row[name] for name in TEXTS)))
+    rows = with_starter(stamps.triples, config.starter)
+    benchmarks = stamp_benchmarks(stamps, Arithmetic(max_broken=config.max_broken))
+    return job.models(rows), benchmarks
 
 
 def _of_own(job: "_Job", source: str) -> tuple[_Models, list[Benchmark]]:
@@ -94,8 +101,7 @@ def _of_own(job: "_Job", source: str) -> tuple[_Models, list[Benchmark]]:
     ids = pa.array([row.id for row in split.learn])
     own = triples.filter(pc.is_in(triples["id"], value_set=ids))
     rows = _with_captions(with_starter(own, config.starter), learn, config.seed)
-    runs = dict.fromkeys(("control", "tuned"), (rows, config.epochs))
-    return job.models(runs), own_benchmarks(
+    return job.models(rows), own_benchmarks(
         split.learn, split.held_out, triples, Arithmetic(max_broken=config.max_broken)
     )
 
@@ -147,22 +153,21 @@ class _Job:
         print(f"{summary.kept} of {summary.captions} captions have a triple")
         return read_triples(self.written) if summary.kept else SCHEMA.empty_table()
 
-    def models(self, runs: dict[str, tuple[pa.Table, int]]) -> _Models:
-        """Base, the trained models and merged, in the order of the table, given their rows and
-        epochs by label."""
-        _announce(3, f"Training the text encoder: {', '.join(runs)}")
+    def models(self, rows: pa.Table) -> _Models:
+        """Base, the trained models and merged, in the order of the table."""
+        names = ("control", "tuned")
+        _announce(3, f"Training the text encoder: {' and '.join(names)}")
         base = load_model(BASE, device="cpu")
-        trained = {name: self.train(name, rows, epochs) for name, (rows, epochs) in runs.items()}
+        trained = {name: self.train(name, rows) for name in names}
         merged = merge(base, trained["tuned"], _ALPHA)
         mixed = {"base": BASE, "tuned": "tuned", "alpha": _ALPHA}
         out = self.config.folder / "merged" / "best.safetensors"
         save_model(merged, out, provenance(merged=mixed))
-        order = [name for name in ("control", "live", "tuned") if name in trained]
-        return {"base": base, **{name: trained[name] for name in order}, "merged": merged}
+        return {"base": base, **trained, "merged": merged}
 
-    def train(self, name: str, rows: pa.Table, epochs: int) -> DualEncoder:
+    def train(self, name: str, rows: pa.Table) -> DualEncoder:
         """One model, trained from base."""
-        options = self.config.train_options(name == "control", epochs)
+        options = self.config.train_options(name == "control")
         problems = Problems(self.config.max_broken)
         data = prepare(
             rows, load_model(BASE, device="cpu"), cache=self.config.folder / "features",
@@ -191,7 +196,7 @@ class _Job:
         used: dict[str, Any] = {}
         if name == "tuned" and self.config.starter:
             used["starter"] = read_provenance(STARTER)
-        if name == "live" or (name == "tuned" and self.config.source is not None):
+        if name == "tuned" and self.config.source is not None:
             used["triples"] = read_provenance(self.written)
         return {"base": BASE, **used}
 
@@ -210,12 +215,6 @@ def _sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
     by_hash = sorted(rows, key=lambda row: text_hash(f"{seed} {row.id}"))
     chosen = {row.id for row in by_hash[:count]}
     return [row for row in rows if row.id in chosen]
-
-
-def _equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
-    """Epochs over `rows` with about the number of steps of `epochs` epochs over `others` rows."""
-    steps = epochs * -(-others // batch_size)
-    return max(1, round(steps / -(-rows // batch_size)))
 
 
 class _Split(NamedTuple):
