@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluation.flickr8k import training_captions
-from paraclip.data.triples import attach_images, read_triples, write_triples
+from paraclip.data.triples import SCHEMA, attach_images, read_triples, write_triples
 from paraclip.files import write_text
 
 Row = dict[str, Any]
@@ -49,8 +49,18 @@ def web(data: Path) -> list[Row]:
 
 
 def starter(data: Path) -> list[Row]:
-    """The 3,000 triples that ship with ParaCLIP, without pictures."""
-    return read_triples("starter").to_pylist()
+    """The starter set's first edition: the texts of its first 3,000 rows, without pictures."""
+    return read_triples("starter").slice(0, 3000).select(SCHEMA.names).to_pylist()
+
+
+def wordings(count: int | None = None) -> Callable[[Path], list[Row]]:
+    """The starter set, or rows drawn from it, with all wordings and without pictures."""
+
+    def rows(data: Path) -> list[Row]:
+        found = read_triples("starter").to_pylist()
+        return found if count is None else random.Random(SEED).sample(found, count)
+
+    return rows
 
 
 def wrong(share: float) -> Callable[[Path], list[Row]]:
@@ -83,6 +93,10 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wrong10": wrong(0.1),
     "wrong20": wrong(0.2),
     "starter": starter,
+    "wordings": wordings(),
+    "wordings-1500": wordings(1500),
+    "wordings-3000": wordings(3000),
+    "strong+wordings": together(strong, wordings()),
 }
 """Triples by the name that a grid gives them."""
 

