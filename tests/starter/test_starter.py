@@ -106,7 +106,9 @@ def test_a_text_encoder_is_trained_on_the_starter_set_without_pictures(tmp_path:
     save_model(tiny_clip(), tmp_path / "tiny.safetensors", {})
     out = tmp_path / "tuned"
     options = ["--model", str(tmp_path / "tiny.safetensors"), "--out", str(out), "--epochs", "1"]
-    np.save(tmp_path / "index.npy", np.random.default_rng(0).normal(size=(40, TINY_CLIP["embed_dim"])))
+    np.save(
+        tmp_path / "index.npy", np.random.default_rng(0).normal(size=(40, TINY_CLIP["embed_dim"]))
+    )
     assert main(["train", "starter", "--bank", str(tmp_path / "index.npy"), *options]) == 0
     assert (out / "last.safetensors").is_file()
     assert json.loads((out / "summary.json").read_text())["rows"] == len(rows_of(TRIPLES))
