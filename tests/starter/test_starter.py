@@ -16,7 +16,8 @@ from paraclip.starter import HELD_OUT, QUERIES, STAMPS, TRIPLES, resolve
 
 KINDS = ("short", "colloquial", "verbose", "technical", "typo", "other_person")
 CONTRASTS = (
-    "object", "role", "relation", "negation", "count", "action", "colour", "attribute", "side", "time",
+    "object", "role", "relation", "negation", "count", "action", "colour", "attribute", "side",
+    "time",
 )  # fmt: skip
 WORD = re.compile(r"[a-z0-9]+")
 COMMON = {

@@ -1,6 +1,7 @@
 """Texts that ship with ParaCLIP: starter set, held-out rows and query pairs, captions of stamps.
 
-Training on the starter set needs neither an LLM nor captions: `paraclip train starter --bank INDEX`.
+Training on the starter set needs neither an LLM nor captions of pictures:
+`paraclip train starter --bank INDEX`.
 README.md beside this file says how the texts were written and checked.
 """
 
