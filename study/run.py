@@ -61,7 +61,10 @@ from study.triples import replayed_file, triples_file
 GRIDS = Path(__file__).parent
 FOLDERS = ("development", "report", "second")
 IMAGES = GRIDS / "images"
-RESAMPLES = {"quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000}
+RESAMPLES = {
+    "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000,
+    "languages-dev": 12_000, "languages-test": 12_000,
+}  # fmt: skip
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 MORE_RESAMPLES = {"temperatures": 36_000}
 """Grids with so many rows that their correction takes more."""

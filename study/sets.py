@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ from paraclip.evaluation.pictures import Pool, read_names, read_pool
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
+from study.triples import translations
 from study.wordings import AveragedWordings, ContrastedWordings, second_wordings, tot_of_wordings
 
 DEVELOPMENT_SUBSETS = ("replace_obj",)
@@ -186,11 +188,40 @@ def report_sets(data: Path) -> list[Benchmark]:
     ]
 
 
+LANGUAGES = {"de": "German", "fr": "French", "cs": "Czech"}
+"""Languages of Multi30k's translations; nothing is trained on Czech."""
+
+
+def language_sets(data: Path, split: str) -> list[Benchmark]:
+    """Captions and their translations over the pictures of a split of Flickr8k, and English."""
+    pool = replace(read_pool(data / "flickr8k" / f"{split}_images.txt"), name=f"Flickr8k {split}")
+    everything = read_pool(data / "flickr8k" / "images")
+    people = "pairs-people" if split == "dev" else f"pairs-people-{split}"
+    return [
+        *(consistency(f"language-{language}", translated_pairs(data, split, language), pool)
+          for language in LANGUAGES),
+        consistency(people, people_pairs(data, split), everything),
+        sts_development_set(data) if split == "dev" else unseen_sts(data),
+        retrieval(data, split),
+    ]  # fmt: skip
+
+
+def translated_pairs(data: Path, split: str, language: str) -> Pairs:
+    """English captions of a split of Flickr8k and their translations into a language."""
+    rows = translations(data, split)
+    ids, captions, others = (tuple(row[name] for row in rows) for name in ("image", "en", language))
+    name = f"English and {LANGUAGES[language]} captions, Multi30k {split}"
+    made_of = text_hash("\n".join([*ids, *captions, *others]))
+    return Pairs(name, ids, captions, others, made_of, pictures=ids)
+
+
 SETS: dict[str, Callable[[Path], list[Benchmark]]] = {
     "quick": quick_sets,
     "development": development_sets,
     "report": report_sets,
     "second": second_sets,
+    "languages-dev": partial(language_sets, split="dev"),
+    "languages-test": partial(language_sets, split="test"),
 }
 
 

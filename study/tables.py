@@ -18,6 +18,7 @@ from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import LOWER_IS_BETTER, Interval, not_inferior
 from paraclip.files import write_text
 from study.differences import LEVEL, Figure, Key
+from study.sets import LANGUAGES
 from study.wordings import CONTRASTS, SECOND_KINDS
 
 RESULTS = Path(__file__).parent / "results"
@@ -65,6 +66,14 @@ LABELS: Mapping[Key, str] = {
            )),
        )
        for one, where in sets.items() for name, label in figures},
+    **{(f"language-{one}", figure): label.format(language)
+       for figure, label in (
+           ("AO@10", "AO@10, English and {}"), ("JS@10", "JS@10, English and {}"),
+           ("R@10 rewording", "R@10 of {}"), ("MRR@50 rewording", "MRR of {}"),
+           ("R@10 both ways", "R@10 both ways, English and {}"),
+       )
+       for one, language in LANGUAGES.items()},
+    ("language-de", "R@10 caption"): "R@10 of English, the same captions",
     ("variations", "text discrimination"): "text discrimination, variations",
     ("variations", "picture discrimination"): "picture discrimination, variations",
     ("effective-rank", "effective rank"): "effective rank of text vectors",
@@ -153,7 +162,10 @@ FRONT_ROWS = {
 }
 KEPT = tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen")
 """Figures whose items are kept in the repository."""
-OVERVIEWS = {"report": OVERVIEW, "second": SECOND_OVERVIEW}
+OVERVIEWS = {
+    "report": OVERVIEW, "second": SECOND_OVERVIEW,
+    "languages-dev": tuple(LABELS), "languages-test": tuple(LABELS),
+}  # fmt: skip
 UNITS = "Percent, mean over seeds; correlations times 100."
 HOLM = f"p < {LEVEL:g} after Holm's correction over all differences of the grid"
 MARGIN = "≥ not inferior: the 95 % interval excludes a loss of 1 point or more"

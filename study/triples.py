@@ -63,6 +63,34 @@ def wordings(count: int | None = None) -> Callable[[Path], list[Row]]:
     return rows
 
 
+def translations(data: Path, split: str) -> list[dict[str, str]]:
+    """Multi30k's rows of a split of Flickr8k: `image`, and a caption in `en`, `de`, `fr`, `cs`."""
+    text = (data / "multi30k" / "flickr8k.tsv").read_text("utf-8")
+    rows = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return [row for row in rows if row["split"] == split]
+
+
+def translated(data: Path) -> list[Row]:
+    """Multi30k's training captions with their German and French translations, without pictures.
+
+    The caption stands in the place of both paraphrases: other people's captions of the picture
+    mention other details, which the translations could not learn to rank by. L2 and L3 skip equal
+    texts, and compare the caption with its translations.
+    """
+    return [
+        {
+            "id": row["image"], "image_id": row["image"], "image": None,
+            "caption": row["en"], "paraphrase_1": row["en"], "paraphrase_2": row["en"],
+            "wordings": [
+                {"text": row[language], "kind": "translation", "lang": language}
+                for language in ("de", "fr")
+            ],
+            "generator": "people",
+        }
+        for row in translations(data, "train")
+    ]  # fmt: skip
+
+
 def wrong(share: float) -> Callable[[Path], list[Row]]:
     """The strong triples with a share of rows whose paraphrases are those of another row."""
 
@@ -97,6 +125,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wordings-1500": wordings(1500),
     "wordings-3000": wordings(3000),
     "strong+wordings": together(strong, wordings()),
+    "multi30k": translated,
 }
 """Triples by the name that a grid gives them."""
 

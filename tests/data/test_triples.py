@@ -228,20 +228,21 @@ def test_further_wordings_are_read_and_stand_in_for_missing_paraphrases(tmp_path
          "wordings": [{"text": "d", "kind": "short"}, {"text": "e", "lang": "de"}]},
         {"id": "2", "caption": "f", "wordings": [{"text": "g"}, {"text": "h"}, {"text": "i"}]},
         {"id": "3", "caption": "j", "paraphrase_1": "k", "paraphrase_2": "l"},
+        {"id": "4", "caption": "m",
+         "wordings": [{"text": "n", "lang": "de"}, {"text": "o"}, {"text": "p", "lang": "fr"}]},
     ]  # fmt: skip
     path.write_text("\n".join(map(json.dumps, rows)))
     table = read_triples(path)
-    assert table["paraphrase_2"].to_pylist() == ["c", "h", "l"]
-    assert choose_wordings(table, ("en",)) == [[("d", "en")], [("i", "en")], []]
-    assert choose_wordings(table, ("de",)) == [[("e", "de")], [], []]
+    assert table["paraphrase_1"].to_pylist() == ["b", "g", "k", "o"], "English alone stands in"
+    assert table["paraphrase_2"].to_pylist() == ["c", "h", "l", "m"]
+    assert choose_wordings(table, ("en",)) == [[("d", "en")], [("i", "en")], [], []]
+    assert choose_wordings(table, ("de",)) == [[("e", "de")], [], [], [("n", "de")]]
     again = tmp_path / "rows.parquet"
     write_triples(again, table.to_pylist(), {})
     assert choose_wordings(read_triples(again), ("en", "de"))[0] == [("d", "en"), ("e", "de")]
 
 
-@pytest.mark.parametrize(
-    "wordings", ["a", [1], [{"text": ""}], [{"text": "a"}] * 65, [{"text": "a"}]]
-)
+@pytest.mark.parametrize("wordings", ["a", [1], [{"text": ""}], [{"text": "a"}] * 65, []])
 def test_broken_wordings_are_named(tmp_path, wordings):
     good = {"caption": "a", "paraphrase_1": "b", "paraphrase_2": "c"}
     bad = {"caption": "a", "wordings": wordings}

@@ -14,6 +14,7 @@ from text_sets import write_sugar_crepe_pp
 from tiny_models import tiny_clip
 
 from paraclip.data.reading import read_captions
+from paraclip.data.triples import read_triples
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.models.checkpoint import save_model
@@ -65,6 +66,13 @@ def data(tmp_path: Path) -> Path:
     (folder / "flickr8k" / "captions.csv").write_text("\n".join(["image,caption", *lines]))
     names = "\n".join(one.name for one in pictures)
     (folder / "flickr8k" / "train_images.txt").write_text(names)
+    (folder / "multi30k").mkdir()
+    languages = [
+        f'{one.name}\t{split}\t{one.stem}, a page\t"Seite" {one.stem}\tfeuille {one.stem}\tlist'
+        for one, split in zip(pictures, ["train", "dev"] * len(pictures), strict=False)
+    ]
+    text = "\n".join(["image\tsplit\ten\tde\tfr\tcs", *languages])
+    (folder / "multi30k" / "flickr8k.tsv").write_text(text)
     (folder / "paraphrases").mkdir()
     rows = [
         {
@@ -179,6 +187,18 @@ def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
     assert names == sorted(row["paraphrase_2"] for row in strong)
 
 
+def test_translations_are_wordings_of_the_training_captions(data: Path, tmp_path: Path) -> None:
+    table = read_triples(study_triples.triples_file("multi30k", data, tmp_path))
+    pictures = sorted((data / "flickr8k" / "images").iterdir())
+    assert len(table) == (len(pictures) + 1) // 2 and table["image"].null_count == len(table)
+    first = table.to_pylist()[0]
+    assert first["caption"] == first["paraphrase_1"] == first["paraphrase_2"]
+    assert [one["lang"] for one in first["wordings"]] == ["de", "fr"]
+    assert first["wordings"][0]["text"].startswith('"Seite" ')
+    dev = study_sets.translated_pairs(data, "dev", "de")
+    assert set(dev.ids).isdisjoint(table["image_id"].to_pylist()) and len(set(dev.ids)) == len(dev)
+
+
 def grid_of(path: Path, data: Path, folder: Path) -> Grid:
     """A grid of the study over the triples of a data folder."""
     names = named_in(path, "triples")
@@ -192,11 +212,12 @@ def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
         grid = grid_of(path, data, tmp_path)
         assert grid.sets in study_sets.SETS and path.read_text().startswith("# ")
         controls = [row.name for row in grid.rows if row.kind == "control"]
-        assert controls[0] == "control"
+        assert controls[:1] in ([], ["control"])
         for row in grid.rows[1 + len(controls) :]:
-            assert (row.options["triples"].stem == "starter") == (row.control is None)
+            without = row.options["triples"].stem in ("starter", "wordings", "multi30k")  # pictures
+            assert without == (row.control is None)
             assert "recipe" in row.options, "a new default would change what the row is"
-            data_of = ("triples", "replay", "bank")
+            data_of = ("triples", "replay", "bank", "languages")
             TrainOptions(**{k: v for k, v in row.options.items() if k not in data_of})
     shares = grid_of(study.GRIDS / "report" / "shares.toml", data, tmp_path)
     (replay,) = (row for row in shares.rows if row.name == "replay")
@@ -290,6 +311,17 @@ def test_no_item_is_in_development_and_report() -> None:
     for part in (*halves, *sugar):
         assert part.clusters is not None and len(part.clusters) == len(part)
     assert len(set(sugar[1].pictures)) < len(sugar[1]), "rows share pictures"
+
+
+@pytest.mark.shared_data
+@WITH_DATA
+@pytest.mark.parametrize(("split", "rows"), [("dev", 934), ("test", 465)])
+def test_every_translation_has_its_picture_in_the_pool(split: str, rows: int) -> None:
+    made = study_sets.SETS[f"languages-{split}"](DATA)
+    for one in made[: len(study_sets.LANGUAGES)]:
+        assert len(one.pairs) == rows and len(one.pictures) == 1000 and (one.own >= 0).all()
+    seen = {row["image"] for row in study_triples.translations(DATA, "train")}
+    assert len(seen) == 5528 and seen.isdisjoint(made[0].pairs.ids)
 
 
 def test_a_row_of_the_second_report_has_texts_of_its_own() -> None:

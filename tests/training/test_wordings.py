@@ -9,7 +9,7 @@ import torch
 from tiny_model import EMBED_DIM, TinyModel
 from training_rows import make_features, make_options, make_triples
 
-from paraclip.data.triples import WORDINGS
+from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
 from paraclip.models.features import encode_texts
 from paraclip.training import train as loop
@@ -60,6 +60,17 @@ def test_rows_show_all_their_wordings_in_the_chosen_languages():
     assert drawn_texts(with_wordings(("en",))) == [5, 4, 3, 3, 3, 3]
     assert drawn_texts(with_wordings(("en", "de"))) == [6, 4, 4, 3, 3, 3]
     assert drawn_texts(with_wordings(("fr",))) == [3] * 6
+
+
+def test_equal_texts_of_a_row_are_drawn_after_all_others():
+    table = make_triples(6)
+    for name in ("paraphrase_1", "paraphrase_2"):
+        table = with_column(table, name, table["caption"])
+    wordings = [[{"text": f"{row} {one}", "lang": one} for one in ("de", "fr")] for row in range(6)]
+    table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
+    data = TrainingData(TinyModel(), table, None, languages=("en", "de", "fr"))
+    options = resolved(make_options(weights=(0.0, 1.0, 1.0), recipe="consistent"), "mini")
+    assert drawn_texts(plan_training(data, options)[0]) == [3] * 6
 
 
 def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():

@@ -2,7 +2,8 @@
 
 It is Parquet. The JSONL of the paper is read too: `index, image_id, caption, paraphrase_1,
 paraphrase_2`. In both, a row may have further `wordings` of the same meaning: a list of objects
-with a `text` and, optionally, its `kind` and its language (`lang`; without one, English).
+with a `text` and, optionally, its `kind` and its language (`lang`; without one, English). In JSONL,
+the first English ones take the place of missing paraphrases, or the caption does if there are none.
 """
 
 import json
@@ -181,11 +182,18 @@ def _read_lines(path: Path, problems: Problems) -> pa.Table:
         row: dict[str, Any] = {}
         try:
             row[WORDINGS.name] = further = _read_wordings(values.get(WORDINGS.name))
+            english = [one for one in further if (one["lang"] or ENGLISH) == ENGLISH]
+            has_further = bool(further)
             for name in TEXTS:
-                if name not in values and (name == TEXTS[0] or not further):
+                if name in values:
+                    row[name] = clean_text(values[name], name)
+                elif name == TEXTS[0] or not has_further:
                     raise BrokenRow(f"has no {label(name)}")
-                own = name in values
-                row[name] = clean_text(values[name], name) if own else further.pop(0)["text"]
+                elif english:
+                    further.remove(first := english.pop(0))
+                    row[name] = first["text"]
+                else:  # L2 and L3 skip equal texts
+                    row[name] = row[TEXTS[0]]
             for name, kind in {"generator": str, **dict.fromkeys(_SCORES, float)}.items():
                 value = values.get(name)
                 if value is not None and not isinstance(value, kind | int):

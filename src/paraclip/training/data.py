@@ -484,18 +484,21 @@ class Examples:
     def _draw_wordings(self, rows: Integers) -> Integers:
         """Draw the T texts of some rows, as places in `text_rows`, int64 [T, B].
 
-        Rows of T texts have them in order. Of a row with further wordings, T different ones are
-        drawn; the caption of a row with a picture keeps its place, because L1 reads it.
+        Rows of T texts have them in order. Of a row with further wordings, T are drawn, different
+        ones if it has so many; the caption of a row with a picture keeps its place for L1.
         """
         count = len(self.names)
         places = np.repeat(np.arange(count)[:, None], len(rows), axis=1)
         if len(self.text_rows) == count:
             return places
         rng = np.random.default_rng([_WORDING_SEED, *rows.tolist()])
-        order = rng.random((len(self.text_rows), len(rows)))
-        order[self.text_rows[:, rows] < 0] = np.inf  # not a text
+        texts = self.text_rows[:, rows]
+        order = rng.random(texts.shape)
+        order[texts < 0] = np.inf  # not a text
+        for place in range(1, count):
+            order[place] += (texts[:place] == texts[place]).any(0)  # an equal text is drawn last
         order[0, self.has_image[rows]] = -1
-        more = self.text_rows[count, rows] >= 0
+        more = texts[count] >= 0
         places[:, more] = np.argsort(order[:, more], axis=0)[:count]
         return places
 
