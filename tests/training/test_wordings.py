@@ -68,9 +68,13 @@ def test_equal_texts_of_a_row_are_drawn_after_all_others():
         table = with_column(table, name, table["caption"])
     wordings = [[{"text": f"{row} {one}", "lang": one} for one in ("de", "fr")] for row in range(6)]
     table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
-    data = TrainingData(TinyModel(), table, None, languages=("en", "de", "fr"))
-    options = resolved(make_options(weights=(0.0, 1.0, 1.0), recipe="consistent"), "mini")
-    assert drawn_texts(plan_training(data, options)[0]) == [3] * 6
+    bank = torch.nn.functional.normalize(torch.randn(9, EMBED_DIM), dim=1)
+    data = TrainingData(TinyModel(), table, None, bank=bank, languages=("en", "de", "fr"))
+    examples = plan_training(data, resolved(make_options(recipe="ranked"), "mini"))[0]
+    assert drawn_texts(examples) == [3] * 6
+    caption = encode_texts(TinyModel(), table["caption"].to_pylist())
+    torch.testing.assert_close(examples.constants[TEACHER], caption)
+    assert (examples.constants[MEANINGS] == examples.constants[MEANINGS][:, :1]).all()
 
 
 def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():

@@ -200,7 +200,8 @@ def _with_teachers(
         for place, (text, language) in enumerate(of_row, len(ALL_TEXTS))
         if language == ENGLISH
     ]
-    row_of, place_of = torch.tensor([place[:2] for place in further]).view(-1, 2).unbind(1)
+    places = torch.tensor([one[:2] for one in further], dtype=torch.int64).view(-1, 2)
+    row_of, place_of = places.unbind(1)
     if DISTILLATION in objective.losses:
         constants[BASE] = _caption_vectors(model, rows)
     if RANKING in objective.losses:
@@ -231,7 +232,8 @@ def _with_teachers(
         if most := max(map(len, wordings)):
             # A wording in another language has the meaning of the caption.
             meanings = torch.cat([meanings, meanings[:, :1].repeat(1, most, 1)], dim=1)
-            meanings[row_of, place_of] = encode_texts(encoder, [text for *_, text in further])
+            if further:
+                meanings[row_of, place_of] = encode_texts(encoder, [text for *_, text in further])
         constants[MEANINGS] = meanings
     return replace(rows, constants=constants), objective
 
