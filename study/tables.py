@@ -66,6 +66,7 @@ LABELS: Mapping[Key, str] = {
            )),
        )
        for one, where in sets.items() for name, label in figures},
+    ("language-de", "R@10 caption"): "R@10 of English, the same captions",
     **{(f"language-{one}", figure): label.format(language)
        for figure, label in (
            ("AO@10", "AO@10, English and {}"), ("JS@10", "JS@10, English and {}"),
@@ -73,7 +74,6 @@ LABELS: Mapping[Key, str] = {
            ("R@10 both ways", "R@10 both ways, English and {}"),
        )
        for one, language in LANGUAGES.items()},
-    ("language-de", "R@10 caption"): "R@10 of English, the same captions",
     ("variations", "text discrimination"): "text discrimination, variations",
     ("variations", "picture discrimination"): "picture discrimination, variations",
     ("effective-rank", "effective rank"): "effective rank of text vectors",
