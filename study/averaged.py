@@ -28,10 +28,10 @@ from paraclip.models.loading import load_model
 from study import run
 from study.cells import cells_of, scores_of
 from study.differences import Draws, Key, Scored, metrics_of, over
-from study.sets import second_sets
 from study.tables import RESULTS
 from study.wordings import AVERAGED, COMPARED, SECOND_KINDS, second_rows
 
+GRID = run.GRIDS / "second" / "main.toml"
 SETS = {"averaged-flickr8k": "Flickr8k", "averaged-coco": "COCO"}
 FIGURES = ("AO@10", "JS@10", "R@10")
 QUERIES = 200
@@ -42,13 +42,14 @@ def main() -> None:
     made = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     made.add_argument("--rows", nargs="+", required=True, help="rows of second/main.toml")
     made.add_argument("--base", default="a", choices=list(run.BASES))
-    made.add_argument("--grid", type=Path, default=run.GRIDS / "second" / "main.toml")
+    made.add_argument("--grid", type=Path, default=GRID, help="of the rows")
     made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
     options = parse_with_data(made)
     place = run.Place(Path(options.data), options.out)
     model = run.BASES[options.base](place)
-    grid, sets = run.grid_of(options.grid, options.base, place), second_sets(place.data)
+    grid = run.grid_of(options.grid, options.base, place)
+    sets = run.SETS[grid.sets](place.data)
     scored: dict[str, dict[int | None, Any]] = {}
     keys = [(one, f"{name} of {size}") for one in SETS for name in FIGURES for size in AVERAGED]
     for cell in cells_of(grid, model, place.out / "cells" / options.base):
@@ -58,11 +59,11 @@ def main() -> None:
     if "base" not in scored:
         sys.exit(f"base has not been scored: python -m study.run --cells '{options.base}/*/base'")
     draws = Draws(run.RESAMPLES["second"], place.out / "draws")
-    figures = figures_of_averages(scored, draws)
+    averages = figures_of_averages(scored, draws)
     facts = {"milliseconds": milliseconds(model), "words": words_of_rewordings(),
              "threads": torch.get_num_threads()}  # fmt: skip
     name = f"study_{options.base}_averaged"
-    keep(name, options.results, table(figures, facts), figures=figures, **facts)
+    keep(name, options.results, table(averages, facts), averages=averages, **facts)
 
 
 def figures_of_averages(scored: Scored, draws: Draws) -> list[dict[str, Any]]:

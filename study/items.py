@@ -26,7 +26,6 @@ from paraclip.files import atomic_path
 from study import run
 from study.cells import Row, cells_of, name_of_grid, scores_of
 from study.differences import Draws, Metrics, Scored, figures_of, metrics_of
-from study.sets import second_sets
 from study.tables import KEPT, RESULTS
 
 ITEMS = Path(__file__).parent / "second" / "items"
@@ -135,7 +134,8 @@ def keep_items(name: str, place: run.Place, folder: Path) -> Path:
     """Write the items of the finished cells of BASE/GRID."""
     base, _, grid_name = name.partition("/")
     (path,) = (path for path in run.grid_files() if name_of_grid(path) == grid_name)
-    grid, sets = run.grid_of(path, base, place), second_sets(place.data)
+    grid = run.grid_of(path, base, place)
+    sets = run.SETS[grid.sets](place.data)
     scored: dict[str, dict[int | None, Metrics]] = {}
     for cell in cells_of(grid, run.BASES[base](place), place.out / "cells" / base):
         if stored := scores_of(cell, sets):

@@ -320,11 +320,29 @@ def front_table(found: Figures) -> str:
         star, _ = marks(found.changes(row, key).get("base"), key[1])
         return found.mean(row, key) + (f" {star}" if star else "")
 
+    columns = {head: key for head, key in FRONT.items() if key in found.keys}
     rows = [
-        [title, *(cell(row, key) for key in FRONT.values())]
+        [title, *(cell(row, key) for key in columns.values())]
         for row, title in FRONT_ROWS.items() if row in found.rows
     ]  # fmt: skip
-    return f"{markdown(['', *FRONT], rows)}\n\n\\* differs from base: {HOLM}."
+    return f"{markdown(['', *columns], rows)}\n\n\\* differs from base: {HOLM}."
+
+
+def pretrainings_table(found: Mapping[str, Figures]) -> str:
+    """What the rows of the README gain over base on each pre-training, by the name of the base."""
+    columns = [
+        (row, base)
+        for row in FRONT_ROWS if row != "base"
+        for base in found if row in found[base].rows
+    ]  # fmt: skip
+    keys = [key for key in SECOND_OVERVIEW if all(key in one.keys for one in found.values())]
+    rows = [
+        [LABELS[key], *(difference(found[base].changes(row, key).get("base"), key[1])
+                        for row, base in columns)]
+        for key in keys
+    ]  # fmt: skip
+    table = markdown(["", *(f"{row} − base, {base}" for row, base in columns)], rows)
+    return f"{table}\n\n{LEGEND}"
 
 
 def seeds_note(found: Figures) -> str:
@@ -358,6 +376,14 @@ def main() -> None:
         for name, text in tables_of(path.stem, record).items() if "figures" in record else ():
             write_text(RESULTS / f"{name}.md", text.strip() + "\n")
             print(f"{name}.md")
+    pretrainings = {
+        base: Figures(json.loads(path.read_text(encoding="utf-8"))["figures"])
+        for base in ("a", "a1", "a2")
+        if (path := RESULTS / f"study_{base}_second_main.json").exists()
+    }
+    if len(pretrainings) > 1:
+        table = pretrainings_table(pretrainings)
+        write_text(RESULTS / "study_second_pretrainings.md", table.strip() + "\n")
 
 
 if __name__ == "__main__":

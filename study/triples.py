@@ -1,6 +1,6 @@
 """The triples of the study: the strong ones, what stands in their place, and captions to replay.
 
-Files are written once to a folder of the run; none of them is part of the repository. Rows with a
+Files are written to a folder of the run; none of them is part of the repository. Rows with a
 picture name it by its path, so that sources with and without pictures can be one file.
 """
 
@@ -156,13 +156,13 @@ def row_of(number: str, name: str, texts: list[str], generator: str, data: Path)
 
 
 def triples_file(name: str, data: Path, folder: Path) -> Path:
-    """The file of a source, written unless it is there."""
+    """The file of a source, written anew since sources change; equal rows give equal bytes."""
     path = folder / f"{name}.parquet"
-    if not path.exists():
-        rows = SOURCES[name](data)
-        for number, row in enumerate(rows):
-            row["id"] = str(number)  # sources may use the same numbers
-        write_triples(path, rows, {"source": name})
+    rows = SOURCES[name](data)
+    for number, row in enumerate(rows):
+        row["id"] = str(number)  # sources may use the same numbers
+    folder.mkdir(parents=True, exist_ok=True)
+    write_triples(path, rows, {"source": name})
     return path
 
 

@@ -15,7 +15,7 @@ from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, tex
 from paraclip.evaluation.benchmarks.sugar_crepe import Subset, SugarCrepePlusPlus
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.pairs import Wording, Wordings
-from paraclip.evaluation.pictures import Found
+from paraclip.evaluation.pictures import Found, Pool
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.files import file_hash
@@ -80,7 +80,7 @@ class ContrastedWordings(Variations):
         ]  # fmt: skip
 
 
-class AveragedWordings(Variations):
+class AveragedWordings:
     """The rival without training: the vectors of several wordings, averaged when searching.
 
     A caption and its four rewordings are five texts. `R@10 of G` is the recall of the average of G
@@ -88,6 +88,14 @@ class AveragedWordings(Variations):
     and of at most G texts; each is a mean over all choices of the texts. Five texts allow two
     averages of two, and one of three beside one of two.
     """
+
+    def __init__(
+        self, name: str, wordings: Wordings, pool: Pool, how: Arithmetic | None = None
+    ) -> None:
+        found = Variations(name, wordings, pool, how=how)
+        self.name, self.pool, self.how, self.pictures = name, found.pool, found.how, found.pictures
+        self.data = {**found.data, "averaged": list(AVERAGED)}
+        self.kept, self.owners = found.kept, found.owners
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Search for the average of each choice of texts."""

@@ -149,6 +149,18 @@ def test_kept_items_give_the_figures_again(tmp_path: Path) -> None:
     assert len(items.differing(path, {"figures": figures}, draws)) == 1
 
 
+def test_pre_trainings_stand_side_by_side(tmp_path: Path) -> None:
+    rows = [Row("base", "base", {}), Row("ranked", "tuned", {})]
+    scored = {
+        "base": {None: made_up(0, 0.0, ())},
+        "ranked": {seed: made_up(seed, 0.1, ()) for seed in (0, 1)},
+    }
+    found = tables.Figures(figures_of(rows, scored, tables.KEPT, Draws(50, tmp_path)))
+    lines = tables.pretrainings_table({"a": found, "a1": found}).splitlines()
+    assert lines[0] == "|  | ranked − base, a | ranked − base, a1 |"
+    assert lines[2].startswith("| AO@10, COCO wordings (LLM) | +10.")
+
+
 def test_the_kept_items_of_the_repository_are_those_of_its_tables(tmp_path: Path) -> None:
     files = sorted(items.ITEMS.glob("*.npz"))
     assert sum(path.stat().st_size for path in files) <= 2 * 10**6

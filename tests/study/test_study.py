@@ -17,8 +17,12 @@ from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_triples
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.pairs import Wording, Wordings
+from paraclip.evaluation.pictures import read_pool
 from paraclip.models.checkpoint import save_model
 from paraclip.training.config import TrainOptions
+from study import averaged as study_averaged
+from study import items as study_items
 from study import plots as study_plots
 from study import run as study
 from study import sets as study_sets
@@ -27,9 +31,11 @@ from study import triples as study_triples
 from study import wordings as study_wordings
 from study.banks import BANKS, bank_file
 from study.cells import Grid, cells_of, named_in, read_grid
+from study.differences import Draws
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
+WITHOUT_PICTURES = ("starter", "wordings", "wordings-1500", "wordings-3000", "multi30k")
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 GRID = """
 seeds = [0, 1]
@@ -158,6 +164,50 @@ def test_a_part_is_run_and_the_rest_resumes(
     assert run("b/*")[1] == found and run("none")[0] == 0
 
 
+def tiny_second(data: Path) -> list:
+    pool = read_pool(data / "flickr8k" / "images")
+    items = [
+        Wording(
+            Path(path).name, f"page of {Path(path).stem}",
+            tuple((kind, f"{kind} {Path(path).stem}") for kind in study_wordings.SECOND_KINDS),
+            "a blank", f"{study_wordings.SECOND.name}:{number}",
+        )
+        for number, path in enumerate(pool.references, start=1)
+    ]  # fmt: skip
+    made = Wordings("drawn", tuple(items), study_wordings.SECOND_KINDS, "0")
+    return [
+        study_wordings.ContrastedWordings("wordings-flickr8k", made, pool),
+        *(study_wordings.AveragedWordings(name, made, pool) for name in study_averaged.SETS),
+    ]
+
+
+@pytest.mark.slow
+def test_the_second_report_with_its_items_and_its_rival(
+    run: Callable[..., Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = study.GRIDS / "second" / "main.toml"
+    path.parent.mkdir()
+    path.write_text('bases = ["a"]\n' + GRID)
+    monkeypatch.setattr(study, "SETS", {"second": tiny_second})
+    monkeypatch.setattr(study, "RESAMPLES", {"second": 50})
+    code, found = run("a/second_main/base", "a/second_main/ours/*")
+    record = found["study_a_second_main"]
+    assert code == 0 and record["kind"] == "second"
+    overview = (tmp_path / "results" / "study_a_second_main_overview.md").read_text()
+    assert overview.count("share of pairs that gain") == 1
+
+    place = study.Place(data, tmp_path / "out")
+    kept = study_items.keep_items("a/second_main", place, tmp_path / "items")
+    assert study_items.differing(kept, record, Draws(50, tmp_path / "other")) == []
+
+    words = ["averaged.py", "--rows", "ours", "--grid", path, "--data", data]
+    words += ["--out", tmp_path / "out", "--results", tmp_path / "results"]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    study_averaged.main()
+    text = (tmp_path / "results" / "study_a_averaged.md").read_text()
+    assert "| ours − base, average of 5 |" in text and "| base, one text |" in text
+
+
 @pytest.mark.slow
 def test_a_failed_cell_is_told_and_does_not_stop_the_others(
     run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
@@ -179,7 +229,13 @@ def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
     every = study_triples.SOURCES["everything"](data)
     assert sum(row["image"] is None for row in every) == 3000 + len(strong)
     file = study_triples.triples_file("strong+web", data, tmp_path / "made")
+    written = file.read_bytes()
     assert file == study_triples.triples_file("strong+web", data, tmp_path / "made")
+    assert file.read_bytes() == written, "a run is resumed as long as the rows are the same"
+    rows = (data / "paraphrases" / "web.jsonl").read_text().splitlines()
+    (data / "paraphrases" / "web.jsonl").write_text("\n".join(rows[1:]))
+    study_triples.triples_file("strong+web", data, tmp_path / "made")
+    assert file.read_bytes() != written
     half = study_triples.wrong(0.5)(data)
     changed = [a["paraphrase_1"] != b["paraphrase_1"] for a, b in zip(strong, half, strict=True)]
     assert sum(changed) == len(strong) // 2
@@ -214,8 +270,8 @@ def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
         controls = [row.name for row in grid.rows if row.kind == "control"]
         assert controls[:1] in ([], ["control"])
         for row in grid.rows[1 + len(controls) :]:
-            without = row.options["triples"].stem in ("starter", "wordings", "multi30k")  # pictures
-            assert without == (row.control is None)
+            without_pictures = row.options["triples"].stem in WITHOUT_PICTURES
+            assert without_pictures == (row.control is None)
             assert "recipe" in row.options, "a new default would change what the row is"
             data_of = ("triples", "replay", "bank", "languages")
             TrainOptions(**{k: v for k, v in row.options.items() if k not in data_of})
@@ -262,7 +318,9 @@ def published(name: str) -> dict[str, Any]:
 
 
 NAMES = sorted(
-    path.stem for path in study.RESULTS.glob("study_[ab]_*.json") if "figures" in path.read_text()
+    path.stem
+    for path in study.RESULTS.glob("study_[ab]*_*.json")
+    if '"figures"' in path.read_text()
 )
 
 
