@@ -256,6 +256,7 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
         pictures=config.pictures,
         sample=config.sample,
         k=config.k,
+        cutoff=config.cutoff,
     )
 
 

@@ -20,6 +20,7 @@ from paraclip.image_search.build import build_index
 from paraclip.models.features import encode_texts
 from paraclip.swap_checking.check import _WordedQuery, read_queries
 from paraclip.swap_checking.config import SwapCheckConfig
+from paraclip.swap_checking.scores import compare_scores
 
 
 @pytest.fixture
@@ -72,6 +73,52 @@ def test_queries_before_and_after(index, queries, base, tuned, vectors, photos) 
     assert all(set(change.before + change.after) <= set(photos) for change in report.changes)
     before, after = report.consistency
     assert 0 <= before <= 1 and 0 <= after <= 1
+
+
+def test_the_new_cutoff_lets_as_many_results_through(index, queries, base, tuned, vectors) -> None:
+    texts = ["a red disc", "blue square", "orange"]
+    before, after = (encode_texts(model, texts).numpy() @ vectors.T for model in (base, tuned))
+    cutoff = float(np.sort(before, axis=None)[-8:-6].mean())
+    scores = paraclip.swap_check(index, base, tuned, queries=queries, k=3, cutoff=cutoff).scores
+    shift = np.sort(after)[:, ::-1][:, :3].mean(axis=0) - np.sort(before)[:, ::-1][:, :3].mean(
+        axis=0
+    )
+    np.testing.assert_allclose([one.value for one in scores.shift], shift, atol=1e-5)
+    assert scores.queries == 3 and scores.cutoff.results == pytest.approx(7 / 3)
+    moved = scores.cutoff.after
+    seventh = np.sort(after, axis=None)[-7]
+    assert abs((after >= moved.value).sum() - 7) <= 1 and abs(moved.value - seventh) < 0.1
+    assert moved.low <= moved.value <= moved.high
+    for useless in (-1.0, 1.0):
+        found = paraclip.swap_check(index, base, tuned, queries=queries, cutoff=useless).scores
+        assert found.cutoff.after is None
+
+
+def test_scores_that_all_move_alike_move_the_cutoff_by_as_much() -> None:
+    random = np.random.default_rng(0)
+    pool = random.standard_normal((3000, 8)).astype(np.float32)
+    pool /= np.linalg.norm(pool, axis=1, keepdims=True)
+    pool = np.concatenate([0.8 * pool, np.full((3000, 1), 0.6, np.float32)], axis=1)
+    texts = random.standard_normal((40, 8)).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    first, second = (  # the last number adds 0.6 of it to every score
+        np.concatenate([0.9 * texts, np.full((40, 1), shift, np.float32)], axis=1)
+        for shift in (0.1, 0.15)
+    )
+    best = [np.sort(one @ pool.T)[:, ::-1][:, :10] for one in (first, second)]
+    scores = compare_scores((first, best[0]), (second, best[1]), pool, 0.5)
+    assert [one.value for one in scores.shift] == pytest.approx([0.03] * 10, abs=1e-5)
+    assert scores.cutoff.after.value == pytest.approx(0.53, abs=1e-3)
+    assert scores.cutoff.after.high - scores.cutoff.after.low < 2e-3
+
+
+def test_without_queries_the_cutoff_is_moved_for_the_starter_queries(index, base, models, capsys):
+    report = paraclip.swap_check(index, base, deepcopy(base), cutoff=0.1)
+    assert report.queries == 0 and report.scores.queries == 500
+    assert report.scores.cutoff.after is None or report.scores.cutoff.after.value == pytest.approx(
+        0.1, abs=2e-3
+    )
+    assert paraclip.swap_check(index, base, base).scores is None
 
 
 def test_the_same_model_changes_nothing(index, queries, base) -> None:
@@ -132,13 +179,20 @@ def test_pictures_that_are_broken_or_that_no_file_has_are_left_out(
 
 def test_the_command_prints_and_writes(index, queries, models, tmp_path, capsys) -> None:
     out = tmp_path / "report.json"
-    options = {"queries": queries, "k": 3, "out": str(out)}
+    options = {"queries": queries, "k": 3, "cutoff": 0.2, "out": str(out)}
     swap_check_command(SwapCheckConfig(index=index, **models, **options))
     shown = capsys.readouterr().out
-    for words in ("12 vectors of 16", "the index stays valid", "AO@3 of 3 other wordings"):
+    for words in (
+        "12 vectors of 16",
+        "the index stays valid",
+        "AO@3 of 3 other wordings",
+        "Cut-off 0.2",
+    ):
         assert words in shown
     assert "a red disc" in shown.split("Most changed queries:")[1]
-    assert json.loads(out.read_text())["origin"]["pictures"] == 12
+    written = json.loads(out.read_text())
+    assert written["origin"]["pictures"] == 12
+    assert len(written["scores"]["shift"]) == 3 and written["scores"]["cutoff"]["before"] == 0.2
 
 
 def test_names_that_are_not_utf_8_are_written_as_escapes(

@@ -14,6 +14,7 @@ from paraclip.provenance import provenance, without_secrets
 from paraclip.swap_checking.check import EXACT, SwapReport, read_queries, swap_check
 from paraclip.swap_checking.config import SwapCheckConfig
 from paraclip.swap_checking.indexes import IndexAddress, read_index
+from paraclip.swap_checking.scores import Scores
 
 MARK = b'"paraclip": "'  # of provenance, in the report
 SHOWN = 3  # number of results printed for a changed query
@@ -39,6 +40,7 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     report = swap_check(
         base, tuned, read_index(place, config.store), queries,
         pictures=config.pictures, sample=config.sample, k=config.k,
+        cutoff=config.cutoff,
     )  # fmt: skip
     for line in lines_of(report):
         print(printable(line))
@@ -79,9 +81,31 @@ def lines_of(report: SwapReport) -> Iterator[str]:
             f"AO@{report.k} of {report.wordings:,} other wordings: {before:.1f} with the base,"
             f" {after:.1f} with the tuned model."
         )
+    if report.scores is not None:
+        yield from _score_lines(report.scores)
     if report.changes:
         yield "Most changed queries:"
         for change in report.changes:
             yield f"  {100 * change.overlap:3.0f} %  {change.query}"
             for name, results in (("before", change.before), ("after", change.after)):
                 yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"
+
+
+def _score_lines(scores: Scores) -> Iterator[str]:
+    best, last = scores.shift[0], scores.shift[-1]
+    yield (
+        f"Similarity of the best result of {scores.queries:,} queries: {scores.before[0]:.3f} with"
+        f" the base, {scores.after[0]:.3f} with the tuned model ({best.value:+.3f}, 95 %"
+        f" {best.low:+.3f} to {best.high:+.3f}); of result {len(scores.shift)}: {last.value:+.3f}."
+    )
+    cutoff = scores.cutoff
+    if cutoff is not None and cutoff.after is None:
+        which = "no result" if cutoff.results == 0 else "every result"
+        yield f"Cut-off {cutoff.before:g} lets {which} through: it cannot be moved."
+    elif cutoff is not None and cutoff.after is not None:
+        after = cutoff.after
+        yield (
+            f"Cut-off {cutoff.before:g}: use {after.value:.3f} with the tuned model (95 %"
+            f" {after.low:.3f} to {after.high:.3f}), which lets as many results through,"
+            f" {cutoff.results:.1f} a query."
+        )

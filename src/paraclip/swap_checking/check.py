@@ -1,5 +1,6 @@
 """`swap_check`: does the index come from the base, and what does the tuned text encoder change?"""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
-from paraclip.exact_search import top_k
+from paraclip.exact_search import nearest, top_k
 from paraclip.files import read_bounded, text_lines
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, image_space
+from paraclip.starter import QUERIES
 from paraclip.swap_checking.indexes import Index
+from paraclip.swap_checking.scores import Scores, compare_scores
 
 _SAME = 0.9
 """Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
@@ -96,6 +99,7 @@ class SwapReport:
         wordings: number of pairs of a query and another wording.
         consistency: AO@k of these pairs with base and tuned, 0 to 1; None without wordings.
         changes: the queries with the least overlap, ascending.
+        scores: how the similarities of results change; None without queries and cut-off.
     """
 
     store: str
@@ -108,6 +112,7 @@ class SwapReport:
     wordings: int = 0
     consistency: tuple[float, float] | None = None
     changes: list[_Change] = field(default_factory=list)
+    scores: Scores | None = None
 
 
 def read_queries(path: str) -> list[_WordedQuery]:
@@ -143,6 +148,7 @@ def swap_check(
     pictures: str | None = None,
     sample: int = 16,
     k: int = 10,
+    cutoff: float | None = None,
 ) -> SwapReport:
     """Compare an index with its base, and the results of queries before and after a swap.
 
@@ -154,6 +160,8 @@ def swap_check(
         pictures: folder in which pictures are looked up by file name; None: by their paths.
         sample: number of pictures to embed again.
         k: number of results to compare per query.
+        cutoff: the user's cut-off on the similarity with the base. Without queries, it is moved for
+            the held-out queries of the starter set.
 
     Raises:
         UserError: base and tuned have different image towers, the index has vectors of another
@@ -168,12 +176,19 @@ def swap_check(
         what = f"its vectors have {index.vectors.shape[1]} numbers, and those of the base {width}"
         raise UserError("--index", what, "Name the model that made the index.")
     origin = _find_origin(base, index, pictures, sample)
-    if origin is None and not queries:
+    if origin is None and not queries and cutoff is None:
         hint = "Give --pictures FOLDER (or --paths FILE), or --queries FILE."
         raise UserError("--index", "none of its pictures can be opened", hint)
     k = min(k, len(index.vectors))
     report = SwapReport(index.kind, len(index.vectors), width, k, origin)
-    return _compare_queries(base, tuned, index, queries, report) if queries else report
+    if queries:
+        return _compare_queries(base, tuned, index, queries, report, cutoff)
+    if cutoff is not None:
+        lines = QUERIES.read_text(encoding="utf-8").splitlines()
+        starter = [_WordedQuery(json.loads(line)["query"]) for line in lines]
+        scores = _compare_queries(base, tuned, index, starter, report, cutoff).scores
+        return replace(report, scores=scores)
+    return report
 
 
 def _find_origin(
@@ -227,15 +242,17 @@ def _compare_queries(
     index: Index,
     queries: Sequence[_WordedQuery],
     report: SwapReport,
+    cutoff: float | None,
 ) -> SwapReport:
-    """The report, including how the results of the queries change."""
+    """The report, including how the results of the queries and their scores change."""
     texts = list(dict.fromkeys(t for query in queries for t in (query.text, *query.wordings)))
     place = {text: row for row, text in enumerate(texts)}
-    before, after = (
-        top_k(encode_texts(model, texts).numpy(), index.vectors, report.k)
-        for model in (base, tuned)
-    )
+    vectors = [encode_texts(model, texts).numpy() for model in (base, tuned)]
     rows = np.array([place[query.text] for query in queries])
+    found = [nearest(one, index.vectors, report.k) for one in vectors]
+    old, new = ((one[rows], best[rows]) for one, (_, best) in zip(vectors, found, strict=True))
+    scores = compare_scores(old, new, index.vectors, cutoff)
+    before, after = (places for places, _ in found)
     shared = shared_results(before[rows], after[rows]) / report.k
     pairs = np.array(
         [(place[query.text], place[word]) for query in queries for word in query.wordings]
@@ -262,4 +279,5 @@ def _compare_queries(
         wordings=len(pairs),
         consistency=consistency,
         changes=changes,
+        scores=scores,
     )

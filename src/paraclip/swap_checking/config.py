@@ -54,6 +54,11 @@ class SwapCheckConfig(Checked):
     k: Annotated[int, Ge(1), Le(1000)] = 10
     """Number of results to compare per query."""
 
+    cutoff: Annotated[float, Ge(-1), Le(1)] | None = None
+    """Your cut-off on the cosine similarity with the base (of a distance, 1 - distance). The report
+    gives the one that lets as many results through with the tuned model; without --queries, for the
+    starter set's held-out queries."""
+
     out: str | None = None
     """JSON file to write the report to."""
 
