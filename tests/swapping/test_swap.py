@@ -1,6 +1,8 @@
 """`paraclip swap`: a text encoder in another program's cache is replaced, and restored."""
 
+import os
 import shutil
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from program_caches import (
     write_text_file,
 )
 
+from benchmarks.export.loaders import environments
 from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.files import file_hash
@@ -84,6 +87,40 @@ def test_the_program_reads_the_tuned_encoder_until_it_is_undone(system, cache, t
     assert contents(folder) == {name: before[name] for name in before if name not in prepared}
     with pytest.raises(UserError, match="no swapped file"):
         undo(system, folder)
+
+
+LOADERS = {
+    "fastembed": """
+from fastembed import TextEmbedding
+model = TextEmbedding("Qdrant/clip-ViT-B-32-text", cache_dir=folder, local_files_only=True)
+vectors = list(model.embed(texts))
+""",
+    "rclip": """
+os.environ["RCLIP_DATADIR"] = folder
+from rclip.model import Model
+vectors = Model().compute_text_features(texts)
+""",
+}
+"""How the programs find and load what is in `folder`."""
+
+
+@pytest.mark.parametrize(
+    ("system", "environment"),
+    [("fastembed", "fastembed"), ("rclip", "rclip3"), ("rclip", "rclip4")],
+)
+def test_the_programs_own_loader_finds_it(system, environment, cache, tuned, tmp_path) -> None:
+    python = environments.program(environment)
+    if python is None:
+        pytest.skip(f"no environment {environment}: make targets creates it")
+    folder = cache(system)
+    swap(system, folder, tuned[system], tag=tag(system))
+    start = f"import os, numpy\nfolder, texts = {str(folder)!r}, {TEXTS!r}\n"
+    code = f"{start}{LOADERS[system]}\nnumpy.save('vectors.npy', numpy.stack(vectors))"
+    variables = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    subprocess.run([python, "-c", code], check=True, cwd=tmp_path, env=variables, timeout=200)
+    found = np.load(tmp_path / "vectors.npy")
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, encode_texts(tuned[system], TEXTS).numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("system", ["immich", "rclip", "hugging-face"])
