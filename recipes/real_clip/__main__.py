@@ -105,10 +105,11 @@ def measure(run: Run) -> None:
     """
     rate = read_json(run.folder / "choice.json")["rate"]
     base, tuned = paraclip.load_model(run.base), paraclip.load_model(str(run.checkpoint(rate)))
+    means = averaged(base, run.settings, run.work)
     merged = paraclip.merge(base, tuned, 0.5)
     facts = {"merged": {"base": run.base, "tuned": str(run.checkpoint(rate)), "share": 0.5}}
     save_model(merged, run.folder / "merged.safetensors", provenance(**facts))
-    models: dict[str, Any] = {"base": base, "tuned": tuned, "merged": merged}
+    models = {"base": base, "tuned": tuned, "merged": merged}
     data, pool = run.work / "data", run.work / "data" / "coco" / "val2017"
     sets: dict[str, dict[str, Any]] = {
         "coco": {"benchmarks": "coco-retrieval", "data": run.work / "karpathy"},
@@ -119,10 +120,9 @@ def measure(run: Run) -> None:
         },
     }  # fmt: skip
     for name, options in sets.items():
-        if name == "averaged":
-            models |= {"averaged": averaged(base, run.settings, run.work)}
+        further = {"averaged": means} if name == "averaged" else {}
         report = paraclip.evaluate(
-            models, out=run.folder / "reports" / name,
+            {**models, **further}, out=run.folder / "reports" / name,
             **{"data": data, "pool": pool, **run.settings.evaluation, **options},
         )  # fmt: skip
         print(f"{name}\n{report.table()}", flush=True)

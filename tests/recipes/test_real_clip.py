@@ -173,6 +173,21 @@ def test_every_line_of_the_workflow_runs_as_written(world: World, tmp_path: Path
     )
 
 
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.timeout(1800)
+def test_the_notebook_runs_from_downloads_to_two_queries(world: World, tmp_path: Path) -> None:
+    settings, work = world.write_settings(tmp_path), tmp_path / "work"
+    parameters = f"BASE, WORK, SETTINGS = {BASE!r}, {str(work)!r}, {str(settings)!r}"
+    done = subprocess.run(
+        [sys.executable, str(TINY), "notebooks/real_clip.ipynb", parameters], cwd=ROOT,
+        env=variables_of(world, work) | {"MPLBACKEND": "Agg"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "published/tuned/immich" in done.stdout and "both wordings" in done.stdout
+
+
 def test_the_workflow_offers_the_bases_of_the_settings_and_passes_what_its_stage_takes() -> None:
     whole, stage = (
         yaml.safe_load((WORKFLOWS / name).read_text())

@@ -1,8 +1,10 @@
 """The servers of a real run in miniature: COCO's, a hub's and others' files, with drawn pictures.
 
-As a program, it runs a module on open_clip's own names with tiny random weights:
+As a program, it runs a module, or the cells of a notebook with other parameters, on open_clip's own
+names with tiny random weights:
 
     python tests/recipes/tiny_world.py recipes.real_clip bases --settings SETTINGS
+    python tests/recipes/tiny_world.py notebooks/real_clip.ipynb PARAMETERS
 """
 
 import hashlib
@@ -301,10 +303,17 @@ class World:
 
 
 def main() -> None:
-    """Run a module with tiny models."""
+    """Run a module or a notebook with tiny models."""
     module, *arguments = sys.argv[1:]
     sys.path[:0] = [str(Path(__file__).parents[2])]
     use_tiny_models()
+    if module.endswith(".ipynb"):
+        for number, cell in enumerate(json.loads(Path(module).read_text())["cells"]):
+            tags, text = cell["metadata"].get("tags", []), "".join(cell["source"])
+            if cell["cell_type"] == "code" and "install" not in tags:
+                text = arguments[0] if "parameters" in tags else text
+                exec(compile(text, f"cell {number}", "exec"), globals())
+        return
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
