@@ -26,15 +26,14 @@ def swap_command(config: SwapConfig) -> None:
             tag=config.tag, index=index, dry_run=config.dry_run,
         )  # fmt: skip
     lines = [*done.checked]
+    if config.dry_run:
+        lines.append("Nothing was changed. Without --dry-run:")
     lines += [f"{'Restored' if config.undo else 'Replaced'} {path}" for path in done.files]
     lines += [f"Kept the base's file as {path}" for path in done.kept]
     lines += [f"Removed what was made from it: {path}" for path in done.cleared]
     if not done.files:
         lines.append("The model is in place already.")
-    if config.dry_run:
-        lines = [*(f"Would do: {line}" for line in lines), "Nothing was changed."]
-    else:
-        lines.append(PLACES[config.system].restart)
+    lines.append(PLACES[config.system].restart)
     if not config.undo and not config.dry_run:
         cache = shlex.quote(config.cache)
         lines.append(f"To go back: paraclip swap {config.system} --cache {cache} --undo")
