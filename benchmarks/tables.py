@@ -22,7 +22,9 @@ MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end table -->)", re.DOTALL
 def documents() -> list[Path]:
     """All files that may show a table."""
     pages = (
-        page for place in ("docs", "recipes/*", "study") for page in ROOT.glob(f"{place}/*.md")
+        page
+        for place in ("docs", "recipes/*", "study", "study/*")
+        for page in ROOT.glob(f"{place}/*.md")
     )
     return [ROOT / "README.md", *sorted(pages)]
 
