@@ -365,7 +365,7 @@ def tables_of(name: str, record: Mapping[str, Any]) -> dict[str, str]:
     elif record["kind"] in OVERVIEWS:
         tables[f"{name}_overview"] = overview_table(found, OVERVIEWS[record["kind"]])
         if name == "study_a_second_main":
-            tables["study_front"] = front_table(found)
+            tables[f"{name}_front"] = front_table(found)
     return tables
 
 

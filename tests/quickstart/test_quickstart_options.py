@@ -113,7 +113,7 @@ def test_a_stage_whose_captions_changed_starts_from_scratch(
         monkeypatch.setattr(run, name, lambda *words, **_: words[0])
     monkeypatch.setattr(run, "train", train)
     job = _Job(QuickstartConfig("here", str(tmp_path), starter=0), Problems())
-    assert job.train("control", SCHEMA.empty_table(), 1) == str(tmp_path / "control" / "made")
+    assert job.train("control", SCHEMA.empty_table()) == str(tmp_path / "control" / "made")
     assert started == [False, True] and "starts from scratch" in capsys.readouterr().out
 
 

@@ -115,7 +115,7 @@ def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsy
 def test_the_starter_set_is_added_to_the_triples(triples, base, capsys):
     config = config_of(triples, base, starter=True, batch_size=256)
     train_command(config)
-    assert "3,007 rows, 6 with a picture." in capsys.readouterr().out
+    assert "7,407 rows, 6 with a picture." in capsys.readouterr().out
     made = read_header(Path(config.out) / "last.safetensors")["training"]
     assert made["facts"]["starter"]["licence"] == "Apache-2.0"
     with pytest.raises(UserError, match="belongs to a run with other settings"):
@@ -209,7 +209,9 @@ def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.slow
 def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
     options = ["--model", base, "--epochs", "2", "--batch-size", "4", "--held-out", "0"]
-    words = ["train", str(triples), *options, "--precision", "fp32", "--device", "cpu"]
+    (tmp_path / "run.toml").write_text('precision = "fp32"\nrecipe = "consistent"\n')
+    config = ["--config", str(tmp_path / "run.toml"), "--device", "cpu"]
+    words = ["train", str(triples), *options, *config]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     said = torchrun(*words, "--out", str(tmp_path / "two"))
     assert said.returncode == 0 and said.stdout.count("Checkpoint:") == 1, "only the first speaks"

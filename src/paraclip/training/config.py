@@ -145,6 +145,9 @@ class TrainConfig(TrainOptions):
     dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
     """Only from Python, for the study."""
 
+    precision: Annotated[Precision, tyro.conf.Suppress] = "auto"
+    """Only from Python and in a TOML file: auto is right unless figures are compared."""
+
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples (.parquet, .jsonl), or `starter`."""
 
