@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.evaluation.flickr8k import training_captions
 from paraclip.data.triples import SCHEMA, attach_images, read_triples, write_triples
 from paraclip.files import write_text
+from paraclip.starter import FIRST_EDITION, STARTER
 
 Row = dict[str, Any]
 SEED = 0
@@ -49,15 +50,15 @@ def web(data: Path) -> list[Row]:
 
 
 def starter(data: Path) -> list[Row]:
-    """The starter set's first edition: the texts of its first 3,000 rows, without pictures."""
-    return read_triples("starter").slice(0, 3000).select(SCHEMA.names).to_pylist()
+    """The starter set's first edition, without pictures and further wordings."""
+    return read_triples(STARTER).slice(0, FIRST_EDITION).select(SCHEMA.names).to_pylist()
 
 
 def wordings(count: int | None = None) -> Callable[[Path], list[Row]]:
     """The starter set, or rows drawn from it, with all wordings and without pictures."""
 
     def rows(data: Path) -> list[Row]:
-        found = read_triples("starter").to_pylist()
+        found = read_triples(STARTER).to_pylist()
         return found if count is None else random.Random(SEED).sample(found, count)
 
     return rows

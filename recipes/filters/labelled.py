@@ -22,7 +22,7 @@ from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.language.lexicon import NUMBERS
 from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged
 from paraclip.paraphrase.language.words import content_roots, is_content, words
-from paraclip.starter import QUERIES, STAMPS, TRIPLES
+from paraclip.starter import FIRST_EDITION, QUERIES, STAMPS, TRIPLES
 
 Row = dict[str, Any]
 Change = Callable[[Row, Tagged, random.Random], str | None]
@@ -72,6 +72,7 @@ def labelled_pairs(parts: Sequence[int], most: int | None = None) -> dict[str, L
         most: pairs of a kind; None: all.
     """
     triples, queries, stamps = (read(path) for path in (TRIPLES, QUERIES, STAMPS))
+    triples = triples[:FIRST_EDITION]
     triples = [row for row in triples if part_of(row) in parts]
     queries = [row for row in queries if part_of(row) in parts]
     kinds = {

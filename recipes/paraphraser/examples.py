@@ -14,7 +14,7 @@ from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import SentenceEncoder
-from paraclip.starter import STAMPS, TRIPLES
+from paraclip.starter import FIRST_EDITION, STAMPS, TRIPLES
 
 HERE = Path(__file__).resolve().parent
 PROMPTS = HERE.parents[1] / "src/paraclip/paraphrase/adapter/prompts.json"
@@ -76,7 +76,7 @@ def read_sets(names: Sequence[str], data: Path | None) -> list[dict[str, Any]]:
     if "strong" in names and data is not None:
         rows += read_rows([data / "flickr8k_train.jsonl", data / "web.jsonl"])
     if "starter" in names:
-        rows += [{**row, "image_id": row["id"]} for row in read_rows([TRIPLES])]
+        rows += [{**row, "image_id": row["id"]} for row in read_rows([TRIPLES])[:FIRST_EDITION]]
     if "stamps" in names:
         rows += [
             {**row, "image_id": row["image"]}

@@ -12,6 +12,8 @@ FOLDER = Path(str(files(__name__)))
 STARTER = "starter"
 """Name that stands for the starter triples wherever a triples file is expected."""
 TRIPLES = FOLDER / "triples.jsonl"
+FIRST_EDITION = 3000
+"""Rows of TRIPLES that are its first edition, of which older weights and figures were made."""
 HELD_OUT = FOLDER / "held_out.jsonl"
 """Rows for reports: nothing is trained on them."""
 QUERIES = FOLDER / "queries.jsonl"
