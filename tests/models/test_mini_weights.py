@@ -39,6 +39,13 @@ def test_without_alignment_the_text_encoder_is_minilm(real):
     assert near > 0.5 > far
 
 
+def test_latin_script_is_cut_into_word_pieces_and_other_scripts_may_be_unknown(real):
+    latin = real.tokenize(["ein schwarzer Hund kämpft", "černý pes"]).ids
+    assert real.unknown_id not in latin
+    thai = real.tokenize(["หมา"]).ids[0].tolist()
+    assert thai[1:-1] == [real.unknown_id]
+
+
 def test_a_picture_is_the_mixture_of_its_class_names(real):
     torch.manual_seed(0)
     features = torch.rand(3, 1280)

@@ -1,10 +1,15 @@
 """Rows of tokens, and CLIP's vocabulary as open_clip has it, read without torch."""
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from open_clip.tokenizer import SimpleTokenizer, basic_clean
+from tiny_models import roberta_clip, tiny_clip, word_files
 
-from paraclip.models.encoder import pad_rows
+from paraclip.models.encoder import DualEncoder, pad_rows
+from paraclip.models.mini import SentenceModel
 from paraclip.models.sources import END, START, clean_text, vocabulary_and_merges
 
 ROWS = some.lists(some.lists(some.integers(1, 99), min_size=2, max_size=9), min_size=1, max_size=5)
@@ -39,3 +44,20 @@ def test_the_vocabulary_is_open_clips() -> None:
 def test_texts_are_repaired_as_in_open_clip() -> None:
     text = " \u201cCurly\u201d &amp;amp; it\u2019s a CafÃ© "
     assert clean_text(text) == basic_clean(text).lower()
+
+
+OTHER_LANGUAGES = ("Zwei Hunde kämpfen", "Děti leží", "一只黑狗")
+
+
+def test_byte_pairs_lose_no_character_of_any_language() -> None:
+    clip, bytes_of = tiny_clip(), SimpleTokenizer()
+    assert clip.unknown_id == -1
+    for text in OTHER_LANGUAGES:
+        assert bytes_of.decode(bytes_of.encode(text)).strip() == text.lower()
+
+
+@pytest.mark.parametrize("make", [roberta_clip, lambda: SentenceModel(word_files("bert"))])
+def test_words_that_a_vocabulary_lacks_are_unknown(make: Callable[[], DualEncoder]) -> None:
+    model = make()
+    ids = model.tokenize(["a red tiger"]).ids[0].tolist()
+    assert ids.index(model.unknown_id) == 3 and ids.count(model.unknown_id) == 1

@@ -16,6 +16,7 @@ import paraclip
 from paraclip.commands.swap_check import swap_check_command
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.evaluation.metrics import average_overlap
 from paraclip.image_search.build import build_index
 from paraclip.models.features import encode_texts
 from paraclip.swap_checking.check import _WordedQuery, read_queries
@@ -119,6 +120,21 @@ def test_without_queries_the_cutoff_is_moved_for_the_starter_queries(index, base
         0.1, abs=2e-3
     )
     assert paraclip.swap_check(index, base, base).scores is None
+
+
+def test_a_query_and_its_translation_are_wordings(index, base, tuned, vectors, tmp_path) -> None:
+    pairs = [("a red disc", "eine rote Scheibe für später"), ("blue square", "modrý čtverec")]
+    text = "\n".join("\t".join(pair) for pair in pairs)
+    (tmp_path / "two.txt").write_text(text, encoding="utf-8-sig")
+    report = paraclip.swap_check(index, base, tuned, queries=str(tmp_path / "two.txt"), k=4)
+    expected = []
+    for model in (base, tuned):
+        first, second = (
+            np.argsort(-(encode_texts(model, texts).numpy() @ vectors.T), axis=1)[:, :4]
+            for texts in zip(*pairs, strict=True)
+        )
+        expected.append(average_overlap(first, second).mean())
+    assert report.wordings == 2 and report.consistency == pytest.approx(expected)
 
 
 def test_the_same_model_changes_nothing(index, queries, base) -> None:

@@ -98,6 +98,18 @@ def test_teachers_read_english_wordings_alone():
     torch.testing.assert_close(meanings[1, 3], encode_texts(TinyModel(seed=7), ["1 en"])[0])
 
 
+def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
+    table, model = make_triples(4), TinyModel()
+    wordings = [[{"text": text, "lang": "th"}] for text in ("???", "a???", "ab??", "abc?")]
+    table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
+    options = resolved(make_options(weights=(0.0, 1.0, 1.0), recipe="consistent"), "mini")
+    plan_training(TrainingData(model, table, None, languages=("en", "th")), options)
+    assert not capsys.readouterr().err, "a tokenizer without an unknown token"
+    model.unknown_id = int(model.tokenize(["?"]).ids[0, 1])
+    plan_training(TrainingData(model, table, None, languages=("en", "th")), options)
+    assert capsys.readouterr().err.startswith("paraclip: 2 texts")
+
+
 def test_a_language_that_no_row_has_is_named():
     with pytest.raises(UserError, match="fr"):
         prepare(make_triples(), TinyModel(), languages=("en", "fr"))

@@ -89,6 +89,7 @@ class DualEncoder(nn.Module, ABC):
         image_tower: everything on the image side; never trained by `paraclip train`.
         logit_scale: log of the inverse temperature, a scalar.
         image_size: side in pixels of the square input picture.
+        unknown_id: token id of words that the tokenizer cannot represent; -1 if there are none.
         made_from: JSON-serialisable provenance of the weights. It is copied to checkpoints made
             from this model, so that the terms of data and generators are not lost.
     """
@@ -98,6 +99,7 @@ class DualEncoder(nn.Module, ABC):
     image_tower: nn.Module
     logit_scale: nn.Parameter
     image_size: int
+    unknown_id: int = -1
     made_from: dict[str, Any] | None = None
 
     @abstractmethod

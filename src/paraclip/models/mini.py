@@ -119,6 +119,9 @@ class BertEncoder(DualEncoder):
         self.tokenizer = Tokenizer.from_str(text_files["tokenizer.json"])
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
+        name = getattr(self.tokenizer.model, "unk_token", None)
+        unknown = self.tokenizer.token_to_id(name or "")
+        self.unknown_id = -1 if unknown is None else unknown
         with folder_of(text_files) as folder:
             self.text_tower = _TextTower(folder, embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))

@@ -86,6 +86,9 @@ class OpenClip(DualEncoder):
             with folder_of(spec.text_files or {}) as folder:  # nothing is downloaded
                 mode = config.get("tokenizer_mode")
                 self.tokenizer: Any = HFTokenizer(str(folder), tokenizer_mode=mode, **options)
+            inner = self.tokenizer.tokenizer
+            if inner.unk_token_id not in (None, inner.eos_token_id):  # CLIP's own names its end
+                self.unknown_id = inner.unk_token_id
         else:
             self.tokenizer = SimpleTokenizer(**options)
         text = self.text_tower

@@ -349,6 +349,7 @@ class _TokenStore:
     offsets: Integers  # int64 [texts + 1]; text i is `flat[offsets[i]:offsets[i + 1]]`
     pad: int  # padding id, appended to the shorter texts of a batch
     truncated: int  # number of texts that were truncated to the context length
+    unknown: Sequence[str]  # texts most of whose tokens stand for unknown words
 
     def lengths(self, texts: Integers) -> Integers:
         """Return the number of tokens of each text, including the end token."""
@@ -367,7 +368,7 @@ class _TokenStore:
 def _store_tokens(model: DualEncoder, texts: Sequence[str]) -> _TokenStore:
     """Tokenize all texts and remove their padding; every text ends with an end token."""
     pad = padding_id(model)
-    flat, lengths, truncated = [], [np.zeros(1, dtype=np.int64)], 0
+    flat, lengths, truncated, unknown = [], [np.zeros(1, dtype=np.int64)], 0, list[str]()
     with bar("tokens", len(texts), "text") as moving:
         for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
             tokens = model.tokenize(texts[start : start + _TOKENIZE_AT_ONCE])
@@ -377,9 +378,11 @@ def _store_tokens(model: DualEncoder, texts: Sequence[str]) -> _TokenStore:
             last = np.where(ids != pad, places, 0).max(1)  # [texts]
             flat.append(ids[places <= last[:, None]])
             lengths.append(last + 1)
+            lost = 2 * (ids == model.unknown_id).sum(1) > last - 1  # without start and end
+            unknown += [texts[start + place] for place in np.flatnonzero(lost).tolist()]
             moving.update(len(ids))
     offsets = np.cumsum(np.concatenate(lengths), dtype=np.int64)
-    return _TokenStore(np.concatenate(flat), offsets, pad, truncated)
+    return _TokenStore(np.concatenate(flat), offsets, pad, truncated, unknown)
 
 
 def padding_id(model: DualEncoder) -> int:

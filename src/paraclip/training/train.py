@@ -26,6 +26,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.arrays import Integers
+from paraclip.data.captions import label
 from paraclip.data.images import pictures_hash
 from paraclip.data.triples import ENGLISH, choose_wordings
 from paraclip.errors import UserError
@@ -169,6 +170,9 @@ def plan_training(
         options.micro_batch, triples["image"].to_pylist() if unfrozen else None,
         [[text for text, _ in of_row] for of_row in wordings],
     )  # fmt: skip
+    if unknown := rows.tokens.unknown:
+        what = "are mostly unknown to the tokenizer of this base, which cannot learn them"
+        notice(f"{len(unknown):,} texts {what}; the first is {label(unknown[0])}")
     l1_alone = objective.losses == (L1,)
     if not rows.has_image.any() and (unfrozen or l1_alone):
         hint = "Give the folder of the pictures with --images."
