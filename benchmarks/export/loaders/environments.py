@@ -95,8 +95,11 @@ def works(python: str) -> bool:
 
 
 def run(*words: str) -> int:
-    """Run a program; returns its exit code."""
-    return subprocess.run(words, check=False, stdout=sys.stderr).returncode
+    """Run a program; returns its exit code, or 1 if it has not ended after ten minutes."""
+    try:
+        return subprocess.run(words, check=False, stdout=sys.stderr, timeout=600).returncode
+    except subprocess.TimeoutExpired:  # a download that stalls must not hold up the tests
+        return 1
 
 
 if __name__ == "__main__":
