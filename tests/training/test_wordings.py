@@ -104,10 +104,10 @@ def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
     table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
     options = resolved(make_options(weights=(0.0, 1.0, 1.0), recipe="consistent"), "mini")
     plan_training(TrainingData(model, table, None, languages=("en", "th")), options)
-    assert not capsys.readouterr().err, "a tokenizer without an unknown token"
+    assert "paraclip:" not in capsys.readouterr().err, "a tokenizer without an unknown token"
     model.unknown_id = int(model.tokenize(["?"]).ids[0, 1])
     plan_training(TrainingData(model, table, None, languages=("en", "th")), options)
-    assert capsys.readouterr().err.startswith("paraclip: 2 texts")
+    assert "paraclip: 2 texts" in capsys.readouterr().err
 
 
 def test_a_language_that_no_row_has_is_named():
