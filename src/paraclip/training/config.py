@@ -92,12 +92,9 @@ class TrainOptions(LoopOptions):
     @property
     def teachers(self) -> tuple[float, float]:
         """The weights of R and S, the recipe's unless they are given."""
-        usual, given = RECIPES[self.recipe], (self.ranking, self.sentence_teacher)
-        names = ("ranking", "sentence_teacher")
-        ranking, sentences = (
-            usual[name] if value is None else value
-            for name, value in zip(names, given, strict=True)
-        )
+        usual, ranking, sentences = RECIPES[self.recipe], self.ranking, self.sentence_teacher
+        ranking = usual["ranking"] if ranking is None else ranking
+        sentences = usual["sentence_teacher"] if sentences is None else sentences
         return ranking, sentences
 
     def __post_init__(self) -> None:
