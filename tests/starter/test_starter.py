@@ -71,13 +71,12 @@ def test_no_text_occurs_twice_in_a_field_or_in_both_parts() -> None:
 
 
 def test_no_query_is_close_to_a_text_that_is_trained_on() -> None:
-    queries, rows = rows_of(QUERIES), rows_of(TRIPLES)
+    queries, rows = rows_of(QUERIES), rows_of(TRIPLES) + rows_of(HELD_OUT)
     assert len(queries) == 500
     texts = [row[name] for row in queries for name in ("query", "rewording")]
     assert len(set(texts)) == 1000
     for name in ("caption", "paraphrase_1", "paraphrase_2"):
-        assert closest(texts, [row[name] for row in rows[:3000]]) < 0.5, name
-        assert closest(texts, [row[name] for row in rows]) < 0.75, name  # 16 rows are above 0.5
+        assert closest(texts, [row[name] for row in rows]) < 0.5, name
 
 
 def test_stamps_have_captions_and_150_are_held_out_with_three_wordings_and_a_contrast() -> None:
