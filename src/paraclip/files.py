@@ -182,14 +182,14 @@ def is_signed(path: Path) -> bool:
     return found is not None and text_hash(text[: found.start()]) == found[1]
 
 
-def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
+def take_lock(file: IO[bytes], name: Path, hint: str, shared: bool = False) -> None:
     """Lock an open file until it is closed or the process ends.
 
     This has no effect on file systems without locks. Raises UserError with the path `name` and
-    the hint if another process holds the lock.
+    the hint if another process holds the lock; several may hold a shared one.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UserError(name, "another run is writing here", hint) from error
     except OSError:

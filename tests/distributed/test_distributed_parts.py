@@ -21,9 +21,11 @@ from ray_run import bag_judge, ray_config
 from paraclip.cluster import _check_cpus
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
+from paraclip.files import take_lock
 from paraclip.paraphrase.backends import Answer, LLMOptions, make_backend
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.distributed.places import (
+    ASKERS,
     KEY,
     OUTCOME,
     Place,
@@ -110,6 +112,26 @@ def test_failed_captions_get_another_key(tmp_path: Path) -> None:
     assert after[0] != before[0] and after[1] == before[1]
     assert tokens_of_blocks(place) == [7, 2]
     assert _row_finder(after)(np.array([before[0], after[0]])).tolist() == [-1, 0]
+
+
+def test_a_run_waits_for_the_askers_of_a_killed_one(tmp_path: Path) -> None:
+    place, settings = place_of(tmp_path), {"generator": "fake"}
+    folder = Path(place.create("answers"))
+    asker = (folder.parent / ASKERS).open("ab")
+    take_lock(asker, folder, "", shared=True)
+
+    def ask_on() -> None:
+        block = AnswerLog(folder / "late.jsonl", settings)
+        block.add("0" * 16, [])
+        block.close()
+        asker.close()
+
+    log = AnswerLog(tmp_path / "answers.jsonl", settings)
+    later = threading.Timer(0.3, ask_on)
+    later.start()
+    assert _absorb_blocks(place, log, settings) == 1 and not list(folder.iterdir())
+    later.join()
+    log.close()
 
 
 def test_logs_of_blocks_become_one(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The output folder of a distributed run, on disk or in an object store, and what Ray transfers.
 
 Its subfolder `ray/` contains everything that Ray reads and writes: `captions/`, `outcomes/`,
-`checkpoint/` and, on disk, `answers/` with one log per block. Captions and their outcomes are rows
-of Parquet. A caption that got no answer is a row too, because an exception would end Ray's job.
+`checkpoint/` and, on disk, `answers/` with one log per block, and a file that askers lock. Captions
+and their outcomes are rows of Parquet. A caption that got no answer is a row too, because an
+exception would end Ray's job.
 """
 
 import heapq
@@ -31,7 +32,7 @@ from paraclip.provenance import without_secrets
 
 FOLDED = re.compile(r"([a-zA-Z][\w+.-]+):/+(.+)")
 CAPTIONS, OUTCOMES, CHECKPOINT, ANSWERS = "captions", "outcomes", "checkpoint", "answers"
-SETTINGS, ERROR = "settings.json", "error.json"
+SETTINGS, ERROR, ASKERS = "settings.json", "error.json", "askers.lock"
 _LARGEST_JSON = 2**20  # bytes
 _SHARED = "Every machine must reach it: give a shared folder, or the URL of an object store."
 _ROWS_OF_FILE = 50_000  # captions; Ray reads several files at the same time

@@ -143,11 +143,11 @@ def _earlier_log(
 
 def _absorb_blocks(place: places.Place, log: AnswerLog, settings: dict[str, Any]) -> int:
     """Move the answers in the logs of blocks to the log; returns the number of these logs."""
+    lock, until = Path(place.path_of(places.ASKERS)), time.monotonic() + _PATIENCE
+    while _is_locked(lock) and time.monotonic() < until:  # they still ask, and begin further blocks
+        time.sleep(0.2)
     paths = sorted(Path(place.path_of(places.ANSWERS)).glob("*.jsonl"))
     for path in paths:
-        until = time.monotonic() + _PATIENCE
-        while _is_locked(path) and time.monotonic() < until:
-            time.sleep(0.2)
         block = AnswerLog(path, settings)
         log.absorb(block)
         block.close()
@@ -156,7 +156,9 @@ def _absorb_blocks(place: places.Place, log: AnswerLog, settings: dict[str, Any]
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process holds the lock on a file."""
+    """Whether a process holds the lock on a file; False if there is no file."""
+    if not path.exists():
+        return False
     with path.open("rb") as file:
         try:
             take_lock(file, path, "")
@@ -237,6 +239,9 @@ class _Asker:
         self._ready: asyncio.Task[tuple[Backend, MicroBatchQueue[Question, Verdict]]] | None = None
         self._open = ExitStack()  # until the actor's process ends
         self._earlier: EarlierAnswers | None = None
+        if task.answers is not None:  # a later run waits until this process has ended
+            path = task.answers.parent / places.ASKERS
+            take_lock(self._open.enter_context(path.open("ab")), path, "", shared=True)
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """The outcomes (OUTCOME) of a block (CAPTION), in order; Ray expects a generator.
