@@ -17,8 +17,7 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
 }
 """Pages at the root of the repository by their place in the site."""
-SOURCE = "the-repository"
-LINK = re.compile(r"(\]\()(?!https?:|#)([^)#]*)([^)]*\))")
+LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#]*)([^)]*)\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -31,28 +30,27 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links of pages in `docs/` at the site, and those to other files nowhere."""
-    if page.file.src_uri in (*OUTSIDE.values(), "commands.md"):
+    """Point links of pages in `docs/` at the site; those to other files become plain text."""
+    place = page.file.src_uri
+    if place in (*OUTSIDE.values(), "commands.md"):
         return markdown
-    return LINK.sub(lambda found: relinked(found, ROOT / "docs"), markdown)
+    return LINK.sub(lambda found: relinked(found, Path("docs", place)), markdown)
 
 
 def from_root(text: str) -> str:
     """The text of a page at the root, with its links as they are in the site."""
-    return LINK.sub(lambda found: relinked(found, ROOT), text)
+    return LINK.sub(lambda found: relinked(found, Path("docs.md")), text)
 
 
-def relinked(found: re.Match[str], folder: Path) -> str:
+def relinked(found: re.Match[str], document: Path) -> str:
     """A link as it is in the site: pages and images of it, and the bare text for other files."""
-    head, target, tail = found.groups()
-    if not target:
-        return found[0]
-    path = os.path.relpath((folder / target).resolve(), ROOT)
-    if path in OUTSIDE:
-        return f"{head}{OUTSIDE[path]}{tail}"
-    if path.startswith("docs/"):
-        return f"{head}{path.removeprefix('docs/')}{tail}"
-    return f"{head}contributing.md)"
+    text, target, tail = found.groups()
+    path = os.path.normpath(document.parent / target)
+    page = OUTSIDE.get(path, path.removeprefix("docs/") if path.startswith("docs/") else None)
+    if page is None:
+        return text
+    place = document.relative_to("docs") if document.parts[0] == "docs" else document
+    return f"[{text}]({os.path.relpath(page, place.parent)}{tail})"
 
 
 def commands() -> str:

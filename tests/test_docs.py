@@ -13,7 +13,7 @@ import pytest
 from paraclip.cli import COMMANDS, parse
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")])
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *PAGES]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\((?!http)([^)#]+)")
@@ -59,7 +59,7 @@ def test_runs_on_several_nodes_are_in_a_shared_folder(document: str, line: str) 
 
 
 def test_the_control_shown_differs_from_its_tuned_run_in_the_texts_alone() -> None:
-    lines = [line for name, line in commands("paraclip train") if name == "training.md"]
+    lines = [line for name, line in commands("paraclip train") if name == "train.md"]
     tuned, control = (
         parse(shlex.split(line)[1:]) for line in lines if "paper.toml" in line or "control" in line
     )

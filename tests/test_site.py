@@ -23,6 +23,6 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     commands = (tmp_path / "commands" / "index.html").read_text("utf-8")
     assert "--exact-below" in commands and "\x1b" not in commands
     assert "paraclip.api" in (tmp_path / "api" / "index.html").read_text("utf-8")
-    for page in ("index.html", "tutorial/index.html", "search/index.html", "security/index.html"):
+    for page in ("index.html", "guide/tutorial/index.html", "results/index.html"):
         text = (tmp_path / page).read_text("utf-8")
         assert "fonts.googleapis.com" not in text, "nothing is loaded from elsewhere"

@@ -6,8 +6,8 @@
 Each input of `areas.py` and `promises.py` runs in a separate process, in a folder of its own, with
 limits on time and memory. Outcomes: a clear error (one line, exit code 2), accepted, a traceback, a
 hang, a file lost (a file that was in the folder before has changed or vanished), or wrong (a bad
-input was accepted, a secret was written, a promise of docs/security.md was broken). The last four
-are bugs. Random damage is drawn with fixed seeds.
+input was accepted, a secret was written, a promise of docs/guide/security.md was broken). The last
+four are bugs. Random damage is drawn with fixed seeds.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Inputs that try to break a promise of docs/security.md: no file lost, nothing without a limit.
+"""Inputs that try to break a promise of docs/guide/security.md: no file lost, everything limited.
 
-The names of the cases are quoted in docs/security.md.
+The names of the cases are quoted in docs/guide/security.md.
 """
 
 import gzip

@@ -2,7 +2,7 @@
 
 torch allocates and frees the same large blocks in every step. By default glibc returns them to the
 kernel, which clears each page again when it is touched next; on a virtual machine this can take
-longer than the computation itself (`docs/training.md`, Memory allocation).
+longer than the computation itself (`docs/guide/train.md`, Memory allocation).
 """
 
 import ctypes

@@ -40,7 +40,8 @@ def test_every_row_is_complete(name: str) -> None:
 
 
 def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[2] / "docs" / "guide" / "evaluate.md"
+    text = page.read_text(encoding="utf-8")
     _, *parts = re.split(r"^### `(.+)`$", text, flags=re.MULTILINE)
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
     assert list(sections) == list(BENCHMARKS)

@@ -1,4 +1,4 @@
-"""The commands and programs of docs/use-it-in.md do what they say, section by section."""
+"""The commands and programs of docs/guide/use-it-in.md do what they say, section by section."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from paraclip.models.features import encode_texts
 from paraclip.models.openclip import OpenClip
 
 pytestmark = pytest.mark.slow
-PAGE = Path(__file__).parents[2] / "docs" / "use-it-in.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "use-it-in.md"
 QUICK, PLAIN = "ViT-B-32-quickgelu", "ViT-B-32-256"
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
 TEXT = "a young child with a pizza box"

@@ -28,8 +28,8 @@ class EvaluateConfig(Checked):
     else with the first. With --compare: labels of the first and the second model."""
 
     benchmarks: str = "all"
-    """Comma-separated benchmarks, such as sts,sugar-crepe-pp (see docs/evaluation.md), or a suite:
-    paper, quick (few or no pictures) or all; a suite skips benchmarks without data."""
+    """Comma-separated benchmarks, such as sts,sugar-crepe-pp (see docs/guide/evaluate.md), or a
+    suite: paper, quick (few or no pictures) or all; a suite skips benchmarks without data."""
 
     data: str | None = None
     """Folder with the benchmarks' data. Default: the environment variable PARACLIP_DATA."""
@@ -46,8 +46,8 @@ class EvaluateConfig(Checked):
     unit vectors [items, width]. Default: flickr8k/images/ of the data folder."""
 
     wordings: str | None = None
-    """Reworded captions of the pictures in --pool for variations: JSONL (see docs/evaluation.md).
-    Default: paraphrases/variations.jsonl of the data folder."""
+    """Reworded captions of the pictures in --pool for variations: JSONL, see
+    docs/guide/evaluate.md. Default: paraphrases/variations.jsonl of the data folder."""
 
     captions: str | None = None
     """Captions with pictures for image-text-retrieval, in any format that `paraclip generate`

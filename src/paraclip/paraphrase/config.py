@@ -14,7 +14,7 @@ from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_ki
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds of the filters; `docs/generate.md` describes them."""
+    """Thresholds of the filters; `docs/guide/generate.md` describes them."""
 
     similarity: float = 0.35
     """Minimum MiniLM cosine between an answer and its source, -1 to 1."""

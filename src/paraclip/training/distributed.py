@@ -188,7 +188,7 @@ def _joined(device: str) -> Iterator[tuple[Processes, str]]:
     try:
         dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
-        hint = "Start all of them with the same torchrun options; see docs/training.md."
+        hint = "Start all of them with the same torchrun options; see docs/guide/train.md."
         raise UserError("processes", "the other processes did not start", hint) from error
     processes = this_process()
     processes.wait()  # NCCL connects at the first communication

@@ -1,4 +1,4 @@
-"""Each row of the table in docs/security.md about `paraclip serve`."""
+"""Each row of the table in docs/guide/security.md about `paraclip serve`."""
 
 import io
 import json
