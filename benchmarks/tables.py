@@ -23,7 +23,7 @@ def documents() -> list[Path]:
     """All files that may show a table."""
     pages = (
         page
-        for place in ("docs", "docs/guide", "recipes/*", "study", "study/*")
+        for place in ("docs", "docs/guide", "recipes/*", "src/paraclip/starter", "study", "study/*")
         for page in ROOT.glob(f"{place}/*.md")
     )
     return [ROOT / "README.md", *sorted(pages)]

@@ -1,0 +1,239 @@
+"""What the starter set holds: its numbers, samples of every kind, and what the filters say of it.
+
+python -m benchmarks.starter                      # numbers and samples
+python -m benchmarks.starter --html starter.html  # also all texts, as one page with a search
+python -m benchmarks.starter --filters            # 7 minutes of one core
+python -m benchmarks.tables                       # into docs/starter.md and the set's README
+"""
+
+import argparse
+import html
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest
+
+from benchmarks.machine import RESULTS, keep, markdown, say
+from paraclip.files import write_text
+from paraclip.paraphrase.config import CHECKED, STRONG
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge, by_parser
+from paraclip.paraphrase.filters.minilm import Checker
+from paraclip.starter import FIRST_EDITION, HELD_OUT, TRIPLES
+
+Row = Mapping[str, Any]
+"""A row of the set, as its file has it."""
+MEANINGS = {
+    "plain": "the same in plain language (`paraphrase_1`)",
+    "far": "the same in other words and another structure (`paraphrase_2`)",
+    "short": "two to six words as typed into a search box",
+    "colloquial": "as somebody would say it casually",
+    "verbose": "a long careful sentence",
+    "technical": "as a cataloguer would word it",
+    "typo": "with one to three typing errors",
+    "other_person": "somebody else describing the same picture, with other details",
+    "contrast": "nearly the words of the caption with another meaning, which must not match",
+    "de": "German", "fr": "French", "es": "Spanish",
+}  # fmt: skip
+SECOND_READING = {  # texts that were read, and those that keep the meaning (a contrast: differ)
+    "plain": (300, 300), "far": (300, 275), "short": (300, 299), "colloquial": (177, 171),
+    "verbose": (92, 92), "technical": (84, 83), "typo": (82, 80), "other_person": (165, 127),
+    "contrast": (300, 300), "de": (100, 91), "fr": (100, 89), "es": (100, 93),
+}  # fmt: skip
+SEED, SAMPLES, CHECKED_ROWS, BATCH = 0, 6, 300, 2000
+HEADLINE = 0.5  # share of a caption's longer words that begin with a capital
+TITLED = re.compile(r"[^\W\d_]{4,}")
+SEPARATED = re.compile(r"[|#_]| - |\.jpe?g")
+PAGE = Path(__file__).with_suffix(".html")
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def texts_of(row: Row) -> Iterator[tuple[str, str]]:
+    """Kind, or language, and text of everything that belongs to a caption."""
+    yield "plain", row["paraphrase_1"]
+    yield "far", row["paraphrase_2"]
+    for one in row["wordings"]:
+        yield one.get("lang") or one["kind"], one["text"]
+    yield "contrast", row["contrast"]["text"]
+
+
+def is_alt_text(caption: str) -> bool:
+    """Whether a caption is written like a web page's: capitals of a headline, or separators."""
+    words = TITLED.findall(caption)
+    titled = sum(word[0].isupper() for word in words)
+    return bool(SEPARATED.search(caption)) or (bool(words) and titled > HEADLINE * len(words))
+
+
+def rate_of(kind: str) -> str:
+    """What the second reader found, in percent, with its 95 % Wilson interval (Wilson 1927)."""
+    of, count = SECOND_READING[kind]
+    interval = binomtest(count, of).proportion_ci(method="wilson")
+    return f"{100 * count / of:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def numbers(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
+    """The tables of kinds, domains and changes, and their numbers."""
+    kinds = Counter(kind for row in rows for kind, _ in texts_of(row))
+    domains = Counter(row["domain"] for row in rows)
+    changes = Counter(row["contrast"]["kind"] for row in rows)
+    alt_texts = sum(is_alt_text(row["caption"]) for row in rows)
+    cells = [
+        [f"`{kind}`", meaning, f"{kinds[kind]:,}", str(SECOND_READING[kind][0]), rate_of(kind)]
+        for kind, meaning in MEANINGS.items()
+    ]
+    heads = ["kind", "what it is", "texts", "read again", "meaning kept, %"]
+    least, most = min(counts := [len(dict(texts_of(row))) for row in rows]), max(counts)
+    share = 100 * alt_texts / len(rows)
+    parts = [
+        f"{len(rows):,} rows with {kinds.total() + len(rows):,} texts, {least - 1} to {most - 1}"
+        f" wordings of each caption and a contrast; {share:.1f} % of the captions are like"
+        " alternative texts of web pages (headline capitals or separators).",
+        markdown(heads, cells).replace("|---|---:|", "|---|---|", 1),
+        f"Domains: {listed(domains)}.",
+        f"Contrasts change {listed(changes)}.",
+    ]
+    found = {"rows": len(rows), "alt_texts": alt_texts, "kinds": kinds, "domains": domains}
+    return "\n\n".join(parts), {**found, "contrasts": changes, "second_reading": SECOND_READING}
+
+
+def listed(counts: Counter[str]) -> str:
+    """Names with their numbers, the most frequent first."""
+    return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
+
+
+def samples(rows: Sequence[Row]) -> str:
+    """Captions with a text of each kind, drawn at random."""
+    parts = []
+    for kind, meaning in MEANINGS.items():
+        having = [row for row in rows if kind in dict(texts_of(row))]
+        cells = [
+            [f"`{row['id']}`", shown(row["caption"]), shown(dict(texts_of(row))[kind])]
+            + [row["contrast"]["kind"]] * (kind == "contrast")
+            for row in random.Random(SEED).sample(having, SAMPLES)
+        ]
+        heads = ["row", "caption", kind, "change"][: len(cells[0])]
+        parts.append(f"### {kind}\n\n{meaning.capitalize()}.\n\n{markdown(heads, cells)}")
+    return "\n\n".join(parts).replace("---:", "---")
+
+
+def shown(text: str) -> str:
+    """A text in a cell of a table."""
+    return re.sub(r"([\\`*_|\[\]#])", r"\\\1", html.escape(text, quote=False))
+
+
+def pairs_of(rows: Sequence[Row]) -> dict[str, dict[str, Question]]:
+    """By kind and row, each English text with what it rewords; contrasts also by their change."""
+    found: dict[str, dict[str, Question]] = {
+        kind: {} for kind in MEANINGS if kind not in ("de", "fr", "es")
+    }
+    for row in rows:
+        for kind, text in texts_of(row):
+            if kind == "far":  # the second step, as `paraclip generate` asks for it
+                found[kind][row["id"]] = Question(row["paraphrase_1"], text, row["caption"])
+            elif kind in found:
+                found[kind][row["id"]] = Question(row["caption"], text)
+    changes = {row["id"]: row["contrast"]["kind"] for row in rows}
+    for change, _ in Counter(changes.values()).most_common():
+        chosen = {name: one for name, one in found["contrast"].items() if changes[name] == change}
+        found[f"contrast, {change}"] = chosen
+    return found
+
+
+def filters(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
+    """What the filters of `paraclip generate` reject: a table, and its figures."""
+    pairs = pairs_of(rows)
+    verdicts = judged([one for kind in list(MEANINGS)[:9] for one in pairs[kind].values()])
+    unseen = rows[FIRST_EDITION:] or rows  # the checker was trained on half of the first edition
+    unseen = random.Random(SEED).sample(unseen, min(CHECKED_ROWS, len(unseen)))
+    faults = {kind: checked(texts) for kind, texts in pairs_of(unseen).items()}
+    found, cells = {}, []
+    for kind, texts in pairs.items():
+        reasons = Counter(verdicts[one][0] for one in texts.values() if verdicts[one][0])
+        roles = [verdicts[one][1] for one in texts.values()]
+        either = [any(verdicts[one]) for one in texts.values()]
+        own = faults.get(kind, {})
+        higher = [faults["contrast"][name] > fault for name, fault in own.items()]
+        found[kind] = {
+            "texts": len(texts), "rules": percent(reasons.total(), len(texts)),
+            "with roles": percent(sum(either), len(texts)),
+            "roles": percent(sum(roles), len(texts)),
+            "checker": percent(sum(fault > CHECKED.fault for fault in own.values()), len(own)),
+            "contrast higher": None if "contrast" in kind else percent(sum(higher), len(higher)),
+            "checked": len(own), "reasons": reasons,
+        }  # fmt: skip
+        figures = ["-" if one is None else f"{one:.1f}" for one in list(found[kind].values())[1:6]]
+        most = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(3))
+        cells.append([kind, f"{len(texts):,}", *figures, most])
+    heads = [
+        "kind", "texts", "`strong`", "with `--parse-roles`", "the parser alone", "checker",
+        "contrast scored higher", "most frequent reasons",
+    ]  # fmt: skip
+    note = (
+        f"Rejected, in percent. The checker's columns are of {len(unseen)} rows that it was not"
+        f" trained on: texts with a probability of a fault over {CHECKED.fault}, and rows whose"
+        " contrast has a higher one than this wording (chance: 50)."
+    )
+    return f"{markdown(heads, cells)}\n\n{note}", {"kinds": found}
+
+
+def judged(questions: Sequence[Question]) -> dict[Question, tuple[str | None, bool]]:
+    """The rules' reason against each text, and whether the parser finds other roles in it."""
+    judge, swapped = Judge(STRONG), by_parser()
+    found: dict[Question, tuple[str | None, bool]] = {}
+    for start in range(0, len(questions), BATCH):
+        batch = questions[start : start + BATCH]
+        roles = swapped([(one.source, one.answer) for one in batch])
+        reasons = [verdict.reason for verdict in judge.judge(batch)]
+        found |= zip(batch, zip(reasons, roles, strict=True), strict=True)
+        say(f"{len(found):,} of {len(questions):,} pairs")
+    return found
+
+
+def checked(texts: Mapping[str, Question]) -> dict[str, float]:
+    """The checker's probability of a fault, by row."""
+    pairs = [(one.source, one.answer) for one in texts.values()]
+    return dict(zip(texts, Checker().faults(pairs), strict=True))
+
+
+def percent(count: int, of: int) -> float | None:
+    """A share in percent; None of nothing."""
+    return 100 * count / of if of else None
+
+
+def write_page(rows: Sequence[Row], path: Path) -> None:
+    """Write all texts as one page with a search, which needs no network."""
+    data = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    write_text(path, PAGE.read_text(encoding="utf-8").replace("{rows}", data))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write what was asked for."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--filters", action="store_true", help="run the filters, nothing else")
+    parser.add_argument("--html", type=Path, help="file for all texts with a search")
+    parser.add_argument("--first", type=int, help="only the first rows of each file, as a trial")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    chosen = parser.parse_args(arguments)
+    rows = [row for path in (TRIPLES, HELD_OUT) for row in read(path)[: chosen.first]]
+    if chosen.filters:
+        table, found = filters(rows)
+        keep("starter_filters", chosen.out, table, **found)
+        return
+    table, found = numbers(rows)
+    keep("starter", chosen.out, table, **found)
+    keep("starter_samples", chosen.out, samples(rows), samples=SAMPLES, seed=SEED)
+    if chosen.html:
+        write_page(rows, chosen.html)
+
+
+if __name__ == "__main__":
+    main()
