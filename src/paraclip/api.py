@@ -115,7 +115,7 @@ def train(
     fresh: bool = False,
     **options: Any,
 ) -> DualEncoder:
-    """Fine-tune the text encoder on triples; the image encoder does not change by a bit.
+    """Fine-tune the text encoder on triples; the image encoder is not changed.
 
     Args:
         model: the base; a model that is passed is not changed.

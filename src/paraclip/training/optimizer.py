@@ -30,7 +30,7 @@ def train_only(model: DualEncoder, parts: Parts) -> dict[str, nn.Parameter]:
 
 
 def frozen_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All tensors of the model that training must not change by a bit."""
+    """All tensors of the model that training must not change."""
     everything = model.state_dict(keep_vars=True).items()
     return {name: value for name, value in everything if not value.requires_grad}
 

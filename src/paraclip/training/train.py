@@ -124,7 +124,7 @@ def train(
     fresh: bool = False,
     save_seconds: float = _SAVE_SECONDS,
 ) -> Path:
-    """Fine-tune the text tower on triples; the image side does not change by a bit.
+    """Fine-tune the text tower on triples; the image tower is not changed.
 
     Args:
         data: the base and the rows; afterwards, the base has the weights of the last step.
