@@ -217,13 +217,15 @@ def search(query: str = "", store: Path | str = STORE, **options: Any) -> dict[s
         options: options of `paraclip search`, such as `image="cat.jpg"` or `models="base,tuned"`.
 
     Returns:
-        The results by label of the model, best first, each with path, caption and score.
+        The results by label of the model, best first, each with path, caption, score, and with
+        `cutoff="auto"` whether it is close: better than what unrelated queries get.
 
     Raises:
         UserError: the query is empty, or the index or a model cannot be used.
     """
     config = SearchConfig(query, store=str(store), **options)
-    return search_index(**config.arguments())[0]
+    answers, _ = search_index(**config.arguments())
+    return {label: answer.hits for label, answer in answers.items()}
 
 
 def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> SwapReport:

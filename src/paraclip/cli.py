@@ -28,6 +28,7 @@ from paraclip.files import check_name
 from paraclip.options import read_options
 from paraclip.version import __version__
 
+_QUIET = ("-q", "--quiet")
 _REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the one below."""
 
@@ -137,6 +138,7 @@ def _help_text() -> str:
         lines += ["", f"{group}:"]
         lines += [f"  {name.ljust(width)}  {command.summary}" for name, command in commands]
     return "\n".join([*lines, "", "paraclip COMMAND --help   options of a command, with an example",
+                      "paraclip COMMAND --quiet  (-q) print results and errors, but no progress",
                       "paraclip --version        version of the package"])  # fmt: skip
 
 
@@ -185,6 +187,9 @@ def _interrupted(arguments: list[str]) -> int:
 
 def _work(arguments: list[str]) -> None:
     """Run the command given by the arguments."""
+    if any(word in _QUIET for word in arguments):
+        os.environ["PARACLIP_QUIET"] = "1"  # which the processes that a command starts inherit
+        arguments = [word for word in arguments if word not in _QUIET]
     if arguments == ["--version"]:
         print(f"paraclip {__version__}")
     elif arguments in ([], ["--help"], ["-h"]):

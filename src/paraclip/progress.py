@@ -1,20 +1,41 @@
 """Progress bars with the remaining time, on standard error."""
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
+_LOGGED_SECONDS = 30.0  # between two lines in a log
+
+
+class _Log:
+    """Standard error that is no terminal: whole lines instead of a bar that redraws itself."""
+
+    def write(self, text: str) -> None:
+        """Write what follows a carriage return as a line."""
+        if line := text.strip():
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        """Flush standard error."""
+        sys.stderr.flush()
+
+
+def is_quiet() -> bool:
+    """Whether `--quiet` or `PARACLIP_QUIET=1` asks for results only."""
+    return os.environ.get("PARACLIP_QUIET") == "1"
 
 
 def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
-    """Create a `tqdm` bar that the caller updates; `PARACLIP_QUIET=1` disables it."""
+    """Create a `tqdm` bar that the caller updates; in a log, it is a line every half a minute."""
     from tqdm import tqdm
 
-    quiet = os.environ.get("PARACLIP_QUIET") == "1"
+    terminal = sys.stderr is not None and sys.stderr.isatty()
     return tqdm(
-        desc=label, total=total, unit=unit, initial=done, disable=quiet, dynamic_ncols=True,
-        mininterval=0.5, smoothing=0.1,
+        desc=label, total=total, unit=unit, initial=done, disable=is_quiet() or sys.stderr is None,
+        dynamic_ncols=terminal, mininterval=0.5 if terminal else _LOGGED_SECONDS, smoothing=0.1,
+        file=None if terminal else _Log(),
     )  # fmt: skip
 
 

@@ -40,8 +40,11 @@ def evaluate_command(config: EvaluateConfig) -> None:
     pass_over = is_suite(config) and not names_sources(config)
     out = Path(config.out or OUT)
     report = evaluate(models, benchmarks, out, settings, pass_over)
-    print(report.table())
-    print(f"\nWritten: {out / 'report.md'} (and report.json, plots, items.npz)")
+    if config.json:
+        print((out / "report.json").read_text(encoding="utf-8"), end="")
+    else:
+        print(report.table())
+        print(f"\nWritten: {out / 'report.md'} (and report.json, plots, items.npz)")
 
 
 def _compare_reports(config: EvaluateConfig) -> None:
@@ -53,7 +56,12 @@ def _compare_reports(config: EvaluateConfig) -> None:
     comparisons = compare(
         *config.compare, models=config.models, against=config.against, resamples=resamples
     )
-    print("\n\n".join(comparison.table() for comparison in comparisons))
+    content = comparison_json(comparisons, asdict(config))
+    if config.json:
+        print(content, end="")
+    else:
+        print("\n\n".join(comparison.table() for comparison in comparisons))
     if config.out is not None:
-        write_text(config.out, comparison_json(comparisons, asdict(config)))
-        print(f"\nWritten: {config.out}")
+        write_text(config.out, content)
+        if not config.json:
+            print(f"\nWritten: {config.out}")

@@ -1,7 +1,9 @@
 """`paraclip index`."""
 
+import json
 import re
 import shlex
+from dataclasses import asdict
 from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
@@ -30,17 +32,26 @@ def index_command(config: IndexConfig) -> None:
     finally:
         if config.problems:
             problems.write(config.problems)
+    for name in filter(None, (config.model, config.tuned)):
+        prepared_tower(absolute_name(name))
+    store = _without_password(config.store)
+    if config.json:
+        broken = [{"where": where, "what": what} for where, what in problems.listed]
+        print(json.dumps({"store": store, **asdict(summary), "problems": broken}, indent=1))
+        return
     print(summary.lines())
     if summary.recall is not None:
         print(f"Approximate index: recall@10 is {summary.recall:.3f} of exact search.")
     if problems.count:
         print(problems.summary())
-    for name in filter(None, (config.model, config.tuned)):
-        prepared_tower(absolute_name(name))
-    store = config.store
-    if store.startswith(POSTGRES):  # a shell's history must not contain the password
+    shown = "" if store == STORE else f" --store {shlex.quote(store)}"
+    print(f'Search it: paraclip search "words"{printable(shown)}')
+
+
+def _without_password(store: str) -> str:
+    """The address of a store without its password, which a shell's history must not contain."""
+    if store.startswith(POSTGRES):
         password = urlsplit(store).password
         store = store.replace(f":{password}@", "@", 1) if password else store
         store = PASSWORD.sub("", store).rstrip("?&")
-    shown = "" if store == STORE else f" --store {shlex.quote(store)}"
-    print(f'Search it: paraclip search "words"{printable(shown)}')
+    return store

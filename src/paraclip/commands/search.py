@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import combinations
+from operator import attrgetter
 
 from paraclip.errors import UserError, printable
 from paraclip.files import refuse_overwriting
@@ -24,9 +25,10 @@ def search_command(config: SearchConfig) -> None:
     """
     if config.sheet and config.image:
         refuse_overwriting(config.sheet, [config.image])
-    results, facts = search_index(**config.arguments())
+    answers, facts = search_index(**config.arguments())
+    results = {label: answer.hits for label, answer in answers.items()}
     if config.paths:
-        for hit in next(iter(results.values())):
+        for hit in filter(attrgetter("close"), next(iter(results.values()))):
             print(printable(full_path(facts.root, hit.path)))
     elif config.json:
         content = {
@@ -35,6 +37,7 @@ def search_command(config: SearchConfig) -> None:
             "plus": list(config.plus),
             "minus": list(config.minus),
             "root": facts.root,
+            "cutoff": {label: answer.cutoff for label, answer in answers.items()},
             "models": {label: [asdict(hit) for hit in hits] for label, hits in results.items()},
             "overlap": [
                 {"models": pair, **asdict(one)} for pair, one in _overlaps(results).items()
@@ -43,11 +46,14 @@ def search_command(config: SearchConfig) -> None:
         print(json.dumps(content, indent=1))
     elif len(results) == 1:
         (hits,) = results.values()
+        if _nothing_close(hits):
+            print("Nothing close:")
         for rank, hit in enumerate(hits, start=1):
             caption = hit.caption
             if len(caption) > LONGEST_SHOWN:
                 caption = f"{caption[: LONGEST_SHOWN - 3]}..."
-            print(printable(f"{rank:>3}  {hit.score:.3f}  {hit.path}  {caption}".rstrip()))
+            place = f"{rank:>3} {' ' if hit.close else '~'}{hit.score:.3f}"
+            print(printable(f"{place}  {hit.path}  {caption}".rstrip()))
     else:
         print(_side_by_side(results))
     store = open_store(config.store)
@@ -67,6 +73,11 @@ def search_command(config: SearchConfig) -> None:
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
 
 
+def _nothing_close(hits: list[Hit]) -> bool:
+    """Whether there are results, but no close one."""
+    return bool(hits) and not any(hit.close for hit in hits)
+
+
 def _overlaps(results: Mapping[str, list[Hit]]) -> dict[tuple[str, str], Overlap]:
     """Agreement of each pair of models."""
     ids = {label: [hit.id for hit in hits] for label, hits in results.items()}
@@ -78,7 +89,10 @@ def _side_by_side(results: Mapping[str, list[Hit]]) -> str:
     shared = set.intersection(*({hit.id for hit in hits} for hits in results.values()))
     columns = [
         [
-            printable(f"{'*' if hit.id in shared else ' '} {hit.score:.3f}  {hit.path}")
+            printable(
+                f"{'*' if hit.id in shared else ' '}{' ' if hit.close else '~'}{hit.score:.3f}"
+                f"  {hit.path}"
+            )
             for hit in hits
         ]
         for hits in results.values()
@@ -88,6 +102,11 @@ def _side_by_side(results: Mapping[str, list[Hit]]) -> str:
     for rank in range(max(map(len, columns))):
         cells = [(lines[rank] if rank < len(lines) else "").ljust(width) for lines in columns]
         lines.append(f"{rank + 1:>3}  " + "  ".join(cells).rstrip())
+    lines += [
+        printable(f"{label}: nothing close (~)")
+        for label, hits in results.items()
+        if _nothing_close(hits)
+    ]
     for (first, second), value in _overlaps(results).items():
         agreed = f"AO@{value.depth} {value.ao:.1f}, JS@{value.depth} {value.js:.1f}"
         text = f"{first} and {second} share {value.shared} of {value.depth} (*): {agreed}"

@@ -12,6 +12,7 @@ from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import open_store
 from paraclip.image_search.towers import open_tower, prepared_tower
+from paraclip.progress import is_quiet
 
 
 def serve_command(config: ServeConfig) -> None:
@@ -34,7 +35,7 @@ def serve_command(config: ServeConfig) -> None:
         reworder = None
         if config.llm != "none":
             reworder = Reworder(config.llm, config.llm_model, config.base_url)
-        if not config.quiet:
+        if not is_quiet():
             log_as_json()
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
         shown = f"[{host}]" if ":" in host else printable(host)

@@ -1,22 +1,18 @@
 """`paraclip swap-check`."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
-from paraclip.files import has_mark, refuse_foreign, refuse_overwriting, write_text
 from paraclip.models.loading import load_model
-from paraclip.models.sources import model_files
 from paraclip.provenance import provenance, without_secrets
 from paraclip.swap_checking.check import EXACT, SwapReport, read_queries, swap_check
 from paraclip.swap_checking.config import SwapCheckConfig
 from paraclip.swap_checking.indexes import IndexAddress, read_index
 from paraclip.swap_checking.scores import Scores
 
-MARK = b'"paraclip": "'  # of provenance, in the report
 SHOWN = 3  # number of results printed for a changed query
 
 
@@ -24,16 +20,8 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base.
 
     Raises:
-        UserError: see `swap_check`; also if the vectors come from another image tower, or `--out`
-            is an input.
+        UserError: see `swap_check`; also if the vectors come from another image tower.
     """
-    if config.out:
-        inputs: list[str | Path] = [*filter(None, (config.index, config.queries, config.paths))]
-        inputs += [*model_files(config.base), *model_files(config.model)]
-        if os.path.isdir(config.index):  # unlike Path.rglob, no error for names that are too long
-            inputs += Path(config.index).rglob("*")
-        refuse_overwriting(config.out, inputs)
-        refuse_foreign(config.out, lambda path: has_mark(path, MARK))
     place = IndexAddress(config.index, config.paths, config.table, config.column)
     base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
     queries = read_queries(config.queries) if config.queries else []
@@ -42,14 +30,12 @@ def swap_check_command(config: SwapCheckConfig) -> None:
         pictures=config.pictures, sample=config.sample, k=config.k,
         cutoff=config.cutoff,
     )  # fmt: skip
-    for line in lines_of(report):
-        print(printable(line))
-    if config.out:
+    if config.json:
         settings = {**asdict(config), "index": without_secrets(config.index)}
-        content = {**asdict(report), **provenance(settings=settings)}
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        # A file name that is not UTF-8 holds lone surrogates: this writes them as JSON's escapes.
-        write_text(config.out, text.encode(errors="backslashreplace").decode())
+        print(json.dumps({**asdict(report), **provenance(settings=settings)}, indent=1))
+    else:
+        for line in lines_of(report):
+            print(printable(line))
     if report.origin is not None and not report.origin.same:
         what = "its vectors do not come from the base's image tower"
         raise UserError(without_secrets(config.index), what, "Name the model that made the index.")

@@ -71,6 +71,9 @@ class EvaluateConfig(Checked):
     against: tuple[str, ...] = ()
     """With --compare: reports of the second model, as many as of the first."""
 
+    json: bool = False
+    """Print the report as JSON, and nothing else."""
+
     resamples: Resamples | None = None
     """Number of bootstrap resamples. Default: 1000, with --compare 5000."""
 

@@ -6,8 +6,8 @@ and copied pictures are copied, not computed again.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -36,6 +36,7 @@ from paraclip.image_search.stores import (
     schema,
     vectors_of,
 )
+from paraclip.image_search.unrelated import cutoffs_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import (
     IMAGES_AT_ONCE,
@@ -43,6 +44,7 @@ from paraclip.models.features import (
     ahead,
     batches,
     embed,
+    encode_texts,
     image_space,
     project,
 )
@@ -107,8 +109,12 @@ def build_index(
             rows are kept.
     """
     pictures = open_source(source, columns)
-    loaded = load_model(model, device)
-    new = _new_facts(pictures, loaded, model, tuned, precision)
+    names = {"base": model, **({} if tuned is None else {"tuned": tuned})}
+    models = {
+        label: load_model(name, device if label == "base" else "cpu")
+        for label, name in names.items()
+    }
+    new = _new_facts(pictures, names, models, precision)
     opened = open_store(store)
     with opened.writing():
         target = opened.staged() if rebuild else opened
@@ -122,12 +128,16 @@ def build_index(
             opened.discard_staged()
             known = None
         facts = new if known is None else known.with_models(new.models)
-        builder = _IndexBuilder(loaded, target, problems, precision)
+        builder = _IndexBuilder(models["base"], target, problems, precision)
         if ray_workers:
             from paraclip.image_search.ray_build import RayReader
 
             builder.read = RayReader(facts.models["base"], device, precision, ray_workers)
         summary = builder.run(pictures, facts)
+        changed = summary.unchanged < summary.total or summary.removed
+        embed = {facts.models[label]: _embedder(one) for label, one in models.items()}
+        if changed or embed.keys() - facts.cutoffs.keys():
+            target.save_facts(replace(facts, cutoffs=cutoffs_of(target, embed)))
         if rebuild:
             target.close()
             opened.publish()
@@ -138,22 +148,30 @@ def build_index(
     return summary
 
 
+def _embedder(model: DualEncoder) -> Callable[[Sequence[str]], Float]:
+    """The function of a model that returns unit vectors of texts."""
+    return lambda texts: encode_texts(model, texts).numpy()
+
+
 def _new_facts(
-    source: PictureSource, model: DualEncoder, base: str, tuned: str | None, precision: str
+    source: PictureSource,
+    names: Mapping[str, str],
+    models: Mapping[str, DualEncoder],
+    precision: str,
 ) -> IndexFacts:
-    """Facts of a new index; raises UserError if a model reads no pictures or does not fit."""
+    """Facts of a new index; raises UserError if a model, given by label, cannot be used."""
+    name, model = names["base"], models["base"]
     if isinstance(model, SentenceModel):
         what = "has only a text encoder and reads no pictures"
-        raise UserError(base, what, "Name another --model.")
+        raise UserError(name, what, "Name another --model.")
     space = image_space(model)
-    models = {"base": absolute_name(base)}
-    if tuned is not None:
-        if image_space(load_model(tuned, "cpu")) != space:
-            what = f"has another image tower than {base}"
-            raise UserError(tuned, what, "Give the model that it was tuned from as --model.")
-        models["tuned"] = absolute_name(tuned)
+    for label, one in models.items():
+        if image_space(one) != space:
+            what = f"has another image tower than {name}"
+            raise UserError(names[label], what, "Give the model that it was tuned from as --model.")
     width = model.architecture.embed_dim
-    return IndexFacts(space, width, source.name, source.root, models, precision)
+    absolute = {label: absolute_name(one) for label, one in names.items()}
+    return IndexFacts(space, width, source.name, source.root, absolute, precision)
 
 
 def _check_facts(known: IndexFacts, new: IndexFacts, model: str, where: str) -> None:

@@ -54,13 +54,17 @@ class IndexConfig(Checked):
     problems: str | None = None
     """Text file to write the broken pictures to (at most 1,000)."""
 
+    json: bool = False
+    """Print the counts and the broken pictures as JSON, and nothing else."""
+
     rebuild: bool = False
     """Replace an existing index, also of another image tower or source. The new one is built next
     to it and takes its place at the end."""
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of `build_index`, except the list of problems."""
-        return {name: value for name, value in vars(self).items() if name != "problems"}
+        shown = ("problems", "json")
+        return {name: value for name, value in vars(self).items() if name not in shown}
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,13 @@ class SearchConfig(Checked):
     k: Results = 10
     """Number of results per model."""
 
+    cutoff: Annotated[float, Ge(-1), Le(1)] | Literal["auto"] | None = None
+    """Mark results that are not close (~): their similarity is at most this number or, with auto,
+    no better than what queries about other things get from this index."""
+
     paths: bool = False
-    """Print only the paths, one per line, for pipes. With several models, those of the first."""
+    """Print only the paths, one per line, for pipes. With several models, those of the first; with
+    --cutoff, only close ones."""
 
     json: bool = False
     """Print everything as JSON."""
@@ -148,6 +157,3 @@ class ServeConfig(Checked):
 
     exact_below: Count = EXACT_BELOW
     """Search is exact and in memory below this number of pictures."""
-
-    quiet: bool = False
-    """Do not log requests as JSON lines on standard error."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from paraclip.image_search.config import EXACT_BELOW
 from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.stores import IndexFacts, open_store
 from paraclip.image_search.towers import LONGEST_QUERY, TorchTower, open_tower
+from paraclip.image_search.unrelated import mark_close, measure_cutoffs
 
 _DEPTH = 10  # depth of the overlaps
 
@@ -37,6 +39,24 @@ class Query:
     def texts(self) -> list[str]:
         """All texts, truncated to a length that models can read."""
         return [one[:LONGEST_QUERY] for one in (self.text, *self.plus, *self.minus) if one.strip()]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the query is one text; similarities of others are on another scale."""
+        return self.picture is None and not (*self.plus, *self.minus)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Results of a query by one model.
+
+    Args:
+        hits: the results, best first; those that are not close are marked.
+        cutoff: the similarity that close results exceed; None: all are close.
+    """
+
+    hits: list[Hit]
+    cutoff: float | None
 
 
 @dataclass(frozen=True)
@@ -124,8 +144,9 @@ def search_index(
     minus: Sequence[str] = (),
     models: str | None = None,
     k: int = 10,
+    cutoff: float | Literal["auto"] | None = None,
     device: str = "auto",
-) -> tuple[dict[str, list[Hit]], IndexFacts]:
+) -> tuple[dict[str, Answer], IndexFacts]:
     """The first k results of each model, and the facts of the index.
 
     Args:
@@ -135,6 +156,8 @@ def search_index(
         plus, minus: texts whose vectors are added and subtracted.
         models: see `choose_models`.
         k: number of results per model.
+        cutoff: similarity that close results exceed, or auto: what unrelated queries get, if the
+            query is one text. Without a cut-off, all results are close.
         device: device, as for `load_model`.
 
     Raises:
@@ -155,4 +178,11 @@ def search_index(
         combine_vectors(asked, list(tower.embed(asked.texts)) if asked.texts else [])
         for tower in towers.values()
     ]
-    return dict(zip(towers, pool.nearest(np.stack(vectors), k), strict=True)), facts
+    if cutoff == "auto":
+        cutoffs = measure_cutoffs(opened, facts, towers) if asked.is_text else {}
+    else:
+        cutoffs = {} if cutoff is None else dict.fromkeys(towers, cutoff)
+    answers = {}
+    for label, hits in zip(towers, pool.nearest(np.stack(vectors), k), strict=True):
+        answers[label] = Answer(mark_close(hits, cutoffs.get(label)), cutoffs.get(label))
+    return answers, facts

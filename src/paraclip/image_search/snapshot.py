@@ -41,12 +41,14 @@ class Hit:
         path: path in the index.
         caption: the caption; "" without one.
         score: cosine of query and picture.
+        close: whether it is better than what unrelated queries get (see `unrelated`).
     """
 
     id: str
     path: str
     caption: str
     score: float
+    close: bool = True
 
 
 class Pool(Protocol):

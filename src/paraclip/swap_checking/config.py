@@ -59,8 +59,8 @@ class SwapCheckConfig(Checked):
     gives the one that lets as many results through with the tuned model; without --queries, for the
     starter set's held-out queries."""
 
-    out: str | None = None
-    """JSON file to write the report to."""
+    json: bool = False
+    """Print the report as JSON, and nothing else."""
 
     device: str = "auto"
     """Device: auto, cpu, cuda, cuda:1 or mps."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol, Self
 from uuid import uuid4
@@ -73,6 +74,7 @@ class IndexFacts:
         root: absolute folder that the paths are relative to, or "" if they are URLs.
         models: names of models by label, such as {"base": "mini"}; the first made the index.
         precision: fp32 or bf16.
+        cutoffs: similarity that close results exceed, by name of the model (see `unrelated`).
         created: 32 hex digits that distinguish the index from others at the same address.
         format: format of the table.
     """
@@ -83,6 +85,7 @@ class IndexFacts:
     root: str
     models: dict[str, str]
     precision: str = "fp32"
+    cutoffs: dict[str, float] = field(default_factory=dict)
     created: str = field(default_factory=lambda: uuid4().hex)
     format: str = FORMAT
 
@@ -110,6 +113,7 @@ class IndexFacts:
                 and re.fullmatch("[0-9a-f]{32}", facts.created)
                 and facts.models
                 and all(isinstance(one, str) for one in strings)
+                and all(type(one) is float and isfinite(one) for one in facts.cutoffs.values())
             )
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise not_an_index(where, f"({error})") from error

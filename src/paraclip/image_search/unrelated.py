@@ -1,0 +1,75 @@
+"""What unrelated queries get from an index, so that a search can say "nothing close".
+
+Every query has a best picture. Close results have a higher similarity than the best ones of texts
+about other things: captions of the starter set. The subjects of some may be in the index, so the
+cut-off is made of the median and the lower half of these similarities, which such texts hardly
+move. Normalising each query or picture, as by z-scores, told absent from present subjects no better
+(`benchmarks.search.nothing_close`). Every model has a cut-off of its own.
+"""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from paraclip.arrays import Float
+from paraclip.image_search.snapshot import Hit
+from paraclip.image_search.stores import IndexFacts, Store, vectors_of
+from paraclip.image_search.towers import TextTower
+from paraclip.starter import TRIPLES
+
+_TEXTS = 300
+_MOST = 1_000_000  # pictures of a huge index in which the best ones are looked for
+_SPREADS = 0.5  # chosen on COCO by `benchmarks.search.nothing_close`
+
+
+def mark_close(hits: Sequence[Hit], cutoff: float | None) -> list[Hit]:
+    """The results, each close or not; without a cut-off, all are close."""
+    return [replace(hit, close=cutoff is None or hit.score > cutoff) for hit in hits]
+
+
+def measure_cutoffs(
+    store: Store, facts: IndexFacts, towers: Mapping[str, TextTower]
+) -> dict[str, float]:
+    """The cut-off of each model by its label; measured now where the index states none."""
+    missing = {
+        tower.name: tower.embed for tower in towers.values() if tower.name not in facts.cutoffs
+    }
+    known = {**facts.cutoffs, **(cutoffs_of(store, missing) if missing else {})}
+    return {label: known[tower.name] for label, tower in towers.items() if tower.name in known}
+
+
+def cutoffs_of(
+    store: Store, models: Mapping[str, Callable[[Sequence[str]], Float]]
+) -> dict[str, float]:
+    """The cut-offs of models by name, from one pass over the index; none for an empty one.
+
+    Args:
+        store: the index; its vectors are read in parts.
+        models: functions that return unit vectors [texts, width], by name.
+    """
+    texts = unrelated_texts()
+    queries = np.concatenate([embed(texts) for embed in models.values()])
+    best, seen = np.full(len(queries), -np.inf), 0
+    for part in store.batches(("vector",)):
+        best = np.maximum(best, (queries @ vectors_of(part).T).max(axis=1, initial=-np.inf))
+        if (seen := seen + len(part)) >= _MOST:
+            break
+    by_model = best.reshape(len(models), len(texts))
+    return {name: cutoff_above(one) for name, one in zip(models, by_model, strict=True) if seen}
+
+
+def cutoff_above(best: Float, spreads: float = _SPREADS) -> float:
+    """The cut-off from the best similarities of unrelated texts [texts]."""
+    low, median = np.quantile(best, (0.16, 0.5))  # a standard deviation apart, if normal
+    return float(median + spreads * (median - low))
+
+
+@cache
+def unrelated_texts() -> list[str]:
+    """Captions of the starter set, always the same."""
+    lines = TRIPLES.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["caption"] for line in random.Random(0).sample(lines, _TEXTS)]

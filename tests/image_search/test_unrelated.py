@@ -1,0 +1,146 @@
+"""Results that are no better than what unrelated queries get, and "nothing close"."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from served import WIDTH, HashTower, made_index
+
+from paraclip.cli import main
+from paraclip.errors import UserError
+from paraclip.image_search.engine import search_index
+from paraclip.image_search.snapshot import Hit
+from paraclip.image_search.stores import IndexFacts, open_store
+from paraclip.image_search.unrelated import (
+    cutoff_above,
+    mark_close,
+    measure_cutoffs,
+    unrelated_texts,
+)
+
+
+def test_present_subjects_hardly_move_the_cutoff() -> None:
+    absent = np.random.default_rng(0).normal(0.2, 0.02, 300)
+    clean = cutoff_above(absent)
+    assert clean == pytest.approx(0.21, abs=0.004)
+    some_present = np.where(np.arange(300) % 4 == 0, absent + 0.3, absent)
+    assert clean <= cutoff_above(some_present) < clean + 0.02
+
+
+def test_the_cutoff_is_made_of_the_best_result_of_each_unrelated_text(
+    tmp_path: Path, address: str
+) -> None:
+    store = made_index(tmp_path, address)
+    facts = store.facts()
+    assert facts is not None
+    towers = {"base": HashTower("first", 1.0), "tuned": HashTower("second")}
+    cutoffs = measure_cutoffs(store, facts, towers)
+    (part,) = store.batches(("vector",))
+    pool = np.stack(part["vector"].to_pylist())
+    for label, tower in towers.items():
+        best = (tower.embed(unrelated_texts()) @ pool.T).max(axis=1)
+        assert cutoffs[label] == pytest.approx(cutoff_above(best), abs=1e-6)
+    assert cutoffs["base"] != cutoffs["tuned"]
+    known = replace(facts, cutoffs={"first": 0.5})
+    asked = len(towers["base"].batches)
+    assert measure_cutoffs(store, known, towers) == {"base": 0.5, "tuned": cutoffs["tuned"]}
+    assert len(towers["base"].batches) == asked, "a stored cut-off is not measured again"
+
+
+def test_an_empty_index_has_no_cutoff(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "empty"))
+    facts = IndexFacts("space", WIDTH, "/pictures", "/pictures", {"base": "mini"})
+    store.save_facts(facts)
+    assert measure_cutoffs(store, facts, {"base": HashTower("base")}) == {}
+
+
+def test_results_at_the_cutoff_are_not_close() -> None:
+    hits = [Hit("a", "a.png", "", 0.31), Hit("b", "b.png", "", 0.3), Hit("c", "c.png", "", 0.1)]
+    assert [hit.close for hit in mark_close(hits, 0.3)] == [True, False, False]
+    assert all(hit.close for hit in mark_close(mark_close(hits, 0.3), None))
+
+
+@pytest.mark.parametrize("cutoffs", ['{"base": "high"}', '{"base": NaN}', "[1]", "null"])
+def test_facts_with_a_broken_cutoff_are_refused(cutoffs: str) -> None:
+    text = IndexFacts("space", WIDTH, "/p", "/p", {"base": "mini"}).to_json()
+    assert '"cutoffs": {}' in text
+    with pytest.raises(UserError, match="is not an index"):
+        IndexFacts.from_json(text.replace('"cutoffs": {}', f'"cutoffs": {cutoffs}'), "index.json")
+    old = text.replace('"cutoffs": {},', "")  # of an index that an earlier version made
+    assert IndexFacts.from_json(old, "index.json").cutoffs == {}
+
+
+def cutoffs_in(address: str) -> dict[str, float]:
+    facts = open_store(address).facts()
+    assert facts is not None
+    return facts.cutoffs
+
+
+def test_index_measures_the_cutoffs_of_its_models(
+    pictures: Path, address: str, models: dict[str, str], tmp_path: Path
+) -> None:
+    words = ["index", str(pictures), "--store", address, "--model", models["base"]]
+    assert main(words) == 0
+    first = cutoffs_in(address)
+    assert list(first) == [models["base"]]
+    assert main([*words, "--tuned", models["tuned"]]) == 0
+    both = cutoffs_in(address)
+    assert both.keys() == {models["base"], models["tuned"]}
+    assert both[models["base"]] == first[models["base"]] != both[models["tuned"]]
+    for path in pictures.glob("disc*"):
+        path.unlink()
+    assert main([*words, "--tuned", models["tuned"]]) == 0
+    assert cutoffs_in(address) != both, "measured again, since the pictures have changed"
+
+
+def test_search_says_that_nothing_is_close(
+    pictures: Path,
+    tmp_path: Path,
+    models: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address = str(tmp_path / "index")
+    assert main(["index", str(pictures), "--store", address, "--model", models["base"]]) == 0
+
+    def found(*words: str) -> str:
+        capsys.readouterr()
+        assert main(["search", "a red disc", "--store", address, *words]) == 0
+        return capsys.readouterr().out
+
+    assert "~" not in found() and "~" not in found("--cutoff", "-1")
+    shown = found("--cutoff", "1")
+    assert "Nothing close" in shown and shown.count("~") == 6
+    assert found("--cutoff", "1", "--paths") == ""
+    twice = ("--models", f"base,again={models['base']}")
+    assert "again: nothing close" in found("--cutoff", "1", *twice)
+
+    content = json.loads(found("--cutoff", "auto", "--json", *twice))
+    cutoff = cutoffs_in(address)[models["base"]]
+    assert content["cutoff"] == {"base": cutoff, "again": cutoff}
+    for hit in content["models"]["base"]:
+        assert hit["close"] == (hit["score"] > cutoff)
+    mixed = json.loads(found("--cutoff", "auto", "--json", "--minus", "a square"))
+    assert mixed["cutoff"] == {"base": None}
+
+
+def test_an_index_without_cutoffs_gets_the_same(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    main(["index", str(pictures), "--store", address, "--model", models["base"]])
+    stored, _ = search_index("a red disc", address, cutoff="auto")
+    store = open_store(address)
+    facts = store.facts()
+    assert facts is not None
+    store.save_facts(replace(facts, cutoffs={}))
+    measured, _ = search_index("a red disc", address, cutoff="auto")
+    assert measured["base"].cutoff == pytest.approx(stored["base"].cutoff, abs=1e-5)
+
+
+def test_a_cutoff_is_a_number_or_auto(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "x", "--cutoff", "2"]) == 2
+    assert "--cutoff" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["search", "x", "--cutoff", "high"])
