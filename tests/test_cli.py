@@ -79,9 +79,9 @@ def test_the_help_of_a_command(
 
 
 MOST_OPTIONS = {
-    "quickstart": 10, "index": 13, "search": 11, "serve": 14, "export": 11, "swap-check": 14,
+    "quickstart": 10, "index": 14, "search": 12, "serve": 13, "export": 11, "swap-check": 14,
     "swap": 7,
-    "generate": 25, "align": 17, "train": 25, "merge": 5, "evaluate": 18, "audit": 6, "doctor": 3,
+    "generate": 25, "align": 17, "train": 25, "merge": 5, "evaluate": 19, "audit": 6, "doctor": 3,
 }  # fmt: skip
 
 
@@ -115,6 +115,21 @@ def test_every_command_is_where_the_table_says(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, f"{word}_command", called.append)
     COMMANDS[name].run(name, "options")
     assert called == ["options"]
+
+
+@pytest.mark.parametrize("word", ["-q", "--quiet"])
+def test_every_command_can_be_quiet(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "0")
+    quiet: list[str | None] = []
+    for name in COMMANDS:
+        module = import_module(f"paraclip.commands.{name.replace('-', '_')}")
+        function = f"{name.replace('-', '_')}_command"
+        monkeypatch.setattr(module, function, lambda _: quiet.append(os.getenv("PARACLIP_QUIET")))
+        os.environ["PARACLIP_QUIET"] = "0"
+        assert main([*COMMANDS[name].example.replace('"', "").split()[1:], word]) == 0
+    assert quiet == ["1"] * len(COMMANDS)
 
 
 def test_an_unknown_option_offers_the_nearest_and_exits_with_2() -> None:

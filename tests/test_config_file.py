@@ -82,3 +82,63 @@ def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     binary.write_bytes(b"#" * (1 << 21))
     with pytest.raises(UserError, match="too large"):
         read_options(binary, TrainConfig)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `paraclip.toml` above the working folder; the user's own configuration is empty."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "photos" / "2024").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "photos" / "2024")
+    return tmp_path / "photos" / "paraclip.toml"
+
+
+def test_settings_are_defaults_that_the_command_line_overrides(
+    settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parse(["search", "x"]).k == 10
+    settings.write_text(
+        '[search]\nk = 30\ncutoff = "auto"\nplus = ["snow"]\nstore = "photos"\n'
+        '[serve]\nper-second = 5\n[index]\nmodel = "ViT-B-32:w.safetensors"\n'
+    )
+    found = parse(["search", "x"])
+    assert (found.query, found.k, found.cutoff, found.plus) == ("x", 30, "auto", ("snow",))
+    assert (parse(["search", "x", "--k", "5"]).k, found.store) == (5, "photos")
+    assert parse(["serve"]).per_second == 5.0
+    assert parse(["index", "."]).model == "ViT-B-32:w.safetensors"
+    assert parse(["merge", "a", "b", "--out", "c"]).out == "c", "other commands have no settings"
+    with pytest.raises(SystemExit, match="0"):
+        parse(["search", "--help"])
+    assert "default: 30" in " ".join(capsys.readouterr().out.split())
+
+
+def test_settings_nearer_to_the_working_folder_count_alone(settings: Path, tmp_path: Path) -> None:
+    own = tmp_path / "config" / "paraclip" / "paraclip.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("[search]\nk = 1\n")
+    assert parse(["search", "x"]).k == 1
+    settings.write_text("[search]\nk = 2\n")
+    assert parse(["search", "x"]).k == 2
+    Path("paraclip.toml").write_text("[serve]\nport = 0\n")
+    assert parse(["search", "x"]).k == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[search]\nkk = 3", r"paraclip\.toml: \[search\] kk: is not an option"),
+        ("[search]\nk = '3'", r"paraclip\.toml: \[search\] k: '3' is not valid"),
+        ("[search]\nk = 0", r"\[search\] k: 0 is not valid"),
+        ("[train]\nepochs = 3", "train: is not the table of a command. Put options into .index"),
+        ("k = 3", "k: is not the table of a command"),
+        ("search = 3", "search: is not the table of a command"),
+        ("[[search]]\nk = 3", "search: is not the table of a command"),
+        ("[search", "is not TOML"),
+        ("#" * (1 << 21), "too large"),
+    ],
+)
+def test_what_is_wrong_in_settings_is_named(settings: Path, text: str, complaint: str) -> None:
+    settings.write_text(text)
+    with pytest.raises(UserError, match=complaint):
+        parse(["search", "x"])
+    parse(["merge", "a", "b", "--out", "c"])

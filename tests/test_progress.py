@@ -1,9 +1,11 @@
 """Progress bars: counts, totals, resumed work, and silence on request."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from paraclip import progress
 from paraclip.progress import bar, track
 
 
@@ -30,6 +32,22 @@ def test_a_bar_is_on_standard_error_and_counts_items_that_were_used(
         progress.update(2)
         assert progress.n == 7
     assert "5/8" in (err := capfd.readouterr().err) and "7/8" in err
+
+
+def test_a_bar_redraws_itself_in_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
+    monkeypatch.setattr(progress, "_LOGGED_SECONDS", 0.0)
+    for _ in track(range(20), "reading", 20):
+        pass
+    lines = capfd.readouterr().err.splitlines(keepends=True)
+    assert len(lines) >= 2 and all(line.startswith("reading") for line in lines)
+    assert not any("\r" in line for line in lines) and "20/20" in lines[-1]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for _ in track(range(2), "reading", 2):
+        pass
+    assert "\r" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("total", [None, 3, 0])

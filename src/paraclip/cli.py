@@ -25,7 +25,7 @@ from paraclip.allocator import keep_freed_memory
 from paraclip.commands import COMMANDS
 from paraclip.errors import UserError, nearest
 from paraclip.files import check_name
-from paraclip.options import read_options
+from paraclip.options import WITH_SETTINGS, read_options, read_settings
 from paraclip.version import __version__
 
 _QUIET = ("-q", "--quiet")
@@ -86,17 +86,22 @@ def _flow(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-def _read_preset(config: type, arguments: list[str]) -> dict[str, Any]:
-    """Return the options from `--config FILE` as a default for tyro; empty without a file."""
+def _read_preset(command: str, config: type, arguments: list[str]) -> dict[str, Any]:
+    """Return the options from `--config FILE` or `paraclip.toml` as a default for tyro; empty
+    without a file."""
     path = None  # the last one counts, as for every option that is repeated
     for word, following in zip_longest(arguments, arguments[1:]):
         if word.startswith("--config="):
             path = word.partition("=")[2]
         elif word == "--config":
             path = following
-    if path is None or "config" not in {field.name for field in fields(config)}:
+    options = {}
+    if command in WITH_SETTINGS:
+        options = read_settings(command, config)
+    elif path is not None and "config" in {field.name for field in fields(config)}:
+        options = read_options(path, config)
+    if not options:
         return {}
-    options = read_options(path, config)
     required = [field.name for field in fields(config) if field.default is MISSING]
     missing = {name: tyro.MISSING for name in required if name not in options}
     return {"default": config(**missing, **options)}
@@ -126,7 +131,7 @@ def parse(arguments: list[str]) -> Any:
         args=words,
         registry=_REGISTRY,
         config=(tyro.conf.FlagCreatePairsOff,),
-        **_read_preset(config, words),
+        **_read_preset(name, config, words),
     )
 
 

@@ -5,6 +5,7 @@ them when the dataclass is created, so the command line, TOML files and Python b
 pydantic is imported at the first check, because `paraclip --help` does not need it.
 """
 
+import os
 import tomllib
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -30,6 +31,8 @@ Resamples = Annotated[int, Ge(1), Le(1_000_000)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """Seed of a random generator."""
 
+SETTINGS, WITH_SETTINGS = "paraclip.toml", ("index", "search", "serve")
+"""Name of the user's file of settings, and the commands that it has tables for."""
 _LONGEST_VALUE = 60  # characters of a value in an error
 _MOST_BYTES = 1 << 20  # of a TOML file
 _NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
@@ -113,15 +116,41 @@ def read_options(path: Path | str, config: type) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, or a key or its value is not valid.
     """
+    return _check_all(read_toml(path), config, f"{path}: ")
+
+
+def read_settings(command: str, config: type) -> dict[str, Any]:
+    """Return the options of a command that the user's settings set, by field name.
+
+    They are the table of the command's name in `paraclip.toml`, in the working folder or the
+    nearest one above it, else in the folder `paraclip` of XDG_CONFIG_HOME (~/.config).
+
+    Raises:
+        UserError: the file cannot be read, or a table, a key or its value is not valid.
+    """
+    here = Path.cwd()
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "paraclip")
+    places = (folder / SETTINGS for folder in (here, *here.parents, own))
+    path = next(filter(os.path.isfile, places), None)
+    tables = {} if path is None else read_toml(path)
+    for name, table in tables.items():
+        if name not in WITH_SETTINGS or not isinstance(table, dict):
+            hint = f"Put options into {', '.join(f'[{one}]' for one in WITH_SETTINGS)}."
+            raise UserError(f"{path}: {name}", "is not the table of a command", hint)
+    return _check_all(tables.get(command, {}), config, f"{path}: [{command}] ")
+
+
+def _check_all(given: dict[str, Any], config: type, where: str) -> dict[str, Any]:
+    """Return the checked options of a file by field name; `where` begins the errors."""
     known = [name for name in _hints(config) if name != "config"]
     values = {}
-    for key, value in read_toml(path).items():
-        name, where = key.replace("-", "_"), f"{path}: {key}"
+    for key, value in given.items():
+        name = key.replace("-", "_")
         if name not in known:
-            raise UserError(where, "is not an option", nearest(name, known))
+            raise UserError(f"{where}{key}", "is not an option", nearest(name, known))
         if name in values:
-            raise UserError(where, "is given twice", "Keep one spelling, with - or _.")
-        values[name] = _check(config, name, _as_tuples(value), where)
+            raise UserError(f"{where}{key}", "is given twice", "Keep one spelling, with - or _.")
+        values[name] = _check(config, name, _as_tuples(value), f"{where}{key}")
     return values
 
 

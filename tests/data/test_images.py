@@ -1,6 +1,7 @@
 """Pictures decoded small: sizes, colours, transparency, broken files."""
 
 import io
+import sys
 import tarfile
 from pathlib import Path
 
@@ -156,6 +157,39 @@ def test_a_picture_of_too_many_pixels_is_refused(
         monkeypatch.setattr(images, "MOST_PIXELS", limit)
         with pytest.raises(UserError, match="pixels"):
             open_image(path, 32)
+
+
+def heic(path: Path, picture: Image.Image) -> str:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(picture).save(path, quality=95)
+    return str(path)
+
+
+def test_heic_is_read_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = heic(tmp_path / "phone.HEIC", Image.new("RGB", (640, 480), RED))
+    assert picture_files(tmp_path) == [Path(path)]
+    opened = open_image(path, 32)
+    assert (opened.mode, opened.size) == ("RGB", (92, 69))
+    assert np.abs(np.subtract(colour(opened), RED)).max() <= 6
+    thin = heic(tmp_path / "thin.heic", Image.new("RGB", (6500, 64), RED))
+    with pytest.raises(UserError, match="too thin"):
+        open_image(thin, 32)
+    (tmp_path / "cut.heic").write_bytes(Path(path).read_bytes()[:-200])
+    with pytest.raises(UserError, match=r"cut\.heic: is broken"):
+        open_image(str(tmp_path / "cut.heic"), 32)
+    monkeypatch.setattr(images, "LARGEST_FILE", 100)
+    with pytest.raises(UserError, match="is larger than"):
+        open_image(path, 32)
+
+
+def test_heic_without_its_package_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    path = tmp_path / "phone.heic"
+    path.write_bytes(b"\0\0\0\x1cftypheic" + bytes(100))
+    with pytest.raises(UserError, match=r"phone\.heic: is HEIC.*\[heif\]"):
+        open_image(str(path), 32)
 
 
 def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:

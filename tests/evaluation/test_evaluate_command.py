@@ -1,5 +1,6 @@
 """`paraclip evaluate` as a function of its options, with tiny models."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_all_benchmarks_of_a_data_folder(
     assert "report.md" in printed
     assert report.provenance["models"] == {"base": "brittle", "tuned": "steady"}
     assert any((tmp_path / "kept" / "image_features").iterdir())
+
+
+def test_json_is_the_report_and_nothing_else(
+    config: EvaluateConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.evaluate_command(replace(config, benchmarks="sts", json=True))
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json.loads((Path(config.out) / "report.json").read_text())
 
 
 def test_what_is_missing_is_reported_and_the_rest_is_scored(

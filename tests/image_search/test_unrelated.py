@@ -9,7 +9,9 @@ import pytest
 from served import WIDTH, HashTower, made_index
 
 from paraclip.cli import main
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.image_search.build import build_index
 from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.stores import IndexFacts, open_store
@@ -81,17 +83,17 @@ def cutoffs_in(address: str) -> dict[str, float]:
 def test_index_measures_the_cutoffs_of_its_models(
     pictures: Path, address: str, models: dict[str, str], tmp_path: Path
 ) -> None:
-    words = ["index", str(pictures), "--store", address, "--model", models["base"]]
-    assert main(words) == 0
+    base, tuned = models["base"], models["tuned"]
+    build_index(str(pictures), address, base, Problems(1.0))
     first = cutoffs_in(address)
-    assert list(first) == [models["base"]]
-    assert main([*words, "--tuned", models["tuned"]]) == 0
+    assert list(first) == [base]
+    build_index(str(pictures), address, base, Problems(1.0), tuned=tuned)
     both = cutoffs_in(address)
-    assert both.keys() == {models["base"], models["tuned"]}
-    assert both[models["base"]] == first[models["base"]] != both[models["tuned"]]
+    assert both.keys() == {base, tuned}
+    assert both[base] == first[base] != both[tuned]
     for path in pictures.glob("disc*"):
         path.unlink()
-    assert main([*words, "--tuned", models["tuned"]]) == 0
+    build_index(str(pictures), address, base, Problems(1.0), tuned=tuned)
     assert cutoffs_in(address) != both, "measured again, since the pictures have changed"
 
 
@@ -102,7 +104,7 @@ def test_search_says_that_nothing_is_close(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     address = str(tmp_path / "index")
-    assert main(["index", str(pictures), "--store", address, "--model", models["base"]]) == 0
+    build_index(str(pictures), address, models["base"], Problems(1.0))
 
     def found(*words: str) -> str:
         capsys.readouterr()
@@ -129,7 +131,7 @@ def test_an_index_without_cutoffs_gets_the_same(
     pictures: Path, tmp_path: Path, models: dict[str, str]
 ) -> None:
     address = str(tmp_path / "index")
-    main(["index", str(pictures), "--store", address, "--model", models["base"]])
+    build_index(str(pictures), address, models["base"], Problems(1.0))
     stored, _ = search_index("a red disc", address, cutoff="auto")
     store = open_store(address)
     facts = store.facts()

@@ -193,9 +193,8 @@ def test_pictures_that_are_broken_or_that_no_file_has_are_left_out(
         paraclip.swap_check(index, base, tuned, pictures="nowhere")
 
 
-def test_the_command_prints_and_writes(index, queries, models, tmp_path, capsys) -> None:
-    out = tmp_path / "report.json"
-    options = {"queries": queries, "k": 3, "cutoff": 0.2, "out": str(out)}
+def test_the_command_prints_text_or_json(index, queries, models, capsys) -> None:
+    options = {"queries": queries, "k": 3, "cutoff": 0.2}
     swap_check_command(SwapCheckConfig(index=index, **models, **options))
     shown = capsys.readouterr().out
     for words in (
@@ -206,7 +205,8 @@ def test_the_command_prints_and_writes(index, queries, models, tmp_path, capsys)
     ):
         assert words in shown
     assert "a red disc" in shown.split("Most changed queries:")[1]
-    written = json.loads(out.read_text())
+    swap_check_command(SwapCheckConfig(index=index, json=True, **models, **options))
+    written = json.loads(capsys.readouterr().out)
     assert written["origin"]["pictures"] == 12
     assert len(written["scores"]["shift"]) == 3 and written["scores"]["cutoff"]["before"] == 0.2
 
@@ -217,34 +217,10 @@ def test_names_that_are_not_utf_8_are_written_as_escapes(
     np.save(tmp_path / "v.npy", vectors)
     paths = tmp_path / "paths.txt"
     paths.write_bytes(b"caf\xe9.png\n" + "\n".join(photos[1:]).encode())
-    options = {"queries": queries, "paths": str(paths), "out": str(tmp_path / "report.json")}
+    options = {"queries": queries, "paths": str(paths), "json": True}
     swap_check_command(SwapCheckConfig(index=str(tmp_path / "v.npy"), k=12, **models, **options))
-    assert "caf" in (tmp_path / "report.json").read_text()
-    (change, *_) = json.loads((tmp_path / "report.json").read_text())["changes"]
+    (change, *_) = json.loads(capsys.readouterr().out)["changes"]
     assert b"caf\xe9.png" in map(os.fsencode, change["before"])
-
-
-def test_the_report_replaces_reports_only(index, queries, models, tmp_path) -> None:
-    out = tmp_path / "report.json"
-    out.write_text("{}")
-    config = SwapCheckConfig(index=index, out=str(out), **models)
-    with pytest.raises(UserError, match="not written by ParaCLIP"):
-        swap_check_command(config)
-    out.unlink()
-    for _ in range(2):
-        swap_check_command(config)
-    folder = tmp_path / "parts"
-    folder.mkdir()
-    part = shutil.copy(index, folder)
-    kept = Path(index).read_bytes()
-    for source, out in [
-        *((index, one) for one in (index, queries, *models.values())),
-        (str(folder), str(part)),
-    ]:
-        config = SwapCheckConfig(index=source, queries=queries, out=out, **models)
-        with pytest.raises(UserError, match=r"is the input .*, which would be overwritten"):
-            swap_check_command(config)
-    assert Path(index).read_bytes() == Path(part).read_bytes() == kept
 
 
 def test_without_pictures_the_queries_are_still_compared(

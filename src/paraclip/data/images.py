@@ -20,11 +20,12 @@ from PIL import Image, UnidentifiedImageError
 from paraclip.data.folder import walk
 from paraclip.data.lines import is_remote, local_path, open_source
 from paraclip.data.shards import SUFFIXES, read_member, split_reference
-from paraclip.errors import UserError
+from paraclip.errors import UserError, optional_import
 from paraclip.files import check_input, file_hash, text_hash
 
 # Pillow's other formats include some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands
 _NUMBERED = re.compile(r"(?:COCO_\w+_)?0*(\d+)\.jpe?g")
 LARGEST_FILE = 256 * 2**20
 _LONGEST_DOWNLOAD = 300.0  # seconds
@@ -90,8 +91,9 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
         side: pixels of the shorter side after the resize that follows.
     """
     with _picture_errors(reference):
+        formats = _load_heif(stream, reference) if _is_heic(stream) else FORMATS
         with without_warnings():
-            image = Image.open(stream, formats=FORMATS)
+            image = Image.open(stream, formats=formats)
         if image.width * image.height > MOST_PIXELS:
             raise UserError(reference, _TOO_MANY, "Replace the picture.")
         if max(image.size) > _MOST_RATIO * min(image.size):
@@ -109,6 +111,26 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
             small.paste(straight, mask=straight.getchannel("A"))
         small = small.convert("RGB")
         return small if turn is None else small.transpose(turn)
+
+
+def _is_heic(stream: BinaryIO) -> bool:
+    head = stream.read(12)
+    stream.seek(0)
+    return head[4:8] == b"ftyp" and head[8:] in _HEIC
+
+
+def _load_heif(stream: BinaryIO, reference: object) -> tuple[str, ...]:
+    """Register Pillow's plugin for HEIC, which reads whole files; returns its format."""
+    try:
+        optional_import("pillow_heif", "heif").register_heif_opener()
+    except UserError as error:
+        what = "is HEIC, and pillow-heif is not installed"
+        raise UserError(reference, what, error.hint) from error
+    if stream.seek(0, os.SEEK_END) > LARGEST_FILE:
+        what = f"is larger than {LARGEST_FILE >> 20} MiB"
+        raise UserError(reference, what, "Replace the picture.")
+    stream.seek(0)
+    return ("HEIF",)
 
 
 @contextmanager

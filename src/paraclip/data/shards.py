@@ -25,7 +25,7 @@ from paraclip.files import check_input
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
-)
+) | {".heic", ".heif"}
 """Of the names of pictures, in shards and in folders."""
 LARGEST_TEXT = 2**20
 _LARGEST_FILE = 2**33  # bytes; the limit of the plain tar format

@@ -76,7 +76,9 @@ def print_comparison(*reports: str, resamples: int = 600, **options) -> None:
     evaluate_command(EvaluateConfig(compare=reports, resamples=resamples, **options))
 
 
-def test_two_models_of_one_report(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_models_of_one_report(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     print_comparison(write("a", {"base": 0.1, "tuned": 0.2}))
     shown = capsys.readouterr().out
     assert "warning" not in shown
@@ -88,6 +90,9 @@ def test_two_models_of_one_report(write: Write, capsys: pytest.CaptureFixture[st
     (comparison,) = compare(write("b", {"base": 0.1, "tuned": 0.2}), resamples=600)
     assert not capsys.readouterr().out
     assert comparison.table().replace("b/report", "a/report") + "\n" == shown
+    print_comparison(str(tmp_path / "a" / "report.json"), json=True)
+    content = json.loads(capsys.readouterr().out)
+    assert len(content["comparisons"][0]["figures"]) == len(comparison.rows)
 
 
 def test_the_row_is_the_paired_bootstrap_of_the_items(write: Write) -> None:

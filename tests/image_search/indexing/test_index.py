@@ -263,6 +263,11 @@ def test_the_commands_print_results_and_broken_pictures(
     assert "\x1b" not in shown and "bad\\x1b[31m.png" in shown
     assert "is not a picture in a known format" in listed.read_text()
 
+    assert main([*words, "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["store"], counts["unchanged"], counts["broken"]) == (address, 6, 1)
+    assert counts["problems"][0]["where"].startswith("bad\x1b[31m")
+
     search = ["search", "a red disc", "--store", address, "--k", "3"]
     assert main([*search, "--paths"]) == 0
     lines = capsys.readouterr().out.splitlines()
