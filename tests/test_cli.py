@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import inspect
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -128,7 +129,7 @@ def test_every_command_can_be_quiet(
         function = f"{name.replace('-', '_')}_command"
         monkeypatch.setattr(module, function, lambda _: quiet.append(os.getenv("PARACLIP_QUIET")))
         os.environ["PARACLIP_QUIET"] = "0"
-        assert main([*COMMANDS[name].example.replace('"', "").split()[1:], word]) == 0
+        assert main([*shlex.split(COMMANDS[name].example)[1:], word]) == 0
     assert quiet == ["1"] * len(COMMANDS)
 
 
