@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from paraclip.cli import COMMANDS, parse
+from paraclip.cli import COMMANDS, main, parse
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")])
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *PAGES]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\((?!http)([^)#]+)")
+GUIDE = sorted(ROOT.glob("docs/guide/*.md"))
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 
 def commands(word: str) -> list[tuple[str, str]]:
@@ -34,6 +37,29 @@ def commands(word: str) -> list[tuple[str, str]]:
 def test_every_command_shown_parses(document: str, line: str) -> None:
     words = shlex.split(line, comments=True)[1:]
     assert type(parse(words)) is COMMANDS[words[0]].options_class(), document
+
+
+def test_every_option_named_in_the_text_of_the_guide_exists(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    for name in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+    known = {*OPTION.findall(capsys.readouterr().out), "--quiet"}
+    named = {
+        (path.name, option)
+        for path in GUIDE
+        for code in INLINE.findall(path.read_text("utf-8"))
+        if code.startswith(("-", "paraclip"))
+        for option in OPTION.findall(code)
+    }
+    assert len(named) > 50
+    assert not {one for one in named if one[1] not in known}
+
+
+def test_the_guide_is_short() -> None:
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in GUIDE) <= 1800
 
 
 def test_no_command_is_a_variable() -> None:
