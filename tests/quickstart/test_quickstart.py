@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 from stamp_files import write_stamps
+from tiny_models import tiny_clip
 
 from forked import paraclip
 from paraclip.commands import quickstart as command
 from paraclip.data.problems import Problems
+from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.quickstart import run
@@ -61,6 +63,7 @@ def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> Non
     report = json.loads((out / "report" / "report.json").read_text())
     assert list(report["models"]) == ["base", "control", "tuned", "merged"]
     names = [section["name"] for section in report["benchmarks"]]
+    assert "R@10 both ways" in first.stdout
     assert names == ["strong rewordings", "rewordings of the built-in LLM", "retrieval"]
     assert report["benchmarks"][0]["pool"].startswith("500 pairs of queries.jsonl")
     for name in ("report.md", "scores.png", "contact_sheet.png", "browser.html"):
@@ -79,6 +82,22 @@ def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> Non
     assert (out / "tuned" / "last.safetensors").stat().st_mtime_ns == written
     assert (out / "triples" / "answers.jsonl").read_text() == answered
     assert table_of(first.stdout) == table_of(again.stdout)
+
+
+@pytest.mark.weights
+@pytest.mark.timeout(900)
+@needs_llm
+def test_a_real_clip_is_tuned_on_own_pictures(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pictures")
+    model = str(save_model(tiny_clip(), tmp_path / "clip.safetensors"))
+    words = ("quickstart", tmp_path / "pictures", "--out", tmp_path / "out", "--model", model)
+    few = ("--epochs", "1", "--held-out", "12", "--starter", "24", "--paraphrase", "4")
+    done = paraclip(*words, *few, timeout=800)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"base is {model}." in done.stdout and f"--model {model}" in done.stdout
+    tuned = load_model(str(tmp_path / "out" / "tuned" / "last.safetensors"), "cpu")
+    assert tuned.architecture == load_model(model, "cpu").architecture
+    assert "clip.safetensors" in (tmp_path / "out" / "tuned" / "last.md").read_text()
 
 
 def table_of(shown: str) -> list[str]:
@@ -110,6 +129,7 @@ def test_the_stamps_are_tuned_twice_and_scored_on_held_out_wordings(
     assert head.split()[: len(labels)] == labels
     assert "paraclip index" in shown and f"--store {out}/index" in shown
     assert "R@10 of another wording" in shown and "contrast refused, text" in shown
+    assert "R@10 of both" in shown and "AO@10 over another meaning" in shown
     for name in ("contact_sheet.png", "browser.html"):
         assert (out / "report" / name).stat().st_size > 500
     steps = {

@@ -4,7 +4,7 @@ from paraclip.errors import optional_import, printable
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import SEARCH_PACKAGES, Page, stamps_file
 from paraclip.quickstart.results import recommend, table
-from paraclip.quickstart.run import BASE, run_quickstart
+from paraclip.quickstart.run import run_quickstart
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
 
 
@@ -18,8 +18,8 @@ def quickstart_command(config: QuickstartConfig) -> None:
         for package in SEARCH_PACKAGES:  # before hours of work
             optional_import(package, "search")
     report = run_quickstart(config)
-    label, reasons = recommend(report)
-    print(f"\n{table(report)}\n\n{reasons}\n")
+    label, reasons = recommend(report, config.model)
+    print(f"\nbase is {printable(config.model)}.\n\n{table(report)}\n\n{reasons}\n")
     files = {
         "Contact sheet": config.folder / "report" / "contact_sheet.png",
         "Examples": config.folder / "report" / "browser.html",
@@ -35,7 +35,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
     if source is None:
         stamps = stamps_folder()
         source = stamps_file(read_stamps(stamps).captions(), stamps)
-    page = Page(source, BASE, config.folder, files[f"Model {label}"] if label else None)
+    page = Page(source, config.model, config.folder, files[f"Model {label}"] if label else None)
     if config.serve:
         page.open()
     else:

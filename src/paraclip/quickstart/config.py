@@ -13,8 +13,9 @@ from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import TrainOptions
 
 PACKAGE = "tuxpaint-stamps-default"  # of Debian
+BUILT_IN = "mini"
 BATCH_SIZE = 128
-LEARNING_RATE = 1e-4
+LEARNING_RATE = 1e-4  # of the built-in model; of others, the default of `paraclip train`
 IMAGE_WEIGHT = 0.2  # of L1; a higher one fits few pictures better, at the cost of consistency
 TEXT_TEMPERATURE = 0.2
 CANDIDATES = 4  # answers per caption and step; the best one that passes the filters is kept
@@ -32,6 +33,10 @@ class QuickstartConfig(Checked):
     out: str | None = None
     """Output folder; a second run reuses its content. Default: runs/quickstart, or
     runs/quickstart-NAME, where NAME is the name of your source."""
+
+    model: str = BUILT_IN
+    """Base model, as in `paraclip train`, such as ViT-B-32:weights.safetensors. A real CLIP is
+    larger than the built-in model: a GPU, which is used if there is one, saves most of the time."""
 
     held_out: Annotated[int, Ge(10)] = 100
     """Number of your pictures that are held out from training and used for the scores; at most a
@@ -82,7 +87,7 @@ class QuickstartConfig(Checked):
         return TrainOptions(
             epochs=self.epochs,
             batch_size=BATCH_SIZE,
-            learning_rate=LEARNING_RATE,
+            learning_rate=LEARNING_RATE if self.model == BUILT_IN else None,
             dropout=0.0,
             weights=(IMAGE_WEIGHT, 1.0, 1.0),
             image_loss_on=("caption", "paraphrase_1", "paraphrase_2"),

@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
+from paraclip.errors import printable
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -18,13 +19,16 @@ K = 10
 _CUTOFFS = (1, 5, K)
 _CONSISTENCY = f"AO@{K}"
 _OF_STAMPS = {
-    f"AO@{K}": f"AO@{K}", f"JS@{K}": f"JS@{K}",
+    f"AO@{K}": f"AO@{K}", f"JS@{K}": f"JS@{K}", f"AO@{K} margin": f"AO@{K} over another meaning",
     **{f"R@{k} plain caption": f"R@{k} of the caption" for k in _CUTOFFS},
     **{f"R@{k}": f"R@{k} of another wording" for k in _CUTOFFS},
+    f"R@{K} both ways": f"R@{K} of both",
     "text discrimination": "contrast refused, text", "picture discrimination": "same, picture",
 }  # fmt: skip
 """Figures of the stamps' table by their name in the report."""
 
+_OF_PAIRS = (f"R@{K} rewording", f"R@{K} both ways")
+"""Figures of pairs whose picture is known, shown beside their consistency."""
 _GUARDS = (f"T2I R@{K}", f"R@{K} plain caption")
 """Retrieval with the captions themselves, which must not degrade."""
 _MOST_LOST = -2.0
@@ -95,7 +99,7 @@ def table_rows(report: Report) -> list[list[str]]:
     rows = [["", *labels, *(f"tuned - {other}" for other in against)]]
     order = list(_OF_STAMPS)
     for section in report.sections:
-        lines = [line for line in section.lines if line.headline]
+        lines = [line for line in section.lines if line.headline or line.name in _OF_PAIRS]
         known = [line for line in lines if line.name in order]
         if len(known) == len(order):
             lines = sorted(known, key=lambda line: order.index(line.name))
@@ -109,7 +113,7 @@ def table_rows(report: Report) -> list[list[str]]:
     return rows
 
 
-def recommend(report: Report) -> tuple[str | None, str]:
+def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
     """Recommend the model of the highest consistency that keeps the retrieval of base.
 
     It must be more consistent than base, and lose at most two points of R@10 to base (lower ends
@@ -117,6 +121,7 @@ def recommend(report: Report) -> tuple[str | None, str]:
 
     Args:
         report: report with base, control and the trained models.
+        base: name of the base.
 
     Returns:
         The label, or None for base, and the reasons in one or two lines.
@@ -135,7 +140,7 @@ def recommend(report: Report) -> tuple[str | None, str]:
         f"Keep base: no model is more consistent and certain to lose less than {-_MOST_LOST:g}"
         f" points of {guard.name} ({best_first[0]}: {_evidence(overlap, guard, best_first[0])}).\n"
         "Next: more captions, triples of a stronger LLM (`paraclip generate --backend openai`), or"
-        " less of the tuned model (`paraclip merge mini TUNED --share 0.25`)."
+        f" less of the tuned model (`paraclip merge {printable(base)} TUNED --share 0.25`)."
     )
 
 

@@ -2,10 +2,10 @@
 
 captions and pictures -> triples -> control, tuned, merged -> report, contact sheet, browser
 
-The base is `mini` as included in ParaCLIP. On the stamps, `tuned` learns from the stamps' own
-triples and the starter set; a few triples of the built-in LLM are only shown, because a model of
-135 million parameters loses too much of the meaning. On the user's own pictures, `tuned` learns
-from that LLM's triples and the starter set.
+The base is `mini` as included in ParaCLIP, or the user's CLIP. On the stamps, `tuned` learns from
+the stamps' own triples and the starter set; a few triples of the built-in LLM are only shown,
+because a model of 135 million parameters loses too much of the meaning. On the user's own pictures,
+`tuned` learns from that LLM's triples and the starter set.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
-from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
 from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
 from paraclip.starter import STARTER
@@ -48,7 +48,6 @@ from paraclip.training.data import prepare
 from paraclip.training.train import train
 
 _ALPHA = 0.5
-BASE = "mini"
 _FEWEST = 30  # pictures: a third of them are the ten that a search returns
 _ASKED_OF_STAMPS = 24  # captions of the stamps that are paraphrased, for a look at the triples
 _ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
@@ -141,6 +140,15 @@ class _Job:
     problems: Problems  # broken rows and pictures of the source
 
     @property
+    def device(self) -> str:
+        """The processor for the built-in model, so that figures are the same everywhere."""
+        return "cpu" if self.config.model == BUILT_IN else "auto"
+
+    def base(self) -> DualEncoder:
+        """The base, loaded again since training changes it."""
+        return load_model(self.config.model, self.device)
+
+    @property
     def written(self) -> Path:
         """The triples of the built-in LLM."""
         return self.config.folder / "triples" / "triples.parquet"
@@ -157,10 +165,10 @@ class _Job:
         """Base, the trained models and merged, in the order of the table."""
         names = ("control", "tuned")
         _announce(3, f"Training the text encoder: {' and '.join(names)}")
-        base = load_model(BASE, device="cpu")
+        base = self.base()
         trained = {name: self.train(name, rows) for name in names}
         merged = merge(base, trained["tuned"], _ALPHA)
-        mixed = {"base": BASE, "tuned": "tuned", "alpha": _ALPHA}
+        mixed = {"base": self.config.model, "tuned": "tuned", "alpha": _ALPHA}
         out = self.config.folder / "merged" / "best.safetensors"
         save_model(merged, out, provenance(merged=mixed))
         return {"base": base, **trained, "merged": merged}
@@ -170,7 +178,7 @@ class _Job:
         options = self.config.train_options(name == "control")
         problems = Problems(self.config.max_broken)
         data = prepare(
-            rows, load_model(BASE, device="cpu"), cache=self.config.folder / "features",
+            rows, self.base(), cache=self.config.folder / "features",
             problems=problems, facts=self.facts(name),
         )  # fmt: skip
         self.report_new(problems)
@@ -181,7 +189,7 @@ class _Job:
         except AnotherRun:
             print(f"The captions, pictures or options have changed: {name} starts from scratch")
             checkpoint = train(data, options, out, fresh=True)
-        return load_model(str(checkpoint), device="cpu")
+        return load_model(str(checkpoint), self.device)
 
     def report_new(self, found: Problems) -> None:
         """Report broken pictures, once, since every model reads the same ones."""
@@ -198,7 +206,7 @@ class _Job:
             used["starter"] = read_provenance(STARTER)
         if name == "tuned" and self.config.source is not None:
             used["triples"] = read_provenance(self.written)
-        return {"base": BASE, **used}
+        return {"base": self.config.model, **used}
 
 
 def _with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:
