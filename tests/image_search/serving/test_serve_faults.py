@@ -336,8 +336,9 @@ def test_the_command_serves_and_stops_gracefully(
     build_index(str(pictures), address, models["base"], Problems(1.0))
     command = [sys.executable, "-m", "paraclip", "serve", "--port", "0", "--store", address]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy()
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PARACLIP_QUIET": "0"},
+    ) as process:  # fmt: skip
         assert process.stdout is not None and process.stderr is not None
         url = re.search(r"http://\S+/", process.stdout.readline())
         assert url is not None
