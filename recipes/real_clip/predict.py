@@ -1,6 +1,7 @@
 """How long the recipe will take, from random weights of the true sizes.
 
     OMP_NUM_THREADS=1 python -m recipes.real_clip.predict
+    python -m recipes.real_clip.predict --again      # other settings, with what was measured
 
 Measures the processor time of training, of pictures, texts and exports here, and peak memory, and
 multiplies by what the recipe has to do. Random weights cost as much as trained ones, and processor
@@ -23,36 +24,51 @@ from PIL import Image
 import paraclip
 from benchmarks.machine import CPU, GIB, RESULTS, facts_of, forget_peak, keep, markdown, peak_memory
 from benchmarks.training.steps import random_clip
-from paraclip.data.triples import read_triples
+from paraclip.data.triples import ENGLISH, choose_wordings, read_triples
+from paraclip.files import read_bounded
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.starter import resolve
+from paraclip.training.config import TrainOptions
 from recipes.real_clip.settings import SETTINGS, Settings, read_settings
 
+NAME = "real_clip_predicted"
 CORES = 4  # of a hosted machine
 LIMIT = 5.0  # hours that a stage may take there
 PICTURES = {
-    "tune": 1_826,  # development pool
+    "tune": 412 + 1_000,  # development pool
     "measure": 5_000 + 5_000 + 20_000 + 3_925,  # two pools, CIFAR's and Imagenette's
     "ARO": 23_937 + 28_748,  # a part of a picture for each case
 }
 TEXTS = {
-    "tune": 3 * 826,  # of each model
-    "measure": 3 * 3_931 + 2 * 5_000 + 25_010 + 2 * 36_000 + 18 * 110 + 70,
+    "tune": 3 * 853,  # development pairs
+    # pairs, people's, Karpathy's, STS, classes in templates, pairs with averaged rewordings
+    "measure": 3 * 3_904 + 2 * 5_000 + 25_010 + 26_289 + 18 * 110 + 70 + 1_600,
     "ARO": 2 * (23_937 + 28_748),
 }
 """What the stages encode; pictures once for all models, texts for each."""
 
 
-def measure(model: DualEncoder, settings: Settings, rows: int, folder: Path) -> dict[str, float]:
-    """Processor seconds of each kind of work of one model, and its peak memory in bytes."""
+def measure_pictures(model: DualEncoder, folder: Path, count: int = 96) -> dict[str, float]:
+    """Processor seconds of a picture, and peak memory in bytes."""
     noise = np.random.default_rng(0)
-    names = [str(folder / f"{number}.jpg") for number in range(min(rows, 96))]
+    names = [str(folder / f"{number}.jpg") for number in range(count)]
     for name in names:  # of COCO's size
         coarse = noise.integers(0, 255, (30, 40, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((640, 480)).save(name, quality=90)
-    bank = noise.standard_normal((settings.bank, model.architecture.embed_dim), np.float32)
-    np.save(folder / "bank.npy", bank / np.linalg.norm(bank, axis=1, keepdims=True))
+    forget_peak(CPU)
+    seconds = taken(partial(encode_images, model, names)) / count
+    return {"picture": seconds, "peak": float(peak_memory(CPU))}
+
+
+def measure_texts(
+    model: DualEncoder, settings: Settings, rows: int, folder: Path
+) -> dict[str, float]:
+    """Processor seconds of each kind of work of one text tower, and its peak memory in bytes."""
+    vectors = np.random.default_rng(0).standard_normal(
+        (settings.bank, model.architecture.embed_dim), np.float32
+    )
+    np.save(folder / "bank.npy", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     triples = read_triples(resolve("starter")).slice(0, rows).select(
         ["image_id", "caption", "paraphrase_1", "paraphrase_2"]
     )  # fmt: skip
@@ -60,10 +76,7 @@ def measure(model: DualEncoder, settings: Settings, rows: int, folder: Path) -> 
     lines = "".join(json.dumps(row) + "\n" for row in rows_of)
     (folder / "triples.jsonl").write_text(lines)
     forget_peak(CPU)
-    found = {
-        "picture": taken(partial(encode_images, model, names)) / len(names),
-        "text": taken(partial(encode_texts, model, triples["caption"].to_pylist())) / rows,
-    }
+    text = taken(partial(encode_texts, model, triples["caption"].to_pylist())) / rows
     one, two = (
         taken(partial(
             paraclip.train, model, folder / "triples.jsonl", folder / str(epochs),
@@ -71,10 +84,31 @@ def measure(model: DualEncoder, settings: Settings, rows: int, folder: Path) -> 
         ))
         for epochs in (1, 2)
     )  # fmt: skip
-    found["row"] = (two - one) / rows
-    found["teacher"] = max(0.0, 2 * one - two) / rows  # MiniLM's vectors and the base's
-    export = partial(paraclip.export, model, folder / "exported", to="onnx")
-    return {**found, "export": taken(export), "peak": float(peak_memory(CPU))}
+    export = taken(partial(paraclip.export, model, folder / "exported", to="onnx"))
+    return {
+        "text": text,
+        "row": (two - one) / rows,
+        "teacher": max(0.0, 2 * one - two) / rows,  # MiniLM's vectors and the base's
+        "export": export,
+        "peak": float(peak_memory(CPU)),
+    }
+
+
+def measure(names: Sequence[str], settings: Settings, rows: int) -> dict[str, dict[str, float]]:
+    """What `hours` needs of each model; equal text towers are measured once."""
+    measured: dict[str, dict[str, float]] = {}
+    towers: dict[Any, dict[str, float]] = {}
+    for name in names:
+        model = random_clip(name)[1]
+        tower = tuple((key, *one.shape) for key, one in model.text_tower.named_parameters())
+        with TemporaryDirectory() as folder:
+            pictures = measure_pictures(model, Path(folder))
+            if tower not in towers:
+                towers[tower] = measure_texts(model, settings, rows, Path(folder))
+        peak = max(pictures["peak"], towers[tower]["peak"])
+        measured[name] = {**pictures, **towers[tower], "peak": peak}
+        print(name, measured[name], flush=True)
+    return measured
 
 
 def taken(work: Callable[[], Any]) -> float:
@@ -84,10 +118,19 @@ def taken(work: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
-def hours(found: Mapping[str, float], settings: Settings, rows: int) -> dict[str, float]:
-    """Hours of each stage on one core, without downloads."""
-    rates, epochs = len(settings.rates), settings.training.get("epochs", 4)
-    tune = rates * rows * (found["teacher"] + epochs * found["row"])
+def hours(
+    found: Mapping[str, float], settings: Settings, rows: int, texts: int
+) -> dict[str, float]:
+    """Hours of each stage on one core, without downloads.
+
+    Args:
+        found: what `measure` found.
+        settings: the recipe's.
+        rows: rows of the triples.
+        texts: their English texts. A step encodes three a row; the teachers read all of them.
+    """
+    rates, epochs = len(settings.rates), TrainOptions(**settings.training).epochs
+    tune = rates * (texts / 3 * found["teacher"] + rows * epochs * found["row"])
     tune += (settings.bank + PICTURES["tune"]) * found["picture"]
     tune += (rates + 1) * TEXTS["tune"] * found["text"]
     seconds = {"tune": tune, "publish": 2 * 5 * found["export"]}
@@ -102,29 +145,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--names", nargs="+", default=["ViT-B-32", "ViT-B-32-256", "ViT-B-16"])
     parser.add_argument("--rows", type=int, default=1024, help="triples to train on")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder")
+    parser.add_argument("--again", action="store_true", help="use what was measured before")
     chosen = parser.parse_args(arguments)
     settings = read_settings(SETTINGS)
-    everything, table, measured = read_triples(resolve("starter")).num_rows, [], {}
-    for name in chosen.names:
-        with TemporaryDirectory() as folder:
-            found = measure(random_clip(name)[1], settings, chosen.rows, Path(folder))
-        there = {
-            stage: value / CORES for stage, value in hours(found, settings, everything).items()
-        }
-        measured[name] = {"measured": found, "hours_there": there}
-        cells = [f"{value:.1f}{'' if value < LIMIT else ' (too long)'}" for value in there.values()]
-        batch = settings.training.get("batch_size", 256)
-        speeds = [f"{batch * found['row']:.1f} s", f"{1 / found['picture']:.1f}"]
-        table.append([name, *speeds, f"{1 / found['text']:.0f}", *cells, gib(found["peak"])])
+    if chosen.again:
+        kept = json.loads(read_bounded(chosen.out / f"{NAME}.json"))
+        measured = {name: one["measured"] for name, one in kept["models"].items()}
+        facts = kept["facts"]
+    else:
+        measured, facts = measure(chosen.names, settings, chosen.rows), facts_of()
+    triples = read_triples(resolve(settings.triples))
+    rows, further = len(triples), sum(map(len, choose_wordings(triples, [ENGLISH])))
+    options, models, table = TrainOptions(**settings.training), {}, []
+    for name, found in measured.items():
+        alone = hours(found, settings, rows, texts=3 * rows + further)
+        there = {stage: value / CORES for stage, value in alone.items()}
+        models[name] = {"measured": found, "hours_there": there}
+        table.append(cells_of(name, found, there, options.batch_size))
     heads = [
         "base", "a step", "pictures a second", "texts a second", "tune", "measure", "with ARO also",
         "publish", "peak memory",
     ]  # fmt: skip
     note = (
-        f"The first three columns are of one core ({facts_of()}). Hours are for {CORES} cores"
+        f"The first three columns are of one core ({facts}) Hours are for {CORES} cores"
         " that all work, without downloads."
     )
-    keep("real_clip_predicted", chosen.out, f"{markdown(heads, table)}\n\n{note}", models=measured)
+    keep(NAME, chosen.out, f"{markdown(heads, table)}\n\n{note}", models=models, facts=facts)
+
+
+def cells_of(
+    name: str, found: Mapping[str, float], there: Mapping[str, float], batch: int
+) -> list[str]:
+    """A row of the table."""
+    speeds = [f"{batch * found['row']:.1f} s", f"{1 / found['picture']:.1f}"]
+    cells = [f"{value:.1f}{'' if value < LIMIT else ' (too long)'}" for value in there.values()]
+    return [name, *speeds, f"{1 / found['text']:.0f}", *cells, gib(found["peak"])]
 
 
 def gib(size: float) -> str:

@@ -363,9 +363,11 @@ def test_without_results_the_table_says_that_there_are_none(tmp_path: Path) -> N
 def test_hours_are_in_proportion_to_what_was_measured() -> None:
     settings = read_settings(SETTINGS)
     one = {"picture": 0.0, "text": 0.0, "teacher": 0.0, "row": 1.0, "export": 0.0}
-    steps = predict.hours(one, settings, rows=3600)
+    steps = predict.hours(one, settings, rows=3600, texts=3 * 3600)
     assert steps == {"tune": 3 * 4, "measure": 0.0, "ARO": 0.0, "publish": 0.0}
-    seen = predict.hours({**one, "row": 0.0, "picture": 3600.0}, settings, rows=3600)
+    read = predict.hours({**one, "row": 0.0, "teacher": 1.0}, settings, rows=3600, texts=6 * 3600)
+    assert read["tune"] == 3 * 2, "the teachers read all wordings"
+    seen = predict.hours({**one, "row": 0.0, "picture": 3600.0}, settings, 3600, 3 * 3600)
     assert seen["tune"] == settings.bank + predict.PICTURES["tune"] and seen["ARO"] > 50_000
 
 
@@ -376,4 +378,7 @@ def test_times_are_measured_on_random_weights(tmp_path: Path) -> None:
     predict.main(["--names", "tiny", "--rows", "258", "--out", str(tmp_path)])
     found = json.loads((tmp_path / "real_clip_predicted.json").read_text())["models"]["tiny"]
     assert all(value > 0 for value in found["measured"].values())
-    assert "| tiny |" in (tmp_path / "real_clip_predicted.md").read_text()
+    table = (tmp_path / "real_clip_predicted.md").read_text()
+    assert "| tiny |" in table
+    predict.main(["--again", "--out", str(tmp_path)])
+    assert (tmp_path / "real_clip_predicted.md").read_text() == table
