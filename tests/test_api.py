@@ -128,5 +128,7 @@ def test_wrong_options_are_user_errors(triples: Path, tmp_path: Path) -> None:
         paraclip.evaluate({"base": base}, device="gpu9")
     with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
         paraclip.swap_check(tmp_path, base, base, device="gpu9")
+    with pytest.raises(paraclip.UserError, match="--dry-run: is an estimate"):
+        paraclip.generate(tmp_path, tmp_path / "run", dry_run=True)
     with pytest.raises(paraclip.UserError, match="only for mini"):
         paraclip.align(tmp_path, tmp_path / "run", tiny_clip())

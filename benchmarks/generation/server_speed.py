@@ -29,6 +29,7 @@ from benchmarks.machine import RESULTS, facts_of, keep, markdown
 from paraclip.data.captions import Caption
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.run import generate
 
@@ -83,7 +84,8 @@ def measured(
             concurrency=concurrency,
         )  # fmt: skip
         alone = counted(lambda: ask_alone(rows, config), url, server)
-        run = counted(lambda: generate(rows, config, Path(folder)), url, server)
+        judge = Judge(config.filter_limits)
+        run = counted(lambda: generate(rows, config.llm, judge, config.outputs), url, server)
         run["kept"] = pq.read_metadata(Path(folder) / "triples.parquet").num_rows
     return {"client alone": alone, "the run": run}
 

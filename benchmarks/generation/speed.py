@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.machine import RESULTS, facts_of, keep, markdown
 from paraclip.data.captions import Caption
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
 
 CAPTIONS = Path(__file__).parents[2] / "recipes" / "paraphraser" / "own_captions.txt"
@@ -54,7 +55,8 @@ def measure(rows: list[Caption], setting: dict[str, int]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         config = GenerateConfig(source="own", out=Path(folder), **setting)
         began = time.perf_counter()
-        summary = generate(rows, config, Path(folder), total=len(rows))
+        judge = Judge(config.filter_limits)
+        summary = generate(rows, config.llm, judge, config.outputs, total=len(rows))
         seconds = time.perf_counter() - began
         log = (Path(folder) / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     answers = sum(len(json.loads(line).get("answers", ())) for line in log)

@@ -29,6 +29,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
 from paraclip.swap_checking.check import SwapReport, read_queries
 from paraclip.swap_checking.check import swap_check as compare_index
@@ -65,7 +66,13 @@ def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
     Example:
         >>> triples = generate("my_pictures", out="runs/triples")  # doctest: +SKIP
     """
-    generation = generate_from_source(GenerateConfig(str(source), Path(out), **options))
+    config = GenerateConfig(str(source), Path(out), **options)
+    if config.dry_run:
+        raise UserError("--dry-run", "is an estimate", "Use the command `paraclip generate`.")
+    generation = generate_from_source(
+        config.captions, config.llm, Judge(config.filter_limits), config.outputs,
+        to_file=config.to_file, from_file=config.from_file, ray_workers=config.ray_workers,
+    )  # fmt: skip
     generation.check()
     return Path(generation.triples)
 

@@ -7,10 +7,13 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from paraclip.version import __version__
 
+FOLDED = re.compile(r"([a-zA-Z][\w+.-]+):/+(.+)")
+"""A URL as a path: pathlib merges double slashes."""
 _USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, because a password may contain one
 _QUERY = re.compile(r"\b(\w+://[^\s?]*)\?\S+")
 _HTTP_PATH = re.compile(r"\bhttps?://[^\s/]+(/\S*)")
@@ -49,6 +52,20 @@ def without_secrets(text: str) -> str:
     """The text without the secrets of its URLs: user, password, query, and keys in http paths."""
     text = _QUERY.sub(r"\1?...", _USER.sub(r"\1", text))
     return _HTTP_PATH.sub(lambda found: KEY.sub("***", found[0]), text)
+
+
+def unfolded(path: Path) -> str:
+    """The original URL of a path (see FOLDED), or else the absolute path."""
+    folded = FOLDED.fullmatch(str(path))
+    if folded is None:
+        return str(path.absolute())
+    scheme, rest = folded.groups()
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest}"
+
+
+def shown_path(path: Path) -> str:
+    """A path, or a URL with all slashes, without the keys that a URL may contain."""
+    return without_secrets(unfolded(path)) if FOLDED.fullmatch(str(path)) else str(path)
 
 
 def provenance(**settings: Any) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from generating import bag_judge
+from generating import generated_from_source
 
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.distributed import run
-from paraclip.paraphrase.run import generate_from_source
 
 IN_FLIGHT = 8
 BLOCK = 16
@@ -23,4 +22,4 @@ def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> Generate
 
 if __name__ == "__main__":
     run._ROWS_OF_BLOCK = BLOCK
-    generate_from_source(ray_config(sys.argv[1], Path(sys.argv[2]), sys.argv[3]), judge=bag_judge())
+    generated_from_source(ray_config(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

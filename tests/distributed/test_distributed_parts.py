@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_server import FakeServer
-from generating import captions, captions_file
+from generating import bag_judge, captions, captions_file, generated_from_source
 from hypothesis import given
 from hypothesis import strategies as st
-from ray_run import bag_judge, ray_config
+from ray_run import ray_config
 
 from paraclip.cluster import _check_cpus
 from paraclip.data.triples import SCHEMA
@@ -36,7 +36,6 @@ from paraclip.paraphrase.distributed.places import (
     outcome_row,
     outcomes_in_order,
     place_of,
-    shown_path,
     tokens_of_blocks,
     write_captions,
 )
@@ -46,12 +45,11 @@ from paraclip.paraphrase.distributed.run import (
     _is_locked,
     _share_of,
     _Task,
-    generate_with_ray,
 )
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import AnswerLog, EarlierAnswers
-from paraclip.paraphrase.run import check_generate_options
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected, answer_settings
+from paraclip.provenance import shown_path
 
 ROWS = list(captions(30))
 
@@ -216,9 +214,7 @@ def test_a_fresh_run_that_cannot_begin_deletes_nothing(
     out = tmp_path / "out"
     place, config = place_of(out), ray_config(server.url, Path(f"{scheme}{out}"), "")
     config = replace(config, source=str(captions_file(tmp_path, 3)), fresh=True)
-    log = AnswerLog(
-        out / "answers.jsonl", answer_settings(config.llm, make_backend("openai", config.llm))
-    )
+    log = AnswerLog(out / "answers.jsonl", answer_settings(config.llm, make_backend(config.llm)))
     log.add("0" * 16, [])
     log.close()
     wrote(place, "a", {7: kept(0)})
@@ -228,7 +224,7 @@ def test_a_fresh_run_that_cannot_begin_deletes_nothing(
         {"base_url": "http://127.0.0.1:9/v1"} if fault == "address" else {"source": "none.csv"}
     )
     with pytest.raises(UserError, match=r"no server answers|no such file"):
-        generate_with_ray(replace(config, **wrong))
+        generated_from_source(replace(config, **wrong))
     assert before.items() <= {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}.items()
 
 
@@ -261,7 +257,7 @@ def test_a_json_file_is_never_seen_half_written(tmp_path: Path) -> None:
 def test_options_that_do_not_go_with_ray(changed: dict[str, Any], option: str) -> None:
     config = ray_config("http://localhost:1/v1", Path("out"), "x.csv")
     with pytest.raises(UserError) as caught:
-        check_generate_options(type(config)(**vars(config) | changed))
+        replace(config, **changed)
     assert caught.value.where == option
 
 

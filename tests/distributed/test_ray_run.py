@@ -2,18 +2,21 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_server import FakeServer, rotate
-from generating import captions
-from ray_run import bag_judge, ray_config
+from generating import captions, generated_from_source
+from ray_run import ray_config
 
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
-from paraclip.paraphrase.run import _Generation, generate_from_source
+from paraclip.paraphrase.config import CHECKED
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.run import _Generation
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 ROWS = 48
@@ -29,7 +32,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def generated(url: str | tuple[str, ...], out: Path, source: str) -> _Generation:
-    return generate_from_source(ray_config(url, out, source), judge=bag_judge())
+    return generated_from_source(ray_config(url, out, source))
 
 
 def test_failures_are_rows_and_only_they_are_repeated(
@@ -67,7 +70,7 @@ def test_out_may_be_a_url_and_servers_several(
     assert not Path("file:").exists() and not (tmp_path / "bucket" / "answers.jsonl").exists()
     other = ray_config(urls, out, source)
     with pytest.raises(UserError, match="other settings"):
-        generate_from_source(type(other)(**vars(other) | {"limits": "checked"}))
+        generated_from_source(other, Judge(CHECKED))
 
 
 def test_too_few_cpus_are_refused_and_not_waited_for(
@@ -75,7 +78,7 @@ def test_too_few_cpus_are_refused_and_not_waited_for(
 ) -> None:
     config = ray_config(server.url, tmp_path / "out", source)
     with pytest.raises(UserError, match="3 workers need 5 logical CPUs and the cluster has 4"):
-        generate_from_source(type(config)(**vars(config) | {"ray_workers": 3}), judge=bag_judge())
+        generated_from_source(replace(config, ray_workers=3))
     assert not server.asked
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 

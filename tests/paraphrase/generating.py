@@ -1,6 +1,6 @@
 """Captions and options for tests of the two-step run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from fake_encoder import BagEncoder
 from paraclip.data.captions import Caption
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.outputs import Summary
+from paraclip.paraphrase.run import _Generation, generate, generate_from_source
 
 
 def name_of(number: int) -> str:
@@ -42,3 +44,18 @@ def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
 def bag_judge() -> Judge:
     """The small limits without weights."""
     return Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+
+
+def generated(
+    rows: Iterable[Caption], config: GenerateConfig, judge: Judge | None = None
+) -> Summary:
+    """A run over captions with the options."""
+    return generate(rows, config.llm, judge or bag_judge(), config.outputs)
+
+
+def generated_from_source(config: GenerateConfig, judge: Judge | None = None) -> _Generation:
+    """A run over the source that the options name."""
+    return generate_from_source(
+        config.captions, config.llm, judge or bag_judge(), config.outputs,
+        to_file=config.to_file, from_file=config.from_file, ray_workers=config.ray_workers,
+    )  # fmt: skip

@@ -6,18 +6,16 @@ from pathlib import Path
 import pytest
 import yaml
 from fake_server import FakeServer
-from generating import bag_judge, captions, fake_config
+from generating import captions, fake_config, generated
 
 from paraclip.paraphrase.backends import BUILTIN_LICENCE
 from paraclip.paraphrase.outputs import _render_card
-from paraclip.paraphrase.run import generate
 
 
 def test_every_run_has_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-key")
     with FakeServer() as server:
-        config = fake_config(server.url, tmp_path, licence="MIT")
-        generate(captions(8), config, tmp_path, judge=bag_judge())
+        generated(captions(8), fake_config(server.url, tmp_path, licence="MIT"))
     card = (tmp_path / "README.md").read_text()
     _, metadata, text = card.split("---\n", 2)
     found = yaml.safe_load(metadata)
@@ -37,7 +35,8 @@ def test_a_card_names_its_size_and_cannot_be_broken_by_its_rows(kept: int, size:
     summary = {"kept": kept, "captions": kept, "rejected": {}, "failed": 0, "broken": 0,
                "generator": "x | [y](http://z)"}  # fmt: skip
     row = dict.fromkeys(("caption", "paraphrase_1", "paraphrase_2"), "a|b\n# head <img> \x1b[0m")
-    card = _render_card(summary, {"filter_limits": {}}, BUILTIN_LICENCE, [row])
+    settings = {"filter_limits": {}, "licence": BUILTIN_LICENCE}
+    card = _render_card(summary, settings, [row])
     assert "<img" not in card and "\x1b" not in card and "\n# head" not in card
     assert BUILTIN_LICENCE in card and "a\\|b" in card and "\\[y\\](http" in card
     assert f"size_categories: {size}" in card

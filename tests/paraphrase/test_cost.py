@@ -1,6 +1,5 @@
 """Tokens, prices, the cost limit, the estimate and the progress display."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,14 +9,21 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from fake_server import FakeServer, response, rotate
-from generating import bag_judge, captions, captions_file, fake_config
+from generating import (
+    bag_judge,
+    captions,
+    captions_file,
+    fake_config,
+    generated,
+    generated_from_source,
+)
 
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.cost import Meter, RunProgress, _Prices, _prices_of, show_dollars
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.run import _SAMPLE, _Estimate, _estimate, generate, generate_from_source
+from paraclip.paraphrase.run import _SAMPLE, _Estimate, estimate
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +47,7 @@ def server() -> Iterator[FakeServer]:
 
 
 def run(url: str, out: Path, count: int = 6, **changed: Any) -> Summary:
-    return generate(captions(count), fake_config(url, out, **changed), out, judge=bag_judge())
+    return generated(captions(count), fake_config(url, out, **changed))
 
 
 def test_tokens_and_dollars_are_summed_over_runs(server: FakeServer, tmp_path: Path) -> None:
@@ -95,9 +101,6 @@ def test_a_limit_that_allows_no_question_is_no_fault_of_the_server(
 ) -> None:
     config = fake_config(server.url, tmp_path / "out", prices=(1.0, 1.0), max_cost=0.0)
     config = replace(config, source=str(captions_file(tmp_path, 3)))
-    with pytest.raises(UserError, match="--dry-run: is an estimate"):
-        generate_from_source(replace(config, dry_run=True))
-    assert not (tmp_path / "out").exists()
     generate_command(config)
     assert not server.asked and "cost $0.0000" in capsys.readouterr().out
 
@@ -106,7 +109,7 @@ def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
     files = {"to_file": tmp_path / "questions", "prices": (1.0, 1.0), "max_cost": 5.0}
     config = fake_config("http://127.0.0.1:9/v1", tmp_path / "out", **files)
     source = captions_file(tmp_path, 3)
-    assert generate_from_source(replace(config, source=str(source))).summary.waiting == 3
+    assert generated_from_source(replace(config, source=str(source))).summary.waiting == 3
 
 
 def test_prices() -> None:
@@ -133,7 +136,7 @@ def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
 
 def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_path: Path) -> None:
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
-    found = asyncio.run(_estimate(captions(320), 320, config, judge=bag_judge()))
+    found = estimate(captions(320), 320, config.llm, bag_judge(), config.outputs)
     assert (found.sampled, found.kept, found.prompt_tokens) == (_SAMPLE, _SAMPLE, 320 * 200)
     assert found.dollars == pytest.approx(320 * 220e-6) and found.seconds > 0
     assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * _SAMPLE
@@ -145,7 +148,7 @@ def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_pa
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
 
     def estimated() -> _Estimate:
-        return asyncio.run(_estimate(captions(320), 320, config, judge=bag_judge()))
+        return estimate(captions(320), 320, config.llm, bag_judge(), config.outputs)
 
     run(server.url, tmp_path, _SAMPLE // 2)
     partly, again = estimated(), estimated()
@@ -156,8 +159,9 @@ def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_pa
 
 def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path: Path) -> None:
     server.behave = lambda prompt, count: 400
+    config = fake_config(server.url, tmp_path)
     with pytest.raises(UserError, match=r"no caption of the sample got an answer \(BadRequest"):
-        asyncio.run(_estimate(captions(9), 900, fake_config(server.url, tmp_path)))
+        estimate(captions(9), 900, config.llm, bag_judge(), config.outputs)
 
 
 def test_the_progress_shows_counts_and_costs(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from fake_encoder import BagEncoder
 from fake_server import FakeServer, Reply, rotate
-from generating import bag_judge, captions, fake_config, name_of
+from generating import captions, fake_config, generated, name_of
 
 from paraclip.commands.generate import generate_command
 from paraclip.data.captions import Caption
@@ -23,8 +23,7 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.outputs import Summary, open_outputs, settings_of
-from paraclip.paraphrase.run import generate
+from paraclip.paraphrase.outputs import Summary, open_outputs
 from paraclip.paraphrase.steps import KeptTriple, Rejected
 
 KEY = "sk-secret-key"
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def run(url: str, out: Path, count: int = 5, **changed: Any) -> Summary:
-    return generate(captions(count), fake_config(url, out, **changed), out, judge=bag_judge())
+    return generated(captions(count), fake_config(url, out, **changed))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -68,10 +67,11 @@ def test_settings_and_counts_are_recorded(server: FakeServer, tmp_path: Path) ->
 
 
 def test_settings_are_json_and_contain_no_key_of_an_address() -> None:
-    out = Path("s3://KEY:password@bucket/run?region=x")
-    settings = settings_of(GenerateConfig("a.csv", out, to_file=Path("round")))
-    assert json.loads(json.dumps(settings))["to_file"] == "round"
+    out, server = Path("s3://KEY:password@bucket/run?region=x"), {"backend": "openai"}
+    settings = GenerateConfig("a.csv", out, ray_workers=1, **server).outputs.settings
     assert settings["out"] == "s3://bucket/run?..."
+    settings = GenerateConfig("a.csv", Path("o"), to_file=Path("round"), **server).outputs.settings
+    assert json.loads(json.dumps(settings))["to_file"] == "round"
 
 
 def test_triples_with_only_the_captions_words_are_counted() -> None:
@@ -113,9 +113,8 @@ def test_a_rejection_in_step_two_reports_it(server: FakeServer, tmp_path: Path) 
 def test_other_limits_judge_old_answers_without_asking(server: FakeServer, tmp_path: Path) -> None:
     run(server.url, tmp_path)
     before = server.asked.total()
-    out = tmp_path
     strict = Judge(SMALL.__class__(similarity=1.01), BagEncoder())  # type: ignore[arg-type]
-    summary = generate(captions(5), fake_config(server.url, out), out, judge=strict)
+    summary = generated(captions(5), fake_config(server.url, tmp_path), strict)
     assert summary.rejected == {"step 1: drift": 5} and server.asked.total() == before
 
 
@@ -131,7 +130,7 @@ def test_an_edited_caption_is_sent_again_and_no_other(server: FakeServer, tmp_pa
     before = server.asked.total()
     edited = [replace(one, caption=f"{one.caption} Now.") for one in captions(1)]
     rows = [*edited, *islice(captions(5), 1, None)]
-    summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=bag_judge())
+    summary = generated(rows, fake_config(server.url, tmp_path))
     assert summary.kept == 5 and server.asked.total() - before == 2
     table = read_triples(tmp_path / "triples.parquet").to_pylist()
     assert [row["caption"] for row in table] == [row.caption for row in rows]
@@ -176,7 +175,7 @@ def test_captions_are_read_no_further_than_the_window(server: FakeServer, tmp_pa
             yield caption
 
     with pytest.raises(UserError, match="no such model"):
-        generate(endless(), fake_config(server.url, tmp_path, concurrency=2), tmp_path)
+        generated(endless(), fake_config(server.url, tmp_path, concurrency=2))
     assert len(read) <= 16
     assert not (tmp_path / "triples.parquet").exists()
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
-from generating import bag_judge, captions, fake_config
+from generating import captions, fake_config, generated
 
 from forked import SERVER
 from paraclip.data.triples import read_triples
-from paraclip.paraphrase.run import generate
 
 
 def run(url: str, out: Path) -> None:
     """A run, killed by the test."""
-    generate(captions(60), fake_config(url, out), out, judge=bag_judge())
+    generated(captions(60), fake_config(url, out))
 
 
 def started(url: str, out: Path) -> BaseProcess:
@@ -59,9 +58,7 @@ def test_killed_twice_and_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert process.exitcode == 0
         assert server.asked.total() - before == 120 - known  # two steps of 60 captions
         asked = server.asked.total()
-        again = generate(
-            captions(60), fake_config(server.url, tmp_path), tmp_path, judge=bag_judge()
-        )
+        again = generated(captions(60), fake_config(server.url, tmp_path))
         assert again.kept == 60 and again.reused_answers == 120 and server.asked.total() == asked
     table = read_triples(tmp_path / "triples.parquet")
     assert table["id"].to_pylist() == [caption.id for caption in captions(60)]

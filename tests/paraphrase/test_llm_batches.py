@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fake_server import response, rotate
-from generating import bag_judge, captions_file, fake_config
+from generating import captions_file, fake_config, generated_from_source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ from paraclip.paraphrase.batch import (
     new_writer,
 )
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.run import _Generation, generate_from_source
+from paraclip.paraphrase.run import _Generation
 
 pytestmark = pytest.mark.usefixtures("quiet")
 KEY = "0123456789abcdef"
@@ -41,7 +41,7 @@ def run(folder: Path, count: int = 6, **changed: Any) -> _Generation:
                for name, value in changed.items()}  # fmt: skip
     source = captions_file(folder, count)
     config = replace(fake_config("http://none", folder / "out", **options), source=str(source))
-    return generate_from_source(config, judge=bag_judge())
+    return generated_from_source(config)
 
 
 def answered(line: dict[str, Any]) -> dict[str, Any]:

@@ -7,18 +7,13 @@ from typing import Any
 
 import pytest
 from fake_server import FakeServer
-from generating import bag_judge, captions, fake_config
+from generating import bag_judge, captions, fake_config, generated, generated_from_source
 
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.outputs import _read_summary
-from paraclip.paraphrase.run import (
-    estimate_from_source,
-    generate,
-    generate_async,
-    generate_from_source,
-)
+from paraclip.paraphrase.run import estimate, generate_async
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -108,13 +103,15 @@ def test_in_a_running_loop_the_async_form_is_named_and_works(
     server: FakeServer, tmp_path: Path
 ) -> None:
     config = fake_config(server.url, tmp_path)
+    how = config.llm, bag_judge(), config.outputs
 
     async def notebook() -> int:
         with pytest.raises(UserError, match=r"Use `await generate_async"):
-            generate(captions(3), config, tmp_path, judge=bag_judge())
-        for blocking in (generate_from_source, estimate_from_source):
-            with pytest.raises(UserError, match=r"Use `await asyncio\.to_thread"):
-                blocking(config)
-        return (await generate_async(captions(3), config, tmp_path, judge=bag_judge())).captions
+            generated(captions(3), config)
+        with pytest.raises(UserError, match=r"Use `await asyncio\.to_thread"):
+            generated_from_source(config)
+        with pytest.raises(UserError, match=r"Use `await asyncio\.to_thread"):
+            estimate(captions(3), 3, *how)
+        return (await generate_async(captions(3), *how)).captions
 
     assert asyncio.run(notebook()) == 3

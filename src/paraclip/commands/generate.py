@@ -1,15 +1,12 @@
 """`paraclip generate`: paraphrase captions and print the counts, or a plan of the run."""
 
+from paraclip.data.problems import Problems
 from paraclip.errors import printable
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
-from paraclip.paraphrase.distributed.places import shown_path
-from paraclip.paraphrase.run import (
-    check_generate_options,
-    count_captions,
-    estimate_from_source,
-    generate_from_source,
-)
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.run import count_captions, estimate, generate_from_source, source_captions
+from paraclip.provenance import shown_path
 
 
 def generate_command(config: GenerateConfig) -> None:
@@ -18,10 +15,14 @@ def generate_command(config: GenerateConfig) -> None:
     Raises:
         UserError: see `generate_from_source`; also if no caption got an answer.
     """
+    judge = Judge(config.filter_limits)
     if config.dry_run:
-        _print_plan(config)
+        _print_plan(config, judge)
         return
-    generation = generate_from_source(config)
+    generation = generate_from_source(
+        config.captions, config.llm, judge, config.outputs,
+        to_file=config.to_file, from_file=config.from_file, ray_workers=config.ray_workers,
+    )  # fmt: skip
     summary, problems = generation.summary, generation.problems
     spent, triples = summary.spent, shown_path(generation.triples)
     print(summary.table())
@@ -40,14 +41,14 @@ def generate_command(config: GenerateConfig) -> None:
     generation.check()
 
 
-def _print_plan(config: GenerateConfig) -> None:
-    check_generate_options(config)
-    counts = count_captions(config)
+def _print_plan(config: GenerateConfig, judge: Judge) -> None:
+    counts = count_captions(config.captions, config.out)
     for row in counts.beginning:
         print("\t".join(map(printable, (row.id, row.caption, row.image or "(no picture)"))))
     without = counts.captions - counts.pictures
     print(f"{counts.captions:,} captions, {counts.pictures:,} with a picture, {without:,} without")
     if counts.problems.count:
         print(counts.problems.summary())
-    estimate = estimate_from_source(config, counts.captions)
-    print("\n".join(map(printable, estimate.table().split("\n"))))
+    captions = source_captions(config.captions, Problems(config.max_broken))
+    found = estimate(captions, counts.captions, config.llm, judge, config.outputs)
+    print("\n".join(map(printable, found.table().split("\n"))))

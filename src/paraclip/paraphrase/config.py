@@ -1,15 +1,18 @@
 """Options of `paraclip generate`; the string below a field is its help."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Ge, Le
 
 from paraclip.data.config import ColumnOptions, Columns
+from paraclip.errors import UserError
 from paraclip.options import Checked, Count, Share
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
+from paraclip.provenance import FOLDED, shown_path, without_secrets
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,26 @@ SMALL = Limits(
     similarity=0.7, support=0.76, kept=1.0, growth=1.6, words=40, changed_kind=True, doubtful=True
 )
 LIMITS = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
+
+
+@dataclass(frozen=True)
+class CaptionSource:
+    """Captions, and how they are read."""
+
+    name: str  # folder, file or pattern, as for `read_captions`
+    columns: Columns = Columns()  # noqa: RUF009 frozen
+    max_broken: float = 0.01  # largest share of broken rows, 0 to 1
+    first: int | None = None  # number of captions to read, at most
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The folder of a run, and what is written there."""
+
+    folder: Path
+    settings: Mapping[str, Any]  # of the run, for the provenance; `licence` is that of the answers
+    fresh: bool = False  # delete earlier answers
+    drop_near_duplicates: bool = False  # reject triples that nearly equal an earlier one
 
 
 @dataclass(frozen=True)
@@ -135,17 +158,33 @@ class GenerateConfig(Checked):
         if one is None or isinstance(one, str):
             object.__setattr__(self, "base_url", () if one is None else (one,))
         super().__post_init__()
+        if tyro.MISSING not in (self.source, self.out):  # else the command line completes a file
+            self._check_together()
+
+    def _check_together(self) -> None:
+        by_files, files = self.to_file or self.from_file, "--to-file and --from-file"
+        remote, ray = self.backend == "openai", self.ray_workers
+        for wrong, option, what, hint in (
+            (FOLDED.fullmatch(str(self.out)) and (not ray or self.dry_run), "--out", "is a URL",
+             "Name a folder; --ray-workers writes to object stores, except with --dry-run."),
+            (by_files and not remote, files, "is for servers only",
+             "Give --backend openai and --model."),
+            (ray and not remote, "--ray-workers", "is for servers only",
+             "Give --backend openai and --model."),
+            (by_files and self.dry_run, "--dry-run", "asks a server, and files need none",
+             "Leave one of them out."),
+            (by_files and ray, "--ray-workers", f"does not go with {files}",
+             "Leave out --ray-workers: files of questions are not asked one by one."),
+            (self.max_cost is not None and ray, "--max-cost", "does not go with --ray-workers",
+             "Bound the run with --first; --dry-run estimates its cost."),
+        ):  # fmt: skip
+            if wrong:
+                raise UserError(option, what, hint)
 
     @property
-    def by_files(self) -> bool:
-        """Whether questions and answers are exchanged as files."""
-        return self.to_file is not None or self.from_file is not None
-
-    @property
-    def terms(self) -> str:
-        """Licence or terms of the answers, for the provenance."""
-        kind = backend_kind(self.backend)
-        return self.licence or (UNKNOWN_LICENCE if self.model else kind.licence)
+    def captions(self) -> CaptionSource:
+        """Which captions are read, and how."""
+        return CaptionSource(self.source, self.columns, self.max_broken, self.first)
 
     @property
     def llm(self) -> LLMOptions:
@@ -159,6 +198,8 @@ class GenerateConfig(Checked):
             top_p=None if self.temperature is None else 1.0,
             concurrency=self.concurrency or 16 * (self.ray_workers or 1),
             per_minute=self.per_minute,
+            prices=self.prices,
+            max_cost=self.max_cost,
         )
 
     @property
@@ -166,3 +207,19 @@ class GenerateConfig(Checked):
         """The thresholds that `limits` and `parse_roles` name."""
         name = backend_kind(self.backend).limits if self.limits == "auto" else self.limits
         return replace(LIMITS[name], parser=self.parse_roles)
+
+    @property
+    def outputs(self) -> Outputs:
+        """Where to write, with all options for the provenance: without secrets in addresses."""
+        licence = UNKNOWN_LICENCE if self.model else backend_kind(self.backend).licence
+        settings = asdict(self) | {
+            "source": without_secrets(self.source),
+            "out": shown_path(self.out),
+            "to_file": self.to_file and str(self.to_file),
+            "from_file": self.from_file and str(self.from_file),
+            "base_url": ", ".join(map(without_secrets, self.base_url)) or None,
+            "licence": self.licence or licence,
+            "llm": asdict(self.llm) | {"base_url": None},
+            "filter_limits": asdict(self.filter_limits),
+        }
+        return Outputs(self.out, settings, self.fresh, self.drop_near_duplicates)

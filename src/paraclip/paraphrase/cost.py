@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError, optional_import
-from paraclip.paraphrase.backends import Answer, Backend
+from paraclip.paraphrase.backends import Answer, Backend, LLMOptions
 from paraclip.paraphrase.log import add_tokens
 from paraclip.progress import bar
 
@@ -122,15 +122,15 @@ class Meter:
         }
 
 
-def meter_of(backend: Backend, prices: tuple[float, float] | None, most: float | None) -> Meter:
-    """A meter with given prices, else those of the backend's server and model.
+def meter_of(backend: Backend, llm: LLMOptions) -> Meter:
+    """A meter with the given prices, else those of the backend's server and model.
 
     Raises:
-        UserError: there is a limit (`most`), but no price.
+        UserError: there is a limit of the cost, but no price.
     """
     url, model = getattr(backend, "base_url", ""), getattr(backend, "model", "")
-    known = _prices_of(model, url, prices) if url or prices else None
-    return Meter(known, most, local=known is None and not url)
+    known = _prices_of(model, url, llm.prices) if url or llm.prices else None
+    return Meter(known, llm.max_cost, local=known is None and not url)
 
 
 def show_dollars(cost: float | None) -> str:

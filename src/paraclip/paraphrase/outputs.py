@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,12 +25,11 @@ from paraclip.files import (
     signed,
     write_text,
 )
-from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.distributed.places import shown_path
+from paraclip.paraphrase.config import Outputs
 from paraclip.paraphrase.language.words import rewords
 from paraclip.paraphrase.log import LONGEST_LINE, object_of
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
-from paraclip.provenance import provenance, without_secrets
+from paraclip.provenance import provenance
 
 TRIPLES, REJECTED, FAILED = _ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
 PROBLEMS, SUMMARY, LOG = "problems.txt", "summary.json", "answers.jsonl"
@@ -250,51 +249,32 @@ def lists_problems(summary: dict[str, Any] | None) -> bool:
     return summary is not None and bool(summary.get("broken"))
 
 
-def write_summary(
-    out: Path, summary: Summary, config: GenerateConfig, problems: Problems | None = None
-) -> None:
+def write_summary(outputs: Outputs, summary: Summary, problems: Problems | None = None) -> None:
     """Write summary.json, the dataset card, and the broken rows of the source if there are any.
 
     A README.md that a user wrote or edited stays; problems.txt of an earlier run is replaced.
     """
+    out, settings = outputs.folder, outputs.settings
     if lists_problems(_read_summary(out / SUMMARY)):
         (out / PROBLEMS).unlink(missing_ok=True)
     summary.broken = problems.count if problems else 0
-    settings = settings_of(config)
     content = summary.as_dict() | {"provenance": provenance(settings=settings)}
     write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     if not (out / _CARD).exists() or is_signed(out / _CARD):
-        card = _render_card(summary.as_dict(), settings, config.terms, summary.sample)
+        card = _render_card(summary.as_dict(), settings, summary.sample)
         write_text(out / _CARD, signed(card))
     if problems and problems.count:
         problems.write(out / PROBLEMS)
 
 
-def settings_of(config: GenerateConfig) -> dict[str, Any]:
-    """All options as JSON-serialisable dict, for the provenance, without secrets in addresses."""
-    return asdict(config) | {
-        "source": without_secrets(str(config.source)),
-        "out": shown_path(config.out),
-        "to_file": config.to_file and str(config.to_file),
-        "from_file": config.from_file and str(config.from_file),
-        "base_url": ", ".join(map(without_secrets, config.base_url)) or None,
-        "llm": asdict(config.llm) | {"base_url": None},
-        "filter_limits": asdict(config.filter_limits),
-    }
-
-
 def _render_card(
-    summary: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    licence: str,
-    rows: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any], settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> str:
     """The dataset card in Hugging Face's form: Markdown with YAML metadata.
 
     Args:
         summary: counts and generator, as in summary.json.
-        settings: options of the run, without secrets.
-        licence: terms of the generator's answers.
+        settings: options of the run, as in `Outputs`.
         rows: kept triples to show.
     """
     size = next((name for most, name in _SIZES.items() if summary["kept"] < most), "1B<n<10B")
@@ -311,7 +291,7 @@ def _render_card(
         "# Two-step paraphrases of image captions",
         _INTRODUCTION,
         f"- Generator: {_escape(summary['generator'])}\n"
-        f"- Licence of the answers: {_escape(licence)}\n"
+        f"- Licence of the answers: {_escape(settings['licence'])}\n"
         "- Licence of the captions: that of their source; check it before you publish.",
         f"## Counts\n\n{_table([['', 'rows'], *counts])}",
         f"## Filters\n\nLimits: `{json.dumps(settings['filter_limits'])}`. "

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import TEXTS
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Backend, make_backend
+from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.batch import (
     BatchBackend,
     answer_files,
@@ -23,9 +23,9 @@ from paraclip.paraphrase.batch import (
     new_writer,
     next_steps,
 )
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.config import CaptionSource, Outputs
 from paraclip.paraphrase.cost import Meter, RunProgress, meter_of, show_dollars
-from paraclip.paraphrase.distributed.places import FOLDED, caption_of, shown_path
+from paraclip.paraphrase.distributed.places import caption_of
 from paraclip.paraphrase.filters.checks import NearDuplicates
 from paraclip.paraphrase.filters.judge import Judge, check_models, judging
 from paraclip.paraphrase.log import AnswerLog
@@ -37,7 +37,6 @@ from paraclip.paraphrase.outputs import (
     open_outputs,
     refuse_foreign_outputs,
     refuse_inputs,
-    settings_of,
     write_summary,
 )
 from paraclip.paraphrase.steps import (
@@ -49,7 +48,7 @@ from paraclip.paraphrase.steps import (
     answer_settings,
 )
 from paraclip.progress import track
-from paraclip.provenance import provenance
+from paraclip.provenance import provenance, shown_path
 
 _AHEAD = 3  # captions in progress per question in progress; the others are being judged
 _IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its arguments."
@@ -113,63 +112,67 @@ class _SourceCounts:
 
 
 def generate_from_source(
-    config: GenerateConfig, backend: Backend | None = None, judge: Judge | None = None
+    source: CaptionSource,
+    llm: LLMOptions,
+    judge: Judge,
+    outputs: Outputs,
+    *,
+    to_file: Path | None = None,
+    from_file: Path | None = None,
+    ray_workers: int | None = None,
 ) -> _Generation:
-    """Read the captions that the config names, paraphrase them and write every output file.
+    """Read captions, paraphrase them and write every output file; the same call resumes.
 
     Args:
-        config: source, output folder and all other options.
-        backend: overrides the config's backend.
-        judge: overrides the config's filter limits.
+        source, llm, judge, outputs: captions, who rewords them, which answers pass, where to write.
+        to_file, from_file: folders of batch files, instead of a server.
+        ray_workers: number of asking processes on a Ray cluster.
 
     Raises:
         UserError: the source cannot be read or is itself an output; also errors of `generate`.
     """
     _refuse_event_loop(_IN_THREAD)
-    check_generate_options(config)
-    if config.dry_run:
-        hint = "Call `paraclip.paraphrase.run.estimate_from_source`, or use the command."
-        raise UserError("--dry-run", "is an estimate, and this function generates", hint)
-    if config.ray_workers:
+    check_models(judge.limits)
+    out = outputs.folder
+    if ray_workers:
         from paraclip.paraphrase.distributed.run import generate_with_ray
 
-        summary, problems = generate_with_ray(config, judge)
-        return _Generation(config.out / TRIPLES, summary, problems)
-    counts = count_captions(config)
-    refuse_foreign_outputs(config.out, problems=counts.problems.count > 0)
-    problems = Problems(config.max_broken)
-    captions = source_captions(config, problems)
-    run = partial(generate_async, captions, total=counts.captions, judge=judge, problems=problems)
-    notes: tuple[str, ...] = ()
-    if config.by_files:
-        summary, notes = _run_a_round(config, run)
-    else:
-        summary = asyncio.run(run(config, config.out, backend=backend))
-    return _Generation(config.out / TRIPLES, summary, problems, notes)
+        counted = generate_with_ray(source, llm, judge, outputs, ray_workers)
+        return _Generation(out / TRIPLES, *counted)
+    counts = count_captions(source, out)
+    refuse_foreign_outputs(out, problems=counts.problems.count > 0)
+    problems = Problems(source.max_broken)
+    captions = source_captions(source, problems)
+    run = partial(generate, captions, llm, judge, total=counts.captions, problems=problems)
+    if to_file or from_file:
+        summary, notes = _run_a_round(llm, outputs, to_file, from_file, run)
+        return _Generation(out / TRIPLES, summary, problems, notes)
+    return _Generation(out / TRIPLES, run(outputs), problems)
 
 
 def _run_a_round(
-    config: GenerateConfig, run: Callable[..., Coroutine[Any, Any, Summary]]
-) -> tuple[Summary, tuple[str, ...]]:
+    llm: LLMOptions, outputs: Outputs, to_file: Path | None, from_file: Path | None,
+    run: Callable[..., Summary],
+) -> tuple[Summary, tuple[str, ...]]:  # fmt: skip
     """Log the answers of `from_file`, run, and write the questions that are open to `to_file`."""
-    settings = answer_settings(config.llm, BatchBackend(config.llm))
-    paths = answer_files(config.from_file, settings) if config.from_file else []
-    writer = new_writer(config.to_file) if config.to_file else None
-    with closing(AnswerLog(config.out / LOG, settings, config.fresh)) as log:
+    settings = answer_settings(llm, BatchBackend(llm))
+    paths = answer_files(from_file, settings) if from_file else []
+    writer = new_writer(to_file) if to_file else None
+    with closing(AnswerLog(outputs.folder / LOG, settings, outputs.fresh)) as log:
         log.begin()
-        arrived = log_answers(paths, log, config.llm.candidates)
-    backend = BatchBackend(config.llm, arrived.failures, writer)
+        arrived = log_answers(paths, log, llm.candidates)
+    backend = BatchBackend(llm, arrived.failures, writer)
     try:
-        summary = asyncio.run(run(replace(config, fresh=False), config.out, backend=backend))
+        summary = run(replace(outputs, fresh=False), backend=backend)
         if writer is not None:
             writer.finish(settings)
     finally:
         if writer is not None:
             writer.discard()
     notes = []
-    if config.from_file:
+    if from_file:
         counted = f"{arrived.answers:,} answers and {len(arrived.failures):,} failures"
-        notes.append(f"{counted} in {config.from_file}")
+        notes.append(f"{counted} in {from_file}")
     if arrived.unknown:
         notes.append(f"{arrived.unknown:,} of its lines answer no question of ParaCLIP")
     if writer is not None and writer.written:
@@ -177,26 +180,10 @@ def _run_a_round(
     return summary, tuple(notes)
 
 
-def estimate_from_source(config: GenerateConfig, total: int | None = None) -> _Estimate:
-    """Estimate what a run needs; asks about a sample and writes only the log.
-
-    `total` is the number of captions, if known. Raises UserError like `generate_from_source`.
-    """
-    _refuse_event_loop(_IN_THREAD)
-    check_generate_options(config)
-    total = count_captions(config).captions if total is None else total
-    captions = source_captions(config, Problems(config.max_broken))
-    return asyncio.run(_estimate(captions, total, config))
-
-
-async def _estimate(
-    captions: Iterable[Caption],
-    total: int,
-    config: GenerateConfig,
-    backend: Backend | None = None,
-    judge: Judge | None = None,
+def estimate(
+    captions: Iterable[Caption], total: int, llm: LLMOptions, judge: Judge, outputs: Outputs
 ) -> _Estimate:
-    """Ask about the first captions and extrapolate.
+    """Estimate what a run over `total` captions needs: ask about the first ones and extrapolate.
 
     The sample is really sent to the generator, because neither the length of answers nor the speed
     of the server is known otherwise. Its answers are logged, so the run does not repeat its
@@ -205,19 +192,24 @@ async def _estimate(
     Raises:
         UserError: no caption of the sample got an answer; also the errors of `generate`.
     """
+    _refuse_event_loop(_IN_THREAD)
     sample = list(islice(captions, _SAMPLE))
-    async with _asking(config, config.out, backend, judge) as work:
-        outcomes = await asyncio.gather(*map(work.outcome, sample))
+
+    async def ask() -> tuple[Meter, list[Outcome]]:
+        async with _asking(llm, judge, outputs) as work:
+            return work.meter, await asyncio.gather(*map(work.outcome, sample))
+
+    meter, outcomes = asyncio.run(ask())
     failed = [one for one in outcomes if isinstance(one, Failed)]
     if failed and len(failed) == len(outcomes):
         what = f"no caption of the sample got an answer ({failed[0].problem})"
         raise UserError("--dry-run", what, "Check the server and run the same command again.")
-    meter, factor = work.meter, total / max(len(sample), 1)
+    factor = total / max(len(sample), 1)
     tokens = [round(used * factor) for used in meter.used]
     seconds = None
     if meter.answers:  # questions that the log answered count as long as the others
         share = 1 + meter.reused_answers / meter.answers
-        seconds = meter.seconds * share / config.llm.concurrency * factor
+        seconds = meter.seconds * share / llm.concurrency * factor
     return _Estimate(
         captions=total,
         sampled=len(sample),
@@ -230,16 +222,16 @@ async def _estimate(
     )
 
 
-def count_captions(config: GenerateConfig) -> _SourceCounts:
+def count_captions(source: CaptionSource, out: Path) -> _SourceCounts:
     """Read the source once before any question, to get its size and its broken rows.
 
     Raises:
-        UserError: the source cannot be read, is an output of the run, or has too many broken rows.
+        UserError: the source cannot be read, is an output in `out`, or has too many broken rows.
     """
-    refuse_inputs(find_files(config.source), config.out)
-    counts = _SourceCounts(Problems(config.max_broken))
-    captions = source_captions(config, counts.problems)
-    for caption in track(captions, "reading captions", config.first, "caption"):
+    refuse_inputs(find_files(source.name), out)
+    counts = _SourceCounts(Problems(source.max_broken))
+    captions = source_captions(source, counts.problems)
+    for caption in track(captions, "reading captions", source.first, "caption"):
         counts.captions += 1
         counts.pictures += caption.image is not None
         if counts.captions <= _SHOWN:
@@ -248,57 +240,37 @@ def count_captions(config: GenerateConfig) -> _SourceCounts:
     return counts
 
 
-def source_captions(config: GenerateConfig, problems: Problems) -> Iterator[Caption]:
-    """The captions of the source, at most `config.first`."""
-    return islice(read_captions(config.source, config.columns, problems), config.first)
-
-
-def check_generate_options(config: GenerateConfig) -> None:
-    """Raise UserError for incompatible options, and for models that are not installed."""
-    if FOLDED.fullmatch(str(config.out)) and (not config.ray_workers or config.dry_run):
-        hint = "Name a folder; --ray-workers writes to object stores, except with --dry-run."
-        raise UserError("--out", "is a URL", hint)
-    files = "--to-file and --from-file"
-    if config.backend != "openai" and (config.by_files or config.ray_workers):
-        option = files if config.by_files else "--ray-workers"
-        raise UserError(option, "is for servers only", "Give --backend openai and --model.")
-    if config.by_files and config.dry_run:
-        raise UserError("--dry-run", "asks a server, and files need none", "Leave one of them out.")
-    if config.by_files and config.ray_workers:
-        hint = "Leave out --ray-workers: files of questions are not asked one by one."
-        raise UserError("--ray-workers", f"does not go with {files}", hint)
-    if config.max_cost is not None and config.ray_workers:
-        hint = "Bound the run with --first; --dry-run estimates its cost."
-        raise UserError("--max-cost", "does not go with --ray-workers", hint)
-    check_models(config.filter_limits)
+def source_captions(source: CaptionSource, problems: Problems) -> Iterator[Caption]:
+    """The captions of the source, at most its `first`."""
+    return islice(read_captions(source.name, source.columns, problems), source.first)
 
 
 @asynccontextmanager
 async def _asking(
-    config: GenerateConfig, out: Path, backend: Backend | None, judge: Judge | None
+    llm: LLMOptions, judge: Judge, outputs: Outputs, backend: Backend | None = None
 ) -> AsyncIterator[Paraphraser]:
     """What takes captions through both steps, with an open log and a backend that has started."""
-    check_generate_options(config)
-    refuse_foreign_outputs(out)
-    options = config.llm
-    backend = backend or make_backend(config.backend, options)
-    meter = meter_of(backend, config.prices, config.max_cost)
-    with closing(AnswerLog(out / LOG, answer_settings(options, backend), config.fresh)) as log:
+    check_models(judge.limits)
+    refuse_foreign_outputs(outputs.folder)
+    backend = backend or make_backend(llm)
+    meter, settings = meter_of(backend, llm), answer_settings(llm, backend)
+    with closing(AnswerLog(outputs.folder / LOG, settings, outputs.fresh)) as log:
         try:
             await backend.start()
-            with judging(judge or Judge(config.filter_limits)) as queue:
-                yield Paraphraser(options, backend, log, queue, meter)
+            with judging(judge) as queue:
+                yield Paraphraser(llm, backend, log, queue, meter)
         finally:
             await backend.close()
 
 
 async def generate_async(
     captions: Iterable[Caption],
-    config: GenerateConfig,
-    out: Path,
-    total: int | None = None,
+    llm: LLMOptions,
+    judge: Judge,
+    outputs: Outputs,
+    *,
     backend: Backend | None = None,
-    judge: Judge | None = None,
+    total: int | None = None,
     problems: Problems | None = None,
 ) -> Summary:
     """Paraphrase captions in two steps; writes triples, rejected and failed captions.
@@ -308,40 +280,35 @@ async def generate_async(
 
     Args:
         captions: captions, read as the window moves.
-        config: backend, sampling and filters; its source is only recorded.
-        out: folder for answers.jsonl (the log), triples.parquet, rejected.jsonl, failed.jsonl and
-            summary.json.
+        llm, judge: who rewords them, and which answers pass.
+        outputs: folder for answers.jsonl (the log), triples.parquet, rejected.jsonl, failed.jsonl
+            and summary.json.
+        backend: overrides the one that `llm` names.
         total: number of captions, for the progress bar.
-        backend: overrides the config's backend.
-        judge: overrides the config's filter limits.
         problems: broken rows, found while the captions are read.
 
     Returns:
         Counts of all outcomes.
 
     Raises:
-        UserError: the server is down or refuses, the log has other settings, `out` contains a file
-            that no run wrote, a wheel is missing, or the disk is full. The log keeps all answers.
+        UserError: the server is down or refuses, the log has other settings, the folder contains a
+            file that no run wrote, a wheel is missing, or the disk is full. The log keeps all
+            answers.
     """
-    async with _asking(config, out, backend, judge) as work:
+    async with _asking(llm, judge, outputs, backend) as work:
         work.meter.tokens = list(work.log.tokens)
         summary = Summary(generator=work.backend.generator, reused_answers=len(work.log))
-        outcomes = _in_order(captions, work, _AHEAD * work.options.concurrency)
-        await write_outcomes(outcomes, config, out, summary, work.meter, total, problems)
+        outcomes = _in_order(captions, work, _AHEAD * llm.concurrency)
+        await write_outcomes(outcomes, outputs, summary, work.meter, total, problems)
     return summary
 
 
 def generate(
-    captions: Iterable[Caption],
-    config: GenerateConfig,
-    out: Path,
-    total: int | None = None,
-    backend: Backend | None = None,
-    judge: Judge | None = None,
+    captions: Iterable[Caption], llm: LLMOptions, judge: Judge, outputs: Outputs, **options: Any
 ) -> Summary:
     """`generate_async`, where no event loop is running."""
     _refuse_event_loop("Use `await generate_async(...)` with the same arguments.")
-    return asyncio.run(generate_async(captions, config, out, total, backend, judge))
+    return asyncio.run(generate_async(captions, llm, judge, outputs, **options))
 
 
 def _refuse_event_loop(hint: str) -> None:
@@ -355,21 +322,19 @@ def _refuse_event_loop(hint: str) -> None:
 
 async def write_outcomes(
     outcomes: AsyncGenerator[Outcome, None],
-    config: GenerateConfig,
-    out: Path,
+    outputs: Outputs,
     summary: Summary,
     meter: Meter,
     total: int | None = None,
     problems: Problems | None = None,
 ) -> None:
     """Write every output file and count the outcomes, with a progress bar."""
-    record = provenance(
-        generator=summary.generator, licence=config.terms, settings=settings_of(config)
-    )
-    duplicates = NearDuplicates() if config.drop_near_duplicates else None
+    settings = outputs.settings
+    record = provenance(generator=summary.generator, licence=settings["licence"], settings=settings)
+    duplicates = NearDuplicates() if outputs.drop_near_duplicates else None
     with RunProgress(summary, meter, total) as progress:
         async with aclosing(outcomes):
-            with open_outputs(out, record) as writers:
+            with open_outputs(outputs.folder, record) as writers:
                 async for outcome in outcomes:
                     if duplicates is not None and isinstance(outcome, KeptTriple):
                         row = outcome.row
@@ -381,7 +346,7 @@ async def write_outcomes(
     summary.check()
     summary.spent = meter.as_dict()
     summary.stopped = "--max-cost" if meter.spent else ""
-    write_summary(out, summary, config, problems)
+    write_summary(outputs, summary, problems)
 
 
 async def _in_order(

@@ -37,6 +37,7 @@ from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
 from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
@@ -157,7 +158,8 @@ class _Job:
         """Triples by the built-in LLM; empty if no answer passed the filters."""
         _announce(2, f"Paraphrasing {len(captions)} captions in two steps with the built-in LLM")
         options = self.config.generate_config(self.written.parent)
-        summary = generate(captions, options, self.written.parent, total=len(captions))
+        judge = Judge(options.filter_limits)
+        summary = generate(captions, options.llm, judge, options.outputs, total=len(captions))
         print(f"{summary.kept} of {summary.captions} captions have a triple")
         return read_triples(self.written) if summary.kept else SCHEMA.empty_table()
 

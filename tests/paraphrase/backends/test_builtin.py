@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from generating import generated
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import builtin, llm_options
 from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.run import generate
+from paraclip.paraphrase.filters.judge import Judge
 
 MISSING = [
     name
@@ -56,8 +57,9 @@ def test_a_model_of_ones_own_has_chats_with_examples_and_other_terms(tmp_path: P
     backend = BuiltInBackend(llm_options("builtin", model=str(mine)))
     assert backend.style == "few-shot" and backend.generator.startswith(f"{mine.stem} temp")
     assert set(backend.identity) == {"weights"}
-    assert "ParaCLIP's adapter" in GenerateConfig("x", tmp_path).terms
-    assert "ParaCLIP's adapter" not in GenerateConfig("x", tmp_path, model=str(mine)).terms
+    for model, included in ((None, True), (str(mine), False)):
+        settings = GenerateConfig("x", tmp_path, model=model).outputs.settings
+        assert ("ParaCLIP's adapter" in settings["licence"]) == included
 
 
 def test_more_candidates_than_slots_are_refused() -> None:
@@ -80,7 +82,8 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     texts = ["A small boat floats on a calm lake.", "Two cats sleep on a red sofa."]
     captions = [Caption(str(n), text, str(n), None, "here") for n, text in enumerate(texts)]
     config = GenerateConfig("x", tmp_path, candidates=2)
-    first = generate(captions, config, tmp_path)
+    judge = Judge(config.filter_limits)
+    first = generated(captions, config, judge)
     assert first.captions == 2 and first.failed == 0
     assert first.generator.startswith("SmolLM2-135M-Instruct+paraclip")
     lines = (tmp_path / "answers.jsonl").read_text().splitlines()[1:]
@@ -90,6 +93,6 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(builtin._adapter_file().read_bytes()[:5000])
     with pytest.raises(UserError, match=str(mine)):
-        generate(captions, replace(config, model=str(mine)), tmp_path / "other")
-    again = generate(captions, config, tmp_path)
+        generated(captions, replace(config, model=str(mine), out=tmp_path / "other"), judge)
+    again = generated(captions, config, judge)
     assert again.as_dict() | {"reused_answers": 0} == first.as_dict()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
-from generating import bag_judge, captions, fake_config
+from generating import captions, fake_config, generated, generated_from_source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,6 @@ from paraclip.paraphrase.filters.checks import (
     plain_reason,
 )
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.run import check_generate_options, generate
 from paraclip.paraphrase.steps import Failed
 
 SOURCE = "A dog runs along the beach."
@@ -85,7 +84,7 @@ def test_unsafe_and_nearly_equal_captions_are_counted(tmp_path: Path) -> None:
     rows = [*captions(2), *twice, Caption("u", "free porn videos", "u", None, "x")]
     with FakeServer() as server:
         config = fake_config(server.url, tmp_path, drop_near_duplicates=True)
-        summary = generate(rows, config, tmp_path, judge=bag_judge())
+        summary = generated(rows, config)
         assert summary.rejected == {"caption: unsafe": 1, "step 2: near duplicate": 1}
         assert summary.kept == 3 and not any("porn" in prompt for prompt in server.asked)
 
@@ -93,7 +92,7 @@ def test_unsafe_and_nearly_equal_captions_are_counted(tmp_path: Path) -> None:
 def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch) -> None:
     monkeypatch.setattr("paraclip.paraphrase.language.parsing._MODELS", ("no_such_model",))
     with pytest.raises(UserError, match="spaCy"):
-        check_generate_options(GenerateConfig("x.csv", Path("out"), parse_roles=True))
+        generated_from_source(GenerateConfig("x.csv", Path("out")), Judge(Limits(parser=True)))
     monkeypatch.setattr("paraclip.paraphrase.filters.judge.TEXT_PACKAGE", "no_such_wheel")
     with pytest.raises(UserError, match="pip install"):
         Judge()
@@ -113,6 +112,6 @@ def test_an_instruction_in_a_caption_is_data(tmp_path: Path) -> None:
             return "HACKED" if "HACKED" in prompt else "The sea, the sea, it calls to me"
 
         server.behave = obey
-        summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=bag_judge())
+        summary = generated(rows, fake_config(server.url, tmp_path))
     assert summary.kept == 0 and summary.rejected.total() == 3 and not isinstance(summary, Failed)
     assert sorted(heard) == sorted(orders)  # each came whole, as the user's message, once

@@ -87,7 +87,7 @@ class Reworder:
         """Send the question to the model."""
         if self.backend is None:
             # In a thread: its packages take seconds to import.
-            backend = await asyncio.to_thread(make_backend, self.llm, self.options)
+            backend = await asyncio.to_thread(make_backend, self.options)
             await backend.start()
             self.backend = backend
         prompt = make_prompt(self.backend.style, _STEP, text)

@@ -15,8 +15,9 @@ UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
 
 @dataclass(frozen=True)
 class LLMOptions:
-    """How an LLM is asked; `llm_options` fills in the defaults of a backend."""
+    """How an LLM is asked, and what it may cost; `llm_options` has the backends' defaults."""
 
+    backend: str = "openai"  # name in BACKENDS
     model: str | None = None  # the server's name of a model, or a file
     base_url: tuple[str, ...] = ()  # addresses of servers of the same model
     style: str | None = None  # of the prompts (see `make_prompt`); None: what suits the model
@@ -29,6 +30,8 @@ class LLMOptions:
     per_minute: tuple[float, float] | None = None  # requests and tokens, at most
     timeout: float = 60.0  # seconds from a request to the last byte of its answer
     max_retries: int = 5  # of a request
+    prices: tuple[float, float] | None = None  # dollars per million tokens of prompts, of answers
+    max_cost: float | None = None  # dollars at which no further question is asked
 
 
 @dataclass(frozen=True)
@@ -125,15 +128,15 @@ def backend_kind(name: str) -> BackendKind:
 def llm_options(backend: str, **given: Any) -> LLMOptions:
     """The default options of a backend, replaced by those that are given and not None."""
     changed = {name: value for name, value in given.items() if value is not None}
-    return replace(backend_kind(backend).options, **changed)
+    return replace(backend_kind(backend).options, backend=backend, **changed)
 
 
-def make_backend(name: str, options: LLMOptions) -> Backend:
-    """Create a backend.
+def make_backend(options: LLMOptions) -> Backend:
+    """Create the backend that the options name.
 
     Raises:
         UserError: there is no such backend, an extra is not installed, or an option is missing or
             of no use to it.
     """
-    module, _, class_name = backend_kind(name).place.partition(":")
+    module, _, class_name = backend_kind(options.backend).place.partition(":")
     return cast(Backend, getattr(optional_import(module, "llm"), class_name)(options))

@@ -8,7 +8,6 @@ exception would end Ray's job.
 
 import heapq
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,9 +27,8 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import object_of, sorted_pair
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
-from paraclip.provenance import without_secrets
+from paraclip.provenance import unfolded, without_secrets
 
-FOLDED = re.compile(r"([a-zA-Z][\w+.-]+):/+(.+)")
 CAPTIONS, OUTCOMES, CHECKPOINT, ANSWERS = "captions", "outcomes", "checkpoint", "answers"
 SETTINGS, ERROR, ASKERS = "settings.json", "error.json", "askers.lock"
 _LARGEST_JSON = 2**20  # bytes
@@ -142,27 +140,13 @@ class Place:
 
 def place_of(out: Path) -> Place:
     """The place that --out names; raises UserError for an object store that pyarrow lacks."""
-    address = _unfolded(out)
+    address = unfolded(out)
     try:
         files, path = fs.FileSystem.from_uri(address)
     except (pa.ArrowException, OSError, ValueError) as error:
         what = without_secrets(f"{address} cannot be opened ({error})")
         raise UserError("--out", what, _SHARED) from error
     return Place(address, files, path.rstrip("/"))
-
-
-def _unfolded(out: Path) -> str:
-    """The original URL of a path (pathlib merges double slashes), or else the absolute path."""
-    folded = FOLDED.fullmatch(str(out))
-    if folded is None:
-        return str(out.absolute())
-    scheme, rest = folded.groups()
-    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest}"
-
-
-def shown_path(path: Path) -> str:
-    """A path, or a URL with all slashes, without the keys that a URL may contain."""
-    return without_secrets(_unfolded(path)) if FOLDED.fullmatch(str(path)) else str(path)
 
 
 def _key_of(caption: Caption, attempt: int) -> int:

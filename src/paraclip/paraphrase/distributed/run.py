@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -28,7 +28,7 @@ from paraclip.errors import UserError
 from paraclip.files import cache_folder, take_lock
 from paraclip.micro_batch import MicroBatchQueue
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.config import CaptionSource, Outputs
 from paraclip.paraphrase.cost import Meter, meter_of
 from paraclip.paraphrase.distributed import places
 from paraclip.paraphrase.filters.checks import Question
@@ -47,6 +47,7 @@ from paraclip.paraphrase.outputs import (
 from paraclip.paraphrase.run import source_captions, write_outcomes
 from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
 from paraclip.progress import bar
+from paraclip.provenance import without_secrets
 
 _CALLS_OF_ASKER = 2  # blocks at a time, so that the end of one does not leave the server idle
 _ROWS_OF_BLOCK = 512  # captions that an asker takes and commits together
@@ -55,51 +56,42 @@ _PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver with a dela
 
 
 def generate_with_ray(
-    config: GenerateConfig, judge: Judge | None = None
+    source: CaptionSource, llm: LLMOptions, judge: Judge, outputs: Outputs, workers: int
 ) -> tuple[Summary, Problems]:
     """`generate_from_source` on a Ray cluster; returns the counts and the broken rows.
 
-    The same command resumes. Captions that Ray committed are not repeated and, on disk, neither are
+    The same call resumes. Captions that Ray committed are not repeated and, on disk, neither are
     questions that were answered: the logs of blocks become part of answers.jsonl.
 
     Raises:
         UserError: the cluster is too small, no question can succeed, or an error of
             `generate_from_source`.
     """
-    place = places.place_of(config.out)
+    place, problems = places.place_of(outputs.folder), Problems(source.max_broken)
     if place.local:
-        refuse_inputs(find_files(config.source), place.local)
+        refuse_inputs(find_files(source.name), place.local)
         refuse_foreign_outputs(place.local)
-    backend = make_backend(config.backend, config.llm)
-    try:
-        return _generate_in(place, config, backend, judge or Judge(config.filter_limits))
-    finally:
-        asyncio.run(backend.close())
-
-
-def _generate_in(
-    place: places.Place, config: GenerateConfig, backend: Backend, judge: Judge
-) -> tuple[Summary, Problems]:
-    """Ask about the captions that are not committed yet, and write every output file."""
-    problems, meter = Problems(config.max_broken), meter_of(backend, config.prices, None)
-    settings, workers = answer_settings(config.llm, backend), config.ray_workers or 1
-    with _earlier_log(place, settings, config.fresh) as log:
-        if config.fresh:  # it deletes answers, which a wrong address must not
+    backend = make_backend(llm)
+    meter, settings = meter_of(backend, llm), answer_settings(llm, backend)
+    with ExitStack() as stack:
+        stack.callback(lambda: asyncio.run(backend.close()))
+        log = stack.enter_context(_earlier_log(place, settings, outputs.fresh))
+        if outputs.fresh:  # it deletes answers, which a wrong address must not
             asyncio.run(_check(backend))
-        keys = _prepared(config, place, problems, settings)
+        current = {"answers": settings, "filters": asdict(judge.limits), "asks": llm.asks}
+        keys = _prepared(source_captions(source, problems), place, problems, current, outputs.fresh)
         if place.local:
             refuse_foreign_outputs(place.local, problems.count > 0)
-        if config.fresh and log is not None:  # the answers in the logs of blocks go as well
+        if outputs.fresh and log is not None:  # the answers in the logs of blocks go as well
             log.begin()
             place.clear(places.ANSWERS)
         done = int(np.isin(keys, places.committed_keys(place)).sum())
         if done < len(keys):
             # An argument of the actors, not in Ray's `runtime_env`, which its dashboard shows.
             key = os.environ.get("OPENAI_API_KEY", "").strip()
-            options = _share_of(config.llm, workers, backend)
             blocks = None if log is None else Path(place.path_of(places.ANSWERS))
             known = log.path if log is not None and len(log) else None
-            task = _Task(place, options, judge, key, blocks, known)
+            task = _Task(place, _share_of(llm, workers, backend), judge, key, blocks, known)
             with cluster(workers) as ray, _committed_shown(place, len(keys), done):
                 _ask(ray, task, workers)
         if log is not None:
@@ -108,16 +100,17 @@ def _generate_in(
         reused = len(log) if log is not None else 0
         summary = Summary(generator=backend.generator, reused_answers=reused)
 
-        async def write(out: Path) -> None:
+        def write(folder: Path) -> None:
             outcomes = _each(places.outcomes_in_order(place, keys))
-            await write_outcomes(outcomes, config, out, summary, meter, problems=problems)
+            here = replace(outputs, folder=folder)
+            asyncio.run(write_outcomes(outcomes, here, summary, meter, problems=problems))
 
         if place.local:
-            asyncio.run(write(place.local))
+            write(place.local)
         else:
             earlier = valid_summary(place.read(SUMMARY))
             with tempfile.TemporaryDirectory() as folder:
-                asyncio.run(write(Path(folder)))
+                write(Path(folder))
                 place.take(Path(folder), [PROBLEMS] if lists_problems(earlier) else [])
     return summary, problems
 
@@ -176,22 +169,22 @@ async def _check(backend: Backend) -> None:
 
 
 def _prepared(
-    config: GenerateConfig, place: places.Place, problems: Problems, settings: dict[str, Any]
-) -> np.ndarray:
+    captions: Iterable[Caption], place: places.Place, problems: Problems,
+    current: dict[str, Any], fresh: bool,
+) -> np.ndarray:  # fmt: skip
     """Write the captions and return their keys; outcomes under other filters are made again.
 
     Raises:
-        UserError: the source is broken, or a run without a log of answers has other settings.
+        UserError: the source is broken, or a run without a log of answers had other settings than
+            the `current` ones.
     """
-    limits = asdict(config.filter_limits)
-    current = {"answers": settings, "filters": limits, "asks": config.llm.asks}
     known = place.read_json(places.SETTINGS)
-    if known not in (None, current) and place.local is None and not config.fresh:
+    if known not in (None, current) and place.local is None and not fresh:
         hint = "Name another output folder, or start from scratch with --fresh."
-        raise UserError(places.shown_path(config.out), "was written with other settings", hint)
-    restart = known != current or config.fresh
+        raise UserError(without_secrets(place.address), "was written with other settings", hint)
+    restart = known != current or fresh
     failed = set() if restart else places.failed_keys(place)
-    keys = places.write_captions(source_captions(config, problems), place, failed)
+    keys = places.write_captions(captions, place, failed)
     problems.check(len(keys) + problems.count)
     if restart:  # not before the source has been read: in an object store, these are the answers
         for part in (places.OUTCOMES, places.CHECKPOINT):
