@@ -7,8 +7,10 @@ Every system sends two questions per caption, the second one about the first ans
 in a separate process, which answers each after a fixed latency. Only ParaCLIP judges the answers.
 The server counts rows per second from the first quarter of the answers on, when programs and
 models are loaded; the whole run includes loading. Memory is the total of all processes of a system.
+The systems run in turns, several times, and the medians count: other work on the machine disturbs
+all of them alike. The rate over ParaCLIP's is the median of the ratios within a turn.
 The peers' environments are created in the given folder, which needs PyPI. Parts: `speed` (2 minutes
-on 2 free cores), `ray` (2 minutes), `memory` (5 minutes).
+a turn on 2 free cores), `ray` (2 minutes), `memory` (5 minutes).
 """
 
 import argparse
@@ -17,11 +19,14 @@ import multiprocessing
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 from benchmarks.generation.server_speed import numbered, serve
 from benchmarks.generation.watching import OtherWork, Watched, watched, worked
@@ -49,10 +54,13 @@ class Found:
         rows: number of captions.
         rate: captions per second, or 0 if it failed.
         seconds: duration of the whole run.
+        start: seconds until the first question arrived.
+        work: processor time per answer in milliseconds, loading included.
         peak: MiB of all processes.
         largest: MiB of the largest process.
         other: share of the machine that other work used.
         version: version of the package.
+        ratio: its rate over ParaCLIP's in the same turns.
         fault: reason why there are no figures, or an empty string.
     """
 
@@ -60,10 +68,13 @@ class Found:
     rows: int
     rate: float
     seconds: float
+    start: float
+    work: float
     peak: float
     largest: float
     other: float
     version: str
+    ratio: float = 1.0
     fault: str = ""
 
 
@@ -74,6 +85,8 @@ def main() -> None:
         "--environments", type=Path, required=True, help="folder outside of this one"
     )
     parser.add_argument("--parts", nargs="+", default=["speed", "ray"], choices=list(PARTS))
+    parser.add_argument("--peers", nargs="+", default=list(PACKAGES), choices=list(PACKAGES))
+    parser.add_argument("--turns", type=int, default=3, help="for speed; the medians count")
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--one-by-one", type=int, default=20, help="rows for the paper's way")
     parser.add_argument("--memory-rows", type=int, default=100_000)
@@ -86,15 +99,32 @@ def main() -> None:
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Run all systems with the same captions."""
-    found = [ours(options, options.rows, options.latency)]
-    found.append(paper(options))
-    for peer in PACKAGES:
-        found.append(of_peer(options, peer))
-        say(str(found[-1]))
+    """Run all systems in turns with the same captions."""
+    ways = [partial(ours, options, options.rows, options.latency), partial(paper, options)]
+    ways += [partial(of_peer, options, peer) for peer in options.peers]
+    turns: list[list[Found]] = []
+    for _ in range(options.turns):
+        turns.append([])
+        for way in ways:
+            turns[-1].append(way())
+            say(str(turns[-1][-1]))
+    found = [middle(of_system, turns) for of_system in zip(*turns, strict=True)]
     setting = f"{options.latency * 1000:.0f} ms latency, {options.concurrency} in flight"
-    below = f"{setting}; the paper's way has one. {facts_of()}"
-    keep("generation_peers", options.out, table_of(found, below), settings=[*map(asdict, found)])
+    below = f"{setting}; the paper's way has one. Medians of {options.turns} turns. {facts_of()}"
+    every = [[asdict(one) for one in turn] for turn in turns]
+    table, medians = table_of(found, below), [*map(asdict, found)]
+    keep("generation_peers", options.out, table, settings=medians, turns=every)
+
+
+def middle(of_system: Sequence[Found], turns: Sequence[Sequence[Found]]) -> Found:
+    """The medians of a system over all turns, or its first fault; ParaCLIP begins each turn."""
+    for one in of_system:
+        if one.fault:
+            return one
+    names = ("rate", "seconds", "start", "work", "peak", "largest", "other")
+    medians = {name: median(getattr(one, name) for one in of_system) for name in names}
+    ratios = [one.rate / turn[0].rate for one, turn in zip(of_system, turns, strict=True)]
+    return replace(of_system[0], **medians, ratio=median(ratios))
 
 
 def memory(options: argparse.Namespace) -> None:
@@ -148,7 +178,8 @@ def of_peer(options: argparse.Namespace, peer: str) -> Found:
     try:
         python = environment(options.environments / peer, PACKAGES[peer])
     except subprocess.CalledProcessError as error:
-        return Found(peer, 0, 0, 0, 0, 0, 0, "", f"cannot be installed ({error})")
+        fault = f"cannot be installed ({error})"
+        return Found(peer, 0, 0, 0, 0, 0, 0, 0, 0, "", fault=fault)
     rows, latency = options.rows, options.latency
     found = measured(peer, python, f"{peer}_run", rows, latency, options.concurrency)
     return Found(**asdict(found) | {"version": version_of(python, PACKAGES[peer][0])})
@@ -185,13 +216,17 @@ def measured(
             "PYTHONPATH": str(SOURCES) if python == sys.executable else "", "HOME": folder,
             "PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "OPENAI_API_KEY": "",
         }  # fmt: skip
-        others = OtherWork()
+        others, began = OtherWork(), time.monotonic()
         run = watched([*command, str(flight), *words], environment, LIMIT, Path(folder) / "log")
         other = others.share(run.work + worked(server))
-        return found_of(system, rows, run, times_of(url), other)
+        times = times_of(url)
+        start = times[0] - began - latency if times else 0.0
+        return found_of(system, rows, run, times, other, start)
 
 
-def found_of(system: str, rows: int, run: Watched, times: list[float], other: float = 0.0) -> Found:
+def found_of(
+    system: str, rows: int, run: Watched, times: list[float], other: float = 0.0, start: float = 0.0
+) -> Found:
     """The figures of a run, from the times of its answers."""
     later = times[len(times) // 4 :]
     answers = (len(later) - 1) / (later[-1] - later[0]) if len(later) > 1 else 0.0
@@ -200,7 +235,10 @@ def found_of(system: str, rows: int, run: Watched, times: list[float], other: fl
         fault = f"exit code {run.code}, {len(times)} answers: {run.output.strip()[-300:]}"
     largest = run.parts[0] if run.parts else 0
     sizes = (run.peak / 2**20, largest / 2**20)
-    return Found(system, rows, answers / 2, run.seconds, *sizes, other, "", fault)
+    work = 1000 * run.work / max(len(times), 1)
+    return Found(
+        system, rows, answers / 2, run.seconds, start, work, *sizes, other, "", fault=fault
+    )
 
 
 @contextmanager
@@ -227,12 +265,13 @@ def table_of(found: list[Found], below: str) -> str:
     """A table with the failures below it."""
     rows = [
         [f"{one.system} {one.version}".strip(), f"{one.rows:,}",
-         *(["-"] * 5 if one.fault else
-           [f"{one.rate:.1f}", f"{one.seconds:.0f}", f"{one.peak:,.0f}", f"{one.largest:,.0f}",
-            f"{one.other:.0%}"])]
+         *(["-"] * 8 if one.fault else
+           [f"{one.rate:.1f}", f"{one.ratio:.2f}", f"{one.start:.1f}", f"{one.seconds:.0f}",
+            f"{one.work:.1f}", f"{one.peak:,.0f}", f"{one.largest:,.0f}", f"{one.other:.0%}"])]
         for one in found
     ]  # fmt: skip
-    heads = ("system", "rows", "rows/s", "whole run, s", "peak MiB", "of the largest process",
+    heads = ("system", "rows", "rows/s", "over ParaCLIP's", "s to the first question",
+             "whole run, s", "processor ms/answer", "peak MiB", "of the largest process",
              "other work on the machine")  # fmt: skip
     faults = [f"{one.system}: {one.fault}" for one in found if one.fault]
     return "\n\n".join([markdown(heads, rows), *faults, below])

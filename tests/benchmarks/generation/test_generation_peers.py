@@ -1,11 +1,12 @@
 """Tiny runs of the generation benchmarks: against other tools and at full scale."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.generation.peers import found_of, table_of
+from benchmarks.generation.peers import found_of, middle, table_of
 from benchmarks.generation.watching import Watched, watched
 
 ALLOCATES = "import time; held = bytearray(64 << 20); held[:] = bytes(64 << 20); time.sleep(1.5)"
@@ -24,6 +25,17 @@ def test_a_command_that_hangs_is_killed(tmp_path: Path) -> None:
     assert run.code == -9 and run.output == "begun\n"
 
 
+def test_ratios_are_within_a_turn() -> None:
+    first = found_of(
+        "x", 4, Watched(0, 20.0, 3 << 20, (2 << 20,), 1.0, ""), [0.0, 9.0, 9.5, 10.0] * 2
+    )
+    turns = [[replace(first, rate=mine), replace(first, rate=other, seconds=mine)]
+             for mine, other in ((1.0, 2.0), (4.0, 4.0), (8.0, 4.0))]  # fmt: skip
+    found = middle([turn[1] for turn in turns], turns)
+    assert (found.rate, found.ratio, found.seconds) == (4.0, 1.0, 4.0)
+    assert middle([replace(first, fault="no")], turns[:1]).fault == "no"
+
+
 def test_rates_leave_out_the_first_quarter() -> None:
     times = [0.0, 9.0, 9.5, 10.0, 10.5, 11.0, 11.5, 12.0]
     found = found_of("x", 4, Watched(0, 20.0, 3 << 20, (2 << 20, 1 << 20), 1.0, ""), times)
@@ -31,5 +43,6 @@ def test_rates_leave_out_the_first_quarter() -> None:
     assert not found.fault
     failed = found_of("y", 5, Watched(1, 20.0, 3 << 20, (3 << 20,), 1.0, "no such thing"), times)
     table = table_of([found, failed], "below")
-    assert "| x | 4 | 1.0 | 20 | 3 | 2 | 0% |" in table and "| y | 5 | - | - | - | - | - |" in table
+    assert "| x | 4 | 1.0 | 1.00 | 0.0 | 20 | 125.0 | 3 | 2 | 0% |" in table
+    assert "| y | 5 | - | - | - | - | - | - | - | - |" in table
     assert "y: exit code 1, 8 answers: no such thing" in table and table.endswith("below")
