@@ -36,7 +36,7 @@ PEERS = Path(__file__).parent / "peer_programs"
 SOURCES = Path(__file__).parents[2] / "src"
 OURS = "paraclip generate"
 PACKAGES = {
-    "datatrove": ("datatrove", "aiofiles", "aiohttp", "aiosqlite", "orjson", "xxhash"),
+    "datatrove": ("datatrove", "aiofiles", "aiohttp", "aiosqlite", "httpx", "orjson", "xxhash"),
     "distilabel": ("distilabel[openai]", "pillow", "requests"),
     "curator": ("bespokelabs-curator",),
 }

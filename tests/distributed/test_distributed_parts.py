@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ray_run import ray_config
 
 from paraclip.cluster import _check_cpus
-from paraclip.data.triples import SCHEMA
+from paraclip.data.triples import FURTHER_SCHEMA
 from paraclip.errors import UserError
 from paraclip.files import take_lock
 from paraclip.paraphrase.backends import Answer, LLMOptions, make_backend
@@ -55,7 +55,7 @@ ROWS = list(captions(30))
 
 
 def kept(index: int) -> KeptTriple:
-    row = dict.fromkeys(SCHEMA.names) | {"id": ROWS[index].id, "image_id": "p"}
+    row = dict.fromkeys(FURTHER_SCHEMA.names) | {"id": ROWS[index].id, "image_id": "p"}
     return KeptTriple(row | {"caption": "c", "paraphrase_1": "d", "paraphrase_2": "e"})
 
 

@@ -32,8 +32,8 @@ def test_every_run_has_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [(0, "n<1K"), (1000, "1K<n<10K"), (5 * 10**6, "1M<n<10M"), (10**9, "1B<n<10B")],
 )
 def test_a_card_names_its_size_and_cannot_be_broken_by_its_rows(kept: int, size: str) -> None:
-    summary = {"kept": kept, "captions": kept, "rejected": {}, "failed": 0, "broken": 0,
-               "generator": "x | [y](http://z)"}  # fmt: skip
+    summary = {"kept": kept, "captions": kept, "rejected": {}, "wordings": {}, "failed": 0,
+               "broken": 0, "generator": "x | [y](http://z)"}  # fmt: skip
     row = dict.fromkeys(("caption", "paraphrase_1", "paraphrase_2"), "a|b\n# head <img> \x1b[0m")
     settings = {"filter_limits": {}, "licence": BUILTIN_LICENCE}
     card = _render_card(summary, settings, [row])

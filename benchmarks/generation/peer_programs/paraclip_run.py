@@ -10,7 +10,7 @@ url, path, out, concurrency = options()
 command = ["generate", str(path), "--out", str(out / "run"), "--backend", "openai", "--model",
            "fake", "--base-url", url, "--concurrency", str(concurrency)]  # fmt: skip
 if "everything" in sys.argv:
-    from paraclip.paraphrase import run
+    from paraclip.commands import generate
     from paraclip.paraphrase.filters.cleaning import clean
     from paraclip.paraphrase.filters.judge import Judge, Verdict
 
@@ -21,5 +21,5 @@ if "everything" in sys.argv:
             """See `Judge.judge`."""
             return [Verdict(clean(one.answer), None, 1.0, 0.0) for one in questions]
 
-    run.Judge = Everything
+    generate.Judge = Everything
 sys.exit(main([*command, *[word for word in sys.argv[5:] if word != "everything"]]))

@@ -51,6 +51,9 @@ WORDINGS = pa.field(
     pa.list_(pa.struct([("text", pa.string()), ("kind", pa.string()), ("lang", pa.string())])),
 )
 """Further wordings of a row; a column only of files that have some."""
+CONTRAST = pa.field("contrast", pa.string())
+"""A text with another meaning in nearly the same words, for `evaluate --pairs`."""
+FURTHER_SCHEMA = SCHEMA.append(WORDINGS).append(CONTRAST)
 ENGLISH = "en"
 _MOST_WORDINGS = 64  # of a row
 _LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float

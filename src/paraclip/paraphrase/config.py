@@ -12,6 +12,7 @@ from paraclip.data.config import ColumnOptions, Columns
 from paraclip.errors import UserError
 from paraclip.options import Checked, Count, Share
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
+from paraclip.paraphrase.kinds import read_kinds
 from paraclip.provenance import FOLDED, shown_path, without_secrets
 
 
@@ -109,6 +110,10 @@ class GenerateConfig(Checked):
     base_url: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """URL of the server, or OPENAI_BASE_URL; repeat it for several equal servers."""
 
+    kinds: str = ""
+    """Also ask for these wordings: short, verbose, colloquial, technical, typo, other_person,
+    contrast; with commas."""
+
     candidates: Annotated[int, Ge(1), Le(128)] | None = None
     """Answers per question, of which the best is kept. Default: 6 for builtin, else 1."""
 
@@ -200,6 +205,7 @@ class GenerateConfig(Checked):
             per_minute=self.per_minute,
             prices=self.prices,
             max_cost=self.max_cost,
+            kinds=read_kinds(self.kinds),
         )
 
     @property

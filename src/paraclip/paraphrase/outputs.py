@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip.data.problems import Problems
-from paraclip.data.triples import PROVENANCE, SCHEMA, TEXTS, read_provenance
+from paraclip.data.triples import CONTRAST, PROVENANCE, SCHEMA, TEXTS, WORDINGS, read_provenance
 from paraclip.errors import UserError, printable
 from paraclip.files import (
     atomic_path,
@@ -56,7 +56,8 @@ configs:
 _INTRODUCTION = (
     "Each row holds a caption, its paraphrase in plain language (`paraphrase_1`) and a paraphrase "
     "of that with other words and another structure (`paraphrase_2`), written by a language model "
-    "and filtered by rules and sentence vectors. Nobody has read all of them: "
+    "and filtered by rules and sentence vectors. `wordings`, if there are some, are further ones "
+    "of the caption, and `contrast` has another meaning. Nobody has read all of them: "
     "`paraclip audit` draws a sample for people to check."
 )
 
@@ -79,6 +80,7 @@ class Summary:
     reused_answers: int = 0  # questions that an earlier run had answered
     generator: str = ""  # name and settings
     spent: dict[str, Any] = field(default_factory=dict)  # tokens and dollars, earlier runs included
+    wordings: Counter[str] = field(default_factory=Counter)  # further ones, by each kind asked for
     stopped: str = ""  # the option that ended the run early, such as --max-cost
     sample: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
@@ -87,6 +89,8 @@ class Summary:
         self.captions += 1
         if isinstance(outcome, KeptTriple):
             self.kept += 1
+            self.wordings.update(one["kind"] for one in outcome.row.get(WORDINGS.name) or ())
+            self.wordings.update([CONTRAST.name] if outcome.row.get(CONTRAST.name) else [])
             if len(self.sample) < _SHOWN:
                 self.sample.append(outcome.row)
             self.same_words += not rewords(outcome.row["caption"], outcome.row["paraphrase_2"])
@@ -113,6 +117,7 @@ class Summary:
         """Lines for the terminal."""
         rows = [("captions", self.captions), ("kept", self.kept)]
         rows += [("  of these with the caption's words only", self.same_words)]
+        rows += [(f"  of these with a wording: {kind}", n) for kind, n in self.wordings.items()]
         rows += [(f"rejected, {reason}", count) for reason, count in self.rejected.most_common()]
         rows += [("failed", self.failed)]
         rows += [("waiting for answers", self.waiting)] if self.waiting else []
@@ -164,7 +169,9 @@ class _Writers:
     def _write_rows(self) -> None:
         if self._rows:
             with disk_errors(self._out / TRIPLES):
-                self._triples.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+                self._triples.write_table(
+                    pa.Table.from_pylist(self._rows, schema=self._triples.schema)
+                )
             self._rows.clear()
 
     def finish(self) -> None:
@@ -178,7 +185,9 @@ class _Writers:
 
 
 @contextmanager
-def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[_Writers]:
+def open_outputs(
+    out: Path, provenance: dict[str, Any], schema: pa.Schema = SCHEMA
+) -> Iterator[_Writers]:
     """Open writers whose three files appear in `out` only if the block succeeds."""
     metadata = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
     for name in _ALWAYS:  # leftovers of an interrupted run; the log's lock excludes concurrent runs
@@ -190,7 +199,7 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[_Writers]:
         atomic_path(out / FAILED) as failed,
         rejected.open("w", encoding="utf-8") as rejected_lines,
         failed.open("w", encoding="utf-8") as failed_lines,
-        pq.ParquetWriter(triples, SCHEMA.with_metadata(metadata), compression="zstd") as writer,
+        pq.ParquetWriter(triples, schema.with_metadata(metadata), compression="zstd") as writer,
     ):
         writers = _Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
         yield writers
@@ -281,6 +290,7 @@ def _render_card(
     counts = [
         ["captions", summary["captions"]],
         ["kept", summary["kept"]],
+        *([f"with a wording: {kind}", count] for kind, count in summary["wordings"].items()),
         *([f"rejected, {reason}", count] for reason, count in summary["rejected"].items()),
         ["failed", summary["failed"]],
         ["broken input rows", summary["broken"]],

@@ -1,4 +1,4 @@
-"""The prompts of step 1 and step 2.
+"""The prompts of step 1 and step 2, and those of further wordings.
 
 The paper (arXiv 2402.15120) describes its prompts: step 1 requests a concise paraphrase of the
 caption that keeps its meaning, step 2 the same without the words already used. The wording here is
@@ -6,10 +6,13 @@ our own, based on that description.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from paraclip.paraphrase.kinds import KINDS, ONLY
 
 _ONLY = "Answer with the paraphrase only, on one line, without quotation marks."
 _PAPER = {
@@ -62,21 +65,32 @@ def _adapter_prompts() -> dict[str, Any]:
     return prompts
 
 
-def make_prompt(style: str, step: int, text: str) -> Prompt:
-    """The prompt of one step for one text.
+def make_prompt(style: str, step: int | str, text: str) -> Prompt:
+    """The prompt of one step, or of a further wording, for one text.
 
     Args:
         style: "paper", "few-shot" or "short".
-        step: 1 or 2.
-        text: the caption in step 1, paraphrase_1 in step 2.
+        step: 1, 2, or a kind of KINDS.
+        text: the caption; in step 2, paraphrase_1.
     """
     text = " ".join(text.split())
+    if isinstance(step, str):
+        kind = KINDS[step]
+        if style != "short":
+            return _chat(f"{kind.task} {ONLY}", kind.pairs, text)
+        pairs = [*kind.pairs, (text, "")]
+        shown = [f"{source}\n{kind.label}: {wording}".strip() for source, wording in pairs]
+        return Prompt(text="\n\n".join(shown), stop=("\n",))
     if style == "short":
         prompts = _adapter_prompts()
         completed = prompts[f"step_{step}"].replace("{text}", text)
         return Prompt(text=completed, stop=tuple(prompts["stop"]))
-    messages: list[_Message] = [{"role": "system", "content": _PAPER[step]}]
-    for source, paraphrase in _EXAMPLES[step] if style == "few-shot" else ():
+    return _chat(_PAPER[step], _EXAMPLES[step] if style == "few-shot" else (), text)
+
+
+def _chat(task: str, examples: Sequence[tuple[str, str]], text: str) -> Prompt:
+    messages: list[_Message] = [{"role": "system", "content": task}]
+    for source, answer in examples:
         messages.append({"role": "user", "content": source})
-        messages.append({"role": "assistant", "content": paraphrase})
+        messages.append({"role": "assistant", "content": answer})
     return Prompt(messages=(*messages, {"role": "user", "content": text}))

@@ -13,7 +13,7 @@ from typing import Any
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
-from paraclip.data.triples import TEXTS
+from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA, TEXTS
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.batch import (
@@ -298,6 +298,7 @@ async def generate_async(
     async with _asking(llm, judge, outputs, backend) as work:
         work.meter.tokens = list(work.log.tokens)
         summary = Summary(generator=work.backend.generator, reused_answers=len(work.log))
+        summary.wordings.update(dict.fromkeys(llm.kinds, 0))
         outcomes = _in_order(captions, work, _AHEAD * llm.concurrency)
         await write_outcomes(outcomes, outputs, summary, work.meter, total, problems)
     return summary
@@ -331,10 +332,11 @@ async def write_outcomes(
     """Write every output file and count the outcomes, with a progress bar."""
     settings = outputs.settings
     record = provenance(generator=summary.generator, licence=settings["licence"], settings=settings)
+    schema = FURTHER_SCHEMA if summary.wordings else SCHEMA
     duplicates = NearDuplicates() if outputs.drop_near_duplicates else None
     with RunProgress(summary, meter, total) as progress:
         async with aclosing(outcomes):
-            with open_outputs(outputs.folder, record) as writers:
+            with open_outputs(outputs.folder, record, schema) as writers:
                 async for outcome in outcomes:
                     if duplicates is not None and isinstance(outcome, KeptTriple):
                         row = outcome.row

@@ -22,6 +22,7 @@ from paraclip.paraphrase.backends import (
 from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.filters.checks import Question, is_unsafe
 from paraclip.paraphrase.filters.judge import Verdict
+from paraclip.paraphrase.kinds import CONTRAST
 from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import Prompt, make_prompt
@@ -53,7 +54,7 @@ class Failed:
     """A question got no answer; the next run repeats it."""
 
     caption: Caption
-    step: int
+    step: int  # 3: a further wording
     problem: str
     waits: bool = False  # the answer will arrive in a later round of batches
 
@@ -94,6 +95,14 @@ class Paraphraser:
         second = await self._step(caption, 2, first.text)
         if not isinstance(second, Verdict):
             return second
+        kinds = self.options.kinds
+        asked = (self._step(caption, 3, caption.caption, kind) for kind in kinds)
+        further = dict(zip(kinds, await asyncio.gather(*asked), strict=True))
+        for one in further.values():
+            if isinstance(one, Failed):
+                return one
+        texts = {kind: one.text for kind, one in further.items() if isinstance(one, Verdict)}
+        contrast = texts.pop(CONTRAST, None)
         return KeptTriple(
             {
                 **{name: getattr(caption, name) for name in ("id", "image_id", "caption", "image")},
@@ -104,36 +113,46 @@ class Paraphraser:
                 "overlap_1": first.overlap,
                 "overlap_2": second.overlap,
                 "generator": self.backend.generator,
+                "wordings": [{"text": text, "kind": kind} for kind, text in texts.items()],
+                "contrast": contrast,
             }
         )
 
-    async def _step(self, caption: Caption, step: int, text: str) -> Verdict | Rejected | Failed:
+    async def _step(
+        self, caption: Caption, step: int, text: str, kind: str = ""
+    ) -> Verdict | Rejected | Failed:
         """The chosen candidate of one step; repeats the question while none passes, if allowed."""
         original = caption.caption if step == 2 else ""
         verdicts: list[Verdict] = []
         for ask in range(self.options.asks):
             try:
-                answers = await self._answers(caption.id, step, text, ask)
+                answers = await self._answers(caption.id, kind or step, text, ask)
             except AnswerError as error:
-                return Failed(caption, step, str(error), isinstance(error, Waiting))
+                problem = f"{kind}: {error}" if kind else str(error)
+                return Failed(caption, step, problem, isinstance(error, Waiting))
             distinct = {answer.text: answer for answer in reversed(answers)}  # the first of equals
             verdicts += await asyncio.gather(
                 *(
-                    self.judge(Question(text, one.text, original, one.cut))
+                    self.judge(Question(text, one.text, original, one.cut, kind))
                     for one in reversed(distinct.values())
                 )
             )
-            best = _choose_candidate(verdicts, (original,) if original else ())
+            if kind:
+                best = next((verdict for verdict in verdicts if verdict.reason is None), None)
+            else:
+                best = _choose_candidate(verdicts, (original,) if original else ())
             if best is not None:
                 return best
         return Rejected(caption, step, _main_reason(verdicts), verdicts)
 
-    def _question(self, caption_id: str, step: int, text: str, ask: int) -> tuple[Prompt, str]:
+    def _question(
+        self, caption_id: str, step: int | str, text: str, ask: int
+    ) -> tuple[Prompt, str]:
         """A prompt and the key of its answers in the log."""
         prompt = make_prompt(self.backend.style, step, text)
         return prompt, text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
 
-    async def _answers(self, caption_id: str, step: int, text: str, ask: int) -> list[Answer]:
+    async def _answers(self, caption_id: str, step: int | str, text: str, ask: int) -> list[Answer]:
         """Answers from the log, or else from the backend, which are then logged."""
         prompt, key = self._question(caption_id, step, text, ask)
         logged = self.log.find(key)

@@ -1,5 +1,6 @@
 """The built-in generator: found without importing its wheel, and giving real answers."""
 
+import asyncio
 import importlib.util
 import json
 from dataclasses import replace
@@ -10,10 +11,12 @@ from generating import generated
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import builtin, llm_options
+from paraclip.paraphrase.backends import Answer, builtin, llm_options
 from paraclip.paraphrase.backends.builtin import BuiltInBackend
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.prompts import make_prompt
 
 MISSING = [
     name
@@ -96,3 +99,23 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         generated(captions, replace(config, model=str(mine), out=tmp_path / "other"), judge)
     again = generated(captions, config, judge)
     assert again.as_dict() | {"reused_answers": 0} == first.as_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@WEIGHTS
+def test_the_model_writes_search_queries() -> None:
+    backend = BuiltInBackend(llm_options("builtin"))
+    texts = ["A grey cat sleeps on a wooden chair by the door", "Two boys row a boat on a lake"]
+
+    async def ask() -> list[list[Answer]]:
+        await backend.start()
+        try:
+            prompts = [make_prompt(backend.style, "short", text) for text in texts]
+            return [await backend.answer(prompt, 6) for prompt in prompts]
+        finally:
+            await backend.close()
+
+    asked = zip(texts, asyncio.run(ask()), strict=True)
+    questions = [Question(text, one.text, kind="short") for text, of in asked for one in of]
+    assert any(verdict.reason is None for verdict in Judge(SMALL).judge(questions))

@@ -26,6 +26,7 @@ class LLMOptions:
     temperature: float = 1.0  # 0 to 2
     top_p: float = 0.1  # probability mass of nucleus sampling, 0 to 1
     max_tokens: int = 64  # of an answer
+    kinds: tuple[str, ...] = ()  # of further wordings to ask for, in `paraphrase/kinds.py`
     concurrency: int = 16  # questions in flight, at most
     per_minute: tuple[float, float] | None = None  # requests and tokens, at most
     timeout: float = 60.0  # seconds from a request to the last byte of its answer

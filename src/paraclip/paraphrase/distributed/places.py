@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from paraclip.data.captions import Caption
-from paraclip.data.triples import SCHEMA
+from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA
 from paraclip.errors import UserError
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import object_of, sorted_pair
@@ -46,7 +46,7 @@ OUTCOME = pa.schema(
     [
         pa.field(KEY, pa.int64(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
-        *(field.with_nullable(True) for field in SCHEMA),
+        *(field.with_nullable(True) for field in FURTHER_SCHEMA),
         pa.field("step", pa.int8()),
         pa.field("reason", pa.string()),  # reason of a rejection, or the problem of a failure
         pa.field("candidates", pa.string()),  # JSON: text, reason, similarity, overlap of each
@@ -191,7 +191,7 @@ def outcome_row(key: int, outcome: Outcome) -> dict[str, Any]:
 def _outcome_of(row: dict[str, Any]) -> Outcome:
     """The outcome in a row of OUTCOME."""
     if row["outcome"] == KEPT:
-        return KeptTriple({name: row[name] for name in SCHEMA.names})
+        return KeptTriple({name: row.get(name) for name in FURTHER_SCHEMA.names})
     if row["outcome"] == FAILED:
         return Failed(caption_of(row), row["step"], row["reason"])
     verdicts = [Verdict(*candidate) for candidate in json.loads(row["candidates"])]

@@ -79,6 +79,7 @@ def generate_with_ray(
         if outputs.fresh:  # it deletes answers, which a wrong address must not
             asyncio.run(_check(backend))
         current = {"answers": settings, "filters": asdict(judge.limits), "asks": llm.asks}
+        current |= {"kinds": list(llm.kinds)} if llm.kinds else {}
         keys = _prepared(source_captions(source, problems), place, problems, current, outputs.fresh)
         if place.local:
             refuse_foreign_outputs(place.local, problems.count > 0)
@@ -99,6 +100,7 @@ def generate_with_ray(
         meter.tokens = list(log.tokens) if log is not None else places.tokens_of_blocks(place)
         reused = len(log) if log is not None else 0
         summary = Summary(generator=backend.generator, reused_answers=reused)
+        summary.wordings.update(dict.fromkeys(llm.kinds, 0))
 
         def write(folder: Path) -> None:
             outcomes = _each(places.outcomes_in_order(place, keys))

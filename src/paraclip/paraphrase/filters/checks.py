@@ -12,6 +12,7 @@ from typing import Any
 from paraclip.errors import optional_import
 from paraclip.models.sources import PIECES, clean_text, vocabulary_and_merges
 from paraclip.paraphrase.config import Limits
+from paraclip.paraphrase.kinds import KINDS, TYPO, is_loose
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
 from paraclip.paraphrase.language.relations import doubtful_reason, roles_changed
@@ -59,6 +60,7 @@ class Question:
     answer: str  # the generator's answer, unprocessed
     caption: str = ""  # in step 2; its words do not count as new content either
     cut: bool = False  # the generator stopped at its token limit: the end is missing
+    kind: str = ""  # of KINDS, if this is no paraphrase
 
 
 @dataclass(frozen=True)
@@ -163,14 +165,16 @@ def _repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
 
 
 def _facts_differ(
-    stated: _TextFacts, allowed: _TextFacts, source: Any, answer: Any, exact: bool
+    stated: _TextFacts, allowed: _TextFacts, source: Any, answer: Any, one: _Candidate
 ) -> bool:
     """Whether one of source and answer states facts (numbers, colours) that the other forbids.
 
     If they need not be `exact`, one of them may state facts about which the other is silent.
     """
     lost, added = stated(source) - allowed(answer), stated(answer) - allowed(source)
-    return bool(lost or added) if exact else bool(lost and added)
+    if is_loose(one.question.kind):
+        return bool(added)
+    return bool(lost or added) if one.exact else bool(lost and added)
 
 
 def _same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
@@ -210,6 +214,10 @@ FILTERS: dict[str, _Filter] = {
         same_words(one.answer_words, english.words(text))
         for text in (one.question.source, one.question.caption)
     ),
+    "kind": lambda one: (
+        one.question.kind in KINDS
+        and not KINDS[one.question.kind].fits(one.source_words, one.answer_words)
+    ),
     "repetition": lambda one: _repeats(one.answer_words, one.source_words),
     "too long": lambda one: one.question.cut or len(one.answer_words) > one.limits.words,
     "tokens": lambda one: _exceeds_context(one.answer),
@@ -217,12 +225,14 @@ FILTERS: dict[str, _Filter] = {
         len(one.answer_words)
         > max(one.limits.growth * len(one.source_words), len(one.source_words) + 4)
     ),
-    "language": lambda one: _is_other_language(one.question.source, one.answer),
+    "language": lambda one: (
+        one.question.kind != TYPO and _is_other_language(one.question.source, one.answer)
+    ),
     "number": lambda one: _facts_differ(
-        english.numbers, english.allowed_numbers, one.question.source, one.answer, one.exact
+        english.numbers, english.allowed_numbers, one.question.source, one.answer, one
     ),
     "colour": lambda one: _facts_differ(
-        english.colours, english.allowed_colours, one.source_words, one.answer_words, one.exact
+        english.colours, english.allowed_colours, one.source_words, one.answer_words, one
     ),
     "negation": lambda one: not _same_negation(one.source_words, one.answer_words),
     "gender": lambda one: (

@@ -15,15 +15,17 @@ import numpy as np
 from paraclip.errors import optional_import
 from paraclip.micro_batch import MicroBatchQueue
 from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
-from paraclip.paraphrase.config import STRONG, Limits
+from paraclip.paraphrase.config import CHECKED, STRONG, Limits
 from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.minilm import Checker, Pair, Reading, SentenceEncoder
+from paraclip.paraphrase.kinds import CONTRAST, KINDS, is_loose
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
 from paraclip.paraphrase.language.parsing import require_model
 
-_REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning")
+_REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning", "same meaning")
+_DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "new content", "meaning"}
 _BATCH = 256  # maximum number of answers that are judged together
 _CHECKED_ELSEWHERE = {
     *lexicon.NUMBERS, *lexicon.COLOUR_OF, *lexicon.NEGATIONS, *lexicon.CARRIER_WORDS
@@ -60,35 +62,53 @@ class Judge:
         return SentenceEncoder()
 
     @cached_property
+    def checker(self) -> Checker:
+        """The checker, loaded at the first use."""
+        return Checker()
+
+    @cached_property
     def pair_checks(self) -> dict[str, _PairCheck]:
         """Checks that read both texts together, by reason, loaded at the first use."""
         checks: dict[str, _PairCheck] = {}
         if self.limits.parser:
             checks["roles"] = by_parser()
         if self.limits.fault < 1.0:
-            checker = Checker()
             checks["meaning"] = lambda pairs: [
-                fault > self.limits.fault for fault in checker.faults(pairs)
+                fault > self.limits.fault for fault in self.checker.faults(pairs)
             ]
         return checks
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict per question, in order; models get all texts together."""
         verdicts = self._judge_apart(questions)
-        passing = [index for index, verdict in enumerate(verdicts) if verdict.reason is None]
+        # A wording that may leave out facts contradicts none of those that were just checked.
+        exact = [i for i, one in enumerate(questions) if not is_loose(one.kind)]
+        passing = [index for index in exact if verdicts[index].reason is None]
         for reason, fails in (self.pair_checks if passing else {}).items():
             pairs = [(questions[index].source, verdicts[index].text) for index in passing]
             for index, failed in zip(passing, fails(pairs) if pairs else [], strict=True):
                 if failed:
                     verdicts[index] = replace(verdicts[index], reason=reason)
             passing = [index for index in passing if verdicts[index].reason is None]
+        for index, question in enumerate(questions):
+            if question.kind == CONTRAST:
+                verdicts[index] = self._reversed(question, verdicts[index])
         return verdicts
+
+    def _reversed(self, question: Question, verdict: Verdict) -> Verdict:
+        """The verdict on a contrast: whatever shows another meaning speaks for it."""
+        differs, pair = verdict.reason in _DIFFERENCES, (question.source, verdict.text)
+        if verdict.reason is None:
+            differs = self.checker.faults([pair])[0] > CHECKED.fault
+        elif not differs:
+            return verdict
+        return replace(verdict, reason=None if differs else "same meaning")
 
     def _judge_apart(self, questions: Sequence[Question]) -> list[Verdict]:
         """Verdicts by the checks without a model, then by those on MiniLM's vectors."""
         cleaned = [clean(question.answer) for question in questions]
         plain = [
-            plain_reason(question, text, self.limits)
+            plain_reason(question, text, self._limits_for(question))
             for question, text in zip(questions, cleaned, strict=True)
         ]
         texts = {
@@ -105,12 +125,18 @@ class Judge:
                 source, reading = read[question.source], read[answer]
                 caption = read[question.caption] if question.caption else None
                 similarity = float(source.vector @ reading.vector)
-                reason = _meaning_reason(source, reading, caption, self.limits)
-                if reason is None and similarity < self.limits.similarity:
+                limits = self._limits_for(question)
+                reason = _meaning_reason(source, reading, caption, limits)
+                if reason is None and similarity < limits.similarity:
                     reason = "drift"
             shared = english.overlap(question.source, answer)
             verdicts.append(Verdict(answer, reason, similarity, shared))
         return verdicts
+
+    def _limits_for(self, question: Question) -> Limits:
+        """The thresholds, with those of the kind of wording."""
+        kind = KINDS.get(question.kind)
+        return self.limits if kind is None else replace(self.limits, **kind.limits)
 
 
 @contextmanager

@@ -1,0 +1,198 @@
+"""`--kinds`: further wordings of each kind are asked for, filtered, written and read."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fake_encoder import BagEncoder
+from fake_server import FakeServer, Reply
+from generating import bag_judge, captions, captions_file, fake_config, generated
+from test_llm_batches import answered, run, vllm
+
+from paraclip.commands.generate import generate_command
+from paraclip.data.triples import choose_wordings, read_triples
+from paraclip.errors import UserError
+from paraclip.evaluation.pairs import read_pairs
+from paraclip.paraphrase.config import STRONG
+from paraclip.paraphrase.distributed.places import OUTCOME, _outcome_of, outcome_row
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.kinds import CONTRAST, KINDS, read_kinds
+from paraclip.paraphrase.prompts import make_prompt
+from paraclip.paraphrase.steps import KeptTriple
+
+pytestmark = pytest.mark.usefixtures("quiet")
+ALL = ",".join(KINDS)
+REPLIES = {
+    "short": "baker carries {} bread",
+    "verbose": "A photo of a baker, who is carrying the {} bread through the town.",
+    "colloquial": "through town a baker carries {} bread",
+    "technical": "baker, through town, carries {} bread",
+    "typo": "A bakre carries {} braed through town.",
+    "other_person": "{} bread, carried by a baker",
+    "contrast": "Two bakers carry {} bread through town.",
+}
+
+
+def name_in(caption: str) -> str:
+    return next(word for word in caption.split() if word.endswith("x"))
+
+
+def kind_of(messages: list[dict[str, str]]) -> str | None:
+    task = messages[0]["content"]
+    return next((name for name, kind in KINDS.items() if task.startswith(kind.task)), None)
+
+
+class KindServer(FakeServer):
+    """Answers every kind's prompt with a wording of that kind; counts the questions of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: Counter[str] = Counter()
+        self.replies: dict[str, Reply] = dict(REPLIES)
+
+    def reply(self, body: dict[str, Any]) -> tuple[Reply, str, int]:
+        kind, (said, prompt, count) = kind_of(body["messages"]), super().reply(body)
+        if kind is None:
+            return said, prompt, count
+        self.kinds[kind] += 1
+        said = self.replies[kind]
+        return said.format(name_in(prompt)) if isinstance(said, str) else said, prompt, count
+
+
+def test_every_kind_is_written_and_read(tmp_path: Path) -> None:
+    strong = Judge(STRONG, BagEncoder())  # type: ignore[arg-type]
+    with KindServer() as server:
+        config = fake_config(server.url, tmp_path, kinds=ALL)
+        summary = generated(captions(3), config, strong)
+        assert summary.kept == 3 and summary.wordings == dict.fromkeys(KINDS, 3)
+        assert server.kinds == dict.fromkeys(KINDS, 3)
+        generated(captions(3), config, strong)
+        assert server.kinds.total() == 21, "all answers are in the log"
+    path = tmp_path / "triples.parquet"
+    first, *_ = pq.read_table(path).to_pylist()
+    name = name_in(first["caption"])
+    texts = {one["kind"]: one["text"] for one in first["wordings"]} | {CONTRAST: first[CONTRAST]}
+    assert texts == {kind: text.format(name) for kind, text in REPLIES.items()}
+    found = choose_wordings(read_triples(path))
+    assert [len(of_row) for of_row in found] == [6, 6, 6]
+    assert read_pairs(path).negatives[0] == REPLIES[CONTRAST].format(name)
+    assert json.loads((tmp_path / "summary.json").read_text())["wordings"]["typo"] == 3
+    assert "| with a wording: short | 3 |" in (tmp_path / "README.md").read_text()
+
+
+def test_kinds_may_be_added_later_and_are_absent_if_none_passes(tmp_path: Path) -> None:
+    with KindServer() as server:
+        generated(captions(2), fake_config(server.url, tmp_path))
+        assert "wordings" not in pq.read_schema(tmp_path / "triples.parquet").names
+        asked = server.asked.total()
+        server.replies["short"] = "I'm sorry, I cannot help."
+        summary = generated(captions(2), fake_config(server.url, tmp_path, kinds="short,typo"))
+        assert server.asked.total() - asked == 4
+    assert summary.kept == 2 and summary.wordings == {"short": 0, "typo": 2}
+    rows = pq.read_table(tmp_path / "triples.parquet").to_pylist()
+    assert [[one["kind"] for one in row["wordings"]] for row in rows] == [["typo"]] * 2
+    assert rows[0][CONTRAST] is None
+
+
+def test_a_wording_without_an_answer_is_asked_for_again(tmp_path: Path) -> None:
+    with KindServer() as server:
+        server.replies["short"] = 400
+        summary = generated(captions(2), fake_config(server.url, tmp_path, kinds="short,typo"))
+        assert (summary.kept, summary.failed) == (0, 2)
+        failed = json.loads((tmp_path / "failed.jsonl").read_text().splitlines()[0])
+        assert failed["step"] == 3 and failed["problem"].startswith("short: ")
+        server.replies = REPLIES
+        asked = server.asked.total()
+        assert (
+            generated(captions(2), fake_config(server.url, tmp_path, kinds="short,typo")).kept == 2
+        )
+        assert server.asked.total() - asked == 2
+
+
+def test_the_third_round_of_files_has_the_further_wordings(tmp_path: Path) -> None:
+    def answer(line: dict[str, Any]) -> dict[str, Any]:
+        kind = kind_of(line["body"]["messages"])
+        if kind is None:
+            return answered(line)
+        text = REPLIES[kind].format(name_in(line["body"]["messages"][-1]["content"]))
+        body = {"choices": [{"message": {"content": text}}]}
+        return answered(line) | {"response": {"status_code": 200, "body": body}}
+
+    run(tmp_path, 2, to_file="one", kinds="short,contrast")
+    for last, following, questions in (("one", "two", 2), ("two", "three", 4), ("three", "", 0)):
+        vllm(tmp_path / last, answer)
+        files = {"from_file": last} | ({"to_file": following} if following else {})
+        found = run(tmp_path, 2, kinds="short,contrast", **files)
+        assert sum(f"{questions} open questions" in note for note in found.notes) == bool(questions)
+    assert found.summary.kept == 2 and found.summary.wordings == {"short": 2, CONTRAST: 2}
+
+
+def test_ray_transfers_the_further_wordings() -> None:
+    row = dict.fromkeys(OUTCOME.names) | {"outcome": "kept", "id": "a", CONTRAST: "b"}
+    row["wordings"] = [{"text": "c", "kind": "short", "lang": None}]
+    kept = _outcome_of(row)
+    assert isinstance(kept, KeptTriple) and kept.row["wordings"] == row["wordings"]
+    table = pa.Table.from_pylist([outcome_row(1, kept)], schema=OUTCOME)
+    assert _outcome_of(table.to_pylist()[0]) == kept
+
+
+CAT = "A grey cat sleeps on a wooden chair by the door"
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "reason"),
+    [
+        ("short", "grey cat on chair", None), ("short", "cat", "kind"),
+        ("short", "grey cat sleeps on a chair by the door", "kind"),
+        ("short", "black cat on chair", "colour"), ("short", "two cats on chair", "number"),
+        ("short", CAT, "copy"), ("short", "no cat on chair", "negation"),
+        ("verbose", "a grey cat sleeps on a wooden chair", "kind"),
+        ("colloquial", "a cat sleeps on a wooden chair by the door", "colour"),
+        ("typo", "A gery cat sleeps on a woden chair by the door", None), ("typo", CAT, "copy"),
+        ("typo", "A grey car sleeps on a wooden chair by the door", "kind"),
+        ("typo", "A grey cat sleeps on a wooden chair", "kind"),
+        ("typo", "A gery cta slepes on a woden cahir by the door", "kind"),
+        ("other_person", "by the door a cat sleeps, on a chair", None),
+        ("other_person", "A cat sleeps on a wooden chair by the door", "kind"),
+        ("other_person", "by the door three cats sleep on a chair", "number"),
+        ("contrast", "A black cat sleeps on a wooden chair by the door", None),
+        ("contrast", "A grey cat sleeps on no wooden chair by the door", None),
+        ("contrast", "A grey cat wakes on a wooden chair by the door", None),  # by the checker
+        ("contrast", "A grey cat slumbers on a wooden chair by the door", "same meaning"),
+        ("contrast", "A cat sleeps on a wooden chair by the door", "kind"),
+        ("contrast", "A grey chair sleeps on a wooden cat by the door", None),
+        ("contrast", "Three buses wait in the rain", "kind"), ("contrast", CAT, "copy"),
+        ("contrast", "Sorry, I cannot change that caption", "refusal"),
+    ],
+)  # fmt: skip
+def test_each_kind_has_its_filters(kind: str, answer: str, reason: str | None) -> None:
+    class Checker:
+        def faults(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [float("wakes" in text) for _, text in pairs]
+
+    judge = bag_judge()
+    judge.checker = Checker()  # type: ignore[assignment]
+    (verdict,) = judge.judge([Question(CAT, answer, kind=kind)])
+    assert verdict.reason == reason
+
+
+def test_kinds_are_a_list_and_unknown_ones_are_one_line(tmp_path: Path) -> None:
+    assert read_kinds(" short, typo,short,") == ("short", "typo") and read_kinds("") == ()
+    config = fake_config("http://127.0.0.1:9/v1", tmp_path / "out", kinds="shrt")
+    config = replace(config, source=str(captions_file(tmp_path, 1)))
+    with pytest.raises(UserError, match=r"--kinds: there is no kind 'shrt'\. Did you mean short"):
+        generate_command(config)
+
+
+def test_a_model_that_completes_text_gets_examples() -> None:
+    prompt = make_prompt("short", "short", "Two dogs\nrun")
+    assert prompt.text is not None and prompt.text.endswith(
+        "\n\nTwo dogs run\nAs a short search query:"
+    )
+    assert "cat sleeping on chair" in prompt.text and prompt.stop == ("\n",)
