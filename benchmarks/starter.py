@@ -46,6 +46,11 @@ SECOND_READING = {  # texts that were read, and those that keep the meaning (a c
     "contrast": (300, 300), "de": (100, 91), "fr": (100, 89), "es": (100, 93),
 }  # fmt: skip
 SEED, SAMPLES, CHECKED_ROWS, BATCH = 0, 6, 300, 2000
+FIGURES = {
+    "rules": "`strong`", "with roles": "with `--parse-roles`", "roles": "the parser alone",
+    "checker": "checker", "contrast higher": "contrast scored higher",
+}  # fmt: skip
+"""Columns of the filters' table; those of the checker are about fewer rows."""
 HEADLINE = 0.5  # share of a caption's longer words that begin with a capital
 TITLED = re.compile(r"[^\W\d_]{4,}")
 SEPARATED = re.compile(r"[|#_]| - |\.jpe?g")
@@ -148,14 +153,14 @@ def pairs_of(rows: Sequence[Row]) -> dict[str, dict[str, Question]]:
     return found
 
 
-def filters(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
-    """What the filters of `paraclip generate` reject: a table, and its figures."""
+def filters(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """What the filters of `paraclip generate` reject of every kind, in percent."""
     pairs = pairs_of(rows)
     verdicts = judged([one for kind in list(MEANINGS)[:9] for one in pairs[kind].values()])
     unseen = rows[FIRST_EDITION:] or rows  # the checker was trained on half of the first edition
     unseen = random.Random(SEED).sample(unseen, min(CHECKED_ROWS, len(unseen)))
     faults = {kind: checked(texts) for kind, texts in pairs_of(unseen).items()}
-    found, cells = {}, []
+    found = {}
     for kind, texts in pairs.items():
         reasons = Counter(verdicts[one][0] for one in texts.values() if verdicts[one][0])
         roles = [verdicts[one][1] for one in texts.values()]
@@ -163,26 +168,45 @@ def filters(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
         own = faults.get(kind, {})
         higher = [faults["contrast"][name] > fault for name, fault in own.items()]
         found[kind] = {
-            "texts": len(texts), "rules": percent(reasons.total(), len(texts)),
+            "texts": len(texts), "checked": len(own), "reasons": reasons,
+            "rules": percent(reasons.total(), len(texts)),
             "with roles": percent(sum(either), len(texts)),
             "roles": percent(sum(roles), len(texts)),
             "checker": percent(sum(fault > CHECKED.fault for fault in own.values()), len(own)),
             "contrast higher": None if "contrast" in kind else percent(sum(higher), len(higher)),
-            "checked": len(own), "reasons": reasons,
         }  # fmt: skip
-        figures = ["-" if one is None else f"{one:.1f}" for one in list(found[kind].values())[1:6]]
-        most = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(3))
-        cells.append([kind, f"{len(texts):,}", *figures, most])
-    heads = [
-        "kind", "texts", "`strong`", "with `--parse-roles`", "the parser alone", "checker",
-        "contrast scored higher", "most frequent reasons",
-    ]  # fmt: skip
+    return found
+
+
+def filter_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of what the filters reject, with all wordings together above the contrasts."""
+    wordings = [one for kind, one in found.items() if "contrast" not in kind]
+    together: dict[str, Any] = {
+        name: sum(one[name] for one in wordings) for name in ("texts", "checked")
+    }
+    together["reasons"] = Counter()
+    for name in FIGURES:
+        size = "checked" if name in ("checker", "contrast higher") else "texts"
+        summed = sum(one[size] * (one[name] or 0.0) for one in wordings)
+        together[name] = summed / max(1, together[size])
+    for one in wordings:
+        together["reasons"].update(one["reasons"])
+    cells = []
+    for kind, one in {"all wordings": together, **found}.items():
+        figures = [one[name] for name in FIGURES]
+        shown = ["-" if figure is None else f"{figure:.1f}" for figure in figures]
+        most = sorted(one["reasons"].items(), key=lambda pair: -pair[1])[:3]
+        named = ", ".join(f"{reason} {count:,}" for reason, count in most)
+        cells.append([kind, f"{one['texts']:,}", *shown, named])
+    cells.insert(len(wordings), cells.pop(0))
+    heads = ["kind", "texts", *FIGURES.values(), "most frequent reasons"]
     note = (
-        f"Rejected, in percent. The checker's columns are of {len(unseen)} rows that it was not"
-        f" trained on: texts with a probability of a fault over {CHECKED.fault}, and rows whose"
-        " contrast has a higher one than this wording (chance: 50)."
+        f"Rejected, in percent. The checker's columns are of {found['contrast']['checked']} rows"
+        " that it was not trained on: texts with a probability of a fault over"
+        f" {CHECKED.fault}, and rows whose contrast has a higher one than this wording"
+        " (chance: 50)."
     )
-    return f"{markdown(heads, cells)}\n\n{note}", {"kinds": found}
+    return f"{markdown(heads, cells)}\n\n{note}"
 
 
 def judged(questions: Sequence[Question]) -> dict[Question, tuple[str | None, bool]]:
@@ -225,8 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     rows = [row for path in (TRIPLES, HELD_OUT) for row in read(path)[: chosen.first]]
     if chosen.filters:
-        table, found = filters(rows)
-        keep("starter_filters", chosen.out, table, **found)
+        rejected = filters(rows)
+        keep("starter_filters", chosen.out, filter_table(rejected), kinds=rejected)
         return
     table, found = numbers(rows)
     keep("starter", chosen.out, table, **found)

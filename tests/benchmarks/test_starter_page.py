@@ -17,6 +17,13 @@ def test_the_page_shows_what_the_command_writes(tmp_path: Path) -> None:
         assert (tmp_path / name).read_text() == (RESULTS / name).read_text()
 
 
+def test_the_filters_table_is_of_the_figures_beside_it() -> None:
+    found = json.loads((RESULTS / "starter_filters.json").read_text())["kinds"]
+    table = starter.filter_table(found)
+    assert f"{table}\n" == (RESULTS / "starter_filters.md").read_text()
+    assert found["plain"]["texts"] == found["contrast"]["texts"] == 8000
+
+
 ROWS = [
     {
         "id": "one", "domain": "d", "caption": "a </script> & b", "paraphrase_1": "p",
