@@ -25,7 +25,7 @@ import paraclip
 from benchmarks.machine import CPU, GIB, RESULTS, facts_of, forget_peak, keep, markdown, peak_memory
 from benchmarks.training.steps import random_clip
 from paraclip.data.triples import ENGLISH, choose_wordings, read_triples
-from paraclip.files import read_bounded
+from paraclip.files import read_bounded, write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.starter import resolve
@@ -72,18 +72,20 @@ def measure_texts(
     triples = read_triples(resolve("starter")).slice(0, rows).select(
         ["image_id", "caption", "paraphrase_1", "paraphrase_2"]
     )  # fmt: skip
-    rows_of = [{"index": n, **row} for n, row in enumerate(triples.to_pylist())]
-    lines = "".join(json.dumps(row) + "\n" for row in rows_of)
-    (folder / "triples.jsonl").write_text(lines)
+    lines = [json.dumps({"index": n, **row}) for n, row in enumerate(triples.to_pylist())]
+
+    def train(count: int, epochs: int) -> None:
+        place = folder / f"{count}-{epochs}"
+        write_text(place.with_suffix(".jsonl"), "\n".join(lines[:count]) + "\n")
+        paraclip.train(
+            model, place.with_suffix(".jsonl"), place, bank=folder / "bank.npy",
+            **{**settings.training, "epochs": epochs},
+        )  # fmt: skip
+
+    train(2, 1)  # what happens once in a process is over
     forget_peak(CPU)
     text = taken(partial(encode_texts, model, triples["caption"].to_pylist())) / rows
-    one, two = (
-        taken(partial(
-            paraclip.train, model, folder / "triples.jsonl", folder / str(epochs),
-            bank=folder / "bank.npy", **{**settings.training, "epochs": epochs},
-        ))
-        for epochs in (1, 2)
-    )  # fmt: skip
+    one, two = (taken(partial(train, rows, epochs)) for epochs in (1, 2))
     export = taken(partial(paraclip.export, model, folder / "exported", to="onnx"))
     return {
         "text": text,
