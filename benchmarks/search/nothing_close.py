@@ -119,7 +119,10 @@ def area_between(present: Float, absent: Float) -> float:
 def score(model: DualEncoder, pool: Pool) -> tuple[Scored, dict[str, float]]:
     """The similarities of a pool's texts, and the AUC of these and of normalised ones."""
     pictures = encode_images(model, pool.pictures, cache_folder() / "image_features").numpy()
-    texts, other = (encode_texts(model, one).numpy() for one in (pool.texts, unrelated_texts()))
+    other = encode_texts(model, unrelated_texts()).numpy()
+    used = np.unique(np.concatenate([asked for _, asked in pool.subjects]))
+    texts = np.zeros((len(pool.texts), other.shape[1]), np.float32)
+    texts[used] = encode_texts(model, [pool.texts[place] for place in used]).numpy()
     found: dict[str, list[Float]] = {name: [] for name in ("plain", "query", "picture", "cutoff")}
     for shown, asked in pool.subjects:
         both = [
@@ -151,25 +154,22 @@ def _best(scores: Float, unrelated: Float) -> dict[str, Float]:
     }
 
 
-def measure(names: Sequence[str], data: Path) -> list[dict[str, Any]]:
-    """A row for each model and pool."""
-    pools, rows = list(all_pools(data)), []
-    for given in names:
-        label, _, name = given.rpartition("=")
-        model = load_model(name, "cpu")
-        found = {pool.name: score(model, pool) for pool in pools}
-        for pool in pools:
-            scored, areas = found[pool.name]
-            chosen_on = "Flickr8k test" if pool.name == "COCO" else "COCO"
-            fixed = found[chosen_on][0].best_fixed()
-            rows.append({
-                "model": label or name, "pool": pool.name, "pictures": len(pool.pictures),
-                "texts": len(scored.present), "subjects": len(pool.subjects), "auc": areas,
-                "auto": scored.judged(scored.cutoffs), "auto cut-off": scored.cutoffs[0].mean(),
-                "fixed": scored.judged((fixed, fixed)), "fixed cut-off": fixed,
-                "fixed chosen on": chosen_on,
-            })  # fmt: skip
-    return rows
+def measure(given: str, pools: Sequence[Pool]) -> Iterator[dict[str, Any]]:
+    """A row for each pool, with a model."""
+    label, _, name = given.rpartition("=")
+    model = load_model(name, "cpu")
+    found = {pool.name: score(model, pool) for pool in pools}
+    for pool in pools:
+        scored, areas = found[pool.name]
+        chosen_on = "Flickr8k test" if pool.name == "COCO" else "COCO"
+        fixed = found[chosen_on][0].best_fixed()
+        yield {
+            "model": label or name, "pool": pool.name, "pictures": len(pool.pictures),
+            "texts": len(scored.present), "subjects": len(pool.subjects), "auc": areas,
+            "auto": scored.judged(scored.cutoffs), "auto cut-off": scored.cutoffs[0].mean(),
+            "fixed": scored.judged((fixed, fixed)), "fixed cut-off": fixed,
+            "fixed chosen on": chosen_on,
+        }  # fmt: skip
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -186,13 +186,16 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print, and keep what is measured after each model."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("models", nargs="+", metavar="[LABEL=]MODEL")
     options.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
     chosen = parse_with_data(options)
-    rows = measure(chosen.models, Path(chosen.data))
-    keep("nothing_close", chosen.out, f"{table(rows)}\n\n{facts_of()}", rows=rows)
+    pools = list(all_pools(Path(chosen.data)))
+    rows: list[dict[str, Any]] = []
+    for given in chosen.models:
+        rows += measure(given, pools)
+        keep("nothing_close", chosen.out, f"{table(rows)}\n\n{facts_of()}", rows=rows)
 
 
 if __name__ == "__main__":
