@@ -304,3 +304,15 @@ def test_a_wrong_path_is_one_line_that_names_it_and_code_2(words: str, tmp_path:
 def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("paraclip 0.")
+
+
+def test_the_shell_completes_commands_and_their_options() -> None:
+    complete = "_tyro_paraclip 2> /dev/null; echo ${COMPREPLY[@]}"
+    done = shown_by(
+        "eval \"$(paraclip --tyro-print-completion bash)\"\n"
+        f"COMP_WORDS=(paraclip ser) COMP_CWORD=1; {complete}\n"
+        f"COMP_WORDS=(paraclip train --ba) COMP_CWORD=2; {complete}"
+    )
+    commands, options = done.stdout.splitlines()
+    assert commands.split() == ["serve"]
+    assert {"--bank", "--batch-size"} <= set(options.split())

@@ -199,10 +199,23 @@ def _work(arguments: list[str]) -> None:
         print(f"paraclip {__version__}")
     elif arguments in ([], ["--help"], ["-h"]):
         print(_help_text())
+    elif arguments[0] in ("--tyro-print-completion", "--tyro-write-completion"):
+        _write_completion(arguments)
     else:
         config = parse(arguments)
         keep_freed_memory()
         COMMANDS[arguments[0]].run(arguments[0], config)
+
+
+def _write_completion(arguments: list[str]) -> None:
+    """Print or write the completion script of a shell, with the options of every command."""
+    tyro.extras.subcommand_cli_from_dict(
+        {name: command.options_class() for name, command in COMMANDS.items()},
+        prog="paraclip",
+        args=arguments,
+        registry=_REGISTRY,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
 
 
 def _output_failed(error: OSError) -> int:

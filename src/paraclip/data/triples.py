@@ -145,6 +145,8 @@ def _read_parquet(path: Path, problems: Problems) -> pa.Table:
         table = with_schema(stored).replace_schema_metadata(stored.schema.metadata)
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a Parquet file of triples ({error})", _REMAKE) from error
+    if not table.num_rows:  # of no chunks, `indices_nonzero` of older pyarrows kills the process
+        return table
     complete = _is_filled(table["id"])
     for name in TEXTS:
         complete = pc.and_(complete, _is_filled(table[name]))
