@@ -21,7 +21,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --du
 # Cells of the study: make study CELLS="a/main/*/0"; see study/run.py
 CELLS = *
 
-.PHONY: docs demo test test-all lint study real-clip clean chromium postgres targets
+# Packages of `make oldest` that stay new: make oldest NEW=torch where no old build is to be had.
+NEW =
+
+.PHONY: docs demo test test-all lint study real-clip clean chromium postgres targets oldest
 demo: $(VENV)/builtin.stamp
 	@$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
@@ -78,6 +81,15 @@ study: $(VENV)/dev.stamp
 # Every stage of the recipe for pretrained CLIPs, with tiny models, over a server in miniature.
 real-clip: $(VENV)/dev.stamp
 	$(PYTEST) tests/recipes/test_real_clip.py
+
+# The oldest required packages that pyproject.toml allows, with the fast tests that need no other.
+oldest:
+	$(PYTHON) -m venv --clear build/oldest
+	$(PYTHON) tests/release/oldest.py $(NEW) > build/oldest/constraints.txt
+	build/oldest/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+		--constraint build/oldest/constraints.txt . hypothesis pytest pytest-timeout pytest-xdist
+	OMP_NUM_THREADS=1 PARACLIP_QUIET=1 build/oldest/bin/python -m pytest -q -n $(WORKERS) --maxprocesses 8 \
+		-m "not slow and not weights" tests/data tests/training tests/test_cli.py tests/test_merging.py
 
 # Environments of the systems that exports are loaded by, for the tests of round trips.
 targets: $(VENV)/dev.stamp

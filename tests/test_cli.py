@@ -217,6 +217,7 @@ def shown_by(script: str, **environment: str) -> subprocess.CompletedProcess[str
     )  # fmt: skip
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", ["--help", "--version", "export --help"])
 def test_a_full_standard_output_is_one_line_and_code_2(words: str, unbuffered: str) -> None:
@@ -309,7 +310,7 @@ def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_shell_completes_commands_and_their_options() -> None:
     complete = "_tyro_paraclip 2> /dev/null; echo ${COMPREPLY[@]}"
     done = shown_by(
-        "eval \"$(paraclip --tyro-print-completion bash)\"\n"
+        'eval "$(paraclip --tyro-print-completion bash)"\n'
         f"COMP_WORDS=(paraclip ser) COMP_CWORD=1; {complete}\n"
         f"COMP_WORDS=(paraclip train --ba) COMP_CWORD=2; {complete}"
     )

@@ -6,7 +6,8 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def oldest_versions(requirements: Iterable[str]) -> list[str]:

@@ -1,0 +1,145 @@
+"""Wheel and sdist hold the package and nothing else, and work in empty environments."""
+
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from oldest import PROJECT, ROOT, oldest_versions
+from tiny_models import draw, tiny_clip
+
+from paraclip import starter
+from paraclip.models.checkpoint import save_model
+
+PACKAGE = {
+    path.relative_to(ROOT / "src").as_posix()
+    for path in (ROOT / "src" / "paraclip").rglob("*")
+    if path.is_file() and "__pycache__" not in path.parts
+}
+DEVELOPMENT = {"all", "crosscheck", "dev", "docs", "recipes"}
+
+
+@pytest.fixture
+def package_index(tmp_path: Path) -> None:
+    """Skip a test where pip reaches no packages."""
+    words = ("pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path), "hatchling")
+    asked = subprocess.run([sys.executable, "-m", *words], capture_output=True, check=False)
+    if asked.returncode:
+        pytest.skip("pip reaches no package index")
+
+
+class Environment:
+    """An empty virtual environment, a folder of drawn pictures, and a few rows for training."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.binaries = folder, folder / "environment" / "bin"
+        run([sys.executable, "-m", "venv", str(self.binaries.parent)], folder)
+        (folder / "my_pictures").mkdir()
+        for number, colour in enumerate(("red", "green", "blue", "black") * 3):
+            shape = ("disc", "square")[number % 2]
+            draw(folder / "my_pictures" / f"{number}.png", shape, colour, (60 + number, 50))
+        with starter.TRIPLES.open(encoding="utf-8") as lines:
+            (folder / "few.jsonl").write_text("".join(itertools.islice(lines, 24)))
+
+    def run(self, command: str) -> str:
+        """What a command of the environment prints to standard output."""
+        program, *words = shlex.split(command)
+        return run([str(self.binaries / program), *words], self.folder)
+
+
+def run(command: list[str], folder: Path) -> str:
+    own = {"PARACLIP_CACHE": str(folder / "cache"), "PARACLIP_QUIET": "1"}
+    others = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=folder, env=others | own, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def build(kind: str, out: Path) -> Path:
+    """Build the wheel or the sdist as a release does."""
+    pytest.importorskip("build.__main__", reason="needs the package build")
+    run([sys.executable, "-m", "build", f"--{kind}", "--outdir", str(out), str(ROOT)], out)
+    (built,) = out.glob("paraclip-*")
+    return built
+
+
+def quick_start() -> list[str]:
+    """The commands of the guide."""
+    text = (ROOT / "docs" / "guide" / "install.md").read_text(encoding="utf-8")
+    found = re.search(r"## Quick start.*?```sh\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found[1].splitlines()
+
+
+def test_there_are_at_most_fourteen_required_packages() -> None:
+    assert len(PROJECT["dependencies"]) <= 14
+
+
+def test_every_required_package_has_an_oldest_version() -> None:
+    assert all(
+        "==" in line and ">" not in line for line in oldest_versions(PROJECT["dependencies"])
+    )
+
+
+def test_each_extra_is_in_the_guide() -> None:
+    text = (ROOT / "docs" / "guide" / "install.md").read_text(encoding="utf-8")
+    extras = PROJECT["optional-dependencies"].keys() - (DEVELOPMENT - {"all"})
+    assert not [name for name in extras if f"`{name}`" not in text.split("## Extras")[1]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("package_index")
+def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path: Path) -> None:
+    wheel = build("wheel", tmp_path)
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == PACKAGE
+    empty = Environment(tmp_path)
+    empty.run(f"pip install --quiet '{wheel}'")
+    installed = empty.run("pip list --format freeze")
+    assert not re.search(r"^(onnx|lancedb|transformers|fastapi|openai)\b", installed, re.MULTILINE)
+    assert "paraclip COMMAND" in empty.run("paraclip --help")
+    for module in ("evaluate", "align", "generate", "merge"):
+        empty.run(f"python -c 'import paraclip.commands.{module}'")
+    assert "xllamacpp is missing" in empty.run("paraclip doctor")
+    code = 'from paraclip.cli import main; import sys; sys.exit(main(["serve"]) - 2)'
+    empty.run(f"python -c '{code}'")
+    save_model(tiny_clip(), tmp_path / "base.safetensors")
+    empty.run(
+        "paraclip train few.jsonl --model base.safetensors --bank my_pictures --epochs 1"
+        " --sentence-teacher 0 --out tuned"
+    )
+    empty.run("paraclip export tuned/last.safetensors tuned.safetensors")
+    empty.run("paraclip merge base.safetensors tuned/last.safetensors --out merged.safetensors")
+    assert (tmp_path / "tuned.safetensors").is_file()
+    for extra in PROJECT["optional-dependencies"].keys() - DEVELOPMENT:
+        empty.run(f"pip install --quiet --dry-run 'paraclip[{extra}] @ file://{wheel}'")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("package_index")
+def test_the_sdist_runs_the_quick_start_of_the_guide(tmp_path: Path) -> None:
+    sdist = build("sdist", tmp_path)
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames() if "/" in name}
+    beside = {"CHANGELOG.md", "CITATION.cff", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    assert names - {".gitignore"} == beside | {f"src/{name}" for name in PACKAGE}
+    empty = Environment(tmp_path)
+    empty.run(f"pip install --quiet '{sdist}[builtin,search]'")
+    printed = [
+        empty.run(command.replace("train starter", "train few.jsonl --epochs 1"))
+        for command in quick_start()
+    ]
+    assert "12 pictures in the index" in printed[0]
+    assert ".png" in printed[1] and "tuned" in printed[4]
+    assert (tmp_path / "tuned.safetensors").stat().st_size > 1_000_000
