@@ -312,8 +312,16 @@ def test_the_shell_completes_commands_and_their_options() -> None:
     done = shown_by(
         'eval "$(paraclip --tyro-print-completion bash)"\n'
         f"COMP_WORDS=(paraclip ser) COMP_CWORD=1; {complete}\n"
-        f"COMP_WORDS=(paraclip train --ba) COMP_CWORD=2; {complete}"
+        f"COMP_WORDS=(paraclip swap '') COMP_CWORD=2; {complete}"
     )
-    commands, options = done.stdout.splitlines()
-    assert commands.split() == ["serve"]
-    assert {"--bank", "--batch-size"} <= set(options.split())
+    commands, options = map(str.split, done.stdout.splitlines())
+    assert commands == ["serve"]
+    assert "--undo" in options and not [word for word in options if not word.startswith("-")]
+
+
+@pytest.mark.parametrize("words", [[], ["cmd"], ["bash", "zsh"]])
+def test_completion_of_another_shell_is_one_line_and_code_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--tyro-print-completion", *words]) == 2
+    assert "bash, zsh, fish" in capsys.readouterr().err

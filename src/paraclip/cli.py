@@ -29,6 +29,8 @@ from paraclip.options import WITH_SETTINGS, read_options, read_settings
 from paraclip.version import __version__
 
 _QUIET = ("-q", "--quiet")
+_COMPLETION = "--tyro-print-completion"
+_SHELLS = ("bash", "zsh", "fish")
 _REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the one below."""
 
@@ -199,20 +201,25 @@ def _work(arguments: list[str]) -> None:
         print(f"paraclip {__version__}")
     elif arguments in ([], ["--help"], ["-h"]):
         print(_help_text())
-    elif arguments[0] in ("--tyro-print-completion", "--tyro-write-completion"):
-        _write_completion(arguments)
+    elif arguments[0] == _COMPLETION:
+        _print_completion(" ".join(arguments[1:]))
     else:
         config = parse(arguments)
         keep_freed_memory()
         COMMANDS[arguments[0]].run(arguments[0], config)
 
 
-def _write_completion(arguments: list[str]) -> None:
-    """Print or write the completion script of a shell, with the options of every command."""
+def _print_completion(shell: str) -> None:
+    """Print the script by which a shell completes commands and their options."""
+    if shell not in _SHELLS:
+        raise UserError(_COMPLETION, "needs the name of a shell", f"One of {', '.join(_SHELLS)}.")
+    classes = {name: command.options_class() for name, command in COMMANDS.items()}
+    for config in classes.values():
+        _flow_help(config)
     tyro.extras.subcommand_cli_from_dict(
-        {name: command.options_class() for name, command in COMMANDS.items()},
+        classes,
         prog="paraclip",
-        args=arguments,
+        args=[_COMPLETION, shell],
         registry=_REGISTRY,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
