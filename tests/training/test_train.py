@@ -195,7 +195,12 @@ def test_the_terms_of_paraphrases_do_not_bind_a_control_which_reads_none(tmp_pat
     assert found[True] == {"base": "tiny", "generators": [], "triples": bare}
 
 
-@pytest.mark.parametrize("make", [tiny_clip, lambda: Mini(word_files("bert"), embed_dim=8)])
+def tiny_mini() -> Mini:
+    pytest.importorskip("transformers")
+    return Mini(word_files("bert"), embed_dim=8)
+
+
+@pytest.mark.parametrize("make", [tiny_clip, tiny_mini])
 def test_a_caption_of_ten_thousand_words_is_cut_and_counted(tmp_path, make):
     table = make_triples(12).to_pylist()
     table[2]["caption"] = "red disc on white paper " * 2000
