@@ -45,7 +45,7 @@ def test_everything_is_reported_and_what_is_missing_has_a_command(
     shown = capsys.readouterr().out
     for part in ("ParaCLIP", "Python", "cores", "torch", "complete", "other"):
         assert part in shown
-    assert "no-such is missing: pip install '.[plots]'" in shown
+    assert "no-such is missing: pip install 'paraclip[plots]'" in shown
     assert "\x1b" not in shown and "  dev" not in shown
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {"environment", "extras", "cache"}

