@@ -96,7 +96,7 @@ def test_each_extra_is_in_the_guide() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("package_index")
 def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path: Path) -> None:
     wheel = build("wheel", tmp_path)
@@ -121,12 +121,12 @@ def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path:
     empty.run("paraclip export tuned/last.safetensors tuned.safetensors")
     empty.run("paraclip merge base.safetensors tuned/last.safetensors --out merged.safetensors")
     assert (tmp_path / "tuned.safetensors").is_file()
-    for extra in PROJECT["optional-dependencies"].keys() - DEVELOPMENT:
-        empty.run(f"pip install --quiet --dry-run 'paraclip[{extra}] @ file://{wheel}'")
+    extras = ",".join(PROJECT["optional-dependencies"].keys() - DEVELOPMENT)
+    empty.run(f"pip install --quiet --dry-run 'paraclip[{extras}] @ file://{wheel}'")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("package_index")
 def test_the_sdist_runs_the_quick_start_of_the_guide(tmp_path: Path) -> None:
     sdist = build("sdist", tmp_path)
