@@ -13,7 +13,7 @@ FROM python:3.11-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/paraclip /opt/paraclip
 RUN useradd --uid 10001 --no-create-home --home-dir /data paraclip && install --directory --owner 10001 /data
-ENV PATH=/opt/paraclip/bin:$PATH HOME=/data PARACLIP_CACHE=/data/cache PARACLIP_QUIET=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/paraclip/bin:$PATH HOME=/data PARACLIP_CACHE=/data/cache PYTHONDONTWRITEBYTECODE=1
 USER 10001
 WORKDIR /data
 VOLUME /data

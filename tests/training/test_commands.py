@@ -191,7 +191,7 @@ def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):
     more = ["--control", "--epochs", "1", "--batch-size", "4", "--weights", "1", "1", "1"]
     assert main([*words, *more, "--image-loss-on", "caption", "paraphrase_1"]) == 0
     assert "L2" not in read_metrics(tmp_path / "control" / "metrics.jsonl")[0]
-    assert main([*words, "--epochs", "2"]) == 2
+    assert main([*words, "--epochs", "2", "--sentence-teacher", "0"]) == 2
     complaint = capsys.readouterr().err.splitlines()[-1]
     assert complaint.startswith("paraclip: ") and "--fresh" in complaint
 
