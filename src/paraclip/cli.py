@@ -213,7 +213,7 @@ def _print_completion(shell: str) -> None:
     """Print the script by which a shell completes commands and their options."""
     if shell not in _SHELLS:
         raise UserError(_COMPLETION, "needs the name of a shell", f"One of {', '.join(_SHELLS)}.")
-    classes = {name: command.options_class() for name, command in COMMANDS.items()}
+    classes: dict[str, Any] = {name: one.options_class() for name, one in COMMANDS.items()}
     for config in classes.values():
         _flow_help(config)
     tyro.extras.subcommand_cli_from_dict(
