@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from paraclip.image_search.serving.feedback import Feedback
 from paraclip.image_search.serving.guard import Limits
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, make_server
@@ -49,6 +50,14 @@ class HashTower:
             rows = [row + more for row, more in zip(rows, noise, strict=True)]
         made = np.array(rows, np.float32).reshape(len(texts), WIDTH) + 1e-6
         return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+class FirstAxis:
+    """An image tower with one vector for all pictures."""
+
+    def embed_image(self, image: Any) -> np.ndarray:
+        """The first unit vector."""
+        return np.eye(WIDTH, dtype=np.float32)[0]
 
 
 def word_vector(word: str) -> np.ndarray:
@@ -138,12 +147,14 @@ def served(
     burst: int = 400,
     reworder: Reworder | None = None,
     hosts: frozenset[str] = HOSTS,
+    local: bool = False,
+    feedback: Feedback | None = None,
 ) -> Iterator[Site]:
     """A server in a thread, as `paraclip serve` runs it."""
-    limits = Limits(hosts, token, per_second, burst)
+    limits = Limits(hosts, token, per_second, burst, local)
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        server = make_server(service, limits, reworder)
+        server = make_server(service, limits, reworder, feedback)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         wait_until(lambda: server.started or not thread.is_alive())

@@ -4,10 +4,11 @@ A snapshot belongs to one version of a store and is kept in the cache folder, so
 search starts without reading the store. Snapshots of other versions are removed.
 """
 
+import random
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -54,8 +55,15 @@ class Hit:
 class Pool(Protocol):
     """A set of pictures to search."""
 
+    @property
+    def captions(self) -> pa.ChunkedArray | None:
+        """All captions; None if they are not in memory."""
+
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
         """The first k results of each query [queries, width]."""
+
+    def sample(self, count: int) -> list[Hit]:
+        """Random pictures, each once, with score 0; fewer if there are not as many."""
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -70,6 +78,15 @@ class _Snapshot(Pool):
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @property
+    def captions(self) -> pa.ChunkedArray:
+        return self.rows["caption"]
+
+    def sample(self, count: int) -> list[Hit]:
+        places = random.sample(range(len(self)), min(count, len(self)))
+        rows = self.rows.take(pa.array(places, pa.int64())).to_pylist()
+        return [Hit(**row, score=0.0) for row in rows]
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
         positions, scores = nearest(queries, self.vectors, min(k, len(self.vectors)))
@@ -86,9 +103,18 @@ class _StorePool(Pool):
 
     store: Store
     count: int  # kept, since a server reports it also while the store is unavailable
+    captions = None
 
     def __len__(self) -> int:
         return self.count
+
+    def sample(self, count: int) -> list[Hit]:
+        # A store finds no random rows, but those next to random directions.
+        width = existing_facts(self.store).width
+        directions = np.random.default_rng().standard_normal((count, width)).astype(np.float32)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        found = {hit.id: replace(hit, score=0.0) for (hit,) in self.nearest(directions, 1)}
+        return list(found.values())
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
         ids, scores = self.store.nearest(queries, k)

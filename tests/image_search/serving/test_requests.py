@@ -20,7 +20,7 @@ LONG = "日" * LONGEST_QUERY
         (_SearchRequest, "plus", [[], [LONG] * 8], [["x"] * 9, [LONG + "x"], "x"]),
         (_SearchRequest, "minus", [["x"] * 8], [["x"] * 9]),
         (_SearchRequest, "models", [["x" * 100] * 8], [["x"] * 9, ["x" * 101]]),
-        (_SearchRequest, "k", [1, 100], [0, 101, 1.5]),
+        (_SearchRequest, "k", [1, 1000], [0, 1001, 1.5]),
         (_SearchRequest, "like", [None, picture_id("é.png")],
          ["", "0" * 23, "0" * 25, "A" * 24, "0" * 24 + "\n", "../" + "0" * 21]),
         (_RewordRequest, "text", ["x", "日" * 500], ["", " \n", "日" * 501, None]),

@@ -7,11 +7,15 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from served import NAMES, HashTower, Site, jpeg, made_index, made_service, served
+from served import NAMES, FirstAxis, HashTower, Site, jpeg, made_index, made_service, served
 
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
+from paraclip.image_search.serving import service
+from paraclip.image_search.serving.captions import example_queries
+from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.stores import picture_id
 
 
@@ -61,9 +65,71 @@ def test_plus_minus_and_a_picture_of_the_index(site: Site) -> None:
     assert plain["models"][0]["results"] != moved["models"][0]["results"]
     one = picture_id(NAMES[3])
     like = site.json(f"api/search?like={one}&models=base")
-    assert like["models"][0]["results"][0][0] == {
+    assert like["models"][0]["results"][0][0].items() >= {
         "id": one, "path": NAMES[3], "caption": f"picture {NAMES[3]}", "score": 1.0,
-    }  # fmt: skip
+    }.items()  # fmt: skip
+
+
+def right(found: dict[str, Any]) -> list[bool | None]:
+    """What is known of each result of the first model and wording."""
+    return [hit["right"] for hit in found["models"][0]["results"][0]]
+
+
+def test_captions_say_which_results_are_right(site: Site) -> None:
+    """A caption with every content word of one of the wordings; nobody knows where none has."""
+    found = site.json("api/search?q=the+pictures+03&second=nothing&k=31&judge=true")
+    (one,) = [hit for hit in found["models"][0]["results"][1] if hit["path"] == NAMES[3]]
+    assert one["right"] and right(found).count(True) == 1 and right(found).count(False) == 30
+    assert set(right(site.json("api/search?q=a+purple+submarine&judge=true"))) == {None}
+    assert set(right(site.json("api/search?q=the&judge=true"))) == {None}
+    assert set(right(site.json("api/search?q=picture&minus=paper&judge=true"))) == {None}
+    assert "right" not in site.json("api/search?q=picture")["models"][0]["results"][0][0]
+
+
+def test_wrong_results_are_known_where_another_picture_is_right(site: Site) -> None:
+    first = site.json("api/search?q=picture+07&k=1&judge=true&models=tuned")
+    (hit,) = first["models"][0]["results"][0]
+    assert hit["right"] is (hit["path"] == NAMES[7])
+
+
+def test_examples_are_captions_and_random_pictures(site: Site) -> None:
+    found = site.json("api/examples")
+    assert found["queries"] and len(found["pictures"]) == 12
+    assert all(text.startswith("picture ") and not second for text, second in found["queries"])
+    assert found != site.json("api/examples")
+    bare = pa.chunked_array([pa.array([], pa.string())])
+
+    class Bare:
+        """Pictures without captions."""
+
+        captions = bare
+
+        def sample(self, count: int) -> list[Hit]:
+            return [Hit("0" * 24, "a.png", "", 0.0)] * count
+
+    (query, rewording), *_ = example_queries(Bare(), 4)  # type: ignore[arg-type]
+    assert query and rewording and query != rewording
+
+
+def test_pictures_of_a_table_that_is_not_in_memory(site: Site) -> None:
+    pool = open_pool(site.service.store, 1)[2]
+    found = pool.sample(5)
+    assert pool.captions is None and 0 < len({hit.id for hit in found}) == len(found) <= 5
+
+
+def test_an_uploaded_picture_is_searched_again_by_its_id(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.service, "image_tower", FirstAxis())
+    sent = site.json("api/search/picture?k=40", jpeg(1))
+    again = site.json(f"api/search?like={sent['like']}&models=base&k=40")
+    assert ids(again["models"][0]["results"][0]) == ids(sent["models"][0]["results"][0])
+    status, headers, body = site.get(f"api/thumbnail/{sent['like']}")
+    assert (status, headers["content-type"]) == (200, "image/jpeg") and body != jpeg(1)
+    for _ in range(service._MOST_UPLOADS + 1):
+        site.service.uploads.put(str(_), site.service.uploads.values[sent["like"]])
+    assert len(site.service.uploads.values) == service._MOST_UPLOADS
+    assert site.get(f"api/search?like={sent['like']}")[0] == 404
 
 
 def test_pictures_and_thumbnails(site: Site) -> None:
@@ -82,7 +148,7 @@ def test_pictures_and_thumbnails(site: Site) -> None:
         ("api/search?q=+", 422, "it is empty"),
         ("api/search?q=a&minus=a", 422, "cancel each other"),
         ("api/search?q=a&k=0", 422, "k: "),
-        ("api/search?q=a&k=101", 422, "k: "),
+        ("api/search?q=a&k=1001", 422, "k: "),
         ("api/search?q=a&models=nope", 404, "no model"),
         ("api/search?q=a&nope=1", 422, "nope"),
         (f"api/search?like={'0' * 24}", 404, "no such picture"),
@@ -123,7 +189,7 @@ def test_the_description_names_every_route(site: Site) -> None:
     described = site.json("openapi.json")
     assert set(described["paths"]) == {
         "/api/search", "/api/search/picture", "/api/thumbnail/{picture}", "/api/picture/{picture}",
-        "/api/reword", "/api/index", "/healthz",
+        "/api/reword", "/api/index", "/api/examples", "/healthz",
     }  # fmt: skip
 
 

@@ -180,6 +180,39 @@ def test_no_path_leaves_the_folder(site: Site, path: str) -> None:
     assert find_original(site.service.facts.root, path) is None
 
 
+def test_a_folder_is_shown_on_this_machine_only_and_without_a_shell(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, said = json.dumps({"picture": picture_id(NAMES[0])}).encode(), tmp_path / "said"
+    headers = {"Content-Type": "application/json"}
+    program = tmp_path / ("open" if sys.platform == "darwin" else "xdg-open")
+    program.write_text(f'#!/bin/sh\nprintf "%s," "$@" > {said}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("DISPLAY", ":0")
+    store = site.service.store
+    with served(made_service(store)) as far:
+        assert far.get("api/folder", body, **headers)[0] in (404, 405)
+        assert not far.json("api/index")["folders"] and not far.json("api/index")["root"]
+    with served(made_service(store), local=True) as near:
+        root = near.json("api/index")["root"]
+        assert near.json("api/index")["folders"] and root == site.service.facts.root
+        foreign = {**headers, "Origin": "http://evil.example"}
+        assert near.get("api/folder", body, **foreign)[0] == 403
+        for path in (*LEAVING, NASTY + "x"):
+            other = json.dumps({"picture": picture_id(path)}).encode()
+            assert near.get("api/folder", other, **headers)[0] == 404
+        assert not said.exists()
+        assert near.get("api/folder", body, **headers)[0] == 200
+        wait_until(said.exists)
+        wait_until(lambda: said.read_text() == f"{root},")
+        found = [near.get("api/folder", body, **headers)[0] for _ in range(6)]
+        assert 429 in found
+    assert not limits_of(ServeConfig(allow_host=("photos.example",))).local
+    assert limits_of(ServeConfig()).local
+    assert not limits_of(ServeConfig(host="0.0.0.0", token=TOKEN)).local
+
+
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "http://a/b.png", "0.tar::a.png", "a\0.png", "page.html", "", "."]
 )
@@ -257,7 +290,7 @@ def test_too_many_requests_are_refused_and_allowed_later(site: Site) -> None:
 
 
 def test_the_table_of_addresses_is_bounded() -> None:
-    buckets = guard._Buckets(1, 2)
+    buckets = guard.Buckets(1, 2)
     for number in range(guard._MOST_CLIENTS + 50):
         buckets.take(str(number), 0.0)
     assert len(buckets.levels.values) == guard._MOST_CLIENTS

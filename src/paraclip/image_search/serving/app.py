@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -20,11 +21,18 @@ from starlette.staticfiles import StaticFiles
 from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
-from paraclip.image_search.serving.guard import Guard, Limits, refusal
+from paraclip.image_search.serving.captions import example_queries
+from paraclip.image_search.serving.feedback import Feedback
+from paraclip.image_search.serving.guard import Buckets, Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.service import Service, find_original
+from paraclip.image_search.serving.service import (
+    Service,
+    find_original,
+    folder_program,
+    show_folder,
+)
 from paraclip.image_search.snapshot import Hit
-from paraclip.image_search.stores import StoreUnavailable
+from paraclip.image_search.stores import StoreUnavailable, full_path
 from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.micro_batch import Overloaded
 from paraclip.version import __version__
@@ -32,8 +40,12 @@ from paraclip.version import __version__
 _LOG = logging.getLogger("paraclip.serve")
 _Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
 _PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
-_MOST_RESULTS = 100
+_MOST_RESULTS = 1000
 _MOST_PARTS = 8
+_EXAMPLES = 4
+_RANDOM_PICTURES = 12
+_MARKS_PER_SECOND, _MARKS_AT_ONCE = 1.0, 30  # from one address
+_FOLDERS_PER_SECOND, _FOLDERS_AT_ONCE = 0.5, 3
 
 
 class _SearchRequest(BaseModel):
@@ -45,11 +57,12 @@ class _SearchRequest(BaseModel):
     second: _Words = Field("", description="The same in other words, to compare the results.")
     plus: list[_Words] = Field([], max_length=_MOST_PARTS, description="Words to add.")
     minus: list[_Words] = Field([], max_length=_MOST_PARTS, description="Words to subtract.")
-    like: _PictureId | None = Field(None, description="A picture of the index, by its id.")
+    like: _PictureId | None = Field(None, description="A picture, indexed or sent, by its id.")
     models: list[Annotated[str, StringConstraints(max_length=100)]] = Field(
         [], max_length=8, description="Labels of models; all by default."
     )
     k: int = Field(10, ge=1, le=_MOST_RESULTS, description="Results per model and wording.")
+    judge: bool = Field(False, description="Also say which results are right, where known.")
 
 
 class _RewordRequest(BaseModel):
@@ -66,11 +79,55 @@ class _Rewordings(BaseModel):
     rewordings: list[str]
 
 
+class _MarkRequest(BaseModel):
+    """A mark on a result."""
+
+    model_config = {"extra": "forbid"}
+
+    query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    picture: _PictureId
+    right: bool | None = Field(description="Whether the picture is right; null removes a mark.")
+
+
+class _FolderRequest(BaseModel):
+    """A picture whose folder is to be shown."""
+
+    model_config = {"extra": "forbid"}
+
+    picture: _PictureId
+
+
+class _Done(BaseModel):
+    """What was asked for is done."""
+
+    done: Literal[True] = True
+
+
+class _Examples(BaseModel):
+    """Queries to try, each with another wording or "", and random pictures."""
+
+    queries: list[tuple[str, str]]
+    pictures: list[Hit]
+
+
+@dataclass(frozen=True)
+class _Result(Hit):
+    """A result; what is known of it if `judge` is set.
+
+    Args:
+        right: whether its caption, or a mark, says that it is right; None if nobody knows.
+        marked: how it was marked for this wording; None if it was not.
+    """
+
+    right: bool | None = None
+    marked: bool | None = None
+
+
 class _ModelResults(BaseModel):
     """Results of one model."""
 
     label: str
-    results: list[list[Hit]] = Field(description="Results for each wording.")
+    results: list[list[_Result]] = Field(description="Results for each wording.")
     agreement: Overlap | None = Field(description="Agreement of the two wordings.")
 
 
@@ -89,6 +146,7 @@ class _SearchResponse(BaseModel):
     pictures: int = Field(description="Number of pictures searched.")
     models: list[_ModelResults]
     between: list[_Between]
+    like: str | None = Field(None, description="Id of the picture that was sent, for `like`.")
 
 
 class _IndexOut(BaseModel):
@@ -98,6 +156,9 @@ class _IndexOut(BaseModel):
     pictures: int
     models: list[str]
     rewording: bool = Field(description="Whether /api/reword is available.")
+    feedback: bool = Field(description="Whether /api/mark is available.")
+    folders: bool = Field(description="Whether /api/folder is available.")
+    root: str = Field(description="Folder of the pictures, told to this machine only.")
     fault: str | None = Field(description="Why the store cannot be reached at present.")
 
 
@@ -125,8 +186,13 @@ _PICTURE_BODY = {
 }
 
 
-def make_app(service: Service, limits: Limits, reworder: Reworder | None = None) -> Guard:
-    """The ASGI application; without a `reworder`, it suggests no rewordings."""
+def make_app(
+    service: Service,
+    limits: Limits,
+    reworder: Reworder | None = None,
+    feedback: Feedback | None = None,
+) -> Guard:
+    """The ASGI application; a `reworder` suggests rewordings, `feedback` keeps marks."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -136,6 +202,8 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
         following.cancel()
         if reworder:
             await reworder.close()
+        if feedback:
+            feedback.close()
         service.close()
         _LOG.info("stopped")
 
@@ -145,9 +213,25 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
         description="Search pictures with words; models side by side over one index.",
     )  # fmt: skip
     _add_errors(app)
-    _add_search(app, service)
+    _add_search(app, service, feedback)
     _add_pictures(app, service)
-    _add_rewording_and_state(app, service, reworder)
+    _add_suggestions(app, service, reworder)
+    if feedback:
+        _add_marks(app, service, feedback)
+    program = folder_program() if limits.local else None
+    if program:
+        _add_folders(app, service, program)
+
+    @app.get("/api/index", response_model=_IndexOut)
+    async def index() -> Any:
+        """Facts about the index and the models."""
+        return {
+            "name": PurePath(service.facts.source).name, "pictures": len(service.pool),
+            "models": list(service.towers), "rewording": reworder is not None,
+            "feedback": feedback is not None, "folders": program is not None,
+            "root": service.facts.root if limits.local else "", "fault": service.fault,
+        }  # fmt: skip
+
     app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
     return Guard(app, limits)
 
@@ -178,7 +262,7 @@ def _add_errors(app: FastAPI) -> None:
         return refusal(422, f"{place}: {first['msg']}"[:300])
 
 
-def _add_search(app: FastAPI, service: Service) -> None:
+def _add_search(app: FastAPI, service: Service, feedback: Feedback | None) -> None:
     """Add searches with words, with a picture of the index, and with an uploaded picture."""
 
     @app.get("/api/search", response_model=_SearchResponse)
@@ -186,30 +270,36 @@ def _add_search(app: FastAPI, service: Service) -> None:
         """Search with words or a picture of the index; with `second`, compare two wordings."""
         picture = await service.picture_vector(asked.like) if asked.like else None
         if asked.like and picture is None:
-            return refusal(404, "The index has no such picture.")
+            return refusal(404, "There is no such picture; sent ones are kept for a while only.")
         plus, minus = tuple(asked.plus), tuple(asked.minus)
         queries = [engine.Query(asked.q, plus, minus, picture)]
         if asked.second.strip():
             queries.append(engine.Query(asked.second, plus, minus, picture))
-        return await _answer(service, queries, asked.models, asked.k)
+        if not {*asked.models} <= {*service.towers}:
+            return refusal(404, "There is no model with that label.")
+        answer = await _answer(service, queries, asked.models, asked.k)
+        if asked.judge:
+            await _judge(service, feedback, queries, answer)
+        return Response(json.dumps(answer), media_type="application/json")
 
     @app.post("/api/search/picture", response_model=_SearchResponse, openapi_extra=_PICTURE_BODY)
-    async def search_picture(request: Request, k: Annotated[int, Query(ge=1, le=100)] = 10) -> Any:
+    async def search_picture(
+        request: Request, k: Annotated[int, Query(ge=1, le=_MOST_RESULTS)] = 10
+    ) -> Any:
         """Search with an uploaded picture: the request body is its file, at most 10 MiB."""
-        vector = await service.pictures(await request.body())
-        label = next(iter(service.towers))
-        return await _answer(service, [engine.Query(picture=vector)], [label], k)
+        sent = await service.keep_upload(await request.body())
+        query = engine.Query(picture=await service.picture_vector(sent))
+        answer = await _answer(service, [query], [next(iter(service.towers))], k)
+        return JSONResponse({**answer, "like": sent})
 
 
 async def _answer(
     service: Service, queries: list[engine.Query], labels: list[str], k: int
-) -> Response:
-    """The response to a search."""
-    if not {*labels} <= {*service.towers}:
-        return refusal(404, "There is no model with that label.")
+) -> dict[str, Any]:
+    """The response to a search, as `_SearchResponse`."""
     chosen = list(dict.fromkeys(labels)) or list(service.towers)
     by_model = await service.search(queries, chosen, k)
-    body = {
+    return {
         "k": k,
         "pictures": len(service.pool),
         "models": [
@@ -234,7 +324,29 @@ async def _answer(
             for wording in range(len(queries))
         ],
     }
-    return Response(json.dumps(body), media_type="application/json")
+
+
+async def _judge(
+    service: Service, feedback: Feedback | None, queries: list[engine.Query], answer: dict[str, Any]
+) -> None:
+    """Add `right` and `marked` to the results of an answer."""
+    first = queries[0]
+    whole = not first.plus and not first.minus and first.picture is None
+    wordings = tuple(query.text for query in queries) if whole else ()
+    wanted, known = await service.judging(wordings)
+    judged = [
+        (query.text, hit)
+        for model in answer["models"]
+        for query, hits in zip(queries, model["results"], strict=True)
+        for hit in hits
+    ]
+    for text, hit in judged:
+        image = full_path(service.facts.root, hit["path"])
+        hit["marked"] = feedback.verdict(text, image) if feedback and whole else None
+        hit["right"] = wanted.fits(hit["caption"]) if hit["marked"] is None else hit["marked"]
+    if not known and not any(hit["right"] for _, hit in judged):
+        for _, hit in judged:
+            hit["right"] = hit["marked"]
 
 
 def _agreement(first: list[Hit], second: list[Hit]) -> dict[str, Any]:
@@ -267,8 +379,50 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         return FileResponse(path, media_type=kind, headers={"content-disposition": "inline"})
 
 
-def _add_rewording_and_state(app: FastAPI, service: Service, reworder: Reworder | None) -> None:
-    """Add suggestions of a language model, facts about the index, and health."""
+def _add_marks(app: FastAPI, service: Service, feedback: Feedback) -> None:
+    """Add marks on results."""
+    buckets = Buckets(_MARKS_PER_SECOND, _MARKS_AT_ONCE)
+
+    @app.post("/api/mark", response_model=_Done)
+    async def mark(asked: _MarkRequest, request: Request) -> Any:
+        """Keep whether a picture is right for a query, in place of an earlier mark."""
+        if not buckets.take(request.client.host if request.client else "", time.monotonic()):
+            return refusal(429, "Too many marks at once.", {"retry-after": "1"})
+        row = await service.row(asked.picture, ("path",))
+        if row is None or find_original(service.facts.root, row["path"]) is None:
+            return refusal(404, "The picture is no file in the indexed folder.")
+        image = full_path(service.facts.root, row["path"])
+        await asyncio.to_thread(feedback.mark, asked.query, image, asked.right)
+        return _Done()
+
+
+def _add_folders(app: FastAPI, service: Service, program: str) -> None:
+    """Add the folder of a picture, on the screen of this machine."""
+    buckets = Buckets(_FOLDERS_PER_SECOND, _FOLDERS_AT_ONCE)
+
+    @app.post("/api/folder", response_model=_Done)
+    async def folder(asked: _FolderRequest) -> Any:
+        """Show the folder of a picture in this machine's file manager."""
+        row = await service.row(asked.picture, ("path",))
+        file = find_original(service.facts.root, row["path"]) if row else None
+        if file is None:
+            return refusal(404, "The picture is no file in the indexed folder.")
+        if not buckets.take("", time.monotonic()):
+            return refusal(429, "Too many folders at once.", {"retry-after": "2"})
+        show_folder(program, file[0].parent)
+        return _Done()
+
+
+def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) -> None:
+    """Add examples, suggestions of a language model, and health."""
+
+    @app.get("/api/examples", response_model=_Examples)
+    async def examples() -> Any:
+        """Queries to try, and random pictures; others each time."""
+        read = service.reads
+        queries = await read(lambda: example_queries(service.pool, _EXAMPLES))
+        pictures = await read(lambda: service.pool.sample(_RANDOM_PICTURES))
+        return {"queries": queries, "pictures": [vars(hit) for hit in pictures]}
 
     @app.post("/api/reword", response_model=_Rewordings)
     async def reword(asked: _RewordRequest, request: Request) -> Any:
@@ -279,15 +433,6 @@ def _add_rewording_and_state(app: FastAPI, service: Service, reworder: Reworder 
             return {"rewordings": await reworder.suggest(asked.text, request.is_disconnected)}
         except UserError as error:  # the model failed; the request is valid
             return refusal(503, str(error))
-
-    @app.get("/api/index", response_model=_IndexOut)
-    async def index() -> Any:
-        """Facts about the index and the models."""
-        return {
-            "name": PurePath(service.facts.source).name, "pictures": len(service.pool),
-            "models": list(service.towers), "rewording": reworder is not None,
-            "fault": service.fault,
-        }  # fmt: skip
 
     @app.get("/healthz", response_model=_Health)
     async def health() -> Response:

@@ -53,12 +53,14 @@ class Limits:
         token: token that every request must carry, or None.
         per_second: average number of requests per second from one address; 0 for no limit.
         burst: maximum burst of requests from one address.
+        local: whether only this machine reaches the server, under its own name.
     """
 
     hosts: frozenset[str] = frozenset()
     token: str | None = None
     per_second: float = 0.0
     burst: int = 400
+    local: bool = False
 
 
 def make_limits(
@@ -83,7 +85,7 @@ def make_limits(
     if loopback:
         names = [f"[{one}]" if one.count(":") > 1 and "[" not in one else one for one in allow_host]
         hosts = frozenset({*_LOOPBACK, host, *map(_without_port, names)})
-        return Limits(hosts, token, per_second, burst)
+        return Limits(hosts, token, per_second, burst, local=not allow_host)
     if token is None:
         what = "is not a loopback address, and the server would be open to everyone there"
         hint = "Set PARACLIP_TOKEN or --token, or omit --host."
@@ -91,7 +93,7 @@ def make_limits(
     return Limits(frozenset(), token, per_second, burst)
 
 
-class _Buckets:
+class Buckets:
     """A token bucket for each of the last 10,000 addresses."""
 
     def __init__(self, per_second: float, burst: int) -> None:
@@ -111,7 +113,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits = app, limits
-        self.buckets = _Buckets(limits.per_second, limits.burst)
+        self.buckets = Buckets(limits.per_second, limits.burst)
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,10 +4,15 @@ import asyncio
 import io
 import logging
 import os
+import secrets
+import shutil
+import subprocess
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -17,6 +22,7 @@ from paraclip.arrays import Float
 from paraclip.data.images import FORMATS, decode_image, without_warnings
 from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors
+from paraclip.image_search.serving.captions import Wanted
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
 from paraclip.image_search.stores import IndexFacts, Store, StoreUnavailable
 from paraclip.image_search.towers import TextTower, TorchTower
@@ -29,6 +35,8 @@ _REFRESH_SECONDS = 5.0
 MOST_BYTES = 10 * 2**20  # of an uploaded picture
 _MOST_PIXELS = 50_000_000
 _SIDE = 336  # pixels; the largest input of CLIP models
+_MOST_UPLOADS = 500  # pictures, about 10 kB each
+_UPLOAD_SIDE = 160  # pixels of its thumbnail
 _KINDS = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp",
     ".gif": "image/gif", ".bmp": "image/bmp", ".avif": "image/avif",
@@ -79,6 +87,19 @@ class _CachedTower:
         return known
 
 
+@dataclass(frozen=True, eq=False)
+class _Upload:
+    """A picture that was sent as a query.
+
+    Args:
+        vector: its unit vector [width].
+        thumbnail: JPEG.
+    """
+
+    vector: Float
+    thumbnail: bytes
+
+
 @dataclass
 class Service:
     """Everything that the routes need."""
@@ -92,6 +113,7 @@ class Service:
     fault: str | None = None  # why the store cannot be reached
     image_tower: TorchTower | None = None
     thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(_CACHED_THUMBNAILS))
+    uploads: Recent[str, _Upload] = field(default_factory=lambda: Recent(_MOST_UPLOADS))
 
     def __post_init__(self) -> None:
         self.texts = {label: _CachedTower(tower) for label, tower in self.towers.items()}
@@ -102,8 +124,11 @@ class Service:
         self.reads: MicroBatchQueue[Callable[[], Any], Any] = MicroBatchQueue(
             lambda calls: [calls[0]()], most=1
         )
-        self.pictures: MicroBatchQueue[bytes, Float] = MicroBatchQueue(
+        self.pictures: MicroBatchQueue[bytes, _Upload] = MicroBatchQueue(
             lambda uploads: [self._embed_upload(uploads[0])], most=1, waiting=32
+        )
+        self.judging: MicroBatchQueue[tuple[str, ...], tuple[Wanted, bool]] = MicroBatchQueue(
+            lambda asked: [self._judge(asked[0])], most=1
         )
 
     def _nearest(self, asked: list[tuple[Float, int]]) -> list[list[Hit]]:
@@ -126,8 +151,15 @@ class Service:
         flat = await asyncio.gather(*(one(query, label) for label in labels for query in queries))
         return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
 
+    def _judge(self, wordings: tuple[str, ...]) -> tuple[Wanted, bool]:
+        """What captions must say, and whether one of the index says it."""
+        wanted = Wanted(wordings)
+        return wanted, wanted.fits_any(self.pool.captions)
+
     async def thumbnail(self, picture: str) -> bytes | None:
-        """The thumbnail of a picture; None if it does not exist."""
+        """The thumbnail of a picture, also of an uploaded one; None if it does not exist."""
+        if upload := self.uploads.get(picture):
+            return upload.thumbnail
         cache = self.thumbnails  # another one after an update of the index
         known = cache.get(picture)
         if known is None:
@@ -143,16 +175,32 @@ class Service:
         return rows[0] if rows else None
 
     async def picture_vector(self, picture: str) -> Float | None:
-        """The vector of an indexed picture."""
+        """The vector of an indexed or uploaded picture."""
+        if upload := self.uploads.get(picture):
+            return upload.vector
         row = await self.row(picture, ("vector",))
         return np.asarray(row["vector"], np.float32) if row else None
 
-    def _embed_upload(self, content: bytes) -> Float:
-        """The unit vector of an uploaded picture; the first call loads the image tower."""
+    async def keep_upload(self, content: bytes) -> str:
+        """Keep an uploaded picture among the last ones; returns the id that it gets.
+
+        Raises:
+            Overloaded: too many pictures wait.
+            UserError: it is not a picture, or too large.
+        """
+        picture = secrets.token_hex(12)  # nobody finds the uploads of others
+        self.uploads.put(picture, await self.pictures(content))
+        return picture
+
+    def _embed_upload(self, content: bytes) -> _Upload:
+        """The vector of an uploaded picture; the first call loads the image tower."""
         image = _decode_upload(content)
         if self.image_tower is None:
             self.image_tower = TorchTower(next(iter(self.towers.values())).name)
-        return self.image_tower.embed_image(image)
+        vector, stream = self.image_tower.embed_image(image), io.BytesIO()
+        image.thumbnail((_UPLOAD_SIDE, _UPLOAD_SIDE))
+        image.save(stream, "JPEG")
+        return _Upload(vector, stream.getvalue())
 
     async def follow(self) -> None:
         """Check for a new version of the index until cancelled."""
@@ -188,7 +236,9 @@ class Service:
 
     def close(self) -> None:
         """Stop the threads."""
-        queues: list[MicroBatchQueue[Any, Any]] = [self.searches, self.reads, self.pictures]
+        queues: list[MicroBatchQueue[Any, Any]] = [
+            self.searches, self.reads, self.pictures, self.judging,
+        ]  # fmt: skip
         for queue in [*queues, *(tower.batcher for tower in self.texts.values())]:
             queue.close()
 
@@ -232,3 +282,20 @@ def find_original(root: str, path: str) -> tuple[Path, str] | None:
     if os.path.commonpath([inside, real]) != inside or not os.path.isfile(real):
         return None
     return Path(real), kind
+
+
+def folder_program() -> str | None:
+    """The program that shows a folder on this machine's screen; None if there is none."""
+    if sys.platform == "darwin":
+        return shutil.which("open")
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return shutil.which("xdg-open") if screen else None
+
+
+def show_folder(program: str, folder: Path) -> None:
+    """Start the program with an absolute folder as its only argument; no shell reads it."""
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        [program, str(folder)], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+    )
+    Thread(target=process.wait, daemon=True).start()

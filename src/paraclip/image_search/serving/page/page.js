@@ -2,10 +2,13 @@
 // Texts are set only as text nodes and attributes, never as HTML; the URL holds all page state.
 
 const byId = id => document.getElementById(id);
-const fields = Object.fromEntries(["q", "second", "plus", "minus", "k", "scores"].map(id => [id, byId(id)]));
-const columns = byId("columns"), dialog = byId("large");
-let about = { models: [], pictures: 0, rewording: false, name: "" };
-let like = "", sent = null, running = null, timer = 0, shown = null, opened = { hits: [], at: 0 };
+const WORDS = ["q", "second", "plus", "minus"];
+const fields = Object.fromEntries([...WORDS, "scores"].map(id => [id, byId(id)]));
+const columns = byId("columns"), dialog = byId("large"), narrow = matchMedia("(max-width: 700px)");
+const STEP = 12, MOST = 996;  // results; rows of 2, 3, 4 and 6 are full
+const DEPTH = 10;  // results that are compared
+let about = { models: [], pictures: 0, rewording: false, name: "", root: "" };
+let like = "", k = STEP, running = null, timer = 0, shown = null, opened = { hits: [], at: 0 }, tab = "";
 
 function element(name, kind, text) {
   const made = document.createElement(name);
@@ -28,9 +31,9 @@ function chosenModels() {
 
 function state() {
   const made = new URLSearchParams();
-  for (const id of ["q", "second", "plus", "minus"]) if (fields[id].value.trim()) made.set(id, fields[id].value.trim());
+  for (const id of WORDS) if (fields[id].value.trim()) made.set(id, fields[id].value.trim());
   if (like) made.set("like", like);
-  if (fields.k.value !== "10") made.set("k", fields.k.value);
+  if (k !== STEP) made.set("k", k);
   if (fields.scores.checked) made.set("scores", "1");
   const models = chosenModels();
   if (models.length && models.length < about.models.length) models.forEach(label => made.append("models", label));
@@ -39,17 +42,25 @@ function state() {
 
 function restore() {
   const given = new URLSearchParams(location.search);
-  for (const id of ["q", "second", "plus", "minus"]) fields[id].value = given.get(id) || "";
-  fields.k.value = given.get("k") || "10";
-  if (!fields.k.value) fields.k.value = "10";
+  for (const id of WORDS) fields[id].value = given.get(id) || "";
+  k = Math.min(Math.max(Math.trunc(Number(given.get("k"))) || STEP, 1), MOST);
   fields.scores.checked = given.get("scores") === "1";
   setLike(/^[0-9a-f]{24}$/.test(given.get("like") || "") ? given.get("like") : "");
   byId("more").open = !!(fields.plus.value || fields.minus.value);
   const models = given.getAll("models");
   for (const box of document.querySelectorAll("#models input")) box.checked = !models.length || models.includes(box.value);
+  fold(!!String(state()));
+}
+
+// Only a narrow screen folds the form.
+function fold(folded) {
+  document.body.classList.toggle("folded", folded);
+  byId("unfold").setAttribute("aria-expanded", String(!folded));
 }
 
 function keep(push) {
+  const wordings = ["q", "second"].map(id => fields[id].value.trim()).filter(Boolean).map(text => `“${text}”`);
+  byId("unfold").textContent = `${wordings.join(" and ") || (like ? "like a picture" : "Search")} \u25be`;
   const text = state().toString(), address = text ? `?${text}` : location.pathname;
   if (address === (location.search || location.pathname)) return;
   if (push) history.pushState(null, "", address); else history.replaceState(null, "", address);
@@ -76,9 +87,11 @@ async function ask(address, options) {
   throw new Error(typeof body.detail === "string" ? body.detail : `The server answered ${response.status}.`);
 }
 
-async function search(push) {
+// A query of its own begins with the first results; "further" keeps those that are shown.
+async function search(push, count = STEP) {
   clearTimeout(timer);
   if (running) running.abort();
+  k = count;
   keep(push);
   const wanted = state();
   wanted.delete("scores");
@@ -87,13 +100,16 @@ async function search(push) {
     wanted.delete(id);
     parts.forEach(part => wanted.append(id, part));
   }
-  if (!["q", "second", "plus", "minus", "like"].some(name => wanted.has(name))) return sent ? searchPicture() : welcome();
-  sent = null;
+  if (![...WORDS, "like"].some(name => wanted.has(name))) return welcome();
   if (!wanted.has("q") && wanted.has("second")) { wanted.set("q", wanted.get("second")); wanted.delete("second"); }
-  await show(signal => ask(`api/search?${wanted}`, { signal }));
+  if (!WORDS.some(name => wanted.has(name))) wanted.set("models", about.models[0]);  // all have one image tower
+  wanted.set("k", k);
+  wanted.set("judge", "1");
+  const texts = ["q", "second"].map(name => wanted.get(name)).filter(Boolean);
+  await show(texts, signal => ask(`api/search?${wanted}`, { signal }));
 }
 
-async function show(request) {
+async function show(texts, request) {
   const own = running = new AbortController();
   columns.setAttribute("aria-busy", "true");
   byId("status").textContent = "Searching...";
@@ -101,7 +117,7 @@ async function show(request) {
   try {
     const began = performance.now(), found = await request(own.signal);
     if (own !== running) return;
-    draw(found, performance.now() - began);
+    draw({ found, texts, milliseconds: performance.now() - began });
   } catch (error) {
     if (own !== running || error.name === "AbortError") return;
     fail(error.message);
@@ -109,67 +125,112 @@ async function show(request) {
   columns.setAttribute("aria-busy", "false");
 }
 
-function fail(text) {
+function clear() {
   shown = null;
   columns.replaceChildren();
-  byId("welcome").hidden = true;
+  for (const id of ["welcome", "languages", "error", "tabs", "further", "measures"]) byId(id).hidden = true;
+}
+
+function fail(text) {
+  clear();
   byId("status").textContent = "";
   byId("error-text").textContent = text;
   byId("error").hidden = false;
 }
 
 function welcome() {
-  running = shown = null;
-  columns.replaceChildren();
+  running = null;
+  clear();
+  fold(false);
   columns.setAttribute("aria-busy", "false");
   byId("status").textContent = about.pictures ? "" : "The index contains no pictures yet. Run paraclip index FOLDER.";
-  byId("error").hidden = true;
-  byId("welcome").hidden = false;
+  byId("welcome").hidden = byId("languages").hidden = false;
+  offerExamples();
+}
+
+async function offerExamples() {
+  const found = await ask("api/examples").catch(() => ({ queries: [], pictures: [] }));  // none without a store
+  byId("examples").hidden = !found.queries.length;
+  byId("random").hidden = !found.pictures.length;
+  byId("queries").replaceChildren(...found.queries.map(([q, second]) => {
+    const item = element("li"), button = element("button", "", second ? `${q} / ${second}` : q);
+    button.type = "button";
+    button.addEventListener("click", () => { fields.q.value = q; fields.second.value = second; submit(); });
+    item.append(button);
+    return item;
+  }));
+  byId("pictures").replaceChildren(...found.pictures.map((_, at) => tile(found.pictures, at, false, "")));
 }
 
 // ---- results ----------------------------------------------------------------------------------
 
-function draw(found, milliseconds) {
-  shown = { found, milliseconds };
-  byId("welcome").hidden = true;
+function draw(results) {
+  clear();
+  shown = results;
+  const { found, milliseconds } = results, lists = found.models.flatMap(model => model.results), hits = lists.flat();
   columns.style.setProperty("--models", found.models.length);
-  columns.replaceChildren(...found.models.map(model => column(model, found)));
-  const total = found.models.reduce((sum, model) => sum + model.results[0].length, 0);
+  columns.replaceChildren(...found.models.map((model, at) => column(model, at)));
   const pictures = found.pictures.toLocaleString("en");
-  byId("status").textContent = total
-    ? `The best of ${pictures} pictures in ${Math.round(milliseconds)} ms.${sharedText(found)}`
+  byId("status").textContent = hits.length
+    ? `${nothingClose(hits) ? "Nothing close among" : "The best of"} ${pictures} pictures in ${Math.round(milliseconds)} ms.${sharedText(found)}`
     : "No pictures: the index is empty.";
+  explain(hits);
+  tabulate();
+  compare(found);
+  byId("further").hidden = k >= MOST || lists.every(list => list.length < k);
+  byId("further").textContent = `Show ${Math.min(STEP, MOST - k)} more`;
 }
+
+function nothingClose(hits) { return hits.length > 0 && hits.every(hit => hit.close === false); }
 
 function sharedText(found) {
   const one = found.between.find(pair => pair.wording === 0);
-  return one ? ` ${one.models.join(" and ")} share ${one.shared} of ${one.depth}.` : "";
+  return one ? ` ${one.models.join(" and ")}: ${one.shared} of ${one.depth} the same.` : "";
 }
 
-function column(model, found) {
-  const made = element("section", "model"), head = element("div", "head");
-  const title = element("h2", "", model.label);
-  title.id = `model-${found.models.indexOf(model)}`;
+function explain(hits) {
+  const parts = [];
+  if (columns.querySelector(".shared")) parts.push(shown.texts.length > 1 ? "both: found with both wordings; a line joins the two places." : "both: found by all models.");
+  if (hits.some(hit => hit.right)) parts.push("✓ right: its caption has every word of a wording, or it was marked.");
+  if (hits.some(hit => hit.close === false)) parts.push("not close: no more similar than what unrelated queries find.");
+  byId("legend").textContent = parts.join(" ");
+}
+
+function column(model, at) {
+  const made = element("section", "model"), head = element("div", "head"), title = element("h2", "", shown.texts.length ? model.label : "Similar pictures");
+  title.id = `model-${at}`;
+  made.id = `panel-${at}`;
   made.setAttribute("aria-labelledby", title.id);
-  head.append(title);
-  if (model.agreement) head.append(...figures(model, found));
-  made.append(head, model.results.length === 2 ? pair(model) : grid(model, found));
+  head.append(title, ...findings(model));
+  made.append(head);
+  if (nothingClose(model.results.flat())) made.append(element("p", "nothing", "Nothing close. These pictures fit no better than pictures fit unrelated queries."));
+  made.append(model.results.length === 2 ? pair(model) : grid(model));
   return made;
 }
 
-function figures(model, found) {
-  const most = Math.max(...found.models.map(one => one.agreement.ao)), { ao, js, depth, shared } = model.agreement;
-  const best = found.models.length > 1 && ao === most ? "figure best" : "figure";
-  const overlap = element("span", best), jaccard = element("span", "figure");
-  overlap.append(`AO@${depth} `, element("b", "", ao.toFixed(1)));
-  jaccard.append(`JS@${depth} `, element("b", "", js.toFixed(1)));
-  return [overlap, jaccard, element("span", "figure", `${shared} of ${depth} shared`)];
+// What matters in words: how many are the same, and, where captions or marks tell, how many are right.
+function findings(model) {
+  const lists = model.results.map(hits => hits.slice(0, DEPTH)), right = hits => hits.filter(hit => hit.right).length;
+  const known = lists.flat().some(hit => hit.right !== null && hit.right !== undefined), made = [];
+  if (lists.length === 2) {
+    const ids = new Set(lists[1].map(hit => hit.id)), both = lists[0].filter(hit => ids.has(hit.id));
+    made.push(counted(both.length, model.agreement.depth, "the same"));
+    if (known && both.length) made.push(right(both) ? element("span", "good", `✓ ${right(both)} of them right`) : element("span", "bad", "✗ none of them right"));
+    if (known && !right(both) && right(lists.flat())) made.push(element("span", "good", `✓ ${lists.map(right).join(" and ")} right`));
+  } else if (known) made.push(counted(right(lists[0]), lists[0].length, "right"));
+  return made;
 }
 
-function grid(model, found) {
+function counted(count, of, what) {
+  const made = element("span", "figure");
+  made.append(element("b", "", `${count} of ${of}`), ` ${what}`);
+  return made;
+}
+
+function grid(model) {
   const made = element("ol", "grid"), hits = model.results[0];
-  const others = found.models.filter(one => one !== model).map(one => new Set(one.results[0].map(hit => hit.id)));
-  hits.forEach((hit, at) => made.append(tile(hits, at, others.length > 0 && others.every(ids => ids.has(hit.id)))));
+  const others = shown.found.models.filter(one => one !== model).map(one => new Set(one.results[0].map(hit => hit.id)));
+  hits.forEach((hit, at) => made.append(tile(hits, at, others.length > 0 && others.every(ids => ids.has(hit.id)), shown.texts[0])));
   return made;
 }
 
@@ -178,38 +239,133 @@ function pair(model) {
   const places = new Map(second.map((hit, at) => [hit.id, at])), ids = new Set(first.map(hit => hit.id));
   const rows = Math.max(first.length, second.length, 1);
   const lines = svg("svg", { viewBox: `0 0 100 ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-  lines.style.height = `calc(var(--row) * ${rows})`;
+  lines.style.setProperty("--rows", rows);
   first.forEach((hit, at) => {
     if (!places.has(hit.id)) return;
-    const left = at + .47, right = places.get(hit.id) + .47;
-    const line = svg("path", { d: `M0 ${left} C50 ${left} 50 ${right} 100 ${right}` });
+    const left = at + .5, right = places.get(hit.id) + .5;
+    const line = svg("path", { d: `M0 ${left} C50 ${left} 50 ${right} 100 ${right}`, class: verdict(hit) });
     line.dataset.picture = hit.id;
     lines.append(line);
   });
-  const lists = [[first, hit => places.has(hit.id), "first wording"], [second, hit => ids.has(hit.id), "second wording"]].map(([hits, isShared, label]) => {
-    const list = element("ol");
-    list.setAttribute("aria-label", `Results of the ${label}, ${model.label}`);
-    hits.forEach((hit, at) => list.append(tile(hits, at, isShared(hit))));
-    return list;
+  const lists = [[first, hit => places.has(hit.id), "one"], [second, hit => ids.has(hit.id), "two"]].map(([hits, isShared, dot], at) => {
+    const text = shown.texts[at], title = element("h3"), list = element("ol");
+    title.append(element("span", `dot ${dot}`), text);
+    title.id = `wording-${at}-${shown.found.models.indexOf(model)}`;
+    list.setAttribute("aria-labelledby", title.id);
+    hits.forEach((hit, place) => list.append(tile(hits, place, isShared(hit), text)));
+    return [title, list];
   });
-  made.append(lists[0], lines, lists[1]);
+  made.append(lists[0][0], element("span"), lists[1][0], lists[0][1], lines, lists[1][1]);
   return made;
 }
 
-function tile(hits, at, shared) {
-  const hit = hits[at], item = element("li"), button = element("button", shared ? "tile shared" : "tile"), image = element("img");
+function verdict(hit) { return hit.right ? "right" : hit.right === false ? "wrong" : ""; }
+
+function tile(hits, at, shared, text) {
+  const hit = hits[at], item = element("li"), button = element("button", `tile ${shared ? "shared" : ""} ${verdict(hit)} ${hit.close === false ? "far" : ""}`), image = element("img");
+  const notes = [hit.right && "✓ right", shared && "both", hit.close === false && "not close"].filter(Boolean), flags = element("span", "flags");
   button.type = "button";
   button.dataset.picture = hit.id;
+  image.addEventListener("load", () => fit(image, button));
   image.src = `api/thumbnail/${hit.id}`;
   image.loading = "lazy";
-  image.alt = `${at + 1}: ${hit.caption || hit.path}${shared ? " (shared)" : ""}`;
+  image.alt = `${at + 1}: ${hit.caption || hit.path}${notes.length ? ` (${notes.join(", ").replace("✓ ", "")})` : ""}`;
   button.title = hit.caption || hit.path;
-  button.append(image, element("span", "rank", String(at + 1)));
-  button.lastChild.setAttribute("aria-hidden", "true");
-  if (fields.scores.checked) button.append(element("span", "score", hit.score.toFixed(3)));
+  flags.append(...notes.map(note => element("span", note === "✓ right" ? "good" : "", note)));
+  button.append(image, element("span", "rank", String(at + 1)), flags);
+  if (fields.scores.checked && hit.score) button.append(element("span", "score", hit.score.toFixed(3)));
+  for (const one of button.querySelectorAll(".rank, .flags")) one.setAttribute("aria-hidden", "true");
   button.addEventListener("click", () => enlarge(hits, at));
   item.append(button);
+  if (about.feedback && text && !like && !fields.plus.value && !fields.minus.value) item.append(thumbs(hit, text));
   return item;
+}
+
+// Photographs fill their tile; upright ones and drawings on white are shown whole.
+function fit(image, button) {
+  const sketch = element("canvas"), side = sketch.width = sketch.height = 16, brush = sketch.getContext("2d");
+  brush.drawImage(image, 0, 0, side, side);
+  const { data } = brush.getImageData(0, 0, side, side);
+  const isEdge = at => at < side || at >= side * (side - 1) || at % side === 0 || at % side === side - 1;
+  const edge = [...Array(side * side).keys()].filter(isEdge);
+  const white = edge.filter(at => data.subarray(4 * at, 4 * at + 3).every(value => value > 240));
+  const drawn = white.length > edge.length / 2;
+  button.classList.toggle("drawn", drawn);
+  button.classList.toggle("whole", drawn || image.naturalWidth < image.naturalHeight);
+}
+
+function thumbs(hit, text) {
+  const made = element("div", "thumbs");
+  for (const [right, label] of [[true, "Right"], [false, "Wrong"]]) {
+    const button = element("button"), icon = svg("svg", { viewBox: "0 0 22 22", "aria-hidden": "true" });
+    icon.append(svg("path", { d: "M2 10h3v9H2zM7 18.6V10.400l3.600-7.900c1.900 0 2.600 1.400 2.200 2.900L11.900 9h5.600c1.500 0 2.200 1.200 1.800 2.500l-1.800 5.900c-.3 1-1.100 1.600-2.100 1.600H9.200z" }));
+    button.type = "button";
+    button.className = right ? "up" : "down";
+    button.dataset.mark = `${hit.id} ${text}`;
+    button.title = `${label} for “${text}”`;
+    button.setAttribute("aria-label", `${label} for “${text}”: ${hit.caption || hit.path}`);
+    button.setAttribute("aria-pressed", String(hit.marked === right));
+    button.append(icon);
+    button.addEventListener("click", () => rate(hit, text, hit.marked === right ? null : right));
+    made.append(button);
+  }
+  return made;
+}
+
+async function rate(hit, text, right) {
+  try {
+    await post("api/mark", { query: text.slice(0, 500), picture: hit.id, right });
+  } catch (error) {
+    byId("status").textContent = `Not saved: ${error.message}`;
+    return;
+  }
+  shown.found.models.forEach(model => model.results.forEach((hits, at) => hits.forEach(one => { if (one.id === hit.id && shown.texts[at] === text) one.marked = right; })));
+  for (const button of columns.querySelectorAll(".thumbs button")) if (button.dataset.mark === `${hit.id} ${text}`) button.setAttribute("aria-pressed", String(right === button.classList.contains("up") && right !== null));
+  byId("status").textContent = right === null ? "The mark is removed." : `Saved as ${right ? "right" : "wrong"} for “${text}”.`;
+}
+
+// ---- tabs of a narrow screen, and the figures -------------------------------------------------
+
+function tabulate() {
+  const panels = [...columns.children], tabbed = narrow.matches && panels.length > 1, labels = shown.found.models.map(model => model.label);
+  if (!labels.includes(tab)) tab = labels[labels.length - 1];
+  byId("tabs").hidden = !tabbed;
+  byId("tabs").replaceChildren(...panels.map((panel, at) => {
+    const button = element("button", "", `${labels[at]} `), figure = panel.querySelector(".figure b"), chosen = labels[at] === tab;
+    if (figure) button.append(element("span", "faint", figure.textContent));
+    button.type = "button";
+    button.id = `tab-${at}`;
+    button.tabIndex = chosen ? 0 : -1;
+    for (const [name, value] of [["role", "tab"], ["aria-selected", chosen], ["aria-controls", panel.id]]) button.setAttribute(name, value);
+    button.addEventListener("click", () => { tab = labels[at]; tabulate(); });
+    return button;
+  }));
+  panels.forEach((panel, at) => {
+    panel.hidden = tabbed && labels[at] !== tab;
+    if (tabbed) panel.setAttribute("role", "tabpanel"); else panel.removeAttribute("role");
+  });
+}
+
+function turn(event) {
+  const buttons = [...byId("tabs").children], at = buttons.indexOf(document.activeElement), by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!by || at < 0) return;
+  event.stopPropagation();
+  const next = (at + by + buttons.length) % buttons.length;
+  buttons[next].click();
+  byId("tabs").children[next].focus();
+}
+
+function compare(found) {
+  const rows = found.models.filter(model => model.agreement).map(model => [`${model.label}, two wordings`, model.agreement]);
+  rows.push(...found.between.map(one => [`${one.models.join(" and ")}, “${shown.texts[one.wording]}”`, one]));
+  byId("measures").hidden = !rows.length && !byId("legend").textContent;
+  byId("agreement").hidden = !rows.length;
+  byId("agreements").replaceChildren(...rows.map(([name, { ao, js, shared, depth }]) => {
+    const row = element("tr"), head = element("th", "", name);
+    head.scope = "row";
+    row.append(head, ...[ao.toFixed(1), js.toFixed(1), `${shared} of ${depth}`].map(text => element("td", "", text)));
+    return row;
+  }));
 }
 
 function mark(id) {
@@ -229,7 +385,8 @@ function enlarge(hits, at) {
   image.src = `api/picture/${hit.id}`;
   image.alt = hit.caption || hit.path;
   byId("large-title").textContent = hit.caption || hit.path.split("/").pop();
-  byId("large-path").textContent = `${at + 1} of ${hits.length}, ${hit.path}, score ${hit.score.toFixed(3)}`;
+  byId("large-path").textContent = `${at + 1} of ${hits.length}, ${hit.path}${hit.score ? `, score ${hit.score.toFixed(3)}` : ""}`;
+  byId("done").textContent = "";
   byId("previous").disabled = at === 0;
   byId("next").disabled = at === hits.length - 1;
   if (!dialog.open) dialog.showModal();
@@ -240,6 +397,33 @@ function step(by) {
   if (at >= 0 && at < opened.hits.length) enlarge(opened.hits, at);
 }
 
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {  // browsers have no clipboard for pages without HTTPS
+    const field = element("textarea");
+    field.value = text;
+    dialog.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+  byId("done").textContent = `Copied the ${what}.`;
+}
+
+function copyPath() {
+  const { path } = opened.hits[opened.at];
+  copy(about.root && !path.includes("://") ? `${about.root}/${path}` : path, "path");
+}
+
+async function openFolder() {
+  byId("done").textContent = await post("api/folder", { picture: opened.hits[opened.at].id }).then(() => "The folder opens.", error => error.message);
+}
+
+function post(address, content) {
+  return ask(address, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(content) });
+}
+
 // ---- rewordings -------------------------------------------------------------------------------
 
 async function suggest() {
@@ -248,9 +432,7 @@ async function suggest() {
   button.disabled = true;
   place.replaceChildren(element("span", "faint", "The language model is writing..."));
   try {
-    const { rewordings } = await ask("api/reword", {
-      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ text: text.slice(0, 500) }),
-    });
+    const { rewordings } = await post("api/reword", { text: text.slice(0, 500) });
     place.replaceChildren(...rewordings.map(offer));
     if (!rewordings.length) place.replaceChildren(element("span", "faint", "No rewording kept the meaning. Try another query."));
   } catch (error) {
@@ -262,14 +444,14 @@ async function suggest() {
 function offer(text) {
   const made = element("button", "", text);
   made.type = "button";
-  made.addEventListener("click", () => { fields.second.value = text; search(true); });
+  made.addEventListener("click", () => { fields.second.value = text; submit(); });
   return made;
 }
 
 // ---- keys and events --------------------------------------------------------------------------
 
 function move(event) {
-  const tiles = [...columns.querySelectorAll("button.tile")], at = tiles.indexOf(document.activeElement);
+  const tiles = [...document.querySelectorAll("main button.tile")], at = tiles.indexOf(document.activeElement);
   if (at < 0) return;
   const here = tiles[at].getBoundingClientRect();
   const across = event.key === "ArrowLeft" || event.key === "ArrowRight", sign = event.key === "ArrowRight" || event.key === "ArrowDown" ? 1 : -1;
@@ -297,47 +479,74 @@ function soon() {
   timer = setTimeout(() => search(false), 300);
 }
 
-function sendPicture(event) {
-  const [file] = event.target.files;
-  if (!file) return;
-  event.target.value = "";
-  if (file.size > 10 * 2 ** 20) return fail("The picture is larger than 10 MiB.");
-  for (const id of ["q", "second", "plus", "minus"]) fields[id].value = "";
-  setLike("");
-  sent = file;
-  history.pushState(null, "", location.pathname);
-  searchPicture();
+function submit() {
+  fold(true);
+  if (narrow.matches) byId("results").focus();  // the box that had it is folded away
+  search(true);
 }
 
-// The picture itself is not in the address, so it is kept for changes of the other controls.
-function searchPicture() {
-  return show(signal => ask(`api/search/picture?k=${fields.k.value}`, { method: "POST", body: sent, signal, headers: { "content-type": sent.type || "image/*" } }));
+function sendPicture(files) {
+  const file = [...files].find(one => one.type.startsWith("image/"));
+  if (!file) return files.length ? fail("This is not a picture.") : undefined;
+  if (file.size > 10 * 2 ** 20) return fail("The picture is larger than 10 MiB.");
+  for (const id of WORDS) fields[id].value = "";
+  if (running) running.abort();
+  k = STEP;
+  fold(true);
+  return show([], async signal => {
+    const found = await ask(`api/search/picture?k=${k}`, { method: "POST", body: file, signal, headers: { "content-type": file.type } });
+    setLike(found.like);
+    keep(true);
+    return found;
+  });
+}
+
+function drop(event) {
+  document.body.classList.toggle("dropping", event.type === "dragover");
+  if (event.type !== "dragleave" && event.dataTransfer.types.includes("Files")) event.preventDefault();
+  if (event.type === "drop" && event.dataTransfer.files.length) sendPicture(event.dataTransfer.files);
+}
+
+async function further() {
+  const before = k;
+  await search(true, Math.min(k + STEP, MOST));
+  const next = columns.querySelector(`.model:not([hidden]) li:nth-child(${before + 1}) .tile`);
+  if (next) next.focus({ preventScroll: true });
 }
 
 function listen() {
-  byId("form").addEventListener("submit", event => { event.preventDefault(); search(true); });
-  for (const id of ["q", "second", "plus", "minus"]) fields[id].addEventListener("input", soon);
-  fields.k.addEventListener("change", () => search(true));
-  fields.scores.addEventListener("change", () => { keep(true); if (shown) draw(shown.found, shown.milliseconds); });
+  byId("form").addEventListener("submit", event => { event.preventDefault(); submit(); });
+  for (const id of WORDS) fields[id].addEventListener("input", soon);
+  fields.scores.addEventListener("change", () => { keep(true); if (shown) draw(shown); });
   byId("models").addEventListener("change", () => search(true));
   byId("suggest").addEventListener("click", suggest);
-  byId("retry").addEventListener("click", () => search(false));
+  byId("retry").addEventListener("click", () => search(false, k));
+  byId("further").addEventListener("click", further);
+  byId("others").addEventListener("click", offerExamples);
+  byId("unfold").addEventListener("click", () => { fold(false); fields.q.focus(); });
+  byId("tabs").addEventListener("keydown", turn);
+  narrow.addEventListener("change", () => { if (shown) tabulate(); });
   byId("unlike").addEventListener("click", () => { setLike(""); search(true); });
-  byId("picture").addEventListener("change", sendPicture);
+  byId("picture").addEventListener("change", event => { sendPicture([...event.target.files]); event.target.value = ""; });
+  for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, drop);
+  document.addEventListener("paste", event => { if (event.clipboardData.files.length) sendPicture(event.clipboardData.files); });
   byId("previous").addEventListener("click", () => step(-1));
   byId("next").addEventListener("click", () => step(1));
+  byId("copy-path").addEventListener("click", copyPath);
+  byId("copy-link").addEventListener("click", () => copy(new URL(`api/picture/${opened.hits[opened.at].id}`, location.href).href, "link"));
+  byId("folder").addEventListener("click", openFolder);
   byId("close").addEventListener("click", () => dialog.close());
   byId("similar").addEventListener("click", () => {
     dialog.close();
-    for (const id of ["q", "second", "plus", "minus"]) fields[id].value = "";
+    for (const id of WORDS) fields[id].value = "";
     setLike(opened.hits[opened.at].id);
-    search(true);
+    submit();
   });
   columns.addEventListener("pointerover", pointed);
   columns.addEventListener("focusin", pointed);
   columns.addEventListener("pointerleave", () => mark(null));
   document.addEventListener("keydown", pressed);
-  addEventListener("popstate", () => { sent = null; restore(); search(false); });
+  addEventListener("popstate", () => { restore(); search(false, k); });
 }
 
 async function start() {
@@ -349,6 +558,8 @@ async function start() {
   }
   byId("about").textContent = `${about.pictures.toLocaleString("en")} pictures of ${about.name}`;
   byId("suggest").hidden = !about.rewording;
+  byId("folder").hidden = !about.folders;
+  document.body.classList.toggle("rated", about.feedback);
   byId("models").hidden = about.models.length < 2;
   byId("models").append(...about.models.map(label => {
     const outer = element("label"), box = element("input");
@@ -357,7 +568,7 @@ async function start() {
     return outer;
   }));
   restore();
-  search(false);
+  search(false, k);
   if (!fields.q.value) fields.q.focus();  // a shared address shows its words from the start
 }
 
