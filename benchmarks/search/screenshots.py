@@ -3,9 +3,11 @@
     python -m benchmarks.search.screenshots --tuned runs/quickstart/tuned/last.safetensors
 
 Indexes Debian's captioned Tux Paint stamps, serves them with base and tuned, and captures the page
-wide, narrow, dark, and with the server stopped. Among the pairs of short held-out wordings for
-which tuned finds the correct picture with both, it selects and prints the one with the largest gain
-in AO@10: an example, not a result. Needs Chromium and playwright.
+wide, narrow, dark, for a query of which nothing is close, for wordings that agree on wrong
+pictures, and with the server stopped. Among the pairs of short held-out wordings for which tuned
+finds the correct picture with both, it selects and prints the one with the largest gain in AO@10:
+an example, not a result. The wrong agreement is the pair for which most of tuned's results are the
+same and none is right. Needs Chromium and playwright.
 """
 
 import argparse
@@ -41,11 +43,15 @@ ALL_HUES = Image.Quantize.MAXCOVERAGE
 """Keeps a colour of few pixels, such as the dots of the wordings."""
 FITS = 62
 """Number of characters that a search box of the wide page shows."""
+ABSENT = "spreadsheet formula for compound interest"
+"""A query for something that no stamp shows."""
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
 SHOTS = {
     "wide": ((1360, 900), "light"),
     "narrow": ((390, 844), "light"),
     "dark": ((1360, 900), "dark"),
+    "nothing": ((1360, 640), "light"),
+    "wrong": ((1360, 640), "light"),
     "error": ((1360, 420), "light"),
 }
 """Size of the window in pixels and colour scheme by the name of the screenshot."""
@@ -75,15 +81,18 @@ def pairs() -> list[Pair]:
     ]
 
 
-def gain(url: str, pair: Pair) -> float:
-    """AO@10 of tuned minus that of base; far below zero if tuned misses the picture."""
+def compare(url: str, pair: Pair) -> tuple[float, int]:
+    """AO@10 of tuned minus that of base, and how many results of tuned are the same but wrong.
+
+    The first is far below zero if tuned misses the picture with a wording, and the second is -1 if
+    it finds the picture.
+    """
     query = urlencode({"q": pair.words[0], "second": pair.words[1], "k": 10})
     with urllib.request.urlopen(f"{url}api/search?{query}", timeout=60) as response:
         base, tuned = json.loads(response.read())["models"]
-    found = all(
-        any(hit["path"].endswith(pair.picture) for hit in hits) for hits in tuned["results"]
-    )
-    return float(tuned["agreement"]["ao"] - base["agreement"]["ao"]) - 1000 * (not found)
+    found = [any(hit["path"].endswith(pair.picture) for hit in hits) for hits in tuned["results"]]
+    gain = tuned["agreement"]["ao"] - base["agreement"]["ao"]
+    return gain - 1000 * (not all(found)), -1 if any(found) else tuned["agreement"]["shared"]
 
 
 def take(page: Any, name: str, folder: Path) -> None:
@@ -111,9 +120,13 @@ def take_all(url: str, process: subprocess.Popen[str], folder: Path) -> None:
     """All screenshots; the server is stopped for the last one."""
     from playwright.sync_api import sync_playwright
 
-    pair = max(pairs(), key=lambda pair: gain(url, pair)).words
-    say(f"The pair that gains most: {pair}")
-    both = f"{url}?{urlencode({'q': pair[0], 'second': pair[1]})}"
+    compared = {pair: compare(url, pair) for pair in pairs()}
+    pair = max(compared, key=lambda one: compared[one][0]).words
+    wrong = max(compared, key=lambda one: compared[one][1]).words
+    say(f"The pair that gains most: {pair}; the same and wrong: {wrong}")
+    both, wrongly = (
+        f"{url}?{urlencode({'q': q, 'second': second})}" for q, second in (pair, wrong)
+    )
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
@@ -121,8 +134,9 @@ def take_all(url: str, process: subprocess.Popen[str], folder: Path) -> None:
             page = open_page(browser, name, both)
             page.evaluate("scrollTo(0, 0)")
             take(page, name, folder)
-        page = open_page(browser, "dark", f"{url}?{urlencode({'q': pair[0], 'scores': 1})}")
-        take(page, "dark", folder)
+        others = {"dark": both, "nothing": f"{url}?{urlencode({'q': ABSENT})}", "wrong": wrongly}
+        for name, address in others.items():
+            take(open_page(browser, name, address), name, folder)
         page = open_page(browser, "error", both)
         process.send_signal(signal.SIGINT)
         process.wait(60)
@@ -146,7 +160,10 @@ def main() -> None:
         build_index(captions, store, options.base, Problems(), tuned=options.tuned)
         command = [sys.executable, "-m", "paraclip", "serve", "--store", store, "--port", "0"]
         with subprocess.Popen(
-            [*command, "--no-log", "--per-second", "0"], stdout=subprocess.PIPE, text=True
+            [*command, "--per-second", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         ) as process:
             assert process.stdout is not None
             url = re.search(r"http://\S+/", process.stdout.readline())

@@ -34,11 +34,12 @@ from paraclip.files import atomic_path, write_text
 _Rankings = tuple[Integers, Integers]
 """Rankings of the first and second wording, as pool positions [pairs, k]."""
 
-_EACH = 30  # pairs of the page with the largest gains, and as many with the largest losses
+_EACH = 20  # pairs of the page with the largest gains, and as many with the largest losses
 _SHOWN = 10  # results of each ranking on the page
-_LARGEST = 8 * 2**20  # largest total size of its pictures in bytes; further pairs are omitted
+_LARGEST = 12 * 2**20  # largest total size of its pictures in bytes; further pairs are omitted
 _QUALITY = 62  # of JPEG
-_SIDE = 100  # pixels of a thumbnail
+_LARGE = 180  # pixels of a picture of the page
+_SIDE = 100  # pixels of a picture of the sheet
 
 GREATEST, MEDIAN, WORST = 3, 2, 1  # pairs of the sheet
 _SHOWN_ON_SHEET = 5  # results of each ranking
@@ -86,11 +87,15 @@ def _most_changed(gains: Float, each: int = _EACH) -> list[int]:
 
 def thumbnail(reference: str) -> Image.Image:
     """Return the picture padded to a white square; a grey square if it cannot be read."""
+    return ImageOps.pad(_read(reference, _SIDE), (_SIDE, _SIDE), color="white")
+
+
+def _read(reference: str, side: int) -> Image.Image:
+    """The picture, small; a grey square if it cannot be read."""
     try:
-        picture = open_image(reference, _SIDE)
+        return open_image(reference, side)
     except UserError:
-        return Image.new("RGB", (_SIDE, _SIDE), "#d8d8d8")
-    return ImageOps.pad(picture, (_SIDE, _SIDE), color="white")
+        return Image.new("RGB", (side, side), "#d8d8d8")
 
 
 def write_browser(found: Sequence[RankedPairs], models: tuple[str, str], path: Path) -> bool:
@@ -130,7 +135,9 @@ class _Album:
         if reference not in self.numbers:
             self.numbers[reference] = len(self.pictures)
             stream = io.BytesIO()
-            thumbnail(reference).save(stream, "JPEG", quality=_QUALITY, optimize=True)
+            picture = _read(reference, _LARGE)
+            picture.thumbnail((_LARGE, _LARGE))  # not padded: the page has no white of its own
+            picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
             source = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
             self.bytes += len(source)
             self.pictures.append({"name": PurePosixPath(reference).name, "source": source})

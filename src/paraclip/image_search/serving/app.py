@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
-from paraclip.image_search.serving.captions import example_queries
+from paraclip.image_search.serving.captions import Wanted, example_queries
 from paraclip.image_search.serving.feedback import Feedback
 from paraclip.image_search.serving.guard import Buckets, Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
@@ -333,7 +333,8 @@ async def _judge(
     first = queries[0]
     whole = not first.plus and not first.minus and first.picture is None
     wordings = tuple(query.text for query in queries) if whole else ()
-    wanted, known = await service.judging(wordings)
+    wanted = Wanted(wordings)
+    known = (await service.caption_words()).has_right(wanted)
     judged = [
         (query.text, hit)
         for model in answer["models"]

@@ -2,17 +2,16 @@
 
 import json
 import random
-from collections.abc import Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import cache
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from paraclip.image_search.snapshot import Pool
 from paraclip.paraphrase.language.words import is_content, words
 from paraclip.starter import QUERIES
 
-_MOST_CANDIDATES = 2000  # captions that are compared word by word
+_MOST_CAPTIONS = 300_000  # of which the words are kept: about 40 bytes a caption
 _LONGEST_EXAMPLE = 80  # characters
 _DRAWN = 60  # pictures whose captions may become examples
 
@@ -29,21 +28,32 @@ class Wanted:
 
     def fits(self, caption: str) -> bool:
         """Whether a caption has every word of a wording."""
-        found = set(_singulars(words(caption)))
+        found = set(_singulars(words(caption))) if self.sets else set()
         return any(one <= found for one in self.sets)
 
-    def fits_any(self, captions: pa.ChunkedArray | None) -> bool:
-        """Whether one of the captions fits; of very many candidates, the first are compared."""
-        for wanted in self.sets if captions is not None else ():
-            left = captions
-            for word in sorted(wanted, key=len, reverse=True):
-                left = left.filter(pc.match_substring(left, word, ignore_case=True))
-            if any(map(self.fits, left.slice(0, _MOST_CANDIDATES).to_pylist())):
-                return True
-        return False
+
+class CaptionWords:
+    """The rows of a pool by the words of their captions; empty for a large or stored pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._rows: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
+        captions = pool.captions if len(pool) <= _MOST_CAPTIONS else None
+        for number, caption in enumerate(captions.to_pylist() if captions is not None else ()):
+            for word in set(_singulars(words(caption))):
+                self._rows[word].append(number)
+
+    def has_right(self, wanted: Wanted) -> bool:
+        """Whether the pool is known to have a picture whose caption fits."""
+        return any(self._common(one) for one in wanted.sets)
+
+    def _common(self, wanted: Iterable[str]) -> set[int]:
+        """Rows whose captions have all of the words."""
+        rare, *others = sorted((self._rows.get(word, array("I")) for word in wanted), key=len)
+        return set(rare).intersection(*others) if rare else set()
 
 
-def _singulars(found: Sequence[str] | filter) -> list[str]:
+def _singulars(found: Iterable[str]) -> list[str]:
     """The words without the s of a plural."""
     return [word[:-1] if len(word) > 3 and word.endswith("s") else word for word in found]
 

@@ -22,7 +22,7 @@ from paraclip.arrays import Float
 from paraclip.data.images import FORMATS, decode_image, without_warnings
 from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors
-from paraclip.image_search.serving.captions import Wanted
+from paraclip.image_search.serving.captions import CaptionWords
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
 from paraclip.image_search.stores import IndexFacts, Store, StoreUnavailable
 from paraclip.image_search.towers import TextTower, TorchTower
@@ -127,9 +127,7 @@ class Service:
         self.pictures: MicroBatchQueue[bytes, _Upload] = MicroBatchQueue(
             lambda uploads: [self._embed_upload(uploads[0])], most=1, waiting=32
         )
-        self.judging: MicroBatchQueue[tuple[str, ...], tuple[Wanted, bool]] = MicroBatchQueue(
-            lambda asked: [self._judge(asked[0])], most=1
-        )
+        self._words: CaptionWords | None = None
 
     def _nearest(self, asked: list[tuple[Float, int]]) -> list[list[Hit]]:
         """Results of a batch of query vectors, each with its number of results."""
@@ -151,10 +149,17 @@ class Service:
         flat = await asyncio.gather(*(one(query, label) for label in labels for query in queries))
         return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
 
-    def _judge(self, wordings: tuple[str, ...]) -> tuple[Wanted, bool]:
-        """What captions must say, and whether one of the index says it."""
-        wanted = Wanted(wordings)
-        return wanted, wanted.fits_any(self.pool.captions)
+    async def caption_words(self) -> CaptionWords:
+        """The words of all captions, collected once for each version of the index."""
+        if self._words is None or self._words.pool is not self.pool:
+            await self.reads(self._collect_words)
+        assert self._words is not None
+        return self._words
+
+    def _collect_words(self) -> None:
+        """Collect the words, unless another request has just done it."""
+        if self._words is None or self._words.pool is not self.pool:
+            self._words = CaptionWords(self.pool)
 
     async def thumbnail(self, picture: str) -> bytes | None:
         """The thumbnail of a picture, also of an uploaded one; None if it does not exist."""
@@ -236,9 +241,7 @@ class Service:
 
     def close(self) -> None:
         """Stop the threads."""
-        queues: list[MicroBatchQueue[Any, Any]] = [
-            self.searches, self.reads, self.pictures, self.judging,
-        ]  # fmt: skip
+        queues: list[MicroBatchQueue[Any, Any]] = [self.searches, self.reads, self.pictures]
         for queue in [*queues, *(tower.batcher for tower in self.texts.values())]:
             queue.close()
 

@@ -288,8 +288,8 @@ function fit(image, button) {
   const { data } = brush.getImageData(0, 0, side, side);
   const isEdge = at => at < side || at >= side * (side - 1) || at % side === 0 || at % side === side - 1;
   const edge = [...Array(side * side).keys()].filter(isEdge);
-  const white = edge.filter(at => data.subarray(4 * at, 4 * at + 3).every(value => value > 240));
-  const drawn = white.length > edge.length / 2;
+  const white = edge.filter(at => data.subarray(4 * at, 4 * at + 3).every(value => value > 235));
+  const drawn = white.length > 0.4 * edge.length;
   button.classList.toggle("drawn", drawn);
   button.classList.toggle("whole", drawn || image.naturalWidth < image.naturalHeight);
 }
