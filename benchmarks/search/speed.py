@@ -100,7 +100,7 @@ def serve(address: str, width: int) -> None:
     store = open_store(address)
     facts, version, pool = open_pool(store, 10**9)
     towers = {"base": CannedTower("canned", unit_vectors(QUERIES, width, 0))}
-    service = Service(store, facts, version, pool, towers, 10**9)
+    service = Service(store, facts, version, pool, towers, 10**9, {"base": 0.5})
     listener = listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
     make_server(service, Limits()).run([listener])

@@ -14,6 +14,7 @@ from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import open_store
 from paraclip.image_search.towers import open_tower, prepared_tower
+from paraclip.image_search.unrelated import measure_cutoffs
 from paraclip.progress import is_quiet
 
 
@@ -33,7 +34,8 @@ def serve_command(config: ServeConfig) -> None:
         for name in names.values():
             prepared_tower(name)
         towers = {label: open_tower(name, facts, store.where) for label, name in names.items()}
-        service = Service(store, facts, version, pool, towers, config.exact_below)
+        cutoffs = measure_cutoffs(store, facts, towers)
+        service = Service(store, facts, version, pool, towers, config.exact_below, cutoffs)
         reworder = None
         if config.llm != "none":
             reworder = Reworder(config.llm, config.llm_model, config.base_url)

@@ -162,6 +162,20 @@ def test_right_pictures_are_marked_and_wrong_agreement_is_not_praised(
     assert (f"✓ {among} of them right" if among else "✗ none of them right") in said
 
 
+def test_nonsense_finds_nothing_close(
+    site: Site, page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.service, "cutoffs", {"base": -1.0, "tuned": 2.0})
+    page.goto(f"{site.url}?q=xyzzy")
+    ready(page, 24)
+    assert "Nothing close" not in page.inner_text("#status"), "base finds some"
+    assert page.locator(".model:nth-child(2) .nothing").is_visible()
+    assert page.locator(".nothing").count() == 1 and page.locator(".tile.far").count() == 12
+    page.uncheck("#models input >> nth=0")
+    ready(page, 12)
+    assert "Nothing close" in page.inner_text("#status")
+
+
 def test_the_address_is_the_state(site: Site, page: Any) -> None:
     page.goto(f"{site.url}?q=disc&k=5&scores=1&models=tuned&minus=paper")
     ready(page, 5)

@@ -92,6 +92,19 @@ def test_wrong_results_are_known_where_another_picture_is_right(site: Site) -> N
     assert hit["right"] is (hit["path"] == NAMES[7])
 
 
+def test_results_above_the_cutoff_of_their_model_are_close(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (hits,) = site.json("api/search?q=disc&models=tuned")["models"][0]["results"]
+    cutoffs = {"base": 2.0, "tuned": (hits[2]["score"] + hits[3]["score"]) / 2}
+    monkeypatch.setattr(site.service, "cutoffs", cutoffs)
+    base, tuned = site.json("api/search?q=disc")["models"]
+    assert [hit["close"] for hit in base["results"][0]] == [False] * 10
+    assert [hit["close"] for hit in tuned["results"][0]] == [True] * 3 + [False] * 7
+    like = site.json(f"api/search?like={picture_id(NAMES[3])}")
+    assert all(hit["close"] for hit in like["models"][0]["results"][0]), "on another scale"
+
+
 def test_examples_are_captions_and_random_pictures(site: Site) -> None:
     found = site.json("api/examples")
     assert found["queries"] and len(found["pictures"]) == 12

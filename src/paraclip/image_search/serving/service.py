@@ -26,6 +26,7 @@ from paraclip.image_search.serving.captions import CaptionWords
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
 from paraclip.image_search.stores import IndexFacts, Store, StoreUnavailable
 from paraclip.image_search.towers import TextTower, TorchTower
+from paraclip.image_search.unrelated import mark_close, measure_cutoffs
 from paraclip.micro_batch import MicroBatchQueue
 
 _LOG = logging.getLogger("paraclip.serve")
@@ -110,6 +111,7 @@ class Service:
     pool: Pool
     towers: Mapping[str, TextTower]  # by label, base first
     exact_below: int
+    cutoffs: Mapping[str, float] = field(default_factory=dict)  # of close results, by label
     fault: str | None = None  # why the store cannot be reached
     image_tower: TorchTower | None = None
     thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(_CACHED_THUMBNAILS))
@@ -144,7 +146,8 @@ class Service:
 
         async def one(query: Query, label: str) -> list[Hit]:
             texts = await asyncio.gather(*map(self.texts[label].vector, query.texts))
-            return await self.searches((combine_vectors(query, list(texts)), k))
+            hits = await self.searches((combine_vectors(query, list(texts)), k))
+            return mark_close(hits, self.cutoffs.get(label) if query.is_text else None)
 
         flat = await asyncio.gather(*(one(query, label) for label in labels for query in queries))
         return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
@@ -235,6 +238,7 @@ class Service:
         if facts.image_space != self.facts.image_space:
             hint = "Restart `paraclip serve`."
             raise StoreUnavailable(self.store.where, "holds another index now", hint)
+        self.cutoffs = measure_cutoffs(self.store, facts, self.towers)
         self.facts, self.version, self.pool = facts, version, pool
         self.thumbnails = Recent(_CACHED_THUMBNAILS)
         _LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
