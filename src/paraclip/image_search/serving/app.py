@@ -330,10 +330,8 @@ async def _judge(
     service: Service, feedback: Feedback | None, queries: list[engine.Query], answer: dict[str, Any]
 ) -> None:
     """Add `right` and `marked` to the results of an answer."""
-    first = queries[0]
-    whole = not first.plus and not first.minus and first.picture is None
-    wordings = tuple(query.text for query in queries) if whole else ()
-    wanted = Wanted(wordings)
+    is_text = queries[0].is_text  # captions say nothing about sums and pictures
+    wanted = Wanted([query.text for query in queries] if is_text else [])
     known = (await service.caption_words()).has_right(wanted)
     judged = [
         (query.text, hit)
@@ -343,7 +341,7 @@ async def _judge(
     ]
     for text, hit in judged:
         image = full_path(service.facts.root, hit["path"])
-        hit["marked"] = feedback.verdict(text, image) if feedback and whole else None
+        hit["marked"] = feedback.verdict(text, image) if feedback and is_text else None
         hit["right"] = wanted.fits(hit["caption"]) if hit["marked"] is None else hit["marked"]
     if not known and not any(hit["right"] for _, hit in judged):
         for _, hit in judged:
