@@ -402,7 +402,9 @@ def test_axe_finds_no_fault(site: Site, page: Any, scheme: str, width: int, quer
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(site.url + query)
-    page.wait_for_selector("#columns .tile, #error:not([hidden]), #welcome:not([hidden])")
+    page.wait_for_selector(
+        "#columns .model:not([hidden]) .tile, #error:not([hidden]), #welcome:not([hidden])"
+    )
     if "second" in query:
         ready(page, 48)
         page.click("#measures summary")
