@@ -145,14 +145,26 @@ def test_a_browser_draws_sorts_and_filters(tmp_path: Path) -> None:
         page.goto(f"{address}#order=loss")
         assert page.locator("#count").inner_text() == "2 of 2 pairs"
         shown = page.locator(".text").all_text_contents()
-        assert shown == ["a blue car", "car in blue", "a red hat", NASTY]
+        assert shown == ["a blue car", "car in blue"] * 2 + ["a red hat", NASTY] * 2, "each model"
         assert page.locator("[onerror]").count() == 0, "a text became an element"
         # blue: all three and their twins before, one of each after; red: none before, all after
         assert page.locator("li.shared").count() == 6 + 2 + 0 + 6
         page = chromium.new_page()
         page.goto(f"{address}#words=BLUE+car&change=loss")
-        assert page.locator(".text").all_text_contents() == ["a blue car", "car in blue"]
+        assert page.locator(".text").all_text_contents() == ["a blue car", "car in blue"] * 2
         assert page.locator("#count").inner_text() == "1 of 2 pairs"
+        known = replace(made(tmp_path), answers=[0, 5, 0])
+        write_browser([known], ("base", "tuned"), tmp_path / "page.html")
+        page = chromium.new_page()
+        page.goto(f"{address}#order=gain")
+        base, tuned, *_ = page.locator("h3").all_text_contents()
+        assert "0 of 3 the same" in base and "right for one wording" in base
+        assert "3 of 3 the same" in tuned and "right for both wordings" in tuned
+        assert (
+            page.locator("li.shared.right").count() == 0 < page.locator("li.shared.wrong").count()
+        )
+        dimmed = "all => all.filter(one => getComputedStyle(one).opacity !== '1').length"
+        assert page.locator("li img").evaluate_all(dimmed) == 0
 
 
 @needs_chromium
