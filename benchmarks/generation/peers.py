@@ -100,7 +100,9 @@ def main() -> None:
 
 def speed(options: argparse.Namespace) -> None:
     """Run all systems in turns with the same captions."""
-    ways = [partial(ours, options, options.rows, options.latency), partial(paper, options)]
+    ask = partial(ours, options, options.rows, options.latency)
+    ways = [ask, partial(ask, "everything", system="the same without filters")]
+    ways.append(partial(paper, options))
     ways += [partial(of_peer, options, peer) for peer in options.peers]
     turns: list[list[Found]] = []
     for _ in range(options.turns):
