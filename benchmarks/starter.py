@@ -95,7 +95,7 @@ def numbers(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
         [f"`{kind}`", meaning, f"{kinds[kind]:,}", str(SECOND_READING[kind][0]), rate_of(kind)]
         for kind, meaning in MEANINGS.items()
     ]
-    heads = ["kind", "what it is", "texts", "read again", "meaning kept, %"]
+    heads = ["kind", "what it is", "texts", "read again", "judged right, %"]
     least, most = min(counts := [len(dict(texts_of(row))) for row in rows]), max(counts)
     share = 100 * alt_texts / len(rows)
     parts = [
