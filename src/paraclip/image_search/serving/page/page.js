@@ -181,7 +181,7 @@ function draw(results) {
   byId("further").textContent = `Show ${Math.min(STEP, MOST - k)} more`;
 }
 
-function nothingClose(hits) { return hits.length > 0 && hits.every(hit => hit.close === false); }
+function nothingClose(hits) { return hits.length > 0 && hits.every(isFar); }
 
 function sharedText(found) {
   const one = found.between.find(pair => pair.wording === 0);
@@ -192,7 +192,7 @@ function explain(hits) {
   const parts = [];
   if (columns.querySelector(".shared")) parts.push(shown.texts.length > 1 ? "both: found with both wordings; a line joins the two places." : "both: found by all models.");
   if (hits.some(hit => hit.right)) parts.push("✓ right: its caption has every word of a wording, or it was marked.");
-  if (hits.some(hit => hit.close === false)) parts.push("not close: no more similar than what unrelated queries find.");
+  if (hits.some(isFar)) parts.push("not close: no more similar than what unrelated queries find.");
   byId("legend").textContent = parts.join(" ");
 }
 
@@ -259,11 +259,14 @@ function pair(model) {
   return made;
 }
 
+// What is known to be right is not called far, whatever the model thinks of it.
+function isFar(hit) { return hit.close === false && !hit.right; }
+
 function verdict(hit) { return hit.right ? "right" : hit.right === false ? "wrong" : ""; }
 
 function tile(hits, at, shared, text) {
-  const hit = hits[at], item = element("li"), button = element("button", `tile ${shared ? "shared" : ""} ${verdict(hit)} ${hit.close === false ? "far" : ""}`), image = element("img");
-  const notes = [hit.right && "✓ right", shared && "both", hit.close === false && "not close"].filter(Boolean), flags = element("span", "flags");
+  const hit = hits[at], item = element("li"), button = element("button", `tile ${shared ? "shared" : ""} ${verdict(hit)} ${isFar(hit) ? "far" : ""}`), image = element("img");
+  const notes = [hit.right && "✓ right", shared && "both", isFar(hit) && "not close"].filter(Boolean), flags = element("span", "flags");
   button.type = "button";
   button.dataset.picture = hit.id;
   image.addEventListener("load", () => fit(image, button));
