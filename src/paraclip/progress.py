@@ -35,7 +35,7 @@ def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
     return tqdm(
         desc=label, total=total, unit=unit, initial=done, disable=is_quiet() or sys.stderr is None,
         dynamic_ncols=terminal, mininterval=0.5 if terminal else _LOGGED_SECONDS, smoothing=0.1,
-        file=None if terminal else _Log(),
+        file=None if terminal else _Log(), position=None if terminal else 0,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> Non
     report = json.loads((out / "report" / "report.json").read_text())
     assert list(report["models"]) == ["base", "control", "tuned", "merged"]
     names = [section["name"] for section in report["benchmarks"]]
-    assert "R@10 both ways" in first.stdout
+    assert "R@10 of both" in first.stdout
     assert names == ["strong rewordings", "rewordings of the built-in LLM", "retrieval"]
     assert report["benchmarks"][0]["pool"].startswith("500 pairs of queries.jsonl")
     for name in ("report.md", "scores.png", "contact_sheet.png", "browser.html"):
