@@ -18,7 +18,6 @@ from paraclip.training.distributed import this_process
 from paraclip.training.gradcache import encode_plain
 from paraclip.training.losses import (
     BANK,
-    BASE,
     MEANINGS,
     TEACHER,
     compute_losses,
@@ -33,7 +32,6 @@ USUAL = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"
 VARIANTS = {
     "three": {},
     "warm": {"text_temperature": 0.2},
-    "distillation": {"distillation": 2.0},
     "ranking": {"ranking": 3.0},
     "sentences": {"sentence_teacher": 2.0},
     "image_tower": {"image_learning_rate": 1e-3, "image_loss_on": ("paraphrase_2",)},
@@ -108,7 +106,7 @@ class Step:
         return {name: loss.detach() for name, loss in losses.items()}, found
 
     def plain_losses(self, batch, by_name, images):
-        """L1, L2, L3 and distillation, each from its definition."""
+        """All losses, each from its definition."""
         pairs, count = batch.rows.false_negatives, batch.size
         mask = pairs.dense() if pairs else torch.zeros(count, count, dtype=torch.bool)
         temperature, own = self.objective.text_temperature, self.model.logit_scale.exp()
@@ -143,9 +141,6 @@ class Step:
                 * (texts[a] @ texts[b].T / 0.05).log_softmax(1)
                 for a, b in ((0, 1), (1, 2), (0, 2))
             ]).sum(2).mean()  # fmt: skip
-        if self.options.distillation:
-            base = self.rows.constants[BASE][torch.from_numpy(batch.numbers)]
-            found["distillation"] = (1 - (caption * base).sum(1)).mean()
         return found
 
 

@@ -65,7 +65,6 @@ def test_stopped_and_started_again(tmp_path, whole, step):
         {"precision": "bf16"},
         {"micro_batch": 4, "text_temperature": 0.2, "image_loss_on": ("caption", "paraphrase_2")},
         {"weights": (0, 0, 1)},
-        {"distillation": 2.0},
     ],
 )
 def test_every_variant_continues_where_it_stopped_again_and_again(tmp_path, changes):
@@ -292,6 +291,12 @@ def test_a_damaged_record_of_the_run_is_named(finished):
     finished.identity_file.write_text("{}")
     with pytest.raises(UserError, match=r"run\.json: is not a run's record"):
         open_run(finished, {"seed": 1}, fresh=False)
+
+
+def test_options_that_a_version_lacks_must_have_been_off(finished):
+    open_run(finished, {"seed": 1, "new": 0.0, "newer": False}, fresh=False)
+    with pytest.raises(UserError, match=r"new \(there None, now 0.5\)"):
+        open_run(finished, {"seed": 1, "new": 0.5}, fresh=False)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line():

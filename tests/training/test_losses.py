@@ -14,7 +14,6 @@ from paraclip.training import losses as losses_module
 from paraclip.training.losses import (
     ALL_TEXTS,
     CAPTION,
-    DISTILLATION,
     L1,
     L2,
     L3,
@@ -26,7 +25,6 @@ from paraclip.training.losses import (
     Vectors,
     compute_losses,
     contrast,
-    distillation,
     find_false_negatives,
     info_nce,
     weighted_sum,
@@ -209,19 +207,9 @@ def test_sharing_a_key_equals_comparing_every_pair(kinds, rows, seed):
     assert np.array_equal(mask, expected)
 
 
-@given(seeds, st.integers(1, 9), st.integers(1, 4))
-def test_distillation_is_the_mean_distance_and_its_shares_sum_up(seed, rows, parts):
-    captions, base = (torch.from_numpy(unit(seed + n, rows, 4)) for n in (0, 1))
-    whole = float(distillation(captions, base))
-    assert whole == pytest.approx(np.mean([1 - a @ b for a, b in zip(captions, base, strict=True)]))
-    shares = [float(distillation(captions, base, (part, parts))) for part in range(parts)]
-    assert sum(shares) == pytest.approx(whole)
-
-
 def test_only_the_texts_that_a_loss_needs_go_through_the_tower():
     assert Objective().texts == ALL_TEXTS
     assert Objective({L1: 1}).texts == (PARAPHRASE_2,)
     assert Objective({L1: 0, L2: 1}, (PARAPHRASE_2,)).texts == (CAPTION, PARAPHRASE_1)
     assert Objective({L1: 1, L3: 1}, (CAPTION,)).texts == ALL_TEXTS
-    assert Objective({L3: 1, DISTILLATION: 2.0}).texts == ALL_TEXTS
     assert _objective_of(make_options(control=True)).texts == (CAPTION,)

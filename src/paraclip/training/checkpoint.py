@@ -154,10 +154,11 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
     there, here = read_json_object(record, START_OVER).get("identity"), json.dumps(identity)
     if not isinstance(there, dict):
         raise UserError(record, "is not a run's record", START_OVER)
+    # An option that is off equals one that the other version of ParaCLIP does not have.
     differing = [
         f"{name} (there {there.get(name)}, now {value})"
         for name, value in sorted({**dict.fromkeys(there), **json.loads(here)}.items())
-        if there.get(name) != value
+        if (there.get(name) or None) != (value or None)
     ]
     if differing:
         what = f"belongs to a run with other settings: {', '.join(differing)}"

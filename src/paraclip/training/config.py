@@ -77,9 +77,6 @@ class TrainOptions(LoopOptions):
     """Weight of S: rows are as similar as MiniLM finds them (the extra `builtin`). Default: the
     recipe's."""
 
-    distillation: NotNegative = 0.0
-    """Weight of a loss that keeps captions near the base's."""
-
     image_learning_rate: Positive | None = None
     """Train the image tower too, at this peak rate; existing indexes become invalid."""
 
@@ -132,9 +129,6 @@ class AlignOptions(LoopOptions):
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(TrainOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
-
-    distillation: Annotated[NotNegative, tyro.conf.Suppress] = 0.0
-    """Only from Python, for the study: --ranking keeps retrieval and gains more."""
 
     placebo: Annotated[bool, tyro.conf.Suppress] = False
     """Only from Python, for the study."""

@@ -24,12 +24,10 @@ from paraclip.arrays import Integers
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
-L1, L2, L3, DISTILLATION = "L1", "L2", "L3", "distillation"
-RANKING, SENTENCES = "R", "S"
-BASE, TEACHER, BANK, MEANINGS = "base", "teacher", "bank", "meanings"
-"""Names in `Vectors.constants`: the captions' vectors by the model before training [B, D], those of
-the averaged wordings by the same [B, D], image vectors [M, D], and the wordings' vectors by a
-sentence encoder [B, 3, E]."""
+L1, L2, L3, RANKING, SENTENCES = "L1", "L2", "L3", "R", "S"
+TEACHER, BANK, MEANINGS = "teacher", "bank", "meanings"
+"""Names in `Vectors.constants`: the averaged wordings' vectors by the model before training [B, D],
+image vectors [M, D], and the wordings' vectors by a sentence encoder [B, 3, E]."""
 SENTENCE_TEMPERATURE = 0.05
 PAIRS = ((CAPTION, PARAPHRASE_1), (PARAPHRASE_1, PARAPHRASE_2), (CAPTION, PARAPHRASE_2))
 """Wordings whose similarities S compares with those of the sentence encoder."""
@@ -323,18 +321,6 @@ def _text_text(first: str, second: str, rows_of: Callable[[Rows], Tensor]) -> Lo
     return Loss(lambda _: (first, second), compute)
 
 
-def distillation(captions: Tensor, base: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
-    """Mean of 1 - cosine between captions and their vectors by the base, a scalar.
-
-    Args:
-        captions: unit vectors [B, D].
-        base: unit vectors [B, D], without gradient.
-        share: (k, n) for the k-th of n parts of the mean; the parts add up to it.
-    """
-    own = _own_rows(len(captions), share)
-    return (1 - (captions[own] * base[own]).sum(1)).sum() / len(captions)
-
-
 def _own_rows(rows: int, share: tuple[int, int]) -> slice:
     """The k-th of n parts of the rows."""
     part, parts = share
@@ -400,17 +386,10 @@ def _sentences(
     ]).mean()  # fmt: skip
 
 
-def _distillation(
-    vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
-) -> Tensor:
-    return distillation(vectors.texts[CAPTION], vectors.constants[BASE], share)
-
-
 LOSSES: dict[str, Loss] = {
     L1: Loss(lambda objective: objective.image_loss_on, _image_text),
     L2: _text_text(CAPTION, PARAPHRASE_1, lambda rows: rows.reworded_1),
     L3: _text_text(PARAPHRASE_1, PARAPHRASE_2, lambda rows: rows.reworded_2),
-    DISTILLATION: Loss(lambda _: (CAPTION,), _distillation),
     RANKING: Loss(lambda _: ALL_TEXTS, _ranking),
     SENTENCES: Loss(lambda _: ALL_TEXTS, _sentences),
 }

@@ -76,10 +76,8 @@ from paraclip.training.gradcache import count_kept, encode_cached, encode_plain,
 from paraclip.training.log import find_divergence, geometry, metrics_log, peak_memory
 from paraclip.training.losses import (
     ALL_TEXTS,
-    BASE,
     CAPTION,
     CAPTIONS_ONLY,
-    DISTILLATION,
     L1,
     L2,
     L3,
@@ -108,8 +106,6 @@ CLIP_NORM = 1.0
 _SAVE_SECONDS = 300.0  # a state takes three times the memory of the trained weights
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 _MOST_WATCHED = 512  # rows whose geometry is logged
-_BASE_AT_ONCE = 128
-"""Number of captions that the base encodes together; fixed, because it affects the last digits."""
 _PICTURES_AT_ONCE = 32
 _PLAIN_PICTURES = 256
 """Largest batch of pictures whose graph is kept, if the image tower is trained: 5 GB in that of
@@ -206,8 +202,6 @@ def _with_teachers(
     ]
     places = torch.tensor([one[:2] for one in further], dtype=torch.int64).view(-1, 2)
     row_of, place_of = places.unbind(1)
-    if DISTILLATION in objective.losses:
-        constants[BASE] = _caption_vectors(model, rows)
     if RANKING in objective.losses:
         if bank is None:
             shown = np.flatnonzero(rows.has_image)
@@ -284,7 +278,6 @@ def _objective_of(options: TrainOptions) -> Objective:
         return CAPTIONS_ONLY
     weights = dict(zip((L1, L2, L3), options.weights, strict=True))
     texts = tuple(dict.fromkeys(options.image_loss_on or ()))
-    weights[DISTILLATION] = options.distillation
     weights[RANKING], weights[SENTENCES] = options.teachers
     return Objective(weights, texts, options.text_temperature)
 
@@ -571,20 +564,6 @@ def _judge(
                 figures[name] = figures.get(name, 0.0) + float(value) / len(batches)
     found: dict[str, float] = processes.from_first(figures)
     return found
-
-
-@torch.no_grad()
-def _caption_vectors(model: DualEncoder, rows: Examples) -> Tensor:
-    """Unit vectors of all captions, float32 [N, D], by the model before training."""
-    model.eval()
-    texts = rows.text_rows[rows.names.index(CAPTION)]  # [N]
-    parts = []
-    with bar("base vectors", len(texts), "text") as moving:
-        for start in range(0, len(texts), _BASE_AT_ONCE):
-            ids = rows.tokens.padded(texts[start : start + _BASE_AT_ONCE])
-            parts.append(model.encode_tokens(ids.to(model.device)).float().cpu())
-            moving.update(len(ids))
-    return torch.cat(parts)
 
 
 def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> dict[str, Any]:
