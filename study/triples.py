@@ -106,6 +106,20 @@ def wrong(share: float) -> Callable[[Path], list[Row]]:
     return rows
 
 
+def placebo(data: Path) -> list[Row]:
+    """The strong triples, every row with a paraphrase of each of two other rows.
+
+    Rows are arranged in a random circle: neither L2 nor L3 compares a text with its own paraphrase.
+    """
+    found = strong(data)
+    circle = random.Random(SEED).sample(found, len(found))
+    texts = [(row["paraphrase_1"], row["paraphrase_2"]) for row in circle]
+    for at, row in enumerate(circle, start=1):
+        row["paraphrase_1"] = texts[at % len(texts)][0]
+        row["paraphrase_2"] = texts[(at + 1) % len(texts)][1]
+    return found
+
+
 def together(*sources: Callable[[Path], list[Row]]) -> Callable[[Path], list[Row]]:
     """Several sources as one."""
     return lambda data: [row for source in sources for row in source(data)]
@@ -119,6 +133,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "strong+starter+web": together(strong, starter, web),
     "strong+people": together(strong, people_of_all),
     "everything": together(strong, people_of_all, starter, web),
+    "placebo": placebo,
     "wrong10": wrong(0.1),
     "wrong20": wrong(0.2),
     "starter": starter,

@@ -49,7 +49,7 @@ learning_rate = 1e-2
 held_out = 0.0
 precision = "fp32"
 [variants.placebo]
-placebo = true
+triples = "placebo"
 [variants.people]
 triples = "people"
 [variants.ours]
@@ -236,6 +236,14 @@ def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
     (data / "paraphrases" / "web.jsonl").write_text("\n".join(rows[1:]))
     study_triples.triples_file("strong+web", data, tmp_path / "made")
     assert file.read_bytes() != written
+    circle = study_triples.placebo(data)
+    assert [row["caption"] for row in circle] == [row["caption"] for row in strong]
+    for name in ("paraphrase_1", "paraphrase_2"):
+        assert sorted(row[name] for row in circle) == sorted(row[name] for row in strong)
+    owners = {row[name]: row["id"] for row in strong for name in ("paraphrase_1", "paraphrase_2")}
+    for row in circle:
+        whose = {row["id"], owners[row["paraphrase_1"]], owners[row["paraphrase_2"]]}
+        assert len(whose) == 3, "three rows' texts beside each other"
     half = study_triples.wrong(0.5)(data)
     changed = [a["paraphrase_1"] != b["paraphrase_1"] for a, b in zip(strong, half, strict=True)]
     assert sum(changed) == len(strong) // 2

@@ -111,7 +111,6 @@ def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
         ({"held_out": 0.9}, "--held-out"),
         ({"learning_rate": 0.0}, "--learning-rate"),
         ({"precision": "fp16"}, "--precision"),
-        ({"placebo": True, "control": True}, "--placebo"),
         ({"image_learning_rate": 1e-5, "weights": (0.0, 1.0, 1.0)}, "--image-learning-rate"),
         ({"replay": "captions.csv", "weights": (0.0, 1.0, 1.0)}, "--replay"),
     ],

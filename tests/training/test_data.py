@@ -36,7 +36,6 @@ from paraclip.training.data import (
     picture_keys,
     prepare,
     row_batches,
-    shuffle_paraphrases,
     split_rows,
 )
 from paraclip.training.train import plan_training
@@ -178,30 +177,6 @@ def test_pictures_are_the_same_by_id_or_by_file():
     assert picture_keys(none) == ids
     empty = table.set_column(1, "image", pa.array(["", "", "", "1.png", "", ""]))
     assert picture_keys(empty) == ids, "an empty name is no picture"
-
-
-def test_the_placebo_has_the_same_texts_and_none_of_its_own():
-    texts = {name: [f"{name} {row}" for row in range(20)] for name in ALL_TEXTS}
-    texts = {name: [*of_rows, "of one text"] for name, of_rows in texts.items()}
-    found = shuffle_paraphrases(texts, 3)
-    assert found["caption"] == texts["caption"]
-    for name in ALL_TEXTS[1:]:
-        assert sorted(found[name]) == sorted(texts[name]) and found[name][20] == "of one text"
-    numbers = np.array([[int(text.split()[1]) for text in found[name][:20]] for name in ALL_TEXTS])
-    assert all(len(set(row)) == 3 for row in numbers.T), "three rows' texts beside each other"
-    assert shuffle_paraphrases(texts, 3) == found != shuffle_paraphrases(texts, 4)
-
-
-def test_the_placebo_is_trained_on_shuffled_paraphrases():
-    ids = []
-    for placebo in (False, True):
-        options = resolved(make_options(placebo=placebo, weights=(0, 1, 1)), "mini")
-        examples, _, _ = plan_training(TrainingData(TinyModel(), make_triples(), None), options)
-        ids.append([examples.tokens.padded(places).tolist() for places in examples.text_rows])
-    assert ids[1][0] == ids[0][0], "captions stay"
-    for column in (1, 2):
-        assert sorted(ids[1][column]) == sorted(ids[0][column])
-        assert not [row for row in range(24) if ids[1][column][row] == ids[0][column][row]]
 
 
 def examples_of(texts: dict[str, list[str]], image_ids=None, features=None) -> Examples:

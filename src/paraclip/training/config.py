@@ -83,9 +83,6 @@ class TrainOptions(LoopOptions):
     control: bool = False
     """Train the control: L1 on the original captions alone."""
 
-    placebo: bool = False
-    """Train the placebo: with the paraphrases of other rows."""
-
     @property
     def teachers(self) -> tuple[float, float]:
         """The weights of R and S, the recipe's unless they are given."""
@@ -103,9 +100,6 @@ class TrainOptions(LoopOptions):
         if self.image_loss_on == () and self.weights[0]:
             hint = "Name one, or give L1 the weight 0."
             raise UserError("--image-loss-on", "names no text", hint)
-        if self.placebo and self.control:
-            what = "is not for the control, which reads no paraphrases"
-            raise UserError("--placebo", what, "Leave one out.")
         if self.image_learning_rate is not None and not has_l1:
             # Weight decay alone would change the image tower.
             hint = "Leave it out, or give L1 a weight."
@@ -129,9 +123,6 @@ class AlignOptions(LoopOptions):
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(TrainOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
-
-    placebo: Annotated[bool, tyro.conf.Suppress] = False
-    """Only from Python, for the study."""
 
     dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
     """Only from Python, for the study."""

@@ -51,8 +51,6 @@ from paraclip.training.losses import (
     BANK,
     CAPTION,
     MEANINGS,
-    PARAPHRASE_1,
-    PARAPHRASE_2,
     Rows,
     find_false_negatives,
 )
@@ -655,27 +653,6 @@ def picture_keys(triples: pa.Table) -> list[str]:
     _, first = np.unique(group[: len(by_id)], return_index=True)  # the first id names its group
     named = dict(zip(group[first], by_id[first], strict=True))
     return [named[group[number]] for number in id_of_row]
-
-
-def shuffle_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[str]]:
-    """The texts of the placebo, where every row has the paraphrases of two other rows.
-
-    Rows are arranged in a random circle; paraphrase_1 comes from the next row and paraphrase_2 from
-    the one after it, so that neither L2 nor L3 compares a text with its own paraphrase. Rows of
-    three equal texts (`--replay`) have no paraphrases and are not changed.
-
-    Args:
-        texts: N texts under each of caption, paraphrase_1 and paraphrase_2.
-        seed: random seed of the circle.
-    """
-    shuffled = {name: list(of_rows) for name, of_rows in texts.items()}
-    whole = zip(*(texts[name] for name in ALL_TEXTS), strict=True)
-    reworded = np.flatnonzero([len(set(row)) > 1 for row in whole])
-    circle = np.random.default_rng([seed, 0x91AC]).permutation(reworded)
-    for name, distance in ((PARAPHRASE_1, 1), (PARAPHRASE_2, 2)):
-        for row, other in zip(circle, np.roll(circle, -distance), strict=True):
-            shuffled[name][row] = texts[name][other]
-    return shuffled
 
 
 def _even_edges(count: int, most: int) -> Integers:

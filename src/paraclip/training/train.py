@@ -67,7 +67,6 @@ from paraclip.training.data import (
     make_examples,
     picture_keys,
     row_batches,
-    shuffle_paraphrases,
     split_rows,
     steps_per_epoch,
 )
@@ -157,9 +156,7 @@ def plan_training(
     """
     model, triples, objective = data.model, data.rows, _objective_of(options)
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    if options.placebo:
-        texts = shuffle_paraphrases(texts, options.seed)
-    wordings = choose_wordings(triples, () if options.placebo else data.languages)
+    wordings = choose_wordings(triples, data.languages)
     unfrozen = options.image_learning_rate is not None
     rows = make_examples(
         model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
