@@ -2,10 +2,10 @@
 
 A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
 each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
-`bank` (one of `banks.py`, or `pictures`), `merge` (share of tuned in the model that is scored) and
-`replay = "captions"`. Each variant with pictures has a control: the same number of steps of L1 on
-the original captions, with the same settings. The sets of a grid are those of its folder, or of its
-`sets`. A grid with `bases` is for these alone; others are for a and b, b with options of its own.
+`bank` (one of `banks.py`, or `pictures`) and `merge` (share of tuned in the model that is scored).
+Each variant with pictures has a control: the same number of steps of L1 on the original captions,
+with the same settings. The sets of a grid are those of its folder, or of its `sets`. A grid with
+`bases` is for these alone; others are for a and b, b with options of its own.
 
 A cell is a row with one seed. The name of its folder ends in a hash of everything that determines
 its weights, so that an unchanged row is resumed, a changed one is trained again, and rows with the
@@ -101,7 +101,7 @@ def read_grid(
     Args:
         path: the file.
         further: options in place of the common ones.
-        files: file by name of triples; also that of the replayed `captions`.
+        files: file by name of triples.
         banks: file by name of a bank.
     """
     content = content_of_grid(path)
@@ -116,8 +116,6 @@ def read_grid(
         }
         share = options.pop("merge", None)
         options["triples"] = files[options["triples"]]
-        if "replay" in options:
-            options["replay"] = files[options["replay"]]
         if (bank := options.pop("bank", PICTURES)) != PICTURES:
             options["bank"] = banks[bank]
         key, has_pictures = captions_of(options["triples"])

@@ -56,7 +56,7 @@ from study.tables import (
     TASK_LABELS,
     tables_of,
 )
-from study.triples import replayed_file, triples_file
+from study.triples import triples_file
 
 GRIDS = Path(__file__).parent
 FOLDERS = ("development", "report", "second")
@@ -149,10 +149,9 @@ def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> li
 
 
 def grid_of(path: Path, base: str, place: Place) -> Grid:
-    """A grid with its files: triples, replayed captions and banks, made unless they are there."""
+    """A grid with its files: triples and banks, made unless they are there."""
     made, model = place.out / "triples", BASES[base](place)
     files = {name: triples_file(name, place.data, made) for name in named_in(path, "triples")}
-    files["captions"] = replayed_file(place.data, made)
     vectors = place.out / "banks" / text_hash(" ".join(weights_of(model)))
     banks = {
         name: bank_file(name, model, place.data, vectors)

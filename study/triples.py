@@ -1,4 +1,4 @@
-"""The triples of the study: the strong ones, what stands in their place, and captions to replay.
+"""The triples of the study: the strong ones, and what stands in their place.
 
 Files are written to a folder of the run; none of them is part of the repository. Rows with a
 picture name it by its path, so that sources with and without pictures can be one file.
@@ -13,7 +13,6 @@ from typing import Any
 
 from benchmarks.evaluation.flickr8k import training_captions
 from paraclip.data.triples import SCHEMA, attach_images, read_triples, write_triples
-from paraclip.files import write_text
 from paraclip.starter import FIRST_EDITION, STARTER
 
 Row = dict[str, Any]
@@ -179,17 +178,4 @@ def triples_file(name: str, data: Path, folder: Path) -> Path:
         row["id"] = str(number)  # sources may use the same numbers
     folder.mkdir(parents=True, exist_ok=True)
     write_triples(path, rows, {"source": name})
-    return path
-
-
-def replayed_file(data: Path, folder: Path) -> Path:
-    """A captions file of all training captions, written unless it is there."""
-    path = folder / "training_captions.csv"
-    if not path.exists():
-        text = io.StringIO()
-        lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(["image", "caption"])
-        for row in training_captions(data):
-            lines.writerow([data / "flickr8k" / "images" / Path(row.image or "").name, row.caption])
-        write_text(path, text.getvalue())
     return path

@@ -116,7 +116,6 @@ def train(
     *,
     images: Path | str | None = None,
     starter: bool = False,
-    replay: Path | str | None = None,
     bank: Path | str | None = None,
     languages: Sequence[str] = ("en",),
     fresh: bool = False,
@@ -131,7 +130,6 @@ def train(
         out: folder of the checkpoints; a stopped run resumes, a finished one is returned at once.
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set as well.
-        replay: captions with pictures, which L1 learns from in addition to the triples.
         bank: pictures for `ranking=WEIGHT`: a folder, or an index that `swap_check` reads.
         languages: languages of the further wordings to learn from, for rows that have some.
         fresh: whether to start from scratch in a folder that holds another run.
@@ -148,7 +146,7 @@ def train(
     """
     hyperparameters = TrainOptions(**options)
     data = prepare(
-        str(triples), copied(model), images=images, starter=starter, replay=replay, bank=bank,
+        str(triples), copied(model), images=images, starter=starter, bank=bank,
         languages=languages,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),

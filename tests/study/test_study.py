@@ -267,7 +267,6 @@ def grid_of(path: Path, data: Path, folder: Path) -> Grid:
     """A grid of the study over the triples of a data folder."""
     names = named_in(path, "triples")
     files = {name: study_triples.triples_file(name, data, folder) for name in names}
-    files["captions"] = study_triples.replayed_file(data, folder)
     return read_grid(path, {}, files, {name: folder / f"{name}.npy" for name in BANKS})
 
 
@@ -281,14 +280,8 @@ def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
             without_pictures = row.options["triples"].stem in WITHOUT_PICTURES
             assert without_pictures == (row.control is None)
             assert "recipe" in row.options, "a new default would change what the row is"
-            data_of = ("triples", "replay", "bank", "languages")
+            data_of = ("triples", "bank", "languages")
             TrainOptions(**{k: v for k, v in row.options.items() if k not in data_of})
-    shares = grid_of(study.GRIDS / "report" / "shares.toml", data, tmp_path)
-    (replay,) = (row for row in shares.rows if row.name == "replay")
-    read = list(read_captions(str(replay.options["replay"])))
-    assert {Path(row.image or "").name for row in read} == {
-        path.name for path in (data / "flickr8k" / "images").iterdir()
-    }
 
 
 def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base: Path) -> None:

@@ -122,24 +122,7 @@ def test_the_starter_set_is_added_to_the_triples(triples, base, capsys):
         train_command(replace(config, starter=False))
 
 
-def test_captions_without_paraphrases_are_replayed_with_the_triples(
-    triples, pictures, base, capsys
-):
-    captions = captions_file(pictures, "image,caption", *THINGS)
-    config = config_of(triples, base, replay=captions)
-    train_command(config)
-    output = capsys.readouterr().out
-    assert "7 triples, and 6 captions for L1 alone." in output
-    assert "13 rows, 12 with a picture." in output and "on 13 rows" in output
-    moved = Path(captions).rename(pictures / "moved.csv")
-    train_command(replace(config, replay=str(moved)))
-    assert "finished already" in capsys.readouterr().err
-
-
-def test_broken_captions_to_replay_and_broken_triples_are_named(triples, pictures, base):
-    captions = captions_file(pictures, "image,caption", *THINGS, "gone.png,")
-    with pytest.raises(UserError, match=r"captions\.csv"):
-        train_command(config_of(triples, base, replay=captions))
+def test_broken_triples_are_named(triples, base):
     rows = pq.read_table(triples).to_pylist()
     write_triples(triples, [*rows, rows[0] | {"id": "broken", "caption": ""}], {})
     with pytest.raises(UserError, match=r"triples\.parquet"):

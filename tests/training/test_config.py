@@ -112,7 +112,6 @@ def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
         ({"learning_rate": 0.0}, "--learning-rate"),
         ({"precision": "fp16"}, "--precision"),
         ({"image_learning_rate": 1e-5, "weights": (0.0, 1.0, 1.0)}, "--image-learning-rate"),
-        ({"replay": "captions.csv", "weights": (0.0, 1.0, 1.0)}, "--replay"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_at_once(changes, complaint):
@@ -123,7 +122,7 @@ def test_options_that_cannot_be_used_are_refused_at_once(changes, complaint):
 
 def test_the_only_loss_of_a_control_is_l1():
     changes = {"weights": (0.0, 1.0, 1.0), "control": True}
-    TrainConfig(triples="t", replay="captions.csv", image_learning_rate=1e-5, **changes)
+    TrainConfig(triples="t", image_learning_rate=1e-5, **changes)
 
 
 def test_an_option_out_of_range_is_one_line_on_the_command_line(capsys):

@@ -16,7 +16,6 @@ from tiny_model import TinyModel
 from tiny_models import draw, tiny_clip
 from training_rows import make_features, make_options, make_triples
 
-from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.triples import TEXTS, read_triples, with_schema
 from paraclip.errors import UserError
@@ -121,19 +120,6 @@ def test_few_pictures_wait_for_their_check_at_a_time(monkeypatch):
 def test_the_starter_set_is_not_added_to_itself(source):
     with pytest.raises(UserError, match="--starter: adds the triples that are trained on"):
         prepare(source, TinyModel(), starter=True)
-
-
-def test_captions_to_replay_follow_the_triples_or_their_source_is_named(tmp_path):
-    (tmp_path / "a.csv").write_text("caption\nA kite.\n")
-    rows = triples([None, None, draw(tmp_path / "a.png", "disc", "red")])
-    more = {"decode_pictures": True, "problems": Problems(0.0)}
-    for replay, where in ((str(tmp_path / "a.csv"), tmp_path / "a.csv"), ([], "replay")):
-        with pytest.raises(UserError, match="has no captions of pictures") as caught:
-            prepare(rows, TinyModel(), replay=replay, **more)
-        assert caught.value.where == str(where)
-    kite = Caption("1", "A kite.", "1", draw(tmp_path / "b.png", "disc", "blue"), "")
-    data = prepare(rows, TinyModel(), replay=[kite], **more)
-    assert data.replayed == 1 and data.rows["image"].to_pylist()[-1] == kite.image
 
 
 def test_an_empty_image_name_is_no_picture(tmp_path):

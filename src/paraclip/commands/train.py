@@ -26,13 +26,10 @@ def train_command(config: TrainConfig) -> None:
 def _train(config: TrainConfig, device: str) -> None:
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
-        replay=config.replay, bank=config.bank,
-        languages=config.languages.split(","),
+        bank=config.bank, languages=config.languages.split(","),
         decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
     )  # fmt: skip
     count, pictures = len(data.rows), data.pictures
-    if data.replayed:
-        print(f"{count - data.replayed:,} triples, and {data.replayed:,} captions for L1 alone.")
     print(f"{count:,} rows, {pictures:,} with a picture.")
     if data.bank is not None:
         print(f"A bank of {len(data.bank):,} pictures.")

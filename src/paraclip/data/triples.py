@@ -318,20 +318,13 @@ def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:
     return pa.concat_tables([rows, further], promote_options="default")
 
 
-def with_replay(
-    triples: pa.Table, captions: Iterable[Caption], per_triple: float | None, seed: int
-) -> pa.Table:
-    """Append captions without paraphrases, as rows of three equal texts.
-
-    Only L1 learns from such rows; the text losses ignore them. They keep a tower that is tuned on
-    few triples from forgetting other pictures (replay, as in continual learning).
+def with_captions(triples: pa.Table, captions: Iterable[Caption], seed: int) -> pa.Table:
+    """Append captions without paraphrases, as rows of three equal texts, of which L1 alone learns.
 
     Args:
         triples: with SCHEMA's columns; further columns are null in the new rows.
-        captions: captions to draw from; those without a picture or of the triples are excluded.
-        per_triple: number of captions per triple; at least one caption in total, and at most all
-            of them. None: all of them.
-        seed: seed of the random draw.
+        captions: those without a picture or of the triples are left out.
+        seed: seed of their order.
     """
     pictures = [resolved_picture(image) for image in triples["image"].to_pylist()]
     image_ids = dict(zip(pictures, triples["image_id"].to_pylist(), strict=True))
@@ -341,19 +334,15 @@ def with_replay(
         for row in captions
         if row.image and (resolved_picture(row.image), row.caption) not in known
     ]
-    count = len(others)
-    if per_triple is not None:
-        count = round(min(count, max(1, len(triples) * per_triple)))
-    drawn = random.Random(seed).sample(others, count)
     rows = [
         {
-            "id": f"replay {row.id}",
+            "id": f"caption {row.id}",
             # Ensures that no caption is a negative of its own picture.
             "image_id": image_ids.get(resolved_picture(row.image), row.image_id),
             "image": row.image,
             **dict.fromkeys(TEXTS, row.caption),
         }
-        for row in drawn
+        for row in random.Random(seed).sample(others, len(others))
     ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     return pa.concat_tables([triples, table], promote_options="default")

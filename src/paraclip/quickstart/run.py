@@ -25,7 +25,7 @@ from paraclip.data.triples import (
     TEXTS,
     read_provenance,
     read_triples,
-    with_replay,
+    with_captions,
     with_starter,
 )
 from paraclip.errors import UserError, printable
@@ -217,7 +217,7 @@ def _with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.
     others = [row for row in captions if row.image and row.id not in known]
     if not others:
         return triples
-    return with_replay(triples, others, per_triple=None, seed=seed)
+    return with_captions(triples, others, seed)
 
 
 def _sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:

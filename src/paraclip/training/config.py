@@ -148,9 +148,6 @@ class TrainConfig(TrainOptions):
     starter: bool = False
     """Also train on the starter set, which has no pictures."""
 
-    replay: str | None = None
-    """Captions with pictures for L1, to keep retrieval."""
-
     bank: str | None = None
     """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
 
@@ -164,11 +161,8 @@ class TrainConfig(TrainOptions):
     """Start from scratch in a folder that holds another run."""
 
     def __post_init__(self) -> None:
-        """Also check that L1 exists for the captions to replay."""
+        """Also check that a bank has a loss that reads it."""
         super().__post_init__()
-        if self.replay is not None and not (self.weights[0] or self.control):
-            hint = "Leave it out, or give L1 a weight."
-            raise UserError("--replay", "is for L1, which has no weight", hint)
         if self.bank is not None and not self.teachers[0]:
             raise UserError("--bank", "is for --ranking, which has no weight", "Add --ranking 3.")
 

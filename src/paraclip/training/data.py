@@ -24,7 +24,6 @@ from paraclip.arrays import Integers
 from paraclip.data.captions import Caption, label
 from paraclip.data.images import fault_of, picture_files
 from paraclip.data.problems import Problems
-from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
     ENGLISH,
     attach_images,
@@ -33,7 +32,6 @@ from paraclip.data.triples import (
     read_triples,
     resolved_picture,
     with_column,
-    with_replay,
     with_starter,
 )
 from paraclip.errors import UserError
@@ -60,7 +58,6 @@ _MOST_AHEAD = 256
 """Maximum number of pictures that wait to be checked; a waiting one takes about two kilobytes."""
 _MOST_HELD_OUT = 4096  # pictures
 _TOKENIZE_AT_ONCE = 4096
-_REPLAYED_PER_TRIPLE = 1.0
 _BANK_MOST = 100_000
 """Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
 _BANK_AT_ONCE = 2048
@@ -82,7 +79,6 @@ class TrainingData:
         features: `embed_pixels` rows float32 [N, F] of the rows' pictures; a row of NaN means no
             picture. None if no row has a picture, or if the image tower is trained.
         facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
-        replayed: number of rows that are captions without paraphrases.
         problems: broken rows and pictures, which were skipped.
         bank: unit image vectors float32 [G, D] by the base, without captions, over which rankings
             are distilled (`--ranking`). None: the pictures of the rows.
@@ -93,7 +89,6 @@ class TrainingData:
     rows: pa.Table
     features: Tensor | None
     facts: Mapping[str, Any] = field(default_factory=dict)
-    replayed: int = 0
     problems: Problems = field(default_factory=Problems)
     bank: Tensor | None = None
     languages: tuple[str, ...] = (ENGLISH,)
@@ -112,7 +107,6 @@ def prepare(
     *,
     images: Path | str | None = None,
     starter: bool = False,
-    replay: Iterable[Caption] | Path | str | None = None,
     bank: Path | str | None = None,
     languages: Sequence[str] = (ENGLISH,),
     decode_pictures: bool = False,
@@ -129,20 +123,18 @@ def prepare(
         model: the base, or a name that `load_model` accepts.
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set too, which has no pictures.
-        replay: captions with pictures, which L1 learns from in addition to the triples, or their
-            source.
         bank: pictures over which rankings are distilled; see `_read_bank`.
         languages: languages of the further wordings that are learned from, for rows that have some.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
             trained; they are checked instead of computing features.
-        seed: seed of the draw of captions to replay.
+        seed: seed of the sample of a large bank.
         cache: folder of image features; None: the default in ParaCLIP's cache folder.
         problems: collects broken rows and pictures; None: one per cent may be broken.
         device: device for a model given by name.
         facts: facts for the checkpoints, in addition to those of the files.
 
     Raises:
-        UserError: a file cannot be used, too many rows are broken, or there is nothing to replay.
+        UserError: a file cannot be used, or too many rows are broken.
     """
     problems = Problems() if problems is None else problems
     known: dict[str, Any] = {}
@@ -166,9 +158,6 @@ def prepare(
     if unknown := [name for name in languages if name not in spoken]:
         hint = f"The rows have {', '.join(sorted(spoken))}."
         raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
-    count = len(rows)
-    if replay is not None:
-        rows = _append_replay(rows, replay, seed, problems)
     if isinstance(model, str):
         known["base"], model = model, load_model(model, device)
     features = None
@@ -180,10 +169,8 @@ def prepare(
     if bank is not None:
         vectors = _read_bank(str(bank), model, problems, seed)
         known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(vectors)}
-    return TrainingData(
-        model, rows, features, known | dict(facts or {}), len(rows) - count, problems, vectors,
-        tuple(languages),
-    )  # fmt: skip
+    facts = known | dict(facts or {})
+    return TrainingData(model, rows, features, facts, problems, vectors, tuple(languages))
 
 
 def prepare_captions(
@@ -255,23 +242,6 @@ def _read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 
         raise UserError("--bank", what, hint)
     chosen = np.sort(rng.permutation(len(found))[:_BANK_MOST])
     return torch.from_numpy(np.ascontiguousarray(found[chosen], dtype=np.float32))
-
-
-def _append_replay(
-    triples: pa.Table, replay: Iterable[Caption] | Path | str, seed: int, problems: Problems
-) -> pa.Table:
-    """The triples, followed by captions from which only L1 learns."""
-    seen = Problems(problems.max_share)  # the share is counted separately for triples and captions
-    captions = replay
-    if isinstance(captions, Path | str):
-        captions = read_captions(str(captions), problems=seen)
-    rows = with_replay(triples, captions, _REPLAYED_PER_TRIPLE, seed)
-    problems.take(seen)
-    if len(rows) == len(triples):
-        what = "has no captions of pictures beside those of the triples"
-        hint = "Name captions with pictures, or leave --replay out."
-        raise UserError(replay if isinstance(replay, Path | str) else "replay", what, hint)
-    return rows
 
 
 def _features_of(
