@@ -1,4 +1,4 @@
-"""Input formats: Hugging Face CLIP folders, the hub's cache, LaCLIP, and refused inputs."""
+"""Input formats: Hugging Face CLIP folders, the hub's cache, and refused inputs."""
 
 import json
 

@@ -25,7 +25,6 @@ from paraclip.exporting.source import Source
 from paraclip.exporting.system import Steps, System, write_files
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.hugging_face import RESAMPLE, to_hugging_face
-from paraclip.models.formats.laclip import is_laclip_vision
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
@@ -204,9 +203,8 @@ def clip_model(model: DualEncoder, wanted_by: str) -> OpenClip:
 def _checked(model: DualEncoder, wanted_by: str, reason: str | None) -> OpenClip:
     if isinstance(model, OpenClip) and reason is None:
         return model
-    vision = model.spec.config["vision_cfg"] if isinstance(model, OpenClip) else None
-    no_other = vision is None or is_laclip_vision(vision.get("timm_model_name"))
-    hint = f"Use --to onnx, which keeps any tower{'' if no_other else ', or --to open-clip'}."
+    other = ", or --to open-clip" if isinstance(model, OpenClip) else ""
+    hint = f"Use --to onnx, which keeps any tower{other}."
     raise UserError(model.architecture.name, f"{reason}, which {wanted_by} needs", hint)
 
 
@@ -231,8 +229,6 @@ def no_clip_text(model: DualEncoder) -> str | None:
 def _no_clip_image(model: OpenClip) -> str | None:
     """The reason why an image tower is not CLIP's vision transformer, or None."""
     vision = model.spec.config["vision_cfg"]
-    if is_laclip_vision(vision.get("timm_model_name")):
-        return "its image tower is LaCLIP's own and not CLIP's vision transformer"
     if name := vision.get("timm_model_name"):
         return f"its image tower is timm's {name} and not CLIP's vision transformer"
     if not isinstance(model.image_tower, VisionTransformer):

@@ -20,7 +20,6 @@ from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.source import Source
 from paraclip.exporting.system import PREPROCESSING, Steps, System, write_files
 from paraclip.models.checkpoint import write_weights
-from paraclip.models.formats.laclip import is_laclip_vision
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 
@@ -46,9 +45,6 @@ def _of_open_clip(source: Source) -> OpenClip:
         name = source.model.architecture.name
         what = f"{name} is not a model of open_clip"
         raise UserError(source.name, what, "Use --to sentence-transformers or --to onnx.")
-    if is_laclip_vision(source.model.spec.config["vision_cfg"].get("timm_model_name")):
-        what = "its image tower is LaCLIP's own vision transformer, which open_clip lacks"
-        raise UserError(source.name, what, "Use --to onnx or --for transformers-js.")
     return source.model
 
 

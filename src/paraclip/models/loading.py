@@ -209,11 +209,10 @@ def _from_weights(
 
     The tag is the one that the user gave, or that of a published file, recognised by its name or
     hash. For other files, the name of the architecture determines the activation, and the
-    preprocessing is that of its published weights. LaCLIP's weights state their architecture.
+    preprocessing is that of its published weights.
     """
     import open_clip
 
-    from paraclip.models.formats.laclip import PREPROCESSING, from_laclip, is_laclip, laclip_config
     from paraclip.models.formats.published import (
         QUICK,
         agreed_preprocessing,
@@ -223,10 +222,6 @@ def _from_weights(
     from paraclip.models.formats.weights import read_state
 
     state = read_state(path)
-    if is_laclip(state):
-        config = laclip_config(state, path, name, config)
-        named = f"LaCLIP-{name.removesuffix(QUICK)}"
-        return _build_open_clip(named, config, PREPROCESSING, path, state=from_laclip(state))
     known = tag or published_as(name.removesuffix(QUICK), path)
     if known and name.endswith(QUICK) and not known.get("quick_gelu"):
         hint = f"Use {name.removesuffix(QUICK)}:{path}"

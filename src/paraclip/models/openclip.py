@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
-from paraclip.models.formats.laclip import register_vision
 from paraclip.models.sources import TextFiles, folder_of
 from paraclip.models.tensors import hash_tensors
 
@@ -54,7 +53,6 @@ def build_clip(spec: ClipSpec) -> nn.Module:
     kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP
     if "timm_model_name" in config["vision_cfg"]:
         config["vision_cfg"]["timm_model_pretrained"] = False
-        register_vision(config["vision_cfg"]["timm_model_name"])
     with folder_of(spec.text_files or {}) as folder:
         if config["text_cfg"].get("hf_model_name"):
             config["text_cfg"] |= {"hf_model_name": str(folder), "hf_model_pretrained": False}

@@ -1,1 +1,1 @@
-"""Checkpoint formats of other systems: open_clip, Hugging Face, LaCLIP, published files, hubs."""
+"""Checkpoint formats of other systems: open_clip, Hugging Face, published files, hubs."""

@@ -38,8 +38,6 @@ def check_config(config: Any) -> None:
     """
     import timm
 
-    from paraclip.models.formats.laclip import register_vision
-
     if not isinstance(config, dict):
         raise ValueError("it is not a table")
     for part in ("vision_cfg", "text_cfg"):
@@ -52,7 +50,6 @@ def check_config(config: Any) -> None:
     if (size / max(patch, 1)) ** 2 > _MOST_PATCHES:
         raise ValueError(f"a picture of {size} by {size} in patches of {patch} is impossibly large")
     name = config["vision_cfg"].get("timm_model_name")
-    register_vision(name)
     if name is not None and not (isinstance(name, str) and ":" not in name and timm.is_model(name)):
         raise ValueError(f"{name!r} is not a model of timm")
     for option in ("hf_model_name", "hf_tokenizer_name"):
