@@ -31,6 +31,7 @@ from paraclip.commands.train import print_summary
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import locked
+from paraclip.models.tensors import hash_tensors
 from paraclip.training import checkpoint as state
 from paraclip.training.checkpoint import (
     _FORMAT,
@@ -159,12 +160,13 @@ def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, whole):
     assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
 
 
-def test_a_finished_run_reports_it_trains_nothing_and_leaves_no_states(tmp_path, capsys):
+def test_a_finished_run_gives_its_weights_trains_nothing_and_leaves_no_states(tmp_path, capsys):
     run = tune(tmp_path, epochs=1)
     assert (tmp_path / "last.md").exists() and not (tmp_path / "states").exists()
     _write_tensors(tmp_path / "states" / "state-000006.safetensors", {}, {})  # of a late kill
     before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.is_file()}
     again = tune(tmp_path, epochs=1)
+    assert hash_tensors(again.model.state_dict()) == hash_tensors(run.model.state_dict())
     assert again.checkpoint == run.checkpoint and "finished already" in capsys.readouterr().err
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert not (tmp_path / "states").exists()

@@ -26,7 +26,6 @@ from paraclip.training.log import read_metrics
 
 COLOURS = ("red", "green", "blue")
 PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]
-THINGS = [f"{colour}_{shape}.png,the {colour} thing" for shape, colour in PICTURES]
 
 
 @pytest.fixture(autouse=True)
@@ -74,13 +73,6 @@ def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
         "batch_size": 4, "held_out": 0.0, "precision": "fp32", "recipe": "consistent",
     }  # fmt: skip
     return TrainConfig(**(settings | changes))
-
-
-def captions_file(pictures: Path, *lines: str) -> str:
-    """A table of captions, next to the pictures."""
-    path = pictures / "captions.csv"
-    path.write_text("\n".join([*lines, ""]))
-    return str(path)
 
 
 def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):

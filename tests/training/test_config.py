@@ -5,12 +5,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-import torch
-from tiny_model import TinyModel
 from tiny_models import tiny_clip
 from training_rows import Tuned, make_options, make_triples, tune
 
-from paraclip.cli import main, parse
+from paraclip.cli import parse
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
 from paraclip.options import read_options
@@ -125,21 +123,6 @@ def test_the_only_loss_of_a_control_is_l1():
     TrainConfig(triples="t", image_learning_rate=1e-5, **changes)
 
 
-def test_an_option_out_of_range_is_one_line_on_the_command_line(capsys):
-    assert main(["train", "none.parquet", "--epochs", "0"]) == 2
-    line = capsys.readouterr().err
-    assert line.startswith("paraclip: --epochs") and line.count("\n") == 1
-
-
-@pytest.mark.parametrize(("command", "most"), [("train", 25), ("align", 16), ("merge", 5)])
-def test_the_help_is_short(command, most, capsys):
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    lines = capsys.readouterr().out.splitlines()
-    shown = [line for line in lines if line.startswith(("│ --", "│ TRIPLES", "│ BASE", "│ TUNED"))]
-    assert len(shown) <= most + 1, "and --help"
-
-
 def test_a_run_records_what_was_decided_and_continues_under_it(tmp_path):
     short = {"epochs": 1, "recipe": "consistent", "learning_rate": None}
     made = read_header(tune(tmp_path, **short).checkpoint)["training"]
@@ -172,11 +155,3 @@ def test_the_learning_rate_rises_then_falls():
     assert shares[10:] == sorted(shares[10:], reverse=True)
     assert 0 < shares[-1] < 0.01 and shares[0] > 0
     assert learning_rate_share(0, 1, 0.1) > 0 and learning_rate_share(0, 9, 0.0) == 1
-
-
-def test_only_the_parts_and_the_temperature_are_trained():
-    model = TinyModel()
-    weights = train_only(model, [(model.text_tower, 1e-3)])
-    assert {name.partition(".")[0] for name in weights} == {"text_tower", "logit_scale"}
-    assert not any(value.requires_grad for value in model.image_tower.parameters())
-    assert all(isinstance(value, torch.nn.Parameter) for value in weights.values())

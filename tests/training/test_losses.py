@@ -153,22 +153,6 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
     assert weighted_sum(losses, objective).item() == pytest.approx(total)
 
 
-def test_gradients_in_double_precision():
-    maker = torch.Generator().manual_seed(1)
-    vectors = torch.randn(4, 5, 3, dtype=torch.float64, generator=maker, requires_grad=True)
-    rows = Rows(
-        torch.tensor([0, 2, 3]), torch.arange(5), torch.tensor([1, 2, 4]),
-        groups_of(random_mask(3, 5, 0.3)),
-    )  # fmt: skip
-    objective = Objective({L1: 1.0, L2: 2.0, L3: 0.5}, ALL_TEXTS)
-
-    def total(vectors, log):
-        found = Vectors(vectors[0][rows.with_image], dict(zip(ALL_TEXTS, vectors[1:], strict=True)))
-        return weighted_sum(compute_losses(found, rows, objective, log), objective)
-
-    assert torch.autograd.gradcheck(total, (vectors, LOG.clone().requires_grad_()))
-
-
 def test_masked_pairs_have_no_gradient():
     a = torch.eye(3, requires_grad=True)
     b = torch.roll(torch.eye(3), 1, 1).requires_grad_()
