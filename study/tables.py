@@ -156,7 +156,7 @@ FRONT = {
 """Columns of the README's table."""
 FRONT_ROWS = {
     "base": "base",
-    "consistent": "captioned pictures, LLM, without R and S",
+    "consistent": "captioned pictures, LLM, without losses R and S",
     "starter ranked": "**starter set, pictures without captions**",
     "ranked": "**starter set, captioned pictures, LLM**",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluation.flickr8k import training_captions
-from paraclip.data.triples import SCHEMA, attach_images, read_triples, write_triples
+from paraclip.data.triples import ENGLISH, SCHEMA, attach_images, read_triples, write_triples
 from paraclip.starter import FIRST_EDITION, STARTER
 
 Row = dict[str, Any]
@@ -91,6 +91,17 @@ def translated(data: Path) -> list[Row]:
     ]  # fmt: skip
 
 
+def starter_translations(data: Path) -> list[Row]:
+    """The rows of the starter set that have translations, with these as their only wordings."""
+    found = []
+    for row in wordings()(data):
+        foreign = [one for one in row["wordings"] or () if one["lang"] not in (None, ENGLISH)]
+        if foreign:
+            same = {"paraphrase_1": row["caption"], "paraphrase_2": row["caption"]}
+            found.append({**row, **same, "wordings": foreign})
+    return found
+
+
 def wrong(share: float) -> Callable[[Path], list[Row]]:
     """The strong triples with a share of rows whose paraphrases are those of another row."""
 
@@ -141,6 +152,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wordings-3000": wordings(3000),
     "strong+wordings": together(strong, wordings()),
     "multi30k": translated,
+    "starter-translations": starter_translations,
 }
 """Triples by the name that a grid gives them."""
 
