@@ -37,7 +37,7 @@ from study.banks import PICTURES
 Options = Mapping[str, Any]
 OF_LOSSES = (
     "weights", "image_loss_on", "text_temperature", "recipe", "ranking", "sentence_teacher", "bank",
-    "distillation", "placebo", "languages",
+    "distillation", "placebo", "languages", "contrast",
 )  # fmt: skip
 """Options that a control does not use; left out, so that variants share a control."""
 SCORING = {"k": (10,), "precision": "fp32"}

@@ -58,10 +58,16 @@ def wordings(count: int | None = None) -> Callable[[Path], list[Row]]:
     """The starter set, or rows drawn from it, with all wordings and without pictures."""
 
     def rows(data: Path) -> list[Row]:
-        found = read_triples(STARTER).to_pylist()
+        found = [{**row, "contrast": None} for row in contrasts(data)]
         return found if count is None else random.Random(SEED).sample(found, count)
 
     return rows
+
+
+def contrasts(data: Path) -> list[Row]:
+    """The starter set with all wordings and contrasts."""
+    found: list[Row] = read_triples(STARTER).to_pylist()
+    return found
 
 
 def translations(data: Path, split: str) -> list[dict[str, str]]:
@@ -126,6 +132,8 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wordings-1500": wordings(1500),
     "wordings-3000": wordings(3000),
     "strong+wordings": together(strong, wordings()),
+    "contrasts": contrasts,
+    "strong+contrasts": together(strong, contrasts),
     "multi30k": translated,
 }
 """Triples by the name that a grid gives them."""

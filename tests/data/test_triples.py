@@ -242,6 +242,23 @@ def test_further_wordings_are_read_and_stand_in_for_missing_paraphrases(tmp_path
     assert choose_wordings(read_triples(again), ("en", "de"))[0] == [("d", "en"), ("e", "de")]
 
 
+def test_contrasts_are_read_and_written(tmp_path):
+    path, again = tmp_path / "rows.jsonl", tmp_path / "rows.parquet"
+    row = {"caption": "a", "paraphrase_1": "b", "paraphrase_2": "c"}
+    contrasts = [{"text": "d", "kind": "count"}, "e", None]
+    path.write_text("\n".join(json.dumps({**row, "contrast": one}) for one in contrasts))
+    write_triples(again, read_triples(path), {})
+    assert read_triples(again)["contrast"].to_pylist() == ["d", "e", None]
+    write_triples(again, triples_of(1), {})
+    assert "contrast" not in read_triples(again).column_names
+    path.write_text(
+        "\n".join(json.dumps({**row, **one}) for one in ({}, {"contrast": {}}, {"contrast": 1.5}))
+    )
+    problems = Problems(0.9)
+    read_triples(path, problems)
+    assert problems.count == 1
+
+
 @pytest.mark.parametrize("wordings", ["a", [1], [{"text": ""}], [{"text": "a"}] * 65, []])
 def test_broken_wordings_are_named(tmp_path, wordings):
     good = {"caption": "a", "paraphrase_1": "b", "paraphrase_2": "c"}

@@ -19,6 +19,9 @@ from paraclip.training.gradcache import encode_plain
 from paraclip.training.losses import (
     BANK,
     BASE,
+    CONTRAST,
+    CONTRAST_TEACHER,
+    MARGIN,
     MEANINGS,
     TEACHER,
     compute_losses,
@@ -36,6 +39,7 @@ VARIANTS = {
     "distillation": {"distillation": 2.0},
     "ranking": {"ranking": 3.0},
     "sentences": {"sentence_teacher": 2.0},
+    "contrast": {"contrast": 2.0, "ranking": 3.0},
     "image_tower": {"image_learning_rate": 1e-3, "image_loss_on": ("paraphrase_2",)},
 }
 SEED = (0, 4)
@@ -55,6 +59,7 @@ def rows_of_all_kinds(folder: Path) -> pa.Table:
     for index, texts in ((3, ["a drum"]), (6, ["some cat", "cat?"]), (8, ["ein Boot"])):
         lang = "de" if index == 8 else None
         table[index]["wordings"] = [{"text": text, "kind": "short", "lang": lang} for text in texts]
+        table[index]["contrast"] = f"no {table[index]['caption']}"
     columns = {name: [row.get(name) for row in table] for name in table[0] | table[3]}
     return pa.table(columns | {WORDINGS.name: pa.array(columns[WORDINGS.name], WORDINGS.type)})
 
@@ -81,7 +86,7 @@ class Step:
         processes = this_process()
         batch = self.rows.batch(rows, processes.share)
         vectors = encode_batch(
-            self.model, batch, self.rows.names, self.options.micro_batch, None, processes, SEED
+            self.model, batch, self.rows.encoded, self.options.micro_batch, None, processes, SEED
         )
         scale = self.model.logit_scale
         losses = compute_losses(vectors, batch.rows, self.objective, scale, processes.share)
@@ -94,9 +99,8 @@ class Step:
         """The same with a single graph and dense similarities."""
         model, batch = self.model, self.rows.batch(rows)
         texts = encode_plain(model.encode_tokens, batch.chunks, (*SEED, 0, 0))
-        by_name = dict(
-            zip(self.rows.names, texts[batch.restore].chunk(len(self.rows.names)), strict=True)
-        )
+        names = self.rows.encoded
+        by_name = dict(zip(names, texts[batch.restore].chunk(len(names)), strict=True))
         if batch.pictures is None:
             images = model.project_images(batch.features)
         else:
@@ -108,7 +112,7 @@ class Step:
         return {name: loss.detach() for name, loss in losses.items()}, found
 
     def plain_losses(self, batch, by_name, images):
-        """L1, L2, L3 and distillation, each from its definition."""
+        """All losses, each from its definition."""
         pairs, count = batch.rows.false_negatives, batch.size
         mask = pairs.dense() if pairs else torch.zeros(count, count, dtype=torch.bool)
         temperature, own = self.objective.text_temperature, self.model.logit_scale.exp()
@@ -135,6 +139,19 @@ class Step:
                 wanted * (self.objective.ranking_scale * one @ bank.T).log_softmax(1)
                 for one in (caption, first, second)
             ]).sum(2).mean()  # fmt: skip
+            if self.options.contrast:
+                chosen = batch.rows.contrasted
+                teacher = batch.constants[CONTRAST_TEACHER][chosen].double()
+                wanted = (self.objective.ranking_scale * teacher @ bank.T).softmax(1)
+                ranked = self.objective.ranking_scale * by_name[CONTRAST][chosen] @ bank.T
+                found["R"] = found["R"] - (wanted * ranked.log_softmax(1)).sum(1).mean() / 3
+        if self.options.contrast:
+            wordings = [one[batch.rows.contrasted] for one in (caption, first, second)]
+            contrast = by_name[CONTRAST][batch.rows.contrasted]
+            found[CONTRAST] = torch.stack([
+                (1 - ((a * b).sum(1) - (a * contrast).sum(1)) / MARGIN).clamp(min=0)
+                for a in wordings for b in wordings if a is not b
+            ]).mean()  # fmt: skip
         if self.options.sentence_teacher:
             meanings = batch.constants[MEANINGS].double().unbind(1)
             texts = (caption, first, second)

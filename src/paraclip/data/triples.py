@@ -4,6 +4,8 @@ It is Parquet. The JSONL of the paper is read too: `index, image_id, caption, pa
 paraphrase_2`. In both, a row may have further `wordings` of the same meaning: a list of objects
 with a `text` and, optionally, its `kind` and its language (`lang`; without one, English). In JSONL,
 the first English ones take the place of missing paraphrases, or the caption does if there are none.
+A `contrast` is nearly the words of the caption with another meaning: a text, or in JSONL an object
+with a `text`.
 """
 
 import json
@@ -51,6 +53,9 @@ WORDINGS = pa.field(
     pa.list_(pa.struct([("text", pa.string()), ("kind", pa.string()), ("lang", pa.string())])),
 )
 """Further wordings of a row; a column only of files that have some."""
+CONTRAST = pa.field("contrast", pa.string())
+"""A text that the row must not match; a column only of files that have some."""
+_FURTHER = (WORDINGS, CONTRAST)
 ENGLISH = "en"
 _MOST_WORDINGS = 64  # of a row
 _LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
@@ -66,8 +71,8 @@ def write_triples(
 
     Args:
         path: the file.
-        rows: a table, or mappings; missing columns of SCHEMA become null, others than these and
-            WORDINGS are left out.
+        rows: a table, or mappings; missing columns of SCHEMA become null, others than these,
+            WORDINGS and CONTRAST are left out.
         provenance: JSON-serialisable record of how the triples were made.
 
     Raises:
@@ -80,16 +85,16 @@ def write_triples(
 
 
 def with_schema(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
-    """A table with SCHEMA's columns, in its order, and WORDINGS if there are some.
+    """A table with SCHEMA's columns, in its order, and WORDINGS and CONTRAST if there are some.
 
     NaN (missing in pandas) is no text.
     """
     if not isinstance(rows, pa.Table):
         listed = [dict(row) for row in rows]
-        some = any(row.get(WORDINGS.name) for row in listed)
-        return pa.Table.from_pylist(listed, schema=SCHEMA.append(WORDINGS) if some else SCHEMA)
-    schema = SCHEMA.append(WORDINGS) if WORDINGS.name in rows.column_names else SCHEMA
-    columns = []
+        some = (field for field in _FURTHER if any(row.get(field.name) for row in listed))
+        return pa.Table.from_pylist(listed, schema=pa.schema([*SCHEMA, *some]))
+    some = (field for field in _FURTHER if field.name in rows.column_names)
+    schema, columns = pa.schema([*SCHEMA, *some]), []
     for field in schema:
         if field.name not in rows.column_names:
             columns.append(pa.nulls(rows.num_rows, field.type))
@@ -202,6 +207,9 @@ def _read_lines(path: Path, problems: Problems) -> pa.Table:
                 if kind is float and value is not None and abs(row[name]) > _LARGEST_SCORE:
                     raise BrokenRow(f"{label(name)} is too large")
             row["image"] = picture_name(values.get("image"))
+            if contrast := values.get(CONTRAST.name):
+                text = contrast.get("text") if isinstance(contrast, dict) else contrast
+                row[CONTRAST.name] = clean_text(text, CONTRAST.name)
         except BrokenRow as broken:
             problems.add(f"{path}:{number}", str(broken))
             continue

@@ -157,7 +157,7 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
     differing = [
         f"{name} (there {there.get(name)}, now {value})"
         for name, value in sorted({**dict.fromkeys(there), **json.loads(here)}.items())
-        if there.get(name) != value
+        if (there.get(name) or None) != (value or None)  # what is off, another version may not know
     ]
     if differing:
         what = f"belongs to a run with other settings: {', '.join(differing)}"

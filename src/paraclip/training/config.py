@@ -77,6 +77,10 @@ class TrainOptions(LoopOptions):
     """Weight of S: rows are as similar as MiniLM finds them (the extra `builtin`). Default: the
     recipe's."""
 
+    contrast: NotNegative = 0.0
+    """Weight of a margin between the wordings of a row and its contrast; rows without one are
+    left out."""
+
     distillation: NotNegative = 0.0
     """Weight of a loss that keeps captions near the base's."""
 
@@ -101,7 +105,7 @@ class TrainOptions(LoopOptions):
         """Also check options that depend on each other."""
         super().__post_init__()
         has_l1 = bool(self.weights[0]) or self.control
-        if not any((*self.weights, *self.teachers)):
+        if not any((*self.weights, *self.teachers, self.contrast)):
             raise UserError("--weights", "leave no loss to train on", "Give one above 0.")
         if self.image_loss_on == () and self.weights[0]:
             hint = "Name one, or give L1 the weight 0."

@@ -50,6 +50,7 @@ from paraclip.training.losses import (
     ALL_TEXTS,
     BANK,
     CAPTION,
+    CONTRAST,
     MEANINGS,
     PARAPHRASE_1,
     PARAPHRASE_2,
@@ -433,7 +434,7 @@ class Examples:
     # index in `tokens` of each row's texts, int64 [T, N], followed by its further wordings, or -1:
     # [T + W, N]
     text_rows: Integers
-    # names of the T texts in use: a subset of caption, paraphrase_1, paraphrase_2
+    # names of the T texts to learn from: a subset of caption, paraphrase_1, paraphrase_2
     names: tuple[str, ...]
     features: Tensor  # frozen image features, float32 [N, F]; F may be 0 if no row has a picture
     has_image: NDArray[np.bool_]  # whether each row has a picture, bool [N]
@@ -449,6 +450,12 @@ class Examples:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     # unit image vectors float32 [G, D] whose ranking is distilled, or None
     bank: Tensor | None = None
+    contrasts: Integers | None = None  # index in `tokens` of each row's contrast, or -1: [N]
+
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """Names of the texts of a row that are encoded: `names`, and the contrast if it is used."""
+        return self.names if self.contrasts is None else (*self.names, CONTRAST)
 
     def __len__(self) -> int:
         return len(self.image_keys)
@@ -507,7 +514,11 @@ class Examples:
 
     def _chunks(self, rows: Integers, places: Integers) -> tuple[list[Tensor], Tensor]:
         """Return the unique texts of some rows in chunks of similar length, and `Batch.restore`."""
-        texts = self.text_rows[places, rows].ravel()  # [T * b], one kind at a time
+        texts = self.text_rows[places, rows]  # [T, b]
+        if self.contrasts is not None:  # the caption, which costs nothing, in place of none
+            contrast = self.contrasts[rows]
+            texts = np.vstack([texts, np.where(contrast < 0, texts[0], contrast)])
+        texts = texts.ravel()  # [T * b], one kind at a time
         texts, again = np.unique(texts, return_inverse=True)  # [n], [T * b]
         by_length = np.argsort(-self.tokens.lengths(texts), kind="stable")
         edges = _even_edges(len(texts), self.chunk)
@@ -524,11 +535,15 @@ class Examples:
         caption, paraphrase_1, paraphrase_2 = keys  # [B] each
         used = [ALL_TEXTS.index(name) for name in self.names]
         keys = np.vstack([self.image_keys[rows], keys[used]])  # [1 + T, B]
+        contrasted = None
+        if self.contrasts is not None:
+            contrasted = torch.from_numpy(np.nonzero(self.contrasts[rows] >= 0)[0])
         return Rows(
             torch.from_numpy(np.nonzero(self.has_image[rows])[0]),
             torch.from_numpy(np.nonzero(caption != paraphrase_1)[0]),
             torch.from_numpy(np.nonzero(paraphrase_1 != paraphrase_2)[0]),
             find_false_negatives(keys),
+            contrasted,
         )
 
 
@@ -541,6 +556,7 @@ def make_examples(
     micro_batch: int | None = None,
     pictures: Sequence[str | None] | None = None,
     wordings: Sequence[Sequence[str]] = (),
+    contrasts: Sequence[str | None] | None = None,
 ) -> Examples:
     """Tokenize all rows and number their texts and pictures.
 
@@ -554,6 +570,7 @@ def make_examples(
         pictures: N pictures, instead of features, for runs that train the image tower.
         wordings: further wordings of each of the N rows, from which texts are drawn if all three
             are needed.
+        contrasts: N texts that the rows must not match, or None; not given if no loss needs them.
 
     Raises:
         UserError: the rows give a contrastive loss no negatives, or the features do not fit.
@@ -581,6 +598,11 @@ def make_examples(
             ]
             more_keys[: len(of_row), row] = _number_texts(of_row, known)
         text_rows, text_keys = [*text_rows, *more_rows], np.vstack([text_keys, more_keys])
+    of_contrasts = None
+    if contrasts is not None:
+        of_contrasts = np.asarray([
+            stored.setdefault(text, len(stored)) if text else -1 for text in contrasts
+        ])  # fmt: skip
     return Examples(
         tokens=_store_tokens(model, list(stored)),
         text_rows=np.stack(text_rows),
@@ -591,6 +613,7 @@ def make_examples(
         text_keys=text_keys.astype(np.int64),
         chunk=micro_batch or _TEXTS_AT_ONCE.get(model.device.type, 1024),
         pictures=pictures,
+        contrasts=of_contrasts,
     )
 
 

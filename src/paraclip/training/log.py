@@ -21,7 +21,7 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, disk_errors, read_bounded
-from paraclip.training.losses import L1, L2, L3, Objective, Rows, Vectors
+from paraclip.training.losses import ALL_TEXTS, L1, L2, L3, Objective, Rows, Vectors
 
 _LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
 _MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
@@ -220,7 +220,7 @@ def geometry(vectors: Vectors, rows: Rows, image_loss_on: Sequence[str]) -> dict
     that the run uses; uniformity is that of the last one; the margin is the mean over the texts in
     L1, where rows that share a text or picture are masked.
     """
-    texts = list(vectors.texts.values())  # T of [B, D]
+    texts = [vectors.texts[name] for name in ALL_TEXTS if name in vectors.texts]  # T of [B, D]
     figures = {"uniformity": _uniformity(texts[-1])}
     if len(texts) > 1:
         figures["alignment"] = fmean([_alignment(a, b) for a, b in pairwise(texts)])

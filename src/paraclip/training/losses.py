@@ -25,12 +25,15 @@ from paraclip.arrays import Integers
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 L1, L2, L3, DISTILLATION = "L1", "L2", "L3", "distillation"
-RANKING, SENTENCES = "R", "S"
+RANKING, SENTENCES, CONTRAST = "R", "S", "contrast"
 BASE, TEACHER, BANK, MEANINGS = "base", "teacher", "bank", "meanings"
+CONTRAST_TEACHER = "contrast_teacher"
 """Names in `Vectors.constants`: the captions' vectors by the model before training [B, D], those of
-the averaged wordings by the same [B, D], image vectors [M, D], and the wordings' vectors by a
-sentence encoder [B, 3, E]."""
+the averaged wordings by the same [B, D], image vectors [M, D], the wordings' vectors by a sentence
+encoder [B, 3, E], and those of the contrasts by the model before training [B, D]."""
 SENTENCE_TEMPERATURE = 0.05
+MARGIN = 0.2
+"""By how much a text must be closer to another wording of its row than to the row's contrast."""
 PAIRS = ((CAPTION, PARAPHRASE_1), (PARAPHRASE_1, PARAPHRASE_2), (CAPTION, PARAPHRASE_2))
 """Wordings whose similarities S compares with those of the sentence encoder."""
 BLOCK = 1 << 22
@@ -233,6 +236,7 @@ class Rows:
     reworded_1: Tensor
     reworded_2: Tensor  # int64 [.], rows whose paraphrase_2 differs from paraphrase_1, for L3
     false_negatives: FalseNegatives | None = None  # None if no rows share a picture or a text
+    contrasted: Tensor | None = None  # int64 [.], rows with a contrast; None if no loss needs them
 
     def to(self, device: torch.device) -> "Rows":
         """A copy on another device; false negatives stay on theirs."""
@@ -241,6 +245,7 @@ class Rows:
             with_image=self.with_image.to(device),
             reworded_1=self.reworded_1.to(device),
             reworded_2=self.reworded_2.to(device),
+            contrasted=None if self.contrasted is None else self.contrasted.to(device),
         )
 
 
@@ -249,7 +254,8 @@ class Vectors:
     """What the losses of a batch of B rows see."""
 
     images: Tensor  # unit vectors [K, D] of the rows `Rows.with_image`
-    texts: Mapping[str, Tensor]  # unit vectors [B, D] under each of `Objective.texts`
+    # unit vectors [B, D] under each of `Objective.texts`, and `CONTRAST` if that loss is computed
+    texts: Mapping[str, Tensor]
     # tensors that training does not change, by name: per row [B, ...], such as vectors by a frozen
     # teacher, or of the whole run
     constants: Mapping[str, Tensor] = field(default_factory=dict)
@@ -376,14 +382,20 @@ def _ranking(
     CLIP-KD, arXiv 2307.12732); the averaged wordings are ours.
     """
     teacher, scale = vectors.constants[TEACHER], objective.ranking_scale
-    own, losses = _own_rows(len(teacher), share), []
-    for name in ALL_TEXTS:
-        texts = vectors.texts[name]
+
+    def rank(texts: Tensor, teacher: Tensor) -> Tensor:
+        own = _own_rows(len(texts), share)
         pictures = vectors.constants[BANK].T.to(texts.dtype)  # [D, M]
         wanted = (scale * teacher[own].to(texts.dtype) @ pictures).softmax(1)  # [B / n, M]
         found = scale * texts[own] @ pictures
-        losses.append(F.cross_entropy(found, wanted, reduction="sum") / len(texts))
-    return torch.stack(losses).mean()
+        return F.cross_entropy(found, wanted, reduction="sum") / max(len(texts), 1)
+
+    loss = torch.stack([rank(vectors.texts[name], teacher) for name in ALL_TEXTS]).mean()
+    if (chosen := rows.contrasted) is not None:
+        # A contrast keeps what the base finds for it, with the weight of any other text.
+        teacher = vectors.constants[CONTRAST_TEACHER][chosen]
+        loss = loss + rank(vectors.texts[CONTRAST][chosen], teacher) / len(ALL_TEXTS)
+    return loss
 
 
 def _sentences(
@@ -406,6 +418,28 @@ def _distillation(
     return distillation(vectors.texts[CAPTION], vectors.constants[BASE], share)
 
 
+def _contrasts(
+    vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
+) -> Tensor:
+    """Hinge: two wordings are closer to each other, by `MARGIN`, than either to the contrast.
+
+    mean over rows and the six ordered pairs (a, b) of max(0, 1 - (a·b - a·contrast) / MARGIN)
+
+    A margin, and not a further column of L2 and L3: among a batch of columns at a warm temperature
+    one contrast has a few per cent of the denominator and is not pushed away. The hinge looks at it
+    alone, and leaves it where it is once it is far enough.
+    """
+    if rows.contrasted is None:
+        raise AssertionError("the rows have no contrasts")
+    own = rows.contrasted[_own_rows(len(rows.contrasted), share)]
+    contrast, hinges = vectors.texts[CONTRAST][own], []
+    for a, b in PAIRS:
+        one, other = vectors.texts[a][own], vectors.texts[b][own]
+        alike = (one * other).sum(1)
+        hinges += [F.relu(1 - (alike - (text * contrast).sum(1)) / MARGIN) for text in (one, other)]
+    return torch.stack(hinges).mean(0).sum() / max(len(rows.contrasted), 1)
+
+
 LOSSES: dict[str, Loss] = {
     L1: Loss(lambda objective: objective.image_loss_on, _image_text),
     L2: _text_text(CAPTION, PARAPHRASE_1, lambda rows: rows.reworded_1),
@@ -413,5 +447,6 @@ LOSSES: dict[str, Loss] = {
     DISTILLATION: Loss(lambda _: (CAPTION,), _distillation),
     RANKING: Loss(lambda _: ALL_TEXTS, _ranking),
     SENTENCES: Loss(lambda _: ALL_TEXTS, _sentences),
+    CONTRAST: Loss(lambda _: ALL_TEXTS, _contrasts),
 }
 """All terms, in the order in which they are computed."""

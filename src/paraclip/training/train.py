@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -79,6 +80,8 @@ from paraclip.training.losses import (
     BASE,
     CAPTION,
     CAPTIONS_ONLY,
+    CONTRAST,
+    CONTRAST_TEACHER,
     DISTILLATION,
     L1,
     L2,
@@ -164,11 +167,12 @@ def plan_training(
     if options.placebo:
         texts = shuffle_paraphrases(texts, options.seed)
     wordings = choose_wordings(triples, () if options.placebo else data.languages)
+    contrasts = _contrasts_of(triples) if CONTRAST in objective.losses else None
     unfrozen = options.image_learning_rate is not None
     rows = make_examples(
         model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
         options.micro_batch, triples["image"].to_pylist() if unfrozen else None,
-        [[text for text, _ in of_row] for of_row in wordings],
+        [[text for text, _ in of_row] for of_row in wordings], contrasts,
     )  # fmt: skip
     if unknown := rows.tokens.unknown:
         what = "are mostly unknown to the tokenizer of this base, which cannot learn them"
@@ -177,7 +181,7 @@ def plan_training(
     if not rows.has_image.any() and (unfrozen or l1_alone):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    rows, objective = _with_teachers(rows, objective, model, texts, wordings, data.bank)
+    rows, objective = _with_teachers(rows, objective, model, texts, wordings, contrasts, data.bank)
     parts = [(model.text_tower, _known(options.learning_rate))]
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
@@ -190,6 +194,7 @@ def _with_teachers(
     model: DualEncoder,
     texts: Mapping[str, Sequence[str]],
     wordings: Sequence[Sequence[tuple[str, str]]],
+    contrasts: Sequence[str | None] | None,
     bank: Tensor | None,
 ) -> tuple[Examples, Objective]:
     """The rows with the vectors of frozen teachers that the losses need, computed once.
@@ -226,6 +231,11 @@ def _with_teachers(
         if further:
             total.index_add_(0, row_of, encode_texts(model, [text for *_, text in further]))
         constants[TEACHER] = normalize(total, dim=-1)
+        if contrasts is not None:
+            vectors = torch.zeros_like(total)
+            given = torch.tensor([bool(text) for text in contrasts])
+            vectors[given] = encode_texts(model, [text for text in contrasts if text])
+            constants[CONTRAST_TEACHER] = vectors
         scale = float(model.logit_scale.detach().exp())
         objective = replace(objective, ranking_scale=scale)
         rows = replace(rows, bank=bank)
@@ -240,6 +250,15 @@ def _with_teachers(
                 meanings[row_of, place_of] = encode_texts(encoder, [text for *_, text in further])
         constants[MEANINGS] = meanings
     return replace(rows, constants=constants), objective
+
+
+def _contrasts_of(triples: pa.Table) -> list[str | None]:
+    """The contrast of each row, or None; raises UserError if there is none at all."""
+    if CONTRAST not in triples.column_names or not triples[CONTRAST].null_count < len(triples):
+        hint = "Train on the starter set, or add a text named `contrast` to the rows."
+        raise UserError("--contrast", "no row has a contrast", hint)
+    found: list[str | None] = triples[CONTRAST].to_pylist()
+    return found
 
 
 def align(
@@ -286,6 +305,7 @@ def _objective_of(options: TrainOptions) -> Objective:
     texts = tuple(dict.fromkeys(options.image_loss_on or ()))
     weights[DISTILLATION] = options.distillation
     weights[RANKING], weights[SENTENCES] = options.teachers
+    weights[CONTRAST] = options.contrast
     return Objective(weights, texts, options.text_temperature)
 
 
@@ -365,7 +385,7 @@ def _run_steps(
     scale, start_scale = model.logit_scale, float(model.logit_scale.detach())
     progress = resume(folder.states, weights, optimizer, processes)
     encode = partial(
-        encode_batch, model, names=rows.names, micro_batch=options.micro_batch,
+        encode_batch, model, names=rows.encoded, micro_batch=options.micro_batch,
         dtype=DTYPES[header["identity"]["precision"]],
     )  # fmt: skip
     train_mode(model, parts)
@@ -596,6 +616,8 @@ def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> d
     data = {name: torch.from_numpy(part) for name, part in arrays.items()}
     if rows.bank is not None:
         data["bank"] = rows.bank
+    if rows.contrasts is not None:
+        data["contrasts"] = torch.from_numpy(rows.contrasts)
     return {
         **hyperparameters(options),
         "pictures": rows.pictures and pictures_hash([name or "" for name in rows.pictures]),
