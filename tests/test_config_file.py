@@ -123,6 +123,19 @@ def test_settings_nearer_to_the_working_folder_count_alone(settings: Path, tmp_p
     assert parse(["search", "x"]).k == 10
 
 
+def test_the_file_of_settings_is_named_unless_quiet(
+    settings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.write_text("[search]\nk = 30\n")
+    for quiet in ("0", "1"):
+        monkeypatch.setenv("PARACLIP_QUIET", quiet)
+        parse(["search", "x"])
+        assert (str(settings) in capsys.readouterr().err) == (quiet == "0")
+    monkeypatch.setenv("PARACLIP_QUIET", "0")
+    parse(["serve"])
+    assert not capsys.readouterr().err, "the file has no options of this command"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

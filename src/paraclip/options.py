@@ -119,20 +119,24 @@ def read_options(path: Path | str, config: type) -> dict[str, Any]:
     return _check_all(read_toml(path), config, f"{path}: ")
 
 
-def read_settings(command: str, config: type) -> dict[str, Any]:
+def find_settings() -> Path | None:
+    """The user's `paraclip.toml`: in the working folder or the nearest one above it, else in the
+    folder `paraclip` of XDG_CONFIG_HOME (~/.config)."""
+    here = Path.cwd()
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "paraclip")
+    places = (folder / SETTINGS for folder in (here, *here.parents, own))
+    return next(filter(os.path.isfile, places), None)
+
+
+def read_settings(path: Path, command: str, config: type) -> dict[str, Any]:
     """Return the options of a command that the user's settings set, by field name.
 
-    They are the table of the command's name in `paraclip.toml`, in the working folder or the
-    nearest one above it, else in the folder `paraclip` of XDG_CONFIG_HOME (~/.config).
+    They are the table of the command's name.
 
     Raises:
         UserError: the file cannot be read, or a table, a key or its value is not valid.
     """
-    here = Path.cwd()
-    own = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "paraclip")
-    places = (folder / SETTINGS for folder in (here, *here.parents, own))
-    path = next(filter(os.path.isfile, places), None)
-    tables = {} if path is None else read_toml(path)
+    tables = read_toml(path)
     for name, table in tables.items():
         if name not in WITH_SETTINGS or not isinstance(table, dict):
             hint = f"Put options into {', '.join(f'[{one}]' for one in WITH_SETTINGS)}."
