@@ -37,15 +37,20 @@ FIGURES = ("AO@10", "JS@10", "R@10")
 QUERIES = 200
 
 
-def main() -> None:
-    """Compare, write and print."""
-    made = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    made.add_argument("--rows", nargs="+", required=True, help="rows of second/main.toml")
+def read_options(summary: str) -> argparse.Namespace:
+    """The options of a comparison of finished rows with base."""
+    made = argparse.ArgumentParser(description=summary)
+    made.add_argument("--rows", nargs="+", required=True, help="rows of the grid")
     made.add_argument("--base", default="a", choices=list(run.BASES))
     made.add_argument("--grid", type=Path, default=GRID, help="of the rows")
     made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
-    options = parse_with_data(made)
+    return parse_with_data(made)
+
+
+def main() -> None:
+    """Compare, write and print."""
+    options = read_options(str(__doc__).splitlines()[0])
     place = run.Place(Path(options.data), options.out)
     model = run.BASES[options.base](place)
     grid = run.grid_of(options.grid, options.base, place)

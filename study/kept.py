@@ -7,7 +7,6 @@ finds for the caption, on the second report's captions of Flickr8k, from finishe
 `second/main.toml`; nothing is trained. Writes `results/study_BASE_kept.json` and `.md`.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import keep, markdown, parse_with_data
-from paraclip.arrays import Integers
+from benchmarks.machine import keep, markdown
+from paraclip.arrays import Float, Integers
 from paraclip.evaluation.benchmark import image_vectors, text_vectors
 from paraclip.evaluation.metrics import average_overlap, jaccard
+from paraclip.evaluation.pairs import Wording
 from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import Interval, Metric, interval, over_seeds
@@ -27,13 +27,12 @@ from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from study import run
-from study.cells import cells_of, model_of
+from study.averaged import read_options
+from study.cells import cells_of
 from study.differences import Draws, over
 from study.sets import HOW
-from study.tables import RESULTS
 from study.wordings import second_wordings
 
-GRID = run.GRIDS / "second" / "main.toml"
 TEXTS = ("the caption", "a rewording", "the contrast")
 OVERLAPS = {"AO@10": average_overlap, "JS@10": jaccard}
 Ranked = Mapping[str, Integers]
@@ -42,23 +41,22 @@ Ranked = Mapping[str, Integers]
 
 def main() -> None:
     """Compare, write and print."""
-    made = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    made.add_argument("--rows", nargs="+", required=True, help="rows of the grid")
-    made.add_argument("--base", default="a", choices=list(run.BASES))
-    made.add_argument("--grid", type=Path, default=GRID, help="of the rows")
-    made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
-    made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
-    options = parse_with_data(made)
+    options = read_options(str(__doc__).splitlines()[0])
     place = run.Place(Path(options.data), options.out)
     base = run.BASES[options.base](place)
-    theirs = ranked(load_model(str(base)), place.data)
+    model, pool = load_model(str(base)), read_pool(place.data / "flickr8k" / "images")
+    # Of all models: tuning does not change the image encoder.
+    images, good, _ = image_vectors(model, pool.references, cache_folder() / "image_features", HOW)
+    items = second_wordings(place.data)["flickr8k"].items
+    theirs = ranked(model, images, good, items)
     scored: dict[str, dict[int | None, dict[str, Metric]]] = {
         "base": {None: metrics_of(theirs, theirs)}
     }
     grid = run.grid_of(options.grid, options.base, place)
     for cell in cells_of(grid, base, place.out / "cells" / options.base):
-        if cell.row.name in options.rows and (cell.run / "summary.json").exists():
-            found = metrics_of(ranked(model_of(cell, base), place.data), theirs)
+        last = cell.run / "last.safetensors"
+        if cell.row.name in options.rows and cell.row.merge is None and last.exists():
+            found = metrics_of(ranked(load_model(str(last)), images, good, items), theirs)
             scored.setdefault(cell.row.name, {})[cell.seed] = found
     draws = Draws(run.RESAMPLES["quick"], place.out / "draws")
     figures = []
@@ -71,12 +69,15 @@ def main() -> None:
     keep(f"study_{options.base}_kept", options.results, table(figures), kept=figures)
 
 
-def ranked(model: DualEncoder, data: Path) -> Ranked:
-    """What a model finds for each kind of text among the pictures of Flickr8k."""
-    pool = read_pool(data / "flickr8k" / "images")
-    cache = cache_folder() / "image_features"
-    images, good, _ = image_vectors(model, pool.references, cache, HOW)
-    items = second_wordings(data)["flickr8k"].items
+def ranked(model: DualEncoder, images: Float, good: Integers, items: Sequence[Wording]) -> Ranked:
+    """What a model finds for each kind of text.
+
+    Args:
+        model: the model.
+        images: unit vectors of the pictures [good, width].
+        good: their numbers in the pool [good].
+        items: captions with their rewordings and contrasts.
+    """
     texts = {
         "the caption": [[one.caption] for one in items],
         "a rewording": [[text for _, text in one.rewordings] for one in items],
