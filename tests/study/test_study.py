@@ -35,7 +35,14 @@ from study.differences import Draws
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
-WITHOUT_PICTURES = ("starter", "wordings", "wordings-1500", "wordings-3000", "multi30k")
+WITHOUT_PICTURES = (
+    "starter",
+    "wordings",
+    "wordings-1500",
+    "wordings-3000",
+    "multi30k",
+    "starter-translations",
+)
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 GRID = """
 seeds = [0, 1]

@@ -139,8 +139,9 @@ def test_an_uploaded_picture_is_searched_again_by_its_id(
     assert ids(again["models"][0]["results"][0]) == ids(sent["models"][0]["results"][0])
     status, headers, body = site.get(f"api/thumbnail/{sent['like']}")
     assert (status, headers["content-type"]) == (200, "image/jpeg") and body[:2] == b"\xff\xd8"
-    for _ in range(service._MOST_UPLOADS + 1):
-        site.service.uploads.put(str(_), site.service.uploads.values[sent["like"]])
+    kept = site.service.uploads.values[sent["like"]]
+    for number in range(service._MOST_UPLOADS):
+        site.service.uploads.put(str(number), kept)
     assert len(site.service.uploads.values) == service._MOST_UPLOADS
     assert site.get(f"api/search?like={sent['like']}")[0] == 404
 
