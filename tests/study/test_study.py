@@ -273,7 +273,11 @@ def test_translations_are_wordings_of_the_training_captions(data: Path, tmp_path
 def grid_of(path: Path, data: Path, folder: Path) -> Grid:
     """A grid of the study over the triples of a data folder."""
     names = named_in(path, "triples")
-    files = {name: study_triples.triples_file(name, data, folder) for name in names}
+    made = {name: folder / f"{name}.parquet" for name in names}
+    files = {
+        name: file if file.exists() else study_triples.triples_file(name, data, folder)
+        for name, file in made.items()
+    }
     return read_grid(path, {}, files, {name: folder / f"{name}.npy" for name in BANKS})
 
 
