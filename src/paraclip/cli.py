@@ -26,6 +26,7 @@ from paraclip.commands import COMMANDS
 from paraclip.errors import UserError, nearest
 from paraclip.files import check_name
 from paraclip.options import WITH_SETTINGS, find_settings, read_options, read_settings
+from paraclip.progress import is_quiet
 from paraclip.version import __version__
 
 _QUIET = ("-q", "--quiet")
@@ -100,7 +101,7 @@ def _read_preset(command: str, config: type, arguments: list[str]) -> dict[str, 
     options = {}
     if command in WITH_SETTINGS and (settings := find_settings()):
         options = read_settings(settings, command, config)
-        if options and os.environ.get("PARACLIP_QUIET") != "1":
+        if options and not is_quiet():
             # It may lie in a folder above, which other people can write to.
             print(f"paraclip: with the options of [{command}] in {settings}", file=sys.stderr)
     elif path is not None and "config" in {field.name for field in fields(config)}:

@@ -106,8 +106,9 @@ def _read_rows(file: Path) -> dict[str, str]:
         return {}
     try:
         *lines, rest = read_bounded(file).decode().split("\n")
-        rows = {parse_json_object(line)["id"]: f"{line}\n" for line in lines}
-        foreign = not all(f'"generator": "{GENERATOR}"' in line for line in lines)
+        found = [parse_json_object(line) for line in lines]
+        rows = {row["id"]: f"{line}\n" for row, line in zip(found, lines, strict=True)}
+        foreign = any(row.get("generator") != GENERATOR for row in found)
     except (BadJson, UnicodeError, KeyError, TypeError):
         foreign = True
     if foreign or (rest and not lines):

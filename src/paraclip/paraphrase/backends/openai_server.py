@@ -27,6 +27,7 @@ import openai
 from paraclip.errors import UserError, printable
 from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, Refused, messages
 from paraclip.paraphrase.prompts import Prompt
+from paraclip.progress import is_quiet
 from paraclip.provenance import KEY, without_secrets
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -250,7 +251,7 @@ class _ServersClient(openai.DefaultAsyncHttpxClient):
         if pause is not None:
             longer = pause > _SHORT_PAUSE and pause > server.paused_until - _now() + _SHORT_PAUSE
             server.pause(pause)
-            if longer and os.environ.get("PARACLIP_QUIET") != "1":
+            if longer and not is_quiet():
                 what = f"{server.shown} requests a pause of {_shown_seconds(pause)} (Retry-After)"
                 print(f"{what}; waiting.", file=sys.stderr, flush=True)
         for name in ("retry-after", "retry-after-ms"):
