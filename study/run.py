@@ -49,9 +49,9 @@ from study.plots import trade_off
 from study.sets import SETS
 from study.tables import (
     ALL_LABELS,
-    KEPT,
     KIND_LABELS,
     LABELS,
+    PLOTTED,
     RESULTS,
     TASK_LABELS,
     tables_of,
@@ -62,7 +62,7 @@ GRIDS = Path(__file__).parent
 FOLDERS = ("development", "report", "second")
 IMAGES = GRIDS / "images"
 RESAMPLES = {
-    "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000,
+    "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000, "kinds": 48_000,
     "languages-dev": 12_000, "languages-test": 12_000,
 }  # fmt: skip
 """So many that Holm's correction over the differences of a table leaves marks possible."""
@@ -195,7 +195,7 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     for further, text in tables.items():
         write_text(place.results / f"{further}.md", text.strip() + "\n")
     place.images.mkdir(parents=True, exist_ok=True)
-    wanted = KEPT if grid.sets == "second" else tuple(LABELS)
+    wanted = PLOTTED.get(grid.sets, tuple(LABELS))
     shown = [one for one in figures if (one["benchmark"], one["figure"]) in wanted]
     plot_scores(as_report(shown, sections), place.images / f"{name}.png")
     trade_off(record, place.images / f"{name}_trade_off.png")

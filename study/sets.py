@@ -4,6 +4,7 @@ The first report's sets have become development sets of the second one, whose se
 with either. The protocols are in `study/results.md` and `study/second/README.md`.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -49,7 +50,8 @@ from paraclip.evaluation.pictures import Pool, read_names, read_pool
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
-from study.triples import translations
+from paraclip.starter import HELD_OUT
+from study.triples import STARTER_KINDS, english_wordings, translations
 from study.wordings import AveragedWordings, ContrastedWordings, second_wordings, tot_of_wordings
 
 DEVELOPMENT_SUBSETS = ("replace_obj",)
@@ -91,10 +93,7 @@ def second_sets(data: Path) -> list[Benchmark]:
     pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
     photographs = read_pool(data / "coco" / "images")
     return [
-        ContrastedWordings("wordings-flickr8k", wordings["flickr8k"], pool, how=HOW),
-        ContrastedWordings("wordings-unseen", wordings["flickr8k"], unseen(data, pool), how=HOW),
-        ContrastedWordings("wordings-coco", wordings["coco"], photographs, how=HOW),
-        consistency("pairs-people-test", people_pairs(data, "test"), pool),
+        *second_consistency(data),
         AveragedWordings("averaged-flickr8k", wordings["flickr8k"], pool, how=HOW),
         AveragedWordings("averaged-coco", wordings["coco"], photographs, how=HOW),
         tot_of_wordings(wordings, (*pool.references, *photographs.references), HOW),
@@ -104,6 +103,50 @@ def second_sets(data: Path) -> list[Benchmark]:
         zero_shot(data),
         load_coco_order(data, HOW),
     ]
+
+
+def second_consistency(data: Path) -> list[Benchmark]:
+    """The wordings of the second report by an LLM, and people's, with their right pictures."""
+    pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
+    photographs = read_pool(data / "coco" / "images")
+    return [
+        ContrastedWordings("wordings-flickr8k", wordings["flickr8k"], pool, how=HOW),
+        ContrastedWordings("wordings-unseen", wordings["flickr8k"], unseen(data, pool), how=HOW),
+        ContrastedWordings("wordings-coco", wordings["coco"], photographs, how=HOW),
+        consistency("pairs-people-test", people_pairs(data, "test"), pool),
+    ]
+
+
+def kinds_sets(data: Path) -> list[Benchmark]:
+    """What each kind of wording in the starter set gives, for every kind and for right pictures.
+
+    The held-out rows of the starter set have every kind, and no pictures; the sets of the second
+    report have pictures, and kinds of their own.
+    """
+    pool = read_pool(data / "flickr8k" / "images")
+    return [
+        *second_consistency(data),
+        *(consistency(f"held-out-{kind}", held_out_pairs(kind), pool) for kind in STARTER_KINDS),
+        unseen_sts(data),
+        retrieval(data, "test"),
+    ]
+
+
+def held_out_pairs(kind: str) -> Pairs:
+    """The held-out captions of the starter set that have a kind of wording, with their contrasts.
+
+    The scenes are invented: no picture is the right one.
+    """
+    read = map(json.loads, HELD_OUT.read_text("utf-8").splitlines())
+    rows = [row for row in read if kind in dict(english_wordings(row))]
+    return Pairs(
+        f"held-out rows of the starter set, {kind}",
+        tuple(row["id"] for row in rows),
+        tuple(row["caption"] for row in rows),
+        tuple(dict(english_wordings(row))[kind] for row in rows),
+        file_hash(HELD_OUT),
+        negatives=tuple(row["contrast"]["text"] for row in rows),
+    )
 
 
 class EffectiveRank:
@@ -220,6 +263,7 @@ SETS: dict[str, Callable[[Path], list[Benchmark]]] = {
     "development": development_sets,
     "report": report_sets,
     "second": second_sets,
+    "kinds": kinds_sets,
     "languages-dev": partial(language_sets, split="dev"),
     "languages-test": partial(language_sets, split="test"),
 }

@@ -19,6 +19,7 @@ from paraclip.evaluation.statistics import LOWER_IS_BETTER, Interval, not_inferi
 from paraclip.files import write_text
 from study.differences import LEVEL, Figure, Key
 from study.sets import LANGUAGES
+from study.triples import STARTER_KINDS
 from study.wordings import CONTRASTS, SECOND_KINDS
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,8 +31,10 @@ PAIRS = {
     "pairs-flickr8k-second": "other Flickr8k pairs (LLM)",
     "pairs-people": "pairs of Flickr8k dev (people)",
     "pairs-people-test": "pairs of Flickr8k test (people)",
+    **{f"held-out-{kind}": f"held-out rows, {kind}" for kind in STARTER_KINDS},
 }
-"""Sets of pairs, whose right pictures and contrasts are known as far as the data name them."""
+"""Sets of pairs, whose right pictures and contrasts are known as far as the data name them; the
+held-out rows of the starter set have no pictures."""
 WORDINGS = {
     "wordings-flickr8k": "Flickr8k wordings (LLM)",
     "wordings-unseen": "Flickr8k wordings (LLM), unseen pictures",
@@ -162,8 +165,10 @@ FRONT_ROWS = {
 }
 KEPT = tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen")
 """Figures whose items are kept in the repository."""
+PLOTTED = {"second": KEPT, "kinds": SECOND_OVERVIEW}
+"""Figures of the plots of some sets, in place of all."""
 OVERVIEWS = {
-    "report": OVERVIEW, "second": SECOND_OVERVIEW,
+    "report": OVERVIEW, "second": SECOND_OVERVIEW, "kinds": SECOND_OVERVIEW,
     "languages-dev": tuple(LABELS), "languages-test": tuple(LABELS),
 }  # fmt: skip
 UNITS = "Percent, mean over seeds; correlations times 100."
@@ -173,6 +178,15 @@ LEGEND = (
     f"{UNITS} Brackets: 95 % interval of a bootstrap over items and seeds, of paired differences. "
     f"\\* marks {HOLM}; {MARGIN}."
 )
+
+
+ALL_KINDS, LEFT_OUT = "all kinds", "without "
+"""Rows of the grid of kinds: the whole starter set, and what precedes the kind that is left out."""
+BESIDE_KINDS = {
+    "contrast": ("held-out-plain", "AO@10 negative"),
+    "right picture": ("wordings-flickr8k", "R@10"),
+}
+"""Columns beside the kinds of wording: agreement with another meaning, and accuracy."""
 
 
 class Figures:
@@ -313,6 +327,51 @@ def overview_table(found: Figures, keys: Sequence[Key]) -> str:
     return "\n\n".join([markdown(["", *found.rows], rows), note, seeds_note(found)])
 
 
+def left_out_table(found: Figures) -> str:
+    """What a kind of wording in training changes for each kind: a row for each that is left out."""
+    columns = {
+        **{kind: (f"held-out-{kind}", "AO@10") for kind in STARTER_KINDS}, **BESIDE_KINDS,
+    }  # fmt: skip
+
+    def cell(row: str, key: Key) -> str:
+        change = found.changes(row, key).get(ALL_KINDS)
+        if change is None:
+            return "-"
+        value = shown(change["difference"]["value"], signed=True)
+        return " ".join(filter(None, [value, marks(change, key[1])[0]]))
+
+    rows = [
+        [row, *(cell(row, key) for key in columns.values())]
+        for row in found.rows if row.startswith(LEFT_OUT)
+    ]  # fmt: skip
+    note = (
+        f"Change of AO@10 against *{ALL_KINDS}*, in points, between the held-out captions and their"
+        " wordings of each kind (columns). The rows have no right picture. Beside them: AO@10 of"
+        " all these captions with their contrasts, and R@10 of the second report's Flickr8k"
+        f" wordings. \\* {HOLM}."
+    )
+    return "\n\n".join([markdown(["", *columns], rows), note, seeds_note(found)])
+
+
+def margins_by_kind_table(found: Figures) -> str:
+    """Agreement with each kind of wording and with the contrast, of base and of all kinds."""
+    models = [row for row in ("base", ALL_KINDS) if row in found.rows]
+    names = {"AO@10": "wording", "AO@10 negative": "contrast", "AO@10 margin": "margin"}
+    rows = [
+        [kind, *(found.mean(row, (f"held-out-{kind}", name)) for row in models for name in names),
+         difference(found.changes(ALL_KINDS, (f"held-out-{kind}", "AO@10 margin")).get("base"), "")]
+        for kind in STARTER_KINDS
+    ]  # fmt: skip
+    heads = [f"{row}: {head}" for row in models for head in names.values()]
+    note = (
+        "AO@10 of the held-out captions with their wordings and with their contrasts, and the"
+        " difference of the two (margin). A kind's line is of the captions that have it. The rows"
+        f" have no right picture. {LEGEND}"
+    )
+    table = markdown(["", *heads, f"margin: {ALL_KINDS} − base"], rows)
+    return "\n\n".join([table, note, seeds_note(found)])
+
+
 def front_table(found: Figures) -> str:
     """The README's table: a row per model; a star where it differs from base."""
 
@@ -366,6 +425,9 @@ def tables_of(name: str, record: Mapping[str, Any]) -> dict[str, str]:
         tables[f"{name}_overview"] = overview_table(found, OVERVIEWS[record["kind"]])
         if name == "study_a_second_main":
             tables[f"{name}_front"] = front_table(found)
+        if record["kind"] == "kinds" and {"base", ALL_KINDS} <= set(found.rows):
+            tables[f"{name}_left_out"] = left_out_table(found)
+            tables[f"{name}_margins"] = margins_by_kind_table(found)
     return tables
 
 

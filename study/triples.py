@@ -17,6 +17,10 @@ from paraclip.starter import FIRST_EDITION, STARTER
 
 Row = dict[str, Any]
 SEED = 0
+STARTER_KINDS = (
+    "plain", "far", "short", "colloquial", "verbose", "technical", "typo", "other_person",
+)  # fmt: skip
+"""Kinds of wording of the starter set; the first two are its paraphrases."""
 
 
 def strong(data: Path) -> list[Row]:
@@ -61,6 +65,48 @@ def wordings(count: int | None = None) -> Callable[[Path], list[Row]]:
         return found if count is None else random.Random(SEED).sample(found, count)
 
     return rows
+
+
+def english_wordings(row: Row) -> list[tuple[str, str]]:
+    """The English wordings of a row of the starter set: kind and text, the paraphrases first."""
+    paraphrases = [row["paraphrase_1"], row["paraphrase_2"]]
+    further = [
+        (one["kind"], one["text"])
+        for one in row["wordings"] or ()
+        if one.get("lang") in (None, ENGLISH)
+    ]
+    return [*zip(STARTER_KINDS[:2], paraphrases, strict=True), *further]
+
+
+def without(kind: str) -> Callable[[Path], list[Row]]:
+    """The starter set without a kind of wording.
+
+    Training draws three texts of a row by their places, whatever their columns. The last wording
+    moves to the place of the one that is left out: all others keep their places, and are drawn in
+    the steps in which they were drawn before.
+    """
+
+    def rows(data: Path) -> list[Row]:
+        return [without_wording(row, kind) for row in wordings()(data)]
+
+    return rows
+
+
+def without_wording(row: Row, kind: str) -> Row:
+    """A row of the starter set without a kind of wording, the last one in its place."""
+    left = english_wordings(row)
+    kinds = [one for one, _ in left]
+    if kind not in kinds:
+        return row
+    last = left.pop()
+    if last[0] != kind:
+        left[kinds.index(kind)] = last
+    (_, first), (_, second), *further = left
+    english: list[dict[str, str | None]] = [
+        {"text": text, "kind": name, "lang": None} for name, text in further
+    ]
+    foreign = [one for one in row["wordings"] if one["lang"] not in (None, ENGLISH)]
+    return {**row, "paraphrase_1": first, "paraphrase_2": second, "wordings": english + foreign}
 
 
 def translations(data: Path, split: str) -> list[dict[str, str]]:
@@ -151,6 +197,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wordings-1500": wordings(1500),
     "wordings-3000": wordings(3000),
     "strong+wordings": together(strong, wordings()),
+    **{f"wordings without {kind}": without(kind) for kind in STARTER_KINDS},
     "multi30k": translated,
     "starter-translations": starter_translations,
 }

@@ -18,6 +18,7 @@ from paraclip.evaluation.statistics import Metric
 from study import averaged, items, sets, tables, wordings
 from study.cells import Row
 from study.differences import Draws, figures_of
+from study.triples import STARTER_KINDS
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
@@ -80,6 +81,59 @@ def test_the_text_test_of_wordings_has_a_subset_for_each_kind(
     values = {metric.name: metric.value() for metric in scored.metrics}
     assert {"TOT", "ITT", *(f"TOT {kind}" for kind in wordings.SECOND_KINDS)} <= set(values)
     assert values["ITT"] > 0.9
+
+
+def test_held_out_rows_are_compared_by_kind_and_with_their_contrasts(
+    colours: tuple[Wordings, Path],
+) -> None:
+    pool = read_pool(colours[1])
+    found = {kind: sets.held_out_pairs(kind) for kind in STARTER_KINDS}
+    assert len(found["plain"]) == len(found["far"]) == 600
+    for kind, pairs in found.items():
+        assert 0 < len(pairs) <= 600
+        texts = zip(pairs.captions, pairs.paraphrases, pairs.negatives, strict=True)
+        assert all(len(set(of_row)) == 3 for of_row in texts), kind
+    assert len({pairs.paraphrases for pairs in found.values()}) == len(STARTER_KINDS)
+    scored = sets.consistency("held-out-short", found["short"], pool).score(ColourEncoder(), None)
+    values = {metric.name: metric.value() for metric in scored.metrics}
+    wanted = {figure for name, figure in tables.ALL_LABELS if name == "held-out-short"}
+    assert {"AO@10", "JS@10", "AO@10 negative", "AO@10 margin"} <= wanted & set(values)
+    assert values["AO@10 margin"] == pytest.approx(values["AO@10"] - values["AO@10 negative"])
+    assert not [name for name in values if name.startswith(("R@", "MRR"))]
+
+
+def test_a_table_shows_what_leaving_out_a_kind_changes(tmp_path: Path) -> None:
+    rows = [
+        Row("base", "base", {}), Row("all kinds", "tuned", {}),
+        Row("without far", "tuned", {}, reference="all kinds"),
+    ]  # fmt: skip
+    known = ("AO@10", "AO@10 negative", "AO@10 margin", "R@10")
+    keys = [key for key in tables.LABELS if key[1] in known]
+    values = {"AO@10": 0.5, "AO@10 negative": 0.2, "AO@10 margin": 0.3, "R@10": 0.4}
+
+    def cell(lift: float, kinds: tuple[str, ...]) -> dict[tuple[str, str], Metric]:
+        lifted = [f"held-out-{kind}" for kind in kinds]
+        return {
+            key: Metric(key[1], np.full(9, values[key[1]] + lift * (key[0] in lifted)))
+            for key in keys
+        }
+
+    scored: dict[str, dict[int | None, Any]] = {
+        "base": {None: cell(0.0, ())},
+        "all kinds": {0: cell(0.25, STARTER_KINDS)},
+        "without far": {0: cell(0.25, tuple(kind for kind in STARTER_KINDS if kind != "far"))},
+    }
+    figures = figures_of(rows, scored, keys, Draws(9000, tmp_path))
+    made = tables.tables_of("study_a_second_kinds", {"kind": "kinds", "figures": figures})
+    lines = made["study_a_second_kinds_left_out"].splitlines()
+    assert lines[0].split(" | ")[1:3] == ["plain", "far"] and "right picture" in lines[0]
+    assert lines[2].startswith("| without far | +0.0 | -25.0 * | +0.0 |") and not lines[3]
+    margins = made["study_a_second_kinds_margins"].splitlines()
+    assert len(margins[2 : margins.index("")]) == len(STARTER_KINDS)
+    assert margins[2].startswith("| plain | 50.0 | 20.0 | 30.0 | 75.0 | 45.0 | 55.0 | +25.0")
+    started = [one for one in figures if one["row"] != "all kinds"]
+    made = tables.tables_of("study_a_second_kinds", {"kind": "kinds", "figures": started})
+    assert "study_a_second_kinds_overview" in made and len(made) == 3
 
 
 def test_sts_is_without_the_pairs_of_training_captions(tmp_path: Path) -> None:
@@ -206,5 +260,9 @@ def test_every_figure_of_the_second_tables_is_scored() -> None:
         scored = {metric.name for metric in made[name].score(ColourEncoder(), None).metrics}
         wanted = {key[1] for key in tables.LABELS if key[0] == name}
         assert wanted <= scored
+    kinds = {one.name: one for one in sets.kinds_sets(DATA)}
+    assert {f"held-out-{kind}" for kind in STARTER_KINDS} < set(kinds)
+    scored = {metric.name for metric in kinds["held-out-typo"].score(ColourEncoder(), None).metrics}
+    assert {key[1] for key in tables.LABELS if key[0] == "held-out-typo"} & scored
     shares = {task.name: len(task.pairs) for task in made["sts-unseen"].tasks}
     assert shares["STS13"] == 1500 and shares["STS15"] < 2400

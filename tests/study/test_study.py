@@ -42,6 +42,7 @@ WITHOUT_PICTURES = (
     "wordings-3000",
     "multi30k",
     "starter-translations",
+    *(f"wordings without {kind}" for kind in study_triples.STARTER_KINDS),
 )
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 GRID = """
@@ -256,6 +257,23 @@ def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
     assert sum(changed) == len(strong) // 2
     names = sorted(row["paraphrase_2"] for row in half)
     assert names == sorted(row["paraphrase_2"] for row in strong)
+
+
+@pytest.mark.parametrize("kind", study_triples.STARTER_KINDS)
+def test_a_kind_of_wording_is_left_out_and_the_others_keep_their_places(kind: str) -> None:
+    for row in read_triples("starter").slice(2900, 200).to_pylist():
+        before = study_triples.english_wordings(row)
+        changed = study_triples.without_wording(row, kind)
+        after = [text for _, text in study_triples.english_wordings(changed)]
+        assert sorted(after) == sorted(text for name, text in before if name != kind)
+        places = {n for n, text in enumerate(after) if before[n][1] != text}
+        assert places <= {n for n, (name, _) in enumerate(before) if name == kind}
+        assert changed["caption"] == row["caption"]
+        foreign = [
+            [one for one in some["wordings"] if one["lang"] not in (None, "en")]
+            for some in (row, changed)
+        ]
+        assert foreign[0] == foreign[1]
 
 
 def test_translations_are_wordings_of_the_training_captions(data: Path, tmp_path: Path) -> None:
