@@ -33,7 +33,7 @@ from study.wordings import AVERAGED, COMPARED, SECOND_KINDS, second_rows
 
 GRID = run.GRIDS / "second" / "main.toml"
 SETS = {"averaged-flickr8k": "Flickr8k", "averaged-coco": "COCO"}
-FIGURES = ("AO@10", "JS@10", "R@10")
+FIGURES = ("AO@10", "JS@10", "AO@10 contrast", "R@10")
 QUERIES = 200
 
 
@@ -136,7 +136,8 @@ def table(figures: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str
     note = (
         "Percent, with 95 % intervals of a bootstrap over items and seeds; a difference is that of "
         "tuned with one text from base with an average. AO@10 and JS@10 compare averages that have "
-        f"no text in common ({sizes}); there are five texts. Each further text is "
+        f"no text in common ({sizes}); there are five texts. *AO@10 contrast* compares an average "
+        "with a text of another meaning. Each further text is "
         f"{facts['words']:g} words that an LLM would write. The time is that of the text encoder "
         f"for one query, with {facts['threads']} threads."
     )

@@ -3,8 +3,9 @@
     PARACLIP_DATA=folder python -m study.kept --rows ranked "starter ranked"    # minutes
 
 Compares what a model finds for a caption, for its rewordings and for the contrast with what *base*
-finds for the caption, on the second report's captions of Flickr8k, from finished cells of
-`second/main.toml`; nothing is trained. Writes `results/study_BASE_kept.json` and `.md`.
+finds for the caption, on the second report's captions of Flickr8k, and with the right picture; from
+finished cells of `second/main.toml`; nothing is trained. Writes `results/study_BASE_kept.json` and
+`.md`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ from study.sets import HOW
 from study.wordings import second_wordings
 
 TEXTS = ("the caption", "a rewording", "the contrast")
+RIGHT = TEXTS[:2]
+"""Texts that mean the caption's picture."""
 OVERLAPS = {"AO@10": average_overlap, "JS@10": jaccard}
 Ranked = Mapping[str, Integers]
 """First ten pictures [items, texts, 10] by the name of the kind of text."""
@@ -48,15 +51,17 @@ def main() -> None:
     # Of all models: tuning does not change the image encoder.
     images, good, _ = image_vectors(model, pool.references, cache_folder() / "image_features", HOW)
     items = second_wordings(place.data)["flickr8k"].items
+    names = [Path(one).name for one in pool.references]
+    right = np.array([names.index(one.image) for one in items])
     theirs = ranked(model, images, good, items)
     scored: dict[str, dict[int | None, dict[str, Metric]]] = {
-        "base": {None: metrics_of(theirs, theirs)}
+        "base": {None: metrics_of(theirs, theirs, right)}
     }
     grid = run.grid_of(options.grid, options.base, place)
     for cell in cells_of(grid, base, place.out / "cells" / options.base):
         last = cell.run / "last.safetensors"
         if cell.row.name in options.rows and cell.row.merge is None and last.exists():
-            found = metrics_of(ranked(load_model(str(last)), images, good, items), theirs)
+            found = metrics_of(ranked(load_model(str(last)), images, good, items), theirs, right)
             scored.setdefault(cell.row.name, {})[cell.seed] = found
     draws = Draws(run.RESAMPLES["quick"], place.out / "draws")
     figures = []
@@ -91,8 +96,14 @@ def ranked(model: DualEncoder, images: Float, good: Integers, items: Sequence[Wo
     return found
 
 
-def metrics_of(found: Ranked, theirs: Ranked) -> dict[str, Metric]:
-    """The overlap of each kind of text's results with those of base for the caption."""
+def metrics_of(found: Ranked, theirs: Ranked, right: Integers) -> dict[str, Metric]:
+    """The overlap of each kind of text's results with those of base for the caption, and R@10.
+
+    Args:
+        found: what a model finds.
+        theirs: what base finds.
+        right: the picture of each caption [items].
+    """
     metrics = {}
     for text in TEXTS:
         count = found[text].shape[1]
@@ -100,6 +111,9 @@ def metrics_of(found: Ranked, theirs: Ranked) -> dict[str, Metric]:
         for name, overlap in OVERLAPS.items():
             values = overlap(found[text].reshape(-1, 10), wanted).reshape(-1, count).mean(axis=1)
             metrics[f"{name}, {text}"] = Metric(f"{name}, {text}", values)
+    for text in RIGHT:
+        values = (found[text] == right[:, None, None]).any(axis=2).mean(axis=1)
+        metrics[f"R@10, {text}"] = Metric(f"R@10, {text}", values)
     return metrics
 
 
@@ -109,7 +123,10 @@ def table(figures: Sequence[Mapping[str, Any]]) -> str:
         (one["row"], one["figure"]): spread(Interval(one["value"], one["low"], one["high"]), False)
         for one in figures
     }
-    names = [f"{overlap}, {text}" for text in TEXTS for overlap in OVERLAPS]
+    names = [
+        *(f"{overlap}, {text}" for text in TEXTS for overlap in OVERLAPS),
+        *(f"R@10, {text}" for text in RIGHT),
+    ]
     rows = dict.fromkeys(row for row, _ in found)
     lines = [[str(row), *(found[row, name] for name in names)] for row in rows]
     seeds = {str(one["row"]): one["seeds"] for one in figures}
@@ -117,7 +134,8 @@ def table(figures: Sequence[Mapping[str, Any]]) -> str:
         "Overlap of what a model finds for each text with what base finds for the caption, in "
         "percent, with 95 % intervals of a bootstrap over captions and seeds ("
         + ", ".join(f"{row} {count}" for row, count in seeds.items() if row != "base")
-        + "). 300 captions, four rewordings and a contrast each, among 8,091 pictures."
+        + "). R@10 is the share of texts that find their own picture. 300 captions, four "
+        "rewordings and a contrast each, among 8,091 pictures."
     )
     return f"{markdown(['', *names], lines)}\n\n{note}"
 

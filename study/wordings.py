@@ -86,7 +86,8 @@ class AveragedWordings:
     A caption and its four rewordings are five texts. `R@10 of G` is the recall of the average of G
     texts, and `AO@10 of G` and `JS@10 of G` compare two averages that have no text in common, of G
     and of at most G texts; each is a mean over all choices of the texts. Five texts allow two
-    averages of two, and one of three beside one of two.
+    averages of two, and one of three beside one of two. `AO@10 contrast of G` compares the average
+    of G texts with the contrast, which has another meaning.
     """
 
     def __init__(
@@ -121,6 +122,12 @@ class AveragedWordings:
             for name, overlap in (("AO", metrics.average_overlap), ("JS", metrics.jaccard)):
                 values = np.mean([overlap(*pair) for pair in pairs], axis=0)
                 found.append(Metric(f"{name}@10 of {size}", values))
+        contrasts = text_vectors(model, [one.contrast for one in self.kept], self.how, self.name)
+        others = good[top_k(contrasts, images, 10)]
+        for size in AVERAGED:
+            averaged = [one for group, one in ranked.items() if len(group) == size]
+            values = np.mean([metrics.average_overlap(one, others) for one in averaged], axis=0)
+            found.append(Metric(f"AO@10 contrast of {size}", values))
         return Scores(found, notes=notes)
 
 

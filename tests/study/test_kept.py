@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from study.kept import TEXTS, metrics_of, table
+from study.kept import RIGHT, TEXTS, metrics_of, table
 
 
 def test_each_text_is_compared_with_what_base_finds_for_the_caption() -> None:
@@ -13,16 +13,19 @@ def test_each_text_is_compared_with_what_base_finds_for_the_caption() -> None:
         "a rewording": np.stack([[first, first + 100], [first + 20, first + 200]]),
         "the contrast": np.stack([first + 300, first + 400])[:, None],
     }
-    found = metrics_of(theirs, theirs)
+    right = np.array([3, 205])  # of the second caption only its second rewording finds it
+    found = metrics_of(theirs, theirs, right)
     values = [found[f"JS@10, {text}"].value() for text in TEXTS]
     assert values == pytest.approx([1.0, 0.5, 0.0])
+    assert [found[f"R@10, {text}"].value() for text in RIGHT] == pytest.approx([0.5, 0.5])
     swapped = theirs | {"the caption": theirs["the caption"][::-1]}
-    assert metrics_of(swapped, theirs)["AO@10, the caption"].value() == 0.0
-    assert metrics_of(swapped, theirs)["AO@10, a rewording"].value() == 0.5
+    assert metrics_of(swapped, theirs, right)["AO@10, the caption"].value() == 0.0
+    assert metrics_of(swapped, theirs, right)["AO@10, a rewording"].value() == 0.5
 
 
 def test_a_row_of_the_table_has_every_figure() -> None:
     names = [f"{overlap}, {text}" for text in TEXTS for overlap in ("AO@10", "JS@10")]
+    names += [f"R@10, {text}" for text in RIGHT]
     figures = [
         {
             "row": "tuned",

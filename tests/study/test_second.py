@@ -52,6 +52,8 @@ def test_averages_of_one_text_are_the_texts_themselves(colours: tuple[Wordings, 
     assert by_name["R@10 of 1"].value() == pytest.approx(np.mean(recalls))
     assert {len(metric.items) for metric in found.metrics} == {len(made)}
     assert "AO@10 of 5" not in by_name and "JS@10 of 3" in by_name
+    # Contrasts name other colours than the wordings.
+    assert by_name["AO@10 contrast of 5"].value() < by_name["AO@10 of 2"].value()
     # The words that are no colours differ, so that averages agree more than single texts.
     assert by_name["AO@10 of 1"].value() < by_name["AO@10 of 2"].value()
     assert [len(list(wordings.disjoint(
