@@ -262,9 +262,8 @@ def test_every_figure_of_the_second_tables_is_scored() -> None:
         scored = {metric.name for metric in made[name].score(ColourEncoder(), None).metrics}
         wanted = {key[1] for key in tables.LABELS if key[0] == name}
         assert wanted <= scored
-    kinds = {one.name: one for one in sets.kinds_sets(DATA)}
-    assert {f"held-out-{kind}" for kind in STARTER_KINDS} < set(kinds)
-    scored = {metric.name for metric in kinds["held-out-typo"].score(ColourEncoder(), None).metrics}
-    assert {key[1] for key in tables.LABELS if key[0] == "held-out-typo"} & scored
+    assert {f"held-out-{kind}" for kind in STARTER_KINDS} < {
+        one.name for one in sets.kinds_sets(DATA)
+    }
     shares = {task.name: len(task.pairs) for task in made["sts-unseen"].tasks}
     assert shares["STS13"] == 1500 and shares["STS15"] < 2400
