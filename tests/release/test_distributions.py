@@ -104,7 +104,9 @@ def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path:
         names = set(archive.namelist())
     facts = {name for name in names if ".dist-info/" in name}
     assert names - facts == PACKAGE
-    assert all(any(name.endswith(f"/{text}") for name in facts) for text in PROJECT["license-files"])
+    assert all(
+        any(name.endswith(f"/{text}") for name in facts) for text in PROJECT["license-files"]
+    )
     empty = Environment(tmp_path)
     empty.run(f"pip install --quiet '{wheel}'")
     installed = empty.run("pip list --format freeze")

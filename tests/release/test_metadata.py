@@ -16,7 +16,7 @@ RELATIVE = re.compile(r"(?:\]\(|(?:src|href)=\")(?!https?:)[^)\"]*")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where metadata is written, with the project as the working folder, as a front end calls it."""
+    """Where metadata is written; the project is the working folder, as a front end has it."""
     pytest.importorskip("hatchling.build")
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("PARACLIP_REPOSITORY", raising=False)
@@ -52,7 +52,8 @@ def test_the_links_of_a_release_lead_to_its_tag(
     text = description(built)
     assert len(RELATIVE.findall(readme)) > 10 and not RELATIVE.findall(text)
     for kind, place in (("", "blob"), ("!", "raw")):
-        targets = re.findall(rf"{kind}\[[^\]]*\]\({REPOSITORY}/{place}/v{__version__}/([^)#]+)", text)
+        link = rf"{kind}\[[^\]]*\]\({REPOSITORY}/{place}/v{__version__}/([^)#]+)"
+        targets = re.findall(link, text)
         assert targets and all((ROOT / target).exists() for target in targets)
     assert not re.search(rf"!\[[^\]]*\]\({REPOSITORY}/blob/", text), "a page, not a picture"
 
@@ -71,7 +72,7 @@ def test_an_address_that_is_none_is_refused(
     address: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARACLIP_REPOSITORY", address)
-    with pytest.raises(ValueError, match="PARACLIP_REPOSITORY.*https"):
+    with pytest.raises(ValueError, match=r"PARACLIP_REPOSITORY.*https"):
         metadata(folder)
 
 
