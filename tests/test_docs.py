@@ -15,6 +15,8 @@ from paraclip.cli import COMMANDS, main, parse
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")])
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *PAGES]
+OTHERS = {*ROOT.glob("*.md"), *ROOT.glob("src/**/*.md"), *ROOT.glob("study/**/*.md")}
+LINKED = [*DOCUMENTS, *sorted(OTHERS - {*DOCUMENTS})]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\((?!http)([^)#]+)")
 GUIDE = sorted(ROOT.glob("docs/guide/*.md"))
@@ -151,10 +153,18 @@ def test_every_make_target_shown_exists(document: str, line: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), document
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_leads_to_a_file(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not [link for link in LINK.findall(text) if not (path.parent / link).exists()]
+
+
+def test_every_picture_of_the_documents_is_shown() -> None:
+    shown = {
+        (path.parent / link).resolve() for path in LINKED for link in LINK.findall(path.read_text())
+    }
+    pictures = {path.resolve() for path in ROOT.glob("docs/images/*")}
+    assert len(pictures) > 5 and not pictures - shown
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
     python -m benchmarks.search.screenshots --tuned runs/quickstart/tuned/last.safetensors
 
 Indexes Debian's captioned Tux Paint stamps, serves them with base and tuned, and captures the page
-wide, narrow, dark, for a query of which nothing is close, for wordings that agree on wrong
-pictures, and with the server stopped. Among the pairs of short held-out wordings, it selects and
-prints the one with the largest gain in AO@10 and in the reciprocal rank of the picture that is
-right by its caption: an example, not a result. The wrong agreement is the pair for which most of
-tuned's results are the same and none is right. Needs Chromium and playwright.
+wide, narrow, dark, for a query of which nothing is close, and for wordings that agree on wrong
+pictures. Among the pairs of short held-out wordings, it selects and prints the one with the largest
+gain in AO@10 and in the reciprocal rank of the picture that is right by its caption: an example,
+not a result. The wrong agreement is the pair for which most of tuned's results are the same and
+none is right. Needs Chromium and playwright.
 """
 
 import argparse
@@ -51,7 +51,6 @@ SHOTS = {
     "dark": ((1360, 900), "dark"),
     "nothing": ((1360, 640), "light"),
     "wrong": ((1360, 640), "light"),
-    "error": ((1360, 420), "light"),
 }
 """Size of the window in pixels and colour scheme by the name of the screenshot."""
 
@@ -106,8 +105,8 @@ def open_page(browser: Any, name: str, address: str) -> Any:
     return page
 
 
-def take_all(url: str, process: subprocess.Popen[str], folder: Path) -> None:
-    """All screenshots; the server is stopped for the last one."""
+def take_all(url: str, folder: Path) -> None:
+    """All screenshots."""
     from playwright.sync_api import sync_playwright
 
     compared = {pair: compare(url, pair) for pair in pairs()}
@@ -127,13 +126,6 @@ def take_all(url: str, process: subprocess.Popen[str], folder: Path) -> None:
         others = {"dark": both, "nothing": f"{url}?{urlencode({'q': ABSENT})}", "wrong": wrongly}
         for name, address in others.items():
             take(open_page(browser, name, address), name, folder)
-        page = open_page(browser, "error", both)
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-        page.fill("#second", f"{pair[1]} ")
-        page.fill("#q", f"{pair[0]} again")
-        page.wait_for_selector("#error:not([hidden])")
-        take(page, "error", folder)
         browser.close()
 
 
@@ -158,7 +150,8 @@ def main() -> None:
             assert process.stdout is not None
             url = re.search(r"http://\S+/", process.stdout.readline())
             assert url is not None
-            take_all(url[0], process, options.out)
+            take_all(url[0], options.out)
+            process.send_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

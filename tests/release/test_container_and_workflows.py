@@ -1,8 +1,11 @@
 """The container, its compose file and the workflows name files, commands and extras that exist."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,7 @@ def test_the_container_copies_what_exists_and_is_not_ignored() -> None:
     copied = [
         word for line in instructions("COPY") if "--from" not in line for word in line.split()[:-1]
     ]
-    assert "src" in copied
+    assert {"src", "hatch_build.py", "README.md", *PROJECT["license-files"][:1]} <= set(copied)
     assert all((ROOT / word).exists() and f"!{word}" in let_in for word in copied)
 
 
@@ -102,14 +105,32 @@ def test_only_the_publishing_job_may_sign_and_it_holds_no_secret() -> None:
     assert publish["steps"][-1]["with"]["attestations"]
 
 
-@pytest.mark.parametrize(("tag", "passes"), [("v0.1.0", True), ("v0.1", False), ("v9.9.9", False)])
-def test_a_release_is_refused_whose_tag_is_not_the_version(tag: str, passes: bool) -> None:
+def passes(step_name: str, folder: Path, **variables: str) -> bool:
+    """Whether a check of the workflow `release` lets a release through."""
     steps = jobs(ROOT / ".github" / "workflows" / "release.yml")["build"]["steps"]
-    (check,) = [step["run"] for step in steps if step.get("name", "").startswith("The tag")]
-    done = subprocess.run(
-        ["bash", "-e", "-c", check], cwd=ROOT, env={"GITHUB_REF_NAME": tag}, check=False
-    )
-    assert (done.returncode == 0) is passes
+    (check,) = [step["run"] for step in steps if step.get("name", "").startswith(step_name)]
+    environment = {"PATH": os.environ["PATH"], **variables}
+    done = subprocess.run(["bash", "-e", "-c", check], cwd=folder, env=environment, check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize(("tag", "right"), [("v0.1.0", True), ("v0.1", False), ("v9.9.9", False)])
+def test_a_release_is_refused_whose_tag_is_not_the_version(tag: str, right: bool) -> None:
+    assert passes("The tag", ROOT, GITHUB_REF_NAME=tag) is right
+
+
+@pytest.mark.skipif(shutil.which("unzip") is None, reason="needs unzip, as the workflow does")
+def test_a_release_is_refused_that_does_not_name_its_repository(tmp_path: Path) -> None:
+    """As when the build was not told PARACLIP_REPOSITORY, or a fork's."""
+    here = "https://code.example/owner/name"
+    build = jobs(ROOT / ".github" / "workflows" / "release.yml")["build"]
+    assert build["env"].keys() == {"PARACLIP_REPOSITORY"}
+    (tmp_path / "dist").mkdir()
+    for address, right in ((here, True), (f"{here}-fork", False), ("", False)):
+        with zipfile.ZipFile(tmp_path / "dist" / "paraclip-0.1.0-py3-none-any.whl", "w") as wheel:
+            lines = f"Name: paraclip\nProject-URL: Repository, {address}\n"
+            wheel.writestr("paraclip-0.1.0.dist-info/METADATA", lines)
+        assert passes("The wheel, built", tmp_path, PARACLIP_REPOSITORY=here) is right
 
 
 def test_every_shell_line_of_a_workflow_can_be_read() -> None:

@@ -101,8 +101,12 @@ def test_each_extra_is_in_the_guide() -> None:
 def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path: Path) -> None:
     wheel = build("wheel", tmp_path)
     with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == PACKAGE
+        names = set(archive.namelist())
+    facts = {name for name in names if ".dist-info/" in name}
+    assert names - facts == PACKAGE
+    assert all(
+        any(name.endswith(f"/{text}") for name in facts) for text in PROJECT["license-files"]
+    )
     empty = Environment(tmp_path)
     empty.run(f"pip install --quiet '{wheel}'")
     installed = empty.run("pip list --format freeze")
@@ -132,8 +136,8 @@ def test_the_sdist_runs_the_quick_start_of_the_guide(tmp_path: Path) -> None:
     sdist = build("sdist", tmp_path)
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames() if "/" in name}
-    beside = {"CHANGELOG.md", "CITATION.cff", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
-    assert names - {".gitignore"} == beside | {f"src/{name}" for name in PACKAGE}
+    beside = "CHANGELOG.md CITATION.cff LICENSE PKG-INFO README.md hatch_build.py pyproject.toml"
+    assert names - {".gitignore"} == {*beside.split(), *(f"src/{name}" for name in PACKAGE)}
     empty = Environment(tmp_path)
     empty.run(f"pip install --quiet '{sdist}[builtin,search]'")
     printed = [

@@ -7,7 +7,7 @@ from paraclip.errors import UserError, nearest, optional_import
 from paraclip.paraphrase.prompts import Prompt
 
 BUILTIN_LICENCE = (
-    "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter with the terms in its model card "
+    "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter for non-commercial research only "
     "(it learnt from a vendor's model and from Flickr8k captions)"
 )
 UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
