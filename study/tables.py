@@ -148,18 +148,18 @@ SECOND_OVERVIEW = (
 )  # fmt: skip
 """Figures of the tables of the second report."""
 FRONT = {
-    "alike": ("wordings-flickr8k", "AO@10"),
-    "another meaning": ("wordings-flickr8k", "AO@10 contrast"),
-    "right": ("wordings-flickr8k", "R@10"),
-    "both ways": ("wordings-flickr8k", "R@10 both ways"),
-    "people: alike": ("pairs-people-test", "AO@10"),
-    "people: both ways": ("pairs-people-test", "R@10 both ways"),
-    "text to image": ("image-text-retrieval", "T2I R@10"),
+    "alike ↑": ("wordings-flickr8k", "AO@10"),
+    "another meaning ↓": ("wordings-flickr8k", "AO@10 contrast"),
+    "right ↑": ("wordings-flickr8k", "R@10"),
+    "both ways ↑": ("wordings-flickr8k", "R@10 both ways"),
+    "people: alike ↑": ("pairs-people-test", "AO@10"),
+    "people: both ways ↑": ("pairs-people-test", "R@10 both ways"),
+    "text to image ↑": ("image-text-retrieval", "T2I R@10"),
 }
 """Columns of the README's table."""
 FRONT_ROWS = {
     "base": "base",
-    "consistent": "captioned pictures, LLM, without losses R and S",
+    "consistent": "captioned pictures, LLM, losses L1 to L3 alone",
     "starter ranked": "**starter set, pictures without captions**",
     "ranked": "**starter set, captioned pictures, LLM**",
 }
@@ -384,7 +384,8 @@ def front_table(found: Figures) -> str:
         [title, *(cell(row, key) for key in columns.values())]
         for row, title in FRONT_ROWS.items() if row in found.rows
     ]  # fmt: skip
-    return f"{markdown(['', *columns], rows)}\n\n\\* differs from base: {HOLM}."
+    note = "\\* differs from base: p < 0.05, corrected for the number of comparisons (Holm)."
+    return f"{markdown(['', *columns], rows)}\n\n{note}"
 
 
 def pretrainings_table(found: Mapping[str, Figures]) -> str:
