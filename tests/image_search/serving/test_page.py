@@ -209,6 +209,7 @@ def test_a_picture_as_the_query_stays_it(
     ready(page, 12)
     first, like = shown(page, 1), page.get_attribute("#like-picture", "src")
     assert page.locator("#like").is_visible() and f"like={like.split('/')[-1]}" in page.url
+    assert page.locator("#unfold img").get_attribute("src") == like, "what a phone shows of it"
     page.reload()
     ready(page, 12)
     assert shown(page, 1) == first
@@ -355,21 +356,45 @@ def test_a_phone_folds_the_form_and_has_a_tab_for_each_model(site: Site, page: A
     assert page.locator("#form").is_hidden()
     assert "red disc small" in page.inner_text("#unfold")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert page.locator("[role=tab]").count() == 2
-    visible = page.locator("[role=tabpanel]:visible h2")
-    assert visible.all_inner_texts() == ["tuned"]
-    page.focus("[role=tab][aria-selected=true]")
-    page.keyboard.press("ArrowLeft")
-    assert visible.all_inner_texts() == ["base"]
-    assert page.evaluate("document.activeElement.textContent").startswith("base")
+    assert page.locator("#about").is_hidden()
     page.click("#unfold")
     assert page.locator("#form").is_visible()
     assert page.evaluate("document.activeElement.id") == "q"
-    page.set_viewport_size({"width": 800, "height": 800})
+
+
+@pytest.mark.parametrize("width", [360, 820])
+def test_models_that_do_not_fit_beside_each_other_have_tabs(
+    site: Site, page: Any, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{site.url}?q=red+disc&second=disc+red")
+    ready(page, 48)
+    assert page.locator("[role=tab]").count() == 2
+    visible = page.locator("[role=tabpanel]:visible")
+    assert visible.locator("h2").all_inner_texts() == ["tuned"]
+    page.focus("[role=tab][aria-selected=true]")
+    page.keyboard.press("ArrowLeft")
+    assert visible.locator("h2").all_inner_texts() == ["base"]
+    assert page.evaluate("document.activeElement.textContent").startswith("base")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.set_viewport_size({"width": 1300, "height": 800})
     until(page, "document.getElementById('tabs').hidden")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 800
     boxes = [page.locator(f".model:nth-child({n})").bounding_box() for n in (1, 2)]
-    assert boxes[0]["y"] < boxes[1]["y"], "models below each other"
+    assert boxes[0]["y"] == boxes[1]["y"], "models beside each other"
+
+
+@pytest.mark.parametrize("width", [390, 1300, 1900])
+def test_lists_of_two_wordings_stay_close_and_below_their_wordings(
+    site: Site, page: Any, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{site.url}?q=red+disc&second=disc+red&models=tuned")
+    ready(page, 24)
+    left, right = (page.locator(".pair ol").nth(n).bounding_box() for n in (0, 1))
+    assert 0 < right["x"] - left["x"] - left["width"] <= 320, "lines that eyes can follow"
+    assert left["width"] >= 120
+    heads = [page.locator(".pair h3").nth(n).bounding_box() for n in (0, 1)]
+    assert [one["x"] for one in heads] == [left["x"], right["x"]]
 
 
 def test_pictures_are_large_fill_their_rows_and_are_not_white_in_the_dark(

@@ -1,5 +1,7 @@
 """Language, CLIP's context, unsafe alt-texts, near-duplicates, instructions in captions."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.config import GenerateConfig, Limits
+from paraclip.paraphrase.config import STRONG, GenerateConfig, Limits
 from paraclip.paraphrase.filters.checks import (
     NearDuplicates,
     Question,
@@ -19,10 +21,31 @@ from paraclip.paraphrase.filters.checks import (
     is_unsafe,
     plain_reason,
 )
-from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.judge import Judge, check_models
 from paraclip.paraphrase.steps import Failed
 
 SOURCE = "A dog runs along the beach."
+PACKAGES = ("onnxruntime", "simplemma", "snowballstemmer")
+
+
+@pytest.mark.parametrize("missing", PACKAGES)
+def test_a_package_of_the_filters_is_missed_before_any_question(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match=rf"{missing}: is not installed.*\[llm\]"):
+        check_models(STRONG)
+
+
+def test_the_first_question_waits_for_no_package_of_the_filters() -> None:
+    code = (
+        "import sys; from paraclip.paraphrase.config import STRONG\n"
+        "from paraclip.paraphrase.filters.judge import Judge, check_models\n"
+        "check_models(Judge(STRONG).limits)\n"
+        f"print([name for name in {PACKAGES!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

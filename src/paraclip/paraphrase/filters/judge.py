@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 
 import numpy as np
 
-from paraclip.errors import optional_import
+from paraclip.errors import not_installed
 from paraclip.micro_batch import MicroBatchQueue
 from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
@@ -150,9 +151,13 @@ def judging(judge: Judge) -> Iterator[MicroBatchQueue[Question, Verdict]]:
 
 
 def check_models(limits: Limits) -> None:
-    """Raise UserError, before any question, if a package that the limits need is not installed."""
+    """Raise UserError, before any question, if a package that the limits need is not installed.
+
+    The packages are imported for the first answer, while the server works on others.
+    """
     for module in ("onnxruntime", "simplemma", "snowballstemmer"):
-        optional_import(module, "llm")
+        if find_spec(module) is None:
+            raise not_installed(module, "llm")
     if limits.parser:
         require_model()
 

@@ -4,7 +4,8 @@
 const byId = id => document.getElementById(id);
 const WORDS = ["q", "second", "plus", "minus"];
 const fields = Object.fromEntries([...WORDS, "scores"].map(id => [id, byId(id)]));
-const columns = byId("columns"), dialog = byId("large"), narrow = matchMedia("(max-width: 700px)");
+const columns = byId("columns"), dialog = byId("large");
+const narrow = matchMedia("(max-width: 700px)"), stacked = matchMedia("(max-width: 1000px)");  // as in page.css
 const STEP = 12, MOST = 996;  // results; rows of 2, 3, 4 and 6 are full
 const DEPTH = 10;  // results that are compared
 let about = { models: [], pictures: 0, rewording: false, name: "", root: "" };
@@ -60,10 +61,19 @@ function fold(folded) {
 
 function keep(push) {
   const wordings = ["q", "second"].map(id => fields[id].value.trim()).filter(Boolean).map(text => `“${text}”`);
-  byId("unfold").textContent = `${wordings.join(" and ") || (like ? "like a picture" : "Search")} \u25be`;
+  byId("unfold").replaceChildren(`${wordings.join(" and ") || (like ? "like this picture" : "Search")} \u25be`);
+  if (like && !wordings.length) byId("unfold").prepend(thumbnail(like));
   const text = state().toString(), address = text ? `?${text}` : location.pathname;
   if (address === (location.search || location.pathname)) return;
   if (push) history.pushState(null, "", address); else history.replaceState(null, "", address);
+}
+
+function thumbnail(id) {
+  const made = element("img");
+  made.src = `api/thumbnail/${id}`;
+  made.alt = "";
+  made.width = made.height = 48;
+  return made;
 }
 
 function setLike(id) {
@@ -153,8 +163,13 @@ async function offerExamples() {
   byId("examples").hidden = !found.queries.length;
   byId("random").hidden = !found.pictures.length;
   byId("queries").replaceChildren(...found.queries.map(([q, second]) => {
-    const item = element("li"), button = element("button", "", second ? `${q} / ${second}` : q);
+    const item = element("li"), button = element("button"), lines = [[q, "one"], [second, "two"]].filter(([text]) => text);
     button.type = "button";
+    button.append(...lines.map(([text, dot]) => {
+      const line = element("span", "wording", text);
+      line.prepend(element("span", `dot ${dot}`));
+      return line;
+    }));
     button.addEventListener("click", () => { fields.q.value = q; fields.second.value = second; submit(); });
     item.append(button);
     return item;
@@ -172,13 +187,17 @@ function draw(results) {
   columns.replaceChildren(...found.models.map((model, at) => column(model, at)));
   const pictures = found.pictures.toLocaleString("en");
   byId("status").textContent = hits.length
-    ? `${nothingClose(hits) ? "Nothing close among" : "The best of"} ${pictures} pictures in ${Math.round(milliseconds)} ms.${sharedText(found)}`
+    ? `${nothingClose(hits) ? "Nothing close among" : "The best of"} ${pictures} pictures in ${duration(milliseconds)}.${sharedText(found)}`
     : "No pictures: the index is empty.";
   explain(hits);
   tabulate();
   compare(found);
   byId("further").hidden = k >= MOST || lists.every(list => list.length < k);
   byId("further").textContent = `Show ${Math.min(STEP, MOST - k)} more`;
+}
+
+function duration(milliseconds) {
+  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
 function nothingClose(hits) { return hits.length > 0 && hits.every(isFar); }
@@ -274,7 +293,7 @@ function tile(hits, at, shared, text) {
   image.loading = "lazy";
   image.alt = `${at + 1}: ${hit.caption || hit.path}${notes.length ? ` (${notes.join(", ").replace("✓ ", "")})` : ""}`;
   button.title = hit.caption || hit.path;
-  flags.append(...notes.map(note => element("span", note === "✓ right" ? "good" : "", note)));
+  flags.append(...notes.map(note => element("span", { "✓ right": "good", "not close": "distant" }[note] || "", note)));
   button.append(image, element("span", "rank", String(at + 1)), flags);
   if (fields.scores.checked && hit.score) button.append(element("span", "score", hit.score.toFixed(3)));
   for (const one of button.querySelectorAll(".rank, .flags")) one.setAttribute("aria-hidden", "true");
@@ -327,10 +346,10 @@ async function rate(hit, text, right) {
   byId("status").textContent = right === null ? "The mark is removed." : `Saved as ${right ? "right" : "wrong"} for “${text}”.`;
 }
 
-// ---- tabs of a narrow screen, and the figures -------------------------------------------------
+// ---- tabs where the models do not fit beside each other, and the figures ----------------------
 
 function tabulate() {
-  const panels = [...columns.children], tabbed = narrow.matches && panels.length > 1, labels = shown.found.models.map(model => model.label);
+  const panels = [...columns.children], tabbed = stacked.matches && panels.length > 1, labels = shown.found.models.map(model => model.label);
   if (!labels.includes(tab)) tab = labels[labels.length - 1];
   byId("tabs").hidden = !tabbed;
   byId("tabs").replaceChildren(...panels.map((panel, at) => {
@@ -528,7 +547,7 @@ function listen() {
   byId("others").addEventListener("click", offerExamples);
   byId("unfold").addEventListener("click", () => { fold(false); fields.q.focus(); });
   byId("tabs").addEventListener("keydown", turn);
-  narrow.addEventListener("change", () => { if (shown) tabulate(); });
+  stacked.addEventListener("change", () => { if (shown) tabulate(); });
   byId("unlike").addEventListener("click", () => { setLike(""); search(true); });
   byId("picture").addEventListener("change", event => { sendPicture([...event.target.files]); event.target.value = ""; });
   for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, drop);
@@ -559,7 +578,7 @@ async function start() {
   } catch (error) {
     return fail(error.message);
   }
-  byId("about").textContent = `${about.pictures.toLocaleString("en")} pictures of ${about.name}`;
+  byId("about").textContent = `${about.pictures.toLocaleString("en")} pictures in ${about.name}`;
   byId("suggest").hidden = !about.rewording;
   byId("folder").hidden = !about.folders;
   document.body.classList.toggle("rated", about.feedback);
