@@ -82,7 +82,7 @@ def test_the_help_of_a_command(
 MOST_OPTIONS = {
     "quickstart": 11, "index": 14, "search": 12, "serve": 13, "export": 11, "swap-check": 14,
     "swap": 7,
-    "generate": 26, "align": 17, "train": 25, "merge": 5, "evaluate": 19, "audit": 6, "doctor": 3,
+    "generate": 26, "train": 25, "merge": 5, "evaluate": 19, "audit": 6, "doctor": 3,
 }  # fmt: skip
 
 
@@ -288,7 +288,6 @@ def test_an_error_of_another_file_keeps_its_traceback(monkeypatch: pytest.Monkey
     [
         "quickstart nowhere",
         "generate nowhere.csv --out triples",
-        "align nowhere.csv",
         "train nowhere.parquet",
         "export nowhere.safetensors copy.safetensors",
         "index nowhere",

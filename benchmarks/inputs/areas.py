@@ -608,7 +608,6 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
         "merge": [tiny, tiny, "--out", "out.safetensors"],
         "train": [triples_file, "--images", pictures, "--model", tiny, "--out", "out",
                   "--precision", "fp32"],
-        "align": ["nowhere.csv", "--out", "out"],
         "generate": ["nowhere.csv", "--out", "out"],
         "generate files": [captions, "--out", "out", *server[:4], "--to-file", "requests"],
         "generate server": [captions, "--out", "out", *server],

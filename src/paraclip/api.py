@@ -92,7 +92,7 @@ def align(
         out: folder of the checkpoints; a stopped run resumes.
         model: `mini`; a model that is passed is not changed.
         fresh: whether to start from scratch in a folder that holds another run.
-        options: hyperparameters of `paraclip align`, such as `epochs=2`.
+        options: fields of `AlignOptions`, such as `epochs=2`.
 
     Raises:
         UserError: the captions cannot be read, or `out` belongs to another run.

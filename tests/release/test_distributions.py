@@ -112,7 +112,7 @@ def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path:
     installed = empty.run("pip list --format freeze")
     assert not re.search(r"^(onnx|lancedb|transformers|fastapi|openai)\b", installed, re.MULTILINE)
     assert "paraclip COMMAND" in empty.run("paraclip --help")
-    for module in ("evaluate", "align", "generate", "merge"):
+    for module in ("evaluate", "generate", "merge"):
         empty.run(f"python -c 'import paraclip.commands.{module}'")
     assert "xllamacpp is missing" in empty.run("paraclip doctor")
     code = 'from paraclip.cli import main; import sys; sys.exit(main(["serve"]) - 2)'

@@ -1,4 +1,4 @@
-"""`paraclip train` and `paraclip align` on tiny models and drawn pictures."""
+"""`paraclip train` and `paraclip.align` on tiny models and drawn pictures."""
 
 import json
 import os
@@ -13,15 +13,15 @@ import torch
 from tiny_models import draw, tiny_clip, word_files
 from training_rows import weights_of
 
+import paraclip
 from paraclip.cli import main
-from paraclip.commands.align import align_command
 from paraclip.commands.train import train_command
 from paraclip.data.triples import read_triples, write_triples
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
-from paraclip.training.config import AlignConfig, TrainConfig
+from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
 
 COLOURS = ("red", "green", "blue")
@@ -138,27 +138,16 @@ def start(tmp_path) -> str:
 
 
 @pytest.mark.slow
-def test_align_fits_mini_to_a_folder(pictures, start, tmp_path, capsys):
-    config = AlignConfig(
-        source=str(pictures), model=start, out=str(tmp_path / "aligned"), epochs=8, batch_size=6,
-        learning_rate=3e-3, head_learning_rate=3e-2, held_out=0.0, precision="fp32", dropout=0.0,
+def test_align_fits_mini_to_a_folder(pictures, start, tmp_path):
+    after = paraclip.align(
+        pictures, tmp_path / "aligned", start, epochs=8, batch_size=6, learning_rate=3e-3,
+        head_learning_rate=3e-2, held_out=0.0, precision="fp32", dropout=0.0,
     )  # fmt: skip
-    align_command(config)
-    assert "6 captions, 6 with a picture." in capsys.readouterr().out
     steps = read_metrics(tmp_path / "aligned" / "metrics.jsonl")
     assert steps[-1]["L1"] < 0.8 * steps[0]["L1"]
-    before, after = load_model(start), load_model(str(tmp_path / "aligned" / "best.safetensors"))
+    before = load_model(start)
     assert before.image_key() == after.image_key()
     assert not torch.equal(before.image_head.weight, after.image_head.weight)
-
-
-def test_only_mini_is_aligned_and_only_with_pictures(pictures, base, tmp_path):
-    with pytest.raises(UserError, match="--model"):
-        align_command(AlignConfig(source=str(pictures), model=base))
-    captions = tmp_path / "captions.csv"
-    captions.write_text("caption,image\none,\ntwo,\n")
-    with pytest.raises(UserError, match="no caption has a picture"):
-        align_command(AlignConfig(source=str(captions), model="mini"))
 
 
 def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):

@@ -13,7 +13,7 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
 from paraclip.options import read_options
 from paraclip.training.config import (
-    AlignConfig,
+    AlignOptions,
     TrainConfig,
     TrainOptions,
     hyperparameters,
@@ -76,7 +76,7 @@ def test_the_files_in_configs_are_valid(path):
 
 @pytest.mark.parametrize(
     ("config", "known"),
-    [(TrainConfig(triples="rows"), {}), (AlignConfig(source="rows"), {"head_learning_rate": 1e-3})],
+    [(TrainConfig(triples="rows"), {}), (AlignOptions(), {"head_learning_rate": 1e-3})],
 )
 def test_rates_are_those_of_the_kind_of_base_unless_given(config, known):
     assert resolved(config, "mini").learning_rate == 5e-5

@@ -109,13 +109,6 @@ COMMANDS = {
         "paraclip generate my_pictures --out runs/triples",
         resumes=True,
     ),
-    "align": Command(
-        TRAINING,
-        "training.config:AlignConfig",
-        "Fit the built-in model `mini` to your pictures and captions, if you have no CLIP model.",
-        "paraclip align my_pictures --out runs/base",
-        resumes=True,
-    ),
     "train": Command(
         TRAINING,
         "training.config:TrainConfig",

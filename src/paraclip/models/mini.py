@@ -4,7 +4,7 @@ The image tower is EfficientNet-Lite0 (ImageNet weights, Apache-2.0), the text t
 all-MiniLM-L6-v2 (Apache-2.0), and the shared space is MiniLM's own: before alignment, the text
 encoder *is* all-MiniLM-L6-v2. A picture's vector is the mean of MiniLM's vectors of the 1,000
 ImageNet class names, weighted by the classifier's probabilities (ConSE, Norouzi et al. 2013), plus
-a linear map of the pooled features, which starts at zero and is trained by `paraclip align`.
+a linear map of the pooled features, which starts at zero and is trained by `paraclip.align`.
 
 The towers are wheels on PyPI; `recipes/mini/class_head.py` writes the vectors of the class names,
 which are part of the package. No pictures or captions were used for them.
@@ -57,7 +57,7 @@ determines the weight of the trained features relative to that of the classes
 _FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
 _IMAGE_SIZE = 224
 _FEATURE_DROPOUT = 0.4
-"""On the features of the head while `paraclip align` trains it, which overfits without it."""
+"""On the features of the head while `paraclip.align` trains it, which overfits without it."""
 _NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
 _PREPROCESSING = f"squashed to {_IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
@@ -261,7 +261,7 @@ class Mini(BertEncoder):
 
     @property
     def image_head(self) -> nn.Linear:
-        """Linear map from pooled features to the shared space; `paraclip align` trains it."""
+        """Linear map from pooled features to the shared space; `paraclip.align` trains it."""
         return self.image_tower.head
 
     @property

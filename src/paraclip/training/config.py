@@ -1,4 +1,4 @@
-"""Options of `paraclip align` and `paraclip train`, recipes, and defaults by the kind of the base.
+"""Options of `paraclip.align` and `paraclip train`, recipes, and defaults by the kind of the base.
 
 The text under a field is its help on the command line.
 """
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 from annotated_types import Ge, Le
 
-from paraclip.data.config import ColumnOptions, Columns
 from paraclip.errors import UserError
 from paraclip.options import Checked, Count, Positive, Seed
 
@@ -165,32 +164,6 @@ class TrainConfig(TrainOptions):
         super().__post_init__()
         if self.bank is not None and not self.teachers[0]:
             raise UserError("--bank", "is for --ranking, which has no weight", "Add --ranking 3.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignConfig(AlignOptions):
-    """Fit the text tower and both heads of `mini` to your own captions and pictures."""
-
-    micro_batch: Annotated[Count | None, tyro.conf.Suppress] = None
-    """Not on the command line: the batches of alignment are small."""
-
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
-    """Folder of pictures, each with a .txt of the same name, or a captions file."""
-
-    model: str = "mini"
-    """Model to start from: mini, or a checkpoint of it."""
-
-    out: str = "runs/align"
-    """Folder of the checkpoints and logs; a stopped run resumes."""
-
-    columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
-    """Names of the columns."""
-
-    device: str = "auto"
-    """Device: auto, cpu, cuda or cuda:1."""
-
-    fresh: bool = False
-    """Start from scratch in a folder that holds another run."""
 
 
 Options = TypeVar("Options", bound=LoopOptions)
