@@ -7,7 +7,7 @@ with either. The protocols are in `study/results.md` and `study/second/README.md
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, load_imagenet, si
 from paraclip.evaluation.pairs import (
     KINDS,
     Pairs,
+    Wordings,
     read_pairs,
     read_wordings,
 )
@@ -93,7 +94,7 @@ def second_sets(data: Path) -> list[Benchmark]:
     pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
     photographs = read_pool(data / "coco" / "images")
     return [
-        *second_consistency(data),
+        *second_consistency(data, pool, photographs, wordings),
         AveragedWordings("averaged-flickr8k", wordings["flickr8k"], pool, how=HOW),
         AveragedWordings("averaged-coco", wordings["coco"], photographs, how=HOW),
         tot_of_wordings(wordings, (*pool.references, *photographs.references), HOW),
@@ -105,10 +106,10 @@ def second_sets(data: Path) -> list[Benchmark]:
     ]
 
 
-def second_consistency(data: Path) -> list[Benchmark]:
+def second_consistency(
+    data: Path, pool: Pool, photographs: Pool, wordings: Mapping[str, Wordings]
+) -> list[Benchmark]:
     """The wordings of the second report by an LLM, and people's, with their right pictures."""
-    pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
-    photographs = read_pool(data / "coco" / "images")
     return [
         ContrastedWordings("wordings-flickr8k", wordings["flickr8k"], pool, how=HOW),
         ContrastedWordings("wordings-unseen", wordings["flickr8k"], unseen(data, pool), how=HOW),
@@ -123,9 +124,10 @@ def kinds_sets(data: Path) -> list[Benchmark]:
     The held-out rows of the starter set have every kind, and no pictures; the sets of the second
     report have pictures, and kinds of their own.
     """
-    pool = read_pool(data / "flickr8k" / "images")
+    pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
+    photographs = read_pool(data / "coco" / "images")
     return [
-        *second_consistency(data),
+        *second_consistency(data, pool, photographs, wordings),
         *(consistency(f"held-out-{kind}", held_out_pairs(kind), pool) for kind in STARTER_KINDS),
         unseen_sts(data),
         retrieval(data, "test"),
@@ -138,14 +140,14 @@ def held_out_pairs(kind: str) -> Pairs:
     The scenes are invented: no picture is the right one.
     """
     read = map(json.loads, HELD_OUT.read_text("utf-8").splitlines())
-    rows = [row for row in read if kind in dict(english_wordings(row))]
+    found = [(row, text) for row in read if (text := dict(english_wordings(row)).get(kind))]
     return Pairs(
         f"held-out rows of the starter set, {kind}",
-        tuple(row["id"] for row in rows),
-        tuple(row["caption"] for row in rows),
-        tuple(dict(english_wordings(row))[kind] for row in rows),
+        tuple(row["id"] for row, _ in found),
+        tuple(row["caption"] for row, _ in found),
+        tuple(text for _, text in found),
         file_hash(HELD_OUT),
-        negatives=tuple(row["contrast"]["text"] for row in rows),
+        negatives=tuple(row["contrast"]["text"] for row, _ in found),
     )
 
 

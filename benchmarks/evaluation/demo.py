@@ -13,7 +13,6 @@ import argparse
 import csv
 import json
 import shutil
-import time
 from pathlib import Path
 
 from benchmarks.machine import RESULTS, keep, markdown
@@ -36,13 +35,11 @@ def main() -> None:
     name = "demo_coco" if options.coco else "demo"
     out = options.out or Path("runs") / name
     source = str(coco_captions(Path(options.coco), out)) if options.coco else None
-    began = time.perf_counter()
     quickstart_command(QuickstartConfig(source=source, out=str(out)))
-    seconds = round(time.perf_counter() - began)
     report = read_report(out / "report" / "report.json")
     if not options.coco:
         shutil.copyfile(out / "report" / "contact_sheet.png", options.picture)
-    found = {"seconds": seconds, "verdict": recommend(report)[1], "figures": figures(report)}
+    found = {"verdict": recommend(report)[1], "figures": figures(report)}
     keep(name, Path(options.results), in_markdown(report), **found)
 
 
