@@ -160,6 +160,8 @@ def prepare(
         raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
     if isinstance(model, str):
         known["base"], model = model, load_model(model, device)
+    if model.architecture.kind == "sentence":
+        raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
     features = None
     if decode_pictures:
         rows = _without_broken_pictures(rows, problems)
