@@ -127,7 +127,7 @@ def train(
         model: the base; a model that is passed is not changed.
         triples: file written by `generate`, the paper's JSON lines, or `starter` for the set that
             ships with ParaCLIP.
-        out: folder of the checkpoints; a stopped run resumes, a finished one is returned at once.
+        out: folder of the checkpoints; a stopped run resumes, a finished one is not repeated.
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set as well.
         bank: pictures for `ranking=WEIGHT`: a folder, or an index that `swap_check` reads.
@@ -146,8 +146,8 @@ def train(
     """
     hyperparameters = TrainOptions(**options)
     data = prepare(
-        str(triples), copied(model), images=images, starter=starter, bank=bank,
-        languages=languages,
+        str(triples), copied(model), images=images, starter=starter, languages=languages,
+        bank=None if hyperparameters.control else bank,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),
     )  # fmt: skip

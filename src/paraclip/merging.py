@@ -67,9 +67,10 @@ def merge(
 def _check_fit(base: "DualEncoder", tuned: "DualEncoder", image_tower: bool) -> None:
     """Raise UserError for models that cannot be merged."""
     hint = "Merge a base with a checkpoint that was tuned from it."
-    if base.architecture != tuned.architecture:
-        names = f"{base.architecture.name} and {tuned.architecture.name}"
-        raise UserError("merge", f"the models differ in architecture ({names})", hint)
+    ours, theirs = base.architecture.as_dict(), tuned.architecture.as_dict()
+    if differing := [name for name in ours if ours[name] != theirs[name]]:
+        facts = ", ".join(f"{name} {ours[name]} and {theirs[name]}" for name in differing)
+        raise UserError("merge", f"the models differ in architecture ({facts})", hint)
     ours, theirs = base.state_dict(), tuned.state_dict()
     if {name: value.shape for name, value in ours.items()} != {
         name: value.shape for name, value in theirs.items()

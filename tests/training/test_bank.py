@@ -141,6 +141,9 @@ def test_rankings_need_pictures_and_a_bank_needs_rankings(tmp_path):
     options = make_options(ranking=1.0, weights=(0.0, 1.0, 1.0))
     with pytest.raises(UserError, match="--bank"):
         train(TrainingData(TinyModel(), triples, None), options, tmp_path / "run")
+    single = TrainingData(TinyModel(), triples, None, bank=torch.from_numpy(unit_rows(1)))
+    with pytest.raises(UserError, match="two pictures"):
+        train(single, options, tmp_path / "run")
     with pytest.raises(UserError, match="--ranking"):
         TrainConfig(triples="starter", bank="index.npy", recipe="consistent")
     wide = TrainingData(TinyModel(), triples, None, bank=torch.from_numpy(unit_rows(5, 9)))

@@ -301,6 +301,12 @@ def test_options_that_a_version_lacks_must_have_been_off(finished):
         open_run(finished, {"seed": 1, "new": 0.5}, fresh=False)
 
 
+def test_an_option_left_to_the_model_differs_from_one_set_to_zero(tmp_path):
+    tune(tmp_path, epochs=1, dropout=None)
+    with pytest.raises(UserError, match="dropout"):
+        tune(tmp_path, epochs=1, dropout=0.0)
+
+
 def test_a_folder_that_cannot_be_made_is_one_line():
     with pytest.raises(UserError, match=r"^/proc/x"):
         tune(Path("/proc/x"))

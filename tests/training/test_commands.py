@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -153,8 +154,12 @@ def test_align_fits_mini_to_a_folder(pictures, start, tmp_path):
 def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):
     words = ["train", str(triples), "--model", base, "--out", str(tmp_path / "control")]
     more = ["--control", "--epochs", "1", "--batch-size", "4", "--weights", "1", "1", "1"]
+    np.save(tmp_path / "bank.npy", np.eye(16, dtype=np.float32))
+    more += ["--bank", str(tmp_path / "bank.npy")]
     assert main([*words, *more, "--image-loss-on", "caption", "paraphrase_1"]) == 0
     assert "L2" not in read_metrics(tmp_path / "control" / "metrics.jsonl")[0]
+    made = read_header(tmp_path / "control" / "last.safetensors")["training"]
+    assert "bank" not in made["facts"], "a control ranks no pictures"
     assert main([*words, "--epochs", "2", "--sentence-teacher", "0"]) == 2
     complaint = capsys.readouterr().err.splitlines()[-1]
     assert complaint.startswith("paraclip: ") and "--fresh" in complaint

@@ -122,6 +122,13 @@ def test_the_starter_set_is_not_added_to_itself(source):
         prepare(source, TinyModel(), starter=True)
 
 
+def test_a_model_without_an_image_encoder_is_refused():
+    model = TinyModel()
+    model.architecture = replace(model.architecture, kind="sentence")
+    with pytest.raises(UserError, match="--model"):
+        prepare(make_triples(), model)
+
+
 def test_an_empty_image_name_is_no_picture(tmp_path):
     images = ["", None, draw(tmp_path / "a.png", "disc", "red"), ""]
     data = prepare(triples(images), tiny_clip(), decode_pictures=True)

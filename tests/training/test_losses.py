@@ -13,12 +13,17 @@ from training_rows import make_options
 from paraclip.training import losses as losses_module
 from paraclip.training.losses import (
     ALL_TEXTS,
+    BANK,
     CAPTION,
     L1,
     L2,
     L3,
+    MEANINGS,
     PARAPHRASE_1,
     PARAPHRASE_2,
+    RANKING,
+    SENTENCES,
+    TEACHER,
     FalseNegatives,
     Objective,
     Rows,
@@ -120,6 +125,26 @@ def test_of_a_large_batch_only_a_block_is_held(monkeypatch):
     a = torch.from_numpy(unit(1, 200, 4)).requires_grad_()
     contrast(a, a, torch.tensor(5.0)).backward()
     assert max(heights) == 1000 and len(heights) == 80
+
+
+@pytest.mark.parametrize("name", [RANKING, SENTENCES])
+def test_of_a_large_batch_a_distilled_loss_keeps_no_similarities(name, monkeypatch):
+    monkeypatch.setattr(losses_module, "BLOCK", 1000)
+    kept = [0]
+    texts = {one: torch.from_numpy(unit(1, 200, 4)).requires_grad_() for one in ALL_TEXTS}
+    teacher, bank, meanings = (
+        torch.from_numpy(unit(2, *shape)) for shape in ((200, 4), (50, 4), (200, 3, 4))
+    )
+    constants = {TEACHER: teacher, BANK: bank, MEANINGS: meanings}
+    every = torch.arange(200)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda saved: kept.append(saved.numel()) or saved, lambda saved: saved
+    ):
+        compute_losses(
+            Vectors(torch.empty(0, 4), texts, constants), Rows(every[:0], every, every),
+            Objective({name: 1.0}), LOG,
+        )  # fmt: skip
+    assert max(kept) <= 1000
 
 
 @given(seeds, st.integers(2, 7), st.floats(0, 1), st.sets(st.integers(0, 6)), st.booleans())

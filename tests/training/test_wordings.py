@@ -77,6 +77,17 @@ def test_equal_texts_of_a_row_are_drawn_after_all_others():
     assert (examples.constants[MEANINGS] == examples.constants[MEANINGS][:, :1]).all()
 
 
+def test_further_wordings_that_repeat_a_text_are_drawn_after_all_others():
+    table = make_triples(6)
+    wordings = [
+        [{"text": text} for text in (caption.upper(), f"{caption} again", f"{caption} again")]
+        for caption in table["caption"].to_pylist()
+    ]
+    table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
+    options = resolved(make_options(recipe="consistent"), "mini")
+    assert drawn_texts(plan_training(TrainingData(TinyModel(), table, None), options)[0]) == [4] * 6
+
+
 def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():
     examples, firsts = with_wordings(("en", "de")), set()
     for shift in range(6):

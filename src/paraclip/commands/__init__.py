@@ -112,7 +112,7 @@ COMMANDS = {
     "train": Command(
         TRAINING,
         "training.config:TrainConfig",
-        "Fine-tune the text encoder on triples with the three losses; the image side is frozen.",
+        "Fine-tune the text encoder on triples; the image encoder is not changed.",
         "paraclip train runs/triples/triples.parquet --model ViT-B-32:openai --out runs/tuned",
         resumes=True,
     ),

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -51,9 +51,6 @@ class Tokens:
     truncated: int = 0
 
 
-_Token = TypeVar("_Token")
-
-
 def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -> Tokens:
     """Pad rows of token ids to the longest; a truncated row keeps its last id, the end token.
 
@@ -63,17 +60,12 @@ def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -
         pad: id of the padding.
     """
     truncated = sum(len(row) > context_length for row in rows)
-    kept = [_cut(row, context_length) for row in rows]
+    kept = [
+        row if len(row) <= context_length else [*row[: context_length - 1], row[-1]] for row in rows
+    ]
     length = max((len(row) for row in kept), default=0)
     padded = [[*row, *[pad] * (length - len(row))] for row in kept]
     return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), length), truncated)
-
-
-def _cut(row: Sequence[_Token], context_length: int) -> Sequence[_Token]:
-    """The row of tokens (or of something per token), truncated to its head and the end token."""
-    if len(row) <= context_length:
-        return row
-    return [*row[: context_length - 1], row[-1]]
 
 
 class DualEncoder(nn.Module, ABC):

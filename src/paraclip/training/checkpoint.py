@@ -151,14 +151,15 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
         facts = {"format": _FORMAT, **provenance(identity=identity)}
         write_text(record, json.dumps(facts, indent=2) + "\n")
         return
-    there, here = read_json_object(record, START_OVER).get("identity"), json.dumps(identity)
+    there = read_json_object(record, START_OVER).get("identity")
+    here = json.loads(json.dumps(identity))  # lists instead of tuples
     if not isinstance(there, dict):
         raise UserError(record, "is not a run's record", START_OVER)
     # An option that is off equals one that the other version of ParaCLIP does not have.
     differing = [
-        f"{name} (there {there.get(name)}, now {value})"
-        for name, value in sorted({**dict.fromkeys(there), **json.loads(here)}.items())
-        if (there.get(name) or None) != (value or None)
+        f"{name} (there {there.get(name)}, now {here.get(name)})"
+        for name, value in sorted({**there, **here}.items())
+        if (there[name] != value if name in there and name in here else value)
     ]
     if differing:
         what = f"belongs to a run with other settings: {', '.join(differing)}"

@@ -86,7 +86,8 @@ class TrainOptions(LoopOptions):
     def teachers(self) -> tuple[float, float]:
         """The weights of R and S, the recipe's unless they are given."""
         usual, ranking, sentences = RECIPES[self.recipe], self.ranking, self.sentence_teacher
-        ranking = usual["ranking"] if ranking is None else ranking
+        if ranking is None:  # a trained image tower would leave its bank behind
+            ranking = usual["ranking"] if self.image_learning_rate is None else 0.0
         sentences = usual["sentence_teacher"] if sentences is None else sentences
         return ranking, sentences
 
@@ -201,8 +202,7 @@ def resolved(options: Options, kind: str) -> Options:
     usual: dict[str, Any] = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE)}
     if isinstance(options, TrainOptions):
         usual |= RECIPES[options.recipe]
-        if options.image_learning_rate is not None:
-            usual["ranking"] = 0.0  # the image tower would leave its bank behind
+        usual["ranking"], usual["sentence_teacher"] = options.teachers
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
     return replace(options, **missing)
 

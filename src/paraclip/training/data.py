@@ -160,6 +160,8 @@ def prepare(
         raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
     if isinstance(model, str):
         known["base"], model = model, load_model(model, device)
+    if model.architecture.kind == "sentence":
+        raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
     features = None
     if decode_pictures:
         rows = _without_broken_pictures(rows, problems)
@@ -463,10 +465,10 @@ class Examples:
         if len(self.text_rows) == count:
             return places
         rng = np.random.default_rng([_WORDING_SEED, *rows.tolist()])
-        texts = self.text_rows[:, rows]
+        texts = self.text_keys[:, rows]
         order = rng.random(texts.shape)
         order[texts < 0] = np.inf  # not a text
-        for place in range(1, count):
+        for place in range(1, len(texts)):
             order[place] += (texts[:place] == texts[place]).any(0)  # an equal text is drawn last
         order[0, self.has_image[rows]] = -1
         more = texts[count] >= 0

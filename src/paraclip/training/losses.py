@@ -321,32 +321,36 @@ def _text_text(first: str, second: str, rows_of: Callable[[Rows], Tensor]) -> Lo
     return Loss(lambda _: (first, second), compute)
 
 
-def _own_rows(rows: int, share: tuple[int, int]) -> slice:
-    """The k-th of n parts of the rows."""
-    part, parts = share
-    return slice(rows * part // parts, rows * (part + 1) // parts)
-
-
-def _compare_wordings(
-    a: Tensor, b: Tensor, meanings_a: Tensor, meanings_b: Tensor, share: tuple[int, int]
+def _distil(
+    texts: Tensor,
+    columns: Tensor,
+    teacher: Tensor,
+    teacher_columns: Tensor,
+    scale: float,
+    share: tuple[int, int],
 ) -> Tensor:
-    """S for one pair of wordings [B, D] and their vectors [B, E] by the sentence encoder."""
-    own, height = _own_rows(len(a), share), max(1, BLOCK // len(a))
-    meanings_a, meanings_b = meanings_a.to(a.dtype), meanings_b.to(a.dtype)
-    total = (a.sum() + b.sum()) * 0.0  # a share without rows has a gradient, too
+    """Cross-entropy of two softmaxes over M columns: the texts' [B, D] and the teacher's [B, E].
 
-    def of_block(rows: Tensor, meanings: Tensor, columns: Tensor) -> Tensor:
-        wanted = (meanings @ meanings_b.T / SENTENCE_TEMPERATURE).softmax(1)  # [rows, B]
-        found = rows @ columns.T / SENTENCE_TEMPERATURE
-        return F.cross_entropy(found, wanted, reduction="sum")
+    The result is this share's part of the mean over the B rows.
+    """
+    part, parts = share
+    first, last = len(texts) * part // parts, len(texts) * (part + 1) // parts
+    columns, teacher_columns = columns.to(texts.dtype), teacher_columns.to(texts.dtype)
+    total = (texts.sum() + columns.sum()) * 0.0  # a share without rows has a gradient, too
 
-    for start in range(own.start, own.stop, height):
-        block = slice(start, min(start + height, own.stop))
+    def of_block(rows: Tensor, wanted: Tensor, columns: Tensor) -> Tensor:
+        wanted = (scale * wanted.to(rows.dtype) @ teacher_columns.T).softmax(1)  # [rows, M]
+        return F.cross_entropy(scale * rows @ columns.T, wanted, reduction="sum")
+
+    height = max(1, BLOCK // len(columns))
+    for start in range(first, last, height):
+        block = slice(start, min(start + height, last))
         # The similarities of a block are computed again in the backward pass: memory O(block).
         total = total + checkpoint(
-            of_block, a[block], meanings_a[block], b, use_reentrant=False, preserve_rng_state=False
-        )
-    return total / len(a)
+            of_block, texts[block], teacher[block], columns,
+            use_reentrant=False, preserve_rng_state=False,
+        )  # fmt: skip
+    return total / len(texts)
 
 
 def _ranking(
@@ -361,15 +365,11 @@ def _ranking(
     Source: ranking distillation (Tang and Wang 2018) and relational distillation of CLIPs (CRD of
     CLIP-KD, arXiv 2307.12732); the averaged wordings are ours.
     """
-    teacher, scale = vectors.constants[TEACHER], objective.ranking_scale
-    own, losses = _own_rows(len(teacher), share), []
-    for name in ALL_TEXTS:
-        texts = vectors.texts[name]
-        pictures = vectors.constants[BANK].T.to(texts.dtype)  # [D, M]
-        wanted = (scale * teacher[own].to(texts.dtype) @ pictures).softmax(1)  # [B / n, M]
-        found = scale * texts[own] @ pictures
-        losses.append(F.cross_entropy(found, wanted, reduction="sum") / len(texts))
-    return torch.stack(losses).mean()
+    teacher, bank = vectors.constants[TEACHER], vectors.constants[BANK]
+    return torch.stack([
+        _distil(vectors.texts[name], bank, teacher, bank, objective.ranking_scale, share)
+        for name in ALL_TEXTS
+    ]).mean()  # fmt: skip
 
 
 def _sentences(
@@ -380,9 +380,9 @@ def _sentences(
     Source: RankCSE, Liu et al. 2023, arXiv 2305.16726, section 3.2.
     """
     meanings = dict(zip(ALL_TEXTS, vectors.constants[MEANINGS].unbind(1), strict=True))
+    texts, scale = vectors.texts, 1 / SENTENCE_TEMPERATURE
     return torch.stack([
-        _compare_wordings(vectors.texts[a], vectors.texts[b], meanings[a], meanings[b], share)
-        for a, b in PAIRS
+        _distil(texts[a], texts[b], meanings[a], meanings[b], scale, share) for a, b in PAIRS
     ]).mean()  # fmt: skip
 
 

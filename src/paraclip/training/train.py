@@ -203,11 +203,12 @@ def _with_teachers(
         if bank is None:
             shown = np.flatnonzero(rows.has_image)
             _, first = np.unique(rows.image_keys[shown], return_index=True)  # each picture once
-            if len(first) < 2 or rows.pictures is not None:
-                what = "is needed by --ranking: the triples have no pictures with cached features"
-                hint = "Name a folder of pictures or an index, or use --recipe consistent."
-                raise UserError("--bank", what, hint)
-            bank = project(model, rows.features[torch.from_numpy(shown[first])])  # [G, D]
+            if rows.pictures is None and len(first) > 1:
+                bank = project(model, rows.features[torch.from_numpy(shown[first])])  # [G, D]
+        if bank is None or len(bank) < 2:
+            what = "needs at least two pictures, of the rows (with cached features) or of --bank"
+            hint = "Name a folder of pictures or an index, or use --recipe consistent."
+            raise UserError("--ranking", what, hint)
         if bank.shape[1] != model.architecture.embed_dim:
             what = f"has vectors of {bank.shape[1]} numbers"
             hint = f"Name an index of this model; its vectors have {model.architecture.embed_dim}."
