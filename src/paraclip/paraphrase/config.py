@@ -218,8 +218,10 @@ class GenerateConfig(Checked):
     def outputs(self) -> Outputs:
         """Where to write, with all options for the provenance: without secrets in addresses."""
         licence = UNKNOWN_LICENCE if self.model else backend_kind(self.backend).licence
+        images = self.columns.images
         settings = asdict(self) | {
             "source": without_secrets(self.source),
+            "columns": asdict(self.columns) | {"images": images and without_secrets(images)},
             "out": shown_path(self.out),
             "to_file": self.to_file and str(self.to_file),
             "from_file": self.from_file and str(self.from_file),
