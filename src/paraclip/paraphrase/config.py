@@ -178,6 +178,8 @@ class GenerateConfig(Checked):
              "Give --backend openai and --model."),
             (by_files and self.dry_run, "--dry-run", "asks a server, and files need none",
              "Leave one of them out."),
+            (self.from_file and self.fresh, "--fresh", "deletes the answers of earlier rounds",
+             "Leave it out with --from-file."),
             (by_files and ray, "--ray-workers", f"does not go with {files}",
              "Leave out --ray-workers: files of questions are not asked one by one."),
             (self.max_cost is not None and ray, "--max-cost", "does not go with --ray-workers",
