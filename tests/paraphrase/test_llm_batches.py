@@ -257,6 +257,13 @@ def test_lines_without_answers(entry: dict[str, Any], failure: _Failure) -> None
     assert _outcome_of(entry, 1) == failure
 
 
+@pytest.mark.parametrize("error", [None, {}, ""])
+def test_an_empty_error_is_none(error: Any) -> None:
+    body = json.loads(response(["one"], False))
+    entry = {"response": {"status_code": 200, "body": body}, "error": error}
+    assert _outcome_of(entry, 1) == [Answer("one")]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3)

@@ -95,7 +95,7 @@ def _outcome_of(entry: dict[str, Any], attempt: int) -> list[Answer] | _Failure:
     response, error = entry.get("response"), entry.get("error")
     response = response if isinstance(response, dict) else {}
     status, body = response.get("status_code"), response.get("body")
-    if error is None and status == 200:
+    if not error and status == 200:
         try:
             return messages.answers_in(body)
         except ValueError as problem:
