@@ -100,10 +100,13 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 def broad_pairs(rows: list[dict[str, Any]]) -> list[Pair]:
     """Both steps of the triples, if similar by MiniLM; alt-texts, which are few, twice."""
     firsts, seconds = zip(*(both_steps(row) for row in rows), strict=True)
-    encode = SentenceEncoder().encode
-    captions, middle = encode([pair.text for pair in firsts]), encode([p.text for p in seconds])
-    last = encode([pair.answer for pair in seconds])
-    cosines_1, cosines_2 = (captions * middle).sum(1), (middle * last).sum(1)
+    read = SentenceEncoder().read
+    captions, middle = read([pair.text for pair in firsts]), read([p.text for p in seconds])
+    last = read([pair.answer for pair in seconds])
+    cosines_1, cosines_2 = (
+        [float(one.vector @ other.vector) for one, other in zip(*texts, strict=True)]
+        for texts in ((captions, middle), (middle, last))
+    )
     kept: list[Pair] = []
     for row, first, second, one, two in zip(
         rows, firsts, seconds, cosines_1, cosines_2, strict=True

@@ -45,13 +45,14 @@ def test_braces(pattern: str, names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "what", "hint"),
     [
-        ("none", "no such file or folder", ""), ("{0..3}.tar", "no such file or folder", ""),
-        ("*.csv", "no such file or folder", ""), ("a.xlsx", "cannot be read", ".parquet"),
+        ("none", "no such file or folder", ""), ("{0..3}.tar", "0.tar: there is no such file", ""),
+        ("{a,b}.csv", "b.csv: there is no such file", ""), ("{3..2}.csv", "no such file", ""),
+        ("*.tsv", "no such file or folder", ""), ("a.xlsx", "cannot be read", ".parquet"),
         ("a.tar.gz", "is a compressed tar file", "Decompress it to a."),
     ],
 )  # fmt: skip
 def test_unknown_sources_are_named_at_once(tmp_path: Path, name: str, what: str, hint: str) -> None:
-    for file in ("a.xlsx", "a.tar.gz"):
+    for file in ("a.xlsx", "a.tar.gz", "a.csv"):
         put(tmp_path / file, b"")
     with pytest.raises(UserError, match=what) as caught:
         read_captions(f"{tmp_path}/{name}")
@@ -125,7 +126,7 @@ def test_a_folder_is_walked_in_the_order_of_names_without_links_to_folders(tmp_p
     inside = tmp_path / "in"
     for name in ("b.png", "a/z.JPEG", "a/b/y.webp", "c.Txt", "c.md", ".git/x.png", ".d.png"):
         put(inside / name, b"")
-    for name in ("README.txt", "licence.txt", "Notes.txt", "lost.txt", "b.txt", "a.txt"):
+    for name in ("README.txt", "licence.txt", "problems.txt", "lost.txt", "b.txt", "a.txt"):
         put(inside / name, "A text.")
     put(inside / "album.jpg" / "p.png", b"")  # a folder named like a picture
     put(tmp_path / "out" / "b.png", b"")
@@ -197,6 +198,17 @@ def test_captions_in_json_and_samples_without_any(tmp_path: Path) -> None:
     assert [where for where, _ in problems.listed] == [f"{source}: b", f"{source}: d"]
     assert lenient(source, Columns(caption="TEXT"))[0][0] == "Other"
     assert all(row.image is None for row in read_captions(source, Columns(image=None), problems))
+
+
+def test_texts_have_no_byte_order_mark_and_stand_beside_their_picture(tmp_path: Path) -> None:
+    names = ("._a.jpg", "a.jpg", "._a.txt", "a.txt", "b.jpg", "c.jpg", "b.txt", "d/._e.txt")
+    source = shard(tmp_path / "0.tar", dict.fromkeys(names, "\ufeffA kite\r\n".encode()))
+    problems = Problems(1.0)
+    rows = list(read_captions(source, None, problems))
+    assert [(row.id, row.caption) for row in rows] == [("a", "A kite"), ("b", "A kite")]
+    assert rows[0].image == f"tar://a.jpg::{source}" and rows[1].image is None
+    assert [where for where, _ in problems.listed] == [f"{source}: b", f"{source}: c"]
+    assert all("next to it" in what for _, what in problems.listed)
 
 
 def test_a_key_ends_at_the_first_dot_and_keeps_its_folder(tmp_path: Path) -> None:

@@ -105,6 +105,20 @@ def test_pictures_are_relative_to_the_file_its_images_or_a_folder(
     assert read(table(tmp_path, ending, [remote]))[0].image == remote["image"]
 
 
+def test_equal_names_in_several_folders_are_different_pictures(tmp_path: Path, ending: str) -> None:
+    for folder in ("a", "b"):
+        draw(tmp_path / folder / "sea.png")
+        rows = [
+            {"image": name, "caption": "The sea"} for name in ("sea.png", "https://o.org/s.png")
+        ]
+        table(tmp_path / folder, ending, rows)
+    found = read(f"{tmp_path}/*/*.{ending}")
+    assert [row.image_id for row in found[::2]] == ["a/sea.png", "b/sea.png"]
+    assert found[1].image_id == found[3].image_id == "https://o.org/s.png"
+    found = read(f"{tmp_path}/*/*.{ending}", Columns(images=str(tmp_path / "a")))
+    assert [row.image_id for row in found[::2]] == ["sea.png", "sea.png"]
+
+
 def test_a_repeated_id_is_fatal_when_it_is_read(tmp_path: Path, ending: str) -> None:
     rows = [{"id": name, "caption": "The sea"} for name in ("a", "b", "a")]
     captions = read_captions(source := table(tmp_path, ending, rows), None, Problems(1.0))
@@ -191,6 +205,8 @@ def test_a_list_of_captions_gives_one_each(tmp_path: Path, ending: str) -> None:
         ),
         ("caption,,\na,,\n", [("2", "a")], []),  # unused columns may share a name
         ("\ufeffcaption\nGrüße\n", [("2", "Grüße")], []),
+        ("caption, image , id\na,,1\n", [("1", "a")], []),
+        ("caption, image\na, none.png\nb,\n", [("3", "b")], [(2, "no picture ' none.png'")]),
     ],
 )
 def test_rows_of_csv(tmp_path: Path, content: str, rows: list, broken: list) -> None:

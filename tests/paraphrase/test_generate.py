@@ -18,6 +18,7 @@ from generating import captions, fake_config, generated, name_of
 
 from paraclip.commands.generate import generate_command
 from paraclip.data.captions import Caption
+from paraclip.data.config import Columns
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
@@ -70,6 +71,9 @@ def test_settings_are_json_and_contain_no_key_of_an_address() -> None:
     out, server = Path("s3://KEY:password@bucket/run?region=x"), {"backend": "openai"}
     settings = GenerateConfig("a.csv", out, ray_workers=1, **server).outputs.settings
     assert settings["out"] == "s3://bucket/run?..."
+    pictures = Columns(images="https://user:password@host/pictures")
+    settings = GenerateConfig("a.csv", Path("o"), pictures).outputs.settings
+    assert settings["columns"]["images"] == "https://host/pictures"
     settings = GenerateConfig("a.csv", Path("o"), to_file=Path("round"), **server).outputs.settings
     assert json.loads(json.dumps(settings))["to_file"] == "round"
 

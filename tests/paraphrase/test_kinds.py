@@ -115,6 +115,18 @@ def test_a_wording_without_an_answer_is_asked_for_again(tmp_path: Path) -> None:
         assert server.asked.total() - asked == 2
 
 
+def test_a_reached_cost_limit_leaves_out_wordings_and_no_triple(tmp_path: Path) -> None:
+    with KindServer() as server:
+        generated(captions(3), fake_config(server.url, tmp_path))
+        limited = {"kinds": "short,typo", "prices": (1.0, 1.0), "max_cost": 0.0}
+        summary = generated(captions(3), fake_config(server.url, tmp_path, **limited))
+        assert (summary.kept, summary.failed, summary.stopped) == (3, 0, "--max-cost")
+        assert not server.kinds and summary.wordings.total() == 0
+        assert generated(
+            captions(3), fake_config(server.url, tmp_path, kinds="short,typo")
+        ).wordings == {"short": 3, "typo": 3}
+
+
 def test_the_third_round_of_files_has_the_further_wordings(tmp_path: Path) -> None:
     def answer(line: dict[str, Any]) -> dict[str, Any]:
         kind = kind_of(line["body"]["messages"])

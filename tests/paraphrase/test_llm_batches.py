@@ -117,12 +117,40 @@ def test_failures_are_repeated_in_the_next_round(
     assert "no file holds an answer" in (tmp_path / "out" / "failed.jsonl").read_text()
 
 
+def test_the_newer_name_of_the_token_limit_is_kept_in_later_rounds(tmp_path: Path) -> None:
+    def answer(line: dict[str, Any]) -> dict[str, Any]:
+        if "max_tokens" not in line["body"]:
+            return answered(line)
+        error = {"message": "Use 'max_completion_tokens' instead of 'max_tokens'."}
+        part = {"status_code": 400, "body": {"error": error}}
+        return answered(line) | {"response": part}
+
+    run(tmp_path, 2, to_file="one")
+    for last, following, waiting in (("one", "two", 2), ("two", "three", 2), ("three", "four", 0)):
+        vllm(tmp_path / last, answer)
+        found = run(tmp_path, 2, from_file=last, to_file=following)
+        assert found.summary.waiting == waiting
+    assert found.summary.kept == 2
+
+
+def test_questions_that_no_file_takes_are_no_fault_of_a_server(tmp_path: Path) -> None:
+    run(tmp_path, 2, to_file="one")
+    vllm(tmp_path / "one")
+    with pytest.raises(UserError, match="with --from-file and a new --to-file") as caught:
+        run(tmp_path, 2, from_file="one").check()
+    assert "server" not in caught.value.hint
+    with pytest.raises(UserError, match="--fresh: deletes the answers of earlier rounds"):
+        run(tmp_path, 2, from_file="one", to_file="two", fresh=True)
+
+
 def test_the_commands_name_the_next_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARACLIP_MODEL", "fake")
     words = ["generate", str(captions_file(tmp_path, 3)), "--out", str(tmp_path / "out"),
              "--backend", "openai", "--limits", "small"]  # fmt: skip
+    assert paraclip([*words, "--to-file", str(tmp_path / "round 1")]) == 0
+    assert f"-i '{tmp_path}/round 1/requests" in capsys.readouterr().out
     assert paraclip([*words, "--to-file", str(tmp_path / "one")]) == 0
     output = capsys.readouterr().out
     assert "waiting for answers" in output and "3 open questions" in output
@@ -227,6 +255,13 @@ def test_answers_in_any_order_go_to_the_log_and_the_first_of_equal_ones_counts(
 )  # fmt: skip
 def test_lines_without_answers(entry: dict[str, Any], failure: _Failure) -> None:
     assert _outcome_of(entry, 1) == failure
+
+
+@pytest.mark.parametrize("error", [None, {}, ""])
+def test_an_empty_error_is_none(error: Any) -> None:
+    body = json.loads(response(["one"], False))
+    entry = {"response": {"status_code": 200, "body": body}, "error": error}
+    assert _outcome_of(entry, 1) == [Answer("one")]
 
 
 JSON = st.recursive(

@@ -37,7 +37,7 @@ def generate_command(config: GenerateConfig) -> None:
     for line in generation.notes:
         print(printable(line))
     if summary.failed:
-        print(f"{summary.failed:,} captions got no answer: the same command asks them again.")
+        print(f"{summary.failed:,} captions got no answer: {generation.again} asks them again.")
     generation.check()
 
 

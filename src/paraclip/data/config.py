@@ -10,7 +10,7 @@ from paraclip.options import Checked
 
 @dataclass(frozen=True)
 class Columns(Checked):
-    """Names of the columns (or JSON keys) of a captions file; unused for folders and shards."""
+    """Names of the columns (or JSON keys) of a captions file, or of the JSON in shards."""
 
     caption: Annotated[str, tyro.conf.arg(name="caption-column")] = "caption"
     """Column of the caption; in JSON and Parquet it may hold a list of captions."""

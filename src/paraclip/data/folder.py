@@ -11,7 +11,9 @@ from paraclip.data.shards import LARGEST_TEXT, SUFFIXES
 from paraclip.errors import UserError
 from paraclip.files import check_input
 
-_ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
+_ASIDE = frozenset(
+    ("readme", "license", "licence", "copying", "credits", "changelog", "notes", "problems")
+)
 """Names of text files that many folders contain and that are not captions."""
 
 

@@ -53,11 +53,13 @@ _BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++)
 class _CaptionMaker:
     """Makes captions from the records of one file.
 
-    `seen` holds 64-bit hashes of the ids so far; `prefix` makes row numbers unique across files.
+    `seen` holds 64-bit hashes of the ids so far; `prefix` makes row numbers unique across files,
+    and its folder the names of pictures, which are those of the file's own folder.
     """
 
     def __init__(self, file: str, columns: Columns, seen: set[int], prefix: str) -> None:
         self.seen, self.prefix = seen, prefix
+        self.folder = "" if columns.images else prefix.rpartition("/")[0]
         self.hint = "Make the ids unique, or rename their column."
         if is_folder(file):  # ids are paths inside each of several folders
             self.hint = "Name a folder that contains all of them."
@@ -81,6 +83,8 @@ class _CaptionMaker:
         row_id = f"{self.prefix}{record.row}"
         if record.id is not None and not (row_id := plain_text(record.id, "id") or ""):
             raise BrokenRow("the id is empty")
+        if image_name and not is_remote(image_name):
+            image_name = os.path.join(self.folder, image_name)
         image_id = plain_text(record.image_id, "image id") or image_name or row_id
         ids = [f"{row_id}-{number}" for number in range(1, len(texts) + 1)] if listed else [row_id]
         for caption_id in ids if record.id is not None else ():  # row numbers are unique
@@ -202,22 +206,8 @@ def find_files(source: str) -> list[str]:
     """The files and folders that a path, URL, glob or brace pattern names; raises UserError."""
     check_name(source)
     source = local_path(source)
-    found: list[str] = []
-    for pattern in [source] if not is_remote(source) and os.path.exists(source) else braces(source):
-        if os.path.exists(pattern) or (is_remote(pattern) and "*" not in pattern):
-            found.append(pattern)
-        elif is_remote(pattern):
-            remote, path = file_system(pattern)
-            try:
-                found += sorted(remote.unstrip_protocol(name) for name in remote.glob(path))
-            except Exception as error:  # each file system raises its own types
-                what = f"cannot be listed ({error})"
-                raise UserError(pattern, what, "Check the URL.") from error
-        else:
-            found += sorted(glob.glob(pattern, recursive=True))
-    files = list(dict.fromkeys(found))
-    if not files:
-        raise UserError(source, "there is no such file or folder", "Check the name.")
+    patterns = ([source] if os.path.exists(source) else braces(source)) or [source]
+    files = list(dict.fromkeys(file for pattern in patterns for file in _named(pattern)))
     for file in files:
         if is_remote(file):
             check_scheme(file)
@@ -226,6 +216,24 @@ def find_files(source: str) -> list[str]:
         if not is_folder(file):
             _reader_of(file)
     return files
+
+
+def _named(pattern: str) -> list[str]:
+    """What a pattern without braces names; raises UserError if there is no such file or folder."""
+    remote = is_remote(pattern)
+    if os.path.exists(pattern) or (remote and "*" not in pattern):
+        return [pattern]
+    if remote:
+        files, path = file_system(pattern)
+        try:
+            found = sorted(files.unstrip_protocol(name) for name in files.glob(path))
+        except Exception as error:  # each file system raises its own types
+            raise UserError(pattern, f"cannot be listed ({error})", "Check the URL.") from error
+    else:
+        found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise UserError(pattern, "there is no such file or folder", "Check the name.")
+    return found
 
 
 def braces(pattern: str) -> list[str]:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from paraclip.data.captions import Record
 from paraclip.data.config import Columns
-from paraclip.data.lines import file_system, is_remote, local_path, open_source
+from paraclip.data.lines import UTF8_MARK, file_system, is_remote, local_path, open_source
 from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
@@ -96,11 +96,12 @@ def _open_shard(source: str) -> Iterator[_Shard]:
 
 
 def _members(shard: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The header of each file in a tar file."""
+    """The header of each file in a tar file; no hidden files, which macOS adds."""
     while (member := shard.next()) is not None:
         # tarfile keeps all members that it has read, so a long shard would fill the memory.
         shard.members.clear()  # type: ignore[attr-defined]
-        if member.isfile() and not member.issparse():
+        hidden = PurePosixPath(member.name).name.startswith(".")
+        if member.isfile() and not (member.issparse() or hidden):
             yield member
 
 
@@ -163,11 +164,15 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
                     image = member.name
                 elif suffix in (".txt", ".json"):
                     opened = shard.extractfile(member)
-                    texts[suffix] = opened.read(LARGEST_TEXT) if opened else b""
+                    text = opened.read(LARGEST_TEXT) if opened else b""
+                    texts[suffix] = text.removeprefix(UTF8_MARK)
             caption: Any = texts.get(".txt")
             if caption is None:
                 with suppress(BadJson):
                     caption = parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
+            if caption is None:
+                problems.add(f"{source}: {key}", "no .txt or .json next to it has a caption")
+                continue
             name = _member_reference(source, image) if image and columns.image else None
             yield Record(f"{source}: {key}", row, caption, name, key, key)
     if shard.truncated:

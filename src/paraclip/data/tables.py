@@ -35,7 +35,7 @@ def read_delimited(
 ) -> Iterator[Record]:
     """Records of a CSV or TSV file; `csv_fields` or `tsv_fields` splits its lines."""
     rows = read_fields(source, problems, split)
-    _, header = next(rows)
+    header = [name.strip() for name in next(rows)[1]]
     chosen = choose_columns(header, columns, source)
     refuse_equal_names([name for name in header if name in chosen], source)
     indices = [header.index(name) if name is not None else None for name in chosen]
@@ -163,7 +163,9 @@ def _read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Re
                 problems.add(where, "the element is not an object")
                 continue
             if chosen is None:
-                chosen = choose_keys(values, _usual_names(values, columns), source)
+                usual = _CAPTION_NAMES if columns.caption == "caption" else ()
+                caption = next((name for name in usual if name in values), columns.caption)
+                chosen = choose_keys(values, replace(columns, caption=caption), source)
                 keyed = chosen.id is None and "image_id" in values
             record = chosen.record(where, row, values)
             if columns.image == "image":
@@ -172,19 +174,6 @@ def _read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Re
                 # another picture may have the row's number as its id
                 record.id = f"row {row}" if record.image_id is None else record.image_id
             yield record
-
-
-def _usual_names(values: dict[str, Any], columns: Columns) -> Columns:
-    """The columns, with the usual names of plain lists instead of the default ones."""
-
-    def first(name: str, default: str, names: tuple[str, ...]) -> str:
-        return next((other for other in names if name == default and other in values), name)
-
-    return replace(
-        columns,
-        caption=first(columns.caption, "caption", _CAPTION_NAMES),
-        image=first(columns.image, "image", _IMAGE_NAMES) if columns.image else None,
-    )
 
 
 def _read_annotations(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO
 
 from paraclip.data.untrusted_json import read_json_object
@@ -26,6 +27,8 @@ _UNFINISHED = re.compile(r"\.requests-\d{4,}\.jsonl\.part")
 _CUSTOM_ID = re.compile(r"([0-9a-f]{16})-(\d{1,3})")  # key of the question in the log, and attempt
 _LONGEST_REASON = 200  # characters
 _LETTERS_PER_TOKEN = 3  # fewer than in English, so that --max-cost is not exceeded
+LIMIT = "token_limit"  # its name in the requests, among the settings of a manifest
+_ANSWERED = "Name the folder that --to-file wrote, with the runner's answers in it."
 _NEW_FOLDER = "Give --to-file a new folder."
 
 
@@ -92,7 +95,7 @@ def _outcome_of(entry: dict[str, Any], attempt: int) -> list[Answer] | _Failure:
     response, error = entry.get("response"), entry.get("error")
     response = response if isinstance(response, dict) else {}
     status, body = response.get("status_code"), response.get("body")
-    if error is None and status == 200:
+    if not error and status == 200:
         try:
             return messages.answers_in(body)
         except ValueError as problem:
@@ -168,7 +171,8 @@ class _RequestWriter:
 class BatchBackend:
     """Writes questions to files instead of sending them, if there is a next round (`writer`).
 
-    Failures of the last round, by the key of their question, are repeated `max_retries` times.
+    Failures of the last round, by the key of their question, are repeated `max_retries` times. If
+    that round, in the folder `last`, used the newer name of the token limit, so does this one.
     """
 
     def __init__(
@@ -176,14 +180,17 @@ class BatchBackend:
         options: LLMOptions,
         failures: Mapping[str, _Failure] | None = None,
         writer: _RequestWriter | None = None,
+        last: Path | None = None,
     ) -> None:
         self.options, self.failures, self.writer = options, failures or {}, writer
         self.model = messages.model_of(options)
         self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
         self.style = options.style or "paper"
-        newer = any(messages.NEWER_LIMIT in failure.reason for failure in self.failures.values())
-        self._limit_name = messages.NEWER_LIMIT if newer else "max_tokens"
+        asked = _settings_of(last).get(LIMIT) if last else None
+        reasons = (failure.reason for failure in self.failures.values())
+        newer = any(messages.NEWER_LIMIT in text for text in (str(asked), *reasons))
+        self.limit_name = messages.NEWER_LIMIT if newer else "max_tokens"
 
     async def start(self) -> None:
         """Nothing to prepare."""
@@ -205,7 +212,7 @@ class BatchBackend:
             raise RefusedInBatch("no file holds an answer")
         attempt = 1 if failure is None else failure.attempt + 1
         endpoint, body = messages.request_of(
-            self.model, self.options, prompt, candidates, self._limit_name
+            self.model, self.options, prompt, candidates, self.limit_name
         )
         self.writer.add(f"{prompt.key}-{attempt}", f"/v1{endpoint}", body)
         text = len(prompt.as_text()) // _LETTERS_PER_TOKEN
@@ -251,17 +258,21 @@ def answer_files(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
         UserError: the folder is not one of these, its questions were asked with other settings, or
             there are no answers.
     """
-    hint = "Name the folder that --to-file wrote, with the runner's answers in it."
-    stored = read_json_object(folder / _MANIFEST, hint).get("settings")
-    stored = stored if isinstance(stored, dict) else {}
+    stored = _settings_of(folder)
     for name, value in json.loads(json.dumps(settings)).items():
         if stored.get(name) != value:
             what = f"asked with other settings: {name} was {stored.get(name)!r} and is {value!r}"
             raise UserError(folder / _MANIFEST, what, "Give the options of the run that wrote it.")
     paths = sorted(path for path in folder.glob("*.jsonl") if not _REQUESTS.fullmatch(path.name))
     if not paths:
-        raise UserError(folder, "holds no answers (*.jsonl beside the requests)", hint)
+        raise UserError(folder, "holds no answers (*.jsonl beside the requests)", _ANSWERED)
     return paths
+
+
+def _settings_of(folder: Path) -> dict[str, Any]:
+    """The settings with which a folder's questions were asked."""
+    stored = read_json_object(folder / _MANIFEST, _ANSWERED).get("settings")
+    return stored if isinstance(stored, dict) else {}
 
 
 def next_steps(writer: _RequestWriter, model: str) -> list[str]:
@@ -272,6 +283,7 @@ def next_steps(writer: _RequestWriter, model: str) -> list[str]:
     questions = f"{sum(writer.written.values()):,} open questions"
     return [
         f"{questions} in {folder}; answer them, for example by:",
-        f"  vllm run-batch -i {folder / first} -o {folder / answers} --model {model}{more}",
-        f"then run this command with --from-file {folder} and a new --to-file",
+        f"  vllm run-batch -i {quote(str(folder / first))} -o {quote(str(folder / answers))}"
+        f" --model {quote(model)}{more}",
+        f"then run this command with --from-file {quote(str(folder))} and a new --to-file",
     ]

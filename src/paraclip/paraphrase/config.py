@@ -178,6 +178,8 @@ class GenerateConfig(Checked):
              "Give --backend openai and --model."),
             (by_files and self.dry_run, "--dry-run", "asks a server, and files need none",
              "Leave one of them out."),
+            (self.from_file and self.fresh, "--fresh", "deletes the answers of earlier rounds",
+             "Leave it out with --from-file."),
             (by_files and ray, "--ray-workers", f"does not go with {files}",
              "Leave out --ray-workers: files of questions are not asked one by one."),
             (self.max_cost is not None and ray, "--max-cost", "does not go with --ray-workers",
@@ -218,8 +220,10 @@ class GenerateConfig(Checked):
     def outputs(self) -> Outputs:
         """Where to write, with all options for the provenance: without secrets in addresses."""
         licence = UNKNOWN_LICENCE if self.model else backend_kind(self.backend).licence
+        images = self.columns.images
         settings = asdict(self) | {
             "source": without_secrets(self.source),
+            "columns": asdict(self.columns) | {"images": images and without_secrets(images)},
             "out": shown_path(self.out),
             "to_file": self.to_file and str(self.to_file),
             "from_file": self.from_file and str(self.from_file),

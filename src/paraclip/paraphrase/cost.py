@@ -1,6 +1,5 @@
 """Cost of a run: prices, tokens used, the user's limit, and progress with the projected cost."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 _MILLION = 1_000_000
 _TYPICAL = 100  # tokens of a prompt or an answer; some vendors charge more for long prompts
-_SECONDS_OF_LINES = 30.0  # between two lines of progress outside a terminal
 
 
 @dataclass(frozen=True)
@@ -146,8 +144,6 @@ class RunProgress:
     def __init__(self, summary: "Summary", meter: Meter, total: int | None) -> None:
         self.summary, self._meter, self._total = summary, meter, total
         self._bar = bar("paraphrasing", total, "caption")
-        if not sys.stderr.isatty():
-            self._bar.mininterval = _SECONDS_OF_LINES
 
     def __enter__(self) -> "RunProgress":
         return self

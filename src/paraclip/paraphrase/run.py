@@ -17,6 +17,7 @@ from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA, TEXTS
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.batch import (
+    LIMIT,
     BatchBackend,
     answer_files,
     log_answers,
@@ -65,11 +66,12 @@ class _Generation:
     summary: Summary
     problems: Problems  # the broken rows of the source
     notes: tuple[str, ...] = ()  # what files of answers contained, and how to continue
+    again: str = "the same command"  # that asks about failed captions
 
     def check(self) -> None:
         """Raise UserError if no caption got an answer, unless an option stopped the run."""
         if self.summary.failed == self.summary.captions and not self.summary.stopped:
-            hint = "Read the reasons there, check the server and run the same command again."
+            hint = f"Read the reasons there; {self.again} asks again."
             where = shown_path(self.triples.with_name(FAILED))
             raise UserError(where, "no caption got an answer", hint)
 
@@ -146,7 +148,8 @@ def generate_from_source(
     run = partial(generate, captions, llm, judge, total=counts.captions, problems=problems)
     if to_file or from_file:
         summary, notes = _run_a_round(llm, outputs, to_file, from_file, run)
-        return _Generation(out / TRIPLES, summary, problems, notes)
+        again = "this command with --from-file and a new --to-file"
+        return _Generation(out / TRIPLES, summary, problems, notes, again)
     return _Generation(out / TRIPLES, run(outputs), problems)
 
 
@@ -161,11 +164,11 @@ def _run_a_round(
     with closing(AnswerLog(outputs.folder / LOG, settings, outputs.fresh)) as log:
         log.begin()
         arrived = log_answers(paths, log, llm.candidates)
-    backend = BatchBackend(llm, arrived.failures, writer)
+    backend = BatchBackend(llm, arrived.failures, writer, from_file)
     try:
         summary = run(replace(outputs, fresh=False), backend=backend)
         if writer is not None:
-            writer.finish(settings)
+            writer.finish(settings | {LIMIT: backend.limit_name})
     finally:
         if writer is not None:
             writer.discard()
@@ -345,7 +348,6 @@ async def write_outcomes(
                     writers.write(outcome)
                     summary.count(outcome)
                     progress.update()
-    summary.check()
     summary.spent = meter.as_dict()
     summary.stopped = "--max-cost" if meter.spent else ""
     write_summary(outputs, summary, problems)

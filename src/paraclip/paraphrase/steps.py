@@ -128,15 +128,12 @@ class Paraphraser:
             try:
                 answers = await self._answers(caption.id, kind or step, text, ask)
             except AnswerError as error:
+                if kind and self.meter.spent and not isinstance(error, Waiting):
+                    break  # the row keeps its triple; a run with a higher limit asks again
                 problem = f"{kind}: {error}" if kind else str(error)
                 return Failed(caption, step, problem, isinstance(error, Waiting))
-            distinct = {answer.text: answer for answer in reversed(answers)}  # the first of equals
-            verdicts += await asyncio.gather(
-                *(
-                    self.judge(Question(text, one.text, original, one.cut, kind))
-                    for one in reversed(distinct.values())
-                )
-            )
+            questions = (Question(text, one.text, original, one.cut, kind) for one in answers)
+            verdicts += await asyncio.gather(*map(self.judge, dict.fromkeys(questions)))
             if kind:
                 best = next((verdict for verdict in verdicts if verdict.reason is None), None)
             else:

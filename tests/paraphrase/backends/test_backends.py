@@ -148,6 +148,15 @@ def test_the_newer_name_of_the_token_limit_is_used_if_required(server: FakeServe
         ask(OpenAIBackend(options(server.url)))
 
 
+def test_a_server_of_this_machine_is_not_asked_through_a_proxy(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+        assert ask(OpenAIBackend(options(url, max_retries=0)))[0].text == rotate("a dog runs")
+
+
 @pytest.mark.parametrize(
     ("usage", "tokens"),
     [

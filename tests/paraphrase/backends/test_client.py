@@ -88,8 +88,8 @@ FLOOD = gzip.compress(b" " * (20 << 20), 6)
         (ok(Content_Encoding="gzip") + FLOOD, "larger than 8 MiB|unknown way"),
         (ok(Content_Encoding="gzip, gzip") + gzip.compress(FLOOD), "larger than 8 MiB|unknown way"),
         (ok(Content_Encoding="br") + b"{}", "compressed in an unknown way"),
-        (ok(Content_Encoding="gzip") + b"{}", "Connection error"),
-        (b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", "malformed answer"),
+        (ok(Content_Encoding="gzip") + b"{}", "decompressing"),
+        (b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", "^malformed answer"),
     ],
 )
 def test_a_compressed_flood_or_a_malformed_answer_is_an_answer_error(

@@ -31,6 +31,7 @@ def reason_of(answer: str, source: str = CAPTION, cut: bool = False) -> str | No
         ("As an AI language model I see two brown dogs", "refusal"),
         ("The caption shows two brown dogs without a leash", "chatter"),
         ("Two brown dogs run without a leash. Let me know if it helps!", "chatter"),
+        ("Two brown dogs run unleashed over grass.<|im_end|>", "chatter"),
         ("two brown dogs run across the field without leash", "copy"),
         ("There are two brown dogs run across a field without a leash", "copy"),
         ("Two brown dogs dogs run on a field without a leash", "repetition"),

@@ -148,6 +148,14 @@ def test_a_word_that_only_begins_like_a_listed_one_has_no_concept(word: str, end
         assert not words.concepts(longer)
 
 
+def test_an_accent_may_be_a_character_of_its_own() -> None:
+    composed, apart = "Two cafés’ naïve cats", "Two cafe\u0301s’ nai\u0308ve cats"
+    assert words.words(composed) == words.words(apart) == ["two", "cafés", "naïve", "cats"]
+    assert [apart[start:end] for _, start, end in words.word_spans(apart)] == [
+        "Two", "cafe\u0301s", "nai\u0308ve", "cats",
+    ]  # fmt: skip
+
+
 def test_overlap_counts_content_roots() -> None:
     assert words.overlap("A dog runs.", "The running dogs") == 1.0
     assert words.overlap("A dog runs.", "A cat naps.") == 0.0

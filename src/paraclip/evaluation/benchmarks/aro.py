@@ -51,7 +51,7 @@ from paraclip.evaluation.pictures import Box, Crop, find_pictures
 from paraclip.evaluation.rows import good_rows, read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
-from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
+from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged
 
 RELATION, ATTRIBUTION = "relation", "attribution"
 GET = (
@@ -249,7 +249,7 @@ def _make_order(
     cases: _Cases,
     folder: Path,
     listed: Path | None = None,
-    tagger: Tagger | None = None,
+    tagger: SpacyTagger | None = None,
     how: Arithmetic | None = None,
 ) -> TextChoice:
     """Make COCO-Order on one set of captions and one folder of pictures.
@@ -385,7 +385,7 @@ _SHUFFLES: dict[str, _Shuffle] = {
 """The shuffles by the authors' names, in their order."""
 
 
-def _with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
+def _with_shuffles(captions: Sequence[str], tagger: SpacyTagger, seed: int) -> list[list[str]]:
     """Each caption and its four shuffles, all normalised."""
     from nltk.tokenize import NLTKWordTokenizer
 

@@ -42,14 +42,14 @@ _SHORT_PAUSE = 10.0  # seconds; longer ones are announced
 _BYTES_PER_TOKEN = 4  # rough figure for English, if the server does not report the number
 _OVERLOADED = (429, 503, 529)
 _ENCODINGS = ("", "identity", "gzip", "deflate")  # one layer, which expands at most 1,000 times
+_NO_PROXY = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))  # this machine
 _ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
 
 
 def _http_package() -> Any:
     """The HTTP package that `openai` uses: `httpx`, or its successor from openai 3 on."""
-    bases = openai.DefaultAsyncHttpxClient.__mro__
-    base = next(one for one in bases if one.__name__ == "AsyncClient")
-    return sys.modules[base.__module__.partition(".")[0]]
+    bases = {one.__name__: one for one in openai.DefaultAsyncHttpxClient.__mro__}
+    return sys.modules[bases["AsyncClient"].__module__.partition(".")[0]]
 
 
 _http = _http_package()
@@ -185,7 +185,8 @@ class _ServersClient(openai.DefaultAsyncHttpxClient):
     """
 
     def __init__(self, servers: Sequence[_Server], seconds: float) -> None:
-        super().__init__(follow_redirects=False, headers={"Accept-Encoding": "identity"})
+        headers = {"Accept-Encoding": "identity"}
+        super().__init__(follow_redirects=False, headers=headers, mounts=_NO_PROXY)
         self.servers, self.seconds = servers, seconds
         self._queue = _RequestQueue(servers)
 
@@ -292,11 +293,9 @@ def _requested_pause(headers: Mapping[str, str]) -> float | None:
         if 0 <= seconds < float("inf"):
             return seconds
     until = _time_in(headers.get("retry-after", ""))
-    return (
-        None
-        if until is None
-        else max(0.0, until - (_time_in(headers.get("date", "")) or time.time()))
-    )
+    if until is None:
+        return None
+    return max(0.0, until - (_time_in(headers.get("date", "")) or time.time()))
 
 
 def _time_in(text: str) -> float | None:
@@ -504,8 +503,12 @@ class OpenAIBackend:
                 return self._redirect(server, error.response)
             kind = AnswerError if messages.may_pass(error.status_code) else Refused
             return kind(self._safe(f"{type(error).__name__}: {error}"))
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        return AnswerError(self._safe(f"{type(error).__name__}: {error}{cause}"))
+        what, cause = f"{type(error).__name__}: {error}", error.__cause__
+        if isinstance(cause, _http.DecodingError):  # `openai` calls it a connection error
+            what = str(cause)
+        elif cause:
+            what = f"{what} ({cause})"
+        return AnswerError(self._safe(what))
 
     def _redirect(self, server: _Server, response: Any) -> UserError:
         """Captions are not sent to other servers."""

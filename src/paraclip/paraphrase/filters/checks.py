@@ -31,7 +31,7 @@ CLOSE = 0.4
 _CHATTER = re.compile(
     r"\b(?:paraphras\w*|rephras\w*|reword\w*|captions?|sentences?|original text|synonyms?|"
     r"here(?:'s| is| are)|let me know|i hope|please note|note:|means that|in other words|"
-    r"in plain words|the user|you (?:can|could|asked|provided))\b|:\s*$|</?\w+>|\{\w+\}",
+    r"in plain words|the user|you (?:can|could|asked|provided))\b|:\s*$|<[/|]?\w+\|?>|\{\w+\}",
     re.IGNORECASE,
 )
 

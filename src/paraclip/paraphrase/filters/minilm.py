@@ -122,11 +122,6 @@ class SentenceEncoder:
         self._model = _MiniLM(_MOST_TOKENS)
         self._kept: dict[str, Reading] = {}  # the most recent text is at the end
 
-    def encode(self, texts: Sequence[str]) -> Float:
-        """Unit vectors of the texts, float32 [N, 384], in their order."""
-        vectors = [reading.vector for reading in self.read(texts)]
-        return np.array(vectors, np.float32).reshape(-1, WIDTH)
-
     def read(self, texts: Sequence[str]) -> list[Reading]:
         """Sentence vector and word vectors of each text, in their order."""
         # Those of the most recent texts are cached: a caption is the source in step 1 and is read

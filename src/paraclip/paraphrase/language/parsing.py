@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.language.relations import PREPOSITIONS
@@ -54,22 +54,9 @@ def _load_pipeline(exclude: Sequence[str]) -> Any:
     return spacy.load(model, exclude=list(exclude))
 
 
-class Tagger(Protocol):
-    """Splits captions into tokens and tags the part of speech of each.
-
-    Attributes:
-        name: name with version, for the report.
-    """
-
-    name: str
-
-    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
-        """Tokens and tags of each text, in order."""
-        ...
-
-
 class SpacyTagger:
-    """spaCy's small English model; UserError if it is not installed."""
+    """Tags the parts of speech with spaCy's small English model; UserError if it is not installed.
+    `name` is that of the model with its version, for the report."""
 
     def __init__(self) -> None:
         # Only the tagger is needed; parser, lemmatizer and named entities would take time.

@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
+from unicodedata import normalize
 
 from paraclip.errors import optional_import
 from paraclip.paraphrase.language import lexicon
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_PART = r"(?:[^\W_][\u0300-\u036f]*)+"  # accents may be characters of their own
+_WORD = re.compile(rf"{_PART}(?:['’]{_PART})*")
 _TENS_AND_UNIT = re.compile(
     r"\b(twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)[- ]"
     r"(one|two|three|four|five|six|seven|eight|nine)\b"
@@ -21,8 +23,9 @@ _SCALED = re.compile(
 
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:
-    """Each word in lower case with its start and end in the text."""
-    return [(found[0].lower().replace("’", "'"), *found.span()) for found in _WORD.finditer(text)]
+    """Each word in lower case and NFC with its start and end in the text."""
+    found = _WORD.finditer(text)
+    return [(normalize("NFC", one[0].lower()).replace("’", "'"), *one.span()) for one in found]
 
 
 def words(text: str) -> list[str]:
