@@ -11,6 +11,7 @@ nothing, and Holm's correction hides small losses. `not_inferior` is the test fo
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -28,8 +29,7 @@ LEVEL = 0.05  # differences with a smaller corrected p-value are significant
 MARGIN = 1.0  # points that a figure may lose and still be "not inferior"
 _APART = 1_000_003  # added to the seed of the second model if draws are not paired
 
-LOWER_IS_BETTER = frozenset(("first result changes",))
-"""Names of the metrics for which lower is better; for all others, higher is better."""
+_LOWER_IS_BETTER = re.compile(r"first result changes|\w+@\d+ (contrast|negative)")
 
 Statistic = Literal["mean", "spearman", "pearson", "sampled_spearman"]
 _Weighted = Callable[[Float], Float]
@@ -252,6 +252,11 @@ _STATISTICS = {
     "spearman": _weighted_spearman,
     "sampled_spearman": _weighted_by_sample,
 }
+
+
+def prefers_lower(name: str) -> bool:
+    """Return whether less is better: of changes, and of what another meaning shares or finds."""
+    return _LOWER_IS_BETTER.fullmatch(name) is not None
 
 
 def not_inferior(
