@@ -13,6 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from paraclip.arrays import Float
+from paraclip.evaluation import statistics
 from paraclip.evaluation.compare import Stored
 from paraclip.evaluation.statistics import (
     Metric,
@@ -22,10 +23,12 @@ from paraclip.evaluation.statistics import (
     p_value,
     resample,
 )
-from paraclip.files import atomic_path
+from paraclip.files import atomic_path, file_hash
 from study.cells import Row
 
 LEVEL = 0.05
+CODE = file_hash(statistics.__file__)
+"""In the names of kept resamples, which other code would not draw."""
 CONSISTENCY = "AO@10"
 """The figure for which the shares of pairs that gain and lose are stored."""
 Key = tuple[str, str]
@@ -59,7 +62,7 @@ class Draws:
         parts = (metric.items, metric.groups, metric.clusters)
         sums = [crc32(np.ascontiguousarray(part)) for part in parts if part is not None]
         name = "-".join(f"{one:08x}" for one in (*sums, crc32(metric.name.encode())))
-        path = self.folder / f"{name}-{self.resamples}-{self.seed}.npy"
+        path = self.folder / f"{name}-{self.resamples}-{self.seed}-{CODE}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary, open(temporary, "wb") as file:

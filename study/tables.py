@@ -15,7 +15,7 @@ from benchmarks.machine import markdown
 from paraclip.evaluation.pairs import KINDS
 from paraclip.evaluation.report import figure as shown
 from paraclip.evaluation.report import spread
-from paraclip.evaluation.statistics import LOWER_IS_BETTER, Interval, not_inferior
+from paraclip.evaluation.statistics import Interval, not_inferior, prefers_lower
 from paraclip.files import write_text
 from study.differences import LEVEL, Figure, Key
 from study.sets import LANGUAGES
@@ -215,7 +215,7 @@ def marks(change: Figure | None, name: str) -> tuple[str, str]:
     """`*` for a difference beyond chance; `≥` for one that is no such gain, but not inferior."""
     if change is None:
         return "", ""
-    lower = name in LOWER_IS_BETTER
+    lower = prefers_lower(name)
     beyond = change["adjusted"] < LEVEL
     gain = beyond and (change["difference"]["value"] > 0) != lower
     held = not gain and not_inferior(Interval(**change["difference"]), lower)

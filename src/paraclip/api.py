@@ -14,10 +14,8 @@ from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.compare import compare
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import choose_benchmarks, evaluation_settings
+from paraclip.evaluation.registry import evaluate_configured
 from paraclip.evaluation.report import Report
-from paraclip.evaluation.run import OUT
-from paraclip.evaluation.run import evaluate as evaluate_models
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.run import export_model
 from paraclip.image_search.build import IndexSummary, build_index
@@ -171,9 +169,7 @@ def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
     paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
     config = EvaluateConfig(models=tuple(models), **{**options, **paths})
     loaded = {label: loaded_model(model, config.device) for label, model in models.items()}
-    benchmarks, left_out = choose_benchmarks(config)
-    settings = evaluation_settings(config, left_out)
-    return evaluate_models(loaded, benchmarks, config.out or OUT, settings)
+    return evaluate_configured(loaded, config)
 
 
 def export(model: Model, out: Path | str, **options: Any) -> Path:

@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pytest
 from colour_encoder import ColourEncoder, write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
+import paraclip
 from paraclip.commands import evaluate as command
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
@@ -54,6 +56,40 @@ def test_all_benchmarks_of_a_data_folder(
     assert "report.md" in printed
     assert report.provenance["models"] == {"base": "brittle", "tuned": "steady"}
     assert any((tmp_path / "kept" / "image_features").iterdir())
+
+
+def test_python_passes_over_what_the_command_passes_over(
+    config: EvaluateConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for picture in (tmp_path / "data" / "flickr8k" / "images").iterdir():
+        picture.write_bytes(b"broken")
+    report = paraclip.evaluate(
+        {"base": ColourEncoder()}, benchmarks="all", data=str(tmp_path / "data"), out="python"
+    )
+    assert [section.name for section in report.sections] == ["sugar-crepe-pp", "sts"]
+    assert "image-text-retrieval left out: " in capsys.readouterr().err
+
+
+def test_captions_and_pictures_may_be_remote(config: EvaluateConfig, tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    for path in (tmp_path / "data" / "flickr8k" / "images").iterdir():
+        store.pipe(f"/pictures/{path.name}", path.read_bytes())
+    rows = (f"{name.rpartition('/')[2]},a red hat" for name in store.ls("/pictures", detail=False))
+    store.pipe("/pictures/captions.csv", "\n".join(["image,caption", *rows]).encode())
+    options = replace(
+        config, benchmarks="image-text-retrieval", captions="memory://pictures/captions.csv"
+    )
+    command.evaluate_command(options)
+    (section,) = read_report(Path(config.out) / "report.json").sections
+    assert section.pool == "12 pictures and 12 captions of captions.csv"
+
+
+def test_no_secret_of_a_url_is_in_the_report(config: EvaluateConfig) -> None:
+    secret = "https://user:sesame@example.org/captions.csv?key=sesame"
+    command.evaluate_command(replace(config, benchmarks="sts", captions=secret))
+    for name in ("report.json", "report.md"):
+        text = (Path(config.out) / name).read_text()
+        assert "sesame" not in text and "https://example.org/captions.csv" in text
 
 
 def test_json_is_the_report_and_nothing_else(

@@ -98,3 +98,12 @@ def test_a_name_that_is_unknown_gets_a_hint(tmp_path: Path) -> None:
     for name, hint in (("papr", "paper"), ("sst", "sts"), ("sts,papr", "paper")):
         with pytest.raises(UserError, match=rf"is not a benchmark. Did you mean {hint}"):
             choose_benchmarks(EvaluateConfig(benchmarks=name, data=str(tmp_path)))
+
+
+def test_a_suite_stands_alone(made: None, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    for name in ("all,", " all,all"):
+        found, _ = choose_benchmarks(EvaluateConfig(benchmarks=name, data=str(tmp_path)))
+        assert len(found) == 1
+    with pytest.raises(UserError, match="the suite quick does not go with"):
+        choose_benchmarks(EvaluateConfig(benchmarks="quick,made-two", data=str(tmp_path)))

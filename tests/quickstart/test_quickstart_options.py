@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from tiny_models import draw
 
-from paraclip.data.problems import Problems
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
 from paraclip.quickstart import run
@@ -29,7 +28,7 @@ def test_each_source_has_its_own_default_folder(tmp_path: Path) -> None:
 
 def test_without_the_starter_set_no_model_names_it(tmp_path: Path) -> None:
     for count, models in ((0, []), (1, ["tuned"])):
-        job = _Job(QuickstartConfig("here", str(tmp_path), starter=count), Problems())
+        job = _Job(QuickstartConfig("here", str(tmp_path), starter=count))
         named = [name for name in ("control", "tuned") if "starter" in job.facts(name)]
         assert named == models
 
@@ -55,8 +54,8 @@ def pictures(folder: Path, count: int, text: str = "thing {}") -> Path:
     return folder
 
 
-def split_of(config: QuickstartConfig, max_share: float = 0.01) -> object:
-    return _split_source(config, str(config.source), Problems(max_share))
+def split_of(config: QuickstartConfig) -> object:
+    return _split_source(config, str(config.source))
 
 
 def test_broken_rows_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,24 +63,31 @@ def test_broken_rows_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (folder / "7.png").unlink()
     draw(folder / "30.png", "disc", "red"), (folder / "30.txt").write_text("thing 30")
     config = QuickstartConfig(str(folder), str(tmp_path / "out"), max_broken=0.1)
-    split = split_of(config, 0.1)
+    split = split_of(config)
     assert len(split.held_out) == 10 and "20 captions to learn from, 10" in capsys.readouterr().out
     listed = (tmp_path / "out" / "broken.txt").read_text()
     assert listed.startswith(f"{folder / '7.txt'}\tthere is no picture with this name\n")
 
 
-def test_broken_pictures_of_several_models_are_listed_once_beside_broken_rows(
+def test_broken_pictures_are_in_no_part_and_listed_beside_broken_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows, pictures = Problems(), Problems()
-    rows.add("a.csv:2", "is no row"), rows.add("a.csv:3", "is no row")
-    pictures.add("a.png", "is damaged")
-    job = _Job(QuickstartConfig("here", str(tmp_path)), rows)
-    for _ in ("control", "tuned"):
-        job.report_new(pictures)
-    assert capsys.readouterr().out.count("3 broken rows or pictures are skipped") == 1
-    listed = (tmp_path / "broken.txt").read_text().splitlines()
-    assert listed[:3] == ["a.csv:2\tis no row", "a.csv:3\tis no row", "a.png\tis damaged"]
+    folder = pictures(tmp_path / "pictures", 40)
+    config = QuickstartConfig(str(folder), str(tmp_path / "out"), max_broken=0.06)
+    whole = split_of(config)
+    (folder / f"{Path(whole.learn[0].image).stem}.txt").write_text("")
+    broken = Path(whole.held_out[0].image)  # 1 of 13, but less than 6 % of all
+    broken.write_bytes(b"damaged")
+    split = split_of(config)
+    assert {str(broken)}.isdisjoint(row.image for row in [*split.learn, *split.held_out])
+    assert len(split.held_out) == 12 and len(split.learn) == 26
+    assert "2 broken rows or pictures are skipped" in capsys.readouterr().out
+    listed = (tmp_path / "out" / "broken.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in listed[:2]] == [
+        str(folder / f"{Path(whole.learn[0].image).stem}.txt"), str(broken),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="2 of 40 rows are broken"):
+        split_of(replace(config, max_broken=0.03))
 
 
 def test_captions_without_a_picture_are_counted_and_one_caption_for_all_is_refused(
@@ -112,7 +118,7 @@ def test_a_stage_whose_captions_changed_starts_from_scratch(
     for name in ("prepare", "load_model"):
         monkeypatch.setattr(run, name, lambda *words, **_: words[0])
     monkeypatch.setattr(run, "train", train)
-    job = _Job(QuickstartConfig("here", str(tmp_path), starter=0), Problems())
+    job = _Job(QuickstartConfig("here", str(tmp_path), starter=0))
     assert job.train("control", SCHEMA.empty_table()) == str(tmp_path / "control" / "made")
     assert started == [False, True] and "starts from scratch" in capsys.readouterr().out
 

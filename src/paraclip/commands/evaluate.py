@@ -6,16 +6,9 @@ from pathlib import Path
 from paraclip.errors import UserError
 from paraclip.evaluation.compare import FORMAT, RESAMPLES, compare, comparison_json, stored_files
 from paraclip.evaluation.config import EvaluateConfig, label_models
-from paraclip.evaluation.registry import (
-    choose_benchmarks,
-    evaluation_settings,
-    is_suite,
-    names_sources,
-    warn_left_out,
-)
-from paraclip.evaluation.run import OUT, evaluate
+from paraclip.evaluation.registry import evaluate_configured
+from paraclip.evaluation.run import OUT
 from paraclip.files import has_mark, refuse_foreign, refuse_overwriting, write_text
-from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 
 
@@ -31,15 +24,9 @@ def evaluate_command(config: EvaluateConfig) -> None:
     if config.against:
         raise UserError("--against", "is for --compare", "Name the reports of both options.")
     names = label_models(config.models)
-    models: dict[str, DualEncoder] = {
-        label: load_model(name, config.device) for label, name in names.items()
-    }
-    benchmarks, left_out = choose_benchmarks(config)
-    warn_left_out(left_out)
-    settings = {**evaluation_settings(config, left_out), "models": names}
-    pass_over = is_suite(config) and not names_sources(config)
+    models = {label: load_model(name, config.device) for label, name in names.items()}
+    report = evaluate_configured(models, config, models=names)
     out = Path(config.out or OUT)
-    report = evaluate(models, benchmarks, out, settings, pass_over)
     if config.json:
         print((out / "report.json").read_text(encoding="utf-8"), end="")
     else:
@@ -56,8 +43,7 @@ def _compare_reports(config: EvaluateConfig) -> None:
     comparisons = compare(
         *config.compare, models=config.models, against=config.against, resamples=resamples
     )
-    wanted = config.json or config.out is not None
-    content = comparison_json(comparisons, asdict(config)) if wanted else ""
+    content = comparison_json(comparisons, asdict(config))
     if config.json:
         print(content, end="")
     else:

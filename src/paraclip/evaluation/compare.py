@@ -32,7 +32,6 @@ from paraclip.evaluation.report import (
 )
 from paraclip.evaluation.statistics import (
     LEVEL,
-    LOWER_IS_BETTER,
     MARGIN,
     VALUES,
     Interval,
@@ -42,6 +41,7 @@ from paraclip.evaluation.statistics import (
     interval,
     not_inferior,
     p_value,
+    prefers_lower,
 )
 from paraclip.files import check_input
 from paraclip.provenance import provenance
@@ -74,12 +74,12 @@ class _Difference:
     @property
     def not_inferior(self) -> bool:
         """Whether the interval excludes that the second is worse by the margin or more."""
-        return not_inferior(self.difference, self.metric in LOWER_IS_BETTER)
+        return not_inferior(self.difference, prefers_lower(self.metric))
 
     @property
     def gain(self) -> float:
         """The difference, positive if the second is better."""
-        return -self.difference.value if self.metric in LOWER_IS_BETTER else self.difference.value
+        return -self.difference.value if prefers_lower(self.metric) else self.difference.value
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class EvaluateConfig(Checked):
     """Compare stored reports instead of scoring: folders of one or more evaluations."""
 
     against: tuple[str, ...] = ()
-    """With --compare: reports of the second model, as many as of the first."""
+    """With --compare: reports of the second model; as many as of the first are paired in order."""
 
     json: bool = False
     """Print the report as JSON, and nothing else."""

@@ -85,11 +85,6 @@ def _most_changed(gains: Float, each: int = _EACH) -> list[int]:
     return sorted({*won, *lost}, key=lambda number: (-abs(float(gains[number])), number))
 
 
-def thumbnail(reference: str) -> Image.Image:
-    """Return the picture padded to a white square; a grey square if it cannot be read."""
-    return ImageOps.pad(_read(reference, _SIDE), (_SIDE, _SIDE), color="white")
-
-
 def _read(reference: str, side: int) -> Image.Image:
     """The picture, small; a grey square if it cannot be read."""
     try:
@@ -219,7 +214,8 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str)
             write(left, top + 7, f"{label}: {shared} of {depth} results shared", 17)
             for row, (ranking, other) in enumerate(((first, second), (second, first))):
                 for rank, position in enumerate(ranking[:_SHOWN_ON_SHEET].tolist()):
-                    picture = thumbnail(pairs.references[position])
+                    picture = _read(pairs.references[position], _SIDE)
+                    picture = ImageOps.pad(picture, (_SIDE, _SIDE), color="white")
                     corner = (left + rank * _CELL, top + HEAD + row * _CELL)
                     _paste(sheet, picture, corner, position in other, position == right)
     with atomic_path(path) as temporary:

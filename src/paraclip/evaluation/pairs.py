@@ -107,7 +107,7 @@ def read_pairs(
     if not rows:
         raise UserError(source, "contains no pairs", "Name a file with two text columns.")
     ids, captions, paraphrases, pictures_of, negatives = zip(*rows, strict=True)
-    name = f"{Path(source).name} ({' and '.join(dict.fromkeys(names))})"
+    name = f"{Path(source).absolute().name} ({' and '.join(dict.fromkeys(names))})"
     files_hash = text_hash(" ".join(file_hash(file) for file in files))
     negatives = negatives if all(negatives) else ()
     return Pairs(name, ids, captions, paraphrases, files_hash, skipped, pictures_of, negatives)

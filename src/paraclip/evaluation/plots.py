@@ -50,10 +50,10 @@ def plot_scores(report: Report, path: Path | str) -> bool:
                 figure(interval.value), (interval.value, row), xytext=(0, 6),
                 textcoords="offset points", ha="center", fontsize=8,
             )  # fmt: skip
-        panel.set_title(title, fontsize=10)
+        panel.set_title(title, fontsize=10, parse_math=False)
         panel.set_ylim(len(labels) - 0.5, -0.75)
         names = labels if place % columns == 0 else [""] * len(labels)
-        panel.set_yticks(range(len(labels)), names)
+        panel.set_yticks(range(len(labels)), names, parse_math=False)
         panel.margins(x=0.12)
         panel.locator_params(axis="x", nbins=5)
         panel.tick_params(labelsize=9)
@@ -67,10 +67,9 @@ def plot_scores(report: Report, path: Path | str) -> bool:
 
 def _headlines(report: Report) -> list[tuple[str, Line]]:
     """Return the headline metrics with titles; duplicate names include the benchmark."""
-    named_lines = [(section.name, line) for section in report.sections for line in section.lines]
-    named_lines = [(name, line) for name, line in named_lines if line.headline]
-    names = Counter(line.name for _, line in named_lines)
-    return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in named_lines]
+    found = [(one.name, x) for one in report.sections for x in one.lines if x.headline]
+    names = Counter(line.name for _, line in found)
+    return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in found]
 
 
 def _appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -21,7 +21,11 @@ from paraclip.evaluation.benchmarks.zero_shot import CIFAR10, CIFAR100, load_cif
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_names, read_pool
+from paraclip.evaluation.report import Report
+from paraclip.evaluation.run import OUT, evaluate
 from paraclip.files import cache_folder
+from paraclip.models.encoder import DualEncoder
+from paraclip.provenance import without_secrets
 
 _FLICKR8K = 8_091  # pictures
 
@@ -106,16 +110,16 @@ def variations(config: EvaluateConfig) -> Variations:
 
 def _image_text_retrieval(config: EvaluateConfig) -> karpathy.ImageTextRetrieval:
     """Create image-text retrieval from captions with pictures."""
-    captions = _source(
-        config, config.captions, "flickr8k/captions.csv", "--captions", _GET_CAPTIONS
-    )
-    label, only = captions.name, None
-    if config.captions is None:
+    captions, only = config.captions, None  # as given: a path would fold the slashes of a URL
+    if captions is None:
+        captions = str(_source(config, None, "flickr8k/captions.csv", "--captions", _GET_CAPTIONS))
         split = _source(config, None, "flickr8k/test_images.txt", "--data", _GET_CAPTIONS)
-        label, only = f"{label} ({split.name})", read_names(split)
+        only = read_names(split)
+    label = os.path.basename(os.path.abspath(without_secrets(captions)))  # `.` has no name
+    label += f" ({split.name})" if only else ""
     columns = Columns(images=config.images if config.captions else None)
     problems = Problems(config.max_broken)
-    shown = karpathy.gallery(read_captions(str(captions), columns, problems), label, only, problems)
+    shown = karpathy.gallery(read_captions(captions, columns, problems), label, only, problems)
     return karpathy.ImageTextRetrieval(shown, how=_arithmetic(config))
 
 
@@ -165,7 +169,8 @@ BENCHMARKS: dict[str, Entry] = {
         ("paper",),
     ),
     "flickr8k-retrieval": Entry(
-        karpathy.load_flickr8k, ("flickr8k/dataset_flickr8k.json",), karpathy.GET_FLICKR8K
+        partial(karpathy.load_split, "Flickr8k", karpathy.GET_FLICKR8K),
+        ("flickr8k/dataset_flickr8k.json",), karpathy.GET_FLICKR8K,
     ),
     "imagenet": Entry(
         zero_shot.load_imagenet, ("imagenet|imagenet_sample",), zero_shot.GET_IMAGENET, ("paper",)
@@ -204,15 +209,18 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
         its data is missing or damaged. Benchmarks that are named need their data.
     """
     _data_folder(config)  # a wrong --data is an error, not a reason to skip
-    names = list(dict.fromkeys(filter(None, map(str.strip, config.benchmarks.split(",")))))
-    if not is_suite(config):
+    names = _names(config)
+    suite = next((name for name in names if name in _SUITES), None)
+    if suite and len(names) > 1:
+        what = f"the suite {suite} does not go with other names"
+        raise UserError("--benchmarks", what, "Name one suite, or only benchmarks.")
+    if not suite:
         for name in names:
             if name not in BENCHMARKS:
                 hint = nearest(name, [*BENCHMARKS, *_SUITES])
                 raise UserError(name, "is not a benchmark", hint)
         return [_load(name, config) for name in names], {}
     benchmarks, left_out = [], {}
-    suite = names[0]
     for name, entry in BENCHMARKS.items():
         if suite != "all" and suite not in entry.suites:
             continue
@@ -230,16 +238,27 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
     return benchmarks, left_out
 
 
-def evaluation_settings(config: EvaluateConfig, left_out: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of `paraclip.evaluation.run.evaluate`: options that are given, caches."""
-    given = {name: value for name, value in asdict(config).items() if value not in (None, ())}
+def evaluate_configured(
+    loaded: dict[str, DualEncoder], config: EvaluateConfig, **facts: Any
+) -> Report:
+    """Score models on the benchmarks that the options name; `facts` add to the provenance."""
+    benchmarks, left_out = choose_benchmarks(config)
+    warn_left_out(left_out)
+    settings = {
+        name: without_secrets(value) if isinstance(value, str) else value
+        for name, value in asdict(config).items()
+        if value not in (None, ())
+    }
     caches = {"cache": cache_folder() / "image_features", "results": cache_folder() / "results"}
-    return {**given, **caches, "left_out": dict(left_out)}
+    settings |= {**facts, **caches, "left_out": left_out}
+    # A suite passes over what cannot be scored, unless options name data.
+    pass_over = not set(_SUITES).isdisjoint(_names(config)) and not names_sources(config)
+    return evaluate(loaded, benchmarks, config.out or OUT, settings, pass_over)
 
 
-def is_suite(config: EvaluateConfig) -> bool:
-    """Whether a suite is named, not benchmarks."""
-    return config.benchmarks.strip() in _SUITES
+def _names(config: EvaluateConfig) -> list[str]:
+    """Return the unique names of `--benchmarks`."""
+    return list(dict.fromkeys(filter(None, map(str.strip, config.benchmarks.split(",")))))
 
 
 def names_sources(config: EvaluateConfig) -> bool:

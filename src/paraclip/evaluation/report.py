@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.statistics import LOWER_IS_BETTER, MARGIN, Interval, not_inferior
+from paraclip.evaluation.statistics import MARGIN, Interval, not_inferior, prefers_lower
 from paraclip.files import text_hash, write_text
 
 _FORMAT = "paraclip-report-1"
@@ -47,7 +47,7 @@ class Line:
     items: int  # number of items
     values: _Intervals  # figure with its interval, by model
     differences: _Intervals  # paired difference with its interval, by "tuned - base"
-    statistic: str | None = None  # "mean", "spearman" or "pearson", over the items
+    statistic: str | None = None  # statistic over the items, one of `VALUES`
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def _marked(line: Line, pair: str) -> str:
 
 
 def _not_inferior(line: Line, difference: Interval) -> bool:
-    return not_inferior(difference, line.name in LOWER_IS_BETTER)
+    return not_inferior(difference, prefers_lower(line.name))
 
 
 def figure(value: float, signed: bool = False) -> str:

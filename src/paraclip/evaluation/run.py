@@ -207,8 +207,7 @@ def _make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, 
         if one not in (base, other)
     }
     first = next(iter(column.values()))
-    size = len(first.items)
-    return Line(first.name, first.headline, size, values, differences, first.statistic)
+    return Line(first.name, first.headline, len(first.items), values, differences, first.statistic)
 
 
 def _item_arrays(place: str, scores: Scores) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ nothing, and Holm's correction hides small losses. `not_inferior` is the test fo
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -28,8 +29,7 @@ LEVEL = 0.05  # differences with a smaller corrected p-value are significant
 MARGIN = 1.0  # points that a figure may lose and still be "not inferior"
 _APART = 1_000_003  # added to the seed of the second model if draws are not paired
 
-LOWER_IS_BETTER = frozenset(("first result changes",))
-"""Names of the metrics for which lower is better; for all others, higher is better."""
+_LOWER_IS_BETTER = re.compile(r"first result changes|\w+@\d+ (contrast|negative)")
 
 Statistic = Literal["mean", "spearman", "pearson", "sampled_spearman"]
 _Weighted = Callable[[Float], Float]
@@ -92,23 +92,27 @@ def interval(value: float, resampled: Float) -> Interval:
 def resample(metric: Metric, resamples: int, seed: int) -> Float:
     """Return the metric on `resamples` draws of its items with replacement [resamples].
 
-    Items of one cluster (captions of one picture) are drawn together. If the metric is a mean over
-    groups, each group is resampled separately and keeps its number of clusters.
+    Items of one cluster (captions of one picture) are drawn together, in all groups; a group of
+    which nothing is drawn does not count in its resample. Without clusters, each group is resampled
+    separately and keeps its number of items. Resamples are NaN if there is only one item or cluster
+    to draw, which says nothing about others.
     """
-    parts, shares = metric.parts()
-    drawn = []
-    for number, members in enumerate(parts):
-        if not len(members):  # undefined without items
-            drawn.append(np.full(resamples, np.nan))
-            continue
-        clusters = members if metric.clusters is None else metric.clusters[members]
-        names, clusters = np.unique(clusters, return_inverse=True)
-        statistic = _STATISTICS[metric.statistic](metric.items[members])
-        blocks = _draws(len(names), resamples, np.random.default_rng([seed, number]))
-        drawn.append(
-            np.concatenate([statistic(np.take(weights, clusters, axis=1)) for weights in blocks])
-        )
-    averaged: Float = np.average(drawn, axis=0, weights=shares)
+    members, shares = metric.parts()
+    if metric.clusters is None:
+        strata = [(len(rows), [(rows, np.arange(len(rows)))]) for rows in members]
+    else:
+        names, units = np.unique(metric.clusters, return_inverse=True)
+        strata = [(len(names), [(rows, units[rows]) for rows in members])]
+    if all(count < 2 for count, _ in strata):
+        return np.full(resamples, np.nan)
+    drawn: list[Float] = []
+    for number, (count, parts) in enumerate(strata):
+        of_parts = [(_STATISTICS[metric.statistic](metric.items[rows]), own) for rows, own in parts]
+        blocks = _draws(count, resamples, np.random.default_rng([seed, number]))
+        found = [[of(np.take(often, own, axis=1)) for of, own in of_parts] for often in blocks]
+        drawn.extend(np.concatenate(found, axis=1))
+    present = np.ma.array(drawn, mask=np.isnan(drawn) & (metric.statistic == "mean"))
+    averaged: Float = np.ma.filled(np.ma.average(present, axis=0, weights=shares), np.nan)
     return averaged
 
 
@@ -124,10 +128,12 @@ def _draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[
 
 
 def _weighted_mean(items: Float) -> _Weighted:
-    """Return the mean of items [items] as a function of weights."""
+    """Return the mean of items [items] as a function of weights; NaN if all weights are 0."""
 
     def mean(weights: Float) -> Float:
-        value: Float = (weights @ items) / weights.sum(axis=1)
+        total = weights.sum(axis=1)
+        value: Float = np.full_like(total, np.nan)
+        np.divide(weights @ items, total, out=value, where=total > 0)
         return value
 
     return mean
@@ -174,7 +180,7 @@ def _weighted_by_sample(items: Float) -> _Weighted:
     return lambda weights: correlation(weights * shares)
 
 
-def _sampled_spearman(items: Float, samples: int = _SAMPLES) -> float:
+def _sampled_spearman(items: Float) -> float:
     """Return the mean rank correlation over samples of half of the queries, one item of each.
 
     Pairs that share a query are correlated, and some queries have many more pairs than others; a
@@ -182,7 +188,6 @@ def _sampled_spearman(items: Float, samples: int = _SAMPLES) -> float:
 
     Args:
         items: similarity, gold score and number of the query [items, 3].
-        samples: number of samples.
 
     Returns:
         The mean over the samples in which both columns vary, -1 to 1; NaN with fewer than four
@@ -197,8 +202,8 @@ def _sampled_spearman(items: Float, samples: int = _SAMPLES) -> float:
     starts = np.cumsum(counts) - counts
     correlation, random = _weighted_spearman(items[:, :2]), np.random.default_rng(0)
     rows, correlations = max(1, _SAMPLED // len(items)), []
-    for first in range(0, samples, rows):
-        size = (min(rows, samples - first), len(counts))
+    for first in range(0, _SAMPLES, rows):
+        size = (min(rows, _SAMPLES - first), len(counts))
         weights = np.zeros((size[0], len(items)))
         half = np.argsort(random.random(size), axis=1)[:, : len(counts) // 2]  # half of the queries
         place = starts[half] + (random.random(half.shape) * counts[half]).astype(np.int64)
@@ -249,6 +254,11 @@ _STATISTICS = {
 }
 
 
+def prefers_lower(name: str) -> bool:
+    """Return whether less is better: of changes, and of what another meaning shares or finds."""
+    return _LOWER_IS_BETTER.fullmatch(name) is not None
+
+
 def not_inferior(
     difference: Interval, lower_is_better: bool = False, margin: float = MARGIN
 ) -> bool:
@@ -273,7 +283,7 @@ def p_value(drawn: Float) -> float:
 
     It is twice the smaller tail beyond zero. Zeros count in both tails, and one is added to the
     count and to the number of resamples, so that the p-value is never 0 (Davison and Hinkley 1997,
-    section 4.2). It is below 0.05 if the 95 % percentile interval excludes zero.
+    section 4.2). It is about 0.05 if the 95 % percentile interval ends at zero.
 
     Returns:
         The p-value, 0 to 1; NaN if no resample is finite.

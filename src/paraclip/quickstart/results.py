@@ -37,8 +37,7 @@ _MOST_LOST = -2.0
 
 def stamp_benchmarks(stamps: CaptionedStamps, how: Arithmetic) -> list[Benchmark]:
     """Every held-out picture's caption against its three wordings and its contrast."""
-    headlines = list(_OF_STAMPS)
-    return [Variations("wordings", stamps.wordings, stamps.pool, _CUTOFFS, how, headlines)]
+    return [Variations("wordings", stamps.wordings, stamps.pool, _CUTOFFS, how, list(_OF_STAMPS))]
 
 
 def own_benchmarks(

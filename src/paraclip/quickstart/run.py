@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paraclip.data.captions import Caption
+from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
@@ -36,9 +37,11 @@ from paraclip.files import text_hash
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import PREPROCESSORS, ahead
 from paraclip.models.loading import load_model
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
+from paraclip.progress import track
 from paraclip.provenance import provenance
 from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
 from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
@@ -63,7 +66,7 @@ def run_quickstart(config: QuickstartConfig) -> Report:
         UserError: the source is invalid, or a stage failed.
     """
     check_report_folder(config.folder / "report")
-    job = _Job(config, Problems(config.max_broken))
+    job = _Job(config)
     models, benchmarks = _of_stamps(job) if config.source is None else _of_own(job, config.source)
     _announce(4, f"Scoring {', '.join(models)}")
     settings = {"seed": config.seed, "cache": config.folder / "features"}
@@ -91,7 +94,7 @@ def _of_own(job: "_Job", source: str) -> tuple[_Models, list[Benchmark]]:
     """The models and benchmarks of the user's own pictures."""
     _announce(1, f"Reading captions and pictures of {source}")
     config = job.config
-    split = _split_source(config, source, job.problems)
+    split = _split_source(config, source)
     learn = [row for row in split.learn if row.image]
     to_paraphrase = [
         *_sampled(learn, config.paraphrase, config.seed),
@@ -111,11 +114,10 @@ def _announce(number: int, stage: str) -> None:
     print(f"\n[{number}/4] {printable(stage)}", flush=True)
 
 
-def _split_source(config: QuickstartConfig, source: str, problems: Problems) -> "_Split":
+def _split_source(config: QuickstartConfig, source: str) -> "_Split":
     """The captions of the user's source, split by picture; raises UserError if too few can be held
     out."""
-    split = _split_pictures(read_captions(source, problems=problems), config.held_out, config.seed)
-    _report_problems(problems, config)
+    split = _split_pictures(_readable_captions(config, source), config.held_out, config.seed)
     print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
     if without := sum(row.image is None for row in split.learn):
         print(f"{without} of them have no picture and are left out")
@@ -125,12 +127,23 @@ def _split_source(config: QuickstartConfig, source: str, problems: Problems) -> 
     return split
 
 
-def _report_problems(problems: Problems, config: QuickstartConfig) -> None:
-    """Print the number of broken rows and pictures, if any, and list them in a file."""
+def _readable_captions(config: QuickstartConfig, source: str) -> list[Caption]:
+    """The captions of the source whose picture can be read; reports the others in a file."""
+    problems = Problems(config.max_broken)
+    captions = list(read_captions(source, problems=problems))
+    total = len(captions) + problems.count
+    names = list(dict.fromkeys(row.image for row in captions if row.image))
+    opened = ahead(fault_of, names, PREPROCESSORS, len(names))  # before hours of work
+    faults = dict(track(opened, "checking pictures", len(names), "image"))
+    for row in captions:
+        if row.image and (what := faults[row.image]):
+            problems.add(row.image, what)
+    problems.check(total)
     if problems.count:
         path = config.folder / "broken.txt"
         problems.write(path)
         print(f"{problems.count} broken rows or pictures are skipped; {printable(path)} lists them")
+    return [row for row in captions if row.image is None or faults[row.image] is None]
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,6 @@ class _Job:
     """The stages that write files, each into its own folder in the output folder."""
 
     config: QuickstartConfig
-    problems: Problems  # broken rows and pictures of the source
 
     @property
     def device(self) -> str:
@@ -178,13 +190,10 @@ class _Job:
     def train(self, name: str, rows: pa.Table) -> DualEncoder:
         """One model, trained from base."""
         options = self.config.train_options(name == "control")
-        problems = Problems(self.config.max_broken)
         data = prepare(
             rows, self.base(), cache=self.config.folder / "features",
-            problems=problems, facts=self.facts(name),
+            problems=Problems(self.config.max_broken), facts=self.facts(name),
         )  # fmt: skip
-        self.report_new(problems)
-
         out, fresh = self.config.folder / name, self.config.fresh
         try:
             checkpoint = train(data, options, out, fresh=fresh)
@@ -192,14 +201,6 @@ class _Job:
             print(f"The captions, pictures or options have changed: {name} starts from scratch")
             checkpoint = train(data, options, out, fresh=True)
         return load_model(str(checkpoint), self.device)
-
-    def report_new(self, found: Problems) -> None:
-        """Report broken pictures, once, since every model reads the same ones."""
-        new = [one for one in found.listed if one not in self.problems.listed]
-        for where, what in new:
-            self.problems.add(where, what)
-        if new:
-            _report_problems(self.problems, self.config)
 
     def facts(self, name: str) -> dict[str, Any]:
         """The origin of a model's texts, for its card."""

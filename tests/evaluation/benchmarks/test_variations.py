@@ -135,6 +135,18 @@ def test_rows_may_have_one_kind_each(pictures: Path, tmp_path: Path) -> None:
     assert found.notes[0] == "rewordings of each kind: idiom 2, jargon 1"
 
 
+def test_captions_of_one_picture_are_no_further_evidence(pictures: Path, tmp_path: Path) -> None:
+    texts = {"lexical": "red", "typo": "blue", "contrast": "green"}
+    rows = [
+        {"image_id": name, "caption": f"red {number}", "variations": texts}
+        for name in ("red_0.png", "red_1.png")
+        for number in range(9)
+    ]
+    wordings = read_wordings(write_rows(tmp_path, rows), KINDS)
+    scores = Variations("v", wordings, read_pool(pictures), 5).score(ColourEncoder(), None)
+    assert {len(np.unique(metric.clusters)) for metric in scores.metrics} == {2}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

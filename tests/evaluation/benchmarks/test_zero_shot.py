@@ -25,6 +25,9 @@ from paraclip.evaluation.benchmarks.zero_shot import (
     load_folder,
     load_imagenet,
 )
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.pairs import read_pairs
+from paraclip.evaluation.registry import choose_benchmarks
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
 
@@ -91,6 +94,20 @@ def test_a_class_vector_is_the_normalised_mean_over_the_templates() -> None:
         mean = encode_texts(model, texts).numpy().sum(axis=0)
         vectors = ZeroShot("made", shown).class_vectors(model)
         assert vectors[row] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+
+
+def test_the_working_folder_has_its_name_in_the_report(
+    by_class: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(by_class)
+    assert "by_class/ by folder" in load_folder(".", HOW).pool
+    for path in list(by_class.rglob("*.png")):
+        path.with_suffix(".txt").write_text("red\n")
+    captions = EvaluateConfig(benchmarks="image-text-retrieval", captions=".")
+    ((benchmark,), _) = choose_benchmarks(captions)
+    assert benchmark.pool.endswith(" captions of by_class")
+    (by_class / "pairs.csv").write_text("caption,paraphrase\na,b\n")
+    assert read_pairs(".").name == "by_class (caption and paraphrase)"
 
 
 def test_a_folder_by_class_is_classified(by_class: Path) -> None:

@@ -1,6 +1,7 @@
 """Karpathy's splits of COCO and Flickr8k, with drawn pictures and made-up captions."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,16 @@ from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
-from paraclip.evaluation.benchmarks.image_text_retrieval import load_coco, load_flickr8k
+from paraclip.evaluation.benchmarks.image_text_retrieval import (
+    GET_FLICKR8K,
+    load_coco,
+    load_split,
+)
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import _load
 
 HOW = Arithmetic()
+load_flickr8k = partial(load_split, "Flickr8k", GET_FLICKR8K)
 
 
 def entry(name: str, split: str = "test", captions: int = 2, **more) -> dict:

@@ -288,14 +288,17 @@ def test_items_that_do_not_fit_together_are_refused(
         compare(path, all_metrics=True, resamples=50)
 
 
-def test_fewer_changes_of_the_first_result_are_better() -> None:
+def test_fewer_changes_and_less_overlap_with_another_meaning_are_better() -> None:
     rows = [
         _Difference("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
-        for name in ("first result changes", "AO@10")
+        for name in ("first result changes", "AO@10 negative", "R@5 contrast", "AO@10", "AO@10 far")
     ]
     better, worse, *_ = Comparison("one", "two", (1, 1), tuple(rows), ()).verdict()
-    assert better.startswith("better: b first result changes -10.0")
-    assert worse.startswith("worse: b AO@10 -10.0")
+    assert better == (
+        "better: b first result changes -10.0, b AO@10 negative -10.0, b R@5 contrast -10.0"
+    )
+    assert worse == "worse: b AO@10 -10.0, b AO@10 far -10.0"
+    assert [row.not_inferior for row in rows] == [True, True, True, False, False]
 
 
 def test_figures_that_not_all_runs_have_are_reported(write: Write) -> None:

@@ -218,6 +218,10 @@ def test_one_model_is_enough_and_an_undefined_figure_is_a_dash(tmp_path: Path) -
     plot_scores(report, tmp_path / "scores.png")
 
 
+def test_a_label_is_no_formula(tmp_path: Path) -> None:
+    assert plot_scores(small_report(1.0, labels=("a $x^$ b",)), tmp_path / "scores.png")
+
+
 @pytest.mark.parametrize(
     ("low", "high", "marks"),
     [(-3, 2, "  "), (-0.5, 2, "≥ "), (0.5, 2, "*≥"), (-0.8, -0.2, "*≥"), (-2, -1.2, "* ")],

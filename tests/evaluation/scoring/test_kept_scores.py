@@ -69,13 +69,13 @@ def test_the_encoder_is_not_asked_twice(benchmark: Benchmark, tmp_path: Path) ->
 
 def of_sugar_crepe(folder: Path) -> Benchmark:
     subset = Subset("add_att", (("a red thing", "a blue thing"),), "0", ("red_0.png",))
-    found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
+    found = Found({"red_0.png": str(folder / "images" / "red_0.png")})
     return _make_sugar_crepe([subset], found)
 
 
 def of_sugar_crepe_pp(folder: Path) -> Benchmark:
     rows, images = (("a red thing", "some red stuff", "a blue thing"),), ("red_0.png",)
-    found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
+    found = Found({"red_0.png": str(folder / "images" / "red_0.png")})
     subset = Subset("swap_obj", rows, "0", images)
     return SugarCrepePlusPlus([subset], found=found)
 
@@ -86,17 +86,17 @@ def of_visual_genome(folder: Path) -> Benchmark:
     entry = {"image_path": "red_0.png", "relation_name": "on", **box, **texts}
     file = folder / "visual_genome_relation.json"
     file.write_text(json.dumps([entry]))
-    return _make_visual_genome("aro-vg-relation", file, folder / "pictures")
+    return _make_visual_genome("aro-vg-relation", file)
 
 
 @pytest.mark.parametrize("make", [of_sugar_crepe, of_sugar_crepe_pp, of_visual_genome])
 def test_another_picture_under_the_same_name_is_scored_again(tmp_path: Path, make) -> None:
-    draw_pictures(tmp_path / "pictures", 2)
+    draw_pictures(tmp_path / "images", 2)
     model, results = ColourEncoder(0.01), tmp_path / "results"
     first = make(tmp_path)
     (right, *_) = keep_scores(first, model, results).scores.metrics[::-1]
     assert right.value() == 1
-    Image.new("RGB", (40, 40), (0, 0, 255)).save(tmp_path / "pictures" / "red_0.png")
+    Image.new("RGB", (40, 40), (0, 0, 255)).save(tmp_path / "images" / "red_0.png")
     other = make(tmp_path)
     kept = keep_scores(other, model, results)
     assert not kept.from_disk and kept.scores.metrics[-1].value() == 0

@@ -53,28 +53,46 @@ def test_results_do_not_depend_on_the_size_of_blocks(
     assert resample(metric, 25, 0) == pytest.approx(whole, abs=1e-12)
 
 
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 20))
-def test_groups_and_clusters_equal_drawing_them_one_by_one(seed: int, count: int) -> None:
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 20), clustered=st.booleans())
+def test_groups_and_clusters_equal_drawing_them_one_by_one(
+    seed: int, count: int, clustered: bool
+) -> None:
     random = np.random.default_rng(seed)
     items, groups = random.random(count), random.integers(0, 3, count)
-    clusters = random.integers(0, 4, count)
-    metric = Metric("m", items, groups=groups, clusters=clusters)
-    slow = np.zeros(20)
-    present = sorted(set(groups.tolist()))
-    for number, group in enumerate(present):
-        members = [n for n in range(count) if groups[n] == group]
-        names = sorted({int(clusters[n]) for n in members})
-        (weights,) = statistics._draws(len(names), 20, np.random.default_rng([5, number]))
+    groups[:2] = 0  # a group that says more than one item
+    clusters = np.array([0, 1, *random.integers(0, 4, count - 2)])
+    metric = Metric("m", items, groups=groups, clusters=clusters if clustered else None)
+    slow = np.zeros((20, 2))  # sum and number of the means of the groups that are drawn
+    for number, group in enumerate(sorted(set(groups.tolist()))):
+        members = np.flatnonzero(groups == group)
+        names, key = (clusters, 0) if clustered else (np.arange(count), number)
+        drawable = np.unique(names if clustered else members)
+        (weights,) = statistics._draws(len(drawable), 20, np.random.default_rng([5, key]))
         for row, often in enumerate(weights):
-            drawn = [
-                items[n]
-                for name, times in zip(names, often, strict=True)
-                for n in members
-                if clusters[n] == name
-                for _ in range(int(times))
-            ]
-            slow[row] += np.mean(drawn) / len(present)
-    assert resample(metric, 20, 5) == pytest.approx(slow)
+            times = dict(zip(drawable.tolist(), often.astype(int).tolist(), strict=True))
+            drawn = [items[n] for n in members for _ in range(times[int(names[n])])]
+            slow[row] += (np.mean(drawn), 1) if drawn else (0, 0)
+    assert resample(metric, 20, 5) == pytest.approx(slow[:, 0] / slow[:, 1])
+
+
+def test_rewordings_of_one_caption_that_agree_are_no_further_evidence() -> None:
+    captions = np.random.default_rng(0).random(30)
+    kinds = np.repeat(np.arange(4), 30)
+    metric = Metric("m", np.tile(captions, 4), groups=kinds, clusters=np.tile(np.arange(30), 4))
+    assert resample(metric, 50, 0) == pytest.approx(resample(Metric("m", captions), 50, 0))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Metric("m", np.ones(1)),
+        Metric("m", np.array([0.2, 0.4]), clusters=np.zeros(2, int)),
+        Metric("m", np.array([0.2, 0.4]), groups=np.arange(2), clusters=np.zeros(2, int)),
+        Metric("m", np.array([0.2, 0.4]), groups=np.arange(2)),
+    ],
+)
+def test_one_item_has_no_interval(metric: Metric) -> None:
+    assert np.isnan(resample(metric, 20, 0)).all() and np.isfinite(metric.value())
 
 
 def test_undefined_resamples_do_not_spoil_the_interval() -> None:

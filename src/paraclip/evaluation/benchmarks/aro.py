@@ -73,7 +73,7 @@ def files(task: str) -> tuple[str, str]:
 
 def load(task: str, data: Path, how: Arithmetic) -> TextChoice:
     """Load VG-Relation or VG-Attribution from the data folder."""
-    return _make_visual_genome(f"aro-vg-{task}", data / files(task)[0], how=how)
+    return _make_visual_genome(f"aro-vg-{task}", data / files(task)[0], how)
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,13 @@ def _read_case(row: dict[str, Any], where: str) -> _Case:
     return _Case(image, (x, y, width, height), true, false, clean_text(kind, group))
 
 
-def _make_visual_genome(
-    name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None
-) -> TextChoice:
-    """Make VG-Relation or VG-Attribution from one file and its folder of pictures.
+def _make_visual_genome(name: str, file: Path, how: Arithmetic | None = None) -> TextChoice:
+    """Make VG-Relation or VG-Attribution from one file and the folder `images` next to it.
 
     Args:
         name: name of the benchmark on the command line.
         file: JSON file with the entries. It has no ids, and the original contains duplicate cases,
             which are counted as they occur.
-        images: folder of the pictures; defaults to `images` next to the file.
         how: how vectors are computed.
 
     Raises:
@@ -125,8 +122,7 @@ def _make_visual_genome(
     """
     how = how or Arithmetic()
     cases, broken = good_rows(file, _read_case, Problems(how.max_broken), GET)
-    folder = file.parent / "images" if images is None else images
-    found = find_pictures([case.image for case in cases], folder, None, how)
+    found = find_pictures([case.image for case in cases], file.parent / "images", None, how)
     items = [case for case in cases if case.image in found.paths]
     crops = [Crop(found.paths[item.image], item.box) for item in items]
     pictures = len({crop.path for crop in crops})

@@ -187,7 +187,7 @@ GET_FLICKR8K = (
 def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     """Load the 5,000 Karpathy test pictures of COCO, or else those of `coco/captions.json`."""
     if (data / "coco" / "dataset_coco.json").exists():
-        return _load_split("COCO", GET_COCO, data, how)
+        return load_split("COCO", GET_COCO, data, how)
     problems = Problems(how.max_broken)
     captions = read_captions(str(data / "coco" / "captions.json"), problems=problems)
     name = "a sample of COCO (captions.json), not Karpathy's 5,000 test pictures"
@@ -196,12 +196,7 @@ def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     )
 
 
-def load_flickr8k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """Load the 1,000 Karpathy test pictures of Flickr8k."""
-    return _load_split("Flickr8k", GET_FLICKR8K, data, how)
-
-
-def _load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRetrieval:
+def load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRetrieval:
     """Load the test split of `NAME/dataset_NAME.json`, in lower case."""
     file = data / name.lower() / f"dataset_{name.lower()}.json"
     label = f"{name}, Karpathy's test split"
@@ -209,16 +204,14 @@ def _load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRe
     return ImageTextRetrieval(pictures, how=how, name=f"{name.lower()}-retrieval")
 
 
-def _read_split(
-    file: Path, label: str, get: str, problems: Problems | None = None, split: str = "test"
-) -> Gallery:
-    """Read the pictures and captions of one split, in file order."""
+def _read_split(file: Path, label: str, get: str, problems: Problems | None = None) -> Gallery:
+    """Read the pictures and captions of the test split, in file order."""
     problems = Problems() if problems is None else problems
     before = problems.count
     captions: dict[str, list[Caption]] = {}  # of each picture
     for number, entry in enumerate(array_at(str(file), "images", get), start=1):
         where = f"{file}: image {number}"
-        if not isinstance(entry, dict) or entry.get("split") != split:
+        if not isinstance(entry, dict) or entry.get("split") != "test":
             continue
         try:
             own = _captions_of(entry, where, file.parent)
@@ -230,7 +223,7 @@ def _read_split(
     total = len(captions) + problems.count - before
     problems.check(total)
     if not captions:
-        raise UserError(file, f"contains no picture of the split {split!r}", get)
+        raise UserError(file, "contains no picture of the split 'test'", get)
     shown = gallery(chain.from_iterable(captions.values()), label)
     return replace(shown, notes=left_out(problems, total))
 

@@ -189,22 +189,26 @@ class Variations:
     def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
         """Return the means over kinds, the means of each kind, and the reference metrics."""
         varied = [name for name in judged if not name.endswith(_BESIDE)]
+        pictures = self.owners[item]  # the captions of one picture are resampled together
         first, headlines = self.cutoffs[0], self.headlines
         if headlines is None:
             headlines = f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination"
         results = [
-            Metric(name, judged[name], groups=kind, clusters=item, headline=name in headlines)
+            Metric(name, judged[name], groups=kind, clusters=pictures, headline=name in headlines)
             for name in varied
         ]
         for number in np.unique(kind):
             own, label = kind == number, self.wordings.kinds[number]
             results += [
-                Metric(f"{name} {label}", judged[name][own], clusters=item[own], headline=False)
+                Metric(f"{name} {label}", judged[name][own], clusters=pictures[own], headline=False)
                 for name in varied
             ]
         _, once = np.unique(item, return_index=True)
         beside = [name for name in judged if name not in varied]
-        return results + [Metric(n, judged[n][once], headline=n in headlines) for n in beside]
+        return results + [
+            Metric(name, judged[name][once], clusters=pictures[once], headline=name in headlines)
+            for name in beside
+        ]
 
 
 def _metrics_at(found: _Answers, k: int) -> dict[str, Float]:

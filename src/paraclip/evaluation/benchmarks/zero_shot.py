@@ -147,8 +147,8 @@ def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
         raise UserError(folder, what, "Merge or rename them.")
     references = tuple(str(path) for of_class in files for path in of_class)
     labels = tuple(number for number, of_class in enumerate(files) for _ in of_class)
-    templates, made_of = simple_templates(), "open_clip's short list"
-    shown = _Labelled(f"{root.name}/ by folder", references, labels, names, templates, made_of)
+    name, templates = f"{root.absolute().name}/ by folder", simple_templates()
+    shown = _Labelled(name, references, labels, names, templates, "open_clip's short list")
     return ZeroShot("image-folder", shown, how)
 
 
