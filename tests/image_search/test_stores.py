@@ -72,9 +72,10 @@ def test_an_empty_place_has_no_facts(address: str) -> None:
 
 def test_facts_are_kept_and_changed_without_touching_the_rows(store: Store, address: str) -> None:
     store.put(made(["a.png"]))
-    store.save_facts(FACTS.with_models({"tuned": "t.safetensors"}))
+    both = replace(FACTS, models={**FACTS.models, "tuned": "t.safetensors"})
+    store.save_facts(both)
     again = open_store(address)
-    assert again.facts() == FACTS.with_models({"tuned": "t.safetensors"})
+    assert again.facts() == both
     assert again.count() == 1
     with pytest.raises(ValueError, match="another index"):
         again.save_facts(replace(FACTS, created="f" * 32))

@@ -238,7 +238,8 @@ class Service:
         if facts.image_space != self.facts.image_space:
             hint = "Restart `paraclip serve`."
             raise StoreUnavailable(self.store.where, "holds another index now", hint)
-        self.cutoffs = measure_cutoffs(self.store, facts, self.towers)
+        if facts.cutoffs:  # an index run states them at its end
+            self.cutoffs = measure_cutoffs(self.store, facts, self.towers)
         self.facts, self.version, self.pool = facts, version, pool
         self.thumbnails = Recent(_CACHED_THUMBNAILS)
         _LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
