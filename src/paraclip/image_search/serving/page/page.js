@@ -336,7 +336,7 @@ function thumbs(hit, text) {
 
 async function rate(hit, text, right) {
   try {
-    await post("api/mark", { query: text.slice(0, 500), picture: hit.id, right });
+    await post("api/mark", { query: text, picture: hit.id, right });
   } catch (error) {
     byId("status").textContent = `Not saved: ${error.message}`;
     return;
