@@ -265,6 +265,13 @@ def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
     assert (first.facts(), first.count()) == (FACTS, 1)
 
 
+@pytest.mark.slow
+def test_a_search_path_without_pgvector_is_called_so(postgres: PostgresServer) -> None:
+    postgres.query("CREATE SCHEMA alone")
+    with pytest.raises(UserError, match=r"outside the search path.*=-csearch_path%3DNAME,public"):
+        open_store(f"{postgres.url}?options=-csearch_path%3Dalone").facts()
+
+
 def test_the_version_changes_although_finder_left_a_file_there(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.save_facts(FACTS)

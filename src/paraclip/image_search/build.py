@@ -180,7 +180,8 @@ def _check_facts(known: IndexFacts, new: IndexFacts, model: str, where: str) -> 
     """Raise UserError if an index has another image tower, source or precision than a run."""
     check_image_space(known, new.image_space, model, where)
     if (known.source, known.root) != (new.source, new.root):
-        what = f"is the index of {known.source}"
+        pictures = f" with pictures in {known.root}" if known.source == new.source else ""
+        what = f"is the index of {known.source}{pictures}"
         raise UserError(where, what, "Name another --store, or replace it with --rebuild.")
     if known.precision != new.precision:
         what = f"was made with --precision {known.precision}"
