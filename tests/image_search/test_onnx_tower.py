@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ TEXTS = (*_PROBES, "a red disc on white paper", "small green square", "don't &lt
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not towers._can_write(), reason="onnx or onnxscript is not installed"),
+    pytest.mark.skipif(not all(map(find_spec, towers.WRITERS)), reason="no onnx or onnxscript"),
 ]
 
 

@@ -72,9 +72,10 @@ def test_an_empty_place_has_no_facts(address: str) -> None:
 
 def test_facts_are_kept_and_changed_without_touching_the_rows(store: Store, address: str) -> None:
     store.put(made(["a.png"]))
-    store.save_facts(FACTS.with_models({"tuned": "t.safetensors"}))
+    both = replace(FACTS, models={**FACTS.models, "tuned": "t.safetensors"})
+    store.save_facts(both)
     again = open_store(address)
-    assert again.facts() == FACTS.with_models({"tuned": "t.safetensors"})
+    assert again.facts() == both
     assert again.count() == 1
     with pytest.raises(ValueError, match="another index"):
         again.save_facts(replace(FACTS, created="f" * 32))
@@ -262,6 +263,13 @@ def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
         second.save_facts(other)
     assert (second.facts(), second.count()) == (other, 0)
     assert (first.facts(), first.count()) == (FACTS, 1)
+
+
+@pytest.mark.slow
+def test_a_search_path_without_pgvector_is_called_so(postgres: PostgresServer) -> None:
+    postgres.query("CREATE SCHEMA alone")
+    with pytest.raises(UserError, match=r"outside the search path.*=-csearch_path%3DNAME,public"):
+        open_store(f"{postgres.url}?options=-csearch_path%3Dalone").facts()
 
 
 def test_the_version_changes_although_finder_left_a_file_there(tmp_path: Path) -> None:

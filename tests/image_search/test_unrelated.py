@@ -1,20 +1,25 @@
 """Results that are no better than what unrelated queries get, and "nothing close"."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from served import WIDTH, HashTower, made_index
+from tiny_models import draw
 
 from paraclip.cli import main
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.image_search import build
 from paraclip.image_search.build import build_index
 from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.stores import IndexFacts, open_store
+from paraclip.image_search.towers import model_stamp
 from paraclip.image_search.unrelated import (
     cutoff_above,
     mark_close,
@@ -45,7 +50,7 @@ def test_the_cutoff_is_made_of_the_best_result_of_each_unrelated_text(
         best = (tower.embed(unrelated_texts()) @ pool.T).max(axis=1)
         assert cutoffs[label] == pytest.approx(cutoff_above(best), abs=1e-6)
     assert cutoffs["base"] != cutoffs["tuned"]
-    known = replace(facts, cutoffs={"first": 0.5})
+    known = replace(facts, cutoffs={model_stamp("first"): 0.5})
     asked = len(towers["base"].batches)
     assert measure_cutoffs(store, known, towers) == {"base": 0.5, "tuned": cutoffs["tuned"]}
     assert len(towers["base"].batches) == asked, "a stored cut-off is not measured again"
@@ -86,15 +91,43 @@ def test_index_measures_the_cutoffs_of_its_models(
     base, tuned = models["base"], models["tuned"]
     build_index(str(pictures), address, base, Problems(1.0))
     first = cutoffs_in(address)
-    assert list(first) == [base]
+    assert list(first) == [model_stamp(base)]
     build_index(str(pictures), address, base, Problems(1.0), tuned=tuned)
     both = cutoffs_in(address)
-    assert both.keys() == {base, tuned}
-    assert both[base] == first[base] != both[tuned]
+    assert both.keys() == {model_stamp(base), model_stamp(tuned)}
+    assert both[model_stamp(base)] == first[model_stamp(base)] != both[model_stamp(tuned)]
     for path in pictures.glob("disc*"):
         path.unlink()
     build_index(str(pictures), address, base, Problems(1.0), tuned=tuned)
     assert cutoffs_in(address) != both, "measured again, since the pictures have changed"
+
+
+def test_a_model_that_was_trained_again_gets_another_cutoff(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address, tuned = str(tmp_path / "index"), tmp_path / "tuned.safetensors"
+    for weights in ("tuned", "base"):
+        shutil.copy(models[weights], tuned)
+        build_index(str(pictures), address, models["base"], Problems(1.0), tuned=str(tuned))
+    first, second = cutoffs_in(address).values()
+    assert first == second, "both have the weights of the base now"
+
+
+def test_a_run_that_was_killed_before_its_cutoffs_measures_them_when_it_resumes(
+    pictures: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, whole = str(tmp_path / "stopped"), str(tmp_path / "whole")
+    build_index(str(pictures), stopped, models["base"], Problems(1.0))
+    before = cutoffs_in(stopped)
+    for colour in ("yellow", "black", "orange"):
+        draw(pictures / f"{colour}.png", "square", colour)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(build, "cutoffs_of", Mock(side_effect=KeyboardInterrupt))
+        build_index(str(pictures), stopped, models["base"], Problems(1.0))
+    for address in (stopped, whole):
+        build_index(str(pictures), address, models["base"], Problems(1.0))
+    assert cutoffs_in(stopped) == pytest.approx(cutoffs_in(whole), abs=1e-6)
+    assert cutoffs_in(stopped) != before
 
 
 def test_search_says_that_nothing_is_close(
@@ -119,7 +152,7 @@ def test_search_says_that_nothing_is_close(
     assert "again: nothing close" in found("--cutoff", "1", *twice)
 
     content = json.loads(found("--cutoff", "auto", "--json", *twice))
-    cutoff = cutoffs_in(address)[models["base"]]
+    cutoff = cutoffs_in(address)[model_stamp(models["base"])]
     assert content["cutoff"] == {"base": cutoff, "again": cutoff}
     for hit in content["models"]["base"]:
         assert hit["close"] == (hit["score"] > cutoff)

@@ -84,6 +84,8 @@ def test_parquet(rows, kind, tmp_path) -> None:
     folder.mkdir()
     pq.write_table(table.slice(0, 3), folder / "0.parquet")
     pq.write_table(table.slice(3), folder / "1.parquet")
+    for name in ("README.md", "._0.parquet", "_SUCCESS"):
+        (folder / name).write_text("no Parquet")
     assert_read(read(folder), values, paths)
     two = table.append_column("other", as_lists(values[::-1]))
     pq.write_table(two, tmp_path / "two.parquet")

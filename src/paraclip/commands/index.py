@@ -15,8 +15,6 @@ from paraclip.image_search.stores import POSTGRES
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.sources import absolute_name
 
-PASSWORD = re.compile(r"(?<=[?&])password=[^&]*&?")
-
 
 def index_command(config: IndexConfig) -> None:
     """Bring an index up to date; print the counts and the broken pictures.
@@ -53,5 +51,5 @@ def _without_password(store: str) -> str:
     if store.startswith(POSTGRES):
         password = urlsplit(store).password
         store = store.replace(f":{password}@", "@", 1) if password else store
-        store = PASSWORD.sub("", store).rstrip("?&")
+        store = re.sub(r"(?<=[?&])password=[^&]*&?", "", store).rstrip("?&")
     return store

@@ -36,6 +36,7 @@ from paraclip.image_search.stores import (
     schema,
     vectors_of,
 )
+from paraclip.image_search.towers import model_stamp
 from paraclip.image_search.unrelated import cutoffs_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import (
@@ -127,7 +128,7 @@ def build_index(
                 raise
             opened.discard_staged()
             known = None
-        facts = new if known is None else known.with_models(new.models)
+        facts = replace(known, models={**known.models, **new.models}) if known else new
         builder = _IndexBuilder(models["base"], target, problems, precision)
         if ray_workers:
             from paraclip.image_search.ray_build import RayReader
@@ -135,9 +136,10 @@ def build_index(
             builder.read = RayReader(facts.models["base"], device, precision, ray_workers)
         summary = builder.run(pictures, facts)
         changed = summary.unchanged < summary.total or summary.removed
-        embed = {facts.models[label]: _embedder(one) for label, one in models.items()}
+        embed = {model_stamp(facts.models[label]): _embedder(one) for label, one in models.items()}
         if changed or embed.keys() - facts.cutoffs.keys():
-            target.save_facts(replace(facts, cutoffs=cutoffs_of(target, embed)))
+            facts = replace(facts, cutoffs=cutoffs_of(target, embed))
+        target.save_facts(facts)
         if rebuild:
             target.close()
             opened.publish()
@@ -178,7 +180,8 @@ def _check_facts(known: IndexFacts, new: IndexFacts, model: str, where: str) -> 
     """Raise UserError if an index has another image tower, source or precision than a run."""
     check_image_space(known, new.image_space, model, where)
     if (known.source, known.root) != (new.source, new.root):
-        what = f"is the index of {known.source}"
+        pictures = f" with pictures in {known.root}" if known.source == new.source else ""
+        what = f"is the index of {known.source}{pictures}"
         raise UserError(where, what, "Name another --store, or replace it with --rebuild.")
     if known.precision != new.precision:
         what = f"was made with --precision {known.precision}"
@@ -251,8 +254,9 @@ class _IndexBuilder:
         work = _find_changes(source.pictures(self.problems), state)
         if not work.present:
             raise _no_pictures(source.name, self.problems)
-        self.store.save_facts(facts)
         gone = set(work.gone())
+        # Without cut-offs, which a killed run would leave as they were before its changes.
+        self.store.save_facts(replace(facts, cutoffs={}) if gone or work.to_read else facts)
         done = work.unchanged
         with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
             reader = PictureReader(self.model.preprocess, self.model.image_size, work.by_hash)

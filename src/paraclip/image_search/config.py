@@ -11,8 +11,6 @@ from paraclip.options import Checked, Count
 
 STORE = "runs/index"
 EXACT_BELOW = 1_000_000
-Results = Annotated[int, Ge(1), Le(1000)]
-Port = Annotated[int, Ge(0), Le(65535)]
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ class IndexConfig(Checked):
     and each uses a GPU if there are enough."""
 
     exact_below: Count = EXACT_BELOW
-    """Search is exact below this number of pictures. For more pictures, an approximate index is
-    built, and its recall@10 against exact search is printed."""
+    """From this number of pictures on, an approximate index is built and its recall@10 printed.
+    `search` uses it from a million pictures on, `serve` from its own --exact-below."""
 
     problems: str | None = None
     """Text file to write the broken pictures to (at most 1,000)."""
@@ -90,7 +88,7 @@ class SearchConfig(Checked):
     """Comma-separated models to show side by side with their overlap: labels of the index
     (base,tuned), or LABEL=MODEL. Default: tuned if the index has one, else base."""
 
-    k: Results = 10
+    k: Annotated[int, Ge(1), Le(1000)] = 10
     """Number of results per model."""
 
     cutoff: Annotated[float, Ge(-1), Le(1)] | Literal["auto"] | None = None
@@ -130,7 +128,7 @@ class ServeConfig(Checked):
     host: str = "127.0.0.1"
     """Address to listen on. Any address other than loopback needs a token."""
 
-    port: Port = 8000
+    port: Annotated[int, Ge(0), Le(65535)] = 8000
     """Port to listen on; 0 selects a free port."""
 
     token: str | None = None

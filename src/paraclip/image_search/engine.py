@@ -43,7 +43,7 @@ class Query:
     @property
     def is_text(self) -> bool:
         """Whether the query is one text; similarities of others are on another scale."""
-        return self.picture is None and not (*self.plus, *self.minus)
+        return self.picture is None and self.texts == [self.text[:LONGEST_QUERY]]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from paraclip.image_search.snapshot import Hit
 
 SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26
 INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 SOFTWARE, MARK = 0x0131, b"ParaCLIP results"  # EXIF's tag for the program, and its value
 _LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
 
@@ -33,10 +33,9 @@ def write_sheet(
         UserError: the file name is not that of a picture, a file that ParaCLIP did not write has
             it, the format does not allow its height, or it cannot be written.
     """
-    suffix = next((one for one in _SUFFIXES if path.lower().endswith(one)), None)
-    if suffix is None:
-        raise UserError(path, "is not the name of a picture", f"End it in {_SUFFIXES[0]}.")
-    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(suffix, "PNG")
+    kind = next((kind for end, kind in _KINDS.items() if path.lower().endswith(end)), None)
+    if kind is None:
+        raise UserError(path, "is not the name of a picture", "End it in .png.")
     sheet = _draw(title, found, thumbnails)
     most = _LARGEST.get(kind, sheet.height)
     if sheet.height > most:

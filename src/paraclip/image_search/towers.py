@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LONGEST_QUERY = 2_000
 """Maximum number of characters of a query: more than any model's context."""
+WRITERS = ("onnx", "onnxscript", "onnxruntime")  # packages that write a graph
 _FORMAT = "paraclip-tower-2"
 GRAPH, TOKENIZER, FACTS = "text.onnx", "tokenizer.json", "tower.json"
 _CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model
@@ -129,19 +130,24 @@ class _OnnxTower:
         return np.asarray(vectors, np.float32)
 
 
-def _folder_of(name: str) -> Path:
-    """Folder of a model's tower: by its name, and size and time of the files that it names."""
+def model_stamp(name: str) -> str:
+    """A hash of a model's name, and of size and time of the files that it names."""
     paths = [str(file) for file in model_files(name)]
     if name == "mini":
         specs = [importlib.util.find_spec(package) for package in (IMAGE_PACKAGE, TEXT_PACKAGE)]
         paths = [str(files("paraclip.models") / "weights" / "mini_heads.safetensors")]
         paths += [str(spec.origin) for spec in specs if spec]
-    facts = [_FORMAT, __version__, name]
+    facts = [name]
     for path in paths:
         with suppress(OSError):
             state = os.stat(path)
             facts.append(f"{os.path.abspath(path)} {state.st_size} {state.st_mtime_ns}")
-    return cache_folder() / "towers" / text_hash("\n".join(facts))
+    return text_hash("\n".join(facts))
+
+
+def _folder_of(name: str) -> Path:
+    """Folder of a model's tower."""
+    return cache_folder() / "towers" / text_hash(f"{_FORMAT} {__version__} {model_stamp(name)}")
 
 
 def _kept_tower(name: str) -> _OnnxTower | None:
@@ -160,19 +166,11 @@ def _kept_tower(name: str) -> _OnnxTower | None:
 
 def prepared_tower(name: str) -> _OnnxTower | None:
     """The tower of a model, written by a separate process if needed; None if it needs torch."""
-    if (tower := _kept_tower(name)) is not None or not _can_write():
+    if (tower := _kept_tower(name)) is not None or not all(map(importlib.util.find_spec, WRITERS)):
         return tower
     command = [sys.executable, "-m", "paraclip.image_search.towers", name]
     subprocess.run(command, capture_output=True, check=False)
     return _kept_tower(name)
-
-
-def _can_write() -> bool:
-    """Whether the packages that write a graph are installed."""
-    return all(
-        importlib.util.find_spec(package) is not None
-        for package in ("onnx", "onnxscript", "onnxruntime")
-    )
 
 
 def _write_tower(name: str) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from paraclip.arrays import Float
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.stores import IndexFacts, Store, vectors_of
-from paraclip.image_search.towers import TextTower
+from paraclip.image_search.towers import TextTower, model_stamp
 from paraclip.starter import TRIPLES
 
 _TEXTS = 300
@@ -36,21 +36,21 @@ def measure_cutoffs(
     store: Store, facts: IndexFacts, towers: Mapping[str, TextTower]
 ) -> dict[str, float]:
     """The cut-off of each model by its label; measured now where the index states none."""
-    missing = {
-        tower.name: tower.embed for tower in towers.values() if tower.name not in facts.cutoffs
-    }
+    stamps = {label: model_stamp(tower.name) for label, tower in towers.items()}
+    embed = {stamps[label]: tower.embed for label, tower in towers.items()}
+    missing = {stamp: one for stamp, one in embed.items() if stamp not in facts.cutoffs}
     known = {**facts.cutoffs, **(cutoffs_of(store, missing) if missing else {})}
-    return {label: known[tower.name] for label, tower in towers.items() if tower.name in known}
+    return {label: known[stamp] for label, stamp in stamps.items() if stamp in known}
 
 
 def cutoffs_of(
     store: Store, models: Mapping[str, Callable[[Sequence[str]], Float]]
 ) -> dict[str, float]:
-    """The cut-offs of models by name, from one pass over the index; none for an empty one.
+    """The cut-offs of models by stamp, from one pass over the index; none for an empty one.
 
     Args:
         store: the index; its vectors are read in parts.
-        models: functions that return unit vectors [texts, width], by name.
+        models: functions that return unit vectors [texts, width], by the model's stamp.
     """
     texts = unrelated_texts()
     queries = np.concatenate([embed(texts) for embed in models.values()])
@@ -60,7 +60,7 @@ def cutoffs_of(
         if (seen := seen + len(part)) >= _MOST:
             break
     by_model = best.reshape(len(models), len(texts))
-    return {name: cutoff_above(one) for name, one in zip(models, by_model, strict=True) if seen}
+    return {stamp: cutoff_above(one) for stamp, one in zip(models, by_model, strict=True) if seen}
 
 
 def cutoff_above(best: Float, spreads: float = _SPREADS) -> float:

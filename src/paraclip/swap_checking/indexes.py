@@ -262,8 +262,12 @@ def _read_array(path: Path) -> Float:
 
 def _read_parquet(place: IndexAddress) -> Index:
     """A Parquet file or a folder of them."""
+    folder, files = Path(place.address), [place.address]
+    if folder.is_dir():  # which may hold other files
+        found = (path for path in folder.rglob("*.parquet") if path.is_file())
+        files = sorted(str(path) for path in found if not path.name.startswith((".", "_")))
     with _read_as("Parquet", place.address, _PARQUET_ERRORS):
-        table = ds.dataset(place.address, format="parquet")
+        table = ds.dataset(files, format="parquet")
         return _arrow_index(table, table.schema, place, "parquet")
 
 

@@ -205,6 +205,16 @@ def test_another_tower_source_or_precision_needs_rebuild(
     assert facts is not None and facts.models == {"base": models["other"]}
 
 
+def test_a_pattern_that_fits_another_folder_now_is_called_so(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address, pattern = str(tmp_path / "index"), str(pictures / "mor*")
+    index(pattern, address, models)
+    shutil.copytree(pictures / "more", pictures / "more-of-it")
+    with pytest.raises(UserError, match=f"with pictures in {pictures / 'more'}"):
+        index(pattern, address, models)
+
+
 def test_captions_files_and_shards(pictures: Path, tmp_path: Path, models: dict[str, str]) -> None:
     table = pictures / "captions.csv"
     table.write_text(

@@ -1,8 +1,11 @@
 """Marks on results: the files, their limits, the route, and training on them."""
 
 import json
+import resource
+import signal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from served import NAMES, NASTY, Site, made_index, made_service, served
@@ -43,16 +46,32 @@ def test_marks_are_rows_of_triples_and_can_be_changed(tmp_path: Path) -> None:
     marks.close()
 
 
-def test_a_mark_that_was_cut_short_is_lost_alone(tmp_path: Path) -> None:
-    marks = Feedback(tmp_path / "marks.jsonl")
+def test_a_last_line_without_its_end_is_a_mark(tmp_path: Path) -> None:
+    file = tmp_path / "marks.jsonl"
+    for text in ("one", "two"):
+        marks = Feedback(file)
+        marks.mark(text, "/a.png", True)
+        marks.close()
+        file.write_text(file.read_text().rstrip())
+    assert rows(file) == [("one", "/a.png"), ("two", "/a.png")]
+
+
+def test_a_mark_that_does_not_fit_on_the_disk_damages_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "marks.jsonl"
+    marks = Feedback(file)
     marks.mark("one", "/a.png", True)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, unlimited[1]))
+        with pytest.raises(UserError, match="largest allowed file size"):
+            marks.mark("two", "/b.png", True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    marks.mark("three", "/c.png", True)
     marks.close()
-    with (tmp_path / "marks.jsonl").open("a") as file:
-        file.write('{"id": "feedback-')
-    marks = Feedback(tmp_path / "marks.jsonl")
-    marks.mark("two", "/b.png", True)
-    assert rows(tmp_path / "marks.jsonl") == [("one", "/a.png"), ("two", "/b.png")]
-    marks.close()
+    assert rows(file) == [("one", "/a.png"), ("three", "/c.png")]
+    Feedback(file).close()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +126,7 @@ def test_the_server_keeps_marks_of_its_own_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    store = made_index(tmp_path, str(tmp_path / "index"), ["../gone.png"])
+    store = made_index(tmp_path, str(tmp_path / "index"), ["../gone.png", "photo.heic"])
     mark = {"query": "red disc", "picture": picture_id(NAMES[4]), "right": True}
     with served(made_service(store)) as without:
         assert post(without, mark) in (404, 405) and not without.json("api/index")["feedback"]
@@ -116,7 +135,7 @@ def test_the_server_keeps_marks_of_its_own_page(
         assert site.json("api/index")["feedback"]
         assert post(site, mark, Origin="http://evil.example") == 403
         assert post(site, {**mark, "query": " "}) == post(site, {**mark, "right": "maybe"}) == 422
-        assert post(site, {**mark, "query": "x" * 501}) == 422
+        assert post(site, {**mark, "query": "x" * 2001}) == 422
         assert post(site, {**mark, "picture": picture_id("../gone.png")}) == 404
         assert not file.exists()
         assert post(site, mark) == 200
@@ -126,6 +145,13 @@ def test_the_server_keeps_marks_of_its_own_page(
         assert (known[NAMES[4]]["right"], known[NAMES[4]]["marked"]) == (True, True)
         assert (known[NASTY]["right"], known[NASTY]["marked"]) == (False, False)
         assert known[NAMES[5]]["marked"] is None
+        long = {**mark, "query": "disc " * 130, "picture": picture_id("photo.heic")}
+        assert post(site, long) == 200, "a kind that browsers do not display, and a long query"
+        found = site.json(f"api/search?q={quote(long['query'])}&k=40&judge=true&models=tuned")
+        (hit,) = (hit for hit in found["models"][0]["results"][0] if hit["path"] == "photo.heic")
+        assert hit["marked"] is True
+        assert site.get(f"api/picture/{hit['id']}")[1]["content-type"] == "image/jpeg"
+        assert post(site, {**long, "right": None}) == 200
         monkeypatch.setattr(app, "_MARKS_AT_ONCE", 1)
         assert 429 in [post(site, mark) for _ in range(40)]
     assert rows(file) == [("red disc", str(tmp_path / "pictures" / NAMES[4]))]

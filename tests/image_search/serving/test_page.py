@@ -199,6 +199,22 @@ def test_the_address_is_the_state(site: Site, page: Any) -> None:
     ready(page, 12)
 
 
+def test_back_returns_to_the_query_before(site: Site, page: Any) -> None:
+    page.goto(site.url)
+    for word in ("disc", "square"):
+        for typed in (word[:2], word):
+            page.fill("#q", typed)
+            until(page, f"location.search === '?q={typed}'")
+            ready(page, 24)
+        page.press("#q", "Enter")
+    page.locator("#columns .tile >> nth=0").click()
+    page.go_back()
+    until(page, "location.search === '?q=disc'")
+    assert page.input_value("#q") == "disc" and page.locator("dialog[open]").count() == 0
+    page.go_back()
+    until(page, "!document.getElementById('welcome').hidden")
+
+
 def test_a_picture_as_the_query_stays_it(
     site: Site, page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +319,20 @@ def test_keys_open_step_and_close(site: Site, page: Any) -> None:
     page.click("#similar")
     until(page, f"location.search.includes('like={first[3]}')")
     until(page, f"document.querySelector('.tile').dataset.picture === '{first[3]}'")
+
+
+def test_arrows_move_between_visible_pictures_only(site: Site, page: Any) -> None:
+    page.set_viewport_size({"width": 420, "height": 500})
+    page.goto(site.url)
+    until(page, "document.querySelectorAll('#pictures .tile').length > 0")
+    page.fill("#q", "disc")
+    ready(page, 24)
+    tile = page.locator(".model:not([hidden]) .tile >> nth=4")
+    tile.evaluate("tile => { scrollBy(0, tile.getBoundingClientRect().top - 20); }")
+    tile.evaluate("tile => { tile.focus({ preventScroll: true }); }")
+    page.keyboard.press("ArrowUp")
+    above = page.locator(".model:not([hidden]) .tile >> nth=2").get_attribute("data-picture")
+    assert page.evaluate("document.activeElement.dataset.picture") == above
 
 
 def test_a_rewording_is_suggested_and_taken(site: Site, page: Any) -> None:

@@ -98,7 +98,7 @@ def test_results_above_the_cutoff_of_their_model_are_close(
     (hits,) = site.json("api/search?q=disc&models=tuned")["models"][0]["results"]
     cutoffs = {"base": 2.0, "tuned": (hits[2]["score"] + hits[3]["score"]) / 2}
     monkeypatch.setattr(site.service, "cutoffs", cutoffs)
-    base, tuned = site.json("api/search?q=disc")["models"]
+    base, tuned = site.json("api/search?q=disc&plus=&minus=+")["models"]  # empty parts
     assert [hit["close"] for hit in base["results"][0]] == [False] * 10
     assert [hit["close"] for hit in tuned["results"][0]] == [True] * 3 + [False] * 7
     like = site.json(f"api/search?like={picture_id(NAMES[3])}")

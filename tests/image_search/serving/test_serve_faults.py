@@ -13,6 +13,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ from paraclip.image_search.serving import service as serving
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import open_store, picture_id
+from paraclip.image_search.towers import model_stamp
 from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.prompts import Prompt
 from postgres_server import PostgresServer, wait_until
@@ -259,6 +261,22 @@ def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:
         wait_until(lambda: site.json("api/index")["pictures"] == 30)
         found = site.json("api/search?q=disc&k=100")["models"][0]["results"][0]
         assert len(found) == 30 and ONE not in {hit["id"] for hit in found}
+
+
+def test_cutoffs_that_an_index_run_states_at_its_end_are_taken(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    service = made_service(store)
+    service.cutoffs = {"base": 0.1, "tuned": 0.2}
+    store.remove([ONE])
+    service.take_newest()
+    assert (len(service.pool), service.cutoffs) == (30, {"base": 0.1, "tuned": 0.2})
+    facts = store.facts()
+    assert facts is not None
+    stated = {model_stamp("base"): 0.3, model_stamp("tuned"): 0.4}
+    store.save_facts(replace(facts, cutoffs=stated))
+    service.take_newest()
+    assert service.cutoffs == {"base": 0.3, "tuned": 0.4}
+    service.close()
 
 
 def test_an_index_of_another_image_tower_is_not_shown(

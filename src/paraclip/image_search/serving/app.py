@@ -26,6 +26,7 @@ from paraclip.image_search.serving.feedback import Feedback
 from paraclip.image_search.serving.guard import Buckets, Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import (
+    KINDS,
     Service,
     find_original,
     folder_program,
@@ -84,7 +85,7 @@ class _MarkRequest(BaseModel):
 
     model_config = {"extra": "forbid"}
 
-    query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    query: Annotated[_Words, StringConstraints(strip_whitespace=True, min_length=1)]
     picture: _PictureId
     right: bool | None = Field(description="Whether the picture is right; null removes a mark.")
 
@@ -367,15 +368,15 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/picture/{picture}", response_class=Response)
     async def whole(picture: _PictureId) -> Response:
-        """The picture itself, if it is a file in the indexed folder; otherwise its thumbnail."""
+        """The picture itself, if it is a file that browsers display; otherwise its thumbnail."""
         row = await service.row(picture, ("path",))
         if row is None:
             return refusal(404, "The index has no such picture.")
         file = find_original(service.facts.root, row["path"])
-        if file is None:
+        kind = KINDS.get(file.suffix.lower()) if file else None
+        if file is None or kind is None:
             return await thumbnail(picture)
-        path, kind = file
-        return FileResponse(path, media_type=kind, headers={"content-disposition": "inline"})
+        return FileResponse(file, media_type=kind, headers={"content-disposition": "inline"})
 
 
 def _add_marks(app: FastAPI, service: Service, feedback: Feedback) -> None:
@@ -408,7 +409,7 @@ def _add_folders(app: FastAPI, service: Service, program: str) -> None:
             return refusal(404, "The picture is no file in the indexed folder.")
         if not buckets.take("", time.monotonic()):
             return refusal(429, "Too many folders at once.", {"retry-after": "2"})
-        show_folder(program, file[0].parent)
+        show_folder(program, file.parent)
         return _Done()
 
 

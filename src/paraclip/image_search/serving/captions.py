@@ -45,12 +45,8 @@ class CaptionWords:
 
     def has_right(self, wanted: Wanted) -> bool:
         """Whether the pool is known to have a picture whose caption fits."""
-        return any(self._common(one) for one in wanted.sets)
-
-    def _common(self, wanted: Iterable[str]) -> set[int]:
-        """Rows whose captions have all of the words."""
-        rare, *others = sorted((self._rows.get(word, array("I")) for word in wanted), key=len)
-        return set(rare).intersection(*others) if rare else set()
+        by_word = ([self._rows.get(word, ()) for word in one] for one in wanted.sets)
+        return any(set(min(rows, key=len)).intersection(*rows) for rows in by_word)
 
 
 def _singulars(found: Iterable[str]) -> list[str]:

@@ -7,7 +7,6 @@ so no training reads them with FILE.
 """
 
 import json
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -19,6 +18,7 @@ from paraclip.files import OTHER_PATH, disk_errors, read_bounded, take_lock, tex
 
 GENERATOR = "feedback"
 _MOST_ROWS = 10_000  # of both files
+_LONGEST = 500  # characters of a query
 
 
 class Feedback:
@@ -68,22 +68,20 @@ class Feedback:
         with self._lock:
             if verdict is self.verdict(text, image):
                 return
-            for kind, rows in self._rows.items():
-                if key in rows:
-                    kept = {one: line for one, line in rows.items() if one != key}
-                    write_text(self._files[kind], "".join(kept.values()))
-                    self._rows[kind] = kept
-            if verdict is None:
-                return
-            if sum(map(len, self._rows.values())) >= _MOST_ROWS:
-                what = f"has {_MOST_ROWS:,} marks, which is the limit"
-                raise UserError(self._files[True].name, what, "Start the server with another file.")
-            line = json.dumps(row, ensure_ascii=False) + "\n"
-            with disk_errors(self._files[verdict]), self._files[verdict].open("ab") as file:
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            self._rows[verdict][key] = line
+            kept = {
+                kind: {one: line for one, line in rows.items() if one != key}
+                for kind, rows in self._rows.items()
+            }
+            if verdict is not None:
+                kept[verdict][key] = json.dumps(row, ensure_ascii=False) + "\n"
+                if sum(map(len, kept.values())) > _MOST_ROWS:
+                    what = f"has {_MOST_ROWS:,} marks, which is the limit"
+                    hint = "Start the server with another file."
+                    raise UserError(self._files[True].name, what, hint)
+            for kind, rows in kept.items():
+                if rows != self._rows[kind]:
+                    write_text(self._files[kind], "".join(rows.values()))
+                    self._rows[kind] = rows
 
     def close(self) -> None:
         """Release the file."""
@@ -91,8 +89,8 @@ class Feedback:
 
 
 def _plain(query: str) -> str:
-    """The query with single spaces."""
-    return " ".join(query.split())
+    """The query with single spaces, cut to a length of which the files can hold all marks."""
+    return " ".join(query.split())[:_LONGEST].rstrip()
 
 
 def _key(query: str, image: str) -> str:
@@ -101,18 +99,16 @@ def _key(query: str, image: str) -> str:
 
 
 def _read_rows(file: Path) -> dict[str, str]:
-    """The lines of a file by id; an unfinished last one, of a killed server, is removed."""
+    """The lines of a file by id."""
     if not file.exists():
         return {}
     try:
-        *lines, rest = read_bounded(file).decode().split("\n")
+        lines = list(filter(None, read_bounded(file).decode().split("\n")))
         found = [parse_json_object(line) for line in lines]
         rows = {row["id"]: f"{line}\n" for row, line in zip(found, lines, strict=True)}
         foreign = any(row.get("generator") != GENERATOR for row in found)
     except (BadJson, UnicodeError, KeyError, TypeError):
         foreign = True
-    if foreign or (rest and not lines):
+    if foreign:
         raise UserError(file, "exists and was not written by ParaCLIP", OTHER_PATH)
-    if rest:
-        write_text(file, "".join(rows.values()))
     return rows

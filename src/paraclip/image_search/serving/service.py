@@ -20,6 +20,7 @@ from PIL import Image
 
 from paraclip.arrays import Float
 from paraclip.data.images import FORMATS, decode_image, without_warnings
+from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors
 from paraclip.image_search.serving.captions import CaptionWords
@@ -38,7 +39,7 @@ _MOST_PIXELS = 50_000_000
 _SIDE = 336  # pixels; the largest input of CLIP models
 _MOST_UPLOADS = 500  # pictures, about 10 kB each
 _UPLOAD_SIDE = 160  # pixels of its thumbnail
-_KINDS = {
+KINDS = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp",
     ".gif": "image/gif", ".bmp": "image/bmp", ".avif": "image/avif",
 }  # fmt: skip
@@ -238,7 +239,8 @@ class Service:
         if facts.image_space != self.facts.image_space:
             hint = "Restart `paraclip serve`."
             raise StoreUnavailable(self.store.where, "holds another index now", hint)
-        self.cutoffs = measure_cutoffs(self.store, facts, self.towers)
+        if facts.cutoffs:  # an index run states them at its end
+            self.cutoffs = measure_cutoffs(self.store, facts, self.towers)
         self.facts, self.version, self.pool = facts, version, pool
         self.thumbnails = Recent(_CACHED_THUMBNAILS)
         _LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
@@ -269,8 +271,8 @@ def _decode_upload(content: bytes) -> Image.Image:
     return decode_image(io.BytesIO(content), "picture", _SIDE)
 
 
-def find_original(root: str, path: str) -> tuple[Path, str] | None:
-    """The file and its media type; None if only a thumbnail can be shown.
+def find_original(root: str, path: str) -> Path | None:
+    """The file of a picture; None if the indexed folder has none.
 
     Args:
         root: root folder of the index.
@@ -278,8 +280,8 @@ def find_original(root: str, path: str) -> tuple[Path, str] | None:
 
     A path that leaves the root, by `..` or by a link, gives None, as do URLs and members of shards.
     """
-    kind = _KINDS.get(os.path.splitext(path)[1].lower())
-    if not root or not kind or "\0" in path or "://" in path or "::" in path:
+    known = os.path.splitext(path)[1].lower() in SUFFIXES
+    if not root or not known or "\0" in path or "://" in path or "::" in path:
         return None
     inside = os.path.realpath(root)
     try:
@@ -288,7 +290,7 @@ def find_original(root: str, path: str) -> tuple[Path, str] | None:
         return None
     if os.path.commonpath([inside, real]) != inside or not os.path.isfile(real):
         return None
-    return Path(real), kind
+    return Path(real)
 
 
 def folder_program() -> str | None:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -74,7 +74,7 @@ class IndexFacts:
         root: absolute folder that the paths are relative to, or "" if they are URLs.
         models: names of models by label, such as {"base": "mini"}; the first made the index.
         precision: fp32 or bf16.
-        cutoffs: similarity that close results exceed, by name of the model (see `unrelated`).
+        cutoffs: similarity that close results exceed, by stamp of the model (see `unrelated`).
         created: 32 hex digits that distinguish the index from others at the same address.
         format: format of the table.
     """
@@ -120,10 +120,6 @@ class IndexFacts:
         if not valid:
             raise not_an_index(where, f"of the format {FORMAT}")
         return facts
-
-    def with_models(self, models: dict[str, str]) -> Self:
-        """The same facts with models added or replaced, by label."""
-        return replace(self, models={**self.models, **models})
 
 
 def not_an_index(where: object, why: str) -> UserError:

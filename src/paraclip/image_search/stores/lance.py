@@ -26,6 +26,7 @@ from paraclip.files import (
     locked,
     read_bounded,
     refuse_foreign,
+    text_hash,
     write_text,
 )
 from paraclip.image_search.stores import (
@@ -63,7 +64,7 @@ class LanceStore(Store):
             raise UserError(path, what, hint) from error
 
     def version(self) -> str:
-        """The newest version and the table's creation, read without LanceDB."""
+        """The table's creation and version, and a hash of the facts, read without LanceDB."""
         facts = self.facts()
         if facts is None:
             raise self.gone()
@@ -72,7 +73,7 @@ class LanceStore(Store):
         newest = min((path.name for path in versions.glob("*.manifest")), default=None)
         if newest is None:
             raise self.gone()
-        return f"{facts.created}-{newest}"
+        return f"{facts.created}-{newest}-{text_hash(facts.to_json())}"
 
     def save_facts(self, facts: IndexFacts) -> None:
         """Write `index.json`, and create the table if it does not exist."""

@@ -1,7 +1,7 @@
 """The same table in PostgreSQL with pgvector.
 
-The tables `paraclip_pictures` and `paraclip_index` are in the first schema of the search path, so
-`postgresql://host/db?options=-csearch_path%3Dholidays` keeps several indexes in one database.
+The tables `paraclip_pictures` and `paraclip_index` are in the first schema of the search path:
+`postgresql://host/db?options=-csearch_path%3Dholidays,public` is one of several in a database.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS {index} (
 _PUT = """
 INSERT INTO {pictures} ({names}) VALUES ({places})
 ON CONFLICT (id) DO UPDATE SET {updates}"""
+_VECTOR_TYPE = "SELECT to_regtype('vector')"
 _NEAREST = "SELECT id, (vector <#> %s) * -1 FROM {pictures} ORDER BY vector <#> %s LIMIT %s"
 
 
@@ -289,8 +290,13 @@ def _connect(address: str) -> Any:
         raise UserError(without_secrets(address), "is not a valid address", hint) from None
     connection = psycopg.connect(address, autocommit=True, connect_timeout=_CONNECT_SECONDS)
     try:
-        if not connection.execute("SELECT 1 FROM pg_type WHERE typname = 'vector'").fetchone():
+        if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
+            connection.close()
+            what = "has pgvector in a schema outside the search path"
+            hint = "End the address in ?options=-csearch_path%3DNAME,public."
+            raise UserError(without_secrets(address), what, hint)
         register_vector(connection)
     except psycopg.errors.FeatureNotSupported as error:
         connection.close()

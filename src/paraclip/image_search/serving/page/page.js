@@ -9,7 +9,7 @@ const narrow = matchMedia("(max-width: 700px)"), stacked = matchMedia("(max-widt
 const STEP = 12, MOST = 996;  // results; rows of 2, 3, 4 and 6 are full
 const DEPTH = 10;  // results that are compared
 let about = { models: [], pictures: 0, rewording: false, name: "", root: "" };
-let like = "", k = STEP, running = null, timer = 0, shown = null, opened = { hits: [], at: 0 }, tab = "";
+let like = "", k = STEP, running = null, timer = 0, typing = false, shown = null, opened = { hits: [], at: 0 }, tab = "";
 
 function element(name, kind, text) {
   const made = document.createElement(name);
@@ -60,6 +60,7 @@ function fold(folded) {
 }
 
 function keep(push) {
+  typing = false;
   const wordings = ["q", "second"].map(id => fields[id].value.trim()).filter(Boolean).map(text => `“${text}”`);
   byId("unfold").replaceChildren(`${wordings.join(" and ") || (like ? "like this picture" : "Search")} \u25be`);
   if (like && !wordings.length) byId("unfold").prepend(thumbnail(like));
@@ -336,7 +337,7 @@ function thumbs(hit, text) {
 
 async function rate(hit, text, right) {
   try {
-    await post("api/mark", { query: text.slice(0, 500), picture: hit.id, right });
+    await post("api/mark", { query: text, picture: hit.id, right });
   } catch (error) {
     byId("status").textContent = `Not saved: ${error.message}`;
     return;
@@ -473,7 +474,7 @@ function offer(text) {
 // ---- keys and events --------------------------------------------------------------------------
 
 function move(event) {
-  const tiles = [...document.querySelectorAll("main button.tile")], at = tiles.indexOf(document.activeElement);
+  const tiles = [...document.querySelectorAll("main button.tile")].filter(one => one.offsetParent), at = tiles.indexOf(document.activeElement);
   if (at < 0) return;
   const here = tiles[at].getBoundingClientRect();
   const across = event.key === "ArrowLeft" || event.key === "ArrowRight", sign = event.key === "ArrowRight" || event.key === "ArrowDown" ? 1 : -1;
@@ -492,13 +493,14 @@ function pressed(event) {
     if (event.key === "ArrowRight") step(1);
     return;
   }
-  if (event.key === "/" && !/^(INPUT|SELECT)$/.test(document.activeElement.tagName)) { fields.q.focus(); event.preventDefault(); }
+  if (event.key === "/" && document.activeElement.tagName !== "INPUT") { fields.q.focus(); event.preventDefault(); }
   if (event.key.startsWith("Arrow")) move(event);
 }
 
+// The first change of a query is a new entry of the history, which the following ones replace.
 function soon() {
   clearTimeout(timer);
-  timer = setTimeout(() => search(false), 300);
+  timer = setTimeout(() => { const first = !typing; search(first); typing = true; }, 300);
 }
 
 function submit() {
@@ -568,7 +570,7 @@ function listen() {
   columns.addEventListener("focusin", pointed);
   columns.addEventListener("pointerleave", () => mark(null));
   document.addEventListener("keydown", pressed);
-  addEventListener("popstate", () => { restore(); search(false, k); });
+  addEventListener("popstate", () => { dialog.close(); restore(); search(false, k); });
 }
 
 async function start() {
