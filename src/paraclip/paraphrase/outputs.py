@@ -102,6 +102,11 @@ class Summary:
         else:
             self.failed += 1
 
+    def check(self) -> None:
+        """Assert that every caption has been counted."""
+        counted = self.kept + self.rejected.total() + self.failed + self.waiting
+        assert self.captions == counted, "a row was lost"
+
     def as_dict(self) -> dict[str, Any]:
         """The summary as a dict for JSON; most frequent reasons first."""
         counts = vars(self) | {"rejected": dict(self.rejected.most_common())}

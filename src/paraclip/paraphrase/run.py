@@ -348,6 +348,7 @@ async def write_outcomes(
                     writers.write(outcome)
                     summary.count(outcome)
                     progress.update()
+    summary.check()
     summary.spent = meter.as_dict()
     summary.stopped = "--max-cost" if meter.spent else ""
     write_summary(outputs, summary, problems)
