@@ -406,6 +406,9 @@ def _connected(place: IndexAddress) -> Iterator[Any]:
     try:
         with psycopg.connect(place.address, connect_timeout=_SECONDS) as connection:
             connection.read_only = True
+            # Large tables are otherwise read from a place of the server's choice, and training
+            # that resumes would see another bank.
+            connection.execute("SET synchronize_seqscans = off")
             yield connection
     except psycopg.Error as error:
         reason = without_secrets(str(error)).strip().partition("\n")[0][:200]
