@@ -147,6 +147,14 @@ def test_an_unknown_command_offers_the_nearest_and_exits_with_2(
     assert shown.startswith(f"paraclip: {word}: ") and offered in shown
 
 
+@pytest.mark.parametrize("word", ["--help", "-h", "--version"])
+def test_words_after_help_and_version_are_no_error(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word, "train"]) == 0
+    assert "paraclip" in capsys.readouterr().out
+
+
 def test_help_is_wrapped_to_the_width_of_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +268,7 @@ def fail_to_import(arguments: list[str]) -> None:
     ("words", "hint"),
     [
         ("index pictures", "; run the same command again to resume"),
+        ("-q index pictures", "; run the same command again to resume"),
         ("generate a.csv --fresh", "; run the same command without --fresh to resume"),
         ("search words", ""),
         ("", ""),
@@ -269,6 +278,7 @@ def test_an_interruption_is_one_line_and_code_130(
     work: object, words: str, hint: str,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
     monkeypatch.setattr("paraclip.cli._work", work)
     assert main(words.split()) == 130
     assert capsys.readouterr().err == f"\nparaclip: interrupted{hint}.\n"
@@ -301,6 +311,16 @@ def test_a_wrong_path_is_one_line_that_names_it_and_code_2(words: str, tmp_path:
     assert not list(tmp_path.rglob("*.*")), "nothing half is left behind"
 
 
+def test_a_working_folder_that_was_deleted_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["search", "words"]) == 2
+    assert "working folder: was deleted" in capsys.readouterr().err
+
+
 def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("paraclip 0.")
@@ -311,9 +331,13 @@ def test_the_shell_completes_commands_and_their_options() -> None:
     done = shown_by(
         'eval "$(paraclip --tyro-print-completion bash)"\n'
         f"COMP_WORDS=(paraclip ser) COMP_CWORD=1; {complete}\n"
-        f"COMP_WORDS=(paraclip swap '') COMP_CWORD=2; {complete}"
+        f"COMP_WORDS=(paraclip swap '') COMP_CWORD=2; {complete}\n"
+        f"COMP_WORDS=(paraclip export run) COMP_CWORD=2; {complete}\n"
+        f"COMP_WORDS=(paraclip train a --out run) COMP_CWORD=4; {complete}\n"
+        "complete -p paraclip"
     )
-    commands, options = map(str.split, done.stdout.splitlines())
+    commands, options, *files, registered = map(str.split, done.stdout.splitlines())
+    assert files == [[], []] and "-o default" in " ".join(registered), "bash itself lists files"
     assert commands == ["serve"]
     assert "--undo" in options and not [word for word in options if not word.startswith("-")]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from paraclip.cli import main, parse
+from paraclip.data.config import Columns
 from paraclip.errors import UserError
 from paraclip.options import read_options
 from paraclip.training.config import TrainConfig
@@ -110,6 +111,24 @@ def test_settings_are_defaults_that_the_command_line_overrides(
     with pytest.raises(SystemExit, match="0"):
         parse(["search", "--help"])
     assert "default: 30" in " ".join(capsys.readouterr().out.split())
+
+
+def test_settings_of_columns_are_those_of_the_command_line(settings: Path) -> None:
+    settings.write_text('[index]\ncaption-column = "title"\nimages = "photos"\n')
+    assert parse(["index", "a.csv"]).columns == Columns("title", "image", "photos")
+    found = parse(["index", "a.csv", "--image-column", "file"]).columns
+    assert found == Columns("title", "file", "photos")
+    for text in ("[index]\ncaption-column = 3", "[index]\ncolumns = {caption = 'title'}"):
+        settings.write_text(text)
+        with pytest.raises(UserError, match=r"\[index\] (caption-column: 3|columns: is not an)"):
+            parse(["index", "a.csv"])
+
+
+def test_settings_know_the_home_folder(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    settings.write_text('[search]\nstore = "~/photos/index"\nplus = ["~/a", "b~/c"]\n')
+    found = parse(["search", "x"])
+    assert (found.store, found.plus) == ("/home/me/photos/index", ("/home/me/a", "b~/c"))
 
 
 def test_settings_nearer_to_the_working_folder_count_alone(settings: Path, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 import ast
 import errno
 import inspect
+import io
 import os
 import re
 import sys
 import textwrap
+from contextlib import redirect_stdout, suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from itertools import groupby, pairwise, zip_longest
@@ -32,6 +34,13 @@ from paraclip.version import __version__
 _QUIET = ("-q", "--quiet")
 _COMPLETION = "--tyro-print-completion"
 _SHELLS = ("bash", "zsh", "fish")
+_FILES = "__TYRO_COMPLETE_FILES__"
+_WITH_FILES = (
+    ("    # Output one completion per line.", f"    completions = completions or ['{_FILES}']"),
+    ('COMPREPLY=($(compgen -f -- "$cur"))', "COMPREPLY=()"),
+    ("complete -F", "complete -o default -F"),
+)
+"""Changes of tyro's scripts, which complete files only after an option, and in bash no folders."""
 _REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the one below."""
 
@@ -64,10 +73,7 @@ def _optional(
 
 @cache
 def _flow_help(config: Any) -> None:
-    """Give tyro the docstrings of fields as paragraphs that it wraps to the terminal.
-
-    By itself, it keeps the line breaks of indented docstrings.
-    """
+    """Give tyro the docstrings of fields as paragraphs; it keeps line breaks of indented ones."""
     owners: list[Any] = [owner for owner in config.__mro__ if is_dataclass(owner)]
     for owner in owners:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
@@ -155,7 +161,10 @@ def _help_text() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the `paraclip` script; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    given = sys.argv[1:] if arguments is None else arguments
+    arguments = [word for word in given if word not in _QUIET]
+    if len(arguments) < len(given):
+        os.environ["PARACLIP_QUIET"] = "1"  # which the processes that a command starts inherit
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # print what it cannot encode as \u2192
             stream.reconfigure(errors="backslashreplace")
@@ -198,19 +207,21 @@ def _interrupted(arguments: list[str]) -> int:
 
 def _work(arguments: list[str]) -> None:
     """Run the command given by the arguments."""
-    if any(word in _QUIET for word in arguments):
-        os.environ["PARACLIP_QUIET"] = "1"  # which the processes that a command starts inherit
-        arguments = [word for word in arguments if word not in _QUIET]
-    if arguments == ["--version"]:
+    first, *rest = arguments or ["--help"]
+    if first == "--version":
         print(f"paraclip {__version__}")
-    elif arguments in ([], ["--help"], ["-h"]):
+    elif first in ("--help", "-h"):
         print(_help_text())
-    elif arguments[0] == _COMPLETION:
-        _print_completion(" ".join(arguments[1:]))
+    elif first == _COMPLETION:
+        _print_completion(" ".join(rest))
     else:
+        try:
+            os.getcwd()  # without one, loading torch ends the process
+        except FileNotFoundError as error:
+            raise UserError("working folder", "was deleted", "Change to another one.") from error
         config = parse(arguments)
         keep_freed_memory()
-        COMMANDS[arguments[0]].run(arguments[0], config)
+        COMMANDS[first].run(first, config)
 
 
 def _print_completion(shell: str) -> None:
@@ -220,20 +231,20 @@ def _print_completion(shell: str) -> None:
     classes: dict[str, Any] = {name: one.options_class() for name, one in COMMANDS.items()}
     for config in classes.values():
         _flow_help(config)
-    tyro.extras.subcommand_cli_from_dict(
-        classes,
-        prog="paraclip",
-        args=[_COMPLETION, shell],
-        registry=_REGISTRY,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    written = io.StringIO()
+    with redirect_stdout(written), suppress(SystemExit):
+        tyro.extras.subcommand_cli_from_dict(
+            classes, prog="paraclip", args=[_COMPLETION, shell], registry=_REGISTRY,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )  # fmt: skip
+    script = written.getvalue()
+    for old, new in _WITH_FILES:
+        script = script.replace(old, new)
+    print(script, end="")
 
 
 def _output_failed(error: OSError) -> int:
-    """Return the exit code after standard output failed; re-raise other errors.
-
-    A closed pipe (`paraclip ... | head`) is not an error.
-    """
+    """The exit code after standard output failed, 0 for a closed pipe; raises others again."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO):
         raise error
     try:

@@ -7,7 +7,7 @@ pydantic is imported at the first check, because `paraclip --help` does not need
 
 import os
 import tomllib
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -61,17 +61,7 @@ class Checked:
 
 
 def _check(config: type, name: str, value: object, where: str) -> Any:
-    """Return a checked value of an option; an integer becomes a float where one is expected.
-
-    Args:
-        config: a dataclass.
-        name: name of the field.
-        value: value of the field.
-        where: name of the option as the user knows it, for the error.
-
-    Raises:
-        UserError: the value has the wrong type or is out of range.
-    """
+    """The value of a field, an integer as a float where one is due; `where` names the option."""
     from pydantic import ValidationError
 
     try:
@@ -146,20 +136,43 @@ def read_settings(path: Path, command: str, config: type) -> dict[str, Any]:
 
 def _check_all(given: dict[str, Any], config: type, where: str) -> dict[str, Any]:
     """Return the checked options of a file by field name; `where` begins the errors."""
-    known = [name for name in _hints(config) if name != "config"]
-    values = {}
+    known, seen = _fields(config), set()
+    values: dict[str, Any] = {}
     for key, value in given.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise UserError(f"{where}{key}", "is not an option", nearest(name, known))
-        if name in values:
+            raise UserError(f"{where}{key}", "is not an option", nearest(name, list(known)))
+        if name in seen:
             raise UserError(f"{where}{key}", "is given twice", "Keep one spelling, with - or _.")
-        values[name] = _check(config, name, _as_tuples(value), f"{where}{key}")
+        seen.add(name)
+        owner, field, holder = known[name]
+        checked = _check(owner, field, _as_given(value), f"{where}{key}")
+        if holder:
+            values[holder] = replace(values.get(holder, owner()), **{field: checked})
+        else:
+            values[field] = checked
     return values
 
 
-def _as_tuples(value: Any) -> Any:
-    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+@cache
+def _fields(config: Any, holder: str = "") -> dict[str, tuple[Any, str, str]]:
+    """Class and field of each option, and the field that holds an inner class, by option name."""
+    found: dict[str, tuple[Any, str, str]] = {}
+    for name, hint in _hints(config).items():
+        if is_dataclass(getattr(hint, "__origin__", None)):
+            found |= _fields(hint.__origin__, name)
+        elif name != "config":
+            names = (getattr(one, "name", None) for one in getattr(hint, "__metadata__", ()))
+            option = next(filter(None, names), name)
+            found[option.replace("-", "_")] = (config, name, holder)
+    return found
+
+
+def _as_given(value: Any) -> Any:
+    """A value as the command line gets it from a shell: tuples, and the home folder for `~/`."""
+    if isinstance(value, str) and value.startswith("~/"):
+        return os.path.expanduser(value)
+    return tuple(map(_as_given, value)) if isinstance(value, list) else value
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:

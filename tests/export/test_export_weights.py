@@ -1,6 +1,10 @@
 """Weights in full and in 16 bits: the change of vectors is measured, a large one refused."""
 
+import ast
 import json
+import re
+import shlex
+from copy import deepcopy
 
 import numpy as np
 import open_clip
@@ -11,11 +15,13 @@ from safetensors.torch import load_file
 from tiny_models import TINY_CLIP
 
 from paraclip.api import export
+from paraclip.cli import parse
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
 from paraclip.exporting.config import ExportConfig, ExportOptions
 from paraclip.exporting.drift import _LEAST_HALF, drift, probes
 from paraclip.exporting.run import export_model
+from paraclip.exporting.source import open_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
@@ -47,6 +53,25 @@ def test_a_file_of_weights_is_exported_by_its_architecture(folder, clip, tmp_pat
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert f"- base: {name}" in (tmp_path / "again.md").read_text()
+
+
+def test_a_model_in_memory_stays_as_it_is(clip, tmp_path):
+    model = deepcopy(clip).train()
+    export(model, tmp_path / "a.safetensors")
+    assert model.training and open_source(model).model is not model
+
+
+def test_the_commands_in_the_steps_can_be_pasted(clip, mini, tmp_path):
+    folder = tmp_path / "it's mine"
+    for name, model, base in (("clip", clip, "tiny:TAG"), ("mini", mini, "mini")):
+        path = save_model(model, folder / f"{name} tuned.safetensors")
+        system = "open-clip" if name == "clip" else "sentence-transformers"
+        first, load, *_ = export_model(path, folder / name, ExportOptions(target=system)).steps
+        words = shlex.split(first.partition(": paraclip ")[2])
+        config = parse(words)
+        assert (config.base, config.model) == (base, str(path))
+        for call in re.findall(r"\w+(\(.*?[\"']\))", load):
+            assert str(folder / name) in ast.literal_eval(call)
 
 
 @pytest.mark.parametrize("kind", ["mini", "clip"])

@@ -209,6 +209,15 @@ def test_a_failure_keeps_the_folder_that_was_to_be_replaced(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_was_written_there_meanwhile_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="exists already"), _new_folder(out) as folder:
+        (folder / "new.txt").touch()
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+    assert tree(tmp_path) == {"out/mine.txt": "mine"}
+
+
 def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
     filled(tmp_path / "target", force=False)
     (tmp_path / "target" / "inner" / "a.txt").write_text("old")

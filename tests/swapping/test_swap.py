@@ -1,5 +1,6 @@
 """`paraclip swap`: a text encoder in another program's cache is replaced, and restored."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -24,11 +25,13 @@ from program_caches import (
 from benchmarks.export.loaders import environments
 from paraclip.cli import main
 from paraclip.errors import UserError
+from paraclip.exporting.system import System
 from paraclip.files import file_hash
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
 from paraclip.swap_checking.indexes import Index
+from paraclip.swapping.places import PLACES
 from paraclip.swapping.swap import swap, undo
 
 pytestmark = pytest.mark.slow
@@ -152,7 +155,9 @@ def test_what_is_not_there_or_ambiguous_is_refused(cache, tuned, tmp_path) -> No
         swap("immich", tmp_path, model, tag="openai")
     with pytest.raises(UserError, match="ViT-B-32__laion2b_e16"):
         swap("immich", tmp_path, model, tag=None)
-    hub = cache("hugging-face")
+    hub = tmp_path / "snapshots" / "hub"
+    hub.parent.mkdir()
+    cache("hugging-face").rename(hub)
     with pytest.raises(UserError, match=r"several such models.*laion--clip.*openai--clip"):
         swap("hugging-face", hub, model)
     one = hub / "models--laion--clip"
@@ -209,6 +214,48 @@ def test_a_snapshot_without_the_base_and_other_repositories_stay(cache, tuned, t
     (file,) = swap("hugging-face", hub, tuned["hugging-face"]).files
     assert file == hub / FILES["hugging-face"][0]
     assert contents(hub / "models--someone--other") == before
+
+
+def test_weights_without_a_configuration_are_passed_over(cache, tuned) -> None:
+    """open_clip downloads nothing else of a model that it knows by name."""
+    hub = cache("hugging-face")
+    (hub / "models--laion--clip" / "snapshots" / COMMIT / "open_clip_config.json").unlink()
+    (file,) = swap("hugging-face", hub, tuned["hugging-face"]).files
+    assert file == hub / FILES["hugging-face"][0]
+    with pytest.raises(UserError, match="configuration beside them"):
+        swap("hugging-face", hub / "models--laion--clip", tuned["hugging-face"])
+
+
+def test_a_cache_that_may_not_be_read_is_not_called_empty(tuned, tmp_path) -> None:
+    folder, root = tmp_path / "cache", os.geteuid() == 0
+    folder.mkdir(mode=0)
+    if root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(UserError, match="may not be read"):
+            undo("immich", folder)
+        with pytest.raises(UserError, match="may not be read"):
+            swap("immich", folder, tuned["immich"], tag="openai")
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_what_cannot_be_written_is_an_error_of_one_line(cache, tuned, monkeypatch) -> None:
+    folder, model = cache("hugging-face") / "models--openai--clip", tuned["hugging-face"]
+    before = contents(folder)
+    with monkeypatch.context() as denied:
+        denied.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+        with pytest.raises(UserError, match=r"snapshots.*may not be written"):
+            swap("hugging-face", folder, model, dry_run=True)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(PLACES["hugging-face"].writers, "model.safetensors", System(full, full))
+    with pytest.raises(UserError, match="the disk is full"):
+        swap("hugging-face", folder, model)
+    assert contents(folder) == before
 
 
 def test_an_index_of_another_model_is_refused(cache, tuned, tmp_path) -> None:

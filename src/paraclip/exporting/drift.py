@@ -6,7 +6,6 @@ later blocks amplify this. Only a measurement on the model itself shows it.
 """
 
 import json
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +26,6 @@ _AWKWARD = ("", "a", "two dogs " * 60, "A YOUNG Child's café", "日本の猫 �
 _AT_ONCE = 16
 
 Vectors = NDArray[np.float32]
-_Embed = Callable[[str], Vectors]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.source import Source
 from paraclip.exporting.system import PREPROCESSING, Steps, System, write_files
 from paraclip.models.checkpoint import write_weights
+from paraclip.models.encoder import DualEncoder
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 
@@ -36,7 +37,7 @@ def _write_folder(source: Source, folder: Path, options: ExportOptions) -> None:
         "preprocess_cfg": {name: settings[name] for name in PREPROCESSING if name in settings},
     }
     write_files(folder, {CONFIG: config, **(model.spec.text_files or {})})
-    save_tensors(_open_clip_state(model, options.half), folder / WEIGHTS, {"format": "pt"})
+    save_tensors(_weights(model, options.half), folder / WEIGHTS, {"format": "pt"})
 
 
 def _of_open_clip(source: Source) -> OpenClip:
@@ -48,27 +49,20 @@ def _of_open_clip(source: Source) -> OpenClip:
     return source.model
 
 
-def _open_clip_state(model: OpenClip, half: bool) -> dict[str, Tensor]:
-    """Weights under open_clip's names."""
-    state = model.state_dict()
-    return _stored({model.exported_name(name): value for name, value in state.items()}, half)
-
-
-def _stored(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
-    """Weights as a file holds them."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+def _weights(model: DualEncoder, half: bool) -> dict[str, Tensor]:
+    """Weights as a file holds them, with open_clip's names for a model of open_clip and own names
+    for `mini`."""
+    named = model.exported_name if isinstance(model, OpenClip) else str
+    state = model.state_dict().items()
+    tensors = {named(name): value.detach().cpu().contiguous() for name, value in state}
     return {k: v.half() if half and v.is_floating_point() else v for k, v in tensors.items()}
 
 
 def _write_file(source: Source, path: Path, options: ExportOptions) -> None:
-    """Write one file, with open_clip's names for a model of open_clip and own names for `mini`."""
-    if isinstance(source.model, OpenClip):
-        tensors = _open_clip_state(_of_open_clip(source), options.half)
-    else:
-        tensors = _stored(source.model.state_dict(), options.half)
+    """Write one file."""
     # The header states no architecture, because the tensors have the names of another program.
     header = {"exported_from": source.header.get("weights"), "half": options.half}
-    write_weights(tensors, path, header)
+    write_weights(_weights(source.model, options.half), path, header)
 
 
 def _file_steps(source: Source, path: Path) -> Steps:
@@ -89,9 +83,10 @@ def _write_named(source: Source, folder: Path, options: ExportOptions) -> None:
 
 
 def _open_clip_steps(source: Source, folder: Path) -> Steps:
+    name = repr(f"local-dir:{folder}")
     return (
-        f"Load it by open_clip.create_model_and_transforms('local-dir:{folder}') and"
-        f" open_clip.get_tokenizer('local-dir:{folder}').",
+        f"Load it by open_clip.create_model_and_transforms({name}) and"
+        f" open_clip.get_tokenizer({name}).",
         "Nothing is cached. Vectors of pictures stay; embed stored texts again if you have any.",
         "To go back, load the base by its name and tag again.",
     )

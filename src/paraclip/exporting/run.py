@@ -66,17 +66,11 @@ digits, as ParaCLIP computes them):
 
 @dataclass(frozen=True)
 class _Exported:
-    """Result of an export.
+    """Result of an export."""
 
-    Args:
-        path: the folder or file.
-        steps: instructions for using it.
-        drift: drift of text vectors with shortened weights; None if all weights are float.
-    """
-
-    path: Path
-    steps: tuple[str, ...]
-    drift: Drift | None
+    path: Path  # of the folder or file
+    steps: tuple[str, ...]  # for using it
+    drift: Drift | None  # of text vectors with shortened weights; None if all weights are float
 
 
 def export_model(
@@ -117,11 +111,7 @@ def export_model(
 
 
 def _choose_system(out: Path, options: ExportOptions) -> System:
-    """The system or the format, given or else derived from the name of the output.
-
-    Raises:
-        UserError: both are given, or an option does not apply to the choice.
-    """
+    """The system or the format, given or else derived from the name of the output."""
     if options.to and options.target:
         what = "names a format, and --for names a system, which determines its format"
         raise UserError("--to", what, "Leave one of them out.")
@@ -154,15 +144,7 @@ def _refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None
 
 @contextmanager
 def _new_folder(path: Path, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder next to `path`, renamed to `path` if the block succeeds.
-
-    Args:
-        path: the folder; missing parents are created.
-        force: whether to replace an export, which is kept until the new one is complete.
-
-    Raises:
-        UserError: see `_check_free`; or the disk is full.
-    """
+    """Yield a folder that replaces `path`, or an export there, if the block succeeds."""
     _check_free(path, force)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
     old = temporary.with_suffix(".old")
@@ -170,6 +152,7 @@ def _new_folder(path: Path, force: bool = False) -> Iterator[Path]:
         with disk_errors(path):
             temporary.mkdir(parents=True, mode=0o755)
             yield temporary
+            _check_free(path, force)  # meanwhile, something else may have been written there
             if path.exists():
                 path.rename(old)
             temporary.rename(path)
@@ -181,13 +164,7 @@ def _new_folder(path: Path, force: bool = False) -> Iterator[Path]:
 
 
 def _check_free(path: Path, force: bool = False, folder: bool = True) -> None:
-    """Refuse an output that exists, unless `force` may replace it.
-
-    Raises:
-        UserError: it exists and `force` is False, or is a file where a folder is to be written; it
-            is a folder that holds more than an export; or its path does not end in a name or
-            cannot be written.
-    """
+    """Refuse an output that exists, unless `force` may replace it, or that cannot be written."""
     check_output(path)
     with disk_errors(path):
         if folder and path.is_file():
@@ -208,16 +185,7 @@ def _write_card(
     steps: tuple[str, ...] = (),
     drift: Drift | None = None,
 ) -> None:
-    """Write the card; that of a folder lists the folder's files.
-
-    Args:
-        source: the model that was exported.
-        path: path of the card.
-        name: name of the export, used as title.
-        written: how it was exported, for the card's last section.
-        steps: instructions for using it in the target system.
-        drift: drift of text vectors with shortened weights.
-    """
+    """Write the card, titled `name`; that of a folder lists the folder's files."""
     facts = source.facts()
     if path.name == _CARD:
         written = {**written, "files": sorted(_files_below(path.parent) - {_CARD})}

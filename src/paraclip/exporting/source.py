@@ -2,6 +2,7 @@
 
 import json
 import os.path
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,11 +102,14 @@ def _read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
         path = Path(model)
         if path.suffix == ".safetensors" and os.path.isfile(path):  # not `NAME:FILE`
             return Source(load_checkpoint(path), read_header(path), str(model), tag)
-    loaded = model if isinstance(model, DualEncoder) else load_model(str(model), "cpu")
+    if isinstance(model, DualEncoder):
+        loaded = deepcopy(model).cpu().eval()  # the caller's stays as it is
+    else:
+        loaded = load_model(str(model), "cpu")
     # The provenance of a loaded checkpoint is stored under separate keys in the file.
     header = {**header_of(loaded, dict(loaded.state_dict())), **(loaded.made_from or {})}
     if isinstance(model, DualEncoder):
-        return Source(loaded.eval(), header, loaded.architecture.name, tag)
+        return Source(loaded, header, loaded.architecture.name, tag)
     return Source(loaded, {**header, "base": str(model)}, str(model), tag)
 
 

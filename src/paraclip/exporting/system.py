@@ -1,6 +1,7 @@
 """What writes a layout: a format (`--to`) or a system (`--for`), and checks that several share."""
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +44,12 @@ class System:
         """The steps, of which a system's first one is a check of the index."""
         if self.index is None:
             return self.steps(source, folder)
-        tag = source.tags[0] if len(source.tags) == 1 else "TAG"
+        base = source.architecture.removesuffix(QUICK)
+        if isinstance(source.model, OpenClip):
+            base += f":{source.tags[0] if len(source.tags) == 1 else 'TAG'}"
         first = (
-            f"Check that your index was made with this base: paraclip swap-check --index"
-            f" {self.index} --base {source.architecture.removesuffix(QUICK)}:{tag} --model"
-            f" {source.name}"
+            "Check that your index was made with this base: paraclip swap-check --index"
+            f" {self.index} --base {base} --model {shlex.quote(source.name)}"
         )
         return (first, *self.steps(source, folder))
 

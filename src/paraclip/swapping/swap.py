@@ -89,7 +89,8 @@ def swap(
     checked = _check_index(source, index) if index is not None else []
     with TemporaryDirectory() as folder, readable(cache):
         files = _files_of(place, Path(cache), source)
-        new = _export(place, source, {file.name for file in files}, Path(folder))
+        with disk_errors(Path(folder)):
+            new = _export(place, source, {file.name for file in files}, Path(folder))
         if place.image:
             for file in files:
                 checked += _check_graphs(place, source, file, new[file.name])
@@ -184,6 +185,8 @@ def _find(folder: Path, pattern: str) -> list[Path]:
 
 def _in_folders(place: Place, cache: Path, names: Iterable[str], base: str = "*") -> list[Path]:
     """Files with these names (or patterns) in the program's folders."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.listdir(cache)  # glob passes over a folder that may not be read
     folders = [folder.format(base=base) for folder in place.folders]
     found = [_find(cache, f"{folder}/{name}") for folder in folders for name in names]
     return sorted({path for paths in found for path in paths})
@@ -227,11 +230,7 @@ def _check_index(source: Source, index: Index) -> list[str]:
 
 
 def _check_graphs(place: Place, source: Source, file: Path, new: Path) -> list[str]:
-    """Compare the text graphs' inputs, and the program's image tower with the model's.
-
-    Raises:
-        UserError: they differ, a graph cannot be run, or the program reads another file.
-    """
+    """Compare the text graphs' inputs, and the program's image tower with the model's."""
     for other in (path for pattern in place.instead for path in _find(file.parent, pattern)):
         what = f"is read on some devices instead of {file.name}"
         raise UserError(other, what, "Delete it, if the program has no such device.")
@@ -286,27 +285,31 @@ def _compare_image_towers(model: DualEncoder, graph: Path) -> float:
 def _snapshot_of_base(
     source: Source, cache: Path, files: Sequence[Path], new: dict[str, Path]
 ) -> list[Path]:
-    """The files of one repository of the hub that hold a model with the same image side.
-
-    Raises:
-        UserError: none does, or several repositories do.
-    """
+    """The files of the one repository of the hub that hold a model with the same image side."""
     wanted = image_space(source.model)
     found = [
         file
         for file in files
         if file.name in new
         and _shapes(new[file.name]).items() <= _shapes(file).items()
-        and image_space(load_model(str(file.parent), "cpu")) == wanted
+        and _image_space_in(file.parent) == wanted
     ]
-    repositories = sorted({str(file).partition("/snapshots/")[0] for file in found})
+    repositories = sorted({str(file).rpartition("/snapshots/")[0] for file in found})
     if not found:
         what = "holds no CLIP with the model's image tower, activation and preprocessing"
-        raise UserError(cache, what, "Only files in safetensors are compared. Check --cache.")
+        hint = "Only safetensors with their configuration beside them are compared. Check --cache."
+        raise UserError(cache, what, hint)
     if len(repositories) > 1:
         what = f"holds several such models: {', '.join(repositories)}"
         raise UserError(cache, what, "Name the folder of one of them as --cache.")
     return found
+
+
+def _image_space_in(folder: Path) -> str | None:
+    """Of a model; None for weights alone, which open_clip downloads if it knows the model."""
+    with suppress(UserError):
+        return image_space(load_model(str(folder), "cpu"))
+    return None
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
@@ -331,6 +334,11 @@ def _forget_sizes(place: Place, files: Sequence[Path]) -> None:
 
 
 def _prepared(place: Place, files: Sequence[Path]) -> list[Path]:
+    """Folders that the program made from the files, whose folders must be writable."""
+    for folder in (file.parent for file in files):
+        if not os.access(folder, os.W_OK):
+            hint = "Run this as the user that it belongs to."
+            raise UserError(folder, "may not be written", hint)
     folders = [file.parent / name for file in files for name in place.prepared]
     return [folder for folder in folders if folder.is_dir()]
 
