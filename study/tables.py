@@ -389,11 +389,11 @@ def front_table(found: Figures) -> str:
 
 
 def pretrainings_table(found: Mapping[str, Figures]) -> str:
-    """What the rows of the README gain over base on each pre-training, by the name of the base."""
+    """What the README's rows that all pre-trainings have gain over base, by the base's name."""
     columns = [
         (row, base)
-        for row in FRONT_ROWS if row != "base"
-        for base in found if row in found[base].rows
+        for row in FRONT_ROWS if row != "base" and all(row in one.rows for one in found.values())
+        for base in found
     ]  # fmt: skip
     keys = [key for key in SECOND_OVERVIEW if all(key in one.keys for one in found.values())]
     rows = [
@@ -402,7 +402,8 @@ def pretrainings_table(found: Mapping[str, Figures]) -> str:
         for key in keys
     ]  # fmt: skip
     table = markdown(["", *(f"{row} − base, {base}" for row, base in columns)], rows)
-    return f"{table}\n\n{LEGEND}"
+    seeds = " ".join(f"*{base}*: {seeds_note(one)}" for base, one in found.items())
+    return f"{table}\n\n{LEGEND}\n\n{seeds}"
 
 
 def seeds_note(found: Figures) -> str:

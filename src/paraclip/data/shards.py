@@ -170,9 +170,6 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
             if caption is None:
                 with suppress(BadJson):
                     caption = parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
-            if caption is None:
-                problems.add(f"{source}: {key}", "no .txt or .json next to it has a caption")
-                continue
             name = _member_reference(source, image) if image and columns.image else None
             yield Record(f"{source}: {key}", row, caption, name, key, key)
     if shard.truncated:

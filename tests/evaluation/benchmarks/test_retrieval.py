@@ -235,13 +235,12 @@ def test_captions_that_are_left_out_are_noted(pictures: Path) -> None:
     assert blind == "1 captions without a picture left out"
 
 
-def test_two_pictures_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
+def test_two_pictures_of_one_id_are_not_taken_for_one(tmp_path: Path) -> None:
     for part, colour in (("one", "red"), ("two", "blue")):
         (tmp_path / part).mkdir()
         (tmp_path / part / "1.png").write_bytes(b"x")
-        (tmp_path / part / "captions.csv").write_text(f"image,caption\n1.png,{colour}\n")
+        text = f"image_id,image,caption\n1,1.png,{colour}\n"
+        (tmp_path / part / "captions.csv").write_text(text)
     captions = read_captions(str(tmp_path / "*" / "captions.csv"))
-    with pytest.raises(
-        UserError, match=r"two/captions.csv:2: the image id '1.png' names both .*one"
-    ):
+    with pytest.raises(UserError, match=r"two/captions.csv:2: the image id '1' names both .*one"):
         gallery(captions, "both")
