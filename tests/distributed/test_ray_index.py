@@ -41,7 +41,7 @@ def indexed(
     shards: Path, store: Path, model: Path, **options: object
 ) -> tuple[IndexSummary, Problems]:
     problems = Problems(1.0)
-    source = str(shards / "{0,1,2}.tar")
+    source = str(shards / "*.tar")
     summary = build_index(source, str(store), str(model), problems, device="cpu", **options)  # type: ignore[arg-type]
     return summary, problems
 
