@@ -2,8 +2,7 @@
 
 A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
 each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
-`bank` (one of `banks.py`, or `pictures`), `merge` (share of tuned in the model that is scored) and
-`soup` (an earlier variant, whose weights take the place of base's in `merge`).
+`bank` (one of `banks.py`, or `pictures`) and `merge` (share of tuned in the model that is scored).
 Each variant with pictures has a control: the same number of steps of L1 on the original captions,
 with the same settings. The sets of a grid are those of its folder, or of its `sets`. A grid with
 `bases` is for these alone; others are for a and b, b with options of its own.
@@ -54,7 +53,6 @@ class Row:
         kind: of its models.
         options: of the training, with the file of the triples; empty for base.
         merge: share of tuned in the model that is scored; None for tuned itself.
-        soup: the row that tuned is merged with; None for base.
         control: name of the row of its control; None for controls and without pictures.
         reference: name of a further row that it is compared with.
     """
@@ -63,7 +61,6 @@ class Row:
     kind: Literal["base", "control", "tuned", "merged"]
     options: Options
     merge: float | None = None
-    soup: "Row | None" = None
     control: str | None = None
     reference: str | None = None
 
@@ -76,16 +73,12 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A row with one seed (None for base), and the folders of its scores and its training run.
-
-    `partner` is the cell that a soup is merged with.
-    """
+    """A row with one seed (None for base), and the folders of its scores and its training run."""
 
     row: Row
     seed: int | None
     scores: Path
     run: Path
-    partner: "Cell | None" = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ def read_grid(
             key: tuple(value) if isinstance(value, list) else value
             for key, value in {**common, **variant}.items()
         }
-        share, partner = options.pop("merge", None), options.pop("soup", None)
+        share = options.pop("merge", None)
         options["triples"] = files[options["triples"]]
         if (bank := options.pop("bank", PICTURES)) != PICTURES:
             options["bank"] = banks[bank]
@@ -134,8 +127,7 @@ def read_grid(
             control = controls.setdefault(shared, Row(title, "control", plain)).name
         kind: Literal["tuned", "merged"] = "tuned" if share is None else "merged"
         further_row = reference if reference != name else None
-        soup = next((row for row in rows if row.name == partner), None)
-        rows.append(Row(name, kind, options, share, soup, control, further_row))
+        rows.append(Row(name, kind, options, share, control, further_row))
     known = (Row("base", "base", {}), *controls.values(), *rows)
     sets = content.get("sets", path.parent.name)
     return Grid(name_of_grid(path), sets, common, variants, tuple(content["seeds"]), known)
@@ -185,7 +177,6 @@ def cells_of(grid: Grid, base: Path, root: Path) -> Iterator[Cell]:
     weights, place = weights_of(base), f"scores-{grid.sets}"
     yield Cell(grid.rows[0], None, folder("base") / place, folder("base"))
     for seed in grid.seeds:
-        cells: dict[str, Cell] = {}
         for row in grid.rows[1:]:
             triples = row.options["triples"]
             is_control = row.kind == "control"
@@ -196,12 +187,9 @@ def cells_of(grid: Grid, base: Path, root: Path) -> Iterator[Cell]:
             if "bank" in row.options:
                 decisive["bank"] = content_of(row.options["bank"])
             run = scores = folder(f"{row.name} seed {seed}", decisive)
-            partner = cells[row.soup.name] if row.soup else None
             if row.merge is not None:
-                mixed = [row.merge, partner.run.name] if partner else [row.merge]
-                scores = folder(f"{row.name} {row.merge:g} seed {seed}", decisive, *mixed)
-            cells[row.name] = Cell(row, seed, scores / place, run, partner)
-            yield cells[row.name]
+                scores = folder(f"{row.name} {row.merge:g} seed {seed}", decisive, row.merge)
+            yield Cell(row, seed, scores / place, run)
 
 
 def weights_of(base: Path) -> list[str]:
@@ -218,8 +206,7 @@ def model_of(cell: Cell, base: Path) -> DualEncoder:
     tuned = paraclip.train(str(base), triples, out=cell.run, seed=cell.seed, **options)
     if cell.row.merge is None:
         return tuned
-    other = model_of(cell.partner, base) if cell.partner else paraclip.load_model(str(base))
-    return paraclip.merge(other, tuned, cell.row.merge)
+    return paraclip.merge(paraclip.load_model(str(base)), tuned, cell.row.merge)
 
 
 def run_cell(cell: Cell, base: Path, sets: Sequence[Benchmark]) -> Stored:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from colour_encoder import write_flickr8k
 from text_sets import write_sugar_crepe_pp
 from tiny_models import tiny_clip
@@ -31,7 +30,7 @@ from study import tables as study_tables
 from study import triples as study_triples
 from study import wordings as study_wordings
 from study.banks import BANKS, bank_file
-from study.cells import Grid, cells_of, model_of, named_in, read_grid
+from study.cells import Grid, cells_of, named_in, read_grid
 from study.differences import Draws
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
@@ -66,9 +65,6 @@ merge = 0.5
 [variants.ranked]
 ranking = 1.0
 bank = "flickr-train"
-[variants.soup]
-merge = 0.5
-soup = "ranked"
 """
 
 
@@ -159,14 +155,13 @@ def test_a_part_is_run_and_the_rest_resumes(
     code, found = run("*")
     figures = {(row["row"], row["figure"]): row for row in found["study_a_main"]["figures"]}
     assert {name for name, _ in figures} == {
-        "base", "control", "placebo", "people", "ours", "merged", "ranked", "soup",
+        "base", "control", "placebo", "people", "ours", "merged", "ranked",
     }  # fmt: skip
     ours = figures["ours", "TOT"]
     assert [change["row"] for change in ours["against"]] == ["base", "control", "placebo"]
     assert ours["seeds"] == [0, 1] and figures["base", "TOT"]["seeds"] == []
     text = (tmp_path / "results" / "study_a_main.md").read_text()
-    names = ("base", "control", "placebo", "people", "ours", "merged", "ranked", "soup")
-    assert text.startswith(f"|  | {' | '.join(names)} |")
+    assert text.startswith("|  | base | control | placebo | people | ours | merged | ranked |")
     short = (tmp_path / "results" / "study_a_main_short.md").read_text().splitlines()
     merged = figures["merged", "TOT"]["value"]["value"]
     assert short[2].startswith("| TOT |") and f"{merged:.1f}" in short[2]
@@ -344,26 +339,6 @@ def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base:
     banks["flickr-train"] = other
     changed = {name for name, now in runs().items() if now != first[name]}
     assert changed == {"bank"}
-
-
-def test_a_soup_is_the_mean_of_two_rows(data: Path, tmp_path: Path, tiny_base: Path) -> None:
-    path = tmp_path / "grid.toml"
-    path.write_text(
-        'seeds = [0]\n[common]\nrecipe = "consistent"\ntriples = "strong"\nepochs = 1\n'
-        "learning_rate = 1e-2\nbatch_size = 6\nheld_out = 0.0\n"
-        "[variants.first]\n[variants.second]\nepochs = 2\n"
-        '[variants.soup]\nepochs = 2\nmerge = 0.5\nsoup = "first"\n'
-    )
-    files = {"strong": study_triples.triples_file("strong", data, tmp_path)}
-    grid = read_grid(path, {}, files, {})
-    cells = {cell.row.name: cell for cell in cells_of(grid, tiny_base, tmp_path / "cells")}
-    first, second, soup = (
-        model_of(cells[name], tiny_base).state_dict() for name in ("first", "second", "soup")
-    )
-    moved = [name for name in soup if not first[name].equal(second[name])]
-    assert moved
-    for name in moved:
-        torch.testing.assert_close(soup[name], (first[name] + second[name]) / 2)
 
 
 def published(name: str) -> dict[str, Any]:

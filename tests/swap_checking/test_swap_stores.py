@@ -207,6 +207,15 @@ def test_pgvector(rows, postgres) -> None:
 
 
 @pytest.mark.slow
+def test_postgresql_reads_a_large_table_from_its_start(rows, postgres) -> None:
+    vector = f"'{rows[0][0].tolist()}'::vector({WIDTH})"
+    setting = "current_setting('synchronize_seqscans')"
+    postgres.query(f"CREATE VIEW scanned AS SELECT {setting} AS path, {vector} AS v")
+    assert read(postgres.url).paths == ["off"]
+    postgres.query("DROP VIEW scanned")
+
+
+@pytest.mark.slow
 def test_immich(rows, postgres) -> None:
     values, paths = rows
     ids = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(5)]

@@ -43,7 +43,8 @@ def _compare_reports(config: EvaluateConfig) -> None:
     comparisons = compare(
         *config.compare, models=config.models, against=config.against, resamples=resamples
     )
-    content = comparison_json(comparisons, asdict(config))
+    wanted = config.json or config.out is not None
+    content = comparison_json(comparisons, asdict(config)) if wanted else ""
     if config.json:
         print(content, end="")
     else:
