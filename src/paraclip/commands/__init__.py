@@ -13,24 +13,15 @@ from paraclip.errors import not_installed
 
 @dataclass(frozen=True)
 class Command:
-    """A command: where its options are, and what the help says of it.
+    """A command: where its options are, and what the help says of it."""
 
-    Args:
-        group: heading of the help under which it is listed.
-        options: `module:class` in `paraclip`, the dataclass of its options; each field's docstring
-            is the help of an option.
-        summary: one line for `paraclip --help`.
-        example: a call, for the command's own help.
-        resumes: whether running the same command again continues an interrupted run.
-        extra: the extra that installs what its module imports, if any.
-    """
-
-    group: str
+    group: str  # heading of the help under which it is listed
+    # `module:class` in `paraclip`: a dataclass; each field's docstring is the help of an option
     options: str
-    summary: str
-    example: str
-    resumes: bool = False
-    extra: str = ""
+    summary: str  # one line for `paraclip --help`
+    example: str  # a call, for the command's own help
+    resumes: bool = False  # whether the same command again continues an interrupted run
+    extra: str = ""  # the extra that installs what its module imports, if any
 
     def options_class(self) -> type:
         """Import the class of the options."""

@@ -30,21 +30,13 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Drift:
-    """Cosines of shortened vectors with the float ones, over the texts of `probes`.
+    """Cosines of shortened vectors with the float ones, over the texts of `probes`."""
 
-    Args:
-        weights: `int8` or `float16`.
-        lowest: lowest cosine over the texts.
-        mean: mean cosine over the texts.
-        texts: number of texts.
-        kept: parts of the tower whose weights stay float.
-    """
-
-    weights: str
-    lowest: float
+    weights: str  # `int8` or `float16`
+    lowest: float  # lowest cosine over the texts
     mean: float
-    texts: int
-    kept: tuple[str, ...] = ()
+    texts: int  # number of texts
+    kept: tuple[str, ...] = ()  # parts of the tower whose weights stay float
 
     def __str__(self) -> str:
         """The drift as a sentence."""

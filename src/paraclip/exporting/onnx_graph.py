@@ -31,23 +31,15 @@ _OPSET = 18  # needs onnxruntime 1.14 or newer
 
 @dataclass(frozen=True)
 class TextInterface:
-    """How a system calls a text graph.
+    """How a system calls a text graph."""
 
-    Args:
-        inputs: name of the token ids.
-        outputs: name of the text vectors.
-        dtype: dtype of the ids, int32 or int64.
-        fixed_length: whether ids always have the length of the context.
-        unit: whether the vectors have unit length.
-        end: a token that replaces the last one of a text without it, or None. transformers.js cuts
-            off the end token of a text that exceeds the context.
-    """
-
-    inputs: str = "input_ids"
-    outputs: str = "text_embeds"
-    dtype: str = "int64"
-    fixed_length: bool = False
-    unit: bool = True
+    inputs: str = "input_ids"  # name of the token ids
+    outputs: str = "text_embeds"  # name of the text vectors
+    dtype: str = "int64"  # of the ids, or int32
+    fixed_length: bool = False  # whether ids always have the length of the context
+    unit: bool = True  # whether the vectors have unit length
+    # A token that replaces the last one of a text without it, or None. transformers.js cuts off
+    # the end token of a text that exceeds the context.
     end: int | None = None
 
 

@@ -24,19 +24,12 @@ _VOID = "An index made with the base would be void; re-embed the pictures, or tr
 
 @dataclass(frozen=True)
 class Source:
-    """A model to export.
+    """A model to export."""
 
-    Args:
-        model: the model, on the CPU, in evaluation mode.
-        header: header of its checkpoint.
-        name: name in errors.
-        tag: open_clip's pretrained tag of the base, if given by the user.
-    """
-
-    model: DualEncoder
-    header: dict[str, Any]
-    name: str
-    tag: str | None = None
+    model: DualEncoder  # on the CPU, in evaluation mode
+    header: dict[str, Any]  # of its checkpoint
+    name: str  # in errors
+    tag: str | None = None  # open_clip's pretrained tag of the base, if given by the user
 
     @cached_property
     def architecture(self) -> str:

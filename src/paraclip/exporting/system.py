@@ -23,21 +23,15 @@ PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 @dataclass(frozen=True)
 class System:
-    """A format, or a system that loads a text encoder.
+    """A format, or a system that loads a text encoder."""
 
-    Args:
-        write: writes the layout into an empty folder, and returns the drift of 8-bit vectors, if it
-            wrote any; raises UserError if the system does not use the model's base, or cannot load
-            it.
-        steps: where to put it, which cache to clear, how to go back, given the folder's path.
-        takes: options of the export that apply to it.
-        index: where it keeps vectors of pictures, as for `paraclip swap-check --index`; None for a
-            format.
-    """
-
+    # Writes the layout into an empty folder, and returns the drift of 8-bit vectors, if it wrote
+    # any; raises UserError if the system does not use the model's base, or cannot load it.
     write: Callable[[Source, Path, ExportOptions], Drift | None]
+    # Where to put it, which cache to clear, how to go back, given the folder's path.
     steps: Callable[[Source, Path], Steps]
-    takes: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()  # options of the export that apply to it
+    # Where it keeps vectors of pictures, as for `paraclip swap-check --index`; None for a format.
     index: str | None = "INDEX"
 
     def instructions(self, source: Source, folder: Path) -> Steps:

@@ -21,19 +21,12 @@ _DEPTH = 10  # depth of the overlaps
 
 @dataclass(frozen=True)
 class Query:
-    """A query; at least one part is not empty.
-
-    Args:
-        text: words of the query.
-        plus: further texts whose vectors are added.
-        minus: texts whose vectors are subtracted.
-        picture: unit vector [width] of a picture.
-    """
+    """A query; at least one part is not empty."""
 
     text: str = ""
-    plus: tuple[str, ...] = ()
-    minus: tuple[str, ...] = ()
-    picture: Float | None = None
+    plus: tuple[str, ...] = ()  # further texts whose vectors are added
+    minus: tuple[str, ...] = ()  # texts whose vectors are subtracted
+    picture: Float | None = None  # unit vector [width] of a picture
 
     @property
     def texts(self) -> list[str]:
@@ -48,15 +41,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Answer:
-    """Results of a query by one model.
+    """Results of a query by one model."""
 
-    Args:
-        hits: the results, best first; those that are not close are marked.
-        cutoff: the similarity that close results exceed; None: all are close.
-    """
-
-    hits: list[Hit]
-    cutoff: float | None
+    hits: list[Hit]  # best first; those that are not close are marked
+    cutoff: float | None  # the similarity that close results exceed; None: all are close
 
 
 @dataclass(frozen=True)

@@ -30,21 +30,13 @@ _QUALITY = 80  # of a thumbnail's JPEG
 
 @dataclass(frozen=True, slots=True)
 class FoundPicture:
-    """A picture of the source.
+    """A picture of the source."""
 
-    Args:
-        path: relative to the root, with `/`; `shard.tar::member` in a shard; or a URL.
-        reference: path for `data.images.open_bytes`.
-        caption: the caption; "" without one.
-        size: bytes, or `UNKNOWN`.
-        modified: nanoseconds; for members of a shard, that of the shard.
-    """
-
-    path: str
-    reference: str
-    caption: str
-    size: int
-    modified: int
+    path: str  # relative to the root, with `/`; `shard.tar::member` in a shard; or a URL
+    reference: str  # path for `data.images.open_bytes`
+    caption: str  # "" without one
+    size: int  # bytes, or `UNKNOWN`
+    modified: int  # nanoseconds; for members of a shard, that of the shard
 
 
 @dataclass(frozen=True)
@@ -56,11 +48,7 @@ class PictureSource:
     columns: Columns  # of a captions file
 
     def pictures(self, problems: Problems) -> Iterator[FoundPicture]:
-        """All pictures without repetition, in the order of the source.
-
-        Args:
-            problems: lists captions and pictures that cannot be used.
-        """
+        """All pictures once, in the order of the source; `problems` lists what cannot be used."""
         files = find_files(self.name)
         if all(map(is_folder, files)):
             parts = [self._of_folder(Path(file), problems) for file in files]
@@ -173,23 +161,14 @@ def _usable_caption(caption: object) -> str:
 
 @dataclass(frozen=True)
 class ReadPicture:
-    """Result of reading a picture.
-
-    Args:
-        found: the picture.
-        hash: SHA-256 of the file, hexadecimal.
-        row: id of the row in the index with this hash; the following fields are then empty.
-        pixels: input of the image tower.
-        thumbnail: JPEG.
-        vector: output of the image tower, float32 [width], if another process computed it.
-    """
+    """Result of reading a picture."""
 
     found: FoundPicture
-    hash: str
-    row: str | None = None
-    pixels: Any = None
-    thumbnail: bytes = b""
-    vector: Any = None
+    hash: str  # SHA-256 of the file, hexadecimal
+    row: str | None = None  # id of the row in the index with this hash; the rest is then empty
+    pixels: Any = None  # input of the image tower
+    thumbnail: bytes = b""  # JPEG
+    vector: Any = None  # float32 [width], if another process computed it
 
 
 @dataclass(frozen=True)

@@ -34,32 +34,20 @@ _EXAMPLE = "Write one query per line; other wordings may follow after tabs."
 
 @dataclass(frozen=True)
 class _WordedQuery:
-    """A query of the user.
-
-    Args:
-        text: the query as typed.
-        wordings: other wordings with the same meaning; may be empty.
-    """
+    """A query of the user."""
 
     text: str
-    wordings: tuple[str, ...] = ()
+    wordings: tuple[str, ...] = ()  # others with the same meaning
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How well vectors match an image tower.
+    """How well vectors match an image tower."""
 
-    Args:
-        pictures: number of pictures that were embedded again.
-        median: median cosine of stored and new vectors.
-        lowest: lowest of these cosines.
-        first: share of pictures whose own row, or a copy of it, is the nearest to their new vector.
-    """
-
-    pictures: int
-    median: float
-    lowest: float
-    first: float
+    pictures: int  # number of pictures that were embedded again
+    median: float  # median cosine of stored and new vectors
+    lowest: float  # lowest of these cosines
+    first: float  # share of pictures whose own row, or a copy of it, is nearest to the new vector
 
     @property
     def same(self) -> bool:
@@ -69,50 +57,30 @@ class Origin:
 
 @dataclass(frozen=True)
 class _Change:
-    """How the results of one query change.
-
-    Args:
-        query: its text.
-        overlap: share of its first results that base and tuned have in common.
-        before: first results with the base, as paths or row numbers, best first.
-        after: the same with the tuned model.
-    """
+    """How the results of one query change."""
 
     query: str
-    overlap: float
-    before: list[str]
-    after: list[str]
+    overlap: float  # share of its first results that base and tuned have in common
+    before: list[str]  # first results with the base, as paths or row numbers, best first
+    after: list[str]  # the same with the tuned model
 
 
 @dataclass(frozen=True)
 class SwapReport:
-    """The result of `swap_check`.
+    """The result of `swap_check`."""
 
-    Args:
-        store: kind of the index.
-        rows: number of vectors.
-        width: width of the vectors.
-        k: number of results that were compared.
-        origin: origin of the vectors; None if no picture could be opened.
-        queries: number of queries.
-        overlap: mean share of results in common, 0 to 1; None without queries.
-        wordings: number of pairs of a query and another wording.
-        consistency: AO@k of these pairs with base and tuned, 0 to 1; None without wordings.
-        changes: the queries with the least overlap, ascending.
-        scores: how the similarities of results change; None without queries and cut-off.
-    """
-
-    store: str
-    rows: int
-    width: int
-    k: int
-    origin: Origin | None
-    queries: int = 0
-    overlap: float | None = None
-    wordings: int = 0
+    store: str  # kind of the index
+    rows: int  # number of vectors
+    width: int  # of the vectors
+    k: int  # number of results that were compared
+    origin: Origin | None  # of the vectors; None if no picture could be opened
+    queries: int = 0  # number of queries
+    overlap: float | None = None  # mean share of results in common, 0 to 1; None without queries
+    wordings: int = 0  # number of pairs of a query and another wording
+    # AO@k of these pairs with base and tuned, 0 to 1; None without wordings
     consistency: tuple[float, float] | None = None
-    changes: list[_Change] = field(default_factory=list)
-    scores: Scores | None = None
+    changes: list[_Change] = field(default_factory=list)  # by overlap, the least first
+    scores: Scores | None = None  # of the results; None without queries and cut-off
 
 
 def read_queries(path: str) -> list[_WordedQuery]:

@@ -57,34 +57,21 @@ _IMAGES = "SELECT filepath, vector FROM images WHERE deleted IS NULL ORDER BY id
 
 @dataclass(frozen=True)
 class Index:
-    """Vectors of pictures.
+    """Vectors of pictures."""
 
-    Args:
-        vectors: unit vectors, float32 [rows, width].
-        paths: path of each row's picture; None if the store contains none.
-        kind: kind of the store.
-    """
-
-    vectors: Float
-    paths: list[str] | None
-    kind: str
+    vectors: Float  # unit vectors, float32 [rows, width]
+    paths: list[str] | None  # of each row's picture; None if the store contains none
+    kind: str  # of the store
 
 
 @dataclass(frozen=True)
 class IndexAddress:
-    """Where an index is.
+    """Where an index is."""
 
-    Args:
-        address: file, folder or `postgresql://...`.
-        paths: text file with the path of each row's picture, for `.npy` only.
-        table: name of the table, if there are several.
-        column: name of the column of vectors, if there are several.
-    """
-
-    address: str
-    paths: str | None = None
-    table: str | None = None
-    column: str | None = None
+    address: str  # file, folder or `postgresql://...`
+    paths: str | None = None  # text file with the path of each row's picture, for `.npy` only
+    table: str | None = None  # its name, if there are several
+    column: str | None = None  # name of the column of vectors, if there are several
 
     @property
     def where(self) -> str:

@@ -17,37 +17,24 @@ _BLOCK = 4096  # pictures at a time
 
 @dataclass(frozen=True)
 class Cutoff:
-    """A cut-off on the similarity before and after a swap.
+    """A cut-off on the similarity before and after a swap."""
 
-    Args:
-        before: the user's, for the base.
-        after: the one that lets as many results of all queries through with the tuned model; None
-            if the one before lets none or all through.
-        results: mean number of results a query that pass.
-    """
-
-    before: float
+    before: float  # the user's, for the base
+    # The one that lets as many results of all queries through with the tuned model; None if the
+    # one before lets none or all through.
     after: Interval | None
-    results: float
+    results: float  # mean number of results a query that pass
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Similarities of the results of queries, means over the queries.
+    """Similarities of the results of queries, means over the queries."""
 
-    Args:
-        queries: number of queries.
-        before: similarity of the result at each rank with the base, best first.
-        after: the same with the tuned model.
-        shift: their difference, with the interval over queries.
-        cutoff: the user's cut-off, if given.
-    """
-
-    queries: int
-    before: list[float]
-    after: list[float]
-    shift: list[Interval]
-    cutoff: Cutoff | None = None
+    queries: int  # number of queries
+    before: list[float]  # similarity of the result at each rank with the base, best first
+    after: list[float]  # the same with the tuned model
+    shift: list[Interval]  # their difference, with the interval over queries
+    cutoff: Cutoff | None = None  # the user's, if given
 
 
 def compare_scores(

@@ -65,29 +65,19 @@ def full_path(root: str, path: str) -> str:
 
 @dataclass(frozen=True)
 class IndexFacts:
-    """Facts about an index, stored with its table.
+    """Facts about an index, stored with its table."""
 
-    Args:
-        image_space: hash of the image tower that made the vectors (`models.image_space`).
-        width: width of the vectors.
-        source: absolute path of the folder, captions file or shards.
-        root: absolute folder that the paths are relative to, or "" if they are URLs.
-        models: names of models by label, such as {"base": "mini"}; the first made the index.
-        precision: fp32 or bf16.
-        cutoffs: similarity that close results exceed, by stamp of the model (see `unrelated`).
-        created: 32 hex digits that distinguish the index from others at the same address.
-        format: format of the table.
-    """
-
-    image_space: str
-    width: int
-    source: str
-    root: str
-    models: dict[str, str]
-    precision: str = "fp32"
+    image_space: str  # hash of the image tower that made the vectors (`models.image_space`)
+    width: int  # of the vectors
+    source: str  # absolute path of the folder, captions file or shards
+    root: str  # absolute folder that the paths are relative to, or "" if they are URLs
+    models: dict[str, str]  # names by label, such as {"base": "mini"}; the first made the index
+    precision: str = "fp32"  # or bf16
+    # similarity that close results exceed, by stamp of the model (see `unrelated`)
     cutoffs: dict[str, float] = field(default_factory=dict)
+    # 32 hex digits that distinguish the index from others at the same address
     created: str = field(default_factory=lambda: uuid4().hex)
-    format: str = FORMAT
+    format: str = FORMAT  # of the table
 
     def to_json(self) -> str:
         """The facts as a JSON object."""
@@ -212,11 +202,7 @@ class Store(Protocol):
 
 
 def open_store(address: str) -> Store:
-    """Open the store of an address: `postgresql://...`, or else a folder for LanceDB.
-
-    Raises:
-        UserError: the optional package is not installed.
-    """
+    """Open the store of an address: `postgresql://...`, or else a folder for LanceDB."""
     if address.startswith(POSTGRES):
         from paraclip.image_search.stores.postgres import PostgresStore
 
@@ -227,11 +213,7 @@ def open_store(address: str) -> Store:
 
 
 def existing_facts(store: Store) -> IndexFacts:
-    """The facts of an index that must exist.
-
-    Raises:
-        UserError: the index does not exist.
-    """
+    """The facts of an index; raises UserError if there is none."""
     facts = store.facts()
     if facts is None:
         hint = "Make it with `paraclip index FOLDER`, or name it with --store."
