@@ -90,7 +90,8 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
         path = path if path.name else path.absolute()  # `.` has no name for the report
         if not (paths := picture_files(path)):
             raise UserError(path, "contains no pictures", "Name a folder that has some.")
-        refuse_undecodable(paths)
+        for picture in paths:
+            check_name(picture)  # one that is not UTF-8 has no hash
         names = [picture.relative_to(path).as_posix() for picture in paths]
         label = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
         return Pool(label, tuple(map(str, paths)), None, text_hash("\n".join(names)))
@@ -154,12 +155,6 @@ def _read_unit_vectors(path: Path) -> Float:
             what = f"has length {lengths[bad[0]]:.4g}, not 1"
             raise UserError(f"{path}:{start + int(bad[0])}", what, hint)
     return vectors
-
-
-def refuse_undecodable(paths: Sequence[Path | str]) -> None:
-    """Raise UserError for the first picture whose name is not UTF-8, which has no hash."""
-    for path in paths:
-        check_name(path)
 
 
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:

@@ -19,19 +19,15 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.aro import (
     _SYMMETRIC,
-    _all_but_nouns_and_adjectives,
     _figures,
     _first_of_all,
     _make_order,
     _make_visual_genome,
     _normalised,
-    _nouns_and_adjectives,
     _on_sample,
     _read_cases,
-    _trigrams,
-    _trigrams_themselves,
+    _shuffle,
     _with_shuffles,
-    _within_trigrams,
     load_coco_order,
 )
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
@@ -225,32 +221,20 @@ class ListTagger:
 
 
 @given(tagged=TAGGED, seed=st.integers(0, 1000))
-def test_shuffles_keep_kinds_in_their_places(tagged: Tagged, seed: int) -> None:
-    random, words = np.random.default_rng(seed), [token for token, _ in tagged]
-    tag_of = dict(tagged)
-    mixed = _nouns_and_adjectives(tagged, words, random).split()
-    assert Counter(mixed) == Counter(words)
-    for (_, tag), token in zip(tagged, mixed, strict=True):
+def test_shuffles_keep_kinds_and_trigrams(tagged: Tagged, seed: int) -> None:
+    words = [token for token, _ in tagged]
+    shuffled = [text.split() for text in _shuffle(tagged, words, np.random.default_rng(seed))]
+    assert all(Counter(text) == Counter(words) for text in shuffled)
+    mixed, others, inside, whole = shuffled
+    tag_of, held = dict(tagged), NOUNS | ADJECTIVES
+    for (was, tag), one, other in zip(tagged, mixed, others, strict=True):
         kind = next((kind for kind in (NOUNS, ADJECTIVES) if tag in kind), {tag})
-        assert tag_of[token] in kind
-    others = _all_but_nouns_and_adjectives(tagged, words, random).split()
-    assert Counter(others) == Counter(words)
-    held = NOUNS | ADJECTIVES
-    for (was, tag), token in zip(tagged, others, strict=True):
-        assert token == was if tag in held else tag_of[token] not in held
-
-
-@given(words=st.lists(st.sampled_from("abcdefgh"), max_size=13), seed=st.integers(0, 1000))
-def test_trigrams_are_shuffled_inside_or_whole(words: list[str], seed: int) -> None:
-    random = np.random.default_rng(seed)
-    inside = _within_trigrams([], words, random).split()
-    assert [sorted(part) for part in _trigrams(inside)] == [
-        sorted(part) for part in _trigrams(words)
-    ]
-    whole = _trigrams_themselves([], words, random)
-    chopped = [" ".join(words[start : start + 3]) for start in range(0, len(words), 3)]
-    assert all(part in whole for part in chopped)  # each is in there as it was
-    assert Counter(whole.split()) == Counter(words)
+        assert tag_of[one] in kind
+        assert other == was if tag in held else tag_of[other] not in held
+    for start in range(0, len(words), 3):
+        trigram = words[start : start + 3]
+        assert sorted(inside[start : start + 3]) == sorted(trigram)
+        assert " ".join(trigram) in " ".join(whole)  # each is in there as it was
 
 
 def test_plain_is_the_originals() -> None:
@@ -277,9 +261,9 @@ def write_captions(folder: Path, rows: list) -> Path:
     return file
 
 
-def order(folder: Path, rows: list, how: Arithmetic | None = None) -> TextChoice:
-    cases = _read_cases(write_captions(folder, rows))
-    return _make_order(cases, folder, folder / "captions.json", ListTagger(), how)
+def order(folder: Path, rows: list) -> TextChoice:
+    cases = _read_cases(write_captions(folder, rows), Problems())
+    return _make_order(cases, folder, folder / "captions.json", Arithmetic(), ListTagger())
 
 
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 7))
@@ -318,7 +302,7 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
         {"image": "val2014/COCO_val2014_000000000007.jpg", "caption": ["a dog", "the dog"]},
         {"image": "val2014/COCO_val2014_000000000008.jpg", "caption": ["a cat"]},
     ]
-    cases = _read_cases(write_captions(tmp_path, rows))
+    cases = _read_cases(write_captions(tmp_path, rows), Problems())
     listed = tmp_path / "captions.json"
     named = [
         {"file_name": "000000000007.jpg", "captions": ["its own"]},
@@ -354,7 +338,7 @@ def test_what_is_wrong_with_the_captions_is_reported(
     tmp_path: Path, rows: list, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        _read_cases(write_captions(tmp_path, rows))
+        _read_cases(write_captions(tmp_path, rows), Problems())
 
 
 @WITH_SPACY

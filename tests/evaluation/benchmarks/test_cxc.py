@@ -76,16 +76,16 @@ def test_a_broken_row_is_named(tmp_path: Path, row: str, message: str) -> None:
     assert len(cxc._read_judged(file, problems)) == 6
     assert problems.count == 1 and message in str(problems.listed[0])
     with pytest.raises(UserError, match="1 of 7 rows"):
-        cxc._read_judged(file)
+        cxc._read_judged(file, Problems())
 
 
 def test_missing_columns_files_and_pairs_are_errors(tmp_path: Path) -> None:
     file = write(tmp_path, *ROWS[:2]) / "cxc" / "sts.csv"
     with pytest.raises(UserError, match="fewer than three pairs"):
-        cxc._read_judged(file)
+        cxc._read_judged(file, Problems())
     file.write_text("image_1,image_2,caption,score\n1,1,red,5\n")
     with pytest.raises(UserError, match="caption2"):
-        cxc._read_judged(file)
+        cxc._read_judged(file, Problems())
 
 
 def slow_sampled(items: np.ndarray, samples: int, random: np.random.Generator) -> float:
@@ -132,7 +132,7 @@ def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
 @pytest.mark.shared_data
 @WITH_DATA
 def test_the_real_pairs_are_those_that_are_known() -> None:
-    judged = cxc._read_judged(DATA / "cxc" / "sts.csv")
+    judged = cxc._read_judged(DATA / "cxc" / "sts.csv", Problems())
     same = np.array([pair.score for pair in judged if pair.same_picture])
     assert len(judged) == 17_203
     assert [int((same >= least).sum()) for least in cxc._THRESHOLDS] == [1863, 352]

@@ -7,6 +7,7 @@ import pytest
 from colour_encoder import ColourEncoder, draw_pictures
 from text_sets import write_sugar_crepe_pp
 
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.sugar_crepe import (
@@ -82,7 +83,7 @@ def test_what_is_wrong_with_a_file_is_reported(tmp_path: Path, text: str, messag
     write(tmp_path)
     (tmp_path / "sugar_crepe" / "add_att.json").write_text(text)
     with pytest.raises(UserError, match=message):
-        _read_kinds(tmp_path / "sugar_crepe")
+        _read_kinds(tmp_path / "sugar_crepe", Problems())
 
 
 def write_plus_plus(folder: Path) -> Path:

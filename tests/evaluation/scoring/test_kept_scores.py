@@ -70,7 +70,7 @@ def test_the_encoder_is_not_asked_twice(benchmark: Benchmark, tmp_path: Path) ->
 def of_sugar_crepe(folder: Path) -> Benchmark:
     subset = Subset("add_att", (("a red thing", "a blue thing"),), "0", ("red_0.png",))
     found = Found({"red_0.png": str(folder / "images" / "red_0.png")})
-    return _make_sugar_crepe([subset], found)
+    return _make_sugar_crepe([subset], found, Arithmetic(), [])
 
 
 def of_sugar_crepe_pp(folder: Path) -> Benchmark:

@@ -32,10 +32,10 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,20 +107,9 @@ def _read_case(row: dict[str, Any], where: str) -> _Case:
     return _Case(image, (x, y, width, height), true, false, clean_text(kind, group))
 
 
-def _make_visual_genome(name: str, file: Path, how: Arithmetic | None = None) -> TextChoice:
-    """Make VG-Relation or VG-Attribution from one file and the folder `images` next to it.
-
-    Args:
-        name: name of the benchmark on the command line.
-        file: JSON file with the entries. It has no ids, and the original contains duplicate cases,
-            which are counted as they occur.
-        how: how vectors are computed.
-
-    Raises:
-        UserError: if the file is invalid, or more pictures are missing than `how.max_broken`
-            allows (fewer are skipped with a note).
-    """
-    how = how or Arithmetic()
+def _make_visual_genome(name: str, file: Path, how: Arithmetic = Arithmetic()) -> TextChoice:
+    """Make VG-Relation or VG-Attribution from one file and the folder `images` next to it."""
+    # The original contains duplicate cases without ids, which are counted as they occur.
     cases, broken = good_rows(file, _read_case, Problems(how.max_broken), GET)
     found = find_pictures([case.image for case in cases], file.parent / "images", None, how)
     items = [case for case in cases if case.image in found.paths]
@@ -161,7 +150,6 @@ def _figures(
     return [replace(macro, name=f"{label} macro"), micro, *each], notes
 
 
-_Item = TypeVar("_Item")
 _SEED = 1  # as in the authors' code
 COCO_FILES = ("coco/coco_karpathy_test.json|coco/karpathy_test_captions.json", "coco")
 GET_COCO = (
@@ -179,7 +167,7 @@ def load_coco_order(data: Path, how: Arithmetic) -> TextChoice:
     listed = file.parent / "captions.json"
     if listed.exists():
         cases = _on_sample(cases, listed, Problems(how.max_broken))
-    return _make_order(cases, file.parent, listed, how=how)
+    return _make_order(cases, file.parent, listed, how)
 
 
 @dataclass(frozen=True)
@@ -194,9 +182,8 @@ class _Cases:
     notes: tuple[str, ...] = ()  # notes for the report
 
 
-def _read_cases(file: Path, problems: Problems | None = None) -> _Cases:
+def _read_cases(file: Path, problems: Problems) -> _Cases:
     """Read a Karpathy test file, whose entries have `image` and a list `caption`."""
-    problems = Problems() if problems is None else problems
     captions: dict[str, list[str]] = {}
 
     def take(row: dict[str, Any], where: str) -> None:
@@ -242,28 +229,11 @@ def _texts_of(captions: Any) -> list[str]:
 
 
 def _make_order(
-    cases: _Cases,
-    folder: Path,
-    listed: Path | None = None,
-    tagger: SpacyTagger | None = None,
-    how: Arithmetic | None = None,
+    cases: _Cases, folder: Path, listed: Path, how: Arithmetic, tagger: SpacyTagger | None = None
 ) -> TextChoice:
-    """Make COCO-Order on one set of captions and one folder of pictures.
-
-    Args:
-        cases: captions and their pictures.
-        folder: folder of the pictures.
-        listed: file that lists the pictures of a folder that deliberately holds a subset.
-        tagger: finds nouns and adjectives; defaults to spaCy's tagger.
-        how: how vectors are computed.
-
-    Raises:
-        UserError: if more pictures are missing than `how.max_broken` allows (fewer are skipped
-            with a note), or spaCy is not installed.
-    """
-    how = how or Arithmetic()
+    """Make COCO-Order on one set of captions and one folder of pictures, `listed` if not all."""
     found = find_pictures(list(cases.captions), folder, listed, how)
-    tagger = SpacyTagger() if tagger is None else tagger
+    tagger = tagger or SpacyTagger()
     kept = [
         (found.paths[image], caption)
         for image, captions in cases.captions.items()
@@ -305,12 +275,8 @@ def _make_order(
 
 
 def _first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
-    """Return 1 where the caption (first column) beats every shuffle that differs from it.
-
-    Args:
-        similar: similarities [items, 1 + shuffles].
-        changed: whether each shuffle differs from the caption [items, shuffles].
-    """
+    """Return 1 where the caption, the first of `similar` [items, 1 + shuffles], beats every shuffle
+    that differs from it, as `changed` [items, shuffles] says."""
     beaten = (similar[:, :1] > similar[:, 1:]) | ~changed
     right: Float = np.logical_and.reduce(beaten, axis=1).astype(np.float64)
     return right
@@ -340,45 +306,26 @@ def _permute(
     return " ".join(shuffled)
 
 
-def _nouns_and_adjectives(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
-    """Permute the nouns, and separately the adjectives."""
-    tags = [tag for _, tag in tagged]
-    groups = ([n for n, tag in enumerate(tags) if tag in kind] for kind in (NOUNS, ADJECTIVES))
-    return _permute([token for token, _ in tagged], groups, random)
+_SHUFFLES = (
+    "shuffle_nouns_and_adj", "shuffle_allbut_nouns_and_adj", "shuffle_within_trigrams",
+    "shuffle_trigrams",
+)  # fmt: skip
+"""The authors' names of the shuffles, in their order."""
 
 
-def _all_but_nouns_and_adjectives(
-    tagged: Tagged, words: list[str], random: np.random.Generator
-) -> str:
-    """Permute all other words."""
-    others = [n for n, (_, tag) in enumerate(tagged) if tag not in NOUNS | ADJECTIVES]
-    return _permute([token for token, _ in tagged], [others], random)
-
-
-def _within_trigrams(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
-    """Permute the words of each trigram."""
-    return _permute(words, _trigrams(range(len(words))), random)
-
-
-def _trigrams_themselves(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
-    """Permute the trigrams."""
-    parts = _trigrams(words)
-    return " ".join(word for index in random.permutation(len(parts)) for word in parts[index])
-
-
-def _trigrams(words: Sequence[_Item]) -> list[Sequence[_Item]]:
-    """Return consecutive groups of three words (or positions); the last may be shorter."""
-    return [words[start : start + 3] for start in range(0, len(words), 3)]
-
-
-_Shuffle = Callable[[Tagged, list[str], np.random.Generator], str]
-_SHUFFLES: dict[str, _Shuffle] = {
-    "shuffle_nouns_and_adj": _nouns_and_adjectives,
-    "shuffle_allbut_nouns_and_adj": _all_but_nouns_and_adjectives,
-    "shuffle_within_trigrams": _within_trigrams,
-    "shuffle_trigrams": _trigrams_themselves,
-}
-"""The shuffles by the authors' names, in their order."""
+def _shuffle(tagged: Tagged, words: Sequence[str], random: np.random.Generator) -> list[str]:
+    """Return the shuffles of a caption, given spaCy's tokens with tags and NLTK's words."""
+    tokens, tags = [token for token, _ in tagged], [tag for _, tag in tagged]
+    kinds = ([n for n, tag in enumerate(tags) if tag in kind] for kind in (NOUNS, ADJECTIVES))
+    others = [n for n, tag in enumerate(tags) if tag not in NOUNS | ADJECTIVES]
+    starts = range(0, len(words), 3)
+    trigrams = [words[start : start + 3] for start in starts]
+    return [
+        _permute(tokens, kinds, random),
+        _permute(tokens, [others], random),
+        _permute(words, [range(len(words))[start : start + 3] for start in starts], random),
+        " ".join(word for n in random.permutation(len(trigrams)) for word in trigrams[n]),
+    ]
 
 
 def _with_shuffles(captions: Sequence[str], tagger: SpacyTagger, seed: int) -> list[list[str]]:
@@ -390,6 +337,5 @@ def _with_shuffles(captions: Sequence[str], tagger: SpacyTagger, seed: int) -> l
         random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
         parts = _SENTENCE.split(caption.strip())
         words = [token for part in parts for token in tokenizer.tokenize(part)]
-        shuffled = [shuffle(tagged, words, random) for shuffle in _SHUFFLES.values()]
-        rows.append([_normalised(text) for text in (caption, *shuffled)])
+        rows.append([_normalised(text) for text in (caption, *_shuffle(tagged, words, random))])
     return rows

@@ -63,13 +63,8 @@ class _Judged:
     same_picture: bool  # whether both describe the same picture
 
 
-def _read_judged(file: Path, problems: Problems | None = None) -> list[_Judged]:
-    """Read the pairs.
-
-    Raises:
-        UserError: if the file or a column is missing, too many rows are invalid, or there are
-            fewer than three pairs.
-    """
+def _read_judged(file: Path, problems: Problems) -> list[_Judged]:
+    """Read the pairs, at least three."""
 
     def judge(values: Values, where: str) -> _Judged:
         require_columns(values, _COLUMNS, where, GET)
@@ -83,7 +78,7 @@ def _read_judged(file: Path, problems: Problems | None = None) -> list[_Judged]:
         pictures = str(values["image_1"]), str(values["image_2"])
         return _Judged(pictures, texts, score, values["sampling"] == _SAME_PICTURE)
 
-    judged, _ = good_rows(file, judge, Problems() if problems is None else problems, GET)
+    judged, _ = good_rows(file, judge, problems, GET)
     if len(judged) < 3:
         raise UserError(file, "contains fewer than three pairs", GET)
     return judged
@@ -92,29 +87,15 @@ def _read_judged(file: Path, problems: Problems | None = None) -> list[_Judged]:
 class _CrissCrossed:
     """CxC-STS, consistency on people's pairs, and graded consistency.
 
-    Args:
-        judged: pairs from `_read_judged`.
-        pool: pictures to search.
-        hash: hash of the file of pairs.
-        how: how vectors are computed.
-        notes: notes for the report on skipped pairs.
-
-    Raises:
-        UserError: if the pool has fewer than 10 pictures, or too many of them are missing.
+    `hash` is that of the file of pairs; `notes` are on skipped pairs.
     """
 
     name = "cxc"
 
     def __init__(
-        self,
-        judged: list[_Judged],
-        pool: Pool,
-        hash: str,
-        how: Arithmetic | None = None,
-        notes: Sequence[str] = (),
+        self, judged: list[_Judged], pool: Pool, hash: str, how: Arithmetic, notes: Sequence[str]
     ) -> None:
-        self.notes = list(notes)
-        self.judged, self.searched, self.how = judged, pool, how or Arithmetic()
+        self.judged, self.searched, self.how, self.notes = judged, pool, how, notes
         checked_cutoffs((_K,), pool)
         refuse_missing(pool.references, self.how.max_broken)
         self.pictures = pool.references

@@ -116,16 +116,15 @@ class ImageTextRetrieval:
         self,
         shown: Gallery,
         cutoffs: tuple[int, ...] = _CUTOFFS,
-        how: Arithmetic | None = None,
+        how: Arithmetic = Arithmetic(),
         name: str = "image-text-retrieval",
     ) -> None:
         pictures, captions = len(shown.references), len(shown.captions)
         if pictures < max(cutoffs):
             what = f"R@{max(cutoffs)} does not fit {pictures} pictures"
             raise UserError(shown.name, what, "Give more pictures.")
-        self.name = name
-        self.shown, self.cutoffs, self.how = shown, cutoffs, how or Arithmetic()
-        refuse_missing(shown.references, self.how.max_broken)
+        self.name, self.shown, self.cutoffs, self.how = name, shown, cutoffs, how
+        refuse_missing(shown.references, how.max_broken)
         self.pictures = shown.references
         self.pool = f"{pictures:,} pictures and {captions:,} captions of {shown.name}"
         rows = zip(shown.owners, shown.captions, strict=True)
@@ -204,9 +203,8 @@ def load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRet
     return ImageTextRetrieval(pictures, how=how, name=f"{name.lower()}-retrieval")
 
 
-def _read_split(file: Path, label: str, get: str, problems: Problems | None = None) -> Gallery:
+def _read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery:
     """Read the pictures and captions of the test split, in file order."""
-    problems = Problems() if problems is None else problems
     before = problems.count
     captions: dict[str, list[Caption]] = {}  # of each picture
     for number, entry in enumerate(array_at(str(file), "images", get), start=1):

@@ -57,15 +57,14 @@ class ParaphrasedRetrieval:
         pairs: Pairs,
         pool: Pool,
         k: int | tuple[int, ...] = 10,
-        how: Arithmetic | None = None,
+        how: Arithmetic = Arithmetic(),
         answers: Sequence[int] = (),
         name: str = "paraphrased-retrieval",
     ) -> None:
-        self.pairs, self.searched, self.how = pairs, pool, how or Arithmetic()
-        self.name = name
+        self.name, self.pairs, self.searched, self.how = name, pairs, pool, how
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.k = max(self.cutoffs)
-        refuse_missing(pool.references, self.how.max_broken)
+        refuse_missing(pool.references, how.max_broken)
         self.pictures = pool.references
         # Pool position of each pair's picture; -1 if it is not known.
         self.own = np.array(answers or _find_answers(pairs, pool), np.int64)

@@ -142,18 +142,13 @@ def _gold_score(text: str, where: str) -> float:
 
 
 class SemanticSimilarity:
-    """The seven tasks, or some of them.
-
-    Args:
-        tasks: tasks from `read_tasks`.
-        how: how vectors are computed.
-    """
+    """The seven tasks, or some of them."""
 
     name = "sts"
     pictures: tuple[str, ...] = ()
 
-    def __init__(self, tasks: list[StsTask], how: Arithmetic | None = None) -> None:
-        self.tasks, self.how = tasks, how or Arithmetic()
+    def __init__(self, tasks: list[StsTask], how: Arithmetic = Arithmetic()) -> None:
+        self.tasks, self.how = tasks, how
         total = sum(len(task.pairs) for task in tasks)
         names = ", ".join(task.name for task in tasks)
         self.pool = f'{total:,} pairs, test sets of {names}; SentEval\'s "all" setting'

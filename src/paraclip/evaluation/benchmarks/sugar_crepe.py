@@ -86,9 +86,8 @@ def load_sugar_crepe(data: Path, how: Arithmetic) -> TextChoice:
     return _make_sugar_crepe(kinds, found, how, notes)
 
 
-def _read_kinds(folder: Path, problems: Problems | None = None) -> list[Subset]:
+def _read_kinds(folder: Path, problems: Problems) -> list[Subset]:
     """Read the seven files, in the order of `_KINDS`."""
-    problems = Problems() if problems is None else problems
     lost = [f"{name}.json" for name in _KINDS if not (folder / f"{name}.json").is_file()]
     if lost:
         what = f"{len(lost)} of the seven files are missing: {', '.join(lost)}"
@@ -123,7 +122,7 @@ def read_subset(
 
 
 def _make_sugar_crepe(
-    kinds: Sequence[Subset], found: Found, how: Arithmetic | None = None, notes: Sequence[str] = ()
+    kinds: Sequence[Subset], found: Found, how: Arithmetic, notes: Sequence[str]
 ) -> TextChoice:
     """Make SugarCrepe on the rows of `_read_kinds` whose picture is available."""
     names = [kind.name for kind in kinds]
@@ -149,9 +148,7 @@ def _make_sugar_crepe(
     data = {"kinds": hashes, "counts": counted, "whole_count": len(rows)}
     pool = f"{len(kept):,} rows over {len(set(paths)):,} pictures ({sizes})"
     texts = [row for _, row, _ in kept]
-    return TextChoice(
-        "sugar-crepe", pool, data, paths, texts, accuracies, notes, how or Arithmetic()
-    )
+    return TextChoice("sugar-crepe", pool, data, paths, texts, accuracies, notes, how)
 
 
 def load_sugar_crepe_pp(data: Path, how: Arithmetic) -> "SugarCrepePlusPlus":
@@ -202,11 +199,11 @@ class SugarCrepePlusPlus:
     def __init__(
         self,
         subsets: list[Subset],
-        how: Arithmetic | None = None,
+        how: Arithmetic = Arithmetic(),
         found: Found | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        self.subsets, self.how = subsets, how or Arithmetic()
+        self.subsets, self.how = subsets, how
         self.labels = [subset.name for subset in subsets]
         self.rows = [row for subset in subsets for row in subset.rows]
         self.groups = np.repeat(np.arange(len(subsets)), [len(s.rows) for s in subsets])

@@ -83,11 +83,10 @@ class Variations:
         wordings: Wordings,
         pool: Pool,
         k: int | tuple[int, ...] = 10,
-        how: Arithmetic | None = None,
+        how: Arithmetic = Arithmetic(),
         headlines: Sequence[str] | None = None,
     ) -> None:
-        self.name, self.searched, self.how = name, pool, how or Arithmetic()
-        self.headlines = headlines
+        self.name, self.searched, self.how, self.headlines = name, pool, how, headlines
         self.pictures = pool.references
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.k = max(self.cutoffs)

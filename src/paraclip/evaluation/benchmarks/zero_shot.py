@@ -26,13 +26,14 @@ from paraclip.data.images import picture_files, pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, text_vectors
-from paraclip.evaluation.pictures import refuse_missing, refuse_undecodable
+from paraclip.evaluation.pictures import refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.files import (
     atomic_path,
     cache_folder,
     check_input,
+    check_name,
     file_hash,
     read_bounded,
     text_hash,
@@ -67,23 +68,19 @@ class _Labelled:
 class ZeroShot:
     """Top-1, top-5 and per-class mean accuracy on one set of pictures.
 
-    Args:
-        name: name of the benchmark.
-        shown: pictures, classes and templates.
-        how: how vectors are computed.
-
     Raises:
         UserError: if there are fewer than two classes or no pictures, or too many pictures are
             missing.
     """
 
-    def __init__(self, name: str, shown: _Labelled, how: Arithmetic | None = None) -> None:
-        self.name, self.shown, self.how = name, shown, how or Arithmetic()
+    def __init__(self, name: str, shown: _Labelled, how: Arithmetic = Arithmetic()) -> None:
+        self.name, self.shown, self.how = name, shown, how
         if len(shown.classes) < 2 or not shown.references:
             what = f"has {len(shown.classes)} classes and {len(shown.references)} pictures"
             raise UserError(shown.name, what, "Give at least two classes, each with pictures.")
-        refuse_undecodable(shown.references)
-        refuse_missing(shown.references, self.how.max_broken)
+        for reference in shown.references:
+            check_name(reference)
+        refuse_missing(shown.references, how.max_broken)
         self.pictures = shown.references
         counts = f"{len(shown.references):,} pictures of {len(shown.classes):,} classes"
         self.pool = f"{counts}, {shown.name}; {len(shown.templates)} templates ({shown.made_of})"
