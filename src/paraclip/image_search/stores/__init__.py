@@ -1,23 +1,22 @@
 """Stores of an index: their protocol, a row of the table, and facts about the whole."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Annotated, Final, Literal, Protocol, Self
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from paraclip.arrays import Float
 from paraclip.errors import UserError
 
-FORMAT = "paraclip-index-2"
+FORMAT: Final = "paraclip-index-2"
 STATE = ("id", "path", "size", "modified", "hash", "caption")
 """Columns that show whether a picture or its caption has changed."""
 SHOWN = ("id", "path", "caption", "vector")
@@ -68,48 +67,38 @@ class IndexFacts:
     """Facts about an index, stored with its table."""
 
     image_space: str  # hash of the image tower that made the vectors (`models.image_space`)
-    width: int  # of the vectors
+    width: Annotated[int, Field(gt=0, le=2**14)]  # of the vectors
     source: str  # absolute path of the folder, captions file or shards
     root: str  # absolute folder that the paths are relative to, or "" if they are URLs
-    models: dict[str, str]  # names by label, such as {"base": "mini"}; the first made the index
+    # names by label, such as {"base": "mini"}; the first made the index
+    models: Annotated[dict[str, str], Field(min_length=1)]
     precision: str = "fp32"  # or bf16
     # similarity that close results exceed, by stamp of the model (see `unrelated`)
-    cutoffs: dict[str, float] = field(default_factory=dict)
-    # 32 hex digits that distinguish the index from others at the same address
-    created: str = field(default_factory=lambda: uuid4().hex)
-    format: str = FORMAT  # of the table
+    cutoffs: dict[str, FiniteFloat] = field(default_factory=dict)
+    # distinguishes the index from others at the same address; a folder of the cache is named by it
+    created: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = field(
+        default_factory=lambda: uuid4().hex
+    )
+    format: Literal["paraclip-index-2"] = FORMAT  # of the table
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     def to_json(self) -> str:
         """The facts as a JSON object."""
         return json.dumps(asdict(self), indent=1, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: object) -> Self:
-        """Read facts from an untrusted source.
-
-        Raises:
-            UserError: they are not the facts of an index, or have another format.
-        """
+    def from_json(cls, text: str | bytes, where: object) -> "IndexFacts":
+        """Read facts from an untrusted source; raises UserError if they are not those of an index
+        of this format."""
         try:
-            content: Any = json.loads(text)
-            facts = cls(**content)
-            strings = [facts.image_space, facts.source, facts.root, facts.precision]
-            strings += [*facts.models, *facts.models.values()]
-            valid = (
-                facts.format == FORMAT
-                and type(facts.width) is int
-                and 0 < facts.width <= 2**14
-                # The name of a folder in the cache contains it.
-                and re.fullmatch("[0-9a-f]{32}", facts.created)
-                and facts.models
-                and all(isinstance(one, str) for one in strings)
-                and all(type(one) is float and isfinite(one) for one in facts.cutoffs.values())
-            )
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise not_an_index(where, f"({error})") from error
-        if not valid:
-            raise not_an_index(where, f"of the format {FORMAT}")
-        return facts
+            return _FACTS.validate_json(text, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            reason = ": ".join([*map(str, first["loc"]), first["msg"]])
+            raise not_an_index(where, f"({reason})") from error
+
+
+_FACTS = TypeAdapter(IndexFacts)
 
 
 def not_an_index(where: object, why: str) -> UserError:
@@ -132,13 +121,9 @@ class StoreUnavailable(UserError):
 
 
 class Store(Protocol):
-    """One table of pictures. Every method raises `StoreUnavailable` if the store is unavailable.
+    """One table of pictures. Every method raises `StoreUnavailable` if the store is unavailable."""
 
-    Attributes:
-        where: address for messages, without a password.
-    """
-
-    where: str
+    where: str  # address for messages, without a password
 
     def facts(self) -> IndexFacts | None:
         """The facts of the index; None if there is none yet."""
@@ -147,11 +132,8 @@ class Store(Protocol):
         """A text that changes with every change of the table."""
 
     def save_facts(self, facts: IndexFacts) -> None:
-        """Create the table if there is none, and save the facts.
-
-        Raises:
-            ValueError: the facts are those of another index, which `staged` may replace.
-        """
+        """Create the table if there is none, and save the facts; raises ValueError for those of
+        another index, which `staged` may replace."""
 
     def staged(self) -> Self:
         """The place next to the index where one that will replace it is built."""
@@ -192,13 +174,8 @@ class Store(Protocol):
         """Close connections; the next use opens them again."""
 
     def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
-        """Ids and scores [queries, k] of the nearest pictures, best first.
-
-        Args:
-            queries: unit vectors [queries, width].
-            k: number of results per query; fewer if the table is smaller.
-            exact: do not use an approximate index.
-        """
+        """Ids and scores [queries, k] of the pictures nearest to unit vectors [queries, width],
+        best first; fewer if the table is smaller. `exact` uses no approximate index."""
 
 
 def open_store(address: str) -> Store:
