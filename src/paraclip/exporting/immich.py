@@ -30,28 +30,7 @@ from paraclip.exporting.system import Steps, System, check_settings, write_files
 from paraclip.models.formats.published import QUICK
 
 _INTERFACE = TextInterface("text", "embedding", "int32", fixed_length=True)
-_NAMES = [
-    "RN101__openai", "RN101__yfcc15m", "RN50__cc12m", "RN50__openai", "RN50__yfcc15m",
-    "RN50x16__openai", "RN50x4__openai", "RN50x64__openai", "ViT-B-16-SigLIP-256__webli",
-    "ViT-B-16-SigLIP-384__webli", "ViT-B-16-SigLIP-512__webli", "ViT-B-16-SigLIP-i18n-256__webli",
-    "ViT-B-16-SigLIP__webli", "ViT-B-16-plus-240__laion400m_e31",
-    "ViT-B-16-plus-240__laion400m_e32", "ViT-B-16__laion400m_e31", "ViT-B-16__laion400m_e32",
-    "ViT-B-16__openai", "ViT-B-32__laion2b-s34b-b79k", "ViT-B-32__laion2b_e16",
-    "ViT-B-32__laion400m_e31", "ViT-B-32__laion400m_e32", "ViT-B-32__openai",
-    "ViT-H-14-378-quickgelu__dfn5b", "ViT-H-14-quickgelu__dfn5b", "ViT-H-14__laion2b-s32b-b79k",
-    "ViT-L-14-336__openai", "ViT-L-14-quickgelu__dfn2b", "ViT-L-14__laion2b-s32b-b82k",
-    "ViT-L-14__laion400m_e31", "ViT-L-14__laion400m_e32", "ViT-L-14__openai",
-    "ViT-L-16-SigLIP-256__webli", "ViT-L-16-SigLIP-384__webli", "ViT-SO400M-14-SigLIP-384__webli",
-    "ViT-g-14__laion2b-s12b-b42k", "XLM-Roberta-Base-ViT-B-32__laion5b_s13b_b90k",
-    "XLM-Roberta-Large-ViT-H-14__frozen_laion5b_s13b_b90k", "nllb-clip-base-siglip__mrl",
-    "nllb-clip-base-siglip__v1", "nllb-clip-large-siglip__mrl", "nllb-clip-large-siglip__v1",
-    "ViT-B-16-SigLIP2__webli", "ViT-B-32-SigLIP2-256__webli", "ViT-L-16-SigLIP2-256__webli",
-    "ViT-L-16-SigLIP2-384__webli", "ViT-L-16-SigLIP2-512__webli",
-    "ViT-SO400M-14-SigLIP2-378__webli", "ViT-SO400M-14-SigLIP2__webli",
-    "ViT-SO400M-16-SigLIP2-256__webli", "ViT-SO400M-16-SigLIP2-384__webli",
-    "ViT-SO400M-16-SigLIP2-512__webli", "ViT-gopt-16-SigLIP2-256__webli",
-    "ViT-gopt-16-SigLIP2-384__webli",
-]  # fmt: skip
+_NAMES = Path(__file__).with_name("immich_models.txt").read_text("utf-8").splitlines()
 """Models of open_clip that immich loads; it refuses all other names."""
 
 
