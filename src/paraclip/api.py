@@ -29,10 +29,8 @@ from paraclip.models.mini import Mini
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
-from paraclip.swap_checking.check import SwapReport, read_queries
-from paraclip.swap_checking.check import swap_check as compare_index
+from paraclip.swap_checking.check import SwapReport, check_configured
 from paraclip.swap_checking.config import SwapCheckConfig
-from paraclip.swap_checking.indexes import IndexAddress, read_index
 from paraclip.training.config import AlignOptions, TrainOptions
 from paraclip.training.data import prepare, prepare_captions
 from paraclip.training.train import align as align_data
@@ -250,17 +248,8 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
         for role, one in (("base", base), ("model", model))
     }
     config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
-    place = IndexAddress(config.index, config.paths, config.table, config.column)
-    return compare_index(
-        loaded_model(base, config.device),
-        loaded_model(model, config.device),
-        read_index(place, config.store),
-        read_queries(config.queries) if config.queries else (),
-        pictures=config.pictures,
-        sample=config.sample,
-        k=config.k,
-        cutoff=config.cutoff,
-    )
+    ours, theirs = loaded_model(base, config.device), loaded_model(model, config.device)
+    return check_configured(ours, theirs, config)
 
 
 def loaded_model(model: Model, device: str) -> DualEncoder:

@@ -8,28 +8,17 @@ from pathlib import Path
 from paraclip.errors import UserError, printable
 from paraclip.models.loading import load_model
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swap_checking.check import EXACT, SwapReport, read_queries, swap_check
+from paraclip.swap_checking.check import EXACT, SwapReport, check_configured
 from paraclip.swap_checking.config import SwapCheckConfig
-from paraclip.swap_checking.indexes import IndexAddress, read_index
 from paraclip.swap_checking.scores import Scores
 
 SHOWN = 3  # number of results printed for a changed query
 
 
 def swap_check_command(config: SwapCheckConfig) -> None:
-    """Check, print the report, and fail if the index does not come from the base.
-
-    Raises:
-        UserError: see `swap_check`; also if the vectors come from another image tower.
-    """
-    place = IndexAddress(config.index, config.paths, config.table, config.column)
+    """Check, print the report, and fail if the index does not come from the base."""
     base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
-    queries = read_queries(config.queries) if config.queries else []
-    report = swap_check(
-        base, tuned, read_index(place, config.store), queries,
-        pictures=config.pictures, sample=config.sample, k=config.k,
-        cutoff=config.cutoff,
-    )  # fmt: skip
+    report = check_configured(base, tuned, config)
     if config.json:
         settings = {**asdict(config), "index": without_secrets(config.index)}
         print(json.dumps({**asdict(report), **provenance(settings=settings)}, indent=1))

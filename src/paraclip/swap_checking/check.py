@@ -19,7 +19,8 @@ from paraclip.files import read_bounded, text_lines
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.starter import QUERIES
-from paraclip.swap_checking.indexes import Index
+from paraclip.swap_checking.config import SwapCheckConfig
+from paraclip.swap_checking.indexes import Index, IndexAddress, read_index
 from paraclip.swap_checking.scores import Scores, compare_scores
 
 _SAME = 0.9
@@ -120,16 +121,8 @@ def swap_check(
 ) -> SwapReport:
     """Compare an index with its base, and the results of queries before and after a swap.
 
-    Args:
-        base: the model that made the index.
-        tuned: the model that would embed the queries.
-        index: vectors of pictures.
-        queries: the user's queries.
-        pictures: folder in which pictures are looked up by file name; None: by their paths.
-        sample: number of pictures to embed again.
-        k: number of results to compare per query.
-        cutoff: the user's cut-off on the similarity with the base. Without queries, it is moved for
-            the held-out queries of the starter set.
+    See `SwapCheckConfig` for the arguments. Without queries, the cut-off is moved for the held-out
+    queries of the starter set.
 
     Raises:
         UserError: base and tuned have different image towers, the index has vectors of another
@@ -159,6 +152,16 @@ def swap_check(
     return report
 
 
+def check_configured(base: DualEncoder, tuned: DualEncoder, config: SwapCheckConfig) -> SwapReport:
+    """See `swap_check`; the options name the index and the queries."""
+    queries = read_queries(config.queries) if config.queries else ()
+    place = IndexAddress(config.index, config.paths, config.table, config.column)
+    return swap_check(
+        base, tuned, read_index(place, config.store), queries, pictures=config.pictures,
+        sample=config.sample, k=config.k, cutoff=config.cutoff,
+    )  # fmt: skip
+
+
 def _find_origin(
     base: DualEncoder, index: Index, pictures: str | None, sample: int
 ) -> Origin | None:
@@ -180,16 +183,8 @@ def _find_origin(
 
 
 def _find_pictures(paths: Sequence[str], folder: str | None) -> dict[int, str]:
-    """Path of the picture by row, for rows whose picture exists.
-
-    Args:
-        paths: path of each row's picture.
-        folder: folder in which a picture is found by its file name, unless several rows or files
-            have it; None: the paths themselves are used.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+    """Path of each row's picture that exists: the given one, or the file of its name in the folder,
+    unless several rows or files have this name."""
     if folder is None:
         return {row: path for row, path in enumerate(paths) if os.path.isfile(path)}
     if not os.path.isdir(folder):

@@ -82,9 +82,7 @@ class IndexAddress:
 def read_index(place: IndexAddress, store: str | None = None) -> Index:
     """The vectors of an index, and the paths of their pictures.
 
-    Args:
-        place: the index.
-        store: a key of `_STORES`; None to recognise it.
+    The kind `store`, a key of `_STORES`, is recognised if it is not given.
 
     Raises:
         UserError: the index is missing, unreadable, broken or empty, its kind is not clear, or
@@ -136,17 +134,7 @@ def _store_of(place: IndexAddress) -> str:
 def _make_index(
     parts: Iterator[tuple[Sequence[str | None] | None, Float]], kind: str, where: object
 ) -> Index:
-    """The index of all parts, with unit vectors.
-
-    Args:
-        parts: paths, or None without any, and vectors [rows, width] of a few thousand rows each.
-        kind: kind of the store.
-        where: place for messages.
-
-    Raises:
-        UserError: there are no rows or too many, a row is zero or not finite, or the widths or the
-            number of paths differ.
-    """
+    """The index of parts of a few thousand rows each: paths, if any, and vectors [rows, width]."""
     paths: list[str] = []
     vectors: list[Float] = []
     rows = 0

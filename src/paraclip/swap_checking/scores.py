@@ -40,14 +40,10 @@ class Scores:
 def compare_scores(
     before: tuple[Float, Float], after: tuple[Float, Float], pool: Float, cutoff: float | None
 ) -> Scores:
-    """Compare the similarities of queries by two text encoders.
+    """Compare the similarities of queries with a pool [pictures, width] by two text encoders.
 
-    Args:
-        before: by the base, unit vectors of the queries [queries, width] and the similarities of
-            their first results [queries, k].
-        after: the same by the tuned model.
-        pool: unit vectors of the pictures [pictures, width].
-        cutoff: the user's cut-off for the base.
+    `before` and `after` are unit vectors of the queries [queries, width] and the similarities of
+    their first results [queries, k]; the cut-off is the user's for the base.
     """
     random = np.random.default_rng(0)
     chosen = np.sort(random.permutation(len(before[0]))[:_MOST_QUERIES])
