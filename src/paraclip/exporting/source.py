@@ -3,7 +3,7 @@
 import json
 import os.path
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,7 @@ class Source:
 def open_source(
     model: DualEncoder | Path | str, base: str | None = None, tag: str | None = None
 ) -> Source:
-    """Load the model to export, and check that its image tower is that of its base.
-
-    Args:
-        model: a model, the path of a checkpoint, or the name of a model.
-        base: the base, as for `load_model`, to compare the image towers.
-        tag: open_clip's pretrained tag of the base.
+    """Load a model, or one by its path or name, and check that its image tower is its base's.
 
     Raises:
         UserError: the checkpoint is missing or damaged, or its image tower was trained.
@@ -83,7 +78,7 @@ def open_source(
             raise UserError(source.name, what, _VOID)
         named = base.split(":")[1] if ":" in base else None
         if tag is None and named in open_clip.list_pretrained_tags_by_model(source.architecture):
-            source = Source(source.model, source.header, source.name, named)
+            source = replace(source, tag=named)
     elif _image_tower_was_trained(source.header):
         raise UserError(source.name, "its image tower was trained too", _VOID)
     return source
@@ -91,19 +86,17 @@ def open_source(
 
 def _read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
     """The model with its header, without checks."""
-    if not isinstance(model, DualEncoder):
-        path = Path(model)
-        if path.suffix == ".safetensors" and os.path.isfile(path):  # not `NAME:FILE`
-            return Source(load_checkpoint(path), read_header(path), str(model), tag)
+    named: dict[str, str] = {}
     if isinstance(model, DualEncoder):
-        loaded = deepcopy(model).cpu().eval()  # the caller's stays as it is
+        loaded, name = deepcopy(model).cpu().eval(), model.architecture.name  # the caller's stays
+    elif (path := Path(model)).suffix == ".safetensors" and os.path.isfile(path):  # no `NAME:FILE`
+        return Source(load_checkpoint(path), read_header(path), str(model), tag)
     else:
-        loaded = load_model(str(model), "cpu")
+        loaded, name = load_model(str(model), "cpu"), str(model)
+        named = {"base": name}
     # The provenance of a loaded checkpoint is stored under separate keys in the file.
-    header = {**header_of(loaded, dict(loaded.state_dict())), **(loaded.made_from or {})}
-    if isinstance(model, DualEncoder):
-        return Source(loaded, header, loaded.architecture.name, tag)
-    return Source(loaded, {**header, "base": str(model)}, str(model), tag)
+    header = {**header_of(loaded, dict(loaded.state_dict())), **(loaded.made_from or {}), **named}
+    return Source(loaded, header, name, tag)
 
 
 def _image_tower_was_trained(header: dict[str, Any]) -> bool:
