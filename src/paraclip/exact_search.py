@@ -22,29 +22,9 @@ _GATHER = 128  # candidates scored at once in float64; fits the L2 cache
 _GROUP = 64  # scores represented by their maximum
 
 
-def top_k(
-    queries: Float,
-    pool: Float,
-    k: int,
-    query_block: int = 256,
-    pool_block: int = 16_384,
-    label: str | None = None,
-) -> Integers:
-    """Return the pool positions [queries, k] of the largest dot products, best first.
-
-    Args:
-        queries: unit vectors [queries, width].
-        pool: unit vectors [pool, width]; may be a memory map, since it is read in blocks.
-        k: number of results per query, at most the size of the pool.
-        query_block: number of queries per block.
-        pool_block: number of pool vectors per block.
-        label: label of the progress bar, or None for no bar.
-
-    Raises:
-        UserError: if the widths differ, the pool has fewer than k vectors, or a vector is not
-            finite.
-    """
-    return nearest(queries, pool, k, query_block, pool_block, label)[0]
+def top_k(queries: Float, pool: Float, k: int, label: str | None = None) -> Integers:
+    """Return the pool positions [queries, k] of `nearest`."""
+    return nearest(queries, pool, k, label=label)[0]
 
 
 def nearest(
@@ -55,7 +35,22 @@ def nearest(
     pool_block: int = 16_384,
     label: str | None = None,
 ) -> tuple[Integers, Float]:
-    """Return the positions of `top_k` and their dot products, float64 [queries, k]."""
+    """Return the pool positions of the largest dot products, best first, and these products.
+
+    Args:
+        queries: unit vectors [queries, width].
+        pool: unit vectors [pool, width]; may be a memory map, since it is read in blocks.
+        k: number of results per query, at most the size of the pool.
+        query_block, pool_block: numbers of vectors per block.
+        label: label of the progress bar, or None for no bar.
+
+    Returns:
+        Positions [queries, k], and dot products, float64 [queries, k].
+
+    Raises:
+        UserError: if the widths differ, the pool has fewer than k vectors, or a vector is not
+            finite.
+    """
     if queries.shape[1] != pool.shape[1]:
         raise UserError(
             "pool",

@@ -1,8 +1,6 @@
 """Metrics as functions of arrays; most return one value per item."""
 
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,14 +109,6 @@ def cosine(first: Float, second: Float) -> Float:
     return product
 
 
-def _nearer(anchor: Float, near: Float, far: Float) -> Float:
-    """Return 1 where the anchor is closer to `near` than to `far`, else 0; a tie counts as wrong.
-
-    Arguments are unit vectors [items, width].
-    """
-    return (cosine(anchor, near) > cosine(anchor, far)).astype(np.float64)
-
-
 def text_only_test(caption: Float, paraphrase: Float, negative: Float) -> Float:
     """TOT of SugarCrepe++: 1 where the paraphrases are closer to each other than to the negative.
 
@@ -135,8 +125,8 @@ def image_text_test(image: Float, caption: Float, paraphrase: Float, negative: F
 
     A tie counts as wrong. Arguments are unit vectors [items, width].
     """
-    both: Float = _nearer(image, caption, negative) * _nearer(image, paraphrase, negative)
-    return both
+    near = np.minimum(cosine(image, caption), cosine(image, paraphrase))
+    return (near > cosine(image, negative)).astype(np.float64)
 
 
 def mean(items: Float) -> float:
@@ -146,21 +136,19 @@ def mean(items: Float) -> float:
 
 def spearman(pairs: Float) -> float:
     """Return the rank correlation of two columns [items, 2]; NaN if a column is constant."""
-    from scipy import stats  # the import takes half a second, too long for a search
-
-    return _correlation(stats.spearmanr, pairs)
+    return _correlation("spearmanr", pairs)
 
 
 def pearson(pairs: Float) -> float:
     """Return the linear correlation of two columns [items, 2]; NaN if a column is constant."""
-    from scipy import stats
-
-    return _correlation(stats.pearsonr, pairs)
+    return _correlation("pearsonr", pairs)
 
 
-def _correlation(function: Callable[..., Any], pairs: Float) -> float:
+def _correlation(function: str, pairs: Float) -> float:
+    from scipy import stats  # the import takes half a second, too long for a search
+
     if len(pairs) < 2:
         return float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constant columns give NaN
-        return float(function(pairs[:, 0], pairs[:, 1]).statistic)
+        return float(getattr(stats, function)(pairs[:, 0], pairs[:, 1]).statistic)

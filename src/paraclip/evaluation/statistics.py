@@ -184,14 +184,8 @@ def _sampled_spearman(items: Float) -> float:
     """Return the mean rank correlation over samples of half of the queries, one item of each.
 
     Pairs that share a query are correlated, and some queries have many more pairs than others; a
-    sample takes each query at most once. Samples are seeded, the same for every model.
-
-    Args:
-        items: similarity, gold score and number of the query [items, 3].
-
-    Returns:
-        The mean over the samples in which both columns vary, -1 to 1; NaN with fewer than four
-        queries, or if a column is constant.
+    sample takes each query at most once. Samples are seeded, the same for every model; those in
+    which a column is constant do not count. NaN with fewer than four queries.
 
     Source: Parekh et al. 2021 (Crisscrossed Captions), section 4; 1,000 samples.
     """
@@ -259,23 +253,15 @@ def prefers_lower(name: str) -> bool:
     return _LOWER_IS_BETTER.fullmatch(name) is not None
 
 
-def not_inferior(
-    difference: Interval, lower_is_better: bool = False, margin: float = MARGIN
-) -> bool:
-    """Return whether the 95 % interval of a difference excludes a loss of `margin` or more.
+def not_inferior(difference: Interval, lower_is_better: bool = False) -> bool:
+    """Return whether the interval of a difference, in points, excludes a loss of `MARGIN` or more.
 
-    Args:
-        difference: difference from the other model, in points, with its interval.
-        lower_is_better: whether an increase is a loss.
-        margin: largest tolerable loss, in points.
-
-    Returns:
-        False also where the interval is undefined.
+    False also where the interval is undefined.
 
     Source: Piaggio et al. 2012, CONSORT statement on non-inferiority trials.
     """
     worst = -difference.high if lower_is_better else difference.low
-    return worst > -margin
+    return worst > -MARGIN
 
 
 def p_value(drawn: Float) -> float:
@@ -301,8 +287,7 @@ def holm(found: Sequence[float]) -> list[float]:
     In ascending order, the i-th of m p-values is multiplied by m - i + 1. Adjusted values never
     decrease and never exceed 1. No assumption is made on the dependence of the tests.
 
-    Args:
-        found: p-values; NaN values are not counted as tests and stay NaN.
+    NaN values are not counted as tests and stay NaN.
     """
     order = sorted((p, index) for index, p in enumerate(found) if not math.isnan(p))
     adjusted, reached = [math.nan] * len(found), 0.0
