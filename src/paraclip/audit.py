@@ -58,8 +58,7 @@ class _Mark:
 def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[_Pair]:
     """Draw a sample of a run, and write sheet.jsonl and audit.html to the folder `out`.
 
-    Returns:
-        The pairs in their order on the page.
+    Returns the pairs in their order on the page.
 
     Raises:
         UserError: the folder is not a run of `paraclip generate`, may not be read, or has no
@@ -112,11 +111,8 @@ def _rejected_pairs(run: Path) -> Iterator[_Pair]:
 
 
 def _draw_sample(pairs: Iterable[_Pair], size: int, seed: int) -> list[_Pair]:
-    """A stratified sample in random order, half of it kept pairs, with weights.
-
-    Kept strata get equal shares, and so do the reasons of rejection, so that rare reasons appear.
-    Each pair's weight is the size of its stratum divided by the number of pairs drawn from it.
-    """
+    """A stratified sample in random order, half of it kept pairs, with weights."""
+    # Kept strata get equal shares, and so do the reasons of rejection, so that rare ones appear.
     strata: dict[str, list[_Pair]] = defaultdict(list)
     for pair in pairs:
         strata[pair.stratum].append(pair)
@@ -163,11 +159,8 @@ def read_sheet(path: Path) -> dict[str, _Pair]:
 def read_marks(path: Path, sheet: Mapping[str, _Pair], name: str = "") -> list[_Mark]:
     """The marks of an exported file; of several marks of a pair, the last one.
 
-    Args:
-        path: the file.
-        sheet: pairs by id.
-        name: name of the sheet on its page, not compared if it is empty. Another sheet of the same
-            run has equal ids, perhaps of other texts.
+    `name` is that of the sheet on its page, not compared if it is empty: another sheet of the same
+    run has equal ids, perhaps of other texts.
 
     Raises:
         UserError: the file has another format or no marks, or its pairs are not on the sheet.
@@ -206,16 +199,10 @@ def _read_rows(path: Path, kind: type[_Row], hint: str) -> Iterator[tuple[str, _
 
 
 def _show_rate(count: int, of: int, pairs: int) -> str:
-    """A share of marks in percent, with its 95 % Wilson interval (Wilson 1927).
-
-    Args:
-        count: number of marks with the value.
-        of: number of marks.
-        pairs: number of pairs that were marked, which determines the interval, since several marks
-            of one pair are not independent.
-    """
+    """A share of marks in percent, with its 95 % Wilson interval (Wilson 1927)."""
     from scipy.stats import binomtest
 
+    # Over the pairs, since several marks of one pair are not independent.
     interval = binomtest(round(count / of * pairs), pairs).proportion_ci(method="wilson")
     return f"{100 * count / of:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f}) %"
 

@@ -62,15 +62,7 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def optional_import(module: str, extra: str) -> Any:
-    """Import a module that is installed with an extra only.
-
-    Args:
-        module: name, as `import` takes it.
-        extra: the extra of pyproject.toml that installs it.
-
-    Raises:
-        UserError: it is not installed; names the extra.
-    """
+    """Import a module that an extra of pyproject.toml installs; raises UserError without it."""
     try:
         return import_module(module)
     except ImportError as error:  # the module itself, or one that it needs

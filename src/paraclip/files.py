@@ -117,12 +117,7 @@ def check_output(path: Path) -> None:
 
 
 def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None:
-    """Refuse an output path that is one of the inputs.
-
-    Args:
-        output: path that will be written; if it does not exist, inputs are not checked.
-        inputs: paths that are read; URLs and missing files are ignored.
-    """
+    """Refuse an output path that is one of the inputs; URLs and missing files are ignored."""
     if not os.path.exists(output):
         return
     for path in inputs:
@@ -158,12 +153,7 @@ def has_mark(path: Path, mark: bytes) -> bool:
 
 
 def signed(text: str, comment: str = "<!-- {} -->") -> str:
-    """The text with a last line that identifies it as ParaCLIP's and not edited since.
-
-    Args:
-        text: content of the file.
-        comment: syntax of a comment in the format, by default of HTML and Markdown.
-    """
+    """The text with a last line, a comment, that identifies it as ParaCLIP's and not edited."""
     text = text.rstrip("\n") + "\n"
     line = comment.format(f"written by ParaCLIP, SHA-256 of the above: {text_hash(text)}")
     return f"{text}{line}\n"

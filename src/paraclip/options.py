@@ -99,9 +99,7 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
 def read_options(path: Path | str, config: type) -> dict[str, Any]:
     """Return the options of a config class that a TOML file sets, by field name.
 
-    Args:
-        path: the file. Keys are option names, with `-` or `_`; arrays become tuples.
-        config: a dataclass.
+    Keys are option names, with `-` or `_`; arrays become tuples.
 
     Raises:
         UserError: the file cannot be read, or a key or its value is not valid.

@@ -38,12 +38,7 @@ class AuditConfig(Checked):
 
 
 def audit_command(config: AuditConfig) -> None:
-    """Write the page and print what it contains; with marks, print the report.
-
-    Raises:
-        UserError: a file of marks is given twice; also the errors of `write_sheet`, `read_sheet`
-            and `read_marks`.
-    """
+    """Write the page and print what it contains; with marks, print the report."""
     folder = config.out or config.run / "audit"
     if not config.marks:
         pairs = write_sheet(config.run, folder, config.sample, config.seed)

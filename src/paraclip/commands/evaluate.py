@@ -13,11 +13,7 @@ from paraclip.models.loading import load_model
 
 
 def evaluate_command(config: EvaluateConfig) -> None:
-    """Score the models, or with --compare compare reports, and print the table.
-
-    Raises:
-        UserError: see `evaluate` and `compare`.
-    """
+    """Score the models, or with --compare compare reports, and print the table."""
     if config.compare:
         _compare_reports(config)
         return

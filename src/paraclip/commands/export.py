@@ -5,11 +5,7 @@ from paraclip.exporting.run import export_model
 
 
 def export_command(config: ExportConfig) -> None:
-    """Write a model for another system and print how to load it.
-
-    Raises:
-        UserError: see `export_model`.
-    """
+    """Write a model for another system and print how to load it."""
     exported = export_model(config.checkpoint, config.out, config)
     print(f"Wrote {exported.path}")
     if exported.drift is not None:

@@ -10,11 +10,7 @@ from paraclip.provenance import shown_path
 
 
 def generate_command(config: GenerateConfig) -> None:
-    """Generate triples and print the counts, or with --dry-run what is read and an estimate.
-
-    Raises:
-        UserError: see `generate_from_source`; also if no caption got an answer.
-    """
+    """Generate triples and print the counts, or with --dry-run what is read and an estimate."""
     judge = Judge(config.filter_limits)
     if config.dry_run:
         _print_plan(config, judge)

@@ -17,11 +17,7 @@ from paraclip.models.sources import absolute_name
 
 
 def index_command(config: IndexConfig) -> None:
-    """Bring an index up to date; print the counts and the broken pictures.
-
-    Raises:
-        UserError: the source, the model or the store cannot be used.
-    """
+    """Bring an index up to date; print the counts and the broken pictures."""
     if config.problems:
         refuse_foreign(config.problems, is_signed)
     problems = Problems(1.0)

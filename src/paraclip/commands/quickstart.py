@@ -9,11 +9,7 @@ from paraclip.quickstart.stamps import read_stamps, stamps_folder
 
 
 def quickstart_command(config: QuickstartConfig) -> None:
-    """Run the whole workflow; print the table, the recommended model and the files.
-
-    Raises:
-        UserError: the source is invalid, or a stage failed.
-    """
+    """Run the whole workflow; print the table, the recommended model and the files."""
     if config.serve:
         for package in SEARCH_PACKAGES:  # before hours of work
             optional_import(package, "search")

@@ -18,11 +18,7 @@ LONGEST_SHOWN = 60  # characters of a caption in a table
 
 
 def search_command(config: SearchConfig) -> None:
-    """Search an index and print the results.
-
-    Raises:
-        UserError: the query is empty, or the index or a model cannot be used.
-    """
+    """Search an index and print the results."""
     if config.sheet and config.image:
         refuse_overwriting(config.sheet, [config.image])
     answers, facts = search_index(**config.arguments())

@@ -19,12 +19,7 @@ from paraclip.progress import is_quiet
 
 
 def serve_command(config: ServeConfig) -> None:
-    """Serve until interrupted; raises KeyboardInterrupt after current requests are answered.
-
-    Raises:
-        UserError: the index or a model cannot be used, the port is taken, or the address is not
-            loopback and there is no token.
-    """
+    """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
     token = config.token or os.environ.get("PARACLIP_TOKEN") or None
     limits = make_limits(config.host, token, config.allow_host, config.per_second, config.burst)
     with listen(config.host, config.port) as listener:

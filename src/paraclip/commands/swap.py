@@ -10,11 +10,7 @@ from paraclip.swapping.swap import swap, undo
 
 
 def swap_command(config: SwapConfig) -> None:
-    """Swap, or undo it, and print what was done and what to restart.
-
-    Raises:
-        UserError: see `swap` and `undo`; or `--model` is missing.
-    """
+    """Swap, or undo it, and print what was done and what to restart."""
     if config.undo:
         done = undo(config.system, config.cache, dry_run=config.dry_run)
     elif config.model is None:

@@ -66,21 +66,13 @@ class Scores:
 
 
 class Benchmark(Protocol):
-    """One benchmark on one data set, with the same items in the same order for every model.
+    """One benchmark on one data set, with the same items in the same order for every model."""
 
-    Attributes:
-        name: name on the command line.
-        pool: description of what is searched or compared, with its size.
-        data: JSON-serialisable facts for the report: sources, hashes, sizes.
-        pictures: references of the pictures used; empty for text benchmarks.
-        how: precision and batch size of the vectors.
-    """
-
-    name: str
-    pool: str
-    data: dict[str, Any]
-    pictures: tuple[str, ...]
-    how: Arithmetic
+    name: str  # on the command line
+    pool: str  # description of what is searched or compared, with its size
+    data: dict[str, Any]  # JSON-serialisable facts for the report: sources, hashes, sizes
+    pictures: tuple[str, ...]  # references of the pictures used; empty for text benchmarks
+    how: Arithmetic  # of the vectors
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Score a model; image features are cached in the folder `cache`, if given.
@@ -114,13 +106,8 @@ class Showing(Protocol):
 
 
 def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
-    """Return the unit vectors of texts, float32 [texts, width].
-
-    Raises:
-        UserError: if a vector is not finite.
-    """
-    found = encode_texts(model, list(texts), how.batch_size, label, how.precision)
-    vectors = found.numpy()
+    """Return the unit vectors of texts, float32 [texts, width]; refuses infinite ones."""
+    vectors = encode_texts(model, list(texts), how.batch_size, label, how.precision).numpy()
     refuse_infinite(vectors, "the model's text vectors")
     return vectors
 
@@ -132,11 +119,7 @@ def image_vectors(
 
     Returns:
         Vectors, float32 [good, width]; their indices in `references` [good]; and notes on the
-        pictures that were skipped.
-
-    Raises:
-        UserError: if more pictures are unreadable than `max_broken` allows, none is readable, or
-            a vector is not finite.
+        pictures that were skipped, of which `max_broken` limits the share.
     """
     refuse_blind(model)
     problems = Problems(how.max_broken)

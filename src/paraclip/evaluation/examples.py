@@ -75,10 +75,7 @@ def ranked_pairs(
 
 
 def _most_changed(gains: Float, each: int = _EACH) -> list[int]:
-    """Return the indices of the pairs with the largest gains and losses, up to `each` of both.
-
-    Unchanged pairs are excluded. Pairs are sorted by the size of the change, ties by index.
-    """
+    """Return up to `each` pairs with the largest gains, and losses, sorted by size, then index."""
     order = np.argsort(-gains, kind="stable")
     won = [int(number) for number in order[:each] if gains[number] > 0]
     lost = [int(number) for number in order[::-1][:each] if gains[number] < 0]
@@ -177,11 +174,6 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str)
     """Draw the sheet: a block per pair, a row per wording, and the first five results per model.
 
     Results among the first k of both wordings have a blue frame, the correct picture a green one.
-
-    Args:
-        pairs: at least one pair with the rankings of both models.
-        models: labels of the two models.
-        path: PNG file to write.
     """
     chosen = _choose_examples(pairs, models)
     depth = pairs.rankings[models[0]][0].shape[1]

@@ -51,12 +51,7 @@ def keep_scores(
 ) -> Kept:
     """Return the scores of a model from the cache in `folder`, or compute and cache them.
 
-    Args:
-        benchmark: benchmark with its data.
-        model: model to score.
-        folder: folder of the cached scores, created if missing; None disables the cache.
-        cache: folder of image features.
-        weights: hash of the model's weights, if known.
+    `cache` is the folder of image features, `weights` the hash of the model's weights, if known.
     """
     path = folder / f"{benchmark.name}-{_key_of(benchmark, model, weights)}.npz" if folder else None
     if path is not None and (cached := _read_kept(path)) is not None:

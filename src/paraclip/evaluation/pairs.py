@@ -1,7 +1,7 @@
 """Texts with the same meaning: pairs from any table, and captions with rewordings of each kind."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from paraclip.arrays import Integers
@@ -144,7 +144,7 @@ class Wordings:
     items: tuple[Wording, ...]  # items in the order of the file
     kinds: tuple[str, ...]  # all kinds that occur, in the order of the report
     hash: str  # hash of the file
-    skipped: int = field(default=0)  # number of broken rows
+    skipped: int = 0  # number of broken rows
 
     def __len__(self) -> int:
         return len(self.items)

@@ -73,10 +73,7 @@ def _headlines(report: Report) -> list[tuple[str, Line]]:
 
 
 def _appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return colour and marker of each model.
-
-    There are 49 combinations; the first seven differ in both colour and marker.
-    """
+    """Return colour and marker of each model; the first seven differ in both."""
     places = {label: _ROLES.index(label) for label in labels if label in _ROLES}
     taken = set(places.values())
     free = (place for place in count() if place not in taken)

@@ -64,11 +64,7 @@ def _arithmetic(config: EvaluateConfig) -> Arithmetic:
 
 
 def _source(config: EvaluateConfig, given: str | None, part: str, option: str, get: str) -> Path:
-    """Return the given source, or else its default path in the data folder.
-
-    Raises:
-        Missing: if no source is given and the default path does not exist.
-    """
+    """Return the given source, or else its default path in the data folder."""
     if given is not None:
         return Path(given)
     folder = _data_folder(config)
@@ -182,12 +178,7 @@ BENCHMARKS: dict[str, Entry] = {
 
 
 def _load(name: str, config: EvaluateConfig) -> Benchmark:
-    """Make a benchmark with its data.
-
-    Raises:
-        Missing: if its data is missing.
-        UserError: if its data is invalid.
-    """
+    """Make a benchmark with its data; raises `_Missing` without it."""
     entry = BENCHMARKS[name]
     if entry.configured:
         return entry.load(config)

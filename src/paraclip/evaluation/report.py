@@ -170,12 +170,7 @@ def read_report(path: Path | str) -> Report:
 
 
 def report_page(report: Report, files: Sequence[str]) -> str:
-    """Return the report as Markdown.
-
-    Args:
-        report: the report.
-        files: names of the pictures and pages beside it, which are shown or linked.
-    """
+    """Return the report as Markdown; it shows or links `files`, which are beside it."""
     labels = list(report.models)
     models = [
         [label, str(facts.get("architecture", {}).get("name", "-")), f"`{facts.get('weights')}`"]

@@ -41,9 +41,7 @@ def good_rows(
     """Return one item for each valid row of a file, and the number of invalid rows.
 
     Args:
-        source: file in a format that `read_rows` accepts.
         make: makes the item from the values and `file:row`; raises BrokenRow for a broken row.
-        problems: lists broken rows.
         hint: how to get the file.
 
     Raises:

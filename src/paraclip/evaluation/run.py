@@ -67,8 +67,6 @@ def evaluate(
     Args:
         models: models by label; the others are compared with "base" (or else the first model) and
             "control".
-        benchmarks: benchmarks with their data.
-        out: output folder.
         settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features,
             `results` folder of cached scores (no cache if absent); these and any other settings
             (precision, sources) are recorded in the provenance.
@@ -187,10 +185,7 @@ def _section(
 
 
 def _make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, seed: int) -> Line:
-    """Return one metric of all models, with paired differences from shared draws.
-
-    A model that is not in `column`, the metric by the label of the model, has undefined values.
-    """
+    """Return a metric, given by label, with paired differences; a missing model's are undefined."""
     value = {label: 100 * metric.value() for label, metric in column.items()}
     drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
     values = {
@@ -211,11 +206,7 @@ def _make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, 
 
 
 def _item_arrays(place: str, scores: Scores) -> dict[str, NDArray[Any]]:
-    """Return all arrays of one model's scores by their names in items.npz.
-
-    The items of a metric are named `PLACE/METRIC`, its groups and clusters
-    `PLACE/METRIC:groups` and `PLACE/METRIC:clusters`, where PLACE is `BENCHMARK/LABEL`.
-    """
+    """Return all arrays of one model's scores by their names in items.npz."""
     arrays = {f"{place}/{name}": array for name, array in scores.arrays.items()}
     for metric in scores.metrics:
         arrays[f"{place}/{metric.name}"] = metric.items

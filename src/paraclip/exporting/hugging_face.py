@@ -187,11 +187,7 @@ def _preprocessor_config(clip: OpenClip) -> dict[str, Any]:
 
 
 def clip_text(model: DualEncoder, wanted_by: str) -> OpenClip:
-    """The model, if its text tower is CLIP's transformer with CLIP's tokenizer.
-
-    Raises:
-        UserError: it is not; gives the reason, and `wanted_by`, what needs it.
-    """
+    """The model, if its text tower and tokenizer are CLIP's; else raises why, and what needs it."""
     return _checked(model, wanted_by, no_clip_text(model))
 
 

@@ -78,14 +78,8 @@ def write_text_graph(
 ) -> Drift | None:
     """Write a text tower as one ONNX file and check it with onnxruntime.
 
-    Args:
-        model: the model, on the CPU.
-        path: path of the file.
-        interface: names and types that the target system uses.
-        int8: whether to use 8-bit weights.
-
     Returns:
-        With `int8`, the drift of the vectors.
+        The drift of the vectors if `int8` asks for 8-bit weights.
 
     Raises:
         UserError: onnx or onnxruntime is missing, the tower exceeds the 2 GB of an ONNX file, the
@@ -94,20 +88,17 @@ def write_text_graph(
     _check(model.text_tower, model.architecture.name)
     context = model.architecture.context_length
     fixed = interface.fixed_length or model.computed_length(1) == context
-    ids = _padded_ids(model, _TEXTS, None if not fixed else context)
+    length = context if fixed else None
     shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
     if not fixed:
         shape[1] = torch.export.Dim("length", min=2, max=context)
-    example = ids.to(getattr(torch, interface.dtype))
+    example = _padded_ids(model, _TEXTS, length).to(getattr(torch, interface.dtype))
     graph = _TextGraph(model, interface.unit, interface.end)
     _export_graph(graph, example, path, (interface.inputs, interface.outputs), shape)
     _compare(path, interface.inputs, example, graph)
     if not int8:
         return None
-    rows = [
-        _padded_ids(model, [text], context if fixed else None).to(example.dtype).numpy()
-        for text in probes()
-    ]
+    rows = [_padded_ids(model, [text], length).to(example.dtype).numpy() for text in probes()]
 
     def embed(file: Path) -> Vectors:  # one by one, as in a search: a batch has one input scale
         tower = open_session(file, "export")

@@ -31,9 +31,7 @@ def quantise(path: Path, measure: _Measure) -> Drift:
     If the vectors drift too far, parts are kept in float one after the other, starting with those
     that drift most on their own.
 
-    Args:
-        path: path of the float file, which is replaced.
-        measure: returns the drift of a file, given the parts that stay float.
+    `measure` returns the drift of a file, given the parts that stay float.
 
     Raises:
         UserError: no file smaller than three quarters of the size is close enough.

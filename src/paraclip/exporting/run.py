@@ -76,12 +76,7 @@ class _Exported:
 def export_model(
     model: DualEncoder | Path | str, out: Path | str, options: ExportOptions
 ) -> _Exported:
-    """Write a model for another system, with a model card.
-
-    Args:
-        model: a model, the path of a checkpoint, or a model's name.
-        out: folder, or file for `--to weights`.
-        options: format or target, and other options.
+    """Write a model, or one by its path or name, for another system, with a model card.
 
     Raises:
         UserError: the options contradict each other, the output exists, the checkpoint is damaged

@@ -56,14 +56,7 @@ def write_files(folder: Path, files: Mapping[str, object]) -> None:
 
 
 def check_base(source: Source, system: str, architecture: str, tag: str) -> None:
-    """Raise UserError if the base is not the only one that a system uses.
-
-    Args:
-        source: the model.
-        system: name of the system, for the error.
-        architecture: open_clip's name, without `-quickgelu`.
-        tag: open_clip's tag.
-    """
+    """Raise UserError if the base is not the only one, by open_clip's names, that a system uses."""
     wanted = f"{architecture}:{tag}"
     if source.architecture.removesuffix(QUICK) != architecture or tag not in (source.tags or [tag]):
         base = f"{source.architecture}:{' or '.join(source.tags) or '?'}"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +57,7 @@ from paraclip.progress import bar
 
 _WRITE_ROWS = 4096
 _WRITE_SECONDS = 30.0  # maximum time between writes
+_RECALL_QUERIES = 100
 
 
 @dataclass
@@ -243,12 +245,7 @@ class _IndexBuilder:
     infinite: int = 0  # number of vectors that are not finite
 
     def run(self, source: PictureSource, facts: IndexFacts) -> IndexSummary:
-        """Update the store, in which the facts are saved if it is new.
-
-        Raises:
-            UserError: the source contains no pictures that can be used or cannot be read (then the
-                index stays as it is), or the disk is full.
-        """
+        """Update the store; a source without pictures that can be used leaves it as it is."""
         began = time.monotonic()
         state = self.store.state() if self.store.facts() else schema(facts.width).empty_table()
         work = _find_changes(source.pictures(self.problems), state)
@@ -413,21 +410,14 @@ def _rows_of(
     return pa.table(columns, schema=schema(width))
 
 
-def _recall_at_10(store: Store, queries: int = 100) -> float:
-    """Share of the exact first ten results that the store's approximate index returns.
-
-    The queries are vectors of the index, each mixed with another one: like a query in words, such a
-    vector is close to several pictures and equal to none.
-    """
-    sample: list[pa.Table] = []
-    for part in store.batches(("vector",)):
-        sample.append(part.slice(0, 2 * queries - sum(map(len, sample))))
-        if sum(map(len, sample)) >= 2 * queries:
-            break
-    vectors = vectors_of(pa.concat_tables(sample))
+def _recall_at_10(store: Store) -> float:
+    """Share of the exact first ten results that the store's approximate index returns."""
+    rows = (row for part in store.batches(("vector",)) for row in vectors_of(part))
+    vectors = np.array(list(islice(rows, 2 * _RECALL_QUERIES)))
     half = len(vectors) // 2
     if not half:  # a single picture
         return 1.0
+    # Like a query in words, a mixture of two vectors is close to several pictures, equal to none.
     mixed = vectors[:half] + vectors[half : 2 * half]
     mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
     exact, _ = store.nearest(mixed, 10, exact=True)

@@ -66,12 +66,8 @@ class Overlap:
 def combine_vectors(query: Query, vectors: Sequence[Float]) -> Float:
     """The unit vector of a query: the sum of its parts' vectors, minus those to avoid.
 
-    Args:
-        query: the query.
-        vectors: unit vectors [width] of `query.texts`.
-
-    Raises:
-        UserError: there are no parts, or they cancel each other.
+    `vectors` are the unit vectors [width] of `query.texts`. Raises UserError if there are no parts,
+    or they cancel each other.
     """
     if not vectors and query.picture is None:
         raise UserError("query", "it is empty", "Describe a picture, or give one with --image.")
@@ -96,14 +92,9 @@ def measure_overlap(first: Sequence[str], second: Sequence[str]) -> Overlap:
 
 
 def choose_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
-    """Names of models by label, from `--models`.
+    """Names of models by label, from `--models`: labels of the index, or LABEL=MODEL.
 
-    Args:
-        facts: facts of the index, including its models.
-        given: comma-separated labels of the index or LABEL=MODEL; None for tuned, else base.
-
-    Raises:
-        UserError: a label is unknown.
+    Without any, the index's tuned model, else its base. Raises UserError for an unknown label.
     """
     if given is None:
         best = "tuned" if "tuned" in facts.models else next(iter(facts.models))
@@ -137,16 +128,7 @@ def search_index(
 ) -> tuple[dict[str, Answer], IndexFacts]:
     """The first k results of each model, and the facts of the index.
 
-    Args:
-        query: a description of the pictures to find; may be empty if there is another part.
-        store: address of the index.
-        image: a picture as the query, or a part of it.
-        plus, minus: texts whose vectors are added and subtracted.
-        models: see `choose_models`.
-        k: number of results per model.
-        cutoff: similarity that close results exceed, or auto: what unrelated queries get, if the
-            query is one text. Without a cut-off, all results are close.
-        device: device, as for `load_model`.
+    See `SearchConfig` for the arguments. `cutoff="auto"` applies if the query is one text.
 
     Raises:
         UserError: the query is empty, or the index, a model or the picture cannot be used.

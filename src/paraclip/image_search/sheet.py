@@ -21,13 +21,7 @@ _LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
 def write_sheet(
     path: str, title: str, found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]
 ) -> None:
-    """Write the results of each model as a picture.
-
-    Args:
-        path: file to write.
-        title: first line.
-        found: results by label of the model.
-        thumbnails: JPEG by id.
+    """Write the results of each model, by its label, as a picture; thumbnails are JPEGs by id.
 
     Raises:
         UserError: the file name is not that of a picture, a file that ParaCLIP did not write has
@@ -51,7 +45,7 @@ def write_sheet(
 def _draw(
     title: str, found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]
 ) -> Image.Image:
-    """Draw the picture; arguments as for `write_sheet`."""
+    """Draw the picture."""
     sets = [{hit.id for hit in hits} for hits in found.values()]
     shared = set.intersection(*sets) if len(sets) > 1 else set()
     most = max(map(len, found.values()), default=0)

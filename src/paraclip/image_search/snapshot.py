@@ -131,11 +131,7 @@ class _StorePool(Pool):
 
 
 def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
-    """Facts, version and pool of an index: a snapshot if the table is small enough.
-
-    Raises:
-        UserError: there is no index, or the disk is full.
-    """
+    """Facts, version and pool of an index: a snapshot if the table is small enough."""
     facts, version = existing_facts(store), store.version()
     # The same from every working folder.
     place = store.where if "://" in store.where else str(Path(store.where).absolute())

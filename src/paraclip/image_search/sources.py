@@ -133,11 +133,7 @@ class PictureSource:
 
 
 def open_source(name: str, columns: Columns) -> PictureSource:
-    """The source of a path, a URL or a pattern.
-
-    Raises:
-        UserError: there is no such file, or its format is unknown.
-    """
+    """The source of a path, a URL or a pattern; raises UserError if there is none."""
     name = local_path(name)
     files = find_files(name)
     if all(map(is_remote, files)):

@@ -48,9 +48,7 @@ def cutoffs_of(
 ) -> dict[str, float]:
     """The cut-offs of models by stamp, from one pass over the index; none for an empty one.
 
-    Args:
-        store: the index; its vectors are read in parts.
-        models: functions that return unit vectors [texts, width], by the model's stamp.
+    `models` are functions that return unit vectors [texts, width].
     """
     texts = unrelated_texts()
     queries = np.concatenate([embed(texts) for embed in models.values()])
@@ -63,10 +61,10 @@ def cutoffs_of(
     return {stamp: cutoff_above(one) for stamp, one in zip(models, by_model, strict=True) if seen}
 
 
-def cutoff_above(best: Float, spreads: float = _SPREADS) -> float:
+def cutoff_above(best: Float) -> float:
     """The cut-off from the best similarities of unrelated texts [texts]."""
     low, median = np.quantile(best, (0.16, 0.5))  # a standard deviation apart, if normal
-    return float(median + spreads * (median - low))
+    return float(median + _SPREADS * (median - low))
 
 
 @cache

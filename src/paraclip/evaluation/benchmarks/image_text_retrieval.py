@@ -100,13 +100,7 @@ def gallery(
 
 
 class ImageTextRetrieval:
-    """R@k in both directions on one gallery.
-
-    Args:
-        shown: pictures and captions.
-        cutoffs: values of k for R@k; none may exceed the number of pictures.
-        how: how vectors are computed.
-        name: name of the benchmark.
+    """R@k in both directions on one gallery, for each k of `cutoffs`.
 
     Raises:
         UserError: if there are fewer pictures than the largest k, or too many of them are missing.

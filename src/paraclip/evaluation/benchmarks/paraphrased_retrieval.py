@@ -40,13 +40,9 @@ class ParaphrasedRetrieval:
     """Paraphrased retrieval on one set of pairs and one pool.
 
     Args:
-        pairs: captions and their paraphrases.
-        pool: pictures to search.
         k: number of results to compare; one number or several.
-        how: how vectors are computed.
         answers: pool position of each pair's correct picture; by default it is looked up by the
             name that the pairs give, if they do.
-        name: name of the benchmark.
 
     Raises:
         UserError: if the pool has fewer than k pictures, or too many of them are missing.

@@ -184,14 +184,7 @@ def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[S
 class SugarCrepePlusPlus:
     """TOT of each available subset, their mean (macro) and the mean over all rows (micro).
 
-    If pictures are available, ITT is computed over the rows that have one; it is a headline only
-    if every row has its picture.
-
-    Args:
-        subsets: subsets from `read_subsets`.
-        how: how vectors are computed.
-        found: the available pictures, or None to compute only TOT.
-        notes: notes for the report on skipped rows.
+    ITT is computed over the rows whose picture is found; it is a headline only if all have one.
     """
 
     name = "sugar-crepe-pp"

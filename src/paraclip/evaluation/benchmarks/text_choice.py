@@ -21,14 +21,10 @@ class TextChoice:
     """A benchmark that compares each picture with a caption and with texts that do not fit.
 
     Args:
-        name: name of the benchmark on the command line.
-        pool: description of the items.
         data: facts for the report; those of the pictures are added.
         shown: picture of each item, as a path or a part of a picture.
         texts: texts of each item, the caption first; equally many for each.
         figures: computes the metrics of the items whose picture can be read.
-        notes: notes for the report.
-        how: how vectors are computed.
     """
 
     def __init__(

@@ -64,11 +64,7 @@ class Variations:
     """The benchmark on one set of wordings and one pool.
 
     Args:
-        name: name of the benchmark on the command line.
-        wordings: captions with their rewordings and contrasts.
-        pool: pictures to search; must include the picture of each caption.
         k: number of results; one number or several, of which the headlines use the smallest.
-        how: how vectors are computed.
         headlines: names of the metrics in the short table; None: consistency, accuracy and
             discrimination for the smallest k.
 
