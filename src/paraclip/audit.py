@@ -1,13 +1,11 @@
 """Manual review of a run's paraphrases: a stratified sample, the page on which people mark it, and
 the rates of their marks."""
 
-import html
 import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -20,6 +18,7 @@ from paraclip.files import (
     readable,
     refuse_foreign,
     text_hash,
+    write_page,
     write_text,
 )
 from paraclip.options import Positive
@@ -70,7 +69,7 @@ def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[_Pair]:
     refuse_foreign(out / PAGE, lambda path: has_mark(path, b"paraclip-audit-"))
     lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs)
     write_text(out / SHEET, lines)
-    write_text(out / PAGE, _render_page(pairs, text_hash(lines)))
+    _write_page(out / PAGE, pairs, text_hash(lines))
     return pairs
 
 
@@ -139,15 +138,11 @@ def _share_out(sizes: Sequence[int], total: int) -> list[int]:
     return taken
 
 
-def _render_page(pairs: Sequence[_Pair], name: str) -> str:
-    """The page of a sheet with a name; it does not show the filters' verdicts or the strata."""
+def _write_page(path: Path, pairs: Sequence[_Pair], name: str) -> None:
+    """Write the page of a sheet with a name; it shows neither the filters' verdicts nor strata."""
     rows = [{"id": pair.id, "source": pair.source, "answer": pair.answer} for pair in pairs]
-    content = json.dumps({"sheet": name, "pairs": rows}, separators=(",", ":"))
-    for letter in "<>&":  # nothing in it can end the script element
-        content = content.replace(letter, f"\\u{ord(letter):04x}")
-    page = files("paraclip").joinpath("audit_page.html").read_text("utf-8")
-    title = html.escape(f"Paraphrases to check: {len(pairs)}")
-    return page.replace("<!-- title -->", title).replace("<!-- data -->", content)
+    title, content = f"Paraphrases to check: {len(pairs)}", {"sheet": name, "pairs": rows}
+    write_page(path, Path(__file__).with_name("audit_page.html"), title, content)
 
 
 def read_sheet(path: Path) -> dict[str, _Pair]:

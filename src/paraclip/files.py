@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import hashlib
+import html
+import json
 import os
 import re
 import stat
@@ -203,6 +205,15 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a text file as UTF-8; raises the errors of `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_page(path: Path, template: Path, title: str, content: object) -> None:
+    """Write a page of HTML with a title, and with data that cannot end its script element."""
+    data = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for letter in "<>&":
+        data = data.replace(letter, f"\\u{ord(letter):04x}")
+    page = template.read_text("utf-8").replace("<!-- title -->", html.escape(title))
+    write_text(path, page.replace("<!-- data -->", data))
 
 
 def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:

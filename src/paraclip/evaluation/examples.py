@@ -10,13 +10,10 @@ gain is that of AO@k, plus that of the correct picture's reciprocal rank, if it 
 """
 
 import base64
-import html
 import io
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,7 +26,7 @@ from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores, Showing, Shown
 from paraclip.evaluation.metrics import average_overlap, shared_results
-from paraclip.files import atomic_path, write_text
+from paraclip.files import atomic_path, write_page
 
 _Rankings = tuple[Integers, Integers]
 """Rankings of the first and second wording, as pool positions [pairs, k]."""
@@ -102,16 +99,8 @@ def write_browser(found: Sequence[RankedPairs], models: tuple[str, str], path: P
         return False
     content = {"models": list(models), "sets": sets, "pictures": album.pictures}
     title = f"{models[0]} and {models[1]}: the pairs that changed most"
-    page = files("paraclip.evaluation").joinpath("browser_page.html").read_text("utf-8")
-    page = page.replace("<!-- title -->", html.escape(title))
-    write_text(path, page.replace("<!-- data -->", _island(content)))
+    write_page(path, Path(__file__).with_name("browser_page.html"), title, content)
     return True
-
-
-def _island(content: Any) -> str:
-    """Serialise to JSON that is safe inside a script element."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 class _Album:
