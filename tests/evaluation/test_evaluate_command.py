@@ -14,7 +14,7 @@ from paraclip.commands import evaluate as command
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
 from paraclip.evaluation.config import EvaluateConfig, label_models
-from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks, names_sources, warn_left_out
+from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks, names_sources
 from paraclip.evaluation.report import read_report
 
 pytestmark = pytest.mark.slow
@@ -100,28 +100,12 @@ def test_json_is_the_report_and_nothing_else(
     assert json.loads(printed) == json.loads((Path(config.out) / "report.json").read_text())
 
 
-def test_what_is_missing_is_reported_and_the_rest_is_scored(
-    config: EvaluateConfig, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = Path(config.data or "")
-    (data / "sts").rename(data / "elsewhere")
-    (data / "flickr8k" / "captions.csv").unlink()
-    found, left_out = choose_benchmarks(config)
-    warn_left_out(left_out)
-    assert [benchmark.name for benchmark in found] == ["paraphrased-retrieval", "sugar-crepe-pp"]
-    errors = capsys.readouterr().err
-    assert "sts left out: --data: " in errors and "Get SentEval's STS and SICK" in errors
-    assert "image-text-retrieval left out: --captions: " in errors
-
-
 def test_named_benchmarks_must_have_their_data(config: EvaluateConfig) -> None:
     nothing = replace(config, data=None)
     with pytest.raises(UserError, match="--pairs: no data folder is named"):
         choose_benchmarks(replace(nothing, benchmarks="paraphrased-retrieval"))
     with pytest.raises(UserError, match="no benchmark has its data"):
         choose_benchmarks(nothing)
-    with pytest.raises(UserError, match=r"is not a benchmark. Did you mean sts\?"):
-        choose_benchmarks(replace(config, benchmarks="sst"))
 
 
 def test_ones_own_pairs_pool_and_captions(config: EvaluateConfig, tmp_path: Path) -> None:

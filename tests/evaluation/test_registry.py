@@ -20,11 +20,11 @@ class Found:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Benchmarks `made-one` and `made-two`, and STS."""
+    """Benchmarks `made-one` and `made-two`, STS, and one whose data options select."""
     rows = {
         "made-one": Entry(lambda data, how: Found(data), ("one|other_one", "both"), "Draw one."),
         "made-two": Entry(lambda data, how: Found(data), ("two",), "Draw two."),
-        "sts": BENCHMARKS["sts"],
+        **{name: BENCHMARKS[name] for name in ("sts", "image-text-retrieval")},
     }
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
@@ -74,11 +74,13 @@ def test_what_has_no_data_is_left_out_with_a_line(
     for name in ("one", "both"):
         (tmp_path / name).mkdir()
     found, left_out = choose_benchmarks(EvaluateConfig(data=str(tmp_path)))
-    assert len(found) == 1 and list(left_out) == ["made-two", "sts"]
+    assert len(found) == 1 and list(left_out) == ["made-two", "sts", "image-text-retrieval"]
     assert not capsys.readouterr().err
     registry.warn_left_out(left_out)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and lines[0].startswith("paraclip: made-two left out: --data: ")
+    made, sts, retrieval = capsys.readouterr().err.splitlines()
+    assert made.startswith("paraclip: made-two left out: --data: ") and made.endswith("Draw two.")
+    assert "sts left out: --data: " in sts and "Get SentEval's STS and SICK" in sts
+    assert "image-text-retrieval left out: --captions: " in retrieval
 
 
 def test_a_data_folder_that_is_named_must_exist(

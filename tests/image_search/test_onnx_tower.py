@@ -31,25 +31,16 @@ pytestmark = [
 ]
 
 
-def test_a_clip_gives_the_same_vectors_without_torch(models: dict[str, str]) -> None:
-    assert _write_tower(models["base"])
-    tower = _kept_tower(models["base"])
-    assert tower is not None
-    model = load_model(models["base"], "cpu")
-    assert tower.image_space == image_space(model)
+@pytest.mark.parametrize("kind", ["clip", pytest.param("mini", marks=pytest.mark.weights)])
+def test_a_tower_gives_the_same_vectors_without_torch(models: dict[str, str], kind: str) -> None:
+    name = models["base"] if kind == "clip" else "mini"
+    assert _write_tower(name)
+    tower, model = _kept_tower(name), load_model(name, "cpu")
+    assert tower is not None and tower.image_space == image_space(model)
     theirs = encode_texts(model, TEXTS).numpy()
     np.testing.assert_allclose(tower.embed(TEXTS), theirs, atol=1e-4)
     one_by_one = np.concatenate([tower.embed([text]) for text in TEXTS])
     np.testing.assert_allclose(one_by_one, theirs, atol=1e-4)
-
-
-@pytest.mark.weights
-def test_mini_gives_the_same_vectors_without_torch() -> None:
-    assert _write_tower("mini")
-    tower = _kept_tower("mini")
-    assert tower is not None
-    theirs = encode_texts(load_model("mini", "cpu"), TEXTS).numpy()
-    np.testing.assert_allclose(tower.embed(TEXTS), theirs, atol=1e-4)
 
 
 def test_a_search_with_a_kept_tower_loads_no_torch(models: dict[str, str]) -> None:

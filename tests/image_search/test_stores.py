@@ -216,7 +216,13 @@ def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:
     "text",
     [
         *("[]", "{", '{"width": 1}', "1" * 5000, "[" * 100000, '{"format": "paraclip-index-0"}'),
+        FACTS.to_json().replace("{", '{"more": 1,', 1),
         *(replace(FACTS, width=width).to_json() for width in (8.5, True, "8", 0, 2**20)),
+        *(replace(FACTS, models=models).to_json() for models in ({}, {"base": 1}, [])),
+        *(
+            replace(FACTS, cutoffs=cutoffs).to_json()
+            for cutoffs in ({"base": "high"}, {"base": float("nan")}, [1], None)
+        ),
         # A folder of the cache is named after the creation, and must not be another one.
         *(
             replace(FACTS, created=created).to_json()
@@ -227,6 +233,8 @@ def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:
 def test_facts_of_anyone_are_checked(text: str) -> None:
     with pytest.raises(UserError, match="is not an index of this version"):
         IndexFacts.from_json(text, "index.json")
+    # An index that an earlier version made has no cut-offs.
+    assert IndexFacts.from_json(FACTS.to_json().replace('"cutoffs": {},', ""), "a") == FACTS
 
 
 def test_stores_of_one_name_in_two_folders_keep_their_snapshots(
