@@ -1,8 +1,8 @@
 """The commands of `paraclip`: one module each, and the table that the command line reads.
 
 The table names modules instead of importing them, so that `paraclip --help` needs neither torch nor
-tyro, and `paraclip train --help` only the options of `train`. Every command raises `UserError` for
-what the user can fix, as the functions do that it calls.
+tyro, and `paraclip train --help` only the options of `train`. Like the functions that it calls, a
+command raises `UserError` for what the user can fix.
 """
 
 from dataclasses import dataclass

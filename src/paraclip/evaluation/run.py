@@ -206,7 +206,8 @@ def _make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, 
 
 
 def _item_arrays(place: str, scores: Scores) -> dict[str, NDArray[Any]]:
-    """Return all arrays of one model's scores by their names in items.npz."""
+    """Return all arrays of one model's scores by their names in items.npz: `PLACE/METRIC`, with
+    `:groups` and `:clusters` for those of a metric, where PLACE is `BENCHMARK/LABEL`."""
     arrays = {f"{place}/{name}": array for name, array in scores.arrays.items()}
     for metric in scores.metrics:
         arrays[f"{place}/{metric.name}"] = metric.items

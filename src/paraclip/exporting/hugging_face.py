@@ -187,7 +187,7 @@ def _preprocessor_config(clip: OpenClip) -> dict[str, Any]:
 
 
 def clip_text(model: DualEncoder, wanted_by: str) -> OpenClip:
-    """The model, if its text tower and tokenizer are CLIP's; else raises why, and what needs it."""
+    """The model; raises UserError, with the reason, if text tower or tokenizer is not CLIP's."""
     return _checked(model, wanted_by, no_clip_text(model))
 
 

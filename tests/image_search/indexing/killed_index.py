@@ -1,4 +1,4 @@
-"""An index run, killed by a test: `python killed_index.py FOLDER STORE MODEL [rebuild]`.
+"""`paraclip index`, killed or interrupted by a test: `python killed_index.py index FOLDER ...`.
 
 It writes after every batch of two pictures, embeds slowly, and hangs in the middle.
 """
@@ -8,7 +8,7 @@ import time
 from itertools import count
 from typing import Any
 
-from paraclip.data.problems import Problems
+from paraclip.cli import main
 from paraclip.image_search import build
 
 if __name__ == "__main__":
@@ -20,5 +20,4 @@ if __name__ == "__main__":
         return embed(*arguments)
 
     build.embed = slowly
-    folder, store, model, *rebuild = sys.argv[1:]
-    build.build_index(folder, store, model, Problems(1.0), rebuild=bool(rebuild))
+    sys.exit(main())

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,23 +21,14 @@ from postgres_server import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("interruptible")]
 
-INDEX = """
-import sys, time
-from paraclip.image_search import build
-build._WRITE_ROWS = build.IMAGES_AT_ONCE = 2
-embed = build.embed
-build.embed = lambda *given: time.sleep(0.4) or embed(*given)
-from paraclip.__main__ import main
-sys.exit(main())
-"""
+SCRIPT = str(Path(__file__).parent / "killed_index.py")
 COUNT = 40
 
 
-def start(*words: str, code: str | None = None) -> subprocess.Popen[str]:
-    program = [sys.executable, *(("-c", code) if code else ("-m", "paraclip"))]
+def start(*words: str, program: Sequence[str] = ("-m", "paraclip")) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, *program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -69,7 +61,7 @@ def test_index_resumes(tmp_path: Path, models: dict[str, str]) -> None:
         draw(folder / f"{number:02}.png", "disc", "red", (40 + number, 30))
     store = open_store(address)
     words = ("index", str(folder), "--store", address, "--model", models["base"])
-    process = start(*words, code=INDEX)
+    process = start(*words, program=[SCRIPT])
     wait_until(
         lambda: process.poll() is not None or (store.facts() is not None and store.count() >= 6),
         120,

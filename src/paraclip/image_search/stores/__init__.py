@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final, Literal, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 from uuid import uuid4
 
 import numpy as np
@@ -16,7 +16,6 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationErro
 from paraclip.arrays import Float
 from paraclip.errors import UserError
 
-FORMAT: Final = "paraclip-index-2"
 STATE = ("id", "path", "size", "modified", "hash", "caption")
 """Columns that show whether a picture or its caption has changed."""
 SHOWN = ("id", "path", "caption", "vector")
@@ -75,11 +74,11 @@ class IndexFacts:
     precision: str = "fp32"  # or bf16
     # similarity that close results exceed, by stamp of the model (see `unrelated`)
     cutoffs: dict[str, FiniteFloat] = field(default_factory=dict)
-    # distinguishes the index from others at the same address; a folder of the cache is named by it
+    # distinguishes the index from others at the same address; names a folder of the cache
     created: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = field(
         default_factory=lambda: uuid4().hex
     )
-    format: Literal["paraclip-index-2"] = FORMAT  # of the table
+    format: Literal["paraclip-index-2"] = "paraclip-index-2"  # of the table
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def to_json(self) -> str:
