@@ -106,7 +106,7 @@ class Showing(Protocol):
 
 
 def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
-    """Return the unit vectors of texts, float32 [texts, width]; refuses infinite ones."""
+    """Return the unit vectors of texts, float32 [texts, width]; UserError if one is not finite."""
     vectors = encode_texts(model, list(texts), how.batch_size, label, how.precision).numpy()
     refuse_infinite(vectors, "the model's text vectors")
     return vectors
