@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -174,16 +175,21 @@ def is_signed(path: Path) -> bool:
     return found is not None and text_hash(text[: found.start()]) == found[1]
 
 
-def take_lock(file: IO[bytes], name: Path, hint: str, shared: bool = False) -> None:
+def take_lock(
+    file: IO[bytes], name: Path, hint: str = "", shared: bool = False, wait: bool = False
+) -> None:
     """Lock an open file until it is closed or the process ends.
 
-    This has no effect on file systems without locks. Raises UserError with the path `name` and
-    the hint if another process holds the lock; several may hold a shared one.
+    This has no effect on file systems without locks. If another process holds the lock, it waits,
+    or raises UserError with the path `name` and the hint; several may hold a shared one.
     """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise UserError(name, "another run is writing here", hint) from error
+        if not wait:
+            raise UserError(name, "another run is writing here", hint) from error
+        print(f"paraclip: waiting for another run, which is writing {name}", file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:
         return
 

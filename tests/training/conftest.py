@@ -1,10 +1,20 @@
 """One thread, because the matrices are too small for a second to help; one run that tests share."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from training_rows import Tuned, tune
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Vectors of teachers do not go to the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARACLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from gradients import ROWS, VARIANTS, Step
 from safetensors.torch import save_file
+from tiny_model import Told
 from training_rows import before_step, tune
 
 from paraclip.errors import UserError
+from paraclip.training import train as loop
 from paraclip.training.distributed import _joined, this_process
 
 ALIKE = {"epochs": 2, "dropout": 0.0}
@@ -66,7 +69,7 @@ def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo",
-        "PARACLIP_QUIET": "1",
+        "PARACLIP_QUIET": "1", "PARACLIP_CACHE": str(folder / "cache"),
     }  # fmt: skip
     torch.set_num_threads(1)
     try:
@@ -112,11 +115,26 @@ def refuse() -> None:
     raise UserError("picture.png", "is broken", "Fix it.")
 
 
+def taught(folder: Path) -> None:
+    """A run with both teachers; a file for each process says what it encoded for S."""
+    told = folder / f"told-{this_process().rank}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "load_model", lambda *_: Told(told, seed=7))
+        tune(
+            folder / "taught",
+            ranking=1.0,
+            sentence_teacher=1.0,
+            image_loss_on=("caption",),
+            **ALIKE,
+        )
+
+
 DEEDS: dict[str, Callable[[Path], object]] = {
     "several": several,
     "alike": lambda folder: tune(folder / "alike", **ALIKE),
     "dies": lambda folder: meets(folder / "dies", 1, lambda: os.kill(os.getpid(), 9)),
     "fails": lambda folder: meets(folder / "fails", 1, refuse),
     "errs": lambda folder: meets(folder / "errs", 0, lambda: [][0]),
+    "taught": taught,
     "apart": lambda folder: tune(folder / "apart", seed=this_process().rank, **ALIKE),
 }

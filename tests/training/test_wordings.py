@@ -43,6 +43,12 @@ def with_wordings(languages):
     return plan_training(replace(data, bank=bank), options)[0]
 
 
+def constants_of(examples, name):
+    """A constant of all rows: the teacher's vectors, or the meanings of all wordings."""
+    places = np.tile(np.arange(len(examples.text_rows))[:, None], len(examples))
+    return examples.constants[name](np.arange(len(examples)), places)
+
+
 def drawn_texts(examples):
     """The texts that each row shows in many batches, as keys."""
     shown = [set() for _ in range(len(examples))]
@@ -73,8 +79,9 @@ def test_equal_texts_of_a_row_are_drawn_after_all_others():
     examples = plan_training(data, resolved(make_options(recipe="ranked"), "mini"))[0]
     assert drawn_texts(examples) == [3] * 6
     caption = encode_texts(TinyModel(), table["caption"].to_pylist())
-    torch.testing.assert_close(examples.constants[TEACHER], caption)
-    assert (examples.constants[MEANINGS] == examples.constants[MEANINGS][:, :1]).all()
+    torch.testing.assert_close(constants_of(examples, TEACHER), caption)
+    meanings = constants_of(examples, MEANINGS)
+    assert (meanings == meanings[:, :1]).all()
 
 
 def test_further_wordings_that_repeat_a_text_are_drawn_after_all_others():
@@ -100,11 +107,11 @@ def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():
 
 def test_teachers_read_english_wordings_alone():
     english, both = with_wordings(("en",)), with_wordings(("en", "de"))
-    assert torch.equal(english.constants[TEACHER], both.constants[TEACHER])
+    assert torch.equal(constants_of(english, TEACHER), constants_of(both, TEACHER))
     texts = ["red cat", "cat red", "cat: red", "0 en 1", "0 en 2"]
     mean = torch.nn.functional.normalize(encode_texts(TinyModel(), texts).sum(0), dim=0)
-    torch.testing.assert_close(both.constants[TEACHER][0], mean)
-    meanings = both.constants[MEANINGS]
+    torch.testing.assert_close(constants_of(both, TEACHER)[0], mean)
+    meanings = constants_of(both, MEANINGS)
     torch.testing.assert_close(meanings[0, 5], meanings[0, 0])  # German has the caption's
     torch.testing.assert_close(meanings[1, 3], encode_texts(TinyModel(seed=7), ["1 en"])[0])
 

@@ -1,6 +1,10 @@
 """A dual encoder with a few thousand random weights, which trains in milliseconds."""
 
+import os
+import signal
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -80,3 +84,32 @@ class TinyModel(DualEncoder):
 
     def image_key(self) -> str:
         return "tiny"
+
+
+class Told(TinyModel):
+    """Writes a line to a file for each text that it encodes; may be slow, or be killed at a batch.
+
+    Args:
+        told: the file.
+        seed: seed of the weights.
+        slow: seconds that a batch takes.
+        last: number of the batch, from 1, at which the process is killed.
+    """
+
+    def __init__(self, told: Path, seed: int = 0, slow: float = 0.0, last: int = 0) -> None:
+        super().__init__(seed)
+        self.told, self.slow, self.left = told, slow, last
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with self.told.open("a") as file:
+            file.writelines(f"{row}\n" for row in ids.tolist())
+        time.sleep(self.slow)
+        return super().encode_tokens(ids)
+
+
+def told_texts(told: Path) -> list[str]:
+    """The lines of a file that `Told` has written, if any."""
+    return told.read_text().splitlines() if told.exists() else []

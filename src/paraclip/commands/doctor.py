@@ -22,7 +22,7 @@ from paraclip.options import Checked
 from paraclip.version import __version__
 
 FOR_DEVELOPERS = ("all", "benchmarks", "crosscheck", "dev", "docs", "recipes")
-PRUNED = ("search", "towers", "results")  # in the cache; image features follow their own rules
+PRUNED = ("search", "towers", "results")  # in the cache; features follow their own rules
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def prune_cache(cache: Path, days: float) -> None:
     """Remove what was not used for a number of days."""
     from paraclip.models.features import prune
 
-    prune(cache / "image_features", days)
+    for name in ("image_features", "text_vectors"):
+        prune(cache / name, days)
     for entry in (entry for name in PRUNED for entry in (cache / name).glob("*/")):
         used = max((max(one.st_mtime, one.st_atime) for one in _states(entry)), default=0.0)
         if not entry.is_symlink() and time.time() - used > max(days * 86_400, 3_600):

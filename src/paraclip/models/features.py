@@ -1,23 +1,26 @@
-"""Vectors of many texts and pictures; features of the frozen image tower are cached on disk.
+"""Vectors of many texts and pictures; those of frozen towers are cached on disk.
 
-The cache consists of shards, so that a killed run loses at most one. A shard is a safetensors file
-with the tensor `features` float32 [rows, width]. Its metadata contains the key of each row, a
-checksum, and the name of the folder, which identifies weights, preprocessing and precision. A file
-of mapped rows ends in a checksum. Features that do not match their checksum are computed again.
-`prune` removes unused files.
+Features of pictures are in shards, so that a killed run loses at most one. A shard is a safetensors
+file with the tensor `features` float32 [rows, width]. Its metadata contains the key of each row, a
+checksum, and the name of the folder, which identifies weights, preprocessing and precision. What
+may exceed the memory is mapped from a file: the features of a run's pictures, copied from the
+shards, and the vectors of its texts. Each row has a checksum there. What does not match its
+checksum is computed again. `prune` removes unused files.
 """
 
 import json
 import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from hashlib import sha256
-from itertools import islice
-from math import ceil
+from io import BytesIO
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import uuid4
@@ -25,16 +28,18 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from paraclip.arrays import Integers
 from paraclip.data.images import open_image
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.shards import split_reference
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, text_hash
+from paraclip.files import disk_errors, take_lock, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.progress import bar, track
@@ -45,11 +50,13 @@ PREPROCESSORS = 4
 _Decoded = Tensor | UserError
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_Mask = NDArray[np.bool_]
+_Numbered = tuple[Integers, Tensor]  # rows and their numbers
 
 _ROWS_A_SHARD = 1024
 _ROWS_AT_ONCE = 16_384
+_TEXTS_AT_ONCE = 256
 _BYTES_AT_ONCE = 1 << 24
-_CHECKSUM_BYTES = 4
 _DAY = 86_400.0  # seconds
 _IN_USE = 3_600.0  # seconds; a run reads its shards repeatedly
 _FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}-(fp32|bf16)")
@@ -67,7 +74,7 @@ def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager
 def encode_texts(
     model: DualEncoder,
     texts: Sequence[str],
-    batch_size: int = 256,
+    batch_size: int = _TEXTS_AT_ONCE,
     label: str | None = None,
     precision: str = "fp32",
 ) -> Tensor:
@@ -85,18 +92,58 @@ def encode_texts(
     """
     model.eval()
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    by_length = sorted(rows, key=lambda text: model.tokenize([text]).ids.shape[1])
-    starts: Iterable[int] = range(0, len(by_length), batch_size)
-    vectors = torch.empty(len(rows), model.architecture.embed_dim)
-    if label is not None:
-        starts = track(starts, label, ceil(len(by_length) / batch_size), "batch")
-    for start in starts:
-        batch = by_length[start : start + batch_size]
-        ids = model.tokenize(batch).ids.to(model.device)
-        with half_precision(model, precision):
-            encoded = model.encode_tokens(ids)
-        vectors[[rows[text] for text in batch]] = encoded.float().cpu()
+    vectors, every = torch.empty(len(rows), model.architecture.embed_dim), np.ones(len(rows), bool)
+    with half_precision(model, precision):
+        for batch, encoded in _encode(model, list(rows), [0, len(rows)], batch_size, label, every):
+            vectors[batch] = encoded
     return vectors[[rows[text] for text in texts]]
+
+
+def _encode(
+    model: DualEncoder,
+    texts: Sequence[str],
+    bounds: Sequence[int],
+    batch_size: int,
+    label: str | None,
+    wanted: _Mask,
+) -> Iterator[_Numbered]:
+    """The batches with wanted texts, sorted by number of tokens between bounds; their vectors."""
+    batches = []
+    for first, end in pairwise(bounds):
+        lengths = [model.tokenize([text]).ids.shape[1] for text in texts[first:end]]
+        order = first + np.argsort(lengths, kind="stable")
+        parts = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+        batches += [batch for batch in parts if wanted[batch].any()]
+    for batch in batches if label is None else track(batches, label, len(batches), "batch"):
+        ids = model.tokenize([texts[number] for number in batch]).ids.to(model.device)
+        yield batch, model.encode_tokens(ids).float().cpu()
+
+
+@torch.no_grad()
+def mapped_texts(
+    model: DualEncoder, lists: Sequence[Sequence[str]], cache: Path, label: str
+) -> tuple[Tensor, list[Integers]]:
+    """What `encode_texts` gives for lists of texts, memory-mapped from a file in the cache.
+
+    The file is kept for later runs on the same texts and for other processes. A killed run loses at
+    most one batch.
+
+    Returns:
+        Unit vectors float32 [n, embed_dim], and where those of each list are, int64 [texts].
+    """
+    model.eval()
+    every, bounds, places = list[str](), [0], list[Integers]()
+    for texts in lists:
+        known = {text: place for place, text in enumerate(dict.fromkeys(texts), len(every))}
+        places.append(np.asarray([known[text] for text in texts], dtype=np.int64))
+        every += known
+        bounds.append(len(every))
+    facts = json.dumps([model.architecture.as_dict(), model.header()], sort_keys=True)
+    weights = hash_tensors({**model.text_tower.state_dict(), facts: torch.zeros(0)})
+    folder = cache / f"{model.architecture.kind}-{weights}-fp32"
+    path = folder / f"rows-{text_hash(json.dumps([bounds, every]))}.npy"
+    make = partial(_encode, model, every, bounds, _TEXTS_AT_ONCE, label)
+    return _map_rows(path, (len(every), model.architecture.embed_dim), make), places
 
 
 def encode_images(
@@ -413,18 +460,15 @@ class FeatureCache:
         if self.folder is None:
             raise ValueError("a cache in memory has no file to map")
         known = text_hash("\n".join(key if key in self else "" for key in keys))
-        path = self.folder / f"rows-{known}.npy"
-        if _rows_are_valid(path, len(keys), width):
-            _mark_used(path)
-        else:
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                starts = range(0, len(keys), _ROWS_AT_ONCE)
-                parts = (keys[start : start + _ROWS_AT_ONCE] for start in starts)
-                found = ((len(part), self.rows(part)) for part in parts)
-                none = torch.full((_ROWS_AT_ONCE, width), torch.nan)
-                rows = (none[:count] if rows is None else rows for count, rows in found)
-                _write_rows(file, rows, len(keys), width)
-        return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+        def make(missing: _Mask) -> Iterator[_Numbered]:
+            numbers = np.flatnonzero(missing)
+            for start in range(0, len(numbers), _ROWS_AT_ONCE):
+                part = numbers[start : start + _ROWS_AT_ONCE]
+                rows = self.rows([keys[number] for number in part])
+                yield part, torch.full((len(part), width), torch.nan) if rows is None else rows
+
+        return _map_rows(self.folder / f"rows-{known}.npy", (len(keys), width), make)
 
 
 def _checksum(features: Tensor) -> str:
@@ -432,36 +476,50 @@ def _checksum(features: Tensor) -> str:
     return f"{crc32(features.contiguous().numpy().data):08x}"
 
 
-def _write_rows(file: BinaryIO, parts: Iterator[Tensor], rows: int, width: int) -> None:
-    """Write float32 rows [rows, width] as .npy with a trailing checksum, which numpy ignores."""
-    shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
-    np.lib.format.write_array_header_1_0(file, shape)
-    crc = 0
-    for part in parts:
-        content = part.contiguous().numpy().data
-        crc = crc32(content, crc)
-        file.write(content)
-    file.write(crc.to_bytes(_CHECKSUM_BYTES, "big"))
+def _map_rows(
+    path: Path, shape: tuple[int, int], make: Callable[[_Mask], Iterator[_Numbered]]
+) -> Tensor:
+    """Rows float32 of a shape, memory-mapped from a .npy file in which missing ones are made."""
+    # The CRC-32 of each row follows after the last row, where numpy does not look. Where nothing
+    # was written, it is 0, which is not that of zeros.
+    buffer, (count, width) = BytesIO(), shape
+    facts = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, facts)
+    first, sums = buffer.tell(), buffer.tell() + 4 * count * width
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_RDONLY | os.O_CREAT, 0o666), "rb") as file:
+            take_lock(file, path, wait=True)
+            missing, damaged = _find_missing(file, buffer.getvalue(), shape)
+            if damaged:
+                what = "does not match its checksums; what differs is computed again"
+                print(f"paraclip: {path} {what}", file=sys.stderr)
+            if missing.any():
+                with path.open("r+b") as writable:
+                    writable.write(buffer.getvalue())
+                    writable.truncate(sums + 4 * count)
+                    for numbers, rows in make(missing):
+                        for number, row in zip(numbers.tolist(), rows.contiguous(), strict=True):
+                            writable.seek(first + 4 * number * width)
+                            writable.write(content := row.numpy().data)
+                            writable.seek(sums + 4 * number)
+                            writable.write(crc32(content).to_bytes(4, "big"))
+                        writable.flush()
+    _mark_used(path)
+    return torch.from_numpy(np.load(path, mmap_mode="c"))  # a map of `file` would keep the lock
 
 
-def _rows_are_valid(path: Path, rows: int, width: int) -> bool:
-    """Whether a file of mapped rows has this shape and matches its checksum."""
-    try:
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0(file)
-            left = path.stat().st_size - file.tell() - _CHECKSUM_BYTES
-            if header != ((rows, width), False, np.dtype("<f4")) or left != 4 * rows * width:
-                return False
-            crc = 0
-            while left:
-                content = file.read(min(left, _BYTES_AT_ONCE))
-                if not content:  # truncated in the meantime
-                    return False
-                crc, left = crc32(content, crc), left - len(content)
-            return file.read() == crc.to_bytes(_CHECKSUM_BYTES, "big")
-    except (OSError, ValueError, SyntaxError):
-        return False
+def _find_missing(file: BinaryIO, header: bytes, shape: tuple[int, int]) -> tuple[_Mask, bool]:
+    """Which rows [count] do not match their checksum, and whether any of these was written."""
+    (count, width), size = shape, os.fstat(file.fileno()).st_size
+    if size != len(header) + 4 * count * (width + 1) or file.read(len(header)) != header:
+        return np.ones(count, bool), size > 0
+    actual, step = np.empty(count, dtype=np.uint32), max(1, _BYTES_AT_ONCE // (4 * width))
+    for start in range(0, count, step):
+        part = np.fromfile(file, "<f4", width * min(step, count - start)).reshape(-1, width)
+        actual[start : start + step] = [crc32(row.data) for row in part]
+    sums = np.fromfile(file, ">u4", count)
+    return actual != sums, bool(sums[actual != sums].any())
 
 
 def _mark_used(path: Path) -> None:
@@ -471,12 +529,12 @@ def _mark_used(path: Path) -> None:
 
 
 def prune(cache: Path, days: float) -> None:
-    """Remove image features that were not used for some days.
+    """Remove features and vectors that were not used for some days.
 
-    Only files of `FeatureCache` are removed, and none that was used within the last hour.
+    Only files of this module are removed, and none that was used within the last hour.
 
     Args:
-        cache: folder of image features, as for `image_features`.
+        cache: folder of the cache, as for `image_features` or `mapped_texts`.
         days: maximum age since the last use.
     """
     now = time.time()

@@ -5,7 +5,7 @@ frozen image tower. `make_examples` tokenizes all texts; token ids are stored in
 offsets, and padding is added only when a batch is made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -44,14 +44,7 @@ from paraclip.provenance import without_secrets
 from paraclip.starter import STARTER, TRIPLES, resolve
 from paraclip.swap_checking.indexes import IndexAddress, is_index, read_index
 from paraclip.training.distributed import this_process
-from paraclip.training.losses import (
-    ALL_TEXTS,
-    BANK,
-    CAPTION,
-    MEANINGS,
-    Rows,
-    find_false_negatives,
-)
+from paraclip.training.losses import ALL_TEXTS, BANK, CAPTION, Rows, find_false_negatives
 
 _ROWS_AT_ONCE = 16_384
 _MOST_AHEAD = 256
@@ -247,10 +240,7 @@ def _read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 
 
 
 def _features_of(
-    model: DualEncoder,
-    references: list[str | None],
-    problems: Problems,
-    cache: Path | None = None,
+    model: DualEncoder, references: list[str | None], problems: Problems, cache: Path | None = None
 ) -> Tensor:
     """`embed_pixels` rows [N, F], NaN for rows without a picture; [N, 0] if no row has one.
 
@@ -415,8 +405,9 @@ class Examples:
     # each row's picture, as a reference for `open_image`, or None; for runs that train the image
     # tower and have no features
     pictures: Sequence[str | None] | None = None
-    # tensors per row [N, ...] that training does not change, by name
-    constants: Mapping[str, Tensor] = field(default_factory=dict)
+    # makers of the tensors [B, ...] that training does not change, by name; they get the numbers of
+    # the rows [B] and the places of their texts [T, B]
+    constants: Mapping[str, Callable[[Integers, Integers], Tensor]] = field(default_factory=dict)
     # unit image vectors float32 [G, D] whose ranking is distilled, or None
     bank: Tensor | None = None
 
@@ -432,10 +423,7 @@ class Examples:
         start = sum(len(some) for some in every[:part])
         chunks, restore = self._chunks(own, places[:, start : start + len(own)])
         seen = own[self.has_image[own]]  # [k]
-        constants = {name: value[torch.from_numpy(rows)] for name, value in self.constants.items()}
-        if MEANINGS in constants:
-            drawn = torch.from_numpy(places.T)[..., None]  # [B, 3, 1]
-            constants[MEANINGS] = constants[MEANINGS].take_along_dim(drawn, dim=1)
+        constants = {name: of_rows(rows, places) for name, of_rows in self.constants.items()}
         if self.bank is not None:
             # Drawn by the numbers of the rows: equal in every process and in a resumed run.
             rng = np.random.default_rng([_BANK_SEED, *rows.tolist()])

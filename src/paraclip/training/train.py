@@ -30,10 +30,10 @@ from paraclip.data.captions import label
 from paraclip.data.images import pictures_hash
 from paraclip.data.triples import ENGLISH, choose_wordings
 from paraclip.errors import UserError
-from paraclip.files import locked
+from paraclip.files import cache_folder, locked
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import ahead, encode_texts, project, read_pictures
+from paraclip.models.features import ahead, mapped_texts, project, read_pictures
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.models.tensors import hash_tensors
@@ -185,20 +185,8 @@ def _with_teachers(
     wordings: Sequence[Sequence[tuple[str, str]]],
     bank: Tensor | None,
 ) -> tuple[Examples, Objective]:
-    """The rows with the vectors of frozen teachers that the losses need, computed once.
-
-    The teachers read English: they see no wording in another language, which learns what they find
-    for the English ones.
-    """
-    constants: dict[str, Tensor] = {}
-    further = [
-        (row, place, text)
-        for row, of_row in enumerate(wordings)
-        for place, (text, language) in enumerate(of_row, len(ALL_TEXTS))
-        if language == ENGLISH
-    ]
-    places = torch.tensor([one[:2] for one in further], dtype=torch.int64).view(-1, 2)
-    row_of, place_of = places.unbind(1)
+    """The rows with the vectors of frozen teachers that the losses need."""
+    constants: dict[str, Callable[[Integers, Integers], Tensor]] = {}
     if RANKING in objective.losses:
         if bank is None:
             shown = np.flatnonzero(rows.has_image)
@@ -213,25 +201,53 @@ def _with_teachers(
             what = f"has vectors of {bank.shape[1]} numbers"
             hint = f"Name an index of this model; its vectors have {model.architecture.embed_dim}."
             raise UserError("--bank", what, hint)
-        triple = [encode_texts(model, texts[name], label="teacher") for name in ALL_TEXTS]
-        total = torch.stack(triple).sum(0)  # [N, D]
-        if further:
-            total.index_add_(0, row_of, encode_texts(model, [text for *_, text in further]))
-        constants[TEACHER] = normalize(total, dim=-1)
+        read = _read_wordings(model, texts, wordings, "teacher")
+        constants[TEACHER] = partial(_average_wordings, *read)
         scale = float(model.logit_scale.detach().exp())
         objective = replace(objective, ranking_scale=scale)
         rows = replace(rows, bank=bank)
     if SENTENCES in objective.losses:
         encoder = load_model("minilm", str(model.device))
-        triple = [encode_texts(encoder, texts[name], label="meanings") for name in ALL_TEXTS]
-        meanings = torch.stack(triple, dim=1)  # [N, 3, E], then [N, 3 + W, E]
-        if most := max(map(len, wordings)):
-            # A wording in another language has the meaning of the caption.
-            meanings = torch.cat([meanings, meanings[:, :1].repeat(1, most, 1)], dim=1)
-            if further:
-                meanings[row_of, place_of] = encode_texts(encoder, [text for *_, text in further])
-        constants[MEANINGS] = meanings
+        vectors, places = _read_wordings(encoder, texts, wordings, "meanings")
+        # A wording in another language has the meaning of the caption.
+        places = np.where(places < 0, places[0], places)
+        constants[MEANINGS] = lambda rows, drawn: vectors[torch.from_numpy(places[drawn, rows].T)]
     return replace(rows, constants=constants), objective
+
+
+def _read_wordings(
+    teacher: DualEncoder,
+    texts: Mapping[str, Sequence[str]],
+    wordings: Sequence[Sequence[tuple[str, str]]],
+    label: str,
+) -> tuple[Tensor, Integers]:
+    """Mapped vectors [n, D], and which of them is that of each wording, int64 [3 + W, N], or -1."""
+    # The teachers read English: they see no wording in another language, which learns what they
+    # find for the English ones.
+    further = {
+        (place, row): text
+        for row, of_row in enumerate(wordings)
+        for place, (text, language) in enumerate(of_row, len(ALL_TEXTS))
+        if language == ENGLISH
+    }
+    lists = [*(texts[name] for name in ALL_TEXTS), list(further.values())]
+    with this_process().first_goes_first():
+        folder = cache_folder() / "text_vectors"
+        vectors, (*triple, others) = mapped_texts(teacher, lists, folder, label)
+    places = np.full((len(ALL_TEXTS) + max(map(len, wordings)), len(wordings)), -1)
+    places[: len(ALL_TEXTS)] = triple
+    for wording, place in zip(further, others, strict=True):
+        places[wording] = place
+    return vectors, places
+
+
+def _average_wordings(vectors: Tensor, places: Integers, rows: Integers, _: Integers) -> Tensor:
+    """The normalised mean of all wordings of some rows, [B, D]."""
+    chosen = torch.from_numpy(places[:, rows])  # [3 + W, B]
+    total = vectors[chosen[: len(ALL_TEXTS)]].sum(0)  # [B, D]
+    for of_row in chosen[len(ALL_TEXTS) :]:
+        total[of_row >= 0] += vectors[of_row[of_row >= 0]]
+    return normalize(total, dim=-1)
 
 
 def align(
