@@ -211,3 +211,18 @@ def test_no_part_of_a_password_is_shown(user: str) -> None:
     assert shown == "--base-url=https://host/v1/***/openai and x"
     for text in ("https://host/v1", "captions.csv", "mail me@host"):
         assert without_secrets(text) == text
+
+
+def test_no_message_contains_a_password() -> None:
+    """What is not a password, such as a port, stays: a message must name the right file."""
+    for url, shown in (
+        ("https://me:se@cret@host/a.csv:12", "https://host/a.csv:12"),
+        ("https:/me:se/cret@host/a", "https:/host/a"),  # as pathlib writes it
+        ("https://secret@host", "https://host"),
+        ("tar://b@c.png::https://me:secret@host/a.tar", "tar://b@c.png::https://host/a.tar"),
+        ("https://host:8000/@me/a.png", "https://host:8000/@me/a.png"),
+        *((same, same) for same in ("https://host/@me", "abfs://box@host/a", "me@host")),
+    ):  # fmt: skip
+        assert str(UserError(url, f"has {url}", f"Name {url} or x@y")).startswith(
+            f"{shown}: has {shown}. Name {shown} or"
+        )

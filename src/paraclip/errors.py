@@ -1,9 +1,15 @@
 """The exception for errors that the user can fix, and the imports of optional packages."""
 
+import re
 from importlib import import_module
 from typing import Any
 
 MOST_OFFERED = 8
+# To the last @ after a colon that precedes no port, because a password may contain @ and slashes,
+# but not into another URL. pathlib merges slashes. In `abfs://container@host` there is no user.
+_USER = re.compile(
+    r"\b(?!(?:abfss?|tar):)(\w+:/+)(?:[^\s/@:]*:(?!\d+(?:/|\s|$))(?:(?!:/)\S)*|[^\s/]*)@"
+)
 JOINERS = "\u200c\u200d\xa0\u202f\u3000"
 """Invisible, but part of ordinary words, of emoji, of macOS's screenshots and of Japanese names."""
 
@@ -28,11 +34,16 @@ def printable(text: object) -> str:
     )
 
 
+def without_password(text: object) -> str:
+    """The text without the users and passwords of its URLs."""
+    return _USER.sub(r"\1", str(text))
+
+
 class UserError(Exception):
     """An error in the input or the environment that the user can fix.
 
     The command line prints it as one line without a traceback and exits with code 2. The line is
-    always printable.
+    always printable, and no part contains the password of a URL.
 
     Args:
         where: the file, with its row if applicable (`captions.csv:12`), or the option.
@@ -41,8 +52,8 @@ class UserError(Exception):
     """
 
     def __init__(self, where: object, what: str, hint: str) -> None:
-        self.where, self.what, self.hint = str(where), what, hint
-        line = f"{self.where}: {what}. {hint}"
+        self.where, self.what, self.hint = map(without_password, (where, what, hint))
+        line = f"{self.where}: {self.what}. {self.hint}"
         super().__init__(printable(" ".join(line.split())))
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:

@@ -267,6 +267,13 @@ def test_pictures_are_not_redirected_to_other_hosts(server: int) -> None:
             open_image(f"{here}/to/{target}", 2)
 
 
+def test_pictures_are_read_without_the_password_of_their_address(server: int) -> None:
+    assert open_image(f"http://me:sesame@127.0.0.1:{server}/a.png", 2).size == (4, 3)
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1/a\.png: cannot be") as caught:
+        open_image("http://me:sesame@127.0.0.1:1/a.png", 2)
+    assert "sesame" not in str(caught.value)
+
+
 def test_a_path_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
     os.mkdir(folder)

@@ -90,6 +90,18 @@ def test_no_secret_of_a_url_is_in_the_report(config: EvaluateConfig) -> None:
     for name in ("report.json", "report.md"):
         text = (Path(config.out) / name).read_text()
         assert "sesame" not in text and "https://example.org/captions.csv" in text
+    store, there = fsspec.filesystem("memory"), "/me:sesame@host"
+    for path in (Path(config.data or "") / "flickr8k" / "images").iterdir():
+        store.pipe(f"{there}/{path.name}", path.read_bytes())
+    rows = [f"{name.rpartition('/')[2]},a hat" for name in store.ls(there, detail=False)]
+    store.pipe(f"{there}/a.csv", "\n".join(["image,caption", *rows, "no.jpg,a cap"]).encode())
+    options = replace(
+        config, benchmarks="image-text-retrieval", captions=f"memory:/{there}/a.csv", max_broken=0.5
+    )
+    command.evaluate_command(options)
+    files = [path for path in Path(config.out).rglob("*") if path.is_file()]
+    assert files and not any(b"sesame" in path.read_bytes() for path in files)
+    assert "memory://host/no.jpg" in (Path(config.out) / "report.md").read_text()
 
 
 def test_json_is_the_report_and_nothing_else(

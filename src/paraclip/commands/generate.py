@@ -1,7 +1,7 @@
 """`paraclip generate`: paraphrase captions and print the counts, or a plan of the run."""
 
 from paraclip.data.problems import Problems
-from paraclip.errors import printable
+from paraclip.errors import printable, without_password
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
 from paraclip.paraphrase.filters.judge import Judge
@@ -40,7 +40,8 @@ def generate_command(config: GenerateConfig) -> None:
 def _print_plan(config: GenerateConfig, judge: Judge) -> None:
     counts = count_captions(config.captions, config.out)
     for row in counts.beginning:
-        print("\t".join(map(printable, (row.id, row.caption, row.image or "(no picture)"))))
+        picture = without_password(row.image or "(no picture)")
+        print("\t".join(map(printable, (row.id, row.caption, picture))))
     without = counts.captions - counts.pictures
     print(f"{counts.captions:,} captions, {counts.pictures:,} with a picture, {without:,} without")
     if counts.problems.count:

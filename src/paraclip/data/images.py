@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from paraclip.data.folder import walk
 from paraclip.data.lines import is_remote, local_path, open_source
 from paraclip.data.shards import SUFFIXES, read_member, split_reference
-from paraclip.errors import UserError, optional_import
+from paraclip.errors import UserError, optional_import, without_password
 from paraclip.files import check_input, file_hash, text_hash
 
 # Pillow's other formats include some that start programs (EPS).
@@ -235,7 +235,8 @@ class _SameHost(HTTPRedirectHandler):
 def _download(url: str) -> bytes:
     """The content of an http address: at most one byte more than `LARGEST_FILE`, in 5 minutes."""
     until = monotonic() + _LONGEST_DOWNLOAD
-    request = Request(url, headers={"User-Agent": "paraclip"})
+    # urllib takes a password for the port, and would quote it
+    request = Request(without_password(url), headers={"User-Agent": "paraclip"})
     content = bytearray()
     try:
         with build_opener(_SameHost).open(request, timeout=30) as response:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from paraclip.errors import UserError, printable
+from paraclip.errors import UserError, printable, without_password
 from paraclip.files import is_signed, refuse_foreign, signed, write_text
 
 _MOST_LISTED = 1_000
@@ -28,7 +28,7 @@ class Problems:
         """Count and list a broken row."""
         self.count += rows
         if len(self.listed) < _MOST_LISTED:
-            self.listed.append((str(where), what))
+            self.listed.append((without_password(where), without_password(what)))
 
     def take(self, other: "Problems", total: int | None = None) -> None:
         """Add the rows of another instance, if they are not too many of a total of its own."""

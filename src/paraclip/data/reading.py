@@ -29,7 +29,7 @@ from paraclip.data.tables import (
     read_parquet,
     tsv_fields,
 )
-from paraclip.errors import UserError
+from paraclip.errors import UserError, without_password
 from paraclip.files import check_input, check_name
 
 _Reader = Callable[[str, Columns, Problems], Iterator[Record]]
@@ -81,11 +81,14 @@ class _CaptionMaker:
         image_name = picture_name(record.image)
         image = self.find(image_name) if image_name else None
         row_id = f"{self.prefix}{record.row}"
-        if record.id is not None and not (row_id := plain_text(record.id, "id") or ""):
-            raise BrokenRow("the id is empty")
+        if record.id is not None:
+            row_id = without_password(plain_text(record.id, "id") or "")
+            if not row_id:
+                raise BrokenRow("the id is empty")
         if image_name and not is_remote(image_name):
             image_name = os.path.join(self.folder, image_name)
         image_id = plain_text(record.image_id, "image id") or image_name or row_id
+        image_id = without_password(image_id)  # the picture's name keeps it: pictures are read
         ids = [f"{row_id}-{number}" for number in range(1, len(texts) + 1)] if listed else [row_id]
         for caption_id in ids if record.id is not None else ():  # row numbers are unique
             if (key := hash(caption_id)) in self.seen:
@@ -160,10 +163,11 @@ def _stream_captions(
     """Captions of all files, followed by the check for too many broken rows."""
     seen: set[int] = set()
     good, broken = 0, 0
+    names = [without_password(file) for file in files]
     # `os.path.commonpath` would change URLs.
-    common = len(os.path.commonprefix(files).rpartition("/")[0])  # noqa: RUF071
-    for file in files:
-        prefix = f"{file[common:].lstrip('/')}:" if len(files) > 1 else ""
+    common = len(os.path.commonprefix(names).rpartition("/")[0])  # noqa: RUF071
+    for file, name in zip(files, names, strict=True):
+        prefix = f"{name[common:].lstrip('/')}:" if len(files) > 1 else ""
         maker = _CaptionMaker(file, columns, seen, prefix)
         if is_folder(file):
             rows = read_folder(file, problems)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paraclip.data.captions import Caption
-from paraclip.errors import UserError
+from paraclip.errors import UserError, without_password
 from paraclip.files import text_hash
 from paraclip.paraphrase.backends import (
     Answer,
@@ -105,7 +105,8 @@ class Paraphraser:
         contrast = texts.pop(CONTRAST, None)
         return KeptTriple(
             {
-                **{name: getattr(caption, name) for name in ("id", "image_id", "caption", "image")},
+                **{name: getattr(caption, name) for name in ("id", "image_id", "caption")},
+                "image": caption.image and without_password(caption.image),
                 "paraphrase_1": first.text,
                 "paraphrase_2": second.text,
                 "similarity_1": first.similarity,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
-from paraclip.errors import printable
+from paraclip.errors import printable, without_password
 from paraclip.files import text_hash, write_text
 from paraclip.image_search.config import IndexConfig, ServeConfig
 
@@ -44,7 +44,7 @@ class Page:
     def commands(self) -> str:
         """The commands that index the pictures and open the page, for a shell."""
         index = self.index
-        first = [*_own_program(), "index", index.source, "--model", index.model]
+        first = [*_own_program(), "index", without_password(index.source), "--model", index.model]
         first += ["--tuned", index.tuned] if index.tuned else []
         first += ["--store", index.store]
         second = [*_own_program(), "serve", "--store", index.store]

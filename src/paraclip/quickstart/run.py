@@ -27,6 +27,7 @@ from paraclip.data.triples import (
     read_provenance,
     read_triples,
     with_captions,
+    with_column,
     with_starter,
 )
 from paraclip.errors import UserError, printable
@@ -42,7 +43,7 @@ from paraclip.models.loading import load_model
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
 from paraclip.progress import track
-from paraclip.provenance import provenance
+from paraclip.provenance import provenance, without_secrets
 from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
 from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
@@ -92,7 +93,7 @@ def _of_stamps(job: "_Job") -> tuple[_Models, list[Benchmark]]:
 
 def _of_own(job: "_Job", source: str) -> tuple[_Models, list[Benchmark]]:
     """The models and benchmarks of the user's own pictures."""
-    _announce(1, f"Reading captions and pictures of {source}")
+    _announce(1, f"Reading captions and pictures of {without_secrets(source)}")
     config = job.config
     split = _split_source(config, source)
     learn = [row for row in split.learn if row.image]
@@ -173,7 +174,11 @@ class _Job:
         judge = Judge(options.filter_limits)
         summary = generate(captions, options.llm, judge, options.outputs, total=len(captions))
         print(f"{summary.kept} of {summary.captions} captions have a triple")
-        return read_triples(self.written) if summary.kept else SCHEMA.empty_table()
+        if not summary.kept:
+            return SCHEMA.empty_table()
+        triples, pictures = read_triples(self.written), {row.id: row.image for row in captions}
+        # as they are read: in the file, addresses are without a password
+        return with_column(triples, "image", [pictures[x] for x in triples["id"].to_pylist()])
 
     def models(self, rows: pa.Table) -> _Models:
         """Base, the trained models and merged, in the order of the table."""

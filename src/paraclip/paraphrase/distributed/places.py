@@ -23,7 +23,7 @@ from pyarrow import fs
 
 from paraclip.data.captions import Caption
 from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA
-from paraclip.errors import UserError
+from paraclip.errors import UserError, without_password
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import object_of, sorted_pair
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
@@ -163,7 +163,7 @@ def _caption_row(caption: Caption, key: int) -> dict[str, Any]:
     """A row of CAPTION."""
     return {
         KEY: key, "id": caption.id, "caption": caption.caption, "image_id": caption.image_id,
-        "image": caption.image,
+        "image": caption.image and without_password(caption.image),
     }  # fmt: skip
 
 

@@ -1,0 +1,86 @@
+"""No file and no line of `generate` and `quickstart` contains the password of an address."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+from fake_server import FakeServer
+from generating import bag_judge, fake_config
+
+from paraclip.commands import generate as command
+from paraclip.data.captions import Caption
+from paraclip.data.config import Columns
+from paraclip.data.images import fault_of
+from paraclip.data.reading import read_captions
+from paraclip.paraphrase.distributed.places import outcome_row
+from paraclip.paraphrase.steps import Failed
+from paraclip.quickstart import run
+from paraclip.quickstart.config import QuickstartConfig
+
+pytestmark = pytest.mark.usefixtures("quiet")
+HOST = "memory://me:sesame@host"
+TEXT = "A baker carries {} bread through town."
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as running:
+        yield running
+
+
+@pytest.fixture
+def source() -> str:
+    """Two files of rows with relative and absolute names of pictures; one of six rows is broken."""
+    store = fsspec.filesystem("memory")
+    for file, place, words in (("a", "x", ("babax", "babex")), ("b", "y", ("babix", "babox"))):
+        folder = f"/me:sesame@host/{place}"
+        rows = [f"{TEXT.format(words[0])},p.ppm", f"{TEXT.format(words[1])},{HOST}/{place}/p.ppm"]
+        store.pipe(f"{folder}/p.ppm", b"P6 2 1 255 " + bytes(6))
+        store.pipe(f"{folder}/{file}.csv", "\n".join(["caption,image", *rows, ",p.ppm"]).encode())
+    return f"{HOST}/{{x/a,y/b}}.csv"
+
+
+def everything_in(folder: Path) -> str:
+    """The content of all files, with the rows of the triples."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    rows = [pq.read_table(path).to_pylist() for path in files if path.suffix == ".parquet"]
+    return f"{rows}" + "".join(path.read_bytes().decode("latin-1") for path in files)
+
+
+def test_the_files_of_generate(
+    source: str, server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(command, "Judge", lambda limits: bag_judge())
+    for images in (None, f"{HOST}/x"):
+        changed = {"columns": Columns(images=images), "max_broken": 0.5}
+        config = replace(fake_config(server.url, tmp_path / "out", **changed), source=source)
+        for dry_run in (True, False):
+            command.generate_command(replace(config, dry_run=dry_run))
+        assert "host/x/a.csv:4" in (tmp_path / "out" / "problems.txt").read_text()
+        assert "sesame" not in everything_in(tmp_path / "out")
+    assert pq.read_table(tmp_path / "out" / "triples.parquet").num_rows == 4
+    shown = capsys.readouterr()
+    assert "memory://host/x/p.ppm" in shown.out and "sesame" not in shown.out + shown.err
+
+
+def test_the_triples_of_quickstart(
+    source: str, server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "triples"
+    monkeypatch.setattr(
+        QuickstartConfig, "generate_config", lambda self, folder: fake_config(server.url, folder)
+    )
+    monkeypatch.setattr(run, "Judge", lambda limits: bag_judge())
+    captions = list(read_captions(f"{HOST}/x/a.csv", problems=run.Problems(0.5)))
+    triples = run._Job(QuickstartConfig(source, str(tmp_path))).generate(captions)
+    assert "sesame" not in everything_in(folder)
+    assert [fault_of(picture) for picture in triples["image"].to_pylist()] == [None, None]
+
+
+def test_what_ray_transfers() -> None:
+    caption = Caption("a", "A cat.", "p", f"{HOST}/p.png", f"{HOST}/a.csv:2")
+    assert outcome_row(1, Failed(caption, 1, "no answer"))["image"] == "memory://host/p.png"
