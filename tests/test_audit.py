@@ -50,6 +50,7 @@ def write_run(folder: Path, kept: int = 30, rejected: int = 12) -> Path:
                         {"text": "", "reason": "empty"}]}
         for n in range(rejected)
     ]  # fmt: skip
+    lines.append(lines[-1] | {"id": "k0", "step": 3, "kind": "contrast"})  # no paraphrase
     (folder / "rejected.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 

@@ -98,6 +98,8 @@ def _rejected_pairs(run: Path) -> Iterator[_Pair]:
         for number, line in enumerate(lines, 1):
             try:
                 row = parse_json_object(line)
+                if row.get("kind"):  # a further wording, which may have another meaning
+                    continue
                 caption, step = str(row["caption"]), int(row["step"])
                 candidates = [(str(one["text"]), str(one["reason"])) for one in row["candidates"]]
             except (BadJson, KeyError, TypeError, ValueError) as error:

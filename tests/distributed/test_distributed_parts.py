@@ -103,11 +103,14 @@ def test_outcomes_come_in_the_order_of_the_source(files: list[int], chance: Any)
 
 def test_failed_captions_get_another_key(tmp_path: Path) -> None:
     place = place_of(tmp_path)
-    before = write_captions(ROWS[:2], place, set())
-    failure = {int(before[0]): Failed(ROWS[0], 1, "500"), int(before[1]): kept(1)}
-    wrote(place, "a", failure, prompt_tokens=7, answer_tokens=2)
-    after = write_captions(ROWS[:2], place, failed_keys(place))
-    assert after[0] != before[0] and after[1] == before[1]
+    before = write_captions(ROWS[:4], place, set())
+    failed = Failed(ROWS[0], 1, "500")
+    rejected = Rejected(ROWS[2], 1, "copy", [])
+    lacking = replace(kept(3), missing=(rejected, replace(failed, step=3, kind="short")))
+    outcomes = dict(zip(before.tolist(), (failed, kept(1), rejected, lacking), strict=True))
+    wrote(place, "a", outcomes, prompt_tokens=7, answer_tokens=2)
+    after = write_captions(ROWS[:4], place, failed_keys(place))
+    assert (after != before).tolist() == [True, False, False, True]
     assert tokens_of_blocks(place) == [7, 2]
     assert _row_finder(after)(np.array([before[0], after[0]])).tolist() == [-1, 0]
 

@@ -15,16 +15,17 @@ from generating import bag_judge, captions, captions_file, fake_config, generate
 from test_llm_batches import answered, run, vllm
 
 from paraclip.commands.generate import generate_command
+from paraclip.data.captions import Caption
 from paraclip.data.triples import choose_wordings, read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs
 from paraclip.paraphrase.config import STRONG
 from paraclip.paraphrase.distributed.places import OUTCOME, _outcome_of, outcome_row
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.judge import Judge, Verdict
 from paraclip.paraphrase.kinds import CONTRAST, KINDS, read_kinds
 from paraclip.paraphrase.prompts import make_prompt
-from paraclip.paraphrase.steps import KeptTriple
+from paraclip.paraphrase.steps import Failed, KeptTriple, Rejected
 
 pytestmark = pytest.mark.usefixtures("quiet")
 ALL = ",".join(KINDS)
@@ -100,19 +101,54 @@ def test_kinds_may_be_added_later_and_are_absent_if_none_passes(tmp_path: Path) 
     assert rows[0][CONTRAST] is None
 
 
-def test_a_wording_without_an_answer_is_asked_for_again(tmp_path: Path) -> None:
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("reply", [400, b"[]", None])
+def test_a_wording_without_an_answer_costs_no_triple_and_is_asked_for_again(
+    tmp_path: Path, reply: Reply
+) -> None:
     with KindServer() as server:
-        server.replies["short"] = 400
-        summary = generated(captions(2), fake_config(server.url, tmp_path, kinds="short,typo"))
-        assert (summary.kept, summary.failed) == (0, 2)
-        failed = json.loads((tmp_path / "failed.jsonl").read_text().splitlines()[0])
-        assert failed["step"] == 3 and failed["problem"].startswith("short: ")
-        server.replies = REPLIES
-        asked = server.asked.total()
-        assert (
-            generated(captions(2), fake_config(server.url, tmp_path, kinds="short,typo")).kept == 2
-        )
+        server.replies["short"] = reply
+        config = fake_config(server.url, tmp_path, kinds="short,typo,contrast")
+        summary = generated(captions(2), config)
+        assert (summary.kept, summary.failed, summary.wordings["typo"]) == (2, 0, 2)
+        assert json.loads((tmp_path / "summary.json").read_text())["missing_wordings"] == {
+            "short: no answer": 2
+        }
+        failed = lines(tmp_path / "failed.jsonl")
+        assert [(row["id"], row["step"], row["kind"]) for row in failed] == [
+            ("c0", 3, "short"), ("c1", 3, "short")
+        ]  # fmt: skip
+        rows = pq.read_table(tmp_path / "triples.parquet").to_pylist()
+        assert [[one["kind"] for one in row["wordings"]] for row in rows] == [["typo"]] * 2
+        server.replies["short"], asked = REPLIES["short"], server.asked.total()
+        summary = generated(captions(2), config)
         assert server.asked.total() - asked == 2
+        assert summary.wordings == dict.fromkeys(("short", "typo", CONTRAST), 2)
+        assert not summary.missing_wordings and not lines(tmp_path / "failed.jsonl")
+
+
+def test_a_rejected_wording_is_listed_with_its_kind_and_a_resumed_run_asks_nothing(
+    tmp_path: Path,
+) -> None:
+    with KindServer() as server:
+        server.replies |= {"short": "I'm sorry, I cannot help.", "typo": ""}
+        config = fake_config(server.url, tmp_path, kinds="short,typo,contrast", concurrency=1)
+        found = []
+        for _ in range(2):
+            summary = generated(captions(3), config)
+            rows = pq.read_table(tmp_path / "triples.parquet").to_pylist()
+            found.append([rows, lines(tmp_path / "rejected.jsonl")])
+        assert found[0] == found[1] and server.kinds == Counter(short=3, typo=3, contrast=3)
+    assert summary.kept == 3 and summary.rejected == {}
+    assert summary.missing_wordings == {"short: refusal": 3, "typo: empty": 3}
+    first, second, *_ = lines(tmp_path / "rejected.jsonl")
+    assert [(row["id"], row["step"], row["kind"], row["reason"]) for row in (first, second)] == [
+        ("c0", 3, "short", "refusal"), ("c0", 3, "typo", "empty")
+    ]  # fmt: skip
+    assert "without a wording, short: refusal" in summary.table()
 
 
 def test_a_reached_cost_limit_leaves_out_wordings_and_no_triple(tmp_path: Path) -> None:
@@ -150,6 +186,9 @@ def test_ray_transfers_the_further_wordings() -> None:
     row["wordings"] = [{"text": "c", "kind": "short", "lang": None}]
     kept = _outcome_of(row)
     assert isinstance(kept, KeptTriple) and kept.row["wordings"] == row["wordings"]
+    caption = Caption("a", "A cat.", "p", None, "")
+    rejected = Rejected(caption, 3, "copy", [Verdict("c", "copy", 0.5, 1.0)], "typo")
+    kept = replace(kept, missing=(rejected, Failed(caption, 3, "500", kind="short")))
     table = pa.Table.from_pylist([outcome_row(1, kept)], schema=OUTCOME)
     assert _outcome_of(table.to_pylist()[0]) == kept
 

@@ -34,6 +34,7 @@ from paraclip.provenance import provenance
 TRIPLES, REJECTED, FAILED = _ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
 PROBLEMS, SUMMARY, LOG = "problems.txt", "summary.json", "answers.jsonl"
 _CARD = "README.md"  # the dataset card
+NO_ANSWER = "no answer"
 _SHOWN = 5  # triples on the card
 _ROW_GROUP = 10_000  # rows held in memory before they are written
 _LONGEST_CELL = 120  # characters
@@ -81,6 +82,7 @@ class Summary:
     generator: str = ""  # name and settings
     spent: dict[str, Any] = field(default_factory=dict)  # tokens and dollars, earlier runs included
     wordings: Counter[str] = field(default_factory=Counter)  # further ones, by each kind asked for
+    missing_wordings: Counter[str] = field(default_factory=Counter)  # "short: copy", of the kept
     stopped: str = ""  # the option that ended the run early, such as --max-cost
     sample: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
@@ -91,6 +93,9 @@ class Summary:
             self.kept += 1
             self.wordings.update(one["kind"] for one in outcome.row.get(WORDINGS.name) or ())
             self.wordings.update([CONTRAST.name] if outcome.row.get(CONTRAST.name) else [])
+            for one in outcome.missing:
+                reason = one.reason if isinstance(one, Rejected) else NO_ANSWER
+                self.missing_wordings[f"{one.kind}: {reason}"] += 1
             if len(self.sample) < _SHOWN:
                 self.sample.append(outcome.row)
             self.same_words += not rewords(outcome.row["caption"], outcome.row["paraphrase_2"])
@@ -118,6 +123,8 @@ class Summary:
         rows = [("captions", self.captions), ("kept", self.kept)]
         rows += [("  of these with the caption's words only", self.same_words)]
         rows += [(f"  of these with a wording: {kind}", n) for kind, n in self.wordings.items()]
+        missing = self.missing_wordings.most_common()
+        rows += [(f"  of these without a wording, {reason}", count) for reason, count in missing]
         rows += [(f"rejected, {reason}", count) for reason, count in self.rejected.most_common()]
         rows += [("failed", self.failed)]
         rows += [("waiting for answers", self.waiting)] if self.waiting else []
@@ -146,9 +153,12 @@ class _Writers:
             self._rows.append(outcome.row)
             if len(self._rows) >= _ROW_GROUP:
                 self._write_rows()
+            for one in outcome.missing:
+                self.write(one)
             return
         caption, name = outcome.caption, FAILED
         row: dict[str, Any] = {"id": caption.id, "caption": caption.caption, "step": outcome.step}
+        row |= {"kind": outcome.kind} if outcome.kind else {}
         if isinstance(outcome, Rejected):
             name = REJECTED
             row |= {"image_id": caption.image_id, "reason": outcome.reason}

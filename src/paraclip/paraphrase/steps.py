@@ -33,20 +33,14 @@ _MOST_REFUSED = 1000  # the same, if the server has answered others but refuses 
 
 
 @dataclass(frozen=True)
-class KeptTriple:
-    """A triple; `row` has the columns of `data.triples.SCHEMA`."""
-
-    row: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Rejected:
     """No candidate of a step passed; `reason` is the most frequent one."""
 
     caption: Caption
-    step: int  # 0: the caption itself was rejected, without a question
+    step: int  # 0: the caption itself was rejected, without a question; 3: a further wording
     reason: str
     verdicts: list[Verdict]
+    kind: str = ""  # of the further wording
 
 
 @dataclass(frozen=True)
@@ -54,9 +48,18 @@ class Failed:
     """A question got no answer; the next run repeats it."""
 
     caption: Caption
-    step: int  # 3: a further wording
+    step: int
     problem: str
     waits: bool = False  # the answer will arrive in a later round of batches
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class KeptTriple:
+    """A triple; `row` has the columns of `data.triples.SCHEMA`."""
+
+    row: dict[str, Any]
+    missing: tuple[Rejected | Failed, ...] = ()  # further wordings that it lacks
 
 
 Outcome = KeptTriple | Rejected | Failed
@@ -98,8 +101,9 @@ class Paraphraser:
         kinds = self.options.kinds
         asked = (self._step(caption, 3, caption.caption, kind) for kind in kinds)
         further = dict(zip(kinds, await asyncio.gather(*asked), strict=True))
-        for one in further.values():
-            if isinstance(one, Failed):
+        missing = tuple(one for one in further.values() if not isinstance(one, Verdict))
+        for one in missing:
+            if isinstance(one, Failed) and one.waits:
                 return one
         texts = {kind: one.text for kind, one in further.items() if isinstance(one, Verdict)}
         contrast = texts.pop(CONTRAST, None)
@@ -116,7 +120,8 @@ class Paraphraser:
                 "generator": self.backend.generator,
                 "wordings": [{"text": text, "kind": kind} for kind, text in texts.items()],
                 "contrast": contrast,
-            }
+            },
+            missing,
         )
 
     async def _step(
@@ -129,10 +134,7 @@ class Paraphraser:
             try:
                 answers = await self._answers(caption.id, kind or step, text, ask)
             except AnswerError as error:
-                if kind and self.meter.spent and not isinstance(error, Waiting):
-                    break  # the row keeps its triple; a run with a higher limit asks again
-                problem = f"{kind}: {error}" if kind else str(error)
-                return Failed(caption, step, problem, isinstance(error, Waiting))
+                return Failed(caption, step, str(error), isinstance(error, Waiting), kind)
             questions = (Question(text, one.text, original, one.cut, kind) for one in answers)
             verdicts += await asyncio.gather(*map(self.judge, dict.fromkeys(questions)))
             if kind:
@@ -141,7 +143,7 @@ class Paraphraser:
                 best = _choose_candidate(verdicts, (original,) if original else ())
             if best is not None:
                 return best
-        return Rejected(caption, step, _main_reason(verdicts), verdicts)
+        return Rejected(caption, step, _main_reason(verdicts), verdicts, kind)
 
     def _question(
         self, caption_id: str, step: int | str, text: str, ask: int

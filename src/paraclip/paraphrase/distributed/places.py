@@ -48,8 +48,10 @@ OUTCOME = pa.schema(
         pa.field("outcome", pa.string(), nullable=False),
         *(field.with_nullable(True) for field in FURTHER_SCHEMA),
         pa.field("step", pa.int8()),
-        pa.field("reason", pa.string()),  # reason of a rejection, or the problem of a failure
-        pa.field("candidates", pa.string()),  # JSON: text, reason, similarity, overlap of each
+        # Reason of a rejection, or the problem of a failure: also of a kept triple's wording.
+        pa.field("reason", pa.string()),
+        # JSON: text, reason, similarity, overlap of each; of a kept triple, the missing wordings.
+        pa.field("candidates", pa.string()),
         # Totals of the whole block, on its first row.
         pa.field("prompt_tokens", pa.int64()),
         pa.field("answer_tokens", pa.int64()),
@@ -175,8 +177,11 @@ def caption_of(row: dict[str, Any]) -> Caption:
 def outcome_row(key: int, outcome: Outcome) -> dict[str, Any]:
     """A row of OUTCOME, without tokens."""
     if isinstance(outcome, KeptTriple):
-        return {KEY: key, "outcome": KEPT, **outcome.row}
-    row = _caption_row(outcome.caption, key) | {"step": outcome.step}
+        missing = [outcome_row(key, one) for one in outcome.missing]
+        problem = next((one["reason"] for one in missing if one["outcome"] == FAILED), None)
+        listed = json.dumps(missing) if missing else None
+        return {KEY: key, "outcome": KEPT, **outcome.row, "reason": problem, "candidates": listed}
+    row = _caption_row(outcome.caption, key) | {"step": outcome.step, "kind": outcome.kind}
     if isinstance(outcome, Failed):
         return row | {"outcome": FAILED, "reason": outcome.problem}
     candidates = [
@@ -191,11 +196,18 @@ def outcome_row(key: int, outcome: Outcome) -> dict[str, Any]:
 def _outcome_of(row: dict[str, Any]) -> Outcome:
     """The outcome in a row of OUTCOME."""
     if row["outcome"] == KEPT:
-        return KeptTriple({name: row.get(name) for name in FURTHER_SCHEMA.names})
+        missing = tuple(map(_unkept_of, json.loads(row["candidates"] or "[]")))
+        return KeptTriple({name: row.get(name) for name in FURTHER_SCHEMA.names}, missing)
+    return _unkept_of(row)
+
+
+def _unkept_of(row: dict[str, Any]) -> Rejected | Failed:
+    """The outcome in a row of OUTCOME, or of the missing wordings in one."""
+    kind = row.get("kind", "")  # not a column: only those of kept triples have one
     if row["outcome"] == FAILED:
-        return Failed(caption_of(row), row["step"], row["reason"])
+        return Failed(caption_of(row), row["step"], row["reason"], kind=kind)
     verdicts = [Verdict(*candidate) for candidate in json.loads(row["candidates"])]
-    return Rejected(caption_of(row), row["step"], row["reason"], verdicts)
+    return Rejected(caption_of(row), row["step"], row["reason"], verdicts, kind)
 
 
 def write_captions(captions: Iterable[Caption], place: Place, failed: set[int]) -> np.ndarray:
@@ -223,10 +235,11 @@ def write_captions(captions: Iterable[Caption], place: Place, failed: set[int]) 
 
 
 def failed_keys(place: Place) -> set[int]:
-    """Keys of the captions that failed."""
+    """Keys of the captions that failed, or one of whose further wordings did."""
     failed: set[int] = set()
-    for table in place.columns(OUTCOMES, [KEY, "outcome"]):
-        rows = table.filter(pa.compute.equal(table["outcome"], FAILED))
+    for table in place.columns(OUTCOMES, [KEY, "outcome", "reason"]):
+        rejected = pa.compute.equal(table["outcome"], REJECTED)
+        rows = table.filter(pa.compute.and_not(table["reason"].is_valid(), rejected))
         failed.update(rows[KEY].to_pylist())
     return failed
 
