@@ -37,6 +37,7 @@ from paraclip.models.sources import (
     TextFiles,
     folder_of,
     read_text_files,
+    read_tokenizer,
     wheel_file,
 )
 from paraclip.models.tensors import hash_tensors
@@ -112,18 +113,17 @@ class BertEncoder(DualEncoder):
     text_tower: _TextTower
 
     def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
-        from tokenizers import Tokenizer
-
         super().__init__()
         self.text_files = text_files
-        self.tokenizer = Tokenizer.from_str(text_files["tokenizer.json"])
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
+        self.tokenizer = read_tokenizer(text_files["tokenizer.json"])
         name = getattr(self.tokenizer.model, "unk_token", None)
         unknown = self.tokenizer.token_to_id(name or "")
         self.unknown_id = -1 if unknown is None else unknown
         with folder_of(text_files) as folder:
             self.text_tower = _TextTower(folder, embed_dim)
+        ids = [*self.tokenizer.get_vocab().values(), *self.tokenizer.encode("").ids]
+        if max(ids, default=0) >= self.text_tower.transformer.config.vocab_size:
+            raise ValueError(f"its tokenizer.json has a token {max(ids):,}, the model has fewer")
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:

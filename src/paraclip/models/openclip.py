@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
-from paraclip.models.sources import TextFiles, folder_of
+from paraclip.models.sources import UNUSUAL, TextFiles, folder_of, tokenizer_errors
 from paraclip.models.tensors import hash_tensors
 
 _CONTEXT_LENGTH = 77
@@ -81,9 +81,12 @@ class OpenClip(DualEncoder):
             **(config.get("tokenizer_kwargs") or {}),
         }
         if config.get("hf_tokenizer_name"):
-            with folder_of(spec.text_files or {}) as folder:  # nothing is downloaded
-                mode = config.get("tokenizer_mode")
+            files, mode = spec.text_files or {}, config.get("tokenizer_mode")
+            names = " or ".join(name for name in files if name != "config.json")
+            with folder_of(files) as folder, tokenizer_errors(names):  # nothing is downloaded
                 self.tokenizer: Any = HFTokenizer(str(folder), tokenizer_mode=mode, **options)
+                with torch.device("cpu"):
+                    self.tokenizer(list(UNUSUAL))
             inner = self.tokenizer.tokenizer
             if inner.unk_token_id not in (None, inner.eos_token_id):  # CLIP's own names its end
                 self.unknown_id = inner.unk_token_id

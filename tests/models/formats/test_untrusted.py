@@ -15,7 +15,7 @@ from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.formats.untrusted import check_config, check_preprocessing
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, build_clip
-from paraclip.models.sources import read_text_files
+from paraclip.models.sources import TextFiles, read_text_files
 
 HUGE = 2**31
 
@@ -153,6 +153,56 @@ def test_text_files_in_another_encoding_are_named(tmp_path, name):
     (tmp_path / name).write_bytes("café".encode("latin-1"))
     with pytest.raises(UserError, match=f"{name}: is not UTF-8"):
         read_text_files(tmp_path)
+
+
+def tokenizer(words: TextFiles, **parts: dict) -> str:
+    content = json.loads(words["tokenizer.json"])
+    for part, changes in parts.items():
+        content[part].update(changes)
+    return json.dumps(content)
+
+
+PANIC = {"single": [{"SpecialToken": {"id": "nobody", "type_id": 0}}]}  # in Rust, when it reads
+BROKEN = [
+    ("tokenizer.json", "{", "tokenizer.json is not JSON"),
+    ("tokenizer.json", "[" * 10**5, "tokenizer.json is nested"),
+    ("tokenizer.json", "{}", "tokenizer.json"),
+    ("tokenizer.json", {"post_processor": PANIC}, "tokenizer.json.*: no entry"),
+    ("tokenizer.json", {"model": {"unk_token": "nobody"}}, "tokenizer.json.*UNK"),
+    ("config.json", "[]", "config.json is not a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "reason"), BROKEN)
+def test_a_broken_file_of_a_checkpoints_tokenizer_is_named(tmp_path, mini, name, content, reason):
+    for model in (roberta_clip(), mini):
+        words = model.header()["text_files"]
+        broken = content if isinstance(content, str) else tokenizer(words, **content)
+        path = forged(model, tmp_path, "text_files", {name: broken})
+        with pytest.raises(UserError, match=rf"model\.safetensors: describes .*\(its {reason}"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [*BROKEN, ("tokenizer_config.json", '{"pad_token": null}', "tokenizer_config.json: .*pad")],
+)
+def test_a_broken_file_of_a_folders_tokenizer_is_named(tmp_path, name, content, reason):
+    words = word_files("roberta")
+    words[name] = content if isinstance(content, str) else tokenizer(words, **content)
+    for file, text in words.items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": ROBERTA}))
+    torch.save(build_clip(roberta_clip().spec).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=rf"describes .*\(its .*{reason}"):
+        load_model(str(tmp_path), "cpu")
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_one_line(mini, tmp_path):
+    vocabulary = json.loads(mini.text_files["tokenizer.json"])["model"]["vocab"] | {"zebra": 10**6}
+    broken = tokenizer(mini.text_files, model={"vocab": vocabulary})
+    with pytest.raises(UserError, match=r"has a token 1,000,000"):
+        load_checkpoint(forged(mini, tmp_path, "text_files", {"tokenizer.json": broken}))
 
 
 def test_pointers_to_code_on_a_hub_are_dropped(tmp_path):

@@ -5,7 +5,6 @@ names must not lead to a hub. The model is first laid out without memory, and bu
 tensors have the same shapes as those in the file.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 from paraclip.models.sources import offline
 
@@ -95,9 +95,15 @@ def check_numbers(value: Any, name: str = "") -> None:
 
 
 def check_text_files(files: Any) -> None:
-    """Reject out-of-range numbers in a text tower's `config.json`."""
-    if files:
-        check_numbers(json.loads(files.get("config.json", "{}")))
+    """Reject files of a text tower that are not JSON, and impossible numbers in `config.json`."""
+    for name, text in (files or {}).items():
+        if name.endswith(".json"):
+            try:
+                content = parse_json_object(text)
+            except BadJson as error:
+                raise ValueError(f"its {name} {error}") from error
+            if name == "config.json":
+                check_numbers(content)
 
 
 @contextmanager
