@@ -103,7 +103,8 @@ def swap(
             if set(_find(file.parent, f"{file.name}.*{_BASE}")) - {path}:
                 what = "was swapped already, for another model"
                 raise UserError(file, what, f"Run paraclip swap {system} --undo first.")
-        cleared = _prepared(place, files)
+        _check_writable(files)
+        cleared = _prepared_folders(place, files)
         if not dry_run:
             _clear(place, files)
             _forget_sizes(place, waiting)
@@ -131,7 +132,8 @@ def undo(system: SwapSystem, cache: Path | str, *, dry_run: bool = False) -> Swa
             if not path.is_file() or path != _kept_path(path, _original(path).name):
                 what = "is gone or has not the SHA-256 of its name"
                 raise UserError(path, what, f"{_original(path)} cannot be restored: delete both.")
-        cleared = _prepared(place, files)
+        _check_writable(files)
+        cleared = _prepared_folders(place, files)
         if not dry_run:
             _clear(place, files)
             for path in kept:
@@ -333,19 +335,23 @@ def _forget_sizes(place: Place, files: Sequence[Path]) -> None:
             replace_file(listing, partial(Path.write_text, data=rest))
 
 
-def _prepared(place: Place, files: Sequence[Path]) -> list[Path]:
-    """Folders that the program made from the files, whose folders must be writable."""
+def _check_writable(files: Sequence[Path]) -> None:
+    """Raise UserError for a file whose folder may not be written."""
     for folder in (file.parent for file in files):
         if not os.access(folder, os.W_OK):
             hint = "Run this as the user that it belongs to."
             raise UserError(folder, "may not be written", hint)
+
+
+def _prepared_folders(place: Place, files: Sequence[Path]) -> list[Path]:
+    """Folders that the program made from the files."""
     folders = [file.parent / name for file in files for name in place.prepared]
     return [folder for folder in folders if folder.is_dir()]
 
 
 def _clear(place: Place, files: Sequence[Path]) -> None:
     """Remove what the program made from the old files, and what a killed run left."""
-    for folder in _prepared(place, files):
+    for folder in _prepared_folders(place, files):
         # renamed first: half a folder could pass for a whole one
         with disk_errors(folder):
             folder.rename(folder.with_name(f".{folder.name}.{uuid4().hex[:12]}.part"))
