@@ -263,6 +263,26 @@ def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:
         assert len(found) == 30 and ONE not in {hit["id"] for hit in found}
 
 
+def test_a_replaced_model_file_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(serving, "_REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(serving._LOG, "propagate", True)
+    Path("tuned").write_bytes(b"old")
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+
+    def warned() -> list[str]:
+        warnings = [one for one in caplog.records if one.levelname == "WARNING"]
+        return [vars(one)["fields"]["model"] for one in warnings]
+
+    with served(service):
+        Path("tuned").write_bytes(b"another")
+        wait_until(lambda: bool(warned()))
+    service.warn_of_replaced_models()
+    assert warned() == ["tuned"]
+
+
 def test_cutoffs_that_an_index_run_states_at_its_end_are_taken(tmp_path: Path) -> None:
     store = made_index(tmp_path, str(tmp_path / "index"))
     service = made_service(store)

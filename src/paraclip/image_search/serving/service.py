@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -26,7 +27,7 @@ from paraclip.image_search.engine import Query, combine_vectors
 from paraclip.image_search.serving.captions import CaptionWords
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
 from paraclip.image_search.stores import IndexFacts, Store, StoreUnavailable
-from paraclip.image_search.towers import TextTower, TorchTower
+from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
 from paraclip.micro_batch import MicroBatchQueue
 
@@ -131,6 +132,7 @@ class Service:
             lambda uploads: [self._embed_upload(uploads[0])], most=1, waiting=32
         )
         self._words: CaptionWords | None = None
+        self.stamps = {label: model_stamp(tower.name) for label, tower in self.towers.items()}
 
     def _nearest(self, asked: list[tuple[Float, int]]) -> list[list[Hit]]:
         """Results of a batch of query vectors, each with its number of results."""
@@ -216,6 +218,8 @@ class Service:
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             await self.refresh()
+            with suppress(OSError):  # a folder that may not be listed for a moment
+                await asyncio.to_thread(self.warn_of_replaced_models)
 
     async def refresh(self) -> None:
         """Load the newest version of the index; if the store is unavailable, keep the last one."""
@@ -244,6 +248,15 @@ class Service:
         self.facts, self.version, self.pool = facts, version, pool
         self.thumbnails = Recent(_CACHED_THUMBNAILS)
         _LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
+
+    def warn_of_replaced_models(self) -> None:
+        """Log once for each model whose files have changed: a tower is loaded only at the start."""
+        for label, tower in self.towers.items():
+            stamp = model_stamp(tower.name)
+            if stamp != self.stamps[label]:
+                self.stamps[label] = stamp
+                fields = {"model": label, "served": "the old one, until a restart"}
+                _LOG.warning("model file changed", extra={"fields": fields})
 
     def close(self) -> None:
         """Stop the threads."""
