@@ -8,7 +8,7 @@ MOST_OFFERED = 8
 # To the last @ after a colon that precedes no port, because a password may contain @ and slashes,
 # but not into another URL. pathlib merges slashes. In `abfs://container@host` there is no user.
 _USER = re.compile(
-    r"\b(?!(?:abfss?|tar):)(\w+:/+)(?:[^\s/@:]*:(?!\d+(?:/|\s|$))(?:(?!:/)\S)*|[^\s/]*)@"
+    r"\b(?!abfss?:|tar:)(\w+:/+)(?:[^\s/@:]*:(?!\d+(?:[/\s]|$))(?:(?!:/)\S)*|[^\s/]*)@"
 )
 JOINERS = "\u200c\u200d\xa0\u202f\u3000"
 """Invisible, but part of ordinary words, of emoji, of macOS's screenshots and of Japanese names."""

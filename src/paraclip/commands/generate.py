@@ -5,7 +5,6 @@ from paraclip.errors import printable, without_password
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.outputs import NO_ANSWER
 from paraclip.paraphrase.run import count_captions, estimate, generate_from_source, source_captions
 from paraclip.provenance import shown_path
 
@@ -33,11 +32,8 @@ def generate_command(config: GenerateConfig) -> None:
         print(problems.summary())
     for line in generation.notes:
         print(printable(line))
-    missing = summary.missing_wordings.items()
-    wordings = sum(count for reason, count in missing if reason.endswith(NO_ANSWER))
-    for what, count in (("captions", summary.failed), ("wordings", wordings)):
-        if count:
-            print(f"{count:,} {what} got no answer: {generation.again} asks them again.")
+    if summary.failed:
+        print(f"{summary.failed:,} captions got no answer: {generation.again} asks them again.")
     generation.check()
 
 

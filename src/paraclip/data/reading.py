@@ -81,23 +81,20 @@ class _CaptionMaker:
         image_name = picture_name(record.image)
         image = self.find(image_name) if image_name else None
         row_id = f"{self.prefix}{record.row}"
-        if record.id is not None:
-            row_id = without_password(plain_text(record.id, "id") or "")
-            if not row_id:
-                raise BrokenRow("the id is empty")
+        if record.id is not None and not (row_id := plain_text(record.id, "id") or ""):
+            raise BrokenRow("the id is empty")
         if image_name and not is_remote(image_name):
             image_name = os.path.join(self.folder, image_name)
         image_id = plain_text(record.image_id, "image id") or image_name or row_id
-        image_id = without_password(image_id)  # the picture's name keeps it: pictures are read
         ids = [f"{row_id}-{number}" for number in range(1, len(texts) + 1)] if listed else [row_id]
         for caption_id in ids if record.id is not None else ():  # row numbers are unique
             if (key := hash(caption_id)) in self.seen:
                 what = f"the id {label(caption_id)} occurs twice"
                 raise UserError(record.where, what, self.hint)
             self.seen.add(key)
-        return [
-            Caption(caption_id, text, image_id, image, record.where)
-            for caption_id, text in zip(ids, texts, strict=True)
+        return [  # `image` keeps the password, for reading it
+            Caption(without_password(name), text, without_password(image_id), image, record.where)
+            for name, text in zip(ids, texts, strict=True)
         ]
 
     def find_image(self, name: str) -> str:

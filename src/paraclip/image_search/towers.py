@@ -25,13 +25,7 @@ from paraclip.arrays import Float
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
 from paraclip.image_search.stores import IndexFacts, check_image_space
-from paraclip.models.sources import (
-    IMAGE_PACKAGE,
-    TEXT_PACKAGE,
-    clean_text,
-    model_files,
-    read_tokenizer,
-)
+from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE, clean_text, model_files
 from paraclip.onnx_session import open_session
 from paraclip.version import __version__
 
@@ -112,9 +106,13 @@ class _OnnxTower:
     """A text tower in a folder of the cache, which `_write_tower` has written."""
 
     def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
         self.facts = _TowerFacts(**json.loads(read_bounded(folder / FACTS)))
         self.name, self.image_space = self.facts.name, self.facts.image_space
-        self.tokenizer = read_tokenizer(read_bounded(folder / TOKENIZER).decode())
+        self.tokenizer = Tokenizer.from_str(read_bounded(folder / TOKENIZER).decode())
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
         self.session = open_session(folder / GRAPH, "search")
 
     def embed(self, texts: Sequence[str]) -> Float:

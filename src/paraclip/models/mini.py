@@ -34,10 +34,11 @@ from paraclip.models.sources import (
     IMAGE_WEIGHTS,
     TEXT_FOLDER,
     TEXT_PACKAGE,
+    UNUSUAL,
     TextFiles,
     folder_of,
     read_text_files,
-    read_tokenizer,
+    tokenizer_errors,
     wheel_file,
 )
 from paraclip.models.tensors import hash_tensors
@@ -113,9 +114,15 @@ class BertEncoder(DualEncoder):
     text_tower: _TextTower
 
     def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
+        from tokenizers import Tokenizer
+
         super().__init__()
         self.text_files = text_files
-        self.tokenizer = read_tokenizer(text_files["tokenizer.json"])
+        with tokenizer_errors("tokenizer.json"):
+            self.tokenizer = Tokenizer.from_str(text_files["tokenizer.json"])
+            self.tokenizer.no_truncation()
+            self.tokenizer.no_padding()
+            self.tokenizer.encode_batch(UNUSUAL)
         name = getattr(self.tokenizer.model, "unk_token", None)
         unknown = self.tokenizer.token_to_id(name or "")
         self.unknown_id = -1 if unknown is None else unknown

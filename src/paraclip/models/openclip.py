@@ -81,12 +81,11 @@ class OpenClip(DualEncoder):
             **(config.get("tokenizer_kwargs") or {}),
         }
         if config.get("hf_tokenizer_name"):
-            files, mode = spec.text_files or {}, config.get("tokenizer_mode")
-            names = " or ".join(name for name in files if name != "config.json")
-            with folder_of(files) as folder, tokenizer_errors(names):  # nothing is downloaded
+            names = "tokenizer.json or tokenizer_config.json"
+            with folder_of(spec.text_files or {}) as folder, tokenizer_errors(names):
+                mode = config.get("tokenizer_mode")
                 self.tokenizer: Any = HFTokenizer(str(folder), tokenizer_mode=mode, **options)
-                with torch.device("cpu"):
-                    self.tokenizer(list(UNUSUAL))
+                self.tokenizer(UNUSUAL)
             inner = self.tokenizer.tokenizer
             if inner.unk_token_id not in (None, inner.eos_token_id):  # CLIP's own names its end
                 self.unknown_id = inner.unk_token_id

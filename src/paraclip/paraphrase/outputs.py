@@ -34,7 +34,6 @@ from paraclip.provenance import provenance
 TRIPLES, REJECTED, FAILED = _ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
 PROBLEMS, SUMMARY, LOG = "problems.txt", "summary.json", "answers.jsonl"
 _CARD = "README.md"  # the dataset card
-NO_ANSWER = "no answer"
 _SHOWN = 5  # triples on the card
 _ROW_GROUP = 10_000  # rows held in memory before they are written
 _LONGEST_CELL = 120  # characters
@@ -94,7 +93,7 @@ class Summary:
             self.wordings.update(one["kind"] for one in outcome.row.get(WORDINGS.name) or ())
             self.wordings.update([CONTRAST.name] if outcome.row.get(CONTRAST.name) else [])
             for one in outcome.missing:
-                reason = one.reason if isinstance(one, Rejected) else NO_ANSWER
+                reason = one.reason if isinstance(one, Rejected) else "no answer"
                 self.missing_wordings[f"{one.kind}: {reason}"] += 1
             if len(self.sample) < _SHOWN:
                 self.sample.append(outcome.row)

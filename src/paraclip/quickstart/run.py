@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paraclip.data.captions import Caption
-from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
@@ -38,18 +37,16 @@ from paraclip.files import text_hash
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import PREPROCESSORS, ahead
 from paraclip.models.loading import load_model
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
-from paraclip.progress import track
 from paraclip.provenance import provenance, without_secrets
 from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
 from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
 from paraclip.starter import STARTER
 from paraclip.training.checkpoint import AnotherRun
-from paraclip.training.data import prepare
+from paraclip.training.data import find_broken_pictures, prepare
 from paraclip.training.train import train
 
 _ALPHA = 0.5
@@ -133,18 +130,16 @@ def _readable_captions(config: QuickstartConfig, source: str) -> list[Caption]:
     problems = Problems(config.max_broken)
     captions = list(read_captions(source, problems=problems))
     total = len(captions) + problems.count
-    names = list(dict.fromkeys(row.image for row in captions if row.image))
-    opened = ahead(fault_of, names, PREPROCESSORS, len(names))  # before hours of work
-    faults = dict(track(opened, "checking pictures", len(names), "image"))
+    broken = find_broken_pictures(row.image for row in captions)  # before hours of work
     for row in captions:
-        if row.image and (what := faults[row.image]):
-            problems.add(row.image, what)
+        if row.image in broken:
+            problems.add(row.image, broken[row.image])
     problems.check(total)
     if problems.count:
         path = config.folder / "broken.txt"
         problems.write(path)
         print(f"{problems.count} broken rows or pictures are skipped; {printable(path)} lists them")
-    return [row for row in captions if row.image is None or faults[row.image] is None]
+    return [row for row in captions if row.image not in broken]
 
 
 @dataclass(frozen=True)
@@ -174,10 +169,8 @@ class _Job:
         judge = Judge(options.filter_limits)
         summary = generate(captions, options.llm, judge, options.outputs, total=len(captions))
         print(f"{summary.kept} of {summary.captions} captions have a triple")
-        if not summary.kept:
-            return SCHEMA.empty_table()
-        triples, pictures = read_triples(self.written), {row.id: row.image for row in captions}
-        # as they are read: in the file, addresses are without a password
+        triples = read_triples(self.written) if summary.kept else SCHEMA.empty_table()
+        pictures = {row.id: row.image for row in captions}  # in the file, without passwords
         return with_column(triples, "image", [pictures[x] for x in triples["id"].to_pylist()])
 
     def models(self, rows: pa.Table) -> _Models:

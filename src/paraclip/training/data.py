@@ -261,16 +261,20 @@ def _without_broken_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
 
     A broken picture would otherwise stop the run in the middle of a step.
     """
-    images = triples["image"].to_pylist()
-    names = list(dict.fromkeys(name for name in images if name))
+    images, seen = triples["image"].to_pylist(), Problems(problems.max_share)
+    broken = find_broken_pictures(images)
+    for name, what in broken.items():
+        seen.add(name, what)
+    _take_pictures(problems, seen, len(set(filter(None, images))))
+    return with_column(triples, "image", [None if x in broken else x for x in images])
+
+
+def find_broken_pictures(images: Iterable[str | None]) -> dict[str, str]:
+    """Why pictures cannot be decoded, by their names; each picture is opened once."""
+    names = list(dict.fromkeys(filter(None, images)))
     opened = ahead(fault_of, names, PREPROCESSORS, _MOST_AHEAD)
-    faults = dict(track(opened, "checking pictures", len(names), "image"))
-    seen = Problems(problems.max_share)
-    for name, what in faults.items():
-        if what is not None:
-            seen.add(name, what)
-    _take_pictures(problems, seen, len(names))
-    return with_column(triples, "image", [None if faults.get(x) else x for x in images])
+    faults = track(opened, "checking pictures", len(names), "image")
+    return {name: what for name, what in faults if what is not None}
 
 
 def _take_pictures(problems: Problems, seen: Problems, pictures: int) -> None:

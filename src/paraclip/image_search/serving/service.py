@@ -252,9 +252,8 @@ class Service:
     def warn_of_replaced_models(self) -> None:
         """Log once for each model whose files have changed: a tower is loaded only at the start."""
         for label, tower in self.towers.items():
-            stamp = model_stamp(tower.name)
-            if stamp != self.stamps[label]:
-                self.stamps[label] = stamp
+            before, self.stamps[label] = self.stamps[label], model_stamp(tower.name)
+            if before != self.stamps[label]:
                 fields = {"model": label, "served": "the old one, until a restart"}
                 _LOG.warning("model file changed", extra={"fields": fields})
 

@@ -179,8 +179,8 @@ def outcome_row(key: int, outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, KeptTriple):
         missing = [outcome_row(key, one) for one in outcome.missing]
         problem = next((one["reason"] for one in missing if one["outcome"] == FAILED), None)
-        listed = json.dumps(missing) if missing else None
-        return {KEY: key, "outcome": KEPT, **outcome.row, "reason": problem, "candidates": listed}
+        listed = {"reason": problem, "candidates": json.dumps(missing)}
+        return {KEY: key, "outcome": KEPT, **outcome.row, **listed}
     row = _caption_row(outcome.caption, key) | {"step": outcome.step, "kind": outcome.kind}
     if isinstance(outcome, Failed):
         return row | {"outcome": FAILED, "reason": outcome.problem}
