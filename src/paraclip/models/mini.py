@@ -118,8 +118,9 @@ class BertEncoder(DualEncoder):
 
         super().__init__()
         self.text_files = text_files
+        content = text_files["tokenizer.json"]
         with tokenizer_errors("tokenizer.json"):
-            self.tokenizer = Tokenizer.from_str(text_files["tokenizer.json"])
+            self.tokenizer = Tokenizer.from_str(content)
             self.tokenizer.no_truncation()
             self.tokenizer.no_padding()
             self.tokenizer.encode_batch(UNUSUAL)
