@@ -220,8 +220,14 @@ def test_no_message_contains_a_password() -> None:
         ("https:/me:se/cret@host/a", "https:/host/a"),  # as pathlib writes it
         ("https://secret@host", "https://host"),
         ("tar://b@c.png::https://me:secret@host/a.tar", "tar://b@c.png::https://host/a.tar"),
-        ("https://host:8000/@me/a.png", "https://host:8000/@me/a.png"),
-        *((same, same) for same in ("https://host/@me", "abfs://box@host/a", "me@host")),
+        ("https://me:secret@[::1]:80/a.png", "https://[::1]:80/a.png"),
+        *(
+            (same, same)
+            for same in (
+                *("https://host:8000/@me/a.png", "https://host/@me", "http://[::1]:80/a@2x.png"),
+                *("abfs://box@host/a", "az://box@host/a", "me@host", "C:/me@home.png"),
+            )
+        ),
     ):  # fmt: skip
         assert str(UserError(url, f"has {url}", f"Name {url} or x@y")).startswith(
             f"{shown}: has {shown}. Name {shown} or"

@@ -6,9 +6,10 @@ from typing import Any
 
 MOST_OFFERED = 8
 # To the last @ after a colon that precedes no port, because a password may contain @ and slashes,
-# but not into another URL. pathlib merges slashes. In `abfs://container@host` there is no user.
+# but not into another URL. pathlib merges slashes. `az://container@host`, `[::1]:80` and `C:/` have
+# no user.
 _USER = re.compile(
-    r"\b(?!abfss?:|tar:)(\w+:/+)(?:[^\s/@:]*:(?!\d+(?:[/\s]|$))(?:(?!:/)\S)*|[^\s/]*)@"
+    r"\b(?!abfss?:|az:|tar:)(\w{2,}:/+)(?:[^\s/@:[]*:(?!\d+(?:[/\s]|$))(?:(?!:/)\S)*|[^\s/]*)@"
 )
 JOINERS = "\u200c\u200d\xa0\u202f\u3000"
 """Invisible, but part of ordinary words, of emoji, of macOS's screenshots and of Japanese names."""
