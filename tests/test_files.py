@@ -112,6 +112,19 @@ def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.Monkey
         cache_folder()
 
 
+@pytest.mark.parametrize(
+    ("cache", "hint"),
+    [("", "Set PARACLIP_CACHE"), ("b", "another output"), ("~nobody-here/x", "another output")],
+)
+def test_what_cannot_be_written_is_in_the_cache_or_an_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, hint: str
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", cache if "~" in cache else str(tmp_path / cache))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=hint):
+        write_text(tmp_path / "file" / "a.txt", "")
+
+
 def test_a_command_is_kept_without_passwords_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["generate", "s3://bucket/a.csv?key=abc", "--base-url", "http://me:secret@host:80/v1"]
     monkeypatch.setattr("sys.argv", ["/somewhere/bin/paraclip", *words])

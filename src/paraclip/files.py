@@ -47,6 +47,9 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         for numbers, what, hint in DISK_ERRORS:
             if error.errno in numbers:
+                with suppress(UserError):  # no home folder, so this is not the cache
+                    if hint == OTHER_PATH and path.is_relative_to(cache_folder()):
+                        hint = "Set PARACLIP_CACHE to another folder."
                 raise UserError(path, what, hint) from error
         raise
 

@@ -70,6 +70,12 @@ def test_texts_have_the_vectors_of_memory_and_are_encoded_once(tmp_path):
     assert not told_texts(tmp_path / "second")
 
 
+def test_lists_without_texts_have_no_vectors(tmp_path):
+    for _ in range(2):
+        vectors, places = mapped_texts(TinyModel(), [[], []], tmp_path, "texts")
+        assert vectors.shape == (0, 8) and [len(of_list) for of_list in places] == [0, 0]
+
+
 def test_other_texts_and_other_weights_have_other_vectors(tmp_path):
     first, _ = mapped_texts(TinyModel(), TEXTS, tmp_path, "texts")
     for model, lists in ((TinyModel(seed=1), TEXTS), (TinyModel(), TEXTS[::-1])):

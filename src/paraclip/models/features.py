@@ -51,7 +51,7 @@ _Decoded = Tensor | UserError
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _Mask = NDArray[np.bool_]
-_Numbered = tuple[Integers, Tensor]  # rows and their numbers
+_Numbered = tuple[Integers, Tensor]  # numbers of rows, and the rows
 
 _ROWS_A_SHARD = 1024
 _ROWS_AT_ONCE = 16_384
@@ -107,7 +107,7 @@ def _encode(
     label: str | None,
     wanted: _Mask,
 ) -> Iterator[_Numbered]:
-    """The batches with wanted texts, sorted by number of tokens between bounds; their vectors."""
+    """Batches with a wanted text, by number of tokens between two bounds, and their vectors."""
     batches = []
     for first, end in pairwise(bounds):
         lengths = [model.tokenize([text]).ids.shape[1] for text in texts[first:end]]
@@ -126,7 +126,7 @@ def mapped_texts(
     """What `encode_texts` gives for lists of texts, memory-mapped from a file in the cache.
 
     The file is kept for later runs on the same texts and for other processes. A killed run loses at
-    most one batch.
+    most one batch. Raises UserError if the file cannot be written.
 
     Returns:
         Unit vectors float32 [n, embed_dim], and where those of each list are, int64 [texts].
@@ -453,10 +453,7 @@ class FeatureCache:
         return output
 
     def mapped(self, keys: Sequence[str], width: int) -> Tensor:
-        """Rows [keys, width] as from `rows`, memory-mapped from one file.
-
-        The file is kept in the cache for later runs on the same pictures and for other processes.
-        """
+        """Rows [keys, width] as from `rows`, memory-mapped from a file that the cache keeps."""
         if self.folder is None:
             raise ValueError("a cache in memory has no file to map")
         known = text_hash("\n".join(key if key in self else "" for key in keys))
@@ -492,9 +489,8 @@ def _map_rows(
             take_lock(file, path, wait=True)
             missing, damaged = _find_missing(file, buffer.getvalue(), shape)
             if damaged:
-                what = "does not match its checksums; what differs is computed again"
-                print(f"paraclip: {path} {what}", file=sys.stderr)
-            if missing.any():
+                print(f"paraclip: {path} has wrong checksums; it is repaired", file=sys.stderr)
+            if missing.any() or not count:
                 with path.open("r+b") as writable:
                     writable.write(buffer.getvalue())
                     writable.truncate(sums + 4 * count)
