@@ -131,7 +131,7 @@ class _StorePool(Pool):
 
 
 def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
-    """Facts, version and pool of an index: a snapshot if the table is small enough."""
+    """Facts, version and pool, a snapshot of a small table; raises UserError without an index."""
     facts, version = existing_facts(store), store.version()
     # The same from every working folder.
     place = store.where if "://" in store.where else str(Path(store.where).absolute())

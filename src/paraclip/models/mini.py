@@ -131,7 +131,7 @@ class BertEncoder(DualEncoder):
             self.text_tower = _TextTower(folder, embed_dim)
         ids = [*self.tokenizer.get_vocab().values(), *self.tokenizer.encode("").ids]
         if max(ids, default=0) >= self.text_tower.transformer.config.vocab_size:
-            raise ValueError(f"its tokenizer.json has a token {max(ids):,}, the model has fewer")
+            raise ValueError(f"its tokenizer.json has a token {max(ids):,}, which the model lacks")
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:

@@ -178,7 +178,7 @@ class Store(Protocol):
 
 
 def open_store(address: str) -> Store:
-    """Open the store of an address: `postgresql://...`, or else a folder for LanceDB."""
+    """The store of `postgresql://...` or a LanceDB folder; raises UserError without its package."""
     if address.startswith(POSTGRES):
         from paraclip.image_search.stores.postgres import PostgresStore
 
