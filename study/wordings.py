@@ -91,7 +91,7 @@ class AveragedWordings:
     """
 
     def __init__(
-        self, name: str, wordings: Wordings, pool: Pool, how: Arithmetic | None = None
+        self, name: str, wordings: Wordings, pool: Pool, how: Arithmetic = Arithmetic()
     ) -> None:
         found = Variations(name, wordings, pool, how=how)
         self.name, self.pool, self.how, self.pictures = name, found.pool, found.how, found.pictures
