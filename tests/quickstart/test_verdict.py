@@ -26,14 +26,19 @@ def report(*lines: Line) -> Report:
     return Report({label: {} for label in LABELS}, [section], {})
 
 
-@pytest.mark.parametrize("guard", ["T2I R@10", "R@10 plain caption"])
-def test_the_highest_consistency_is_recommended_with_both_differences(guard: str) -> None:
+@pytest.mark.parametrize(
+    ("guard", "title"),
+    [("T2I R@10", "T2I R@10"), ("R@10 plain caption", "R@10 of the caption")],
+)
+def test_the_highest_consistency_is_recommended_with_both_differences(
+    guard: str, title: str
+) -> None:
     overlap = line("AO@10", tuned=4, merged=6)
     overlap.differences["merged - control"] = Interval(-0.5, -1.5, 0.5)
     label, text = recommend(report(overlap, line(guard, merged=-0.5)))
     assert label == "merged"
     assert "AO@10 +6.0 [+5.0, +7.0] over base and -0.5 [-1.5, +0.5] over control" in text
-    assert f"{guard} -0.5 [-1.5, +0.5] over base and -0.5" in text
+    assert f"{title} -0.5 [-1.5, +0.5] over base and -0.5" in text
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def table_rows(report: Report) -> list[list[str]]:
         for line in lines:
             values = [figure(line.values[label].value) for label in labels]
             gains = [spread(line.differences[f"tuned - {other}"], True) for other in against]
-            rows.append([_OF_STAMPS.get(line.name, line.name), *values, *gains])
+            rows.append([_title(line), *values, *gains])
     return rows
 
 
@@ -137,16 +137,22 @@ def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
             return label, f"Use {label}: {_evidence(overlap, guard, label)}."
     return None, (
         f"Keep base: no model is more consistent and certain to lose less than {-_MOST_LOST:g}"
-        f" points of {guard.name} ({best_first[0]}: {_evidence(overlap, guard, best_first[0])}).\n"
+        f" points of {_title(guard)}"
+        f" ({best_first[0]}: {_evidence(overlap, guard, best_first[0])}).\n"
         "Next: more captions, triples of a stronger LLM (`paraclip generate --backend openai`), or"
         f" less of the tuned model (`paraclip merge {printable(base)} TUNED --share 0.25`)."
     )
 
 
+def _title(line: Line) -> str:
+    """A figure's name in the table of the stamps, or else in the report."""
+    return _OF_STAMPS.get(line.name, line.name)
+
+
 def _evidence(overlap: Line, guard: Line, label: str) -> str:
     """The differences from base and from control in both figures."""
     return ", ".join(
-        f"{line.name} {spread(line.differences[f'{label} - base'], True)} over base and"
+        f"{_title(line)} {spread(line.differences[f'{label} - base'], True)} over base and"
         f" {spread(line.differences[f'{label} - control'], True)} over control"
         for line in (overlap, guard)
     )
