@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
-from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
+from paraclip.evaluation.benchmarks.sts import _YEARS, SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, _Labelled
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import Tokens
@@ -121,6 +121,19 @@ def test_sts_agrees_with_mteb(sts) -> None:
         found[task.name] = scored["cosine_spearman"]
     assert ours["STS mean of 7"] == pytest.approx(np.mean(list(found.values())), abs=1e-4)
     assert len({round(value, 6) for value in found.values()}) == 7  # all tasks differ
+
+
+def test_the_mean_of_subsets_is_the_mean_of_mtebs_scores_of_each(sts) -> None:
+    (task,) = read_tasks(sts, ["STS14"])
+    scores = SemanticSimilarity([task]).score(HashedEncoder(width=24), None)
+    ours = {metric.name: metric.value() for metric in scores.metrics}
+    judge, bounds = theirs("mteb").get_task("STS14"), np.cumsum((0, *task.sizes))
+    each = [
+        mteb_scores(judge, name, list(task.pairs[start:end]))["cosine_spearman"]
+        for name, start, end in zip(_YEARS["STS14"], bounds, bounds[1:], strict=False)
+    ]
+    assert ours["STS14, mean of subsets"] == pytest.approx(np.mean(each), abs=1e-4)
+    assert ours["STS mean of 1, mean of subsets"] == pytest.approx(np.mean(each), abs=1e-4)
 
 
 def unit(random: np.random.Generator, rows: int, width: int) -> np.ndarray:

@@ -49,6 +49,13 @@ def test_overlaps_equal_their_slow_twins(found, further, p) -> None:
         assert fast.tolist() == pytest.approx([slow(one, other) for one, other in rows])
 
 
+def test_average_overlap_by_hand() -> None:
+    # A = 1 2 3, B = 2 1 4: shared at depths 1, 2, 3: 0, 2, 2, so (0/1 + 2/2 + 2/3) / 3 = 5/9.
+    first, second = np.array([[1, 2, 3], [7, 8, 9]]), np.array([[2, 1, 4], [7, 8, 9]])
+    assert metrics.average_overlap(first, second) == pytest.approx([5 / 9, 1.0])
+    assert metrics.jaccard(first, second) == pytest.approx([2 / 4, 1.0])
+
+
 def unit(*rows: list[float]) -> np.ndarray:
     vectors = np.array(rows, np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

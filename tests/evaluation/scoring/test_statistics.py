@@ -117,6 +117,14 @@ def test_no_items_give_no_figure() -> None:
     assert drawn.shape == (7,) and np.isnan(drawn).all()
 
 
+def test_holm_by_hand() -> None:
+    # 0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1, which may not fall below the one before
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
 def slow_holm(found: list[float]) -> list[float]:
     """By the definition: step down, each hypothesis rejected at level a iff all before it are."""
     answer = []
