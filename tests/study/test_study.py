@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from colour_encoder import write_flickr8k
+from PIL import Image
 from text_sets import write_sugar_crepe_pp
 from tiny_models import tiny_clip
 
@@ -20,6 +21,7 @@ from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_
 from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import read_pool
 from paraclip.models.checkpoint import save_model
+from paraclip.models.loading import load_model
 from paraclip.training.config import TrainOptions
 from study import averaged as study_averaged
 from study import items as study_items
@@ -29,7 +31,7 @@ from study import sets as study_sets
 from study import tables as study_tables
 from study import triples as study_triples
 from study import wordings as study_wordings
-from study.banks import BANKS, bank_file
+from study.banks import BANKS, bank_file, encode_crops
 from study.cells import Grid, cells_of, named_in, read_grid
 from study.differences import Draws
 
@@ -339,6 +341,17 @@ def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base:
     banks["flickr-train"] = other
     changed = {name for name, now in runs().items() if now != first[name]}
     assert changed == {"bank"}
+
+
+def test_crops_differ_and_are_as_many_as_wanted(tmp_path: Path, tiny_base: Path) -> None:
+    pictures, model = [], load_model(str(tiny_base))
+    for number, pixels in enumerate(np.random.default_rng(0).integers(256, size=(3, 9, 9, 3))):
+        pictures.append(str(tmp_path / f"{number}.png"))
+        Image.fromarray(pixels.astype(np.uint8)).resize((300, 300)).save(pictures[-1])
+    vectors = encode_crops(model, pictures, 8).numpy()
+    assert vectors.shape == (8, 16) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert len(np.unique(vectors, axis=0)) == 8
+    assert np.array_equal(vectors, encode_crops(model, pictures, 8).numpy())
 
 
 def published(name: str) -> dict[str, Any]:
