@@ -113,6 +113,7 @@ def train(
     images: Path | str | None = None,
     starter: bool = False,
     bank: Path | str | None = None,
+    sentence_model: Path | str | None = None,
     languages: Sequence[str] = ("en",),
     fresh: bool = False,
     **options: Any,
@@ -127,6 +128,8 @@ def train(
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set as well.
         bank: pictures for `ranking=WEIGHT`: a folder, or an index that `swap_check` reads.
+        sentence_model: sentence encoder for `sentence_teacher=WEIGHT`: a folder of
+            sentence-transformers; None: MiniLM.
         languages: languages of the further wordings to learn from, for rows that have some.
         fresh: whether to start from scratch in a folder that holds another run.
         options: hyperparameters of `paraclip train`, such as `epochs=2`, `recipe="paper"` or
@@ -144,6 +147,7 @@ def train(
     data = prepare(
         str(triples), copied(model), images=images, starter=starter, languages=languages,
         bank=None if hyperparameters.control else bank,
+        sentence_model=None if hyperparameters.control else sentence_model,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),
     )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_models import draw, tiny_clip, word_files
+from tiny_models import draw, sentence_folder, tiny_clip, word_files
 from training_rows import weights_of
 
 import paraclip
@@ -163,6 +163,27 @@ def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):
     assert main([*words, "--epochs", "2", "--sentence-teacher", "0"]) == 2
     complaint = capsys.readouterr().err.splitlines()[-1]
     assert complaint.startswith("paraclip: ") and "--fresh" in complaint
+
+
+def test_the_command_line_learns_from_a_folder_of_sentence_transformers(
+    triples, base, tmp_path, capsys
+):
+    pytest.importorskip("sentence_transformers")
+    teacher, out = sentence_folder(tmp_path / "teacher"), tmp_path / "run"
+    words = ["train", str(triples), "--model", base, "--epochs", "1", "--batch-size", "4"]
+    words += ["--ranking", "0", "--out", str(out), "--config", str(tmp_path / "options.toml")]
+
+    def learn_from(name: str) -> int:
+        options = f"sentence_teacher = 2.0\nsentence_model = {json.dumps(name)}"
+        (tmp_path / "options.toml").write_text(options)
+        return main(words)
+
+    assert learn_from(str(teacher)) == 0
+    made = read_header(out / "last.safetensors")["training"]
+    assert made["facts"]["sentence_model"] == str(teacher)
+    assert read_metrics(out / "metrics.jsonl")[0]["S"] > 0
+    assert learn_from(base) == 2
+    assert "is not a sentence encoder" in capsys.readouterr().err
 
 
 def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":

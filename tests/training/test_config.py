@@ -111,6 +111,7 @@ def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
         ({"precision": "fp16"}, "--precision"),
         ({"image_learning_rate": 1e-5, "weights": (0.0, 1.0, 1.0)}, "--image-learning-rate"),
         ({"image_learning_rate": 1e-5, "bank": "pictures"}, "--bank"),
+        ({"sentence_model": "folder", "recipe": "consistent"}, "sentence_model"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_at_once(changes, complaint):

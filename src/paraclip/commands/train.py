@@ -26,7 +26,9 @@ def train_command(config: TrainConfig) -> None:
 def _train(config: TrainConfig, device: str) -> None:
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
-        bank=None if config.control else config.bank, languages=config.languages.split(","),
+        bank=None if config.control else config.bank,
+        sentence_model=None if config.control else config.sentence_model,
+        languages=config.languages.split(","),
         decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
     )  # fmt: skip
     count, pictures = len(data.rows), data.pictures

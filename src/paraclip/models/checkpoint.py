@@ -23,7 +23,7 @@ from paraclip.models.formats.untrusted import (
     reason_of,
 )
 from paraclip.models.mini import Mini
-from paraclip.models.tensors import hash_tensors, save_tensors
+from paraclip.models.tensors import hash_tensors, read_shapes, save_tensors
 
 _FORMAT = "paraclip-model-1"
 _NOT_ON_CARD = ("text_files", "open_clip")
@@ -209,9 +209,7 @@ def _build(path: Path, header: dict[str, Any]) -> DualEncoder:
                 raise ValueError("its architecture's name is not text")
         check_text_files(header["text_files"])
         check_numbers(header["architecture"])
-        with safe_open(path, "pt") as stored:
-            names = stored.keys()
-            shapes = {name: list(stored.get_slice(name).get_shape()) for name in names}
+        shapes = read_shapes(path)
         empty = lay_out(lambda: _described(header), len(shapes))
         if {name: list(value.shape) for name, value in empty.state_dict().items()} != shapes:
             raise UserError(path, "its weights do not fit its header", RETRY)

@@ -77,9 +77,7 @@ class _TextTower(nn.Module):
 
         super().__init__()
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        self.transformer = AutoModel.from_config(
-            config, attn_implementation="sdpa", add_pooling_layer=False
-        )
+        self.transformer = AutoModel.from_config(config, add_pooling_layer=False)
         self.pad = int(config.pad_token_id)
         self.width = int(config.hidden_size)
         self.context_length = min(_CONTEXT_LENGTH, int(config.max_position_embeddings))
@@ -349,14 +347,15 @@ class SentenceModel(BertEncoder):
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
+        name: name of the model.
     """
 
-    def __init__(self, text_files: TextFiles) -> None:
+    def __init__(self, text_files: TextFiles, name: str = "minilm") -> None:
         super().__init__(text_files)
         self.image_tower = nn.Identity()
         self.image_size = 224
         width, context = self.text_tower.width, self.text_tower.context_length
-        self.architecture = Architecture("sentence", "minilm", width, context, False, False)
+        self.architecture = Architecture("sentence", name, width, context, False, False)
         self.eval()
 
     @classmethod
@@ -370,7 +369,8 @@ class SentenceModel(BertEncoder):
     def preprocess(self, image: Image.Image) -> Tensor:
         """Raise UserError, because there is no image encoder."""
         hint = "Use benchmarks of text: --benchmarks sts,sugar-crepe-pp."
-        raise UserError("minilm", "has only a text encoder and reads no pictures", hint)
+        what = "has only a text encoder and reads no pictures"
+        raise UserError(self.architecture.name, what, hint)
 
     embed_pixels = project_images = preprocess  # type: ignore[assignment]
 

@@ -21,7 +21,6 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch.nn.functional import interpolate
 
 from paraclip.data.untrusted_json import read_json_object
@@ -32,6 +31,7 @@ from paraclip.files import atomic_path, disk_errors, file_hash, readable
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import embed, image_space, project
 from paraclip.models.loading import load_model
+from paraclip.models.tensors import read_shapes
 from paraclip.onnx_session import open_session
 from paraclip.swap_checking.check import swap_check
 from paraclip.swap_checking.indexes import Index
@@ -316,8 +316,8 @@ def _image_space_in(folder: Path) -> str | None:
 
 def _shapes(path: Path) -> dict[str, list[int]]:
     """Shapes of the tensors in a file; empty if it is no safetensors file."""
-    with suppress(Exception), safe_open(path, "pt") as stored:
-        return {name: stored.get_slice(name).get_shape() for name in list(stored.keys())}
+    with suppress(Exception):
+        return read_shapes(path)
     return {}
 
 

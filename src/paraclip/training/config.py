@@ -130,6 +130,10 @@ class TrainConfig(TrainOptions):
     precision: Annotated[Precision, tyro.conf.Suppress] = "auto"
     """Only from Python and in a TOML file: auto is right unless figures are compared."""
 
+    sentence_model: Annotated[str | None, tyro.conf.Suppress] = None
+    """Only from Python and in a TOML file: the folder of a sentence-transformers model in place of
+    MiniLM, which no study has tried."""
+
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples (.parquet, .jsonl), or `starter`."""
 
@@ -161,10 +165,13 @@ class TrainConfig(TrainOptions):
     """Start from scratch in a folder that holds another run."""
 
     def __post_init__(self) -> None:
-        """Also check that a bank has a loss that reads it."""
+        """Also check that a bank or a sentence encoder has a loss that reads it."""
         super().__post_init__()
         if self.bank is not None and not self.teachers[0]:
             raise UserError("--bank", "is for --ranking, which has no weight", "Add --ranking 3.")
+        if self.sentence_model is not None and not self.teachers[1]:
+            what = "is for --sentence-teacher, which has no weight"
+            raise UserError("sentence_model", what, "Add --sentence-teacher 1.")
 
 
 Options = TypeVar("Options", bound=LoopOptions)

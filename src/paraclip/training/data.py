@@ -76,6 +76,7 @@ class TrainingData:
         bank: unit image vectors float32 [G, D] by the base, without captions, over which rankings
             are distilled (`--ranking`). None: the pictures of the rows.
         languages: languages of the further wordings that are learned from.
+        sentence_model: sentence encoder of `--sentence-teacher`; None: MiniLM.
     """
 
     model: DualEncoder
@@ -85,6 +86,7 @@ class TrainingData:
     problems: Problems = field(default_factory=Problems)
     bank: Tensor | None = None
     languages: tuple[str, ...] = (ENGLISH,)
+    sentence_model: DualEncoder | None = None
 
     @property
     def pictures(self) -> int:
@@ -101,6 +103,7 @@ def prepare(
     images: Path | str | None = None,
     starter: bool = False,
     bank: Path | str | None = None,
+    sentence_model: Path | str | None = None,
     languages: Sequence[str] = (ENGLISH,),
     decode_pictures: bool = False,
     seed: int = 0,
@@ -117,6 +120,7 @@ def prepare(
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set too, which has no pictures.
         bank: pictures over which rankings are distilled; see `_read_bank`.
+        sentence_model: folder of a model of sentence-transformers; None: MiniLM.
         languages: languages of the further wordings that are learned from, for rows that have some.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
             trained; they are checked instead of computing features.
@@ -164,8 +168,17 @@ def prepare(
     if bank is not None:
         vectors = _read_bank(str(bank), model, problems, seed)
         known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(vectors)}
+    sentences = None
+    if sentence_model is not None:
+        sentences = load_model(str(sentence_model), str(model.device))
+        if sentences.architecture.kind != "sentence":
+            what, hint = "is not a sentence encoder", "Name a folder of sentence-transformers."
+            raise UserError(sentence_model, what, hint)
+        known["sentence_model"] = str(sentence_model)
     facts = known | dict(facts or {})
-    return TrainingData(model, rows, features, facts, problems, vectors, tuple(languages))
+    return TrainingData(
+        model, rows, features, facts, problems, vectors, tuple(languages), sentences
+    )
 
 
 def prepare_captions(
@@ -414,6 +427,8 @@ class Examples:
     constants: Mapping[str, Callable[[Integers, Integers], Tensor]] = field(default_factory=dict)
     # unit image vectors float32 [G, D] whose ranking is distilled, or None
     bank: Tensor | None = None
+    # hash of the weights of the sentence encoder, if it is not MiniLM
+    sentence_weights: str | None = None
 
     def __len__(self) -> int:
         return len(self.image_keys)

@@ -170,7 +170,7 @@ def plan_training(
     if not rows.has_image.any() and (unfrozen or l1_alone):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    rows, objective = _with_teachers(rows, objective, model, texts, wordings, data.bank)
+    rows, objective = _with_teachers(rows, objective, data, texts, wordings)
     parts = [(model.text_tower, _known(options.learning_rate))]
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
@@ -180,12 +180,12 @@ def plan_training(
 def _with_teachers(
     rows: Examples,
     objective: Objective,
-    model: DualEncoder,
+    data: TrainingData,
     texts: Mapping[str, Sequence[str]],
     wordings: Sequence[Sequence[tuple[str, str]]],
-    bank: Tensor | None,
 ) -> tuple[Examples, Objective]:
     """The rows with the vectors of frozen teachers that the losses need."""
+    model, bank = data.model, data.bank
     constants: dict[str, Callable[[Integers, Integers], Tensor]] = {}
     if RANKING in objective.losses:
         if bank is None:
@@ -207,7 +207,9 @@ def _with_teachers(
         objective = replace(objective, ranking_scale=scale)
         rows = replace(rows, bank=bank)
     if SENTENCES in objective.losses:
-        encoder = load_model("minilm", str(model.device))
+        encoder = data.sentence_model or load_model("minilm", str(model.device))
+        if data.sentence_model is not None:
+            rows = replace(rows, sentence_weights=hash_tensors(encoder.state_dict()))
         vectors, places = _read_wordings(encoder, texts, wordings, "meanings")
         # A wording in another language has the meaning of the caption.
         places = np.where(places < 0, places[0], places)
@@ -596,6 +598,7 @@ def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> d
         "architecture": model.architecture.as_dict(),
         "base": hash_tensors(model.state_dict()),
         "data": hash_tensors({**data, "features": rows.features}),
+        **({"sentences": rows.sentence_weights} if rows.sentence_weights else {}),
     }
 
 
