@@ -324,7 +324,7 @@ def test_ctrl_c_reaches_a_query_of_sqlite(rows, tmp_path, monkeypatch) -> None:
 
 
 def test_what_is_not_an_index(tmp_path) -> None:
-    with pytest.raises(UserError, match="there is no such index"):
+    with pytest.raises(UserError, match="there is no such file"):
         read(tmp_path / "none")
     for store in (None, "lancedb", "rclip"):
         with pytest.raises(UserError, match="has a name that is too long"):

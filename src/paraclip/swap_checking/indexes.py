@@ -120,7 +120,7 @@ def _store_of(place: IndexAddress) -> str:
         if any(path.glob("*.parquet")):
             return "parquet"
     elif not path.is_file():
-        raise UserError(place.where, "there is no such index", "Check the path.")
+        raise UserError(place.where, "there is no such file or folder", "Check the path.")
     elif path.suffix in (".npy", ".parquet"):
         return path.suffix[1:]
     else:
