@@ -92,3 +92,7 @@ def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
         (folder / "config.json").write_text(json.dumps({**config, **changes}))
         with pytest.raises(UserError, match="cannot be built"):
             loading.load_model(str(folder), "cpu")
+    for name in ("tokenizer.json", "model.safetensors"):
+        (folder / name).unlink()
+        with pytest.raises(UserError, match=f"{name}: there is no such file"):
+            loading.load_model(str(folder), "cpu")

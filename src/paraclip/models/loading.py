@@ -144,7 +144,11 @@ def _sentence_model(folder: Path, name: str) -> DualEncoder:
     """A model of sentence-transformers: the mean of the states of a BERT or a relative of it."""
     with build_errors(folder):
         part = folder / _averaged_part(folder)
-        files, path = read_text_files(part), part / "model.safetensors"
+        path = part / "model.safetensors"
+        if missing := [one for one in (path, part / "tokenizer.json") if not one.is_file()]:
+            hint = "Save the model again with a newer version of sentence-transformers."
+            raise UserError(missing[0], "there is no such file", hint)
+        files = read_text_files(part)
         check_text_files(files)
         shapes = read_shapes(path)
         empty = lay_out(lambda: SentenceModel(files).text_tower.transformer, len(shapes))
