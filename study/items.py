@@ -1,7 +1,7 @@
 """The score of every item of the second report's cells, small enough for the repository.
 
-    python -m study.items --keep a/second_main b/second_main_b    # of finished cells, after study.run
-    python -m study.items                         # recompute the tables' figures; minutes
+    python -m study.items --keep a/second_main b/second_main_b    # of cells, after study.run
+    python -m study.items                                         # recompute figures; minutes
 
 `second/items/BASE_GRID.npz` has the items of each cell's main figures: values that repeat as a
 table and codes, exactly; the cosines of a rank correlation as their rank in 256 steps, which
@@ -87,12 +87,11 @@ def write_items(path: Path, rows: Sequence[Row], scored: Scored) -> None:
               "reference": row.reference} for row in rows if row.name in scored]  # fmt: skip
     index = np.array(json.dumps({"rows": named, "cells": cells}))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        # numpy reads what zipfile does, but writes no LZMA, which takes a tenth less.
-        with ZipFile(file, "w", ZIP_LZMA) as parts:
-            for name, array in {"index": index, **packed.arrays}.items():
-                with parts.open(f"{name}.npy", "w") as part:
-                    np.lib.format.write_array(part, array, allow_pickle=False)
+    # numpy reads what zipfile does, but writes no LZMA, which takes a tenth less.
+    with atomic_path(path) as temporary, ZipFile(temporary, "w", ZIP_LZMA) as parts:
+        for name, array in {"index": index, **packed.arrays}.items():
+            with parts.open(f"{name}.npy", "w") as part:
+                np.lib.format.write_array(part, array, allow_pickle=False)
 
 
 def read_items(path: Path) -> tuple[list[Row], Scored]:
