@@ -1,6 +1,7 @@
 """A local OpenAI-compatible server that can answer, stall, fail, rate-limit or misreport."""
 
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,25 @@ def rotate(text: str) -> str:
     """A rewording that keeps every word and moves the last two to the front."""
     words = text.rstrip(".").split()
     return " ".join(words[-2:] + words[:-2])
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows which of its connections are open."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.open: set[Any] = set()
+        super().__init__(("127.0.0.1", 0), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.open.discard(request)
 
 
 class FakeServer:
@@ -44,8 +64,7 @@ class FakeServer:
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> "FakeServer":
@@ -57,6 +76,14 @@ class FakeServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def finish_requests(self) -> None:
+        """Wait until the requests of clients that are gone have been read and counted."""
+        with socket.create_connection(self._server.server_address[:2]) as last:
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)  # closed by the server, which accepts connections in their order
+        while self._server.open:
+            time.sleep(0.005)
 
     def reply(self, body: dict[str, Any]) -> tuple[Reply, str, int]:
         """What to send for a request's body, its prompt, and how many choices."""
