@@ -60,6 +60,26 @@ def test_a_folder_has_the_vectors_of_sentence_transformers(tmp_path: Path, kind:
     assert model.architecture.name == "model"
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
+    ],
+)
+def test_texts_end_where_sentence_transformers_cuts_them(tmp_path: Path, name, key) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    folder = sentence_folder(tmp_path / "model")
+    settings = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**settings, key: 5}))
+    theirs = library.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    texts = ["a small white square on red paper", "a small white disc"]
+    wanted = theirs.encode(texts, convert_to_tensor=True, normalize_embeddings=True)
+    model = loading.load_model(str(folder), "cpu")
+    torch.testing.assert_close(encode_texts(model, texts), wanted, atol=1e-6, rtol=0)
+    assert model.architecture.context_length == 5
+
+
 def test_folders_that_are_more_than_a_mean_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     folder = sentence_folder(tmp_path / "first", pooling="cls")

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from paraclip.models.tensors import read_shapes
 _HUB = "hf-hub:"
 _OPEN_CLIP_CONFIG = "open_clip_config.json"
 _SENTENCE_PARTS = "modules.json"
+_TEXT_LIMITS = (
+    ("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")
+)  # fmt: skip
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 
 
@@ -155,6 +159,8 @@ def _sentence_model(folder: Path, name: str) -> DualEncoder:
         if any(shapes.get(one) != list(value.shape) for one, value in empty.state_dict().items()):
             raise ValueError("its weights do not fit its config.json")
         model = SentenceModel(files, name)
+        limit = _text_limit(part, model.architecture.context_length)
+        model.architecture = replace(model.architecture, context_length=limit)
         load_bert(model.text_tower.transformer, path)
     return model
 
@@ -178,6 +184,15 @@ def _averaged_part(folder: Path) -> str:
     if pooling.get("pooling_mode", "mean") != "mean" or modes - {"mean_tokens", "include_prompt"}:
         raise ValueError("it pools a transformer's states otherwise than by their mean")
     return str(first)
+
+
+def _text_limit(part: Path, most: int) -> int:
+    """Tokens after which sentence-transformers cuts a text, as the model's files say; or `most`."""
+    for name, key in _TEXT_LIMITS:
+        known = parse_json(read_bounded(part / name)) if (part / name).is_file() else {}
+        if known.get(key):
+            return max(2, min(most, int(known[key])))
+    return most
 
 
 def _read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
