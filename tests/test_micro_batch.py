@@ -27,6 +27,22 @@ def test_waiting_items_are_bounded_and_errors_passed_on(waiting: int | None) -> 
         assert [one for one in found if isinstance(one, float)] == [1.0, 0.5, 0.25, 0.2]
 
 
+@pytest.mark.parametrize("kind", [StopIteration, SystemExit, type("Panic", (BaseException,), {})])
+def test_what_is_no_exception_for_a_future_is_raised_as_one(kind: type[BaseException]) -> None:
+    def work(items: list[int]) -> list[int]:
+        raise kind("broken")
+
+    async def run() -> list[Any]:
+        queue = MicroBatchQueue(work)
+        try:
+            return await asyncio.gather(queue(1), queue(2), return_exceptions=True)
+        finally:
+            queue.close()
+
+    found = asyncio.run(asyncio.wait_for(run(), 60))
+    assert [str(one) for one in found] == [f"{kind.__name__}: broken"] * 2
+
+
 def test_items_that_arrive_during_a_batch_form_the_next_and_cancelled_ones_are_left_out() -> None:
     batches: list[list[int]] = []
     begun, go_on = threading.Event(), threading.Event()

@@ -21,14 +21,15 @@ class MicroBatchQueue(Generic[_Item, _Result]):
 
     Args:
         work: maps a list of items to a list of results, in order. A result that is an exception is
-            raised for its item alone.
+            raised for its item alone. One that is no `Exception`, such as a panic of a Rust
+            package, is raised as RuntimeError.
         most: maximum number of items per batch.
         waiting: maximum number of waiting items; more are refused. None: no limit.
     """
 
     def __init__(
         self,
-        work: Callable[[list[_Item]], Sequence[_Result | Exception]],
+        work: Callable[[list[_Item]], Sequence[_Result | BaseException]],
         most: int = 64,
         waiting: int | None = 2048,
     ) -> None:
@@ -58,20 +59,34 @@ class MicroBatchQueue(Generic[_Item, _Result]):
         while self._waiting:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             batch = [(item, future) for item, future in batch if not future.done()]
-            results: Sequence[_Result | Exception]
+            results: Sequence[_Result | BaseException]
             try:
                 items = [item for item, _ in batch]
-                results = await loop.run_in_executor(self._thread, self._work, items)
+                results = await loop.run_in_executor(self._thread, self._compute, items)
             except Exception as error:
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 if future.done():  # cancelled
                     continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
+                if isinstance(result, BaseException):
+                    future.set_exception(_raisable(result))
                 else:
                     future.set_result(result)
+
+    def _compute(self, items: list[_Item]) -> Sequence[_Result | BaseException]:
+        """The results; whatever `work` raises, in the thread, so that no item waits for ever."""
+        try:
+            return self._work(items)
+        except BaseException as error:
+            return [error] * len(items)
 
     def close(self) -> None:
         """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _raisable(error: BaseException) -> Exception:
+    """The error, or one that a future accepts and that `except Exception` catches."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)

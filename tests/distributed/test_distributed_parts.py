@@ -1,5 +1,6 @@
 """The parts of a distributed run that need no Ray."""
 
+import asyncio
 import math
 import tempfile
 import threading
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_server import FakeServer
-from generating import bag_judge, captions, captions_file, generated_from_source
+from generating import bag_judge, captions, captions_file, generated_from_source, name_of
 from hypothesis import given
 from hypothesis import strategies as st
 from ray_run import ray_config
@@ -46,7 +47,8 @@ from paraclip.paraphrase.distributed.run import (
     _share_of,
     _Task,
 )
-from paraclip.paraphrase.filters.judge import Verdict
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge, Verdict
 from paraclip.paraphrase.log import AnswerLog, EarlierAnswers
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected, answer_settings
 from paraclip.provenance import shown_path
@@ -70,14 +72,17 @@ def wrote(place: Place, name: str, outcomes: dict[int, Outcome], **first: int) -
 def test_outcomes_survive_the_way_through_parquet() -> None:
     verdicts = [Verdict("x", "copy", 0.5, 0.25), Verdict("", "empty", math.nan, 0.0)]
     rejected = Rejected(ROWS[0], 1, "copy", verdicts)
-    rows = [
-        outcome_row(1, kept(0)), outcome_row(2, rejected), outcome_row(3, Failed(ROWS[1], 2, "500"))
-    ]  # fmt: skip
+    failed = Failed(ROWS[1], 2, "500")
+    unjudged = replace(failed, unjudged=True)
+    outcomes = (kept(0), rejected, failed, unjudged, replace(kept(0), missing=(unjudged,)))
+    rows = [outcome_row(key, one) for key, one in enumerate(outcomes)]
     back = list(map(_outcome_of, pa.Table.from_pylist(rows, schema=OUTCOME).to_pylist()))
     assert back[0] == kept(0) and len({_key_of(ROWS[0], 0), _key_of(ROWS[0], 1)}) == 2
     assert isinstance(back[1], Rejected) and back[1].caption.id == "c0"
     assert back[1].verdicts[0] == verdicts[0] and math.isnan(back[1].verdicts[1].similarity)
     assert isinstance(back[2], Failed) and (back[2].step, back[2].problem) == (2, "500")
+    assert isinstance(back[3], Failed) and isinstance(back[4], KeptTriple)
+    assert [one.unjudged for one in (back[2], back[3], *back[4].missing)] == [False, True, True]  # type: ignore[union-attr]
 
 
 @given(st.lists(st.integers(0, 4), min_size=30, max_size=30), st.randoms())
@@ -163,6 +168,35 @@ def test_a_block_counts_and_finds_earlier_answers(tmp_path: Path) -> None:
     assert len(block) == 1 and found == answers and found[0].tokens == (5, 2)
     earlier.close()
     block.close()
+
+
+def test_an_exception_in_judging_fails_its_caption_alone_in_a_block(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, sound = bag_judge(), Judge._judge_apart
+
+    def broken(self: Judge, questions: list[Question]) -> list[Verdict]:
+        if any(name_of(3) in one.answer for one in questions):
+            raise ValueError("broken")
+        return sound(self, questions)
+
+    monkeypatch.setattr(Judge, "_judge_apart", broken)
+    options = LLMOptions(model="fake", base_url=(server.url,))
+    place = place_of(tmp_path)
+    write_captions(ROWS, place, set())
+    [block] = place.tables("captions")
+    asker = _Asker(_Task(place, options, judge, "", answers=Path(place.create("answers"))))
+
+    async def ask() -> list[dict[str, Any]]:
+        with asker._open:
+            outcomes = await asker._outcomes(pq.read_table(block))
+        assert asker._ready is not None
+        await asker._ready.result()[0].close()
+        return list(outcomes.to_pylist())
+
+    failed = [row for row in asyncio.run(ask()) if row["outcome"] != "kept"]
+    assert [(row["id"], row["outcome"]) for row in failed] == [("c3", "unjudged")]
+    assert "ValueError: broken (paraclip/paraphrase/filters/judge.py" in failed[0]["reason"]
 
 
 def test_a_place_is_a_folder_or_a_url(tmp_path: Path) -> None:

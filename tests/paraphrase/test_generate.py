@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from fake_encoder import BagEncoder
 from fake_server import FakeServer, Reply, rotate
-from generating import captions, fake_config, generated, name_of
+from generating import captions, captions_file, fake_config, generated, name_of
 
 from paraclip.commands.generate import generate_command
 from paraclip.data.captions import Caption
@@ -22,7 +22,9 @@ from paraclip.data.config import Columns
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.filters.checks import FILTERS, NearDuplicates
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary, open_outputs
 from paraclip.paraphrase.steps import KeptTriple, Rejected
@@ -104,6 +106,78 @@ def test_every_row_is_kept_rejected_or_failed(server: FakeServer, tmp_path: Path
     assert {row["id"] for row in lines(tmp_path / "failed.jsonl")} == {"c4", "c6"}
     asked = "\n".join(server.asked)
     assert "None" not in asked  # an empty answer is never fed to step 2
+
+
+class Panic(BaseException):
+    """As a panic of a Rust package: no `Exception`."""
+
+
+def faulty(monkeypatch: pytest.MonkeyPatch, kind: type[BaseException] = ValueError) -> None:
+    """A filter that raises an exception for the caption `c3`."""
+
+    def check(one: Any) -> bool:
+        if name_of(3) in one.answer:
+            raise kind("\ud800 of https://me:secret@host\n")
+        return False
+
+    monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", {"faulty": check, **FILTERS})
+
+
+@pytest.mark.parametrize("kind", [ValueError, MemoryError, Panic])
+def test_an_exception_in_a_filter_fails_its_caption_alone_and_a_rerun_goes_on(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    with monkeypatch.context() as broken:
+        faulty(broken, kind)
+        for count in (20, 20, 25):
+            summary = run(server.url, tmp_path, count)
+            assert (summary.kept, summary.failed, summary.unjudged) == (count - 1, 1, 1)
+            [row] = lines(tmp_path / "failed.jsonl")
+            assert (row["id"], row["step"]) == ("c3", 1) and kind.__name__ in row["problem"]
+            assert r"\ud800 of https://host" in row["problem"]
+            assert re.search(
+                r"\(paraclip/paraphrase/filters/checks.py, line \d+\)$", row["problem"]
+            )
+    before = server.asked.total()
+    assert run(server.url, tmp_path, 25).kept == 25
+    assert server.asked.total() - before == 1, "its first answer is judged again, not asked again"
+
+
+def test_an_exception_of_a_backend_or_a_comparison_fails_its_caption_alone(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(of: Any, method: str) -> None:
+        whole = getattr(of, method)
+
+        def run(self: Any, prompt: Any, *more: Any) -> Any:
+            if name_of(3) in str(prompt):
+                raise KeyError("choices")
+            return whole(self, prompt, *more)
+
+        monkeypatch.setattr(of, method, run)
+
+    broken(NearDuplicates, "seen")
+    summary = run(server.url, tmp_path, 8, drop_near_duplicates=True)
+    assert (summary.captions, summary.failed, summary.unjudged) == (8, 1, 1)
+    broken(OpenAIBackend, "answer")
+    summary = run(server.url, tmp_path, 8, fresh=True)
+    assert (summary.kept, summary.failed, summary.unjudged) == (7, 1, 0)
+    [row] = lines(tmp_path / "failed.jsonl")
+    assert "KeyError: 'choices' (paraclip/paraphrase/steps.py" in row["problem"]
+
+
+def test_the_command_says_how_many_captions_could_not_be_judged(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    faulty(monkeypatch)
+    server.behave = lambda prompt, count: prompt
+    options = fake_config(server.url, tmp_path / "out")
+    source = captions_file(tmp_path, 5)
+    generate_command(replace(options, source=str(source)))
+    shown = capsys.readouterr().out
+    assert re.search(r"of these not judged +1", shown) and "got no answer" not in shown
+    assert "1 captions failed because of an error in judging" in shown and "failed.jsonl" in shown
 
 
 def test_a_rejection_in_step_two_reports_it(server: FakeServer, tmp_path: Path) -> None:

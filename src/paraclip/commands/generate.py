@@ -5,6 +5,7 @@ from paraclip.errors import printable, without_password
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.outputs import FAILED
 from paraclip.paraphrase.run import count_captions, estimate, generate_from_source, source_captions
 from paraclip.provenance import shown_path
 
@@ -32,8 +33,11 @@ def generate_command(config: GenerateConfig) -> None:
         print(problems.summary())
     for line in generation.notes:
         print(printable(line))
-    if summary.failed:
-        print(f"{summary.failed:,} captions got no answer: {generation.again} asks them again.")
+    if unanswered := summary.failed - summary.unjudged:
+        print(f"{unanswered:,} captions got no answer: {generation.again} asks them again.")
+    if summary.unjudged:
+        print(f"{summary.unjudged:,} captions failed because of an error in judging their answers.")
+        print(f"Please report it, with the reasons in {FAILED}.")
     generation.check()
 
 

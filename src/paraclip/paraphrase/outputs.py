@@ -74,7 +74,8 @@ class Summary:
     kept: int = 0  # triples
     same_words: int = 0
     rejected: Counter[str] = field(default_factory=Counter)  # by reason ("step 1: copy")
-    failed: int = 0  # without an answer; the next run asks about them again
+    failed: int = 0  # without an answer or a judgement; the next run asks or judges again
+    unjudged: int = 0  # of the failed: there are answers, but judging them raised an exception
     waiting: int = 0  # their answers will arrive in a later round of batches
     broken: int = 0  # input rows, not included in `captions`
     reused_answers: int = 0  # questions that an earlier run had answered
@@ -93,7 +94,10 @@ class Summary:
             self.wordings.update(one["kind"] for one in outcome.row.get(WORDINGS.name) or ())
             self.wordings.update([CONTRAST.name] if outcome.row.get(CONTRAST.name) else [])
             for one in outcome.missing:
-                reason = one.reason if isinstance(one, Rejected) else "no answer"
+                if isinstance(one, Rejected):
+                    reason = one.reason
+                else:
+                    reason = "not judged" if one.unjudged else "no answer"
                 self.missing_wordings[f"{one.kind}: {reason}"] += 1
             if len(self.sample) < _SHOWN:
                 self.sample.append(outcome.row)
@@ -105,6 +109,7 @@ class Summary:
             self.waiting += 1
         else:
             self.failed += 1
+            self.unjudged += outcome.unjudged
 
     def check(self) -> None:
         """Assert that every caption has been counted."""
@@ -126,6 +131,7 @@ class Summary:
         rows += [(f"  of these without a wording, {reason}", count) for reason, count in missing]
         rows += [(f"rejected, {reason}", count) for reason, count in self.rejected.most_common()]
         rows += [("failed", self.failed)]
+        rows += [("  of these not judged", self.unjudged)] if self.unjudged else []
         rows += [("waiting for answers", self.waiting)] if self.waiting else []
         total = max(self.captions, 1)
         width = max(len(name) for name, _ in rows)

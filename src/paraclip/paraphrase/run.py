@@ -47,6 +47,7 @@ from paraclip.paraphrase.steps import (
     Paraphraser,
     Rejected,
     answer_settings,
+    problem_of,
 )
 from paraclip.progress import track
 from paraclip.provenance import provenance, shown_path
@@ -73,7 +74,8 @@ class _Generation:
         if self.summary.failed == self.summary.captions and not self.summary.stopped:
             hint = f"Read the reasons there; {self.again} asks again."
             where = shown_path(self.triples.with_name(FAILED))
-            raise UserError(where, "no caption got an answer", hint)
+            what = "every caption failed" if self.summary.unjudged else "no caption got an answer"
+            raise UserError(where, what, hint)
 
 
 @dataclass(frozen=True)
@@ -342,9 +344,7 @@ async def write_outcomes(
             with open_outputs(outputs.folder, record, schema) as writers:
                 async for outcome in outcomes:
                     if duplicates is not None and isinstance(outcome, KeptTriple):
-                        row = outcome.row
-                        if duplicates.seen([row[name] for name in TEXTS]):
-                            outcome = Rejected(caption_of(row), 2, "near duplicate", [])
+                        outcome = _compared(outcome, duplicates)
                     writers.write(outcome)
                     summary.count(outcome)
                     progress.update()
@@ -352,6 +352,15 @@ async def write_outcomes(
     summary.spent = meter.as_dict()
     summary.stopped = "--max-cost" if meter.spent else ""
     write_summary(outputs, summary, problems)
+
+
+def _compared(triple: KeptTriple, earlier: NearDuplicates) -> Outcome:
+    """The triple, unless it is nearly equal to an earlier one or cannot be compared."""
+    try:
+        similar = earlier.seen([triple.row[name] for name in TEXTS])
+    except Exception as error:
+        return Failed(caption_of(triple.row), 2, problem_of(error), unjudged=True)
+    return Rejected(caption_of(triple.row), 2, "near duplicate", []) if similar else triple
 
 
 async def _in_order(

@@ -5,10 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from paraclip.data.captions import Caption
-from paraclip.errors import UserError, without_password
+from paraclip.errors import UserError, printable, without_password
 from paraclip.files import text_hash
 from paraclip.paraphrase.backends import (
     Answer,
@@ -26,10 +28,13 @@ from paraclip.paraphrase.kinds import CONTRAST
 from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import Prompt, make_prompt
+from paraclip.provenance import without_secrets
 
 _SIMILARITY_MARGIN = 0.08  # cosine; within this distance of the highest, candidates count as equal
 _MOST_FAILURES = 25  # failures in a row that stop the run
 _MOST_REFUSED = 1000  # the same, if the server has answered others but refuses these questions
+_LONGEST_PROBLEM = 300  # characters of an exception's message
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,14 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Failed:
-    """A question got no answer; the next run repeats it."""
+    """A question got no answer, or judging it failed; the next run repeats that."""
 
     caption: Caption
     step: int
     problem: str
     waits: bool = False  # the answer will arrive in a later round of batches
     kind: str = ""
+    unjudged: bool = False  # there are answers, but judging them raised an exception
 
 
 @dataclass(frozen=True)
@@ -136,11 +142,16 @@ class Paraphraser:
             except AnswerError as error:
                 return Failed(caption, step, str(error), isinstance(error, Waiting), kind)
             questions = (Question(text, one.text, original, one.cut, kind) for one in answers)
-            verdicts += await asyncio.gather(*map(self.judge, dict.fromkeys(questions)))
-            if kind:
-                best = next((verdict for verdict in verdicts if verdict.reason is None), None)
-            else:
-                best = _choose_candidate(verdicts, (original,) if original else ())
+            try:
+                verdicts += await asyncio.gather(*map(self.judge, dict.fromkeys(questions)))
+                if kind:
+                    best = next((verdict for verdict in verdicts if verdict.reason is None), None)
+                else:
+                    best = _choose_candidate(verdicts, (original,) if original else ())
+            except UserError:
+                raise
+            except Exception as error:  # else each further run would end at this caption
+                return Failed(caption, step, problem_of(error), kind=kind, unjudged=True)
             if best is not None:
                 return best
         return Rejected(caption, step, _main_reason(verdicts), verdicts, kind)
@@ -171,11 +182,13 @@ class Paraphraser:
             except Waiting as error:
                 self.meter.reserve(error.tokens)
                 raise
-            except RefusedInBatch:
+            except (RefusedInBatch, UserError):
                 raise
-            except AnswerError as error:
+            except Exception as error:
+                if not isinstance(error, AnswerError):
+                    error = AnswerError(problem_of(error))
                 self._count_failure(error)
-                raise
+                raise error
         self._failures, self._answered = 0, True
         self.log.add(key, answers, id=caption_id, step=step, text=text_hash(text))
         self.meter.add(answers)
@@ -189,6 +202,15 @@ class Paraphraser:
             what = f"{self._failures} questions in a row got no answer ({error})"
             hint = "Check the server and the key; the same command resumes."
             raise UserError("generator", what, hint)
+
+
+def problem_of(error: Exception) -> str:
+    """Type, message and place in the package of an unexpected exception: one line, no secrets."""
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    lines = ((Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__))
+    ours = [(path, line) for path, line in lines if path.is_relative_to(_PACKAGE)]
+    where = [f" ({path.relative_to(_PACKAGE.parent)}, line {line})" for path, line in ours[-1:]]
+    return "".join([printable(without_secrets(message))[:_LONGEST_PROBLEM], *where])
 
 
 def answer_settings(options: LLMOptions, backend: Backend) -> dict[str, Any]:

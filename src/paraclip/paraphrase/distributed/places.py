@@ -41,7 +41,7 @@ _CAPTION = pa.schema(
         *(SCHEMA.field(name) for name in ("id", "caption", "image_id", "image")),
     ]
 )
-KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
+KEPT, REJECTED, FAILED, UNJUDGED = "kept", "rejected", "failed", "unjudged"
 OUTCOME = pa.schema(
     [
         pa.field(KEY, pa.int64(), nullable=False),
@@ -178,12 +178,13 @@ def outcome_row(key: int, outcome: Outcome) -> dict[str, Any]:
     """A row of OUTCOME, without tokens."""
     if isinstance(outcome, KeptTriple):
         missing = [outcome_row(key, one) for one in outcome.missing]
-        problem = next((one["reason"] for one in missing if one["outcome"] == FAILED), None)
+        problem = next((one["reason"] for one in missing if one["outcome"] != REJECTED), None)
         listed = {"reason": problem, "candidates": json.dumps(missing)}
         return {KEY: key, "outcome": KEPT, **outcome.row, **listed}
     row = _caption_row(outcome.caption, key) | {"step": outcome.step, "kind": outcome.kind}
     if isinstance(outcome, Failed):
-        return row | {"outcome": FAILED, "reason": outcome.problem}
+        name = UNJUDGED if outcome.unjudged else FAILED
+        return row | {"outcome": name, "reason": outcome.problem}
     candidates = [
         [one.text, one.reason, float(one.similarity), float(one.overlap)]
         for one in outcome.verdicts
@@ -204,8 +205,9 @@ def _outcome_of(row: dict[str, Any]) -> Outcome:
 def _unkept_of(row: dict[str, Any]) -> Rejected | Failed:
     """The outcome in a row of OUTCOME, or of the missing wordings in one."""
     kind = row.get("kind", "")  # not a column: only those of kept triples have one
-    if row["outcome"] == FAILED:
-        return Failed(caption_of(row), row["step"], row["reason"], kind=kind)
+    if row["outcome"] in (FAILED, UNJUDGED):
+        unjudged = row["outcome"] == UNJUDGED
+        return Failed(caption_of(row), row["step"], row["reason"], kind=kind, unjudged=unjudged)
     verdicts = [Verdict(*candidate) for candidate in json.loads(row["candidates"])]
     return Rejected(caption_of(row), row["step"], row["reason"], verdicts, kind)
 

@@ -45,7 +45,7 @@ from paraclip.paraphrase.outputs import (
     valid_summary,
 )
 from paraclip.paraphrase.run import source_captions, write_outcomes
-from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
+from paraclip.paraphrase.steps import Outcome, Paraphraser, answer_settings
 from paraclip.progress import bar
 from paraclip.provenance import without_secrets
 
@@ -262,7 +262,7 @@ class _Asker:
         log = self._log(block, answer_settings(self.task.options, backend))
         meter, captions = Meter(), block.to_pylist()
         work = Paraphraser(self.task.options, backend, log, judge, meter)
-        tasks = [asyncio.create_task(_outcome(work, places.caption_of(row))) for row in captions]
+        tasks = [asyncio.create_task(work.outcome(places.caption_of(row))) for row in captions]
         try:
             outcomes = await asyncio.gather(*tasks)
         finally:
@@ -296,16 +296,6 @@ class _Asker:
         name = sha256(content.encode()).hexdigest()[:16]
         folder = self.task.answers or cache_folder() / "ray"
         return AnswerLog(folder / f"{name}.jsonl", settings, earlier=self._earlier)
-
-
-async def _outcome(work: Paraphraser, caption: Caption) -> Outcome:
-    """The outcome of a caption; an unexpected exception fails this caption, not the job."""
-    try:
-        return await work.outcome(caption)
-    except UserError:
-        raise
-    except Exception as error:
-        return Failed(caption, 0, f"{type(error).__name__}: {error}"[:300])
 
 
 def _ask(ray: Any, task: _Task, workers: int) -> None:

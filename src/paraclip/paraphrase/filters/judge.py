@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from paraclip.errors import not_installed
+from paraclip.errors import UserError, not_installed
 from paraclip.micro_batch import MicroBatchQueue
 from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
@@ -96,6 +96,18 @@ class Judge:
                 verdicts[index] = self._reversed(question, verdicts[index])
         return verdicts
 
+    def judge_each(self, questions: Sequence[Question]) -> list[Verdict | BaseException]:
+        """`judge`, with an exception as the result of each answer that raises one on its own."""
+        try:
+            return [*self.judge(questions)]
+        except UserError:  # about a file or a package, not about an answer
+            raise
+        except BaseException as error:  # a panic of a Rust package is no Exception
+            if len(questions) == 1:
+                return [error]
+        half = len(questions) // 2
+        return [*self.judge_each(questions[:half]), *self.judge_each(questions[half:])]
+
     def _reversed(self, question: Question, verdict: Verdict) -> Verdict:
         """The verdict on a contrast: whatever shows another meaning speaks for it."""
         differs, pair = verdict.reason in _DIFFERENCES, (question.source, verdict.text)
@@ -143,7 +155,7 @@ class Judge:
 @contextmanager
 def judging(judge: Judge) -> Iterator[MicroBatchQueue[Question, Verdict]]:
     """Judge answers together in a thread: those that arrive during a batch form the next one."""
-    queue: MicroBatchQueue[Question, Verdict] = MicroBatchQueue(judge.judge, _BATCH, waiting=None)
+    queue = MicroBatchQueue[Question, Verdict](judge.judge_each, _BATCH, waiting=None)
     try:
         yield queue
     finally:
