@@ -326,6 +326,17 @@ def test_the_shell_completes_commands_and_their_options() -> None:
     assert "--undo" in options and not [word for word in options if not word.startswith("-")]
 
 
+@pytest.mark.parametrize("word", ["--tyro-write-completion", "--tyro_write_completion"])
+@pytest.mark.parametrize("command", [[], ["generate"], ["swap-check"]])
+def test_options_of_the_parser_itself_are_off(
+    word: str, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main([*command, word, "bash", str(tmp_path / "notes.txt")]) == 2
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert capsys.readouterr().err.startswith(f"paraclip: {word}: is not a")
+
+
 @pytest.mark.parametrize("words", [[], ["cmd"], ["bash", "zsh"]])
 def test_completion_of_another_shell_is_one_line_and_code_2(
     words: list[str], capsys: pytest.CaptureFixture[str]

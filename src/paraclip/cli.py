@@ -124,7 +124,7 @@ def parse(arguments: list[str]) -> Any:
 
     Raises:
         UserError: if the command is unknown (the hint suggests similar ones), an option is out of
-            range, or an argument is not valid text.
+            range or tyro's own, or an argument is not valid text.
         SystemExit: with code 2 for unknown options, 0 after `--help`.
     """
     for word in arguments:
@@ -133,6 +133,9 @@ def parse(arguments: list[str]) -> Any:
     if name not in COMMANDS:
         known = [*COMMANDS, "--help", "--version"]
         raise UserError(name, "is not a command", nearest(name, known))
+    if words and words[0].replace("_", "-").startswith("--tyro-"):  # one replaces any file
+        hint = f"paraclip {_COMPLETION} bash prints the completion of all commands."
+        raise UserError(words[0], "is not an option", hint)
     command = COMMANDS[name]
     config = command.options_class()
     _flow_help(config)

@@ -19,6 +19,7 @@ from paraclip.paraphrase import batch
 from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions
 from paraclip.paraphrase.batch import (
     _CUSTOM_ID,
+    _FORMAT,
     _MANIFEST,
     _Failure,
     _listed_files,
@@ -315,6 +316,36 @@ def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_p
     assert not written(tmp_path / "empty", 0).written and not (tmp_path / "empty").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (_MANIFEST, {"files": []}),
+        (_MANIFEST, {"files": ["a.png"], "settings": {}}),
+        (_MANIFEST, {"files": ["requests-0001.jsonl"], "settings": {"generator": "mine"}}),
+        (_MANIFEST, None),
+        (".requests-0001.jsonl.part", {"custom": 1}),
+        (".requests-0001.jsonl.part", None),
+        (".requests-0001.jsonl.part", "link"),
+    ],
+)
+def test_files_and_folders_of_others_are_kept(tmp_path: Path, name: str, content: Any) -> None:
+    path = tmp_path / "batch" / name
+    (path if content is None else path.parent).mkdir(parents=True)
+    if content == "link":
+        (tmp_path / "mine.jsonl").write_text('{"custom_id": "')
+        path.symlink_to(tmp_path / "mine.jsonl")
+    elif content is not None:
+        path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"holds other files|{name}: "):
+        new_writer(path.parent)
+    assert path.is_dir() if content is None else path.is_symlink() or path.is_file()
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has a name that is too long"):
+        new_writer(tmp_path / ("a" * 300))
+
+
 @pytest.mark.parametrize("listed", ["x", None, [1], ["requests-0001.jsonl", {}]])
 def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, listed: Any) -> None:
     written(tmp_path)
@@ -333,7 +364,7 @@ def test_only_unfinished_files_of_a_killed_round_are_deleted(tmp_path: Path) -> 
     folder = tmp_path / "one"
     written(folder)
     names = [*sorted(_listed_files(folder)), "../outside.jsonl", "/etc/passwd"]
-    (folder / _MANIFEST).write_text(json.dumps({"files": names}))
+    (folder / _MANIFEST).write_text(json.dumps({"format": _FORMAT, "files": names}))
     with pytest.raises(UserError, match="holds the questions of an earlier round"):
         new_writer(folder)
     (folder / names[1]).rename(folder / f".{names[1]}.part")

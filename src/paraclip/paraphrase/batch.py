@@ -14,12 +14,13 @@ from typing import Any, BinaryIO
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
-from paraclip.files import check_input, disk_errors, write_text
+from paraclip.files import check_input, disk_errors, has_mark, write_text
 from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting, messages
 from paraclip.paraphrase.log import AnswerLog, bounded_lines, object_of
 from paraclip.paraphrase.prompts import Prompt
 
-_MANIFEST = "manifest.json"
+_MANIFEST, _FORMAT = "manifest.json", "paraclip-batch-1"
+_HEAD = b'{"custom_id": "'  # the beginning of each request file
 _MOST_REQUESTS = 50_000  # per file; OpenAI's limit
 _MOST_BYTES = 200_000_000
 _REQUESTS = re.compile(r"requests-(\d{4,})\.jsonl")
@@ -155,7 +156,7 @@ class _RequestWriter:
         """Write the manifest, then rename the files: those that it lists form the whole round."""
         self._close()
         if self.written:
-            manifest = {"files": list(self.written), "settings": settings}
+            manifest = {"format": _FORMAT, "files": list(self.written), "settings": settings}
             write_text(self.folder / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
         for name in self.written:
             with disk_errors(self.folder):
@@ -229,18 +230,31 @@ def new_writer(folder: Path) -> _RequestWriter:
     Raises:
         UserError: the folder contains other files, or requests that may have been answered.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(folder, "is not a folder", _NEW_FOLDER)
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    listed = _listed_files(folder) if _MANIFEST in names else set()
-    if listed and listed <= names:
-        hint = "Give its answers with --from-file, and --to-file a new folder."
-        raise UserError(folder, "holds the questions of an earlier round", hint)
-    if any(not _UNFINISHED.fullmatch(name) for name in names - listed - {_MANIFEST}):
-        raise UserError(folder, "holds other files", _NEW_FOLDER)
-    for name in names:
-        (folder / name).unlink()
+    with disk_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(folder, "is not a folder", _NEW_FOLDER)
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+        names = {path.name for path in paths}
+        listed = _listed_files(folder) if _MANIFEST in names else set()
+        if listed and listed <= names:
+            hint = "Give its answers with --from-file, and --to-file a new folder."
+            raise UserError(folder, "holds the questions of an earlier round", hint)
+        if not all(_is_ours(path, listed) for path in paths):
+            raise UserError(folder, "holds other files", _NEW_FOLDER)
+        for path in paths:
+            path.unlink()
     return _RequestWriter(folder)
+
+
+def _is_ours(path: Path, listed: set[str]) -> bool:
+    """Whether a writer wrote the file: a manifest, a part, or a request file that is `listed`."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    if path.name == _MANIFEST:
+        return has_mark(path, f'"{_FORMAT}"'.encode())
+    with path.open("rb") as file:
+        begins = _HEAD.startswith(file.read(len(_HEAD)))  # a killed run may have written less
+    return begins and (path.name in listed or _UNFINISHED.fullmatch(path.name) is not None)
 
 
 def _listed_files(folder: Path) -> set[str]:
