@@ -1,6 +1,7 @@
 """The client against a server that stalls, fails, limits rates or sends malformed answers."""
 
 import asyncio
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from paraclip.paraphrase.backends import (
     Refused,
     llm_options,
     make_backend,
+    openai_server,
 )
 from paraclip.paraphrase.backends.messages import _tokens_used
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
@@ -153,8 +155,44 @@ def test_a_server_of_this_machine_is_not_asked_through_a_proxy(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
         assert ask(OpenAIBackend(options(url, max_retries=0)))[0].text == rotate("a dog runs")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        *[
+            (name, "socks5://me:secret@h:1", "socksio is not")
+            for name in ("ALL_PROXY", "all_proxy")
+        ],
+        ("https_proxy", "socks5h://h", "socksio is not installed. pip install socksio"),
+        ("ALL_PROXY", "socks4://h:1", "not the address of a proxy"),
+        ("HTTPS_PROXY", "http://me:secret@h:x", "not the address of a proxy"),
+        ("HTTPS_PROXY", "http://[::1", "not the address of a proxy"),
+        ("HTTP_PROXY", "h:1:2", "not the address of a proxy"),
+        ("HTTP_PROXY", "http://secret\x1b", "not the address of a proxy"),
+        ("SSL_CERT_FILE", "/nowhere", "certificates cannot be read (No such file"),
+        ("SSL_CERT_FILE", "/", "certificates cannot be read (Is a directory"),
+        ("SSL_CERT_FILE", __file__, "certificates cannot be read ("),
+        ("OPENAI_ORG_ID", "secret-\u00e9", "contains a line break"),
+        ("OPENAI_PROJECT_ID", "secret\n", "contains a line break"),
+        ("OPENAI_CUSTOM_HEADERS", "a: b\nc: secret-\u00e9", "contains a line break"),
+    ],
+)
+def test_a_variable_that_keeps_the_client_from_working_is_named_and_its_value_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, what: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    for other in [*openai_server._PROXIES, *openai_server._CERTIFICATES]:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as caught:
+        OpenAIBackend(options("https://server.invalid/v1"))
+    assert str(caught.value).startswith(f"{name}: ") and what in str(caught.value)
+    assert "secret" not in str(caught.value) and "0x" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,11 @@ _SHORT_PAUSE = 10.0  # seconds; longer ones are announced
 _BYTES_PER_TOKEN = 4  # rough figure for English, if the server does not report the number
 _OVERLOADED = (429, 503, 529)
 _ENCODINGS = ("", "identity", "gzip", "deflate")  # one layer, which expands at most 1,000 times
-_NO_PROXY = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))  # this machine
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_NO_PROXY = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
 _ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXIES = ("all_proxy", "https_proxy", "http_proxy", "ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 
 def _http_package() -> Any:
@@ -186,7 +189,11 @@ class _ServersClient(openai.DefaultAsyncHttpxClient):
 
     def __init__(self, servers: Sequence[_Server], seconds: float) -> None:
         headers = {"Accept-Encoding": "identity"}
-        super().__init__(follow_redirects=False, headers=headers, mounts=_NO_PROXY)
+        # What the environment says about proxies and certificates is of no use, and may be wrong.
+        plain = all(one.url.scheme == "http" and one.url.host in _THIS_MACHINE for one in servers)
+        super().__init__(
+            follow_redirects=False, headers=headers, mounts=_NO_PROXY, trust_env=not plain
+        )
         self.servers, self.seconds = servers, seconds
         self._queue = _RequestQueue(servers)
 
@@ -348,6 +355,35 @@ def _tls_problem(error: BaseException) -> str | None:
     return None
 
 
+def _headers_from_environment() -> list[tuple[str, str]]:
+    """The variables whose values `openai` sends with every request, and each line of them."""
+    found = [(name, os.environ.get(name, "")) for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")]
+    name = "OPENAI_CUSTOM_HEADERS"
+    return [*found, *((name, line.strip()) for line in os.environ.get(name, "").split("\n"))]
+
+
+def _environment_fault(error: Exception) -> UserError | None:
+    """The variable that kept a client from being made, or None; values may contain passwords."""
+    named = next(filter(os.environ.get, _CERTIFICATES), None)
+    if named and isinstance(error, OSError):  # of `ssl`, too
+        what = f"its certificates cannot be read ({error.strerror or error})"
+        return UserError(named, what, "Name a file in PEM format, or unset the variable.")
+    for name in _PROXIES:
+        address = os.environ.get(name)
+        if not address:
+            continue
+        try:
+            proxy = _http.Proxy(address if "://" in address else f"http://{address}")
+            _http.AsyncHTTPTransport(proxy=proxy, verify=False)
+        except ImportError:
+            what = "names a SOCKS proxy, and the package socksio is not installed"
+            return UserError(name, what, "pip install socksio")
+        except Exception:
+            hint = "Give an address such as http://proxy:3128, or unset the variable."
+            return UserError(name, "is not the address of a proxy", hint)
+    return None
+
+
 def _secrets_of(key: str, address: str) -> set[str]:
     """The key, and the password and keys in an address, if long enough to be recognised."""
     if key.isalpha() and len(key) <= _LONGEST_PLACEHOLDER:
@@ -373,7 +409,8 @@ class OpenAIBackend:
         key: API key; None: the variable OPENAI_API_KEY.
 
     Raises:
-        UserError: the model or a required key is missing, or an address is invalid.
+        UserError: the model or a required key is missing, or an address or a variable of the
+            environment is invalid.
     """
 
     def __init__(self, options: LLMOptions, key: str | None = None) -> None:
@@ -389,9 +426,10 @@ class OpenAIBackend:
         if _OPENAI_URL in addresses and not self._key:
             hint = "Set OPENAI_API_KEY, or name another server with --base-url."
             raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
-        if not (self._key.isascii() and self._key.isprintable()):
-            what = "contains a line break or a non-ASCII character, which no key has"
-            raise UserError("OPENAI_API_KEY", what, "Copy the key again.")
+        for name, value in [("OPENAI_API_KEY", self._key), *_headers_from_environment()]:
+            if not (value.isascii() and value.isprintable()):
+                what = "contains a line break or a non-ASCII character, which no header may have"
+                raise UserError(name, what, "Copy the value again.")
         self._secrets = {secret for one in addresses for secret in _secrets_of(self._key, one)}
         self._one_by_one, self._limit_name = False, "max_tokens"
         self.generator = messages.generator_of(self.model, options)
@@ -402,11 +440,17 @@ class OpenAIBackend:
         rates = rates and (rates[0] / parts, rates[1] / parts)
         most = max(1, -(-options.concurrency // parts))
         self.servers = [_Server(address, most, rates) for address in addresses]
-        self._http = _ServersClient(self.servers, options.timeout)
-        self._client = openai.AsyncOpenAI(
-            base_url=self.base_url, api_key=self._key or "none", timeout=options.timeout,
-            max_retries=options.max_retries, http_client=self._http,
-        )  # fmt: skip
+        try:
+            self._http = _ServersClient(self.servers, options.timeout)
+            self._client = openai.AsyncOpenAI(
+                base_url=self.base_url, api_key=self._key or "none", timeout=options.timeout,
+                max_retries=options.max_retries, http_client=self._http,
+            )  # fmt: skip
+        except Exception as error:
+            fault = _environment_fault(error)
+            if fault is None:
+                raise
+            raise fault from error
 
     async def start(self) -> None:
         """Check that a server responds and accepts the key, by requesting its list of models.
@@ -427,7 +471,8 @@ class OpenAIBackend:
         try:
             response = await self._http.probe(server, self._key or "none", seconds)
         except _http.RequestError as error:
-            what, hint = _tls_problem(error), "Check http or https in --base-url, or SSL_CERT_FILE."
+            hint = "Check http or https in --base-url, or SSL_CERT_FILE and SSL_CERT_DIR."
+            what = _tls_problem(error)
             if what is None:
                 what = "no server answers there"
                 hint = "Start the server, or check --base-url and OPENAI_BASE_URL."
