@@ -117,6 +117,16 @@ def test_an_example_is_a_call_of_its_command_which_can_be_quiet(
     assert quiet == ["1"]
 
 
+def test_what_follows_two_hyphens_is_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "0")
+    given: list[list[str]] = []
+    monkeypatch.setattr("paraclip.cli._work", given.append)
+    for words in (["search", "--", "-q"], ["search", "-q", "--", "--quiet", "-q"]):
+        assert main(words) == 0
+        assert os.environ["PARACLIP_QUIET"] == ("0" if len(given) == 1 else "1")
+    assert given == [["search", "--", "-q"], ["search", "--", "--quiet", "-q"]]
+
+
 def test_an_unknown_option_offers_the_nearest_and_exits_with_2() -> None:
     done = paraclip("train", "triples.parquet", "--bacth-size", "8")
     assert done.returncode == 2 and "--batch-size" in done.stderr

@@ -61,7 +61,7 @@ def test_of_two_files_the_last_one_is_read_and_recorded(tmp_path: Path) -> None:
         ("image_loss_on = ['title']", "image_loss_on: 'title' is not valid"),
         ("epochs = ", "is not TOML"),
         ("epochs = " + "9" * 5000, "is not TOML"),
-        ("x = " + "[" * 100_000, "is nested too deeply"),
+        ("x = " + "[" * 10_000, "is nested too deeply"),
         ("learning_rate = nan", "learning_rate: nan is not valid. It should be a finite number"),
         (f"model = {['x' * 999]}", "model: .{60,70}[.]{3} is not valid"),
         ("columns = {}", "columns: is not an option"),
@@ -71,6 +71,22 @@ def test_of_two_files_the_last_one_is_read_and_recorded(tmp_path: Path) -> None:
 def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         parse(["train", "triples.parquet", "--config", written(tmp_path, text)])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (f"a = 1\n{'a.' * 101}a = 1", r"run.toml:2: has more than 100 dots"),
+        (f"[{'a.' * 101}a]", "run.toml:1: has more than 100 dots"),
+        ("# a comment\n" * 1500, "too large for a file of options"),
+    ],
+)
+def test_a_file_that_would_take_long_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, complaint: str
+) -> None:
+    monkeypatch.delattr("paraclip.options.tomllib.loads")
+    with pytest.raises(UserError, match=complaint):
+        parse(["train", "x.parquet", "--config", written(tmp_path, text)])
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

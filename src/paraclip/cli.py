@@ -165,7 +165,8 @@ def _help_text() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the `paraclip` script; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    arguments = [word for word in given if word not in _QUIET]
+    end = given.index("--") if "--" in given else len(given)  # what follows is no option
+    arguments = [word for word in given[:end] if word not in _QUIET] + given[end:]
     if len(arguments) < len(given):
         os.environ["PARACLIP_QUIET"] = "1"  # which the processes that a command starts inherit
     for stream in (sys.stdout, sys.stderr):

@@ -34,7 +34,7 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 SETTINGS, WITH_SETTINGS = "paraclip.toml", ("index", "search", "serve")
 """Name of the user's file of settings, and the commands that it has tables for."""
 _LONGEST_VALUE = 60  # characters of a value in an error
-_MOST_BYTES = 1 << 20  # of a TOML file
+_MOST_BYTES, _MOST_DOTS = 1 << 14, 100  # of a TOML file, of its lines
 _NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 
@@ -181,7 +181,12 @@ def read_toml(path: Path | str) -> dict[str, Any]:
             raise UserError(path, "there is no such file", "Check the path.")
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(path, "is too large for a file of options", "Check the path.")
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.count(".") > _MOST_DOTS:  # time and memory of tomllib grow with their square
+                what = f"has more than {_MOST_DOTS} dots"
+                raise UserError(f"{path}:{number}", what, "Options have none in their names.")
+        return tomllib.loads(text)
     except RecursionError as error:
         raise UserError(path, "is nested too deeply", "Options need one level.") from error
     except OSError as error:
