@@ -23,6 +23,7 @@ from paraclip.image_search.stores import (
     picture_id,
     schema,
 )
+from paraclip.image_search.stores.postgres import PostgresStore
 from postgres_server import PostgresServer
 
 WIDTH = 8
@@ -271,6 +272,19 @@ def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
         second.save_facts(other)
     assert (second.facts(), second.count()) == (other, 0)
     assert (first.facts(), first.count()) == (FACTS, 1)
+
+
+@pytest.mark.slow
+def test_postgresql_reads_the_index_from_its_start(postgres: PostgresServer) -> None:
+    opened = PostgresStore(postgres.schema_url("ordered"))
+    opened.save_facts(FACTS)
+    opened.put(made(["a.png"]))
+    rows = opened.batches(["path"])
+    next(rows)
+    setting = "SHOW synchronize_seqscans"
+    assert opened.connected().execute(setting).fetchone() == ("off",)
+    assert list(rows) == []
+    assert opened.connected().execute(setting).fetchone() == ("on",)
 
 
 @pytest.mark.slow

@@ -1,6 +1,10 @@
 """Rankings distilled over a bank: where its vectors come from, and what a run learns from them."""
 
+import tracemalloc
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -16,10 +20,13 @@ from training_rows import (
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.models.features import encode_texts
-from paraclip.training import data as data_module
+from paraclip.image_search.stores import IndexFacts, open_store, schema
+from paraclip.models.features import encode_images, encode_texts, image_space
+from paraclip.swap_checking import indexes
+from paraclip.training import bank as bank_module
+from paraclip.training.bank import read_bank
 from paraclip.training.config import TrainConfig
-from paraclip.training.data import _BANK_AT_ONCE, TrainingData, _read_bank, prepare
+from paraclip.training.data import _BANK_AT_ONCE, TrainingData, prepare
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHER
 from paraclip.training.train import plan_training, train
 
@@ -36,18 +43,103 @@ def index(tmp_path):
     return tmp_path / "index.npy"
 
 
-def test_an_index_gives_its_vectors(index):
-    assert np.allclose(_read_bank(str(index), TinyModel(), Problems()), unit_rows(300), atol=1e-6)
+def read(source, model=None, seed=0):
+    return read_bank(str(source), model or TinyModel(), Problems(), seed)
 
 
-def test_a_large_index_gives_a_sample_that_the_seed_determines(index, monkeypatch):
-    monkeypatch.setattr(data_module, "_BANK_MOST", 40)
-    one, again, other = (
-        _read_bank(str(index), TinyModel(), Problems(), seed) for seed in (1, 1, 2)
-    )
+def test_an_index_gives_its_vectors(index, monkeypatch, capsys):
+    """All of a small index, in its order, to the bit what one division of the matrix gives."""
+    monkeypatch.setattr(indexes, "ROWS_AT_ONCE", 70)
+    values = np.load(index)
+    found = read(index)
+    assert np.array_equal(found.vectors, values / np.linalg.norm(values, axis=1)[:, None])
+    assert found.names is None
+    assert f"no picture of {index} can be opened" in capsys.readouterr().err
+
+
+def test_of_a_large_index_the_seed_determines_a_sample_and_no_more_is_held(index, monkeypatch):
+    monkeypatch.setattr(bank_module, "_MOST", 40)
+    one, again, other = (read(index, seed=seed).vectors for seed in (1, 1, 2))
     assert one.shape == (40, EMBED_DIM)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+    large = np.lib.format.open_memmap(index, "w+", np.float32, (400_000, EMBED_DIM))
+    large[:] = 1
+    whole = _most_memory(lambda: indexes.read_index(indexes.IndexAddress(str(index))))
+    assert whole < 1.25 * large.nbytes
+    monkeypatch.setattr(indexes, "_MOST_ROWS", 1000)  # which limits no sample
+    assert _most_memory(lambda: read(index)) < large.nbytes / 8
+
+
+def _most_memory(work):
+    """The most bytes that were held at a time."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_each_row_of_a_large_index_is_as_likely_and_keeps_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexes, "ROWS_AT_ONCE", 7)
+    angles = np.arange(1, 31) / 20
+    vectors = pa.array(np.stack([np.cos(angles), np.sin(angles)], 1).tolist())
+    paths = [str(row) for row in range(30)]
+    pq.write_table(pa.table({"path": paths, "v": vectors}), tmp_path / "i.parquet")
+    place, drawn = indexes.IndexAddress(str(tmp_path / "i.parquet")), np.zeros(30)
+    for seed in range(400):
+        found = indexes.read_index(place, sample=6, seed=seed)
+        rows = np.array([int(path) for path in found.paths])
+        assert len(set(rows)) == 6
+        assert np.allclose(np.arctan2(found.vectors[:, 1], found.vectors[:, 0]), angles[rows])
+        drawn[rows] += 1
+    assert drawn.min() > 40 and drawn.max() < 125  # 80 each; 9 standard deviations are 72
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """The files of twenty pictures, and their vectors by TinyModel."""
+    (tmp_path / "photos").mkdir()
+    files = [str(tmp_path / "photos" / f"{number}.png") for number in range(20)]
+    for number, file in enumerate(files):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+    return files, encode_images(TinyModel(), files).numpy()
+
+
+@pytest.mark.parametrize("missing", [0, 15])
+def test_an_index_of_the_base_names_the_pictures_that_can_be_opened(photos, missing, tmp_path):
+    files, vectors = photos
+    names = ["gone.png"] * missing + files[missing:]
+    pq.write_table(pa.table({"path": names, "v": list(vectors)}), tmp_path / "i.parquet")
+    found = read(tmp_path / "i.parquet")
+    assert np.allclose(found.vectors, vectors, atol=1e-6)
+    assert found.names == [""] * missing + files[missing:]
+
+
+def test_an_index_of_another_model_is_refused(photos, tmp_path):
+    files, _ = photos
+    table = pa.table({"path": files, "v": list(unit_rows(len(files)))})
+    pq.write_table(table, tmp_path / "i.parquet")
+    with pytest.raises(UserError, match=r"vectors of another model \(median cosine"):
+        read(tmp_path / "i.parquet")
+
+
+def test_our_own_index_is_refused_by_its_image_tower_without_any_picture(photos, tmp_path):
+    pytest.importorskip("lancedb")
+    files, vectors = photos
+    for name, space in (("same", image_space(TinyModel())), ("other", "0" * 16)):
+        store = open_store(str(tmp_path / name))
+        store.save_facts(IndexFacts(space, EMBED_DIM, "a", "", {"base": "a"}))
+        columns = {kind.name: [0] * 20 for kind in schema(EMBED_DIM) if kind.name != "vector"}
+        columns |= {"path": files, "vector": list(vectors), "thumbnail": [b""] * 20}
+        columns |= {key: [f"{row:x}" for row in range(20)] for key in ("id", "hash", "caption")}
+        store.put(pa.table(columns, schema(EMBED_DIM)))
+        store.close()
+    assert read(tmp_path / "same").names == files
+    with pytest.raises(UserError, match="another image tower"):
+        read(tmp_path / "other")
 
 
 def test_a_folder_gives_the_vectors_of_its_pictures(tmp_path, monkeypatch):
@@ -61,7 +153,9 @@ def test_a_folder_gives_the_vectors_of_its_pictures(tmp_path, monkeypatch):
             model.preprocess(Image.open(folder / name)) for name in ("a.png", "inside/b.png")
         ])  # fmt: skip
         wanted = model.project_images(model.embed_pixels(pixels))
-    assert torch.allclose(_read_bank(str(folder), model, Problems()), wanted, atol=1e-6)
+    found = read(folder, model)
+    assert torch.allclose(found.vectors, wanted, atol=1e-6)
+    assert found.names == [str(folder / "a.png"), str(folder / "inside/b.png")]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +170,24 @@ def test_a_bank_that_cannot_be_used_is_refused(tmp_path, make, word):
     make(tmp_path / "bank")
     name = str(next(tmp_path.glob("bank*"), tmp_path / "bank"))
     with pytest.raises(UserError, match=word):
-        _read_bank(name, TinyModel(), Problems())
+        read(name)
+
+
+def test_a_bank_without_a_name_is_not_the_working_folder(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "photos")
+    with pytest.raises(UserError, match="--bank: is empty"):
+        read("")
+    np.save(tmp_path / "photos" / "v.npy", unit_rows(3))
+    with pytest.raises(UserError, match="empty name"):
+        indexes.read_index(indexes.IndexAddress(""))
+
+
+def test_the_choice_of_a_column_names_no_option_that_train_lacks(photos, tmp_path):
+    table = pa.table({name: list(photos[1]) for name in ("text", "image")})
+    pq.write_table(table, tmp_path / "i.parquet")
+    with pytest.raises(UserError, match="several columns") as caught:
+        read(tmp_path / "i.parquet")
+    assert "--column" not in str(caught.value)
 
 
 def test_the_teacher_is_the_base_on_the_averaged_wordings():

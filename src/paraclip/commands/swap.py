@@ -16,7 +16,7 @@ def swap_command(config: SwapConfig) -> None:
     elif config.model is None:
         raise UserError("--model", "is missing", "Name the tuned model, or add --undo.")
     else:
-        index = read_index(IndexAddress(config.index)) if config.index else None
+        index = read_index(IndexAddress(config.index, selectable=False)) if config.index else None
         done = swap(
             config.system, config.cache, config.model,
             tag=config.tag, index=index, dry_run=config.dry_run,

@@ -3,13 +3,13 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from paraclip.arrays import Integers
+from paraclip.arrays import Float, Integers
 from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -136,7 +136,7 @@ def swap_check(
     if index.vectors.shape[1] != width:
         what = f"its vectors have {index.vectors.shape[1]} numbers, and those of the base {width}"
         raise UserError("--index", what, "Name the model that made the index.")
-    origin = _find_origin(base, index, pictures, sample)
+    origin = find_origin(base, index.vectors, find_pictures(index.paths or [], pictures), sample)
     if origin is None and not queries and cutoff is None:
         hint = "Give --pictures FOLDER (or --paths FILE), or --queries FILE."
         raise UserError("--index", "none of its pictures can be opened", hint)
@@ -162,27 +162,33 @@ def check_configured(base: DualEncoder, tuned: DualEncoder, config: SwapCheckCon
     )  # fmt: skip
 
 
-def _find_origin(
-    base: DualEncoder, index: Index, pictures: str | None, sample: int
+def find_origin(
+    base: DualEncoder, vectors: Float, pictures: Mapping[int, str], sample: int = 16
 ) -> Origin | None:
-    """Embed a sample of the index's pictures again; None if none can be opened."""
-    reachable = _find_pictures(index.paths or [], pictures)
-    if not reachable:
+    """Embed a sample of an index's pictures again; None if none can be opened.
+
+    Args:
+        base: the model that should have made the index.
+        vectors: unit vectors of the index [rows, width].
+        pictures: files by row, as found by `find_pictures`.
+        sample: number of pictures to embed.
+    """
+    if not pictures:
         return None
-    chosen = np.random.default_rng(0).permutation(list(reachable))[:sample]
-    files = [reachable[row] for row in chosen.tolist()]
+    chosen = np.random.default_rng(0).permutation(list(pictures))[:sample]
+    files = [pictures[row] for row in chosen.tolist()]
     again = encode_images(base, files, problems=Problems(max_share=1.0)).numpy()
     opened = np.isfinite(again).all(axis=1)
     if not opened.any():
         return None
-    again, stored = again[opened], index.vectors[chosen[opened]]
+    again, stored = again[opened], vectors[chosen[opened]]
     cosines = (again * stored).sum(axis=1)
-    nearest = index.vectors[top_k(again, index.vectors, 1)[:, 0]]
+    nearest = vectors[top_k(again, vectors, 1)[:, 0]]
     own = (nearest * stored).sum(axis=1) >= EXACT  # copies count as well
     return Origin(len(stored), float(np.median(cosines)), float(cosines.min()), float(own.mean()))
 
 
-def _find_pictures(paths: Sequence[str], folder: str | None) -> dict[int, str]:
+def find_pictures(paths: Sequence[str], folder: str | None = None) -> dict[int, str]:
     """Path of each row's picture that exists: the given one, or the file of its name in the folder,
     unless several rows or files have this name."""
     if folder is None:

@@ -5,7 +5,6 @@ A state consists of tensors in safetensors and numbers in JSON; nothing is pickl
 
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +33,7 @@ from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.provenance import provenance
 from paraclip.training.data import Batch, Examples, TrainingData
 from paraclip.training.distributed import Processes, this_process
+from paraclip.training.log import notice
 from paraclip.training.optimizer import restore_training, training_tensors
 
 _RECORD = "run.json"
@@ -178,11 +178,6 @@ def _check_owned(folder: RunFolder) -> None:
             if not has_record:
                 raise UserError(path, "was not written by a training run", hint)
             refuse_foreign(path, is_ours, hint)
-
-
-def notice(text: str) -> None:
-    """Print a line for the user on standard error."""
-    print(f"paraclip: {text}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from paraclip.arrays import Integers
 from paraclip.data.captions import Caption, label
-from paraclip.data.images import fault_of, picture_files
+from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.triples import (
     ENGLISH,
@@ -37,12 +37,12 @@ from paraclip.data.triples import (
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import PREPROCESSORS, ahead, encode_images, mapped_features
+from paraclip.models.features import PREPROCESSORS, ahead, mapped_features
 from paraclip.models.loading import load_model
 from paraclip.progress import bar, track
 from paraclip.provenance import without_secrets
 from paraclip.starter import STARTER, TRIPLES, resolve
-from paraclip.swap_checking.indexes import IndexAddress, is_index, read_index
+from paraclip.training.bank import read_bank
 from paraclip.training.distributed import this_process
 from paraclip.training.losses import ALL_TEXTS, BANK, CAPTION, Rows, find_false_negatives
 
@@ -51,8 +51,6 @@ _MOST_AHEAD = 256
 """Maximum number of pictures that wait to be checked; a waiting one takes about two kilobytes."""
 _MOST_HELD_OUT = 4096  # pictures
 _TOKENIZE_AT_ONCE = 4096
-_BANK_MOST = 100_000
-"""Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
 _BANK_AT_ONCE = 2048
 """Number of pictures of the bank that are drawn for each step."""
 _BANK_SEED = 0xBA2C
@@ -119,7 +117,7 @@ def prepare(
         model: the base, or a name that `load_model` accepts.
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set too, which has no pictures.
-        bank: pictures over which rankings are distilled; see `_read_bank`.
+        bank: pictures over which rankings are distilled; see `read_bank`.
         sentence_model: folder of a model of sentence-transformers; None: MiniLM.
         languages: languages of the further wordings that are learned from, for rows that have some.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
@@ -166,7 +164,7 @@ def prepare(
         features = _features_of(model, rows["image"].to_pylist(), problems, cache)
     vectors = None
     if bank is not None:
-        vectors = _read_bank(str(bank), model, problems, seed)
+        vectors = read_bank(str(bank), model, problems, seed).vectors
         known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(vectors)}
     sentences = None
     if sentence_model is not None:
@@ -211,45 +209,6 @@ def prepare_captions(
     })  # fmt: skip
     features = _features_of(model, rows["image"].to_pylist(), problems, cache)
     return TrainingData(model, rows, features, dict(facts or {}), problems=problems)
-
-
-def _read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0) -> Tensor:
-    """Unit image vectors float32 [G, D] by the base; no captions are read.
-
-    Args:
-        source: folder of pictures, which are encoded once and cached, or an index that
-            `paraclip swap-check` reads, whose vectors are taken as they are.
-        model: the base, whose image encoder made the index.
-        problems: collects broken pictures.
-        seed: seed of the sample of a bank with more than 100,000 pictures.
-
-    Raises:
-        UserError: there are no pictures, the index cannot be read, or its vectors are not as wide
-            as those of the model.
-    """
-    rng = np.random.default_rng([seed, _BANK_SEED])
-    if Path(source).is_dir() and not is_index(source):
-        files = picture_files(Path(source))
-        if not files:
-            hint = "Name a folder of pictures, or an index that `paraclip swap-check` reads."
-            raise UserError(source, "contains no pictures", hint)
-        chosen = np.sort(rng.permutation(len(files))[:_BANK_MOST])
-        names = [str(files[place]) for place in chosen]
-        seen = Problems(problems.max_share)
-        with this_process().first_goes_first():
-            vectors = encode_images(
-                model, names, cache_folder() / "image_features", seen, label="bank"
-            )
-        problems.take(seen, len(names))
-        return vectors[torch.isfinite(vectors).all(1)]
-    found = read_index(IndexAddress(source)).vectors
-    width = model.architecture.embed_dim
-    if found.shape[1] != width:
-        what = f"has vectors of {found.shape[1]} numbers, and those of the model have {width}"
-        hint = "Name an index that the image encoder of this base made; `swap-check` tells."
-        raise UserError("--bank", what, hint)
-    chosen = np.sort(rng.permutation(len(found))[:_BANK_MOST])
-    return torch.from_numpy(np.ascontiguousarray(found[chosen], dtype=np.float32))
 
 
 def _features_of(

@@ -1,4 +1,4 @@
-"""Metrics of a run: where they are logged, divergence, geometry of its vectors.
+"""Metrics of a run: where they are logged, divergence, geometry of its vectors; lines for the user.
 
 Falling losses do not show whether paraphrases move closer (alignment), whether the texts collapse
 (uniformity), or whether a picture stays closer to its own text than to any other (margin).
@@ -26,6 +26,11 @@ from paraclip.training.losses import L1, L2, L3, Objective, Rows, Vectors
 _LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
 _MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
 """Metrics of the machine, which differ when a run is repeated."""
+
+
+def notice(text: str) -> None:
+    """Print a line for the user on standard error."""
+    print(f"paraclip: {text}", file=sys.stderr)
 
 
 class _JsonLines:

@@ -43,7 +43,6 @@ from paraclip.training.checkpoint import (
     Progress,
     RunFolder,
     finish_run,
-    notice,
     open_run,
     resume,
     save_failed_step,
@@ -72,7 +71,7 @@ from paraclip.training.data import (
 )
 from paraclip.training.distributed import ALONE, Processes, this_process
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
-from paraclip.training.log import find_divergence, geometry, metrics_log, peak_memory
+from paraclip.training.log import find_divergence, geometry, metrics_log, notice, peak_memory
 from paraclip.training.losses import (
     ALL_TEXTS,
     CAPTION,

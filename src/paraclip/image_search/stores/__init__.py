@@ -111,7 +111,7 @@ def check_image_space(facts: IndexFacts, space: str, model: str, where: object) 
     if facts.image_space != space:
         what = f"was made with another image tower than that of {model}"
         base = next(iter(facts.models.values()))
-        hint = f"Use a model tuned from {base}, or make a separate index with --store."
+        hint = f"Use a model tuned from {base}, or make a separate index (`index --store`)."
         raise UserError(where, what, hint)
 
 

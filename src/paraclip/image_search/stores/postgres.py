@@ -180,6 +180,8 @@ class PostgresStore(Store):
             self.connected().transaction(),
             self.connected().cursor(name="paraclip") as cursor,
         ):
+            # In the same order each time: the rows may be those that a stopped training learns by.
+            self.connected().execute("SET LOCAL synchronize_seqscans = off")
             cursor.execute(statement)
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 yield self.arrow(rows, names)

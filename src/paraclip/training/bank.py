@@ -1,0 +1,94 @@
+"""The bank of a run: pictures without captions, over which rankings are distilled."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paraclip.data.images import picture_files
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.files import cache_folder
+from paraclip.image_search.stores import check_image_space, existing_facts, open_store
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import encode_images, image_space
+from paraclip.swap_checking.check import find_origin, find_pictures
+from paraclip.swap_checking.indexes import Index, IndexAddress, is_index, read_index
+from paraclip.training.distributed import this_process
+from paraclip.training.log import notice
+
+_MOST = 100_000
+"""Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
+_SEED = 0xBA2C
+_OF_BASE = "Name an index that the image encoder of this base made; `swap-check` tells."
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Pictures as a base sees them, and where another model can see them."""
+
+    vectors: Tensor  # unit vectors by the base, float32 [G, D]
+    names: list[str] | None  # G files, "" where there is none; None if there are none at all
+
+
+def read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0) -> Bank:
+    """The pictures over which rankings are distilled; no captions are read.
+
+    Args:
+        source: folder of pictures, which are encoded once and cached, or an index that
+            `paraclip swap-check` reads, whose vectors are taken as they are.
+        model: the base, whose image encoder made the index.
+        problems: collects broken pictures.
+        seed: seed of the sample of a bank with more than 100,000 pictures.
+
+    Raises:
+        UserError: there are no pictures, the index cannot be read, or its vectors are not those of
+            the model.
+    """
+    if not source:
+        raise UserError("--bank", "is empty", "Name a folder of pictures or an index.")
+    seeds = (seed, _SEED)
+    if Path(source).is_dir() and not is_index(source):
+        files = picture_files(Path(source))
+        if not files:
+            hint = "Name a folder of pictures, or an index that `paraclip swap-check` reads."
+            raise UserError(source, "contains no pictures", hint)
+        chosen = np.sort(np.random.default_rng(seeds).permutation(len(files))[:_MOST])
+        names = [str(files[place]) for place in chosen]
+        seen = Problems(problems.max_share)
+        with this_process().first_goes_first():
+            vectors = encode_images(
+                model, names, cache_folder() / "image_features", seen, label="bank"
+            )
+        problems.take(seen, len(names))
+        usable = torch.isfinite(vectors).all(1)
+        return Bank(vectors[usable], [names[row] for row in usable.nonzero().flatten().tolist()])
+    place = IndexAddress(source, selectable=False)
+    index = read_index(place, sample=_MOST, seed=seeds)
+    pictures = find_pictures(index.paths or [])
+    _check_origin(index, pictures, model, place)
+    names = [pictures.get(row, "") for row in range(len(index.vectors))]
+    return Bank(torch.from_numpy(index.vectors), names if pictures else None)
+
+
+def _check_origin(
+    index: Index, pictures: dict[int, str], model: DualEncoder, place: IndexAddress
+) -> None:
+    """Raise UserError for vectors of another image tower; say so if that cannot be found out."""
+    width, found = model.architecture.embed_dim, index.vectors.shape[1]
+    if found != width:
+        what = f"has vectors of {found} numbers, and those of the model have {width}"
+        raise UserError("--bank", what, _OF_BASE)
+    if index.kind == "paraclip":
+        facts = existing_facts(open_store(place.address))
+        check_image_space(facts, image_space(model), model.architecture.name, place.where)
+        return
+    origin = find_origin(model, index.vectors, pictures)
+    if origin is None:
+        notice(f"no picture of {place.where} can be opened to check that this base made it")
+    elif not origin.same:
+        what = "has vectors of another model"
+        figures = f"median cosine {origin.median:.2f} of {origin.pictures} pictures embedded again"
+        raise UserError(place.where, f"{what} ({figures})", _OF_BASE)
