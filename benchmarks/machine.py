@@ -4,13 +4,15 @@ Memory is read from Linux's /proc; on a GPU, it is the memory that PyTorch's all
 """
 
 import argparse
+import importlib
 import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +142,46 @@ def command() -> str:
     return shlex.join(["python", *program, *map(from_here, sys.argv[1:])])
 
 
-def keep(name: str, folder: Path, table: str, **found: Any) -> None:
-    """Print the table; write it as `name`.md, and all results as `name`.json."""
-    record = {**found, "load_average": load_average(), **provenance(), "command": command()}
-    write_text(folder / f"{name}.json", json.dumps(record, indent=1) + "\n")
-    write_text(folder / f"{name}.md", table.strip() + "\n")
-    print(table)
+def keep(name: str, folder: Path, render: Callable[[dict[str, Any]], Any], **found: Any) -> None:
+    """Write all results as `name`.json, and the tables that are rendered from it; print them.
+
+    Args:
+        name: of the files.
+        folder: where they are written.
+        render: makes Markdown of the record, as it is read from JSON: a table, or several by what
+            is added to the name. The record names this function, which must be a module's.
+        found: the results.
+    """
+    module = render.__module__
+    if module == "__main__" and (spec := sys.modules[module].__spec__):
+        module = spec.name
+    made = {"load_average": load_average(), **provenance(), "command": command()}
+    record = {**made, **found, "renderer": f"{module}:{render.__name__}"}
+    text = json.dumps(record, indent=1) + "\n"
+    write_text(folder / f"{name}.json", text)
+    for title, table in rendered(name, json.loads(text)).items():
+        write_text(folder / f"{title}.md", table + "\n")
+        print(table)
+
+
+def rendered(name: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """The tables of a stored record by their names, each with the date of its figures."""
+    module, _, function = record["renderer"].partition(":")
+    found = getattr(importlib.import_module(module), function)({**record, "name": name})
+    tables = found if isinstance(found, dict) else {name: found}
+    if "time" in record:
+        day = datetime.fromisoformat(record["time"])
+        date = f"\n\nMeasured on {day.day} {day:%B %Y}."
+        tables = {title: text + date * ("|---" in text) for title, text in tables.items()}
+    return {title: text.strip() for title, text in tables.items()}
+
+
+def from_cells(record: Mapping[str, Any]) -> str:
+    """The tables and texts between them that a record holds, cell by cell."""
+    return "\n\n".join(
+        part if isinstance(part, str) else markdown(part["heads"], part["rows"])
+        for part in record["cells"]
+    )
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

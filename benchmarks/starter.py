@@ -78,55 +78,72 @@ def is_alt_text(caption: str) -> bool:
     return bool(SEPARATED.search(caption)) or (bool(words) and titled > HEADLINE * len(words))
 
 
-def rate_of(kind: str) -> str:
+def rate_of(of: int, count: int) -> str:
     """What the second reader found, in percent, with its 95 % Wilson interval (Wilson 1927)."""
-    of, count = SECOND_READING[kind]
     interval = binomtest(count, of).proportion_ci(method="wilson")
     return f"{100 * count / of:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def numbers(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
-    """The tables of kinds, domains and changes, and their numbers."""
-    kinds = Counter(kind for row in rows for kind, _ in texts_of(row))
-    domains = Counter(row["domain"] for row in rows)
-    changes = Counter(row["contrast"]["kind"] for row in rows)
-    alt_texts = sum(is_alt_text(row["caption"]) for row in rows)
+def numbers(rows: Sequence[Row]) -> dict[str, Any]:
+    """The numbers of the tables of kinds, domains and changes."""
+    counts = [len(dict(texts_of(row))) - 1 for row in rows]
+    return {
+        "rows": len(rows),
+        "alt_texts": sum(is_alt_text(row["caption"]) for row in rows),
+        "wordings": [min(counts), max(counts)],
+        "kinds": Counter(kind for row in rows for kind, _ in texts_of(row)),
+        "domains": Counter(row["domain"] for row in rows),
+        "contrasts": Counter(row["contrast"]["kind"] for row in rows),
+        "second_reading": SECOND_READING,
+    }
+
+
+def numbers_table(record: Mapping[str, Any]) -> str:
+    """The table of kinds, and sentences about the others."""
+    rows, kinds, read_again = record["rows"], record["kinds"], record["second_reading"]
     cells = [
-        [f"`{kind}`", meaning, f"{kinds[kind]:,}", str(SECOND_READING[kind][0]), rate_of(kind)]
+        [f"`{kind}`", meaning, f"{kinds[kind]:,}", str(read_again[kind][0]),
+         rate_of(*read_again[kind])]
         for kind, meaning in MEANINGS.items()
-    ]
+    ]  # fmt: skip
     heads = ["kind", "what it is", "texts", "read again", "judged right, %"]
-    least, most = min(counts := [len(dict(texts_of(row))) for row in rows]), max(counts)
-    share = 100 * alt_texts / len(rows)
+    least, most = record["wordings"]
     parts = [
-        f"{len(rows):,} rows with {kinds.total() + len(rows):,} texts, {least - 1} to {most - 1}"
-        f" wordings of each caption and a contrast; {share:.1f} % of the captions are like"
-        " alternative texts of web pages (headline capitals or separators).",
+        f"{rows:,} rows with {sum(kinds.values()) + rows:,} texts, {least} to {most} wordings of"
+        f" each caption and a contrast; {100 * record['alt_texts'] / rows:.1f} % of the captions"
+        " are like alternative texts of web pages (headline capitals or separators).",
         markdown(heads, cells).replace("|---|---:|", "|---|---|", 1),
-        f"Domains: {listed(domains)}.",
-        f"Contrasts change {listed(changes)}.",
+        f"Domains: {listed(record['domains'])}.",
+        f"Contrasts change {listed(record['contrasts'])}.",
     ]
-    found = {"rows": len(rows), "alt_texts": alt_texts, "kinds": kinds, "domains": domains}
-    return "\n\n".join(parts), {**found, "contrasts": changes, "second_reading": SECOND_READING}
+    return "\n\n".join(parts)
 
 
-def listed(counts: Counter[str]) -> str:
+def listed(counts: Mapping[str, int]) -> str:
     """Names with their numbers, the most frequent first."""
-    return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
+    return ", ".join(f"{name} ({count:,})" for name, count in Counter(counts).most_common())
 
 
-def samples(rows: Sequence[Row]) -> str:
-    """Captions with a text of each kind, drawn at random."""
-    parts = []
-    for kind, meaning in MEANINGS.items():
+def samples(rows: Sequence[Row]) -> dict[str, list[list[str]]]:
+    """By kind: rows, captions and texts of that kind, drawn at random; changes of contrasts."""
+    drawn = {}
+    for kind in MEANINGS:
         having = [row for row in rows if kind in dict(texts_of(row))]
-        cells = [
-            [f"`{row['id']}`", shown(row["caption"]), shown(dict(texts_of(row))[kind])]
+        drawn[kind] = [
+            [row["id"], row["caption"], dict(texts_of(row))[kind]]
             + [row["contrast"]["kind"]] * (kind == "contrast")
             for row in random.Random(SEED).sample(having, SAMPLES)
         ]
-        heads = ["row", "caption", kind, "change"][: len(cells[0])]
-        parts.append(f"### {kind}\n\n{meaning.capitalize()}.\n\n{markdown(heads, cells)}")
+    return drawn
+
+
+def samples_tables(record: Mapping[str, Any]) -> str:
+    """A table for each kind."""
+    parts = []
+    for kind, drawn in record["samples"].items():
+        heads = ["row", "caption", kind, "change"][: len(drawn[0])]
+        table = markdown(heads, [[f"`{row[0]}`", *map(shown, row[1:])] for row in drawn])
+        parts.append(f"### {kind}\n\n{MEANINGS[kind].capitalize()}.\n\n{table}")
     return "\n\n".join(parts).replace("---:", "---")
 
 
@@ -178,8 +195,9 @@ def filters(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def filter_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+def filter_table(record: Mapping[str, Any]) -> str:
     """The table of what the filters reject, with all wordings together above the contrasts."""
+    found: Mapping[str, Mapping[str, Any]] = record["kinds"]
     wordings = [one for kind, one in found.items() if "contrast" not in kind]
     together: dict[str, Any] = {
         name: sum(one[name] for one in wordings) for name in ("texts", "checked")
@@ -249,12 +267,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     rows = [row for path in (TRIPLES, HELD_OUT) for row in read(path)[: chosen.first]]
     if chosen.filters:
-        rejected = filters(rows)
-        keep("starter_filters", chosen.out, filter_table(rejected), kinds=rejected)
+        keep("starter_filters", chosen.out, filter_table, kinds=filters(rows))
         return
-    table, found = numbers(rows)
-    keep("starter", chosen.out, table, **found)
-    keep("starter_samples", chosen.out, samples(rows), samples=SAMPLES, seed=SEED)
+    keep("starter", chosen.out, numbers_table, **numbers(rows))
+    keep("starter_samples", chosen.out, samples_tables, samples=samples(rows), seed=SEED)
     if chosen.html:
         write_page(rows, chosen.html)
 

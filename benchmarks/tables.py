@@ -1,21 +1,25 @@
-"""Insert the tables that benchmarks wrote into the documents, between their markers.
+"""Render every stored result, and insert the tables into the documents, between their markers.
 
     python -m benchmarks.tables          # write
-    python -m benchmarks.tables --check  # exit 1 if a document shows other figures
+    python -m benchmarks.tables --check  # exit 1 if a file shows other figures
 
-A document marks a place with `<!-- table: NAME -->` and `<!-- end table -->`; the text in between
-is the content of `NAME.md` in `benchmarks/results/` or `study/results/`.
+Each `NAME.json` in `benchmarks/results/` or `study/results/` names the function that renders it
+(`machine.keep`). Its tables are written beside it as `.md`; a document shows one between
+`<!-- table: NAME -->` and `<!-- end table -->`.
 """
 
 import argparse
+import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.machine import rendered
 from paraclip.files import write_text
 
 ROOT = Path(__file__).parent.parent
-RESULTS = (ROOT / "benchmarks" / "results", ROOT / "study" / "results")
+RESULTS = ("benchmarks/results", "study/results")
 MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 
 
@@ -25,51 +29,58 @@ def documents() -> list[Path]:
         page
         for place in ("docs", "docs/guide", "recipes/*", "src/paraclip/starter", "study", "study/*")
         for page in ROOT.glob(f"{place}/*.md")
+        if page.parent != ROOT / "study" / "results"
     )
     return [ROOT / "README.md", *sorted(pages)]
 
 
-def filled(text: str, document: Path) -> str:
+def all_tables() -> dict[Path, str]:
+    """The text of every table, by the file that holds it alone."""
+    found: dict[Path, str] = {}
+    for folder in RESULTS:
+        for path in sorted((ROOT / folder).glob("*.json")):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            for name, text in rendered(path.stem, record).items():
+                found[path.with_name(f"{name}.md")] = text + "\n"
+    return found
+
+
+def filled(text: str, document: Path, tables: Mapping[str, str]) -> str:
     """The text with the current table in every marked place.
 
     Raises:
-        SystemExit: a marked table has not been written.
+        SystemExit: there is no result of a marked table.
     """
-    if missing := sorted(name for _, name, _ in MARK.findall(text) if not file_of(name).exists()):
-        names = ", ".join(str(file_of(name).relative_to(ROOT)) for name in missing)
+    if missing := sorted({name for _, name, _ in MARK.findall(text)} - {*tables}):
         hint = "run their benchmarks, or remove their marks"
-        sys.exit(f"{document.relative_to(ROOT)} marks tables that are missing: {names}; {hint}")
-    return MARK.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+        where = document.relative_to(ROOT)
+        sys.exit(f"{where} marks tables that are missing: {', '.join(missing)}; {hint}")
+    return MARK.sub(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", text)
 
 
-def file_of(name: str) -> Path:
-    """Where a benchmark, or the study, writes its table."""
-    found = [path for folder in RESULTS if (path := folder / f"{name}.md").exists()]
-    return found[0] if found else RESULTS[0] / f"{name}.md"
-
-
-def table(name: str) -> str:
-    """The table that the benchmark with that name wrote."""
-    return f"\n{file_of(name).read_text(encoding='utf-8').strip()}\n\n"
+def outdated(tables: Mapping[Path, str]) -> dict[Path, str]:
+    """Files that show something else than the results, with what they should hold."""
+    by_name = {path.stem: text for path, text in tables.items()}
+    pages = {path: filled(path.read_text(encoding="utf-8"), path, by_name) for path in documents()}
+    return {
+        path: text
+        for path, text in {**tables, **pages}.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
 
 
 def main() -> int:
-    """Update all documents, or report those that are out of date."""
+    """Update all files, or report those that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--check", action="store_true", help="write nothing; print what is out of date"
     )
     check = parser.parse_args().check
-    behind = 0
-    for path in documents():
-        text = path.read_text(encoding="utf-8")
-        current = filled(text, path)
-        if current == text:
-            continue
-        behind += 1
+    behind = outdated(all_tables())
+    for path, text in behind.items():
         print(f"{path.relative_to(ROOT)} shows other figures than the results")
         if not check:
-            write_text(path, current)
+            write_text(path, text)
     return 1 if check and behind else 0
 
 

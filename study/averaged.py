@@ -12,7 +12,7 @@ median of many; in use, the time of the LLM that rewords each query comes on top
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -68,7 +68,7 @@ def main() -> None:
     facts = {"milliseconds": milliseconds(model), "words": words_of_rewordings(),
              "threads": torch.get_num_threads()}  # fmt: skip
     name = f"study_{options.base}_averaged"
-    keep(name, options.results, table(averages, facts), averages=averages, **facts)
+    keep(name, options.results, table, averages=averages, **facts)
 
 
 def figures_of_averages(scored: Scored, draws: Draws) -> list[dict[str, Any]]:
@@ -114,13 +114,13 @@ def words_of_rewordings() -> float:
     return round(sum(len(text.split()) for text in texts) / len(texts), 1)
 
 
-def table(figures: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+def table(record: Mapping[str, Any]) -> str:
     """A row for each model and number of texts, then the differences."""
     found = {
         (one["row"], one["texts"], one["set"], one["figure"]): Interval(
             one["value"], one["low"], one["high"]
         )
-        for one in figures
+        for one in record["averages"]
     }
     lines = []
     for row, texts in dict.fromkeys((row, texts) for row, texts, *_ in found):
@@ -130,7 +130,7 @@ def table(figures: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str
             spread(value, signed) if (value := found.get((row, texts, one, what))) else "-"
             for one in SETS for what in FIGURES
         ]  # fmt: skip
-        lines.append([name, *cells, "" if signed else f"{facts['milliseconds'][texts]:.1f}"])
+        lines.append([name, *cells, "" if signed else f"{record['milliseconds'][str(texts)]:.1f}"])
     heads = [f"{what}, {name}" for name in SETS.values() for what in FIGURES]
     sizes = ", ".join(f"{size} with {other}" for size, other in COMPARED)
     note = (
@@ -138,8 +138,8 @@ def table(figures: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str
         "tuned with one text from base with an average. AO@10 and JS@10 compare averages that have "
         f"no text in common ({sizes}); there are five texts. *AO@10 contrast* compares an average "
         "with a text of another meaning. Each further text is "
-        f"{facts['words']:g} words that an LLM would write. The time is that of the text encoder "
-        f"for one query, with {facts['threads']} threads."
+        f"{record['words']:g} words that an LLM would write. The time is that of the text encoder "
+        f"for one query, with {record['threads']} threads."
     )
     return f"{markdown(['', *heads, 'ms'], lines)}\n\n{note}"
 

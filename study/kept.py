@@ -71,7 +71,7 @@ def main() -> None:
             value, resampled = over(drawn, row, list(seeds))
             spanned = asdict(interval(value, over_seeds(resampled, 0)))
             figures.append({"row": row, "figure": name, "seeds": len(seeds), **spanned})
-    keep(f"study_{options.base}_kept", options.results, table(figures), kept=figures)
+    keep(f"study_{options.base}_kept", options.results, table, kept=figures)
 
 
 def ranked(model: DualEncoder, images: Float, good: Integers, items: Sequence[Wording]) -> Ranked:
@@ -117,8 +117,9 @@ def metrics_of(found: Ranked, theirs: Ranked, right: Integers) -> dict[str, Metr
     return metrics
 
 
-def table(figures: Sequence[Mapping[str, Any]]) -> str:
+def table(record: Mapping[str, Any]) -> str:
     """A row for each model."""
+    figures = record["kept"]
     found = {
         (one["row"], one["figure"]): spread(Interval(one["value"], one["low"], one["high"]), False)
         for one in figures

@@ -30,7 +30,7 @@ from paraclip.evaluation.compare import Stored
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import Line, Report, Section
 from paraclip.evaluation.statistics import Interval
-from paraclip.files import text_hash, write_text
+from paraclip.files import text_hash
 from study.banks import PICTURES, bank_file
 from study.cells import (
     Cell,
@@ -184,16 +184,12 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
         "sets": {section.name: section.pool for section in sections},
         "settings": {"common": dict(grid.common), "variants": variants}, "figures": figures,
     }  # fmt: skip
-    tables = tables_of(name, record)
-    keep(name, place.results, tables.pop(name), **record)
+    keep(name, place.results, tables_of, **record)
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = f"{name}_{more}"
         if grid.name in SINGLED_OUT:
             single_figures = figures_of(grid.rows, scored, list(labels), Draws(MEANS_ALONE, draws))
-            keep(single, place.results, tables_of(single, {"figures": single_figures})[single],
-                 base=base, figures=single_figures)  # fmt: skip
-    for further, text in tables.items():
-        write_text(place.results / f"{further}.md", text.strip() + "\n")
+            keep(single, place.results, tables_of, base=base, figures=single_figures)
     place.images.mkdir(parents=True, exist_ok=True)
     wanted = PLOTTED.get(grid.sets, tuple(LABELS))
     shown = [one for one in figures if (one["benchmark"], one["figure"]) in wanted]

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -178,12 +177,6 @@ def test_recipes_on_flickr8k_name_the_files_that_they_read(
     assert not [name for name in files if f"`{name}`" not in text]
 
 
-def test_every_table_is_what_its_benchmark_wrote() -> None:
-    command = [sys.executable, "-m", "benchmarks.tables", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_every_benchmark_named_in_documents_and_results_exists() -> None:
     results = [*ROOT.glob("benchmarks/results/*.json"), ROOT / "Makefile", *DOCUMENTS]
     named = [
@@ -197,23 +190,6 @@ def test_every_benchmark_named_in_documents_and_results_exists() -> None:
     files = {module: ROOT / f"{module.replace('.', '/')}.py" for _, module in named}
     assert not [one for one in named if not files[one[1]].is_file()]
     assert not [path.name for path in results if "python benchmarks/" in path.read_text("utf-8")]
-
-
-def test_every_table_shown_has_its_figures_as_json() -> None:
-    shown = {
-        name
-        for path in DOCUMENTS
-        for name in re.findall(r"<!-- table: (\w+) -->", path.read_text())
-    }
-    results = [ROOT / "benchmarks" / "results", ROOT / "study" / "results"]
-    judged = {"paraphraser"}  # its results are in the recipe's folder, a file per prompt
-    assert len(shown) > 10 and list((ROOT / "recipes/paraphraser/results").glob("*.json"))
-    of_study = re.compile(r"_(differences|front|gains|left_out|margins|overview|short)$")
-    assert not [
-        name
-        for name in shown - judged
-        if not any((folder / f"{of_study.sub('', name)}.json").is_file() for folder in results)
-    ]
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -14,8 +14,9 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from benchmarks.machine import RESULTS, keep, markdown
+from benchmarks.machine import RESULTS, from_cells, keep
 from paraclip.commands.quickstart import quickstart_command
 from paraclip.evaluation.report import Report, read_report
 from paraclip.quickstart.config import QuickstartConfig
@@ -39,8 +40,8 @@ def main() -> None:
     report = read_report(out / "report" / "report.json")
     if not options.coco:
         shutil.copyfile(out / "report" / "contact_sheet.png", options.picture)
-    found = {"verdict": recommend(report)[1], "figures": figures(report)}
-    keep(name, Path(options.results), in_markdown(report), **found)
+    keep(name, Path(options.results), from_cells, cells=[cells(report)],
+         verdict=recommend(report)[1], figures=figures(report))  # fmt: skip
 
 
 def coco_captions(folder: Path, out: Path) -> Path:
@@ -68,11 +69,11 @@ def figures(report: Report) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def in_markdown(report: Report) -> str:
-    """The table of the terminal as Markdown; the name of a benchmark is a row."""
+def cells(report: Report) -> dict[str, Any]:
+    """The table of the terminal; the name of a benchmark is a row."""
     head, *rows = table_rows(report)
     full = [[*row, *[""] * (len(head) - len(row))] for row in rows]
-    return markdown([text.replace(" - ", " − ") for text in head], full)
+    return {"heads": [text.replace(" - ", " − ") for text in head], "rows": full}
 
 
 if __name__ == "__main__":

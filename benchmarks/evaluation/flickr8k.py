@@ -135,7 +135,7 @@ def write_results(reports: dict[int, Report], folder: Path) -> None:
     table = {short: over_seeds(list(reports.values()), line) for short, line in FIGURES.items()}
     settings = {"base": asdict(BASE), "tuned": asdict(TUNED)}
     seeds = {seed: figures(report) for seed, report in reports.items()}
-    keep("flickr8k", folder, in_markdown(table), over_seeds=table, seeds=seeds, settings=settings)
+    keep("flickr8k", folder, in_markdown, over_seeds=table, seeds=seeds, settings=settings)
 
 
 def over_seeds(reports: list[Report], name: str) -> dict[str, dict[str, float]]:
@@ -160,8 +160,9 @@ def figures(report: Report) -> list[dict[str, Any]]:
 GAINS = (("tuned", "base"), ("tuned", "control"), ("merged", "base"), ("merged", "control"))
 
 
-def in_markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The table of the README: one model per row, mean over the seeds; then the differences."""
+def in_markdown(record: dict[str, Any]) -> str:
+    """One model per row, mean over the seeds; then the differences."""
+    table = record["over_seeds"]
     rows = [
         [label, *(f"{by_label[label]['mean']:.1f}" for by_label in table.values())]
         for label in next(iter(table.values()))

@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.evaluation.flickr8k import feature_cache, training_captions
 from benchmarks.machine import RESULTS, keep, markdown, parse_with_data
@@ -71,7 +72,7 @@ def main() -> None:
     report = evaluate(models, benchmarks(data), options.out / "scores", settings)
     figures = {label: figures_of(report, label) for label in models}
     made = {"options": asdict(OPTIONS), "share": SHARE}
-    keep("mini", Path(options.results), table(figures), figures=figures, **made)
+    keep("mini", Path(options.results), table, figures=figures, **made)
 
 
 def aligned(data: Path, out: Path) -> Path:
@@ -112,7 +113,7 @@ def choose(data: Path, out: Path, results: Path) -> None:
     settings = {"seed": 0, "cache": feature_cache()}
     report = evaluate(models, development(data), out / "choice", settings)
     found = {label: figures_of(report, label) for label in models}
-    keep("mini_choice", results, table(found, DEVELOPMENT, STSB), figures=found)
+    keep("mini_choice", results, choice_table, figures=found)
 
 
 def development(data: Path) -> list[Benchmark]:
@@ -158,14 +159,17 @@ def figures_of(report: Report, label: str) -> dict[str, float]:
     }
 
 
+def choice_table(record: dict[str, Any]) -> str:
+    """One candidate per row."""
+    return table(record, DEVELOPMENT, STSB)
+
+
 def table(
-    figures: dict[str, dict[str, float]],
-    sets: Sequence[str] = SETS,
-    similarity: tuple[str, str] = STS,
+    record: dict[str, Any], sets: Sequence[str] = SETS, similarity: tuple[str, str] = STS
 ) -> str:
     """One model per row."""
     rows, (name_of_sts, head) = [], similarity
-    for label, found in figures.items():
+    for label, found in record["figures"].items():
         recalls = [
             " / ".join(f"{found[f'{name}: T2I R@{k}']:.1f}" for k in (1, 5, 10)) for name in sets
         ]

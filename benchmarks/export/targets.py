@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -136,7 +137,8 @@ def main() -> None:
             cells.append(cell_of(name, model, tag, way, listed, own))
             say(f"{name}, {way.title}: {cells[-1].shown} {cells[-1].reason}")
         found = [asdict(cell) for cell in cells]  # a run takes long: what is complete is kept
-        keep("export_targets", chosen.out, written(cells, chosen.texts), cells=found)
+        keep("export_targets", chosen.out, written, cells=found, texts=len(listed),
+             facts=facts_of())  # fmt: skip
 
 
 def models(names: list[str], small: str | None) -> Iterator[tuple[str, DualEncoder, str | None]]:
@@ -225,8 +227,9 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def written(cells: list[Cell], count: int) -> str:
+def written(record: dict[str, Any]) -> str:
     """Systems by models, and the reasons below."""
+    cells = [Cell(**one) for one in record["cells"]]
     names = list(dict.fromkeys(cell.model for cell in cells))
     by_place = {(cell.way, cell.model): cell for cell in cells}
     rows = [[way.title, *(by_place[way.title, name].shown for name in names)] for way in WAYS]
@@ -236,8 +239,9 @@ def written(cells: list[Cell], count: int) -> str:
             reasons.setdefault(cell.reason, []).append(f"{cell.way} ({cell.model})")
     lines = [f"- {reason}: {', '.join(places)}." for reason, places in reasons.items()]
     note = (
-        f"Largest difference of {count} unit text vectors from ParaCLIP's. All others than `mini`"
-        f" and the tuned CLIP have random weights. No: {len(reasons)} reasons. {facts_of()}"
+        f"Largest difference of {record['texts']} unit text vectors from ParaCLIP's. All others"
+        " than `mini` and the tuned CLIP have random weights. No:"
+        f" {len(reasons)} reasons. {record['facts']}"
     )
     return "\n".join([markdown(["", *names], rows), "", note, "", *lines])
 

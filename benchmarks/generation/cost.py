@@ -121,8 +121,9 @@ def estimate(slopes: Slopes, name: str, options: argparse.Namespace) -> dict[str
     }  # fmt: skip
 
 
-def as_table(found: list[dict[str, Any]], slopes: Slopes, options: argparse.Namespace) -> str:
+def as_table(record: dict[str, Any]) -> str:
     """One architecture per row."""
+    slopes, assumed = Slopes(**record["slopes"]), record["assumed"]
     heads = [
         "", "tokens in, million", "tokens out, million", "GPU hours, image features",
         "GPU hours, training", "core hours, decoding", "generation, $", "GPU, $",
@@ -134,15 +135,15 @@ def as_table(found: list[dict[str, Any]], slopes: Slopes, options: argparse.Name
             f"{one['gpu_hours']['training']:.2f}", f"{one['decoding_core_hours']:,.0f}",
             f"{one['money']['generation']:,.0f}", f"{one['money']['gpu']:,.0f}",
         ]
-        for one in found
+        for one in record["estimates"]
     ]  # fmt: skip
     note = (
         f"{TRIPLES:,} triples, one pass over them, one answer a step. Measured: "
         f"{slopes.prompt_tokens:.0f} tokens of prompts and {slopes.answer_tokens:.0f} of answers "
         f"a triple, {slopes.text_tokens:.1f} tokens a training text, "
-        f"{slopes.pictures_per_second:.0f} pictures a second and core. Assumed: {options.share} % "
-        f"of a peak of {options.peak} TFLOP/s, ${options.gpu_hour} a GPU hour, "
-        f"${options.input_price} and ${options.output_price} a million tokens in and out."
+        f"{slopes.pictures_per_second:.0f} pictures a second and core. Assumed: "
+        f"{assumed['share']} % of a peak of {assumed['peak']} TFLOP/s, ${assumed['gpu_hour']} a GPU"
+        f" hour, ${assumed['input']} and ${assumed['output']} a million tokens in and out."
     )
     return f"{markdown(heads, rows)}\n\n{note}"
 
@@ -161,8 +162,8 @@ def main() -> None:
     found = [estimate(slopes, name, options) for name in MODELS]
     assumed = {"peak": options.peak, "share": options.share, "gpu_hour": options.gpu_hour}
     prices = {"input": options.input_price, "output": options.output_price}
-    keep("cost", options.out, as_table(found, slopes, options), estimates=found,
-         slopes=vars(slopes), assumed={**assumed, **prices})  # fmt: skip
+    keep("cost", options.out, as_table, estimates=found, slopes=vars(slopes),
+         assumed={**assumed, **prices})  # fmt: skip
 
 
 if __name__ == "__main__":

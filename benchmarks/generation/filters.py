@@ -150,33 +150,37 @@ def columns() -> dict[str, dict[str, Any]]:
     }
 
 
-def kinds_table(found: Mapping[str, Measured]) -> str:
-    """One kind per row: what passes, in percent, and the rules' most frequent reasons."""
-    rows = []
-    for name, one in sorted(found.items(), key=lambda pair: not pair[1].good):
-        listed = [f"{reason} {count}" for reason, count in one.reasons["strong"].most_common(3)]
-        shares = [f"{one.share(**limits):.1f}" for limits in columns().values()]
-        label = name if one.good else f"{name} (must fail)"
-        rows.append([label, str(len(one.faults)), *shares, ", ".join(listed)])
-    return markdown(["pairs", "number", *columns(), "rules' reasons"], rows)
+def as_tables(record: Mapping[str, Any]) -> str:
+    """Recall and precision of every column; then the kinds, one per row."""
+    summed = record["totals"]
+    heads = ["pairs", "number", *summed, "rules' reasons"]
+    total = [
+        [name, *(f"{one[name]:.1f}" for one in summed.values())] for name in ("recall", "precision")
+    ]
+    own: list[list[str]] = []
+    others: list[list[str]] = []
+    for name, one in sorted(record["kinds"].items(), key=lambda pair: not pair[1]["good"]):
+        label = name if one["good"] else f"{name} (must fail)"
+        shares = [f"{one[head]:.1f}" for head in summed]
+        reasons = ", ".join(f"{reason} {count}" for reason, count in one["reasons"].items())
+        (own if one["own"] else others).append([label, str(one["pairs"]), *shares, reasons])
+    parts = (markdown(["", *summed], total), markdown(heads, own), "Other sources:")
+    return "\n\n".join([*parts, markdown(heads, others)])
 
 
-def totals_table(found: Mapping[str, Measured]) -> str:
-    """Recall and precision of every column."""
-    figures = [totals(found, **limits) for limits in columns().values()]
-    rows = [[name, *(f"{one[name]:.1f}" for one in figures)] for name in ("recall", "precision")]
-    return markdown(["", *columns()], rows)
+def choice_table(record: Mapping[str, Any]) -> str:
+    """One candidate per row."""
+    rows = [
+        [one["rules"], f"{one['fault']}", f"{one['recall']:.1f}", f"{one['precision']:.1f}"]
+        for one in record["candidates"]
+    ]
+    return markdown(["rules", "fault", "recall", "precision"], rows)
 
 
 def print_candidates(most: int, checker: Checker, name: str, out: Path) -> None:
     """Print the candidates on the quarter on which the threshold is chosen."""
     listed = candidates(measured(labelled_pairs(CHOSEN_ON, most), RULES, checker))
-    rows = [
-        [one["rules"], f"{one['fault']}", f"{one['recall']:.1f}", f"{one['precision']:.1f}"]
-        for one in listed
-    ]
-    keep(f"{name}_choice", out, markdown(["rules", "fault", "recall", "precision"], rows),
-         candidates=listed)  # fmt: skip
+    keep(f"{name}_choice", out, choice_table, candidates=listed)
 
 
 def main() -> None:
@@ -195,15 +199,15 @@ def main() -> None:
     rules = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
     own = measured(labelled_pairs(REPORTED, chosen.most), rules, checker)
     others = measured(outside_pairs(Path(chosen.data), chosen.most), rules, checker)
-    table = f"{totals_table(own)}\n\n{kinds_table(own)}\n\nOther sources:\n\n{kinds_table(others)}"
     figures = {
-        name: {"good": one.good, "pairs": len(one.faults),
+        name: {"good": one.good, "own": name in own, "pairs": len(one.faults),
+               "reasons": dict(one.reasons["strong"].most_common(3)),
                **{head: one.share(**limits) for head, limits in columns().items()}}
         for name, one in {**own, **others}.items()
     }  # fmt: skip
     summed = {head: totals(own, **limits) for head, limits in columns().items()}
     limits = {name: vars(one) for name, one in rules.items()}
-    keep(name, chosen.out, table, totals=summed, kinds=figures, limits=limits)
+    keep(name, chosen.out, as_tables, totals=summed, kinds=figures, limits=limits)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def main() -> None:
     options = parser.parse_args()
     slopes = slopes_of(options.results)
     found = [estimate(servers, slopes, options) for servers in SERVERS]
-    keep("full_scale", options.out, as_table(found, slopes, options), estimates=found,
-         slopes=slopes)  # fmt: skip
+    assumed = {"output_tokens": options.output_tokens, "latency": options.latency}
+    keep("full_scale", options.out, as_table, estimates=found, slopes=slopes, assumed=assumed)
 
 
 def slopes_of(folder: Path) -> dict[str, float]:
@@ -57,22 +57,21 @@ def estimate(servers: int, slopes: dict[str, float], options: argparse.Namespace
     }
 
 
-def as_table(
-    found: list[dict[str, Any]], slopes: dict[str, float], options: argparse.Namespace
-) -> str:
+def as_table(record: dict[str, Any]) -> str:
     """One row per number of servers."""
+    slopes, assumed = record["slopes"], record["assumed"]
     heads = ("servers", "answers/s", "hours", "questions in flight", "asking cores")
     rows = [
         [str(one["servers"]), f"{one['answers_a_second']:,.0f}", f"{one['hours']:.1f}",
          f"{one['in_flight']:,.0f}", f"{one['asking_cores']:.1f}"]
-        for one in found
+        for one in record["estimates"]
     ]  # fmt: skip
     note = (
         f"{TRIPLES:,} captions, two answers each. Measured: {slopes['prompt_tokens']:.0f} tokens "
         f"of a prompt and {slopes['answer_tokens']:.1f} of an answer, and for its filters and the "
         f"rest {1000 * slopes['processor_seconds']:.1f} ms of a core. "
-        f"Assumed: {options.output_tokens:,.0f} answer tokens a second and server, "
-        f"{options.latency:g} s until an answer. No GPU server was measured."
+        f"Assumed: {assumed['output_tokens']:,.0f} answer tokens a second and server, "
+        f"{assumed['latency']:g} s until an answer. No GPU server was measured."
     )
     return f"{markdown(heads, rows)}\n\n{note}"
 

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks.generation.server_speed import numbered, serve
 from benchmarks.generation.watching import OtherWork, Watched, watched, worked
@@ -114,8 +115,8 @@ def speed(options: argparse.Namespace) -> None:
     setting = f"{options.latency * 1000:.0f} ms latency, {options.concurrency} in flight"
     below = f"{setting}; the paper's way has one. Medians of {options.turns} turns. {facts_of()}"
     every = [[asdict(one) for one in turn] for turn in turns]
-    table, medians = table_of(found, below), [*map(asdict, found)]
-    keep("generation_peers", options.out, table, settings=medians, turns=every)
+    keep("generation_peers", options.out, table_of, settings=[*map(asdict, found)], turns=every,
+         below=below)  # fmt: skip
 
 
 def middle(of_system: Sequence[Found], turns: Sequence[Sequence[Found]]) -> Found:
@@ -133,7 +134,7 @@ def memory(options: argparse.Namespace) -> None:
     """Run ParaCLIP with many captions; a filter that accepts everything replaces MiniLM."""
     found = [ours(options, rows, 0.0, "everything") for rows in (1000, options.memory_rows)]
     below = f"No latency, {options.concurrency} in flight; filters accept everything. {facts_of()}"
-    keep("generation_memory", options.out, table_of(found, below), settings=[*map(asdict, found)])
+    keep("generation_memory", options.out, table_of, settings=[*map(asdict, found)], below=below)
 
 
 def ray(options: argparse.Namespace) -> None:
@@ -149,8 +150,8 @@ def ray(options: argparse.Namespace) -> None:
     below = (
         f"{IN_FLIGHT_OF_ACTOR} in flight for each actor, {options.latency * 1000:.0f} ms latency."
     )
-    table = table_of(found, f"{below} {facts_of()}")
-    keep("generation_ray", options.out, table, settings=[*map(asdict, found)])
+    keep("generation_ray", options.out, table_of, settings=[*map(asdict, found)],
+         below=f"{below} {facts_of()}")  # fmt: skip
 
 
 PARTS = {"speed": speed, "ray": ray, "memory": memory}
@@ -263,20 +264,27 @@ def times_of(url: str) -> list[float]:
     return times
 
 
-def table_of(found: list[Found], below: str) -> str:
+COLUMNS = {
+    "rate": ("rows/s", ".1f"), "ratio": ("over ParaCLIP's", ".2f"),
+    "start": ("s to the first question", ".1f"), "seconds": ("whole run, s", ".0f"),
+    "work": ("processor ms/answer", ".1f"), "peak": ("peak MiB", ",.0f"),
+    "largest": ("of the largest process", ",.0f"), "other": ("other work on the machine", ".0%"),
+}  # fmt: skip
+"""Heads and formats of figures; earlier results lack some."""
+
+
+def table_of(record: dict[str, Any]) -> str:
     """A table with the failures below it."""
+    found = record["settings"]
+    shown = {name: COLUMNS[name] for name in COLUMNS if name in found[0]}
     rows = [
-        [f"{one.system} {one.version}".strip(), f"{one.rows:,}",
-         *(["-"] * 8 if one.fault else
-           [f"{one.rate:.1f}", f"{one.ratio:.2f}", f"{one.start:.1f}", f"{one.seconds:.0f}",
-            f"{one.work:.1f}", f"{one.peak:,.0f}", f"{one.largest:,.0f}", f"{one.other:.0%}"])]
+        [f"{one['system']} {one['version']}".strip(), f"{one['rows']:,}",
+         *("-" if one["fault"] else f"{one[name]:{form}}" for name, (_, form) in shown.items())]
         for one in found
     ]  # fmt: skip
-    heads = ("system", "rows", "rows/s", "over ParaCLIP's", "s to the first question",
-             "whole run, s", "processor ms/answer", "peak MiB", "of the largest process",
-             "other work on the machine")  # fmt: skip
-    faults = [f"{one.system}: {one.fault}" for one in found if one.fault]
-    return "\n\n".join([markdown(heads, rows), *faults, below])
+    heads = ["system", "rows", *(head for head, _ in shown.values())]
+    faults = [f"{one['system']}: {one['fault']}" for one in found if one["fault"]]
+    return "\n\n".join([markdown(heads, rows), *faults, record["below"]])
 
 
 if __name__ == "__main__":

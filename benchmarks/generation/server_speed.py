@@ -57,8 +57,9 @@ def main() -> None:
     finally:
         server.kill()
     found = min(rounds, key=lambda one: max(run["other"] for run in one.values()))
-    table = as_table(found, options)
-    keep("server_speed", options.out, table, settings=found, rounds=rounds, latency=options.latency)
+    keep("server_speed", options.out, as_table, settings=found, rounds=rounds,
+         captions=options.captions, latency=options.latency, concurrency=options.concurrency,
+         facts=facts_of())  # fmt: skip
 
 
 def numbered(count: int) -> list[Caption]:
@@ -179,8 +180,9 @@ def response_of(value: Any) -> bytes:
     return f"{head}\r\n\r\n".encode() + content
 
 
-def as_table(found: dict[str, dict[str, float]], options: argparse.Namespace) -> str:
+def as_table(record: dict[str, Any]) -> str:
     """The table, and facts about the machine below it."""
+    found, count = record["settings"], len(record["rounds"])
     rows = [
         [name, f"{run['rate']:.0f}", f"{run['rate'] / found['client alone']['rate']:.0%}",
          f"{1000 * run['work'] / run['answers']:.1f}", f"{run['other']:.0%}",
@@ -189,9 +191,9 @@ def as_table(found: dict[str, dict[str, float]], options: argparse.Namespace) ->
     ]  # fmt: skip
     heads = ("what", "answers/s", "of the client's", "processor ms/answer",
              "other work on the machine", "triples kept")  # fmt: skip
-    setting = f"{options.latency * 1000:.0f} ms latency, {options.concurrency} in flight"
-    rounds = f"{options.rounds} round{'s' * (options.rounds > 1)}, the least disturbed one"
-    below = f"{options.captions:,} captions, {setting}; {rounds}. {facts_of()}"
+    setting = f"{record['latency'] * 1000:.0f} ms latency, {record['concurrency']} in flight"
+    rounds = f"{count} round{'s' * (count > 1)}, the least disturbed one"
+    below = f"{record['captions']:,} captions, {setting}; {rounds}. {record['facts']}"
     return f"{markdown(heads, rows)}\n\n{below}"
 
 

@@ -47,7 +47,8 @@ def main() -> None:
         for _ in range(options.rounds)
     ]
     found = {name: middle([turn[name] for turn in turns]) for name in SETTINGS}
-    keep("generation", options.out, as_table(found, len(rows), options.rounds), settings=found)
+    keep("generation", options.out, as_table, settings=found, captions=len(rows),
+         rounds=options.rounds, facts=facts_of())  # fmt: skip
 
 
 def measure(rows: list[Caption], setting: dict[str, int]) -> dict[str, Any]:
@@ -68,16 +69,16 @@ def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: median(run[name] for run in runs) for name in runs[0]}
 
 
-def as_table(found: dict[str, dict[str, Any]], captions: int, rounds: int) -> str:
+def as_table(record: dict[str, Any]) -> str:
     """The table, and facts about the machine below it."""
-    rows = []
-    for name, run in found.items():
+    captions, rows = record["captions"], []
+    for name, run in record["settings"].items():
         speeds = (run["seconds"], captions / run["seconds"], run["answers"] / run["seconds"])
         kept = f"{100 * run['kept'] / captions:.0f} %"
         rows.append([name, *(f"{value:.1f}" for value in speeds), kept])
     heads = ("setting", "seconds", "captions/s", "answers/s", "triples kept")
-    below = f"{captions} captions through both steps, {rounds} round(s). {facts_of()}"
-    return f"{markdown(heads, rows)}\n\n{below}"
+    below = f"{captions} captions through both steps, {record['rounds']} round(s)."
+    return f"{markdown(heads, rows)}\n\n{below} {record['facts']}"
 
 
 if __name__ == "__main__":

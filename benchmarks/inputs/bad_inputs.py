@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -88,12 +89,12 @@ def main() -> None:
     prepare()
     with tempfile.TemporaryDirectory(prefix="paraclip-bad-") as scratch:
         outcomes = attack_all(Path(scratch), options)
-    table, totals = table_of(outcomes)
-    if options.only != "*":
-        print(table)
-        return
     found = [{**asdict(one), "seconds": round(one.seconds, 1)} for one in outcomes]
-    keep("bad_inputs", options.out, table, totals=totals, outcomes=found)
+    if options.only != "*":
+        print(table_of({"outcomes": found}))
+        return
+    totals = {kind: sum(one.kind == kind for one in outcomes) for kind in OUTCOMES}
+    keep("bad_inputs", options.out, table_of, totals=totals, outcomes=found)
 
 
 def prepare() -> None:
@@ -237,15 +238,14 @@ def kind_of(code: int | None, errors: str, refused: bool = False) -> str:
     return "wrong" if refused else "accepted"
 
 
-def table_of(outcomes: Sequence[Outcome]) -> tuple[str, dict[str, int]]:
-    """The table by area, and the totals."""
-    areas = dict.fromkeys(outcome.area for outcome in outcomes)
-    counted = Counter((outcome.area, outcome.kind) for outcome in outcomes)
-    totals = {kind: sum(outcome.kind == kind for outcome in outcomes) for kind in OUTCOMES}
-    rows = [[area, *(str(counted[area, kind]) for kind in OUTCOMES)] for area in areas]
-    rows += [["all", *map(str, totals.values())]]
+def table_of(record: Mapping[str, Any]) -> str:
+    """The table by area."""
+    areas = {one["area"]: "" for one in record["outcomes"]}
+    counted = Counter((one["area"], one["kind"]) for one in record["outcomes"])
+    counted += Counter(("all", one["kind"]) for one in record["outcomes"])
+    rows = [[area, *(str(counted[area, kind]) for kind in OUTCOMES)] for area in [*areas, "all"]]
     heads = ("clear errors", "accepted", "tracebacks", "hangs", "files lost", "wrong")
-    return markdown(["inputs", *heads], rows), totals
+    return markdown(["inputs", *heads], rows)
 
 
 if __name__ == "__main__":

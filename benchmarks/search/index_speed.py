@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -79,9 +80,14 @@ def main() -> None:
             measured("`mini` (EfficientNet-Lite0)", "mini", str(folder)),
             measured("ViT-B/32, random weights", large, str(folder)),
         ]
+    keep("index_speed", options.out, as_table, rows=rows, pictures=len(images), facts=facts_of())
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """A row for each tower."""
     heads = ["", "tower alone, pictures/s", "index, pictures/s", "share", "reading, processor ms"]
-    note = f"{len(images)} pictures of 224 x 224. {facts_of()}"
-    keep("index_speed", options.out, f"{markdown(heads, rows)}\n\n{note}", rows=rows)
+    note = f"{record['pictures']} pictures of 224 x 224. {record['facts']}"
+    return f"{markdown(heads, record['rows'])}\n\n{note}"
 
 
 if __name__ == "__main__":

@@ -172,17 +172,17 @@ def measure(given: str, pools: Sequence[Pool]) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(record: dict[str, Any]) -> str:
     """The rows as Markdown, in percent."""
     heads = ["model, pool", "texts", "AUC", "z per query", "z per picture"]
     heads += [f"{kind} {name}" for kind in ("auto", "fixed")
               for name in ("precision", "recall", "found")]  # fmt: skip
     lines = []
-    for row in rows:
+    for row in record["rows"]:
         areas = [f"{100 * one:.1f}" for one in row["auc"].values()]
         judged = [f"{100 * one:.0f}" for kind in ("auto", "fixed") for one in row[kind].values()]
         lines.append([f"{row['model']}, {row['pool']}", f"{row['texts']:,}", *areas, *judged])
-    return markdown(heads, lines)
+    return f"{markdown(heads, lines)}\n\n{record['facts']}"
 
 
 def main() -> None:
@@ -195,7 +195,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for given in chosen.models:
         rows += measure(given, pools)
-        keep("nothing_close", chosen.out, f"{table(rows)}\n\n{facts_of()}", rows=rows)
+        keep("nothing_close", chosen.out, table, rows=rows, facts=facts_of())
 
 
 if __name__ == "__main__":

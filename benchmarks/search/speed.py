@@ -274,18 +274,20 @@ def main() -> None:
         rows = [*in_process(store, options), *over_http(f"{folder}/index", options)]
         say("The first result of `paraclip search`")
         starts = first_results(Path(folder), STARTS)
+    keep("search_speed", options.out, as_table, rows=rows, first_results=starts,
+         vectors=options.rows, width=options.width, facts=facts_of(os.cpu_count()))  # fmt: skip
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """A row for each way to search; below it, the first result."""
     heads = ["", "queries/s", "p50 ms", "p99 ms", "resident MiB", "processor ms a query"]
-    note = f"{options.rows:,} vectors of {options.width}, ten results. {facts_of(os.cpu_count())}"
-    middle, most = float(np.median(starts)), max(starts)
-    note += f" `paraclip search` to its first result: median of {STARTS} starts {middle:.2f} s,"
-    note += f" at most {most:.2f} s."
-    keep(
-        "search_speed",
-        options.out,
-        f"{markdown(heads, rows)}\n\n{note}",
-        rows=rows,
-        first_results=starts,
+    starts = record["first_results"]
+    note = (
+        f"{record['vectors']:,} vectors of {record['width']}, ten results. {record['facts']}"
+        f" `paraclip search` to its first result: median of {len(starts)} starts"
+        f" {np.median(starts):.2f} s, at most {max(starts):.2f} s."
     )
+    return f"{markdown(heads, record['rows'])}\n\n{note}"
 
 
 if __name__ == "__main__":

@@ -143,8 +143,9 @@ def as_rows(courses: dict[str, Course], batch: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def as_table(rows: list[dict[str, Any]], facts: str) -> str:
+def as_table(record: dict[str, Any]) -> str:
     """The result in Markdown."""
+    rows, tokens = record["rows"], record["tokens"]
     count = len(rows[0]["losses"])
     heads = [
         *("step", "seconds", "triples/s", "times plain", "in processor time"),
@@ -158,6 +159,11 @@ def as_table(rows: list[dict[str, Any]], facts: str) -> str:
         ]
         for row in rows
     ]  # fmt: skip
+    facts = (
+        f"{record['model']} text tower, batch {record['batch']}, {tokens['mean']:.1f} tokens a text"
+        f" (longest {tokens['longest']}), medians of {count} rounds in turns. Our loop waits for"
+        f" its rows {record['input_wait']:.1%} of the time. {record['facts']}"
+    )
     return f"{markdown(heads, lines)}\n\n{facts}"
 
 
@@ -174,15 +180,12 @@ def main() -> None:
     steps = make_steps(chosen.model, 2 * chosen.batch, CPU)
     courses = time_steps(steps, 2 * chosen.batch, chosen.batch, chosen.rounds)
     lengths = steps["paraclip"].text_lengths()
-    wait = steps["paraclip"].input_wait(chosen.rounds)
-    rows = as_rows(courses, chosen.batch)
-    facts = (
-        f"{chosen.model} text tower, batch {chosen.batch}, {lengths.mean():.1f} tokens a text "
-        f"(longest {lengths.max()}), medians of {chosen.rounds} rounds in turns. Our "
-        f"loop waits for its rows {wait:.1%} of the time. {facts_of(chosen.threads)}"
-    )
-    table = as_table(rows, facts)
-    keep("training_throughput", chosen.out, table, rows=rows, batch=chosen.batch, input_wait=wait)
+    keep(
+        "training_throughput", chosen.out, as_table, rows=as_rows(courses, chosen.batch),
+        model=chosen.model, batch=chosen.batch, facts=facts_of(chosen.threads),
+        tokens={"mean": float(lengths.mean()), "longest": int(lengths.max())},
+        input_wait=steps["paraclip"].input_wait(chosen.rounds),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -158,35 +158,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.again:
         kept = json.loads(read_bounded(chosen.out / f"{NAME}.json"))
         measured = {name: one["measured"] for name, one in kept["models"].items()}
-        facts = kept["facts"]
+        facts = {"facts": kept["facts"], "time": kept["time"]}
     else:
-        measured, facts = measure(chosen.names, settings, chosen.rows), facts_of()
+        measured, facts = measure(chosen.names, settings, chosen.rows), {"facts": facts_of()}
     triples = read_triples(resolve(settings.triples))
     rows, further = len(triples), sum(map(len, choose_wordings(triples, [ENGLISH])))
-    options, models, table = TrainOptions(**settings.training), {}, []
+    models = {}
     for name, found in measured.items():
         alone = hours(found, settings, rows, texts=3 * rows + further)
         there = {stage: value / CORES for stage, value in alone.items()}
         models[name] = {"measured": found, "hours_there": there}
-        table.append(cells_of(name, found, there, options.batch_size))
+    batch = TrainOptions(**settings.training).batch_size
+    keep(NAME, chosen.out, as_table, models=models, batch=batch, **facts)
+
+
+def as_table(record: Mapping[str, Any]) -> str:
+    """One base per row."""
     heads = [
         "base", "a step", "pictures a second", "texts a second", "tune", "measure", "with ARO also",
         "publish", "peak memory",
     ]  # fmt: skip
     note = (
-        f"The first three columns are of one core ({facts}) Hours are for {CORES} cores"
+        f"The first three columns are of one core ({record['facts']}) Hours are for {CORES} cores"
         " that all work, without downloads."
     )
-    keep(NAME, chosen.out, f"{markdown(heads, table)}\n\n{note}", models=models, facts=facts)
-
-
-def cells_of(
-    name: str, found: Mapping[str, float], there: Mapping[str, float], batch: int
-) -> list[str]:
-    """A row of the table."""
-    speeds = [f"{batch * found['row']:.1f} s", f"{1 / found['picture']:.1f}"]
-    cells = [f"{value:.1f}{'' if value < LIMIT else ' (too long)'}" for value in there.values()]
-    return [name, *speeds, f"{1 / found['text']:.0f}", *cells, gib(found["peak"])]
+    rows = []
+    for name, one in record["models"].items():
+        found, there = one["measured"], one["hours_there"].values()
+        speeds = [f"{record['batch'] * found['row']:.1f} s", f"{1 / found['picture']:.1f}"]
+        cells = [f"{value:.1f}{'' if value < LIMIT else ' (too long)'}" for value in there]
+        rows.append([name, *speeds, f"{1 / found['text']:.0f}", *cells, gib(found["peak"])])
+    return f"{markdown(heads, rows)}\n\n{note}"
 
 
 def gib(size: float) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS, markdown
+from benchmarks.machine import RESULTS, keep, markdown
 from paraclip.errors import UserError
 from paraclip.evaluation.report import figure
-from paraclip.files import read_bounded, write_text
+from paraclip.files import read_bounded
 
 ROWS = {
     "AO@10, rewordings by an LLM": ("main", "paraphrased-retrieval", "AO@10"),
@@ -97,10 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         all_results = [json.loads(read_bounded(path)) for path in chosen.results]
     except (OSError, ValueError) as error:
         raise UserError("tables", f"cannot read the results ({error})", "Measure first.") from error
-    tables = "\n\n".join(map(table_of, all_results)) or NOT_YET
-    write_text(chosen.out / "real_clip.json", json.dumps(all_results, indent=1) + "\n")
-    write_text(chosen.out / "real_clip.md", tables + "\n")
-    print(tables)
+    keep("real_clip", chosen.out, all_tables, results=all_results)
+
+
+def all_tables(record: Mapping[str, Any]) -> str:
+    """A table for each base, if there is one."""
+    return "\n\n".join(map(table_of, record["results"])) or NOT_YET
 
 
 if __name__ == "__main__":

@@ -353,10 +353,7 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, right: str, wrong: str, word
 
 def test_without_results_the_table_says_that_there_are_none(tmp_path: Path) -> None:
     tables.main(["--out", str(tmp_path)])
-    shipped = ROOT / "benchmarks" / "results"
-    for name in ("real_clip.md", "real_clip.json"):
-        if json.loads((shipped / "real_clip.json").read_text()) == []:
-            assert (tmp_path / name).read_text() == (shipped / name).read_text()
+    assert json.loads((tmp_path / "real_clip.json").read_text())["results"] == []
     assert "no pretrained CLIP yet" in (tmp_path / "real_clip.md").read_text()
 
 

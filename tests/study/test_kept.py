@@ -37,5 +37,5 @@ def test_a_row_of_the_table_has_every_figure() -> None:
         }
         for place, name in enumerate(names)
     ]
-    text = table(figures)
+    text = table({"kept": figures})
     assert all(f"{50 + place}.0" in text for place in range(len(names))) and "tuned 3" in text

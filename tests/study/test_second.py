@@ -126,7 +126,7 @@ def test_a_table_shows_what_leaving_out_a_kind_changes(tmp_path: Path) -> None:
         "without far": {0: cell(0.25, tuple(kind for kind in STARTER_KINDS if kind != "far"))},
     }
     figures = figures_of(rows, scored, keys, Draws(9000, tmp_path))
-    made = tables.tables_of("study_a_second_kinds", {"kind": "kinds", "figures": figures})
+    made = tables.tables_of({"name": "study_a_second_kinds", "kind": "kinds", "figures": figures})
     lines = made["study_a_second_kinds_left_out"].splitlines()
     assert lines[0].split(" | ")[1:3] == ["plain", "far"] and "right picture" in lines[0]
     assert lines[2].startswith("| without far | +0.0 | -25.0 * | +0.0 |") and not lines[3]
@@ -134,7 +134,7 @@ def test_a_table_shows_what_leaving_out_a_kind_changes(tmp_path: Path) -> None:
     assert len(margins[2 : margins.index("")]) == len(STARTER_KINDS)
     assert margins[2].startswith("| plain | 50.0 | 20.0 | 30.0 | 75.0 | 45.0 | 55.0 | +25.0")
     started = [one for one in figures if one["row"] != "all kinds"]
-    made = tables.tables_of("study_a_second_kinds", {"kind": "kinds", "figures": started})
+    made = tables.tables_of({"name": "study_a_second_kinds", "kind": "kinds", "figures": started})
     assert "study_a_second_kinds_overview" in made and len(made) == 3
 
 
@@ -205,14 +205,15 @@ def test_kept_items_give_the_figures_again(tmp_path: Path) -> None:
     assert len(items.differing(path, {"figures": figures}, draws)) == 1
 
 
-def test_pre_trainings_stand_side_by_side(tmp_path: Path) -> None:
+def test_pre_trainings_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Row("base", "base", {}), Row("ranked", "tuned", {})]
     scored = {
         "base": {None: made_up(0, 0.0, ())},
         "ranked": {seed: made_up(seed, 0.1, ()) for seed in (0, 1)},
     }
     found = tables.Figures(figures_of(rows, scored, tables.KEPT, Draws(50, tmp_path)))
-    lines = tables.pretrainings_table({"a": found, "a1": found}).splitlines()
+    monkeypatch.setattr(tables, "stored", lambda name: found)
+    lines = tables.pretrainings_table({"bases": ["a", "a1"]}).splitlines()
     assert lines[0] == "|  | ranked − base, a | ranked − base, a1 |"
     assert lines[2].startswith("| AO@10, COCO wordings (LLM) | +10.")
 
@@ -240,8 +241,8 @@ def test_a_table_compares_tuned_with_averages_of_base(tmp_path: Path) -> None:
         for seed in cells:
             cells[seed] = {key: m for key, m in cells[seed].items() if key[0] in averaged.SETS}
     figures = averaged.figures_of_averages(scored, Draws(100, tmp_path))
-    facts = {"milliseconds": {1: 1.0, 2: 2.0, 3: 3.0, 5: 5.0}, "words": 7.5, "threads": 1}
-    lines = averaged.table(figures, facts).splitlines()
+    facts = {"milliseconds": {"1": 1.0, "2": 2.0, "3": 3.0, "5": 5.0}, "words": 7.5, "threads": 1}
+    lines = averaged.table({"averages": figures, **facts}).splitlines()
     heads = [line.split(" | ")[0].strip("| ") for line in lines[2:] if line.startswith("|")]
     assert heads == [
         "base, one text", "base, average of 2", "base, average of 5",

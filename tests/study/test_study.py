@@ -360,19 +360,6 @@ def published(name: str) -> dict[str, Any]:
     return found
 
 
-NAMES = sorted(
-    path.stem
-    for path in study.RESULTS.glob("study_[ab]*_*.json")
-    if '"figures"' in path.read_text()
-)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_tables_of_the_study_are_those_of_its_figures(name: str) -> None:
-    for further, text in study_tables.tables_of(name, published(name)).items():
-        assert (study.RESULTS / f"{further}.md").read_text() == text.strip() + "\n"
-
-
 def test_a_table_marks_differences_and_what_is_not_inferior() -> None:
     def change(value: float, low: float, high: float, adjusted: float) -> dict[str, Any]:
         interval = {"value": value, "low": low, "high": high}

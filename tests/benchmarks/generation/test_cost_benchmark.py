@@ -23,5 +23,6 @@ def test_the_estimate_by_hand() -> None:
     assert found["gpu_hours"]["training"] == pytest.approx(training)
     hours = sum(found["gpu_hours"].values())
     assert found["money"]["gpu"] == pytest.approx(2 * hours)
-    table = cost.as_table([found], SLOPES, ASSUMED)
+    assumed = {**vars(ASSUMED), "input": 0.5, "output": 1.5}
+    table = cost.as_table({"estimates": [found], "slopes": vars(SLOPES), "assumed": assumed})
     assert "| ViT-B-32 | 500 | 100 |" in table and "Assumed: 36.0 %" in table

@@ -1,7 +1,7 @@
 """Tiny runs of the generation benchmarks: against other tools and at full scale."""
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,7 @@ def test_rates_leave_out_the_first_quarter() -> None:
     assert (found.rate, found.seconds, found.peak, found.largest) == (1.0, 20.0, 3.0, 2.0)
     assert not found.fault
     failed = found_of("y", 5, Watched(1, 20.0, 3 << 20, (3 << 20,), 1.0, "no such thing"), times)
-    table = table_of([found, failed], "below")
+    table = table_of({"settings": [asdict(found), asdict(failed)], "below": "below"})
     assert "| x | 4 | 1.0 | 1.00 | 0.0 | 20 | 125.0 | 3 | 2 | 0% |" in table
     assert "| y | 5 | - | - | - | - | - | - | - | - |" in table
     assert "y: exit code 1, 8 answers: no such thing" in table and table.endswith("below")
