@@ -179,9 +179,9 @@ def is_signed(path: Path) -> bool:
 
 
 def take_lock(
-    file: IO[bytes], name: Path, hint: str = "", shared: bool = False, wait: bool = False
+    file: IO[bytes] | int, name: Path, hint: str = "", shared: bool = False, wait: bool = False
 ) -> None:
-    """Lock an open file until it is closed or the process ends.
+    """Lock an open file, or the folder of a descriptor, until it is closed or the process ends.
 
     This has no effect on file systems without locks. If another process holds the lock, it waits,
     or raises UserError with the path `name` and the hint; several may hold a shared one.

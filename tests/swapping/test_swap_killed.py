@@ -24,7 +24,7 @@ from paraclip.swapping.swap import swap, undo
 
 pytestmark = pytest.mark.slow
 CHANGES = {
-    "open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.chmod",
+    "open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.chown",
     "shutil.copyfile", "shutil.rmtree",
 }  # fmt: skip
 """Events before which a process is killed, if they concern the cache."""

@@ -27,7 +27,8 @@ def swap_command(config: SwapConfig) -> None:
     lines += [f"{'Restored' if config.undo else 'Replaced'} {path}" for path in done.files]
     lines += [f"Kept the base's file as {path}" for path in done.kept]
     lines += [f"Removed what was made from it: {path}" for path in done.cleared]
-    if not done.files:
+    lines += done.left
+    if not done.files and not config.undo:
         lines.append("The model is in place already.")
     lines.append(PLACES[config.system].restart)
     if not config.undo and not config.dry_run:

@@ -1,18 +1,18 @@
 """`swap` and `undo`: one file replaced in another program's cache, and restored.
 
-A kept file is named after the program's file, its SHA-256 (16 digits) and `.base`, so the folder
-alone says what is swapped. A file is replaced by one rename, so at any moment the program finds
-either the old or the new one.
+The base's file is kept beside the program's as FILE.BASE.WRITTEN.base, with 16 digits of the
+SHA-256 of the base and of what took its place, so the folder alone says what is swapped, and `undo`
+touches nothing that the program fetched since. FILE.BASE.base is of earlier versions. A file is
+replaced by one rename, so at any moment the program finds either the old or the new one.
 """
 
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from glob import escape, glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.source import Source, open_source
-from paraclip.files import atomic_path, disk_errors, file_hash, readable
+from paraclip.files import atomic_path, check_name, disk_errors, file_hash, readable, take_lock
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import embed, image_space, project
 from paraclip.models.loading import load_model
@@ -39,7 +39,7 @@ from paraclip.swapping.config import SwapSystem
 from paraclip.swapping.places import PLACES, Place
 
 _BASE = ".base"
-_PART = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+_KEPT = re.compile(rf"(.+?)\.([0-9a-f]{{16}})(?:\.([0-9a-f]{{16}}))?{re.escape(_BASE)}", re.DOTALL)
 _LOWEST = 0.999
 """Lowest cosine of vectors of one image tower in torch and in onnxruntime, also in 16 bits."""
 _DOWNLOAD = "Delete it, let the program download it again, and run this again."
@@ -54,12 +54,28 @@ class Swapped:
         kept: where the replaced files are; empty after `undo`.
         cleared: folders that the program had made from the replaced files.
         checked: what was compared, in sentences.
+        left: what was left as it is because the program has changed it, in sentences.
     """
 
     files: list[Path]
     kept: list[Path]
     cleared: list[Path]
     checked: list[str]
+    left: list[str]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A base that is kept, with the hashes in its name; of earlier versions, `written` is empty."""
+
+    file: Path
+    base: str
+    written: str
+
+    @property
+    def path(self) -> Path:
+        hashes = ".".join(filter(None, (self.base, self.written)))
+        return self.file.with_name(f"{self.file.name}.{hashes}{_BASE}")
 
 
 def swap(
@@ -87,7 +103,7 @@ def swap(
     """
     place, source = PLACES[system], open_source(model, tag=tag)
     checked = _check_index(source, index) if index is not None else []
-    with TemporaryDirectory() as folder, readable(cache):
+    with TemporaryDirectory() as folder, _cache_errors(cache):
         files = _files_of(place, Path(cache), source)
         with disk_errors(Path(folder)):
             new = _export(place, source, {file.name for file in files}, Path(folder))
@@ -97,101 +113,243 @@ def swap(
         else:
             files = _snapshot_of_base(source, Path(cache), files, new)
             checked.append("Image tower, activation and preprocessing are the model's.")
-        waiting = [file for file in files if file_hash(file) != file_hash(new[file.name])]
-        kept = [_kept_path(file) for file in waiting]
-        for file, path in zip(waiting, kept, strict=True):
-            if set(_find(file.parent, f"{file.name}.*{_BASE}")) - {path}:
-                what = "was swapped already, for another model"
-                raise UserError(file, what, f"Run paraclip swap {system} --undo first.")
-        _check_writable(files)
-        cleared = _prepared_folders(place, files)
-        if not dry_run:
-            _clear(place, files)
-            _forget_sizes(place, waiting)
-            for file in waiting:
-                replace_file(file, partial(shutil.copyfile, new[file.name]))
-            _clear(place, files)  # a program that runs may have prepared the old file meanwhile
-    return Swapped(waiting, kept, cleared, checked)
+        folders = {path.parent for path in (*files, *_listings(place, files))}
+        _check_writable(folders)
+        with _locked(folders):
+            plan = _plan(system, files, new)
+            changes = _shortened(place, files, Path(folder))
+            changes |= {one: new[one.file.name] for one in plan}
+            outdated = [old for one in changes for old in _outdated(one)]
+            cleared = _prepared_folders(place, files)
+            if not dry_run:
+                _clear(place, files, folders)
+                for one, path in changes.items():
+                    _replace(one, path)
+                # again: a program that runs may have prepared the old file meanwhile
+                _clear(place, files, folders)
+    left = [
+        f"{old.file} is not what swap wrote, so it counts as the base now. The base of before stays"
+        f" as {_outdated_path(old)}: delete it if you do not need it."
+        for old in outdated
+    ]
+    return Swapped([one.file for one in plan], [one.path for one in plan], cleared, checked, left)
 
 
 def undo(system: SwapSystem, cache: Path | str, *, dry_run: bool = False) -> Swapped:
     """Restore the files that `swap` replaced in a cache, byte for byte.
 
+    A file that has changed since is left as it is, and so is its base.
+
     Raises:
         UserError: there are none, or a kept file is gone or damaged.
     """
     place = PLACES[system]
-    with readable(cache):
-        kept = _in_folders(place, Path(cache), [f"{name}.*{_BASE}" for name in place.writers])
-        files = [_original(path) for path in kept]
-        if place.sizes:  # last: a file need not be listed
-            kept += _in_folders(place, Path(cache), [f"{place.sizes}.*{_BASE}"])
+    with _cache_errors(cache):
+        folders = {path.parent for path in _traces(place, Path(cache))}
+        _check_writable(folders)
+        with _locked(folders):
+            kept = _read_kept(
+                path for path in _traces(place, Path(cache)) if path.parent in folders
+            )
+            found = {one.file: _base_of(one.file, kept) for one in kept}
+            changed = [file for file, base in found.items() if base is None]
+            restored = [base for base in found.values() if base is not None]
+            if place.sizes:  # those of the base do not fit a file below the list that has changed
+                outer = {folder for file in changed for folder in file.parent.parents}
+                restored = [base for base in restored if base.file.parent not in outer]
+            files = [base.file for base in restored]
+            cleared = _prepared_folders(place, files)
+            if not dry_run:
+                _clear(place, files, folders)
+                for base in restored:
+                    if _hash(base.file) != base.base:
+                        with atomic_path(base.file) as temporary:
+                            _link(base.path, temporary)
+                _clear(place, files, folders)
+                # last, so that a run that is killed before can be repeated
+                for one in kept:
+                    if any((one.file, one.base) == (base.file, base.base) for base in restored):
+                        one.path.unlink()
         if not kept:
             raise UserError(cache, f"holds no swapped file of {system}", "Check --cache.")
-        for path in kept:
-            if not path.is_file() or path != _kept_path(path, _original(path).name):
-                what = "is gone or has not the SHA-256 of its name"
-                raise UserError(path, what, f"{_original(path)} cannot be restored: delete both.")
-        _check_writable(files)
-        cleared = _prepared_folders(place, files)
-        if not dry_run:
-            _clear(place, files)
-            for path in kept:
-                with atomic_path(_original(path)) as temporary:
-                    _link(path, temporary)
-            _clear(place, files)
-            for path in kept:  # last, so that a run that is killed before can be repeated
-                path.unlink()
-    return Swapped([_original(path) for path in kept], [], cleared, [])
+    left = [
+        f"{one.file} has changed since the swap (a newer download?) and stays as it is. The base of"
+        f" before stays as {one.path}: rename it to {one.file.name}, or delete it."
+        for one in kept
+        if one.file in changed
+    ]
+    return Swapped(files, [], cleared, [], left)
 
 
-def replace_file(file: Path, write: Callable[[Path], object]) -> None:
+@contextmanager
+def _cache_errors(cache: Path | str) -> Iterator[None]:
+    """Raise UserError for what is wrong with the cache's folders, such as a loop of links."""
+    check_name(cache)
+    try:
+        with readable(cache):
+            yield
+    except OSError as error:
+        what = f"cannot be used ({error.strerror or error})"
+        raise UserError(error.filename or cache, what, "Check --cache.") from error
+
+
+@contextmanager
+def _locked(folders: Iterable[Path]) -> Iterator[None]:
+    """Wait until no other run changes these folders; no file of ours is needed in them.
+
+    Not the cache as a whole, which has several names: the hub's, or the folder of a model in it.
+    """
+    same = {_identity(folder): folder for folder in folders}
+    with ExitStack() as stack:
+        for _, folder in sorted(same.items()):  # in one order, so that no two runs wait for another
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            take_lock(descriptor, folder, wait=True)
+        yield
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    facts = folder.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def _plan(system: SwapSystem, files: Sequence[Path], new: Mapping[str, Path]) -> list[_Kept]:
+    """The files to replace, each with the base to keep; UserError for one that was swapped."""
+    written = {name: file_hash(path) for name, path in new.items()}
+    plan = [_Kept(file, file_hash(file), written[file.name]) for file in files]
+    plan = [one for one in plan if one.base != one.written]
+    for one in plan:
+        if any(
+            old.written in ("", one.base) and old.base != one.base for old in _kept_of(one.file)
+        ):
+            what = "was swapped already, for another model"
+            raise UserError(one.file, what, f"Run paraclip swap {system} --undo first.")
+    return plan
+
+
+def _replace(change: _Kept, new: Path) -> None:
     """Replace a file by one rename, and keep the old one beside it.
 
-    Args:
-        file: the file; of a link, the link is kept and not what it leads to.
-        write: writes the new content to a path.
-
-    Raises:
-        UserError: the disk is full, or the folder may not be written.
+    Of a link, the link is kept and not what it leads to. Raises UserError if the disk is full.
     """
-    kept = _kept_path(file)
-    if not os.path.lexists(kept):
-        with atomic_path(kept) as temporary:
-            _link(file, temporary)
-    with atomic_path(file) as temporary:
-        write(temporary)
-        shutil.copymode(file, temporary)
+    for old in _outdated(change):
+        old.path.rename(_outdated_path(old))
+    if _hash(change.path) != change.base:
+        with atomic_path(change.path) as temporary:
+            _link(change.file, temporary)
+    with atomic_path(change.file) as temporary:
+        shutil.copyfile(new, temporary)
+        _set_owner(temporary, change.file.stat())
+        shutil.copymode(change.file, temporary)
+    for old in _kept_of(change.file):
+        if old != change:  # the same base, kept for an earlier model
+            old.path.unlink()
 
 
 def _link(file: Path, path: Path) -> None:
     try:
         os.link(file, path, follow_symlinks=False)
     except OSError:  # a file system without hard links
-        shutil.copy2(file, path)
+        shutil.copy2(file, path, follow_symlinks=False)
+        _set_owner(path, file.lstat())
 
 
-def _kept_path(file: Path, name: str | None = None) -> Path:
-    return file.with_name(f"{name or file.name}.{file_hash(file)}{_BASE}")
+def _set_owner(path: Path, facts: os.stat_result) -> None:
+    """Give a file the owner and group of another, so that the program can still read it."""
+    for owner in (-1, facts.st_uid):  # first the group alone: only root may give a file away
+        with suppress(OSError):
+            os.chown(path, owner, facts.st_gid, follow_symlinks=False)
 
 
-def _original(kept: Path) -> Path:
-    return kept.with_name(kept.name.removesuffix(_BASE).rpartition(".")[0])
+def _hash(path: Path) -> str:
+    return file_hash(path) if path.is_file() else ""
+
+
+def _read_kept(paths: Iterable[Path]) -> list[_Kept]:
+    found = [(path, _KEPT.fullmatch(path.name)) for path in paths]
+    return [_Kept(path.with_name(m[1]), m[2], m[3] or "") for path, m in found if m]
+
+
+def _kept_of(file: Path) -> list[_Kept]:
+    found = _read_kept(_find(file.parent, f"{escape(file.name)}.*{_BASE}"))
+    return [one for one in found if one.file == file]
+
+
+def _outdated(change: _Kept) -> list[_Kept]:
+    """Other bases that are kept of a file: the program has replaced what took their place."""
+    return [old for old in _kept_of(change.file) if old.base != change.base]
+
+
+def _outdated_path(old: _Kept) -> Path:
+    """Where no undo finds it."""
+    return old.file.with_name(f"{old.file.name}.{old.base}.old")
+
+
+def _base_of(file: Path, kept: Sequence[_Kept]) -> _Kept | None:
+    """The base of a file as it is now; None if it has changed since the swap."""
+    present = _hash(file)
+    fitting = [
+        one
+        for one in kept
+        if one.file == file and (not one.written or present in ("", one.base, one.written))
+    ]
+    if len({one.base for one in fitting}) > 1:
+        names = " and ".join(one.path.name for one in fitting)
+        hint = "Delete all but the base's, and run this again."
+        raise UserError(file, f"has several kept files: {names}", hint)
+    if not fitting:
+        return None
+    base = fitting[0]
+    if base.base not in (present, _hash(base.path)):
+        what = "is gone or has not the SHA-256 of its name"
+        raise UserError(base.path, what, f"{file} cannot be restored: delete both.")
+    return base
+
+
+def _traces(place: Place, cache: Path) -> list[Path]:
+    """Kept files, the lists of sizes last, and what a killed run left."""
+    names = [*place.writers, *filter(None, [place.sizes])]
+    kept = [path for name in names for path in _in_folders(place, cache, [f"{name}.*{_BASE}"])]
+    parts = [
+        os.path.join(os.path.dirname(name), f".{os.path.basename(name)}.*.part")
+        for name in (*names, *place.prepared)
+    ]
+    part = _part(place)
+    return kept + [path for path in _in_folders(place, cache, parts) if part.fullmatch(path.name)]
+
+
+def _part(place: Place) -> re.Pattern[str]:
+    """Names of temporary files and folders of `swap` and `undo`, and of no other program."""
+    names = (*place.writers, *place.prepared, os.path.basename(place.sizes))
+    ours = "|".join(re.escape(name) for name in names if name)
+    return re.compile(rf"\.(?:{ours})(?:(?:\.[0-9a-f]{{16}}){{1,2}}\.base)?\.[0-9a-f]{{12}}\.part")
 
 
 def _find(folder: Path, pattern: str) -> list[Path]:
-    """Files and links that match a pattern, which may lead out of the folder."""
-    found = glob(os.path.join(escape(str(folder)), pattern), recursive=True)
+    """Files and links that match a pattern, which may lead out of the folder.
+
+    `**/` is any number of folders, but no links, which may form loops.
+    """
+    start, deep, rest = pattern.rpartition("**/")
+    roots = glob(os.path.join(escape(str(folder)), start))
+    if deep:
+        own = [root for root in roots if not (start and os.path.islink(root.rstrip("/")))]
+        roots = [inside for root in own for inside, _, _ in os.walk(root)]
+    found = [path for root in roots for path in glob(os.path.join(escape(root), rest))]
     return sorted({Path(os.path.normpath(path)) for path in found})
 
 
 def _in_folders(place: Place, cache: Path, names: Iterable[str], base: str = "*") -> list[Path]:
-    """Files with these names (or patterns) in the program's folders."""
+    """Files with these names (or patterns) in the program's folders, each by one of its paths."""
     with suppress(FileNotFoundError, NotADirectoryError):
         os.listdir(cache)  # glob passes over a folder that may not be read
     folders = [folder.format(base=base) for folder in place.folders]
-    found = [_find(cache, f"{folder}/{name}") for folder in folders for name in names]
-    return sorted({path for paths in found for path in paths})
+    found: dict[object, Path] = {}
+    for pattern in (f"{folder}/{name}" for folder in folders for name in names):
+        for path in _find(cache, pattern):
+            check_name(path)
+            found.setdefault((_identity(path.parent), path.name), path)
+    return sorted(found.values())
 
 
 def _files_of(place: Place, cache: Path, source: Source) -> list[Path]:
@@ -325,19 +483,22 @@ def _listings(place: Place, files: Sequence[Path]) -> set[Path]:
     return {path for file in files if place.sizes for path in _find(file.parent, place.sizes)}
 
 
-def _forget_sizes(place: Place, files: Sequence[Path]) -> None:
-    """Take files off the list of sizes, so that the program does not download them again."""
+def _shortened(place: Place, files: Sequence[Path], folder: Path) -> dict[_Kept, Path]:
+    """Lists of sizes without the files, so that the program does not download them again."""
+    changes: dict[_Kept, Path] = {}
     for listing in _listings(place, files):
         names = {file.relative_to(listing.parent).as_posix() for file in files}
         sizes = read_json_object(listing, _DOWNLOAD)
         if names & sizes.keys():
-            rest = json.dumps({name: sizes[name] for name in sizes if name not in names})
-            replace_file(listing, partial(Path.write_text, data=rest))
+            short = folder / f"{len(changes)}.json"
+            short.write_text(json.dumps({name: sizes[name] for name in sizes if name not in names}))
+            changes[_Kept(listing, file_hash(listing), file_hash(short))] = short
+    return changes
 
 
-def _check_writable(files: Sequence[Path]) -> None:
-    """Raise UserError for a file whose folder may not be written."""
-    for folder in (file.parent for file in files):
+def _check_writable(folders: Iterable[Path]) -> None:
+    """Raise UserError for a folder that may not be written."""
+    for folder in folders:
         if not os.access(folder, os.W_OK):
             hint = "Run this as the user that it belongs to."
             raise UserError(folder, "may not be written", hint)
@@ -349,13 +510,12 @@ def _prepared_folders(place: Place, files: Sequence[Path]) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _clear(place: Place, files: Sequence[Path]) -> None:
-    """Remove what the program made from the old files, and what a killed run left."""
+def _clear(place: Place, files: Sequence[Path], folders: Iterable[Path]) -> None:
+    """Remove what the program made from the old files, and what a killed run left in folders."""
     for folder in _prepared_folders(place, files):
         # renamed first: half a folder could pass for a whole one
         with disk_errors(folder):
             folder.rename(folder.with_name(f".{folder.name}.{uuid4().hex[:12]}.part"))
-    folders = {path.parent for path in (*files, *_listings(place, files))}
-    for part in (path for folder in folders for path in folder.iterdir()):
-        if _PART.fullmatch(part.name):
-            shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+    for path in (path for folder in folders for path in folder.iterdir()):
+        if _part(place).fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
