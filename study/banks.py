@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
@@ -85,15 +86,22 @@ def encode_crops(model: DualEncoder, pictures: Sequence[str], count: int) -> Ten
 
 
 def bank_file(name: str, base: Path, data: Path, folder: Path) -> Path:
-    """The unit vectors of a bank by a base, float32 [pictures, width], written unless there."""
-    path = folder / f"{name}.npy"
+    """A bank as an index of its pictures' paths and unit vectors by a base, written unless there.
+
+    Crops have no paths: only the base ranks them.
+    """
+    path = folder / f"{name}.parquet"
     if not path.exists():
         model, pictures = load_model(str(base)), [str(picture) for picture in BANKS[name](data)]
         if name in CROPS:
-            vectors = encode_crops(model, pictures, CROPS[name])
+            vectors, paths = encode_crops(model, pictures, CROPS[name]), None
         else:
             vectors = encode_images(model, pictures, cache_folder() / "image_features")
+            paths = pa.array(pictures)
+        flat = pa.array(vectors.numpy().ravel())
+        columns = {"vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])}
+        table = pa.table(columns if paths is None else {"path": paths, **columns})
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, vectors[torch.isfinite(vectors).all(1)].numpy())
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary)
     return path

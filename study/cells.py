@@ -2,7 +2,8 @@
 
 A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
 each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
-`bank` (one of `banks.py`, or `pictures`) and `merge` (share of tuned in the model that is scored).
+`bank` (one of `banks.py`, or `pictures`), `texts` (names of `triples.py`), `teacher` (names of
+bases, with or without a share) and `merge` (share of tuned in the model that is scored).
 Each variant with pictures has a control: the same number of steps of L1 on the original captions,
 with the same settings. The sets of a grid are those of its folder, or of its `sets`. A grid with
 `bases` is for these alone; others are for a and b, b with options of its own.
@@ -37,7 +38,7 @@ from study.banks import PICTURES
 Options = Mapping[str, Any]
 OF_LOSSES = (
     "weights", "image_loss_on", "text_temperature", "recipe", "ranking", "sentence_teacher", "bank",
-    "languages",
+    "teacher", "texts", "languages",
 )  # fmt: skip
 """Options that a control does not use; left out, so that variants share a control."""
 SCORING = {"k": (10,), "precision": "fp32"}
@@ -93,16 +94,13 @@ class Grid:
     rows: tuple[Row, ...]
 
 
-def read_grid(
-    path: Path, further: Options, files: Mapping[str, Path], banks: Mapping[str, Path]
-) -> Grid:
+def read_grid(path: Path, further: Options, files: Mapping[str, Mapping[str, Path]]) -> Grid:
     """The grid of a file.
 
     Args:
         path: the file.
         further: options in place of the common ones.
-        files: file by name of triples.
-        banks: file by name of a bank.
+        files: by option that names some (`NAMED`), the file or folder behind each name.
     """
     content = content_of_grid(path)
     common, variants = {**content["common"], **further}, content["variants"]
@@ -115,9 +113,16 @@ def read_grid(
             for key, value in {**common, **variant}.items()
         }
         share = options.pop("merge", None)
-        options["triples"] = files[options["triples"]]
-        if (bank := options.pop("bank", PICTURES)) != PICTURES:
-            options["bank"] = banks[bank]
+        if options.get("bank") == PICTURES:
+            del options["bank"]
+        options |= {
+            option: files[option][options[option]] for option in ("triples", "bank")
+            if option in options
+        }  # fmt: skip
+        options |= {
+            option: tuple(_with_path(name, files[option]) for name in options[option])
+            for option in ("teacher", "texts") if option in options
+        }  # fmt: skip
         key, has_pictures = captions_of(options["triples"])
         control = None
         if has_pictures:
@@ -133,6 +138,12 @@ def read_grid(
     return Grid(name_of_grid(path), sets, common, variants, tuple(content["seeds"]), known)
 
 
+def _with_path(named: str, files: Mapping[str, Path]) -> str:
+    """A name with or without a share, with the path that it stands for; `base` stays."""
+    name, equals, share = named.partition("=")
+    return f"{files.get(name, name)}{equals}{share}"
+
+
 def content_of_grid(path: Path) -> dict[str, Any]:
     """What the file of a grid says."""
     return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -144,10 +155,11 @@ def name_of_grid(path: Path) -> str:
 
 
 def named_in(path: Path, option: str) -> set[str]:
-    """The names that a grid gives as an option: of triples, or of banks."""
+    """The names that a grid gives as an option that names files, without shares."""
     content = content_of_grid(path)
-    tables = [content["common"], *content["variants"].values()]
-    return {one[option] for one in tables if option in one}
+    found = [one.get(option, ()) for one in (content["common"], *content["variants"].values())]
+    lists = [[one] if isinstance(one, str) else one for one in found]
+    return {name.partition("=")[0] for names in lists for name in names}
 
 
 @cache
@@ -186,6 +198,13 @@ def cells_of(grid: Grid, base: Path, root: Path) -> Iterator[Cell]:
             }  # fmt: skip
             if "bank" in row.options:
                 decisive["bank"] = content_of(row.options["bank"])
+            decisive |= {
+                option: [
+                    [share, *weights_of(Path(name))]
+                    for name, _, share in (one.partition("=") for one in row.options[option])
+                ]
+                for option in ("teacher", "texts") if option in row.options
+            }  # fmt: skip
             run = scores = folder(f"{row.name} seed {seed}", decisive)
             if row.merge is not None:
                 scores = folder(f"{row.name} {row.merge:g} seed {seed}", decisive, row.merge)

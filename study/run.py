@@ -31,6 +31,7 @@ from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import Line, Report, Section
 from paraclip.evaluation.statistics import Interval
 from paraclip.files import text_hash
+from paraclip.training.teachers import BASE
 from study.banks import PICTURES, bank_file
 from study.cells import (
     Cell,
@@ -56,7 +57,7 @@ from study.tables import (
     TASK_LABELS,
     tables_of,
 )
-from study.triples import triples_file
+from study.triples import texts_file, triples_file
 
 GRIDS = Path(__file__).parent
 FOLDERS = ("development", "report", "second")
@@ -101,10 +102,25 @@ def aligned_mini(place: Place) -> Path:
     return mini.aligned(place.data, place.out / "mini")
 
 
+def clip_teacher(place: Place, seed: int = 0) -> Path:
+    """The folder of teacher c with a seed of its alignment, which is done unless it is there."""
+    folder = place.out / (f"clip-teacher-{seed}" if seed else "clip-teacher")
+    if not (folder / "open_clip_config.json").exists():
+        from recipes.clip_small import teacher
+
+        teacher.main([
+            "--data", str(place.data / "flickr8k"), "--start", str(aligned_mini(place)),
+            "--out", str(folder), "--seed", str(seed),
+        ])  # fmt: skip
+    return folder
+
+
 BASES: Mapping[str, Callable[[Place], Path]] = {
     "a": clip_small, "a1": partial(clip_small, seed=1), "a2": partial(clip_small, seed=2),
     "b": aligned_mini,
 }  # fmt: skip
+TEACHERS: Mapping[str, Callable[[Place], Path]] = {**BASES, "c": clip_teacher}
+"""Models by the name that a grid gives them as teachers."""
 USUAL_BASES = ("a", "b")
 """Bases of the grids that name none."""
 OPTIONS_OF_BASE: Mapping[str, Mapping[str, Any]] = {
@@ -151,14 +167,19 @@ def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> li
 def grid_of(path: Path, base: str, place: Place) -> Grid:
     """A grid with its files: triples and banks, made unless they are there."""
     made, model = place.out / "triples", BASES[base](place)
-    files = {name: triples_file(name, place.data, made) for name in named_in(path, "triples")}
     vectors = place.out / "banks" / text_hash(" ".join(weights_of(model)))
-    banks = {
-        name: bank_file(name, model, place.data, vectors)
-        for name in named_in(path, "bank") - {PICTURES}
+    makers: dict[str, Callable[[str], Path]] = {
+        "triples": lambda name: triples_file(name, place.data, made),
+        "texts": lambda name: texts_file(name, place.data, made),
+        "bank": lambda name: bank_file(name, model, place.data, vectors),
+        "teacher": lambda name: TEACHERS[name](place),
+    }
+    files = {
+        option: {name: make(name) for name in named_in(path, option) - {PICTURES, BASE}}
+        for option, make in makers.items()
     }
     further = {} if "bases" in content_of_grid(path) else OPTIONS_OF_BASE.get(base, {})
-    return read_grid(path, further, files, banks)
+    return read_grid(path, further, files)
 
 
 def cell_name(base: str, grid: Grid, cell: Cell) -> str:

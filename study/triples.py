@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluation.flickr8k import training_captions
+from paraclip.data.reading import read_captions
 from paraclip.data.triples import ENGLISH, SCHEMA, attach_images, read_triples, write_triples
+from paraclip.files import write_text
 from paraclip.starter import FIRST_EDITION, STARTER
 
 Row = dict[str, Any]
@@ -237,4 +239,30 @@ def triples_file(name: str, data: Path, folder: Path) -> Path:
         row["id"] = str(number)  # sources may use the same numbers
     folder.mkdir(parents=True, exist_ok=True)
     write_triples(path, rows, {"source": name})
+    return path
+
+
+def training_texts(data: Path) -> list[str]:
+    """All training captions of Flickr8k, as texts whose pictures nobody knows."""
+    return [row.caption for row in training_captions(data)]
+
+
+def alt_texts(data: Path) -> list[str]:
+    """Alternative texts of the web: LAION's and those of CC3M's validation set."""
+    files = [data / "web_captions" / name for name in ("laion.tsv", "cc3m_val.tsv")]
+    return [row.caption for file in files for row in read_captions(str(file))]
+
+
+TEXTS: Mapping[str, Callable[[Path], list[str]]] = {
+    "captions": training_texts,
+    "alt-texts": alt_texts,
+}
+"""Texts without pictures and rewordings, by the name that a grid gives them."""
+
+
+def texts_file(name: str, data: Path, folder: Path) -> Path:
+    """The file of some texts, one a line, written anew."""
+    path = folder / f"{name}.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, "".join(" ".join(text.split()) + "\n" for text in TEXTS[name](data)))
     return path

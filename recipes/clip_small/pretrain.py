@@ -24,6 +24,7 @@ from torch.nn.functional import normalize
 
 from paraclip.allocator import keep_freed_memory
 from paraclip.api import export
+from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.pictures import read_names
 from paraclip.files import cache_folder, write_text
@@ -114,21 +115,31 @@ def untrained(config: dict[str, Any], seed: int) -> Unaligned:
 
 def pretrain(data: Path, out: Path, options: AlignOptions, config: dict[str, Any]) -> Path:
     """Train on the training split of a folder in Flickr8k's layout; returns `out`."""
-    wanted = set(read_names(data / "train_images.txt"))
-    captions = read_captions(str(data / "captions.csv"))
-    rows = [row for row in captions if Path(row.image or "").name in wanted]
-    facts = {"data": f"{len(rows):,} captions of {len(wanted):,} pictures", "licence": TERMS}
-    prepared = prepare_captions(rows, untrained(config, options.seed), facts=facts)
+    rows = read_training_captions(data)
+    prepared = prepare_captions(rows, untrained(config, options.seed), facts=terms_of(rows))
     folder = align(prepared, options, out / "training").parent
     publish(folder / "last.safetensors", out, config)
     keep_features(prepared, cast(OpenClip, load_model(f"local-dir:{out}", "cpu")))
     return out
 
 
-def publish(checkpoint: Path, out: Path, config: dict[str, Any]) -> None:
-    """Write a checkpoint as a folder of open_clip."""
+def read_training_captions(data: Path) -> list[Caption]:
+    """The captions of the training split of a folder in Flickr8k's layout."""
+    wanted = set(read_names(data / "train_images.txt"))
+    captions = read_captions(str(data / "captions.csv"))
+    return [row for row in captions if Path(row.image or "").name in wanted]
+
+
+def terms_of(rows: list[Caption]) -> dict[str, Any]:
+    """What a model is trained on, and its terms."""
+    pictures = len({row.image for row in rows})
+    return {"data": f"{len(rows):,} captions of {pictures:,} pictures", "licence": TERMS}
+
+
+def publish(checkpoint: Path, out: Path, config: dict[str, Any], size: int = 224) -> None:
+    """Write a checkpoint as a folder of open_clip; `size` is that of its pictures."""
     export(checkpoint, out / "open_clip_model.safetensors", force=True)
-    content = {"model_cfg": config, "preprocess_cfg": {"size": 224, **PREPROCESSING}}
+    content = {"model_cfg": config, "preprocess_cfg": {"size": size, **PREPROCESSING}}
     write_text(out / "open_clip_config.json", json.dumps(content, indent=2) + "\n")
 
 

@@ -113,6 +113,8 @@ def train(
     images: Path | str | None = None,
     starter: bool = False,
     bank: Path | str | None = None,
+    teacher: Sequence[str] = (),
+    texts: Sequence[Path | str] = (),
     sentence_model: Path | str | None = None,
     languages: Sequence[str] = ("en",),
     fresh: bool = False,
@@ -128,6 +130,9 @@ def train(
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set as well.
         bank: pictures for `ranking=WEIGHT`: a folder, or an index that `swap_check` reads.
+        teacher: models whose rankings of the bank are learned, each as MODEL or MODEL=SHARE;
+            `base` is the base itself, which is also the default.
+        texts: sources of texts without pictures to learn from as well.
         sentence_model: sentence encoder for `sentence_teacher=WEIGHT`: a folder of
             sentence-transformers; None: MiniLM.
         languages: languages of the further wordings to learn from, for rows that have some.
@@ -147,6 +152,7 @@ def train(
     data = prepare(
         str(triples), copied(model), images=images, starter=starter, languages=languages,
         bank=None if hyperparameters.control else bank,
+        teachers=() if hyperparameters.control else teacher, texts=list(map(str, texts)),
         sentence_model=None if hyperparameters.control else sentence_model,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from tiny_model import TinyModel
+from tiny_model import OtherModel, TinyModel
 from training_rows import COLOURS, make_features, make_options, make_triples
 
 from paraclip.data.triples import WORDINGS
-from paraclip.training import train as loop
+from paraclip.training import targets
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
@@ -19,12 +19,14 @@ from paraclip.training.gradcache import encode_plain
 from paraclip.training.losses import (
     BANK,
     MEANINGS,
-    TEACHER,
+    TEACHERS,
+    TEACHERS_BANK,
     compute_losses,
     info_nce,
     weighted_sum,
 )
 from paraclip.training.optimizer import set_dropout, train_mode, train_only
+from paraclip.training.teachers import BASE, Teacher
 from paraclip.training.train import encode_batch, gradients_of, plan_training
 
 ROWS = np.random.default_rng(3).permutation(24)[:17]
@@ -33,6 +35,7 @@ VARIANTS = {
     "three": {},
     "warm": {"text_temperature": 0.2},
     "ranking": {"ranking": 3.0},
+    "teachers": {"ranking": 3.0, "teachers": True},
     "sentences": {"sentence_teacher": 2.0},
     "image_tower": {"image_learning_rate": 1e-3, "image_loss_on": ("paraphrase_2",)},
 }
@@ -60,13 +63,19 @@ def rows_of_all_kinds(folder: Path) -> pa.Table:
 class Step:
     """A run before a step, all weights in float64, `chunk` texts encoded together."""
 
-    def __init__(self, folder: Path, chunk: int = 7, **changes: object) -> None:
+    def __init__(
+        self, folder: Path, chunk: int = 7, teachers: bool = False, **changes: object
+    ) -> None:
         self.model, triples = TinyModel(), rows_of_all_kinds(folder)
         self.options = resolved(make_options(**USUAL | changes), "mini")
         features = make_features(triples, missing=(3, 8))
-        data = TrainingData(self.model, triples, features, languages=("en", "de"))
+        base, other = Teacher(BASE, self.model), Teacher("other", OtherModel(), 3.0)
+        data = TrainingData(
+            self.model, triples, features, languages=("en", "de"),
+            teachers=(base, other) if teachers else (),
+        )  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:  # MiniLM takes a second to load
-            patch.setattr(loop, "load_model", lambda *_: TinyModel(seed=7))
+            patch.setattr(targets, "load_model", lambda *_: TinyModel(seed=7))
             self.rows, self.objective, parts = plan_training(data, self.options)
         self.model.double()
         object.__setattr__(self.rows, "chunk", chunk)
@@ -127,8 +136,14 @@ class Step:
             "L3": info(first[two], second[two], two, warm),
         }  # fmt: skip
         if self.options.ranking:
-            teacher, bank = (batch.constants[name].double() for name in (TEACHER, BANK))
-            wanted = (self.objective.ranking_scale * teacher @ bank.T).softmax(1)
+            bank, texts, pictures = (
+                batch.constants[name].double() for name in (BANK, TEACHERS, TEACHERS_BANK)
+            )
+            wanted, start = torch.zeros(()), 0
+            for one in self.objective.rankers:
+                own = slice(start, start := start + one.width)
+                logits = one.scale * texts[:, own] @ pictures[:, own].T
+                wanted = wanted + one.share * logits.softmax(1)
             found["R"] = -torch.stack([
                 wanted * (self.objective.ranking_scale * one @ bank.T).log_softmax(1)
                 for one in (caption, first, second)

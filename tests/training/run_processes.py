@@ -18,7 +18,7 @@ from tiny_model import Told
 from training_rows import before_step, tune
 
 from paraclip.errors import UserError
-from paraclip.training import train as loop
+from paraclip.training import targets
 from paraclip.training.distributed import _joined, this_process
 
 ALIKE = {"epochs": 2, "dropout": 0.0}
@@ -119,7 +119,7 @@ def taught(folder: Path) -> None:
     """A run with both teachers; a file for each process says what it encoded for S."""
     told = folder / f"told-{this_process().rank}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_model", lambda *_: Told(told, seed=7))
+        patch.setattr(targets, "load_model", lambda *_: Told(told, seed=7))
         tune(
             folder / "taught",
             ranking=1.0,

@@ -24,11 +24,16 @@ from paraclip.image_search.stores import IndexFacts, open_store, schema
 from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.swap_checking import indexes
 from paraclip.training import bank as bank_module
-from paraclip.training.bank import read_bank
+from paraclip.training.bank import Bank, read_bank
 from paraclip.training.config import TrainConfig
 from paraclip.training.data import _BANK_AT_ONCE, TrainingData, prepare
-from paraclip.training.losses import ALL_TEXTS, BANK, TEACHER
+from paraclip.training.losses import ALL_TEXTS, BANK, TEACHERS
 from paraclip.training.train import plan_training, train
+
+
+def vectors_alone(count, width=EMBED_DIM):
+    """A bank whose pictures nobody has."""
+    return Bank(torch.from_numpy(unit_rows(count, width)), None)
 
 
 def unit_rows(count, width=EMBED_DIM, seed=0):
@@ -197,7 +202,7 @@ def test_the_teacher_is_the_base_on_the_averaged_wordings():
     texts = [encode_texts(model, triples[name].to_pylist()) for name in ALL_TEXTS]
     mean = (texts[0] + texts[1] + texts[2]) / 3
     wanted = mean / mean.norm(dim=1, keepdim=True)
-    found = rows.batch(np.arange(len(rows))).constants[TEACHER]
+    found = rows.batch(np.arange(len(rows))).constants[TEACHERS]
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
@@ -214,7 +219,7 @@ def test_without_a_bank_the_pictures_of_the_rows_are_ranked_each_once():
 def test_a_step_draws_part_of_a_large_bank_by_its_rows():
     model, triples = TinyModel(), make_triples()
     data = TrainingData(
-        model, triples, make_features(triples), bank=torch.from_numpy(unit_rows(_BANK_AT_ONCE + 99))
+        model, triples, make_features(triples), bank=vectors_alone(_BANK_AT_ONCE + 99)
     )
     rows, _, _ = plan_training(data, make_options(ranking=1.0, image_loss_on=("caption",)))
     first, again, other = (
@@ -242,7 +247,7 @@ def test_a_run_over_a_bank_resumes_bit_for_bit_and_not_over_another(tmp_path):
     stopped(tmp_path / "stopped", 4, **changes)
     resumed = tune(tmp_path / "stopped", **changes)
     assert_same_outcome(resumed, tune(tmp_path / "whole", **changes))
-    triples, bank = make_triples(), torch.from_numpy(unit_rows(300))
+    triples, bank = make_triples(), vectors_alone(300)
     data = TrainingData(TinyModel(), triples, make_features(triples), bank=bank)
     with pytest.raises(UserError, match="other settings"):
         train(data, make_options(**changes), tmp_path / "whole")
@@ -253,11 +258,11 @@ def test_rankings_need_pictures_and_a_bank_needs_rankings(tmp_path):
     options = make_options(ranking=1.0, weights=(0.0, 1.0, 1.0))
     with pytest.raises(UserError, match="--bank"):
         train(TrainingData(TinyModel(), triples, None), options, tmp_path / "run")
-    single = TrainingData(TinyModel(), triples, None, bank=torch.from_numpy(unit_rows(1)))
+    single = TrainingData(TinyModel(), triples, None, bank=vectors_alone(1))
     with pytest.raises(UserError, match="two pictures"):
         train(single, options, tmp_path / "run")
     with pytest.raises(UserError, match="--ranking"):
         TrainConfig(triples="starter", bank="index.npy", recipe="consistent")
-    wide = TrainingData(TinyModel(), triples, None, bank=torch.from_numpy(unit_rows(5, 9)))
+    wide = TrainingData(TinyModel(), triples, None, bank=vectors_alone(5, 9))
     with pytest.raises(UserError, match="9 numbers"):
         train(wide, options, tmp_path / "run")

@@ -23,9 +23,11 @@ from paraclip.training.losses import (
     PARAPHRASE_2,
     RANKING,
     SENTENCES,
-    TEACHER,
+    TEACHERS,
+    TEACHERS_BANK,
     FalseNegatives,
     Objective,
+    Ranker,
     Rows,
     Vectors,
     compute_losses,
@@ -135,14 +137,15 @@ def test_of_a_large_batch_a_distilled_loss_keeps_no_similarities(name, monkeypat
     teacher, bank, meanings = (
         torch.from_numpy(unit(2, *shape)) for shape in ((200, 4), (50, 4), (200, 3, 4))
     )
-    constants = {TEACHER: teacher, BANK: bank, MEANINGS: meanings}
+    constants = {TEACHERS: teacher, BANK: bank, TEACHERS_BANK: bank, MEANINGS: meanings}
+    rankers = (Ranker("base", 1.0, 100.0, 4),)
     every = torch.arange(200)
     with torch.autograd.graph.saved_tensors_hooks(
         lambda saved: kept.append(saved.numel()) or saved, lambda saved: saved
     ):
         compute_losses(
             Vectors(torch.empty(0, 4), texts, constants), Rows(every[:0], every, every),
-            Objective({name: 1.0}), LOG,
+            Objective({name: 1.0}, rankers=rankers), LOG,
         )  # fmt: skip
     assert max(kept) <= 1000
 

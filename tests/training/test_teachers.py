@@ -26,10 +26,12 @@ from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
 from paraclip.models import features
 from paraclip.models.features import encode_texts, mapped_texts, prune
+from paraclip.training import targets
 from paraclip.training import train as loop
+from paraclip.training.bank import Bank
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
-from paraclip.training.losses import ALL_TEXTS, MEANINGS, TEACHER
+from paraclip.training.losses import ALL_TEXTS, MEANINGS, TEACHERS
 from paraclip.training.train import plan_training
 
 TAUGHT = {"ranking": 2.0, "sentence_teacher": 1.0, "image_loss_on": ("caption",)}
@@ -142,22 +144,22 @@ def test_vectors_are_pruned_by_age(tmp_path):
 
 @pytest.mark.parametrize("languages", [("en",), ("en", "de")])
 def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
-    monkeypatch.setattr(loop, "load_model", lambda *_: TinyModel(seed=7))
+    monkeypatch.setattr(targets, "load_model", lambda *_: TinyModel(seed=7))
     table = with_column(make_triples(40), "paraphrase_2", ["one", "two"] * 20)
     further = [[(f"en {row}", "en")] * (row % 3) + [("de", "de")] * (row % 2) for row in range(40)]
     wordings = [[{"text": text, "lang": lang} for text, lang in of_row] for of_row in further]
     table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
     bank = normalize(torch.randn(9, 8), dim=1)
-    data = TrainingData(TinyModel(), table, None, bank=bank, languages=languages)
+    data = TrainingData(TinyModel(), table, None, bank=Bank(bank, None), languages=languages)
     examples = plan_training(data, resolved(make_options(**TAUGHT), "mini"))[0]
 
     english = [(row, text) for row, found in enumerate(further) for text, lang in found
                if lang == "en"]  # fmt: skip
     spoken = {}
-    for name, model in ((TEACHER, TinyModel()), (MEANINGS, TinyModel(seed=7))):
+    for name, model in ((TEACHERS, TinyModel()), (MEANINGS, TinyModel(seed=7))):
         lists = [*(table[text].to_pylist() for text in ALL_TEXTS), [text for _, text in english]]
         spoken[name] = [encode_texts(model, texts, batch_size=4) for texts in lists]
-    *triple, others = spoken[TEACHER]
+    *triple, others = spoken[TEACHERS]
     total = torch.stack(triple).sum(0)
     total.index_add_(0, torch.tensor([row for row, _ in english]), others)
     teacher = normalize(total, dim=-1)
@@ -171,7 +173,7 @@ def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
     for size in (1, 3, 40):
         rows = np.random.default_rng(size).permutation(40)[:size]
         found = examples.batch(rows).constants
-        assert torch.equal(found[TEACHER], teacher[torch.from_numpy(rows)])
+        assert torch.equal(found[TEACHERS], teacher[torch.from_numpy(rows)])
         places = torch.from_numpy(examples._draw_wordings(rows).T)
         wanted = meanings[torch.from_numpy(rows)].take_along_dim(places[..., None], dim=1)
         assert torch.equal(found[MEANINGS], wanted)
@@ -192,7 +194,7 @@ def test_another_sentence_encoder_teaches_and_is_part_of_the_run(tmp_path):
 
 def test_a_resumed_run_encodes_nothing_for_its_teachers(tmp_path, monkeypatch):
     told = {name: tmp_path / name for name in ("base", "sentences")}
-    monkeypatch.setattr(loop, "load_model", lambda *_: Told(told["sentences"], seed=7))
+    monkeypatch.setattr(targets, "load_model", lambda *_: Told(told["sentences"], seed=7))
     stopped(tmp_path / "stopped", 4, **TAUGHT)
     first = told_texts(told["sentences"])
     assert first

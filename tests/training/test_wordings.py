@@ -12,17 +12,18 @@ from training_rows import make_features, make_options, make_triples
 from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
 from paraclip.models.features import encode_texts
-from paraclip.training import train as loop
+from paraclip.training import targets
+from paraclip.training.bank import Bank
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData, prepare
-from paraclip.training.losses import MEANINGS, TEACHER
+from paraclip.training.losses import MEANINGS, TEACHERS
 from paraclip.training.train import plan_training
 
 
 @pytest.fixture(autouse=True)
 def sentence_encoder(monkeypatch):
     """A tiny model in place of MiniLM."""
-    monkeypatch.setattr(loop, "load_model", lambda *_: TinyModel(seed=7))
+    monkeypatch.setattr(targets, "load_model", lambda *_: TinyModel(seed=7))
 
 
 def with_wordings(languages):
@@ -40,7 +41,7 @@ def with_wordings(languages):
     data = TrainingData(TinyModel(), table, features, languages=languages)
     bank = torch.nn.functional.normalize(torch.randn(9, EMBED_DIM), dim=1)
     options = resolved(make_options(ranking=1.0, sentence_teacher=1.0), "mini")
-    return plan_training(replace(data, bank=bank), options)[0]
+    return plan_training(replace(data, bank=Bank(bank, None)), options)[0]
 
 
 def constants_of(examples, name):
@@ -75,11 +76,13 @@ def test_equal_texts_of_a_row_are_drawn_after_all_others():
     wordings = [[{"text": f"{row} {one}", "lang": one} for one in ("de", "fr")] for row in range(6)]
     table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
     bank = torch.nn.functional.normalize(torch.randn(9, EMBED_DIM), dim=1)
-    data = TrainingData(TinyModel(), table, None, bank=bank, languages=("en", "de", "fr"))
+    data = TrainingData(
+        TinyModel(), table, None, bank=Bank(bank, None), languages=("en", "de", "fr")
+    )
     examples = plan_training(data, resolved(make_options(recipe="ranked"), "mini"))[0]
     assert drawn_texts(examples) == [3] * 6
     caption = encode_texts(TinyModel(), table["caption"].to_pylist())
-    torch.testing.assert_close(constants_of(examples, TEACHER), caption)
+    torch.testing.assert_close(constants_of(examples, TEACHERS), caption)
     meanings = constants_of(examples, MEANINGS)
     assert (meanings == meanings[:, :1]).all()
 
@@ -107,10 +110,10 @@ def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():
 
 def test_teachers_read_english_wordings_alone():
     english, both = with_wordings(("en",)), with_wordings(("en", "de"))
-    assert torch.equal(constants_of(english, TEACHER), constants_of(both, TEACHER))
+    assert torch.equal(constants_of(english, TEACHERS), constants_of(both, TEACHERS))
     texts = ["red cat", "cat red", "cat: red", "0 en 1", "0 en 2"]
     mean = torch.nn.functional.normalize(encode_texts(TinyModel(), texts).sum(0), dim=0)
-    torch.testing.assert_close(constants_of(both, TEACHER)[0], mean)
+    torch.testing.assert_close(constants_of(both, TEACHERS)[0], mean)
     meanings = constants_of(both, MEANINGS)
     torch.testing.assert_close(meanings[0, 5], meanings[0, 0])  # German has the caption's
     torch.testing.assert_close(meanings[1, 3], encode_texts(TinyModel(seed=7), ["1 en"])[0])

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens
+from paraclip.models.tensors import hash_tensors
 
 START, END, PAD = 1, 2, 0
-WIDTH, FEATURES, EMBED_DIM, CONTEXT = 16, 12, 8, 12
+WIDTH, FEATURES, EMBED_DIM, OTHER_DIM, CONTEXT = 16, 12, 8, 5, 12
 
 
 class TinyText(nn.Module):
@@ -73,8 +75,9 @@ class TinyModel(DualEncoder):
         return normalize(self.text_tower(ids).to(self.logit_scale.dtype), dim=-1)
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        pixels = torch.tensor(list(image.resize((4, 4)).tobytes())) / 255.0
-        return pixels.view(4, 4, 3).permute(2, 0, 1)
+        side = self.image_size
+        pixels = torch.tensor(list(image.convert("RGB").resize((side, side)).tobytes())) / 255.0
+        return pixels.view(side, side, 3).permute(2, 0, 1)
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         return self.image_tower["backbone"](pixels.flatten(1))
@@ -83,7 +86,23 @@ class TinyModel(DualEncoder):
         return normalize(self.image_head(features.to(self.logit_scale.dtype)), dim=-1)
 
     def image_key(self) -> str:
-        return "tiny"
+        return f"tiny-{hash_tensors(self.image_tower['backbone'].state_dict())}"
+
+
+class OtherModel(TinyModel):
+    """A model with other weights, wider pictures, narrower vectors and another temperature."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=3)
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            self.text_tower.projection = nn.Linear(WIDTH, OTHER_DIM)
+            self.image_tower["backbone"] = nn.Linear(108, FEATURES)
+            self.image_tower["head"] = nn.Linear(FEATURES, OTHER_DIM)
+        self.architecture = replace(self.architecture, name="other", embed_dim=OTHER_DIM)
+        self.image_size = 6
+        self.logit_scale.data.fill_(1.0)
+        self.eval()
 
 
 class Told(TinyModel):

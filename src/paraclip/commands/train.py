@@ -27,6 +27,7 @@ def _train(config: TrainConfig, device: str) -> None:
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
         bank=None if config.control else config.bank,
+        teachers=() if config.control else config.teacher, texts=config.texts,
         sentence_model=None if config.control else config.sentence_model,
         languages=config.languages.split(","),
         decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
@@ -34,7 +35,7 @@ def _train(config: TrainConfig, device: str) -> None:
     count, pictures = len(data.rows), data.pictures
     print(f"{count:,} rows, {pictures:,} with a picture.")
     if data.bank is not None:
-        print(f"A bank of {len(data.bank):,} pictures.")
+        print(f"A bank of {len(data.bank.vectors):,} pictures.")
     if pictures < count:
         print(f"{count - pictures:,} have none and do not feed L1.")
     checkpoint = train(data, config, Path(config.out), fresh=config.fresh)

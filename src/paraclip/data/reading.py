@@ -27,6 +27,7 @@ from paraclip.data.tables import (
     read_delimited,
     read_json_lines,
     read_parquet,
+    read_plain_lines,
     tsv_fields,
 )
 from paraclip.errors import UserError, without_password
@@ -45,6 +46,7 @@ READERS: dict[str, _Reader] = {
     ".pq": read_parquet,
     ".json": read_coco,
     ".tar": read_shard,
+    ".txt": read_plain_lines,
 }
 _MOST_FILES = 1_000_000
 _BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))\}")
@@ -139,9 +141,10 @@ def read_captions(
 
     Args:
         source: folder of pictures, each with a `.txt` of the same name; `.csv`, `.tsv`, `.jsonl`,
-            `.parquet` (text files also compressed: `.gz`, `.bz2`, `.xz`), COCO captions
-            `.json`, WebDataset `.tar`. Globs (`*`) and braces (`{00000..00012}`) name several
-            files; URLs of http(s), s3, gs, az, abfs and hf need fsspec's package for them.
+            `.parquet`, `.txt` with a caption in each line (text files also compressed: `.gz`,
+            `.bz2`, `.xz`), COCO captions `.json`, WebDataset `.tar`. Globs (`*`) and braces
+            (`{00000..00012}`) name several files; URLs of http(s), s3, gs, az, abfs and hf need
+            fsspec's package for them.
         columns: names of the columns.
         problems: lists broken rows; by default at most 1 % of the rows may be broken.
 

@@ -113,6 +113,14 @@ def _unquoted(field: str) -> str:
     return field if '"' in inside else inside.replace("\0", '"')
 
 
+def read_plain_lines(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    """Records of a text file with a caption in each line; blank lines are skipped."""
+    with open_source(source) as stream:
+        for number, line in bounded_lines(stream, source, problems):
+            if line.strip():
+                yield Record(f"{source}:{number}", number, line)
+
+
 # --- JSON ---
 
 

@@ -348,6 +348,19 @@ def with_captions(triples: pa.Table, captions: Iterable[Caption], seed: int) -> 
     return pa.concat_tables([triples, table], promote_options="default")
 
 
+def with_texts(triples: pa.Table, texts: Iterable[str]) -> pa.Table:
+    """Append texts without pictures and rewordings, each as a row of three equal texts.
+
+    L2 and L3 skip equal texts: R and S alone learn from these rows.
+    """
+    rows = [
+        {"id": f"text {number}", "image_id": f"text {number}", **dict.fromkeys(TEXTS, text)}
+        for number, text in enumerate(texts, 1)
+    ]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    return pa.concat_tables([triples, table], promote_options="default")
+
+
 def resolved_picture(image: str | None) -> str | None:
     """A common name for a picture that two sources may name differently."""
     return image if image is None or is_remote(image) else os.path.realpath(local_path(image))

@@ -69,7 +69,7 @@ class TrainOptions(LoopOptions):
     """Temperature of L2 and L3. Default: the recipe's."""
 
     ranking: NotNegative | None = None
-    """Weight of R: wordings learn the base's ranking of --bank for their average. Default: the
+    """Weight of R: wordings learn the teachers' ranking of --bank for their average. Default: the
     recipe's."""
 
     sentence_teacher: NotNegative | None = None
@@ -155,6 +155,14 @@ class TrainConfig(TrainOptions):
     bank: str | None = None
     """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
 
+    teacher: tuple[str, ...] = ()
+    """Models whose rankings of --bank are learned, each as MODEL or MODEL=SHARE; `base` is the base
+    itself. Default: base alone."""
+
+    texts: tuple[str, ...] = ()
+    """Texts without pictures to learn from as well, such as your queries: files that `generate`
+    reads, or one text a line (.txt)."""
+
     languages: str = "en"
     """Languages to learn from, for rows with further wordings, such as en,de,fr,es."""
 
@@ -165,10 +173,13 @@ class TrainConfig(TrainOptions):
     """Start from scratch in a folder that holds another run."""
 
     def __post_init__(self) -> None:
-        """Also check that a bank or a sentence encoder has a loss that reads it."""
+        """Also check that a bank or a teacher has a loss that reads it."""
         super().__post_init__()
         if self.bank is not None and not self.teachers[0]:
             raise UserError("--bank", "is for --ranking, which has no weight", "Add --ranking 3.")
+        if self.teacher and not self.teachers[0]:
+            what = "is for --ranking, which has no weight"
+            raise UserError("--teacher", what, "Add --ranking 3.")
         if self.sentence_model is not None and not self.teachers[1]:
             what = "is for --sentence-teacher, which has no weight"
             raise UserError("sentence_model", what, "Add --sentence-teacher 1.")

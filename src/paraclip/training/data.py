@@ -24,6 +24,7 @@ from paraclip.arrays import Integers
 from paraclip.data.captions import Caption, label
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
     ENGLISH,
     attach_images,
@@ -33,6 +34,7 @@ from paraclip.data.triples import (
     resolved_picture,
     with_column,
     with_starter,
+    with_texts,
 )
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
@@ -42,9 +44,17 @@ from paraclip.models.loading import load_model
 from paraclip.progress import bar, track
 from paraclip.provenance import without_secrets
 from paraclip.starter import STARTER, TRIPLES, resolve
-from paraclip.training.bank import read_bank
+from paraclip.training.bank import Bank, read_bank
 from paraclip.training.distributed import this_process
-from paraclip.training.losses import ALL_TEXTS, BANK, CAPTION, Rows, find_false_negatives
+from paraclip.training.losses import (
+    ALL_TEXTS,
+    BANK,
+    CAPTION,
+    TEACHERS_BANK,
+    Rows,
+    find_false_negatives,
+)
+from paraclip.training.teachers import Teacher, check_bank, load_teachers
 
 _ROWS_AT_ONCE = 16_384
 _MOST_AHEAD = 256
@@ -71,8 +81,9 @@ class TrainingData:
             picture. None if no row has a picture, or if the image tower is trained.
         facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
         problems: broken rows and pictures, which were skipped.
-        bank: unit image vectors float32 [G, D] by the base, without captions, over which rankings
-            are distilled (`--ranking`). None: the pictures of the rows.
+        bank: pictures without captions over which rankings are distilled (`--ranking`). None: the
+            pictures of the rows.
+        teachers: models whose rankings of the bank are distilled; none: the base alone.
         languages: languages of the further wordings that are learned from.
         sentence_model: sentence encoder of `--sentence-teacher`; None: MiniLM.
     """
@@ -82,7 +93,8 @@ class TrainingData:
     features: Tensor | None
     facts: Mapping[str, Any] = field(default_factory=dict)
     problems: Problems = field(default_factory=Problems)
-    bank: Tensor | None = None
+    bank: Bank | None = None
+    teachers: tuple[Teacher, ...] = ()
     languages: tuple[str, ...] = (ENGLISH,)
     sentence_model: DualEncoder | None = None
 
@@ -101,6 +113,8 @@ def prepare(
     images: Path | str | None = None,
     starter: bool = False,
     bank: Path | str | None = None,
+    teachers: Sequence[str] = (),
+    texts: Sequence[str] = (),
     sentence_model: Path | str | None = None,
     languages: Sequence[str] = (ENGLISH,),
     decode_pictures: bool = False,
@@ -118,6 +132,10 @@ def prepare(
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set too, which has no pictures.
         bank: pictures over which rankings are distilled; see `read_bank`.
+        teachers: models whose rankings are distilled, each as MODEL or MODEL=SHARE; `base` is the
+            model itself. None: base alone.
+        texts: sources that `read_captions` reads, whose texts are learned from as well, each as a
+            row of its own without a picture.
         sentence_model: folder of a model of sentence-transformers; None: MiniLM.
         languages: languages of the further wordings that are learned from, for rows that have some.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
@@ -132,6 +150,52 @@ def prepare(
         UserError: a file cannot be used, or too many rows are broken.
     """
     problems = Problems() if problems is None else problems
+    rows, known = _read_rows(triples, images, starter, texts, problems)
+    spoken = {language for of_row in choose_wordings(rows) for _, language in of_row} | {ENGLISH}
+    if unknown := [name for name in languages if name not in spoken]:
+        hint = f"The rows have {', '.join(sorted(spoken))}."
+        raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
+    if isinstance(model, str):
+        known["base"], model = model, load_model(model, device)
+    if model.architecture.kind == "sentence":
+        raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
+    rankers = load_teachers(teachers, model)
+    if rankers:
+        known["teachers"] = {
+            one.name: {"teacher": one.name, "share": one.share, **(one.model.made_from or {})}
+            for one in rankers
+        }
+    found = None
+    if bank is not None:
+        found = read_bank(str(bank), model, problems, seed)
+        known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(found.vectors)}
+    check_bank(found, rankers)
+    sentences = None
+    if sentence_model is not None:
+        sentences = load_model(str(sentence_model), str(model.device))
+        if sentences.architecture.kind != "sentence":
+            what, hint = "is not a sentence encoder", "Name a folder of sentence-transformers."
+            raise UserError(sentence_model, what, hint)
+        known["sentence_model"] = str(sentence_model)
+    features = None
+    if decode_pictures:
+        rows = _without_broken_pictures(rows, problems)
+    else:
+        features = _features_of(model, rows["image"].to_pylist(), problems, cache)
+    facts = known | dict(facts or {})
+    return TrainingData(
+        model, rows, features, facts, problems, found, rankers, tuple(languages), sentences
+    )
+
+
+def _read_rows(
+    triples: pa.Table | Path | str,
+    images: Path | str | None,
+    starter: bool,
+    texts: Sequence[str],
+    problems: Problems,
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The rows of a run from all their sources, and facts about these; see `prepare`."""
     known: dict[str, Any] = {}
     if isinstance(triples, pa.Table):
         rows = triples
@@ -149,34 +213,11 @@ def prepare(
     if starter:
         rows = with_starter(rows)
         known["starter"] = read_provenance(STARTER)
-    spoken = {language for of_row in choose_wordings(rows) for _, language in of_row} | {ENGLISH}
-    if unknown := [name for name in languages if name not in spoken]:
-        hint = f"The rows have {', '.join(sorted(spoken))}."
-        raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
-    if isinstance(model, str):
-        known["base"], model = model, load_model(model, device)
-    if model.architecture.kind == "sentence":
-        raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
-    features = None
-    if decode_pictures:
-        rows = _without_broken_pictures(rows, problems)
-    else:
-        features = _features_of(model, rows["image"].to_pylist(), problems, cache)
-    vectors = None
-    if bank is not None:
-        vectors = read_bank(str(bank), model, problems, seed).vectors
-        known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(vectors)}
-    sentences = None
-    if sentence_model is not None:
-        sentences = load_model(str(sentence_model), str(model.device))
-        if sentences.architecture.kind != "sentence":
-            what, hint = "is not a sentence encoder", "Name a folder of sentence-transformers."
-            raise UserError(sentence_model, what, hint)
-        known["sentence_model"] = str(sentence_model)
-    facts = known | dict(facts or {})
-    return TrainingData(
-        model, rows, features, facts, problems, vectors, tuple(languages), sentences
-    )
+    if texts:
+        found = [row.caption for source in texts for row in read_captions(source, None, problems)]
+        rows = with_texts(rows, found)
+        known["texts"] = {"data": [without_secrets(name) for name in texts], "count": len(found)}
+    return rows, known
 
 
 def prepare_captions(
@@ -384,8 +425,11 @@ class Examples:
     # makers of the tensors [B, ...] that training does not change, by name; they get the numbers of
     # the rows [B] and the places of their texts [T, B]
     constants: Mapping[str, Callable[[Integers, Integers], Tensor]] = field(default_factory=dict)
-    # unit image vectors float32 [G, D] whose ranking is distilled, or None
+    # the student's unit vectors float32 [G, D] of the bank's pictures, or None
     bank: Tensor | None = None
+    # those of each teacher, float32 [G, E]; and the shares and weights, unless base is alone
+    teachers_bank: Sequence[Tensor] = ()
+    teachers: Sequence[tuple[float, str]] = ()
     # hash of the weights of the sentence encoder, if it is not MiniLM
     sentence_weights: str | None = None
 
@@ -407,7 +451,10 @@ class Examples:
             rng = np.random.default_rng([_BANK_SEED, *rows.tolist()])
             count = min(len(self.bank), _BANK_AT_ONCE)
             chosen = rng.choice(len(self.bank), count, replace=False, shuffle=False)
-            constants[BANK] = self.bank[torch.from_numpy(chosen)]  # [M, D]
+            drawn = torch.from_numpy(chosen)
+            constants[BANK] = self.bank[drawn]  # [M, D]
+            of_teachers = [vectors[drawn] for vectors in self.teachers_bank]
+            constants[TEACHERS_BANK] = torch.cat(of_teachers, dim=1)  # [M, E]
         return Batch(
             chunks,
             restore,

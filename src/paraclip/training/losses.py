@@ -2,8 +2,8 @@
 
 Functions of vectors, whatever computed these. `LOSSES` is the table of all terms; a further one is
 a function and a line there. `info_nce` is the plain contrastive loss; `contrast` equals it without
-a B x B matrix. R and S learn from frozen teachers: R from what the base finds for the average of a
-row's wordings, S from how a sentence encoder compares the rows.
+a B x B matrix. R and S learn from frozen teachers: R from the pictures that models find for the
+average of a row's wordings, S from how a sentence encoder compares the rows.
 
 Source: paper, section 3, for L1, L2 and L3.
 """
@@ -25,9 +25,10 @@ from paraclip.arrays import Integers
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 L1, L2, L3, RANKING, SENTENCES = "L1", "L2", "L3", "R", "S"
-TEACHER, BANK, MEANINGS = "teacher", "bank", "meanings"
-"""Names in `Vectors.constants`: the averaged wordings' vectors by the model before training [B, D],
-image vectors [M, D], and the wordings' vectors by a sentence encoder [B, 3, E]."""
+BANK, TEACHERS, TEACHERS_BANK, MEANINGS = "bank", "teachers", "teachers_bank", "meanings"
+"""Names in `Vectors.constants`: image vectors [M, D]; by the teachers of R, side by side, vectors
+of the averaged wordings [B, E] and of the same M pictures [M, E]; and the wordings' vectors by a
+sentence encoder [B, 3, E]."""
 SENTENCE_TEMPERATURE = 0.05
 PAIRS = ((CAPTION, PARAPHRASE_1), (PARAPHRASE_1, PARAPHRASE_2), (CAPTION, PARAPHRASE_2))
 """Wordings whose similarities S compares with those of the sentence encoder."""
@@ -195,6 +196,23 @@ class _Blockwise(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
+class Ranker:
+    """A teacher of R: a frozen model with image and text vectors of its own.
+
+    Args:
+        name: of the model; `base` is the model before training.
+        share: of its ranking in the target; those of all teachers add up to 1.
+        scale: its inverse temperature.
+        width: of its vectors.
+    """
+
+    name: str
+    share: float
+    scale: float
+    width: int
+
+
+@dataclass(frozen=True)
 class Objective:
     """Which losses are computed, and how."""
 
@@ -202,8 +220,8 @@ class Objective:
     weights: Mapping[str, float] = field(default_factory=lambda: {L1: 1.0, L2: 1.0, L3: 1.0})
     image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)  # texts that L1 ties to the picture
     text_temperature: float | None = None  # temperature of L2 and L3; None: the model's own
-    # inverse temperature of R, for teacher and text: the base's own when training began
-    ranking_scale: float = 100.0
+    ranking_scale: float = 100.0  # inverse temperature of R: the base's own when training began
+    rankers: tuple[Ranker, ...] = ()  # the teachers of R
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -324,50 +342,65 @@ def _text_text(first: str, second: str, rows_of: Callable[[Rows], Tensor]) -> Lo
 def _distil(
     texts: Tensor,
     columns: Tensor,
-    teacher: Tensor,
-    teacher_columns: Tensor,
+    wanted_of: Callable[[slice], Tensor],
     scale: float,
     share: tuple[int, int],
 ) -> Tensor:
-    """Cross-entropy of two softmaxes over M columns: the texts' [B, D] and the teacher's [B, E].
+    """Cross-entropy of the softmax over M columns of the texts [B, D] with a target.
 
-    The result is this share's part of the mean over the B rows.
+    Args:
+        texts: unit vectors [B, D].
+        columns: unit vectors [M, D].
+        wanted_of: the target [rows, M] of some rows.
+        scale: inverse temperature.
+        share: the result is this share's part of the mean over the B rows.
     """
     part, parts = share
     first, last = len(texts) * part // parts, len(texts) * (part + 1) // parts
-    columns, teacher_columns = columns.to(texts.dtype), teacher_columns.to(texts.dtype)
+    columns = columns.to(texts.dtype)
     total = (texts.sum() + columns.sum()) * 0.0  # a share without rows has a gradient, too
 
-    def of_block(rows: Tensor, wanted: Tensor, columns: Tensor) -> Tensor:
-        wanted = (scale * wanted.to(rows.dtype) @ teacher_columns.T).softmax(1)  # [rows, M]
-        return F.cross_entropy(scale * rows @ columns.T, wanted, reduction="sum")
+    def of_block(rows: Tensor, columns: Tensor, block: slice) -> Tensor:
+        return F.cross_entropy(scale * rows @ columns.T, wanted_of(block), reduction="sum")
 
     height = max(1, BLOCK // len(columns))
     for start in range(first, last, height):
         block = slice(start, min(start + height, last))
         # The similarities of a block are computed again in the backward pass: memory O(block).
         total = total + checkpoint(
-            of_block, texts[block], teacher[block], columns,
-            use_reentrant=False, preserve_rng_state=False,
-        )  # fmt: skip
+            of_block, texts[block], columns, block, use_reentrant=False, preserve_rng_state=False
+        )
     return total / len(texts)
 
 
 def _ranking(
     vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
 ) -> Tensor:
-    """R: cross-entropy of each wording's ranking of pictures with the teacher's; their mean.
+    """R: cross-entropy of each wording's ranking of pictures with the teachers'; their mean.
 
-    Both rankings are the softmax of the scaled similarities to the pictures. The teacher is the
-    frozen base, and its vector the normalised mean of a row's wordings: averaging rewordings finds
-    the right picture more often than any one of them, and here one text learns to do so.
+    A ranking is the softmax of the scaled similarities to the pictures. A teacher's is that of its
+    own vectors of the same pictures, for the normalised mean of a row's wordings; those of several
+    teachers are averaged after the softmax. The student's vectors of the pictures stay as they are.
 
-    Source: ranking distillation (Tang and Wang 2018) and relational distillation of CLIPs (CRD of
-    CLIP-KD, arXiv 2307.12732); the averaged wordings are ours.
+    Source: ranking distillation (Tang and Wang 2018), relational distillation of CLIPs (CRD of
+    CLIP-KD, arXiv 2307.12732), averaged teachers (MobileCLIP2, arXiv 2508.20691); the averaged
+    wordings are ours.
     """
-    teacher, bank = vectors.constants[TEACHER], vectors.constants[BANK]
+    widths, dtype = [ranker.width for ranker in objective.rankers], vectors.texts[CAPTION].dtype
+    texts, pictures = (  # [B, E_k] and [M, E_k] for each teacher
+        torch.split(vectors.constants[name].to(dtype), widths, 1)
+        for name in (TEACHERS, TEACHERS_BANK)
+    )
+
+    def wanted_of(block: slice) -> Tensor:
+        return torch.stack([
+            ranker.share * (ranker.scale * text[block] @ picture.T).softmax(1)
+            for ranker, text, picture in zip(objective.rankers, texts, pictures, strict=True)
+        ]).sum(0)  # fmt: skip
+
+    bank = vectors.constants[BANK]
     return torch.stack([
-        _distil(vectors.texts[name], bank, teacher, bank, objective.ranking_scale, share)
+        _distil(vectors.texts[name], bank, wanted_of, objective.ranking_scale, share)
         for name in ALL_TEXTS
     ]).mean()  # fmt: skip
 
@@ -379,11 +412,17 @@ def _sentences(
 
     Source: RankCSE, Liu et al. 2023, arXiv 2305.16726, section 3.2.
     """
-    meanings = dict(zip(ALL_TEXTS, vectors.constants[MEANINGS].unbind(1), strict=True))
+    known = vectors.constants[MEANINGS].to(vectors.texts[CAPTION].dtype)
+    meanings = dict(zip(ALL_TEXTS, known.unbind(1), strict=True))
     texts, scale = vectors.texts, 1 / SENTENCE_TEMPERATURE
-    return torch.stack([
-        _distil(texts[a], texts[b], meanings[a], meanings[b], scale, share) for a, b in PAIRS
-    ]).mean()  # fmt: skip
+
+    def compare(a: str, b: str) -> Tensor:
+        def wanted_of(block: slice) -> Tensor:
+            return (scale * meanings[a][block] @ meanings[b].T).softmax(1)
+
+        return _distil(texts[a], texts[b], wanted_of, scale, share)
+
+    return torch.stack([compare(a, b) for a, b in PAIRS]).mean()
 
 
 LOSSES: dict[str, Loss] = {

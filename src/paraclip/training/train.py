@@ -22,19 +22,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import normalize
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.arrays import Integers
 from paraclip.data.captions import label
 from paraclip.data.images import pictures_hash
-from paraclip.data.triples import ENGLISH, choose_wordings
+from paraclip.data.triples import choose_wordings
 from paraclip.errors import UserError
-from paraclip.files import cache_folder, locked
+from paraclip.files import locked
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import ahead, mapped_texts, project, read_pictures
-from paraclip.models.loading import load_model
+from paraclip.models.features import ahead, read_pictures
 from paraclip.models.mini import Mini
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
@@ -79,10 +77,8 @@ from paraclip.training.losses import (
     L1,
     L2,
     L3,
-    MEANINGS,
     RANKING,
     SENTENCES,
-    TEACHER,
     Objective,
     Vectors,
     compute_losses,
@@ -99,6 +95,7 @@ from paraclip.training.optimizer import (
     train_mode,
     train_only,
 )
+from paraclip.training.targets import with_targets
 
 CLIP_NORM = 1.0
 _SAVE_SECONDS = 300.0  # a state takes three times the memory of the trained weights
@@ -169,86 +166,11 @@ def plan_training(
     if not rows.has_image.any() and (unfrozen or l1_alone):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    rows, objective = _with_teachers(rows, objective, data, texts, wordings)
+    rows, objective = with_targets(rows, objective, data, texts, wordings)
     parts = [(model.text_tower, _known(options.learning_rate))]
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
     return rows, objective, parts
-
-
-def _with_teachers(
-    rows: Examples,
-    objective: Objective,
-    data: TrainingData,
-    texts: Mapping[str, Sequence[str]],
-    wordings: Sequence[Sequence[tuple[str, str]]],
-) -> tuple[Examples, Objective]:
-    """The rows with the vectors of frozen teachers that the losses need."""
-    model, bank = data.model, data.bank
-    constants: dict[str, Callable[[Integers, Integers], Tensor]] = {}
-    if RANKING in objective.losses:
-        if bank is None:
-            shown = np.flatnonzero(rows.has_image)
-            _, first = np.unique(rows.image_keys[shown], return_index=True)  # each picture once
-            if rows.pictures is None and len(first) > 1:
-                bank = project(model, rows.features[torch.from_numpy(shown[first])])  # [G, D]
-        if bank is None or len(bank) < 2:
-            what = "needs at least two pictures, of the rows (with cached features) or of --bank"
-            hint = "Name a folder of pictures or an index, or use --recipe consistent."
-            raise UserError("--ranking", what, hint)
-        if bank.shape[1] != model.architecture.embed_dim:
-            what = f"has vectors of {bank.shape[1]} numbers"
-            hint = f"Name an index of this model; its vectors have {model.architecture.embed_dim}."
-            raise UserError("--bank", what, hint)
-        read = _read_wordings(model, texts, wordings, "teacher")
-        constants[TEACHER] = partial(_average_wordings, *read)
-        scale = float(model.logit_scale.detach().exp())
-        objective = replace(objective, ranking_scale=scale)
-        rows = replace(rows, bank=bank)
-    if SENTENCES in objective.losses:
-        encoder = data.sentence_model or load_model("minilm", str(model.device))
-        if data.sentence_model is not None:
-            rows = replace(rows, sentence_weights=hash_tensors(encoder.state_dict()))
-        vectors, places = _read_wordings(encoder, texts, wordings, "meanings")
-        # A wording in another language has the meaning of the caption.
-        places = np.where(places < 0, places[0], places)
-        constants[MEANINGS] = lambda rows, drawn: vectors[torch.from_numpy(places[drawn, rows].T)]
-    return replace(rows, constants=constants), objective
-
-
-def _read_wordings(
-    teacher: DualEncoder,
-    texts: Mapping[str, Sequence[str]],
-    wordings: Sequence[Sequence[tuple[str, str]]],
-    label: str,
-) -> tuple[Tensor, Integers]:
-    """Mapped vectors [n, D], and which of them is that of each wording, int64 [3 + W, N], or -1."""
-    # The teachers read English: they see no wording in another language, which learns what they
-    # find for the English ones.
-    further = {
-        (place, row): text
-        for row, of_row in enumerate(wordings)
-        for place, (text, language) in enumerate(of_row, len(ALL_TEXTS))
-        if language == ENGLISH
-    }
-    lists = [*(texts[name] for name in ALL_TEXTS), list(further.values())]
-    with this_process().first_goes_first():
-        folder = cache_folder() / "text_vectors"
-        vectors, (*triple, others) = mapped_texts(teacher, lists, folder, label)
-    places = np.full((len(ALL_TEXTS) + max(map(len, wordings)), len(wordings)), -1)
-    places[: len(ALL_TEXTS)] = triple
-    for wording, place in zip(further, others, strict=True):
-        places[wording] = place
-    return vectors, places
-
-
-def _average_wordings(vectors: Tensor, places: Integers, rows: Integers, _: Integers) -> Tensor:
-    """The normalised mean of all wordings of some rows, [B, D]."""
-    chosen = torch.from_numpy(places[:, rows])  # [3 + W, B]
-    total = vectors[chosen[: len(ALL_TEXTS)]].sum(0)  # [B, D]
-    for of_row in chosen[len(ALL_TEXTS) :]:
-        total[of_row >= 0] += vectors[of_row[of_row >= 0]]
-    return normalize(total, dim=-1)
 
 
 def align(
@@ -590,6 +512,9 @@ def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> d
     data = {name: torch.from_numpy(part) for name, part in arrays.items()}
     if rows.bank is not None:
         data["bank"] = rows.bank
+    for number, vectors in enumerate(rows.teachers_bank):
+        if vectors is not rows.bank:
+            data[f"bank {number}"] = vectors
     return {
         **hyperparameters(options),
         "pictures": rows.pictures and pictures_hash([name or "" for name in rows.pictures]),
@@ -598,6 +523,7 @@ def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> d
         "base": hash_tensors(model.state_dict()),
         "data": hash_tensors({**data, "features": rows.features}),
         **({"sentences": rows.sentence_weights} if rows.sentence_weights else {}),
+        **({"teachers": rows.teachers} if rows.teachers else {}),
     }
 
 

@@ -1,0 +1,70 @@
+"""Teachers of R: frozen models that rank the pictures of the bank, each in its own vector space."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paraclip.data.captions import label
+from paraclip.errors import UserError
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.loading import load_model
+from paraclip.provenance import without_secrets
+from paraclip.training.bank import Bank
+
+BASE = "base"
+"""Name of the student before training, as a teacher."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen model whose ranking of the bank is part of the target of R.
+
+    Args:
+        name: of the model, without secrets; `base` is the student before training.
+        model: the model.
+        share: weight of its ranking; those of all teachers are divided by their sum.
+    """
+
+    name: str
+    model: DualEncoder
+    share: float = 1.0
+
+
+def load_teachers(names: Sequence[str], base: DualEncoder) -> tuple[Teacher, ...]:
+    """The teachers that `--teacher` names, each as MODEL or MODEL=SHARE.
+
+    Args:
+        names: names that `load_model` accepts, or `base`.
+        base: the student before training.
+
+    Raises:
+        UserError: a share is not a number above 0, or a model cannot be loaded or has no image
+            encoder.
+    """
+    teachers = []
+    for named in names:
+        name, share = split_share(named)
+        model = base if name == BASE else load_model(name, str(base.device))
+        if model.architecture.kind == "sentence":
+            what = f"{label(name)} has no image encoder, so it cannot rank pictures"
+            raise UserError("--teacher", what, "Name a CLIP.")
+        teachers.append(Teacher(without_secrets(name), model, share))
+    return tuple(teachers)
+
+
+def split_share(named: str) -> tuple[str, float]:
+    """The name and the share of MODEL or MODEL=SHARE; raises UserError if the share is 0."""
+    name, equals, share = named.rpartition("=")
+    if not equals or not share.replace(".", "", 1).isdecimal():
+        return named, 1.0  # a path may contain the sign
+    if not float(share) > 0:
+        raise UserError("--teacher", f"the share of {label(name)} is 0", "Leave the model out.")
+    return name, float(share)
+
+
+def check_bank(bank: Bank | None, teachers: Sequence[Teacher]) -> None:
+    """Raise UserError for a bank of vectors alone, which no teacher but the base can rank."""
+    others = [teacher.name for teacher in teachers if teacher.name != BASE]
+    if others and bank is not None and bank.names is None:
+        what = f"holds vectors alone, and {others[0]} ranks pictures by vectors of its own"
+        hint = "Name a folder of pictures, or an index whose rows name picture files."
+        raise UserError("--bank", what, hint)
