@@ -45,7 +45,7 @@ def foreign(data: Path) -> list[Path]:
 
 def shuffled(data: Path) -> list[Path]:
     """All pictures of the other banks in random order."""
-    pictures = [*training_pictures(data), *foreign(data)]
+    pictures = BANKS["everything"](data)
     random.Random(SEED).shuffle(pictures)
     return pictures
 
@@ -55,6 +55,7 @@ BANKS: Mapping[str, Callable[[Path], list[Path]]] = {
     "flickr-300": some_of_them(300),
     "flickr-2000": some_of_them(2_000),
     "foreign": foreign,
+    "everything": lambda data: [*training_pictures(data), *foreign(data)],
     "crops-100000": shuffled,
 }
 """Pictures by the name that a grid gives them."""

@@ -155,8 +155,9 @@ def passes(figures: Sequence[Mapping[str, Any]], row: str) -> bool:
     return bool(one["value"] >= NEEDED and one["low"] > 0)
 
 
-def table(figures: Sequence[Mapping[str, Any]], scales: Mapping[str, float]) -> str:
+def table(record: Mapping[str, Any]) -> str:
     """A row for each mixture, with differences from base."""
+    figures, scales = record["figures"], record["scales"]
     keys = list(dict.fromkeys((one["set"], one["figure"]) for one in figures))
     found = {(one["row"], one["set"], one["figure"]): one for one in figures}
     lines = []
@@ -166,8 +167,10 @@ def table(figures: Sequence[Mapping[str, Any]], scales: Mapping[str, float]) -> 
             one = found.get((row, *key))
             more = "" if one is None or row == BASE else spread(Interval(**one["difference"]), True)
             cells.append("-" if one is None else f"{one['value']:.1f} {more}".strip())
-        judged = "-" if (row, "T2I", "R@10") not in found or row == BASE else passes(figures, row)
-        lines.append([row, *cells, {True: "yes", False: "no"}.get(judged, "-")])  # type: ignore
+        judged = "-"
+        if row != BASE and (row, "T2I", "R@10") in found:
+            judged = "yes" if passes(figures, row) else "no"
+        lines.append([row, *cells, judged])
     heads = [f"{what}, {name}" for name, what in keys]
     temperatures = ", ".join(f"{name} {scale:.1f}" for name, scale in scales.items())
     note = (
@@ -196,9 +199,10 @@ def main() -> None:
     captions = [row.caption for row in training_captions(place.data)]
     rankings = Rankings(BASES[options.base](place), models, sets, captions)
     figures = compare(rankings, options.mixtures, sets)
-    shown = table(figures, rankings.scales)
-    keep(f"study_{options.base}_gate", options.results, shown, figures=figures,
-         scales=rankings.scales)  # fmt: skip
+    keep(
+        f"study_{options.base}_gate", options.results, table, figures=figures,
+        scales=rankings.scales,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

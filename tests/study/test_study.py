@@ -22,6 +22,7 @@ from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import read_pool
 from paraclip.models.checkpoint import save_model
 from paraclip.models.loading import load_model
+from paraclip.swap_checking.indexes import IndexAddress, read_index
 from paraclip.training.config import TrainOptions
 from study import averaged as study_averaged
 from study import items as study_items
@@ -298,7 +299,8 @@ def grid_of(path: Path, data: Path, folder: Path) -> Grid:
         written = name.partition(" without ")[0]  # kinds left out change nothing that is read here
         file = folder / f"{written}.parquet"
         files[name] = file if file.exists() else study_triples.triples_file(written, data, folder)
-    return read_grid(path, {}, files, {name: folder / f"{name}.npy" for name in BANKS})
+    banks = {name: folder / f"{name}.parquet" for name in BANKS}
+    return read_grid(path, {}, {"triples": files, "bank": banks, "teacher": {}, "texts": {}})
 
 
 def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
@@ -311,15 +313,16 @@ def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
             without_pictures = row.options["triples"].stem in WITHOUT_PICTURES
             assert without_pictures == (row.control is None)
             assert "recipe" in row.options, "a new default would change what the row is"
-            data_of = ("triples", "bank", "languages")
+            data_of = ("triples", "bank", "languages", "teacher", "texts")
             TrainOptions(**{k: v for k, v in row.options.items() if k not in data_of})
 
 
 def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base: Path) -> None:
     banks = {"flickr-train": bank_file("flickr-train", tiny_base, data, tmp_path / "banks")}
-    vectors = np.load(banks["flickr-train"])
-    pictures = len(list((data / "flickr8k" / "images").iterdir()))
-    assert vectors.shape == (pictures, 16) and np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    index = read_index(IndexAddress(str(banks["flickr-train"])))
+    pictures = sorted((data / "flickr8k" / "images").iterdir())
+    assert index.vectors.shape == (len(pictures), 16)
+    assert sorted(index.paths or []) == list(map(str, pictures))
     path = tmp_path / "second" / "banks.toml"
     path.parent.mkdir()
     path.write_text(
@@ -329,7 +332,7 @@ def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base:
     files = {"strong": study_triples.triples_file("strong", data, tmp_path)}
 
     def runs() -> dict[str, tuple[str, str]]:
-        grid = read_grid(path, {}, files, banks)
+        grid = read_grid(path, {}, {"triples": files, "bank": banks})
         cells = cells_of(grid, tiny_base, tmp_path / "cells")
         assert (grid.name, grid.sets) == ("second_banks", "quick")
         return {cell.row.name: (cell.run.name, cell.scores.name) for cell in cells}
@@ -337,7 +340,7 @@ def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base:
     first = runs()
     assert len({run for run, _ in first.values()}) == 4 and first["rows"][1] == "scores-quick"
     other = tmp_path / "other.npy"
-    np.save(other, vectors[:2])
+    np.save(other, index.vectors[:2])
     banks["flickr-train"] = other
     changed = {name for name, now in runs().items() if now != first[name]}
     assert changed == {"bank"}
