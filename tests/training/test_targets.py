@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -17,11 +19,12 @@ from training_rows import (
     make_triples,
 )
 
+from paraclip.data.problems import Problems
 from paraclip.data.triples import with_texts
 from paraclip.errors import UserError
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.training import teachers as teachers_module
-from paraclip.training.bank import Bank
+from paraclip.training.bank import Bank, read_bank
 from paraclip.training.data import TrainingData, prepare
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHERS, TEACHERS_BANK
 from paraclip.training.targets import matching_scale
@@ -115,6 +118,19 @@ def test_vectors_alone_are_refused_unless_the_base_teaches(pictures):
     with pytest.raises(UserError, match="vectors alone"):
         plan_training(alone, make_options(**RANKED))
     plan_training(replace(alone, teachers=()), make_options(**RANKED))
+
+
+def test_the_pictures_of_an_index_from_another_machine_are_found_by_their_names(pictures):
+    names = sorted(map(str, pictures.glob("*.png")))
+    vectors = encode_images(TinyModel(), names)
+    elsewhere = [f"/usr/src/app/upload/{Path(name).name}" for name in names]
+    columns = {"path": elsewhere, "vector": vectors.tolist()}
+    types = pa.schema([("path", pa.string()), ("vector", pa.list_(pa.float32()))])
+    index = pictures.parent / "index.parquet"
+    pq.write_table(pa.table(columns, types), index)
+    bank = read_bank(str(index), TinyModel(), Problems(), pictures=str(pictures))
+    assert bank.names == names
+    assert read_bank(str(index), TinyModel(), Problems()).names is None
 
 
 def test_without_a_bank_a_teacher_ranks_the_pictures_of_the_rows(pictures):

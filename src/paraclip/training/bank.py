@@ -33,7 +33,13 @@ class Bank:
     names: list[str] | None  # G files, "" where there is none; None if there are none at all
 
 
-def read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0) -> Bank:
+def read_bank(
+    source: str,
+    model: DualEncoder,
+    problems: Problems,
+    seed: int = 0,
+    pictures: str | None = None,
+) -> Bank:
     """The pictures over which rankings are distilled; no captions are read.
 
     Args:
@@ -42,6 +48,7 @@ def read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0
         model: the base, whose image encoder made the index.
         problems: collects broken pictures.
         seed: seed of the sample of a bank with more than 100,000 pictures.
+        pictures: folder of the pictures of an index whose paths are those of another machine.
 
     Raises:
         UserError: there are no pictures, the index cannot be read, or its vectors are not those of
@@ -67,10 +74,10 @@ def read_bank(source: str, model: DualEncoder, problems: Problems, seed: int = 0
         return Bank(vectors[usable], [names[row] for row in usable.nonzero().flatten().tolist()])
     place = IndexAddress(source, selectable=False)
     index = read_index(place, sample=_MOST, seed=seeds)
-    pictures = find_pictures(index.paths or [])
-    _check_origin(index, pictures, model, place)
-    names = [pictures.get(row, "") for row in range(len(index.vectors))]
-    return Bank(torch.from_numpy(index.vectors), names if pictures else None)
+    found = find_pictures(index.paths or [], pictures)
+    _check_origin(index, found, model, place)
+    names = [found.get(row, "") for row in range(len(index.vectors))]
+    return Bank(torch.from_numpy(index.vectors), names if found else None)
 
 
 def _check_origin(

@@ -155,6 +155,9 @@ class TrainConfig(TrainOptions):
     bank: str | None = None
     """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
 
+    pictures: str | None = None
+    """Folder of the bank's pictures, if the paths in its index are those of another machine."""
+
     teacher: tuple[str, ...] = ()
     """Models whose rankings of --bank are learned, each as MODEL or MODEL=SHARE; `base` is the base
     itself. Default: base alone."""

@@ -113,10 +113,12 @@ def prepare(
     images: Path | str | None = None,
     starter: bool = False,
     bank: Path | str | None = None,
+    pictures: str | None = None,
     teachers: Sequence[str] = (),
     texts: Sequence[str] = (),
     sentence_model: Path | str | None = None,
     languages: Sequence[str] = (ENGLISH,),
+    control: bool = False,
     decode_pictures: bool = False,
     seed: int = 0,
     cache: Path | None = None,
@@ -132,12 +134,14 @@ def prepare(
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set too, which has no pictures.
         bank: pictures over which rankings are distilled; see `read_bank`.
+        pictures: folder of the bank's pictures, for an index with the paths of another machine.
         teachers: models whose rankings are distilled, each as MODEL or MODEL=SHARE; `base` is the
             model itself. None: base alone.
         texts: sources that `read_captions` reads, whose texts are learned from as well, each as a
             row of its own without a picture.
         sentence_model: folder of a model of sentence-transformers; None: MiniLM.
         languages: languages of the further wordings that are learned from, for rows that have some.
+        control: whether a control is trained, which reads no bank and has no teacher.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
             trained; they are checked instead of computing features.
         seed: seed of the sample of a large bank.
@@ -150,6 +154,8 @@ def prepare(
         UserError: a file cannot be used, or too many rows are broken.
     """
     problems = Problems() if problems is None else problems
+    if control:
+        bank, teachers, sentence_model = None, (), None
     rows, known = _read_rows(triples, images, starter, texts, problems)
     spoken = {language for of_row in choose_wordings(rows) for _, language in of_row} | {ENGLISH}
     if unknown := [name for name in languages if name not in spoken]:
@@ -167,7 +173,7 @@ def prepare(
         }
     found = None
     if bank is not None:
-        found = read_bank(str(bank), model, problems, seed)
+        found = read_bank(str(bank), model, problems, seed, pictures)
         known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(found.vectors)}
     check_bank(found, rankers)
     sentences = None
