@@ -113,7 +113,6 @@ def train(
     images: Path | str | None = None,
     starter: bool = False,
     bank: Path | str | None = None,
-    pictures: Path | str | None = None,
     teacher: Sequence[str] = (),
     texts: Sequence[Path | str] = (),
     sentence_model: Path | str | None = None,
@@ -128,10 +127,10 @@ def train(
         triples: file written by `generate`, the paper's JSON lines, or `starter` for the set that
             ships with ParaCLIP.
         out: folder of the checkpoints; a stopped run resumes, a finished one is not repeated.
-        images: folder of the pictures, for triples that name them by image_id only.
+        images: folder of the pictures, for triples that name them by image_id only, or for a bank
+            whose index has the paths of another machine.
         starter: whether to train on the starter set as well.
         bank: pictures for `ranking=WEIGHT`: a folder, or an index that `swap_check` reads.
-        pictures: folder of the bank's pictures, if its index has the paths of another machine.
         teacher: models whose rankings of the bank are learned, each as MODEL or MODEL=SHARE;
             `base` is the base itself, which is also the default.
         texts: sources of texts without pictures to learn from as well.
@@ -153,7 +152,7 @@ def train(
     hyperparameters = TrainOptions(**options)
     data = prepare(
         str(triples), copied(model), images=images, starter=starter, languages=languages,
-        bank=bank, pictures=None if pictures is None else str(pictures), teachers=teacher,
+        bank=bank, teachers=teacher,
         texts=list(map(str, texts)), sentence_model=sentence_model,
         control=hyperparameters.control,
         decode_pictures=hyperparameters.image_learning_rate is not None,

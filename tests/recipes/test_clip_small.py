@@ -10,7 +10,7 @@ from colour_encoder import write_flickr8k
 from PIL import Image
 
 from paraclip.models.loading import load_model
-from recipes.clip_small import pretrain
+from recipes.clip_small import pretrain, teacher
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 SMALL = pretrain.CONFIG | {
@@ -65,3 +65,19 @@ def test_open_clip_loads_it_with_the_same_vectors(trained, picture):
         assert torch.allclose(image, ours.project_images(own), atol=1e-5)
         words = ours.encode_tokens(ours.tokenize(["a red disc"]).ids)
         assert torch.allclose(theirs.encode_text(text, normalize=True), words, atol=1e-5)
+
+
+def test_the_teacher_starts_near_the_model_whose_text_tower_it_has(drawn, picture, monkeypatch):
+    monkeypatch.setenv("PARACLIP_CACHE", str(drawn / "cache"))
+    options = replace(teacher.OPTIONS, batch_size=8, learning_rate=1e-9, head_learning_rate=1e-9)
+    folder = teacher.make(drawn, Path("mini"), drawn / "teacher", options)
+    made, start = load_model(str(folder), "cpu"), load_model("mini", "cpu")
+    assert (made.architecture.embed_dim, made.image_size) == (384, teacher.SIZE)
+    texts = [model.encode_tokens(model.tokenize(["a red disc"]).ids) for model in (made, start)]
+    torch.testing.assert_close(*texts, atol=1e-4, rtol=0)
+    with torch.no_grad():
+        seen = [
+            model.project_images(model.embed_pixels(model.preprocess(picture)[None]))
+            for model in (made, start)
+        ]
+    assert float((seen[0] * seen[1]).sum()) > 0.9  # fitted to the vectors of few pictures

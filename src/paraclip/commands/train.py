@@ -26,7 +26,7 @@ def train_command(config: TrainConfig) -> None:
 def _train(config: TrainConfig, device: str) -> None:
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
-        bank=config.bank, pictures=config.pictures, teachers=config.teacher, texts=config.texts,
+        bank=config.bank, teachers=config.teacher, texts=config.texts,
         sentence_model=config.sentence_model, control=config.control,
         languages=config.languages.split(","),
         decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,

@@ -38,7 +38,7 @@ def read_bank(
     model: DualEncoder,
     problems: Problems,
     seed: int = 0,
-    pictures: str | None = None,
+    pictures: Path | str | None = None,
 ) -> Bank:
     """The pictures over which rankings are distilled; no captions are read.
 
@@ -74,7 +74,7 @@ def read_bank(
         return Bank(vectors[usable], [names[row] for row in usable.nonzero().flatten().tolist()])
     place = IndexAddress(source, selectable=False)
     index = read_index(place, sample=_MOST, seed=seeds)
-    found = find_pictures(index.paths or [], pictures)
+    found = find_pictures(index.paths or [], None if pictures is None else str(pictures))
     _check_origin(index, found, model, place)
     names = [found.get(row, "") for row in range(len(index.vectors))]
     return Bank(torch.from_numpy(index.vectors), names if found else None)

@@ -127,6 +127,10 @@ class TrainConfig(TrainOptions):
     dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
     """Only from Python, for the study."""
 
+    held_out: Annotated[float, Ge(0), Le(0.5), tyro.conf.Suppress] = 0.05
+    """Only from Python and in a TOML file: share of the pictures (0 to 0.5) whose loss determines
+    the best checkpoint."""
+
     precision: Annotated[Precision, tyro.conf.Suppress] = "auto"
     """Only from Python and in a TOML file: auto is right unless figures are compared."""
 
@@ -147,16 +151,14 @@ class TrainConfig(TrainOptions):
     """Folder of the checkpoints and logs; a stopped run resumes."""
 
     images: str | None = None
-    """Folder of the pictures, for triples with image_id only."""
+    """Folder of the pictures, for triples with image_id only, or for a --bank whose index has the
+    paths of another machine."""
 
     starter: bool = False
     """Also train on the starter set, which has no pictures."""
 
     bank: str | None = None
     """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
-
-    pictures: str | None = None
-    """Folder of the bank's pictures, if the paths in its index are those of another machine."""
 
     teacher: tuple[str, ...] = ()
     """Models whose rankings of --bank are learned, each as MODEL or MODEL=SHARE; `base` is the base

@@ -113,7 +113,6 @@ def prepare(
     images: Path | str | None = None,
     starter: bool = False,
     bank: Path | str | None = None,
-    pictures: str | None = None,
     teachers: Sequence[str] = (),
     texts: Sequence[str] = (),
     sentence_model: Path | str | None = None,
@@ -131,10 +130,10 @@ def prepare(
     Args:
         triples: a file written by `paraclip generate`, JSON lines, or the rows themselves.
         model: the base, or a name that `load_model` accepts.
-        images: folder of the pictures, for triples that name them by image_id only.
+        images: folder of the pictures, for triples that name them by image_id only, or for a bank
+            whose index has the paths of another machine.
         starter: whether to train on the starter set too, which has no pictures.
         bank: pictures over which rankings are distilled; see `read_bank`.
-        pictures: folder of the bank's pictures, for an index with the paths of another machine.
         teachers: models whose rankings are distilled, each as MODEL or MODEL=SHARE; `base` is the
             model itself. None: base alone.
         texts: sources that `read_captions` reads, whose texts are learned from as well, each as a
@@ -173,7 +172,7 @@ def prepare(
         }
     found = None
     if bank is not None:
-        found = read_bank(str(bank), model, problems, seed, pictures)
+        found = read_bank(str(bank), model, problems, seed, images)
         known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(found.vectors)}
     check_bank(found, rankers)
     sentences = None
@@ -203,18 +202,20 @@ def _read_rows(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The rows of a run from all their sources, and facts about these; see `prepare`."""
     known: dict[str, Any] = {}
+    of_starter = False
     if isinstance(triples, pa.Table):
         rows = triples
     else:
         rows = read_triples(triples, problems)
         known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
-        if starter and Path(resolve(triples)).resolve() == TRIPLES.resolve():
+        of_starter = Path(resolve(triples)).resolve() == TRIPLES.resolve()
+        if starter and of_starter:
             what = "adds the triples that are trained on already"
             raise UserError("--starter", what, "Omit it, or name other triples.")
     if pc.any(pc.equal(rows["image"], "")).as_py():
         # Null for an empty name, so that such rows do not count as one picture.
         rows = with_column(rows, "image", [name or None for name in rows["image"].to_pylist()])
-    if images is not None:
+    if images is not None and not of_starter:
         rows = attach_images(rows, images)
     if starter:
         rows = with_starter(rows)

@@ -66,5 +66,5 @@ def check_bank(bank: Bank | None, teachers: Sequence[Teacher]) -> None:
     others = [teacher.name for teacher in teachers if teacher.name != BASE]
     if others and bank is not None and bank.names is None:
         what = f"holds vectors alone, and {others[0]} ranks pictures by vectors of its own"
-        hint = "Name a folder of pictures, or say with --pictures where those of the index are."
+        hint = "Name a folder of pictures, or say with --images where those of the index are."
         raise UserError("--bank", what, hint)
