@@ -48,6 +48,7 @@ CONFIG: dict[str, Any] = {
         "timm_model_pretrained": False,
         "timm_pool": "avg",
         "timm_proj": "linear",
+        "timm_proj_bias": True,
         "image_size": SIZE,
     },
     "text_cfg": {
@@ -96,8 +97,7 @@ def fit_projection(model: _Teacher, features: Tensor, wanted: Tensor) -> None:
     weight = torch.linalg.solve(products + penalty, centred.T @ (wanted - target_mean).double())
     head = cast(nn.Linear, model.image_tower.head.proj)
     head.weight.copy_(weight.T)
-    if head.bias is not None:
-        head.bias.copy_(target_mean - weight.T.float() @ mean)
+    head.bias.copy_(target_mean - weight.T.float() @ mean)
 
 
 def make(data: Path, start: Path, out: Path, options: AlignOptions) -> Path:
