@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from tiny_model import EMBED_DIM, OTHER_DIM, OtherModel, TinyModel
+from tiny_model import EMBED_DIM, OTHER_DIM, OtherModel, TinyModel, Told, told_texts
 from training_rows import (
     Stop,
     Tuned,
@@ -205,10 +205,14 @@ def test_texts_without_pictures_are_rows_of_which_rankings_are_learned(tmp_path,
     (tmp_path / "queries.txt").write_text("red boat\n\nlamp\n", "utf-8")
     (tmp_path / "more.csv").write_text("caption\na green tree\n", "utf-8")
     sources = [str(tmp_path / name) for name in ("queries.txt", "more.csv")]
-    data = prepare(make_triples(), TinyModel(), texts=sources, bank=pictures)
+    model = Told(tmp_path / "told")
+    data = prepare(make_triples(), model, texts=sources, bank=pictures)
     assert data.rows["caption"].to_pylist()[-3:] == ["red boat", "lamp", "a green tree"]
     assert data.rows.slice(len(data.rows) - 3)["image"].null_count == 3
     rows, _, _ = plan_training(data, make_options(**RANKED | {"weights": (0.0, 1.0, 1.0)}))
+    [ids] = model.tokenize(["red boat"]).ids.tolist()
+    told = [line.replace(", 0", "") for line in told_texts(model.told)]
+    assert told.count(str(ids)) == 1, "it stands for three texts and is encoded once"
     batch = rows.batch(np.arange(len(rows)))
     last = set(range(len(rows) - 3, len(rows)))
     assert not last & set(batch.rows.reworded_1.tolist())  # L2 and L3 skip them

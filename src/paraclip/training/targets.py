@@ -207,12 +207,20 @@ def _read_wordings(
         for place, (text, language) in enumerate(of_row, len(ALL_TEXTS))
         if language == ENGLISH
     }
-    lists = [*(texts[name] for name in ALL_TEXTS), list(further.values())]
+    # A text without rewordings stands in all three places and is encoded once.
+    captions = np.asarray(texts[CAPTION], dtype=object)
+    own = [np.asarray(texts[name], dtype=object) for name in ALL_TEXTS]
+    reworded = [np.flatnonzero(column != captions) for column in own[1:]]
+    lists = [column[rows].tolist() for column, rows in zip(own[1:], reworded, strict=True)]
     with this_process().first_goes_first():
-        folder = cache_folder() / "text_vectors"
-        vectors, (*triple, others) = mapped_texts(teacher, lists, folder, label)
+        vectors, (first, *rest, others) = mapped_texts(
+            teacher, [texts[CAPTION], *lists, list(further.values())],
+            cache_folder() / "text_vectors", label,
+        )  # fmt: skip
     places = np.full((len(ALL_TEXTS) + max(map(len, wordings)), len(wordings)), -1)
-    places[: len(ALL_TEXTS)] = triple
+    places[: len(ALL_TEXTS)] = first
+    for place, rows, found in zip((1, 2), reworded, rest, strict=True):
+        places[place, rows] = found
     for wording, place in zip(further, others, strict=True):
         places[wording] = place
     return vectors, places
