@@ -1,5 +1,6 @@
 """The two-step run against a fake server: every caption is kept, rejected or failed."""
 
+import asyncio
 import errno
 import io
 import json
@@ -19,6 +20,7 @@ from generating import captions, captions_file, fake_config, generated, name_of
 from paraclip.commands.generate import generate_command
 from paraclip.data.captions import Caption
 from paraclip.data.config import Columns
+from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
@@ -403,6 +405,42 @@ def test_numbers_out_of_range_are_one_line(tmp_path: Path, name: str, value: Any
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')}.* is not valid"):
         run("http://127.0.0.1:9/v1", tmp_path, **{name: value})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_source_is_read_once_and_outside_the_event_loop(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    reads: list[str] = []
+
+    def read(source: str, *more: Any) -> Iterator[Caption]:
+        for caption in read_captions(source, *more):
+            with pytest.raises(RuntimeError, match="no running event loop"):
+                asyncio.get_running_loop()
+            reads.append(caption.id)
+            yield caption
+
+    monkeypatch.setattr("paraclip.paraphrase.run.read_captions", read)
+    server.behave = lambda prompt, count: prompt
+    source = captions_file(tmp_path, 50)
+    options = replace(fake_config(server.url, tmp_path / "out", dry_run=dry_run), first=40)
+    generate_command(replace(options, source=str(source)))
+    assert reads == [f"c{number}" for number in range(40)]
+    assert server.asked.total() == (32 if dry_run else 40)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.csv", "out"]
+    assert not list((tmp_path / "out").glob("tmp*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_a_disk_that_is_full_of_captions_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = open("/dev/full", "w+")  # noqa: SIM115 closed by the run
+    monkeypatch.setattr("paraclip.paraphrase.run.TemporaryFile", lambda *_, **__: full)
+    options = fake_config("http://127.0.0.1:9/v1", tmp_path / "out")
+    with pytest.raises(UserError, match="the disk is full"):
+        generate_command(replace(options, source=str(captions_file(tmp_path, 5))))
+    assert full.closed and not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_shows_what_is_read_and_an_estimate(

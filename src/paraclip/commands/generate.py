@@ -1,12 +1,11 @@
 """`paraclip generate`: paraphrase captions and print the counts, or a plan of the run."""
 
-from paraclip.data.problems import Problems
 from paraclip.errors import printable, without_password
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import FAILED
-from paraclip.paraphrase.run import count_captions, estimate, generate_from_source, source_captions
+from paraclip.paraphrase.run import count_captions, estimate, generate_from_source
 from paraclip.provenance import shown_path
 
 
@@ -42,14 +41,15 @@ def generate_command(config: GenerateConfig) -> None:
 
 
 def _print_plan(config: GenerateConfig, judge: Judge) -> None:
-    counts = count_captions(config.captions, config.out)
-    for row in counts.beginning:
-        picture = without_password(row.image or "(no picture)")
-        print("\t".join(map(printable, (row.id, row.caption, picture))))
-    without = counts.captions - counts.pictures
-    print(f"{counts.captions:,} captions, {counts.pictures:,} with a picture, {without:,} without")
-    if counts.problems.count:
-        print(counts.problems.summary())
-    captions = source_captions(config.captions, Problems(config.max_broken))
-    found = estimate(captions, counts.captions, config.llm, judge, config.outputs)
+    with count_captions(config.captions, config.out) as counts:
+        for row in counts.beginning:
+            picture = without_password(row.image or "(no picture)")
+            print("\t".join(map(printable, (row.id, row.caption, picture))))
+        captions, pictures = counts.captions, counts.pictures
+        print(
+            f"{captions:,} captions, {pictures:,} with a picture, {captions - pictures:,} without"
+        )
+        if counts.problems.count:
+            print(counts.problems.summary())
+        found = estimate(counts.rows(), captions, config.llm, judge, config.outputs)
     print("\n".join(map(printable, found.table().split("\n"))))

@@ -1,20 +1,24 @@
 """The two-step run over many captions: bounded concurrency, logged answers, rows in order."""
 
 import asyncio
+import json
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager, closing
-from dataclasses import dataclass, field, replace
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA, TEXTS
 from paraclip.errors import UserError
+from paraclip.files import disk_errors
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.batch import (
     LIMIT,
@@ -57,6 +61,7 @@ _IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its argu
 _MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
 _SHOWN = 5  # captions
 _SAMPLE = 32  # captions that --dry-run asks about
+_FIELDS = tuple(one.name for one in fields(Caption))
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,15 @@ class _SourceCounts:
     """What a source contains."""
 
     problems: Problems  # its broken rows
+    stored: IO[str]  # its captions
     captions: int = 0
     pictures: int = 0  # captions with a picture
     beginning: list[Caption] = field(default_factory=list)
+
+    def rows(self) -> Iterator[Caption]:
+        """The captions, without reading the source again."""
+        self.stored.seek(0)
+        return (Caption(*json.loads(line)) for line in self.stored)
 
 
 def generate_from_source(
@@ -143,16 +154,15 @@ def generate_from_source(
 
         counted = generate_with_ray(source, llm, judge, outputs, ray_workers)
         return _Generation(out / TRIPLES, *counted)
-    counts = count_captions(source, out)
-    refuse_foreign_outputs(out, problems=counts.problems.count > 0)
-    problems = Problems(source.max_broken)
-    captions = source_captions(source, problems)
-    run = partial(generate, captions, llm, judge, total=counts.captions, problems=problems)
-    if to_file or from_file:
-        summary, notes = _run_a_round(llm, outputs, to_file, from_file, run)
-        again = "this command with --from-file and a new --to-file"
-        return _Generation(out / TRIPLES, summary, problems, notes, again)
-    return _Generation(out / TRIPLES, run(outputs), problems)
+    with count_captions(source, out) as counts:
+        problems = counts.problems
+        refuse_foreign_outputs(out, problems=problems.count > 0)
+        run = partial(generate, counts.rows(), llm, judge, total=counts.captions, problems=problems)
+        if to_file or from_file:
+            summary, notes = _run_a_round(llm, outputs, to_file, from_file, run)
+            again = "this command with --from-file and a new --to-file"
+            return _Generation(out / TRIPLES, summary, problems, notes, again)
+        return _Generation(out / TRIPLES, run(outputs), problems)
 
 
 def _run_a_round(
@@ -227,22 +237,38 @@ def estimate(
     )
 
 
-def count_captions(source: CaptionSource, out: Path) -> _SourceCounts:
-    """Read the source once before any question, to get its size and its broken rows.
+@contextmanager
+def count_captions(source: CaptionSource, out: Path) -> Iterator[_SourceCounts]:
+    """Read the source once, before any question: a slow one would delay the answers.
+
+    A file without a name, on the disk of the outputs, holds the captions until the block ends.
 
     Raises:
-        UserError: the source cannot be read, is an output in `out`, or has too many broken rows.
+        UserError: the source cannot be read, is an output in `out`, or has too many broken rows;
+            or the disk is full.
     """
     refuse_inputs(find_files(source.name), out)
-    counts = _SourceCounts(Problems(source.max_broken))
-    captions = source_captions(source, counts.problems)
-    for caption in track(captions, "reading captions", source.first, "caption"):
-        counts.captions += 1
-        counts.pictures += caption.image is not None
-        if counts.captions <= _SHOWN:
-            counts.beginning.append(caption)
-    counts.problems.check(counts.captions + counts.problems.count)
-    return counts
+    folder = next(filter(os.path.isdir, (out.absolute(), *out.absolute().parents)))
+    with disk_errors(out):
+        stored = TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 closed below
+    try:
+        counts = _SourceCounts(Problems(source.max_broken), stored)
+        captions = source_captions(source, counts.problems)
+        for caption in track(captions, "reading captions", source.first, "caption"):
+            counts.captions += 1
+            counts.pictures += caption.image is not None
+            if counts.captions <= _SHOWN:
+                counts.beginning.append(caption)
+            row = [getattr(caption, name) for name in _FIELDS]
+            with disk_errors(out):
+                stored.write(json.dumps(row) + "\n")
+        with disk_errors(out):
+            stored.flush()
+        counts.problems.check(counts.captions + counts.problems.count)
+        yield counts
+    finally:
+        with suppress(OSError):  # closing repeats a failed write, which has been reported
+            stored.close()
 
 
 def source_captions(source: CaptionSource, problems: Problems) -> Iterator[Caption]:
@@ -284,13 +310,13 @@ async def generate_async(
     the log needs 16 bytes of memory per earlier answer.
 
     Args:
-        captions: captions, read as the window moves.
+        captions: captions, read as the window moves, in the event loop.
         llm, judge: who rewords them, and which answers pass.
         outputs: folder for answers.jsonl (the log), triples.parquet, rejected.jsonl, failed.jsonl
             and summary.json.
         backend: overrides the one that `llm` names.
         total: number of captions, for the progress bar.
-        problems: broken rows, found while the captions are read.
+        problems: broken rows of the source.
 
     Returns:
         Counts of all outcomes.
