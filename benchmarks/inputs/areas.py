@@ -230,6 +230,7 @@ OWN: dict[str, list[bytes]] = {
     "options": [
         b"epochs = 0", b"epochs = -1", b"batch_size = 1", b"learning_rate = nan", b"seed = -1",
         b"weights = [nan, 0, 0]", b"track = ['x']", b"model = 1979-05-27", b"triples = ''",
+        b"a." * 8000 + b"a = 1", b"a." * 70_000 + b"a = 1", b"[" + b"a." * 8000 + b"a]",
         b"a.b.c = 1", b"epochs = 9223372036854775808", b"warmup = inf", b"columns = {caption = 1}",
     ],
     "marks": [
@@ -636,4 +637,5 @@ WORDS: list[list[Any]] = [
       "{0..99999999999}.tar", "*", "zip://", "\0")),
     *(compared(path) for path in ("/dev/zero", "/", "\0")), ["export", "/dev/zero", "x"],
     ["generate", "/dev/zero", "--out", "x"], ["quickstart", "/dev/null"],
+    ["search", "--store", "nowhere", "--", "-q"], ["--tyro-write-completion", "bash", "x"],
 ]  # fmt: skip

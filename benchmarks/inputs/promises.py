@@ -184,6 +184,14 @@ FILES: dict[str, tuple[Any, ...]] = {
     "generate --to-file in a folder with files": (over({"batch/notes.jsonl": NOTES,
         "batch/manifest.json": NOTES, "batch/requests-0001.jsonl": NOTES}, lambda sound, folder: [
             *generate(sound, DEAD, folder / "out"), "--to-file", "batch"]),),
+    **{f"generate --to-file beside {what}": (over({f"batch/{name}": text}, lambda sound, folder: [
+        *generate(sound, DEAD, folder / "out"), "--to-file", "batch"]), {"refused": True})
+       for what, name, text in (
+           ("another manifest", "manifest.json", b'{"files": ["a.png"]}'),
+           ("a folder named like a part", ".requests-0001.jsonl.part/notes.txt", NOTES))},
+    **{f"{option} over a file": (over({"notes.txt": NOTES}, lambda *_, option=option: [
+        "generate", option, "bash", "notes.txt"]), {"refused": True})
+       for option in ("--tyro-write-completion", "--tyro_write_completion")},
 }  # fmt: skip
 
 # Limits ------------------------------------------------------------------------------------------
@@ -431,6 +439,48 @@ def other_host(sound: Path, folder: Path) -> Action:
     return run
 
 
+def faulty_filter(sound: Path, folder: Path) -> Action:
+    """A filter raises an exception for each answer: it is named, by a second run as well."""
+
+    def fail(answer: object) -> bool:
+        raise ValueError("broken")
+
+    def run() -> int:
+        from paraclip.paraphrase.filters import checks
+
+        checks.FILTERS = {"broken": fail, **checks.FILTERS}
+        words = generate(sound, served(MODELS), folder / "out")
+        for code in (paraclip(*words), paraclip(*words)):
+            written = (folder / "out" / "failed.jsonl").read_text()
+            if code != 2 or "ValueError: broken (paraclip/" not in written:
+                return WRONG
+        return 2
+
+    return run
+
+
+def in_environment(name: str, value: str, sound: Path, folder: Path) -> Action:
+    """A server on another machine is asked where a variable of the environment is bad."""
+
+    def run() -> int:
+        os.environ[name] = value
+        return paraclip(*generate(sound, "https://server.invalid/v1", folder / "out"))
+
+    return run
+
+
+ENVIRONMENT: dict[str, tuple[Any, ...]] = {
+    f"{name}={value!r}": (partial(in_environment, name, value), {"refused": True})
+    for names, values in (
+        (("ALL_PROXY", "HTTPS_PROXY", "http_proxy"),
+         ("socks5://h:1", "socks4://h:1", "http://[::1", "h:1:2", "http://h\x1b", "ftp://h")),
+        (("SSL_CERT_FILE", "SSL_CERT_DIR"), ("/nowhere", "/", "/etc/passwd", "\udcff")),
+        (("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"),
+         ("é: é", "\x1b", "\udcff")),
+    )
+    for name in names
+    for value in values
+}  # fmt: skip
 OWN_RUN = {"may_change": ("out/*",)}
 ANSWERS: dict[str, tuple[Any, ...]] = {
     "export to /proc": (lambda sound, _: ["export", tiny(sound), "/proc/x"], {"refused": True}),
@@ -445,6 +495,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "a key in a URL": (partial(secret_kept, in_path=True),),
     "an echoed Authorization": (partial(secret_kept, in_path=False),),
     "a picture that moved to another host": (other_host,),
+    "a filter that raises an exception": (faulty_filter,),
 }  # fmt: skip
 
 # The search server -------------------------------------------------------------------------------
@@ -628,5 +679,6 @@ SERVER: dict[str, tuple[Any, ...]] = {
     "requests of another site": (partial(attacked, foreign_origin), LONG),
 }
 TABLES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "files": FILES, "limits": LIMITS, "schemes": schemes(), "answers": ANSWERS, "serve": SERVER,
+    "files": FILES, "limits": LIMITS, "schemes": schemes(), "answers": ANSWERS,
+    "environment": ENVIRONMENT, "serve": SERVER,
 }  # fmt: skip
