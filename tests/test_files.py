@@ -2,9 +2,13 @@
 
 import errno
 import os
+import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paraclip.errors import UserError, nearest
 from paraclip.files import (
@@ -21,7 +25,7 @@ from paraclip.files import (
     signed,
     write_text,
 )
-from paraclip.provenance import provenance, without_secrets
+from paraclip.provenance import provenance, publishable, without_secrets
 
 
 def test_a_written_file_is_whole_and_leaves_nothing_next_to_it(tmp_path: Path) -> None:
@@ -224,6 +228,33 @@ def test_no_part_of_a_password_is_shown(user: str) -> None:
     assert shown == "--base-url=https://host/v1/***/openai and x"
     for text in ("https://host/v1", "captions.csv", "mail me@host"):
         assert without_secrets(text) == text
+
+
+_WORDS = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=1)
+_PATHS = st.lists(st.text("ab@:.-%1", max_size=5), max_size=3).map("/".join)
+_PATHS = _PATHS.filter(lambda path: ":/" not in path)  # another address
+
+
+@given(st.data(), st.sampled_from(["https", "postgresql", "s3", "http:/"]), st.booleans())
+def test_of_an_address_the_user_and_the_query_are_cut_and_nothing_else(
+    data: st.DataObject, scheme: str, quoted: bool
+) -> None:
+    user, password, key = (data.draw(_WORDS) for _ in range(3))
+    if quoted:
+        user, password = quote(user, safe=""), quote(password, safe="")
+    else:  # as people write it, with @ and : as they are; before / ? # a server's name would end
+        user, password = (re.sub("[/?#]", "_", part) for part in (user, password))
+    place = data.draw(st.sampled_from(["host", "host:80", "[::1]:80", "10.0.0.1", "a.b-c.org"]))
+    path = data.draw(st.sampled_from(["", "/"])) and f"/{data.draw(_PATHS)}"
+    prefix = "http:/" if scheme == "http:/" else f"{scheme}://"  # as pathlib merges slashes
+    plain = f"{prefix}{place}{path}"
+    for secret in (f"{user}:{password}@", f"{user}@", f":{password}@"):
+        whole = plain.replace(prefix, prefix + secret)
+        for before, after in (("", ""), ("see ", " me@x"), ("--bank=", "")):
+            assert without_secrets(f"{before}{whole}{after}") == f"{before}{plain}{after}"
+            shown = without_secrets(f"{before}{whole}?key={key}@{key}{after}")
+            assert shown == f"{before}{plain}?...{after}"
+        assert publishable({"a": [Path("b"), (whole, None, 3)]}) == {"a": ["b", [plain, None, 3]]}
 
 
 def test_no_message_contains_a_password() -> None:

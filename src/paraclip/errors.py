@@ -5,11 +5,12 @@ from importlib import import_module
 from typing import Any
 
 MOST_OFFERED = 8
-# To the last @ after a colon that precedes no port, because a password may contain @ and slashes,
-# but not into another URL. pathlib merges slashes. `az://container@host`, `[::1]:80` and `C:/` have
-# no user.
+# To the last @ of the authority. Without one there, a colon that precedes no port begins a password
+# with a slash, ? or #, which ends at the last @ that is in no query and before another URL. pathlib
+# merges slashes. `az://container@host`, `[::1]:80` and `C:/` have no user.
 _USER = re.compile(
-    r"\b(?!abfss?:|az:|tar:)(\w{2,}:/+)(?:[^\s/@:[]*:(?!\d+(?:[/\s]|$))(?:(?!:/)\S)*|[^\s/]*)@"
+    r"\b(?!abfss?:|az:|tar:)([A-Za-z]\w+:/+)(?:[^\s/?#]*@"
+    r"|[^\s/?#@:[]*:(?!:|//|\d+(?:[/?#\s]|$))(?:(?!(?:::|,)\w+:/)\S)*@(?![^\s/?#]*[=&]))"
 )
 JOINERS = "\u200c\u200d\xa0\u202f\u3000"
 """Invisible, but part of ordinary words, of emoji, of macOS's screenshots and of Japanese names."""

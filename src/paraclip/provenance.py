@@ -4,19 +4,20 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from paraclip.errors import without_password
 from paraclip.version import __version__
 
 FOLDED = re.compile(r"([a-zA-Z][\w+.-]+):/+(.+)")
 """A URL as a path: pathlib merges double slashes."""
-_USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, because a password may contain one
-_QUERY = re.compile(r"\b(\w+://[^\s?]*)\?\S+")
-_HTTP_PATH = re.compile(r"\bhttps?://[^\s/]+(/\S*)")
+_QUERY = re.compile(r"\b([A-Za-z]\w+:/+[^\s?]*)\?\S+")
+_HTTP_PATH = re.compile(r"\bhttps?:/+[^\s/]+(/\S*)")
 KEY = re.compile(r"(?<=/)(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{16,}(?![\w.%-])")
 """A part of a path that looks like a key: 16 or more letters and digits, and no file ending."""
 _PACKAGES = (
@@ -50,7 +51,7 @@ def processor_name() -> str:
 
 def without_secrets(text: str) -> str:
     """The text without the secrets of its URLs: user, password, query, and keys in http paths."""
-    text = _QUERY.sub(r"\1?...", _USER.sub(r"\1", text))
+    text = _QUERY.sub(r"\1?...", without_password(text))
     return _HTTP_PATH.sub(lambda found: KEY.sub("***", found[0]), text)
 
 
@@ -68,8 +69,24 @@ def shown_path(path: Path) -> str:
     return without_secrets(unfolded(path)) if FOLDED.fullmatch(str(path)) else str(path)
 
 
+def publishable(value: Any) -> Any:
+    """A value for a file that may be published: its texts and paths, at any depth, without secrets.
+
+    Every option that is stored passes through this function.
+    """
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, Path):
+        return shown_path(value)
+    if isinstance(value, Mapping):
+        return {name: publishable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [publishable(one) for one in value]
+    return value
+
+
 def provenance(**settings: Any) -> dict[str, Any]:
-    """Return a JSON-serialisable record of how a result was made.
+    """Return a JSON-serialisable record of how a result was made, without secrets in addresses.
 
     Args:
         settings: everything that determines the result: configuration, hashes, seed, generator.
@@ -83,5 +100,5 @@ def provenance(**settings: Any) -> dict[str, Any]:
         "time": now(),
         "versions": package_versions(),
         "machine": machine,
-        **settings,
+        **publishable(settings),
     }

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,23 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tiny_models import draw, sentence_folder, tiny_clip, word_files
-from training_rows import weights_of
+from training_rows import Stop, before_step, weights_of
 
 import paraclip
 from paraclip.cli import main
+from paraclip.commands import train as commands_train
 from paraclip.commands.train import train_command
 from paraclip.data.triples import read_triples, write_triples
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header, save_model
+from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
+from paraclip.training import data as data_module
+from paraclip.training import train as loop
 from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
+from paraclip.training.train import train
 
 COLOURS = ("red", "green", "blue")
 PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]
@@ -184,6 +190,47 @@ def test_the_command_line_learns_from_a_folder_of_sentence_transformers(
     assert read_metrics(out / "metrics.jsonl")[0]["S"] > 0
     assert learn_from(base) == 2
     assert "is not a sentence encoder" in capsys.readouterr().err
+
+
+def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, monkeypatch):
+    """Files stand for what is remote: a relative path may read like an address."""
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.chdir(tmp_path)
+    address = "s3://me:sesame@opens@host/@sets/in?token=sesame"
+    folder = Path(address)
+    folder.parent.mkdir(parents=True)
+    (tmp_path / "pictures").rename(folder)
+    files = [str(path) for path in folder.glob("*.png")]
+    np.save(folder / "bank.npy", encode_images(load_model(base), files).numpy())
+    rows = pq.read_table(triples).drop_columns("image").to_pylist()
+    (folder / "triples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sentence_folder(tmp_path / "teacher")
+    toml = f"sentence_model = {json.dumps(f'{address}/teacher')}\nprecision = 'fp32'"
+    (folder / "options.toml").write_text(toml)
+    words = ["train", f"{address}/triples.jsonl", "--model", f"{address}/base.safetensors"]
+    for option, name in (("images", ""), ("bank", "/bank.npy"), ("config", "/options.toml")):
+        words += [f"--{option}", f"{address}{name}"]
+    words += ["--out", f"{address}/run", "--batch-size", "4", "--epochs", "2"]
+    monkeypatch.setattr("sys.argv", ["paraclip", *words])
+    monkeypatch.setattr(commands_train, "train", partial(train, save_seconds=0))
+    local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731
+    monkeypatch.setattr(data_module, "load_model", local)
+    run = folder / "run"
+    with before_step(2), pytest.raises(Stop):
+        main(words)
+    written = [path for path in run.rglob("*") if path.is_file()]
+    assert any(path.parent.name == "states" for path in written)
+    held = [(path.name, path.read_bytes()) for path in written]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "find_divergence", lambda *_: "broken")
+        assert main(words) == 2
+    held += [(path.name, path.read_bytes()) for path in run.rglob("*") if path.is_file()]
+    assert main(words) == 0
+    held += [(path.name, path.read_bytes()) for path in run.rglob("*") if path.is_file()]
+    assert {"best.md", "last.md", "run.json", "step-3.json"} <= {name for name, _ in held}
+    assert [name for name, content in held if b"sesame" in content or b"opens" in content] == []
+    made = read_header(run / "last.safetensors")["training"]
+    assert made["config"]["bank"] == made["facts"]["bank"]["source"] == "s3://host/@sets/in?..."
 
 
 def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":

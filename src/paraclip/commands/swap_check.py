@@ -20,8 +20,7 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
     report = check_configured(base, tuned, config)
     if config.json:
-        settings = {**asdict(config), "index": without_secrets(config.index)}
-        print(json.dumps({**asdict(report), **provenance(settings=settings)}, indent=1))
+        print(json.dumps({**asdict(report), **provenance(settings=asdict(config))}, indent=1))
     else:
         for line in lines_of(report):
             print(printable(line))

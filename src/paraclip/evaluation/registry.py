@@ -235,11 +235,7 @@ def evaluate_configured(
     """Score models on the benchmarks that the options name; `facts` add to the provenance."""
     benchmarks, left_out = choose_benchmarks(config)
     warn_left_out(left_out)
-    settings = {
-        name: without_secrets(value) if isinstance(value, str) else value
-        for name, value in asdict(config).items()
-        if value not in (None, ())
-    }
+    settings = {name: value for name, value in asdict(config).items() if value not in (None, ())}
     caches = {"cache": cache_folder() / "image_features", "results": cache_folder() / "results"}
     settings |= {**facts, **caches, "left_out": left_out}
     # A suite passes over what cannot be scored, unless options name data.

@@ -113,8 +113,7 @@ def evaluate(
             if (pairs := ranked_pairs(benchmark, scores, name)) is not None:
                 shown.append(pairs)
     settings = {**settings, "left_out": left_out}
-    plain = {name: str(one) if isinstance(one, Path) else one for name, one in settings.items()}
-    report = Report(facts, sections, provenance(**plain))
+    report = Report(facts, sections, provenance(**settings))
     _write_files(report, items, shown, folder)
     return report
 

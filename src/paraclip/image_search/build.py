@@ -54,6 +54,7 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import SentenceModel
 from paraclip.models.sources import absolute_name
 from paraclip.progress import bar
+from paraclip.provenance import publishable
 
 _WRITE_ROWS = 4096
 _WRITE_SECONDS = 30.0  # maximum time between writes
@@ -130,7 +131,8 @@ def build_index(
                 raise
             opened.discard_staged()
             known = None
-        facts = replace(known, models={**known.models, **new.models}) if known else new
+        both = {**known.models, **new.models} if known else new.models
+        facts = replace(known or new, source=new.source, models=both)
         builder = _IndexBuilder(models["base"], target, problems, precision)
         if ray_workers:
             from paraclip.image_search.ray_build import RayReader
@@ -175,14 +177,15 @@ def _new_facts(
             raise UserError(names[label], what, "Give the model that it was tuned from as --model.")
     width = model.architecture.embed_dim
     absolute = {label: absolute_name(one) for label, one in names.items()}
-    return IndexFacts(space, width, source.name, source.root, absolute, precision)
+    return IndexFacts(space, width, publishable(source.name), source.root, absolute, precision)
 
 
 def _check_facts(known: IndexFacts, new: IndexFacts, model: str, where: str) -> None:
     """Raise UserError if an index has another image tower, source or precision than a run."""
     check_image_space(known, new.image_space, model, where)
-    if (known.source, known.root) != (new.source, new.root):
-        pictures = f" with pictures in {known.root}" if known.source == new.source else ""
+    source = publishable(known.source)
+    if (source, known.root) != (new.source, new.root):
+        pictures = f" with pictures in {known.root}" if source == new.source else ""
         what = f"is the index of {known.source}{pictures}"
         raise UserError(where, what, "Name another --store, or replace it with --rebuild.")
     if known.precision != new.precision:

@@ -24,6 +24,7 @@ from paraclip.models.formats.untrusted import (
 )
 from paraclip.models.mini import Mini
 from paraclip.models.tensors import hash_tensors, read_shapes, save_tensors
+from paraclip.provenance import publishable
 
 _FORMAT = "paraclip-model-1"
 _NOT_ON_CARD = ("text_files", "open_clip")
@@ -63,7 +64,7 @@ def save_model(
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    header = header_of(model, tensors) | (extra or {})
+    header = header_of(model, tensors) | publishable(extra or {})
     write_weights(tensors, path, header)
     write_text(path.with_suffix(".md"), signed(model_card(path.name, header)))
     return path
@@ -93,7 +94,7 @@ def header_of(model: DualEncoder, tensors: dict[str, Tensor]) -> dict[str, Any]:
         "logit_scale": float(model.logit_scale.detach()),
         "weights": hash_tensors(tensors),
         **model.header(),
-        **({"made_from": model.made_from} if model.made_from else {}),
+        **({"made_from": publishable(model.made_from)} if model.made_from else {}),
     }
 
 
@@ -105,7 +106,7 @@ def write_weights(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]
 def model_card(name: str, header: dict[str, Any]) -> str:
     """The model card in Markdown: description, provenance and terms of a checkpoint."""
     architecture = header["architecture"]
-    facts = {key: value for key, value in header.items() if key not in _NOT_ON_CARD}
+    facts = publishable({key: one for key, one in header.items() if key not in _NOT_ON_CARD})
     lines = [
         f"# {name}",
         "",

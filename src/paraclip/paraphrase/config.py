@@ -13,7 +13,7 @@ from paraclip.errors import UserError
 from paraclip.options import Checked, Count, Share
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
 from paraclip.paraphrase.kinds import read_kinds
-from paraclip.provenance import FOLDED, shown_path, without_secrets
+from paraclip.provenance import FOLDED, publishable
 
 
 @dataclass(frozen=True)
@@ -218,18 +218,12 @@ class GenerateConfig(Checked):
 
     @property
     def outputs(self) -> Outputs:
-        """Where to write, with all options for the provenance: without secrets in addresses."""
+        """Where to write, with all options for the provenance."""
         licence = UNKNOWN_LICENCE if self.model else backend_kind(self.backend).licence
-        images = self.columns.images
         settings = asdict(self) | {
-            "source": without_secrets(self.source),
-            "columns": asdict(self.columns) | {"images": images and without_secrets(images)},
-            "out": shown_path(self.out),
-            "to_file": self.to_file and str(self.to_file),
-            "from_file": self.from_file and str(self.from_file),
-            "base_url": ", ".join(map(without_secrets, self.base_url)) or None,
+            "base_url": ", ".join(self.base_url) or None,
             "licence": self.licence or licence,
             "llm": asdict(self.llm) | {"base_url": None},
             "filter_limits": asdict(self.filter_limits),
         }
-        return Outputs(self.out, settings, self.fresh, self.drop_near_duplicates)
+        return Outputs(self.out, publishable(settings), self.fresh, self.drop_near_duplicates)

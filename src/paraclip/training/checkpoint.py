@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from paraclip.data.untrusted_json import read_json_object
-from paraclip.errors import UserError, without_password
+from paraclip.errors import UserError
 from paraclip.files import (
     check_input,
     disk_errors,
@@ -358,7 +358,7 @@ def save_failed_step(
         }
         facts = {"format": _FORMAT, **provenance(identity=header["identity"], inspection=record)}
         text = json.dumps(facts, indent=1, ensure_ascii=False, default=str)
-        write_text(path, without_password(text) + "\n")
+        write_text(path, text + "\n")
     processes.wait()  # a process that exits stops the others, even during a write
     hint = f"Lower --learning-rate or use --precision fp32; look at {path}."
     return UserError(f"step {step}", problem, hint)

@@ -42,7 +42,6 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import PREPROCESSORS, ahead, mapped_features
 from paraclip.models.loading import load_model
 from paraclip.progress import bar, track
-from paraclip.provenance import without_secrets
 from paraclip.starter import STARTER, TRIPLES, resolve
 from paraclip.training.bank import Bank, read_bank
 from paraclip.training.distributed import this_process
@@ -173,7 +172,7 @@ def prepare(
     found = None
     if bank is not None:
         found = read_bank(str(bank), model, problems, seed, images)
-        known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(found.vectors)}
+        known["bank"] = {"source": str(bank), "pictures": len(found.vectors)}
     check_bank(found, rankers)
     sentences = None
     if sentence_model is not None:
@@ -223,7 +222,7 @@ def _read_rows(
     if texts:
         found = [row.caption for source in texts for row in read_captions(source, None, problems)]
         rows = with_texts(rows, found)
-        known["texts"] = {"data": [without_secrets(name) for name in texts], "count": len(found)}
+        known["texts"] = {"data": list(texts), "count": len(found)}
     return rows, known
 
 

@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -203,6 +205,21 @@ def test_another_tower_source_or_precision_needs_rebuild(
     assert counts(index(pictures, address, other, rebuild=True))["added"] == 5
     facts = open_store(address).facts()
     assert facts is not None and facts.models == {"base": models["other"]}
+
+
+def test_the_facts_of_an_index_hold_no_secret_of_its_source(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    source, address = "memory://me:sesame@host/a.csv", str(tmp_path / "index")
+    remote = fsspec.filesystem("memory")
+    remote.pipe("/me:sesame@host/p.png", (pictures / "disc-red.png").read_bytes())
+    remote.pipe("/me:sesame@host/a.csv", b"image,caption\np.png,a disc\n")
+    assert counts(index(source, address, models))["added"] == 1
+    facts = open_store(address).facts()
+    assert facts is not None and facts.source == "memory://host/a.csv"
+    open_store(address).save_facts(replace(facts, source=source))  # as earlier versions did
+    index(source, address, models)
+    assert open_store(address).facts() == facts
 
 
 def test_a_pattern_that_fits_another_folder_now_is_called_so(
