@@ -40,13 +40,16 @@ from benchmarks.inputs.cases import (
     raw,
     served,
 )
-from benchmarks.inputs.sound import NAMES, TINY, answered, lines
+from benchmarks.inputs.sound import NAMES, SNAPSHOT, TINY, answered, lines
 from paraclip.commands import COMMANDS
 
 
 def all_cases(sound: Path) -> Iterator[Case]:
     """Every input; `sound` is the folder that `write_sound` writes."""
-    makers = file_cases, server_cases, model_cases, index_cases, option_cases, promises.cases
+    makers = (
+        file_cases, server_cases, model_cases, index_cases, swap_cases, option_cases,
+        promises.cases,
+    )  # fmt: skip
     seen: Counter[tuple[str, str]] = Counter()
     for case in chain.from_iterable(make(sound) for make in makers):
         seen[case.area, case.name] += 1
@@ -557,6 +560,63 @@ def with_cache(words: list[str], inside: str, place: Write, folder: Path) -> Act
     return words
 
 
+# Caches of other programs ------------------------------------------------------------------------
+
+
+def links(path: Path, **targets: str) -> None:
+    """Write links beside a file."""
+    for name, target in targets.items():
+        path.with_name(name).symlink_to(target)
+
+
+HUB: dict[str, Callable[[Path], object]] = {
+    "sound": lambda path: None,
+    "folders that are links to themselves": lambda path: links(path, a=".", b=".", c="."),
+    "a revision that is all of them": lambda path: links(path.parent, main="."),
+    "a revision that is not UTF-8": lambda path: path.parent.rename(path.parents[1] / "\udcff"),
+    "a file that looks kept": lambda path: path.with_name(f"{path.name}.x.base").touch(),
+}
+"""What is wrong with a cache of the hub, of the file that is swapped."""
+BESIDE = ("", ".0123456789abcdef.base", ".0123456789abcdef.fedcba9876543210.base")
+"""What follows the file's name in those of the file itself and of kept ones."""
+
+
+def with_hub(sound: Path, what: Write, more: list[Any], folder: Path) -> Action:
+    """Swap, or undo it, in a cache with which something is wrong."""
+    shutil.copytree(sound / "hub", folder / "hub", symlinks=True)
+    what(folder / SNAPSHOT)
+    return ["swap", "hugging-face", "--cache", "hub", *more]
+
+
+def at(name: str, place: Write, path: Path) -> None:
+    """Put something in the place of a file or folder beside the file."""
+    path = Path(os.path.normpath(path.parent / name))
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    place(path)
+
+
+def swap_cases(sound: Path) -> Iterator[Case]:
+    """Bad caches for `swap` and `swap --undo`."""
+    names = [*(Path(SNAPSHOT).name + end for end in BESIDE), "open_clip_config.json", "../1"]
+    changes = HUB | {
+        f"{name}: {what}": partial(at, name, place)
+        for name in names
+        for what, place in PLACES.items()
+    }
+    for deed, more in (("swap", ["--model", sound / "tuned.safetensors"]), ("undo", ["--undo"])):
+        for what, change in changes.items():
+            make = partial(with_hub, sound, change, more)
+            yield Case(f"caches: {deed}", what, make, ("hub/*.safetensors", f"hub/*{BESIDE[2]}"))
+        for name, place in {**PLACES, "a" * 5000: PLACES["missing"]}.items():
+
+            def at_place(folder: Path, name=name, place=place, more=more):
+                place(folder / "cache")
+                cache = "cache" if name in PLACES else name
+                return ["swap", "hugging-face", "--cache", cache, *more]
+
+            yield Case(f"caches: {deed}", f"the cache is {name[:20]}", at_place)
+
+
 # Options -----------------------------------------------------------------------------------------
 
 SKIPPED = ("config", "fresh", "device", "prune")
@@ -617,6 +677,7 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
         "search": ["a red disc", "--store", str(sound / "index")],
         "serve": ["--store", "nowhere", "--llm", "none"],
         "swap-check": ["--index", str(sound / "stores" / "v.npy"), "--base", tiny, "--model", tiny],
+        "swap": ["hugging-face", "--cache", "nowhere", "--model", tiny],
         "doctor": [],
         "quickstart": ["nowhere", "--out", "out"],
         "export": [tiny, "out.safetensors"],

@@ -42,7 +42,7 @@ from benchmarks.inputs.cases import (
     paraclip,
     served,
 )
-from benchmarks.inputs.sound import TRIPLES, draw
+from benchmarks.inputs.sound import SNAPSHOT, TRIPLES, draw
 
 SECRET = "sk-0123456789abcdefghijklmnop"
 NOTES = b"written by a person\n"
@@ -138,6 +138,42 @@ def log_alone(sound: Path, folder: Path) -> Action:
     return lambda: paraclip(*generate(sound, served(MODELS), folder / "out"))
 
 
+def swapped(sound: Path, folder: Path, *more: object) -> int:
+    """Swap the tuned model into a copy of a cache, or undo it."""
+    if not (folder / "hub").exists():
+        shutil.copytree(sound / "hub", folder / "hub")
+    words = more or ("--model", sound / "tuned.safetensors")
+    return paraclip("swap", "hugging-face", "--cache", folder / "hub", *words)
+
+
+def undone_later(sound: Path, folder: Path) -> Action:
+    """The program has replaced what was swapped; a person has files like those of `swap`."""
+    swapped(sound, folder)
+    file = folder / SNAPSHOT
+    for name in (file.name, f".{file.name}.notes.0123456789ab.part", f"{file.name}.notes.base"):
+        file.with_name(name).write_bytes(NOTES)
+    return lambda: swapped(sound, folder, "--undo")
+
+
+def swapped_together(sound: Path, folder: Path) -> Action:
+    """Several swaps of one cache at once, of two models; what is undone then must be the base."""
+    shutil.copytree(sound / "hub", folder / "hub")
+
+    def run() -> int:
+        children = []
+        for name in ("tuned", "other") * 3:
+            if (child := os.fork()) == 0:
+                swapped(sound, folder, "--model", sound / f"{name}.safetensors")
+                os._exit(0)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        found = swapped(sound, folder, "--undo")
+        return found or (LOST if list((folder / SNAPSHOT).parent.glob("*.base")) else 0)
+
+    return run
+
+
 MODEL_FILES = {"notes.safetensors": NOTES, "notes.md": NOTES}
 RUN_FILES = dict.fromkeys(
     ("out/best.safetensors", "out/last.safetensors", "out/metrics.jsonl", "out/notes.txt"), NOTES
@@ -181,6 +217,8 @@ FILES: dict[str, tuple[Any, ...]] = {
         lambda sound, _: ["evaluate", f"base={tiny(sound)}", "--benchmarks",
                           "paraphrased-retrieval", "--pairs", sound / "pairs" / "p.json",
                           "--pool", sound / "pictures", "--out", "out"]),),
+    "swap --undo after a newer download": (undone_later,),
+    "swap, six at once": (swapped_together,),
     "generate --to-file in a folder with files": (over({"batch/notes.jsonl": NOTES,
         "batch/manifest.json": NOTES, "batch/requests-0001.jsonl": NOTES}, lambda sound, folder: [
             *generate(sound, DEAD, folder / "out"), "--to-file", "batch"]),),

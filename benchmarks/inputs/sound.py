@@ -63,6 +63,8 @@ TRIPLES = [
      "paraphrase_2": f"One sees {text}"}
     for n, text in enumerate(CAPTIONS)
 ]  # fmt: skip
+SNAPSHOT = "hub/models--me--tiny/snapshots/1/open_clip_model.safetensors"
+"""The file that `swap` replaces in a cache of the hub."""
 PAIR = {"caption": "A dog.", "caption2": "One dog."}
 VARIATIONS = {"synonyms": "A crimson disc.", "contrast": "A blue disc."}
 TINY: dict[str, Any] = {
@@ -115,6 +117,23 @@ def write_model(path: Path, broken: bool = False) -> None:
         with torch.no_grad():
             next(iter(clip.visual.parameters())).fill_(torch.nan)
     save_model(OpenClip(spec, clip), path)
+
+
+def write_hub(sound: Path) -> None:
+    """The tiny model in a cache of the hub, and that model with two other text towers."""
+    import torch
+
+    from paraclip import load_model
+    from paraclip.models.checkpoint import save_model
+
+    folder = (sound / SNAPSHOT).parent
+    assert paraclip("export", sound / "tiny.safetensors", folder, "--for", "open-clip") == 0
+    model: Any = load_model(str(folder))
+    for name in ("tuned", "other"):
+        with torch.no_grad():
+            for parameter in model.text_tower.parameters():
+                parameter.add_(0.1)
+        save_model(model, sound / f"{name}.safetensors")
 
 
 def write_rclip(path: Path, paths: list[str], vectors: np.ndarray) -> None:
@@ -171,6 +190,7 @@ def write_sound(sound: Path) -> None:
         (sound / "pictures" / f"{n}.txt").write_text(text)
     write_model(sound / "tiny.safetensors")
     write_model(sound / "nan.safetensors", broken=True)
+    write_hub(sound)
     words = ("--store", sound / "index", "--model", sound / "tiny.safetensors")
     assert paraclip("index", sound / "pictures", *words) == 0
 

@@ -302,7 +302,10 @@ def _base_of(file: Path, kept: Sequence[_Kept]) -> _Kept | None:
     base = fitting[0]
     if base.base not in (present, _hash(base.path)):
         what = "is gone or has not the SHA-256 of its name"
-        raise UserError(base.path, what, f"{file} cannot be restored: delete both.")
+        hint = (
+            f"Delete it, and {file}, too, if it is the tuned one: the program downloads the base."
+        )
+        raise UserError(base.path, what, hint)
     return base
 
 
@@ -358,7 +361,9 @@ def _files_of(place: Place, cache: Path, source: Source) -> list[Path]:
     files = [path for path in _in_folders(place, cache, place.writers, base) if path.is_file()]
     if not files:
         wanted = " or ".join(
-            f"{one.format(base=base)}/{'/'.join(place.writers)}" for one in place.folders
+            f"{folder.format(base=base)}/{name}"
+            for folder in place.folders
+            for name in place.writers
         )
         what = f"holds no {wanted}"
         raise UserError(cache, what, "Check --cache, and let the program download the base first.")
