@@ -173,6 +173,12 @@ OVERVIEWS = {
 UNITS = "Percent, mean over seeds; correlations times 100."
 HOLM = f"p < {LEVEL:g} after Holm's correction over all differences of the grid"
 MARGIN = "≥ not inferior: the 95 % interval excludes a loss of 1 point or more"
+FLOORS: Mapping[Key, float] = {
+    ("imagenet", "top-1"): 5.0, ("aro-coco-order", "COCO-Order"): 20.0,
+    ("sugar-crepe-pp", "TOT Swap"): 100 / 3, ("effective-rank", "effective rank"): 1000.0,
+}  # fmt: skip
+"""No claim of "not inferior" is made of a figure if that of base is below this one: chance, or for
+zero-shot accuracy little above it. None is made of the effective rank, whose unit is no percent."""
 LEGEND = (
     f"{UNITS} Brackets: 95 % interval of a bootstrap over items and seeds, of paired differences. "
     f"\\* marks {HOLM}; {MARGIN}."
@@ -203,7 +209,9 @@ class Figures:
 
     def changes(self, row: str, key: Key) -> dict[str, Figure]:
         """The differences of a row's figure by the name of the other row."""
-        return {one["row"]: one for one in self.by_place[row, key]["against"]}
+        base = self.by_place.get(("base", key))
+        floor = base is not None and base["value"]["value"] < FLOORS.get(key, 0.0)
+        return {one["row"]: {**one, "floor": floor} for one in self.by_place[row, key]["against"]}
 
     def others(self, row: str) -> list[str]:
         """The rows that a row is compared with."""
@@ -211,13 +219,18 @@ class Figures:
 
 
 def marks(change: Figure | None, name: str) -> tuple[str, str]:
-    """`*` for a difference beyond chance; `≥` for one that is no such gain, but not inferior."""
+    """`*` for a difference beyond chance; `≥` for one that is no such gain, but not inferior.
+
+    Where base is at a floor, which nothing can fall below, a figure that is kept shows nothing.
+    """
     if change is None:
         return "", ""
     lower = prefers_lower(name)
     beyond = change["adjusted"] < LEVEL
     gain = beyond and (change["difference"]["value"] > 0) != lower
-    held = not gain and not_inferior(Interval(**change["difference"]), lower)
+    held = not (gain or change.get("floor")) and not_inferior(
+        Interval(**change["difference"]), lower
+    )
     return "*" if beyond else "", "≥" if held else ""
 
 

@@ -14,7 +14,8 @@ from benchmarks.machine import RESULTS
 def test_the_page_shows_what_the_command_writes(tmp_path: Path) -> None:
     starter.main(["--out", str(tmp_path)])
     for name in ("starter.md", "starter_samples.md"):
-        assert (tmp_path / name).read_text() == (RESULTS / name).read_text()
+        made, shown = ((folder / name).read_text() for folder in (tmp_path, RESULTS))
+        assert made.rpartition("\n\n")[0] == shown.rpartition("\n\n")[0], "all but the date"
 
 
 def test_the_filters_figures_are_of_all_rows() -> None:

@@ -376,6 +376,34 @@ def test_a_table_marks_differences_and_what_is_not_inferior() -> None:
     assert found == [("*", ""), ("", "≥"), ("", ""), ("*", "≥")]
 
 
+@pytest.mark.parametrize(("base", "held"), [(3.4, False), (69.7, True)])
+def test_no_figure_at_its_floor_is_marked_as_kept(base: float, held: bool) -> None:
+    interval = {"value": 0.0, "low": -0.5, "high": 0.5}
+    against = [{"row": "base", "difference": interval, "adjusted": 1.0}]
+    figures = [
+        {"row": row, "benchmark": "imagenet", "figure": "top-1", "seeds": [0],
+         "value": {"value": base}, "against": against * (row != "base")}
+        for row in ("base", "ranked")
+    ]  # fmt: skip
+    assert (
+        "| +0.0 [-0.5, +0.5] ≥ |" in study_tables.differences_tables(study_tables.Figures(figures))
+    ) == held
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(9.9, "**missed**"), (10.0, "met"), (12.0, "met")])
+def test_a_goal_is_met_by_the_gain_that_was_set(gain: float, verdict: str) -> None:
+    interval = {"value": gain, "low": gain, "high": gain}
+    change = {"row": "base", "difference": interval, "adjusted": 0.01}
+    figures = [
+        {"row": row, "benchmark": "wordings-coco", "figure": "AO@10", "seeds": [0],
+         "value": {"value": 1.0}, "against": [change] * (row != "base")}
+        for row in ("base", "ranked")
+    ]  # fmt: skip
+    for base, expected in (("a", verdict), ("b", "met")):
+        row = study_tables.goals_table(study_tables.Figures(figures), base).splitlines()[2]
+        assert row.endswith(f"* {expected} |")
+
+
 def test_the_trade_off_joins_the_shares_of_tuned(tmp_path: Path) -> None:
     record = published("study_a_main")
     rows = [one["row"] for one in record["figures"]]
