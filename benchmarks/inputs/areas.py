@@ -528,8 +528,12 @@ def index_cases(sound: Path) -> Iterator[Case]:
             yield Case(f"swap-check: {kind}", what, make)
     search = ["search", "a red disc", "--store", "index", "--json"]
     update = ["index", sound / "pictures", "--store", "index", "--model", tiny]
+    check = ["swap-check", "--index", "index", "--base", tiny, "--model", tiny, "--sample", 2]
     changes = DAMAGE | {f"all {w}": lambda _, d, c=c: c for w, c in LISTED.items()}
-    for area, words, stems in (("search", search, STEMS), ("update", update, STEMS[:1])):
+    changes["a length of 4 GB"] = lambda content, _: content[:3] + b"\xff" + content[4:]
+    for area, words, stems in (
+        ("search", search, STEMS), ("update", update, STEMS[:1]), ("check", check, STEMS[1:3]),
+    ):  # fmt: skip
         for stem in stems:
             for what, change in changes.items():
 

@@ -154,6 +154,12 @@ def test_lancedb(rows, tmp_path) -> None:
                 file.write_bytes(b"garbage")
         with pytest.raises(UserError, match="cannot be read as LanceDB"):
             read(tmp_path / place, table="photos")
+    lancedb.connect(tmp_path / "panic").create_table("t", data)
+    (manifest,) = (tmp_path / "panic").rglob("*.manifest")
+    content = manifest.read_bytes()
+    manifest.write_bytes(content[:3] + b"\xff" + content[4:])  # a length; LanceDB panics
+    with pytest.raises(UserError, match="cannot be read as LanceDB"):
+        read(tmp_path / "panic")
     with pytest.raises(UserError, match="is not a folder"):
         read(tmp_path / "missing", store="lancedb")
     assert not (tmp_path / "missing").exists()

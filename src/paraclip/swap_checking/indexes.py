@@ -22,6 +22,7 @@ from paraclip.image_search.stores import (
     open_store,
     vectors_of,
 )
+from paraclip.image_search.stores.lance import without_panics
 from paraclip.provenance import without_secrets
 
 _Parts = Generator[tuple[Sequence[str | None] | None, Float], None, None]
@@ -298,7 +299,7 @@ def _read_lancedb(place: IndexAddress) -> _Parts:
         raise UserError(place.address, "is not a folder", _FIX)
     names = sorted(path.stem for path in Path(place.address).glob("*.lance"))
     name = _choose_one(names, place, "table")
-    with _read_as("LanceDB", place.address, (ValueError, RuntimeError, OSError)):
+    with _read_as("LanceDB", place.address, (ValueError, RuntimeError, OSError)), without_panics():
         table = lancedb.connect(place.address).open_table(name)
         column, path = _columns_of(table.schema, place)
         query = table.search().select([column, path] if path else [column])

@@ -155,6 +155,17 @@ def test_an_id_that_is_not_hexadecimal_reaches_no_query(name: str) -> None:
         (OSError(13, "Permission denied"), UserError, "may not be written"),
         (RuntimeError("a\n b " + "x" * 500), StoreUnavailable, "cannot be read or written (a b x"),
         (ValueError("os error 9999999"), StoreUnavailable, "cannot be read or written"),
+        *(
+            (
+                type(name, (kind,), {"__module__": module})("x"),
+                StoreUnavailable,
+                "cannot be read or written (LanceDB stopped at damaged data)",
+            )
+            for module, name, kind in (
+                ("pyo3_async_runtimes", "RustPanic", Exception),
+                ("pyo3_runtime", "PanicException", BaseException),
+            )
+        ),
     ],
 )
 def test_errors_of_lancedb_are_one_line_with_the_folder(

@@ -40,6 +40,7 @@ from paraclip.image_search.stores import (
 FACTS, STAGED_FACTS = "index.json", "index.staged.json"
 _MARK = b'"format": "paraclip-index-'  # of any version
 _OS_ERROR = re.compile(r"os error (\d+)")
+_PANICS = (("pyo3_async_runtimes", "RustPanic"), ("pyo3_runtime", "PanicException"))
 PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
 
 
@@ -195,7 +196,8 @@ class LanceStore(Store):
     def errors(self) -> Iterator[None]:
         """Raise errors of LanceDB and of the disk as `UserError`."""
         try:
-            yield
+            with without_panics():
+                yield
         except (OSError, RuntimeError, ValueError, pa.ArrowInvalid) as error:
             match = _OS_ERROR.search(str(error))
             number = int(match[1]) if match else getattr(error, "errno", None)
@@ -205,6 +207,20 @@ class LanceStore(Store):
             self.opened = None  # when the folder is back, it may be another table
             what = f"cannot be read or written ({' '.join(str(error).split())[:200]})"
             raise StoreUnavailable(self.where, what, "Check it.") from error
+
+
+@contextmanager
+def without_panics() -> Iterator[None]:
+    """Raise a panic of LanceDB's Rust code, on damaged files, as RuntimeError.
+
+    Its types cannot be imported, and one is no Exception. Rust has printed its own lines by then.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if (type(error).__module__, type(error).__name__) not in _PANICS:
+            raise
+        raise RuntimeError("LanceDB stopped at damaged data") from error
 
 
 def _table_of(facts: IndexFacts) -> str:
