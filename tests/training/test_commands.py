@@ -245,8 +245,9 @@ def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
-    options = ["--model", base, "--epochs", "2", "--batch-size", "4", "--held-out", "0"]
-    (tmp_path / "run.toml").write_text('precision = "fp32"\nrecipe = "consistent"\n')
+    options = ["--model", base, "--epochs", "2", "--batch-size", "4"]
+    settings = 'precision = "fp32"\nrecipe = "consistent"\nheld_out = 0.0\n'
+    (tmp_path / "run.toml").write_text(settings)
     config = ["--config", str(tmp_path / "run.toml"), "--device", "cpu"]
     words = ["train", str(triples), *options, *config]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
