@@ -86,6 +86,12 @@ def encode_crops(model: DualEncoder, pictures: Sequence[str], count: int) -> Ten
     return torch.cat(found)[:count]
 
 
+def pictures_of(bank: Path) -> list[str]:
+    """The paths of the pictures of a bank's file."""
+    found: list[str] = pq.read_table(bank, columns=["path"])["path"].to_pylist()
+    return found
+
+
 def bank_file(name: str, base: Path, data: Path, folder: Path) -> Path:
     """A bank as an index of its pictures' paths and unit vectors by a base, written unless there.
 

@@ -3,7 +3,8 @@
 A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
 each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
 `bank` (one of `banks.py`, or `pictures`), `texts` (names of `triples.py`), `teacher` (names of
-bases, with or without a share) and `merge` (share of tuned in the model that is scored).
+bases, with or without a share), `merge` (share of tuned in the model that is scored) and `rival`
+(a model of `rivals.py` in place of a training, with its `gamma`).
 Each variant with pictures has a control: the same number of steps of L1 on the original captions,
 with the same settings. The sets of a grid are those of its folder, or of its `sets`. A grid with
 `bases` is for these alone; others are for a and b, b with options of its own.
@@ -33,7 +34,8 @@ from paraclip.evaluation.run import evaluate
 from paraclip.files import cache_folder, file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import model_files
-from study.banks import PICTURES
+from study.banks import PICTURES, pictures_of
+from study.rivals import drift_adapter, linear_estimate
 
 Options = Mapping[str, Any]
 OF_LOSSES = (
@@ -222,11 +224,24 @@ def model_of(cell: Cell, base: Path) -> DualEncoder:
     if cell.seed is None:
         return paraclip.load_model(str(base))
     options = dict(cell.row.options)
+    if "rival" in options:
+        return rival_of(options, base)
     triples = options.pop("triples")
     tuned = paraclip.train(str(base), triples, out=cell.run, seed=cell.seed, **options)
     if cell.row.merge is None:
         return tuned
     return paraclip.merge(paraclip.load_model(str(base)), tuned, cell.row.merge)
+
+
+def rival_of(options: Options, base: Path) -> DualEncoder:
+    """The model of a row that trains nothing: a rival, or its teacher with an index of its own."""
+    model = paraclip.load_model(str(base))
+    if options["rival"] == "linear-estimate":
+        return linear_estimate(model, options["gamma"])
+    teacher = paraclip.load_model(options["teacher"][0])
+    if options["rival"] == "teacher":
+        return teacher
+    return drift_adapter(model, teacher, pictures_of(Path(options["bank"])))
 
 
 def run_cell(cell: Cell, base: Path, sets: Sequence[Benchmark]) -> Stored:

@@ -313,7 +313,7 @@ def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
             without_pictures = row.options["triples"].stem in WITHOUT_PICTURES
             assert without_pictures == (row.control is None)
             assert "recipe" in row.options, "a new default would change what the row is"
-            data_of = ("triples", "bank", "languages", "teacher", "texts")
+            data_of = ("triples", "bank", "languages", "teacher", "texts", "rival", "gamma")
             TrainOptions(**{k: v for k, v in row.options.items() if k not in data_of})
 
 

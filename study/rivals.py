@@ -1,0 +1,129 @@
+"""Rivals of training: models whose text vectors are mapped, each made in seconds.
+
+`drift_adapter`: the text encoder of another model, with a linear map from its space of pictures to
+that of the base, fitted on a bank. The index stays, as with a tuned text encoder, but the user runs
+the larger model for every query. `linear_estimate`: the base's own text encoder, with the best
+linear estimate of a meaning from one wording, fitted on the starter set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from paraclip.data.triples import read_triples
+from paraclip.files import cache_folder
+from paraclip.models.encoder import DualEncoder, Tokens
+from paraclip.models.features import encode_images, encode_texts
+from paraclip.starter import STARTER
+from study.triples import english_wordings
+
+RIDGE = 0.01
+"""Weight of the penalty, as a share of the mean square of a number of a vector."""
+
+
+class Mapped(DualEncoder):
+    """The pictures of one model, and the text vectors of another (or the same) after a map.
+
+    Args:
+        pictures: model of the index.
+        texts: model whose text vectors are mapped.
+        weight: the map, float32 [width of `pictures`, width of `texts`].
+        bias: what is added, float32 [width of `pictures`].
+        name: of the model.
+    """
+
+    def __init__(
+        self, pictures: DualEncoder, texts: DualEncoder, weight: Tensor, bias: Tensor, name: str
+    ) -> None:
+        super().__init__()
+        self.pictures, self.texts = pictures, texts
+        self.image_tower, self.text_tower = pictures.image_tower, texts.text_tower
+        self.map = nn.Linear(weight.shape[1], weight.shape[0])
+        with torch.no_grad():
+            self.map.weight.copy_(weight)
+            self.map.bias.copy_(bias)
+        self.logit_scale, self.image_size = pictures.logit_scale, pictures.image_size
+        self.unknown_id = texts.unknown_id
+        self.architecture = replace(
+            texts.architecture, name=name, embed_dim=pictures.architecture.embed_dim
+        )
+        self.eval()
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Token ids of the texts."""
+        return self.texts.tokenize(texts)
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Unit text vectors in the space of the pictures."""
+        return normalize(self.map(self.texts.encode_tokens(ids)), dim=-1)
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Pixels for the model of the index."""
+        return self.pictures.preprocess(image)
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Features by the model of the index."""
+        return self.pictures.embed_pixels(pixels)
+
+    def project_images(self, features: Tensor) -> Tensor:
+        """Unit picture vectors by the model of the index."""
+        return self.pictures.project_images(features)
+
+    def image_key(self) -> str:
+        """The key of the model of the index: cached features are shared."""
+        return self.pictures.image_key()
+
+    def computed_length(self, length: int) -> int:
+        """Number of tokens that the text tower computes."""
+        return self.texts.computed_length(length)
+
+
+@torch.no_grad()
+def drift_adapter(base: DualEncoder, other: DualEncoder, bank: Sequence[str]) -> Mapped:
+    """Another model's text encoder over the base's index, without training.
+
+    Args:
+        base: model of the index.
+        other: the other model.
+        bank: pictures on which the map is fitted, by ridge regression.
+
+    Source: Drift-Adapter, arXiv 2509.23471, its linear variant.
+    """
+    folder = cache_folder() / "image_features"
+    seen, wanted = (encode_images(model, bank, folder).double() for model in (other, base))
+    mean, target_mean = seen.mean(0), wanted.mean(0)
+    centred = seen - mean
+    products = centred.T @ centred
+    penalty = RIDGE * products.diagonal().mean() * torch.eye(len(products), dtype=torch.float64)
+    weight = torch.linalg.solve(products + penalty, centred.T @ (wanted - target_mean)).T
+    bias = target_mean - weight @ mean
+    return Mapped(base, other, weight.float(), bias.float(), "drift-adapter")
+
+
+@torch.no_grad()
+def linear_estimate(base: DualEncoder, gamma: float) -> Mapped:
+    """The base with the best linear estimate of a meaning from one wording.
+
+    W = S_B (S_B + gamma S_W)^-1 for the covariances S_B of the means of the starter set's rows, and
+    S_W of their wordings around these.
+
+    Args:
+        base: model of the index and of the texts.
+        gamma: weight of S_W; with 0, nothing changes.
+    """
+    rows = [
+        [row["caption"], *(text for _, text in english_wordings(row))]
+        for row in read_triples(STARTER).to_pylist()
+    ]
+    flat = encode_texts(base, [text for row in rows for text in row]).double()
+    parts = torch.split(flat, [len(row) for row in rows])
+    means = torch.stack([part.mean(0) for part in parts])
+    within = torch.cat([part - part.mean(0) for part in parts])
+    mean = means.mean(0)
+    between, around = torch.cov((means - mean).T), within.T @ within / (len(flat) - len(rows))
+    weight = torch.linalg.solve(between + gamma * around, between).T
+    return Mapped(base, base, weight.float(), (mean - weight @ mean).float(), "linear estimate")
