@@ -3,7 +3,9 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,32 @@ from tiny_models import TINY_CLIP, tiny_clip
 from paraclip.cli import main
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.models.checkpoint import save_model
-from paraclip.starter import HELD_OUT, QUERIES, STAMPS, TRIPLES, resolve
+from paraclip.starter import FIRST_EDITION, HELD_OUT, QUERIES, STAMPS, TRIPLES, resolve
 
 KINDS = ("short", "colloquial", "verbose", "technical", "typo", "other_person")
 CONTRASTS = (
     "object", "role", "relation", "negation", "count", "action", "colour", "attribute", "side",
     "time",
 )  # fmt: skip
+BELITTLING = {  # outdated or belittling words for people, by language
+    "en": r"midgets?|orientals?|gyps(y|ies)|spastics?|idiots?|nutters?|maniacs?|lunatics?"
+    r"|mad(man|men| person)|beggars?|(?<!and the )tramps?|sightless|hearing-impaired|red-skinned"
+    r"|oldies|old dears?|baldy",
+    "de": r"zigeuner\w*|liliputaner\w*|bettler\w*|glatzkopf",
+    "fr": r"gitane?s?|mendiante?s?",
+    "es": r"gitan[oa]s?|mendig[oa]s?",
+}
+UNDRESSED = {
+    "en": r"naked|nude|underwear|underpants|undies",
+    "de": r"nackte?[mnrs]?(?! oberkörper)|unterhosen?|unterwäsche",
+    "fr": r"(?<!pieds )(?<!torse )(?<!tête )nue?s?|caleçons?",
+    "es": r"desnud[oa]s?|calzoncillos?",
+}
+BARE_THINGS = re.compile(  # lamps, cakes, animals and a dress form may be naked
+    r"\b(bulb|light|cakes?|fig|mole[ -]rats?|chicken|scavenger|throat|hochzeitskuchen|gâteau|pastel"
+    r"|glühbirne|ampoule|bombilla|mannequin)\b",
+    re.IGNORECASE,
+)
 WORD = re.compile(r"[a-z0-9]+")
 COMMON = {
     "a", "an", "and", "as", "at", "be", "by", "for", "from", "her", "his", "in", "is", "it", "its",
@@ -26,8 +47,22 @@ COMMON = {
 }  # fmt: skip
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def texts_of(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The texts of a row of any of the files, each with its language."""
+    for name, value in row.items():
+        if name == "wordings":
+            yield from ((one.get("lang", "en"), one["text"]) for one in value)
+        elif name not in ("id", "domain", "image", "sha256", "split"):
+            yield "en", value["text"] if isinstance(value, dict) else value
+
+
+def has(some: str, text: str) -> bool:
+    """Whether one of some words, alternatives of a pattern, is in a text."""
+    return re.search(rf"\b({some})\b", text, re.IGNORECASE) is not None
 
 
 def words(text: str) -> frozenset[str]:
@@ -67,7 +102,20 @@ def test_no_text_occurs_twice_in_a_field_or_in_both_parts() -> None:
     for name in ("caption", "paraphrase_1", "paraphrase_2"):
         texts = [row[name].strip().lower() for row in rows]
         assert all(texts) and len(set(texts)) >= len(texts) - 3, name
-    assert sum(1 for row in rows_of(TRIPLES) if row["id"] <= "starter-3000") == 3000
+
+
+def test_the_first_edition_comes_first_and_alone_has_translations() -> None:
+    languages = [{one.get("lang") for one in row["wordings"]} - {None} for row in rows_of(TRIPLES)]
+    assert len(languages) == 7400 and len(rows_of(HELD_OUT)) == 600
+    assert all(some == {"de", "fr", "es"} for some in languages[:FIRST_EDITION])
+    assert not any(languages[FIRST_EDITION:])
+
+
+def test_no_text_belittles_people_or_shows_them_undressed() -> None:
+    for path in (TRIPLES, HELD_OUT, QUERIES, STAMPS):
+        for lang, text in (one for row in rows_of(path) for one in texts_of(row)):
+            assert not has(BELITTLING[lang], text), (path.name, text)
+            assert not has(UNDRESSED[lang], text) or BARE_THINGS.search(text), (path.name, text)
 
 
 def test_no_query_is_close_to_a_text_that_is_trained_on() -> None:
