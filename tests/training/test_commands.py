@@ -26,6 +26,7 @@ from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.training import data as data_module
+from paraclip.training import teachers as teachers_module
 from paraclip.training import train as loop
 from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
@@ -210,11 +211,13 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     words = ["train", f"{address}/triples.jsonl", "--model", f"{address}/base.safetensors"]
     for option, name in (("images", ""), ("bank", "/bank.npy"), ("config", "/options.toml")):
         words += [f"--{option}", f"{address}{name}"]
+    words += ["--teacher", "base", f"{address}/base.safetensors=0.5"]
     words += ["--out", f"{address}/run", "--batch-size", "4", "--epochs", "2"]
     monkeypatch.setattr("sys.argv", ["paraclip", *words])
     monkeypatch.setattr(commands_train, "train", partial(train, save_seconds=0))
     local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731
-    monkeypatch.setattr(data_module, "load_model", local)
+    for module in (data_module, teachers_module):
+        monkeypatch.setattr(module, "load_model", local)
     run = folder / "run"
     with before_step(2), pytest.raises(Stop):
         main(words)
@@ -230,6 +233,9 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     assert {"best.md", "last.md", "run.json", "step-3.json"} <= {name for name, _ in held}
     assert [name for name, content in held if b"sesame" in content or b"opens" in content] == []
     made = read_header(run / "last.safetensors")["training"]
+    teachers = [one["teacher"] for one in made["facts"]["teachers"].values()]
+    assert teachers == ["base", "s3://host/@sets/in?..."]
+    assert "- teacher: s3://host/@sets/in?..." in (run / "last.md").read_text()
     assert made["config"]["bank"] == made["facts"]["bank"]["source"] == "s3://host/@sets/in?..."
 
 

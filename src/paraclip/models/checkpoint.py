@@ -30,6 +30,7 @@ _FORMAT = "paraclip-model-1"
 _NOT_ON_CARD = ("text_files", "open_clip")
 _CARD_FIELDS = {  # line of the card: keys of the header that hold its values
     "base": ("base",),
+    "teacher": ("teacher",),
     "data": ("data", "source"),
     "generator": ("generator", "generators"),
     "licence": ("licence", "license"),
@@ -119,7 +120,8 @@ def model_card(name: str, header: dict[str, Any]) -> str:
     ]
     for field, keys in _CARD_FIELDS.items():
         values = sorted(set().union(*(values_of(facts, key) for key in keys)))
-        lines += [f"- {field}: {_escaped(value)}" for value in values or ["not recorded"]]
+        unknown = [] if field == "teacher" else ["not recorded"]  # few models have teachers
+        lines += [f"- {field}: {_escaped(value)}" for value in values or unknown]
     lines += ["", "## Terms", "", _TERMS, "## Everything in the header", "", "```json"]
     return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
 

@@ -166,14 +166,14 @@ def prepare(
     rankers = load_teachers(teachers, model)
     if rankers:
         known["teachers"] = {
-            one.name: {"teacher": one.name, "share": one.share, **(one.model.made_from or {})}
-            for one in rankers
+            str(number): {"teacher": one.name, "share": one.share, **(one.model.made_from or {})}
+            for number, one in enumerate(rankers, 1)
         }
     found = None
     if bank is not None:
         found = read_bank(str(bank), model, problems, seed, images)
         known["bank"] = {"source": str(bank), "pictures": len(found.vectors)}
-    check_bank(found, rankers)
+    check_bank(found, rankers, model)
     sentences = None
     if sentence_model is not None:
         sentences = load_model(str(sentence_model), str(model.device))

@@ -153,7 +153,7 @@ def _encode_bank(teacher: Teacher, base: DualEncoder, bank: Bank) -> Tensor:
     """A teacher's vectors [G, E] of the bank's pictures; NaN for one that cannot be opened."""
     if image_space(teacher.model) == image_space(base):
         return bank.vectors
-    check_bank(bank, [teacher])
+    check_bank(bank, [teacher], base)
     names = bank.names or []
     size = 4 * len(names) * teacher.model.architecture.embed_dim / 2**20
     notice(f"{teacher.name} embeds {len(names):,} pictures ({size:,.0f} MiB of vectors)")

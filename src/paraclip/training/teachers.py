@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from paraclip.data.captions import label
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import image_space
 from paraclip.models.loading import load_model
 from paraclip.provenance import without_secrets
 from paraclip.training.bank import Bank
@@ -61,10 +62,13 @@ def split_share(named: str) -> tuple[str, float]:
     return name, float(share)
 
 
-def check_bank(bank: Bank | None, teachers: Sequence[Teacher]) -> None:
-    """Raise UserError for a bank of vectors alone, which no teacher but the base can rank."""
-    others = [teacher.name for teacher in teachers if teacher.name != BASE]
-    if others and bank is not None and bank.names is None:
+def check_bank(bank: Bank | None, teachers: Sequence[Teacher], base: DualEncoder) -> None:
+    """Raise UserError for a bank of vectors alone, which no other image encoder can rank."""
+    if bank is None or bank.names is not None:
+        return
+    space = image_space(base)
+    others = [teacher.name for teacher in teachers if image_space(teacher.model) != space]
+    if others:
         what = f"holds vectors alone, and {others[0]} ranks pictures by vectors of its own"
         hint = "Name a folder of pictures, or say with --images where those of the index are."
         raise UserError("--bank", what, hint)
