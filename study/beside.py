@@ -1,10 +1,11 @@
-"""Two facts beside the second report: which pairs gain agreement, and which contrasts are taken.
+"""Facts beside the second report: which pairs gain, which words, and which contrasts are taken.
 
     PARACLIP_DATA=folder python -m study.beside    # a minute, from the items that are kept
 
 Agreement may be gained on pairs of which base finds the picture by both wordings, by one, or by
-neither. A contrast is meant to match no picture; one that shares most of its words with a caption
-of another picture in the pool may match that.
+neither. Right pictures may be gained on rewordings with a word that base *a* never saw, because the
+30,000 captions of its pre-training lack it, or on others. A contrast is meant to match no picture;
+one that shares most of its words with a caption of another picture in the pool may match that.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.evaluation.flickr8k import training_captions
 from benchmarks.machine import keep, markdown, parse_with_data
 from study.items import ITEMS, read_items
 from study.tables import RESULTS
@@ -26,6 +28,7 @@ SETS = {
     "pairs-people-test": "pairs of Flickr8k test (people)",
 }  # fmt: skip
 ROWS = ("ranked", "starter ranked")
+WORD_ROWS = ("consistent", "ranked", "starter ranked")
 ARTICLES = {"a", "an", "the"}
 LEAST = 0.6
 """Share of the words of two texts that both have, from which one nearly copies the other."""
@@ -36,7 +39,11 @@ def main() -> None:
     options = parse_with_data(argparse.ArgumentParser(description=str(__doc__).splitlines()[0]))
     missed = [one for path in sorted(ITEMS.glob("*.npz")) for one in missed_pairs(path)]
     taken = taken_contrasts(Path(options.data))
-    keep("study_second_beside", RESULTS, table, missed=missed, least=LEAST, **taken)
+    words_of_base = list(gains_by_words(ITEMS / "a_second_main.npz", Path(options.data)))
+    keep(
+        "study_second_beside", RESULTS, table, missed=missed, words=words_of_base, least=LEAST,
+        **taken,
+    )  # fmt: skip
 
 
 def missed_pairs(path: Path) -> Iterator[dict[str, Any]]:
@@ -60,6 +67,32 @@ def missed_pairs(path: Path) -> Iterator[dict[str, Any]]:
             shares[row] = 100 * float(gain[neither].sum() / gain.sum())
         pairs = 100 * float(neither.mean())
         yield {"base": path.stem[0], "set": one, "pairs": pairs, "gain": shares}
+
+
+def gains_by_words(path: Path, data: Path) -> Iterator[dict[str, Any]]:
+    """By set and kind: gains in R@10 on rewordings with and without a word that base *a* never saw.
+
+    Args:
+        path: the kept items of its main table.
+        data: the research data.
+    """
+    _, scored = read_items(path)
+    known = set[str]().union(*(words(row.caption) for row in training_captions(data)))
+    for name, wordings in second_wordings(data).items():
+        one = f"wordings-{name}"
+        base = scored["base"][None][one, "R@10"].items
+        texts = [text for item in wordings.items for text in item.rewordings]
+        new = np.array([not words(text) <= known for _, text in texts])
+        kinds = np.array([kind for kind, _ in texts])
+        for kind in ("all", *wordings.kinds):
+            of_kind = np.ones(len(texts), bool) if kind == "all" else kinds == kind
+            gains: dict[str, list[float]] = {}
+            for row in WORD_ROWS:
+                seeds = [found[one, "R@10"].items for found in scored[row].values()]
+                gain = 100 * (np.mean(seeds, axis=0) - base)
+                gains[row] = [float(gain[of_kind & group].mean()) for group in (new, ~new)]
+            share = 100 * float(new[of_kind].mean())
+            yield {"set": one, "kind": kind, "new": share, "gain": gains}
 
 
 def taken_contrasts(data: Path) -> dict[str, int]:
@@ -89,6 +122,15 @@ def table(record: Mapping[str, Any]) -> str:
          *(f"{one['gain'][row]:.1f}" for row in ROWS)]
         for one in record["missed"]
     ]  # fmt: skip
+    word_heads = [
+        "base *a*, set, kind", "with a new word",
+        *(f"*{row}*, with / without" for row in WORD_ROWS),
+    ]  # fmt: skip
+    word_rows = [
+        [f"{SETS[one['set']]}, {one['kind']}", f"{one['new']:.0f}",
+         *(f"{one['gain'][row][0]:+.1f} / {one['gain'][row][1]:+.1f}" for row in WORD_ROWS)]
+        for one in record["words"]
+    ]  # fmt: skip
     share = 100 * record["taken"] / record["contrasts"]
     note = (
         "Pairs whose picture base finds by neither wording, and their share of the gain in AO@10,"
@@ -96,7 +138,12 @@ def table(record: Mapping[str, Any]) -> str:
         f" ({share:.0f} %) share at least {100 * record['least']:.0f} % of their words, without"
         " articles, with a caption of another picture in the pool."
     )
-    return f"{markdown(heads, rows)}\n\n{note}"
+    word_note = (
+        "Gains in R@10 of rewordings, in points, with and without a word that none of the 30,000 "
+        "captions of base *a*'s pre-training has, and the share of rewordings with one, in percent."
+    )
+    tables = markdown(heads, rows), note, markdown(word_heads, word_rows), word_note
+    return "\n\n".join(tables)
 
 
 if __name__ == "__main__":
