@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from paraclip.image_search.serving.feedback import Feedback
 from paraclip.image_search.serving.guard import Limits
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, make_server
@@ -148,13 +147,12 @@ def served(
     reworder: Reworder | None = None,
     hosts: frozenset[str] = HOSTS,
     local: bool = False,
-    feedback: Feedback | None = None,
 ) -> Iterator[Site]:
     """A server in a thread, as `paraclip serve` runs it."""
     limits = Limits(hosts, token, per_second, burst, local)
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        server = make_server(service, limits, reworder, feedback)
+        server = make_server(service, limits, reworder)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         wait_until(lambda: server.started or not thread.is_alive())

@@ -1,12 +1,10 @@
 """`paraclip serve`."""
 
 import os
-from pathlib import Path
 
 from paraclip.errors import printable
 from paraclip.image_search.config import ServeConfig
 from paraclip.image_search.engine import choose_models
-from paraclip.image_search.serving.feedback import Feedback
 from paraclip.image_search.serving.guard import make_limits
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, log_as_json, make_server
@@ -34,11 +32,10 @@ def serve_command(config: ServeConfig) -> None:
         reworder = None
         if config.llm != "none":
             reworder = Reworder(config.llm, config.llm_model, config.base_url)
-        feedback = Feedback(Path(config.feedback)) if config.feedback else None
         if not is_quiet():
             log_as_json()
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
         shown = f"[{host}]" if ":" in host else printable(host)
         port = listener.getsockname()[1]
         print(f"Open http://{shown}:{port}/ in a browser; stop with Ctrl-C.", flush=True)
-        make_server(service, limits, reworder, feedback).run([listener])
+        make_server(service, limits, reworder).run([listener])

@@ -153,9 +153,5 @@ class ServeConfig(Checked):
     base_url: str | None = None
     """URL of the server, for --llm openai."""
 
-    feedback: str | None = None
-    """File (.jsonl) of triples to append marks to: two thumbs under each result say whether it is
-    right. `paraclip train FILE` learns from the right ones; wrong ones go to a second file."""
-
     exact_below: Count = EXACT_BELOW
     """Search is exact and in memory below this number of pictures."""

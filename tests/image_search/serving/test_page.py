@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import NAMES, NASTY, SCRIPT, FirstAxis, Site, made_index, made_service, served
+from served import NASTY, SCRIPT, FirstAxis, Site, made_index, made_service, served
 from tiny_models import draw
 
 from chromium import launched, needs_chromium, needs_playwright
-from paraclip.image_search.serving.feedback import Feedback
 from paraclip.image_search.stores import picture_id
 from postgres_server import wait_until
 
@@ -40,8 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
         service = made_service(made_index(folder, str(folder / "index")))
-        words, marks = FixedReworder(), Feedback(folder / "marks.jsonl")
-        with served(service, reworder=words, feedback=marks) as running:  # type: ignore[arg-type]
+        with served(service, reworder=FixedReworder()) as running:  # type: ignore[arg-type]
             yield running
 
 
@@ -118,7 +116,7 @@ def test_one_model_is_not_offered_as_a_choice(
         page.goto(f"{alone.url}?q=disc")
         ready(page, 12)
         assert page.locator("#models").is_hidden()
-        assert page.locator(".thumbs").count() == 0 and page.locator("#folder").is_hidden()
+        assert page.locator("#folder").is_hidden()
         page.close()
 
 
@@ -259,27 +257,6 @@ def test_the_empty_page_offers_queries_and_pictures(site: Site, page: Any) -> No
     ready(page, 24)
     assert page.input_value("#q") == text and text.startswith("picture ")
     assert page.locator("#welcome").is_hidden()
-
-
-def test_thumbs_keep_marks_by_keyboard(site: Site, page: Any) -> None:
-    page.goto(f"{site.url}?q=small+disc&models=tuned")
-    ready(page, 12)
-    up, down = (page.locator(".thumbs >> nth=0").locator("button").nth(n) for n in (0, 1))
-    up.focus()
-    page.keyboard.press("Enter")
-    until(page, "document.querySelector('.thumbs .up').ariaPressed === 'true'")
-    page.reload()
-    ready(page, 12)
-    assert up.get_attribute("aria-pressed") == "true"
-    assert page.locator(".tile.right").count() == 1
-    down.click()
-    until(page, "document.querySelector('.thumbs .down').ariaPressed === 'true'")
-    assert up.get_attribute("aria-pressed") == "false"
-    down.click()
-    until(page, "document.querySelector('.thumbs .down').ariaPressed === 'false'")
-    page.goto(f"{site.url}?like={picture_id(NAMES[0])}")
-    ready(page, 12)
-    assert page.locator(".thumbs").count() == 0, "there are no words to mark it for"
 
 
 def test_scores_are_shown_of_the_current_results_only(site: Site, page: Any) -> None:

@@ -22,7 +22,6 @@ from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
 from paraclip.image_search.serving.captions import Wanted, example_queries
-from paraclip.image_search.serving.feedback import Feedback
 from paraclip.image_search.serving.guard import Buckets, Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import (
@@ -33,7 +32,7 @@ from paraclip.image_search.serving.service import (
     show_folder,
 )
 from paraclip.image_search.snapshot import Hit
-from paraclip.image_search.stores import StoreUnavailable, full_path
+from paraclip.image_search.stores import StoreUnavailable
 from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.micro_batch import Overloaded
 from paraclip.version import __version__
@@ -45,7 +44,6 @@ _MOST_RESULTS = 1000
 _MOST_PARTS = 8
 _EXAMPLES = 4
 _RANDOM_PICTURES = 12
-_MARKS_PER_SECOND, _MARKS_AT_ONCE = 1.0, 30  # from one address
 _FOLDERS_PER_SECOND, _FOLDERS_AT_ONCE = 0.5, 3
 
 
@@ -80,16 +78,6 @@ class _Rewordings(BaseModel):
     rewordings: list[str]
 
 
-class _MarkRequest(BaseModel):
-    """A mark on a result."""
-
-    model_config = {"extra": "forbid"}
-
-    query: Annotated[_Words, StringConstraints(strip_whitespace=True, min_length=1)]
-    picture: _PictureId
-    right: bool | None = Field(description="Whether the picture is right; null removes a mark.")
-
-
 class _FolderRequest(BaseModel):
     """A picture whose folder is to be shown."""
 
@@ -116,12 +104,10 @@ class _Result(Hit):
     """A result; what is known of it if `judge` is set.
 
     Args:
-        right: whether its caption, or a mark, says that it is right; None if nobody knows.
-        marked: how it was marked for this wording; None if it was not.
+        right: whether its caption says that it is right; None if captions do not tell.
     """
 
     right: bool | None = None
-    marked: bool | None = None
 
 
 class _ModelResults(BaseModel):
@@ -157,7 +143,6 @@ class _IndexOut(BaseModel):
     pictures: int
     models: list[str]
     rewording: bool = Field(description="Whether /api/reword is available.")
-    feedback: bool = Field(description="Whether /api/mark is available.")
     folders: bool = Field(description="Whether /api/folder is available.")
     root: str = Field(description="Folder of the pictures, told to this machine only.")
     fault: str | None = Field(description="Why the store cannot be reached at present.")
@@ -187,13 +172,8 @@ _PICTURE_BODY = {
 }
 
 
-def make_app(
-    service: Service,
-    limits: Limits,
-    reworder: Reworder | None = None,
-    feedback: Feedback | None = None,
-) -> Guard:
-    """The ASGI application; a `reworder` suggests rewordings, `feedback` keeps marks."""
+def make_app(service: Service, limits: Limits, reworder: Reworder | None = None) -> Guard:
+    """The ASGI application; a `reworder` suggests rewordings."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -203,8 +183,6 @@ def make_app(
         following.cancel()
         if reworder:
             await reworder.close()
-        if feedback:
-            feedback.close()
         service.close()
         _LOG.info("stopped")
 
@@ -214,11 +192,9 @@ def make_app(
         description="Search pictures with words; models side by side over one index.",
     )  # fmt: skip
     _add_errors(app)
-    _add_search(app, service, feedback)
+    _add_search(app, service)
     _add_pictures(app, service)
     _add_suggestions(app, service, reworder)
-    if feedback:
-        _add_marks(app, service, feedback)
     program = folder_program() if limits.local else None
     if program:
         _add_folders(app, service, program)
@@ -229,7 +205,7 @@ def make_app(
         return {
             "name": PurePath(service.facts.source).name, "pictures": len(service.pool),
             "models": list(service.towers), "rewording": reworder is not None,
-            "feedback": feedback is not None, "folders": program is not None,
+            "folders": program is not None,
             "root": service.facts.root if limits.local else "", "fault": service.fault,
         }  # fmt: skip
 
@@ -263,7 +239,7 @@ def _add_errors(app: FastAPI) -> None:
         return refusal(422, f"{place}: {first['msg']}"[:300])
 
 
-def _add_search(app: FastAPI, service: Service, feedback: Feedback | None) -> None:
+def _add_search(app: FastAPI, service: Service) -> None:
     """Add searches with words, with a picture of the index, and with an uploaded picture."""
 
     @app.get("/api/search", response_model=_SearchResponse)
@@ -280,7 +256,7 @@ def _add_search(app: FastAPI, service: Service, feedback: Feedback | None) -> No
             return refusal(404, "There is no model with that label.")
         answer = await _answer(service, queries, asked.models, asked.k)
         if asked.judge:
-            await _judge(service, feedback, queries, answer)
+            await _judge(service, queries, answer)
         return Response(json.dumps(answer), media_type="application/json")
 
     @app.post("/api/search/picture", response_model=_SearchResponse, openapi_extra=_PICTURE_BODY)
@@ -327,26 +303,15 @@ async def _answer(
     }
 
 
-async def _judge(
-    service: Service, feedback: Feedback | None, queries: list[engine.Query], answer: dict[str, Any]
-) -> None:
-    """Add `right` and `marked` to the results of an answer."""
-    is_text = queries[0].is_text  # captions say nothing about sums and pictures
-    wanted = Wanted([query.text for query in queries] if is_text else [])
+async def _judge(service: Service, queries: list[engine.Query], answer: dict[str, Any]) -> None:
+    """Add `right` to the results of an answer."""
+    # Captions say nothing about sums and pictures.
+    wanted = Wanted([query.text for query in queries] if queries[0].is_text else [])
     known = (await service.caption_words()).has_right(wanted)
-    judged = [
-        (query.text, hit)
-        for model in answer["models"]
-        for query, hits in zip(queries, model["results"], strict=True)
-        for hit in hits
-    ]
-    for text, hit in judged:
-        image = full_path(service.facts.root, hit["path"])
-        hit["marked"] = feedback.verdict(text, image) if feedback and is_text else None
-        hit["right"] = wanted.fits(hit["caption"]) if hit["marked"] is None else hit["marked"]
-    if not known and not any(hit["right"] for _, hit in judged):
-        for _, hit in judged:
-            hit["right"] = hit["marked"]
+    hits = [hit for model in answer["models"] for found in model["results"] for hit in found]
+    right = [wanted.fits(hit["caption"]) for hit in hits]
+    for hit, fits in zip(hits, right, strict=True):
+        hit["right"] = fits if known or any(right) else None
 
 
 def _agreement(first: list[Hit], second: list[Hit]) -> dict[str, Any]:
@@ -377,23 +342,6 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         if file is None or kind is None:
             return await thumbnail(picture)
         return FileResponse(file, media_type=kind, headers={"content-disposition": "inline"})
-
-
-def _add_marks(app: FastAPI, service: Service, feedback: Feedback) -> None:
-    """Add marks on results."""
-    buckets = Buckets(_MARKS_PER_SECOND, _MARKS_AT_ONCE)
-
-    @app.post("/api/mark", response_model=_Done)
-    async def mark(asked: _MarkRequest, request: Request) -> Any:
-        """Keep whether a picture is right for a query, in place of an earlier mark."""
-        if not buckets.take(request.client.host if request.client else "", time.monotonic()):
-            return refusal(429, "Too many marks at once.", {"retry-after": "1"})
-        row = await service.row(asked.picture, ("path",))
-        if row is None or find_original(service.facts.root, row["path"]) is None:
-            return refusal(404, "The picture is no file in the indexed folder.")
-        image = full_path(service.facts.root, row["path"])
-        await asyncio.to_thread(feedback.mark, asked.query, image, asked.right)
-        return _Done()
 
 
 def _add_folders(app: FastAPI, service: Service, program: str) -> None:

@@ -18,7 +18,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from paraclip.errors import UserError
 from paraclip.image_search.serving.app import make_app
-from paraclip.image_search.serving.feedback import Feedback
 from paraclip.image_search.serving.guard import Limits
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import Service
@@ -156,14 +155,11 @@ class _StoppableServer(uvicorn.Server):
 
 
 def make_server(
-    service: Service,
-    limits: Limits,
-    reworder: Reworder | None = None,
-    feedback: Feedback | None = None,
+    service: Service, limits: Limits, reworder: Reworder | None = None
 ) -> _StoppableServer:
     """uvicorn's server with all limits."""
     settings = uvicorn.Config(
-        make_app(service, limits, reworder, feedback), http=_BoundedProtocol, log_config=None,
+        make_app(service, limits, reworder), http=_BoundedProtocol, log_config=None,
         access_log=False, proxy_headers=False, server_header=False, backlog=_BACKLOG,
         limit_concurrency=_most_connections(), timeout_graceful_shutdown=_STOP_SECONDS,
         lifespan="on",

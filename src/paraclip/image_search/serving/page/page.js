@@ -175,7 +175,7 @@ async function offerExamples() {
     item.append(button);
     return item;
   }));
-  byId("pictures").replaceChildren(...found.pictures.map((_, at) => tile(found.pictures, at, false, "")));
+  byId("pictures").replaceChildren(...found.pictures.map((_, at) => tile(found.pictures, at, false)));
 }
 
 // ---- results ----------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ function sharedText(found) {
 function explain(hits) {
   const parts = [];
   if (columns.querySelector(".shared")) parts.push(shown.texts.length > 1 ? "both: found with both wordings; a line joins the two places." : "both: found by all models.");
-  if (hits.some(hit => hit.right)) parts.push("✓ right: its caption has every word of a wording, or it was marked.");
+  if (hits.some(hit => hit.right)) parts.push("✓ right: its caption has every word of a wording.");
   if (hits.some(isFar)) parts.push("not close: no more similar than what unrelated queries find.");
   byId("legend").textContent = parts.join(" ");
 }
@@ -228,7 +228,7 @@ function column(model, at) {
   return made;
 }
 
-// What matters in words: how many are the same, and, where captions or marks tell, how many are right.
+// What matters in words: how many are the same, and, where captions tell, how many are right.
 function findings(model) {
   const lists = model.results.map(hits => hits.slice(0, DEPTH)), right = hits => hits.filter(hit => hit.right).length;
   const known = lists.flat().some(hit => hit.right !== null && hit.right !== undefined), made = [];
@@ -250,7 +250,7 @@ function counted(count, of, what) {
 function grid(model) {
   const made = element("ol", "grid"), hits = model.results[0];
   const others = shown.found.models.filter(one => one !== model).map(one => new Set(one.results[0].map(hit => hit.id)));
-  hits.forEach((hit, at) => made.append(tile(hits, at, others.length > 0 && others.every(ids => ids.has(hit.id)), shown.texts[0])));
+  hits.forEach((hit, at) => made.append(tile(hits, at, others.length > 0 && others.every(ids => ids.has(hit.id)))));
   return made;
 }
 
@@ -272,7 +272,7 @@ function pair(model) {
     title.append(element("span", `dot ${dot}`), text);
     title.id = `wording-${at}-${shown.found.models.indexOf(model)}`;
     list.setAttribute("aria-labelledby", title.id);
-    hits.forEach((hit, place) => list.append(tile(hits, place, isShared(hit), text)));
+    hits.forEach((hit, place) => list.append(tile(hits, place, isShared(hit))));
     return [title, list];
   });
   made.append(lists[0][0], element("span"), lists[1][0], lists[0][1], lines, lists[1][1]);
@@ -284,7 +284,7 @@ function isFar(hit) { return hit.close === false && !hit.right; }
 
 function verdict(hit) { return hit.right ? "right" : hit.right === false ? "wrong" : ""; }
 
-function tile(hits, at, shared, text) {
+function tile(hits, at, shared) {
   const hit = hits[at], item = element("li"), button = element("button", `tile ${shared ? "shared" : ""} ${verdict(hit)} ${isFar(hit) ? "far" : ""}`), image = element("img");
   const notes = [hit.right && "✓ right", shared && "both", isFar(hit) && "not close"].filter(Boolean), flags = element("span", "flags");
   button.type = "button";
@@ -300,7 +300,6 @@ function tile(hits, at, shared, text) {
   for (const one of button.querySelectorAll(".rank, .flags")) one.setAttribute("aria-hidden", "true");
   button.addEventListener("click", () => enlarge(hits, at));
   item.append(button);
-  if (about.feedback && text && !like && !fields.plus.value && !fields.minus.value) item.append(thumbs(hit, text));
   return item;
 }
 
@@ -315,36 +314,6 @@ function fit(image, button) {
   const drawn = white.length > 0.4 * edge.length;
   button.classList.toggle("drawn", drawn);
   button.classList.toggle("whole", drawn || image.naturalWidth < image.naturalHeight);
-}
-
-function thumbs(hit, text) {
-  const made = element("div", "thumbs");
-  for (const [right, label] of [[true, "Right"], [false, "Wrong"]]) {
-    const button = element("button"), icon = svg("svg", { viewBox: "0 0 22 22", "aria-hidden": "true" });
-    icon.append(svg("path", { d: "M2 10h3v9H2zM7 18.6V10.400l3.600-7.900c1.900 0 2.600 1.400 2.200 2.900L11.900 9h5.600c1.500 0 2.200 1.200 1.800 2.500l-1.800 5.900c-.3 1-1.100 1.600-2.100 1.600H9.200z" }));
-    button.type = "button";
-    button.className = right ? "up" : "down";
-    button.dataset.mark = `${hit.id} ${text}`;
-    button.title = `${label} for “${text}”`;
-    button.setAttribute("aria-label", `${label} for “${text}”: ${hit.caption || hit.path}`);
-    button.setAttribute("aria-pressed", String(hit.marked === right));
-    button.append(icon);
-    button.addEventListener("click", () => rate(hit, text, hit.marked === right ? null : right));
-    made.append(button);
-  }
-  return made;
-}
-
-async function rate(hit, text, right) {
-  try {
-    await post("api/mark", { query: text, picture: hit.id, right });
-  } catch (error) {
-    byId("status").textContent = `Not saved: ${error.message}`;
-    return;
-  }
-  shown.found.models.forEach(model => model.results.forEach((hits, at) => hits.forEach(one => { if (one.id === hit.id && shown.texts[at] === text) one.marked = right; })));
-  for (const button of columns.querySelectorAll(".thumbs button")) if (button.dataset.mark === `${hit.id} ${text}`) button.setAttribute("aria-pressed", String(right === button.classList.contains("up") && right !== null));
-  byId("status").textContent = right === null ? "The mark is removed." : `Saved as ${right ? "right" : "wrong"} for “${text}”.`;
 }
 
 // ---- tabs where the models do not fit beside each other, and the figures ----------------------
@@ -583,7 +552,6 @@ async function start() {
   byId("about").textContent = `${about.pictures.toLocaleString("en")} pictures in ${about.name}`;
   byId("suggest").hidden = !about.rewording;
   byId("folder").hidden = !about.folders;
-  document.body.classList.toggle("rated", about.feedback);
   byId("models").hidden = about.models.length < 2;
   byId("models").append(...about.models.map(label => {
     const outer = element("label"), box = element("input");
