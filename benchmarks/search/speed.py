@@ -94,13 +94,12 @@ def serve(address: str, width: int) -> None:
     """Serve the index with the canned tower until killed; prints the port."""
     from paraclip.image_search.serving.guard import Limits
     from paraclip.image_search.serving.server import listen, make_server
-    from paraclip.image_search.serving.service import Service
+    from paraclip.image_search.serving.service import Service, Version
     from paraclip.image_search.snapshot import open_pool
 
     store = open_store(address)
-    facts, version, pool = open_pool(store, 10**9)
     towers = {"base": CannedTower("canned", unit_vectors(QUERIES, width, 0))}
-    service = Service(store, facts, version, pool, towers, 10**9, {"base": 0.5})
+    service = Service(store, Version(*open_pool(store, 10**9), {"base": 0.5}), towers, 10**9)
     listener = listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
     make_server(service, Limits()).run([listener])

@@ -19,7 +19,7 @@ from PIL import Image
 from paraclip.image_search.serving.guard import Limits
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, make_server
-from paraclip.image_search.serving.service import Service
+from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import IndexFacts, Store, open_store, picture_id, schema
 from postgres_server import wait_until
@@ -104,9 +104,8 @@ def made_index(folder: Path, address: str, extra: Sequence[str] = ()) -> Store:
 
 def made_service(store: Store, noise: float = 1.0, exact_below: int = 1_000_000) -> Service:
     """A service with a noisy base and an exact tuned tower."""
-    facts, version, pool = open_pool(store, exact_below)
     towers = {"base": HashTower("base", noise), "tuned": HashTower("tuned")}
-    return Service(store, facts, version, pool, towers, exact_below)
+    return Service(store, Version(*open_pool(store, exact_below)), towers, exact_below)
 
 
 @dataclass

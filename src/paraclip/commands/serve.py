@@ -8,7 +8,7 @@ from paraclip.image_search.engine import choose_models
 from paraclip.image_search.serving.guard import make_limits
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, log_as_json, make_server
-from paraclip.image_search.serving.service import Service
+from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import open_store
 from paraclip.image_search.towers import open_tower, prepared_tower
@@ -22,13 +22,13 @@ def serve_command(config: ServeConfig) -> None:
     limits = make_limits(config.host, token, config.allow_host, config.per_second, config.burst)
     with listen(config.host, config.port) as listener:
         store = open_store(config.store)
-        facts, version, pool = open_pool(store, config.exact_below)
-        names = facts.models if config.models is None else choose_models(facts, config.models)
-        for name in names.values():
-            prepared_tower(name)
-        towers = {label: open_tower(name, facts, store.where) for label, name in names.items()}
-        cutoffs = measure_cutoffs(store, facts, towers)
-        service = Service(store, facts, version, pool, towers, config.exact_below, cutoffs)
+        facts, name, pool = open_pool(store, config.exact_below)
+        models = facts.models if config.models is None else choose_models(facts, config.models)
+        for model in models.values():
+            prepared_tower(model)
+        towers = {label: open_tower(model, facts, store.where) for label, model in models.items()}
+        current = Version(facts, name, pool, measure_cutoffs(store, facts, towers))
+        service = Service(store, current, towers, config.exact_below)
         reworder = None
         if config.llm != "none":
             reworder = Reworder(config.llm, config.llm_model, config.base_url)

@@ -24,6 +24,7 @@ from paraclip.image_search.stores import (
     IndexFacts,
     Store,
     existing_facts,
+    facts_in_space,
     not_an_index,
     vectors_of,
 )
@@ -102,6 +103,7 @@ class _StorePool(Pool):
     """Search in the store itself, for a table that is too large for memory."""
 
     store: Store
+    facts: IndexFacts
     count: int  # kept, since a server reports it also while the store is unavailable
     captions = None
 
@@ -110,8 +112,8 @@ class _StorePool(Pool):
 
     def sample(self, count: int) -> list[Hit]:
         # A store finds no random rows, but those next to random directions.
-        width = existing_facts(self.store).width
-        directions = np.random.default_rng().standard_normal((count, width)).astype(np.float32)
+        shape = count, self.facts.width
+        directions = np.random.default_rng().standard_normal(shape).astype(np.float32)
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         found = {hit.id: replace(hit, score=0.0) for (hit,) in self.nearest(directions, 1)}
         return list(found.values())
@@ -120,6 +122,7 @@ class _StorePool(Pool):
         ids, scores = self.store.nearest(queries, k)
         wanted = sorted({one for found in ids for one in found})
         by_id = {row["id"]: row for row in self.store.rows(wanted, SHOWN[:3]).to_pylist()}
+        facts_in_space(self.store, self.facts.image_space)
         return [
             [
                 Hit(**by_id[one], score=float(score))
@@ -132,7 +135,9 @@ class _StorePool(Pool):
 
 def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
     """Facts, version and pool, a snapshot of a small table; raises UserError without an index."""
-    facts, version = existing_facts(store), store.version()
+    existing_facts(store)  # a clear error without an index
+    # The version first: what changes meanwhile is of a later one, which is opened next.
+    version, facts = store.version(), existing_facts(store)
     # The same from every working folder.
     place = store.where if "://" in store.where else str(Path(store.where).absolute())
     folder = cache_folder() / "search" / text_hash(place)
@@ -140,7 +145,7 @@ def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
         return facts, version, pool
     shutil.rmtree(folder / version, ignore_errors=True)  # damaged
     if (count := store.count()) >= exact_below:
-        return facts, version, _StorePool(store, count)
+        return facts, version, _StorePool(store, facts, count)
     return facts, version, _take_snapshot(store, facts, folder, version)
 
 

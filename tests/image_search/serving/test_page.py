@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,8 @@ def test_right_pictures_are_marked_and_wrong_agreement_is_not_praised(
 def test_nonsense_finds_nothing_close(
     site: Site, page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(site.service, "cutoffs", {"base": -1.0, "tuned": 2.0})
+    cutoffs = {"base": -1.0, "tuned": 2.0}
+    monkeypatch.setattr(site.service, "current", replace(site.service.current, cutoffs=cutoffs))
     page.goto(f"{site.url}?q=xyzzy")
     ready(page, 24)
     assert "Nothing close" not in page.inner_text("#status"), "base finds some"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -43,7 +44,7 @@ def test_both_models_answer_in_order(site: Site) -> None:
         assert len(hits) == 7 and scores == sorted(scores, reverse=True)
         assert model["agreement"] is None
     vector = HashTower("tuned").embed(["a red disc"])[0]
-    expected = site.service.pool.nearest(vector[None], 7)[0]
+    expected = site.service.current.pool.nearest(vector[None], 7)[0]
     assert ids(found["models"][1]["results"][0]) == [hit.id for hit in expected]
 
 
@@ -97,7 +98,7 @@ def test_results_above_the_cutoff_of_their_model_are_close(
 ) -> None:
     (hits,) = site.json("api/search?q=disc&models=tuned")["models"][0]["results"]
     cutoffs = {"base": 2.0, "tuned": (hits[2]["score"] + hits[3]["score"]) / 2}
-    monkeypatch.setattr(site.service, "cutoffs", cutoffs)
+    monkeypatch.setattr(site.service, "current", replace(site.service.current, cutoffs=cutoffs))
     base, tuned = site.json("api/search?q=disc&plus=&minus=+")["models"]  # empty parts
     assert [hit["close"] for hit in base["results"][0]] == [False] * 10
     assert [hit["close"] for hit in tuned["results"][0]] == [True] * 3 + [False] * 7
@@ -188,7 +189,7 @@ def test_requests_at_the_same_time_share_batches(site: Site) -> None:
     assert sum(tower.batches) == 60
     for query, one in zip(queries, found, strict=True):
         vector = HashTower("tuned").embed([query])
-        expected = site.service.pool.nearest(vector, 10)[0]
+        expected = site.service.current.pool.nearest(vector, 10)[0]
         assert ids(one["models"][1]["results"][0]) == [hit.id for hit in expected]
     site.json("api/search?q=disc+1")
     assert sum(tower.batches) == 60, "a known query needs no model"

@@ -25,11 +25,18 @@ from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.image_search import snapshot
 from paraclip.image_search.build import build_index
+from paraclip.image_search.engine import Query
 from paraclip.image_search.serving import rewording
 from paraclip.image_search.serving import service as serving
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores import open_store, picture_id
+from paraclip.image_search.stores import (
+    IndexFacts,
+    Store,
+    existing_facts,
+    open_store,
+    picture_id,
+)
 from paraclip.image_search.towers import model_stamp
 from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.prompts import Prompt
@@ -66,9 +73,10 @@ def check_back(site: Site) -> None:
 def test_a_folder_gone_while_serving_and_back(tmp_path: Path, in_memory: bool) -> None:
     store = made_index(tmp_path, str(tmp_path / "index"))
     service = made_service(store, exact_below=32 if in_memory else 31)
-    assert isinstance(service.pool, snapshot._Snapshot if in_memory else snapshot._StorePool)
+    pool = service.current.pool
+    assert isinstance(pool, snapshot._Snapshot if in_memory else snapshot._StorePool)
     vector = store.rows([ONE], ("vector",))["vector"].to_numpy()[0][None]
-    assert service.pool.nearest(vector, 5)[0][0].id == ONE
+    assert pool.nearest(vector, 5)[0][0].id == ONE
     with served(service) as site:
         assert site.json("api/search?q=disc&k=5")["pictures"] == 31
         (tmp_path / "index").rename(tmp_path / "away")
@@ -286,30 +294,126 @@ def test_a_replaced_model_file_is_reported_once(
 def test_cutoffs_that_an_index_run_states_at_its_end_are_taken(tmp_path: Path) -> None:
     store = made_index(tmp_path, str(tmp_path / "index"))
     service = made_service(store)
-    service.cutoffs = {"base": 0.1, "tuned": 0.2}
+    service.current = replace(service.current, cutoffs={"base": 0.1, "tuned": 0.2})
     store.remove([ONE])
     service.take_newest()
-    assert (len(service.pool), service.cutoffs) == (30, {"base": 0.1, "tuned": 0.2})
+    assert (len(service.current.pool), service.current.cutoffs) == (30, {"base": 0.1, "tuned": 0.2})
     facts = store.facts()
     assert facts is not None
     stated = {model_stamp("base"): 0.3, model_stamp("tuned"): 0.4}
     store.save_facts(replace(facts, cutoffs=stated))
     service.take_newest()
-    assert service.cutoffs == {"base": 0.3, "tuned": 0.4}
+    assert service.current.cutoffs == {"base": 0.3, "tuned": 0.4}
     service.close()
 
 
+def cutoffs_of(value: float) -> dict[str, float]:
+    """What an index run states at its end."""
+    return {model_stamp("base"): value, model_stamp("tuned"): value}
+
+
+def test_an_index_run_is_copied_once_and_not_after_each_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_ROWS_A_SECOND", 0.001)  # hours for this index
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    service, batches, copied = made_service(store), store.batches, []
+
+    def counted(columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        for part in batches(columns):
+            copied.append(len(part))
+            yield part
+
+    monkeypatch.setattr(store, "batches", counted)
+    facts, rows = store.facts(), store.rows([ONE])
+    assert facts is not None
+    for number in range(10, 14):  # an index run: it starts, writes, ends and compacts
+        store.save_facts(replace(facts, cutoffs={}))
+        store.put(rows.set_column(0, rows.schema.field("id"), pa.array([f"{number:024x}"])))
+        service.take_newest()
+    assert copied == [] and len(service.current.pool) == 31
+    store.save_facts(replace(facts, cutoffs=cutoffs_of(0.1)))
+    service.take_newest()
+    store.finish(10**9)
+    for _ in range(3):
+        service.take_newest()
+    assert sum(copied) == len(service.current.pool) == 35
+    assert service.current.cutoffs == {"base": 0.1, "tuned": 0.1}
+    store.save_facts(replace(facts, cutoffs={}))
+    store.remove([ONE])
+    service.take_newest()
+    assert len(service.current.pool) == 35
+    monkeypatch.setattr(serving, "_ROWS_A_SECOND", 10**9)
+    service.take_newest()
+    assert len(service.current.pool) == 34, "a run that was killed, or goes on for long"
+    service.close()
+
+
+def test_facts_that_change_while_an_index_is_opened_are_taken_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    service, facts = made_service(store), store.facts()
+    assert facts is not None
+    changes = [replace(facts, cutoffs=cutoffs_of(0.5))]
+
+    def change_after(read: Store) -> IndexFacts:
+        found = existing_facts(read)
+        while changes:
+            store.save_facts(changes.pop())
+        return found
+
+    monkeypatch.setattr(snapshot, "existing_facts", change_after)
+    store.remove([ONE])
+    for _ in range(2):
+        service.take_newest()
+    assert service.current.cutoffs == {"base": 0.5, "tuned": 0.5}
+    service.close()
+
+
+def test_an_answer_is_of_one_version_and_pictures_do_not_wait_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    service, batches = made_service(store), store.batches
+    old, begun, shown = service.current, threading.Event(), threading.Event()
+
+    def after_a_thumbnail(columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        begun.set()
+        assert shown.wait(60), "a thumbnail waits until the index is copied"
+        return batches(columns)
+
+    async def both() -> list[int]:
+        store.remove([ONE])
+        monkeypatch.setattr(store, "batches", after_a_thumbnail)
+        copying = asyncio.create_task(service.refresh())
+        assert await asyncio.to_thread(begun.wait, 60)
+        assert await service.thumbnail(picture_id(NAMES[1]))
+        assert service.current is old
+        shown.set()
+        await copying
+        query, versions = Query("disc"), (old, service.current, old)
+        searches = (service.search(one, [query], ["tuned"], 40) for one in versions)
+        return [len(found[0][0]) for found in await asyncio.gather(*searches)]
+
+    assert asyncio.run(both()) == [31, 30, 31]
+    service.close()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
 def test_an_index_of_another_image_tower_is_not_shown(
-    tmp_path: Path, pictures: Path, models: dict[str, str]
+    tmp_path: Path, pictures: Path, models: dict[str, str], in_memory: bool
 ) -> None:
     address = str(tmp_path / "index")
-    service = made_service(made_index(tmp_path, address))
+    service = made_service(made_index(tmp_path, address), exact_below=32 if in_memory else 31)
     build_index(str(pictures), address, models["base"], Problems(1.0), rebuild=True)
     asyncio.run(service.refresh())
-    assert service.fault == "holds another index now" and len(service.pool) == 31
+    assert service.fault == "holds another index now" and len(service.current.pool) == 31
     asyncio.run(service.row(picture_id("disc-red.png"), ("path",)))
     assert service.fault == "holds another index now", "although its rows can be read"
-    service.close()
+    with served(service) as site:
+        assert site.get("api/search?q=disc")[0] == (200 if in_memory else 503)
+        assert site.get(f"api/search?like={picture_id('disc-red.png')}")[0] == 503
 
 
 def test_a_full_queue_is_refused_until_there_is_room(tmp_path: Path) -> None:

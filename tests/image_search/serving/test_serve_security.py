@@ -177,7 +177,7 @@ def test_no_path_leaves_the_folder(site: Site, path: str) -> None:
     status, _, body = site.get(f"api/picture/{picture_id(path)}")
     assert b"secret" not in body
     assert status == 200, "the thumbnail stands in"
-    assert find_original(site.service.facts.root, path) is None
+    assert find_original(site.service.current.facts.root, path) is None
 
 
 def test_a_folder_is_shown_on_this_machine_only_and_without_a_shell(
@@ -196,7 +196,7 @@ def test_a_folder_is_shown_on_this_machine_only_and_without_a_shell(
         assert not far.json("api/index")["folders"] and not far.json("api/index")["root"]
     with served(made_service(store), local=True) as near:
         root = near.json("api/index")["root"]
-        assert near.json("api/index")["folders"] and root == site.service.facts.root
+        assert near.json("api/index")["folders"] and root == site.service.current.facts.root
         foreign = {**headers, "Origin": "http://evil.example"}
         assert near.get("api/folder", body, **foreign)[0] == 403
         for path in (*LEAVING, NASTY + "x"):
@@ -366,7 +366,7 @@ def test_an_aborted_upload_is_no_error_of_the_server(
 
 
 def test_a_client_that_does_not_read_a_large_picture_is_dropped(site: Site) -> None:
-    large = Path(site.service.facts.root) / NAMES[5]
+    large = Path(site.service.current.facts.root) / NAMES[5]
     large.write_bytes(bytes(30 * 2**20))
     with socket.create_connection(("127.0.0.1", site.port)) as raw:
         line = f"GET /api/picture/{picture_id(NAMES[5])} HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -27,6 +27,7 @@ from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import (
     KINDS,
     Service,
+    Version,
     find_original,
     folder_program,
     show_folder,
@@ -178,7 +179,7 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(service.follow())
-        _LOG.info("ready", extra={"fields": {"pictures": len(service.pool)}})
+        _LOG.info("ready", extra={"fields": {"pictures": len(service.current.pool)}})
         yield
         following.cancel()
         if reworder:
@@ -202,11 +203,12 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
     @app.get("/api/index", response_model=_IndexOut)
     async def index() -> Any:
         """Facts about the index and the models."""
+        facts = service.current.facts
         return {
-            "name": PurePath(service.facts.source).name, "pictures": len(service.pool),
+            "name": PurePath(facts.source).name, "pictures": len(service.current.pool),
             "models": list(service.towers), "rewording": reworder is not None,
             "folders": program is not None,
-            "root": service.facts.root if limits.local else "", "fault": service.fault,
+            "root": facts.root if limits.local else "", "fault": service.fault,
         }  # fmt: skip
 
     app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
@@ -254,9 +256,10 @@ def _add_search(app: FastAPI, service: Service) -> None:
             queries.append(engine.Query(asked.second, plus, minus, picture))
         if not {*asked.models} <= {*service.towers}:
             return refusal(404, "There is no model with that label.")
-        answer = await _answer(service, queries, asked.models, asked.k)
+        version = service.current
+        answer = await _answer(service, version, queries, asked.models, asked.k)
         if asked.judge:
-            await _judge(service, queries, answer)
+            await _judge(service, version, queries, answer)
         return Response(json.dumps(answer), media_type="application/json")
 
     @app.post("/api/search/picture", response_model=_SearchResponse, openapi_extra=_PICTURE_BODY)
@@ -266,19 +269,20 @@ def _add_search(app: FastAPI, service: Service) -> None:
         """Search with an uploaded picture: the request body is its file, at most 10 MiB."""
         sent = await service.keep_upload(await request.body())
         query = engine.Query(picture=await service.picture_vector(sent))
-        answer = await _answer(service, [query], [next(iter(service.towers))], k)
+        label = next(iter(service.towers))
+        answer = await _answer(service, service.current, [query], [label], k)
         return JSONResponse({**answer, "like": sent})
 
 
 async def _answer(
-    service: Service, queries: list[engine.Query], labels: list[str], k: int
+    service: Service, version: Version, queries: list[engine.Query], labels: list[str], k: int
 ) -> dict[str, Any]:
     """The response to a search, as `_SearchResponse`."""
     chosen = list(dict.fromkeys(labels)) or list(service.towers)
-    by_model = await service.search(queries, chosen, k)
+    by_model = await service.search(version, queries, chosen, k)
     return {
         "k": k,
-        "pictures": len(service.pool),
+        "pictures": len(version.pool),
         "models": [
             {
                 "label": label,
@@ -303,11 +307,13 @@ async def _answer(
     }
 
 
-async def _judge(service: Service, queries: list[engine.Query], answer: dict[str, Any]) -> None:
+async def _judge(
+    service: Service, version: Version, queries: list[engine.Query], answer: dict[str, Any]
+) -> None:
     """Add `right` to the results of an answer."""
     # Captions say nothing about sums and pictures.
     wanted = Wanted([query.text for query in queries] if queries[0].is_text else [])
-    known = (await service.caption_words()).has_right(wanted)
+    known = (await service.caption_words(version)).has_right(wanted)
     hits = [hit for model in answer["models"] for found in model["results"] for hit in found]
     right = [wanted.fits(hit["caption"]) for hit in hits]
     for hit, fits in zip(hits, right, strict=True):
@@ -337,7 +343,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         row = await service.row(picture, ("path",))
         if row is None:
             return refusal(404, "The index has no such picture.")
-        file = find_original(service.facts.root, row["path"])
+        file = find_original(service.current.facts.root, row["path"])
         kind = KINDS.get(file.suffix.lower()) if file else None
         if file is None or kind is None:
             return await thumbnail(picture)
@@ -352,7 +358,7 @@ def _add_folders(app: FastAPI, service: Service, program: str) -> None:
     async def folder(asked: _FolderRequest) -> Any:
         """Show the folder of a picture in this machine's file manager."""
         row = await service.row(asked.picture, ("path",))
-        file = find_original(service.facts.root, row["path"]) if row else None
+        file = find_original(service.current.facts.root, row["path"]) if row else None
         if file is None:
             return refusal(404, "The picture is no file in the indexed folder.")
         if not buckets.take("", time.monotonic()):
@@ -367,9 +373,9 @@ def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) 
     @app.get("/api/examples", response_model=_Examples)
     async def examples() -> Any:
         """Queries to try, and random pictures; others each time."""
-        read = service.reads
-        queries = await read(lambda: example_queries(service.pool, _EXAMPLES))
-        pictures = await read(lambda: service.pool.sample(_RANDOM_PICTURES))
+        read, pool = service.reads, service.current.pool
+        queries = await read(lambda: example_queries(pool, _EXAMPLES))
+        pictures = await read(lambda: pool.sample(_RANDOM_PICTURES))
         return {"queries": queries, "pictures": [vars(hit) for hit in pictures]}
 
     @app.post("/api/reword", response_model=_Rewordings)
@@ -385,6 +391,6 @@ def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) 
     @app.get("/healthz", response_model=_Health)
     async def health() -> Response:
         """200 while the store can be reached, else 503; searches still work in this case."""
-        good = service.fault is None
-        body = {"status": "ok" if good else "store unavailable", "pictures": len(service.pool)}
-        return JSONResponse(body, 200 if good else 503)
+        status = "store unavailable" if service.fault else "ok"
+        body = {"status": status, "pictures": len(service.current.pool)}
+        return JSONResponse(body, 503 if service.fault else 200)

@@ -8,10 +8,12 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from threading import Thread
 from typing import Any, Generic, TypeVar
@@ -26,7 +28,7 @@ from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors
 from paraclip.image_search.serving.captions import CaptionWords
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
-from paraclip.image_search.stores import IndexFacts, Store, StoreUnavailable
+from paraclip.image_search.stores import IndexFacts, Store, facts_in_space
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
 from paraclip.micro_batch import MicroBatchQueue
@@ -35,6 +37,7 @@ _LOG = logging.getLogger("paraclip.serve")
 _CACHED_TEXTS = 20_000  # 2 kB each
 _CACHED_THUMBNAILS = 4_000  # about 10 kB each
 _REFRESH_SECONDS = 5.0
+_ROWS_A_SECOND = 2_000  # of the index: how long a run may write before its changes are shown
 MOST_BYTES = 10 * 2**20  # of an uploaded picture
 _MOST_PIXELS = 50_000_000
 _SIDE = 336  # pixels; the largest input of CLIP models
@@ -103,45 +106,60 @@ class _Upload:
     thumbnail: bytes
 
 
+@dataclass(frozen=True, eq=False)
+class Version:
+    """What is served of an index: all of one version, replaced by one assignment."""
+
+    facts: IndexFacts
+    name: str  # of the store
+    pool: Pool
+    cutoffs: Mapping[str, float] = field(default_factory=dict)  # of close results, by label
+    thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(_CACHED_THUMBNAILS))
+
+
 @dataclass
 class Service:
     """Everything that the routes need."""
 
     store: Store
-    facts: IndexFacts
-    version: str  # of the index in `pool`
-    pool: Pool
+    current: Version
     towers: Mapping[str, TextTower]  # by label, base first
     exact_below: int
-    cutoffs: Mapping[str, float] = field(default_factory=dict)  # of close results, by label
     fault: str | None = None  # why the store cannot be reached
     image_tower: TorchTower | None = None
-    thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(_CACHED_THUMBNAILS))
     uploads: Recent[str, _Upload] = field(default_factory=lambda: Recent(_MOST_UPLOADS))
 
     def __post_init__(self) -> None:
         self.texts = {label: _CachedTower(tower) for label, tower in self.towers.items()}
-        self.searches: MicroBatchQueue[tuple[Float, int], list[Hit]] = MicroBatchQueue(
+        self.searches: MicroBatchQueue[tuple[Version, Float, int], list[Hit]] = MicroBatchQueue(
             self._nearest
         )
-        # One at a time, since the error of a call must not fail the others.
-        self.reads: MicroBatchQueue[Callable[[], Any], Any] = MicroBatchQueue(
-            lambda calls: [calls[0]()], most=1
+        # One at a time, since the error of a call must not fail the others. Thumbnails do not wait
+        # until a new version is copied.
+        self.reads, self.updates = (
+            MicroBatchQueue[Callable[[], Any], Any](lambda calls: [calls[0]()], most=1)
+            for _ in range(2)
         )
         self.pictures: MicroBatchQueue[bytes, _Upload] = MicroBatchQueue(
             lambda uploads: [self._embed_upload(uploads[0])], most=1, waiting=32
         )
         self._words: CaptionWords | None = None
+        self._waiting: tuple[str, float] | None = None  # newer version, and when one was first seen
         self.stamps = {label: model_stamp(tower.name) for label, tower in self.towers.items()}
 
-    def _nearest(self, asked: list[tuple[Float, int]]) -> list[list[Hit]]:
-        """Results of a batch of query vectors, each with its number of results."""
-        vectors, counts = zip(*asked, strict=True)
-        results = self.pool.nearest(np.stack(vectors), max(counts))
-        return [hits[:k] for hits, k in zip(results, counts, strict=True)]
+    def _nearest(self, asked: list[tuple[Version, Float, int]]) -> list[list[Hit]]:
+        """Results of a batch of query vectors, each with its version and number of results."""
+        found = []
+        for version, together in groupby(asked, key=lambda one: one[0]):
+            _, vectors, counts = zip(*together, strict=True)
+            results = version.pool.nearest(np.stack(vectors), max(counts))
+            found += [hits[:k] for hits, k in zip(results, counts, strict=True)]
+        return found
 
-    async def search(self, queries: Sequence[Query], labels: Sequence[str], k: int) -> Any:
-        """Results [model][query], for all models and wordings together.
+    async def search(
+        self, version: Version, queries: Sequence[Query], labels: Sequence[str], k: int
+    ) -> Any:
+        """Results [model][query] of one version, for all models and wordings together.
 
         Raises:
             UserError: a query is empty.
@@ -149,29 +167,30 @@ class Service:
 
         async def one(query: Query, label: str) -> list[Hit]:
             texts = await asyncio.gather(*map(self.texts[label].vector, query.texts))
-            hits = await self.searches((combine_vectors(query, list(texts)), k))
-            return mark_close(hits, self.cutoffs.get(label) if query.is_text else None)
+            hits = await self.searches((version, combine_vectors(query, list(texts)), k))
+            return mark_close(hits, version.cutoffs.get(label) if query.is_text else None)
 
         flat = await asyncio.gather(*(one(query, label) for label in labels for query in queries))
         return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
 
-    async def caption_words(self) -> CaptionWords:
+    async def caption_words(self, version: Version) -> CaptionWords:
         """The words of all captions, collected once for each version of the index."""
-        if self._words is None or self._words.pool is not self.pool:
-            await self.reads(self._collect_words)
-        assert self._words is not None
-        return self._words
+        known = self._words
+        if known is None or known.pool is not version.pool:
+            known = await self.reads(lambda: self._collect_words(version.pool))
+        return known
 
-    def _collect_words(self) -> None:
+    def _collect_words(self, pool: Pool) -> CaptionWords:
         """Collect the words, unless another request has just done it."""
-        if self._words is None or self._words.pool is not self.pool:
-            self._words = CaptionWords(self.pool)
+        if self._words is None or self._words.pool is not pool:
+            self._words = CaptionWords(pool)
+        return self._words
 
     async def thumbnail(self, picture: str) -> bytes | None:
         """The thumbnail of a picture, also of an uploaded one; None if it does not exist."""
         if upload := self.uploads.get(picture):
             return upload.thumbnail
-        cache = self.thumbnails  # another one after an update of the index
+        cache = self.current.thumbnails  # another one after an update of the index
         known = cache.get(picture)
         if known is None:
             rows = await self.row(picture, ("thumbnail",))
@@ -190,6 +209,7 @@ class Service:
         if upload := self.uploads.get(picture):
             return upload.vector
         row = await self.row(picture, ("vector",))
+        await self.reads(lambda: facts_in_space(self.store, self.current.facts.image_space))
         return np.asarray(row["vector"], np.float32) if row else None
 
     async def keep_upload(self, content: bytes) -> str:
@@ -224,7 +244,7 @@ class Service:
     async def refresh(self) -> None:
         """Load the newest version of the index; if the store is unavailable, keep the last one."""
         try:
-            await self.reads(self.take_newest)
+            await self.updates(self.take_newest)
             self.fault = None
         except Exception as error:  # the next check may succeed
             if self.fault is None:
@@ -232,21 +252,30 @@ class Service:
             self.fault = error.what if isinstance(error, UserError) else "cannot be read"
 
     def take_newest(self) -> None:
-        """Open the newest version if it has changed.
+        """Open the newest version if it has changed: once a run has ended, or has written for long.
+
+        A run changes the index with each write, and a change copies all rows (see `snapshot`).
 
         Raises:
             UserError: the store is unavailable, or contains another index.
         """
-        if self.store.version() == self.version:
+        known, name, now = self.current, self.store.version(), time.monotonic()
+        if name == known.name:
+            self._waiting = None
             return
-        facts, version, pool = open_pool(self.store, self.exact_below)
-        if facts.image_space != self.facts.image_space:
-            hint = "Restart `paraclip serve`."
-            raise StoreUnavailable(self.store.where, "holds another index now", hint)
-        if facts.cutoffs:  # an index run states them at its end
-            self.cutoffs = measure_cutoffs(self.store, facts, self.towers)
-        self.facts, self.version, self.pool = facts, version, pool
-        self.thumbnails = Recent(_CACHED_THUMBNAILS)
+        facts = facts_in_space(self.store, known.facts.image_space)
+        seen, since = self._waiting or ("", now)
+        self._waiting = name, since
+        # A run states the cut-offs at its end, and compacts the table after that.
+        ended = bool(facts.cutoffs) and name == seen
+        if not ended and now - since < len(known.pool) // _ROWS_A_SECOND:
+            return
+        facts, name, pool = open_pool(self.store, self.exact_below)
+        facts_in_space(self.store, known.facts.image_space)  # it may have been replaced meanwhile
+        cutoffs = known.cutoffs
+        if facts.cutoffs:
+            cutoffs = measure_cutoffs(self.store, facts, self.towers)
+        self.current, self._waiting = Version(facts, name, pool, cutoffs), None
         _LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
 
     def warn_of_replaced_models(self) -> None:
@@ -259,8 +288,8 @@ class Service:
 
     def close(self) -> None:
         """Stop the threads."""
-        queues: list[MicroBatchQueue[Any, Any]] = [self.searches, self.reads, self.pictures]
-        for queue in [*queues, *(tower.batcher for tower in self.texts.values())]:
+        queues: list[MicroBatchQueue[Any, Any]] = [self.searches, self.reads, self.updates]
+        for queue in [*queues, self.pictures, *(tower.batcher for tower in self.texts.values())]:
             queue.close()
 
 

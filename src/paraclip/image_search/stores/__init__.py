@@ -119,6 +119,16 @@ class StoreUnavailable(UserError):
     """The store does not exist any more or does not respond; it may become available again."""
 
 
+def facts_in_space(store: "Store", space: str) -> IndexFacts:
+    """The facts of an index that is in use; raises StoreUnavailable if one of another image tower
+    has taken its place."""
+    facts = existing_facts(store)
+    if facts.image_space != space:
+        hint = "Start the command again."
+        raise StoreUnavailable(store.where, "holds another index now", hint)
+    return facts
+
+
 class Store(Protocol):
     """One table of pictures. Every method raises `StoreUnavailable` if the store is unavailable."""
 

@@ -124,11 +124,12 @@ class LanceStore(Store):
         with self.errors():
             if facts is None or not (self.folder / f"{_table_of(facts)}.lance").is_dir():
                 raise self.gone()
-            if self.opened is None or self.opened.name != _table_of(facts):
-                self.opened = _database(self.folder).open_table(_table_of(facts))
+            table = self.opened  # which another thread may set to None
+            if table is None or table.name != _table_of(facts):
+                table = self.opened = _database(self.folder).open_table(_table_of(facts))
             else:
-                self.opened.checkout_latest()
-            return self.opened
+                table.checkout_latest()
+            return table
 
     def count(self) -> int:
         return int(self.table.count_rows())
