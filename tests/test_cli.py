@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
 from itertools import pairwise
 from pathlib import Path
@@ -230,6 +231,21 @@ def test_a_full_standard_output_is_one_line_and_code_2(words: str, unbuffered: s
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        *((words, 0) for words in ("--help >&-", "export --help >&-", "export --help >&- 2>&-")),
+        *((f"search x --store nowhere {to}", 2) for to in ("2> /dev/full", "2>&-", ">&- 2>&-")),
+        ("search x --nosuch 2> /dev/full", 2),
+        ("export --help > /dev/full 2> /dev/full", 2),
+    ],
+)
+def test_streams_that_are_closed_or_full_change_no_exit_code(words: str, code: int) -> None:
+    done = shown_by(f"paraclip {words}")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_a_reader_that_leaves_is_not_a_fault() -> None:
     done = shown_by("(sleep 0.5; paraclip --help) | true", PYTHONUNBUFFERED="1")
     assert (done.returncode, done.stderr) == (0, "")
@@ -313,6 +329,15 @@ def test_a_working_folder_that_was_deleted_is_one_line(
     (tmp_path / "gone").rmdir()
     assert main(["search", "words"]) == 2
     assert "working folder: was deleted" in capsys.readouterr().err
+
+
+def test_no_place_for_temporary_files_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    assert main(["search", "words"]) == 2
+    assert "Set TMPDIR" in capsys.readouterr().err
 
 
 def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:

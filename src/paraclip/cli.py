@@ -12,6 +12,7 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from itertools import groupby, pairwise, zip_longest
+from tempfile import gettempdir
 from typing import Annotated, Any, Union, get_args, get_type_hints
 
 import tyro
@@ -223,6 +224,11 @@ def _work(arguments: list[str]) -> None:
             os.getcwd()  # without one, loading torch ends the process
         except FileNotFoundError as error:
             raise UserError("working folder", "was deleted", "Change to another one.") from error
+        try:
+            gettempdir()  # without one, torch cannot be imported
+        except FileNotFoundError as error:
+            hint = "Set TMPDIR to a folder with free space."
+            raise UserError("temporary files", "no folder takes them", hint) from error
         config = parse(arguments)
         keep_freed_memory()
         COMMANDS[first].run(first, config)

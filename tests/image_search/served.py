@@ -116,6 +116,7 @@ class Site:
     port: int
     service: Service
     connections: set[Any]
+    tasks: set[Any]
     headers: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
@@ -156,7 +157,9 @@ def served(
         thread.start()
         wait_until(lambda: server.started or not thread.is_alive())
         try:
-            yield Site(f"http://127.0.0.1:{port}/", port, service, server.server_state.connections)
+            state = server.server_state
+            url = f"http://127.0.0.1:{port}/"
+            yield Site(url, port, service, state.connections, state.tasks)
         finally:
             server.should_exit = True
             thread.join(30)

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from paraclip.errors import UserError
-from paraclip.files import read_bounded
+from paraclip.files import disk_errors, read_bounded
 
 BUILT_IN = ("mini", "mini-flickr8k", "minilm")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -215,12 +215,12 @@ def folder_of(files: Mapping[str, str]) -> Iterator[Path]:
     """A temporary folder with the files; unknown names are ignored."""
     with TemporaryDirectory(prefix="paraclip-text-") as name:
         folder = Path(name)
-        for known in _TEXT_FILES:
-            if known in files:
-                text = files[known]
-                # without pointers to code on a hub, for which transformers would prompt
-                if known.endswith("config.json") and isinstance(read := json.loads(text), dict):
-                    text = json.dumps({key: read[key] for key in read if key != "auto_map"})
+        for known in filter(files.__contains__, _TEXT_FILES):
+            text = files[known]
+            # without pointers to code on a hub, for which transformers would prompt
+            if known.endswith("config.json") and isinstance(read := json.loads(text), dict):
+                text = json.dumps({key: read[key] for key in read if key != "auto_map"})
+            with disk_errors(folder):
                 (folder / known).write_text(text, encoding="utf-8")
         yield folder
 

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -362,6 +363,21 @@ def test_an_aborted_upload_is_no_error_of_the_server(
     with caplog.at_level(logging.INFO, "paraclip.serve"):
         upload(site, 10_000).close()
         wait_until(lambda: "request" in caplog.messages)
+    assert not [one for one in caplog.records if one.exc_info or one.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("path", ["api/search?q=disc", f"api/picture/{picture_id(NAMES[5])}", ""])
+def test_pipelined_requests_that_are_reset_are_no_errors_of_the_server(
+    site: Site, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        for _ in range(5):
+            raw = socket.create_connection(("127.0.0.1", site.port), timeout=30)
+            raw.sendall(f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 50)
+            wait_until(lambda: "request" in caplog.messages)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raw.close()
+            wait_until(lambda: not site.connections and not site.tasks)
     assert not [one for one in caplog.records if one.exc_info or one.levelname == "ERROR"]
 
 

@@ -40,6 +40,7 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     _receiving: asyncio.TimerHandle | None = None
     _sending: asyncio.TimerHandle | None = None
+    _answered: Any = None  # request that is processed; later ones of the connection are queued
     _head: int | None = 0  # bytes of the head so far; None while the body is received
 
     def connection_made(self, transport: Any) -> None:
@@ -74,8 +75,10 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Called when the head is complete; the body has its own limit."""
-        self._head = None
+        self._head, queued = None, len(self.pipeline)
         super().on_headers_complete()
+        if len(self.pipeline) == queued:
+            self._answered = self.cycle
 
     def on_message_complete(self) -> None:
         """Called when the request is complete."""
@@ -95,12 +98,16 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Called when a response was handed to the transport, which may still hold its end."""
+        self._answered = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         self._expect_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timers."""
+        """Cancel the timers, and let the response that is being sent end."""
         self._receiving, self._sending = _cancelled(self._receiving), _cancelled(self._sending)
+        if self._answered is not None:  # uvicorn tells only the last request that was received
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
     def _expect_request(self) -> None:
