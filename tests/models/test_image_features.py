@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -8,6 +9,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models import features
 from paraclip.models.features import (
+    PREPROCESSORS,
     encode_images,
     encode_texts,
     image_features,
@@ -128,3 +130,8 @@ def test_a_picture_with_features_that_are_not_finite_is_named(
 def test_mapped_features_are_the_features(clip, pictures, tmp_path):
     rows = mapped_features(clip, [pictures[0], None, pictures[1]], tmp_path / "cache")
     assert torch.equal(rows[[0, 2]], image_features(clip, pictures[:2])) and rows[1].isnan().all()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
+def test_as_many_threads_decode_as_cpus_may_be_used() -> None:
+    assert min(max(len(os.sched_getaffinity(0)), 2), 16) == PREPROCESSORS

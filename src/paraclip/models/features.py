@@ -45,7 +45,8 @@ from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.progress import bar, track
 
 IMAGES_AT_ONCE = 64
-PREPROCESSORS = 4
+_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PREPROCESSORS = min(max(_CPUS, 2), 16)  # threads; two, so that one decodes while another waits
 
 _Decoded = Tensor | UserError
 _Item = TypeVar("_Item")
