@@ -248,7 +248,6 @@ def run_cell(cell: Cell, base: Path, sets: Sequence[Benchmark]) -> Stored:
     """Train, merge and score a cell; returns its report."""
     settings = {
         **SCORING, "seed": 0, "resamples": 100, "cache": cache_folder() / "image_features",
-        "results": cache_folder() / "results",
     }  # fmt: skip
     evaluate({cell.row.kind: model_of(cell, base)}, sets, cell.scores, settings)
     return read_stored(cell.scores)

@@ -123,9 +123,8 @@ def benchmarks(data: Path) -> list[Benchmark]:
 
 
 def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> Report:
-    """Evaluate all models of a seed; earlier scores are read from the cache."""
-    settings = {"seed": seed, "cache": feature_cache(), "results": cache_folder() / "results"}
-    evaluate(models, benchmarks(data), out, settings)
+    """Evaluate all models of a seed."""
+    evaluate(models, benchmarks(data), out, {"seed": seed, "cache": feature_cache()})
     return read_report(out / "report.json")
 
 

@@ -22,7 +22,7 @@ from paraclip.options import Checked
 from paraclip.version import __version__
 
 FOR_DEVELOPERS = ("all", "benchmarks", "crosscheck", "dev", "docs", "recipes")
-PRUNED = ("search", "towers", "results")  # in the cache; features follow their own rules
+PRUNED = ("search", "towers")  # in the cache; features follow their own rules
 
 
 @dataclass(frozen=True)

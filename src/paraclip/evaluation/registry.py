@@ -236,8 +236,7 @@ def evaluate_configured(
     benchmarks, left_out = choose_benchmarks(config)
     warn_left_out(left_out)
     settings = {name: value for name, value in asdict(config).items() if value not in (None, ())}
-    caches = {"cache": cache_folder() / "image_features", "results": cache_folder() / "results"}
-    settings |= {**facts, **caches, "left_out": left_out}
+    settings |= {**facts, "cache": cache_folder() / "image_features", "left_out": left_out}
     # A suite passes over what cannot be scored, unless options name data.
     pass_over = not set(_SUITES).isdisjoint(_names(config)) and not names_sources(config)
     return evaluate(loaded, benchmarks, config.out or OUT, settings, pass_over)

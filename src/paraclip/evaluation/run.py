@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores, reads_pictures
 from paraclip.evaluation.examples import RankedPairs, contact_sheet, ranked_pairs, write_browser
-from paraclip.evaluation.kept_scores import Kept, keep_scores
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
     Line,
@@ -67,9 +66,9 @@ def evaluate(
     Args:
         models: models by label; the others are compared with "base" (or else the first model) and
             "control".
-        settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features,
-            `results` folder of cached scores (no cache if absent); these and any other settings
-            (precision, sources) are recorded in the provenance.
+        settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features (no
+            cache if absent); these and any other settings (precision, sources) are recorded in the
+            provenance.
         pass_over: whether to skip benchmarks that cannot be scored (broken pictures, text-only
             models) with a warning, provided that at least one can.
 
@@ -96,7 +95,7 @@ def evaluate(
     with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
         for benchmark in benchmarks:
             try:
-                found = _score_models(benchmark, models, facts, settings, moving)
+                scores = _score_models(benchmark, models, settings.get("cache"), moving)
             except UserError as error:
                 if not pass_over or (benchmark is benchmarks[-1] and not sections):
                     raise
@@ -106,8 +105,7 @@ def evaluate(
             taken = {section.name for section in sections}
             names = (f"{benchmark.name} {n}" if n > 1 else benchmark.name for n in count(1))
             name = next(name for name in names if name not in taken)  # same benchmark, other data
-            sections.append(_section(name, benchmark, found, facts, settings))
-            scores = {label: kept.scores for label, kept in found.items()}
+            sections.append(_section(name, benchmark, scores, facts, settings))
             for label, got in scores.items():
                 items |= _item_arrays(f"{name}/{label}", got)
             if (pairs := ranked_pairs(benchmark, scores, name)) is not None:
@@ -128,19 +126,15 @@ def check_report_folder(folder: Path) -> None:
 def _score_models(
     benchmark: Benchmark,
     models: Mapping[str, DualEncoder],
-    facts: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Any],
+    cache: Path | str | None,
     moving: Any,
-) -> dict[str, Kept]:
+) -> dict[str, Scores]:
     """Score all models, except text-only ones if another model reads the benchmark's pictures."""
-    cache, results = (
-        Path(settings[name]) if settings.get(name) else None for name in ("cache", "results")
-    )
     scores, blind = {}, []
     for label, model in models.items():
         moving.set_postfix_str(f"{benchmark.name}, {label}")
         try:
-            scores[label] = keep_scores(benchmark, model, results, cache, facts[label]["weights"])
+            scores[label] = benchmark.score(model, Path(cache) if cache else None)
         except UserError as error:
             if not benchmark.pictures or reads_pictures(model):
                 raise
@@ -154,7 +148,7 @@ def _score_models(
 def _section(
     name: str,
     benchmark: Benchmark,
-    found: Mapping[str, Kept],
+    found: Mapping[str, Scores],
     facts: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Any],
 ) -> Section:
@@ -166,19 +160,18 @@ def _section(
             "pool_size": benchmark.data.get("pool_size", len(benchmark.pictures) or None),
             "precision": benchmark.how.precision,
             "seed": settings["seed"], "resamples": settings["resamples"],
-            **kept.made, "from_earlier_run": kept.from_disk,
         }
-        for label, kept in found.items()
+        for label in found
     }  # fmt: skip
     columns: dict[str, dict[str, Metric]] = {}
-    for label, kept in found.items():
-        for metric in kept.scores.metrics:
+    for label, scores in found.items():
+        for metric in scores.metrics:
             columns.setdefault(metric.name, {})[label] = metric
     lines = [
         _make_line(column, list(facts), settings["resamples"], settings["seed"])
         for column in columns.values()
     ]
-    notes = list(dict.fromkeys(note for kept in found.values() for note in kept.scores.notes))
+    notes = list(dict.fromkeys(note for scores in found.values() for note in scores.notes))
     notes += [f"{label} reads no pictures" for label in facts if label not in found]
     return Section(name, benchmark.pool, benchmark.data, lines, notes, made)
 
