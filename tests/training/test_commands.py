@@ -233,7 +233,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     assert {"best.md", "last.md", "run.json", "step-3.json"} <= {name for name, _ in held}
     assert [name for name, content in held if b"sesame" in content or b"opens" in content] == []
     made = read_header(run / "last.safetensors")["training"]
-    teachers = [one["teacher"] for one in made["facts"]["teachers"].values()]
+    teachers = [one["taught_by"] for one in made["facts"]["teachers"].values()]
     assert teachers == ["base", "s3://host/@sets/in?..."]
     assert "- teacher: s3://host/@sets/in?..." in (run / "last.md").read_text()
     assert made["config"]["bank"] == made["facts"]["bank"]["source"] == "s3://host/@sets/in?..."

@@ -30,7 +30,7 @@ _FORMAT = "paraclip-model-1"
 _NOT_ON_CARD = ("text_files", "open_clip")
 _CARD_FIELDS = {  # line of the card: keys of the header that hold its values
     "base": ("base",),
-    "teacher": ("teacher",),
+    "teacher": ("taught_by",),
     "data": ("data", "source"),
     "generator": ("generator", "generators"),
     "licence": ("licence", "license"),

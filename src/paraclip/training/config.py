@@ -160,11 +160,11 @@ class TrainConfig(TrainOptions):
     bank: str | None = None
     """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
 
-    teacher: tuple[str, ...] = ()
+    teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL[=SHARE] ...")] = ()
     """Models whose rankings of --bank are learned, each as MODEL or MODEL=SHARE; `base` is the base
     itself. Default: base alone."""
 
-    texts: tuple[str, ...] = ()
+    texts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE ...")] = ()
     """Texts without pictures to learn from as well, such as your queries: files that `generate`
     reads, or one text a line (.txt)."""
 

@@ -166,7 +166,7 @@ def prepare(
     rankers = load_teachers(teachers, model)
     if rankers:
         known["teachers"] = {
-            str(number): {"teacher": one.name, "share": one.share, **(one.model.made_from or {})}
+            str(number): {"taught_by": one.name, "share": one.share, **(one.model.made_from or {})}
             for number, one in enumerate(rankers, 1)
         }
     found = None

@@ -155,8 +155,8 @@ def _encode_bank(teacher: Teacher, base: DualEncoder, bank: Bank) -> Tensor:
         return bank.vectors
     check_bank(bank, [teacher], base)
     names = bank.names or []
-    size = 4 * len(names) * teacher.model.architecture.embed_dim / 2**20
-    notice(f"{teacher.name} embeds {len(names):,} pictures ({size:,.0f} MiB of vectors)")
+    size = math.ceil(4 * len(names) * teacher.model.architecture.embed_dim / 2**20)
+    notice(f"{teacher.name} embeds {len(names):,} pictures, {size:,} MiB of vectors")
     with this_process().first_goes_first():
         return encode_images(
             teacher.model, names, cache_folder() / "image_features",
