@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from paraclip.files import (
     atomic_path,
     cache_folder,
     check_input,
+    check_room,
     file_hash,
     has_mark,
     is_signed,
@@ -32,6 +34,34 @@ def test_a_written_file_is_whole_and_leaves_nothing_next_to_it(tmp_path: Path) -
     write_text(tmp_path / "deep" / "a.txt", "words")
     assert (tmp_path / "deep" / "a.txt").read_text() == "words"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        ("notes", "in the way"), ("notes/deep", "in the way"), ("/proc/x/y", "no files can be"),
+        ("dangling", "no files can be"), ("x" * 300, "too long"), ("pipe", "is a pipe"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_could_not_be_written_is_refused(
+    tmp_path: Path, place: str, what: str
+) -> None:
+    (tmp_path / "notes").write_text("words")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "deep")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match=what):
+        check_room(tmp_path / place)
+
+
+def test_a_disk_that_is_too_full_is_refused_with_both_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=2_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    check_room(tmp_path / "new" / "deep", 2_000_000)
+    with pytest.raises(UserError, match=r"new/deep: needs 3\.5 MB.* 2\.0 MB free"):
+        check_room(tmp_path / "new" / "deep", 3_500_000)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_keeps_the_previous_file(tmp_path: Path) -> None:

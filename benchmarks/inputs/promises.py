@@ -716,7 +716,49 @@ SERVER: dict[str, tuple[Any, ...]] = {
     "200 unfinished uploads of 9 MB": (partial(attacked, unfinished(200, b"x" * 9_000_000)), LONG),
     "requests of another site": (partial(attacked, foreign_origin), LONG),
 }
+# Before long work --------------------------------------------------------------------------------
+
+
+def early(words: Callable[[Path], Sequence[object]], sound: Path, folder: Path) -> Action:
+    """What a run needs is missing: nothing may be encoded, asked or scored before it says so."""
+    (folder / "notes").write_bytes(NOTES)
+    (folder / "cut.safetensors").write_bytes(tiny(sound).read_bytes()[:20_000])
+
+    def run() -> int:
+        from paraclip.models import features
+        from paraclip.paraphrase import run as asking
+
+        entered: list[str] = []
+        for module, name in ((features, "compute"), (asking, "count_captions")):
+            setattr(module, name, lambda *_, name=name, **__: entered.append(name))
+        code = paraclip(*words(sound))
+        return WRONG if entered or code != 2 else code
+
+    return run
+
+
+EARLY: dict[str, tuple[Any, ...]] = {name: (partial(early, words),) for name, words in {
+    "train into a file": lambda sound: trained(sound, "--out", "notes"),
+    "train into /proc": lambda sound: trained(sound, "--out", "/proc/x"),
+    "train --bank of another model": lambda sound: trained(
+        sound, "--out", "out", "--bank", sound / "vectors" / "v.npy"),
+    "train, a cut model": lambda sound: [
+        "train", sound / "triples" / "t.parquet", "--model", "cut.safetensors"],
+    "quickstart, a cut model": lambda sound: [
+        "quickstart", sound / "pictures", "--model", "cut.safetensors", "--out", "out"],
+    "quickstart, an unknown model": lambda sound: [
+        "quickstart", sound / "pictures", "--model", "nosuch", "--out", "out"],
+    "quickstart into a file": lambda sound: ["quickstart", sound / "pictures", "--out", "notes"],
+    "evaluate into a file": lambda sound: ["evaluate", tiny(sound), "--out", "notes"],
+    "evaluate, an unknown benchmark": lambda sound: [
+        "evaluate", "cut.safetensors", "--benchmarks", "nosuch"],
+    "index into a file": lambda sound: ["index", sound / "pictures", "--store", "notes"],
+    "generate into a file": lambda sound: [*generate(sound, DEAD, Path("notes"))],
+    "export into /proc": lambda sound: ["export", tiny(sound), "/proc/x", "--to", "onnx"],
+}.items()}  # fmt: skip
+
 TABLES: dict[str, dict[str, tuple[Any, ...]]] = {
     "files": FILES, "limits": LIMITS, "schemes": schemes(), "answers": ANSWERS,
     "environment": ENVIRONMENT, "serve": SERVER,
+    "before long work": EARLY,
 }  # fmt: skip

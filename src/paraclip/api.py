@@ -6,6 +6,7 @@ Keyword options are those of the command of the same name (`paraclip train --hel
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
 from paraclip.swap_checking.check import SwapReport, check_configured
 from paraclip.swap_checking.config import SwapCheckConfig
+from paraclip.training.checkpoint import RunFolder, check_run
 from paraclip.training.config import AlignOptions, TrainOptions
 from paraclip.training.data import prepare, prepare_captions
 from paraclip.training.train import align as align_data
+from paraclip.training.train import check_training
 from paraclip.training.train import train as train_data
 
 __all__ = (
@@ -100,6 +103,7 @@ def align(
     facts = {"source": Path(source).name, **name_of(model)}
     problems = Problems()
     captions = read_captions(str(source), problems=problems)
+    check_run(RunFolder(Path(out)), start, {}, fresh)
     data = prepare_captions(captions, start, problems=problems, facts=facts)
     checkpoint = align_data(data, hyperparameters, Path(out), fresh=fresh)
     return load_model(str(checkpoint), str(start.device))
@@ -157,6 +161,7 @@ def train(
         control=hyperparameters.control,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),
+        check=partial(check_training, hyperparameters, Path(out), fresh, sentence_model),
     )  # fmt: skip
     checkpoint = train_data(data, hyperparameters, Path(out), fresh=fresh)
     return load_model(str(checkpoint), str(data.model.device))
@@ -177,8 +182,7 @@ def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
     """
     paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
     config = EvaluateConfig(models=tuple(models), **{**options, **paths})
-    loaded = {label: loaded_model(model, config.device) for label, model in models.items()}
-    return evaluate_configured(loaded, config)
+    return evaluate_configured(models, config)
 
 
 def export(model: Model, out: Path | str, **options: Any) -> Path:
@@ -259,13 +263,7 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
         for role, one in (("base", base), ("model", model))
     }
     config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
-    ours, theirs = loaded_model(base, config.device), loaded_model(model, config.device)
-    return check_configured(ours, theirs, config)
-
-
-def loaded_model(model: Model, device: str) -> DualEncoder:
-    """Return the model itself, or load it by name."""
-    return model if isinstance(model, DualEncoder) else load_model(str(model), device)
+    return check_configured(base, model, config)
 
 
 def name_of(model: Model) -> dict[str, str]:

@@ -13,6 +13,7 @@ from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import (
     check_input,
+    check_room,
     has_mark,
     read_bounded,
     readable,
@@ -63,10 +64,11 @@ def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[_Pair]:
         UserError: the folder is not a run of `paraclip generate`, may not be read, or has no
             triples; or `out` has files of another origin.
     """
-    with readable(run):
-        pairs = _draw_sample([*_kept_pairs(run), *_rejected_pairs(run)], sample, seed)
+    check_room(out)
     refuse_foreign(out / SHEET, lambda path: has_mark(path, b'"stratum": '))
     refuse_foreign(out / PAGE, lambda path: has_mark(path, b"paraclip-audit-"))
+    with readable(run):
+        pairs = _draw_sample([*_kept_pairs(run), *_rejected_pairs(run)], sample, seed)
     lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs)
     write_text(out / SHEET, lines)
     _write_page(out / PAGE, pairs, text_hash(lines))

@@ -12,6 +12,13 @@ _SPARE_CPUS = 2  # one for tasks that read and write, one for the filter of a re
 _OBJECT_STORE = 256 << 20  # bytes, for a cluster that is started here; blocks are small
 
 
+def import_ray() -> Any:
+    """The package `ray`; raises UserError without it."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import
+    optional_import("ray.data", "ray")
+    return optional_import("ray", "ray")
+
+
 @contextmanager
 def cluster(workers: int) -> Iterator[Any]:
     """The package `ray`, connected while the block runs.
@@ -25,9 +32,7 @@ def cluster(workers: int) -> Iterator[Any]:
     Raises:
         UserError: Ray is not installed, no cluster responds, or it has too few logical CPUs.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import
-    optional_import("ray.data", "ray")
-    ray = optional_import("ray", "ray")
+    ray = import_ray()
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `watch` and errors are shorter
     connected = ray.is_initialized()
     if not connected:

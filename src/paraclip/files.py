@@ -7,11 +7,13 @@ import html
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 from uuid import uuid4
 
@@ -120,6 +122,23 @@ def check_output(path: Path) -> None:
     check_input(path, OTHER_PATH)
     if path.name in ("", ".."):
         raise UserError(path, "does not end in the name of a file or a folder", OTHER_PATH)
+
+
+def check_room(folder: Path, size: float = 0) -> None:
+    """Raise UserError, before long work, if a folder could not be written or its disk is too full.
+
+    Args:
+        folder: folder of the outputs, which may not exist yet; nothing is left there.
+        size: number of bytes that are certainly needed.
+    """
+    check_input(folder, OTHER_PATH)
+    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    with disk_errors(folder), TemporaryFile(dir=there):
+        disk = shutil.disk_usage(there)
+    if disk.total and size > disk.free:  # some file systems of networks state no size
+        needed, free = (f"{one / 1e6:,.1f} MB" for one in (size, disk.free))
+        what = f"needs {needed}, and its disk has {free} free"
+        raise UserError(folder, what, "Free some space, or choose another folder.")
 
 
 def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None:

@@ -16,6 +16,7 @@ from paraclip.evaluation import registry
 from paraclip.evaluation.config import EvaluateConfig, label_models
 from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks, names_sources
 from paraclip.evaluation.report import read_report
+from paraclip.models import loading
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ ROWS = ("paraphrased-retrieval", "image-text-retrieval", "sugar-crepe-pp", "sts"
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     """All benchmarks in a data folder; models `steady` and `brittle` can be loaded."""
     noises = {"steady": 0.1, "brittle": 1.5}
-    monkeypatch.setattr(command, "load_model", lambda name, device: ColourEncoder(noises[name]))
+    monkeypatch.setattr(loading, "load_model", lambda name, device: ColourEncoder(noises[name]))
     rows = {name: BENCHMARKS[name] for name in ROWS}  # not those that need no data at all
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)

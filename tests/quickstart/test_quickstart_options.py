@@ -5,10 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_models import draw
+from tiny_models import draw, tiny_clip
 
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
+from paraclip.models import features
 from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.run import _Job, _split_source
@@ -55,7 +58,11 @@ def pictures(folder: Path, count: int, text: str = "thing {}") -> Path:
 
 
 def split_of(config: QuickstartConfig) -> object:
-    return _split_source(config, str(config.source))
+    job, problems = _Job(config), Problems(config.max_broken)
+    captions = list(read_captions(str(config.source), problems=problems))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "load_model", lambda name, device: tiny_clip())
+        return _split_source(job, str(config.source), captions, problems)
 
 
 def test_broken_rows_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +95,17 @@ def test_broken_pictures_are_in_no_part_and_listed_beside_broken_rows(
     ]  # fmt: skip
     with pytest.raises(UserError, match="2 of 40 rows are broken"):
         split_of(replace(config, max_broken=0.03))
+
+
+def test_pictures_are_decoded_once_for_the_check_and_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pictures(tmp_path / "pictures", 30)
+    split_of(QuickstartConfig(str(folder), str(tmp_path / "out")))
+    monkeypatch.setattr(features, "open_image", lambda *_: pytest.fail("decoded again"))
+    names = sorted(map(str, folder.glob("*.png")))
+    found = features.mapped_features(tiny_clip(), names, tmp_path / "out" / "features")
+    assert len(found) == 30 and found.isfinite().all()
 
 
 def test_captions_without_a_picture_are_counted_and_one_caption_for_all_is_refused(

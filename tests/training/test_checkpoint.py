@@ -43,6 +43,7 @@ from paraclip.training.checkpoint import (
     _state_hash,
     _state_name,
     _write_tensors,
+    check_run,
     open_run,
     save_state,
 )
@@ -357,3 +358,12 @@ def test_a_full_disk_under_tensorboard_is_one_line(tmp_path):
     pytest.importorskip("tensorboard")
     assert apart(curves_without_room, tmp_path, tmp_path / "told") == 0
     assert "tensorboard: exceeds the largest allowed file size." in (tmp_path / "told").read_text()
+
+
+def test_a_folder_that_is_written_to_is_refused_before_long_work(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    check_run(folder, TinyModel(), {}, fresh=False)
+    assert not folder.path.exists()
+    with locked(folder.path), pytest.raises(UserError, match="another run is writing"):
+        check_run(folder, TinyModel(), {}, fresh=False)
+    check_run(folder, TinyModel(), {}, fresh=False)

@@ -9,7 +9,6 @@ from paraclip.evaluation.config import EvaluateConfig, label_models
 from paraclip.evaluation.registry import evaluate_configured
 from paraclip.evaluation.run import OUT
 from paraclip.files import has_mark, refuse_foreign, refuse_overwriting, write_text
-from paraclip.models.loading import load_model
 
 
 def evaluate_command(config: EvaluateConfig) -> None:
@@ -20,8 +19,7 @@ def evaluate_command(config: EvaluateConfig) -> None:
     if config.against:
         raise UserError("--against", "is for --compare", "Name the reports of both options.")
     names = label_models(config.models)
-    models = {label: load_model(name, config.device) for label, name in names.items()}
-    report = evaluate_configured(models, config, models=names)
+    report = evaluate_configured(names, config, models=names)
     out = Path(config.out or OUT)
     if config.json:
         print((out / "report.json").read_text(encoding="utf-8"), end="")

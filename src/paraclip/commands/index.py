@@ -4,11 +4,12 @@ import json
 import re
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
 from paraclip.errors import printable
-from paraclip.files import is_signed, refuse_foreign
+from paraclip.files import check_room, is_signed, refuse_foreign
 from paraclip.image_search.build import build_index
 from paraclip.image_search.config import STORE, IndexConfig
 from paraclip.image_search.stores import POSTGRES
@@ -20,6 +21,7 @@ def index_command(config: IndexConfig) -> None:
     """Bring an index up to date; print the counts and the broken pictures."""
     if config.problems:
         refuse_foreign(config.problems, is_signed)
+        check_room(Path(config.problems).parent)
     problems = Problems(1.0)
     try:
         summary = build_index(problems=problems, **config.arguments())

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from paraclip.files import refuse_overwriting
+from paraclip.files import check_room, refuse_overwriting
 from paraclip.merging import MergeConfig, merge
 from paraclip.models.checkpoint import check_checkpoint_path, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.sources import model_files
+from paraclip.models.tensors import count_bytes
 from paraclip.provenance import provenance
 
 
@@ -15,7 +16,9 @@ def merge_command(config: MergeConfig) -> None:
     out = Path(config.out)
     check_checkpoint_path(out, config.force)
     refuse_overwriting(out, [*model_files(config.base), *model_files(config.tuned)])
-    merged = merge(load_model(config.base, "cpu"), load_model(config.tuned, "cpu"), config.share)
+    base = load_model(config.base, "cpu")
+    check_room(out.parent, count_bytes(base))
+    merged = merge(base, load_model(config.tuned, "cpu"), config.share)
     sources = {"base": config.base, "tuned": config.tuned, "share": config.share}
     save_model(merged, out, provenance(merged=sources), config.force)
     print(f"{config.share:.0%} tuned, {1 - config.share:.0%} base: {config.out}")

@@ -19,8 +19,11 @@ LONGEST_SHOWN = 60  # characters of a caption in a table
 
 def search_command(config: SearchConfig) -> None:
     """Search an index and print the results."""
-    if config.sheet and config.image:
-        refuse_overwriting(config.sheet, [config.image])
+    if config.sheet:
+        from paraclip.image_search.sheet import check_sheet, write_sheet
+
+        refuse_overwriting(config.sheet, [config.image] if config.image else [])
+        check_sheet(config.sheet)
     answers, facts = search_index(**config.arguments())
     results = {label: answer.hits for label, answer in answers.items()}
     if config.paths:
@@ -57,8 +60,6 @@ def search_command(config: SearchConfig) -> None:
         hint = "Add some with `paraclip index`."
         raise UserError(store.where, "the index contains no pictures", hint)
     if config.sheet:
-        from paraclip.image_search.sheet import write_sheet
-
         ids = sorted({hit.id for hits in results.values() for hit in hits})
         rows = store.rows(ids, ("id", "thumbnail")).to_pylist()
         picture = [f"[{config.image}]"] if config.image else []

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
-from paraclip.models.loading import load_model
 from paraclip.provenance import provenance, without_secrets
 from paraclip.swap_checking.check import EXACT, SwapReport, check_configured
 from paraclip.swap_checking.config import SwapCheckConfig
@@ -17,8 +16,7 @@ SHOWN = 3  # number of results printed for a changed query
 
 def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base."""
-    base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
-    report = check_configured(base, tuned, config)
+    report = check_configured(config.base, config.model, config)
     if config.json:
         print(json.dumps({**asdict(report), **provenance(settings=asdict(config))}, indent=1))
     else:

@@ -1,5 +1,6 @@
 """`paraclip train`: prepare, train, print."""
 
+from functools import partial
 from pathlib import Path
 
 from paraclip.data.captions import label
@@ -10,7 +11,7 @@ from paraclip.training.checkpoint import START_OVER, RunFolder
 from paraclip.training.config import TrainConfig
 from paraclip.training.data import prepare
 from paraclip.training.distributed import in_each_process, this_process
-from paraclip.training.train import train
+from paraclip.training.train import check_training, train
 
 SHOWN = (
     *("steps", "rows", "rows_held_out", "texts_cut_to_context", "best_held_out_loss", "best_step"),
@@ -24,12 +25,14 @@ def train_command(config: TrainConfig) -> None:
 
 
 def _train(config: TrainConfig, device: str) -> None:
+    out = Path(config.out)
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
         bank=config.bank, teachers=config.teacher, texts=config.texts,
         sentence_model=config.sentence_model, control=config.control,
         languages=config.languages.split(","),
         decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
+        check=partial(check_training, config, out, config.fresh, config.sentence_model),
     )  # fmt: skip
     count, pictures = len(data.rows), data.pictures
     print(f"{count:,} rows, {pictures:,} with a picture.")
@@ -37,7 +40,7 @@ def _train(config: TrainConfig, device: str) -> None:
         print(f"A bank of {len(data.bank.vectors):,} pictures.")
     if pictures < count:
         print(f"{count - pictures:,} have none and do not feed L1.")
-    checkpoint = train(data, config, Path(config.out), fresh=config.fresh)
+    checkpoint = train(data, config, out, fresh=config.fresh)
     if this_process().first:
         print_summary(checkpoint, data.problems)
 

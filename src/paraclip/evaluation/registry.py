@@ -22,9 +22,10 @@ from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_names, read_pool
 from paraclip.evaluation.report import Report
-from paraclip.evaluation.run import OUT, evaluate
+from paraclip.evaluation.run import OUT, check_report_folder, evaluate
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.loading import find_device, loaded_model
 from paraclip.provenance import without_secrets
 
 _FLICKR8K = 8_091  # pictures
@@ -230,16 +231,23 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
 
 
 def evaluate_configured(
-    loaded: dict[str, DualEncoder], config: EvaluateConfig, **facts: Any
+    models: Mapping[str, DualEncoder | Path | str], config: EvaluateConfig, /, **facts: Any
 ) -> Report:
-    """Score models on the benchmarks that the options name; `facts` add to the provenance."""
+    """Score models on the benchmarks that the options name; `facts` add to the provenance.
+
+    Models given by name are loaded when the report can be written and the data are read.
+    """
+    find_device(config.device)
+    out = config.out or OUT
+    check_report_folder(Path(out))
     benchmarks, left_out = choose_benchmarks(config)
     warn_left_out(left_out)
+    loaded = {label: loaded_model(model, config.device) for label, model in models.items()}
     settings = {name: value for name, value in asdict(config).items() if value not in (None, ())}
     settings |= {**facts, "cache": cache_folder() / "image_features", "left_out": left_out}
     # A suite passes over what cannot be scored, unless options name data.
     pass_over = not set(_SUITES).isdisjoint(_names(config)) and not names_sources(config)
-    return evaluate(loaded, benchmarks, config.out or OUT, settings, pass_over)
+    return evaluate(loaded, benchmarks, out, settings, pass_over)
 
 
 def _names(config: EvaluateConfig) -> list[str]:

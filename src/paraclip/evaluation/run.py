@@ -29,6 +29,7 @@ from paraclip.evaluation.report import (
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.files import (
     atomic_path,
+    check_room,
     disk_errors,
     has_mark,
     is_signed,
@@ -80,8 +81,6 @@ def evaluate(
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
     folder = Path(out)
-    with disk_errors(folder):  # fail before scoring, not after
-        folder.mkdir(parents=True, exist_ok=True)
     check_report_folder(folder)
     settings = {"seed": 0, "resamples": _RESAMPLES, **settings}
     facts: dict[str, dict[str, Any]] = {}
@@ -117,7 +116,9 @@ def evaluate(
 
 
 def check_report_folder(folder: Path) -> None:
-    """Raise UserError for a file with the name of an output that is not ours or was edited."""
+    """Raise UserError for a folder that may not be written, or with a file of the name of an output
+    that is not ours or was edited."""
+    check_room(folder)
     for name in _OUTPUTS:
         is_ours = is_signed if name == "report.md" else partial(has_mark, mark=_MARK)
         refuse_foreign(folder / name, is_ours)

@@ -20,6 +20,7 @@ from paraclip.errors import UserError, optional_import
 from paraclip.exporting.drift import Drift, Vectors, drift, probes
 from paraclip.exporting.quantise import quantise
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.tensors import count_bytes
 from paraclip.onnx_session import open_session
 
 _LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the graph
@@ -180,11 +181,15 @@ def _compare(path: Path, name: str, example: Tensor, graph: nn.Module) -> None:
         raise UserError(path.name, what, "Report this with the versions of torch and onnxruntime.")
 
 
-def _check(tower: nn.Module, name: str) -> None:
-    """Raise UserError without the extra `export`, or if a tower is too large for an ONNX file."""
+def import_writers() -> None:
+    """Raise UserError without the extra `export`."""
     for module in ("onnx", "onnxruntime", "onnxscript"):
         optional_import(module, "export")
-    size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
-    if size > _LARGEST:
+
+
+def _check(tower: nn.Module, name: str) -> None:
+    """Raise UserError without the extra `export`, or if a tower is too large for an ONNX file."""
+    import_writers()
+    if (size := count_bytes(tower)) > _LARGEST:
         what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"
         raise UserError(name, what, "Use --to open-clip or --to hf.")

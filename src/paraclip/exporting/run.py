@@ -14,6 +14,7 @@ from paraclip.exporting.config import ExportOptions, Format, SystemName
 from paraclip.exporting.drift import Drift, check_half
 from paraclip.exporting.hugging_face import HUGGING_FACE, SENTENCE_TRANSFORMERS
 from paraclip.exporting.immich import IMMICH
+from paraclip.exporting.onnx_graph import import_writers
 from paraclip.exporting.onnx_systems import FASTEMBED, ONNX, RCLIP, TRANSFORMERS_JS
 from paraclip.exporting.open_clip import CLIP_RETRIEVAL, LANCEDB, OPEN_CLIP, WEIGHTS_FILE
 from paraclip.exporting.source import Source, open_source
@@ -21,6 +22,7 @@ from paraclip.exporting.system import System
 from paraclip.files import (
     OTHER_PATH,
     check_output,
+    check_room,
     disk_errors,
     read_bounded,
     refuse_foreign,
@@ -29,6 +31,7 @@ from paraclip.files import (
 from paraclip.models.checkpoint import model_card
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import model_files
+from paraclip.models.tensors import count_bytes
 from paraclip.provenance import package_versions
 
 _FORMATS: dict[Format, System] = {
@@ -90,7 +93,11 @@ def export_model(
     card = out.with_suffix(".md") if is_file else out / _CARD
     for path in (out, card) if is_file else (out,):
         _check_free(path, options.force, folder=not is_file)
+    if "int8" in system.takes:
+        import_writers()
     source = open_source(model, options.base, options.tag)
+    part = source.model if "half" in system.takes else source.model.text_tower
+    check_room(out.parent, count_bytes(part) / (2 if options.half else 1))
     written = {name: value for name, value in asdict(options).items() if value}
     drift = check_half(source.model) if options.half else None
     steps = system.instructions(source, out)

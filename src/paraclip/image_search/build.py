@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from paraclip.arrays import Float
+from paraclip.cluster import import_ray
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -59,6 +60,7 @@ from paraclip.provenance import publishable
 _WRITE_ROWS = 4096
 _WRITE_SECONDS = 30.0  # maximum time between writes
 _RECALL_QUERIES = 100
+_LEAST_THUMBNAIL = 1000  # bytes of most pictures; usual ones take ten times as many
 
 
 @dataclass
@@ -112,14 +114,16 @@ def build_index(
             or source, another run is writing, no picture can be used, or the disk is full. Written
             rows are kept.
     """
-    pictures = open_source(source, columns)
+    pictures, opened = open_source(source, columns), open_store(store)
+    opened.check()
+    if ray_workers:
+        import_ray()
     names = {"base": model, **({} if tuned is None else {"tuned": tuned})}
     models = {
         label: load_model(name, device if label == "base" else "cpu")
         for label, name in names.items()
     }
     new = _new_facts(pictures, names, models, precision)
-    opened = open_store(store)
     with opened.writing():
         target = opened.staged() if rebuild else opened
         try:
@@ -254,6 +258,7 @@ class _IndexBuilder:
         work = _find_changes(source.pictures(self.problems), state)
         if not work.present:
             raise _no_pictures(source.name, self.problems)
+        self.store.check(len(work.to_read) * (4 * facts.width + _LEAST_THUMBNAIL))
         gone = set(work.gone())
         # Without cut-offs, which a killed run would leave as they were before its changes.
         self.store.save_facts(replace(facts, cutoffs={}) if gone or work.to_read else facts)

@@ -3,12 +3,13 @@
 import io
 from collections.abc import Mapping
 from math import ceil
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from paraclip.data.images import FORMATS
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, has_mark, refuse_foreign
+from paraclip.files import atomic_path, check_room, has_mark, refuse_foreign
 from paraclip.image_search.snapshot import Hit
 
 SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26
@@ -24,22 +25,30 @@ def write_sheet(
     """Write the results of each model, by its label, as a picture; thumbnails are JPEGs by id.
 
     Raises:
-        UserError: the file name is not that of a picture, a file that ParaCLIP did not write has
-            it, the format does not allow its height, or it cannot be written.
+        UserError: an error of `check_sheet`, the format does not allow its height, or it cannot be
+            written.
     """
-    kind = next((kind for end, kind in _KINDS.items() if path.lower().endswith(end)), None)
-    if kind is None:
-        raise UserError(path, "is not the name of a picture", "End it in .png.")
+    kind = check_sheet(path)
     sheet = _draw(title, found, thumbnails)
     most = _LARGEST.get(kind, sheet.height)
     if sheet.height > most:
         what = f"would be {sheet.height:,} pixels high, and {kind} allows {most:,}"
         raise UserError(path, what, "End it in .png, or lower --k.")
-    refuse_foreign(path, lambda existing: has_mark(existing, MARK))
     exif = Image.Exif()
     exif[SOFTWARE] = MARK.decode()
     with atomic_path(path) as temporary:
         sheet.save(temporary, kind, exif=exif)
+
+
+def check_sheet(path: str) -> str:
+    """The format of a sheet; raises UserError if the file name is not that of a picture, it may not
+    be written, or a file that ParaCLIP did not write has it."""
+    kind = next((kind for end, kind in _KINDS.items() if path.lower().endswith(end)), None)
+    if kind is None:
+        raise UserError(path, "is not the name of a picture", "End it in .png.")
+    check_room(Path(path).parent)
+    refuse_foreign(path, lambda existing: has_mark(existing, MARK))
+    return kind
 
 
 def _draw(

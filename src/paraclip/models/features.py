@@ -39,7 +39,7 @@ from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.shards import split_reference
 from paraclip.errors import UserError
-from paraclip.files import disk_errors, take_lock, text_hash
+from paraclip.files import check_room, disk_errors, take_lock, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.progress import bar, track
@@ -230,16 +230,31 @@ def _filled_cache(
     label: str,
 ) -> tuple["FeatureCache", dict[str, str]]:
     """A cache with the features of all readable pictures, and the key of each picture."""
-    model.eval()
-    features = FeatureCache(cache and cache / f"{model.image_key()}-{precision}")
-    keys = {name: identity(name) for name in dict.fromkeys(references)}
-    pictures = read_pictures(model, [name for name in keys if keys[name] not in features])
-    broken = compute(model, pictures, keys, features, precision, label)
+    features, keys, broken = fill_features(model, references, cache, precision, label)
     for name, error in broken.items():
         if problems is None:
             raise error
         problems.add(name, error.what, rows=1)
     return features, keys
+
+
+def fill_features(
+    model: DualEncoder,
+    references: Sequence[str],
+    cache: Path | None,
+    precision: str = "fp32",
+    label: str = "image features",
+) -> tuple["FeatureCache", dict[str, str], dict[str, UserError]]:
+    """A cache with the features of all readable pictures, the key of each picture, and the errors
+    of the others; arguments of `image_features`."""
+    model.eval()
+    features = FeatureCache(cache and cache / f"{model.image_key()}-{precision}")
+    keys = {name: identity(name) for name in dict.fromkeys(references)}
+    missing = [name for name in keys if keys[name] not in features]
+    if features.folder and missing:  # those of `mini` are wider
+        check_room(features.folder, 4 * len(missing) * model.architecture.embed_dim)
+    pictures = read_pictures(model, missing)
+    return features, keys, compute(model, pictures, keys, features, precision, label)
 
 
 def compute(
@@ -492,6 +507,7 @@ def _map_rows(
             if damaged:
                 print(f"paraclip: {path} has wrong checksums; it is repaired", file=sys.stderr)
             if missing.any() or not count:
+                check_room(path.parent, sums + 4 * count - 512 * os.fstat(file.fileno()).st_blocks)
                 with path.open("r+b") as writable:
                     writable.write(buffer.getvalue())
                     writable.truncate(sums + 4 * count)

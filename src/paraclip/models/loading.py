@@ -55,10 +55,15 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             architecture, or the download failed.
     """
     with readable(name):
-        return _named_model(name).to(_find_device(device)).eval()
+        return _named_model(name).to(find_device(device)).eval()
 
 
-def _find_device(device: str) -> torch.device:
+def loaded_model(model: DualEncoder | Path | str, device: str = "auto") -> DualEncoder:
+    """The model itself, or the one of this name from `load_model`."""
+    return model if isinstance(model, DualEncoder) else load_model(str(model), device)
+
+
+def find_device(device: str) -> torch.device:
     """The device with that name; auto is a GPU if there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from paraclip.files import atomic_path
 
@@ -24,6 +24,11 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def count_bytes(module: nn.Module) -> int:
+    """Bytes that the weights of a model or a part of it take, in memory and in a file."""
+    return sum(value.numel() * value.element_size() for value in module.state_dict().values())
 
 
 def read_shapes(path: Path) -> dict[str, list[int]]:

@@ -13,12 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+from paraclip.cluster import import_ray
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA, TEXTS
 from paraclip.errors import UserError
-from paraclip.files import disk_errors
+from paraclip.files import check_room, disk_errors
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.batch import (
     LIMIT,
@@ -148,21 +149,35 @@ def generate_from_source(
     """
     _refuse_event_loop(_IN_THREAD)
     check_models(judge.limits)
-    out = outputs.folder
+    out, by_files = outputs.folder, bool(to_file or from_file)
     if ray_workers:
         from paraclip.paraphrase.distributed.run import generate_with_ray
 
+        import_ray()
         counted = generate_with_ray(source, llm, judge, outputs, ray_workers)
         return _Generation(out / TRIPLES, *counted)
+    backend = BatchBackend(llm) if by_files else make_backend(llm)
+    check_generation(llm, judge, outputs, backend)
     with count_captions(source, out) as counts:
         problems = counts.problems
         refuse_foreign_outputs(out, problems=problems.count > 0)
         run = partial(generate, counts.rows(), llm, judge, total=counts.captions, problems=problems)
-        if to_file or from_file:
+        if by_files:
             summary, notes = _run_a_round(llm, outputs, to_file, from_file, run)
             again = "this command with --from-file and a new --to-file"
             return _Generation(out / TRIPLES, summary, problems, notes, again)
-        return _Generation(out / TRIPLES, run(outputs), problems)
+        return _Generation(out / TRIPLES, run(outputs, backend=backend), problems)
+
+
+def check_generation(llm: LLMOptions, judge: Judge, outputs: Outputs, backend: Backend) -> None:
+    """Raise UserError, before long work, if a run lacks a package or a price, or could not write
+    its files."""
+    check_models(judge.limits)
+    meter_of(backend, llm)
+    if outputs.drop_near_duplicates:
+        NearDuplicates()
+    refuse_foreign_outputs(outputs.folder)
+    check_room(outputs.folder)
 
 
 def _run_a_round(
@@ -281,9 +296,8 @@ async def _asking(
     llm: LLMOptions, judge: Judge, outputs: Outputs, backend: Backend | None = None
 ) -> AsyncIterator[Paraphraser]:
     """What takes captions through both steps, with an open log and a backend that has started."""
-    check_models(judge.limits)
-    refuse_foreign_outputs(outputs.folder)
     backend = backend or make_backend(llm)
+    check_generation(llm, judge, outputs, backend)
     meter, settings = meter_of(backend, llm), answer_settings(llm, backend)
     with closing(AnswerLog(outputs.folder / LOG, settings, outputs.fresh)) as log:
         try:

@@ -10,7 +10,10 @@ because a model of 135 million parameters loses too much of the meaning. On the 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,19 +38,21 @@ from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import check_report_folder, evaluate
 from paraclip.files import text_hash
 from paraclip.merging import merge
-from paraclip.models.checkpoint import save_model
+from paraclip.models.checkpoint import check_checkpoint_path, save_model
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import fill_features
 from paraclip.models.loading import load_model
+from paraclip.paraphrase.backends import make_backend
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.run import generate
+from paraclip.paraphrase.run import check_generation, generate
 from paraclip.provenance import provenance, without_secrets
 from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
 from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
 from paraclip.starter import STARTER
 from paraclip.training.checkpoint import AnotherRun
-from paraclip.training.data import find_broken_pictures, prepare
-from paraclip.training.train import train
+from paraclip.training.data import check_base, prepare
+from paraclip.training.train import check_training, train
 
 _ALPHA = 0.5
 _FEWEST = 30  # pictures: a third of them are the ten that a search returns
@@ -67,12 +72,13 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     job = _Job(config)
     models, benchmarks = _of_stamps(job) if config.source is None else _of_own(job, config.source)
     _announce(4, f"Scoring {', '.join(models)}")
-    settings = {"seed": config.seed, "cache": config.folder / "features"}
+    settings = {"seed": config.seed, "cache": job.features}
     return evaluate(models, benchmarks, config.folder / "report", settings)
 
 
 def _of_stamps(job: "_Job") -> tuple[_Models, list[Benchmark]]:
     """The models and benchmarks of the captioned stamps."""
+    job.check()
     _announce(1, "Fetching and reading the captioned stamps")
     stamps = read_stamps(stamps_folder())
     if line := stamps.skipped():
@@ -91,8 +97,10 @@ def _of_stamps(job: "_Job") -> tuple[_Models, list[Benchmark]]:
 def _of_own(job: "_Job", source: str) -> tuple[_Models, list[Benchmark]]:
     """The models and benchmarks of the user's own pictures."""
     _announce(1, f"Reading captions and pictures of {without_secrets(source)}")
-    config = job.config
-    split = _split_source(config, source)
+    config, problems = job.config, Problems(job.config.max_broken)
+    captions = list(read_captions(source, problems=problems))
+    job.check()
+    split = _split_source(job, source, captions, problems)
     learn = [row for row in split.learn if row.image]
     to_paraphrase = [
         *_sampled(learn, config.paraphrase, config.seed),
@@ -112,10 +120,13 @@ def _announce(number: int, stage: str) -> None:
     print(f"\n[{number}/4] {printable(stage)}", flush=True)
 
 
-def _split_source(config: QuickstartConfig, source: str) -> "_Split":
-    """The captions of the user's source, split by picture; raises UserError if too few can be held
-    out."""
-    split = _split_pictures(_readable_captions(config, source), config.held_out, config.seed)
+def _split_source(
+    job: "_Job", source: str, captions: list[Caption], problems: Problems
+) -> "_Split":
+    """The captions whose picture can be read, split by picture; raises UserError if too few can be
+    held out."""
+    readable = _readable_captions(job, captions, problems)
+    split = _split_pictures(readable, job.config.held_out, job.config.seed)
     print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
     if without := sum(row.image is None for row in split.learn):
         print(f"{without} of them have no picture and are left out")
@@ -125,18 +136,17 @@ def _split_source(config: QuickstartConfig, source: str) -> "_Split":
     return split
 
 
-def _readable_captions(config: QuickstartConfig, source: str) -> list[Caption]:
-    """The captions of the source whose picture can be read; reports the others in a file."""
-    problems = Problems(config.max_broken)
-    captions = list(read_captions(source, problems=problems))
+def _readable_captions(job: "_Job", captions: list[Caption], problems: Problems) -> list[Caption]:
+    """The captions whose picture can be read; reports the others, and broken rows, in a file."""
     total = len(captions) + problems.count
-    broken = find_broken_pictures(row.image for row in captions)  # before hours of work
+    names = [row.image for row in captions if row.image]
+    _, _, broken = fill_features(job.base, names, job.features)  # all are needed later
     for row in captions:
         if row.image in broken:
-            problems.add(row.image, broken[row.image])
+            problems.add(row.image, broken[row.image].what)
     problems.check(total)
     if problems.count:
-        path = config.folder / "broken.txt"
+        path = job.config.folder / "broken.txt"
         problems.write(path)
         print(f"{problems.count} broken rows or pictures are skipped; {printable(path)} lists them")
     return [row for row in captions if row.image not in broken]
@@ -153,9 +163,32 @@ class _Job:
         """The processor for the built-in model, so that figures are the same everywhere."""
         return "cpu" if self.config.model == BUILT_IN else "auto"
 
+    @cached_property
     def base(self) -> DualEncoder:
-        """The base, loaded again since training changes it."""
+        """The base; training changes copies of it."""
         return load_model(self.config.model, self.device)
+
+    @property
+    def features(self) -> Path:
+        """Folder of the image features."""
+        return self.config.folder / "features"
+
+    def check(self) -> None:
+        """Raise UserError, before the first long stage, for what a later one would lack."""
+        check_base(self.base)
+        options, fresh = self.config.generate_config(self.written.parent), self.config.fresh
+        backend, judge = make_backend(options.llm), Judge(options.filter_limits)
+        check_generation(options.llm, judge, options.outputs, backend)
+        for name in ("control", "tuned"):
+            training = self.config.train_options(name == "control")
+            with suppress(AnotherRun):  # starts from scratch
+                check_training(training, self.config.folder / name, fresh, None, self.base)
+        check_checkpoint_path(self.merged)
+
+    @property
+    def merged(self) -> Path:
+        """Checkpoint of the merged model."""
+        return self.config.folder / "merged" / "best.safetensors"
 
     @property
     def written(self) -> Path:
@@ -177,19 +210,17 @@ class _Job:
         """Base, the trained models and merged, in the order of the table."""
         names = ("control", "tuned")
         _announce(3, f"Training the text encoder: {' and '.join(names)}")
-        base = self.base()
         trained = {name: self.train(name, rows) for name in names}
-        merged = merge(base, trained["tuned"], _ALPHA)
+        merged = merge(self.base, trained["tuned"], _ALPHA)
         mixed = {"base": self.config.model, "tuned": "tuned", "alpha": _ALPHA}
-        out = self.config.folder / "merged" / "best.safetensors"
-        save_model(merged, out, provenance(merged=mixed))
-        return {"base": base, **trained, "merged": merged}
+        save_model(merged, self.merged, provenance(merged=mixed))
+        return {"base": self.base, **trained, "merged": merged}
 
     def train(self, name: str, rows: pa.Table) -> DualEncoder:
         """One model, trained from base."""
         options = self.config.train_options(name == "control")
         data = prepare(
-            rows, self.base(), cache=self.config.folder / "features",
+            rows, deepcopy(self.base), cache=self.features,
             problems=Problems(self.config.max_broken), facts=self.facts(name),
         )  # fmt: skip
         out, fresh = self.config.folder / name, self.config.fresh

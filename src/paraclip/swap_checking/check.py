@@ -18,6 +18,7 @@ from paraclip.exact_search import nearest, top_k
 from paraclip.files import read_bounded, text_lines
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, image_space
+from paraclip.models.loading import find_device, loaded_model
 from paraclip.starter import QUERIES
 from paraclip.swap_checking.config import SwapCheckConfig
 from paraclip.swap_checking.indexes import Index, IndexAddress, read_index
@@ -152,12 +153,19 @@ def swap_check(
     return report
 
 
-def check_configured(base: DualEncoder, tuned: DualEncoder, config: SwapCheckConfig) -> SwapReport:
-    """See `swap_check`; the options name the index and the queries."""
+def check_configured(
+    base: DualEncoder | Path | str, tuned: DualEncoder | Path | str, config: SwapCheckConfig
+) -> SwapReport:
+    """See `swap_check`; the options name the index and the queries, which are read before models
+    given by name are loaded."""
+    find_device(config.device)
     queries = read_queries(config.queries) if config.queries else ()
+    find_pictures((), config.pictures)
     place = IndexAddress(config.index, config.paths, config.table, config.column)
+    index = read_index(place, config.store)
+    ours, theirs = (loaded_model(one, config.device) for one in (base, tuned))
     return swap_check(
-        base, tuned, read_index(place, config.store), queries, pictures=config.pictures,
+        ours, theirs, index, queries, pictures=config.pictures,
         sample=config.sample, k=config.k, cutoff=config.cutoff,
     )  # fmt: skip
 

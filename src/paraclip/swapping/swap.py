@@ -102,9 +102,11 @@ def swap(
             not the model's, or another tuned model is in its place.
     """
     place, source = PLACES[system], open_source(model, tag=tag)
-    checked = _check_index(source, index) if index is not None else []
     with TemporaryDirectory() as folder, _cache_errors(cache):
         files = _files_of(place, Path(cache), source)
+        if place.image:  # else, one of several is chosen by its content
+            _check_writable({file.parent for file in files})
+        checked = _check_index(source, index) if index is not None else []
         with disk_errors(Path(folder)):
             new = _export(place, source, {file.name for file in files}, Path(folder))
         if place.image:

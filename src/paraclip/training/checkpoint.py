@@ -5,7 +5,7 @@ A state consists of tensors in safetensors and numbers in JSON; nothing is pickl
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,16 +20,18 @@ from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.files import (
     check_input,
+    check_room,
     disk_errors,
     has_mark,
     is_signed,
+    locked,
     refuse_foreign,
     text_hash,
     write_text,
 )
 from paraclip.models.checkpoint import is_checkpoint, save_model
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.tensors import hash_tensors, save_tensors
+from paraclip.models.tensors import count_bytes, hash_tensors, save_tensors
 from paraclip.provenance import provenance
 from paraclip.training.data import Batch, Examples, TrainingData
 from paraclip.training.distributed import Processes, this_process
@@ -133,6 +135,30 @@ class RunFolder:
         self.remove(*STATES)
 
 
+def check_run(folder: RunFolder, model: DualEncoder, known: Mapping[str, Any], fresh: bool) -> None:
+    """Check, before long work, that a run of a base can be written to a folder.
+
+    Args:
+        known: the part of the run's identity that is known already.
+
+    Raises:
+        AnotherRun: the folder contains another run.
+        UserError: it contains files that no run wrote, may not be written, another run is writing
+            there, or its disk is too full for the checkpoints and states.
+    """
+    if not fresh and folder.identity_file.exists():
+        _refuse_another(folder.identity_file, known, list(known))
+        if folder.finished():
+            return
+    _check_owned(folder)
+    if (folder.path / ".lock").exists():
+        with locked(folder.path):
+            pass
+    size = 2 * count_bytes(model) + _KEPT * _STATE_SIZE * count_bytes(model.text_tower)
+    there = sum(path.stat().st_size for path in folder.path.glob("**/*.safetensors"))
+    check_room(folder.path, size - there)  # what is there is replaced
+
+
 def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
     """Prepare the folder for a run, new or resumed.
 
@@ -151,6 +177,13 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
         facts = {"format": _FORMAT, **provenance(identity=identity)}
         write_text(record, json.dumps(facts, indent=2) + "\n")
         return
+    _refuse_another(record, identity)
+
+
+def _refuse_another(
+    record: Path, identity: Mapping[str, Any], names: Sequence[str] | None = None
+) -> None:
+    """Raise AnotherRun if a record has another identity, or other values of some names in it."""
     there = read_json_object(record, START_OVER).get("identity")
     here = json.loads(json.dumps(identity))  # lists instead of tuples
     if not isinstance(there, dict):
@@ -159,7 +192,8 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
     differing = [
         f"{name} (there {there.get(name)}, now {here.get(name)})"
         for name, value in sorted({**there, **here}.items())
-        if (there[name] != value if name in there and name in here else value)
+        if (names is None or name in names)
+        and (there[name] != value if name in there and name in here else value)
     ]
     if differing:
         what = f"belongs to a run with other settings: {', '.join(differing)}"
@@ -192,6 +226,8 @@ class Progress:
 
 _KEPT = 2
 """Number of states that are kept."""
+_STATE_SIZE = 3
+"""Size of a state in sizes of the trained weights: these, and two averages of AdamW."""
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:

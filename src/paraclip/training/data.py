@@ -123,6 +123,7 @@ def prepare(
     problems: Problems | None = None,
     device: str = "auto",
     facts: Mapping[str, Any] | None = None,
+    check: Callable[[DualEncoder], object] = lambda model: None,
 ) -> TrainingData:
     """Read triples, find their pictures, and compute or load the image features.
 
@@ -147,6 +148,8 @@ def prepare(
         problems: collects broken rows and pictures; None: one per cent may be broken.
         device: device for a model given by name.
         facts: facts for the checkpoints, in addition to those of the files.
+        check: raises UserError if a run of the base could not be written, before the first picture
+            is encoded; see `check_training`.
 
     Raises:
         UserError: a file cannot be used, or too many rows are broken.
@@ -161,19 +164,14 @@ def prepare(
         raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
     if isinstance(model, str):
         known["base"], model = model, load_model(model, device)
-    if model.architecture.kind == "sentence":
-        raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
+    check_base(model)
+    check(model)
     rankers = load_teachers(teachers, model)
     if rankers:
         known["teachers"] = {
             str(number): {"taught_by": one.name, "share": one.share, **(one.model.made_from or {})}
             for number, one in enumerate(rankers, 1)
         }
-    found = None
-    if bank is not None:
-        found = read_bank(str(bank), model, problems, seed, images)
-        known["bank"] = {"source": str(bank), "pictures": len(found.vectors)}
-    check_bank(found, rankers, model)
     sentences = None
     if sentence_model is not None:
         sentences = load_model(str(sentence_model), str(model.device))
@@ -181,6 +179,11 @@ def prepare(
             what, hint = "is not a sentence encoder", "Name a folder of sentence-transformers."
             raise UserError(sentence_model, what, hint)
         known["sentence_model"] = str(sentence_model)
+    found = None
+    if bank is not None:
+        found = read_bank(str(bank), model, problems, seed, images)
+        known["bank"] = {"source": str(bank), "pictures": len(found.vectors)}
+    check_bank(found, rankers, model)
     features = None
     if decode_pictures:
         rows = _without_broken_pictures(rows, problems)
@@ -224,6 +227,12 @@ def _read_rows(
         rows = with_texts(rows, found)
         known["texts"] = {"data": list(texts), "count": len(found)}
     return rows, known
+
+
+def check_base(model: DualEncoder) -> None:
+    """Raise UserError for a model that reads no pictures."""
+    if model.architecture.kind == "sentence":
+        raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
 
 
 def prepare_captions(
@@ -281,14 +290,14 @@ def _without_broken_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
     A broken picture would otherwise stop the run in the middle of a step.
     """
     images, seen = triples["image"].to_pylist(), Problems(problems.max_share)
-    broken = find_broken_pictures(images)
+    broken = _find_broken_pictures(images)
     for name, what in broken.items():
         seen.add(name, what)
     _take_pictures(problems, seen, len(set(filter(None, images))))
     return with_column(triples, "image", [None if x in broken else x for x in images])
 
 
-def find_broken_pictures(images: Iterable[str | None]) -> dict[str, str]:
+def _find_broken_pictures(images: Iterable[str | None]) -> dict[str, str]:
     """Why pictures cannot be decoded, by their names; each picture is opened once."""
     names = list(dict.fromkeys(filter(None, images)))
     opened = ahead(fault_of, names, PREPROCESSORS, _MOST_AHEAD)

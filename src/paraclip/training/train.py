@@ -34,12 +34,14 @@ from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import ahead, read_pictures
 from paraclip.models.mini import Mini
+from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
 from paraclip.training.checkpoint import (
     STATES,
     Progress,
     RunFolder,
+    check_run,
     finish_run,
     open_run,
     resume,
@@ -140,6 +142,19 @@ def train(
     rows, objective, parts = plan_training(data, options)
     facts = _facts_of(data, objective)
     return _fit(data, rows, objective, parts, options, facts, out, fresh, save_seconds).last
+
+
+def check_training(
+    options: TrainOptions, out: Path, fresh: bool, sentence_model: object, model: DualEncoder
+) -> None:
+    """Raise UserError, before long work, if a run of `train` from a base could not be written, or
+    lacks MiniLM, which S needs without a sentence model."""
+    if sentence_model is None and options.teachers[1] and not options.control:
+        wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+    if this_process().first:
+        known = hyperparameters(resolved(options, model.architecture.kind))
+        known["precision"] = precision_of(options.precision, model.device)
+        check_run(RunFolder(out), model, known, fresh)
 
 
 def plan_training(

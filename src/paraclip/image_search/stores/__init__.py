@@ -134,6 +134,10 @@ class Store(Protocol):
 
     where: str  # address for messages, without a password
 
+    def check(self, size: float = 0) -> None:
+        """Raise UserError, before long work, if the store could not be written, or has no room for
+        a number of bytes."""
+
     def facts(self) -> IndexFacts | None:
         """The facts of the index; None if there is none yet."""
 

