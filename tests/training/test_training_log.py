@@ -1,88 +1,17 @@
-"""The log of a run, divergence, and the geometry of vectors against plain NumPy loops."""
+"""The log of a run, and divergence."""
 
 import gc
 import math
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import sparse
 from training_rows import tune
 
 from paraclip.errors import UserError
 from paraclip.training import log as logging
-from paraclip.training.log import (
-    _alignment,
-    _JsonLines,
-    _margin,
-    _uniformity,
-    find_divergence,
-    geometry,
-    metrics_log,
-)
-from paraclip.training.losses import L1, L2, FalseNegatives, Objective, Rows, Vectors
-
-
-def unit(seed, count, width=4):
-    rows = np.random.default_rng(seed).normal(size=(count, width))
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def plain_alignment(a, b):
-    return np.mean([sum((x - y) ** 2) for x, y in zip(a, b, strict=True)])
-
-
-def plain_uniformity(x):
-    pairs = [(i, j) for i in range(len(x)) for j in range(i)]
-    return np.log(np.mean([np.exp(-2 * sum((x[i] - x[j]) ** 2)) for i, j in pairs]))
-
-
-def plain_margin(images, texts, hidden):
-    found = []
-    for i, image in enumerate(images):
-        others = [image @ t for j, t in enumerate(texts) if j != i and not hidden[i, j]]
-        if others:
-            found.append(image @ texts[i] - max(others))
-    return np.mean(found) if found else math.nan
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(2, 7))
-def test_the_figures_are_those_of_plain_loops(seed, count):
-    a, b = unit(seed, count), unit(seed + 1, count)
-    one, other = torch.from_numpy(a), torch.from_numpy(b)
-    assert _alignment(one, other) == pytest.approx(plain_alignment(a, b))
-    assert _uniformity(one) == pytest.approx(plain_uniformity(a))
-    hidden = np.random.default_rng(seed).random((count, count)) < 0.4
-    np.fill_diagonal(hidden, False)
-    expected = plain_margin(a, b, hidden)
-    assert _margin(one, other, torch.from_numpy(hidden)) == pytest.approx(expected, nan_ok=True)
-
-
-def test_rows_that_share_a_picture_are_not_rivals_in_the_geometry():
-    texts = dict(zip(("caption", "paraphrase_1"), unit(1, 12).reshape(2, 6, 4), strict=True))
-    shown = [0, 1, 3, 4, 5]  # row 2 has no picture
-    images = unit(3, 5)
-    groups = np.zeros((6, 1), dtype=np.int8)
-    groups[[1, 4]] = 1
-    hidden = np.zeros((5, 5), dtype=bool)
-    hidden[1, 3] = hidden[3, 1] = True
-    rows = Rows(
-        torch.tensor(shown), torch.arange(6), torch.arange(0),
-        FalseNegatives(sparse.csr_array(groups)),
-    )  # fmt: skip
-    vectors = Vectors(
-        torch.from_numpy(images), {name: torch.from_numpy(one) for name, one in texts.items()}
-    )
-    found = geometry(vectors, rows, ("caption",))
-    assert found["margin"] == pytest.approx(plain_margin(images, texts["caption"][shown], hidden))
-    assert found["alignment"] == pytest.approx(plain_alignment(*texts.values()))
-    assert found["uniformity"] == pytest.approx(plain_uniformity(texts["paraphrase_1"]))
-    alone = Vectors(vectors.images, {"caption": vectors.texts["caption"]})
-    assert set(geometry(alone, rows, ())) == {"uniformity"}, "one text a row has no paraphrase"
+from paraclip.training.log import _JsonLines, find_divergence, metrics_log
+from paraclip.training.losses import L1, L2, Objective
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,20 @@
-"""Metrics of a run: where they are logged, divergence, geometry of its vectors; lines for the user.
-
-Falling losses do not show whether paraphrases move closer (alignment), whether the texts collapse
-(uniformity), or whether a picture stays closer to its own text than to any other (margin).
-"""
+"""Metrics of a run: where they are logged, divergence; lines for the user."""
 
 import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from statistics import fmean
 
 import torch
-from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, disk_errors, read_bounded
-from paraclip.training.losses import L1, L2, L3, Objective, Rows, Vectors
+from paraclip.training.losses import L1, L2, L3, Objective
 
 _LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
 _MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
@@ -165,75 +158,3 @@ def peak_memory(device: torch.device) -> dict[str, float]:
         return {"peak_memory_bytes": float(torch.cuda.max_memory_allocated(device))}
     unit = 1 if sys.platform == "darwin" else 1024
     return {"peak_memory_bytes": float(getrusage(RUSAGE_SELF).ru_maxrss * unit)}
-
-
-def _alignment(a: Tensor, b: Tensor) -> float:
-    """Return the mean squared distance between texts and paraphrases; 0 for equal vectors.
-
-    mean over i of |a_i - b_i|^2
-
-    Args:
-        a: unit vectors [N, D].
-        b: unit vectors [N, D]; row i is the positive of row i.
-
-    Source: Wang & Isola 2020, section 4.1, L_align with alpha = 2.
-    """
-    return float((a - b).square().sum(1).mean())
-
-
-def _uniformity(vectors: Tensor) -> float:
-    """Return how uniformly vectors cover the sphere; lower is more uniform, 0 if all are equal.
-
-    log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2)
-
-    Args:
-        vectors: unit vectors [N, D], N at least 2.
-
-    Source: Wang & Isola 2020, section 4.1, L_uniform with t = 2.
-    """
-    squared = torch.pdist(vectors.double()).square()  # [N (N - 1) / 2]
-    return float(torch.logsumexp(-2 * squared, 0)) - math.log(len(squared))
-
-
-def _margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None) -> float:
-    """Return the mean of each picture's similarity to its text minus that to the nearest other.
-
-    Args:
-        images: unit vectors [K, D].
-        texts: unit vectors [K, D]; row i belongs to picture i.
-        false_negatives: bool [K, K], True where a text is not a negative of a picture; False on
-            the diagonal.
-
-    Returns:
-        The mean margin, positive if pictures are closest to their own text; NaN without other
-        texts.
-    """
-    similarity = images.double() @ texts.double().T  # [K, K]
-    own = similarity.diagonal().clone()
-    similarity.fill_diagonal_(-torch.inf)
-    if false_negatives is not None:
-        similarity.masked_fill_(false_negatives, -torch.inf)
-    nearest = similarity.max(1).values
-    defined = torch.isfinite(nearest)
-    return float((own - nearest)[defined].mean())
-
-
-def geometry(vectors: Vectors, rows: Rows, image_loss_on: Sequence[str]) -> dict[str, float]:
-    """Return `_alignment`, `_uniformity` and `_margin` of a batch, where defined.
-
-    Alignment is the mean over adjacent texts in (caption, paraphrase_1, paraphrase_2), of those
-    that the run uses; uniformity is that of the last one; the margin is the mean over the texts in
-    L1, where rows that share a text or picture are masked.
-    """
-    texts = list(vectors.texts.values())  # T of [B, D]
-    figures = {"uniformity": _uniformity(texts[-1])}
-    if len(texts) > 1:
-        figures["alignment"] = fmean([_alignment(a, b) for a, b in pairwise(texts)])
-    if image_loss_on and len(vectors.images) > 1:
-        mask, shown = None, rows.with_image
-        if rows.false_negatives is not None:
-            dense = rows.false_negatives.dense().to(shown.device)  # [B, B]
-            mask = dense[shown][:, shown]  # [K, K]
-        tied = [vectors.texts[name][shown] for name in image_loss_on]  # [K, D] each
-        figures["margin"] = fmean([_margin(vectors.images, text, mask) for text in tied])
-    return {name: value for name, value in figures.items() if math.isfinite(value)}

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -71,7 +70,7 @@ from paraclip.training.data import (
 )
 from paraclip.training.distributed import ALONE, Processes, this_process
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
-from paraclip.training.log import find_divergence, geometry, metrics_log, notice, peak_memory
+from paraclip.training.log import find_divergence, metrics_log, notice, peak_memory
 from paraclip.training.losses import (
     ALL_TEXTS,
     CAPTION,
@@ -102,7 +101,6 @@ from paraclip.training.targets import with_targets
 CLIP_NORM = 1.0
 _SAVE_SECONDS = 300.0  # a state takes three times the memory of the trained weights
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
-_MOST_WATCHED = 512  # rows whose geometry is logged
 _PICTURES_AT_ONCE = 32
 _PLAIN_PICTURES = 256
 """Largest batch of pictures whose graph is kept, if the image tower is trained: 5 GB in that of
@@ -354,7 +352,7 @@ def _run_steps(
                 "triples_per_second": batch.size / seconds, **peak_memory(model.device),
             }  # fmt: skip
             if step % epoch_steps == 0:
-                figures |= _judge(rows, learn, held_out, objective, options, model, encode)
+                figures |= _judge(rows, held_out, objective, options, model, encode)
                 train_mode(model, parts)
                 if figures.get("held_out_loss", math.inf) < progress.best_loss:
                     progress = replace(progress, best_step=step, best_loss=figures["held_out_loss"])
@@ -487,27 +485,21 @@ def gradients_of(weights: Mapping[str, nn.Parameter]) -> list[Tensor]:
 @torch.no_grad()
 def _judge(
     rows: Examples,
-    learn: Integers,
     held_out: Integers,
     objective: Objective,
     options: LoopOptions,
     model: DualEncoder,
     encode: Callable[[Batch], Vectors],
 ) -> dict[str, float]:
-    """Measure the geometry of some rows, and the mean of each loss over the held-out rows.
+    """Return the mean of each loss over the held-out rows; empty without any.
 
     The first process computes, always in the same batches and without dropout; the others wait.
     """
     processes, figures = this_process(), dict[str, float]()
-    if processes.first:
+    if processes.first and len(held_out):
         model.eval()
-        some = held_out if len(held_out) > 1 else learn
-        chosen = np.random.default_rng([options.seed, 0x9E0]).permutation(len(some))
-        batch = rows.batch(some[np.sort(chosen[:_MOST_WATCHED])]).to(model.device)
-        tied = objective.image_loss_on if L1 in objective.losses else ()
-        figures = geometry(encode(batch), batch.rows, tied)
         batches = epoch_batches(held_out, options.batch_size, options.seed, 0)
-        for numbers in batches if len(held_out) else ():
+        for numbers in batches:
             batch = rows.batch(numbers).to(model.device)
             losses = compute_losses(encode(batch), batch.rows, objective, model.logit_scale)
             losses["loss"] = weighted_sum(losses, objective)
