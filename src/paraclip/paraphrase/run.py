@@ -150,6 +150,7 @@ def generate_from_source(
     _refuse_event_loop(_IN_THREAD)
     check_models(judge.limits)
     out, by_files = outputs.folder, bool(to_file or from_file)
+    refuse_inputs(find_files(source.name), out)
     if ray_workers:
         from paraclip.paraphrase.distributed.run import generate_with_ray
 
