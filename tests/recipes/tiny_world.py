@@ -293,13 +293,14 @@ class World:
         to.end_headers()
         if head:
             return
+        complete = Counter([path] if status == 200 and fault is None else [])
+        with self._lock:
+            self.got += complete  # before the client, which then goes on, has all of it
         try:
             to.wfile.write(body[: len(body) // 2] if fault == "short" else body)
         except OSError:  # the client was killed
-            return
-        if status == 200 and fault is None:
             with self._lock:
-                self.got[path] += 1
+                self.got -= complete
 
 
 def main() -> None:
