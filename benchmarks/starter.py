@@ -22,7 +22,7 @@ from benchmarks.machine import RESULTS, keep, markdown, say
 from paraclip.files import write_text
 from paraclip.paraphrase.config import CHECKED, STRONG
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge, by_parser
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import Checker
 from paraclip.starter import FIRST_EDITION, HELD_OUT, TRIPLES
 
@@ -47,8 +47,7 @@ SECOND_READING = {  # texts that were read, and those that keep the meaning (a c
 }  # fmt: skip
 SEED, SAMPLES, CHECKED_ROWS, BATCH = 0, 6, 300, 2000
 FIGURES = {
-    "rules": "`strong`", "with roles": "with `--parse-roles`", "roles": "the parser alone",
-    "checker": "checker", "contrast higher": "contrast scored higher",
+    "rules": "`strong`", "checker": "checker", "contrast higher": "contrast scored higher"
 }  # fmt: skip
 """Columns of the filters' table; those of the checker are about fewer rows."""
 HEADLINE = 0.5  # share of a caption's longer words that begin with a capital
@@ -179,16 +178,12 @@ def filters(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     faults = {kind: checked(texts) for kind, texts in pairs_of(unseen).items()}
     found = {}
     for kind, texts in pairs.items():
-        reasons = Counter(verdicts[one][0] for one in texts.values() if verdicts[one][0])
-        roles = [verdicts[one][1] for one in texts.values()]
-        either = [any(verdicts[one]) for one in texts.values()]
+        reasons = Counter(verdicts[one] for one in texts.values() if verdicts[one])
         own = faults.get(kind, {})
         higher = [faults["contrast"][name] > fault for name, fault in own.items()]
         found[kind] = {
             "texts": len(texts), "checked": len(own), "reasons": reasons,
             "rules": percent(reasons.total(), len(texts)),
-            "with roles": percent(sum(either), len(texts)),
-            "roles": percent(sum(roles), len(texts)),
             "checker": percent(sum(fault > CHECKED.fault for fault in own.values()), len(own)),
             "contrast higher": None if "contrast" in kind else percent(sum(higher), len(higher)),
         }  # fmt: skip
@@ -227,15 +222,13 @@ def filter_table(record: Mapping[str, Any]) -> str:
     return f"{markdown(heads, cells)}\n\n{note}"
 
 
-def judged(questions: Sequence[Question]) -> dict[Question, tuple[str | None, bool]]:
-    """The rules' reason against each text, and whether the parser finds other roles in it."""
-    judge, swapped = Judge(STRONG), by_parser()
-    found: dict[Question, tuple[str | None, bool]] = {}
+def judged(questions: Sequence[Question]) -> dict[Question, str | None]:
+    """The rules' reason against each text."""
+    judge = Judge(STRONG)
+    found: dict[Question, str | None] = {}
     for start in range(0, len(questions), BATCH):
         batch = questions[start : start + BATCH]
-        roles = swapped([(one.source, one.answer) for one in batch])
-        reasons = [verdict.reason for verdict in judge.judge(batch)]
-        found |= zip(batch, zip(reasons, roles, strict=True), strict=True)
+        found |= zip(batch, [verdict.reason for verdict in judge.judge(batch)], strict=True)
         say(f"{len(found):,} of {len(questions):,} pairs")
     return found
 

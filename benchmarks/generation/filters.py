@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.machine import RESULTS, keep, markdown, parse_with_data, say
 from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, Limits
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge, by_parser
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, Checker, SentenceEncoder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "filters"))
@@ -50,19 +50,17 @@ class Measured:
         passed: for each set of limits, whether each pair passes the rules.
         reasons: for each set of limits, the number of pairs rejected by each reason.
         faults: the checker's probability of a fault for each pair.
-        swapped: whether the parser finds swapped roles in each pair.
     """
 
     good: bool
     passed: Mapping[str, list[bool]]
     reasons: Mapping[str, Counter[str]]
     faults: list[float]
-    swapped: list[bool]
 
-    def share(self, rules: str, fault: float = 1.0, parser: bool = False) -> float:
+    def share(self, rules: str, fault: float = 1.0) -> float:
         """Percentage of the pairs that pass."""
-        rows = zip(self.passed[rules], self.faults, self.swapped, strict=True)
-        kept = [ok and found <= fault and not (parser and swap) for ok, found, swap in rows]
+        rows = zip(self.passed[rules], self.faults, strict=True)
+        kept = [ok and found <= fault for ok, found in rows]
         return 100 * sum(kept) / len(kept)
 
 
@@ -103,9 +101,8 @@ def crepe_pairs(folder: Path, most: int) -> dict[str, Labelled]:
 def measured(
     kinds: Mapping[str, Labelled], rules: Mapping[str, Limits], checker: Checker
 ) -> dict[str, Measured]:
-    """Measure every kind of pair under every set of limits, with a checker and the parser."""
-    encoder, parser = SentenceEncoder(), by_parser()
-    found = {}
+    """Measure every kind of pair under every set of limits, with a checker."""
+    encoder, found = SentenceEncoder(), {}
     for name, kind in kinds.items():
         passed, reasons, texts = {}, {}, []
         for label, limits in rules.items():
@@ -114,8 +111,7 @@ def measured(
             reasons[label] = Counter(one.reason for one in verdicts if one.reason)
             texts = [one.text for one in verdicts]
         pairs = [(one.source, text) for one, text in zip(kind.pairs, texts, strict=True)]
-        faults, swapped = checker.faults(pairs), parser(pairs)
-        found[name] = Measured(kind.good, passed, reasons, faults, swapped)
+        found[name] = Measured(kind.good, passed, reasons, checker.faults(pairs))
         say(f"{name}: {len(pairs)} pairs")
     return found
 
@@ -132,7 +128,7 @@ def totals(found: Mapping[str, Measured], **limits: Any) -> dict[str, float]:
 def candidates(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
     """Recall and precision of every rule set and threshold."""
     return [
-        {"rules": rules, "fault": fault, **totals(found, rules=rules, fault=fault, parser=True)}
+        {"rules": rules, "fault": fault, **totals(found, rules=rules, fault=fault)}
         for rules in RULES
         for fault in THRESHOLDS
     ]
@@ -140,19 +136,16 @@ def candidates(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
 
 def columns() -> dict[str, dict[str, Any]]:
     """The limits of each column, by its header."""
-    checked = {"rules": "checked", "fault": CHECKED.fault}
     return {
         "`strong`": {"rules": "strong"},
-        "`strong`, parser": {"rules": "strong", "parser": True},
-        "`checked`": checked,
-        "`checked`, parser": {**checked, "parser": True},
+        "`checked`": {"rules": "checked", "fault": CHECKED.fault},
         "`small`": {"rules": "small"},
     }
 
 
 def as_tables(record: Mapping[str, Any]) -> str:
     """Recall and precision of every column; then the kinds, one per row."""
-    summed = record["totals"]
+    summed = {name: record["totals"][name] for name in columns()}
     heads = ["pairs", "number", *summed, "rules' reasons"]
     total = [
         [name, *(f"{one[name]:.1f}" for one in summed.values())] for name in ("recall", "precision")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, Tagged
+from paraclip.evaluation.benchmarks.aro import ADJECTIVES, NOUNS, Tagged
 from paraclip.paraphrase.language.words import is_content
 
 VERB_TAGS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))

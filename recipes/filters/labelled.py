@@ -18,9 +18,9 @@ from typing import Any
 
 from edits import NEGATIVE_KINDS, Draw, sentence, vocabulary_of
 
+from paraclip.evaluation.benchmarks.aro import ADJECTIVES, NOUNS, Tagged, Tagger
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.language.lexicon import NUMBERS
-from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged
 from paraclip.paraphrase.language.words import content_roots, is_content, words
 from paraclip.starter import FIRST_EDITION, QUERIES, STAMPS, TRIPLES
 
@@ -127,7 +127,7 @@ def second_steps(rows: list[Row]) -> list[Question]:
 
 def faulty(rows: list[Row]) -> dict[str, list[Question]]:
     """Pairs with one fault each, by the kind of fault; a row has at most one of each kind."""
-    tagged = list(SpacyTagger().tag(row["paraphrase_1"] for row in rows))
+    tagged = list(Tagger().tag(row["paraphrase_1"] for row in rows))
     vocabulary = vocabulary_of(tagged)
     others, chats = cycle(rows[7:] + rows[:7]), cycle(CHATS)
     changes: dict[str, Change] = {
@@ -142,7 +142,7 @@ def faulty(rows: list[Row]) -> dict[str, list[Question]]:
     }
     found = {name: made(name, change, rows, tagged) for name, change in changes.items()}
     turned = [turned_around(row) for row in rows]
-    captions = list(SpacyTagger().tag(row["caption"] for row in rows))
+    captions = list(Tagger().tag(row["caption"] for row in rows))
     for name in RARE:
         for again in range(TWICE):
             found[name] += made(f"{name} {again}", changes[name], turned, captions)

@@ -3,6 +3,7 @@
 import random
 import runpy
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ import labelled
 from edits import NEGATIVE_KINDS, Draw, replace_at, sentence, vocabulary_of
 from labelled import CHOSEN_ON, REPORTED, TRAINED_ON, labelled_pairs, part_of, read
 
+from paraclip.evaluation.benchmarks.aro import _MODELS, Tagged, Tagger
 from paraclip.paraphrase.filters.checks import same_words
-from paraclip.paraphrase.language.parsing import SpacyTagger, Tagged, _installed_model
 from paraclip.paraphrase.language.words import numbers
 from paraclip.starter import TRIPLES
 
-needs_spacy = pytest.mark.skipif(_installed_model() is None, reason="no English model of spaCy")
+needs_spacy = pytest.mark.skipif(
+    not any(map(find_spec, _MODELS)), reason="no English model of spaCy"
+)
 TAGS = {
     "dog": "NN", "cat": "NN", "apple": "NN", "ball": "NN", "dogs": "NNS", "Anna": "NNP",
     "red": "JJ", "old": "JJ", "chases": "VBZ", "eats": "VBZ", "two": "CD", "three": "CD",
@@ -71,7 +74,7 @@ def test_the_article_goes_with_the_word() -> None:
 
 @needs_spacy
 def test_a_fault_changes_what_its_name_says() -> None:
-    tagged, other = SpacyTagger().tag([ROW["paraphrase_1"], "A red kite hangs over the harbour."])
+    tagged, other = Tagger().tag([ROW["paraphrase_1"], "A red kite hangs over the harbour."])
     assert numbers(labelled.wrong_number(ROW, tagged, random.Random(0)) or "") not in ({"3"}, set())
     lost = {labelled.lost_fact(ROW, tagged, random.Random(seed)) for seed in range(9)}
     assert lost == {"Three dogs are playing in a big park.", "Three brown dogs are playing."}

@@ -1,7 +1,7 @@
 """Options of `paraclip generate`; the string below a field is its help."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,8 +42,6 @@ class Limits:
     fault: float = 1.0
     """Maximum probability of a fault according to the checker (`filters/minilm.py`), 0 to 1; 1
     switches it off."""
-    parser: bool = False
-    """Compare who does what to whom with spaCy's dependency parser."""
 
 
 STRONG = Limits()
@@ -143,9 +141,6 @@ class GenerateConfig(Checked):
     limits: Literal["auto", "strong", "checked", "small"] = "auto"
     """Strictness of the filters. auto: small for builtin, else strong."""
 
-    parse_roles: bool = False
-    """Also compare who does what to whom, with spaCy's parser (the extra `tags`)."""
-
     drop_near_duplicates: bool = False
     """Reject triples that nearly equal an earlier one (the extra `duplicates`)."""
 
@@ -212,9 +207,8 @@ class GenerateConfig(Checked):
 
     @property
     def filter_limits(self) -> Limits:
-        """The thresholds that `limits` and `parse_roles` name."""
-        name = backend_kind(self.backend).limits if self.limits == "auto" else self.limits
-        return replace(LIMITS[name], parser=self.parse_roles)
+        """The thresholds that `limits` names."""
+        return LIMITS[backend_kind(self.backend).limits if self.limits == "auto" else self.limits]
 
     @property
     def outputs(self) -> Outputs:

@@ -33,7 +33,7 @@ from paraclip.paraphrase.config import CaptionSource, Outputs
 from paraclip.paraphrase.cost import Meter, RunProgress, meter_of, show_dollars
 from paraclip.paraphrase.distributed.places import caption_of
 from paraclip.paraphrase.filters.checks import NearDuplicates
-from paraclip.paraphrase.filters.judge import Judge, check_models, judging
+from paraclip.paraphrase.filters.judge import Judge, check_packages, judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
     FAILED,
@@ -148,7 +148,7 @@ def generate_from_source(
         UserError: the source cannot be read or is itself an output; also errors of `generate`.
     """
     _refuse_event_loop(_IN_THREAD)
-    check_models(judge.limits)
+    check_packages()
     out, by_files = outputs.folder, bool(to_file or from_file)
     refuse_inputs(find_files(source.name), out)
     if ray_workers:
@@ -158,7 +158,7 @@ def generate_from_source(
         counted = generate_with_ray(source, llm, judge, outputs, ray_workers)
         return _Generation(out / TRIPLES, *counted)
     backend = BatchBackend(llm) if by_files else make_backend(llm)
-    check_generation(llm, judge, outputs, backend)
+    check_generation(llm, outputs, backend)
     with count_captions(source, out) as counts:
         problems = counts.problems
         refuse_foreign_outputs(out, problems=problems.count > 0)
@@ -170,10 +170,10 @@ def generate_from_source(
         return _Generation(out / TRIPLES, run(outputs, backend=backend), problems)
 
 
-def check_generation(llm: LLMOptions, judge: Judge, outputs: Outputs, backend: Backend) -> None:
+def check_generation(llm: LLMOptions, outputs: Outputs, backend: Backend) -> None:
     """Raise UserError, before long work, if a run lacks a package or a price, or could not write
     its files."""
-    check_models(judge.limits)
+    check_packages()
     meter_of(backend, llm)
     if outputs.drop_near_duplicates:
         NearDuplicates()
@@ -298,7 +298,7 @@ async def _asking(
 ) -> AsyncIterator[Paraphraser]:
     """What takes captions through both steps, with an open log and a backend that has started."""
     backend = backend or make_backend(llm)
-    check_generation(llm, judge, outputs, backend)
+    check_generation(llm, outputs, backend)
     meter, settings = meter_of(backend, llm), answer_settings(llm, backend)
     with closing(AnswerLog(outputs.folder / LOG, settings, outputs.fresh)) as log:
         try:

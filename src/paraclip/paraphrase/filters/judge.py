@@ -1,11 +1,11 @@
 """Decides which answers are paraphrases, and gives the first reason against each of the others.
 
 Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
-those on MiniLM's vectors (new content, lost content, drift), then models that read both texts
-together (the parser and the checker), for answers that passed all others.
+those on MiniLM's vectors (new content, lost content, drift), then the checker, which reads both
+texts together, for answers that passed all others.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,11 +19,10 @@ from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
 from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
-from paraclip.paraphrase.filters.minilm import Checker, Pair, Reading, SentenceEncoder
+from paraclip.paraphrase.filters.minilm import Checker, Reading, SentenceEncoder
 from paraclip.paraphrase.kinds import CONTRAST, KINDS, is_loose
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
-from paraclip.paraphrase.language.parsing import require_model
 
 _REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning", "same meaning")
 _DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "new content", "meaning"}
@@ -32,9 +31,6 @@ _CHECKED_ELSEWHERE = {
     *lexicon.NUMBERS, *lexicon.COLOUR_OF, *lexicon.NEGATIONS, *lexicon.CARRIER_WORDS
 }  # fmt: skip
 _CARRIED = 0.65  # cosine above which a word of the source counts as kept
-
-_PairCheck = Callable[[Sequence[Pair]], list[bool]]
-"""Maps pairs of source and answer to whether each fails."""
 
 
 @dataclass(frozen=True)
@@ -67,30 +63,17 @@ class Judge:
         """The checker, loaded at the first use."""
         return Checker()
 
-    @cached_property
-    def pair_checks(self) -> dict[str, _PairCheck]:
-        """Checks that read both texts together, by reason, loaded at the first use."""
-        checks: dict[str, _PairCheck] = {}
-        if self.limits.parser:
-            checks["roles"] = by_parser()
-        if self.limits.fault < 1.0:
-            checks["meaning"] = lambda pairs: [
-                fault > self.limits.fault for fault in self.checker.faults(pairs)
-            ]
-        return checks
-
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict per question, in order; models get all texts together."""
         verdicts = self._judge_apart(questions)
         # A wording that may leave out facts contradicts none of those that were just checked.
         exact = [i for i, one in enumerate(questions) if not is_loose(one.kind)]
         passing = [index for index in exact if verdicts[index].reason is None]
-        for reason, fails in (self.pair_checks if passing else {}).items():
+        if passing and self.limits.fault < 1.0:
             pairs = [(questions[index].source, verdicts[index].text) for index in passing]
-            for index, failed in zip(passing, fails(pairs) if pairs else [], strict=True):
-                if failed:
-                    verdicts[index] = replace(verdicts[index], reason=reason)
-            passing = [index for index in passing if verdicts[index].reason is None]
+            for index, fault in zip(passing, self.checker.faults(pairs), strict=True):
+                if fault > self.limits.fault:
+                    verdicts[index] = replace(verdicts[index], reason="meaning")
         for index, question in enumerate(questions):
             if question.kind == CONTRAST:
                 verdicts[index] = self._reversed(question, verdicts[index])
@@ -162,30 +145,14 @@ def judging(judge: Judge) -> Iterator[MicroBatchQueue[Question, Verdict]]:
         queue.close()
 
 
-def check_models(limits: Limits) -> None:
-    """Raise UserError, before any question, if a package that the limits need is not installed.
+def check_packages() -> None:
+    """Raise UserError, before any question, if a package of the filters is not installed.
 
     The packages are imported for the first answer, while the server works on others.
     """
     for module in ("onnxruntime", "simplemma", "snowballstemmer"):
         if find_spec(module) is None:
             raise not_installed(module, "llm")
-    if limits.parser:
-        require_model()
-
-
-def by_parser() -> _PairCheck:
-    """Whether a predicate has other arguments, according to spaCy's dependency parser."""
-    from paraclip.paraphrase.language.parsing import ArgumentParser, contradicts
-
-    parser = ArgumentParser()
-
-    def fails(pairs: Sequence[Pair]) -> list[bool]:
-        texts = list({text for pair in pairs for text in pair})
-        parsed = dict(zip(texts, parser.parse(texts), strict=True))
-        return [contradicts(parsed[source], parsed[answer]) for source, answer in pairs]
-
-    return fails
 
 
 def _meaning_reason(

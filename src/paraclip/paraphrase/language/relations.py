@@ -27,7 +27,7 @@ from paraclip.paraphrase.language.words import is_content, root, with_parents, w
 PEOPLE, ADJECTIVES = listed("people"), listed("adjectives")
 FRONTING, INVERTING = listed("fronting"), listed("inverting")
 _AUXILIARIES = listed("auxiliaries")
-PREPOSITIONS = named_lists("prepositions")
+_PREPOSITIONS = named_lists("prepositions")
 # "to" also marks infinitives, and negation has its own check.
 _UNCHECKED = frozenset({"toward", "without"})
 _BESIDE = frozenset({"by", "at"})  # mean a place, among other things
@@ -172,7 +172,7 @@ def _count_numbers(tokens: Sequence[str]) -> Counter[str]:
 def _changed_preposition(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether source and answer use prepositions of different classes."""
     before, after = (
-        {kind for kind, names in PREPOSITIONS.items() if names & set(tokens)}
+        {kind for kind, names in _PREPOSITIONS.items() if names & set(tokens)}
         for tokens in (source, answer)
     )
     changed = (before ^ after) - _UNCHECKED
