@@ -346,7 +346,7 @@ def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_shell_completes_commands_and_their_options() -> None:
-    complete = "_tyro_paraclip 2> /dev/null; echo ${COMPREPLY[@]}"
+    complete = "_paraclip 2> /dev/null; echo ${#COMPREPLY[@]} ${COMPREPLY[@]}"
     done = shown_by(
         'eval "$(paraclip --tyro-print-completion bash)"\n'
         f"COMP_WORDS=(paraclip ser) COMP_CWORD=1; {complete}\n"
@@ -356,9 +356,10 @@ def test_the_shell_completes_commands_and_their_options() -> None:
         "complete -p paraclip"
     )
     commands, options, *files, registered = map(str.split, done.stdout.splitlines())
-    assert files == [[], []] and "-o default" in " ".join(registered), "bash itself lists files"
-    assert commands == ["serve"]
-    assert "--undo" in options and not [word for word in options if not word.startswith("-")]
+    assert files == [["0"], ["0"]], "bash itself lists files"
+    assert "-o default" in " ".join(registered)
+    assert commands == ["1", "serve"]
+    assert "--undo" in options and not [word for word in options[1:] if not word.startswith("-")]
 
 
 @pytest.mark.parametrize("word", ["--tyro-write-completion", "--tyro_write_completion"])

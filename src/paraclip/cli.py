@@ -1,25 +1,24 @@
 """Command-line interface: parses the options of a command of the table, and reports errors."""
 
-import ast
 import errno
-import inspect
-import io
 import os
 import re
 import sys
-import textwrap
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
-from functools import cache
-from itertools import groupby, pairwise, zip_longest
+from functools import partial
+from itertools import groupby, zip_longest
 from tempfile import gettempdir
-from typing import Annotated, Any, Union, get_args, get_type_hints
+from typing import Annotated, Any, Union, get_args
 
 import tyro
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
     PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructTypeInfo,
     UnsupportedTypeAnnotationError,
 )
 
@@ -34,16 +33,22 @@ from paraclip.version import __version__
 
 _QUIET = ("-q", "--quiet")
 _COMPLETION = "--tyro-print-completion"
-_SHELLS = ("bash", "zsh", "fish")
-_FILES = "__TYRO_COMPLETE_FILES__"
-_WITH_FILES = (
-    ("    # Output one completion per line.", f"    completions = completions or ['{_FILES}']"),
-    ('COMPREPLY=($(compgen -f -- "$cur"))', "COMPREPLY=()"),
-    ("complete -F", "complete -o default -F"),
-)
-"""Changes of tyro's scripts, which complete files only after an option, and in bash no folders."""
+_FILES = {
+    "bash": """
+_paraclip() {
+  _tyro_paraclip
+  [[ -z ${COMPREPLY[*]} || $COMP_CWORD -gt 1 && -e ${COMPREPLY[0]} ]] && COMPREPLY=()
+}
+complete -o default -F _paraclip paraclip
+""",
+    "zsh": "\n(( compstate[nmatches] )) || _files\n",
+    "fish": "\ncomplete --force-files --command paraclip\n",
+}
+"""What follows tyro's scripts: the shell's own files where they offer nothing, as for arguments,
+and in bash also where they offer files, because they do not end folders in a slash."""
+_NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 _REGISTRY = ConstructorRegistry()
-"""Constructor rules: tyro's and the one below."""
+"""Constructor rules: tyro's and the two below."""
 
 
 @_REGISTRY.primitive_rule
@@ -72,23 +77,24 @@ def _optional(
     )
 
 
-@cache
-def _flow_help(config: Any) -> None:
-    """Give tyro the docstrings of fields as paragraphs; it keeps line breaks of indented ones."""
-    owners: list[Any] = [owner for owner in config.__mro__ if is_dataclass(owner)]
-    for owner in owners:
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
-        assert isinstance(tree, ast.ClassDef)
-        for field, below in pairwise(tree.body):
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-                continue
-            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                name, text = field.target.id, _flow(str(below.value.value))
-                hint: Any = owner.__annotations__[name]
-                owner.__annotations__[name] = Annotated[hint, tyro.conf.arg(help=text)]
-    hints: list[Any] = [hint for hint in get_type_hints(config).values() if is_dataclass(hint)]
-    for nested in hints:
-        _flow_help(nested)
+@_REGISTRY.struct_rule
+def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Show the docstrings of options as paragraphs, and no defaults of None, False and ()."""
+    if not is_dataclass(info.type) or tyro.conf.HelptextFromCommentsOff in info.markers:
+        return None  # the marker, which changes nothing here, says that this rule has been applied
+    marked = replace(info, markers=(*info.markers, tyro.conf.HelptextFromCommentsOff))
+    spec = ConstructorRegistry.get_struct_spec(marked)
+    assert isinstance(spec, StructConstructorSpec)
+    shown = []
+    for field in spec.fields:
+        is_stated = field.default is None or field.default is False or field.default == ()
+        kind: Any = Annotated[field.type, _NO_DEFAULT] if is_stated else field.type
+        shown.append(replace(field, type=kind, helptext=partial(_flow_help, field.helptext)))
+    return replace(spec, fields=tuple(shown))
+
+
+def _flow_help(text: str | Callable[[], str | None] | None) -> str:
+    return _flow((text() if callable(text) else text) or "")
 
 
 def _flow(text: str) -> str:
@@ -139,7 +145,6 @@ def parse(arguments: list[str]) -> Any:
         raise UserError(words[0], "is not an option", hint)
     command = COMMANDS[name]
     config = command.options_class()
-    _flow_help(config)
     return tyro.cli(
         config,
         prog=f"paraclip {name}",
@@ -236,21 +241,15 @@ def _work(arguments: list[str]) -> None:
 
 def _print_completion(shell: str) -> None:
     """Print the script by which a shell completes commands and their options."""
-    if shell not in _SHELLS:
-        raise UserError(_COMPLETION, "needs the name of a shell", f"One of {', '.join(_SHELLS)}.")
+    if shell not in _FILES:
+        raise UserError(_COMPLETION, "needs the name of a shell", f"One of {', '.join(_FILES)}.")
     classes: dict[str, Any] = {name: one.options_class() for name, one in COMMANDS.items()}
-    for config in classes.values():
-        _flow_help(config)
-    written = io.StringIO()
-    with redirect_stdout(written), suppress(SystemExit):
+    with suppress(SystemExit):
         tyro.extras.subcommand_cli_from_dict(
             classes, prog="paraclip", args=[_COMPLETION, shell], registry=_REGISTRY,
             config=(tyro.conf.FlagCreatePairsOff,),
         )  # fmt: skip
-    script = written.getvalue()
-    for old, new in _WITH_FILES:
-        script = script.replace(old, new)
-    print(script, end="")
+    print(_FILES[shell], end="")
 
 
 def _output_failed(error: OSError) -> int:

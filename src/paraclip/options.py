@@ -35,7 +35,6 @@ SETTINGS, WITH_SETTINGS = "paraclip.toml", ("index", "search", "serve")
 """Name of the user's file of settings, and the commands that it has tables for."""
 _LONGEST_VALUE = 60  # characters of a value in an error
 _MOST_BYTES, _MOST_DOTS = 1 << 14, 100  # of a TOML file, of its lines
-_NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 
 class Checked:
@@ -44,13 +43,6 @@ class Checked:
     Raises:
         UserError: an option has the wrong type or is out of range; names the first one.
     """
-
-    def __init_subclass__(cls) -> None:
-        """Omit defaults of None, False and () from the help; the text states them."""
-        for name, hint in cls.__annotations__.items():
-            default = vars(cls).get(name, ...)
-            if default is None or default is False or default == ():
-                cls.__annotations__[name] = Annotated[hint, _NO_DEFAULT]
 
     def __post_init__(self) -> None:
         config: type = type(self)
