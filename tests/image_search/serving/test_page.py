@@ -117,7 +117,6 @@ def test_one_model_is_not_offered_as_a_choice(
         page.goto(f"{alone.url}?q=disc")
         ready(page, 12)
         assert page.locator("#models").is_hidden()
-        assert page.locator("#folder").is_hidden()
         page.close()
 
 

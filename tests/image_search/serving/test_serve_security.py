@@ -181,34 +181,11 @@ def test_no_path_leaves_the_folder(site: Site, path: str) -> None:
     assert find_original(site.service.current.facts.root, path) is None
 
 
-def test_a_folder_is_shown_on_this_machine_only_and_without_a_shell(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    body, said = json.dumps({"picture": picture_id(NAMES[0])}).encode(), tmp_path / "said"
-    headers = {"Content-Type": "application/json"}
-    program = tmp_path / ("open" if sys.platform == "darwin" else "xdg-open")
-    program.write_text(f'#!/bin/sh\nprintf "%s," "$@" > {said}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("DISPLAY", ":0")
-    store = site.service.store
-    with served(made_service(store)) as far:
-        assert far.get("api/folder", body, **headers)[0] in (404, 405)
-        assert not far.json("api/index")["folders"] and not far.json("api/index")["root"]
-    with served(made_service(store), local=True) as near:
-        root = near.json("api/index")["root"]
-        assert near.json("api/index")["folders"] and root == site.service.current.facts.root
-        foreign = {**headers, "Origin": "http://evil.example"}
-        assert near.get("api/folder", body, **foreign)[0] == 403
-        for path in (*LEAVING, NASTY + "x"):
-            other = json.dumps({"picture": picture_id(path)}).encode()
-            assert near.get("api/folder", other, **headers)[0] == 404
-        assert not said.exists()
-        assert near.get("api/folder", body, **headers)[0] == 200
-        wait_until(said.exists)
-        wait_until(lambda: said.read_text() == f"{root},")
-        found = [near.get("api/folder", body, **headers)[0] for _ in range(6)]
-        assert 429 in found
+def test_the_root_folder_is_told_on_this_machine_only(site: Site) -> None:
+    with served(made_service(site.service.store)) as far:
+        assert not far.json("api/index")["root"]
+    with served(made_service(site.service.store), local=True) as near:
+        assert near.json("api/index")["root"] == site.service.current.facts.root
     assert not limits_of(ServeConfig(allow_host=("photos.example",))).local
     assert limits_of(ServeConfig()).local
     assert not limits_of(ServeConfig(host="0.0.0.0", token=TOKEN)).local

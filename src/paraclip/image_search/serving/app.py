@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -22,16 +21,9 @@ from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
 from paraclip.image_search.serving.captions import Wanted, example_queries
-from paraclip.image_search.serving.guard import Buckets, Guard, Limits, refusal
+from paraclip.image_search.serving.guard import Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.service import (
-    KINDS,
-    Service,
-    Version,
-    find_original,
-    folder_program,
-    show_folder,
-)
+from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.stores import StoreUnavailable
 from paraclip.image_search.towers import LONGEST_QUERY
@@ -45,7 +37,6 @@ _MOST_RESULTS = 1000
 _MOST_PARTS = 8
 _EXAMPLES = 4
 _RANDOM_PICTURES = 12
-_FOLDERS_PER_SECOND, _FOLDERS_AT_ONCE = 0.5, 3
 
 
 class _SearchRequest(BaseModel):
@@ -77,20 +68,6 @@ class _Rewordings(BaseModel):
     """Other wordings of a query."""
 
     rewordings: list[str]
-
-
-class _FolderRequest(BaseModel):
-    """A picture whose folder is to be shown."""
-
-    model_config = {"extra": "forbid"}
-
-    picture: _PictureId
-
-
-class _Done(BaseModel):
-    """What was asked for is done."""
-
-    done: Literal[True] = True
 
 
 class _Examples(BaseModel):
@@ -144,7 +121,6 @@ class _IndexOut(BaseModel):
     pictures: int
     models: list[str]
     rewording: bool = Field(description="Whether /api/reword is available.")
-    folders: bool = Field(description="Whether /api/folder is available.")
     root: str = Field(description="Folder of the pictures, told to this machine only.")
     fault: str | None = Field(description="Why the store cannot be reached at present.")
 
@@ -196,9 +172,6 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
     _add_search(app, service)
     _add_pictures(app, service)
     _add_suggestions(app, service, reworder)
-    program = folder_program() if limits.local else None
-    if program:
-        _add_folders(app, service, program)
 
     @app.get("/api/index", response_model=_IndexOut)
     async def index() -> Any:
@@ -207,7 +180,6 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
         return {
             "name": PurePath(facts.source).name, "pictures": len(service.current.pool),
             "models": list(service.towers), "rewording": reworder is not None,
-            "folders": program is not None,
             "root": facts.root if limits.local else "", "fault": service.fault,
         }  # fmt: skip
 
@@ -348,23 +320,6 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         if file is None or kind is None:
             return await thumbnail(picture)
         return FileResponse(file, media_type=kind, headers={"content-disposition": "inline"})
-
-
-def _add_folders(app: FastAPI, service: Service, program: str) -> None:
-    """Add the folder of a picture, on the screen of this machine."""
-    buckets = Buckets(_FOLDERS_PER_SECOND, _FOLDERS_AT_ONCE)
-
-    @app.post("/api/folder", response_model=_Done)
-    async def folder(asked: _FolderRequest) -> Any:
-        """Show the folder of a picture in this machine's file manager."""
-        row = await service.row(asked.picture, ("path",))
-        file = find_original(service.current.facts.root, row["path"]) if row else None
-        if file is None:
-            return refusal(404, "The picture is no file in the indexed folder.")
-        if not buckets.take("", time.monotonic()):
-            return refusal(429, "Too many folders at once.", {"retry-after": "2"})
-        show_folder(program, file.parent)
-        return _Done()
 
 
 def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) -> None:

@@ -5,9 +5,6 @@ import io
 import logging
 import os
 import secrets
-import shutil
-import subprocess
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from threading import Thread
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -332,20 +328,3 @@ def find_original(root: str, path: str) -> Path | None:
     if os.path.commonpath([inside, real]) != inside or not os.path.isfile(real):
         return None
     return Path(real)
-
-
-def folder_program() -> str | None:
-    """The program that shows a folder on this machine's screen; None if there is none."""
-    if sys.platform == "darwin":
-        return shutil.which("open")
-    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    return shutil.which("xdg-open") if screen else None
-
-
-def show_folder(program: str, folder: Path) -> None:
-    """Start the program with an absolute folder as its only argument; no shell reads it."""
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(
-        [program, str(folder)], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
-    )
-    Thread(target=process.wait, daemon=True).start()

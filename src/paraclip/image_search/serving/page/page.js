@@ -408,14 +408,6 @@ function copyPath() {
   copy(about.root && !path.includes("://") ? `${about.root}/${path}` : path, "path");
 }
 
-async function openFolder() {
-  byId("done").textContent = await post("api/folder", { picture: opened.hits[opened.at].id }).then(() => "The folder opens.", error => error.message);
-}
-
-function post(address, content) {
-  return ask(address, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(content) });
-}
-
 // ---- rewordings -------------------------------------------------------------------------------
 
 async function suggest() {
@@ -424,7 +416,8 @@ async function suggest() {
   button.disabled = true;
   place.replaceChildren(element("span", "faint", "The language model is writing..."));
   try {
-    const { rewordings } = await post("api/reword", { text: text.slice(0, 500) });
+    const body = JSON.stringify({ text: text.slice(0, 500) });
+    const { rewordings } = await ask("api/reword", { method: "POST", headers: { "content-type": "application/json" }, body });
     place.replaceChildren(...rewordings.map(offer));
     if (!rewordings.length) place.replaceChildren(element("span", "faint", "No rewording kept the meaning. Try another query."));
   } catch (error) {
@@ -527,7 +520,6 @@ function listen() {
   byId("next").addEventListener("click", () => step(1));
   byId("copy-path").addEventListener("click", copyPath);
   byId("copy-link").addEventListener("click", () => copy(new URL(`api/picture/${opened.hits[opened.at].id}`, location.href).href, "link"));
-  byId("folder").addEventListener("click", openFolder);
   byId("close").addEventListener("click", () => dialog.close());
   byId("similar").addEventListener("click", () => {
     dialog.close();
@@ -551,7 +543,6 @@ async function start() {
   }
   byId("about").textContent = `${about.pictures.toLocaleString("en")} pictures in ${about.name}`;
   byId("suggest").hidden = !about.rewording;
-  byId("folder").hidden = !about.folders;
   byId("models").hidden = about.models.length < 2;
   byId("models").append(...about.models.map(label => {
     const outer = element("label"), box = element("input");
