@@ -39,9 +39,9 @@ class ExportOptions(Checked):
     is measured and printed; a model whose vectors change too much is refused."""
 
     int8: bool = False
-    """Write 8-bit weights (ONNX) at about a quarter of the size. The drift of the text vectors is
-    measured and printed. Parts that drift too much stay float; a model with too few other parts is
-    refused."""
+    """Also write 8-bit weights (transformers-js, whose browsers load them by default) at about a
+    quarter of the size. The drift of the text vectors is measured and printed; a model whose
+    vectors change too much is refused."""
 
     image_tower: bool = False
     """Also write the image tower (onnx)."""

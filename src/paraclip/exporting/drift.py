@@ -19,7 +19,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_texts
 from paraclip.starter import QUERIES
 
-LEAST_INT8 = 0.99
+_LEAST_INT8 = 0.99
 _LEAST_HALF = 0.999
 _QUERY_PAIRS = 30
 _AWKWARD = ("", "a", "two dogs " * 60, "A YOUNG Child's café", "日本の猫 🐈", "3 red cars; 2 blue")
@@ -36,14 +36,12 @@ class Drift:
     lowest: float  # lowest cosine over the texts
     mean: float
     texts: int  # number of texts
-    kept: tuple[str, ...] = ()  # parts of the tower whose weights stay float
 
     def __str__(self) -> str:
         """The drift as a sentence."""
-        kept = f"; {' and '.join(self.kept)} in float" if self.kept else ""
         return (
             f"Vectors of {self.weights} weights against float: cosine {self.lowest:.4f} at the"
-            f" lowest and {self.mean:.4f} on average of {self.texts} texts{kept}."
+            f" lowest and {self.mean:.4f} on average of {self.texts} texts."
         )
 
 
@@ -55,7 +53,7 @@ def probes() -> tuple[str, ...]:
     return (*(row[key] for row in rows for key in ("query", "rewording")), *_AWKWARD)
 
 
-def drift(weights: str, shortened: Vectors, floats: Vectors, kept: tuple[str, ...] = ()) -> Drift:
+def drift(weights: str, shortened: Vectors, floats: Vectors) -> Drift:
     """The drift of vectors [texts, width] from float ones."""
     one, other = np.asarray(shortened, np.float64), np.asarray(floats, np.float64)
     with np.errstate(all="ignore"):
@@ -64,7 +62,7 @@ def drift(weights: str, shortened: Vectors, floats: Vectors, kept: tuple[str, ..
     # A vector of zeros or NaN has no direction, and NaN would pass a comparison.
     cosines = np.where(np.isfinite(cosines), cosines, -1)
     lowest, mean = float(cosines.min()), float(cosines.mean())
-    return Drift(weights, round(lowest, 6), round(mean, 6), len(cosines), kept)
+    return Drift(weights, round(lowest, 6), round(mean, 6), len(cosines))
 
 
 def check_half(model: DualEncoder) -> Drift:
@@ -84,11 +82,16 @@ def check_half(model: DualEncoder) -> Drift:
     shortened, floats = (
         encode_texts(one, list(probes()), _AT_ONCE).numpy() for one in (half, model)
     )
-    result = drift("float16", shortened, floats)
-    if result.lowest < _LEAST_HALF:
+    return check_drift("--half", drift("float16", shortened, floats))
+
+
+def check_drift(option: str, found: Drift) -> Drift:
+    """The drift; raises UserError if the vectors are too far from the float ones."""
+    least = {"float16": _LEAST_HALF, "int8": _LEAST_INT8}[found.weights]
+    if found.lowest < least:
         what = (
-            f"changes vectors of this model to a cosine of {result.lowest:.4f} with the float ones,"
-            f" and {_LEAST_HALF} is the least"
+            f"changes vectors of this model to a cosine of {found.lowest:.4f} with the float ones,"
+            f" and {least} is the least"
         )
-        raise UserError("--half", what, "Leave --half out.")
-    return result
+        raise UserError(option, what, f"Leave {option} out.")
+    return found

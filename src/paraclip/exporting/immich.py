@@ -22,7 +22,6 @@ import open_clip
 from paraclip.errors import UserError, nearest
 from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
 from paraclip.exporting.config import ExportOptions
-from paraclip.exporting.drift import Drift
 from paraclip.exporting.hugging_face import no_clip_text
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
@@ -62,7 +61,7 @@ def _normalised(name: str) -> str:
     return name.replace("_", "-").lower()
 
 
-def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
+def _write(source: Source, folder: Path, options: ExportOptions) -> None:
     name, tag = immich_name(source).split("__")
     for known in open_clip.list_pretrained_tags_by_model(name):
         if _normalised(known) == _normalised(tag):
@@ -71,7 +70,7 @@ def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None
     textual.mkdir(parents=True)
     if no_clip_text(source.model) is None:
         write_files(textual, clip_tokenizer_files(source.model.architecture.context_length))
-    return write_text_graph(source.model, textual / "model.onnx", _INTERFACE, options.int8)
+    write_text_graph(source.model, textual / "model.onnx", _INTERFACE)
 
 
 def _steps(source: Source, folder: Path) -> Steps:
@@ -92,4 +91,4 @@ def _steps(source: Source, folder: Path) -> Steps:
     )
 
 
-IMMICH = System(_write, _steps, takes=("int8",), index="postgresql://...")
+IMMICH = System(_write, _steps, index="postgresql://...")

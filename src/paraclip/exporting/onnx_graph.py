@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.errors import UserError, optional_import
-from paraclip.exporting.drift import Drift, Vectors, drift, probes
+from paraclip.exporting.drift import Drift, Vectors, check_drift, drift, probes
 from paraclip.exporting.quantise import quantise
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import count_bytes
@@ -74,39 +74,42 @@ class _ImageGraph(nn.Module):
         return self.model.project_images(self.model.embed_pixels(pixels))
 
 
-def write_text_graph(
-    model: DualEncoder, path: Path, interface: TextInterface, int8: bool = False
-) -> Drift | None:
+def write_text_graph(model: DualEncoder, path: Path, interface: TextInterface) -> None:
     """Write a text tower as one ONNX file and check it with onnxruntime.
 
-    Returns:
-        The drift of the vectors if `int8` asks for 8-bit weights.
-
     Raises:
-        UserError: onnx or onnxruntime is missing, the tower exceeds the 2 GB of an ONNX file, the
-            file computes other vectors, or 8-bit weights change the vectors too much.
+        UserError: onnx or onnxruntime is missing, the tower exceeds the 2 GB of an ONNX file, or
+            the file computes other vectors.
     """
     _check(model.text_tower, model.architecture.name)
-    context = model.architecture.context_length
-    fixed = interface.fixed_length or model.computed_length(1) == context
-    length = context if fixed else None
+    length = _fixed_length(model, interface)
     shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
-    if not fixed:
+    if length is None:
+        context = model.architecture.context_length
         shape[1] = torch.export.Dim("length", min=2, max=context)
     example = _padded_ids(model, _TEXTS, length).to(getattr(torch, interface.dtype))
     graph = _TextGraph(model, interface.unit, interface.end)
     _export_graph(graph, example, path, (interface.inputs, interface.outputs), shape)
     _compare(path, interface.inputs, example, graph)
-    if not int8:
-        return None
-    rows = [_padded_ids(model, [text], length).to(example.dtype).numpy() for text in probes()]
+
+
+def write_small_graph(
+    model: DualEncoder, path: Path, small: Path, interface: TextInterface
+) -> Drift:
+    """Write a text graph, already written to `path`, with 8-bit weights as well.
+
+    Raises:
+        UserError: 8-bit weights change the vectors too much.
+    """
+    quantise(path, small)
+    length, dtype = _fixed_length(model, interface), getattr(torch, interface.dtype)
+    rows = [_padded_ids(model, [text], length).to(dtype).numpy() for text in probes()]
 
     def embed(file: Path) -> Vectors:  # one by one, as in a search: a batch has one input scale
         tower = open_session(file, "export")
         return np.concatenate([tower.run(None, {interface.inputs: ids})[0] for ids in rows])
 
-    floats = embed(path)
-    return quantise(path, lambda small, kept: drift("int8", embed(small), floats, kept))
+    return check_drift("--int8", drift("int8", embed(small), embed(path)))
 
 
 def write_image_graph(model: DualEncoder, path: Path, names: tuple[str, str]) -> None:
@@ -117,6 +120,13 @@ def write_image_graph(model: DualEncoder, path: Path, names: tuple[str, str]) ->
     graph = _ImageGraph(model)
     _export_graph(graph, pixels, path, names, shape)
     _compare(path, names[0], pixels, graph)
+
+
+def _fixed_length(model: DualEncoder, interface: TextInterface) -> int | None:
+    """The length of all texts of a graph, or None if it is free."""
+    context = model.architecture.context_length
+    fixed = interface.fixed_length or model.computed_length(1) == context
+    return context if fixed else None
 
 
 def _padded_ids(model: DualEncoder, texts: Sequence[str], length: int | None) -> Tensor:

@@ -32,7 +32,12 @@ from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_f
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.hugging_face import clip_text, no_clip_text
-from paraclip.exporting.onnx_graph import TextInterface, write_image_graph, write_text_graph
+from paraclip.exporting.onnx_graph import (
+    TextInterface,
+    write_image_graph,
+    write_small_graph,
+    write_text_graph,
+)
 from paraclip.exporting.source import Source
 from paraclip.exporting.system import Steps, System, check_base, write_files
 from paraclip.models.openclip import OpenClip
@@ -44,20 +49,20 @@ _RCLIP_BASE = ("ViT-B-32-256", "datacomp_s34b_b86k")
 _RCLIP_FILE = Path("-".join(_RCLIP_BASE), "textual.onnx")
 
 
-def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
+def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> None:
     """Write `text_model.onnx` (and `image_model.onnx`), the tokenizer and `interface.json`."""
     model = source.model
     width, context = model.architecture.embed_dim, model.architecture.context_length
-    drift = write_text_graph(model, folder / "text_model.onnx", _PLAIN, options.int8)
+    write_text_graph(model, folder / "text_model.onnx", _PLAIN)
     length: Any = context if model.computed_length(1) == context else f"2 to {context}"
     interface: dict[str, Any] = {
         "text": {
             "input": _PLAIN.inputs, "dtype": _PLAIN.dtype, "shape": ["batch", length],
             "output": _PLAIN.outputs, "width": width, "unit_length": True,
-            "weights": "int8" if options.int8 else "float32",
+            "weights": "float32",
         }
     }  # fmt: skip
-    if options.image_tower:  # always in float
+    if options.image_tower:
         write_image_graph(model, folder / "image_model.onnx", _IMAGE_NAMES)
         side = model.image_size
         interface["image"] = {
@@ -71,20 +76,19 @@ def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift |
         files = dict(model.header().get("text_files") or {})
         files.pop("config.json", None)
     write_files(folder, {**files, "interface.json": interface})
-    return drift
 
 
 def _onnx_steps(source: Source, folder: Path) -> Steps:
     return (f"Names, shapes and types are in {folder / 'interface.json'}",)
 
 
-def _write_fastembed(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
+def _write_fastembed(source: Source, folder: Path, options: ExportOptions) -> None:
     check_base(source, "fastembed", "ViT-B-32", "openai")
     model = clip_text(source.model, "fastembed")
     config = {"model_type": "clip_text_model", "pad_token_id": END_ID}
     files = clip_tokenizer_files(model.architecture.context_length)
     write_files(folder, {**files, "config.json": config})
-    return write_text_graph(model, folder / "model.onnx", TextInterface(unit=False), options.int8)
+    write_text_graph(model, folder / "model.onnx", TextInterface(unit=False))
 
 
 def _fastembed_steps(source: Source, folder: Path) -> Steps:
@@ -97,12 +101,12 @@ def _fastembed_steps(source: Source, folder: Path) -> Steps:
     )
 
 
-def _write_rclip(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
+def _write_rclip(source: Source, folder: Path, options: ExportOptions) -> None:
     check_base(source, "rclip", *_RCLIP_BASE)
     path = folder / _RCLIP_FILE
     path.parent.mkdir()
     interface = TextInterface("input", "output", fixed_length=True)
-    return write_text_graph(clip_text(source.model, "rclip"), path, interface, options.int8)
+    write_text_graph(clip_text(source.model, "rclip"), path, interface)
 
 
 def _rclip_steps(source: Source, folder: Path) -> Steps:
@@ -122,11 +126,10 @@ def _write_transformers_js(source: Source, folder: Path, options: ExportOptions)
     interface = TextInterface(unit=False, end=END_ID)
     towers = folder / "onnx"
     towers.mkdir()
-    write_text_graph(model, towers / "text_model.onnx", interface)
-    drift = None
+    path, drift = towers / "text_model.onnx", None
+    write_text_graph(model, path, interface)
     if options.int8:
-        path = towers / "text_model_quantized.onnx"
-        drift = write_text_graph(model, path, interface, int8=True)
+        drift = write_small_graph(model, path, towers / "text_model_quantized.onnx", interface)
     config = {
         "model_type": "clip_text_model",
         "architectures": ["CLIPTextModelWithProjection"],
@@ -151,7 +154,7 @@ def _transformers_js_steps(source: Source, folder: Path) -> Steps:
     )
 
 
-ONNX = System(_write_onnx, _onnx_steps, takes=("int8", "image_tower"), index=None)
-FASTEMBED = System(_write_fastembed, _fastembed_steps, takes=("int8",))
-RCLIP = System(_write_rclip, _rclip_steps, takes=("int8",), index="db.sqlite3")
+ONNX = System(_write_onnx, _onnx_steps, takes=("image_tower",), index=None)
+FASTEMBED = System(_write_fastembed, _fastembed_steps)
+RCLIP = System(_write_rclip, _rclip_steps, index="db.sqlite3")
 TRANSFORMERS_JS = System(_write_transformers_js, _transformers_js_steps, takes=("int8",))

@@ -53,6 +53,7 @@ SYSTEMS: dict[SystemName, System] = {
 }
 """A new system needs a line here, and its name in the options."""
 
+_ONNX = (ONNX, IMMICH, RCLIP, FASTEMBED, TRANSFORMERS_JS)
 _WEIGHTS = ".safetensors"
 _CARD = "README.md"
 _KEPT = """\
@@ -93,7 +94,7 @@ def export_model(
     card = out.with_suffix(".md") if is_file else out / _CARD
     for path in (out, card) if is_file else (out,):
         _check_free(path, options.force, folder=not is_file)
-    if "int8" in system.takes:
+    if system in _ONNX:
         import_writers()
     source = open_source(model, options.base, options.tag)
     part = source.model if "half" in system.takes else source.model.text_tower
@@ -126,9 +127,11 @@ def _choose_system(out: Path, options: ExportOptions) -> System:
         raise UserError(out, "is not the name of a safetensors file", f"End it in {_WEIGHTS}.")
     for name in ("half", "int8", "image_tower"):
         if getattr(options, name) and name not in system.takes:
-            formats = [f"--to {one}" for one, system in _FORMATS.items() if name in system.takes]
+            known = {f"--to {one}": system for one, system in _FORMATS.items()}
+            known["--for transformers-js"] = TRANSFORMERS_JS
+            fitting = [one for one, system in known.items() if name in system.takes]
             option, what = f"--{name.replace('_', '-')}", f"does not apply to {choice}"
-            raise UserError(option, what, f"Use {' or '.join(formats)}, or leave it out.")
+            raise UserError(option, what, f"Use {' or '.join(fitting)}, or leave it out.")
     return system
 
 
