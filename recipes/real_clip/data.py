@@ -37,6 +37,7 @@ def get_data(settings: Settings, work: Path) -> None:
             print(f"{name} is left out: {error}", flush=True)
     _get_pictures(settings, work)
     _write_pairs(settings, work)
+    _write_texts(settings, work)
     for folder, name in CLASSES.items():
         if (work / "lists" / "imagenette" / folder).exists():
             target = work / "data" / "imagenette" / name
@@ -111,6 +112,18 @@ def _write_pairs(settings: Settings, work: Path) -> None:
         if len(texts) > 1
     )
     write_text(work / "people.jsonl", "\n".join(lines) + "\n")
+
+
+def _write_texts(settings: Settings, work: Path) -> None:
+    """Write captions without pictures, one a line, as if they were a log of queries.
+
+    Karpathy's training split has no picture of val2017, and none of his test split.
+    """
+    split = work / "karpathy" / "coco" / "dataset_coco.json"
+    rows = array_at(str(split), "images", "Run again.")
+    found = [row["sentences"][0]["raw"] for row in rows if row["split"] == "train"]
+    chosen = found[:: max(1, len(found) // settings.texts)][: settings.texts]
+    write_text(work / "texts.txt", "".join(f"{' '.join(text.split())}\n" for text in chosen))
 
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:

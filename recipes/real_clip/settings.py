@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from paraclip.errors import UserError
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.options import read_toml
-from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import TrainOptions
 from recipes.reproduce.reproduce import with_tuples
 
@@ -51,11 +50,10 @@ class Settings(_Strict):
     rates: tuple[float, ...]  # learning rates to choose from
     bank: int  # pictures of the bank
     others: int  # further pictures among which the development pairs search
-    averaged: int  # report pairs whose texts are reworded, to average their vectors
-    temperatures: tuple[float, ...]  # of the language model; two rewordings at each
+    teacher: str  # a larger CLIP, by open_clip's name and tag
+    texts: int  # captions without pictures, for the recipe with the teacher
     deviation: float  # largest difference from the published figures of a base, in points
     training: _Options  # options of `paraclip.train`
-    generation: _Options = {}  # options of `paraclip.generate`
     evaluation: _Options = {}  # options of `paraclip.evaluate`
     bases: Mapping[str, Base]
     sources: Mapping[str, Source]
@@ -75,7 +73,6 @@ def read_settings(path: Path) -> Settings:
         settings = Settings.model_validate(read_toml(path))
         TrainOptions(**settings.training)
         EvaluateConfig(**settings.evaluation)
-        GenerateConfig("", Path(), **settings.generation)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = f"{path}: {'.'.join(map(str, first['loc']))}"
