@@ -88,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         all_results = [json.loads(read_bounded(path)) for path in chosen.results]
     except (OSError, ValueError) as error:
         raise UserError("tables", f"cannot read the results ({error})", "Measure first.") from error
-    keep("real_clip", chosen.out, all_tables, results=all_results)
+    times = [one["reports"]["main"]["provenance"]["time"] for one in all_results]
+    facts = {"time": max(times)} if times else {}  # of the figures, not of this table
+    keep("real_clip", chosen.out, all_tables, results=all_results, **facts)
 
 
 def all_tables(record: Mapping[str, Any]) -> str:

@@ -101,7 +101,8 @@ def test_from_downloads_to_weights_that_say_what_was_measured(tmp_path: Path) ->
     assert "VG-Relation" in table and "VG-Attribution" not in table
     assert_that_all_models_are_scored(table)
     tables.main([str(folder / "results.json"), "--out", str(tmp_path / "tables")])
-    assert (tmp_path / "tables" / "real_clip.md").read_text() == f"{table}\n"
+    shown = (tmp_path / "tables" / "real_clip.md").read_text()
+    assert shown.startswith(f"{table}\n\nMeasured on ")
     published = folder / "published"
     for label in ("merged", "taught"):
         cards = [published / label / f"{label}.md"]
@@ -362,6 +363,15 @@ def test_without_results_the_table_says_that_there_are_none(tmp_path: Path) -> N
     tables.main(["--out", str(tmp_path)])
     assert json.loads((tmp_path / "real_clip.json").read_text())["results"] == []
     assert "no pretrained CLIP yet" in (tmp_path / "real_clip.md").read_text()
+
+
+def test_the_table_has_the_date_of_the_figures(tmp_path: Path) -> None:
+    report = {"benchmarks": [], "provenance": {"time": "2020-02-03T04:05:06+00:00"}}
+    reports = {name: report for name, _, _ in tables.ROWS.values()}
+    results = {"base": BASE, "teacher": "large", "rates": {}, "reports": reports}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    tables.main([str(tmp_path / "results.json"), "--out", str(tmp_path)])
+    assert "Measured on 3 February 2020." in (tmp_path / "real_clip.md").read_text()
 
 
 def test_hours_are_in_proportion_to_what_was_measured() -> None:
