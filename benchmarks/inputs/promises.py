@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import tarfile
 import threading
 import time
@@ -621,6 +622,18 @@ def unfinished(count: int, sent: bytes) -> Callable[[int], object]:
     return attack
 
 
+def reset_pipelines(port: int) -> None:
+    """Send several searches on each of many connections, and reset these before an answer."""
+    search = b"GET /api/search?q=disc HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for count in range(1, 31):
+        connection = socket.create_connection(("127.0.0.1", port), 5)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(search * (1 + count % 4))
+        time.sleep(0.01 * (count % 3))
+        connection.close()
+    time.sleep(2)
+
+
 def foreign_origin(port: int) -> bool:
     """Whether a page of another site is refused, and the server's own page is not."""
     content = b'{"text": "a red disc"}'
@@ -715,6 +728,7 @@ SERVER: dict[str, tuple[Any, ...]] = {
     "aborted uploads": (partial(attacked, unfinished(50, b"x" * 100_000)), LONG),
     "200 unfinished uploads of 9 MB": (partial(attacked, unfinished(200, b"x" * 9_000_000)), LONG),
     "requests of another site": (partial(attacked, foreign_origin), LONG),
+    "pipelined requests that are reset": (partial(attacked, reset_pipelines), LONG),
 }
 # Before long work --------------------------------------------------------------------------------
 
@@ -742,6 +756,10 @@ EARLY: dict[str, tuple[Any, ...]] = {name: (partial(early, words),) for name, wo
     "train into /proc": lambda sound: trained(sound, "--out", "/proc/x"),
     "train --bank of another model": lambda sound: trained(
         sound, "--out", "out", "--bank", sound / "vectors" / "v.npy"),
+    "train --bank of no name": lambda sound: trained(sound, "--out", "out", "--bank", ""),
+    "train, an unknown teacher": lambda sound: trained(
+        sound, "--out", "out", "--bank", sound / "pictures", "--teacher", "base", "nosuch"),
+    "train, missing texts": lambda sound: trained(sound, "--out", "out", "--texts", "no.txt"),
     "train, a cut model": lambda sound: [
         "train", sound / "triples" / "t.parquet", "--model", "cut.safetensors"],
     "quickstart, a cut model": lambda sound: [
