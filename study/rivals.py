@@ -19,10 +19,8 @@ from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder, Tokens
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.starter import STARTER
+from recipes.clip_small.teacher import fit_linear
 from study.triples import english_wordings
-
-RIDGE = 0.01
-"""Weight of the penalty, as a share of the mean square of a number of a vector."""
 
 
 class Mapped(DualEncoder):
@@ -94,14 +92,8 @@ def drift_adapter(base: DualEncoder, other: DualEncoder, bank: Sequence[str]) ->
     Source: Drift-Adapter, arXiv 2509.23471, its linear variant.
     """
     folder = cache_folder() / "image_features"
-    seen, wanted = (encode_images(model, bank, folder).double() for model in (other, base))
-    mean, target_mean = seen.mean(0), wanted.mean(0)
-    centred = seen - mean
-    products = centred.T @ centred
-    penalty = RIDGE * products.diagonal().mean() * torch.eye(len(products), dtype=torch.float64)
-    weight = torch.linalg.solve(products + penalty, centred.T @ (wanted - target_mean)).T
-    bias = target_mean - weight @ mean
-    return Mapped(base, other, weight.float(), bias.float(), "drift-adapter")
+    seen, wanted = (encode_images(model, bank, folder) for model in (other, base))
+    return Mapped(base, other, *fit_linear(seen, wanted), "drift-adapter")
 
 
 @torch.no_grad()

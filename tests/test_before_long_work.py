@@ -171,16 +171,23 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def refuse(
-    case: Case, sound: Path, folder: Path, patch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(pytest.param(case, id=name) for name, case in CASES.items()),
+        *(pytest.param(case, id=name, marks=pytest.mark.weights) for name, case in WEIGHTS.items()),
+    ],
+)
+def test_it_is_refused_before_the_long_step(
+    case: Case, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """The command ends with one line before the long step, and leaves the folder as it is."""
-    here = folder / "here"
+    here = tmp_path / "here"
     shutil.copytree(sound, here)
-    patch.chdir(here)
-    patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
-    case.breaks(here, patch)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    case.breaks(here, monkeypatch)
     before = {path: path.is_file() and path.read_bytes() for path in here.rglob("*")}
     entered: list[str] = []
     for name in case.long:
@@ -189,27 +196,10 @@ def refuse(
             entered.append(name)
             raise KeyboardInterrupt
 
-        patch.setattr(f"paraclip.{name}", enter)
+        monkeypatch.setattr(f"paraclip.{name}", enter)
     code, shown = main(case.words.split()), capsys.readouterr().err
     assert (code, entered) == (2, []), shown
     assert case.message in shown and "Traceback" not in shown
     after = {path: path.is_file() and path.read_bytes() for path in here.rglob("*")}
     if "index" not in case.words:  # the lock of a store
         assert after == before
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_it_is_refused_before_the_long_step(
-    name: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    refuse(CASES[name], sound, tmp_path, monkeypatch, capsys)
-
-
-@pytest.mark.weights
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_it_is_refused_before_the_llm_is_asked(
-    name: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    refuse(WEIGHTS[name], sound, tmp_path, monkeypatch, capsys)

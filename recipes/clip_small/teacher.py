@@ -87,17 +87,15 @@ def started_from(start: BertEncoder) -> _Teacher:
     return model
 
 
-@torch.no_grad()
-def fit_projection(model: _Teacher, features: Tensor, wanted: Tensor) -> None:
-    """Fit the projection of features [pictures, F] to vectors [pictures, D] by ridge regression."""
-    mean, target_mean = features.mean(0), wanted.mean(0)
-    centred = (features - mean).double()
+def fit_linear(seen: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight [D, F] and bias [D] from features [pictures, F] to vectors [pictures, D], by ridge
+    regression."""
+    mean, target_mean = seen.double().mean(0), wanted.double().mean(0)
+    centred = seen.double() - mean
     products = centred.T @ centred  # [F, F]
     penalty = RIDGE * products.diagonal().mean() * torch.eye(len(products), dtype=torch.float64)
-    weight = torch.linalg.solve(products + penalty, centred.T @ (wanted - target_mean).double())
-    head = cast(nn.Linear, model.image_tower.head.proj)
-    head.weight.copy_(weight.T)
-    head.bias.copy_(target_mean - weight.T.float() @ mean)
+    solved = torch.linalg.solve(products + penalty, centred.T @ (wanted.double() - target_mean))
+    return solved.T.float(), (target_mean - solved.T @ mean).float()
 
 
 def make(data: Path, start: Path, out: Path, options: AlignOptions) -> Path:
@@ -109,7 +107,12 @@ def make(data: Path, start: Path, out: Path, options: AlignOptions) -> Path:
     seen = prepare_captions(rows, first)
     own, wanted = cast(Tensor, prepared.features), project(first, cast(Tensor, seen.features))
     read = torch.isfinite(own).all(1) & torch.isfinite(wanted).all(1)
-    fit_projection(model, own[read], wanted[read])
+    head = cast(nn.Linear, model.image_tower.head.proj)
+    with torch.no_grad():
+        for parameter, value in zip(
+            (head.weight, head.bias), fit_linear(own[read], wanted[read]), strict=True
+        ):
+            parameter.copy_(value)
     folder = align(prepared, options, out / "training").parent
     for name, content in first.text_files.items():
         write_text(out / name, content)

@@ -1,5 +1,6 @@
 """The bank of a run: pictures without captions, over which rankings are distilled."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,8 @@ def _check_origin(
         what = f"has vectors of {found} numbers, and those of the model have {width}"
         raise UserError("--bank", what, _OF_BASE)
     if index.kind == "paraclip":
-        facts = existing_facts(open_store(place.address))
+        with closing(open_store(place.address)) as store:
+            facts = existing_facts(store)
         check_image_space(facts, image_space(model), model.architecture.name, place.where)
         return
     origin = find_origin(model, index.vectors, pictures)

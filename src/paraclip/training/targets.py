@@ -25,7 +25,6 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import (
     encode_images,
     encode_texts,
-    image_space,
     mapped_texts,
     project,
 )
@@ -51,6 +50,8 @@ _SAMPLE, _SAMPLE_SEED = 512, 0x7EAC
 """Captions, and four times as many pictures, whose rankings determine a teacher's temperature."""
 _LARGEST_SCALE = 1000.0
 _HALVINGS = 40
+_Read = Callable[[DualEncoder, str], tuple[Tensor, Integers]]
+"""What `_read_wordings` gives for a teacher, with the label of its progress bar."""
 
 
 def with_targets(
@@ -72,13 +73,14 @@ def with_targets(
     Raises:
         UserError: R has fewer than two pictures, or those of a teacher cannot be opened.
     """
+    read = partial(_read_wordings, texts, wordings)
     if RANKING in objective.losses:
-        rows, objective = _with_rankers(rows, objective, data, texts, wordings)
+        rows, objective = _with_rankers(rows, objective, data, texts[CAPTION], read)
     if SENTENCES in objective.losses:
         encoder = data.sentence_model or load_model("minilm", str(data.model.device))
         if data.sentence_model is not None:
             rows = replace(rows, sentence_weights=hash_tensors(encoder.state_dict()))
-        vectors, places = _read_wordings(encoder, texts, wordings, "meanings")
+        vectors, places = read(encoder, "meanings")
         # A wording in another language has the meaning of the caption.
         places = np.where(places < 0, places[0], places)
 
@@ -93,8 +95,8 @@ def _with_rankers(
     rows: Examples,
     objective: Objective,
     data: TrainingData,
-    texts: Mapping[str, Sequence[str]],
-    wordings: Sequence[Sequence[tuple[str, str]]],
+    captions: Sequence[str],
+    read: _Read,
 ) -> tuple[Examples, Objective]:
     """The rows with the bank, and with what the teachers of R make of it and of the texts."""
     teachers = data.teachers or (Teacher(BASE, data.model),)
@@ -118,10 +120,10 @@ def _with_rankers(
     for teacher, vectors in zip(teachers, seen, strict=True):
         scale, width = base_scale, vectors.shape[1]
         if teacher.name != BASE:
-            scale = matching_scale(teacher.model, vectors, data.model, bank, texts[CAPTION])
+            scale = matching_scale(teacher.model, vectors, data.model, bank, captions)
         rankers.append(Ranker(teacher.name, teacher.share / total, scale, width))
-        read = _read_wordings(teacher.model, texts, wordings, f"texts by {teacher.name}")
-        averages.append(partial(_average_wordings, *read))
+        vectors_and_places = read(teacher.model, f"texts by {teacher.name}")
+        averages.append(partial(_average_wordings, *vectors_and_places))
 
     def average(rows: Integers, _: Integers) -> Tensor:
         return torch.cat([of_teacher(rows) for of_teacher in averages], dim=1)  # [B, E]
@@ -151,7 +153,7 @@ def _find_bank(rows: Examples, data: TrainingData) -> Bank:
 
 def _encode_bank(teacher: Teacher, base: DualEncoder, bank: Bank) -> Tensor:
     """A teacher's vectors [G, E] of the bank's pictures; NaN for one that cannot be opened."""
-    if image_space(teacher.model) == image_space(base):
+    if teacher.sees_as(base):
         return bank.vectors
     check_bank(bank, [teacher], base)
     names = bank.names or []
@@ -193,9 +195,9 @@ def _mean_entropy(logits: Tensor) -> float:
 
 
 def _read_wordings(
-    teacher: DualEncoder,
     texts: Mapping[str, Sequence[str]],
     wordings: Sequence[Sequence[tuple[str, str]]],
+    teacher: DualEncoder,
     label: str,
 ) -> tuple[Tensor, Integers]:
     """Mapped vectors [n, E], and which of them is that of each wording, int64 [3 + W, N], or -1."""

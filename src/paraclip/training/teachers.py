@@ -29,6 +29,10 @@ class Teacher:
     model: DualEncoder
     share: float = 1.0
 
+    def sees_as(self, base: DualEncoder) -> bool:
+        """Whether it gives pictures the vectors of the base, whose bank then serves for both."""
+        return self.model is base or image_space(self.model) == image_space(base)
+
 
 def load_teachers(names: Sequence[str], base: DualEncoder) -> tuple[Teacher, ...]:
     """The teachers that `--teacher` names, each as MODEL or MODEL=SHARE.
@@ -66,8 +70,7 @@ def check_bank(bank: Bank | None, teachers: Sequence[Teacher], base: DualEncoder
     """Raise UserError for a bank of vectors alone, which no other image encoder can rank."""
     if bank is None or bank.names is not None:
         return
-    space = image_space(base)
-    others = [teacher.name for teacher in teachers if image_space(teacher.model) != space]
+    others = [teacher.name for teacher in teachers if not teacher.sees_as(base)]
     if others:
         what = f"holds vectors alone, and {others[0]} ranks pictures by vectors of its own"
         hint = "Name a folder of pictures, or say with --images where those of the index are."
