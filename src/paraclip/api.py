@@ -117,7 +117,7 @@ def train(
     images: Path | str | None = None,
     starter: bool = False,
     bank: Path | str | None = None,
-    teacher: Sequence[str] = (),
+    teacher: Sequence[Path | str] = (),
     texts: Sequence[Path | str] = (),
     sentence_model: Path | str | None = None,
     languages: Sequence[str] = ("en",),
@@ -156,8 +156,8 @@ def train(
     hyperparameters = TrainOptions(**options)
     data = prepare(
         str(triples), copied(model), images=images, starter=starter, languages=languages,
-        bank=bank, teachers=teacher,
-        texts=list(map(str, texts)), sentence_model=sentence_model,
+        bank=bank, teachers=list(map(str, teacher)), texts=list(map(str, texts)),
+        sentence_model=sentence_model,
         control=hyperparameters.control,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),

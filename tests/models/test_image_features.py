@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import threading
 
@@ -9,7 +10,6 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models import features
 from paraclip.models.features import (
-    PREPROCESSORS,
     encode_images,
     encode_texts,
     image_features,
@@ -133,5 +133,10 @@ def test_mapped_features_are_the_features(clip, pictures, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
-def test_as_many_threads_decode_as_cpus_may_be_used() -> None:
-    assert min(max(len(os.sched_getaffinity(0)), 2), 16) == PREPROCESSORS
+@pytest.mark.parametrize(("cpus", "threads"), [(1, 2), (7, 7), (64, 16)])
+def test_as_many_threads_decode_as_cpus_may_be_used(cpus, threads, monkeypatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)))
+    spec = importlib.util.find_spec("paraclip.models.features")
+    anew = importlib.util.module_from_spec(spec)  # the module as another machine would load it
+    spec.loader.exec_module(anew)
+    assert threads == anew.PREPROCESSORS

@@ -169,7 +169,11 @@ def prepare(
     rankers = load_teachers(teachers, model)
     if rankers:
         known["teachers"] = {
-            str(number): {"taught_by": one.name, "share": one.share, **(one.model.made_from or {})}
+            str(number): {
+                "taught_by": one.name,
+                "share": one.share,
+                "made_from": one.model.made_from,
+            }
             for number, one in enumerate(rankers, 1)
         }
     sentences = None
