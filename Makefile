@@ -74,7 +74,7 @@ $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 
-# Everything that study/results.md shows of the study; resumable, hours on 2 cores.
+# Everything that study/LOG.md shows; resumable, hours on 2 cores.
 study: $(VENV)/dev.stamp
 	$(BIN)/python -m study.run --cells $(foreach cell,$(CELLS),'$(cell)')
 

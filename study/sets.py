@@ -1,7 +1,7 @@
 """The sets of the study: development sets, on which settings are chosen, and report sets.
 
 The first report's sets have become development sets of the second one, whose sets share no item
-with either. The protocols are in `study/results.md` and `study/second/README.md`.
+with either. The protocols are in `study/README.md` and the `README.md` of each report.
 """
 
 import json
