@@ -29,7 +29,7 @@ from study import run
 from study.cells import cells_of, scores_of
 from study.differences import Draws, Key, Scored, metrics_of, over
 from study.tables import RESULTS
-from study.wordings import AVERAGED, COMPARED, SECOND_KINDS, second_rows
+from study.wordings import AVERAGED, COMPARED, SECOND, SECOND_KINDS, new_rows
 
 GRID = run.GRIDS / "second" / "main.toml"
 SETS = {"averaged-flickr8k": "Flickr8k", "averaged-coco": "COCO"}
@@ -98,7 +98,8 @@ def figure(row: str, key: Key, value: float, resampled: Any) -> dict[str, Any]:
 def milliseconds(base: Path) -> dict[int, float]:
     """The median time in which the text encoder embeds one query, by its number of texts."""
     model = load_model(str(base))
-    rows = [[row[kind] for kind in SECOND_KINDS] + [row["contrast"]] for _, row in second_rows()]
+    kinds = (*SECOND_KINDS, "contrast")
+    rows = [[row[kind] for kind in kinds] for row in new_rows(SECOND).values()]
     times: dict[int, list[float]] = {size: [] for size in AVERAGED}
     for texts in rows[:QUERIES]:
         for size in AVERAGED:
@@ -110,7 +111,7 @@ def milliseconds(base: Path) -> dict[int, float]:
 
 def words_of_rewordings() -> float:
     """The mean number of words of a rewording, which an LLM would have to write."""
-    texts = [row[kind] for _, row in second_rows() for kind in SECOND_KINDS]
+    texts = [row[kind] for row in new_rows(SECOND).values() for kind in SECOND_KINDS]
     return round(sum(len(text.split()) for text in texts) / len(texts), 1)
 
 

@@ -21,7 +21,7 @@ from benchmarks.evaluation.flickr8k import training_captions
 from benchmarks.machine import keep, markdown, parse_with_data
 from study.items import ITEMS, read_items
 from study.tables import RESULTS
-from study.wordings import second_wordings
+from study.wordings import SECOND, read_new_wordings
 
 SETS = {
     "wordings-flickr8k": "Flickr8k wordings (LLM)", "wordings-coco": "COCO wordings (LLM)",
@@ -78,7 +78,7 @@ def gains_by_words(path: Path, data: Path) -> Iterator[dict[str, Any]]:
     """
     _, scored = read_items(path)
     known = set[str]().union(*(words(row.caption) for row in training_captions(data)))
-    for name, wordings in second_wordings(data).items():
+    for name, wordings in read_new_wordings(SECOND, data).items():
         one = f"wordings-{name}"
         base = scored["base"][None][one, "R@10"].items
         texts = [text for item in wordings.items for text in item.rewordings]
@@ -99,7 +99,7 @@ def taken_contrasts(data: Path) -> dict[str, int]:
     """How many of Flickr8k's contrasts nearly copy a caption of another picture."""
     with (data / "flickr8k" / "captions.csv").open(encoding="utf-8", newline="") as lines:
         captions = [(row["image"], words(row["caption"])) for row in csv.DictReader(lines)]
-    items = second_wordings(data)["flickr8k"].items
+    items = read_new_wordings(SECOND, data)["flickr8k"].items
     taken = 0
     for one in items:
         own = words(one.contrast)

@@ -32,7 +32,7 @@ from study.averaged import read_options
 from study.cells import cells_of
 from study.differences import Draws, over
 from study.sets import HOW
-from study.wordings import second_wordings
+from study.wordings import SECOND, read_new_wordings
 
 TEXTS = ("the caption", "a rewording", "the contrast")
 RIGHT = TEXTS[:2]
@@ -50,7 +50,7 @@ def main() -> None:
     model, pool = load_model(str(base)), read_pool(place.data / "flickr8k" / "images")
     # Of all models: tuning does not change the image encoder.
     images, good, _ = image_vectors(model, pool.references, cache_folder() / "image_features", HOW)
-    items = second_wordings(place.data)["flickr8k"].items
+    items = read_new_wordings(SECOND, place.data)["flickr8k"].items
     names = [Path(one).name for one in pool.references]
     right = np.array([names.index(one.image) for one in items])
     theirs = ranked(model, images, good, items)

@@ -53,7 +53,13 @@ from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.starter import HELD_OUT
 from study.triples import STARTER_KINDS, english_wordings, translations
-from study.wordings import AveragedWordings, ContrastedWordings, second_wordings, tot_of_wordings
+from study.wordings import (
+    SECOND,
+    AveragedWordings,
+    ContrastedWordings,
+    read_new_wordings,
+    tot_of_wordings,
+)
 
 DEVELOPMENT_SUBSETS = ("replace_obj",)
 REPORT_SUBSETS = ("replace_att", "swap_obj")
@@ -91,7 +97,7 @@ def development_sets(data: Path) -> list[Benchmark]:
 
 def second_sets(data: Path) -> list[Benchmark]:
     """What is reported for the second time, on sets of its own."""
-    pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
+    pool, wordings = read_pool(data / "flickr8k" / "images"), read_new_wordings(SECOND, data)
     photographs = read_pool(data / "coco" / "images")
     return [
         *second_consistency(data, pool, photographs, wordings),
@@ -124,7 +130,7 @@ def kinds_sets(data: Path) -> list[Benchmark]:
     The held-out rows of the starter set have every kind, and no pictures; the sets of the second
     report have pictures, and kinds of their own.
     """
-    pool, wordings = read_pool(data / "flickr8k" / "images"), second_wordings(data)
+    pool, wordings = read_pool(data / "flickr8k" / "images"), read_new_wordings(SECOND, data)
     photographs = read_pool(data / "coco" / "images")
     return [
         *second_consistency(data, pool, photographs, wordings),

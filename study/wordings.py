@@ -1,4 +1,4 @@
-"""The wordings of the second report, and what is measured on them alone."""
+"""The new wordings of the second and the third report, and what is measured on them alone."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,20 +22,26 @@ from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 
 SECOND = Path(__file__).parent / "second" / "wordings.jsonl"
+THIRD = Path(__file__).parent / "third" / "wordings.jsonl"
 SECOND_KINDS = ("close", "far", "short", "colloquial")
+THIRD_KINDS = ("close", "plain", "short", "colloquial")
+NEW_WORDINGS = {SECOND: SECOND_KINDS, THIRD: THIRD_KINDS}
+"""The files of new wordings with their kinds of rewording."""
 CONTRASTS = (
     "object", "action", "colour", "relation", "negation", "count", "attribute", "role", "time",
 )  # fmt: skip
-"""What the contrasts of the second report change."""
+"""What the contrasts change; those of the third report never the time."""
 
 
-def second_rows() -> list[tuple[int, dict[str, Any]]]:
-    """The rows of the file of wordings with their numbers."""
-    return list(enumerate(map(json.loads, SECOND.read_text("utf-8").splitlines()), start=1))
+def new_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a file of new wordings, by the place of each (`second/wordings.jsonl:3`)."""
+    lines = path.read_text("utf-8").splitlines()
+    place = f"{path.parent.name}/{path.name}"
+    return {f"{place}:{n}": json.loads(line) for n, line in enumerate(lines, start=1)}
 
 
-def second_wordings(data: Path) -> dict[str, Wordings]:
-    """The wordings of the second report, by the set of their pictures: `flickr8k` and `coco`.
+def read_new_wordings(path: Path, data: Path) -> dict[str, Wordings]:
+    """The wordings of a file of `NEW_WORDINGS`, by their pictures: `flickr8k` and `coco`.
 
     The captions come from the research data; the file has our texts and names the captions.
     """
@@ -44,34 +50,35 @@ def second_wordings(data: Path) -> dict[str, Wordings]:
         captions.setdefault(Path(row.image_id).name, []).append(row.caption)
     for entry in json.loads((data / "coco" / "captions.json").read_text("utf-8")):
         captions[entry["file_name"]] = entry["captions"]
+    kinds = NEW_WORDINGS[path]
     return {
         name: Wordings(
-            f"second report, {name}",
+            f"{path.parent.name} report, {name}",
             tuple(
                 Wording(
                     row["image"],
                     captions[row["image"]][row["caption_index"]],
-                    tuple((kind, row[kind]) for kind in SECOND_KINDS),
+                    tuple((kind, row[kind]) for kind in kinds),
                     row["contrast"],
-                    f"{SECOND.name}:{number}",
+                    where,
                 )
-                for number, row in second_rows()
+                for where, row in new_rows(path).items()
                 if row["set"] == name
             ),
-            SECOND_KINDS,
-            file_hash(SECOND),
+            kinds,
+            file_hash(path),
         )
         for name in ("flickr8k", "coco")
     }
 
 
 class ContrastedWordings(Variations):
-    """The wordings of the second report, with the margin for each kind of contrast."""
+    """New wordings, with the margin for each kind of contrast."""
 
     def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
         """The figures of all wordings, and `AO@10 margin, KIND` for each kind of contrast."""
-        kinds = {f"{SECOND.name}:{n}": row["contrast_kind"] for n, row in second_rows()}
-        named = np.array([kinds[one.where] for one in self.kept])[item]
+        rows = {where: row for path in NEW_WORDINGS for where, row in new_rows(path).items()}
+        named = np.array([rows[one.where]["contrast_kind"] for one in self.kept])[item]
         margins = judged["AO@10 margin"]
         return super().figures(judged, item, kind) + [
             Metric(f"AO@10 margin, {name}", margins[named == name], groups=kind[named == name],
@@ -158,16 +165,17 @@ def disjoint(
 def tot_of_wordings(
     wordings: Mapping[str, Wordings], pictures: Sequence[str], how: Arithmetic
 ) -> SugarCrepePlusPlus:
-    """TOT and ITT of caption, rewording and contrast; the subsets are the kinds of rewording."""
-    items = [item for part in wordings.values() for item in part.items]
+    """TOT and ITT of caption, rewording and contrast of a file; its kinds are the subsets."""
+    parts = list(wordings.values())
+    items = [item for part in parts for item in part.items]
     subsets = [
         Subset(
             kind,
             tuple((item.caption, dict(item.rewordings)[kind], item.contrast) for item in items),
-            file_hash(SECOND),
+            parts[0].hash,
             tuple(item.image for item in items),
         )
-        for kind in SECOND_KINDS
+        for kind in parts[0].kinds
     ]
     paths = {Path(one).name: one for one in pictures}
     made = SugarCrepePlusPlus(

@@ -23,6 +23,7 @@ from study.triples import STARTER_KINDS
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
 HOW = Arithmetic("fp32")
+PLACES = tuple(wordings.new_rows(wordings.SECOND))
 
 
 @pytest.fixture
@@ -33,9 +34,9 @@ def colours(tmp_path: Path) -> tuple[Wordings, Path]:
         Wording(
             path.name, f"a {colour} page",
             tuple((kind, f"{kind} {colour} thing") for kind in wordings.SECOND_KINDS),
-            f"a {other[colour]} page", f"{wordings.SECOND.name}:{number}",
+            f"a {other[colour]} page", where,
         )
-        for number, path in enumerate(draw_pictures(tmp_path / "pool", shades=4), start=1)
+        for where, path in zip(PLACES, draw_pictures(tmp_path / "pool", shades=4), strict=False)
         for colour in [path.stem.partition("_")[0]]
     ]  # fmt: skip
     return Wordings("made", tuple(found), wordings.SECOND_KINDS, "0"), tmp_path / "pool"
@@ -66,7 +67,8 @@ def test_margins_are_reported_by_kind_of_contrast(colours: tuple[Wordings, Path]
     scored = wordings.ContrastedWordings("w", made, read_pool(folder), how=HOW).score(
         ColourEncoder(), None
     )
-    kinds = {row["contrast_kind"] for _, row in wordings.second_rows()[: len(made)]}
+    rows = wordings.new_rows(wordings.SECOND)
+    kinds = {rows[one.where]["contrast_kind"] for one in made.items}
     named = {m.name: m for m in scored.metrics if m.name.startswith("AO@10 margin, ")}
     assert {name.removeprefix("AO@10 margin, ") for name in named} == kinds
     whole = next(m for m in scored.metrics if m.name == "AO@10 margin")

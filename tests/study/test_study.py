@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,9 +182,11 @@ def tiny_second(data: Path) -> list:
         Wording(
             Path(path).name, f"page of {Path(path).stem}",
             tuple((kind, f"{kind} {Path(path).stem}") for kind in study_wordings.SECOND_KINDS),
-            "a blank", f"{study_wordings.SECOND.name}:{number}",
+            "a blank", where,
         )
-        for number, path in enumerate(pool.references, start=1)
+        for where, path in zip(
+            study_wordings.new_rows(study_wordings.SECOND), pool.references, strict=False
+        )
     ]  # fmt: skip
     made = Wordings("drawn", tuple(items), study_wordings.SECOND_KINDS, "0")
     return [
@@ -443,26 +447,48 @@ def test_every_translation_has_its_picture_in_the_pool(split: str, rows: int) ->
     assert len(seen) == 5528 and seen.isdisjoint(made[0].pairs.ids)
 
 
-def test_a_row_of_the_second_report_has_texts_of_its_own() -> None:
-    rows = [json.loads(line) for line in study_wordings.SECOND.read_text("utf-8").splitlines()]
-    assert len({row["image"] for row in rows}) == len(rows) == 637
+@pytest.mark.parametrize("path", study_wordings.NEW_WORDINGS)
+def test_rows_of_new_wordings_have_texts_of_their_own_as_the_document_says(path: Path) -> None:
+    rows = list(study_wordings.new_rows(path).values())
+    texts_of = (*study_wordings.NEW_WORDINGS[path], "contrast")
+    assert len({row["image"] for row in rows}) == len(rows)
     for row in rows:
-        texts = [row[kind] for kind in (*study_wordings.SECOND_KINDS, "contrast")]
+        assert list(row) == ["set", "image", "caption_index", *texts_of, "contrast_kind"]
+        texts = [row[kind] for kind in texts_of]
         assert len({text.casefold() for text in texts}) == len(texts), row["image"]
         assert all(0 < len(text.split()) <= 30 for text in texts)
         assert 2 <= len(row["short"].split()) <= 4
+    text = path.with_name("README.md").read_text("utf-8")
+    described = text[text.index("`wordings.jsonl`") :]
+    assert described.startswith(f"`wordings.jsonl`: {len(rows)} rows,")
+    assert all(f"| `{kind}` |" in described for kind in texts_of)
+    kinds = Counter(row["contrast_kind"] for row in rows)
+    assert set(kinds) <= set(study_wordings.CONTRASTS)
+    counted = re.search(r"Contrasts change ([^.]*)\.", described)
+    assert counted and [int(n) for n in re.findall(r"\d+", counted[1])] == sorted(
+        kinds.values(), reverse=True
+    )
 
 
 @pytest.mark.shared_data
 @WITH_DATA
-def test_the_second_report_has_no_picture_of_an_earlier_pair() -> None:
-    found = study_wordings.second_wordings(DATA)
-    assert {name: len(part) for name, part in found.items()} == {"flickr8k": 300, "coco": 337}
+@pytest.mark.parametrize(
+    ("path", "rows"), [(study_wordings.SECOND, (300, 337)), (study_wordings.THIRD, (60, 0))]
+)
+def test_new_wordings_have_no_caption_of_an_earlier_pair(path: Path, rows: tuple[int, int]) -> None:
+    found = study_wordings.read_new_wordings(path, DATA)
+    assert (len(found["flickr8k"]), len(found["coco"])) == rows
     earlier = {
         json.loads(line)["image_id"]
         for name in ("flickr8k_test", "variations", "flickr8k_train")
         for line in (DATA / "paraphrases" / f"{name}.jsonl").read_text("utf-8").splitlines()
     }
+    used = set()
+    if path == study_wordings.THIRD:
+        second = study_wordings.read_new_wordings(study_wordings.SECOND, DATA)
+        earlier |= {item.image for item in second["flickr8k"].items}
+        used = {(item.image, item.caption) for item in second["coco"].items}
     assert not earlier & {item.image for item in found["flickr8k"].items}
     for item in (*found["flickr8k"].items, *found["coco"].items):
+        assert (item.image, item.caption) not in used
         assert item.caption.casefold() not in {text.casefold() for _, text in item.rewordings}
