@@ -116,12 +116,12 @@ def test_settings_are_defaults_that_the_command_line_overrides(
     assert parse(["search", "x"]).k == 10
     settings.write_text(
         '[search]\nk = 30\ncutoff = "auto"\nplus = ["snow"]\nstore = "photos"\n'
-        '[serve]\nper-second = 5\n[index]\nmodel = "ViT-B-32:w.safetensors"\n'
+        '[serve]\nport = 9000\n[index]\nmodel = "ViT-B-32:w.safetensors"\n'
     )
     found = parse(["search", "x"])
     assert (found.query, found.k, found.cutoff, found.plus) == ("x", 30, "auto", ("snow",))
     assert (parse(["search", "x", "--k", "5"]).k, found.store) == (5, "photos")
-    assert parse(["serve"]).per_second == 5.0
+    assert parse(["serve"]).port == 9000
     assert parse(["index", "."]).model == "ViT-B-32:w.safetensors"
     assert parse(["merge", "a", "b", "--out", "c"]).out == "c", "other commands have no settings"
     with pytest.raises(SystemExit, match="0"):

@@ -142,7 +142,7 @@ def main() -> None:
         build_index(captions, store, options.base, Problems(), tuned=options.tuned)
         command = [sys.executable, "-m", "paraclip", "serve", "--store", store, "--port", "0"]
         with subprocess.Popen(
-            [*command, "--per-second", "0"],
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -142,14 +142,12 @@ class Site:
 def served(
     service: Service,
     token: str | None = None,
-    per_second: float = 0,
-    burst: int = 400,
     reworder: Reworder | None = None,
     hosts: frozenset[str] = HOSTS,
     local: bool = False,
 ) -> Iterator[Site]:
     """A server in a thread, as `paraclip serve` runs it."""
-    limits = Limits(hosts, token, per_second, burst, local)
+    limits = Limits(hosts, token, local)
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         server = make_server(service, limits, reworder)

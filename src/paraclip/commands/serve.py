@@ -19,7 +19,7 @@ from paraclip.progress import is_quiet
 def serve_command(config: ServeConfig) -> None:
     """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
     token = config.token or os.environ.get("PARACLIP_TOKEN") or None
-    limits = make_limits(config.host, token, config.allow_host, config.per_second, config.burst)
+    limits = make_limits(config.host, token, config.allow_host)
     with listen(config.host, config.port) as listener:
         store = open_store(config.store)
         facts, name, pool = open_pool(store, config.exact_below)

@@ -138,12 +138,6 @@ class ServeConfig(Checked):
     allow_host: tuple[str, ...] = ()
     """Additional host names to accept for a server on a loopback address."""
 
-    per_second: Annotated[float, Ge(0)] = 50.0
-    """Maximum average number of requests per second from one address; 0: no limit."""
-
-    burst: Count = 400
-    """Maximum burst of requests from one address; a page with four columns of results needs 80."""
-
     llm: Literal["builtin", "openai", "none"] = "builtin"
     """Language model that suggests rewordings, as in `paraclip generate --backend`."""
 

@@ -91,11 +91,10 @@ class _Snapshot(Pool):
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
         positions, scores = nearest(queries, self.vectors, min(k, len(self.vectors)))
-        found = []
-        for places, values in zip(positions, scores.tolist(), strict=True):
-            shown = self.rows.take(pa.array(places, pa.int64())).to_pylist()
-            found.append([Hit(**row, score=one) for row, one in zip(shown, values, strict=True)])
-        return found
+        shown = self.rows.take(pa.array(positions.ravel(), pa.int64()))
+        hits = list(map(Hit, *(column.to_pylist() for column in shown), scores.ravel().tolist()))
+        count = positions.shape[1]
+        return [hits[row * count : (row + 1) * count] for row in range(len(positions))]
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,6 @@ class FixedReworder:
         """The words in another order."""
         return [" ".join(reversed(text.split())), "<b>bold</b>"]
 
-    def stop(self) -> None:
-        """Nothing is running."""
-
     async def close(self) -> None:
         """Nothing is open."""
 

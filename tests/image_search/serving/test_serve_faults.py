@@ -26,7 +26,7 @@ from paraclip.files import cache_folder
 from paraclip.image_search import snapshot
 from paraclip.image_search.build import build_index
 from paraclip.image_search.engine import Query
-from paraclip.image_search.serving import rewording
+from paraclip.image_search.serving import rewording, server
 from paraclip.image_search.serving import service as serving
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.snapshot import open_pool
@@ -218,9 +218,10 @@ def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_t
     assert len(slow.texts) == 2
 
 
-def test_a_stopped_server_does_not_wait_for_the_language_model(
-    tmp_path: Path, slow: Slow, caplog: pytest.LogCaptureFixture
+def test_a_stopped_server_does_not_wait_long_for_the_language_model(
+    tmp_path: Path, slow: Slow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(server, "_STOP_SECONDS", 1)
     reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
     service = made_service(made_index(tmp_path, str(tmp_path / "index")))
     with ExitStack() as stack:

@@ -7,11 +7,9 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from select import select
 
 import pytest
 from PIL import Image
@@ -39,8 +37,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "pictures").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
-        patch.setattr(server, "_REQUEST_SECONDS", 1.0)
-        patch.setattr(server, "_WRITE_SECONDS", 0.5)
+        patch.setattr(guard, "_BODY_SECONDS", 1.0)
+        patch.setattr(guard, "_SEND_SECONDS", 0.5)
         store = made_index(folder, str(folder / "index"), LEAVING)
         (folder / "pictures" / "link.png").unlink(missing_ok=True)
         (folder / "pictures" / "link.png").symlink_to(folder / "secret.png")
@@ -49,9 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def limits_of(config: ServeConfig) -> Limits:
-    return make_limits(
-        config.host, config.token, config.allow_host, config.per_second, config.burst
-    )
+    return make_limits(config.host, config.token, config.allow_host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
@@ -259,23 +255,6 @@ def test_a_picture_is_verified_before_it_is_decoded(content: bytes, part: str) -
         _decode_upload(content)
 
 
-def test_too_many_requests_are_refused_and_allowed_later(site: Site) -> None:
-    with served(made_service(site.service.store), per_second=20, burst=5) as limited:
-        found = [limited.get("healthz") for _ in range(12)]
-        refused = [headers for status, headers, _ in found if status == 429]
-        assert refused and refused[0]["retry-after"] == "1"
-        wait_until(lambda: limited.get("healthz")[0] == 200)
-
-
-def test_the_table_of_addresses_is_bounded() -> None:
-    buckets = guard.Buckets(1, 2)
-    for number in range(guard._MOST_CLIENTS + 50):
-        buckets.take(str(number), 0.0)
-    assert len(buckets.levels.values) == guard._MOST_CLIENTS
-    assert [buckets.take("a", 1.0) for _ in range(3)] == [True, True, False]
-    assert buckets.take("a", 2.0)
-
-
 @pytest.mark.parametrize("length", [40_000, 1_000_000])
 def test_a_query_of_a_million_characters_is_refused_at_once(site: Site, length: int) -> None:
     with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
@@ -284,8 +263,8 @@ def test_a_query_of_a_million_characters_is_refused_at_once(site: Site, length: 
             raw.sendall(line)
             answer = raw.recv(4096)
         except OSError:  # closed while we were sending
-            answer = b"HTTP/1.1 431"
-    assert answer[:12] in (b"HTTP/1.1 414", b"HTTP/1.1 431") or answer == b""
+            answer = b"HTTP/1.1 400"
+    assert answer[:12] in (b"HTTP/1.1 414", b"HTTP/1.1 400") or answer == b""
     assert site.get("healthz")[0] == 200
 
 
@@ -299,22 +278,12 @@ def test_an_endless_head_is_refused(site: Site) -> None:
 
 
 def test_two_hundred_slow_clients_hold_nobody_up(site: Site) -> None:
-    sockets = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(200)]
-    try:
-        for number, one in enumerate(sockets):
-            head = b"GET /api/search?q=a HTTP/1.1\r\nHost: loc"
-            body = b"POST /api/reword HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{"
-            one.sendall(body if number % 2 else head)
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(upload(site, 1)) for _ in range(200)]
         assert site.json("api/search?q=disc")["models"], "others are served meanwhile"
-        began = time.monotonic()
         for one in sockets:
-            one.settimeout(30)
-            while one.recv(4096):  # until the server closes it
-                pass
-        assert time.monotonic() - began < 30
-    finally:
-        for one in sockets:
-            one.close()
+            assert one.recv(4096).startswith(b"HTTP/1.1 408")
+            assert not one.recv(4096), "and closed"
 
 
 def upload(site: Site, sent: int) -> socket.socket:
@@ -358,31 +327,29 @@ def test_pipelined_requests_that_are_reset_are_no_errors_of_the_server(
     assert not [one for one in caplog.records if one.exc_info or one.levelname == "ERROR"]
 
 
-def test_a_client_that_does_not_read_a_large_picture_is_dropped(site: Site) -> None:
+def test_a_client_that_does_not_read_a_large_picture_is_given_up(site: Site) -> None:
     large = Path(site.service.current.facts.root) / NAMES[5]
     large.write_bytes(bytes(30 * 2**20))
     with socket.create_connection(("127.0.0.1", site.port)) as raw:
         line = f"GET /api/picture/{picture_id(NAMES[5])} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         raw.sendall(line.encode())
-        wait_until(lambda: bool(site.connections))
-        wait_until(lambda: not site.connections)
+        wait_until(lambda: bool(site.tasks))
+        wait_until(lambda: not site.tasks)
     assert len(site.get(f"api/picture/{picture_id(NAMES[5])}")[2]) == 30 * 2**20
 
 
-def test_connections_above_the_limit_are_refused_and_the_others_served(
+def test_requests_above_the_limit_of_connections_are_refused_until_others_leave(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_MOST_CONNECTIONS", 8)
-    with served(made_service(site.service.store)) as small, ExitStack() as stack:
+    with served(made_service(site.service.store)) as small:
         place = ("127.0.0.1", small.port)
-        held = [stack.enter_context(socket.create_connection(place)) for _ in range(20)]
-        wait_until(lambda: len(select(held, [], [], 0)[0]) >= 13)
-        refused = select(held, [], [], 0)[0]
-        assert len(refused) == 13
-        assert all(one.recv(4096).startswith(b"HTTP/1.1 503") for one in refused)
-        (kept, *_) = [one for one in held if one not in refused]
-        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+        with ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(socket.create_connection(place))
+            wait_until(lambda: len(small.connections) == 20)
+            assert small.get("healthz")[0] == 503
+        wait_until(lambda: small.get("healthz")[0] == 200)
 
 
 def test_the_number_of_connections_fits_the_limit_of_open_files() -> None:

@@ -139,8 +139,9 @@ class _Problem(BaseModel):
 
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": _Problem} for status in (400, 401, 403, 404, 413, 414, 422, 429, 503)
+    status: {"model": _Problem} for status in (400, 401, 403, 404, 408, 413, 414, 422, 503)
 }
+_REFUSED = (StoreUnavailable, UserError, Overloaded, RequestValidationError, ClientDisconnect)
 _PICTURE_BODY = {
     "requestBody": {
         "required": True,
@@ -166,9 +167,9 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
     app = FastAPI(
         title="ParaCLIP search", version=__version__, lifespan=lifespan,
         docs_url=None, redoc_url=None, responses=_PROBLEMS,
+        exception_handlers=dict.fromkeys(_REFUSED, _refused),
         description="Search pictures with words; models side by side over one index.",
     )  # fmt: skip
-    _add_errors(app)
     _add_search(app, service)
     _add_pictures(app, service)
     _add_suggestions(app, service, reworder)
@@ -187,30 +188,20 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
     return Guard(app, limits)
 
 
-def _add_errors(app: FastAPI) -> None:
-    """Return errors of users and of the store as JSON with one sentence."""
-
-    @app.exception_handler(StoreUnavailable)
-    async def unavailable(_: Request, error: StoreUnavailable) -> Response:
-        return refusal(503, f"The index {error.what}.")
-
-    @app.exception_handler(UserError)
-    async def refused(_: Request, error: UserError) -> Response:
-        return refusal(422, str(error))
-
-    @app.exception_handler(Overloaded)
-    async def overloaded(_: Request, error: Overloaded) -> Response:
-        return refusal(503, "Too many requests are waiting.", {"retry-after": "1"})
-
-    @app.exception_handler(ClientDisconnect)
-    async def left(_: Request, error: ClientDisconnect) -> Response:
-        return refusal(400, "The client left.")  # nobody reads it
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or "request"
-        return refusal(422, f"{place}: {first['msg']}"[:300])
+async def _refused(_: Request, error: Exception) -> Response:
+    """Errors of users and of the store as JSON with one sentence."""
+    match error:
+        case StoreUnavailable():
+            return refusal(503, f"The index {error.what}.")
+        case UserError():
+            return refusal(422, str(error))
+        case Overloaded():
+            return refusal(503, "Too many requests are waiting.", {"retry-after": "1"})
+        case RequestValidationError():
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"][1:]) or "request"
+            return refusal(422, f"{place}: {first['msg']}"[:300])
+    return refusal(400, "The client left.")  # nobody reads it
 
 
 def _add_search(app: FastAPI, service: Service) -> None:

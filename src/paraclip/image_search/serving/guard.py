@@ -1,7 +1,7 @@
-"""The outermost layer: hosts, origins, sizes, rates, the token, headers and the log.
+"""The middleware: host, origin, token, size and time of each request; headers and the log.
 
-Plain ASGI: it processes every request before anything is parsed, and every response. Starlette's
-own middleware has no limits of rate and size, and its check of hosts knows no IPv6 addresses.
+Plain ASGI: it sees a request before its body is read. What comes before, such as connections
+without a request, is for uvicorn's limits, or for a reverse proxy.
 """
 
 import asyncio
@@ -20,17 +20,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paraclip.errors import UserError, printable
-from paraclip.image_search.serving.service import MOST_BYTES, Recent
+from paraclip.image_search.serving.service import MOST_BYTES
 
 _LOG = logging.getLogger("paraclip.serve")
 _COOKIE = "paraclip_token"
 _MOST_URL = 32_768
-_MOST_CLIENTS = 10_000
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 """Characters of a bearer token (RFC 6750), which a cookie can carry as well."""
 _MOST_HELD = 128 * 2**20  # bytes of all request bodies that are being received or processed
+_BODY_SECONDS = 10.0  # for receiving a request's body
+_SEND_SECONDS = 10.0  # for reading 64 KiB of a response
+_CLOSE = {"connection": "close"}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -51,21 +53,15 @@ class Limits:
     Args:
         hosts: accepted values of the Host header, without port; empty for any.
         token: token that every request must carry, or None.
-        per_second: average number of requests per second from one address; 0 for no limit.
-        burst: maximum burst of requests from one address.
         local: whether only this machine reaches the server, under its own name.
     """
 
     hosts: frozenset[str] = frozenset()
     token: str | None = None
-    per_second: float = 0.0
-    burst: int = 400
     local: bool = False
 
 
-def make_limits(
-    host: str, token: str | None, allow_host: tuple[str, ...], per_second: float, burst: int
-) -> Limits:
+def make_limits(host: str, token: str | None, allow_host: tuple[str, ...]) -> Limits:
     """The limits of a server that listens on an address; see `ServeConfig` for the arguments.
 
     Raises:
@@ -85,27 +81,16 @@ def make_limits(
     if loopback:
         names = [f"[{one}]" if one.count(":") > 1 and "[" not in one else one for one in allow_host]
         hosts = frozenset({*_LOOPBACK, host, *map(_without_port, names)})
-        return Limits(hosts, token, per_second, burst, local=not allow_host)
+        return Limits(hosts, token, local=not allow_host)
     if token is None:
         what = "is not a loopback address, and the server would be open to everyone there"
         hint = "Set PARACLIP_TOKEN or --token, or omit --host."
         raise UserError(f"--host {host}", what, hint)
-    return Limits(frozenset(), token, per_second, burst)
+    return Limits(frozenset(), token)
 
 
-class Buckets:
-    """A token bucket for each of the last 10,000 addresses."""
-
-    def __init__(self, per_second: float, burst: int) -> None:
-        self.per_second, self.burst = per_second, burst
-        self.levels: Recent[str, tuple[float, float]] = Recent(_MOST_CLIENTS)
-
-    def take(self, address: str, now: float) -> bool:
-        """Whether an address may send another request at this time, in seconds."""
-        level, then = self.levels.get(address) or (self.burst, now)
-        level = min(self.burst, level + (now - then) * self.per_second)
-        self.levels.put(address, (level - (level >= 1), now))
-        return level >= 1
+class _NotRead(Exception):
+    """The client does not read the response."""
 
 
 class Guard:
@@ -113,31 +98,40 @@ class Guard:
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits = app, limits
-        self.buckets = Buckets(limits.per_second, limits.burst)
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
             return
-        began, status, read = time.perf_counter(), 500, 0
+        began, status, read = time.perf_counter(), 0, 0
+        end: float | None = asyncio.get_running_loop().time() + _BODY_SECONDS
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
+            try:
+                async with asyncio.timeout(_SEND_SECONDS):
+                    await send(message)
+            except TimeoutError as error:
+                raise _NotRead from error
 
         async def receiving() -> Message:
             """Receive the body, and refuse it above the limits regardless of its header."""
-            nonlocal read
-            message = await receive()
+            nonlocal read, end
+            # The application turns these exceptions into a response, wherever it reads the body.
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, "the request takes too long", _CLOSE) from error
+            if not message.get("more_body"):
+                end = None  # what comes next is the client's leaving
             size = len(message.get("body", b""))
             read, self._held = read + size, self._held + size
-            # The application turns these into a response, wherever it reads the body.
             if read > MOST_BYTES:
                 raise HTTPException(413, "the request is too large")
             if self._held > _MOST_HELD:
@@ -147,22 +141,22 @@ class Guard:
         try:
             response = self._check(Request(scope)) or self.app
             await response(scope, receiving, sending)
+        except _NotRead:
+            _LOG.warning("not read")
         except asyncio.CancelledError:  # uvicorn stops, and would log it as an error
-            _LOG.warning("cancelled")
+            if not status:
+                await refusal(503, "the server is being stopped")(scope, receive, sending)
         finally:
             self._held -= read
-            _log_request(scope, status, time.perf_counter() - began)
+            _log_request(scope, status or 500, time.perf_counter() - began)
 
     def _check(self, request: Request) -> Response | None:
         """The response to a request that is refused or redirected; None to pass it on."""
         headers, limits = request.headers, self.limits
-        address = request.client.host if request.client else ""
         if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > _MOST_URL:
             return refusal(414, "the address is too long")
         if limits.hosts and _without_port(headers.get("host", "")) not in limits.hosts:
             return refusal(400, "this server has another name; see --allow-host")
-        if limits.per_second and not self.buckets.take(address, time.monotonic()):
-            return refusal(429, "too many requests", {"retry-after": "1"})
         if request.method not in ("GET", "HEAD") and not _is_same_origin(headers):
             return refusal(403, "the request comes from the page of another server")
         length = headers.get("content-length", "")

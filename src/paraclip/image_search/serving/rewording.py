@@ -40,8 +40,6 @@ class Reworder:
         self.one_at_a_time = asyncio.Lock()
         self.known: Recent[str, list[str]] = Recent(_CACHED)
         self.waiting = 0
-        self._stopped = False
-        self._asking: asyncio.Task[list[str]] | None = None
 
     async def suggest(self, text: str, has_left: Callable[[], Awaitable[bool]]) -> list[str]:
         """Return at most three rewordings that pass the filters for copies, chatter and facts.
@@ -52,7 +50,7 @@ class Reworder:
 
         Raises:
             Overloaded: too many requests wait for the model.
-            UserError: the model cannot be started, gave no answer, or was stopped.
+            UserError: the model cannot be started, or gave no answer.
         """
         text = " ".join(text.split())
         known = self.known.get(text)
@@ -64,24 +62,12 @@ class Reworder:
         try:
             async with self.one_at_a_time:
                 known = self.known.get(text)  # the same question may have been answered meanwhile
-                if known is None and not self._stopped and not await has_left():
-                    self._asking = asyncio.ensure_future(self._ask(text))
-                    known = await self._asking
+                if known is None and not await has_left():
+                    known = await self._ask(text)
                     self.known.put(text, known)
-        except asyncio.CancelledError:
-            if not self._stopped:
-                raise
         finally:
             self.waiting -= 1
-        if known is None:
-            raise UserError("rewording", "the server is being stopped", "Start it again.")
-        return known
-
-    def stop(self) -> None:
-        """Send no more questions, and do not wait for the answer to the last one."""
-        self._stopped = True
-        if self._asking is not None:
-            self._asking.cancel()
+        return known or []
 
     async def _ask(self, text: str) -> list[str]:
         """Send the question to the model."""
