@@ -346,31 +346,36 @@ def _distil(
     scale: float,
     share: tuple[int, int],
 ) -> Tensor:
-    """Cross-entropy of the softmax over M columns of the texts [B, D] with a target.
+    """Cross-entropy of the softmax over M columns with a target; the mean over wordings and rows.
 
     Args:
-        texts: unit vectors [B, D].
+        texts: unit vectors [W, B, D] of W wordings of B rows, which have one target.
         columns: unit vectors [M, D].
         wanted_of: the target [rows, M] of some rows.
         scale: inverse temperature.
         share: the result is this share's part of the mean over the B rows.
     """
     part, parts = share
-    first, last = len(texts) * part // parts, len(texts) * (part + 1) // parts
+    wordings, count, _ = texts.shape
+    first, last = count * part // parts, count * (part + 1) // parts
     columns = columns.to(texts.dtype)
     total = (texts.sum() + columns.sum()) * 0.0  # a share without rows has a gradient, too
 
     def of_block(rows: Tensor, columns: Tensor, block: slice) -> Tensor:
-        return F.cross_entropy(scale * rows @ columns.T, wanted_of(block), reduction="sum")
+        wanted = wanted_of(block)  # the dearest part: once for all wordings
+        return torch.stack([
+            F.cross_entropy(scale * row @ columns.T, wanted, reduction="sum") for row in rows
+        ]).sum()  # fmt: skip
 
     height = max(1, BLOCK // len(columns))
     for start in range(first, last, height):
         block = slice(start, min(start + height, last))
         # The similarities of a block are computed again in the backward pass: memory O(block).
         total = total + checkpoint(
-            of_block, texts[block], columns, block, use_reentrant=False, preserve_rng_state=False
-        )
-    return total / len(texts)
+            of_block, texts[:, block], columns, block, use_reentrant=False,
+            preserve_rng_state=False,
+        )  # fmt: skip
+    return total / (wordings * count)
 
 
 def _ranking(
@@ -398,11 +403,8 @@ def _ranking(
             for ranker, text, picture in zip(objective.rankers, texts, pictures, strict=True)
         ]).sum(0)  # fmt: skip
 
-    bank = vectors.constants[BANK]
-    return torch.stack([
-        _distil(vectors.texts[name], bank, wanted_of, objective.ranking_scale, share)
-        for name in ALL_TEXTS
-    ]).mean()  # fmt: skip
+    wordings = torch.stack([vectors.texts[name] for name in ALL_TEXTS])  # [3, B, D]
+    return _distil(wordings, vectors.constants[BANK], wanted_of, objective.ranking_scale, share)
 
 
 def _sentences(
@@ -420,7 +422,7 @@ def _sentences(
         def wanted_of(block: slice) -> Tensor:
             return (scale * meanings[a][block] @ meanings[b].T).softmax(1)
 
-        return _distil(texts[a], texts[b], wanted_of, scale, share)
+        return _distil(texts[a][None], texts[b], wanted_of, scale, share)
 
     return torch.stack([compare(a, b) for a, b in PAIRS]).mean()
 
