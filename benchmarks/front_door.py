@@ -28,10 +28,10 @@ from PIL import Image, ImageDraw
 from benchmarks.export.targets import random_clip
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
 from paraclip import starter
-from paraclip.exporting.config import ExportOptions
-from paraclip.exporting.onnx_graph import write_image_graph
 from paraclip.exporting.run import export_model
 from paraclip.models.checkpoint import save_model
+from paraclip.models.formats.onnx_graph import write_image_graph
+from paraclip.systems.config import ExportOptions
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 4

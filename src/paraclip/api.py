@@ -17,7 +17,6 @@ from paraclip.evaluation.compare import compare
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import evaluate_configured
 from paraclip.evaluation.report import Report
-from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.run import export_model
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.config import STORE, IndexConfig, SearchConfig
@@ -30,8 +29,8 @@ from paraclip.models.mini import Mini
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
-from paraclip.swap_checking.check import SwapReport, check_configured
-from paraclip.swap_checking.config import SwapCheckConfig
+from paraclip.swap_checking import SwapReport, check_configured
+from paraclip.systems.config import ExportOptions, SwapCheckConfig
 from paraclip.training.checkpoint import RunFolder, check_run
 from paraclip.training.config import AlignOptions, TrainOptions
 from paraclip.training.data import prepare, prepare_captions

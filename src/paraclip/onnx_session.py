@@ -1,15 +1,38 @@
-"""Sessions of onnxruntime on the CPU."""
+"""Graphs in ONNX: how a program calls one, and sessions of onnxruntime on the CPU."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import optional_import
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def open_session(path: Path, extra: str, weights: Mapping[str, np.ndarray] | None = None) -> Any:
+
+@dataclass(frozen=True)
+class TextGraph:
+    """How a program calls a text tower in ONNX.
+
+    Args:
+        inputs: name of the token ids.
+        outputs: name of the text vectors.
+        dtype: of the ids, int64 or int32.
+        fixed_length: whether ids always have the length of the context.
+        unit: whether the vectors have unit length.
+        end: a token that replaces the last one of a text without it.
+    """
+
+    inputs: str = "input_ids"
+    outputs: str = "text_embeds"
+    dtype: str = "int64"
+    fixed_length: bool = False
+    unit: bool = True
+    end: int | None = None
+
+
+def open_session(path: Path, extra: str, weights: "Mapping[str, np.ndarray] | None" = None) -> Any:
     """Open a graph in a session whose idle threads sleep.
 
     Args:

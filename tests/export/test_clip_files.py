@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from open_clip import SimpleTokenizer
 from tokenizers import Tokenizer
 
-from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.run import _write_card
 from paraclip.exporting.source import Source, _read_source
+from paraclip.models.formats.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.models.openclip import OpenClip
 
 FILES = clip_tokenizer_files(33)

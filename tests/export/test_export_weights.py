@@ -18,13 +18,13 @@ from paraclip.api import export
 from paraclip.cli import parse
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
-from paraclip.exporting.config import ExportConfig, ExportOptions
-from paraclip.exporting.drift import _LEAST_HALF, drift, probes
+from paraclip.exporting.drift import _LEAST_HALF, measure_drift, probes
 from paraclip.exporting.run import export_model
 from paraclip.exporting.source import open_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
+from paraclip.systems.config import ExportConfig, ExportOptions
 
 TEXTS = ["a red disc", "two cats on a beach"]
 
@@ -147,5 +147,5 @@ def test_weights_beyond_sixteen_bits(name, tmp_path) -> None:
 def test_vectors_without_a_direction_count_as_the_worst() -> None:
     floats = np.ones((3, 4), np.float32)
     shortened = np.array([[1, 1, 1, 1], [0, 0, 0, 0], [np.nan, 1, 1, 1]], np.float32)
-    found = drift("int8", shortened, floats)
+    found = measure_drift("int8", shortened, floats)
     assert found.lowest == -1 and found.texts == 3

@@ -12,10 +12,11 @@ from tokenizers import Tokenizer
 
 from paraclip.api import export
 from paraclip.errors import UserError
-from paraclip.exporting import onnx_graph
-from paraclip.exporting.config import ExportOptions
-from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.run import export_model
+from paraclip.models.formats import onnx_graph
+from paraclip.models.formats.onnx_graph import write_text_graph
+from paraclip.onnx_session import TextGraph
+from paraclip.systems.config import ExportOptions
 
 pytestmark = pytest.mark.slow
 EIGHT_BITS = ExportOptions(target="transformers-js", int8=True)
@@ -102,7 +103,7 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch) 
 
     monkeypatch.setattr(onnx_graph, "_export_graph", other)
     with pytest.raises(UserError, match="its vectors differ from torch's"):
-        write_text_graph(model, tmp_path / "a.onnx", TextInterface())
+        write_text_graph(model, tmp_path / "a.onnx", TextGraph())
 
 
 def test_without_onnx_the_hint_is_what_to_install(quick_clip, tmp_path, monkeypatch) -> None:

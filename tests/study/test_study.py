@@ -24,7 +24,8 @@ from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import read_pool
 from paraclip.models.checkpoint import save_model
 from paraclip.models.loading import load_model
-from paraclip.swap_checking.indexes import IndexAddress, read_index
+from paraclip.systems.indexes import read_index
+from paraclip.systems.system import IndexAddress
 from paraclip.training.config import TrainOptions
 from study import averaged as study_averaged
 from study import items as study_items

@@ -19,9 +19,8 @@ from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.image_search.build import build_index
 from paraclip.models.features import encode_texts
-from paraclip.swap_checking.check import _WordedQuery, read_queries
-from paraclip.swap_checking.config import SwapCheckConfig
-from paraclip.swap_checking.scores import compare_scores
+from paraclip.swap_checking import _WordedQuery, compare_scores, read_queries
+from paraclip.systems.config import SwapCheckConfig
 
 
 @pytest.fixture

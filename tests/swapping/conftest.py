@@ -3,9 +3,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from program_caches import SYSTEMS, small_architectures, small_clip, write_cache
+from program_caches import small_architectures, small_clip, write_cache
 
 from paraclip.models.openclip import OpenClip
+from paraclip.systems import SWAPPED
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +19,7 @@ def named() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tuned() -> dict[str, OpenClip]:
     """A tuned model of each system's base."""
-    return {system: small_clip(system, seed=1) for system in SYSTEMS}
+    return {system: small_clip(system, seed=1) for system in SWAPPED}
 
 
 @pytest.fixture(scope="session")

@@ -13,16 +13,17 @@ import open_clip
 import torch
 from tiny_models import TINY_CLIP
 
-from paraclip.exporting.config import ExportOptions
-from paraclip.exporting.onnx_graph import write_image_graph
+from paraclip.exporting.layouts import write_layout
 from paraclip.exporting.source import Source
+from paraclip.models.formats.onnx_graph import write_image_graph
 from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.swapping.places import PLACES
+from paraclip.swapping import cache_of
+from paraclip.systems import SYSTEMS
+from paraclip.systems.config import ExportOptions
 
 SMALL = {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "context_length": 77}}
 CONFIGS = {"ViT-B-32-quickgelu": {**SMALL, "quick_gelu": True}, "ViT-B-32-256": SMALL}
-SYSTEMS = tuple(PLACES)
 TAGS = {"rclip": "datacomp_s34b_b86k"}  # of the other systems: openai
 TEXT, VISION = (f"models--Qdrant--clip-ViT-B-32-{part}" for part in ("text", "vision"))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -60,7 +61,8 @@ def write_text_file(system: str, model: OpenClip, folder: Path, name: str) -> Pa
     """The file of the text encoder as the system loads it, with others of the export beside it."""
     folder.mkdir(parents=True)
     source = Source(model, {}, "model", TAGS.get(system, "openai"))
-    PLACES[system].writers[name].write(source, folder, ExportOptions())
+    layout = cache_of(system).files[name]
+    write_layout(layout, source, folder, ExportOptions(), SYSTEMS[system])
     return next(path for path in folder.rglob(name) if path.is_file())
 
 
@@ -119,7 +121,7 @@ def _write_fastembed(base: OpenClip, folder: Path) -> None:
 
 def _write_hub(base: OpenClip, folder: Path) -> None:
     """A cache of the hub with the base as transformers and as open_clip load it."""
-    for name in PLACES["hugging-face"].writers:
+    for name in cache_of("hugging-face").files:
         exported = write_text_file("hugging-face", base, folder.with_name(f"hub-{name}"), name)
         exported.with_name("README.md").write_text(name)
         write_snapshot(folder / f"models--someone--{name}", exported.parent)

@@ -12,7 +12,6 @@ import onnxruntime
 import pytest
 from program_caches import (
     COMMIT,
-    SYSTEMS,
     TAGS,
     TEXT,
     contents,
@@ -23,16 +22,16 @@ from program_caches import (
 )
 
 from benchmarks.export.loaders import environments
+from paraclip import swapping
 from paraclip.cli import main
 from paraclip.errors import UserError
-from paraclip.exporting.system import System
 from paraclip.files import file_hash
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
-from paraclip.swap_checking.indexes import Index
-from paraclip.swapping.places import PLACES
-from paraclip.swapping.swap import swap, undo
+from paraclip.swapping import swap, undo
+from paraclip.systems import SWAPPED
+from paraclip.systems.indexes import Index
 
 pytestmark = pytest.mark.slow
 TEXTS = ["a red disc", "small blue square on white paper"]
@@ -67,7 +66,7 @@ def vectors(file: Path, model) -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", SWAPPED)
 def test_the_program_reads_the_tuned_encoder_until_it_is_undone(system, cache, tuned) -> None:
     folder = cache(system)
     if system == "hugging-face":  # two repositories with this model are ambiguous
@@ -136,7 +135,7 @@ def test_another_image_tower_is_refused(system, cache, tuned) -> None:
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", SWAPPED)
 def test_another_activation_or_preprocessing_is_refused(system, cache, tuned) -> None:
     folder = cache(system)
     before = contents(folder)
@@ -253,7 +252,7 @@ def test_what_cannot_be_written_is_an_error_of_one_line(cache, tuned, monkeypatc
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setitem(PLACES["hugging-face"].writers, "model.safetensors", System(full, full))
+    monkeypatch.setattr(swapping, "write_layout", full)
     with pytest.raises(UserError, match="the disk is full"):
         swap("hugging-face", folder, model)
     assert contents(folder) == before

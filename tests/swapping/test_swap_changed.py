@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from program_caches import (
     COMMIT,
-    SYSTEMS,
     TEXT,
     contents,
     small_clip,
@@ -21,7 +20,8 @@ from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.files import file_hash
 from paraclip.models.openclip import OpenClip
-from paraclip.swapping.swap import Swapped, swap, undo
+from paraclip.swapping import Swapped, swap, undo
+from paraclip.systems import SWAPPED
 
 pytestmark = pytest.mark.slow
 HUB = "hugging-face"
@@ -113,7 +113,7 @@ def test_only_what_has_changed_is_left(cache, tuned, tmp_path) -> None:
     assert contents(folder)[FILES["immich"][1]] == before[FILES["immich"][1]]
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", SWAPPED)
 def test_what_an_earlier_version_kept_is_restored(system, cache) -> None:
     folder = cache(system)
     before = contents(folder)

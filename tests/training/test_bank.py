@@ -22,7 +22,8 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.stores import IndexFacts, open_store, schema
 from paraclip.models.features import encode_images, encode_texts, image_space
-from paraclip.swap_checking import indexes
+from paraclip.systems import indexes
+from paraclip.systems.system import IndexAddress
 from paraclip.training import bank as bank_module
 from paraclip.training.bank import Bank, read_bank
 from paraclip.training.config import TrainConfig
@@ -70,7 +71,7 @@ def test_of_a_large_index_the_seed_determines_a_sample_and_no_more_is_held(index
     assert not torch.equal(one, other)
     large = np.lib.format.open_memmap(index, "w+", np.float32, (400_000, EMBED_DIM))
     large[:] = 1
-    whole = _most_memory(lambda: indexes.read_index(indexes.IndexAddress(str(index))))
+    whole = _most_memory(lambda: indexes.read_index(IndexAddress(str(index))))
     assert whole < 1.25 * large.nbytes
     monkeypatch.setattr(indexes, "_MOST_ROWS", 1000)  # which limits no sample
     assert _most_memory(lambda: read(index)) < large.nbytes / 8
@@ -92,7 +93,7 @@ def test_each_row_of_a_large_index_is_as_likely_and_keeps_its_name(tmp_path, mon
     vectors = pa.array(np.stack([np.cos(angles), np.sin(angles)], 1).tolist())
     paths = [str(row) for row in range(30)]
     pq.write_table(pa.table({"path": paths, "v": vectors}), tmp_path / "i.parquet")
-    place, drawn = indexes.IndexAddress(str(tmp_path / "i.parquet")), np.zeros(30)
+    place, drawn = IndexAddress(str(tmp_path / "i.parquet")), np.zeros(30)
     for seed in range(400):
         found = indexes.read_index(place, sample=6, seed=seed)
         rows = np.array([int(path) for path in found.paths])
@@ -184,7 +185,7 @@ def test_a_bank_without_a_name_is_not_the_working_folder(photos, tmp_path, monke
         read("")
     np.save(tmp_path / "photos" / "v.npy", unit_rows(3))
     with pytest.raises(UserError, match="empty name"):
-        indexes.read_index(indexes.IndexAddress(""))
+        indexes.read_index(IndexAddress(""))
 
 
 def test_the_choice_of_a_column_names_no_option_that_train_lacks(photos, tmp_path):

@@ -78,19 +78,19 @@ COMMANDS = {
     ),
     "export": Command(
         EVERYDAY,
-        "exporting.config:ExportConfig",
+        "systems.config:ExportConfig",
         "Write a model in the layout that another system loads, with a model card.",
         "paraclip export runs/tuned/last.safetensors exports/immich --for immich",
     ),
     "swap-check": Command(
         EVERYDAY,
-        "swap_checking.config:SwapCheckConfig",
+        "systems.config:SwapCheckConfig",
         "Check an index before its text encoder is replaced: its origin and the effect on queries.",
         "paraclip swap-check --index index.npy --base ViT-B-32:openai --model tuned.safetensors",
     ),
     "swap": Command(
         EVERYDAY,
-        "swapping.config:SwapConfig",
+        "systems.config:SwapConfig",
         "Swap the text encoder in the cache of immich, rclip, fastembed or the hub; --undo it.",
         "paraclip swap immich --cache /cache --model runs/tuned/last.safetensors",
     ),

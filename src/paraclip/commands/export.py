@@ -1,7 +1,7 @@
 """`paraclip export`."""
 
-from paraclip.exporting.config import ExportConfig
 from paraclip.exporting.run import export_model
+from paraclip.systems.config import ExportConfig
 
 
 def export_command(config: ExportConfig) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from paraclip.errors import UserError, printable
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swap_checking.check import EXACT, SwapReport, check_configured
-from paraclip.swap_checking.config import SwapCheckConfig
-from paraclip.swap_checking.scores import Scores
+from paraclip.swap_checking import Scores, SwapReport, check_configured
+from paraclip.systems.config import SwapCheckConfig
+from paraclip.systems.origin import EXACT
 
 SHOWN = 3  # number of results printed for a changed query
 

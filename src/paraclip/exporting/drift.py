@@ -53,7 +53,7 @@ def probes() -> tuple[str, ...]:
     return (*(row[key] for row in rows for key in ("query", "rewording")), *_AWKWARD)
 
 
-def drift(weights: str, shortened: Vectors, floats: Vectors) -> Drift:
+def measure_drift(weights: str, shortened: Vectors, floats: Vectors) -> Drift:
     """The drift of vectors [texts, width] from float ones."""
     one, other = np.asarray(shortened, np.float64), np.asarray(floats, np.float64)
     with np.errstate(all="ignore"):
@@ -82,7 +82,7 @@ def check_half(model: DualEncoder) -> Drift:
     shortened, floats = (
         encode_texts(one, list(probes()), _AT_ONCE).numpy() for one in (half, model)
     )
-    return check_drift("--half", drift("float16", shortened, floats))
+    return check_drift("--half", measure_drift("float16", shortened, floats))
 
 
 def check_drift(option: str, found: Drift) -> Drift:

@@ -1,24 +1,19 @@
 """`export`: from a checkpoint to the files that another system loads, with a model card."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from paraclip.errors import UserError
-from paraclip.exporting.config import ExportOptions, Format, SystemName
 from paraclip.exporting.drift import Drift, check_half
-from paraclip.exporting.hugging_face import HUGGING_FACE, SENTENCE_TRANSFORMERS
-from paraclip.exporting.immich import IMMICH
-from paraclip.exporting.onnx_graph import import_writers
-from paraclip.exporting.onnx_systems import FASTEMBED, ONNX, RCLIP, TRANSFORMERS_JS
-from paraclip.exporting.open_clip import CLIP_RETRIEVAL, LANCEDB, OPEN_CLIP, WEIGHTS_FILE
-from paraclip.exporting.source import Source, open_source
-from paraclip.exporting.system import System
+from paraclip.exporting.layouts import write_layout
+from paraclip.exporting.source import Source, base_name, open_source
 from paraclip.files import (
     OTHER_PATH,
     check_output,
@@ -30,30 +25,16 @@ from paraclip.files import (
 )
 from paraclip.models.checkpoint import model_card
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.formats.onnx_graph import import_writers
+from paraclip.models.formats.published import QUICK
+from paraclip.models.openclip import OpenClip
 from paraclip.models.sources import model_files
 from paraclip.models.tensors import count_bytes
 from paraclip.provenance import package_versions
+from paraclip.systems import FORMATS, SYSTEMS
+from paraclip.systems.config import ExportOptions
+from paraclip.systems.system import Format, Layout, System
 
-_FORMATS: dict[Format, System] = {
-    "weights": WEIGHTS_FILE,
-    "open-clip": replace(OPEN_CLIP, index=None),
-    "hf": HUGGING_FACE,
-    "sentence-transformers": replace(SENTENCE_TRANSFORMERS, index=None),
-    "onnx": ONNX,
-}
-SYSTEMS: dict[SystemName, System] = {
-    "immich": IMMICH,
-    "rclip": RCLIP,
-    "fastembed": FASTEMBED,
-    "transformers-js": TRANSFORMERS_JS,
-    "sentence-transformers": SENTENCE_TRANSFORMERS,
-    "open-clip": OPEN_CLIP,
-    "clip-retrieval": CLIP_RETRIEVAL,
-    "lancedb": LANCEDB,
-}
-"""A new system needs a line here, and its name in the options."""
-
-_ONNX = (ONNX, IMMICH, RCLIP, FASTEMBED, TRANSFORMERS_JS)
 _WEIGHTS = ".safetensors"
 _CARD = "README.md"
 _KEPT = """\
@@ -88,51 +69,78 @@ def export_model(
             shortened weights change its vectors too much.
     """
     out = Path(out)
-    system = _choose_system(out, options)
+    layout, system = _choose_layout(out, options)
     _refuse_sources(out, model, options.base)
-    is_file = system is WEIGHTS_FILE
+    is_file = layout is FORMATS["weights"]
     card = out.with_suffix(".md") if is_file else out / _CARD
     for path in (out, card) if is_file else (out,):
         _check_free(path, options.force, folder=not is_file)
-    if system in _ONNX:
+    if layout.format == "onnx":
         import_writers()
     source = open_source(model, options.base, options.tag)
-    part = source.model if "half" in system.takes else source.model.text_tower
+    part = source.model if "half" in layout.takes else source.model.text_tower
     check_room(out.parent, count_bytes(part) / (2 if options.half else 1))
     written = {name: value for name, value in asdict(options).items() if value}
     drift = check_half(source.model) if options.half else None
-    steps = system.instructions(source, out)
+    steps = _steps_of(layout, system, source, out)
     if is_file:
-        system.write(source, out, options)
+        write_layout(layout, source, out, options)
         _write_card(source, card, out.name, written, drift=drift)
     else:
         with _new_folder(out, options.force) as folder:
-            drift = system.write(source, folder, options) or drift
-            on_card = steps if options.target else ()
+            drift = write_layout(layout, source, folder, options, system) or drift
+            on_card = steps if system else ()
             _write_card(source, folder / _CARD, out.name, written, on_card, drift)
     return _Exported(out, steps, drift)
 
 
-def _choose_system(out: Path, options: ExportOptions) -> System:
-    """The system or the format, given or else derived from the name of the output."""
+def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | None]:
+    """The layout of a system, or of a format, given or derived from the name of the output."""
     if options.to and options.target:
         what = "names a format, and --for names a system, which determines its format"
         raise UserError("--to", what, "Leave one of them out.")
+    derived: Format = "weights" if out.suffix == _WEIGHTS else "open-clip"
+    format = options.to or derived
+    layout, system, choice = FORMATS[format], None, f"--to {format}"
     if options.target:
         system, choice = SYSTEMS[options.target], f"--for {options.target}"
-    else:
-        derived: Format = "weights" if out.suffix == _WEIGHTS else "open-clip"
-        system, choice = _FORMATS[options.to or derived], f"--to {options.to or derived}"
-    if system is WEIGHTS_FILE and out.suffix != _WEIGHTS:
+        assert system.layout is not None
+        layout = system.layout
+    if layout is FORMATS["weights"] and out.suffix != _WEIGHTS:
         raise UserError(out, "is not the name of a safetensors file", f"End it in {_WEIGHTS}.")
     for name in ("half", "int8", "image_tower"):
-        if getattr(options, name) and name not in system.takes:
-            known = {f"--to {one}": system for one, system in _FORMATS.items()}
-            known["--for transformers-js"] = TRANSFORMERS_JS
-            fitting = [one for one, system in known.items() if name in system.takes]
+        if getattr(options, name) and name not in layout.takes:
+            known = {f"--to {one}": found for one, found in FORMATS.items()}
+            for one in SYSTEMS.values():
+                if one.layout and one.layout.small:  # the only layout with an option of its own
+                    known[f"--for {one.name}"] = one.layout
+            fitting = [one for one, found in known.items() if name in found.takes]
             option, what = f"--{name.replace('_', '-')}", f"does not apply to {choice}"
             raise UserError(option, what, f"Use {' or '.join(fitting)}, or leave it out.")
-    return system
+    return layout, system
+
+
+def _steps_of(layout: Layout, system: System | None, source: Source, out: Path) -> tuple[str, ...]:
+    """What the user does next; for a system, the first step is a check of the index."""
+    if layout is FORMATS["weights"] and not isinstance(source.model, OpenClip):
+        others = "--to sentence-transformers and --to onnx do not"
+        return (f"The weights in {out} have ParaCLIP's own names; {others}.",)
+    values = {
+        "folder": str(out), "name": out.name, "local": f"local-dir:{out}",
+        "path": str((out / layout.file).resolve()), "file": layout.file,
+        "architecture": source.architecture,
+    }  # fmt: skip
+    if system is None:
+        return tuple(step.format(**values) for step in layout.steps)
+    base = source.architecture.removesuffix(QUICK)
+    if isinstance(source.model, OpenClip):
+        base += f":{source.tags[0] if len(source.tags) == 1 else 'TAG'}"
+    first = (
+        "Check that your index was made with this base: paraclip swap-check --index"
+        f" {system.index} --base {base} --model {shlex.quote(source.name)}"
+    )
+    values["base"] = base_name(source, system)
+    return (first, *(step.format(**values) for step in layout.steps))
 
 
 def _refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:

@@ -10,15 +10,18 @@ from typing import Any
 
 import open_clip
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, nearest
 from paraclip.files import text_hash
 from paraclip.models.checkpoint import header_of, load_checkpoint, read_header, values_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_space
-from paraclip.models.formats.published import QUICK, quick_name
+from paraclip.models.formats.published import QUICK, preprocessing_of, quick_name
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
+from paraclip.systems.system import System
 
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+"""Fields of open_clip's `PreprocessCfg` that change a picture's vector, besides its size."""
 _VOID = "An index made with the base would be void; re-embed the pictures, or train the text alone."
 
 
@@ -129,3 +132,55 @@ def _known_architecture(model: OpenClip) -> str | None:
         if all(known.get(part) == config.get(part) for part in essential):
             return quick_name(name.removesuffix(QUICK), bool(config.get("quick_gelu")))
     return None
+
+
+def base_name(source: Source, system: System) -> str:
+    """A program's name of the base; empty if it uses any.
+
+    Raises:
+        UserError: the program does not use the base, with its activation and preprocessing, or the
+            checkpoint does not record it.
+    """
+    if not system.bases:
+        return ""
+    stated = source.architecture
+    architectures = {_spelt(stated), _spelt(stated.removesuffix(QUICK))}
+    same = [name for name in system.bases if _spelt(name.split("__")[0]) in architectures]
+    if not same:
+        what = f"its base is {stated}, which {system.name} does not load"
+        raise UserError(source.name, what, nearest(stated, list(system.bases)))
+    tags = {_spelt(tag) for tag in source.tags}
+    matching = [name for name in same if _spelt(name.split("__")[1]) in tags]
+    if len(matching) != 1:
+        recorded, tag = " or ".join(source.tags) or "not recorded", same[0].split("__")[1]
+        what = f"the weights of its base are {recorded}, and {system.name} has {', '.join(same)}"
+        hint = f"Add --tag {tag} (or another of them) if it was tuned from these."
+        raise UserError(source.name, what, hint)
+    architecture, tag = matching[0].split("__")
+    for known in open_clip.list_pretrained_tags_by_model(architecture):
+        if _spelt(known) == _spelt(tag):
+            _check_settings(source, system.name, architecture, known)
+    return matching[0]
+
+
+def _spelt(name: str) -> str:
+    """A name in one spelling: immich writes some tags with hyphens."""
+    return name.replace("_", "-").lower()
+
+
+def _check_settings(source: Source, system: str, architecture: str, tag: str) -> None:
+    """Raise UserError if activation or preprocessing are not those of a system's base."""
+    published = open_clip.get_pretrained_cfg(architecture, tag)
+    quick = architecture.endswith(QUICK) or bool(published.get("quick_gelu"))
+    hint = "Tune the base that the system uses."
+    if source.model.architecture.quick_gelu != quick:
+        names = ("GELU", "QuickGELU")
+        what = f"it has {names[not quick]}, and the base of {system} {names[quick]}"
+        raise UserError(source.name, what, hint)
+    if isinstance(source.model, OpenClip):
+        ours, theirs = source.model.spec.preprocessing, preprocessing_of(published)
+        for name in PREPROCESSING:
+            first, second = (json.dumps(one.get(name)) for one in (ours, theirs))
+            if first != second:
+                what = f"its preprocessing has the {name} {first}, and that of {system} {second}"
+                raise UserError(source.name, what, hint)

@@ -26,7 +26,7 @@ from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
 from paraclip.image_search.stores import IndexFacts, check_image_space
 from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE, clean_text, model_files
-from paraclip.onnx_session import open_session
+from paraclip.onnx_session import TextGraph, open_session
 from paraclip.version import __version__
 
 if TYPE_CHECKING:
@@ -177,9 +177,9 @@ def _write_tower(name: str) -> bool:
     """Write the tower of a model into the cache; False if its tokenizer or tower has no graph."""
     from open_clip import SimpleTokenizer
 
-    from paraclip.exporting.clip_tokenizer import clip_tokenizer
-    from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
     from paraclip.models.features import encode_texts, image_space
+    from paraclip.models.formats.clip_tokenizer import clip_tokenizer
+    from paraclip.models.formats.onnx_graph import write_text_graph
     from paraclip.models.loading import load_model
     from paraclip.models.mini import BertEncoder
 
@@ -201,7 +201,7 @@ def _write_tower(name: str) -> bool:
     try:
         with disk_errors(folder):
             part.mkdir(parents=True)
-            write_text_graph(model, part / GRAPH, TextInterface())
+            write_text_graph(model, part / GRAPH, TextGraph())
             write_text(part / TOKENIZER, tokenizer)
             write_text(part / FACTS, json.dumps(asdict(facts)))
             if not np.abs(_OnnxTower(part).embed(_PROBES) - expected).max() <= _CLOSE:

@@ -15,8 +15,9 @@ from paraclip.files import cache_folder
 from paraclip.image_search.stores import check_image_space, existing_facts, open_store
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, image_space
-from paraclip.swap_checking.check import find_origin, find_pictures
-from paraclip.swap_checking.indexes import Index, IndexAddress, is_index, read_index
+from paraclip.systems.indexes import Index, is_index, read_index
+from paraclip.systems.origin import find_origin, find_pictures
+from paraclip.systems.system import IndexAddress
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice
 

@@ -1,35 +1,34 @@
 """`swap_check`: does the index come from the base, and what does the tuned text encoder change?"""
 
 import json
-import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.images import picture_files
-from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
-from paraclip.exact_search import nearest, top_k
+from paraclip.evaluation.statistics import Interval, interval
+from paraclip.exact_search import nearest
 from paraclip.files import read_bounded, text_lines
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_images, encode_texts, image_space
+from paraclip.models.features import encode_texts, image_space
 from paraclip.models.loading import find_device, loaded_model
 from paraclip.starter import QUERIES
-from paraclip.swap_checking.config import SwapCheckConfig
-from paraclip.swap_checking.indexes import Index, IndexAddress, read_index
-from paraclip.swap_checking.scores import Scores, compare_scores
+from paraclip.systems.config import SwapCheckConfig
+from paraclip.systems.indexes import Index, read_index
+from paraclip.systems.origin import Origin, find_origin, find_pictures
+from paraclip.systems.system import IndexAddress
 
-_SAME = 0.9
-"""Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
-from the base's image tower. Another tower gives about 0 for both. Previews, another decoder or 16
-bits reduce the cosine by a few hundredths."""
-EXACT = 0.99
 _LISTED = 10
+_RESAMPLES = 1000
+_MOST_SCORED = 2000
+"""Queries that are scored; the memory of the counts grows with them."""
+_EDGES = np.linspace(-1, 1, 4001)
+"""Cut-offs at which results are counted; one between them is interpolated."""
+_BLOCK = 4096  # pictures at a time
 _MOST_QUERIES = 100_000
 _EXAMPLE = "Write one query per line; other wordings may follow after tabs."
 
@@ -43,18 +42,25 @@ class _WordedQuery:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """How well vectors match an image tower."""
+class Cutoff:
+    """A cut-off on the similarity before and after a swap."""
 
-    pictures: int  # number of pictures that were embedded again
-    median: float  # median cosine of stored and new vectors
-    lowest: float  # lowest of these cosines
-    first: float  # share of pictures whose own row, or a copy of it, is nearest to the new vector
+    before: float  # the user's, for the base
+    # The one that lets as many results of all queries through with the tuned model; None if the
+    # one before lets none or all through.
+    after: Interval | None
+    results: float  # mean number of results a query that pass
 
-    @property
-    def same(self) -> bool:
-        """Whether the vectors come from this image tower."""
-        return self.median >= _SAME and self.first >= _SAME
+
+@dataclass(frozen=True)
+class Scores:
+    """Similarities of the results of queries, means over the queries."""
+
+    queries: int  # number of queries
+    before: list[float]  # similarity of the result at each rank with the base, best first
+    after: list[float]  # the same with the tuned model
+    shift: list[Interval]  # their difference, with the interval over queries
+    cutoff: Cutoff | None = None  # the user's, if given
 
 
 @dataclass(frozen=True)
@@ -170,49 +176,6 @@ def check_configured(
     )  # fmt: skip
 
 
-def find_origin(
-    base: DualEncoder, vectors: Float, pictures: Mapping[int, str], sample: int = 16
-) -> Origin | None:
-    """Embed a sample of an index's pictures again; None if none can be opened.
-
-    Args:
-        base: the model that should have made the index.
-        vectors: unit vectors of the index [rows, width].
-        pictures: files by row, as found by `find_pictures`.
-        sample: number of pictures to embed.
-    """
-    if not pictures:
-        return None
-    chosen = np.random.default_rng(0).permutation(list(pictures))[:sample]
-    files = [pictures[row] for row in chosen.tolist()]
-    again = encode_images(base, files, problems=Problems(max_share=1.0)).numpy()
-    opened = np.isfinite(again).all(axis=1)
-    if not opened.any():
-        return None
-    again, stored = again[opened], vectors[chosen[opened]]
-    cosines = (again * stored).sum(axis=1)
-    nearest = vectors[top_k(again, vectors, 1)[:, 0]]
-    own = (nearest * stored).sum(axis=1) >= EXACT  # copies count as well
-    return Origin(len(stored), float(np.median(cosines)), float(cosines.min()), float(own.mean()))
-
-
-def find_pictures(paths: Sequence[str], folder: str | None = None) -> dict[int, str]:
-    """Path of each row's picture that exists: the given one, or the file of its name in the folder,
-    unless several rows or files have this name."""
-    if folder is None:
-        return {row: path for row, path in enumerate(paths) if os.path.isfile(path)}
-    if not os.path.isdir(folder):
-        raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
-    files = picture_files(Path(folder))
-    in_folder = Counter(file.name for file in files)
-    in_index = Counter(os.path.basename(path) for path in set(paths))
-    certain = {
-        file.name: str(file) for file in files if in_folder[file.name] == in_index[file.name] == 1
-    }
-    names = map(os.path.basename, paths)
-    return {row: certain[name] for row, name in enumerate(names) if name in certain}
-
-
 def _compare_queries(
     base: DualEncoder,
     tuned: DualEncoder,
@@ -258,3 +221,54 @@ def _compare_queries(
         changes=changes,
         scores=scores,
     )
+
+
+def compare_scores(
+    before: tuple[Float, Float], after: tuple[Float, Float], pool: Float, cutoff: float | None
+) -> Scores:
+    """Compare the similarities of queries with a pool [pictures, width] by two text encoders.
+
+    `before` and `after` are unit vectors of the queries [queries, width] and the similarities of
+    their first results [queries, k]; the cut-off is the user's for the base.
+    """
+    random = np.random.default_rng(0)
+    chosen = np.sort(random.permutation(len(before[0]))[:_MOST_SCORED])
+    (first, best), (second, new) = ([one[chosen] for one in both] for both in (before, after))
+    count, shifts = len(chosen), new - best
+    draws = random.multinomial(count, np.full(count, 1 / count), _RESAMPLES).astype(np.float32)
+    resampled = draws @ shifts / count
+    return Scores(
+        count,
+        best.mean(axis=0).tolist(),
+        new.mean(axis=0).tolist(),
+        [
+            interval(float(one.mean()), drawn)
+            for one, drawn in zip(shifts.T, resampled.T, strict=True)
+        ],
+        None if cutoff is None else _move_cutoff(cutoff, first, second, pool, draws),
+    )
+
+
+def _move_cutoff(cutoff: float, before: Float, after: Float, pool: Float, draws: Float) -> Cutoff:
+    """The cut-off that lets as many results through after as `cutoff` does before."""
+    passing, counts = np.zeros(len(before), np.float32), np.zeros((len(after), len(_EDGES)))
+    for start in range(0, len(pool), _BLOCK):
+        block = np.asarray(pool[start : start + _BLOCK], np.float32)
+        passing += (before @ block.T >= cutoff).sum(axis=1)
+        places = (
+            ((after @ block.T + 1) * (len(_EDGES) // 2)).astype(np.int64).clip(0, len(_EDGES) - 1)
+        )
+        places += len(_EDGES) * np.arange(len(after))[:, None]
+        counts += np.bincount(places.ravel(), minlength=counts.size).reshape(counts.shape)
+    above = counts[:, ::-1].cumsum(axis=1).astype(np.float32)  # results at or above each edge
+    if not 0 < passing.sum() < len(before) * len(pool):
+        return Cutoff(cutoff, None, float(passing.mean()))
+
+    def same_number(weights: Float) -> Float:
+        wanted, reached = weights @ passing, weights @ above
+        return np.array(
+            [np.interp(*one, _EDGES[::-1]) for one in zip(wanted, reached, strict=True)]
+        )
+
+    value = same_number(np.ones((1, len(before)), np.float32))[0]
+    return Cutoff(cutoff, interval(float(value), same_number(draws)), float(passing.mean()))

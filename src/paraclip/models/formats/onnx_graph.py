@@ -5,43 +5,30 @@ Pooling, projection and normalisation are inside the graph.
 that the runtime cannot read, or that computes other vectors, is not kept.
 """
 
+import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.errors import UserError, optional_import
-from paraclip.exporting.drift import Drift, Vectors, check_drift, drift, probes
-from paraclip.exporting.quantise import quantise
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import count_bytes
-from paraclip.onnx_session import open_session
+from paraclip.onnx_session import TextGraph, open_session
 
 _LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the graph
 _MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
 _TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
 _INNER = ("paraclip_input", "paraclip_output")  # names that no exporter uses
+_LARGE = 1 << 20  # minimum number of values in a table that is quantised
+_LEVELS = 127
 _OPSET = 18  # needs onnxruntime 1.14 or newer
-
-
-@dataclass(frozen=True)
-class TextInterface:
-    """How a system calls a text graph."""
-
-    inputs: str = "input_ids"  # name of the token ids
-    outputs: str = "text_embeds"  # name of the text vectors
-    dtype: str = "int64"  # of the ids, or int32
-    fixed_length: bool = False  # whether ids always have the length of the context
-    unit: bool = True  # whether the vectors have unit length
-    # A token that replaces the last one of a text without it, or None. transformers.js cuts off
-    # the end token of a text that exceeds the context.
-    end: int | None = None
 
 
 class _TextGraph(nn.Module):
@@ -74,7 +61,7 @@ class _ImageGraph(nn.Module):
         return self.model.project_images(self.model.embed_pixels(pixels))
 
 
-def write_text_graph(model: DualEncoder, path: Path, interface: TextInterface) -> None:
+def write_text_graph(model: DualEncoder, path: Path, interface: TextGraph) -> None:
     """Write a text tower as one ONNX file and check it with onnxruntime.
 
     Raises:
@@ -93,23 +80,17 @@ def write_text_graph(model: DualEncoder, path: Path, interface: TextInterface) -
     _compare(path, interface.inputs, example, graph)
 
 
-def write_small_graph(
-    model: DualEncoder, path: Path, small: Path, interface: TextInterface
-) -> Drift:
-    """Write a text graph, already written to `path`, with 8-bit weights as well.
+def run_text_graph(
+    model: DualEncoder, path: Path, interface: TextGraph, texts: Sequence[str]
+) -> NDArray[np.float32]:
+    """Vectors [texts, width] by a text graph in onnxruntime.
 
-    Raises:
-        UserError: 8-bit weights change the vectors too much.
+    One by one, as in a search: of a graph with 8-bit weights, a batch has one scale of its inputs.
     """
-    quantise(path, small)
     length, dtype = _fixed_length(model, interface), getattr(torch, interface.dtype)
-    rows = [_padded_ids(model, [text], length).to(dtype).numpy() for text in probes()]
-
-    def embed(file: Path) -> Vectors:  # one by one, as in a search: a batch has one input scale
-        tower = open_session(file, "export")
-        return np.concatenate([tower.run(None, {interface.inputs: ids})[0] for ids in rows])
-
-    return check_drift("--int8", drift("int8", embed(small), embed(path)))
+    tower = open_session(path, "export")
+    rows = [_padded_ids(model, [text], length).to(dtype).numpy() for text in texts]
+    return np.concatenate([tower.run(None, {interface.inputs: ids})[0] for ids in rows])
 
 
 def write_image_graph(model: DualEncoder, path: Path, names: tuple[str, str]) -> None:
@@ -122,7 +103,7 @@ def write_image_graph(model: DualEncoder, path: Path, names: tuple[str, str]) ->
     _compare(path, names[0], pixels, graph)
 
 
-def _fixed_length(model: DualEncoder, interface: TextInterface) -> int | None:
+def _fixed_length(model: DualEncoder, interface: TextGraph) -> int | None:
     """The length of all texts of a graph, or None if it is free."""
     context = model.architecture.context_length
     fixed = interface.fixed_length or model.computed_length(1) == context
@@ -203,3 +184,72 @@ def _check(tower: nn.Module, name: str) -> None:
     if (size := count_bytes(tower)) > _LARGEST:
         what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"
         raise UserError(name, what, "Use --to open-clip or --to hf.")
+
+
+def quantise(path: Path, small: Path) -> None:
+    """Write a copy of an ONNX file with 8-bit weights; other activations stay float.
+
+    onnxruntime quantises a table with one scale for all tokens; a scale per row is closer to the
+    float vectors and costs 4 bytes per token. Matrices have a scale per output channel.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # advice to optimise the graph, which the exporter has done
+    try:
+        quantize_dynamic(
+            path, small, op_types_to_quantize=["MatMul"], per_channel=True,
+            weight_type=QuantType.QInt8, extra_options={"MatMulConstBOnly": True},
+        )  # fmt: skip
+    finally:
+        logging.disable(before)
+    _quantise_tables(small)
+
+
+def _quantise_tables(path: Path) -> None:
+    """Store the large tables that `Gather` reads in 8 bits, with a scale per row."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load(str(path))
+    stored = {value.name: value for value in model.graph.initializer}
+    nodes: list[Any] = []
+    for node in model.graph.node:
+        by_row = node.op_type == "Gather" and all(
+            attribute.i == 0 for attribute in node.attribute if attribute.name == "axis"
+        )
+        table = stored.get(node.input[0]) if by_row else None
+        if table is None or np.prod(table.dims) < _LARGE or table.data_type != TensorProto.FLOAT:
+            nodes.append(node)
+            continue
+        if f"{table.name}_int8" not in stored:
+            for part in _split_table(table):
+                stored[part.name] = part
+                model.graph.initializer.append(part)
+        ids, output = node.input[1], node.output[0]
+        whole, scale, cast = f"{output}_int8", f"{output}_scale", f"{output}_cast"
+        nodes += [
+            helper.make_node("Gather", [f"{table.name}_int8", ids], [whole], axis=0),
+            helper.make_node("Cast", [whole], [cast], to=TensorProto.FLOAT),
+            helper.make_node("Gather", [f"{table.name}_scale", ids], [scale], axis=0),
+            helper.make_node("Mul", [cast, scale], [output]),
+        ]
+    used = {name for node in nodes for name in node.input}
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    for value in [value for value in model.graph.initializer if value.name not in used]:
+        model.graph.initializer.remove(value)
+    onnx.save(model, str(path))
+
+
+def _split_table(table: Any) -> tuple[Any, Any]:
+    """A float table [rows, width] as int8 [rows, width] and float scales [rows, 1]."""
+    from onnx import numpy_helper
+
+    values = numpy_helper.to_array(table)
+    scale = np.abs(values).max(axis=1, keepdims=True) / _LEVELS
+    whole = np.rint(values / np.where(scale == 0, 1, scale)).astype(np.int8)
+    return (
+        numpy_helper.from_array(whole, f"{table.name}_int8"),
+        numpy_helper.from_array(scale.astype(np.float32), f"{table.name}_scale"),
+    )

@@ -1,33 +1,40 @@
-"""Folders for transformers' `CLIPModel` and for sentence-transformers, and which models are a CLIP.
+"""Writers of the formats that programs load, and which models are a CLIP.
 
-The text vector is read at the first `eos_token_id`; transformers reads this id from the
-configuration from version 4.31 on.
-
-A folder of sentence-transformers lists modules, which are a CLIP or the text tower of `mini`.
-`CLIPModel` can be loaded by every version from 2.0 on (5.4 renamed the class and still finds it
-under the old name); a plain Hugging Face CLIP folder can be loaded from 5.4 on.
-Source: sentence-transformers 5.3.0 `models/CLIPModel.py`, `Pooling.py`, `Dense.py`, `Normalize.py`
-and 6.2.0 `sentence_transformer/modules/clip_model.py`; `modules.json` names the classes.
+Sources are in the modules of `systems`, which say what each program loads.
 """
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.transformer import TextTransformer, VisionTransformer
+from torch import Tensor
 
 from paraclip.errors import UserError
-from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
-from paraclip.exporting.config import ExportOptions
-from paraclip.exporting.source import Source
-from paraclip.exporting.system import Steps, System, write_files
+from paraclip.exporting.drift import Drift, check_drift, measure_drift, probes
+from paraclip.exporting.source import PREPROCESSING, Source, base_name
+from paraclip.files import write_text
+from paraclip.models.checkpoint import write_weights
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.formats.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.models.formats.hugging_face import RESAMPLE, to_hugging_face
+from paraclip.models.formats.onnx_graph import (
+    quantise,
+    run_text_graph,
+    write_image_graph,
+    write_text_graph,
+)
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
+from paraclip.onnx_session import TextGraph
+from paraclip.systems.config import ExportOptions
+from paraclip.systems.system import Format, Layout, System
 
 _WANTED_BY = "Hugging Face's CLIP"
 _VOCABULARY = 49408
@@ -36,6 +43,154 @@ _IMAGE_SIZES = {
     *("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
     "patch_dropout",  # used only in training
 }
+_IMAGE_NAMES = ("pixel_values", "image_embeds")
+
+
+def write_layout(
+    layout: Layout,
+    source: Source,
+    out: Path,
+    options: ExportOptions,
+    system: System | None = None,
+) -> Drift | None:
+    """Write what a program loads into an empty folder, or the one file of `--to weights`.
+
+    Args:
+        layout: what it loads.
+        source: the model.
+        out: the folder, or the file.
+        options: options of the export that apply to the layout.
+        system: the program; None for a format.
+
+    Returns:
+        The drift of 8-bit vectors, if any were written.
+
+    Raises:
+        UserError: the program does not use the model's base, or cannot load the model.
+    """
+    if system is not None and layout.graph is not None:
+        return _write_graph(layout, layout.graph, source, out, options, system)
+    if layout.file:
+        _check_named(source)
+        out /= layout.file
+    writers: dict[Format, Callable[[Source, Path, ExportOptions], None]] = {
+        "weights": _write_weights,
+        "open-clip": _write_open_clip,
+        "hf": _write_clip,
+        "sentence-transformers": _write_sentence_transformers,
+        "onnx": _write_onnx,
+    }
+    writers[layout.format](source, out, options)
+    return None
+
+
+def _write_graph(
+    layout: Layout,
+    graph: TextGraph,
+    source: Source,
+    folder: Path,
+    options: ExportOptions,
+    system: System,
+) -> Drift | None:
+    """Write a text tower as a program calls it, with the tokenizer and `config.json` it reads."""
+    base, model, drift = base_name(source, system), source.model, None
+    size = model.architecture
+    if not layout.any_tower:
+        clip_text(model, system.name)
+    path = folder / layout.file.format(base=base)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if layout.tokenizer is not None and no_clip_text(model) is None:
+        numbers = {"{context}": size.context_length, "{width}": size.embed_dim}
+        files: dict[str, object] = dict(clip_tokenizer_files(size.context_length))
+        if layout.config:
+            files["config.json"] = {
+                key: numbers.get(value, value) if isinstance(value, str) else value
+                for key, value in layout.config.items()
+            }
+        _write_files(folder / layout.tokenizer.format(base=base), files)
+    write_text_graph(model, path, graph)
+    if options.int8:
+        small = folder / layout.small
+        quantise(path, small)
+        shortened, floats = (run_text_graph(model, one, graph, probes()) for one in (small, path))
+        drift = check_drift("--int8", measure_drift("int8", shortened, floats))
+    return drift
+
+
+def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> None:
+    """Write `text_model.onnx` (and `image_model.onnx`), the tokenizer and `interface.json`."""
+    model, plain = source.model, TextGraph()
+    width, context = model.architecture.embed_dim, model.architecture.context_length
+    write_text_graph(model, folder / "text_model.onnx", plain)
+    length: Any = context if model.computed_length(1) == context else f"2 to {context}"
+    interface: dict[str, Any] = {
+        "text": {
+            "input": plain.inputs, "dtype": plain.dtype, "shape": ["batch", length],
+            "output": plain.outputs, "width": width, "unit_length": True,
+            "weights": "float32",
+        }
+    }  # fmt: skip
+    if options.image_tower:
+        write_image_graph(model, folder / "image_model.onnx", _IMAGE_NAMES)
+        side = model.image_size
+        interface["image"] = {
+            "input": _IMAGE_NAMES[0], "dtype": "float32", "shape": ["batch", 3, side, side],
+            "output": _IMAGE_NAMES[1], "width": width, "unit_length": True,
+            "preprocessing": model.spec.preprocessing if isinstance(model, OpenClip) else {},
+        }  # fmt: skip
+    if no_clip_text(model) is None:
+        files = clip_tokenizer_files(context)
+    else:
+        files = dict(model.header().get("text_files") or {})
+        files.pop("config.json", None)
+    _write_files(folder, {**files, "interface.json": interface})
+
+
+def _write_weights(source: Source, path: Path, options: ExportOptions) -> None:
+    """Write one file."""
+    # The header states no architecture, because the tensors have the names of another program.
+    header = {"exported_from": source.header.get("weights"), "half": options.half}
+    write_weights(_weights(source.model, options.half), path, header)
+
+
+def _weights(model: DualEncoder, half: bool) -> dict[str, Tensor]:
+    """Weights as a file holds them, with open_clip's names for a model of open_clip and own names
+    for `mini`."""
+    named = model.exported_name if isinstance(model, OpenClip) else str
+    state = model.state_dict().items()
+    tensors = {named(name): value.detach().cpu().contiguous() for name, value in state}
+    return {k: v.half() if half and v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def _write_open_clip(source: Source, folder: Path, options: ExportOptions) -> None:
+    """Write configuration and weights, and the files of a Hugging Face text tower, if any."""
+    model = _of_open_clip(source)
+    settings = model.spec.preprocessing
+    config = {
+        "model_cfg": {**model.spec.config, "quick_gelu": model.architecture.quick_gelu},
+        "preprocess_cfg": {name: settings[name] for name in PREPROCESSING if name in settings},
+    }
+    _write_files(folder, {"open_clip_config.json": config, **(model.spec.text_files or {})})
+    save_tensors(
+        _weights(model, options.half), folder / "open_clip_model.safetensors", {"format": "pt"}
+    )
+
+
+def _of_open_clip(source: Source) -> OpenClip:
+    """The model; raises UserError if open_clip cannot build it."""
+    if not isinstance(source.model, OpenClip):
+        name = source.model.architecture.name
+        what = f"{name} is not a model of open_clip"
+        raise UserError(source.name, what, "Use --to sentence-transformers or --to onnx.")
+    return source.model
+
+
+def _check_named(source: Source) -> None:
+    """Raise UserError for a model that open_clip does not know by a name."""
+    _of_open_clip(source)
+    if source.architecture not in open_clip.list_models():
+        what = f"{source.architecture} is not one of open_clip's own architectures"
+        raise UserError(source.name, what, "This system loads models by such a name.")
 
 
 def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
@@ -46,15 +201,11 @@ def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
         "preprocessor_config.json": _preprocessor_config(clip),
         **clip_tokenizer_files(clip.architecture.context_length),
     }
-    write_files(folder, files)
+    _write_files(folder, files)
     tensors = to_hugging_face(clip.state_dict())
     if options.half:
         tensors = {name: value.half() for name, value in tensors.items()}
     save_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
-def _clip_steps(source: Source, folder: Path) -> Steps:
-    return (f"Load it by transformers.CLIPModel.from_pretrained({str(folder)!r}).",)
 
 
 def _write_sentence_transformers(source: Source, folder: Path, options: ExportOptions) -> None:
@@ -73,7 +224,7 @@ def _write_sentence_transformers(source: Source, folder: Path, options: ExportOp
         }
         for place, name in enumerate(names)
     ]  # fmt: skip
-    write_files(folder, {"modules.json": modules})
+    _write_files(folder, {"modules.json": modules})
 
 
 def _write_mini(model: Mini, folder: Path) -> list[str]:
@@ -102,21 +253,9 @@ def _write_mini(model: Mini, folder: Path) -> list[str]:
         }  # fmt: skip
         save_tensors(head, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
         names.insert(2, "Dense")
-    write_files(folder, files)
+    _write_files(folder, files)
     (folder / f"{names.index('Normalize')}_Normalize").mkdir()
     return names
-
-
-def _sentence_transformers_steps(source: Source, folder: Path) -> Steps:
-    return (
-        f"Load it by SentenceTransformer({str(folder)!r}) where the base's name was.",
-        "Nothing is cached. Vectors of pictures stay; embed stored texts again if you have any.",
-        "To go back, load the base's name again.",
-    )
-
-
-HUGGING_FACE = System(_write_clip, _clip_steps, takes=("half",), index=None)
-SENTENCE_TRANSFORMERS = System(_write_sentence_transformers, _sentence_transformers_steps)
 
 
 def _clip_config(clip: OpenClip, half: bool) -> dict[str, Any]:
@@ -241,3 +380,10 @@ def _unusual(config: dict[str, Any], kind: Any, sizes: set[str]) -> str | None:
     defaults = {field.name: field.default for field in fields(kind)}
     others = sorted(name for name in config if name not in sizes)
     return next((name for name in others if config[name] != defaults.get(name)), None)
+
+
+def _write_files(folder: Path, files: Mapping[str, object]) -> None:
+    """Write small files by name: texts as they are, other values as JSON."""
+    for name, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content, indent=1)
+        write_text(folder / name, text)

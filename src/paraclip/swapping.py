@@ -25,18 +25,19 @@ from torch.nn.functional import interpolate
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.exporting.config import ExportOptions
-from paraclip.exporting.source import Source, open_source
+from paraclip.exporting.layouts import write_layout
+from paraclip.exporting.source import Source, base_name, open_source
 from paraclip.files import atomic_path, check_name, disk_errors, file_hash, readable, take_lock
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import embed, image_space, project
 from paraclip.models.loading import load_model
 from paraclip.models.tensors import read_shapes
 from paraclip.onnx_session import open_session
-from paraclip.swap_checking.check import swap_check
-from paraclip.swap_checking.indexes import Index
-from paraclip.swapping.config import SwapSystem
-from paraclip.swapping.places import PLACES, Place
+from paraclip.swap_checking import swap_check
+from paraclip.systems import SYSTEMS
+from paraclip.systems.config import ExportOptions
+from paraclip.systems.indexes import Index
+from paraclip.systems.system import Cache, System
 
 _BASE = ".base"
 _KEPT = re.compile(rf"(.+?)\.([0-9a-f]{{16}})(?:\.([0-9a-f]{{16}}))?{re.escape(_BASE)}", re.DOTALL)
@@ -79,7 +80,7 @@ class _Kept:
 
 
 def swap(
-    system: SwapSystem,
+    system: str,
     cache: Path | str,
     model: DualEncoder | Path | str,
     *,
@@ -101,14 +102,15 @@ def swap(
         UserError: the cache does not hold the base, its image tower, activation or preprocessing is
             not the model's, or another tuned model is in its place.
     """
-    place, source = PLACES[system], open_source(model, tag=tag)
+    place, source = cache_of(system), open_source(model, tag=tag)
+    base = base_name(source, SYSTEMS[system])
     with TemporaryDirectory() as folder, _cache_errors(cache):
-        files = _files_of(place, Path(cache), source)
+        files = _files_of(place, Path(cache), base)
         if place.image:  # else, one of several is chosen by its content
             _check_writable({file.parent for file in files})
         checked = _check_index(source, index) if index is not None else []
         with disk_errors(Path(folder)):
-            new = _export(place, source, {file.name for file in files}, Path(folder))
+            new = _export(SYSTEMS[system], source, {file.name for file in files}, Path(folder))
         if place.image:
             for file in files:
                 checked += _check_graphs(place, source, file, new[file.name])
@@ -137,7 +139,7 @@ def swap(
     return Swapped([one.file for one in plan], [one.path for one in plan], cleared, checked, left)
 
 
-def undo(system: SwapSystem, cache: Path | str, *, dry_run: bool = False) -> Swapped:
+def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
     """Restore the files that `swap` replaced in a cache, byte for byte.
 
     A file that has changed since is left as it is, and so is its base.
@@ -145,7 +147,7 @@ def undo(system: SwapSystem, cache: Path | str, *, dry_run: bool = False) -> Swa
     Raises:
         UserError: there are none, or a kept file is gone or damaged.
     """
-    place = PLACES[system]
+    place = cache_of(system)
     with _cache_errors(cache):
         folders = {path.parent for path in _traces(place, Path(cache))}
         _check_writable(folders)
@@ -183,6 +185,13 @@ def undo(system: SwapSystem, cache: Path | str, *, dry_run: bool = False) -> Swa
     return Swapped(files, [], cleared, [], left)
 
 
+def cache_of(system: str) -> Cache:
+    """The cache of a program that `swap` knows."""
+    cache = SYSTEMS[system].cache
+    assert cache is not None
+    return cache
+
+
 @contextmanager
 def _cache_errors(cache: Path | str) -> Iterator[None]:
     """Raise UserError for what is wrong with the cache's folders, such as a loop of links."""
@@ -215,7 +224,7 @@ def _identity(folder: Path) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def _plan(system: SwapSystem, files: Sequence[Path], new: Mapping[str, Path]) -> list[_Kept]:
+def _plan(system: str, files: Sequence[Path], new: Mapping[str, Path]) -> list[_Kept]:
     """The files to replace, each with the base to keep; UserError for one that was swapped."""
     written = {name: file_hash(path) for name, path in new.items()}
     plan = [_Kept(file, file_hash(file), written[file.name]) for file in files]
@@ -311,9 +320,9 @@ def _base_of(file: Path, kept: Sequence[_Kept]) -> _Kept | None:
     return base
 
 
-def _traces(place: Place, cache: Path) -> list[Path]:
+def _traces(place: Cache, cache: Path) -> list[Path]:
     """Kept files, the lists of sizes last, and what a killed run left."""
-    names = [*place.writers, *filter(None, [place.sizes])]
+    names = [*place.files, *filter(None, [place.sizes])]
     kept = [path for name in names for path in _in_folders(place, cache, [f"{name}.*{_BASE}"])]
     parts = [
         os.path.join(os.path.dirname(name), f".{os.path.basename(name)}.*.part")
@@ -323,9 +332,9 @@ def _traces(place: Place, cache: Path) -> list[Path]:
     return kept + [path for path in _in_folders(place, cache, parts) if part.fullmatch(path.name)]
 
 
-def _part(place: Place) -> re.Pattern[str]:
+def _part(place: Cache) -> re.Pattern[str]:
     """Names of temporary files and folders of `swap` and `undo`, and of no other program."""
-    names = (*place.writers, *place.prepared, os.path.basename(place.sizes))
+    names = (*place.files, *place.prepared, os.path.basename(place.sizes))
     ours = "|".join(re.escape(name) for name in names if name)
     return re.compile(rf"\.(?:{ours})(?:(?:\.[0-9a-f]{{16}}){{1,2}}\.base)?\.[0-9a-f]{{12}}\.part")
 
@@ -344,7 +353,7 @@ def _find(folder: Path, pattern: str) -> list[Path]:
     return sorted({Path(os.path.normpath(path)) for path in found})
 
 
-def _in_folders(place: Place, cache: Path, names: Iterable[str], base: str = "*") -> list[Path]:
+def _in_folders(place: Cache, cache: Path, names: Iterable[str], base: str = "*") -> list[Path]:
     """Files with these names (or patterns) in the program's folders, each by one of its paths."""
     with suppress(FileNotFoundError, NotADirectoryError):
         os.listdir(cache)  # glob passes over a folder that may not be read
@@ -357,28 +366,25 @@ def _in_folders(place: Place, cache: Path, names: Iterable[str], base: str = "*"
     return sorted(found.values())
 
 
-def _files_of(place: Place, cache: Path, source: Source) -> list[Path]:
+def _files_of(place: Cache, cache: Path, base: str) -> list[Path]:
     """The program's files that may hold the base's text encoder."""
-    base = place.base(source)
-    files = [path for path in _in_folders(place, cache, place.writers, base) if path.is_file()]
+    files = [path for path in _in_folders(place, cache, place.files, base) if path.is_file()]
     if not files:
         wanted = " or ".join(
-            f"{folder.format(base=base)}/{name}"
-            for folder in place.folders
-            for name in place.writers
+            f"{folder.format(base=base)}/{name}" for folder in place.folders for name in place.files
         )
         what = f"holds no {wanted}"
         raise UserError(cache, what, "Check --cache, and let the program download the base first.")
     return files
 
 
-def _export(place: Place, source: Source, names: set[str], folder: Path) -> dict[str, Path]:
+def _export(system: System, source: Source, names: set[str], folder: Path) -> dict[str, Path]:
     """Write the model in the layouts of these files; returns the new files by name."""
-    new, errors = {}, []
+    new, errors, layouts = {}, [], cache_of(system.name).files
     for name in sorted(names):
         (folder / name).mkdir()
         try:
-            place.writers[name].write(source, folder / name, ExportOptions())
+            write_layout(layouts[name], source, folder / name, ExportOptions(), system)
         except UserError as error:  # of the two layouts on the hub, a model may have one
             errors.append(error)
             continue
@@ -396,7 +402,7 @@ def _check_index(source: Source, index: Index) -> list[str]:
     return [f"Index: {origin.pictures} pictures embedded again, median cosine {origin.median:.3f}."]
 
 
-def _check_graphs(place: Place, source: Source, file: Path, new: Path) -> list[str]:
+def _check_graphs(place: Cache, source: Source, file: Path, new: Path) -> list[str]:
     """Compare the text graphs' inputs, and the program's image tower with the model's."""
     for other in (path for pattern in place.instead for path in _find(file.parent, pattern)):
         what = f"is read on some devices instead of {file.name}"
@@ -486,11 +492,11 @@ def _shapes(path: Path) -> dict[str, list[int]]:
     return {}
 
 
-def _listings(place: Place, files: Sequence[Path]) -> set[Path]:
+def _listings(place: Cache, files: Sequence[Path]) -> set[Path]:
     return {path for file in files if place.sizes for path in _find(file.parent, place.sizes)}
 
 
-def _shortened(place: Place, files: Sequence[Path], folder: Path) -> dict[_Kept, Path]:
+def _shortened(place: Cache, files: Sequence[Path], folder: Path) -> dict[_Kept, Path]:
     """Lists of sizes without the files, so that the program does not download them again."""
     changes: dict[_Kept, Path] = {}
     for listing in _listings(place, files):
@@ -511,13 +517,13 @@ def _check_writable(folders: Iterable[Path]) -> None:
             raise UserError(folder, "may not be written", hint)
 
 
-def _prepared_folders(place: Place, files: Sequence[Path]) -> list[Path]:
+def _prepared_folders(place: Cache, files: Sequence[Path]) -> list[Path]:
     """Folders that the program made from the files."""
     folders = [file.parent / name for file in files for name in place.prepared]
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _clear(place: Place, files: Sequence[Path], folders: Iterable[Path]) -> None:
+def _clear(place: Cache, files: Sequence[Path], folders: Iterable[Path]) -> None:
     """Remove what the program made from the old files, and what a killed run left in folders."""
     for folder in _prepared_folders(place, files):
         # renamed first: half a folder could pass for a whole one

@@ -1,1 +1,0 @@
-"""Put a tuned text encoder in the place of another program's, and back."""

@@ -1,0 +1,95 @@
+"""Files for the user's own programs, and ParaCLIP's own index.
+
+Formats are named by `export --to`; the index of `paraclip index` is in a folder or a database.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+from paraclip.errors import UserError
+from paraclip.files import read_bounded, text_lines
+from paraclip.systems.hugging_face import CLIP_FOLDER
+from paraclip.systems.open_clip import OPEN_CLIP_FOLDER
+from paraclip.systems.sentence_transformers import MODULES
+from paraclip.systems.system import ROWS_AT_ONCE, Format, IndexAddress, Layout, Parts, System
+
+FORMATS: dict[Format, Layout] = {
+    "weights": Layout(
+        "weights",
+        ("Load it by open_clip.create_model({architecture!r}, pretrained={folder!r}).",),
+    ),
+    "open-clip": OPEN_CLIP_FOLDER,
+    "hf": CLIP_FOLDER,
+    "sentence-transformers": MODULES,
+    "onnx": Layout("onnx", ("Names, shapes and types are in {folder}/interface.json",)),
+}
+_BUFFER = 2**20  # bytes of a column
+
+
+def _read_npy(place: IndexAddress) -> Parts:
+    """A matrix [rows, width]; the paths of the rows come from a text file."""
+    from paraclip.systems.columns import open_array, rows_of
+
+    vectors, names = open_array(Path(place.address)), None
+    if place.paths is not None:
+        try:
+            names = text_lines(read_bounded(place.paths).decode("utf-8-sig", "surrogateescape"))
+        except OSError as error:
+            what = f"cannot be read ({error.strerror})"
+            raise UserError(place.paths, what, "Give --paths a text file.") from error
+        if len(names) != len(vectors):
+            what = f"{len(vectors)} vectors have {len(names)} paths"
+            raise UserError(place.where, what, "Give one path for each row.")
+    yield from rows_of(vectors, names)
+
+
+def _read_parquet(place: IndexAddress) -> Parts:
+    """A Parquet file or a folder of them."""
+    import pyarrow.parquet as pq
+
+    from paraclip.systems.columns import PARQUET_ERRORS, arrow_parts, columns_of, read_as
+
+    folder, files = Path(place.address), [place.address]
+    if folder.is_dir():  # which may hold other files
+        found = (path for path in folder.rglob("*.parquet") if path.is_file())
+        files = sorted(str(path) for path in found if not path.name.startswith((".", "_")))
+    with read_as("Parquet", place.address, PARQUET_ERRORS):
+        for name in files:
+            # The default, like a dataset, would read whole row groups.
+            file = pq.ParquetFile(name, buffer_size=_BUFFER, pre_buffer=False)
+            column, path = columns_of(file.schema_arrow, place)
+            columns = [column, path] if path else [column]
+            batches = file.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False)
+            yield from arrow_parts(batches, column, path, place)
+
+
+def _read_paraclip(place: IndexAddress) -> Parts:
+    """The index of `paraclip index`, with paths under the folder that was indexed."""
+    from paraclip.image_search.stores import existing_facts, full_path, open_store, vectors_of
+
+    with closing(open_store(place.address)) as store:
+        facts = existing_facts(store)
+        for part in store.batches(("path", "vector")):
+            yield (
+                [full_path(facts.root, path) for path in part["path"].to_pylist()],
+                vectors_of(part),
+            )
+
+
+PARACLIP = System(
+    "paraclip",
+    read=_read_paraclip,
+    recognises=lambda path: any(path.glob("*.lance")) and (path / "index.json").is_file(),
+)
+NPY = System(
+    "npy",
+    read=_read_npy,
+    recognises=lambda path: path.is_file() and path.suffix == ".npy",
+)
+PARQUET = System(
+    "parquet",
+    read=_read_parquet,
+    recognises=lambda path: (
+        path.suffix == ".parquet" if path.is_file() else any(path.glob("*.parquet"))
+    ),
+)

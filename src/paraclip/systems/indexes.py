@@ -1,0 +1,125 @@
+"""Indexes of other systems and of ParaCLIP in one form: vectors and paths of pictures."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from paraclip.arrays import Float
+from paraclip.errors import UserError
+from paraclip.files import check_input, readable
+from paraclip.systems import INDEXED, SYSTEMS
+from paraclip.systems.pgvector import POSTGRES, kind_in_database
+from paraclip.systems.system import FIX, IndexAddress, Parts
+
+_MOST_ROWS = 5_000_000
+
+
+@dataclass(frozen=True)
+class Index:
+    """Vectors of pictures."""
+
+    vectors: Float  # unit vectors, float32 [rows, width]
+    paths: list[str] | None  # of each row's picture; None if the store contains none
+    kind: str  # of the store
+
+
+def read_index(
+    place: IndexAddress,
+    store: str | None = None,
+    sample: int | None = None,
+    seed: int | Sequence[int] = 0,
+) -> Index:
+    """The vectors of an index, and the paths of their pictures; only these rows are in memory.
+
+    The kind `store`, one of `INDEXED`, is recognised if it is not given. Of an index with more
+    rows than `sample`, this many are drawn at random, as `seed` determines; all are checked.
+
+    Raises:
+        UserError: the index is missing, unreadable, broken or empty, its kind is not clear, there
+            is a file of paths for another kind than .npy, or there is no `sample` and more than
+            five million rows.
+
+    Source: Vitter, "Random sampling with a reservoir", 1985, algorithm R.
+    """
+    if not place.address:
+        raise UserError("index", "has an empty name", "Name a file, a folder or an address.")
+    if not place.address.startswith(POSTGRES):
+        check_input(place.address)
+    with readable(place.address):
+        store = store or _store_of(place)
+        if place.paths is not None and store != "npy":
+            what = f"gives the paths of a .npy file, and this is an index of {store}"
+            hint = "Leave it out; without paths in the index, save its vectors as .npy."
+            raise UserError("--paths", what, hint)
+        most, rng, rows = sample or _MOST_ROWS, np.random.default_rng(seed), 0
+        vectors, paths = np.empty((0, 0), np.float32), list[str]()
+        read = SYSTEMS[store].read
+        assert read is not None
+        with closing(read(place)) as parts:
+            for names, part in _unit_parts(parts, place.where):
+                numbers = np.arange(rows, rows + len(part))
+                rows += len(part)
+                if rows > most and sample is None:
+                    what, hint = f"holds more than {most:,} rows", "Check a part of it."
+                    raise UserError(place.where, what, hint)
+                if len(vectors) < min(rows, most):  # in place, unlike a concatenation
+                    size = min(most, max(rows, len(vectors) * 9 // 8))
+                    vectors.resize((size, part.shape[1]), refcheck=False)
+                    paths += [""] * (size - len(paths)) if names else []
+                places = np.where(numbers < most, numbers, rng.integers(0, numbers + 1))
+                kept = np.flatnonzero(places < most)
+                vectors[places[kept]] = part[kept]  # of several rows for a place, the last one
+                if names:
+                    for row in kept.tolist():
+                        name = names[row]
+                        paths[places[row]] = "" if name is None else str(name)
+        if not rows:
+            raise UserError(place.where, "holds no rows of vectors", FIX)
+        size = min(rows, most)
+        vectors.resize((size, vectors.shape[1]), refcheck=False)
+        return Index(vectors, paths[:size] if names else None, store)
+
+
+def is_index(address: str) -> bool:
+    """Whether a folder, file or address is an index that can be recognised."""
+    try:
+        return bool(_store_of(IndexAddress(address)))
+    except UserError:
+        return False
+
+
+def _store_of(place: IndexAddress) -> str:
+    """The kind of an index, by its name and content; raises UserError if it is not clear."""
+    if place.address.startswith(POSTGRES):
+        return kind_in_database(place)
+    path = Path(place.address)
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(place.where, "there is no such file or folder", "Check the path.")
+    for name in INDEXED:
+        if SYSTEMS[name].recognises(path):
+            return name
+    hint = f"Name it with --store: {', '.join(INDEXED)}."
+    raise UserError(path, "is not an index that can be recognised", hint)
+
+
+def _unit_parts(parts: Parts, where: str) -> Parts:
+    """The parts with vectors of unit length; raises UserError for rows that are none."""
+    rows, named, width = 0, 0, None
+    for names, part in parts:
+        width = width or part.shape[1]
+        if part.shape[1] != width:
+            what = f"has vectors of {width} and of {part.shape[1]} numbers"
+            raise UserError(where, what, "Name the files, the table or the column of one model.")
+        lengths = np.linalg.norm(part, axis=1)
+        broken = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        if len(broken):
+            what = "its vector is zero or not finite"
+            raise UserError(f"{where}: row {rows + int(broken[0]) + 1}", what, FIX)
+        rows, named = rows + len(part), named + len(names or ())
+        if named not in (0, rows):
+            what = f"{rows} vectors have {named} paths"
+            raise UserError(where, what, "Give one path for each row.")
+        yield names, part / lengths[:, None]

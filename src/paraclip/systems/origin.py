@@ -1,0 +1,81 @@
+"""Whether the vectors of an index come from a model's image tower."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from paraclip.arrays import Float
+from paraclip.data.images import picture_files
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.exact_search import top_k
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import encode_images
+
+_SAME = 0.9
+"""Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
+from the base's image tower. Another tower gives about 0 for both. Previews, another decoder or 16
+bits reduce the cosine by a few hundredths."""
+EXACT = 0.99
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How well vectors match an image tower."""
+
+    pictures: int  # number of pictures that were embedded again
+    median: float  # median cosine of stored and new vectors
+    lowest: float  # lowest of these cosines
+    first: float  # share of pictures whose own row, or a copy of it, is nearest to the new vector
+
+    @property
+    def same(self) -> bool:
+        """Whether the vectors come from this image tower."""
+        return self.median >= _SAME and self.first >= _SAME
+
+
+def find_origin(
+    base: DualEncoder, vectors: Float, pictures: Mapping[int, str], sample: int = 16
+) -> Origin | None:
+    """Embed a sample of an index's pictures again; None if none can be opened.
+
+    Args:
+        base: the model that should have made the index.
+        vectors: unit vectors of the index [rows, width].
+        pictures: files by row, as found by `find_pictures`.
+        sample: number of pictures to embed.
+    """
+    if not pictures:
+        return None
+    chosen = np.random.default_rng(0).permutation(list(pictures))[:sample]
+    files = [pictures[row] for row in chosen.tolist()]
+    again = encode_images(base, files, problems=Problems(max_share=1.0)).numpy()
+    opened = np.isfinite(again).all(axis=1)
+    if not opened.any():
+        return None
+    again, stored = again[opened], vectors[chosen[opened]]
+    cosines = (again * stored).sum(axis=1)
+    nearest = vectors[top_k(again, vectors, 1)[:, 0]]
+    own = (nearest * stored).sum(axis=1) >= EXACT  # copies count as well
+    return Origin(len(stored), float(np.median(cosines)), float(cosines.min()), float(own.mean()))
+
+
+def find_pictures(paths: Sequence[str], folder: str | None = None) -> dict[int, str]:
+    """Path of each row's picture that exists: the given one, or the file of its name in the folder,
+    unless several rows or files have this name."""
+    if folder is None:
+        return {row: path for row, path in enumerate(paths) if os.path.isfile(path)}
+    if not os.path.isdir(folder):
+        raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
+    files = picture_files(Path(folder))
+    in_folder = Counter(file.name for file in files)
+    in_index = Counter(os.path.basename(path) for path in set(paths))
+    certain = {
+        file.name: str(file) for file in files if in_folder[file.name] == in_index[file.name] == 1
+    }
+    names = map(os.path.basename, paths)
+    return {row: certain[name] for row, name in enumerate(names) if name in certain}

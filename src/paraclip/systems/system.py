@@ -1,0 +1,124 @@
+"""What is known of a program; nothing here is imported that takes time."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from paraclip.onnx_session import TextGraph
+from paraclip.provenance import without_secrets
+
+if TYPE_CHECKING:
+    from paraclip.arrays import Float
+
+Format = Literal["weights", "open-clip", "hf", "sentence-transformers", "onnx"]
+Parts = Generator[tuple["Sequence[str | None] | None", "Float"], None, None]
+"""A few thousand rows of an index at a time: paths, if it has any, and vectors [rows, width]."""
+ROWS_AT_ONCE = 4096
+FIX = "Read another index, or remove the row."
+PATH_COLUMNS = (
+    *("image_path", "filepath", "file_path", "path", "file", "image", "url", "originalPath"),
+    *("image_id", "id"),
+)
+"""Names of columns that may contain a picture's path, most likely first."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Files that a program loads.
+
+    Args:
+        format: kind of the files.
+        steps: where to put them, which cache to clear, how to go back. `{folder}` stands for the
+            exported folder, `{name}` for its name, `{file}` for its one file, `{base}` for the
+            program's name of the base, and `{architecture}` for open_clip's.
+        file: path of the text graph, or of the weights, in the folder; with `{base}`. For formats
+            that leave it open.
+        small: path of the same graph with 8-bit weights, if the program loads one.
+        graph: how the program calls the graph.
+        tokenizer: whether the program reads CLIP's tokenizer beside the graph's folder or in it.
+        config: content of a `config.json` beside the tokenizer; `{context}` and `{width}` are
+            numbers of the model.
+        any_tower: whether the program loads other text towers than CLIP's as well, with a tokenizer
+            of its own.
+    """
+
+    format: Format
+    steps: tuple[str, ...]
+    file: str = ""
+    small: str = ""
+    graph: TextGraph | None = None
+    tokenizer: str | None = None
+    config: Mapping[str, object] = field(default_factory=dict)
+    any_tower: bool = False
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Options of the export that apply to it."""
+        if self.format == "onnx":
+            return ("int8",) if self.small else () if self.graph else ("image_tower",)
+        return () if self.format == "sentence-transformers" else ("half",)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where a program keeps its text encoder, and what depends on it.
+
+    Args:
+        files: what the file is, by its name.
+        folders: patterns of the file's folder below the cache, with `{base}` for the program's name
+            of the base.
+        restart: what to do afterwards.
+        image: pattern of the graph of the image tower, from the file's folder.
+        prepared: folders beside the file that the program makes from it.
+        instead: patterns of files that the program reads instead on some devices.
+        sizes: list of the sizes that the program expects, from the file's folder.
+    """
+
+    files: dict[str, Layout]
+    folders: tuple[str, ...]
+    restart: str
+    image: str = ""
+    prepared: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
+    sizes: str = ""
+
+
+@dataclass(frozen=True)
+class IndexAddress:
+    """Where an index is."""
+
+    address: str  # file, folder or `postgresql://...`
+    paths: str | None = None  # text file with the path of each row's picture, for `.npy` only
+    table: str | None = None  # its name, if there are several
+    column: str | None = None  # name of the column of vectors, if there are several
+    selectable: bool = True  # whether the command has --table and --column
+
+    @property
+    def where(self) -> str:
+        """The address for messages, without a password."""
+        return without_secrets(self.address)
+
+
+@dataclass(frozen=True)
+class System:
+    """A program, by the name that the options have for it.
+
+    Args:
+        name: its name.
+        layout: what it loads.
+        bases: the bases that it uses, as open_clip's ARCHITECTURE__TAG in its own spelling; empty
+            if it uses any.
+        cache: where it keeps it.
+        read: yields the rows of its index.
+        recognises: whether a file or folder is its index.
+        index: what is shown for the address of its index.
+    """
+
+    name: str
+    layout: Layout | None = None
+    bases: tuple[str, ...] = ()
+    cache: Cache | None = None
+    read: Callable[[IndexAddress], Parts] | None = None
+    recognises: Callable[[Path], bool] = lambda _: False
+    index: str = "INDEX"
