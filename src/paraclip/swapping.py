@@ -34,7 +34,7 @@ from paraclip.models.loading import load_model
 from paraclip.models.tensors import read_shapes
 from paraclip.onnx_session import open_session
 from paraclip.swap_checking import swap_check
-from paraclip.systems import SYSTEMS
+from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.indexes import Index
 from paraclip.systems.system import Cache, System
@@ -102,7 +102,7 @@ def swap(
         UserError: the cache does not hold the base, its image tower, activation or preprocessing is
             not the model's, or another tuned model is in its place.
     """
-    place, source = cache_of(system), open_source(model, tag=tag)
+    place, source = SWAPPED[system], open_source(model, tag=tag)
     base = base_name(source, SYSTEMS[system])
     with TemporaryDirectory() as folder, _cache_errors(cache):
         files = _files_of(place, Path(cache), base)
@@ -147,7 +147,7 @@ def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
     Raises:
         UserError: there are none, or a kept file is gone or damaged.
     """
-    place = cache_of(system)
+    place = SWAPPED[system]
     with _cache_errors(cache):
         folders = {path.parent for path in _traces(place, Path(cache))}
         _check_writable(folders)
@@ -183,13 +183,6 @@ def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
         if one.file in changed
     ]
     return Swapped(files, [], cleared, [], left)
-
-
-def cache_of(system: str) -> Cache:
-    """The cache of a program that `swap` knows."""
-    cache = SYSTEMS[system].cache
-    assert cache is not None
-    return cache
 
 
 @contextmanager
@@ -380,7 +373,7 @@ def _files_of(place: Cache, cache: Path, base: str) -> list[Path]:
 
 def _export(system: System, source: Source, names: set[str], folder: Path) -> dict[str, Path]:
     """Write the model in the layouts of these files; returns the new files by name."""
-    new, errors, layouts = {}, [], cache_of(system.name).files
+    new, errors, layouts = {}, [], SWAPPED[system.name].files
     for name in sorted(names):
         (folder / name).mkdir()
         try:

@@ -18,8 +18,7 @@ from paraclip.exporting.source import Source
 from paraclip.models.formats.onnx_graph import write_image_graph
 from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.swapping import cache_of
-from paraclip.systems import SYSTEMS
+from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
 
 SMALL = {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "context_length": 77}}
@@ -61,7 +60,7 @@ def write_text_file(system: str, model: OpenClip, folder: Path, name: str) -> Pa
     """The file of the text encoder as the system loads it, with others of the export beside it."""
     folder.mkdir(parents=True)
     source = Source(model, {}, "model", TAGS.get(system, "openai"))
-    layout = cache_of(system).files[name]
+    layout = SWAPPED[system].files[name]
     write_layout(layout, source, folder, ExportOptions(), SYSTEMS[system])
     return next(path for path in folder.rglob(name) if path.is_file())
 
@@ -121,7 +120,7 @@ def _write_fastembed(base: OpenClip, folder: Path) -> None:
 
 def _write_hub(base: OpenClip, folder: Path) -> None:
     """A cache of the hub with the base as transformers and as open_clip load it."""
-    for name in cache_of("hugging-face").files:
+    for name in SWAPPED["hugging-face"].files:
         exported = write_text_file("hugging-face", base, folder.with_name(f"hub-{name}"), name)
         exported.with_name("README.md").write_text(name)
         write_snapshot(folder / f"models--someone--{name}", exported.parent)

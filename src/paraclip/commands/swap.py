@@ -3,7 +3,8 @@
 import shlex
 
 from paraclip.errors import UserError, printable
-from paraclip.swapping import cache_of, swap, undo
+from paraclip.swapping import swap, undo
+from paraclip.systems import SWAPPED
 from paraclip.systems.config import SwapConfig
 from paraclip.systems.indexes import read_index
 from paraclip.systems.system import IndexAddress
@@ -30,7 +31,7 @@ def swap_command(config: SwapConfig) -> None:
     lines += done.left
     if not done.files and not config.undo:
         lines.append("The model is in place already.")
-    lines.append(cache_of(config.system).restart)
+    lines.append(SWAPPED[config.system].restart)
     if not config.undo and not config.dry_run:
         cache = shlex.quote(config.cache)
         lines.append(f"To go back: paraclip swap {config.system} --cache {cache} --undo")

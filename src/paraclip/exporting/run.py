@@ -31,7 +31,7 @@ from paraclip.models.openclip import OpenClip
 from paraclip.models.sources import model_files
 from paraclip.models.tensors import count_bytes
 from paraclip.provenance import package_versions
-from paraclip.systems import FORMATS, SYSTEMS
+from paraclip.systems import EXPORTED, FORMATS, SYSTEMS
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Format, Layout, System
 
@@ -103,17 +103,15 @@ def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | 
     format = options.to or derived
     layout, system, choice = FORMATS[format], None, f"--to {format}"
     if options.target:
-        system, choice = SYSTEMS[options.target], f"--for {options.target}"
-        assert system.layout is not None
-        layout = system.layout
+        layout, system = EXPORTED[options.target], SYSTEMS[options.target]
+        choice = f"--for {options.target}"
     if layout is FORMATS["weights"] and out.suffix != _WEIGHTS:
         raise UserError(out, "is not the name of a safetensors file", f"End it in {_WEIGHTS}.")
     for name in ("half", "int8", "image_tower"):
         if getattr(options, name) and name not in layout.takes:
             known = {f"--to {one}": found for one, found in FORMATS.items()}
-            for one in SYSTEMS.values():
-                if one.layout and one.layout.small:  # the only layout with an option of its own
-                    known[f"--for {one.name}"] = one.layout
+            # The only layout of a program with an option that its format has not.
+            known |= {f"--for {one}": found for one, found in EXPORTED.items() if found.small}
             fitting = [one for one, found in known.items() if name in found.takes]
             option, what = f"--{name.replace('_', '-')}", f"does not apply to {choice}"
             raise UserError(option, what, f"Use {' or '.join(fitting)}, or leave it out.")

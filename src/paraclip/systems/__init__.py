@@ -28,6 +28,6 @@ SYSTEMS: dict[str, System] = {
     )
 }  # fmt: skip
 """By name. An index is of the first one that recognises it."""
-EXPORTED = tuple(name for name, system in SYSTEMS.items() if system.layout)
-SWAPPED = tuple(name for name, system in SYSTEMS.items() if system.cache)
-INDEXED = tuple(name for name, system in SYSTEMS.items() if system.read)
+EXPORTED = {name: system.layout for name, system in SYSTEMS.items() if system.layout}
+SWAPPED = {name: system.cache for name, system in SYSTEMS.items() if system.cache}
+INDEXED = {name: system.read for name, system in SYSTEMS.items() if system.read}

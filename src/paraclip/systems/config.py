@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Swapped = str
     Indexed = str
 else:  # the names of the table, for help, completion and checks
-    Exported, Swapped, Indexed = Literal[EXPORTED], Literal[SWAPPED], Literal[INDEXED]
+    Exported, Swapped, Indexed = (Literal[tuple(names)] for names in (EXPORTED, SWAPPED, INDEXED))
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,7 @@ def read_index(
             raise UserError("--paths", what, hint)
         most, rng, rows = sample or _MOST_ROWS, np.random.default_rng(seed), 0
         vectors, paths = np.empty((0, 0), np.float32), list[str]()
-        read = SYSTEMS[store].read
-        assert read is not None
-        with closing(read(place)) as parts:
+        with closing(INDEXED[store](place)) as parts:
             for names, part in _unit_parts(parts, place.where):
                 numbers = np.arange(rows, rows + len(part))
                 rows += len(part)

@@ -29,18 +29,17 @@ class Layout:
 
     Args:
         format: kind of the files.
-        steps: where to put them, which cache to clear, how to go back. `{folder}` stands for the
-            exported folder, `{name}` for its name, `{file}` for its one file, `{base}` for the
-            program's name of the base, and `{architecture}` for open_clip's.
-        file: path of the text graph, or of the weights, in the folder; with `{base}`. For formats
-            that leave it open.
-        small: path of the same graph with 8-bit weights, if the program loads one.
+        steps: where to put them, which cache to clear, how to go back. Filled in are `{folder}` and
+            its last part `{name}`, `{path}` and `{file}` (the file below, from the root and from
+            the folder), `{local}` (open_clip's name of the folder), `{architecture}` by open_clip's
+            name, and `{base}` by the program's.
+        file: the graph or the weights in the folder, with `{base}`.
+        small: the same graph with 8-bit weights, if the program loads one.
         graph: how the program calls the graph.
-        tokenizer: whether the program reads CLIP's tokenizer beside the graph's folder or in it.
+        tokenizer: folder of CLIP's tokenizer, with `{base}`, if the program reads one.
         config: content of a `config.json` beside the tokenizer; `{context}` and `{width}` are
             numbers of the model.
-        any_tower: whether the program loads other text towers than CLIP's as well, with a tokenizer
-            of its own.
+        any_tower: whether it may be another text tower than CLIP's, with a tokenizer of its own.
     """
 
     format: Format
