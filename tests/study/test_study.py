@@ -474,7 +474,7 @@ def test_rows_of_new_wordings_have_texts_of_their_own_as_the_document_says(path:
 @pytest.mark.shared_data
 @WITH_DATA
 @pytest.mark.parametrize(
-    ("path", "rows"), [(study_wordings.SECOND, (300, 337)), (study_wordings.THIRD, (60, 0))]
+    ("path", "rows"), [(study_wordings.SECOND, (300, 337)), (study_wordings.THIRD, (150, 150))]
 )
 def test_new_wordings_have_no_caption_of_an_earlier_pair(path: Path, rows: tuple[int, int]) -> None:
     found = study_wordings.read_new_wordings(path, DATA)
