@@ -149,14 +149,14 @@ def swap_check(
         raise UserError("--index", "none of its pictures can be opened", hint)
     k = min(k, len(index.vectors))
     report = SwapReport(index.kind, len(index.vectors), width, k, origin)
-    if queries:
-        return _compare_queries(base, tuned, index, queries, report, cutoff)
-    if cutoff is not None:
-        lines = QUERIES.read_text(encoding="utf-8").splitlines()
-        starter = [_WordedQuery(json.loads(line)["query"]) for line in lines]
-        scores = _compare_queries(base, tuned, index, starter, report, cutoff).scores
-        return replace(report, scores=scores)
-    return report
+    if not queries and cutoff is None:
+        return report
+    asked = queries or [
+        _WordedQuery(json.loads(line)["query"])
+        for line in QUERIES.read_text(encoding="utf-8").splitlines()
+    ]
+    compared = _compare_queries(base, tuned, index, asked, report, cutoff)
+    return compared if queries else replace(report, scores=compared.scores)
 
 
 def check_configured(

@@ -71,8 +71,8 @@ def test_a_file_of_others_is_refused_with_the_way_to_name_it(tmp_path):
     ("change", "words"),
     [
         ({"format": "paraclip-model-9"}, "this version reads"),
-        ({"text_files": {}}, "its header lacks"),
-        ({"architecture": {"kind": "mini"}}, "its header lacks"),
+        ({"text_files": {}}, "it lacks"),
+        ({"architecture": {"kind": "mini"}}, "it lacks"),
         ({"note": json.loads("[" * 700 + "]" * 700)}, "its header .* nested deeper than 100"),
     ],
 )

@@ -19,8 +19,8 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_texts
 from paraclip.starter import QUERIES
 
-_LEAST_INT8 = 0.99
-_LEAST_HALF = 0.999
+_LEAST = {"--half": ("float16", 0.999), "--int8": ("int8", 0.99)}
+"""The weights that an option writes, and the lowest cosine that is accepted."""
 _QUERY_PAIRS = 30
 _AWKWARD = ("", "a", "two dogs " * 60, "A YOUNG Child's café", "日本の猫 🐈", "3 red cars; 2 blue")
 _AT_ONCE = 16
@@ -53,18 +53,6 @@ def probes() -> tuple[str, ...]:
     return (*(row[key] for row in rows for key in ("query", "rewording")), *_AWKWARD)
 
 
-def measure_drift(weights: str, shortened: Vectors, floats: Vectors) -> Drift:
-    """The drift of vectors [texts, width] from float ones."""
-    one, other = np.asarray(shortened, np.float64), np.asarray(floats, np.float64)
-    with np.errstate(all="ignore"):
-        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        cosines = (one * other).sum(axis=1) / lengths
-    # A vector of zeros or NaN has no direction, and NaN would pass a comparison.
-    cosines = np.where(np.isfinite(cosines), cosines, -1)
-    lowest, mean = float(cosines.min()), float(cosines.mean())
-    return Drift(weights, round(lowest, 6), round(mean, 6), len(cosines))
-
-
 def check_half(model: DualEncoder) -> Drift:
     """The drift of a model's text vectors with 16-bit weights, computed in float32.
 
@@ -82,16 +70,27 @@ def check_half(model: DualEncoder) -> Drift:
     shortened, floats = (
         encode_texts(one, list(probes()), _AT_ONCE).numpy() for one in (half, model)
     )
-    return check_drift("--half", measure_drift("float16", shortened, floats))
+    return check_drift("--half", shortened, floats)
 
 
-def check_drift(option: str, found: Drift) -> Drift:
-    """The drift; raises UserError if the vectors are too far from the float ones."""
-    least = {"float16": _LEAST_HALF, "int8": _LEAST_INT8}[found.weights]
-    if found.lowest < least:
+def check_drift(option: str, shortened: Vectors, floats: Vectors) -> Drift:
+    """The drift of vectors [texts, width] from float ones.
+
+    Raises:
+        UserError: it is more than the option, `--half` or `--int8`, may cause.
+    """
+    weights, least = _LEAST[option]
+    one, other = np.asarray(shortened, np.float64), np.asarray(floats, np.float64)
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        cosines = (one * other).sum(axis=1) / lengths
+    # A vector of zeros or NaN has no direction, and NaN would pass a comparison.
+    cosines = np.where(np.isfinite(cosines), cosines, -1)
+    lowest, mean = float(cosines.min()), float(cosines.mean())
+    if round(lowest, 6) < least:
         what = (
-            f"changes vectors of this model to a cosine of {found.lowest:.4f} with the float ones,"
-            f" and {least} is the least"
+            f"changes vectors of this model to a cosine of {lowest:.4f} with the float ones, and"
+            f" {least} is the least"
         )
         raise UserError(option, what, f"Leave {option} out.")
-    return found
+    return Drift(weights, round(lowest, 6), round(mean, 6), len(cosines))

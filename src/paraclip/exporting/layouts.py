@@ -16,7 +16,7 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor
 
 from paraclip.errors import UserError
-from paraclip.exporting.drift import Drift, check_drift, measure_drift, probes
+from paraclip.exporting.drift import Drift, check_drift, probes
 from paraclip.exporting.source import PREPROCESSING, Source, base_name
 from paraclip.files import write_text
 from paraclip.models.checkpoint import write_weights
@@ -69,7 +69,7 @@ def write_layout(
         UserError: the program does not use the model's base, or cannot load the model.
     """
     if system is not None and layout.graph is not None:
-        return _write_graph(layout, layout.graph, source, out, options, system)
+        return _write_graph(layout, source, out, options, system)
     if layout.file:
         _check_named(source)
         out /= layout.file
@@ -85,21 +85,16 @@ def write_layout(
 
 
 def _write_graph(
-    layout: Layout,
-    graph: TextGraph,
-    source: Source,
-    folder: Path,
-    options: ExportOptions,
-    system: System,
+    layout: Layout, source: Source, folder: Path, options: ExportOptions, system: System
 ) -> Drift | None:
     """Write a text tower as a program calls it, with the tokenizer and `config.json` it reads."""
     base, model, drift = base_name(source, system), source.model, None
-    size = model.architecture
+    size, graph = model.architecture, layout.graph or TextGraph()
     if not layout.any_tower:
-        clip_text(model, system.name)
+        _clip_of(model, system.name, image=False)
     path = folder / layout.file.format(base=base)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if layout.tokenizer is not None and no_clip_text(model) is None:
+    if layout.tokenizer is not None and _no_clip_text(model) is None:
         numbers = {"{context}": size.context_length, "{width}": size.embed_dim}
         files: dict[str, object] = dict(clip_tokenizer_files(size.context_length))
         if layout.config:
@@ -113,7 +108,7 @@ def _write_graph(
         small = folder / layout.small
         quantise(path, small)
         shortened, floats = (run_text_graph(model, one, graph, probes()) for one in (small, path))
-        drift = check_drift("--int8", measure_drift("int8", shortened, floats))
+        drift = check_drift("--int8", shortened, floats)
     return drift
 
 
@@ -138,7 +133,7 @@ def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> None:
             "output": _IMAGE_NAMES[1], "width": width, "unit_length": True,
             "preprocessing": model.spec.preprocessing if isinstance(model, OpenClip) else {},
         }  # fmt: skip
-    if no_clip_text(model) is None:
+    if _no_clip_text(model) is None:
         files = clip_tokenizer_files(context)
     else:
         files = dict(model.header().get("text_files") or {})
@@ -156,9 +151,8 @@ def _write_weights(source: Source, path: Path, options: ExportOptions) -> None:
 def _weights(model: DualEncoder, half: bool) -> dict[str, Tensor]:
     """Weights as a file holds them, with open_clip's names for a model of open_clip and own names
     for `mini`."""
-    named = model.exported_name if isinstance(model, OpenClip) else str
     state = model.state_dict().items()
-    tensors = {named(name): value.detach().cpu().contiguous() for name, value in state}
+    tensors = {model.exported_name(name): one.detach().cpu().contiguous() for name, one in state}
     return {k: v.half() if half and v.is_floating_point() else v for k, v in tensors.items()}
 
 
@@ -195,7 +189,7 @@ def _check_named(source: Source) -> None:
 
 def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
     """Write a Hugging Face CLIP folder: configuration, weights, tokenizer, preprocessing."""
-    clip = clip_model(source.model, _WANTED_BY)
+    clip = _clip_of(source.model, _WANTED_BY)
     files = {
         "config.json": _clip_config(clip, options.half),
         "preprocessor_config.json": _preprocessor_config(clip),
@@ -325,25 +319,22 @@ def _preprocessor_config(clip: OpenClip) -> dict[str, Any]:
     }
 
 
-def clip_text(model: DualEncoder, wanted_by: str) -> OpenClip:
-    """The model; raises UserError, with the reason, if text tower or tokenizer is not CLIP's."""
-    return _checked(model, wanted_by, no_clip_text(model))
+def _clip_of(model: DualEncoder, wanted_by: str, image: bool = True) -> OpenClip:
+    """The model; raises UserError, with the reason, if a tower or the tokenizer is not CLIP's.
 
-
-def clip_model(model: DualEncoder, wanted_by: str) -> OpenClip:
-    """The model, if both of its towers are CLIP's; raises the error of `clip_text`."""
-    return _checked(model, wanted_by, _no_clip_image(clip_text(model, wanted_by)))
-
-
-def _checked(model: DualEncoder, wanted_by: str, reason: str | None) -> OpenClip:
+    Without `image`, the image tower may be any.
+    """
+    reason = _no_clip_text(model)
     if isinstance(model, OpenClip) and reason is None:
-        return model
+        reason = _no_clip_image(model) if image else None
+        if reason is None:
+            return model
     other = ", or --to open-clip" if isinstance(model, OpenClip) else ""
     hint = f"Use --to onnx, which keeps any tower{other}."
     raise UserError(model.architecture.name, f"{reason}, which {wanted_by} needs", hint)
 
 
-def no_clip_text(model: DualEncoder) -> str | None:
+def _no_clip_text(model: DualEncoder) -> str | None:
     """The reason why a text tower is not CLIP's, or None."""
     if not isinstance(model, OpenClip):
         return "its text tower is a BERT and not CLIP's transformer"

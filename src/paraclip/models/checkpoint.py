@@ -178,12 +178,16 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-def load_checkpoint(path: Path | str) -> DualEncoder:
+def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = None) -> DualEncoder:
     """The model of a ParaCLIP checkpoint, on the CPU.
 
+    Args:
+        path: the file.
+        architecture: the name that the user gave for it, and whether it has QuickGELU.
+
     Raises:
-        UserError: the file is missing, broken or in another format, or its weights do not match
-            its header.
+        UserError: the file is missing, broken or in another format, its weights do not match its
+            header, or it has another architecture.
     """
     path = Path(path)
     header = read_header(path)
@@ -191,6 +195,10 @@ def load_checkpoint(path: Path | str) -> DualEncoder:
         what = f"has the format {header.get('format')}, this version reads {_FORMAT}"
         raise UserError(path, what, "Use the version of ParaCLIP that wrote it.")
     model = _build(path, header)
+    stored = model.architecture
+    if architecture not in (None, (stored.name, stored.quick_gelu)):
+        what = f"is a checkpoint of {stored.name}, not of {architecture[0]}"
+        raise UserError(path, what, "Give the path alone: the checkpoint states its architecture.")
     copy_weights(model, path)
     if hash_tensors(model.state_dict()) != header.get("weights"):
         raise UserError(path, "its weights do not have the hash that its header states", RETRY)
@@ -204,8 +212,12 @@ def _build(path: Path, header: dict[str, Any]) -> DualEncoder:
 
     Its shapes are compared with those in the file before memory is allocated.
     """
+    from paraclip.models.openclip import OpenClip
+
     with build_errors(path):
+        kind: type[Mini | OpenClip] = Mini
         if header["architecture"]["kind"] != "mini":
+            kind = OpenClip
             check_config(header["open_clip"]["config"])
             check_preprocessing(header["open_clip"]["preprocessing"])
             if not isinstance(header["architecture"]["name"], str):
@@ -213,17 +225,10 @@ def _build(path: Path, header: dict[str, Any]) -> DualEncoder:
         check_text_files(header["text_files"])
         check_numbers(header["architecture"])
         shapes = read_shapes(path)
-        empty = lay_out(lambda: _described(header), len(shapes))
+        empty = lay_out(lambda: kind.from_header(header), len(shapes))
         if {name: list(value.shape) for name, value in empty.state_dict().items()} != shapes:
             raise UserError(path, "its weights do not fit its header", RETRY)
-        return _described(header)
-
-
-def _described(header: dict[str, Any]) -> DualEncoder:
-    """The model that a header describes, with random weights."""
-    from paraclip.models.openclip import OpenClip
-
-    return (Mini if header["architecture"]["kind"] == "mini" else OpenClip).from_header(header)
+        return kind.from_header(header)
 
 
 def copy_weights(model: DualEncoder, path: Path) -> None:

@@ -1,17 +1,18 @@
 """`load_model`: load a model by its name."""
 
-import json
 import os
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from paraclip.data.untrusted_json import parse_json
+from paraclip.data.untrusted_json import parse_json, parse_json_object
 from paraclip.errors import UserError, nearest
 from paraclip.files import check_input, read_bounded, readable
 from paraclip.models.checkpoint import header_or_none, load_checkpoint
@@ -24,7 +25,7 @@ from paraclip.models.formats.untrusted import (
     lay_out,
 )
 from paraclip.models.mini import Mini, SentenceModel, load_bert
-from paraclip.models.sources import BUILT_IN, FOLDER, SUFFIXES, read_text_files
+from paraclip.models.sources import BUILT_IN, FOLDER, SUFFIXES, read_text_files, text_files_of
 from paraclip.models.tensors import read_shapes
 
 _HUB = "hf-hub:"
@@ -55,7 +56,7 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             architecture, or the download failed.
     """
     with readable(name):
-        return _named_model(name).to(find_device(device)).eval()
+        return describe(name)().to(find_device(device)).eval()
 
 
 def loaded_model(model: DualEncoder | Path | str, device: str = "auto") -> DualEncoder:
@@ -76,30 +77,35 @@ def find_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _named_model(name: str) -> DualEncoder:
-    """The model on the CPU."""
-    if name == "mini":
-        return Mini.from_wheels()
-    if name == "mini-flickr8k":
-        return Mini.with_linear_heads()
-    if name == "minilm":
-        return SentenceModel.from_wheel()
-    if name.startswith(FOLDER):
-        return _from_folder(Path(name.removeprefix(FOLDER)))
+def describe(name: str) -> Callable[[], DualEncoder]:
+    """What a name stands for, checked before anything is built: the rest of the way is one call.
+
+    The files of a tokenizer and weights that a tag names are downloaded here.
+
+    Returns:
+        The function that builds the model on the CPU.
+    """
+    built_in: dict[str, Callable[[], DualEncoder]] = {
+        "mini": Mini.from_wheels,
+        "mini-flickr8k": Mini.with_linear_heads,
+        "minilm": SentenceModel.from_wheel,
+    }
+    if name in built_in:
+        return built_in[name]
     if name.startswith(_HUB):
         from paraclip.models.formats.published import download_folder
 
         repository = name.removeprefix(_HUB)
-        return _from_folder(download_folder(repository), repository.partition("/")[2])
-    if os.path.isdir(name):
-        return _from_folder(Path(name))
+        return _describe_folder(download_folder(repository), repository.partition("/")[2])
+    if name.startswith(FOLDER) or os.path.isdir(name):
+        return _describe_folder(Path(name.removeprefix(FOLDER)))
     architecture, colon, weights = name.partition(":")
     if not colon and (os.path.isfile(name) or name.endswith(SUFFIXES)):
         check_input(name)
         if os.path.isfile(name) and not name.endswith(".safetensors"):
             what = "holds weights of an unknown architecture"
             raise UserError(name, what, f"Name it before the path, as in ViT-B-32:{name}")
-        return load_checkpoint(Path(name))
+        return partial(load_checkpoint, Path(name))
     if not colon:
         import open_clip
 
@@ -109,19 +115,11 @@ def _named_model(name: str) -> DualEncoder:
             what = "names an architecture but no weights"
             hint = f"Name them, as in {name}:{tags[-1] if tags else 'weights.safetensors'}"
         raise UserError(name, what, hint)
-    return _from_open_clip(architecture.replace("/", "-"), weights)
+    return _describe_weights(architecture.replace("/", "-"), weights)
 
 
-def _from_folder(folder: Path, name: str | None = None) -> DualEncoder:
-    """Load a folder of open_clip or of a Hugging Face CLIP, without downloads from a hub.
-
-    Args:
-        folder: folder with `open_clip_config.json` or `config.json` of a `CLIPModel`, and weights.
-        name: name of the model; by default that of the folder.
-
-    Raises:
-        UserError: a file is missing, or they do not match.
-    """
+def _describe_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncoder]:
+    """A folder of open_clip, a Hugging Face CLIP or a sentence encoder; nothing is downloaded."""
     from paraclip.models.formats.hugging_face import (
         from_hugging_face,
         is_hugging_face,
@@ -131,22 +129,116 @@ def _from_folder(folder: Path, name: str | None = None) -> DualEncoder:
 
     check_input(folder)
     name = name or folder.resolve().name
-    if (folder / _OPEN_CLIP_CONFIG).is_file():
-        config, preprocessing = _read_open_clip_config(folder / _OPEN_CLIP_CONFIG)
+    if (path := folder / _OPEN_CLIP_CONFIG).is_file():
+        with build_errors(path, "is not an open_clip configuration"):
+            content = parse_json_object(read_bounded(path))
+            config = content.get("model_cfg", content)
+            preprocessing = dict(content.get("preprocess_cfg") or {})
+            check_config(config)
+            check_preprocessing(preprocessing)
         weights = _weights_in(folder, "open_clip_")
-        return _build_open_clip(name, config, preprocessing, weights, hub=False)
+        return _clip_from(weights, name, config, preprocessing, folder)
     if is_hugging_face(folder):
         config, preprocessing = open_clip_config_of(folder), preprocessing_of_folder(folder)
         weights = _weights_in(folder, "model", "pytorch_model")
-        return _build_open_clip(name, config, preprocessing, weights, False, from_hugging_face)
+        return _clip_from(weights, name, config, preprocessing, folder, from_hugging_face)
     if (folder / _SENTENCE_PARTS).is_file():
-        return _sentence_model(folder, name)
+        return partial(_sentence_model, folder, name)
     own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]
     hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
     what = (
         f"is not the folder of a model: it has no {_OPEN_CLIP_CONFIG}, and no config.json of CLIP"
     )
     raise UserError(folder, what, hint)
+
+
+def _describe_weights(name: str, weights: str) -> Callable[[], DualEncoder]:
+    """An architecture of open_clip with the weights of a tag or a file.
+
+    Activation and preprocessing are those of the tag: the given one, or that of a published file,
+    recognised by its name or hash. For other files, the name of the architecture determines the
+    activation, and the preprocessing is that of its published weights.
+    """
+    import open_clip
+
+    from paraclip.models.formats import published
+    from paraclip.models.formats.published import QUICK
+
+    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    if config is None:
+        raise UserError(name, "is not a known model", nearest(name, open_clip.list_models()))
+    notice = ""
+    if settings := open_clip.get_pretrained_cfg(name, weights):
+        config["quick_gelu"] = published.uses_quick_gelu(config, settings)
+        path = published.download(name, weights, settings)
+    else:
+        tag, _, file = weights.partition(":")
+        settings = open_clip.get_pretrained_cfg(name, tag) if file else {}
+        path = Path(os.path.expanduser(file if settings else weights))
+        check_input(path)
+        if not path.is_file():
+            if path.suffix in SUFFIXES or "/" in str(path):
+                raise UserError(path, "there is no such file", "Check the path.")
+            tags = open_clip.list_pretrained_tags_by_model(name)
+            hint = nearest(weights, tags) if tags else "Name a file of weights after the colon."
+            raise UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
+        if path.suffix == ".safetensors" and header_or_none(path) is not None:
+            return partial(load_checkpoint, path, (name, bool(config.get("quick_gelu", False))))
+        known = settings or published.published_as(name.removesuffix(QUICK), path)
+        if known and name.endswith(QUICK) and not known.get("quick_gelu"):
+            hint = f"Use {name.removesuffix(QUICK)}:{path}"
+            raise UserError(path, "was trained without QuickGELU", hint)
+        settings = known if known is not None else published.agreed_preprocessing(name, path)
+        config["quick_gelu"] = published.uses_quick_gelu(config, known or {})
+        if known is None and not config["quick_gelu"] and name + QUICK in open_clip.list_models():
+            notice = (
+                f"{path}: the file does not state its activation; using GELU because of the name"
+                f" {name}. If it was trained with QuickGELU, use {name}{QUICK}:{path}"
+            )
+    return _clip_from(path, name, config, settings, notice=notice)
+
+
+def _clip_from(
+    weights: Path,
+    name: str,
+    config: dict[str, Any],
+    preprocessing: dict[str, Any],
+    folder: Path | None = None,
+    renamed: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+    notice: str = "",
+) -> Callable[[], DualEncoder]:
+    """The model of open_clip with this architecture, preprocessing and file of weights.
+
+    Args:
+        weights: the file.
+        name: name of the architecture; `-quickgelu` is added if the configuration states QuickGELU.
+        config: open_clip's model configuration, checked.
+        preprocessing: fields of a tag, checked.
+        folder: folder that holds all of it; None if the configuration is open_clip's own, so that
+            the tokenizer that it names may be downloaded.
+        renamed: converts the weights to open_clip's names.
+        notice: what the user is told when it is loaded.
+    """
+    from paraclip.models.formats.published import preprocessing_of, quick_name
+    from paraclip.models.formats.weights import fitted_clip, read_state
+    from paraclip.models.openclip import ClipSpec, OpenClip
+
+    texts = text_files_of(config["text_cfg"], weights.parent, hub=folder is None)
+    with build_errors(folder or weights):
+        check_text_files(texts)
+    name = quick_name(name, bool(config.get("quick_gelu")))
+    spec = ClipSpec(name, config, preprocessing_of(preprocessing), texts)
+
+    def build() -> DualEncoder:
+        state = read_state(weights)
+        with build_errors(folder or weights):
+            state = renamed(state) if renamed else state
+            model = OpenClip(spec, fitted_clip(spec, state, weights))
+        if notice:
+            print(notice, file=sys.stderr)
+        return model
+
+    return build
 
 
 def _sentence_model(folder: Path, name: str) -> DualEncoder:
@@ -200,20 +292,6 @@ def _text_limit(part: Path, most: int) -> int:
     return most
 
 
-def _read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Configuration and preprocessing of an open_clip folder; raises UserError if broken."""
-    try:
-        content = json.loads(read_bounded(path))
-        config = content.get("model_cfg", content)
-        preprocessing = dict(content.get("preprocess_cfg") or {})
-        check_config(config)
-        check_preprocessing(preprocessing)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        what = f"is not an open_clip configuration ({error})"
-        raise UserError(path, what, "Correct it, or download it again.") from error
-    return config, preprocessing
-
-
 def _weights_in(folder: Path, *preferred: str) -> Path:
     """The file of weights in a folder; preferred names come first, then safetensors.
 
@@ -235,107 +313,3 @@ def _weights_in(folder: Path, *preferred: str) -> Path:
         hint = "Save the model as one file: save_pretrained(FOLDER, max_shard_size='100GB')."
         raise UserError(folder, "spreads its weights over several files", hint)
     return weights[0]
-
-
-def _from_open_clip(name: str, weights: str) -> DualEncoder:
-    """Load an architecture of open_clip with the weights of a tag or a file."""
-    import open_clip
-
-    from paraclip.models.formats.published import download, uses_quick_gelu
-
-    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
-    if config is None:
-        raise UserError(name, "is not a known model", nearest(name, open_clip.list_models()))
-    if tag := open_clip.get_pretrained_cfg(name, weights):
-        config["quick_gelu"] = uses_quick_gelu(config, tag)
-        return _build_open_clip(name, config, tag, download(name, weights, tag))
-    tag_name, _, file = weights.partition(":")
-    tag = open_clip.get_pretrained_cfg(name, tag_name) if file else None
-    path = Path(os.path.expanduser(file if tag else weights))
-    check_input(path)
-    if not path.is_file():
-        if path.suffix in SUFFIXES or "/" in str(path):
-            raise UserError(path, "there is no such file", "Check the path.")
-        tags = open_clip.list_pretrained_tags_by_model(name)
-        hint = nearest(weights, tags) if tags else "Name a file of weights after the colon."
-        raise UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
-    if path.suffix != ".safetensors" or header_or_none(path) is None:
-        return _from_weights(path, name, config, tag)
-    model = load_checkpoint(path)
-    stored = model.architecture
-    if (stored.name, stored.quick_gelu) != (name, bool(config.get("quick_gelu", False))):
-        what = f"is a checkpoint of {stored.name}, not of {name}"
-        raise UserError(path, what, "Give the path alone: the checkpoint states its architecture.")
-    return model
-
-
-def _from_weights(
-    path: Path, name: str, config: dict[str, Any], tag: dict[str, Any] | None
-) -> DualEncoder:
-    """Load weights from a file, with the activation and preprocessing of their tag.
-
-    The tag is the one that the user gave, or that of a published file, recognised by its name or
-    hash. For other files, the name of the architecture determines the activation, and the
-    preprocessing is that of its published weights.
-    """
-    import open_clip
-
-    from paraclip.models.formats.published import (
-        QUICK,
-        agreed_preprocessing,
-        published_as,
-        uses_quick_gelu,
-    )
-    from paraclip.models.formats.weights import read_state
-
-    state = read_state(path)
-    known = tag or published_as(name.removesuffix(QUICK), path)
-    if known and name.endswith(QUICK) and not known.get("quick_gelu"):
-        hint = f"Use {name.removesuffix(QUICK)}:{path}"
-        raise UserError(path, "was trained without QuickGELU", hint)
-    config["quick_gelu"] = uses_quick_gelu(config, known or {})
-    settings = known if known is not None else agreed_preprocessing(name, path)
-    model = _build_open_clip(name, config, settings, path, state=state)
-    if known is None and not config["quick_gelu"] and f"{name}{QUICK}" in open_clip.list_models():
-        print(
-            f"{path}: the file does not state its activation; using GELU because of the name"
-            f" {name}. If it was trained with QuickGELU, use {name}{QUICK}:{path}",
-            file=sys.stderr,
-        )
-    return model
-
-
-def _build_open_clip(
-    name: str,
-    config: dict[str, Any],
-    preprocessing: dict[str, Any],
-    path: Path,
-    hub: bool = True,
-    renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None,
-    state: dict[str, torch.Tensor] | None = None,
-) -> DualEncoder:
-    """Build the open_clip model of a configuration, with the weights of a file.
-
-    Args:
-        name: name of the architecture; `-quickgelu` is added if the configuration states QuickGELU.
-        config: open_clip's model configuration.
-        preprocessing: fields of a tag.
-        path: path of the weights.
-        hub: whether the configuration is open_clip's own, so that the tokenizer that it names may
-            be downloaded.
-        renamed: converts the weights to open_clip's names.
-        state: the weights, if already read.
-    """
-    from paraclip.models.formats.published import preprocessing_of, quick_name
-    from paraclip.models.formats.weights import fitted_clip, read_state
-    from paraclip.models.openclip import ClipSpec, OpenClip
-    from paraclip.models.sources import text_files_of
-
-    files = text_files_of(config["text_cfg"], path.parent, hub)
-    name = quick_name(name, bool(config.get("quick_gelu")))
-    state = read_state(path) if state is None else state
-    with build_errors(path if hub else path.parent):
-        state = renamed(state) if renamed else state
-        check_text_files(files)
-        spec = ClipSpec(name, config, preprocessing_of(preprocessing), files)
-        return OpenClip(spec, fitted_clip(spec, state, path))

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.files import read_bounded, text_lines
 from paraclip.systems.hugging_face import CLIP_FOLDER
 from paraclip.systems.open_clip import OPEN_CLIP_FOLDER
 from paraclip.systems.sentence_transformers import MODULES
@@ -28,6 +27,7 @@ _BUFFER = 2**20  # bytes of a column
 
 def _read_npy(place: IndexAddress) -> Parts:
     """A matrix [rows, width]; the paths of the rows come from a text file."""
+    from paraclip.files import read_bounded, text_lines
     from paraclip.systems.columns import open_array, rows_of
 
     vectors, names = open_array(Path(place.address)), None

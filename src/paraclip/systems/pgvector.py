@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from paraclip.errors import UserError, optional_import
-from paraclip.provenance import without_secrets
 from paraclip.systems.system import FIX, PATH_COLUMNS, ROWS_AT_ONCE, IndexAddress, Parts, System
 
 POSTGRES = ("postgresql://", "postgres://")
@@ -42,6 +41,8 @@ def connected(place: IndexAddress) -> Iterator[Any]:
             connection.execute("SET synchronize_seqscans = off")
             yield connection
     except psycopg.Error as error:
+        from paraclip.provenance import without_secrets
+
         reason = without_secrets(str(error)).strip().partition("\n")[0][:200]
         what = f"the database cannot be read ({reason})"
         raise UserError(place.where, what, "Check the address, the name and the rights.") from error

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from paraclip.onnx_session import TextGraph
-from paraclip.provenance import without_secrets
 
 if TYPE_CHECKING:
     from paraclip.arrays import Float
@@ -96,6 +95,8 @@ class IndexAddress:
     @property
     def where(self) -> str:
         """The address for messages, without a password."""
+        from paraclip.provenance import without_secrets
+
         return without_secrets(self.address)
 
 

@@ -54,13 +54,13 @@ def ours(monkeypatch, tmp_path):
     monkeypatch.setattr("paraclip.models.formats.published.download", lambda *names: weights)
     monkeypatch.setattr(loading, "header_or_none", lambda path: None)
 
-    def build_open_clip(name, config, preprocessing, path, hub=True, state=None):
+    def clip_from(path, name, config, preprocessing, **options):
         quick = bool(config["quick_gelu"])
         fields = without_size(published.preprocessing_of(preprocessing))
         return published.quick_name(name, quick), quick, fields
 
-    monkeypatch.setattr(loading, "_build_open_clip", build_open_clip)
-    return lambda name: loading._from_open_clip(*name.replace("FILE", str(weights)).split(":", 1))
+    monkeypatch.setattr(loading, "_clip_from", clip_from)
+    return lambda name: loading.describe(name.replace("FILE", str(weights)))
 
 
 def without_size(fields):

@@ -5,8 +5,6 @@ Source: transformers `models/clip/modeling_clip.py`, `configuration_clip.py` and
 into three, and projections are transposed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,13 @@ from torch import Tensor
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.models.formats.untrusted import check_numbers, check_preprocessing, reason_of
+from paraclip.models.formats.untrusted import build_errors, check_numbers, check_preprocessing
 
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 _VOCABULARY = 49408
 _LATEST_END = 2  # in configurations older than transformers 4.31: read at the largest id
+_WRONG = "is not a configuration of CLIP"
 _FIX = "Convert it to an open_clip folder, or name another model."
 _BLOCK = {
     "ln_1": "layer_norm1",
@@ -136,7 +135,7 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
 
     path = folder / "config.json"
     content = _read_json(path)
-    with _configuration_errors(path):
+    with build_errors(path, _WRONG, _FIX):
         # Fills in defaults that newer versions do not write; reads no other files.
         config = CLIPConfig(**{key: content[key] for key in _PARTS if key in content})
         text, vision = config.text_config, config.vision_config
@@ -180,18 +179,6 @@ def _mlp_ratio(tower: Any) -> dict[str, float]:
     return {} if value == 4 else {"mlp_ratio": value}
 
 
-@contextmanager
-def _configuration_errors(path: Path) -> Iterator[None]:
-    """Raise errors in reading a configuration as `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # huggingface_hub validates fields with its own classes
-        what = f"is not a configuration of CLIP ({reason_of(error)})"
-        raise UserError(path, what, _FIX) from error
-
-
 def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
     """Fields of open_clip's `PreprocessCfg`; CLIP's defaults without a file.
 
@@ -209,7 +196,7 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
     else:
         return {}
     names = {number: name for name, number in RESAMPLE.items()}
-    with _configuration_errors(path):
+    with build_errors(path, _WRONG, _FIX):
         resample = settings.get("resample", RESAMPLE["bicubic"])
         if names.get(resample) not in ("bilinear", "bicubic"):
             raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", _FIX)

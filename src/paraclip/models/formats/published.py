@@ -7,6 +7,7 @@ import errno
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -99,14 +100,10 @@ def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
     """Path of a tag's weights, downloaded if they are not in the cache."""
     hub = settings.get("hf_hub", "").rstrip("/")
     address = f"https://huggingface.co/{hub}" if hub else settings.get("url", "")
-    try:
-        with offline_where_unreachable():
-            return Path(open_clip.download_pretrained(settings))
-    except Exception as error:  # each way of downloading has its own errors
-        reason, hint = _download_failure(error)
-        what = f"the weights could not be downloaded from {address}: {reason}"
-        by_hand = f"Download them on another machine and name {_file_name(name, tag)}"
-        raise UserError(f"{name}:{tag}", what, hint or by_hand) from error
+    by_hand = f"Download them on another machine and name {_file_name(name, tag)}"
+    what = f"the weights could not be downloaded from {address}"
+    with _download_errors(f"{name}:{tag}", what, by_hand):
+        return Path(open_clip.download_pretrained(settings))
 
 
 def download_folder(repository: str) -> Path:
@@ -123,26 +120,34 @@ def download_folder(repository: str) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
 
+    where = f"hf-hub:{repository}"
     if not _REPOSITORY.fullmatch(repository):
-        raise UserError(f"hf-hub:{repository}", "is not OWNER/NAME", "As in hf-hub:laion/NAME.")
+        raise UserError(where, "is not OWNER/NAME", "As in hf-hub:laion/NAME.")
+    what = f"it could not be downloaded from https://huggingface.co/{repository}"
+    by_hand = "Download the repository on another machine and name its folder: local-dir:FOLDER"
+    with _download_errors(where, what, by_hand):
+        folder = Path(snapshot_download(repository, allow_patterns=list(_SMALL_FILES)))
+        preferred, other = _WEIGHTS[(folder / "open_clip_config.json").is_file()]
+        if not ((folder / preferred).is_file() or (folder / other).is_file()):
+            try:
+                hf_hub_download(repository, preferred, revision=folder.name)
+            except EntryNotFoundError as error:
+                try:
+                    hf_hub_download(repository, other, revision=folder.name)
+                except EntryNotFoundError:
+                    raise error from None
+        return folder
+
+
+@contextmanager
+def _download_errors(where: str, what: str, by_hand: str) -> Iterator[None]:
+    """Use only the cache where the hub cannot be reached, and raise what fails as UserError."""
     try:
         with offline_where_unreachable():
-            folder = Path(snapshot_download(repository, allow_patterns=list(_SMALL_FILES)))
-            preferred, other = _WEIGHTS[(folder / "open_clip_config.json").is_file()]
-            if not ((folder / preferred).is_file() or (folder / other).is_file()):
-                try:
-                    hf_hub_download(repository, preferred, revision=folder.name)
-                except EntryNotFoundError as error:
-                    try:
-                        hf_hub_download(repository, other, revision=folder.name)
-                    except EntryNotFoundError:
-                        raise error from None
-    except Exception as error:  # the hub's client, httpx and the OS each have their own
+            yield
+    except Exception as error:  # open_clip, the hub's client, httpx and the OS each have their own
         reason, hint = _download_failure(error)
-        what = f"it could not be downloaded from https://huggingface.co/{repository}: {reason}"
-        by_hand = "Download the repository on another machine and name its folder: local-dir:FOLDER"
-        raise UserError(f"hf-hub:{repository}", what, hint or by_hand) from error
-    return folder
+        raise UserError(where, f"{what}: {reason}", hint or by_hand) from error
 
 
 def _download_failure(error: BaseException) -> tuple[str, str]:

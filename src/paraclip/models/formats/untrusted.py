@@ -107,18 +107,19 @@ def check_text_files(files: Any) -> None:
 
 
 @contextmanager
-def build_errors(where: object) -> Iterator[None]:
-    """Raise errors in building a described model as `UserError`; the network is not used."""
+def build_errors(
+    where: object, what: str = "describes a model that cannot be built", hint: str = RETRY
+) -> Iterator[None]:
+    """Raise errors in reading a description, or in building its model, as `UserError`; the network
+    is not used."""
     try:
         with offline():
             yield
     except UserError:
         raise
-    except KeyError as error:
-        raise UserError(where, f"its header lacks {error}", RETRY) from error
     except Exception as error:  # torch, timm and transformers each have their own
-        what = f"describes a model that cannot be built ({reason_of(error)})"
-        raise UserError(where, what, RETRY) from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else reason_of(error)
+        raise UserError(where, f"{what} ({reason})", hint) from error
 
 
 def reason_of(error: Exception) -> str:
