@@ -62,7 +62,7 @@ def test_serving_brings_the_index_up_to_date_first(
     monkeypatch.setattr("paraclip.image_search.build.build_index", build)
     monkeypatch.setattr("paraclip.commands.serve.serve_command", done.append)
     shown = Page("pictures", "mini", tmp_path, tmp_path / "tuned.safetensors")
-    shown.open()
+    command.open_page(shown)
     assert done[0] == shown.index and done[1].store == shown.index.store
 
 

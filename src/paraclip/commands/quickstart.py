@@ -1,6 +1,8 @@
 """`paraclip quickstart`."""
 
+from paraclip.data.problems import Problems
 from paraclip.errors import optional_import, printable
+from paraclip.image_search.config import ServeConfig
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import SEARCH_PACKAGES, Page, stamps_file
 from paraclip.quickstart.results import recommend, table
@@ -33,7 +35,20 @@ def quickstart_command(config: QuickstartConfig) -> None:
         source = stamps_file(read_stamps(stamps).captions(), stamps)
     page = Page(source, config.model, config.folder, files[f"Model {label}"] if label else None)
     if config.serve:
-        page.open()
+        open_page(page)
     else:
         models = f"base and {label}" if label else "base"
         print(f"\nSearch page with {models}:\n  {page.commands()}")
+
+
+def open_page(page: Page) -> None:
+    """Index the pictures and serve the page until interrupted."""
+    # Here, because only this needs the extra `search`.
+    from paraclip.commands.serve import serve_command
+    from paraclip.image_search.build import build_index
+
+    problems = Problems(1.0)
+    print(build_index(problems=problems, **page.index.arguments()).lines(), flush=True)
+    if problems.count:
+        print(problems.summary())
+    serve_command(ServeConfig(store=page.index.store, port=0))

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paraclip.data.captions import Caption
-from paraclip.data.problems import Problems
 from paraclip.errors import printable, without_password
 from paraclip.files import text_hash, write_text
-from paraclip.image_search.config import IndexConfig, ServeConfig
+from paraclip.image_search.config import IndexConfig
 
 _PICTURES = "captioned_stamps.jsonl"
 SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn", "httptools")
@@ -49,17 +48,6 @@ class Page:
         first += ["--store", index.store]
         second = [*_own_program(), "serve", "--store", index.store]
         return printable(f"{shlex.join(first)} && {shlex.join(second)}")
-
-    def open(self) -> None:
-        """Index the pictures and serve the page until interrupted."""
-        from paraclip.commands.serve import serve_command
-        from paraclip.image_search.build import build_index
-
-        problems = Problems(1.0)
-        print(build_index(problems=problems, **self.index.arguments()).lines(), flush=True)
-        if problems.count:
-            print(problems.summary())
-        serve_command(ServeConfig(store=self.index.store, port=0))
 
 
 def stamps_file(captions: Sequence[Caption], folder: Path) -> str:
