@@ -227,6 +227,7 @@ def model_of(cell: Cell, base: Path) -> DualEncoder:
     if "rival" in options:
         return rival_of(options, base)
     triples = options.pop("triples")
+    options.pop("held_out", None)  # 0 in all grids of the first two reports; names their runs
     tuned = paraclip.train(str(base), triples, out=cell.run, seed=cell.seed, **options)
     if cell.row.merge is None:
         return tuned

@@ -69,7 +69,7 @@ def test_train_merge_export_and_evaluate_without_a_word(
 ) -> None:
     base = tiny_clip()
     before = {name: value.clone() for name, value in base.state_dict().items()}
-    options = {"epochs": 1, "batch_size": 4, "held_out": 0.0, "learning_rate": 1e-3}
+    options = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
     tuned = paraclip.train(base, triples, tmp_path / "tuned", images=tmp_path, **options)
     assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
     changed = [name for name, value in tuned.state_dict().items() if not value.equal(before[name])]
@@ -94,7 +94,7 @@ def test_train_merge_export_and_evaluate_without_a_word(
 
 def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) -> None:
     path = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
-    options = {"epochs": 1, "batch_size": 4, "held_out": 0.0}
+    options = {"epochs": 1, "batch_size": 4}
     first = paraclip.train(str(path), triples, tmp_path / "run", images=tmp_path, **options)
     again = paraclip.train(path, triples, tmp_path / "run", images=tmp_path, **options)
     for name, value in first.state_dict().items():

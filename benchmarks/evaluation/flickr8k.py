@@ -43,10 +43,10 @@ from paraclip.training.train import align, train
 RESULTS = Path(__file__).parents[2] / "study" / "results"
 BASE = AlignOptions(
     epochs=3, batch_size=256, learning_rate=1e-4, head_learning_rate=5e-4,
-    dropout=0.0, held_out=0.0,
+    dropout=0.0,
 )  # fmt: skip
 TUNED = TrainOptions(
-    recipe="consistent", epochs=4, batch_size=256, learning_rate=5e-5, dropout=0.1, held_out=0.0,
+    recipe="consistent", epochs=4, batch_size=256, learning_rate=5e-5, dropout=0.1,
 )  # fmt: skip
 HOW = Arithmetic("bf16")
 FIGURES = {
@@ -88,7 +88,7 @@ def make_base(data: Path, out: Path) -> Path:
     model = Mini.with_linear_heads(FLICKR8K_HEADS)
     model.image_tower.feature_dropout = 0.0  # as when the tables were made
     rows = prepare_captions(training_captions(data), model, cache=feature_cache())
-    return align(rows, BASE, out).with_name("last.safetensors")
+    return align(rows, BASE, out)
 
 
 def training_captions(data: Path) -> list[Caption]:

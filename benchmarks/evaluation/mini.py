@@ -40,7 +40,7 @@ from study.sets import sts_development
 
 OPTIONS = AlignOptions(
     epochs=2, batch_size=256, learning_rate=3e-5, head_learning_rate=1e-3,
-    dropout=0.0, held_out=0.0,
+    dropout=0.0,
 )  # fmt: skip
 SHARE = 0.7
 """Share of the fitted model in a merge with `mini`."""
@@ -91,7 +91,7 @@ def aligned(data: Path, out: Path) -> Path:
 def fitted(data: Path, out: Path, options: AlignOptions) -> Path:
     """`mini`, fitted to the training captions of Flickr8k."""
     rows = prepare_captions(training_captions(data), load_model("mini"), cache=feature_cache())
-    return align(rows, options, out).with_name("last.safetensors")
+    return align(rows, options, out)
 
 
 def choose(data: Path, out: Path, results: Path) -> None:

@@ -176,9 +176,7 @@ def swapped_together(sound: Path, folder: Path) -> Action:
 
 
 MODEL_FILES = {"notes.safetensors": NOTES, "notes.md": NOTES}
-RUN_FILES = dict.fromkeys(
-    ("out/best.safetensors", "out/last.safetensors", "out/metrics.jsonl", "out/notes.txt"), NOTES
-)
+RUN_FILES = dict.fromkeys(("out/last.safetensors", "out/metrics.jsonl", "out/notes.txt"), NOTES)
 FILES: dict[str, tuple[Any, ...]] = {
     "rebuild, killed": (partial(rebuilt, lambda: os.kill(os.getpid(), signal.SIGKILL)),),
     "rebuild, Ctrl-C": (partial(rebuilt, lambda: os.kill(os.getpid(), signal.SIGINT)),),

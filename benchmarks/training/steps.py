@@ -126,7 +126,7 @@ class OurStep:
     def __init__(
         self, model: DualEncoder, triples: pa.Table, features: Tensor, **options: Any
     ) -> None:
-        known = {"learning_rate": RATE, "epochs": MANY, "held_out": 0.0, "recipe": "paper"}
+        known = {"learning_rate": RATE, "epochs": MANY, "recipe": "paper"}
         known |= {"batch_size": len(triples)}
         self.model, kind = model, model.architecture.kind
         self.options = resolved(TrainOptions(**(known | options)), kind)
@@ -176,10 +176,7 @@ class OurStep:
     def input_wait(self, steps: int) -> float:
         """Share of the time of a number of steps spent waiting for rows."""
         began, waited = time.perf_counter(), 0.0
-        every = np.arange(len(self.rows))
-        with closing(
-            batches_ahead(self.rows, every, self.options, 0, self.model.device)
-        ) as batches:
+        with closing(batches_ahead(self.rows, self.options, 0, self.model.device)) as batches:
             for batch, seconds in islice(batches, steps):
                 waited += seconds
                 self.step(batch)

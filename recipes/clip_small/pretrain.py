@@ -68,7 +68,6 @@ OPTIONS = AlignOptions(
     batch_size=256,
     learning_rate=5e-4,
     head_learning_rate=5e-4,
-    held_out=0.0,
 )
 TERMS = "non-commercial research (Flickr8k)"
 

@@ -61,7 +61,7 @@ CONFIG: dict[str, Any] = {
 }
 OPTIONS = AlignOptions(
     epochs=1, batch_size=256, learning_rate=3e-5, head_learning_rate=3e-4,
-    dropout=0.0, held_out=0.0,
+    dropout=0.0,
 )  # fmt: skip
 RIDGE = 0.01
 """Weight of the penalty, as a share of the mean variance of the features."""

@@ -81,9 +81,6 @@ def tune(run: Run) -> None:
         kept = run.folder / recipe / "choice.json"
         if not kept.exists():
             write_json(kept, {"rate": tune_by(run, recipe), "by": CHOSEN_BY})
-        # Disks of hosted machines are small. Without held-out rows, the best step is the last.
-        for file in run.checkpoint(recipe).parent.glob("best.*"):
-            file.unlink()
         for rate in run.settings.rates:
             if str(rate) != read_json(kept)["rate"]:
                 shutil.rmtree(run.checkpoint(recipe, rate).parent, ignore_errors=True)

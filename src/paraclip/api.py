@@ -118,7 +118,6 @@ def train(
     bank: Path | str | None = None,
     teacher: Sequence[Path | str] = (),
     texts: Sequence[Path | str] = (),
-    sentence_model: Path | str | None = None,
     languages: Sequence[str] = ("en",),
     fresh: bool = False,
     **options: Any,
@@ -137,8 +136,6 @@ def train(
         teacher: models whose rankings of the bank are learned, each as MODEL or MODEL=SHARE;
             `base` is the base itself, which is also the default.
         texts: sources of texts without pictures to learn from as well.
-        sentence_model: sentence encoder for `sentence_teacher=WEIGHT`: a folder of
-            sentence-transformers; None: MiniLM.
         languages: languages of the further wordings to learn from, for rows that have some.
         fresh: whether to start from scratch in a folder that holds another run.
         options: hyperparameters of `paraclip train`, such as `epochs=2`, `recipe="paper"` or
@@ -156,11 +153,10 @@ def train(
     data = prepare(
         str(triples), copied(model), images=images, starter=starter, languages=languages,
         bank=bank, teachers=list(map(str, teacher)), texts=list(map(str, texts)),
-        sentence_model=sentence_model,
         control=hyperparameters.control,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),
-        check=partial(check_training, hyperparameters, Path(out), fresh, sentence_model),
+        check=partial(check_training, hyperparameters, Path(out), fresh),
     )  # fmt: skip
     checkpoint = train_data(data, hyperparameters, Path(out), fresh=fresh)
     return load_model(str(checkpoint), str(data.model.device))

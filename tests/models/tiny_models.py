@@ -58,24 +58,6 @@ def word_files(kind: str, hidden: int = 32) -> TextFiles:
     }
 
 
-def sentence_folder(folder: Path, kind: str = "bert", pooling: str = "mean") -> Path:
-    """A tiny model of sentence-transformers, written by that library, with random weights."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import AutoConfig, AutoModel
-
-    tower = folder.with_name(f"{folder.name}-tower")
-    tower.mkdir()
-    for name, text in word_files(kind).items():
-        (tower / name).write_text(text)
-    torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.from_pretrained(tower)).save_pretrained(tower)
-    first = Transformer(str(tower))
-    parts = [first, Pooling(first.get_embedding_dimension(), pooling_mode=pooling)]
-    SentenceTransformer(modules=parts, device="cpu").save(str(folder), create_model_card=False)
-    return folder
-
-
 def tiny_clip(**changes: object) -> OpenClip:
     """A CLIP in open_clip's layout, thousands of times smaller."""
     torch.manual_seed(0)

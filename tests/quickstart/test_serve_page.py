@@ -21,7 +21,7 @@ from paraclip.quickstart.stamps import read_stamps
 
 
 def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:
-    tuned = tmp_path / "out" / "merged" / "best.safetensors"
+    tuned = tmp_path / "out" / "merged" / "last.safetensors"
     page = Page("my pictures", "mini", tmp_path / "out", tuned)
     first, second = (shlex.split(words) for words in page.commands().split("&&"))
     start = len(_own_program())

@@ -72,7 +72,6 @@ limits = "small"
 [training]
 epochs = 1
 batch_size = 8
-held_out = 0.0
 precision = "fp32"
 [rows.control]
 control = true
@@ -171,7 +170,7 @@ def test_the_shipped_settings_are_options_that_exist() -> None:
     ("right", "wrong", "words"),
     [
         ("concurrency =", "concurency =", "concurency: is not a setting. Did you mean concurrency"),
-        ("held_out =", "hold_out =", "hold_out: is not a setting. Did you mean held_out"),
+        ("batch_size =", "batchsize =", "batchsize: is not a setting. Did you mean batch_size"),
         ("resamples =", "resample =", "resample: is not a setting. Did you mean resamples"),
         ("captions =", "wrong = 1\ncaptions =", "wrong: is not a setting"),
         ("[bases]", "[unknown]", "lacks a setting|is not a setting"),

@@ -236,7 +236,7 @@ def test_rankings_are_learned_without_any_picture_of_the_rows(tmp_path, index, m
     """The job of a user who has an index and nothing else."""
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     data = prepare(make_triples(), TinyModel(), bank=index)
-    options = make_options(ranking=3.0, weights=(0.0, 0.0, 0.0), epochs=12, held_out=0.0)
+    options = make_options(ranking=3.0, weights=(0.0, 0.0, 0.0), epochs=12)
     train(data, options, tmp_path / "run")
     steps = [line for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines() if line]
     losses = [float(line.split('"R": ')[1].split(",")[0].rstrip("}")) for line in steps]

@@ -92,7 +92,7 @@ def test_killed_before_a_step(tmp_path, whole, step):
     assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
 
 
-@pytest.mark.parametrize(("name", "time"), [("state", 1), ("state", 3), ("best", 1), ("last", 1)])
+@pytest.mark.parametrize(("name", "time"), [("state", 1), ("state", 3), ("last", 1)])
 def test_killed_in_the_middle_of_a_write(tmp_path, whole, name, time):
     assert apart(killed_while_writing, tmp_path, name, time) == -signal.SIGKILL
     assert list(tmp_path.rglob(".*.part")), "half a file"
@@ -151,6 +151,14 @@ def test_a_state_that_lacks_a_part_or_has_another_place_is_damaged(tmp_path, par
     _write_tensors(path, tensors, {**facts, "hash": _state_hash(tensors, {"step": 4})})
     with pytest.raises(ValueError, match="does not match"):
         _load_state(path)
+
+
+def test_a_state_of_the_last_release_is_read(tmp_path):
+    place = {"step": 3, "best_step": 2, "best_loss": 0.5, "first_loss": 4.0}
+    tensors = {"a": torch.ones(1)}
+    facts = {"step": 3, "place": place, "hash": _state_hash(tensors, place)}
+    _write_tensors(tmp_path / _state_name(3), tensors, facts)
+    assert _load_state(tmp_path / _state_name(3))[1] == Progress(3, 4.0)
 
 
 def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, whole):
@@ -261,8 +269,7 @@ def finished(tmp_path: Path) -> RunFolder:
     """The folder of a finished run."""
     folder = RunFolder(tmp_path)
     open_run(folder, {"seed": 1}, fresh=False)
-    for path in (folder.best, folder.last):
-        path.touch()
+    folder.last.touch()
     folder.write_summary({"steps": 3})
     return folder
 
@@ -325,7 +332,6 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path):
     [
         ("", 50, "run.json"),
         ("state-000000004", 900, "state-000000004.safetensors"),
-        ("best", 900, "best.safetensors"),
         ("last", 900, "last.safetensors"),
     ],
 )

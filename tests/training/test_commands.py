@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_models import draw, sentence_folder, tiny_clip, word_files
+from tiny_models import draw, tiny_clip, word_files
 from training_rows import Stop, before_step, weights_of
 
 import paraclip
@@ -78,7 +78,7 @@ def base(tmp_path) -> str:
 def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
     settings = {
         "triples": str(triples), "model": base, "out": str(triples.parent / "run"), "epochs": 1,
-        "batch_size": 4, "held_out": 0.0, "precision": "fp32", "recipe": "consistent",
+        "batch_size": 4, "precision": "fp32", "recipe": "consistent",
     }  # fmt: skip
     return TrainConfig(**(settings | changes))
 
@@ -149,7 +149,7 @@ def start(tmp_path) -> str:
 def test_align_fits_mini_to_a_folder(pictures, start, tmp_path):
     after = paraclip.align(
         pictures, tmp_path / "aligned", start, epochs=8, batch_size=6, learning_rate=3e-3,
-        head_learning_rate=3e-2, held_out=0.0, precision="fp32", dropout=0.0,
+        head_learning_rate=3e-2, precision="fp32", dropout=0.0,
     )  # fmt: skip
     steps = read_metrics(tmp_path / "aligned" / "metrics.jsonl")
     assert steps[-1]["L1"] < 0.8 * steps[0]["L1"]
@@ -172,30 +172,8 @@ def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):
     assert complaint.startswith("paraclip: ") and "--fresh" in complaint
 
 
-def test_the_command_line_learns_from_a_folder_of_sentence_transformers(
-    triples, base, tmp_path, capsys
-):
-    pytest.importorskip("sentence_transformers")
-    teacher, out = sentence_folder(tmp_path / "teacher"), tmp_path / "run"
-    words = ["train", str(triples), "--model", base, "--epochs", "1", "--batch-size", "4"]
-    words += ["--ranking", "0", "--out", str(out), "--config", str(tmp_path / "options.toml")]
-
-    def learn_from(name: str) -> int:
-        options = f"sentence_teacher = 2.0\nsentence_model = {json.dumps(name)}"
-        (tmp_path / "options.toml").write_text(options)
-        return main(words)
-
-    assert learn_from(str(teacher)) == 0
-    made = read_header(out / "last.safetensors")["training"]
-    assert made["facts"]["sentence_model"] == str(teacher)
-    assert read_metrics(out / "metrics.jsonl")[0]["S"] > 0
-    assert learn_from(base) == 2
-    assert "is not a sentence encoder" in capsys.readouterr().err
-
-
 def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, monkeypatch):
     """Files stand for what is remote: a relative path may read like an address."""
-    pytest.importorskip("sentence_transformers")
     monkeypatch.chdir(tmp_path)
     address = "s3://me:sesame@opens@host/@sets/in?token=sesame"
     folder = Path(address)
@@ -205,9 +183,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     np.save(folder / "bank.npy", encode_images(load_model(base), files).numpy())
     rows = pq.read_table(triples).drop_columns("image").to_pylist()
     (folder / "triples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sentence_folder(tmp_path / "teacher")
-    toml = f"sentence_model = {json.dumps(f'{address}/teacher')}\nprecision = 'fp32'"
-    (folder / "options.toml").write_text(toml)
+    (folder / "options.toml").write_text("precision = 'fp32'\nsentence_teacher = 0.0\n")
     words = ["train", f"{address}/triples.jsonl", "--model", f"{address}/base.safetensors"]
     for option, name in (("images", ""), ("bank", "/bank.npy"), ("config", "/options.toml")):
         words += [f"--{option}", f"{address}{name}"]
@@ -230,7 +206,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     held += [(path.name, path.read_bytes()) for path in run.rglob("*") if path.is_file()]
     assert main(words) == 0
     held += [(path.name, path.read_bytes()) for path in run.rglob("*") if path.is_file()]
-    assert {"best.md", "last.md", "run.json", "step-3.json"} <= {name for name, _ in held}
+    assert {"last.md", "run.json", "step-3.json"} <= {name for name, _ in held}
     assert [name for name, content in held if b"sesame" in content or b"opens" in content] == []
     made = read_header(run / "last.safetensors")["training"]
     teachers = [one["taught_by"] for one in made["facts"]["teachers"].values()]
@@ -252,7 +228,7 @@ def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.slow
 def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
     options = ["--model", base, "--epochs", "2", "--batch-size", "4"]
-    settings = 'precision = "fp32"\nrecipe = "consistent"\nheld_out = 0.0\n'
+    settings = 'precision = "fp32"\nrecipe = "consistent"\n'
     (tmp_path / "run.toml").write_text(settings)
     config = ["--config", str(tmp_path / "run.toml"), "--device", "cpu"]
     words = ["train", str(triples), *options, *config]

@@ -106,12 +106,10 @@ def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
         ({"text_temperature": 0.0}, "--text-temperature"),
         ({"batch_size": 1}, "--batch-size"),
         ({"epochs": 0}, "--epochs"),
-        ({"held_out": 0.9}, "--held-out"),
         ({"learning_rate": 0.0}, "--learning-rate"),
         ({"precision": "fp16"}, "--precision"),
         ({"image_learning_rate": 1e-5, "weights": (0.0, 1.0, 1.0)}, "--image-learning-rate"),
         ({"image_learning_rate": 1e-5, "bank": "pictures"}, "--bank"),
-        ({"sentence_model": "folder", "recipe": "consistent"}, "sentence_model"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_at_once(changes, complaint):

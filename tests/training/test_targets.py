@@ -31,7 +31,7 @@ from paraclip.training.targets import matching_scale
 from paraclip.training.teachers import BASE, Teacher, load_teachers
 from paraclip.training.train import plan_training, train
 
-RANKED = {"ranking": 1.0, "weights": (0.0, 0.0, 0.0), "held_out": 0.0, "recipe": "consistent"}
+RANKED = {"ranking": 1.0, "weights": (0.0, 0.0, 0.0), "recipe": "consistent"}
 
 
 @pytest.fixture(autouse=True)

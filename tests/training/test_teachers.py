@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,6 @@ from paraclip.errors import UserError
 from paraclip.models import features
 from paraclip.models.features import encode_texts, mapped_texts, prune
 from paraclip.training import targets
-from paraclip.training import train as loop
 from paraclip.training.bank import Bank
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
@@ -177,19 +175,6 @@ def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
         places = torch.from_numpy(examples._draw_wordings(rows).T)
         wanted = meanings[torch.from_numpy(rows)].take_along_dim(places[..., None], dim=1)
         assert torch.equal(found[MEANINGS], wanted)
-
-
-def test_another_sentence_encoder_teaches_and_is_part_of_the_run(tmp_path):
-    triples, spoken = make_triples(), TinyModel(seed=9)
-    data = TrainingData(TinyModel(), triples, make_features(triples), sentence_model=spoken)
-    options = make_options(epochs=1, **TAUGHT)
-    found = plan_training(data, resolved(options, "mini"))[0].batch(np.arange(5)).constants
-    captions = triples["caption"].to_pylist()[:5]
-    torch.testing.assert_close(found[MEANINGS][:, 0], encode_texts(spoken, captions))
-    loop.train(data, options, tmp_path / "run")
-    other = replace(data, model=TinyModel(), sentence_model=TinyModel(seed=8))
-    with pytest.raises(UserError, match="other settings"):
-        loop.train(other, options, tmp_path / "run")
 
 
 def test_a_resumed_run_encodes_nothing_for_its_teachers(tmp_path, monkeypatch):

@@ -24,8 +24,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
         "Report": config.folder / "report" / "report.md",
     }
     for model in (name for name in report.models if name not in ("base", "control")):
-        name = "best.safetensors" if model == "merged" else "last.safetensors"
-        files[f"Model {model}"] = config.folder / model / name
+        files[f"Model {model}"] = config.folder / model / "last.safetensors"
     width = max(map(len, files)) + 1
     for name, path in files.items():
         print(printable(f"{name + ':':{width}} {path}"))

@@ -13,9 +13,7 @@ from paraclip.training.data import prepare
 from paraclip.training.distributed import in_each_process, this_process
 from paraclip.training.train import check_training, train
 
-SHOWN = (
-    *("steps", "rows", "rows_held_out", "texts_cut_to_context", "best_held_out_loss", "best_step"),
-)
+SHOWN = ("steps", "rows", "texts_cut_to_context")
 """Values of `summary.json` that are printed."""
 
 
@@ -29,10 +27,9 @@ def _train(config: TrainConfig, device: str) -> None:
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
         bank=config.bank, teachers=config.teacher, texts=config.texts,
-        sentence_model=config.sentence_model, control=config.control,
-        languages=config.languages.split(","),
+        control=config.control, languages=config.languages.split(","),
         decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
-        check=partial(check_training, config, out, config.fresh, config.sentence_model),
+        check=partial(check_training, config, out, config.fresh),
     )  # fmt: skip
     count, pictures = len(data.rows), data.pictures
     print(f"{count:,} rows, {pictures:,} with a picture.")
@@ -56,9 +53,5 @@ def print_summary(checkpoint: Path, problems: Problems) -> None:
         print(f"{problems.summary()}\nListed in {folder.problems_file}")
     if summary["texts_cut_to_context"]:
         print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
-    best = summary["best_held_out_loss"]
-    judged = f"; held-out loss {best:.4f} after step {summary['best_step']}" if best else ""
-    print(
-        f"{summary['steps']:,} steps on {summary['rows'] - summary['rows_held_out']:,} rows{judged}"
-    )
+    print(f"{summary['steps']:,} steps on {summary['rows']:,} rows")
     print(f"Checkpoint: {checkpoint}")

@@ -95,7 +95,7 @@ def label_models(given: tuple[str, ...]) -> dict[str, str]:
 
     Args:
         given: NAME or LABEL=NAME. Without a label, the label is the name; for a checkpoint its file
-            or, for `best` and `last`, its folder (`tuned` for `runs/tuned/best.safetensors`).
+            or, for `last` and `best`, its folder (`tuned` for `runs/tuned/last.safetensors`).
     """
     if not given:
         raise UserError("evaluate", "no model is given", "Name one, such as base=mini.")

@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paraclip.data.untrusted_json import parse_json, parse_json_object
+from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError, nearest
 from paraclip.files import check_input, read_bounded, readable
 from paraclip.models.checkpoint import header_or_none, load_checkpoint
@@ -22,18 +21,12 @@ from paraclip.models.formats.untrusted import (
     check_config,
     check_preprocessing,
     check_text_files,
-    lay_out,
 )
-from paraclip.models.mini import Mini, SentenceModel, load_bert
-from paraclip.models.sources import BUILT_IN, FOLDER, SUFFIXES, read_text_files, text_files_of
-from paraclip.models.tensors import read_shapes
+from paraclip.models.mini import Mini, SentenceModel
+from paraclip.models.sources import BUILT_IN, FOLDER, SUFFIXES, text_files_of
 
 _HUB = "hf-hub:"
 _OPEN_CLIP_CONFIG = "open_clip_config.json"
-_SENTENCE_PARTS = "modules.json"
-_TEXT_LIMITS = (
-    ("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")
-)  # fmt: skip
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 
 
@@ -46,8 +39,7 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             `NAME:TAG`, an architecture of open_clip and a pretrained tag, which is downloaded;
             `NAME:FILE` or `NAME:TAG:FILE`, weights in a local file, the latter with the activation
             and the preprocessing of that tag; `local-dir:FOLDER` or just the folder, with
-            `open_clip_config.json` or a Hugging Face CLIP's `config.json`, and weights, or with
-            the `modules.json` of sentence-transformers (text encoder only);
+            `open_clip_config.json` or a Hugging Face CLIP's `config.json`, and weights;
             `hf-hub:OWNER/NAME`, such a folder on the Hugging Face hub.
         device: auto, cpu, cuda, cuda:1 or mps.
 
@@ -142,8 +134,6 @@ def _describe_folder(folder: Path, name: str | None = None) -> Callable[[], Dual
         config, preprocessing = open_clip_config_of(folder), preprocessing_of_folder(folder)
         weights = _weights_in(folder, "model", "pytorch_model")
         return _clip_from(weights, name, config, preprocessing, folder, from_hugging_face)
-    if (folder / _SENTENCE_PARTS).is_file():
-        return partial(_sentence_model, folder, name)
     own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]
     hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
     what = (
@@ -239,57 +229,6 @@ def _clip_from(
         return model
 
     return build
-
-
-def _sentence_model(folder: Path, name: str) -> DualEncoder:
-    """A model of sentence-transformers: the mean of the states of a BERT or a relative of it."""
-    with build_errors(folder):
-        part = folder / _averaged_part(folder)
-        path = part / "model.safetensors"
-        if missing := [one for one in (path, part / "tokenizer.json") if not one.is_file()]:
-            hint = "Save the model again with a newer version of sentence-transformers."
-            raise UserError(missing[0], "there is no such file", hint)
-        files = read_text_files(part)
-        check_text_files(files)
-        shapes = read_shapes(path)
-        empty = lay_out(lambda: SentenceModel(files).text_tower.transformer, len(shapes))
-        if any(shapes.get(one) != list(value.shape) for one, value in empty.state_dict().items()):
-            raise ValueError("its weights do not fit its config.json")
-        model = SentenceModel(files, name)
-        limit = _text_limit(part, model.architecture.context_length)
-        model.architecture = replace(model.architecture, context_length=limit)
-        load_bert(model.text_tower.transformer, path)
-    return model
-
-
-def _averaged_part(folder: Path) -> str:
-    """The subfolder of the transformer whose states a model of sentence-transformers averages.
-
-    Raises:
-        ValueError: the model is made of other parts.
-    """
-    parts = parse_json(read_bounded(folder / _SENTENCE_PARTS))
-    kinds = [part["type"].rpartition(".")[2] for part in parts]
-    first, *others = (part["path"] for part in parts)
-    if any(Path(path).name != path for path in (first, *others)):
-        raise ValueError(f"{_SENTENCE_PARTS} names another folder")
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
-        raise ValueError(f"it is not the mean of a transformer's states, but {', '.join(kinds)}")
-    pooling = parse_json(read_bounded(folder / others[0] / "config.json"))
-    # Versions before 6 have an entry for each mode.
-    modes = {key.removeprefix("pooling_mode_") for key, value in pooling.items() if value is True}
-    if pooling.get("pooling_mode", "mean") != "mean" or modes - {"mean_tokens", "include_prompt"}:
-        raise ValueError("it pools a transformer's states otherwise than by their mean")
-    return str(first)
-
-
-def _text_limit(part: Path, most: int) -> int:
-    """Tokens after which sentence-transformers cuts a text, as the model's files say; or `most`."""
-    for name, key in _TEXT_LIMITS:
-        known = parse_json(read_bounded(part / name)) if (part / name).is_file() else {}
-        if known.get(key):
-            return max(2, min(most, int(known[key])))
-    return most
 
 
 def _weights_in(folder: Path, *preferred: str) -> Path:

@@ -347,15 +347,14 @@ class SentenceModel(BertEncoder):
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
-        name: name of the model.
     """
 
-    def __init__(self, text_files: TextFiles, name: str = "minilm") -> None:
+    def __init__(self, text_files: TextFiles) -> None:
         super().__init__(text_files)
         self.image_tower = nn.Identity()
         self.image_size = 224
         width, context = self.text_tower.width, self.text_tower.context_length
-        self.architecture = Architecture("sentence", name, width, context, False, False)
+        self.architecture = Architecture("sentence", "minilm", width, context, False, False)
         self.eval()
 
     @classmethod

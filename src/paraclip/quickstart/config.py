@@ -93,6 +93,5 @@ class QuickstartConfig(Checked):
             image_loss_on=("caption", "paraphrase_1", "paraphrase_2"),
             text_temperature=TEXT_TEMPERATURE,
             control=control,
-            held_out=0.0,
             seed=self.seed,
         )

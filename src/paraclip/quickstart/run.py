@@ -182,13 +182,13 @@ class _Job:
         for name in ("control", "tuned"):
             training = self.config.train_options(name == "control")
             with suppress(AnotherRun):  # starts from scratch
-                check_training(training, self.config.folder / name, fresh, None, self.base)
+                check_training(training, self.config.folder / name, fresh, self.base)
         check_checkpoint_path(self.merged)
 
     @property
     def merged(self) -> Path:
         """Checkpoint of the merged model."""
-        return self.config.folder / "merged" / "best.safetensors"
+        return self.config.folder / "merged" / "last.safetensors"
 
     @property
     def written(self) -> Path:

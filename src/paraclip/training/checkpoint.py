@@ -4,10 +4,9 @@ A state consists of tensors in safetensors and numbers in JSON; nothing is pickl
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def _has(mark: str, may_be_empty: bool = False) -> Callable[[Path], bool]:
 _is_record = _has(f'"format": "{_FORMAT}"')
 _has_our_tensors = _has('"paraclip":', may_be_empty=True)
 _OWNED: dict[str, Callable[[Path], bool]] = {
-    "best.safetensors": is_checkpoint,
+    "best.safetensors": is_checkpoint,  # of the last release, as best.md
     "best.md": is_signed,
     "last.safetensors": is_checkpoint,
     "last.md": is_signed,
@@ -89,7 +88,6 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.best = path / "best.safetensors"  # checkpoint with the lowest held-out loss
         self.last = path / "last.safetensors"  # checkpoint after the last step
         self.states = path / "states"  # folder of the states from which a killed run resumes
         self.identity_file = path / _RECORD  # everything that determines the weights of the run
@@ -98,7 +96,7 @@ class RunFolder:
 
     def finished(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None; raises UserError if it is damaged."""
-        if not (self.summary_file.exists() and self.best.exists() and self.last.exists()):
+        if not (self.summary_file.exists() and self.last.exists()):
             return None
         return read_json_object(self.summary_file, START_OVER)
 
@@ -154,7 +152,7 @@ def check_run(folder: RunFolder, model: DualEncoder, known: Mapping[str, Any], f
     if (folder.path / ".lock").exists():
         with locked(folder.path):
             pass
-    size = 2 * count_bytes(model) + _KEPT * _STATE_SIZE * count_bytes(model.text_tower)
+    size = count_bytes(model) + _KEPT * _STATE_SIZE * count_bytes(model.text_tower)
     there = sum(path.stat().st_size for path in folder.path.glob("**/*.safetensors"))
     check_room(folder.path, size - there)  # what is there is replaced
 
@@ -219,8 +217,6 @@ class Progress:
     """The position in a run."""
 
     step: int = 0  # number of completed steps
-    best_step: int = 0  # step with the lowest held-out loss so far
-    best_loss: float = math.inf  # held-out loss at that step
     first_loss: float | None = None  # loss of the first step; None before it
 
 
@@ -265,7 +261,7 @@ def _load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
             facts = json.loads((opened.metadata() or {})["paraclip"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         place, stored_hash = facts["place"], facts["hash"]
-        progress = Progress(**place)
+        progress = Progress(place["step"], place.get("first_loss"))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(str(error)) from error
     if _state_hash(tensors, place) != stored_hash:
@@ -318,36 +314,20 @@ def resume(
     return progress
 
 
-def write_checkpoint(
-    path: Path, model: DualEncoder, header: Mapping[str, Any], progress: Progress
-) -> None:
-    """Write the whole model with its provenance."""
-    is_judged = path.stem == "best" and math.isfinite(progress.best_loss)
-    loss = progress.best_loss if is_judged else None
-    training = {**header, "step": progress.step, "held_out_loss": loss}
-    # The path was checked when the run began; an edit of the card since must not stop it.
-    save_model(model, path, provenance(training=training), force=True)
-
-
 def finish_run(
     folder: RunFolder,
     model: DualEncoder,
     header: Mapping[str, Any],
     progress: Progress,
     rows: Examples,
-    held_out: int,
 ) -> None:
-    """Write the last checkpoint and the summary; without held-out rows, the last is the best."""
-    write_checkpoint(folder.last, model, header, progress)
-    if not progress.best_step or not folder.best.exists():
-        progress = replace(progress, best_step=progress.step)
-        write_checkpoint(folder.best, model, header, progress)
+    """Write the checkpoint, the whole model with its provenance, and the summary."""
+    # The path was checked when the run began; an edit of the card since must not stop it.
+    training = {**header, "step": progress.step}
+    save_model(model, folder.last, provenance(training=training), force=True)
     folder.write_summary({
         "steps": progress.step,
-        "best_step": progress.best_step,
-        "best_held_out_loss": progress.best_loss if math.isfinite(progress.best_loss) else None,
         "rows": len(rows),
-        "rows_held_out": held_out,
         "rows_with_image": int(rows.has_image.sum()),
         "texts_cut_to_context": rows.tokens.truncated,
         "identity": header["identity"],

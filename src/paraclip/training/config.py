@@ -35,11 +35,8 @@ class LoopOptions(Checked):
     learning_rate: Positive | None = None
     """Peak learning rate. Default: 5e-5 for mini, 1e-5 for CLIP."""
 
-    held_out: Annotated[float, Ge(0), Le(0.5)] = 0.05
-    """Share of the pictures (0 to 0.5) whose loss determines the best checkpoint."""
-
     seed: Seed = 0
-    """Seed of order, held-out rows and dropout."""
+    """Seed of order and dropout."""
 
     micro_batch: Count | None = None
     """Maximum number of texts with a graph at a time (GradCache)."""
@@ -127,16 +124,8 @@ class TrainConfig(TrainOptions):
     dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
     """Only from Python, for the study."""
 
-    held_out: Annotated[float, Ge(0), Le(0.5), tyro.conf.Suppress] = 0.05
-    """Only from Python and in a TOML file: share of the pictures (0 to 0.5) whose loss determines
-    the best checkpoint."""
-
     precision: Annotated[Precision, tyro.conf.Suppress] = "auto"
     """Only from Python and in a TOML file: auto is right unless figures are compared."""
-
-    sentence_model: Annotated[str | None, tyro.conf.Suppress] = None
-    """Only from Python and in a TOML file: the folder of a sentence-transformers model in place of
-    MiniLM, which no study has tried."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples (.parquet, .jsonl), or `starter`."""
@@ -185,9 +174,6 @@ class TrainConfig(TrainOptions):
         if self.teacher and not self.teachers[0]:
             what = "is for --ranking, which has no weight"
             raise UserError("--teacher", what, "Add --ranking 3.")
-        if self.sentence_model is not None and not self.teachers[1]:
-            what = "is for --sentence-teacher, which has no weight"
-            raise UserError("sentence_model", what, "Add --sentence-teacher 1.")
 
 
 Options = TypeVar("Options", bound=LoopOptions)

@@ -58,7 +58,6 @@ from paraclip.training.teachers import Teacher, check_bank, load_teachers
 _ROWS_AT_ONCE = 16_384
 _MOST_AHEAD = 256
 """Maximum number of pictures that wait to be checked; a waiting one takes about two kilobytes."""
-_MOST_HELD_OUT = 4096  # pictures
 _TOKENIZE_AT_ONCE = 4096
 _BANK_AT_ONCE = 2048
 """Number of pictures of the bank that are drawn for each step."""
@@ -84,7 +83,6 @@ class TrainingData:
             pictures of the rows.
         teachers: models whose rankings of the bank are distilled; none: the base alone.
         languages: languages of the further wordings that are learned from.
-        sentence_model: sentence encoder of `--sentence-teacher`; None: MiniLM.
     """
 
     model: DualEncoder
@@ -95,7 +93,6 @@ class TrainingData:
     bank: Bank | None = None
     teachers: tuple[Teacher, ...] = ()
     languages: tuple[str, ...] = (ENGLISH,)
-    sentence_model: DualEncoder | None = None
 
     @property
     def pictures(self) -> int:
@@ -114,7 +111,6 @@ def prepare(
     bank: Path | str | None = None,
     teachers: Sequence[str] = (),
     texts: Sequence[str] = (),
-    sentence_model: Path | str | None = None,
     languages: Sequence[str] = (ENGLISH,),
     control: bool = False,
     decode_pictures: bool = False,
@@ -138,7 +134,6 @@ def prepare(
             model itself. None: base alone.
         texts: sources that `read_captions` reads, whose texts are learned from as well, each as a
             row of its own without a picture.
-        sentence_model: folder of a model of sentence-transformers; None: MiniLM.
         languages: languages of the further wordings that are learned from, for rows that have some.
         control: whether a control is trained, which reads no bank and has no teacher.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
@@ -156,7 +151,7 @@ def prepare(
     """
     problems = Problems() if problems is None else problems
     if control:
-        bank, teachers, sentence_model = None, (), None
+        bank, teachers = None, ()
     rows, known = _read_rows(triples, images, starter, texts, problems)
     spoken = {language for of_row in choose_wordings(rows) for _, language in of_row} | {ENGLISH}
     if unknown := [name for name in languages if name not in spoken]:
@@ -176,13 +171,6 @@ def prepare(
             }
             for number, one in enumerate(rankers, 1)
         }
-    sentences = None
-    if sentence_model is not None:
-        sentences = load_model(str(sentence_model), str(model.device))
-        if sentences.architecture.kind != "sentence":
-            what, hint = "is not a sentence encoder", "Name a folder of sentence-transformers."
-            raise UserError(sentence_model, what, hint)
-        known["sentence_model"] = str(sentence_model)
     found = None
     if bank is not None:
         found = read_bank(str(bank), model, problems, seed, images)
@@ -194,9 +182,7 @@ def prepare(
     else:
         features = _features_of(model, rows["image"].to_pylist(), problems, cache)
     facts = known | dict(facts or {})
-    return TrainingData(
-        model, rows, features, facts, problems, found, rankers, tuple(languages), sentences
-    )
+    return TrainingData(model, rows, features, facts, problems, found, rankers, tuple(languages))
 
 
 def _read_rows(
@@ -449,8 +435,6 @@ class Examples:
     # those of each teacher, float32 [G, E]; and the shares and weights, unless base is alone
     teachers_bank: Sequence[Tensor] = ()
     teachers: Sequence[tuple[float, str]] = ()
-    # hash of the weights of the sentence encoder, if it is not MiniLM
-    sentence_weights: str | None = None
 
     def __len__(self) -> int:
         return len(self.image_keys)
@@ -665,40 +649,20 @@ def _even_edges(count: int, most: int) -> Integers:
     return np.arange(parts + 1, dtype=np.int64) * count // parts
 
 
-def split_rows(image_keys: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
-    """Split rows into training and held-out rows that share no picture.
-
-    Args:
-        image_keys: picture keys, int64 [N].
-        share: share of the pictures to hold out, limited to 4,096 pictures. If it gives fewer than
-            2 pictures, none are held out, since no loss can be computed.
-        seed: random seed of the split.
-    """
-    pictures = np.unique(image_keys)
-    count = min(int(len(pictures) * share), _MOST_HELD_OUT)
-    if count < 2:
-        return np.arange(len(image_keys)), np.zeros(0, dtype=np.int64)
-    chosen = np.random.default_rng([seed, 0x5917]).permutation(pictures)[:count]
-    held_out = np.isin(image_keys, chosen)
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
 def steps_per_epoch(rows: int, batch_size: int) -> int:
     """Return the number of batches per epoch."""
     return len(_even_edges(rows, batch_size)) - 1
 
 
-def epoch_batches(rows: Integers, batch_size: int, seed: int, epoch: int) -> list[Integers]:
+def epoch_batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[Integers]:
     """Return the rows of each batch of an epoch, shuffled by seed and epoch, sizes equal ± 1."""
     shuffled = np.random.default_rng([seed, epoch]).permutation(rows)
-    return [shuffled[a:b] for a, b in pairwise(_even_edges(len(rows), batch_size))]
+    return [shuffled[a:b] for a, b in pairwise(_even_edges(rows, batch_size))]
 
 
-def row_batches(
-    rows: Integers, batch_size: int, seed: int, start: int, stop: int
-) -> Iterator[Integers]:
+def row_batches(rows: int, batch_size: int, seed: int, start: int, stop: int) -> Iterator[Integers]:
     """Yield the rows of each step from `start` up to but excluding `stop`, across epochs."""
-    epoch_steps = steps_per_epoch(len(rows), batch_size)
+    epoch_steps = steps_per_epoch(rows, batch_size)
     batches: list[Integers] = []
     for step in range(start, stop):
         if step == start or step % epoch_steps == 0:

@@ -2,8 +2,8 @@
 
 A teacher of R has an image encoder of its own, and ranks its own vectors of the bank's pictures.
 The student learns that ranking over *its* vectors of the same pictures, so that an index stays
-valid. The teacher of S is a sentence encoder. Their vectors are computed before the first step,
-once for all runs, and mapped from files of the cache; a stopped run resumes them.
+valid. The teacher of S is MiniLM. Their vectors are computed before the first step, once for all
+runs, and mapped from files of the cache; a stopped run resumes them.
 """
 
 import math
@@ -77,10 +77,7 @@ def with_targets(
     if RANKING in objective.losses:
         rows, objective = _with_rankers(rows, objective, data, texts[CAPTION], read)
     if SENTENCES in objective.losses:
-        encoder = data.sentence_model or load_model("minilm", str(data.model.device))
-        if data.sentence_model is not None:
-            rows = replace(rows, sentence_weights=hash_tensors(encoder.state_dict()))
-        vectors, places = read(encoder, "meanings")
+        vectors, places = read(load_model("minilm", str(data.model.device)), "meanings")
         # A wording in another language has the meaning of the caption.
         places = np.where(places < 0, places[0], places)
 

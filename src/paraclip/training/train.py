@@ -9,9 +9,8 @@ vectors have width D. A step processes only text:
 The image tower is not run unless it is trained: its features are rows of a matrix (`data.prepare`).
 """
 
-import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -46,7 +45,6 @@ from paraclip.training.checkpoint import (
     resume,
     save_failed_step,
     save_state,
-    write_checkpoint,
 )
 from paraclip.training.config import (
     WEIGHT_DECAY,
@@ -61,11 +59,9 @@ from paraclip.training.data import (
     Batch,
     Examples,
     TrainingData,
-    epoch_batches,
     make_examples,
     picture_keys,
     row_batches,
-    split_rows,
     steps_per_epoch,
 )
 from paraclip.training.distributed import ALONE, Processes, this_process
@@ -121,13 +117,12 @@ def train(
         data: the base and the rows; afterwards, the base has the weights of the last step.
         options: hyperparameters; with `control`, L1 on the original captions only, for as many
             steps.
-        out: folder of checkpoints (`best.safetensors`, `last.safetensors`), logs and states; a
-            stopped run resumes.
+        out: folder of the checkpoint (`last.safetensors`), log and states; a stopped run resumes.
         fresh: whether to start from scratch in a folder that holds another run.
         save_seconds: time between two states from which a stopped run resumes.
 
     Returns:
-        The last checkpoint.
+        The checkpoint.
 
     Raises:
         UserError: there is nothing to learn from, the features are from another model, `out`
@@ -139,15 +134,13 @@ def train(
     options = resolved(options, data.model.architecture.kind)
     rows, objective, parts = plan_training(data, options)
     facts = _facts_of(data, objective)
-    return _fit(data, rows, objective, parts, options, facts, out, fresh, save_seconds).last
+    return _fit(data, rows, objective, parts, options, facts, out, fresh, save_seconds)
 
 
-def check_training(
-    options: TrainOptions, out: Path, fresh: bool, sentence_model: object, model: DualEncoder
-) -> None:
+def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEncoder) -> None:
     """Raise UserError, before long work, if a run of `train` from a base could not be written, or
-    lacks MiniLM, which S needs without a sentence model."""
-    if sentence_model is None and options.teachers[1] and not options.control:
+    lacks MiniLM, which S needs."""
+    if options.teachers[1] and not options.control:
         wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
     if this_process().first:
         known = hyperparameters(resolved(options, model.architecture.kind))
@@ -200,7 +193,7 @@ def align(
     picture are not negatives of each other. Arguments and errors are those of `train`.
 
     Returns:
-        The checkpoint with the lowest held-out loss.
+        The checkpoint.
     """
     model = cast(Mini, data.model)
     options = resolved(options, model.architecture.kind)
@@ -217,9 +210,7 @@ def align(
         (model.text_head, options.head_learning_rate),
         (model.text_tower, _known(options.learning_rate)),
     ]
-    return _fit(
-        data, rows, CAPTIONS_ONLY, parts, options, data.facts, out, fresh, save_seconds
-    ).best
+    return _fit(data, rows, CAPTIONS_ONLY, parts, options, data.facts, out, fresh, save_seconds)
 
 
 def _objective_of(options: TrainOptions) -> Objective:
@@ -242,7 +233,7 @@ def _fit(
     out: Path,
     fresh: bool,
     save_seconds: float,
-) -> RunFolder:
+) -> Path:
     """Train, or resume a stopped run; a finished one gives the model its last weights at once."""
     model, processes = data.model, this_process()
     train_only(model, parts)
@@ -253,12 +244,9 @@ def _fit(
         "facts": dict(facts),
     }  # fmt: skip
     processes.check_alike(identity)
-    learn, held_out = split_rows(rows.image_keys, options.held_out, options.seed)
-    if options.held_out and not len(held_out):
-        notice("there are too few pictures to hold any out; the last checkpoint is the best")
-    steps = steps_per_epoch(len(learn), options.batch_size)
-    if len(learn) // steps < processes.count:
-        what = f"{len(learn)} rows in {steps} steps, {processes.count} processes"
+    steps = steps_per_epoch(len(rows), options.batch_size)
+    if len(rows) // steps < processes.count:
+        what = f"{len(rows)} rows in {steps} steps, {processes.count} processes"
         raise UserError("processes", what, "Start fewer, or raise --batch-size.")
     folder = RunFolder(out)
     with locked(out) if processes.first else nullcontext():
@@ -273,24 +261,21 @@ def _fit(
             frozen = hash_tensors(frozen_tensors(model))
             with _reproducible(model.device):
                 progress = _run_steps(
-                    data, rows, learn, held_out, objective, parts, options, folder, header,
-                    save_seconds,
-                )  # fmt: skip
+                    data, rows, objective, parts, options, folder, header, save_seconds
+                )
             model.eval()
             if hash_tensors(frozen_tensors(model)) != frozen:
                 raise AssertionError("a frozen weight changed in training")
             if processes.first:
-                finish_run(folder, model, header, progress, rows, len(held_out))
+                finish_run(folder, model, header, progress, rows)
         if processes.first and data.problems.count:
             data.problems.write(folder.problems_file)
-    return folder
+    return folder.last
 
 
 def _run_steps(
     data: TrainingData,
     rows: Examples,
-    learn: Integers,
-    held_out: Integers,
     objective: Objective,
     parts: Parts,
     options: LoopOptions,
@@ -300,7 +285,7 @@ def _run_steps(
 ) -> Progress:
     """Take all remaining steps: forward, losses, backward, clip, step, log, save."""
     model, processes = data.model, this_process()
-    epoch_steps = steps_per_epoch(len(learn), options.batch_size)
+    epoch_steps = steps_per_epoch(len(rows), options.batch_size)
     total_steps = epoch_steps * options.epochs
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
     decay = WEIGHT_DECAYS.get(model.architecture.kind, WEIGHT_DECAY)
@@ -316,7 +301,7 @@ def _run_steps(
     with (
         metrics_log(folder.path, progress.step, enabled=processes.first) as writers,
         bar("training", total_steps, "step", progress.step) as moving,
-        closing(batches_ahead(rows, learn, options, progress.step, model.device)) as batches,
+        closing(batches_ahead(rows, options, progress.step, model.device)) as batches,
     ):
         for step, (batch, waited) in enumerate(batches, progress.step + 1):
             began = time.perf_counter() - waited
@@ -351,13 +336,6 @@ def _run_steps(
                 "logit_scale": float(scale.detach()), "input_wait": waited / seconds,
                 "triples_per_second": batch.size / seconds, **peak_memory(model.device),
             }  # fmt: skip
-            if step % epoch_steps == 0:
-                figures |= _judge(rows, held_out, objective, options, model, encode)
-                train_mode(model, parts)
-                if figures.get("held_out_loss", math.inf) < progress.best_loss:
-                    progress = replace(progress, best_step=step, best_loss=figures["held_out_loss"])
-                    if processes.first:
-                        write_checkpoint(folder.best, model, header, progress)
             for writer in writers:
                 writer.write(step, figures)
             if processes.first and time.monotonic() - saved >= save_seconds:
@@ -376,15 +354,15 @@ def _known(value: float | None) -> float:
 
 
 def batches_ahead(
-    rows: Examples, learn: Integers, options: LoopOptions, start: int, device: torch.device
+    rows: Examples, options: LoopOptions, start: int, device: torch.device
 ) -> Generator[tuple[Batch, float]]:
     """This process's part of the batch of each step after `start`, made in a thread.
 
     Yields:
         The batch on the device, and the seconds that the step waited for it.
     """
-    total = steps_per_epoch(len(learn), options.batch_size) * options.epochs
-    numbers = row_batches(learn, options.batch_size, options.seed, start, total)
+    total = steps_per_epoch(len(rows), options.batch_size) * options.epochs
+    numbers = row_batches(len(rows), options.batch_size, options.seed, start, total)
     share = this_process().share
 
     def make(of_step: Integers) -> Batch:
@@ -482,34 +460,6 @@ def gradients_of(weights: Mapping[str, nn.Parameter]) -> list[Tensor]:
     return [weight.grad for weight in weights.values() if weight.grad is not None]
 
 
-@torch.no_grad()
-def _judge(
-    rows: Examples,
-    held_out: Integers,
-    objective: Objective,
-    options: LoopOptions,
-    model: DualEncoder,
-    encode: Callable[[Batch], Vectors],
-) -> dict[str, float]:
-    """Return the mean of each loss over the held-out rows; empty without any.
-
-    The first process computes, always in the same batches and without dropout; the others wait.
-    """
-    processes, figures = this_process(), dict[str, float]()
-    if processes.first and len(held_out):
-        model.eval()
-        batches = epoch_batches(held_out, options.batch_size, options.seed, 0)
-        for numbers in batches:
-            batch = rows.batch(numbers).to(model.device)
-            losses = compute_losses(encode(batch), batch.rows, objective, model.logit_scale)
-            losses["loss"] = weighted_sum(losses, objective)
-            for name, value in losses.items():
-                name = f"held_out_{name}"
-                figures[name] = figures.get(name, 0.0) + float(value) / len(batches)
-    found: dict[str, float] = processes.from_first(figures)
-    return found
-
-
 def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> dict[str, Any]:
     """Everything that determines the weights of a run; large parts as hashes."""
     arrays = {
@@ -529,7 +479,6 @@ def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> d
         "architecture": model.architecture.as_dict(),
         "base": hash_tensors(model.state_dict()),
         "data": hash_tensors({**data, "features": rows.features}),
-        **({"sentences": rows.sentence_weights} if rows.sentence_weights else {}),
         **({"teachers": rows.teachers} if rows.teachers else {}),
     }
 
