@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny_models import tiny_clip, word_files
+from tiny_models import tiny_clip
 
 import paraclip
 from paraclip import api
 from paraclip.models.checkpoint import read_header, save_model
-from paraclip.models.mini import Mini
-from paraclip.training.data import TrainingData
 
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
 
@@ -103,23 +101,6 @@ def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) 
     assert header["training"]["facts"]["base"] == str(path)
 
 
-def test_align_counts_broken_rows_and_names_a_lack_of_pictures(
-    triples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found: list[TrainingData] = []
-    monkeypatch.setattr(api, "copied", lambda model: Mini(word_files("bert"), embed_dim=8))
-    monkeypatch.setattr(api, "align_data", lambda data, *_, **more: found.append(data))
-    monkeypatch.setattr(api, "load_model", lambda *_: None)
-    captions = tmp_path / "captions.csv"
-    rows = f"a kite,{triples.parent / '3.png'}\n" * 199
-    captions.write_text(f"caption,image\n{rows},\n")
-    paraclip.align(captions, tmp_path / "aligned")
-    assert found[0].problems.listed == [(f"{captions}:201", "the caption is empty")]
-    captions.write_text("caption\na kite\na boat\n")
-    with pytest.raises(paraclip.UserError, match="no caption has a picture"):
-        paraclip.align(captions, tmp_path / "aligned")
-
-
 def test_wrong_options_are_user_errors(triples: Path, tmp_path: Path) -> None:
     base = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
     with pytest.raises(paraclip.UserError, match="--epochs"):
@@ -130,5 +111,3 @@ def test_wrong_options_are_user_errors(triples: Path, tmp_path: Path) -> None:
         paraclip.swap_check(tmp_path, base, base, device="gpu9")
     with pytest.raises(paraclip.UserError, match="--dry-run: is an estimate"):
         paraclip.generate(tmp_path, tmp_path / "run", dry_run=True)
-    with pytest.raises(paraclip.UserError, match="only for mini"):
-        paraclip.align(tmp_path, tmp_path / "run", tiny_clip())

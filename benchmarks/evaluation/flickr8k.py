@@ -35,10 +35,11 @@ from paraclip.files import cache_folder
 from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
-from paraclip.models.mini import FLICKR8K_HEADS, Mini
-from paraclip.training.config import AlignOptions, TrainOptions
-from paraclip.training.data import prepare, prepare_captions
-from paraclip.training.train import align, train
+from paraclip.training.config import TrainOptions
+from paraclip.training.data import prepare
+from paraclip.training.train import train
+from recipes.alignment import AlignOptions, align, heads_of, prepare_captions
+from recipes.mini.flickr8k import mini_flickr8k
 
 RESULTS = Path(__file__).parents[2] / "study" / "results"
 BASE = AlignOptions(
@@ -85,10 +86,9 @@ def feature_cache() -> Path:
 def make_base(data: Path, out: Path) -> Path:
     """Align `mini-flickr8k` on the training captions of Flickr8k."""
     torch.manual_seed(0)
-    model = Mini.with_linear_heads(FLICKR8K_HEADS)
-    model.image_tower.feature_dropout = 0.0  # as when the tables were made
+    model = mini_flickr8k()
     rows = prepare_captions(training_captions(data), model, cache=feature_cache())
-    return align(rows, BASE, out)
+    return align(rows, heads_of(model), BASE, out)
 
 
 def training_captions(data: Path) -> list[Caption]:

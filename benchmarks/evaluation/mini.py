@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.evaluation.flickr8k import feature_cache, training_captions
 from benchmarks.machine import RESULTS, keep, markdown, parse_with_data
@@ -30,12 +30,12 @@ from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
 from paraclip.provenance import provenance
 from paraclip.quickstart.stamps import read_texts, stamps_folder
 from paraclip.starter import STAMPS
-from paraclip.training.config import AlignOptions
-from paraclip.training.data import prepare_captions
-from paraclip.training.train import align
+from recipes.alignment import AlignOptions, align, drop_features, heads_of, prepare_captions
+from recipes.mini.flickr8k import mini_flickr8k
 from study.sets import sts_development
 
 OPTIONS = AlignOptions(
@@ -66,7 +66,7 @@ def main() -> None:
     if options.choose:
         choose(data, options.out, Path(options.results))
         return
-    models = {name: load_model(name) for name in ("mini", "mini-flickr8k")}
+    models: dict[str, DualEncoder] = {"mini": load_model("mini"), "mini-flickr8k": mini_flickr8k()}
     models[ALIGNED] = load_model(str(aligned(data, options.out / "aligned")))
     settings = {"seed": 0, "cache": feature_cache()}
     report = evaluate(models, benchmarks(data), options.out / "scores", settings)
@@ -90,8 +90,10 @@ def aligned(data: Path, out: Path) -> Path:
 
 def fitted(data: Path, out: Path, options: AlignOptions) -> Path:
     """`mini`, fitted to the training captions of Flickr8k."""
-    rows = prepare_captions(training_captions(data), load_model("mini"), cache=feature_cache())
-    return align(rows, options, out)
+    model = cast(Mini, load_model("mini"))
+    rows = prepare_captions(training_captions(data), model, cache=feature_cache())
+    drop_features(model)
+    return align(rows, heads_of(model), options, out)
 
 
 def choose(data: Path, out: Path, results: Path) -> None:

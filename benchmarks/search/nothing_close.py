@@ -1,6 +1,6 @@
 """Does a search know that nothing is close? Precision and recall for subjects that are absent.
 
-    python -m benchmarks.search.nothing_close mini mini-flickr8k --data FOLDER
+    python -m benchmarks.search.nothing_close mini clip-small=FOLDER --data FOLDER
 
 Every text is asked twice: of the whole pool, and of the pool without all pictures of its subject,
 where "nothing close" is right. Subjects are words in captions (Flickr8k's test split, COCO) and 40

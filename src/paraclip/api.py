@@ -25,21 +25,18 @@ from paraclip.image_search.snapshot import Hit
 from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
-from paraclip.models.mini import Mini
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
 from paraclip.swap_checking import SwapReport, check_configured
 from paraclip.systems.config import ExportOptions, SwapCheckConfig
-from paraclip.training.checkpoint import RunFolder, check_run
-from paraclip.training.config import AlignOptions, TrainOptions
-from paraclip.training.data import prepare, prepare_captions
-from paraclip.training.train import align as align_data
+from paraclip.training.config import TrainOptions
+from paraclip.training.data import prepare
 from paraclip.training.train import check_training
 from paraclip.training.train import train as train_data
 
 __all__ = (
-    "UserError", "align", "compare", "evaluate", "export", "generate", "index", "load_model",
+    "UserError", "compare", "evaluate", "export", "generate", "index", "load_model",
     "merge", "read_captions", "search", "swap_check", "train",
 )  # fmt: skip
 
@@ -73,39 +70,6 @@ def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
     )  # fmt: skip
     generation.check()
     return Path(generation.triples)
-
-
-def align(
-    source: Path | str,
-    out: Path | str,
-    model: Model = "mini",
-    *,
-    fresh: bool = False,
-    **options: Any,
-) -> DualEncoder:
-    """Fit the built-in `mini` to pictures with captions, for users who have no CLIP.
-
-    Args:
-        source: a source that `generate` accepts.
-        out: folder of the checkpoints; a stopped run resumes.
-        model: `mini`; a model that is passed is not changed.
-        fresh: whether to start from scratch in a folder that holds another run.
-        options: fields of `AlignOptions`, such as `epochs=2`.
-
-    Raises:
-        UserError: the captions cannot be read, or `out` belongs to another run.
-    """
-    hyperparameters = AlignOptions(**options)
-    start = copied(model)
-    if not isinstance(start, Mini):
-        raise UserError("align", "is only for mini", "Pass model='mini', or use `paraclip.train`.")
-    facts = {"source": Path(source).name, **name_of(model)}
-    problems = Problems()
-    captions = read_captions(str(source), problems=problems)
-    check_run(RunFolder(Path(out)), start, {}, fresh)
-    data = prepare_captions(captions, start, problems=problems, facts=facts)
-    checkpoint = align_data(data, hyperparameters, Path(out), fresh=fresh)
-    return load_model(str(checkpoint), str(start.device))
 
 
 def train(

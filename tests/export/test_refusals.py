@@ -306,6 +306,6 @@ def test_a_model_is_known_by_its_sizes_under_any_name(named: Callable[..., OpenC
 def test_an_aligned_image_head_is_another_image_tower(mini, tmp_path) -> None:
     base, aligned = save_model(mini, tmp_path / "base.safetensors"), deepcopy(mini)
     with torch.no_grad():
-        aligned.image_head.weight.add_(1)
+        aligned.image_tower.head.weight.add_(1)
     with pytest.raises(UserError, match="its image tower or preprocessing is not that of"):
         export(aligned, tmp_path / "out", to="sentence-transformers", base=str(base))

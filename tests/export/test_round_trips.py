@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from paraclip.api import export
 from paraclip.models.features import embed, project
 from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
+from recipes.mini.flickr8k import mini_flickr8k
 
 pytestmark = pytest.mark.slow
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
@@ -48,17 +50,17 @@ def test_sentence_transformers(request, kind, environment, tmp_path, load: Load)
 
 @pytest.mark.weights
 @pytest.mark.parametrize(
-    ("name", "modules"),
+    ("make", "modules"),
     [
-        ("mini", ["Transformer", "Pooling", "Normalize"]),
-        ("mini-flickr8k", ["Transformer", "Pooling", "Dense", "Normalize"]),
+        (Mini.from_wheels, ["Transformer", "Pooling", "Normalize"]),
+        (mini_flickr8k, ["Transformer", "Pooling", "Dense", "Normalize"]),
     ],
 )
 def test_the_built_in_models_have_a_dense_layer_only_where_they_have_a_head(
-    name, modules, tmp_path, load: Load
+    make, modules, tmp_path, load: Load
 ) -> None:
     pytest.importorskip("sentence_transformers")
-    model = load_model(name, "cpu")
+    model = make()
     folder = export(model, tmp_path / "out", to="sentence-transformers")
     types = [module["type"] for module in json.loads((folder / "modules.json").read_text())]
     assert [kind.rpartition(".")[2] for kind in types] == modules

@@ -10,7 +10,8 @@ from colour_encoder import write_flickr8k
 from safetensors import safe_open
 
 from paraclip.models.features import encode_texts
-from paraclip.models.mini import _CLASSES, Mini, _load_heads, _read_heads
+from paraclip.models.mini import _CLASSES, Mini, read_heads
+from recipes.mini.flickr8k import load_heads
 
 
 def load(name):
@@ -36,13 +37,12 @@ def drawn(tmp_path) -> Path:
 
 
 def test_the_recipe_runs_and_its_heads_load(recipe, drawn, mini, monkeypatch):
-    monkeypatch.setattr(Mini, "with_linear_heads", lambda heads: mini)
+    monkeypatch.setattr(Mini, "with_towers", lambda width: mini)
     out = drawn / "heads.safetensors"
     arguments = ["--data", str(drawn), "--work", str(drawn / "work"), "--out", str(out)]
     recipe.main([*arguments, "--epochs", "3", "--batch-size", "4"])
-    model = Mini(mini.text_files, embed_dim=8)
-    _load_heads(model, out)
-    assert not torch.equal(model.image_head.weight, mini.image_head.weight)
+    model = load_heads(Mini(mini.text_files, embed_dim=8), out)
+    assert not torch.equal(model.image_tower.head.weight, mini.image_tower.head.weight)
     with safe_open(out, "pt") as heads:
         made = json.loads(heads.metadata()["paraclip"])
     assert made["settings"]["epochs"] == 3
@@ -78,7 +78,7 @@ def test_the_class_head_holds_the_vectors_of_the_prompts_and_how_it_was_made(min
     assert len(names) == _CLASSES
     assert names[1] == "goldfish" and names[292] == "tiger" and names[849] == "teapot"
     recipe.write(recipe.class_head(mini, ["red", "blue disc"]), tmp_path / "head.safetensors")
-    tensors, made = _read_heads(tmp_path / "head.safetensors")
+    tensors, made = read_heads(tmp_path / "head.safetensors")
     expected = encode_texts(mini, ["a photo of a red", "a photo of a blue disc"]).T
     torch.testing.assert_close(tensors["classes.weight"].float(), expected, atol=1e-3, rtol=0)
     assert made["licence"] == "Apache-2.0" and made["prompt"] == "a photo of a {}"

@@ -83,7 +83,7 @@ def test_the_licence_of_the_weights_is_named_and_included(folder: Path) -> None:
     texts = {name: (ROOT / name).read_text() for name in built.get_all("License-File", [])}
     (terms,) = [text for text in texts.values() if second in text]
     named = re.findall(r"paraclip/\S+\.(?:safetensors|gguf)", terms)
-    assert len(named) == 2 and all((ROOT / "src" / name).is_file() for name in named)
+    assert named and all((ROOT / "src" / name).is_file() for name in named)
     card = (ROOT / "src/paraclip/paraphrase/adapter/README.md").read_text()
     assert f"license_name: {second}" in card
 

@@ -1,4 +1,4 @@
-"""`paraclip train` and `paraclip.align` on tiny models and drawn pictures."""
+"""`paraclip train` on tiny models and drawn pictures."""
 
 import json
 import os
@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_models import draw, tiny_clip, word_files
+from tiny_models import draw, tiny_clip
 from training_rows import Stop, before_step, weights_of
 
-import paraclip
 from paraclip.cli import main
 from paraclip.commands import train as commands_train
 from paraclip.commands.train import train_command
@@ -24,7 +23,6 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
-from paraclip.models.mini import Mini
 from paraclip.training import data as data_module
 from paraclip.training import teachers as teachers_module
 from paraclip.training import train as loop
@@ -135,27 +133,6 @@ def test_a_broken_picture_is_named_before_the_run(triples, pictures, base, chang
     with pytest.raises(UserError, match=r"red_disc\.png.*--images"):
         train_command(config_of(triples, base, **changes))
     assert not (triples.parent / "run").exists()
-
-
-@pytest.fixture
-def start(tmp_path) -> str:
-    """A `mini` with a tiny BERT."""
-    torch.manual_seed(0)
-    mini = Mini(word_files("bert"), embed_dim=8)
-    return str(save_model(mini, tmp_path / "mini.safetensors", {}))
-
-
-@pytest.mark.slow
-def test_align_fits_mini_to_a_folder(pictures, start, tmp_path):
-    after = paraclip.align(
-        pictures, tmp_path / "aligned", start, epochs=8, batch_size=6, learning_rate=3e-3,
-        head_learning_rate=3e-2, precision="fp32", dropout=0.0,
-    )  # fmt: skip
-    steps = read_metrics(tmp_path / "aligned" / "metrics.jsonl")
-    assert steps[-1]["L1"] < 0.8 * steps[0]["L1"]
-    before = load_model(start)
-    assert before.image_key() == after.image_key()
-    assert not torch.equal(before.image_head.weight, after.image_head.weight)
 
 
 def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):

@@ -24,11 +24,9 @@ from training_rows import (
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
 from paraclip.models.mini import Mini
-from paraclip.training.config import AlignOptions
 from paraclip.training.data import TrainingData
 from paraclip.training.log import _MEASURED
 from paraclip.training.optimizer import learning_rate_share
-from paraclip.training.train import align
 
 
 def changed(model, before) -> set[str]:
@@ -246,39 +244,3 @@ def test_the_batches_are_closed_when_a_run_stops(tmp_path):
 
     stopped(tmp_path, 2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
-
-
-def fit_tiny(out, features=None, **changes):
-    """Align a tiny model with a few captions."""
-    triples, model = make_triples(), TinyModel()
-    settings = {
-        "epochs": 40, "batch_size": 8, "learning_rate": 3e-3,
-        "head_learning_rate": 1e-2, "precision": "fp32",
-    }  # fmt: skip
-    features = make_features(triples) if features is None else features
-    path = align(TrainingData(model, triples, features), AlignOptions(**(settings | changes)), out)
-    return Tuned(model, out, path)
-
-
-def test_alignment_trains_heads_and_tower_and_leaves_the_backbone(tmp_path):
-    run = fit_tiny(tmp_path)
-    assert run.checkpoint == tmp_path / "last.safetensors"
-    moved = changed(run.model, TinyModel().state_dict())
-    assert not {name for name in moved if "backbone" in name}
-    assert {"image_tower.head.weight", "text_tower.projection.weight", "logit_scale"} <= moved
-    assert "text_tower.hidden.weight" in moved
-    assert run.steps[-1]["L1"] < 0.5 * run.steps[0]["L1"]
-
-
-def test_each_part_learns_at_its_own_rate(tmp_path, monkeypatch):
-    monkeypatch.setattr("paraclip.training.train.WEIGHT_DECAY", 0.0)
-    model = fit_tiny(tmp_path, epochs=1, batch_size=24, dropout=0.0).model
-    start = TinyModel().state_dict()
-    moved = {n: (v - start[n]).abs().max().item() for n, v in model.state_dict().items()}
-    ratio = moved["image_tower.head.weight"] / moved["text_tower.hidden.weight"]
-    assert ratio == pytest.approx(1e-2 / 3e-3, rel=0.05)
-
-
-def test_alignment_without_pictures_is_refused(tmp_path):
-    with pytest.raises(UserError, match="fewer than two captions have a picture"):
-        fit_tiny(tmp_path, features=torch.full((24, 12), torch.nan))

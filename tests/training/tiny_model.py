@@ -56,14 +56,6 @@ class TinyModel(DualEncoder):
         self.image_size = 4
         self.eval()
 
-    @property
-    def image_head(self) -> nn.Module:
-        return self.image_tower["head"]
-
-    @property
-    def text_head(self) -> nn.Module:
-        return self.text_tower.projection
-
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         rows = [[START, *(3 + ord(letter) % 127 for letter in text), END] for text in texts]
         cut = [row if len(row) <= CONTEXT else [*row[: CONTEXT - 1], END] for row in rows]
@@ -83,7 +75,8 @@ class TinyModel(DualEncoder):
         return self.image_tower["backbone"](pixels.flatten(1))
 
     def project_images(self, features: Tensor) -> Tensor:
-        return normalize(self.image_head(features.to(self.logit_scale.dtype)), dim=-1)
+        head = self.image_tower["head"]
+        return normalize(head(features.to(self.logit_scale.dtype)), dim=-1)
 
     def image_key(self) -> str:
         return f"tiny-{hash_tensors(self.image_tower['backbone'].state_dict())}"

@@ -73,7 +73,7 @@ class DualEncoder(nn.Module, ABC):
 
     Subclasses set the attributes and implement the abstract methods. The image side has two parts:
     the output of `embed_pixels` is expensive, never changes and is cached; `project_images` may be
-    trained by `paraclip align` and only normalises in CLIP models.
+    trained by `recipes/alignment.py` and only normalises in CLIP models.
 
     Attributes:
         architecture: properties of this model.

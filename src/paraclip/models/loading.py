@@ -34,8 +34,7 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
     """Load a model, in evaluation mode.
 
     Args:
-        name: one of `mini`; `mini-flickr8k` (with heads trained on Flickr8k: non-commercial
-            research); `minilm` (text encoder only); a ParaCLIP checkpoint (`.safetensors`);
+        name: one of `mini`; `minilm` (text encoder only); a ParaCLIP checkpoint (`.safetensors`);
             `NAME:TAG`, an architecture of open_clip and a pretrained tag, which is downloaded;
             `NAME:FILE` or `NAME:TAG:FILE`, weights in a local file, the latter with the activation
             and the preprocessing of that tag; `local-dir:FOLDER` or just the folder, with
@@ -79,7 +78,6 @@ def describe(name: str) -> Callable[[], DualEncoder]:
     """
     built_in: dict[str, Callable[[], DualEncoder]] = {
         "mini": Mini.from_wheels,
-        "mini-flickr8k": Mini.with_linear_heads,
         "minilm": SentenceModel.from_wheel,
     }
     if name in built_in:

@@ -4,15 +4,14 @@ The image tower is EfficientNet-Lite0 (ImageNet weights, Apache-2.0), the text t
 all-MiniLM-L6-v2 (Apache-2.0), and the shared space is MiniLM's own: before alignment, the text
 encoder *is* all-MiniLM-L6-v2. A picture's vector is the mean of MiniLM's vectors of the 1,000
 ImageNet class names, weighted by the classifier's probabilities (ConSE, Norouzi et al. 2013), plus
-a linear map of the pooled features, which starts at zero and is trained by `paraclip.align`.
+a linear map of the pooled features, which starts at zero and `recipes/alignment.py` can train.
 
 The towers are wheels on PyPI; `recipes/mini/class_head.py` writes the vectors of the class names,
 which are part of the package. No pictures or captions were used for them.
 
-`mini-flickr8k` is the model that was formerly called `mini`: no class probabilities, and linear
-heads on both sides into a space of width 256, trained on Flickr8k (non-commercial research) by
-`recipes/mini/train_heads.py`. Its checkpoints can still be read. `minilm` is all-MiniLM-L6-v2
-without an image encoder, a baseline for text benchmarks.
+Checkpoints of its predecessor can be read, which has no class probabilities, and linear heads on
+both sides (`recipes/mini/flickr8k.py`). `minilm` is all-MiniLM-L6-v2 without an image encoder, a
+baseline for text benchmarks.
 """
 
 import json
@@ -25,7 +24,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.functional import dropout, normalize
+from torch.nn.functional import normalize
 
 from paraclip.errors import UserError
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
@@ -44,9 +43,7 @@ from paraclip.models.sources import (
 from paraclip.models.tensors import hash_tensors
 
 _CONTEXT_LENGTH = 256
-_WEIGHTS = Path(__file__).with_name("weights")
-_CLASS_HEAD = _WEIGHTS / "class_head.safetensors"
-FLICKR8K_HEADS = _WEIGHTS / "flickr8k_heads.safetensors"
+_CLASS_HEAD = Path(__file__).with_name("weights") / "class_head.safetensors"
 BACKBONE = "tf_efficientnet_lite0"
 _CLASSES = 1000
 _SHARPNESS = 0.5
@@ -56,11 +53,7 @@ _CLASS_GAIN = 20.0
 """Length of the class names' vectors. It has no effect before alignment; in alignment, it
 determines the weight of the trained features relative to that of the classes
 (recipes/mini/README.md)."""
-_FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
 _IMAGE_SIZE = 224
-_FEATURE_DROPOUT = 0.4
-"""On the features of the head while `paraclip.align` trains it, which overfits without it."""
-_NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
 _PREPROCESSING = f"squashed to {_IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
 
@@ -165,7 +158,6 @@ class _ImageTower(nn.Module):
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
-        self.feature_dropout = _FEATURE_DROPOUT
         self.names_classes = names_classes
         if names_classes:
             self.classifier = nn.Linear(backbone.num_features, _CLASSES)
@@ -173,8 +165,7 @@ class _ImageTower(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Image vectors [batch, embed_dim], not normalised, of pooled features [batch, 1280]."""
-        dropped = dropout(features, self.feature_dropout, self.head.training)
-        vectors: Tensor = self.head(dropped)
+        vectors: Tensor = self.head(features)
         if self.names_classes:
             vectors = vectors + self.class_head(self.probabilities(features))
         return vectors
@@ -190,8 +181,8 @@ class Mini(BertEncoder):
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
-        embed_dim: width of the space of `mini-flickr8k`, with linear heads on both sides and no
-            class probabilities; None: the BERT's own space.
+        embed_dim: width of a space with linear heads on both sides and no class probabilities;
+            None: the BERT's own space.
     """
 
     image_tower: _ImageTower
@@ -213,33 +204,14 @@ class Mini(BertEncoder):
             UserError: a wheel is not installed.
         """
         model = cls.with_towers(None)
-        tensors, model.made_from = _read_heads(_CLASS_HEAD)
+        tensors, model.made_from = read_heads(_CLASS_HEAD)
         with torch.no_grad():
             model.logit_scale.copy_(tensors["logit_scale"])
             names = _CLASS_GAIN * tensors["classes.weight"].float()
             model.image_tower.class_head.weight.copy_(names)
-            model.image_head.weight.zero_()
+            model.image_tower.head.weight.zero_()
             # With the mean subtracted, a mixture of many classes is not similar to all of them.
-            model.image_head.bias.copy_(-names.mean(1))
-        return model.eval()
-
-    @classmethod
-    def with_linear_heads(cls, heads: Path | None = FLICKR8K_HEADS) -> "Mini":
-        """`mini-flickr8k`, whose heads were trained on Flickr8k: for non-commercial research.
-
-        Args:
-            heads: file of the two linear heads and the temperature, or None for untrained,
-                orthogonal heads, which preserve angles between the towers' vectors.
-
-        Raises:
-            UserError: a wheel is not installed.
-        """
-        model = cls.with_towers(_FLICKR8K_DIM)
-        if heads is None:
-            for tower in (model.text_tower, model.image_tower):
-                nn.init.orthogonal_(tower.get_parameter("head.weight"), _NEW_HEAD_GAIN)
-        else:
-            _load_heads(model, heads)
+            model.image_tower.head.bias.copy_(-names.mean(1))
         return model.eval()
 
     @classmethod
@@ -264,16 +236,6 @@ class Mini(BertEncoder):
         """The fields for `from_header`."""
         named = {"names_classes": True} if self.image_tower.names_classes else {}
         return {"text_files": self.text_files, **named}
-
-    @property
-    def image_head(self) -> nn.Linear:
-        """Linear map from pooled features to the shared space; `paraclip.align` trains it."""
-        return self.image_tower.head
-
-    @property
-    def text_head(self) -> nn.Module:
-        """Map from the BERT's mean state to the shared space; part of the text tower."""
-        return self.text_tower.head
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """The whole picture resized to a square, as in the training of the heads; -1 to 1."""
@@ -324,17 +286,7 @@ def _wheel_tensors(path: Path) -> list[Tensor]:
     return [value for name, value in stored.items() if "num_batches_tracked" not in name]
 
 
-def _load_heads(model: Mini, path: Path) -> None:
-    """Load the heads of `mini-flickr8k` and the temperature, with their provenance."""
-    tensors, model.made_from = _read_heads(path)
-    for name, module in (("image", model.image_head), ("text", model.text_head)):
-        parts = {part: tensors[f"{name}.{part}"] for part in ("weight", "bias")}
-        module.load_state_dict(parts)
-    with torch.no_grad():
-        model.logit_scale.copy_(tensors["logit_scale"])
-
-
-def _read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file of heads, 16-bit floats, and its provenance: data, settings."""
     with safe_open(path, "pt") as heads:
         tensors = {name: heads.get_tensor(name) for name in heads.keys()}  # noqa: SIM118

@@ -21,7 +21,7 @@ from typing import Any
 from paraclip.errors import UserError
 from paraclip.files import disk_errors, read_bounded
 
-BUILT_IN = ("mini", "mini-flickr8k", "minilm")
+BUILT_IN = ("mini", "minilm")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER = "local-dir:"
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute

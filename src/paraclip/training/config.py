@@ -1,10 +1,10 @@
-"""Options of `paraclip.align` and `paraclip train`, recipes, and defaults by the kind of the base.
+"""Options of `paraclip train`, recipes, and defaults by the kind of the base.
 
 The text under a field is its help on the command line.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Ge, Le
@@ -104,20 +104,6 @@ class TrainOptions(LoopOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignOptions(LoopOptions):
-    """Hyperparameters of alignment."""
-
-    epochs: Count = 12
-    """Number of epochs."""
-
-    batch_size: BatchSize = 128
-    """Maximum number of captions per step."""
-
-    head_learning_rate: Positive = 1e-3
-    """Peak learning rate of the two linear heads (AdamW, per step)."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig(TrainOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
 
@@ -176,8 +162,6 @@ class TrainConfig(TrainOptions):
             raise UserError("--teacher", what, "Add --ranking 3.")
 
 
-Options = TypeVar("Options", bound=LoopOptions)
-
 _CONSISTENT = {
     "image_loss_on": ("caption",), "text_temperature": 0.2, "ranking": 0.0, "sentence_teacher": 0.0,
 }  # fmt: skip
@@ -199,7 +183,7 @@ WEIGHT_DECAYS = {"open_clip": 0.1}
 WEIGHT_DECAY = 0.01
 
 
-def resolved(options: Options, kind: str) -> Options:
+def resolved(options: TrainOptions, kind: str) -> TrainOptions:
     """The options with all defaults filled in that depend on the base or the recipe.
 
     This happens only here. The result resolves to itself, and is what a run records.
@@ -208,10 +192,8 @@ def resolved(options: Options, kind: str) -> Options:
         options: options as given.
         kind: kind of the base, `Architecture.kind`.
     """
-    usual: dict[str, Any] = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE)}
-    if isinstance(options, TrainOptions):
-        usual |= RECIPES[options.recipe]
-        usual["ranking"], usual["sentence_teacher"] = options.teachers
+    usual = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE), **RECIPES[options.recipe]}
+    usual["ranking"], usual["sentence_teacher"] = options.teachers
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
     return replace(options, **missing)
 
@@ -221,7 +203,7 @@ def hyperparameters(options: LoopOptions) -> dict[str, Any]:
 
     A recipe is represented by the options that it fills in (`resolved`), not by its name.
     """
-    kind = TrainOptions if isinstance(options, TrainOptions) else AlignOptions
+    kind = TrainOptions if isinstance(options, TrainOptions) else type(options)
     return {
         field.name: getattr(options, field.name) for field in fields(kind) if field.name != "recipe"
     }

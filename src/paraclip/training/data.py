@@ -1,8 +1,8 @@
 """The data of a run: rows and pictures read once, then all rows as numbers, and batches of them.
 
-`prepare` and `prepare_captions` read triples or captions and compute or load the features of the
-frozen image tower. `make_examples` tokenizes all texts; token ids are stored in one flat array with
-offsets, and padding is added only when a batch is made.
+`prepare` reads triples and computes or loads the features of the frozen image tower.
+`make_examples` tokenizes all texts; token ids are stored in one flat array with offsets, and
+padding is added only when a batch is made.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from paraclip.arrays import Integers
-from paraclip.data.captions import Caption, label
+from paraclip.data.captions import label
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
@@ -69,12 +69,11 @@ _TEXTS_AT_ONCE = {"cpu": 128}
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of a run, as input for `train` and `align`.
+    """The data of a run, as input for `train`.
 
     Args:
         model: the base; training changes it in place.
-        rows: N rows with the columns `caption` and `image_id`; for `train` also `image`,
-            `paraphrase_1` and `paraphrase_2`.
+        rows: N rows with the columns of triples.
         features: `embed_pixels` rows float32 [N, F] of the rows' pictures; a row of NaN means no
             picture. None if no row has a picture, or if the image tower is trained.
         facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
@@ -223,38 +222,6 @@ def check_base(model: DualEncoder) -> None:
     """Raise UserError for a model that reads no pictures."""
     if model.architecture.kind == "sentence":
         raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
-
-
-def prepare_captions(
-    captions: Iterable[Caption],
-    model: DualEncoder,
-    *,
-    cache: Path | None = None,
-    problems: Problems | None = None,
-    facts: Mapping[str, Any] | None = None,
-) -> TrainingData:
-    """Captions with their pictures' features, for `align`; those without a picture are omitted.
-
-    Args:
-        captions: captions, as returned by `read_captions`.
-        model: the model to align.
-        cache: folder of image features; None: the default in ParaCLIP's cache folder.
-        problems: collects broken pictures; None: one per cent may be broken.
-        facts: facts for the checkpoints.
-
-    Raises:
-        UserError: too many pictures are broken, or no caption has one.
-    """
-    problems = Problems() if problems is None else problems
-    with_picture = [row for row in captions if row.image]
-    if not with_picture:
-        raise UserError("captions", "no caption has a picture", "Give pictures with captions.")
-    names = ("caption", "image_id", "image")
-    rows = pa.table({
-        name: pa.array([getattr(row, name) for row in with_picture], pa.string()) for name in names
-    })  # fmt: skip
-    features = _features_of(model, rows["image"].to_pylist(), problems, cache)
-    return TrainingData(model, rows, features, dict(facts or {}), problems=problems)
 
 
 def _features_of(

@@ -236,7 +236,7 @@ class Objective:
 
 
 CAPTIONS_ONLY = Objective({L1: 1.0}, (CAPTION,))
-"""L1 on the original captions: the objective of `align` and the control."""
+"""L1 on the original captions: the objective of the control."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The training loop, shared by tuning, the control and alignment: read `_run_steps` first.
+"""The training loop, shared by tuning and the control: read `_run_steps` first.
 
 A batch has B rows, b of which belong to this process, T texts per row, and k rows with a picture;
 vectors have width D. A step processes only text:
@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,6 @@ from paraclip.files import locked
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import ahead, read_pictures
-from paraclip.models.mini import Mini
 from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
@@ -49,7 +48,6 @@ from paraclip.training.checkpoint import (
 from paraclip.training.config import (
     WEIGHT_DECAY,
     WEIGHT_DECAYS,
-    AlignOptions,
     LoopOptions,
     TrainOptions,
     hyperparameters,
@@ -134,7 +132,7 @@ def train(
     options = resolved(options, data.model.architecture.kind)
     rows, objective, parts = plan_training(data, options)
     facts = _facts_of(data, objective)
-    return _fit(data, rows, objective, parts, options, facts, out, fresh, save_seconds)
+    return fit(data, rows, objective, parts, options, facts, out, fresh, save_seconds)
 
 
 def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEncoder) -> None:
@@ -179,40 +177,6 @@ def plan_training(
     return rows, objective, parts
 
 
-def align(
-    data: TrainingData,
-    options: AlignOptions,
-    out: Path,
-    *,
-    fresh: bool = False,
-    save_seconds: float = _SAVE_SECONDS,
-) -> Path:
-    """Fit heads and text tower of a `Mini` to captions and pictures; the backbone is not changed.
-
-    Uses L1 on the captions, with the image head among the trained parts; captions of the same
-    picture are not negatives of each other. Arguments and errors are those of `train`.
-
-    Returns:
-        The checkpoint.
-    """
-    model = cast(Mini, data.model)
-    options = resolved(options, model.architecture.kind)
-    texts = {CAPTION: data.rows["caption"].to_pylist()}
-    rows = make_examples(
-        model, texts, picture_keys(data.rows), data.features, CAPTIONS_ONLY.texts,
-        options.micro_batch,
-    )  # fmt: skip
-    if rows.has_image.sum() < 2:
-        what = "fewer than two captions have a picture"
-        raise UserError("training rows", what, "Give pictures with their captions.")
-    parts: Parts = [
-        (model.image_head, options.head_learning_rate),
-        (model.text_head, options.head_learning_rate),
-        (model.text_tower, _known(options.learning_rate)),
-    ]
-    return _fit(data, rows, CAPTIONS_ONLY, parts, options, data.facts, out, fresh, save_seconds)
-
-
 def _objective_of(options: TrainOptions) -> Objective:
     """The losses that resolved options select."""
     if options.control:
@@ -223,7 +187,7 @@ def _objective_of(options: TrainOptions) -> Objective:
     return Objective(weights, texts, options.text_temperature)
 
 
-def _fit(
+def fit(
     data: TrainingData,
     rows: Examples,
     objective: Objective,
@@ -231,10 +195,20 @@ def _fit(
     options: LoopOptions,
     facts: Mapping[str, Any],
     out: Path,
-    fresh: bool,
-    save_seconds: float,
+    fresh: bool = False,
+    save_seconds: float = _SAVE_SECONDS,
 ) -> Path:
-    """Train, or resume a stopped run; a finished one gives the model its last weights at once."""
+    """Train, or resume a stopped run; a finished one gives the model its last weights at once.
+
+    Args:
+        data: the model and its rows, which are kept if a step fails.
+        rows: the rows as numbers.
+        objective: the losses.
+        parts: what is trained; all other weights must stay as they are.
+        options: hyperparameters with a learning rate, which name the run.
+        facts: for the checkpoint.
+        out: see `train`, as for `fresh` and `save_seconds`.
+    """
     model, processes = data.model, this_process()
     train_only(model, parts)
     set_dropout(parts, options.dropout)
