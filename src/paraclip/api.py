@@ -118,7 +118,6 @@ def train(
         str(triples), copied(model), images=images, starter=starter, languages=languages,
         bank=bank, teachers=list(map(str, teacher)), texts=list(map(str, texts)),
         control=hyperparameters.control,
-        decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),
         check=partial(check_training, hyperparameters, Path(out), fresh),
     )  # fmt: skip

@@ -1,7 +1,6 @@
 """Rows of a run: read, prepared, tokenized, held out and batched."""
 
 import os
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from paraclip.training.data import (
     _features_of,
     _rows_with_numbers,
     _store_tokens,
-    _without_broken_pictures,
     epoch_batches,
     make_examples,
     picture_keys,
@@ -81,19 +79,6 @@ def test_rows_with_a_usable_picture_are_counted():
     rows = make_triples(5)
     data = TrainingData(None, rows, make_features(rows, missing=(0, 3)))  # type: ignore[arg-type]
     assert data.pictures == 3
-    assert TrainingData(None, triples(["a.png", None, "b.png"]), None).pictures == 2
-
-
-def test_broken_pictures_are_left_out_and_their_rows_stay(tmp_path):
-    before, problems = triples(pictures(tmp_path)), Problems(0.7)
-    after = _without_broken_pictures(before, problems)
-    good = str(tmp_path / "good.png")
-    assert after["image"].to_pylist() == [good, None, None, good, None]
-    assert after.drop_columns(["image"]).equals(before.drop_columns(["image"]))
-    assert after.schema.equals(before.schema) and problems.count == 2
-    assert [Path(where).name for where, _ in problems.listed] == ["broken.png", "missing.png"]
-    with pytest.raises(UserError, match=r"broken\.png.*2 of 3 .*--images"):
-        _without_broken_pictures(before, Problems(0.5))
 
 
 def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(tmp_path):
@@ -101,18 +86,6 @@ def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(tmp_path):
     references = [*names[:3], *[names[0]] * 99, *[None] * 99]
     with pytest.raises(UserError, match="1 of 2 rows are broken"):
         _features_of(tiny_clip(), references, Problems(0.01), tmp_path / "cache")
-
-
-def test_few_pictures_wait_for_their_check_at_a_time(monkeypatch):
-    rows = triples([f"{number}.png" for number in range(20_000)])
-    monkeypatch.setattr(preparing, "fault_of", lambda name: None)
-    tracemalloc.start()
-    try:
-        assert _without_broken_pictures(rows, Problems())["image"].null_count == 0
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 500 * len(rows)
 
 
 @pytest.mark.parametrize("source", ["starter", TRIPLES, os.path.relpath(TRIPLES)])
@@ -130,7 +103,7 @@ def test_a_model_without_an_image_encoder_is_refused():
 
 def test_an_empty_image_name_is_no_picture(tmp_path):
     images = ["", None, draw(tmp_path / "a.png", "disc", "red"), ""]
-    data = prepare(triples(images), tiny_clip(), decode_pictures=True)
+    data = prepare(triples(images), tiny_clip(), cache=tmp_path / "cache")
     assert data.rows["image"].to_pylist() == [None, None, images[2], None]
     assert data.pictures == 1 and data.rows.schema.equals(triples(images).schema)
 

@@ -181,7 +181,11 @@ def with_pictures(folder) -> pa.Table:
 def test_the_image_tower_unfrozen_learns_at_its_own_rate(tmp_path):
     triples, model = with_pictures(tmp_path / "pictures"), tiny_clip()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    options = {"features": None, "image_learning_rate": 1e-3, "learning_rate": 1e-3, "epochs": 4}
+    features = torch.ones(24, model.architecture.embed_dim)
+    features[-1] = torch.nan
+    options = {
+        "features": features, "image_learning_rate": 1e-3, "learning_rate": 1e-3, "epochs": 4,
+    }  # fmt: skip
     run = tune(tmp_path / "run", model, triples, **options)
     assert [name for name in changed(model, before) if name.startswith("image_tower")]
     assert run.steps[-1]["L1"] < run.steps[0]["L1"]

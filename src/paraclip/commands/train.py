@@ -28,7 +28,7 @@ def _train(config: TrainConfig, device: str) -> None:
         config.triples, config.model, images=config.images, starter=config.starter,
         bank=config.bank, teachers=config.teacher, texts=config.texts,
         control=config.control, languages=config.languages.split(","),
-        decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
+        seed=config.seed, device=device,
         check=partial(check_training, config, out, config.fresh),
     )  # fmt: skip
     count, pictures = len(data.rows), data.pictures

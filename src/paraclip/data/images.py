@@ -39,7 +39,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDE = 224  # pixels; the input of most models
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
 _MOST_RATIO = 100  # longer side to shorter, which a model scales to hundreds of pixels
 _TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
@@ -194,15 +193,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if top is None:
         raise ValueError(f"its values reach {most}")
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
-
-
-def fault_of(reference: str) -> str | None:
-    """The reason why a picture cannot be read; None if it can be."""
-    try:
-        open_image(reference, _SIDE)
-    except UserError as error:
-        return error.what
-    return None
 
 
 def open_bytes(reference: str) -> BinaryIO:

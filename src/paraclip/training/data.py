@@ -5,7 +5,7 @@
 padding is added only when a batch is made.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from paraclip.arrays import Integers
 from paraclip.data.captions import label
-from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
@@ -39,9 +38,9 @@ from paraclip.data.triples import (
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import PREPROCESSORS, ahead, mapped_features
+from paraclip.models.features import mapped_features
 from paraclip.models.loading import load_model
-from paraclip.progress import bar, track
+from paraclip.progress import bar
 from paraclip.starter import STARTER, TRIPLES, resolve
 from paraclip.training.bank import Bank, read_bank
 from paraclip.training.distributed import this_process
@@ -56,8 +55,6 @@ from paraclip.training.losses import (
 from paraclip.training.teachers import Teacher, check_bank, load_teachers
 
 _ROWS_AT_ONCE = 16_384
-_MOST_AHEAD = 256
-"""Maximum number of pictures that wait to be checked; a waiting one takes about two kilobytes."""
 _TOKENIZE_AT_ONCE = 4096
 _BANK_AT_ONCE = 2048
 """Number of pictures of the bank that are drawn for each step."""
@@ -75,7 +72,7 @@ class TrainingData:
         model: the base; training changes it in place.
         rows: N rows with the columns of triples.
         features: `embed_pixels` rows float32 [N, F] of the rows' pictures; a row of NaN means no
-            picture. None if no row has a picture, or if the image tower is trained.
+            picture. None if no row has a picture.
         facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
         problems: broken rows and pictures, which were skipped.
         bank: pictures without captions over which rankings are distilled (`--ranking`). None: the
@@ -96,9 +93,7 @@ class TrainingData:
     @property
     def pictures(self) -> int:
         """Number of rows with a usable picture."""
-        if self.features is None:
-            return len(self.rows) - int(self.rows["image"].null_count)
-        return int(_rows_with_numbers(self.features).sum())
+        return 0 if self.features is None else int(_rows_with_numbers(self.features).sum())
 
 
 def prepare(
@@ -112,7 +107,6 @@ def prepare(
     texts: Sequence[str] = (),
     languages: Sequence[str] = (ENGLISH,),
     control: bool = False,
-    decode_pictures: bool = False,
     seed: int = 0,
     cache: Path | None = None,
     problems: Problems | None = None,
@@ -135,8 +129,6 @@ def prepare(
             row of its own without a picture.
         languages: languages of the further wordings that are learned from, for rows that have some.
         control: whether a control is trained, which reads no bank and has no teacher.
-        decode_pictures: whether pictures will be decoded in every step, because the image tower is
-            trained; they are checked instead of computing features.
         seed: seed of the sample of a large bank.
         cache: folder of image features; None: the default in ParaCLIP's cache folder.
         problems: collects broken rows and pictures; None: one per cent may be broken.
@@ -175,11 +167,7 @@ def prepare(
         found = read_bank(str(bank), model, problems, seed, images)
         known["bank"] = {"source": str(bank), "pictures": len(found.vectors)}
     check_bank(found, rankers, model)
-    features = None
-    if decode_pictures:
-        rows = _without_broken_pictures(rows, problems)
-    else:
-        features = _features_of(model, rows["image"].to_pylist(), problems, cache)
+    features = _features_of(model, rows["image"].to_pylist(), problems, cache)
     facts = known | dict(facts or {})
     return TrainingData(model, rows, features, facts, problems, found, rankers, tuple(languages))
 
@@ -237,38 +225,12 @@ def _features_of(
     folder = cache or cache_folder() / "image_features"
     with this_process().first_goes_first():
         features = mapped_features(model, references, folder, seen)
-    _take_pictures(problems, seen, len({name for name in references if name}))
-    return features
-
-
-def _without_broken_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
-    """The triples without undecodable pictures; each picture is opened once.
-
-    A broken picture would otherwise stop the run in the middle of a step.
-    """
-    images, seen = triples["image"].to_pylist(), Problems(problems.max_share)
-    broken = _find_broken_pictures(images)
-    for name, what in broken.items():
-        seen.add(name, what)
-    _take_pictures(problems, seen, len(set(filter(None, images))))
-    return with_column(triples, "image", [None if x in broken else x for x in images])
-
-
-def _find_broken_pictures(images: Iterable[str | None]) -> dict[str, str]:
-    """Why pictures cannot be decoded, by their names; each picture is opened once."""
-    names = list(dict.fromkeys(filter(None, images)))
-    opened = ahead(fault_of, names, PREPROCESSORS, _MOST_AHEAD)
-    faults = track(opened, "checking pictures", len(names), "image")
-    return {name: what for name, what in faults if what is not None}
-
-
-def _take_pictures(problems: Problems, seen: Problems, pictures: int) -> None:
-    """Add broken pictures to the problems; raises UserError if they are too many."""
     try:
-        problems.take(seen, pictures)
+        problems.take(seen, len({name for name in references if name}))
     except UserError as error:
         hint = f"{error.hint} --images FOLDER finds moved pictures whose image_id is their name."
         raise UserError(error.where, error.what, hint) from None
+    return features
 
 
 def _rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
@@ -504,7 +466,8 @@ def make_examples(
         features: `embed_pixels` rows [N, F] or None; a row of NaN means no picture.
         needed: texts that are encoded.
         micro_batch: maximum number of texts encoded together, or None for the fastest number.
-        pictures: N pictures, instead of features, for runs that train the image tower.
+        pictures: N pictures, which are embedded anew in every step, if the image tower is trained;
+            the features then say which of them can be opened.
         wordings: further wordings of each of the N rows, from which texts are drawn if all three
             are needed.
 
@@ -516,7 +479,7 @@ def make_examples(
     features = torch.zeros(len(captions), 0) if features is None else features.float()
     has_image = _check_features(model, features, len(captions))
     if pictures is not None:
-        has_image = np.asarray([bool(name) for name in pictures], dtype=np.bool_)
+        features = torch.zeros(len(captions), 0)
     text_keys = np.asarray([_number_texts(texts.get(name, captions), known) for name in ALL_TEXTS])
     image_keys = np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1]
     stored: dict[str, int] = {}  # index of each text's tokens

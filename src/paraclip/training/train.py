@@ -159,8 +159,8 @@ def plan_training(
     wordings = choose_wordings(triples, data.languages)
     unfrozen = options.image_learning_rate is not None
     rows = make_examples(
-        model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
-        options.micro_batch, triples["image"].to_pylist() if unfrozen else None,
+        model, texts, picture_keys(triples), data.features, objective.texts, options.micro_batch,
+        triples["image"].to_pylist() if unfrozen else None,
         [[text for text, _ in of_row] for of_row in wordings],
     )  # fmt: skip
     if unknown := rows.tokens.unknown:
