@@ -20,7 +20,6 @@ from training_rows import (
 )
 
 from paraclip.data.problems import Problems
-from paraclip.data.triples import with_texts
 from paraclip.errors import UserError
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.training import teachers as teachers_module
@@ -209,6 +208,7 @@ def test_texts_without_pictures_are_rows_of_which_rankings_are_learned(tmp_path,
     data = prepare(make_triples(), model, texts=sources, bank=pictures)
     assert data.rows["caption"].to_pylist()[-3:] == ["red boat", "lamp", "a green tree"]
     assert data.rows.slice(len(data.rows) - 3)["image"].null_count == 3
+    assert data.rows["image_id"].to_pylist()[-3:] == ["text 1", "text 2", "text 3"]
     rows, _, _ = plan_training(data, make_options(**RANKED | {"weights": (0.0, 1.0, 1.0)}))
     [ids] = model.tokenize(["red boat"]).ids.tolist()
     told = [line.replace(", 0", "") for line in told_texts(model.told)]
@@ -219,8 +219,3 @@ def test_texts_without_pictures_are_rows_of_which_rankings_are_learned(tmp_path,
     wanted = encode_texts(TinyModel(), ["red boat", "lamp", "a green tree"])
     torch.testing.assert_close(batch.constants[TEACHERS][-3:], wanted)
     assert data.facts["texts"] == {"data": sources, "count": 3}
-
-
-def test_equal_texts_are_rows_of_their_own():
-    table = with_texts(make_triples(2), ["boat", "boat"])
-    assert len(set(table["image_id"].to_pylist())) == 4

@@ -8,7 +8,6 @@ the first English ones take the place of missing paraphrases, or the caption doe
 
 import json
 import os
-import random
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -318,44 +317,29 @@ def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:
     return pa.concat_tables([rows, further], promote_options="default")
 
 
-def with_captions(triples: pa.Table, captions: Iterable[Caption], seed: int) -> pa.Table:
-    """Append captions without paraphrases, as rows of three equal texts, of which L1 alone learns.
+def with_captions(triples: pa.Table, captions: Iterable[Caption]) -> pa.Table:
+    """Append captions without paraphrases, as rows of three equal texts.
+
+    L2 and L3 skip equal texts: L1 learns from their pictures, R and S from all of them.
 
     Args:
         triples: with SCHEMA's columns; further columns are null in the new rows.
-        captions: those without a picture or of the triples are left out.
-        seed: seed of their order.
+        captions: those of the triples, with the same picture, are left out.
     """
     pictures = [resolved_picture(image) for image in triples["image"].to_pylist()]
     image_ids = dict(zip(pictures, triples["image_id"].to_pylist(), strict=True))
     known = set(zip(pictures, triples["caption"].to_pylist(), strict=True))
-    others = [
-        row
-        for row in captions
-        if row.image and (resolved_picture(row.image), row.caption) not in known
-    ]
     rows = [
         {
             "id": f"caption {row.id}",
             # Ensures that no caption is a negative of its own picture.
-            "image_id": image_ids.get(resolved_picture(row.image), row.image_id),
+            "image_id": image_ids.get(picture, row.image_id) if picture else row.image_id,
             "image": row.image,
             **dict.fromkeys(TEXTS, row.caption),
         }
-        for row in random.Random(seed).sample(others, len(others))
-    ]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return pa.concat_tables([triples, table], promote_options="default")
-
-
-def with_texts(triples: pa.Table, texts: Iterable[str]) -> pa.Table:
-    """Append texts without pictures and rewordings, each as a row of three equal texts.
-
-    L2 and L3 skip equal texts: R and S alone learn from these rows.
-    """
-    rows = [
-        {"id": f"text {number}", "image_id": f"text {number}", **dict.fromkeys(TEXTS, text)}
-        for number, text in enumerate(texts, 1)
+        for row in captions
+        for picture in [resolved_picture(row.image)]
+        if picture is None or (picture, row.caption) not in known
     ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     return pa.concat_tables([triples, table], promote_options="default")

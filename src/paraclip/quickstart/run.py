@@ -109,7 +109,7 @@ def _of_own(job: "_Job", source: str) -> tuple[_Models, list[Benchmark]]:
     triples = job.generate(to_paraphrase)
     ids = pa.array([row.id for row in split.learn])
     own = triples.filter(pc.is_in(triples["id"], value_set=ids))
-    rows = _with_captions(with_starter(own, config.starter), learn, config.seed)
+    rows = _with_captions(with_starter(own, config.starter), learn)
     return job.models(rows), own_benchmarks(
         split.learn, split.held_out, triples, Arithmetic(max_broken=config.max_broken)
     )
@@ -241,13 +241,10 @@ class _Job:
         return {"base": self.config.model, **used}
 
 
-def _with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:
-    """The triples, and every caption without a triple, from which only L1 learns."""
+def _with_captions(triples: pa.Table, captions: list[Caption]) -> pa.Table:
+    """The triples, and every caption of a picture without a triple, from which only L1 learns."""
     known = set(triples["id"].to_pylist())
-    others = [row for row in captions if row.image and row.id not in known]
-    if not others:
-        return triples
-    return with_captions(triples, others, seed)
+    return with_captions(triples, [row for row in captions if row.image and row.id not in known])
 
 
 def _sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
