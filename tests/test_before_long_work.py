@@ -91,8 +91,6 @@ CASES = {
                                    "no files can be created", nothing, ENCODING),
     "train, notes": Case(TRAIN, "last.safetensors: was not written by",
                          file_at("out/last.safetensors"), ENCODING),
-    "train --fresh, notes": Case(f"{TRAIN} --fresh", "last.safetensors: was not written by",
-                                 file_at("out/last.safetensors"), ENCODING),
     "train, another run": Case(TRAIN, "epochs (there 9, now 4)", file_at("out/run.json",
         '{"format": "paraclip-run-1", "identity": {"epochs": 9}}'), ENCODING),
     "train, full disk": Case(TRAIN, "0.0 MB free", full, ENCODING),

@@ -2,16 +2,13 @@
 
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 from tiny_models import tiny_clip
 from training_rows import Tuned, make_options, make_triples, tune
 
-from paraclip.cli import parse
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
-from paraclip.options import read_options
 from paraclip.training.config import (
     TrainConfig,
     TrainOptions,
@@ -22,8 +19,6 @@ from paraclip.training.data import TrainingData
 from paraclip.training.losses import L1, L2, L3, RANKING, SENTENCES
 from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
 from paraclip.training.train import _objective_of, plan_training
-
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize(
@@ -57,20 +52,6 @@ def test_the_default_recipe_adds_both_teachers():
     unfrozen = resolved(TrainOptions(image_learning_rate=1e-6), "mini")
     assert RANKING not in _objective_of(unfrozen).losses
     assert _objective_of(replace(unfrozen, control=True)).losses == (L1,)
-
-
-def test_the_command_line_overrides_a_file_of_options(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "paper.toml").write_text('recipe = "paper"\nimage_loss_on = ["paraphrase_1"]\n')
-    options = parse(["train", "triples.parquet", "--config", "paper.toml"])
-    assert (options.recipe, options.image_loss_on) == ("paper", ("paraphrase_1",))
-    options = parse(["train", "t.parquet", "--config", "paper.toml", "--recipe", "consistent"])
-    assert (options.recipe, options.image_loss_on) == ("consistent", ("paraphrase_1",))
-
-
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
-def test_the_files_in_configs_are_valid(path):
-    TrainConfig(triples="t.parquet", **read_options(str(path), TrainConfig))
 
 
 def test_rates_are_those_of_the_kind_of_base_unless_given():

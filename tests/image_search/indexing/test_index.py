@@ -368,10 +368,3 @@ def test_what_a_user_can_fix_is_one_line(
     assert complaint in shown and shown.count("\n") == 1
     assert main([*words, "--store", str(tmp_path / "nowhere")]) == 2
     assert "there is no index" in capsys.readouterr().err
-
-
-def test_the_name_of_a_sheet_is_checked_before_the_index(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["search", "x", "--sheet", "a.txt", "--store", str(tmp_path / "nowhere")]) == 2
-    assert "is not the name of a picture" in capsys.readouterr().err
