@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tiny_model import TinyModel
 from tiny_models import draw, tiny_clip, word_files
 from training_rows import (
+    MEASURED,
     Tuned,
     before_step,
     make_features,
@@ -25,7 +26,6 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
 from paraclip.models.mini import Mini
 from paraclip.training.data import TrainingData
-from paraclip.training.log import _MEASURED
 from paraclip.training.optimizer import learning_rate_share
 
 
@@ -80,7 +80,7 @@ def test_each_loss_and_rate_is_logged_apart(tmp_path):
     for step in run.steps:
         assert step["loss"] == pytest.approx(step["L1"] + 2 * step["L2"] + 0.5 * step["L3"])
         assert step["gradient_norm"] > 0 and 0 < step["input_wait"] < 1
-        assert {*_MEASURED, "epoch", "logit_scale"} <= step.keys()
+        assert {*MEASURED, "epoch", "logit_scale"} <= step.keys()
         assert step["peak_memory_bytes"] > 2**20 and step["triples_per_second"] > 0
     rates = [step["learning_rate"] for step in run.steps]
     assert rates == pytest.approx([3e-3 * learning_rate_share(i, 9) for i in range(9)])

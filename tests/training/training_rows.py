@@ -18,10 +18,12 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.training import train as loop
 from paraclip.training.config import TrainOptions
 from paraclip.training.data import TrainingData
-from paraclip.training.log import _MEASURED, read_metrics
+from paraclip.training.log import read_metrics
 
 THINGS = ["cat", "dog", "boat", "tree", "lamp", "fish", "bird", "shoe", "drum", "kite"]
 COLOURS = ["red", "blue", "green", "black"]
+MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
+"""Metrics of the machine, which differ when a run is repeated."""
 
 
 def make_triples(count: int = 24) -> pa.Table:
@@ -77,7 +79,7 @@ class Tuned:
 
     def outcome(self) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
         """Its weights, and the log without what is measured on the machine."""
-        kept = [{k: v for k, v in step.items() if k not in _MEASURED} for step in self.steps]
+        kept = [{k: v for k, v in step.items() if k not in MEASURED} for step in self.steps]
         return weights_of(self.checkpoint), kept
 
 

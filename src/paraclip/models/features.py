@@ -207,17 +207,15 @@ def mapped_features(
     references: Sequence[str | None],
     cache: Path,
     problems: Problems | None = None,
-    precision: str = "fp32",
-    label: str = "image features",
 ) -> Tensor:
-    """Like `image_features`, but the rows are memory-mapped from a file in the cache.
+    """Like `image_features` in fp32, but the rows are memory-mapped from a file in the cache.
 
     Args:
-        model, cache, problems, precision, label: as for `image_features`.
+        model, cache, problems: as for `image_features`.
         references: one per row, None without a picture (NaN).
     """
     names = [name for name in references if name]
-    features, keys = _filled_cache(model, names, cache, problems, precision, label)
+    features, keys = _filled_cache(model, names, cache, problems)
     return features.mapped([keys.get(name or "", "") for name in references], _feature_width(model))
 
 
@@ -226,8 +224,8 @@ def _filled_cache(
     references: Sequence[str],
     cache: Path | None,
     problems: Problems | None,
-    precision: str,
-    label: str,
+    precision: str = "fp32",
+    label: str = "image features",
 ) -> tuple["FeatureCache", dict[str, str]]:
     """A cache with the features of all readable pictures, and the key of each picture."""
     features, keys, broken = fill_features(model, references, cache, precision, label)

@@ -17,8 +17,6 @@ from paraclip.files import atomic_path, disk_errors, read_bounded
 from paraclip.training.losses import L1, L2, L3, Objective
 
 _LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
-_MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
-"""Metrics of the machine, which differ when a run is repeated."""
 
 
 def notice(text: str) -> None:
