@@ -2,11 +2,12 @@
 
     PARACLIP_DATA=folder python -m study.averaged --rows ranked "starter ranked"    # minutes
 
-Compares base with averages of 1, 2, 3 and 5 texts and tuned with one, on the second report's
-wordings (`AveragedWordings` of `wordings.py` says which averages are compared), from finished cells
-of `second/main.toml`; nothing is trained. The time is that of the text encoder for one query, the
-median of many; in use, the time of the LLM that rewords each query comes on top. Writes
-`results/study_BASE_averaged.json` and `.md`.
+Compares base with averages of 1, 2, 3 and 5 texts and tuned with one, on a report's wordings
+(`AveragedWordings` of `wordings.py` says which averages are compared), from finished cells of
+`second/main.toml`, or of another grid with `--grid`; nothing is trained. The time is that of the
+text encoder for one query, the median of many; in use, the time of the LLM that rewords each query
+comes on top. Writes `results/study_BASE_averaged.json` and `.md`; those of a grid of the third
+report are named `study_BASE_third_averaged`.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from study import run
 from study.cells import cells_of, scores_of
 from study.differences import Draws, Key, Scored, metrics_of, over
 from study.tables import RESULTS
-from study.wordings import AVERAGED, COMPARED, SECOND, SECOND_KINDS, new_rows
+from study.wordings import AVERAGED, COMPARED, NEW_WORDINGS, SECOND, THIRD, new_rows
 
 GRID = run.GRIDS / "second" / "main.toml"
 SETS = {"averaged-flickr8k": "Flickr8k", "averaged-coco": "COCO"}
@@ -37,12 +38,12 @@ FIGURES = ("AO@10", "JS@10", "AO@10 contrast", "R@10")
 QUERIES = 200
 
 
-def read_options(summary: str) -> argparse.Namespace:
+def read_options(summary: str, grid: Path = GRID) -> argparse.Namespace:
     """The options of a comparison of finished rows with base."""
     made = argparse.ArgumentParser(description=summary)
     made.add_argument("--rows", nargs="+", required=True, help="rows of the grid")
     made.add_argument("--base", default="a", choices=list(run.BASES))
-    made.add_argument("--grid", type=Path, default=GRID, help="of the rows")
+    made.add_argument("--grid", type=Path, default=grid, help="of the rows")
     made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
     return parse_with_data(made)
@@ -65,9 +66,10 @@ def main() -> None:
         sys.exit(f"base has not been scored: python -m study.run --cells '{options.base}/*/base'")
     draws = Draws(run.RESAMPLES["second"], place.out / "draws")
     averages = figures_of_averages(scored, draws)
-    facts = {"milliseconds": milliseconds(model), "words": words_of_rewordings(),
+    file = THIRD if grid.sets == "third" else SECOND
+    facts = {"milliseconds": milliseconds(model, file), "words": words_of_rewordings(file),
              "threads": torch.get_num_threads()}  # fmt: skip
-    name = f"study_{options.base}_averaged"
+    name = f"study_{options.base}{'_third' if file == THIRD else ''}_averaged"
     keep(name, options.results, table, averages=averages, **facts)
 
 
@@ -95,11 +97,11 @@ def figure(row: str, key: Key, value: float, resampled: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def milliseconds(base: Path) -> dict[int, float]:
+def milliseconds(base: Path, file: Path) -> dict[int, float]:
     """The median time in which the text encoder embeds one query, by its number of texts."""
     model = load_model(str(base))
-    kinds = (*SECOND_KINDS, "contrast")
-    rows = [[row[kind] for kind in kinds] for row in new_rows(SECOND).values()]
+    kinds = (*NEW_WORDINGS[file], "contrast")
+    rows = [[row[kind] for kind in kinds] for row in new_rows(file).values()]
     times: dict[int, list[float]] = {size: [] for size in AVERAGED}
     for texts in rows[:QUERIES]:
         for size in AVERAGED:
@@ -109,9 +111,9 @@ def milliseconds(base: Path) -> dict[int, float]:
     return {size: round(median(found), 2) for size, found in times.items()}
 
 
-def words_of_rewordings() -> float:
+def words_of_rewordings(file: Path) -> float:
     """The mean number of words of a rewording, which an LLM would have to write."""
-    texts = [row[kind] for row in new_rows(SECOND).values() for kind in SECOND_KINDS]
+    texts = [row[kind] for row in new_rows(file).values() for kind in NEW_WORDINGS[file]]
     return round(sum(len(text.split()) for text in texts) / len(texts), 1)
 
 

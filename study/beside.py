@@ -10,18 +10,16 @@ one that shares most of its words with a caption of another picture in the pool 
 
 import argparse
 import csv
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.evaluation.flickr8k import training_captions
 from benchmarks.machine import keep, markdown, parse_with_data
 from study.items import ITEMS, read_items
 from study.tables import RESULTS
-from study.wordings import SECOND, read_new_wordings
+from study.wordings import SECOND, known_words, read_new_wordings, words
 
 SETS = {
     "wordings-flickr8k": "Flickr8k wordings (LLM)", "wordings-coco": "COCO wordings (LLM)",
@@ -29,7 +27,6 @@ SETS = {
 }  # fmt: skip
 ROWS = ("ranked", "starter ranked")
 WORD_ROWS = ("consistent", "ranked", "starter ranked")
-ARTICLES = {"a", "an", "the"}
 LEAST = 0.6
 """Share of the words of two texts that both have, from which one nearly copies the other."""
 
@@ -77,7 +74,7 @@ def gains_by_words(path: Path, data: Path) -> Iterator[dict[str, Any]]:
         data: the research data.
     """
     _, scored = read_items(path)
-    known = set[str]().union(*(words(row.caption) for row in training_captions(data)))
+    known = known_words(data)
     for name, wordings in read_new_wordings(SECOND, data).items():
         one = f"wordings-{name}"
         base = scored["base"][None][one, "R@10"].items
@@ -107,11 +104,6 @@ def taken_contrasts(data: Path) -> dict[str, int]:
                   if name != Path(one.image).name)  # fmt: skip
         taken += max(shared) >= LEAST
     return {"contrasts": len(items), "taken": taken}
-
-
-def words(text: str) -> set[str]:
-    """The words of a text, without articles."""
-    return {*re.findall(r"[a-z0-9']+", text.lower())} - ARTICLES
 
 
 def table(record: Mapping[str, Any]) -> str:

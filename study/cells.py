@@ -3,11 +3,13 @@
 A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
 each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
 `bank` (one of `banks.py`, or `pictures`), `texts` (names of `triples.py`), `teacher` (names of
-bases, with or without a share), `merge` (share of tuned in the model that is scored) and `rival`
-(a model of `rivals.py` in place of a training, with its `gamma`).
+bases, with or without a share), `merge` (share of tuned in the model that is scored), `rival`
+(a model of `rivals.py` in place of a training, with its `gamma`, or `mean-squares`, a training with
+another loss) and `seeds` (of a variant, in place of the grid's).
 Each variant with pictures has a control: the same number of steps of L1 on the original captions,
-with the same settings. The sets of a grid are those of its folder, or of its `sets`. A grid with
-`bases` is for these alone; others are for a and b, b with options of its own.
+with the same settings, and the seeds of the first variant that has it. The sets of a grid are those
+of its folder, or of its `sets`. A grid with `bases` is for these alone; others are for a and b, b
+with options of its own.
 
 A cell is a row with one seed. The name of its folder ends in a hash of everything that determines
 its weights, so that an unchanged row is resumed, a changed one is trained again, and rows with the
@@ -18,6 +20,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -35,7 +38,7 @@ from paraclip.files import cache_folder, file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import model_files
 from study.banks import PICTURES, pictures_of
-from study.rivals import drift_adapter, linear_estimate
+from study.rivals import drift_adapter, linear_estimate, mean_squares
 
 Options = Mapping[str, Any]
 OF_LOSSES = (
@@ -58,6 +61,7 @@ class Row:
         merge: share of tuned in the model that is scored; None for tuned itself.
         control: name of the row of its control; None for controls and without pictures.
         reference: name of a further row that it is compared with.
+        seeds: of its cells; none for base.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Row:
     merge: float | None = None
     control: str | None = None
     reference: str | None = None
+    seeds: tuple[int, ...] = ()
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -115,6 +120,7 @@ def read_grid(path: Path, further: Options, files: Mapping[str, Mapping[str, Pat
             for key, value in {**common, **variant}.items()
         }
         share = options.pop("merge", None)
+        seeds = options.pop("seeds", tuple(content["seeds"]))
         if options.get("bank") == PICTURES:
             del options["bank"]
         options |= {
@@ -131,10 +137,10 @@ def read_grid(path: Path, further: Options, files: Mapping[str, Mapping[str, Pat
             plain = {k: v for k, v in options.items() if k not in OF_LOSSES} | {"control": True}
             title = f"control of {name}" if controls else "control"
             shared = json.dumps({**plain, "triples": key}, sort_keys=True, default=str)
-            control = controls.setdefault(shared, Row(title, "control", plain)).name
+            control = controls.setdefault(shared, Row(title, "control", plain, seeds=seeds)).name
         kind: Literal["tuned", "merged"] = "tuned" if share is None else "merged"
         further_row = reference if reference != name else None
-        rows.append(Row(name, kind, options, share, control, further_row))
+        rows.append(Row(name, kind, options, share, control, further_row, seeds))
     known = (Row("base", "base", {}), *controls.values(), *rows)
     sets = content.get("sets", path.parent.name)
     return Grid(name_of_grid(path), sets, common, variants, tuple(content["seeds"]), known)
@@ -192,7 +198,7 @@ def cells_of(grid: Grid, base: Path, root: Path) -> Iterator[Cell]:
     weights, place = weights_of(base), f"scores-{grid.sets}"
     yield Cell(grid.rows[0], None, folder("base") / place, folder("base"))
     for seed in grid.seeds:
-        for row in grid.rows[1:]:
+        for row in (row for row in grid.rows[1:] if seed in row.seeds):
             triples = row.options["triples"]
             is_control = row.kind == "control"
             decisive = {
@@ -224,23 +230,25 @@ def model_of(cell: Cell, base: Path) -> DualEncoder:
     if cell.seed is None:
         return paraclip.load_model(str(base))
     options = dict(cell.row.options)
-    if "rival" in options:
-        return rival_of(options, base)
+    rival = options.pop("rival", None)
+    if rival not in (None, "mean-squares"):
+        return rival_of(rival, options, base)
     triples = options.pop("triples")
     options.pop("held_out", None)  # 0 in all grids of the first two reports; names their runs
-    tuned = paraclip.train(str(base), triples, out=cell.run, seed=cell.seed, **options)
+    with mean_squares() if rival else nullcontext():
+        tuned = paraclip.train(str(base), triples, out=cell.run, seed=cell.seed, **options)
     if cell.row.merge is None:
         return tuned
     return paraclip.merge(paraclip.load_model(str(base)), tuned, cell.row.merge)
 
 
-def rival_of(options: Options, base: Path) -> DualEncoder:
+def rival_of(rival: str, options: Options, base: Path) -> DualEncoder:
     """The model of a row that trains nothing: a rival, or its teacher with an index of its own."""
     model = paraclip.load_model(str(base))
-    if options["rival"] == "linear-estimate":
+    if rival == "linear-estimate":
         return linear_estimate(model, options["gamma"])
     teacher = paraclip.load_model(options["teacher"][0])
-    if options["rival"] == "teacher":
+    if rival == "teacher":
         return teacher
     return drift_adapter(model, teacher, pictures_of(Path(options["bank"])))
 

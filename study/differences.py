@@ -1,22 +1,26 @@
 """Means of a grid's figures over seeds, and their differences from base, control and reference.
 
 Intervals and differences come from one bootstrap: all cells use the same draws of the items, and
-seeds are drawn as a second level. The p-values of a table form one family for Holm's correction.
+seeds are drawn as a second level. The p-values of a table form one family for Holm's correction, or
+those of the declared goals alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paraclip.arrays import Float
 from paraclip.evaluation import statistics
 from paraclip.evaluation.compare import Stored
 from paraclip.evaluation.statistics import (
     Metric,
+    _draws,
     holm,
     interval,
     over_seeds,
@@ -29,6 +33,10 @@ from study.cells import Row
 LEVEL = 0.05
 CODE = file_hash(statistics.__file__)
 """In the names of kept resamples, which other code would not draw."""
+FEWER = 36_000
+"""Resamples of what is no plain mean, where a mean has a million."""
+BLOCK = 4096
+"""Resamples that are multiplied at a time."""
 CONSISTENCY = "AO@10"
 """The figure for which the shares of pairs that gain and lose are stored."""
 Key = tuple[str, str]
@@ -69,20 +77,77 @@ class Draws:
                 np.save(file, 100 * resample(metric, self.resamples, self.seed))
         return 100 * metric.value(), np.load(path, allow_pickle=False)
 
+    def of_all(self, metrics: Sequence[Metric]) -> list[tuple[float, Float]]:
+        """The same for several cells."""
+        return [self.of(metric) for metric in metrics]
+
+
+@dataclass(frozen=True)
+class ManyDraws(Draws):
+    """Draws for a million resamples of means: those of all cells at once, and none is kept.
+
+    All cells have the same items, so that the sums of the drawn items are one product of the draws
+    with the sums of each cell's clusters. The result is that of `resample` but for rounding. What
+    is no plain mean has `FEWER` resamples, which the intervals of correlations need no more of.
+    """
+
+    def of_all(self, metrics: Sequence[Metric]) -> list[tuple[float, Float]]:
+        """Value and resamples of a figure of several cells, with the same draws."""
+        one = metrics[0]
+        if one.statistic != "mean" or one.groups is not None:
+            return Draws(min(FEWER, self.resamples), self.folder, self.seed).of_all(metrics)
+        clusters = np.arange(len(one.items)) if one.clusters is None else one.clusters
+        units = np.unique(clusters, return_inverse=True)[1]
+        often = drawn_units(int(units.max()) + 1, self.resamples, self.seed)
+        sums = [np.bincount(units), *(np.bincount(units, metric.items) for metric in metrics)]
+        columns = np.stack(sums, axis=1).astype(np.float64)  # [units, 1 + cells]
+        made = np.concatenate([
+            often[start : start + BLOCK].astype(np.float64) @ columns
+            for start in range(0, self.resamples, BLOCK)
+        ])  # fmt: skip
+        means = 100 * made[:, 1:].T / made[:, 0]
+        if len(columns) < 2:
+            means[:] = np.nan  # one item says nothing about others
+        return [(100 * metric.value(), row) for metric, row in zip(metrics, means, strict=True)]
+
+
+@lru_cache(maxsize=1)
+def drawn_units(units: int, resamples: int, seed: int) -> NDArray[np.uint8]:
+    """How often each unit is drawn [resamples, units], as `resample` draws them."""
+    often = np.empty((resamples, units), np.uint8)
+    start = 0
+    for block in _draws(units, resamples, np.random.default_rng([seed, 0])):
+        if block.max() > np.iinfo(often.dtype).max:
+            raise ValueError("a unit is drawn too often for a byte")
+        often[start : start + len(block)] = block
+        start += len(block)
+    return often
+
 
 def figures_of(
-    rows: Sequence[Row], scored: Scored, wanted: Sequence[Key], draws: Draws
-) -> list[Figure]:
-    """The figures of all scored rows, in percent; wanted ones that were not scored are left out."""
+    rows: Sequence[Row], scored: Scored, wanted: Sequence[Key], draws: Draws,
+    family: Collection[tuple[str, Key]] | None = None,
+) -> list[Figure]:  # fmt: skip
+    """The figures of all scored rows, in percent; wanted ones that were not scored are left out.
+
+    Args:
+        rows: of the grid.
+        scored: the figures of its cells.
+        wanted: which of them, in order.
+        draws: of their items.
+        family: rows and figures whose differences from base form the family of Holm's correction;
+            no others have an adjusted p-value. None: all differences.
+    """
     rows = [row for row in rows if row.name in scored]
     known = next(iter(scored[rows[0].name].values()))
     figures: dict[tuple[str, Key], dict[str, Any]] = {}
     for key in (key for key in wanted if key in known):
-        drawn = {
-            (row.name, seed): draws.of(metrics[key])
+        cells = {
+            (row.name, seed): metrics[key]
             for row in rows
             for seed, metrics in scored[row.name].items()
         }
+        drawn = dict(zip(cells, draws.of_all(list(cells.values())), strict=True))
         for row in rows:
             value, resampled = over(drawn, row.name, list(scored[row.name]))
             figures[row.name, key] = {
@@ -100,7 +165,14 @@ def figures_of(
                 for change in figures[row.name, key]["against"]:
                     change |= shares_of(scored[row.name], scored[change["row"]], key)
     ordered = [figures[row.name, key] for row in rows for key in wanted if key in known]
-    changes = [change for figure in ordered for change in figure["against"]]
+    changes = []
+    for figure in ordered:
+        place = figure["row"], (figure["benchmark"], figure["figure"])
+        for change in figure["against"]:
+            if family is None or (change["row"] == "base" and place in family):
+                changes.append(change)
+            else:
+                change["adjusted"] = None
     for change, adjusted in zip(changes, holm([one["p"] for one in changes]), strict=True):
         change["adjusted"] = adjusted
     return ordered

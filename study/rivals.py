@@ -1,12 +1,14 @@
-"""Rivals of training: models whose text vectors are mapped, each made in seconds.
+"""Rivals: models whose text vectors are mapped, each made in seconds, and a plainer loss.
 
 `drift_adapter`: the text encoder of another model, with a linear map from its space of pictures to
 that of the base, fitted on a bank. The index stays, as with a tuned text encoder, but the user runs
 the larger model for every query. `linear_estimate`: the base's own text encoder, with the best
-linear estimate of a meaning from one wording, fitted on the starter set.
+linear estimate of a meaning from one wording, fitted on the starter set. `mean_squares`: training
+with the mean squared distance to the same target in place of R.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -19,6 +21,17 @@ from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder, Tokens
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.starter import STARTER
+from paraclip.training.losses import (
+    ALL_TEXTS,
+    BANK,
+    LOSSES,
+    RANKING,
+    TEACHERS,
+    TEACHERS_BANK,
+    Objective,
+    Rows,
+    Vectors,
+)
 from recipes.clip_small.teacher import fit_linear
 from study.triples import english_wordings
 
@@ -119,3 +132,38 @@ def linear_estimate(base: DualEncoder, gamma: float) -> Mapped:
     between, around = torch.cov((means - mean).T), within.T @ within / (len(flat) - len(rows))
     weight = torch.linalg.solve(between + gamma * around, between).T
     return Mapped(base, base, weight.float(), (mean - weight @ mean).float(), "linear estimate")
+
+
+@contextmanager
+def mean_squares() -> Iterator[None]:
+    """Training in this context has the mean squared distance to the target in place of R."""
+    ranking = LOSSES[RANKING]
+    LOSSES[RANKING] = replace(ranking, compute=_squared_distance)
+    try:
+        yield
+    finally:
+        LOSSES[RANKING] = ranking
+
+
+def _squared_distance(
+    vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
+) -> Tensor:
+    """The squared distance of each wording from the mean of the pictures in the teachers' ranking.
+
+    The mean is that of the student's vectors of the bank [M, D], weighted by the ranking that R
+    would learn, and of length 1.
+    """
+    part, parts = share
+    count, known = len(vectors.texts[ALL_TEXTS[0]]), vectors.constants
+    block = slice(count * part // parts, count * (part + 1) // parts)
+    widths = [ranker.width for ranker in objective.rankers]
+    texts, pictures = (
+        torch.split(known[name].float(), widths, 1) for name in (TEACHERS, TEACHERS_BANK)
+    )
+    ranking = torch.stack([
+        ranker.share * (ranker.scale * text[block] @ picture.T).softmax(1)
+        for ranker, text, picture in zip(objective.rankers, texts, pictures, strict=True)
+    ]).sum(0)  # fmt: skip
+    target = normalize(ranking @ known[BANK].float(), dim=1)
+    distances = [(vectors.texts[name].float()[block] - target).square().sum() for name in ALL_TEXTS]
+    return torch.stack(distances).mean() / count

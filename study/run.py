@@ -46,16 +46,19 @@ from study.cells import (
     scores_of,
     weights_of,
 )
-from study.differences import Draws, Figure, Metrics, figures_of, metrics_of
+from study.differences import Draws, Figure, ManyDraws, Metrics, figures_of, metrics_of
 from study.plots import trade_off
 from study.sets import SETS
 from study.tables import (
     ALL_LABELS,
+    GOALS,
     KIND_LABELS,
     LABELS,
     PLOTTED,
     RESULTS,
     TASK_LABELS,
+    THIRD_LABELS,
+    read_goals,
     tables_of,
 )
 from study.triples import texts_file, triples_file
@@ -65,7 +68,7 @@ FOLDERS = ("development", "report", "second", "third")
 IMAGES = GRIDS / "images"
 RESAMPLES = {
     "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000, "kinds": 48_000,
-    "languages-dev": 12_000, "languages-test": 12_000,
+    "languages-dev": 12_000, "languages-test": 12_000, "third": 1_000_000,
 }  # fmt: skip
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 MORE_RESAMPLES = {"temperatures": 36_000}
@@ -133,7 +136,8 @@ OPTIONS_OF_BASE: Mapping[str, Mapping[str, Any]] = {
 
 def grid_files() -> list[Path]:
     """Grids in the order in which they are run: development first, then main, then the others."""
-    found = [path for name in FOLDERS for path in GRIDS.glob(f"{name}/*.toml")]
+    found = [path for name in FOLDERS for path in GRIDS.glob(f"{name}/*.toml")
+             if path.name != GOALS.name]  # fmt: skip
     return sorted(found, key=lambda path: (path.parent.name, path.stem != "main", path.stem))
 
 
@@ -195,9 +199,14 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     for cell, stored in finished.items():
         found = metrics_of(stored, cell.row.kind, ALL_LABELS)
         scored.setdefault(cell.row.name, {})[cell.seed] = found
-    draws = place.out / "draws"
+    draws, is_third = place.out / "draws", grid.sets == "third"
     resamples = MORE_RESAMPLES.get(grid.name, RESAMPLES[grid.sets])
-    figures = figures_of(grid.rows, scored, list(LABELS), Draws(resamples, draws))
+    goals = read_goals(base) if is_third else []
+    figures = figures_of(
+        grid.rows, scored, list(THIRD_LABELS if is_third else LABELS),
+        (ManyDraws if is_third else Draws)(resamples, draws),
+        {(one["row"], (one["benchmark"], one["figure"])) for one in goals} if is_third else None,
+    )  # fmt: skip
     sections = next(iter(finished.values())).report.sections
     name = f"study_{base}_{grid.name}"
     variants = {row: dict(variant) for row, variant in grid.variants.items()}
@@ -206,6 +215,7 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
         "sets": {section.name: section.pool for section in sections},
         "settings": {"common": dict(grid.common), "variants": variants}, "figures": figures,
     }  # fmt: skip
+    record |= {"goals": goals} if goals else {}
     keep(name, place.results, tables_of, **record)
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = f"{name}_{more}"

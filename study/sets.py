@@ -1,7 +1,8 @@
 """The sets of the study: development sets, on which settings are chosen, and report sets.
 
 The first report's sets have become development sets of the second one, whose sets share no item
-with either. The protocols are in `study/README.md` and the `README.md` of each report.
+with either, and the second's those of the third. The protocols are in `study/README.md` and the
+`README.md` of each report.
 """
 
 import json
@@ -52,11 +53,16 @@ from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.starter import HELD_OUT
+from study.third.queries import read_queries
+from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
 from study.triples import STARTER_KINDS, english_wordings, translations
 from study.wordings import (
     SECOND,
+    THIRD,
     AveragedWordings,
     ContrastedWordings,
+    contrast_kinds,
+    known_words,
     read_new_wordings,
     tot_of_wordings,
 )
@@ -138,6 +144,31 @@ def kinds_sets(data: Path) -> list[Benchmark]:
         unseen_sts(data),
         retrieval(data, "test"),
     ]
+
+
+def third_sets(data: Path) -> list[Benchmark]:
+    """What is reported for the third time: typed queries, people's captions, an LLM's wordings."""
+    pools = {
+        "flickr8k": read_pool(data / "flickr8k" / "images"),
+        "coco": read_pool(data / "coco" / "images"),
+    }
+    queries, shown = read_queries(data), gallery_of(data, "test")
+    wordings = {name: found for name, found in read_new_wordings(THIRD, data).items() if len(found)}
+    changes, known = contrast_kinds(), known_words(data)
+    return [
+        *(TypedQueries(f"typed-{name}", [one for one in queries if one.pool == name], pool, HOW)
+          for name, pool in pools.items()),
+        PeoplesCaptions("people", shown, pools["flickr8k"], HOW),
+        *(Reworded(f"reworded-{name}", found, pools[name], changes, known, HOW)
+          for name, found in wordings.items()),
+        *(AveragedWordings(f"averaged-{name}", found, pools[name], how=HOW)
+          for name, found in wordings.items()),
+        KeptRetrieval(shown, how=HOW),
+        unseen_sts(data),
+        EffectiveRank(data),
+        zero_shot(data),
+        load_coco_order(data, HOW),
+    ]  # fmt: skip
 
 
 def held_out_pairs(kind: str) -> Pairs:
@@ -271,6 +302,7 @@ SETS: dict[str, Callable[[Path], list[Benchmark]]] = {
     "development": development_sets,
     "report": report_sets,
     "second": second_sets,
+    "third": third_sets,
     "kinds": kinds_sets,
     "languages-dev": partial(language_sets, split="dev"),
     "languages-test": partial(language_sets, split="test"),

@@ -2,9 +2,11 @@
 
 A grid has a table of means (a figure a row, a model a column), one of the differences of each
 model, and one of a few figures: `overview`, or for the main grid `short`, `gains` and `margins`.
+The third report's grids also have one of their goals, which are data (`third/goals.toml`).
 """
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,13 @@ from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import Interval, not_inferior, prefers_lower
 from study.differences import LEVEL, Figure, Key
 from study.sets import LANGUAGES
+from study.third.queries import KINDS as QUERY_KINDS
+from study.third.searches import COMMON, KNOWN, NEW, UNCOMMON
 from study.triples import STARTER_KINDS
-from study.wordings import CONTRASTS, SECOND_KINDS
+from study.wordings import CONTRASTS, SECOND_KINDS, THIRD_KINDS
 
 RESULTS = Path(__file__).parent / "results"
+GOALS = Path(__file__).parent / "third" / "goals.toml"
 PAIRS = {
     "pairs-sugar-crepe-pp": "SugarCrepe++ pairs (LLM)",
     "pairs-replace_att": "SugarCrepe++ replace_att (LLM)",
@@ -112,7 +117,74 @@ KIND_LABELS: Mapping[Key, str] = {
        for one in WORDINGS for kind in CONTRASTS},
 }  # fmt: skip
 """Consistency, accuracy and discrimination by kind of rewording and of contrast."""
-ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS}
+SEARCHED = {
+    "typed-flickr8k": "typed queries, Flickr8k", "typed-coco": "typed queries, COCO",
+    "people": "five captions by people",
+    "reworded-flickr8k": "LLM, Flickr8k", "reworded-coco": "LLM, COCO",
+}  # fmt: skip
+"""Sets of the third report whose texts are searched for."""
+AGREEMENT = {"AO@10": "AO@10", "JS@10": "JS@10", "RBO": "RBO"}
+MARGINS = {
+    "AO@10 contrast": "AO@10 with the contrast",
+    "AO@10 margin": "AO@10 over that with the contrast",
+}
+SEARCH_FIGURES: Mapping[str, Mapping[str, str]] = {
+    "typed": {
+        **AGREEMENT, "hit@10 query": "hit@10 of the query",
+        "hit@10 wording": "hit@10 of the other wording", "hit@10 both": "hit@10 of both",
+        "R-precision query": "R-precision of the query",
+        "R-precision wording": "R-precision of the other wording", **MARGINS,
+    },
+    "people": {
+        **AGREEMENT, "AO@10 worst": "AO@10 of the worst pair", "R@10": "R@10",
+        "R@10 caption 1": "R@10 of caption 1", "R@10 other captions": "R@10 of the others",
+        "R@10 change": "R@10 of the others less caption 1",
+        "R@10 both ways": "R@10 both ways", "R@10 all right": "R@10, all five right",
+        "MRR@10 worst": "MRR of the worst of the five",
+    },
+    "reworded": {
+        **AGREEMENT, "AO@10 worst": "AO@10 of the worst rewording",
+        "R@10 caption": "R@10 of the caption", "R@10": "R@10 of the rewording",
+        "R@10 change": "R@10 of the rewording less the caption",
+        "R@10 both ways": "R@10 both ways", "R@10 all right": "R@10, caption and rewordings right",
+        "MRR@10": "MRR of the rewording", "MRR@10 worst": "MRR of the worst wording", **MARGINS,
+    },
+}  # fmt: skip
+"""Figures of the third report's sets by the first word of the set's name."""
+SEARCH_PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "typed": (
+        ("AO@10", "hit@10 wording", "hit@10 both", "AO@10 margin"),
+        (*QUERY_KINDS, COMMON, UNCOMMON),
+    ),
+    "reworded": (
+        ("AO@10", "R@10", "R@10 both ways", "R@10 change", "AO@10 margin"),
+        (*THIRD_KINDS, KNOWN, NEW),
+    ),
+}
+"""Figures that are shown of parts of the texts, and these parts."""
+STANDARD = (
+    ("image-text-retrieval", "T2I R@1"), ("image-text-retrieval", "T2I R@10"),
+    ("image-text-retrieval", "I2T R@1"), ("image-text-retrieval", "I2T R@10"),
+    ("sts-unseen", "STS mean of 7"), ("effective-rank", "effective rank"), ("imagenet", "top-1"),
+    ("aro-coco-order", "COCO-Order"),
+)  # fmt: skip
+UNMARKED = STANDARD[-3:]
+"""Figures without marks in the third report."""
+THIRD_LABELS: Mapping[Key, str] = {
+    **{(one, figure): f"{label}, {where}" for one, where in SEARCHED.items()
+       for figure, label in SEARCH_FIGURES[one.partition("-")[0]].items()},
+    **{(one, f"{figure}, {part}"):
+           f"{SEARCH_FIGURES[kind][figure]}, {where}: {part.replace('_', ' ')}"
+       for one, where in SEARCHED.items() for kind in [one.partition("-")[0]]
+       if kind in SEARCH_PARTS for part in SEARCH_PARTS[kind][1]
+       for figure in SEARCH_PARTS[kind][0]},
+    **{(one, f"AO@10 margin, change of {change}"):
+           f"AO@10 over that with the contrast, {SEARCHED[one]}: change of {change}"
+       for one in SEARCHED if one.startswith("reworded") for change in CONTRASTS},
+    **{key: LABELS.get(key, "image to text R@1") for key in STANDARD},
+}  # fmt: skip
+"""Figures of the third report with their names, in order."""
+ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS, **THIRD_LABELS}
 SHORT = (
     ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
     ("sugar-crepe-pp", "TOT"), ("sts", "STS mean of 7"), ("image-text-retrieval", "T2I R@10"),
@@ -164,14 +236,23 @@ GOAL_ROWS = ("ranked", "starter ranked", "starter ranked merged")
 """Rows for which the goals of the second report were set; the last came later."""
 KEPT = tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen")
 """Figures whose items are kept in the repository."""
-PLOTTED = {"second": KEPT, "kinds": SECOND_OVERVIEW}
+THIRD_OVERVIEW = tuple(key for key in THIRD_LABELS if "change of" not in key[1])
+"""Figures of the main table of the third report: all texts, and their parts."""
+PLOTTED = {
+    "second": KEPT, "kinds": SECOND_OVERVIEW,
+    "third": tuple(key for key in THIRD_LABELS if "," not in key[1]),
+}  # fmt: skip
 """Figures of the plots of some sets, in place of all."""
 OVERVIEWS = {
     "report": OVERVIEW, "second": SECOND_OVERVIEW, "kinds": SECOND_OVERVIEW,
-    "languages-dev": tuple(LABELS), "languages-test": tuple(LABELS),
+    "languages-dev": tuple(LABELS), "languages-test": tuple(LABELS), "third": THIRD_OVERVIEW,
 }  # fmt: skip
 UNITS = "Percent, mean over seeds; correlations times 100."
-HOLM = f"p < {LEVEL:g} after Holm's correction over all differences of the grid"
+DIFFERENCES, DECLARED = "all differences of the grid", "the declared goals of this base"
+"""Families of Holm's correction."""
+HOLM = f"p < {LEVEL:g} after Holm's correction over {DIFFERENCES}"
+NOT_INFERIOR, ABOVE = "not inferior", "above base"
+"""Goals that are no number."""
 MARGIN = "≥ not inferior: the 95 % interval excludes a loss of 1 point or more"
 FLOORS: Mapping[Key, float] = {
     ("imagenet", "top-1"): 5.0, ("aro-coco-order", "COCO-Order"): 20.0,
@@ -195,9 +276,17 @@ BESIDE_KINDS = {
 
 
 class Figures:
-    """The stored figures of a grid, by row and figure."""
+    """The stored figures of a grid, by row and figure.
 
-    def __init__(self, figures: Sequence[Figure]) -> None:
+    Args:
+        figures: as they are stored.
+        family: differences over which the p-values are corrected.
+    """
+
+    def __init__(self, figures: Sequence[Figure], family: str = DIFFERENCES) -> None:
+        self.holm = HOLM.replace(DIFFERENCES, family)
+        self.legend = LEGEND.replace(DIFFERENCES, family)
+        self.unmarked = UNMARKED if family == DECLARED else ()
         self.by_place = {(one["row"], (one["benchmark"], one["figure"])): one for one in figures}
         self.rows = list(dict.fromkeys(row for row, _ in self.by_place))
         self.keys = list(dict.fromkeys(key for _, key in self.by_place))
@@ -210,7 +299,9 @@ class Figures:
     def changes(self, row: str, key: Key) -> dict[str, Figure]:
         """The differences of a row's figure by the name of the other row."""
         base = self.by_place.get(("base", key))
-        floor = base is not None and base["value"]["value"] < FLOORS.get(key, 0.0)
+        floor = key in self.unmarked or (
+            base is not None and base["value"]["value"] < FLOORS.get(key, 0.0)
+        )
         return {one["row"]: {**one, "floor": floor} for one in self.by_place[row, key]["against"]}
 
     def others(self, row: str) -> list[str]:
@@ -226,7 +317,8 @@ def marks(change: Figure | None, name: str) -> tuple[str, str]:
     if change is None:
         return "", ""
     lower = prefers_lower(name)
-    beyond = change["adjusted"] < LEVEL
+    # None: no test is made of what is outside the family.
+    beyond = change["adjusted"] is not None and change["adjusted"] < LEVEL
     gain = beyond and (change["difference"]["value"] > 0) != lower
     held = not (gain or change.get("floor")) and not_inferior(
         Interval(**change["difference"]), lower
@@ -275,7 +367,7 @@ def differences_tables(found: Figures) -> str:
                 rows.append([ALL_LABELS[key], *cells])
             table = markdown(["", *(f"− {other}" for other in others)], rows)
             parts.append(f"**{row}**, differences:\n\n{table}")
-    return "\n\n".join([*parts, LEGEND, seeds_note(found)])
+    return "\n\n".join([*parts, found.legend, seeds_note(found)])
 
 
 def gains_table(found: Figures) -> str:
@@ -331,11 +423,11 @@ def overview_table(found: Figures, keys: Sequence[Key]) -> str:
 
     rows = []
     for key in (key for key in keys if key in found.keys):
-        rows.append([LABELS[key], *(cell(row, key) for row in found.rows)])
+        rows.append([ALL_LABELS[key], *(cell(row, key) for row in found.rows)])
         rows += share_rows(found, key)
     named = f", † from *{reference}*" if reference else ""
     margin = MARGIN.replace("inferior:", "inferior to base:")
-    note = f"{UNITS} \\* differs from base{named}: {HOLM}; {margin}."
+    note = f"{UNITS} \\* differs from base{named}: {found.holm}; {margin}."
     return "\n\n".join([markdown(["", *found.rows], rows), note, seeds_note(found)])
 
 
@@ -441,13 +533,11 @@ def goals_table(found: Figures, base: str) -> str:
     }  # fmt: skip
 
     def goal(least: float | None) -> str:
-        return "not inferior" if least is None else f"+{least:g}" if least else "above base"
+        return NOT_INFERIOR if least is None else f"+{least:g}" if least else ABOVE
 
     def cell(row: str, key: Key, least: float | None) -> str:
-        change = found.changes(row, key)["base"]
-        interval = Interval(**change["difference"])
-        met = not_inferior(interval) if least is None else interval.value >= least
-        return f"{difference(change, key[1])} {'met' if met else '**missed**'}"
+        wanted = NOT_INFERIOR if least is None else least
+        return judged(found.changes(row, key)["base"], key, wanted)
 
     lines = [
         [LABELS[key], goal(least), *(cell(row, key, least) for row in rows)]
@@ -457,6 +547,44 @@ def goals_table(found: Figures, base: str) -> str:
     return "\n\n".join([table, LEGEND, seeds_note(found)])
 
 
+def judged(change: Figure, key: Key, goal: float | str) -> str:
+    """A difference from base, and whether it meets a goal."""
+    found = Interval(**change["difference"])
+    if goal == NOT_INFERIOR:
+        met = not_inferior(found)
+    else:
+        met = found.value > 0 if goal == ABOVE else found.value >= float(goal)
+    return f"{difference(change, key[1])} {'met' if met else '**missed**'}"
+
+
+def read_goals(base: str) -> list[dict[str, Any]]:
+    """The goals of the third report for a base: `row`, `benchmark`, `figure` and `goal` of each."""
+    groups = tomllib.loads(GOALS.read_text(encoding="utf-8"))
+    return [
+        {"row": row, "benchmark": benchmark, "figure": figure, "goal": group["goal"]}
+        for group in (*groups[base[0]], *groups["both"])
+        for benchmark, figure in group["figures"] for row in group["rows"]
+    ]  # fmt: skip
+
+
+def declared_goals_table(found: Figures, goals: Sequence[Mapping[str, Any]]) -> str:
+    """Which of the declared goals the rows meet that have some."""
+    wanted = {(one["row"], (one["benchmark"], one["figure"])): one["goal"] for one in goals}
+    rows = [row for row in found.rows if row in {row for row, _ in wanted}]
+    keys = [key for key in found.keys if any((row, key) in wanted for row in rows)]
+
+    def cells(row: str, key: Key) -> list[str]:
+        goal, change = wanted.get((row, key)), found.changes(row, key).get("base")
+        if goal is None or change is None:
+            return ["-", "-"]
+        named = goal if isinstance(goal, str) else f"{goal:+g}" if goal else "not below base"
+        return [named, judged(change, key, goal)]
+
+    lines = [[ALL_LABELS[key], *(cell for row in rows for cell in cells(row, key))] for key in keys]
+    heads = [head for row in rows for head in (f"goal, {row}", f"{row} − base")]
+    return "\n\n".join([markdown(["", *heads], lines), found.legend, seeds_note(found)])
+
+
 def stored(name: str) -> Figures:
     """The figures of a grid."""
     return Figures(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["figures"])
@@ -464,7 +592,8 @@ def stored(name: str) -> Figures:
 
 def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
     """The tables of a stored grid, by the name of their file."""
-    name, found = record["name"], Figures(record["figures"])
+    goals = record.get("goals")
+    name, found = record["name"], Figures(record["figures"], DECLARED if goals else DIFFERENCES)
     tables = {name: means_table(found)}
     if "kind" not in record:  # of single figures
         return tables
@@ -477,6 +606,8 @@ def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
         tables[f"{name}_overview"] = overview_table(found, OVERVIEWS[record["kind"]])
         if name == "study_a_second_main":
             tables[f"{name}_front"] = front_table(found)
+        if goals:
+            tables[f"{name}_goals"] = declared_goals_table(found, goals)
         if "second_main" in name:
             tables[f"{name}_goals"] = goals_table(found, record["base"])
         if record["kind"] == "kinds" and {"base", ALL_KINDS} <= set(found.rows):

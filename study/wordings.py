@@ -1,6 +1,7 @@
 """The new wordings of the second and the third report, and what is measured on them alone."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.evaluation.flickr8k import training_captions
 from paraclip.arrays import Float, Integers
 from paraclip.data.reading import read_captions
 from paraclip.evaluation import metrics
@@ -31,6 +33,7 @@ CONTRASTS = (
     "object", "action", "colour", "relation", "negation", "count", "attribute", "role", "time",
 )  # fmt: skip
 """What the contrasts change; those of the third report never the time."""
+ARTICLES = {"a", "an", "the"}
 
 
 def new_rows(path: Path) -> dict[str, dict[str, Any]]:
@@ -72,13 +75,29 @@ def read_new_wordings(path: Path, data: Path) -> dict[str, Wordings]:
     }
 
 
+def contrast_kinds() -> dict[str, str]:
+    """What each row's contrast changes, by the row's place."""
+    return {where: row["contrast_kind"] for path in NEW_WORDINGS
+            for where, row in new_rows(path).items()}  # fmt: skip
+
+
+def words(text: str) -> set[str]:
+    """The words of a text, without articles."""
+    return {*re.findall(r"[a-z0-9']+", text.lower())} - ARTICLES
+
+
+def known_words(data: Path) -> set[str]:
+    """The words of the 30,000 captions of base *a*'s pre-training."""
+    return set[str]().union(*(words(row.caption) for row in training_captions(data)))
+
+
 class ContrastedWordings(Variations):
     """New wordings, with the margin for each kind of contrast."""
 
     def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
         """The figures of all wordings, and `AO@10 margin, KIND` for each kind of contrast."""
-        rows = {where: row for path in NEW_WORDINGS for where, row in new_rows(path).items()}
-        named = np.array([rows[one.where]["contrast_kind"] for one in self.kept])[item]
+        kinds = contrast_kinds()
+        named = np.array([kinds[one.where] for one in self.kept])[item]
         margins = judged["AO@10 margin"]
         return super().figures(judged, item, kind) + [
             Metric(f"AO@10 margin, {name}", margins[named == name], groups=kind[named == name],

@@ -251,7 +251,7 @@ def test_a_table_compares_tuned_with_averages_of_base(tmp_path: Path) -> None:
         "ranked, one text", "ranked − base, one text", "ranked, average of 2",
         "ranked − base, average of 2", "ranked, average of 5", "ranked − base, average of 5",
     ]  # fmt: skip
-    assert averaged.words_of_rewordings() > 3
+    assert averaged.words_of_rewordings(wordings.SECOND) > 3
 
 
 @pytest.mark.slow

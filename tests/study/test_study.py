@@ -16,6 +16,7 @@ from PIL import Image
 from text_sets import write_sugar_crepe_pp
 from tiny_models import tiny_clip
 
+from benchmarks.machine import rendered
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_triples
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
@@ -29,6 +30,7 @@ from paraclip.systems.system import IndexAddress
 from paraclip.training.config import TrainOptions
 from study import averaged as study_averaged
 from study import items as study_items
+from study import oracles as study_oracles
 from study import plots as study_plots
 from study import run as study
 from study import sets as study_sets
@@ -38,6 +40,8 @@ from study import wordings as study_wordings
 from study.banks import BANKS, bank_file, encode_crops
 from study.cells import Grid, cells_of, named_in, read_grid
 from study.differences import Draws
+from study.third.queries import KINDS, Query
+from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
@@ -221,6 +225,69 @@ def test_the_second_report_with_its_items_and_its_rival(
     study_averaged.main()
     text = (tmp_path / "results" / "study_a_averaged.md").read_text()
     assert "| ours − base, average of 5 |" in text and "| base, one text |" in text
+
+
+def tiny_third(data: Path) -> list:
+    pool, how = read_pool(data / "flickr8k" / "images"), study_sets.HOW
+    second, *averaged = tiny_second(data)
+    names = [Path(path).name for path in pool.references]
+    rows = [
+        Query(name, KINDS[number % len(KINDS)], "flickr8k", f"page {name}", f"sheet {name}",
+              "a blank", "sheet" if number % 2 else "", ((name,),), (name,), names[number - 2:][:1])
+        for number, name in enumerate(names)
+    ]  # fmt: skip
+    captions = read_captions(str(data / "flickr8k" / "captions.csv"))
+    shown, changes = (
+        gallery(captions, "drawn"),
+        study_wordings.contrast_kinds(),
+    )
+    return [
+        TypedQueries("typed-flickr8k", rows, pool, how),
+        PeoplesCaptions("people", shown, pool, how),
+        Reworded("reworded-flickr8k", second.wordings, pool, changes, {"page", "of"}, how),
+        *averaged, KeptRetrieval(shown, how=how),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_third_report_with_its_goals_its_oracles_and_seeds_of_a_rival(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = study.GRIDS / "third" / "main.toml"
+    path.parent.mkdir()
+    taught = 'triples = "wordings-1500"\nbank = "flickr-train"\nbatch_size = 500\n'
+    taught += "ranking = 3.0\nweights = [0.0, 0.0, 0.0]\n"
+    grid = GRID[: GRID.index("[variants")].replace('"placebo"', '"ours"')
+    path.write_text(
+        f'bases = ["a"]\n{grid}[variants.ours]\nseeds = [0]\n[variants.taught]\n{taught}'
+        f'[variants."mean squares"]\nrival = "mean-squares"\nseeds = [1]\n{taught}'
+        '[variants."linear estimate"]\nrival = "linear-estimate"\ngamma = 1.0\nseeds = [0]\n'
+        'triples = "wordings-1500"\n'
+    )
+    monkeypatch.setattr(study, "SETS", {"third": tiny_third})
+    monkeypatch.setattr(study, "RESAMPLES", {"third": 200})
+    code, found = run("a/third_main/*")
+    record = found["study_a_third_main"]
+    seeds = {one["row"]: one["seeds"] for one in record["figures"]}
+    assert code == 0 and seeds == {
+        "base": [], "control": [0], "ours": [0], "taught": [0, 1], "mean squares": [1],
+        "linear estimate": [0],
+    }  # fmt: skip
+    goals = (tmp_path / "results" / "study_a_third_main_goals.md").read_text()
+    assert "| AO@10, five captions by people | +8 |" in goals and "**missed**" in goals
+    assert rendered("study_a_third_main", record).keys() == {
+        f"study_a_third_main{more}" for more in ("", "_differences", "_overview", "_goals")
+    }
+
+    words = ["oracles.py", "--rows", "taught", "ours", "--grid", path, "--data", tmp_path / "data"]
+    words += ["--out", tmp_path / "out", "--results", tmp_path / "results"]
+    for module, name in ((study_oracles, "oracles"), (study_averaged, "third_averaged")):
+        monkeypatch.setattr(sys, "argv", list(map(str, words)))
+        module.main()
+        table = (tmp_path / "results" / f"study_a_{name}.md").read_text()
+        assert "taught" in table
+    oracles = json.loads((tmp_path / "results" / "study_a_oracles.json").read_text())["oracles"]
+    assert len(oracles) == 8 and all(one["oracle"] >= one["tuned"] for one in oracles)
 
 
 @pytest.mark.slow
