@@ -13,23 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextGraph:
-    """How a program calls a text tower in ONNX.
+    """How a program calls a text tower in ONNX."""
 
-    Args:
-        inputs: name of the token ids.
-        outputs: name of the text vectors.
-        dtype: of the ids, int64 or int32.
-        fixed_length: whether ids always have the length of the context.
-        unit: whether the vectors have unit length.
-        end: a token that replaces the last one of a text without it.
-    """
-
-    inputs: str = "input_ids"
-    outputs: str = "text_embeds"
-    dtype: str = "int64"
-    fixed_length: bool = False
-    unit: bool = True
-    end: int | None = None
+    inputs: str = "input_ids"  # name of the token ids
+    outputs: str = "text_embeds"  # name of the text vectors
+    dtype: str = "int64"  # of the ids, or int32
+    fixed_length: bool = False  # whether ids always have the length of the context
+    unit: bool = True  # whether the vectors have unit length
+    end: int | None = None  # a token that replaces the last one of a text without it
 
 
 def open_session(path: Path, extra: str, weights: "Mapping[str, np.ndarray] | None" = None) -> Any:

@@ -5,7 +5,7 @@ Sources are in the modules of `systems`, which say what each program loads.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,13 @@ from paraclip.exporting.source import PREPROCESSING, Source, base_name
 from paraclip.files import write_text
 from paraclip.models.checkpoint import write_weights
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
-from paraclip.models.formats.hugging_face import RESAMPLE, to_hugging_face
+from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files
+from paraclip.models.formats.hugging_face import (
+    VOCABULARY,
+    clip_config,
+    preprocessor_config,
+    to_hugging_face,
+)
 from paraclip.models.formats.onnx_graph import (
     quantise,
     run_text_graph,
@@ -36,8 +41,6 @@ from paraclip.onnx_session import TextGraph
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Format, Layout, System
 
-_WANTED_BY = "Hugging Face's CLIP"
-_VOCABULARY = 49408
 _TEXT_SIZES = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
 _IMAGE_SIZES = {
     *("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
@@ -55,15 +58,7 @@ def write_layout(
 ) -> Drift | None:
     """Write what a program loads into an empty folder, or the one file of `--to weights`.
 
-    Args:
-        layout: what it loads.
-        source: the model.
-        out: the folder, or the file.
-        options: options of the export that apply to the layout.
-        system: the program; None for a format.
-
-    Returns:
-        The drift of 8-bit vectors, if any were written.
+    Returns the drift of 8-bit vectors, if any were written.
 
     Raises:
         UserError: the program does not use the model's base, or cannot load the model.
@@ -189,10 +184,10 @@ def _check_named(source: Source) -> None:
 
 def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
     """Write a Hugging Face CLIP folder: configuration, weights, tokenizer, preprocessing."""
-    clip = _clip_of(source.model, _WANTED_BY)
+    clip = _clip_of(source.model, "Hugging Face's CLIP")
     files = {
-        "config.json": _clip_config(clip, options.half),
-        "preprocessor_config.json": _preprocessor_config(clip),
+        "config.json": clip_config(clip, options.half),
+        "preprocessor_config.json": preprocessor_config(clip),
         **clip_tokenizer_files(clip.architecture.context_length),
     }
     _write_files(folder, files)
@@ -252,73 +247,6 @@ def _write_mini(model: Mini, folder: Path) -> list[str]:
     return names
 
 
-def _clip_config(clip: OpenClip, half: bool) -> dict[str, Any]:
-    """`config.json` of a `CLIPModel`."""
-    # open_clip's configurations may omit what is its default.
-    text = {**asdict(CLIPTextCfg()), **clip.spec.config["text_cfg"]}
-    vision = {**asdict(CLIPVisionCfg()), **clip.spec.config["vision_cfg"]}
-    shared = {
-        "hidden_act": "quick_gelu" if clip.architecture.quick_gelu else "gelu",
-        "layer_norm_eps": 1e-5,
-        "projection_dim": clip.architecture.embed_dim,
-    }
-    tokens = {"bos_token_id": START_ID, "eos_token_id": END_ID}
-    return {
-        "architectures": ["CLIPModel"],
-        "model_type": "clip",
-        "projection_dim": clip.architecture.embed_dim,
-        "logit_scale_init_value": float(clip.logit_scale.detach()),
-        "torch_dtype": "float16" if half else "float32",
-        "text_config": {
-            "model_type": "clip_text_model",
-            **shared,
-            **tokens,
-            "pad_token_id": END_ID,
-            "vocab_size": text["vocab_size"],
-            "max_position_embeddings": clip.architecture.context_length,
-            "hidden_size": text["width"],
-            "intermediate_size": int(text["width"] * text["mlp_ratio"]),
-            "num_hidden_layers": text["layers"],
-            "num_attention_heads": text["heads"],
-        },
-        "vision_config": {
-            "model_type": "clip_vision_model",
-            **shared,
-            "image_size": clip.image_size,
-            "patch_size": vision["patch_size"],
-            "hidden_size": vision["width"],
-            "intermediate_size": int(vision["width"] * vision["mlp_ratio"]),
-            "num_hidden_layers": vision["layers"],
-            "num_attention_heads": vision["width"] // vision["head_width"],
-        },
-    }
-
-
-def _preprocessor_config(clip: OpenClip) -> dict[str, Any]:
-    """`preprocessor_config.json` of a `CLIPImageProcessor`."""
-    settings, side = clip.spec.preprocessing, clip.image_size
-    mode = settings.get("resize_mode", "shortest")  # "longest" pads, which the processor cannot do
-    if mode not in ("shortest", "squash"):
-        what = f"its preprocessing is {mode!r}, which {_WANTED_BY} lacks"
-        raise UserError(clip.architecture.name, what, "Use --to open-clip.")
-    square = {"height": side, "width": side}
-    interpolation = settings.get("interpolation", "bicubic")
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": side} if mode == "shortest" else square,
-        "resample": RESAMPLE.get(interpolation, RESAMPLE["bicubic"]),
-        "do_center_crop": mode == "shortest",
-        "crop_size": square,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(settings.get("mean", (0.48145466, 0.4578275, 0.40821073))),
-        "image_std": list(settings.get("std", (0.26862954, 0.26130258, 0.27577711))),
-        "do_convert_rgb": True,
-    }
-
-
 def _clip_of(model: DualEncoder, wanted_by: str, image: bool = True) -> OpenClip:
     """The model; raises UserError, with the reason, if a tower or the tokenizer is not CLIP's.
 
@@ -345,8 +273,8 @@ def _no_clip_text(model: DualEncoder) -> str | None:
         return "its tokenizer is not CLIP's"
     if not isinstance(model.text_tower, TextTransformer) or not model.architecture.causal_text:
         return "its text tower does not read to the end token like CLIP's transformer"
-    if text.get("vocab_size", _VOCABULARY) != _VOCABULARY:
-        return f"its vocabulary has {text['vocab_size']} tokens and not the {_VOCABULARY} of CLIP's"
+    if text.get("vocab_size", VOCABULARY) != VOCABULARY:
+        return f"its vocabulary has {text['vocab_size']} tokens and not the {VOCABULARY} of CLIP's"
     if option := _unusual(text, CLIPTextCfg, _TEXT_SIZES):
         return f"its text tower has the option {option} and is not CLIP's transformer"
     return None

@@ -26,29 +26,20 @@ PATH_COLUMNS = (
 class Layout:
     """Files that a program loads.
 
-    Args:
-        format: kind of the files.
-        steps: where to put them, which cache to clear, how to go back. Filled in are `{folder}` and
-            its last part `{name}`, `{path}` and `{file}` (the file below, from the root and from
-            the folder), `{local}` (open_clip's name of the folder), `{architecture}` by open_clip's
-            name, and `{base}` by the program's.
-        file: the graph or the weights in the folder, with `{base}`.
-        small: the same graph with 8-bit weights, if the program loads one.
-        graph: how the program calls the graph.
-        tokenizer: folder of CLIP's tokenizer, with `{base}`, if the program reads one.
-        config: content of a `config.json` beside the tokenizer; `{context}` and `{width}` are
-            numbers of the model.
-        any_tower: whether it may be another text tower than CLIP's, with a tokenizer of its own.
+    In the steps, `{folder}` is filled in and its last part `{name}`, `{path}` and `{file}` (the
+    file below, from the root and from the folder), `{local}` (open_clip's name of the folder),
+    `{architecture}` by open_clip's name, and `{base}` by the program's.
     """
 
-    format: Format
-    steps: tuple[str, ...]
-    file: str = ""
-    small: str = ""
-    graph: TextGraph | None = None
-    tokenizer: str | None = None
+    format: Format  # kind of the files
+    steps: tuple[str, ...]  # where to put them, which cache to clear, how to go back
+    file: str = ""  # the graph or the weights in the folder, with `{base}`
+    small: str = ""  # the same graph with 8-bit weights, if the program loads one
+    graph: TextGraph | None = None  # how the program calls the graph
+    tokenizer: str | None = None  # folder of CLIP's tokenizer, if the program reads one
+    # Content of a `config.json` there; `{context}` and `{width}` are numbers of the model.
     config: Mapping[str, object] = field(default_factory=dict)
-    any_tower: bool = False
+    any_tower: bool = False  # whether it may be another text tower than CLIP's
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -60,26 +51,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Cache:
-    """Where a program keeps its text encoder, and what depends on it.
+    """Where a program keeps its text encoder, and what depends on it."""
 
-    Args:
-        files: what the file is, by its name.
-        folders: patterns of the file's folder below the cache, with `{base}` for the program's name
-            of the base.
-        restart: what to do afterwards.
-        image: pattern of the graph of the image tower, from the file's folder.
-        prepared: folders beside the file that the program makes from it.
-        instead: patterns of files that the program reads instead on some devices.
-        sizes: list of the sizes that the program expects, from the file's folder.
-    """
-
-    files: dict[str, Layout]
-    folders: tuple[str, ...]
-    restart: str
-    image: str = ""
-    prepared: tuple[str, ...] = ()
-    instead: tuple[str, ...] = ()
-    sizes: str = ""
+    files: dict[str, Layout]  # what the file is, by its name
+    folders: tuple[str, ...]  # patterns of its folder below the cache, with `{base}`
+    restart: str  # what to do afterwards
+    image: str = ""  # pattern of the graph of the image tower, from the file's folder
+    prepared: tuple[str, ...] = ()  # folders beside the file that the program makes from it
+    instead: tuple[str, ...] = ()  # patterns of files that it reads instead on some devices
+    sizes: str = ""  # list of the sizes that the program expects, from the file's folder
 
 
 @dataclass(frozen=True)
@@ -102,23 +82,13 @@ class IndexAddress:
 
 @dataclass(frozen=True)
 class System:
-    """A program, by the name that the options have for it.
+    """A program."""
 
-    Args:
-        name: its name.
-        layout: what it loads.
-        bases: the bases that it uses, as open_clip's ARCHITECTURE__TAG in its own spelling; empty
-            if it uses any.
-        cache: where it keeps it.
-        read: yields the rows of its index.
-        recognises: whether a file or folder is its index.
-        index: what is shown for the address of its index.
-    """
-
-    name: str
-    layout: Layout | None = None
+    name: str  # in the options
+    layout: Layout | None = None  # what it loads
+    # The bases that it uses, as open_clip's ARCHITECTURE__TAG in its own spelling; empty: any.
     bases: tuple[str, ...] = ()
-    cache: Cache | None = None
-    read: Callable[[IndexAddress], Parts] | None = None
-    recognises: Callable[[Path], bool] = lambda _: False
-    index: str = "INDEX"
+    cache: Cache | None = None  # where it keeps it
+    read: Callable[[IndexAddress], Parts] | None = None  # yields the rows of its index
+    recognises: Callable[[Path], bool] = lambda _: False  # whether a file or folder is its index
+    index: str = "INDEX"  # shown for the address of its index

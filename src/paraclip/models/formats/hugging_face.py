@@ -5,19 +5,24 @@ Source: transformers `models/clip/modeling_clip.py`, `configuration_clip.py` and
 into three, and projections are transposed.
 """
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
+from paraclip.models.formats.clip_tokenizer import END_ID, START_ID
 from paraclip.models.formats.untrusted import build_errors, check_numbers, check_preprocessing
+from paraclip.models.openclip import OpenClip
 
-RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
+_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
-_VOCABULARY = 49408
+VOCABULARY = 49408
 _LATEST_END = 2  # in configurations older than transformers 4.31: read at the largest id
 _WRONG = "is not a configuration of CLIP"
 _FIX = "Convert it to an open_clip folder, or name another model."
@@ -46,62 +51,58 @@ _IMAGE = {
     "proj": "visual_projection.weight",
 }
 _TRANSPOSED = ("text_projection", "proj")
+_TEXT_SIZES = {
+    "context_length": "max_position_embeddings", "vocab_size": "vocab_size",
+    "width": "hidden_size", "heads": "num_attention_heads", "layers": "num_hidden_layers",
+}  # fmt: skip
+_IMAGE_SIZES = {
+    "image_size": "image_size", "layers": "num_hidden_layers", "width": "hidden_size",
+    "patch_size": "patch_size",
+}  # fmt: skip
+"""Sizes in open_clip's configuration and in that of `CLIPModel`."""
+
+
+def _names(text: str, image: str, tensors: int) -> Iterator[tuple[str, str]]:
+    """Names of weights in open_clip, below these names of its towers, and in `CLIPModel`.
+
+    A fused projection has three names there, with `{}` for q, k and v. There are names for as many
+    layers as a number of tensors may have.
+    """
+    for tower, model, names in ((text, "text_model", _TEXT), (image, "vision_model", _IMAGE)):
+        yield from ((f"{tower}.{ours}", theirs) for ours, theirs in names.items())
+        for number in range(tensors // len(_BLOCK)):
+            block, layer = (
+                f"{tower}.transformer.resblocks.{number}",
+                f"{model}.encoder.layers.{number}",
+            )
+            for kind in ("weight", "bias"):
+                yield f"{block}.attn.in_proj_{kind}", f"{layer}.self_attn.{{}}_proj.{kind}"
+                for ours, theirs in _BLOCK.items():
+                    yield f"{block}.{ours}.{kind}", f"{layer}.{theirs}.{kind}"
 
 
 def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of an `OpenClip` with CLIP's architecture under the names of `CLIPModel`."""
     renamed: dict[str, Tensor] = {"logit_scale": state["logit_scale"].reshape(())}
-    for prefix, model, names in (
-        ("text_tower.", "text_model", _TEXT),
-        ("image_tower.", "vision_model", _IMAGE),
-    ):
-        for key, value in state.items():
-            name = key.removeprefix(prefix)
-            if name == key:
-                continue
-            if not name.startswith("transformer.resblocks."):
-                renamed[names[name]] = value.T if name in _TRANSPOSED else value
-                continue
-            _, _, number, rest = name.split(".", 3)
-            block = f"{model}.encoder.layers.{number}"
-            inner, _, kind = rest.rpartition(".")
-            if rest.startswith("attn.in_proj_"):
-                kind = rest.removeprefix("attn.in_proj_")
-                for part, piece in zip("qkv", value.chunk(3), strict=True):
-                    renamed[f"{block}.self_attn.{part}_proj.{kind}"] = piece
-            else:
-                renamed[f"{block}.{_BLOCK[inner]}.{kind}"] = value
+    for ours, theirs in _names("text_tower", "image_tower", len(state)):
+        if ours in state:
+            split = "{}" in theirs
+            for part, piece in zip("qkv", state[ours].chunk(3 if split else 1), strict=split):
+                turned = ours.rpartition(".")[2] in _TRANSPOSED
+                renamed[theirs.format(part)] = piece.T if turned else piece
     return {name: value.detach().cpu().contiguous() for name, value in renamed.items()}
 
 
 def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a `CLIPModel` under the names of open_clip's model with a separate text tower."""
-    renamed: dict[str, Tensor] = {}
-    inner = {new: old for old, new in _BLOCK.items()}
-    for prefix, model, names in (
-        ("text.", "text_model", _TEXT),
-        ("visual.", "vision_model", _IMAGE),
-    ):
-        theirs = {new: old for old, new in names.items()}
-        blocks = f"{model}.encoder.layers."
-        for name, value in state.items():
-            if name in theirs:
-                old = theirs[name]
-                renamed[prefix + old] = value.T.contiguous() if old in _TRANSPOSED else value
-            if not name.startswith(blocks):
-                continue
-            number, _, rest = name.removeprefix(blocks).partition(".")
-            part, _, kind = rest.rpartition(".")
-            block = f"{prefix}transformer.resblocks.{number}"
-            if part in inner:
-                renamed[f"{block}.{inner[part]}.{kind}"] = value
-            elif part == "self_attn.q_proj":
-                pieces = [state.get(name.replace("q_proj", f"{one}_proj")) for one in "qkv"]
-                if all(piece is not None for piece in pieces):
-                    joined = torch.cat([piece for piece in pieces if piece is not None])
-                    renamed[f"{block}.attn.in_proj_{kind}"] = joined
-    if "logit_scale" in state:
-        renamed["logit_scale"] = state["logit_scale"]
+    renamed = {"logit_scale": state["logit_scale"]} if "logit_scale" in state else {}
+    for ours, theirs in _names("text", "visual", len(state)):
+        parts = [theirs.format(part) for part in ("qkv" if "{}" in theirs else "q")]
+        found = [state[part] for part in parts if part in state]
+        if len(found) == len(parts):
+            joined = torch.cat(found) if len(found) > 1 else found[0]
+            turned = ours.rpartition(".")[2] in _TRANSPOSED
+            renamed[ours] = joined.T.contiguous() if turned else joined
     return renamed
 
 
@@ -144,10 +145,10 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
             raise UserError(path, f"{what}; quick_gelu or gelu in both is known", _FIX)
         if {text.layer_norm_eps, vision.layer_norm_eps} != {1e-5}:
             raise UserError(path, "has a layer_norm_eps other than 1e-5", _FIX)
-        if text.vocab_size != _VOCABULARY:
-            what = f"has {text.vocab_size} tokens and not the {_VOCABULARY} of CLIP's vocabulary"
+        if text.vocab_size != VOCABULARY:
+            what = f"has {text.vocab_size} tokens and not the {VOCABULARY} of CLIP's vocabulary"
             raise UserError(path, what, _FIX)
-        if text.eos_token_id not in (_LATEST_END, _VOCABULARY - 1):
+        if text.eos_token_id not in (_LATEST_END, VOCABULARY - 1):
             what = f"reads texts at token {text.eos_token_id} and not at CLIP's"
             raise UserError(path, what, _FIX)
         head = vision.hidden_size // vision.num_attention_heads
@@ -155,19 +156,12 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
             "embed_dim": config.projection_dim,
             "quick_gelu": _ACTIVATIONS[text.hidden_act],
             "vision_cfg": {
-                "image_size": vision.image_size,
-                "layers": vision.num_hidden_layers,
-                "width": vision.hidden_size,
-                "patch_size": vision.patch_size,
+                **{ours: getattr(vision, theirs) for ours, theirs in _IMAGE_SIZES.items()},
                 **({"head_width": head} if head != 64 else {}),  # open_clip's default
                 **_mlp_ratio(vision),
             },
             "text_cfg": {
-                "context_length": text.max_position_embeddings,
-                "vocab_size": text.vocab_size,
-                "width": text.hidden_size,
-                "heads": text.num_attention_heads,
-                "layers": text.num_hidden_layers,
+                **{ours: getattr(text, theirs) for ours, theirs in _TEXT_SIZES.items()},
                 **_mlp_ratio(text),
             },
         }
@@ -177,6 +171,67 @@ def _mlp_ratio(tower: Any) -> dict[str, float]:
     """open_clip's `_mlp_ratio`, if it is not the default."""
     value = tower.intermediate_size / tower.hidden_size
     return {} if value == 4 else {"mlp_ratio": value}
+
+
+def clip_config(clip: OpenClip, half: bool) -> dict[str, Any]:
+    """`config.json` of a `CLIPModel`, with 16-bit weights if `half`."""
+    # open_clip's configurations may omit what is its default.
+    text = {**asdict(CLIPTextCfg()), **clip.spec.config["text_cfg"]}
+    vision = {**asdict(CLIPVisionCfg()), **clip.spec.config["vision_cfg"]}
+    text["context_length"], vision["image_size"] = clip.architecture.context_length, clip.image_size
+    shared = {
+        "hidden_act": "quick_gelu" if clip.architecture.quick_gelu else "gelu",
+        "layer_norm_eps": 1e-5,
+        "projection_dim": clip.architecture.embed_dim,
+    }
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": clip.architecture.embed_dim,
+        "logit_scale_init_value": float(clip.logit_scale.detach()),
+        "torch_dtype": "float16" if half else "float32",
+        "text_config": {
+            "model_type": "clip_text_model",
+            **shared,
+            "bos_token_id": START_ID,
+            "eos_token_id": END_ID,
+            "pad_token_id": END_ID,
+            **{theirs: text[ours] for ours, theirs in _TEXT_SIZES.items()},
+            "intermediate_size": int(text["width"] * text["mlp_ratio"]),
+        },
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            **shared,
+            **{theirs: vision[ours] for ours, theirs in _IMAGE_SIZES.items()},
+            "intermediate_size": int(vision["width"] * vision["mlp_ratio"]),
+            "num_attention_heads": vision["width"] // vision["head_width"],
+        },
+    }
+
+
+def preprocessor_config(clip: OpenClip) -> dict[str, Any]:
+    """`preprocessor_config.json` of a `CLIPImageProcessor`."""
+    settings, side = clip.spec.preprocessing, clip.image_size
+    mode = settings.get("resize_mode", "shortest")  # "longest" pads, which the processor cannot do
+    if mode not in ("shortest", "squash"):
+        what = f"its preprocessing is {mode!r}, which Hugging Face's CLIP lacks"
+        raise UserError(clip.architecture.name, what, "Use --to open-clip.")
+    square = {"height": side, "width": side}
+    interpolation = settings.get("interpolation", "bicubic")
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": side} if mode == "shortest" else square,
+        "resample": _RESAMPLE.get(interpolation, _RESAMPLE["bicubic"]),
+        "do_center_crop": mode == "shortest",
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(settings.get("mean", (0.48145466, 0.4578275, 0.40821073))),
+        "image_std": list(settings.get("std", (0.26862954, 0.26130258, 0.27577711))),
+        "do_convert_rgb": True,
+    }
 
 
 def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
@@ -195,9 +250,9 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
         settings = _read_json(path).get("image_processor") or {}
     else:
         return {}
-    names = {number: name for name, number in RESAMPLE.items()}
+    names = {number: name for name, number in _RESAMPLE.items()}
     with build_errors(path, _WRONG, _FIX):
-        resample = settings.get("resample", RESAMPLE["bicubic"])
+        resample = settings.get("resample", _RESAMPLE["bicubic"])
         if names.get(resample) not in ("bilinear", "bicubic"):
             raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", _FIX)
         for step in ("do_resize", "do_rescale", "do_normalize"):
