@@ -28,7 +28,8 @@ from paraclip.models.loading import load_model
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
-from paraclip.swap_checking import SwapReport, check_configured
+from paraclip.swap_checking import SwapReport
+from paraclip.swap_checking import swap_check as check_index
 from paraclip.systems.config import ExportOptions, SwapCheckConfig
 from paraclip.training.config import TrainOptions
 from paraclip.training.data import prepare
@@ -221,7 +222,7 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
         for role, one in (("base", base), ("model", model))
     }
     config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
-    return check_configured(base, model, config)
+    return check_index(base, model, config)
 
 
 def name_of(model: Model) -> dict[str, str]:

@@ -19,7 +19,7 @@ from paraclip.models.loading import find_device, loaded_model
 from paraclip.starter import QUERIES
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.indexes import Index, read_index
-from paraclip.systems.origin import Origin, find_origin, find_pictures
+from paraclip.systems.origin import NOTHING_OPENED, Origin, find_origin, find_pictures
 from paraclip.systems.system import IndexAddress
 
 _LISTED = 10
@@ -116,64 +116,42 @@ def read_queries(path: str) -> list[_WordedQuery]:
 
 
 def swap_check(
-    base: DualEncoder,
-    tuned: DualEncoder,
-    index: Index,
-    queries: Sequence[_WordedQuery] = (),
-    *,
-    pictures: str | None = None,
-    sample: int = 16,
-    k: int = 10,
-    cutoff: float | None = None,
+    base: DualEncoder | Path | str, tuned: DualEncoder | Path | str, config: SwapCheckConfig
 ) -> SwapReport:
     """Compare an index with its base, and the results of queries before and after a swap.
 
-    See `SwapCheckConfig` for the arguments. Without queries, the cut-off is moved for the held-out
-    queries of the starter set.
+    Index and queries are read before models given by name are loaded. Without queries, the cut-off
+    is moved for the held-out queries of the starter set.
 
     Raises:
-        UserError: base and tuned have different image towers, the index has vectors of another
-            width, or there is nothing to check.
+        UserError: the index or the queries cannot be read, base and tuned have different image
+            towers, the index has vectors of another width, or there is nothing to check.
     """
+    find_device(config.device)
+    queries = read_queries(config.queries) if config.queries else []
+    find_pictures((), config.pictures)
+    place = IndexAddress(config.index, config.paths, config.table, config.column)
+    index = read_index(place, config.store)
+    base, tuned = (loaded_model(one, config.device) for one in (base, tuned))
     if image_space(base) != image_space(tuned):
         what = "its image tower or preprocessing is not that of the base"
         hint = "The index would be void: tune only the text encoder."
         raise UserError(tuned.architecture.name, what, hint)
-    width = base.architecture.embed_dim
-    if index.vectors.shape[1] != width:
-        what = f"its vectors have {index.vectors.shape[1]} numbers, and those of the base {width}"
-        raise UserError("--index", what, "Name the model that made the index.")
-    origin = find_origin(base, index.vectors, find_pictures(index.paths or [], pictures), sample)
-    if origin is None and not queries and cutoff is None:
-        hint = "Give --pictures FOLDER (or --paths FILE), or --queries FILE."
-        raise UserError("--index", "none of its pictures can be opened", hint)
-    k = min(k, len(index.vectors))
-    report = SwapReport(index.kind, len(index.vectors), width, k, origin)
-    if not queries and cutoff is None:
+    pictures = find_pictures(index.paths or [], config.pictures)
+    origin = find_origin(base, index, pictures, config.sample)
+    rows, width = index.vectors.shape
+    report = SwapReport(index.kind, rows, width, min(config.k, rows), origin)
+    if not queries and config.cutoff is None:
+        if origin is None:
+            hint = "Give --pictures FOLDER (or --paths FILE), or --queries FILE."
+            raise UserError("--index", NOTHING_OPENED, hint)
         return report
     asked = queries or [
         _WordedQuery(json.loads(line)["query"])
         for line in QUERIES.read_text(encoding="utf-8").splitlines()
     ]
-    compared = _compare_queries(base, tuned, index, asked, report, cutoff)
+    compared = _compare_queries(base, tuned, index, asked, report, config.cutoff)
     return compared if queries else replace(report, scores=compared.scores)
-
-
-def check_configured(
-    base: DualEncoder | Path | str, tuned: DualEncoder | Path | str, config: SwapCheckConfig
-) -> SwapReport:
-    """See `swap_check`; the options name the index and the queries, which are read before models
-    given by name are loaded."""
-    find_device(config.device)
-    queries = read_queries(config.queries) if config.queries else ()
-    find_pictures((), config.pictures)
-    place = IndexAddress(config.index, config.paths, config.table, config.column)
-    index = read_index(place, config.store)
-    ours, theirs = (loaded_model(one, config.device) for one in (base, tuned))
-    return swap_check(
-        ours, theirs, index, queries, pictures=config.pictures,
-        sample=config.sample, k=config.k, cutoff=config.cutoff,
-    )  # fmt: skip
 
 
 def _compare_queries(

@@ -33,10 +33,10 @@ from paraclip.models.features import embed, image_space, project
 from paraclip.models.loading import load_model
 from paraclip.models.tensors import read_shapes
 from paraclip.onnx_session import open_session
-from paraclip.swap_checking import swap_check
 from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.indexes import Index
+from paraclip.systems.origin import NOTHING_OPENED, find_origin, find_pictures
 from paraclip.systems.system import Cache, System
 
 _BASE = ".base"
@@ -388,8 +388,10 @@ def _export(system: System, source: Source, names: set[str], folder: Path) -> di
 
 
 def _check_index(source: Source, index: Index) -> list[str]:
-    origin = swap_check(source.model, source.model, index).origin
-    if origin is None or not origin.same:
+    origin = find_origin(source.model, index, find_pictures(index.paths or []))
+    if origin is None:
+        raise UserError("--index", NOTHING_OPENED, "Check the paths in it.")
+    if not origin.same:
         what = "its vectors do not come from the model's image tower"
         raise UserError("--index", what, "Name the model whose base made the index.")
     return [f"Index: {origin.pictures} pictures embedded again, median cosine {origin.median:.3f}."]

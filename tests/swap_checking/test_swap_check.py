@@ -239,7 +239,7 @@ def test_other_image_towers_and_widths(index, base, tmp_path, vectors) -> None:
     with pytest.raises(UserError, match="its image tower or preprocessing is not that of the base"):
         paraclip.swap_check(index, base, other)
     np.save(tmp_path / "v.npy", vectors[:, :7])
-    with pytest.raises(UserError, match="its vectors have 7 numbers, and those of the base 16"):
+    with pytest.raises(UserError, match="vectors of 7 numbers, and those of the model have 16"):
         paraclip.swap_check(tmp_path / "v.npy", base, base)
 
 

@@ -22,7 +22,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.stores import IndexFacts, open_store, schema
 from paraclip.models.features import encode_images, encode_texts, image_space
-from paraclip.systems import indexes
+from paraclip.systems import columns, files, indexes
 from paraclip.systems.system import IndexAddress
 from paraclip.training import bank as bank_module
 from paraclip.training.bank import Bank, read_bank
@@ -55,7 +55,7 @@ def read(source, model=None, seed=0):
 
 def test_an_index_gives_its_vectors(index, monkeypatch, capsys):
     """All of a small index, in its order, to the bit what one division of the matrix gives."""
-    monkeypatch.setattr(indexes, "ROWS_AT_ONCE", 70)
+    monkeypatch.setattr(columns, "ROWS_AT_ONCE", 70)
     values = np.load(index)
     found = read(index)
     assert np.array_equal(found.vectors, values / np.linalg.norm(values, axis=1)[:, None])
@@ -88,7 +88,7 @@ def _most_memory(work):
 
 
 def test_each_row_of_a_large_index_is_as_likely_and_keeps_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(indexes, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(files, "ROWS_AT_ONCE", 7)
     angles = np.arange(1, 31) / 20
     vectors = pa.array(np.stack([np.cos(angles), np.sin(angles)], 1).tolist())
     paths = [str(row) for row in range(30)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paraclip.errors import UserError, printable
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swap_checking import Scores, SwapReport, check_configured
+from paraclip.swap_checking import Scores, SwapReport, swap_check
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.origin import EXACT
 
@@ -16,7 +16,7 @@ SHOWN = 3  # number of results printed for a changed query
 
 def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base."""
-    report = check_configured(config.base, config.model, config)
+    report = swap_check(config.base, config.model, config)
     if config.json:
         print(json.dumps({**asdict(report), **provenance(settings=asdict(config))}, indent=1))
     else:

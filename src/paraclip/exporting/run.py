@@ -100,8 +100,8 @@ def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | 
         what = "names a format, and --for names a system, which determines its format"
         raise UserError("--to", what, "Leave one of them out.")
     derived: Format = "weights" if out.suffix == _WEIGHTS else "open-clip"
-    format = options.to or derived
-    layout, system, choice = FORMATS[format], None, f"--to {format}"
+    named = options.to or derived
+    layout, system, choice = FORMATS[named], None, f"--to {named}"
     if options.target:
         layout, system = EXPORTED[options.target], SYSTEMS[options.target]
         choice = f"--for {options.target}"
@@ -123,14 +123,15 @@ def _steps_of(layout: Layout, system: System | None, source: Source, out: Path) 
     if layout is FORMATS["weights"] and not isinstance(source.model, OpenClip):
         others = "--to sentence-transformers and --to onnx do not"
         return (f"The weights in {out} have ParaCLIP's own names; {others}.",)
+    path, architecture = str((out / layout.file).resolve()), source.architecture
     values = {
-        "folder": str(out), "name": out.name, "local": f"local-dir:{out}",
-        "path": str((out / layout.file).resolve()), "file": layout.file,
-        "architecture": source.architecture,
+        "folder": str(out), "name": out.name, "file": layout.file, "path": path,
+        "architecture": architecture, "local": f"local-dir:{out}",
+        "all_clip": f"open_clip:{architecture}/{path}",
     }  # fmt: skip
     if system is None:
         return tuple(step.format(**values) for step in layout.steps)
-    base = source.architecture.removesuffix(QUICK)
+    base = architecture.removesuffix(QUICK)
     if isinstance(source.model, OpenClip):
         base += f":{source.tags[0] if len(source.tags) == 1 else 'TAG'}"
     first = (

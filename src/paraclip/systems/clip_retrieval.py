@@ -44,7 +44,7 @@ CLIP_RETRIEVAL = System(
         "weights",
         (
             "Set the model of your indices file (indices.json, `clip_model`) or of `clip-retrieval"
-            " back` to 'open_clip:{architecture}/{path}', with `use_jit` off.",
+            " back` to {all_clip!r}, with `use_jit` off.",
             "No cache depends on it: image.index holds vectors of pictures and stays. A text.index"
             " holds vectors of texts: embed them again. Start `clip-retrieval back` again.",
             "To go back, set the base's name again.",

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from paraclip.arrays import Float
 from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images
+from paraclip.systems.indexes import Index
 
 _SAME = 0.9
 """Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
 from the base's image tower. Another tower gives about 0 for both. Previews, another decoder or 16
 bits reduce the cosine by a few hundredths."""
 EXACT = 0.99
+NOTHING_OPENED = "none of its pictures can be opened"
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,28 @@ class Origin:
 
 
 def find_origin(
-    base: DualEncoder, vectors: Float, pictures: Mapping[int, str], sample: int = 16
+    base: DualEncoder,
+    index: Index,
+    pictures: Mapping[int, str],
+    sample: int = 16,
+    option: str = "--index",
 ) -> Origin | None:
     """Embed a sample of an index's pictures again; None if none can be opened.
 
     Args:
         base: the model that should have made the index.
-        vectors: unit vectors of the index [rows, width].
+        index: the index.
         pictures: files by row, as found by `find_pictures`.
         sample: number of pictures to embed.
+        option: what named the index.
+
+    Raises:
+        UserError: the vectors have another width.
     """
+    width, vectors = base.architecture.embed_dim, index.vectors
+    if vectors.shape[1] != width:
+        what = f"has vectors of {vectors.shape[1]} numbers, and those of the model have {width}"
+        raise UserError(option, what, "Name an index that the model's image encoder made.")
     if not pictures:
         return None
     chosen = np.random.default_rng(0).permutation(list(pictures))[:sample]

@@ -27,8 +27,9 @@ class Layout:
     """Files that a program loads.
 
     In the steps, `{folder}` is filled in and its last part `{name}`, `{path}` and `{file}` (the
-    file below, from the root and from the folder), `{local}` (open_clip's name of the folder),
-    `{architecture}` by open_clip's name, and `{base}` by the program's.
+    file below, from the root and from the folder), `{local}` and `{all_clip}` (names of the folder
+    for open_clip and of the file for all_clip), `{architecture}` by open_clip's name, and `{base}`
+    by the program's.
     """
 
     format: Format  # kind of the files

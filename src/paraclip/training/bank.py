@@ -86,16 +86,12 @@ def _check_origin(
     index: Index, pictures: dict[int, str], model: DualEncoder, place: IndexAddress
 ) -> None:
     """Raise UserError for vectors of another image tower; say so if that cannot be found out."""
-    width, found = model.architecture.embed_dim, index.vectors.shape[1]
-    if found != width:
-        what = f"has vectors of {found} numbers, and those of the model have {width}"
-        raise UserError("--bank", what, _OF_BASE)
     if index.kind == "paraclip":
         with closing(open_store(place.address)) as store:
             facts = existing_facts(store)
         check_image_space(facts, image_space(model), model.architecture.name, place.where)
         return
-    origin = find_origin(model, index.vectors, pictures)
+    origin = find_origin(model, index, pictures, option="--bank")
     if origin is None:
         notice(f"no picture of {place.where} can be opened to check that this base made it")
     elif not origin.same:
