@@ -109,7 +109,7 @@ def describe(name: str) -> Callable[[], DualEncoder]:
 
 
 def _describe_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncoder]:
-    """A folder of open_clip, a Hugging Face CLIP or a sentence encoder; nothing is downloaded."""
+    """A folder of open_clip or of a Hugging Face CLIP; nothing is downloaded."""
     from paraclip.models.formats.hugging_face import (
         from_hugging_face,
         is_hugging_face,
