@@ -1,11 +1,9 @@
 """The backend for OpenAI-compatible servers, which are untrusted: time and size of their answers
 are bounded, and redirects are not followed.
 
-The retries are those of the `openai` package, whose HTTP client is subclassed here: every attempt
-passes through `ServersClient.send`, which chooses the server, keeps its limits and pauses, and
-turns a malformed answer into an error that may be retried. The number of requests in flight at a
-server follows AIMD (additive increase, multiplicative decrease; Chiu and Jain 1989), like TCP: each
-full round of answers adds one, an overload halves it.
+Retries are those of the `openai` package, with a client for each server. Its HTTP client is
+subclassed here: every attempt waits for the server's rates and pauses, and a malformed answer is an
+error that may be retried. A question goes to the least busy server.
 """
 
 import asyncio
@@ -15,9 +13,7 @@ import ssl
 import sys
 import time
 from base64 import b64encode
-from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -32,7 +28,7 @@ from paraclip.provenance import KEY, without_secrets
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _PROBE_SECONDS = 15.0
-_REST = 60.0  # seconds during which a server that failed is used only if all others failed as well
+_REST = 60.0  # seconds during which a server that failed is used only if all others did as well
 _MOST_RESPONSE_BYTES = 8 << 20  # long lists of models have 1 MiB
 _TOO_LARGE = f"the answer is larger than {_MOST_RESPONSE_BYTES >> 20} MiB"
 _LONGEST_ADDRESS = 2000
@@ -40,7 +36,6 @@ _LONGEST_PLACEHOLDER = 15  # letters; keys are longer or contain digits
 _LONGEST_PAUSE = 3600.0  # seconds; a server that requests a longer pause ends the run
 _SHORT_PAUSE = 10.0  # seconds; longer ones are announced
 _BYTES_PER_TOKEN = 4  # rough figure for English, if the server does not report the number
-_OVERLOADED = (429, 503, 529)
 _ENCODINGS = ("", "identity", "gzip", "deflate")  # one layer, which expands at most 1,000 times
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _NO_PROXY = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
@@ -82,149 +77,66 @@ class _Rate:
         self._free = max(_now(), self._free) + units * self._spacing
 
 
-class _Server:
-    """A server with its limits: at most `most` requests in flight, and rates `per_minute`.
+class _Server(openai.DefaultAsyncHttpxClient):
+    """A server: an HTTP client that aborts answers that take too long or are too large.
 
-    The `limit` on requests in flight falls with overload and rises with answers. Times such as
-    `paused_until`, until which the server requested a pause, are those of the event loop.
+    Times such as `paused_until`, until which the server requested a pause, are those of the event
+    loop. Redirects are not followed: they could send captions, and possibly the key, to another
+    host.
+
+    Args:
+        address: its base URL.
+        options: time-out, retries, and rates, of which it gets one of so many `shares`.
+        key: API key.
+
+    Attributes:
+        others: servers that may take its questions.
     """
 
-    def __init__(
-        self, address: str, most: int, per_minute: tuple[float, float] | None = None
-    ) -> None:
+    def __init__(self, address: str, options: LLMOptions, key: str, shares: int) -> None:
         self.url, self.shown = _http.URL(address), without_secrets(address)
-        self.most, self.limit, self.in_flight = most, float(most), 0
-        requests, tokens = per_minute or (None, None)
-        self.requests, self.tokens = _Rate(requests), _Rate(tokens)
-        self.paused_until = self.rests_until = self._lowered_at = float("-inf")
-
-    def url_of(self, endpoint: str) -> Any:
-        """The URL of an endpoint of this server."""
-        return self.url.copy_with(path=self.url.path.rstrip("/") + endpoint)
-
-    def answered(self, tokens: float) -> None:
-        """Count an answer and the tokens of its request, which raises the limit."""
-        self.tokens.add(tokens)
-        self.rests_until = float("-inf")
-        self.limit = min(float(self.most), self.limit + 1 / self.limit)
-
-    def overloaded(self, began: float) -> None:
-        """Lower the limit after an overload of a request sent at the event loop time `began`."""
-        if began > self._lowered_at:  # requests in flight at the same time lower it only once
-            self._lowered_at = _now()
-            self.limit = max(1.0, self.limit / 2)
-
-    def pause(self, seconds: float) -> None:
-        """Send no request for some seconds, as the server requested."""
-        self.paused_until = max(self.paused_until, _now() + seconds)
-
-    def rest(self) -> None:
-        """Prefer other servers for a minute."""
-        self.rests_until = _now() + _REST
-
-
-class _RequestQueue:
-    """Requests wait here until a server may take one: the least busy one that is not at rest."""
-
-    def __init__(self, servers: Sequence[_Server]) -> None:
-        self.servers = servers
-        self._waiting = deque[asyncio.Future[_Server]]()
-        self._timer: asyncio.TimerHandle | None = None
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[_Server]:
-        """Acquire a place among the requests in flight, when limits, rates and pauses allow it."""
-        server = await self._enter()
-        try:
-            await server.tokens.wait(0)
-            await server.requests.wait(1)
-            while (pause := server.paused_until - _now()) > 0:  # requested in the meantime
-                await asyncio.sleep(pause)
-            yield server
-        finally:
-            server.in_flight -= 1
-            self._admit()
-
-    async def _enter(self) -> _Server:
-        place: asyncio.Future[_Server] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        self._admit()
-        try:
-            return await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # admitted and cancelled at the same time
-                place.result().in_flight -= 1
-                self._admit()
-            raise
-
-    def _admit(self) -> None:
-        """Let requests pass, in order, while a server may take one."""
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            if self._waiting[0].done():  # cancelled
-                self._waiting.popleft()
-                continue
-            now = loop.time()
-            ready = [one for one in self.servers if one.paused_until <= now]
-            awake = [one for one in ready if one.rests_until <= now] or ready
-            free = [one for one in awake if one.in_flight < int(one.limit)]
-            if not free:
-                if not ready:
-                    if self._timer is not None:
-                        self._timer.cancel()
-                    first = min(one.paused_until for one in self.servers)
-                    self._timer = loop.call_at(first, self._admit)
-                return
-            server = min(free, key=lambda one: one.in_flight / one.limit)
-            server.in_flight += 1
-            self._waiting.popleft().set_result(server)
-
-
-class _ServersClient(openai.DefaultAsyncHttpxClient):
-    """A client of several equal servers that aborts responses that take too long or are too large.
-
-    The address of the first is the base URL of all requests. Redirects are not followed: they could
-    send captions, and possibly the key, to another host.
-    """
-
-    def __init__(self, servers: Sequence[_Server], seconds: float) -> None:
-        headers = {"Accept-Encoding": "identity"}
         # What the environment says about proxies and certificates is of no use, and may be wrong.
-        plain = all(one.url.scheme == "http" and one.url.host in _THIS_MACHINE for one in servers)
+        plain = self.url.scheme == "http" and self.url.host in _THIS_MACHINE
+        headers = {"Accept-Encoding": "identity"}
         super().__init__(
             follow_redirects=False, headers=headers, mounts=_NO_PROXY, trust_env=not plain
         )
-        self.servers, self.seconds = servers, seconds
-        self._queue = _RequestQueue(servers)
+        self.api = openai.AsyncOpenAI(
+            base_url=address, api_key=key, timeout=options.timeout,
+            max_retries=options.max_retries, http_client=self,
+        )  # fmt: skip
+        self.seconds, self.key = options.timeout, key
+        self.per_minute, self.tokens = (
+            _Rate(rate / shares if rate else None) for rate in options.per_minute or (None, None)
+        )
+        self.others: list[_Server] = []
+        self.in_flight = 0  # questions
+        self.paused_until = self.rests_until = float("-inf")
 
     async def send(self, request: Any, **options: Any) -> Any:
-        """Wait for a server, and return its whole response.
+        """The whole response to a request, which waits for rates and pauses.
 
         Raises:
             ReadTimeout: an error of the HTTP package: the response took too long.
             DecodingError: the body is too large, or contains no answers.
         """
-        async with self._queue.turn() as server:
-            endpoint = request.url.path.removeprefix(self.servers[0].url.path.rstrip("/"))
-            request.url = server.url_of(endpoint)
-            request.headers["Host"] = request.url.netloc.decode("ascii")
-            request.extensions = {**request.extensions, "server": server}
-            began = _now()
-            try:
-                response = await self._bounded(request, self.seconds, **options)
-            except _http.TransportError as error:
-                server.rest()
-                if isinstance(error, _http.TimeoutException):
-                    server.overloaded(began)
-                raise
-            self._note(server, response, began)
-            return response
+        await self.tokens.wait(0)
+        await self.per_minute.wait(1)
+        while (pause := self.paused_until - _now()) > 0:  # requested in the meantime
+            await asyncio.sleep(pause)
+        try:
+            response = await self._bounded(request, self.seconds, **options)
+            self._note(response)
+        except _http.RequestError:
+            self.rests_until = _now() + _REST
+            raise
+        return response
 
-    async def probe(self, server: _Server, key: str, seconds: float) -> Any:
-        """The response of one server to a request for its list of models; see `send`."""
-        headers = {"Authorization": f"Bearer {key}"}
-        request = self.build_request("GET", server.url_of("/models"), headers=headers)
-        return await self._bounded(request, seconds)
+    async def probe(self, seconds: float) -> Any:
+        """The response to a request for the list of models; see `send`."""
+        url = self.url.copy_with(path=self.url.path.rstrip("/") + "/models")
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return await self._bounded(self.build_request("GET", url, headers=headers), seconds)
 
     async def _bounded(self, request: Any, seconds: float, **options: Any) -> Any:
         """A copy of a response with its body read, and decompressed although identity was asked."""
@@ -250,40 +162,35 @@ class _ServersClient(openai.DefaultAsyncHttpxClient):
             response.status_code, headers=headers, content=bytes(body), request=request
         )
 
-    def _note(self, server: _Server, response: Any, began: float) -> None:
-        """Adapt the limits of a server to its response; raises DecodingError like `send`."""
-        # The headers for retries are replaced: the pause is kept here, and `openai` only has to
-        # know whether to send the request again.
+    def busyness(self) -> tuple[float, bool, int]:
+        """What orders servers: seconds of pause, whether it rests, and questions in flight."""
+        return max(0.0, self.paused_until - _now()), self.rests_until > _now(), self.in_flight
+
+    def _note(self, response: Any) -> None:
+        """Keep the pause that a response requests; raises DecodingError like `send`."""
         status, headers = response.status_code, response.headers
-        pause = _requested_pause(headers) if status >= 400 else None
-        if pause is not None:
-            longer = pause > _SHORT_PAUSE and pause > server.paused_until - _now() + _SHORT_PAUSE
-            server.pause(pause)
-            if longer and not is_quiet():
-                what = f"{server.shown} requests a pause of {_shown_seconds(pause)} (Retry-After)"
-                print(f"{what}; waiting.", file=sys.stderr, flush=True)
-        for name in ("retry-after", "retry-after-ms"):
-            headers.pop(name, None)
+        pause = (_requested_pause(headers) if status >= 400 else None) or 0.0
+        longer = pause > _SHORT_PAUSE and pause > self.paused_until - _now() + _SHORT_PAUSE
+        self.paused_until = max(self.paused_until, _now() + pause)
+        if longer and not is_quiet():
+            what = f"{self.shown} requests a pause of {_shown_seconds(pause)} (Retry-After)"
+            print(f"{what}; waiting.", file=sys.stderr, flush=True)
         no_quota = status == 429 and b"insufficient_quota" in response.content
-        again = messages.may_pass(status) and not no_quota and self.pause_left() <= _LONGEST_PAUSE
+        elsewhere = any(one.paused_until <= _now() for one in self.others)
+        in_time = pause <= (_SHORT_PAUSE if elsewhere else _LONGEST_PAUSE)
+        again = messages.may_pass(status) and in_time and not no_quota
         headers["x-should-retry"] = "true" if again else "false"
-        if status in _OVERLOADED:
-            server.overloaded(began)
-        elif 200 <= status < 300:
+        for name in ("retry-after", "retry-after-ms"):  # `send` waits, also longer than `openai`
+            headers.pop(name, None)
+        if 200 <= status < 300:
             try:
                 answers = messages.answers_in(_parsed(response.content))
             except ValueError as error:
-                server.rest()
                 what = f"malformed answer: {error}"
                 raise _http.DecodingError(what, request=response.request) from error
             size = len(response.request.content) + len(response.content)
-            server.answered(sum(answers[0].tokens) or size / _BYTES_PER_TOKEN)
-        else:
-            server.rest()
-
-    def pause_left(self) -> float:
-        """Seconds until a server may be asked again; 0 or less if one may be asked now."""
-        return min(server.paused_until for server in self.servers) - _now()
+            self.tokens.add(sum(answers[0].tokens) or size / _BYTES_PER_TOKEN)
+            self.rests_until = float("-inf")
 
 
 def _requested_pause(headers: Mapping[str, str]) -> float | None:
@@ -399,13 +306,13 @@ class OpenAIBackend:
     """Any server with OpenAI's chat and completions endpoints, or several of the same model.
 
     The `openai` package repeats requests after time-outs, dropped connections, rate limits, server
-    errors and malformed answers, with growing random pauses; `_ServersClient` limits requests in
-    flight and rates, and sends a repeated request to another server if there is one. Responses are
-    untrusted: time and size are limited, and keys and passwords are removed from them.
+    errors and malformed answers, with growing random pauses; after the last, a question goes to
+    another server if there is one. Responses are untrusted: time and size are limited, and keys and
+    passwords are removed from them.
 
     Args:
-        options: model, addresses, sampling, rates, time-out and retries. The rates and the number
-            of questions in flight are divided evenly among several servers.
+        options: model, addresses, sampling, rates, time-out and retries. The rates are divided
+            evenly among several servers.
         key: API key; None: the variable OPENAI_API_KEY.
 
     Raises:
@@ -435,17 +342,14 @@ class OpenAIBackend:
         self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
         self.style = options.style or "paper"
-        parts = len(addresses)
-        rates = options.per_minute
-        rates = rates and (rates[0] / parts, rates[1] / parts)
-        most = max(1, -(-options.concurrency // parts))
-        self.servers = [_Server(address, most, rates) for address in addresses]
+        self._places = asyncio.Semaphore(options.concurrency)
         try:
-            self._http = _ServersClient(self.servers, options.timeout)
-            self._client = openai.AsyncOpenAI(
-                base_url=self.base_url, api_key=self._key or "none", timeout=options.timeout,
-                max_retries=options.max_retries, http_client=self._http,
-            )  # fmt: skip
+            self.servers = [
+                _Server(address, options, self._key or "none", len(addresses))
+                for address in addresses
+            ]
+            for server in self.servers:
+                server.others = [one for one in self.servers if one is not server]
         except Exception as error:
             fault = _environment_fault(error)
             if fault is None:
@@ -461,15 +365,14 @@ class OpenAIBackend:
         faults = await asyncio.gather(*map(self._fault, self.servers))
         for server, fault in zip(self.servers, faults, strict=True):
             if fault is not None:
-                server.rest()
+                server.rests_until = _now() + _REST
         if all(faults):
             raise next(fault for fault in faults if fault is not None)
 
     async def _fault(self, server: _Server) -> UserError | None:
         """Why a server cannot be used, or None."""
-        seconds = min(self.options.timeout, _PROBE_SECONDS)
         try:
-            response = await self._http.probe(server, self._key or "none", seconds)
+            response = await server.probe(min(self.options.timeout, _PROBE_SECONDS))
         except _http.RequestError as error:
             hint = "Check http or https in --base-url, or SSL_CERT_FILE and SSL_CERT_DIR."
             what = _tls_problem(error)
@@ -498,44 +401,51 @@ class OpenAIBackend:
         return answers[:candidates]
 
     async def _asked(self, prompt: Prompt, count: int) -> list[Answer]:
-        """Send one question; if a server fails, it rests, and the next attempt goes to another."""
+        """Send one question; if a server fails, it rests, and the question goes to another."""
         errors: list[UserError | AnswerError] = []
-        for _ in self.servers:
-            self._check_pause()
-            try:
-                return await self._sent(prompt, count)
-            except openai.OpenAIError as error:
+        left = list(self.servers)
+        async with self._places:
+            while left:
                 self._check_pause()
-                errors.append(self._final(error))
-                errors[-1].__cause__ = error
+                server = min(left, key=_Server.busyness)
+                left.remove(server)
+                server.in_flight += 1
+                try:
+                    return await self._sent(server, prompt, count)
+                except openai.OpenAIError as error:
+                    self._check_pause()
+                    server.rests_until = _now() + _REST
+                    errors.append(self._final(server, error))
+                    errors[-1].__cause__ = error
+                finally:
+                    server.in_flight -= 1
         raise next((one for one in errors if isinstance(one, Refused)), errors[0])
 
     def _check_pause(self) -> None:
         """Raise UserError if all servers requested a pause that is too long to wait for."""
-        pause = self._http.pause_left()
+        pause = min(server.paused_until for server in self.servers) - _now()
         if pause > _LONGEST_PAUSE:
             what = f"requests a pause of {_shown_seconds(pause)} (Retry-After)"
             hint = "Run the same command after it, or name another server."
             raise UserError(self.servers[0].shown, what, hint)
 
-    async def _sent(self, prompt: Prompt, count: int) -> list[Answer]:
+    async def _sent(self, server: _Server, prompt: Prompt, count: int) -> list[Answer]:
         """The answers; switches to the newer name of the token limit if a server requires it."""
         name = self._limit_name  # another question may switch it in the meantime
         endpoint, body = messages.request_of(self.model, self.options, prompt, count, name)
         try:
             # The package's response classes accept any JSON; the client validates the body.
-            response = await self._client.post(endpoint, cast_to=_http.Response, body=body)
+            response = await server.api.post(endpoint, cast_to=_http.Response, body=body)
         except openai.BadRequestError as error:
             if name == messages.NEWER_LIMIT or messages.NEWER_LIMIT not in str(error):
                 raise
             self._limit_name = messages.NEWER_LIMIT
-            return await self._sent(prompt, count)
+            return await self._sent(server, prompt, count)
         return messages.answers_in(_parsed(response.content), self._hide)
 
-    def _final(self, error: openai.OpenAIError) -> UserError | AnswerError:
+    def _final(self, server: _Server, error: openai.OpenAIError) -> UserError | AnswerError:
         """The exception to raise for an error that remains after all retries."""
         if isinstance(error, openai.APIStatusError):
-            server = error.request.extensions.get("server", self.servers[0])
             if isinstance(error, openai.AuthenticationError):
                 return _wrong_key(server)
             if isinstance(error, openai.NotFoundError):
@@ -573,7 +483,7 @@ class OpenAIBackend:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await asyncio.gather(*(server.aclose() for server in self.servers))
 
 
 def _wrong_key(server: _Server) -> UserError:
