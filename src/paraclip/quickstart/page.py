@@ -14,7 +14,7 @@ from paraclip.files import text_hash, write_text
 from paraclip.image_search.config import IndexConfig
 
 _PICTURES = "captioned_stamps.jsonl"
-SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn", "httptools")
+SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn")
 
 
 @dataclass(frozen=True)
