@@ -14,7 +14,7 @@ from typing import Any
 
 from matplotlib.transforms import Bbox
 
-from paraclip.evaluation.plots import COLOURS, arms, new_figure, save
+from paraclip.evaluation.plots import COLOURS, arms, as_png, new_figure
 from paraclip.evaluation.statistics import Interval
 from study.tables import LABELS
 
@@ -53,7 +53,7 @@ def trade_off(record: Mapping[str, Any], path: Path) -> bool:
     for panel in panels:
         place_names(panel)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save(drawing, path)
+    path.write_bytes(as_png(drawing))
     return True
 
 

@@ -225,7 +225,8 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     place.images.mkdir(parents=True, exist_ok=True)
     wanted = PLOTTED.get(grid.sets, tuple(LABELS))
     shown = [one for one in figures if (one["benchmark"], one["figure"]) in wanted]
-    plot_scores(as_report(shown, sections), place.images / f"{name}.png")
+    if plot := plot_scores(as_report(shown, sections)):
+        (place.images / f"{name}.png").write_bytes(plot)
     trade_off(record, place.images / f"{name}_trade_off.png")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chromium import CHROMIUM, OPTIONS, needs_chromium
-from paraclip.audit import _KEPT, _Pair, _write_page, read_marks
+from paraclip.audit import _KEPT, _Pair, _render_page, read_marks
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -33,7 +33,7 @@ def mark(page: sync_api.Page) -> None:
 @needs_chromium
 def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
     path = tmp_path / "audit.html"
-    _write_page(path, PAIRS, "abc")
+    path.write_text(_render_page(PAIRS, "abc"), "utf-8")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(tmp_path / "profile"), executable_path=CHROMIUM, args=[*OPTIONS], headless=True,

@@ -89,7 +89,7 @@ CASES = {
     "train, a file as output": Case(TRAIN, "out: cannot be", file_at("out"), ENCODING),
     "train, no folder there": Case(TRAIN.replace("--out out", "--out /proc/out"),
                                    "no files can be created", nothing, ENCODING),
-    "train, notes": Case(TRAIN, "last.safetensors: was not written by",
+    "train, notes": Case(TRAIN, "last.safetensors: exists and was not written by",
                          file_at("out/last.safetensors"), ENCODING),
     "train, another run": Case(TRAIN, "epochs (there 9, now 4)", file_at("out/run.json",
         '{"format": "paraclip-run-1", "identity": {"epochs": 9}}'), ENCODING),

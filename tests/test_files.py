@@ -18,13 +18,9 @@ from paraclip.files import (
     check_input,
     check_room,
     file_hash,
-    has_mark,
-    is_signed,
     locked,
     read_bounded,
-    refuse_foreign,
     refuse_overwriting,
-    signed,
     write_text,
 )
 from paraclip.provenance import provenance, publishable, without_secrets
@@ -221,31 +217,6 @@ def test_an_output_that_is_an_input_is_refused_by_any_name(tmp_path: Path) -> No
     refuse_overwriting(tmp_path / "new", [source])
     refuse_overwriting(tmp_path / "new", (1 / 0 for _ in "a"))  # no input is looked at
     refuse_overwriting(other, [source, "s3://a/b"])
-
-
-def test_only_files_with_the_mark_are_replaced(tmp_path: Path) -> None:
-    ours, foreign = tmp_path / "ours", tmp_path / "foreign"
-    ours.write_bytes(b"\0" * 100_000 + b"PARACLIP" + b"\0" * 1_000)
-    foreign.write_bytes(b"\0" * 300_000)
-    for path in (ours, tmp_path / "new"):
-        refuse_foreign(path, lambda file: has_mark(file, b"PARACLIP"))
-    (tmp_path / "link").symlink_to(tmp_path / "nothing")
-    for path in (foreign, tmp_path, tmp_path / "link"):
-        with pytest.raises(UserError, match="was not written by ParaCLIP"):
-            refuse_foreign(path, lambda file: has_mark(file, b"PARACLIP"))
-
-
-@pytest.mark.parametrize("comment", ["<!-- {} -->", "# {}"])
-def test_a_signature_ends_with_the_first_edit(tmp_path: Path, comment: str) -> None:
-    path = tmp_path / "a.md"
-    content = signed("# Card\n\nText\n", comment)
-    path.write_text(content)
-    assert is_signed(path)
-    for edited in (content.replace("Text", "My text"), content + "More\n", "# Card\n", ""):
-        path.write_text(edited)
-        assert not is_signed(path)
-    path.write_bytes(b"\xff")
-    assert not is_signed(path) and not is_signed(tmp_path / "missing") and not is_signed(tmp_path)
 
 
 @pytest.mark.parametrize(

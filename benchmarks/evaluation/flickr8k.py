@@ -75,7 +75,8 @@ def main() -> None:
         models["merged"] = merge(models["base"], models["tuned"], 0.5)
         reports[seed] = score(models, data, out / f"scores-{seed}", seed)
     write_results(reports, options.results)
-    plot_scores(reports[options.seeds[0]], options.results.parent / "images" / "flickr8k.png")
+    if plot := plot_scores(reports[options.seeds[0]]):
+        (options.results.parent / "images" / "flickr8k.png").write_bytes(plot)
 
 
 def feature_cache() -> Path:

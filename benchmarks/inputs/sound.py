@@ -93,13 +93,13 @@ def write_coco(path: Path) -> None:
 
 def write_report(path: Path) -> None:
     """A report with its items."""
-    from paraclip.evaluation.report import Interval, Line, Report, Section, write_json
+    from paraclip.evaluation.report import Interval, Line, Report, Section, report_json
 
     values = {label: Interval(50.0, 40.0, 60.0) for label in ("base", "tuned")}
     line = Line("AO@10", True, 20, values, {"tuned - base": Interval(0.0, -1.0, 1.0)}, "mean")
     section = Section("one", "20 items", {"hash": "x"}, [line], ["a note"])
     facts = {label: {"weights": label, "architecture": {"name": "tiny"}} for label in values}
-    write_json(Report(facts, [section], {"versions": {"torch": "2"}}), path)
+    path.write_text(report_json(Report(facts, [section], {"versions": {"torch": "2"}})))
     items = {f"one/{label}/AO@10": np.linspace(0, 1, 20) for label in values}
     np.savez(path.with_name("items.npz"), **items)
 

@@ -21,6 +21,7 @@ from paraclip.evaluation.report import Report
 from paraclip.files import locked, read_bounded, write_text
 from paraclip.models.checkpoint import save_model
 from paraclip.models.tensors import hash_tensors
+from paraclip.output_folder import RECORD
 from paraclip.provenance import provenance
 from recipes.downloads import digest
 from recipes.real_clip.data import get_data
@@ -181,7 +182,8 @@ def publish(run: Run) -> None:
                 write_text(card, f"{head}\n## Measured\n\n{table}\n{terms}{rest}")
     write_text(out / "README.md", f"# {run.base}, tuned on paraphrases\n\n{table}\n")
     shutil.copy(run.folder / "results.json", out / "results.json")
-    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    apart = {"SHA256SUMS", RECORD}
+    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name not in apart)
     sums = [f"{digest(path, 'sha256')}  {path.relative_to(out)}\n" for path in files]
     write_text(out / "SHA256SUMS", "".join(sums))
 

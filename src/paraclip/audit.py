@@ -14,15 +14,13 @@ from paraclip.errors import UserError
 from paraclip.files import (
     check_input,
     check_room,
-    has_mark,
     read_bounded,
     readable,
-    refuse_foreign,
+    render_page,
     text_hash,
-    write_page,
-    write_text,
 )
 from paraclip.options import Positive
+from paraclip.output_folder import OutputFolder
 
 SHEET, PAGE = "sheet.jsonl", "audit.html"
 _KEPT = "kept"
@@ -65,13 +63,13 @@ def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[_Pair]:
             triples; or `out` has files of another origin.
     """
     check_room(out)
-    refuse_foreign(out / SHEET, lambda path: has_mark(path, b'"stratum": '))
-    refuse_foreign(out / PAGE, lambda path: has_mark(path, b"paraclip-audit-"))
+    folder = OutputFolder(out, "audit")
+    folder.refuse_foreign(out / SHEET, out / PAGE)
     with readable(run):
         pairs = _draw_sample([*_kept_pairs(run), *_rejected_pairs(run)], sample, seed)
     lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs)
-    write_text(out / SHEET, lines)
-    _write_page(out / PAGE, pairs, text_hash(lines))
+    folder.write(out / SHEET, lines)
+    folder.write(out / PAGE, _render_page(pairs, text_hash(lines)))
     return pairs
 
 
@@ -142,11 +140,11 @@ def _share_out(sizes: Sequence[int], total: int) -> list[int]:
     return taken
 
 
-def _write_page(path: Path, pairs: Sequence[_Pair], name: str) -> None:
-    """Write the page of a sheet with a name; it shows neither the filters' verdicts nor strata."""
+def _render_page(pairs: Sequence[_Pair], name: str) -> str:
+    """The page of a sheet with a name; it shows neither the filters' verdicts nor strata."""
     rows = [{"id": pair.id, "source": pair.source, "answer": pair.answer} for pair in pairs]
     title, content = f"Paraphrases to check: {len(pairs)}", {"sheet": name, "pairs": rows}
-    write_page(path, Path(__file__).with_name("audit_page.html"), title, content)
+    return render_page(Path(__file__).with_name("audit_page.html"), title, content)
 
 
 def read_sheet(path: Path) -> dict[str, _Pair]:

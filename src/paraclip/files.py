@@ -6,11 +6,10 @@ import hashlib
 import html
 import json
 import os
-import re
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -152,51 +151,6 @@ def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None
                 raise UserError(output, what, OTHER_PATH)
 
 
-def refuse_foreign(
-    path: Path | str, is_ours: Callable[[Path], bool], hint: str = OTHER_PATH
-) -> None:
-    """Refuse to replace a file or a folder that ParaCLIP did not write.
-
-    Args:
-        path: output; if nothing exists there, nothing is checked.
-        is_ours: whether an existing path is of the kind that will replace it, such as
-            `is_signed`, or `has_mark` with the mark of a format.
-        hint: how to continue; mention `--force` if the command has it.
-    """
-    if os.path.lexists(path) and not is_ours(Path(path)):
-        raise UserError(path, "exists and was not written by ParaCLIP", hint)
-
-
-def has_mark(path: Path, mark: bytes) -> bool:
-    """Whether the first or the last 64 KiB of a regular file contain a mark."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        first = stream.read(2**16)
-        stream.seek(max(0, path.stat().st_size - 2**16))
-        return mark in first or mark in stream.read(2**16)
-
-
-def signed(text: str, comment: str = "<!-- {} -->") -> str:
-    """The text with a last line, a comment, that identifies it as ParaCLIP's and not edited."""
-    text = text.rstrip("\n") + "\n"
-    line = comment.format(f"written by ParaCLIP, SHA-256 of the above: {text_hash(text)}")
-    return f"{text}{line}\n"
-
-
-SIGNATURE = re.compile(r"[^\n]*written by ParaCLIP, SHA-256 of the above: ([0-9a-f]{16})[^\n]*\n\Z")
-
-
-def is_signed(path: Path) -> bool:
-    """Whether a file is as `signed` made it; False after any change."""
-    try:
-        text = read_bounded(path).decode()
-    except (OSError, ValueError, UserError):
-        return False
-    found = SIGNATURE.search(text)
-    return found is not None and text_hash(text[: found.start()]) == found[1]
-
-
 def take_lock(
     file: IO[bytes] | int, name: Path, hint: str = "", shared: bool = False, wait: bool = False
 ) -> None:
@@ -235,13 +189,13 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_page(path: Path, template: Path, title: str, content: object) -> None:
-    """Write a page of HTML with a title, and with data that cannot end its script element."""
+def render_page(template: Path, title: str, content: object) -> str:
+    """A page of HTML with a title, and with data that cannot end its script element."""
     data = json.dumps(content, separators=(",", ":"), allow_nan=False)
     for letter in "<>&":
         data = data.replace(letter, f"\\u{ord(letter):04x}")
     page = template.read_text("utf-8").replace("<!-- title -->", html.escape(title))
-    write_text(path, page.replace("<!-- data -->", data))
+    return page.replace("<!-- data -->", data)
 
 
 def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:

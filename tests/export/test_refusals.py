@@ -186,23 +186,20 @@ def tree(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
 
-def filled(path: Path, force: bool, fault: BaseException | None = None) -> None:
-    """Write a folder with one file and its card, or fail in the middle."""
+def filled(path: Path, force: bool, fault: BaseException | None = None, text: str = "new") -> None:
+    """Write a folder with one file, or fail in the middle."""
     with _new_folder(path, force) as folder:
         (folder / "inner").mkdir()
-        (folder / "inner" / "a.txt").write_text("new")
+        (folder / "inner" / "a.txt").write_text(text)
         if fault is not None:
             raise fault
-        card = json.dumps({"export": {"files": ["inner/a.txt"]}})
-        (folder / "README.md").write_text(f"```json\n{card}\n```\n")
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), UserError("a", "b", "c"), OSError(5, "x")])
 def test_a_failure_keeps_the_folder_that_was_to_be_replaced(
     tmp_path: Path, fault: BaseException
 ) -> None:
-    filled(tmp_path / "out", force=False)
-    (tmp_path / "out" / "inner" / "a.txt").write_text("old")
+    filled(tmp_path / "out", force=False, text="old")
     with pytest.raises(type(fault)):
         filled(tmp_path / "out", force=True, fault=fault)
     assert tree(tmp_path)["out/inner/a.txt"] == "old"
@@ -221,8 +218,7 @@ def test_what_was_written_there_meanwhile_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
-    filled(tmp_path / "target", force=False)
-    (tmp_path / "target" / "inner" / "a.txt").write_text("old")
+    filled(tmp_path / "target", force=False, text="old")
     (tmp_path / "out").symlink_to(tmp_path / "target")
     with pytest.raises(UserError, match="--force"):
         _check_free(tmp_path / "out")
@@ -236,12 +232,13 @@ def test_force_replaces_exports_and_no_other_folder(tmp_path: Path, quick_clip: 
     (tmp_path / "out").mkdir()  # an empty folder is filled
     out = export(quick_clip, tmp_path / "out")
     export(quick_clip, out, force=True)
-    for path in (out / "mine.txt", tmp_path / "photos" / "mine.txt"):
+    for path in (out / "mine.txt", tmp_path / "photos" / "mine.txt", out / "README.md"):
         path.parent.mkdir(exist_ok=True)
         path.write_text("kept")
         with pytest.raises(UserError, match="not written by ParaCLIP"):
             export(quick_clip, path.parent, force=True)
         assert path.read_text() == "kept"
+        path.unlink()
 
 
 def test_a_checkpoint_is_not_its_own_output_under_any_name(

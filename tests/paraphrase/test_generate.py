@@ -332,7 +332,7 @@ def test_the_key_is_in_no_file(
     server.behave = lambda prompt, count: 400 if name_of(1) in prompt else rotate(prompt)
     run(server.url, tmp_path)
     written = [path for path in tmp_path.iterdir() if path.is_file()]
-    assert len(written) == 6
+    assert len(written) == 7
     assert all(KEY.encode() not in path.read_bytes() for path in written)
 
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from paraclip.cli import main as paraclip
 from paraclip.errors import UserError
+from paraclip.output_folder import RECORD
 from paraclip.paraphrase import batch
 from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions
 from paraclip.paraphrase.batch import (
     _CUSTOM_ID,
-    _FORMAT,
     _MANIFEST,
     _Failure,
     _listed_files,
@@ -75,7 +75,7 @@ def test_two_rounds_without_a_server(tmp_path: Path) -> None:
     assert first.summary.waiting == 6 and "6 open questions" in first.notes[0]
     first.check()
     assert [path.name for path in sorted((tmp_path / "one").iterdir())] == [
-        "manifest.json", "requests-0001.jsonl",
+        RECORD, "manifest.json", "requests-0001.jsonl",
     ]  # fmt: skip
     line = json.loads((tmp_path / "one" / "requests-0001.jsonl").read_text().splitlines()[0])
     assert line["method"] == "POST" and line["url"] == "/v1/chat/completions"
@@ -319,11 +319,9 @@ def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_p
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        (_MANIFEST, {"files": []}),
-        (_MANIFEST, {"files": ["a.png"], "settings": {}}),
         (_MANIFEST, {"files": ["requests-0001.jsonl"], "settings": {"generator": "mine"}}),
         (_MANIFEST, None),
-        (".requests-0001.jsonl.part", {"custom": 1}),
+        (".requests-0001.jsonl.part", {"custom_id": 1}),
         (".requests-0001.jsonl.part", None),
         (".requests-0001.jsonl.part", "link"),
     ],
@@ -354,7 +352,7 @@ def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, listed: Any) -> None
         new_writer(tmp_path)
     with pytest.raises(UserError, match="candidates was None and is 2"):
         answer_files(tmp_path, {"candidates": 2})
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.usefixtures("small_files")
@@ -364,13 +362,19 @@ def test_only_unfinished_files_of_a_killed_round_are_deleted(tmp_path: Path) -> 
     folder = tmp_path / "one"
     written(folder)
     names = [*sorted(_listed_files(folder)), "../outside.jsonl", "/etc/passwd"]
-    (folder / _MANIFEST).write_text(json.dumps({"format": _FORMAT, "files": names}))
+    manifest = (folder / _MANIFEST).read_bytes()
+    (folder / _MANIFEST).write_text(json.dumps({"files": names}))
     with pytest.raises(UserError, match="holds the questions of an earlier round"):
         new_writer(folder)
+    (folder / _MANIFEST).write_bytes(manifest)
     (folder / names[1]).rename(folder / f".{names[1]}.part")
     (folder / "mine.jsonl").touch()
     with pytest.raises(UserError, match="holds other files"):
         new_writer(folder)
     (folder / "mine.jsonl").unlink()
     assert list(written(folder, 1).written.values()) == [1]
-    assert {path.name for path in folder.iterdir()} == {_MANIFEST, names[0]} and outside.exists()
+    assert {path.name for path in folder.iterdir()} == {
+        RECORD,
+        _MANIFEST,
+        names[0],
+    } and outside.exists()

@@ -12,7 +12,6 @@ from generating import bag_judge, captions, fake_config, generated, generated_fr
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.outputs import _read_summary
 from paraclip.paraphrase.run import estimate, generate_async
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -91,12 +90,6 @@ def test_other_foreign_files_stay(server: FakeServer, tmp_path: Path) -> None:
         generate_command(options(server.url, source_of(tmp_path), out))
     for name in ("problems.txt", "triples.jsonl", ".mine.part"):
         assert (out / name).read_text() == "mine"
-
-
-@pytest.mark.parametrize("text", ["", "7", "[" * 100_000, '{"reused_answers": 1, "provenance": 7}'])
-def test_a_damaged_summary_owns_nothing(tmp_path: Path, text: str) -> None:
-    (tmp_path / "summary.json").write_text(text)
-    assert _read_summary(tmp_path / "summary.json") is None
 
 
 def test_in_a_running_loop_the_async_form_is_named_and_works(

@@ -32,10 +32,11 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import locked
 from paraclip.models.tensors import hash_tensors
+from paraclip.output_folder import RECORD
 from paraclip.training import checkpoint as state
 from paraclip.training.checkpoint import (
+    _FILES,
     _FORMAT,
-    _OWNED,
     Progress,
     RunFolder,
     _load_state,
@@ -203,8 +204,9 @@ def test_other_data_or_another_base_in_the_same_folder_is_refused(tmp_path):
 
 
 def files(folder: Path) -> dict[Path, bytes]:
-    """Every file of a folder with its content, without the lock."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    """Every file of a folder with its content, without the lock and the record."""
+    rest = {".lock", RECORD}
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in rest)
     return {path: path.read_bytes() for path in found}
 
 
@@ -226,11 +228,11 @@ def test_what_a_run_did_not_write_stays(tmp_path, fresh):
 
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("forged", [False, True])
-@pytest.mark.parametrize("name", _OWNED)
+@pytest.mark.parametrize("name", _FILES)
 def test_files_of_something_else_are_refused_and_left_alone(tmp_path, name, forged, fresh):
     folder = RunFolder(tmp_path)
-    if forged:  # a record does not make the files beside it a run's
-        folder.identity_file.write_text(json.dumps({"format": _FORMAT, "identity": {}}))
+    if forged:  # a run's record does not make the files beside it a run's
+        folder.files.write(folder.identity_file, json.dumps({"format": _FORMAT, "identity": {}}))
     path = tmp_path / name.replace("*", "1")
     path.parent.mkdir(exist_ok=True)
     path.write_text('{"mine": 1}\n')
@@ -254,14 +256,14 @@ def test_a_fresh_start_removes_all_that_the_run_wrote(tmp_path):
     tune(tmp_path, epochs=1)
     problems = Problems()
     problems.add("a.png", "is broken")
-    problems.write(tmp_path / "problems.txt")
+    problems.write(tmp_path / "problems.txt", "training")
     for name in ("states/state-000000001.damaged", "inspect/step-1.safetensors"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        RunFolder(tmp_path).files.record({tmp_path / name: None})
         _write_tensors(tmp_path / name, {}, {})
     (tmp_path / ".last.safetensors.77.part").write_text("half of it")
     RunFolder(tmp_path).clear_parts()
     RunFolder(tmp_path).clear()
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", RECORD]
 
 
 @pytest.fixture
@@ -325,7 +327,7 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path):
 @pytest.mark.parametrize(
     ("name", "most", "where"),
     [
-        ("", 50, "run.json"),
+        ("", 50, r"\.paraclip"),
         ("state-000000004", 900, "state-000000004.safetensors"),
         ("last", 900, "last.safetensors"),
     ],

@@ -4,11 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.evaluation.compare import FORMAT, RESAMPLES, compare, comparison_json, stored_files
+from paraclip.evaluation.compare import RESAMPLES, compare, comparison_json, stored_files
 from paraclip.evaluation.config import EvaluateConfig, label_models
 from paraclip.evaluation.registry import evaluate_configured
 from paraclip.evaluation.run import OUT
-from paraclip.files import has_mark, refuse_foreign, refuse_overwriting, write_text
+from paraclip.files import refuse_overwriting
+from paraclip.output_folder import OutputFolder
 
 
 def evaluate_command(config: EvaluateConfig) -> None:
@@ -32,7 +33,9 @@ def _compare_reports(config: EvaluateConfig) -> None:
     reports = (*config.compare, *config.against)
     if config.out is not None:
         refuse_overwriting(config.out, [file for path in reports for file in stored_files(path)])
-        refuse_foreign(config.out, lambda path: has_mark(path, FORMAT.encode()))
+        out = Path(config.out)
+        folder = OutputFolder(out.parent, "comparison")
+        folder.refuse_foreign(out)
     resamples = config.resamples or RESAMPLES
     comparisons = compare(
         *config.compare, models=config.models, against=config.against, resamples=resamples
@@ -44,6 +47,6 @@ def _compare_reports(config: EvaluateConfig) -> None:
     else:
         print("\n\n".join(comparison.table() for comparison in comparisons))
     if config.out is not None:
-        write_text(config.out, content)
+        folder.write(out, content)
         if not config.json:
             print(f"\nWritten: {config.out}")

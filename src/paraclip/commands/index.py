@@ -9,25 +9,27 @@ from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
 from paraclip.errors import printable
-from paraclip.files import check_room, is_signed, refuse_foreign
+from paraclip.files import check_room
 from paraclip.image_search.build import build_index
 from paraclip.image_search.config import STORE, IndexConfig
 from paraclip.image_search.stores import POSTGRES
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.sources import absolute_name
+from paraclip.output_folder import OutputFolder
 
 
 def index_command(config: IndexConfig) -> None:
     """Bring an index up to date; print the counts and the broken pictures."""
     if config.problems:
-        refuse_foreign(config.problems, is_signed)
-        check_room(Path(config.problems).parent)
+        path = Path(config.problems)
+        OutputFolder(path.parent, "problems").refuse_foreign(path)
+        check_room(path.parent)
     problems = Problems(1.0)
     try:
         summary = build_index(problems=problems, **config.arguments())
     finally:
         if config.problems:
-            problems.write(config.problems)
+            problems.write(path)
     for name in filter(None, (config.model, config.tuned)):
         prepared_tower(absolute_name(name))
     store = _without_password(config.store)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from paraclip.errors import UserError, printable, without_password
-from paraclip.files import is_signed, refuse_foreign, signed, write_text
+from paraclip.output_folder import OutputFolder
 
 _MOST_LISTED = 1_000
 
@@ -55,15 +55,15 @@ class Problems:
         lines += [printable(f"  {where}: {what}") for where, what in self.listed[:5]]
         return "\n".join(lines + (["  ..."] if len(self.listed) > 5 else []))
 
-    def write(self, path: Path | str) -> None:
-        """Write one row per line: where, tab, what; raises the errors of `write_text`.
+    def write(self, path: Path, kind: str = "problems") -> None:
+        """Write one row per line: where, tab, what; raises the errors of `OutputFolder`.
 
-        If the list is full, a line says how many rows were skipped. The last line is a comment that
-        marks the file as ParaCLIP's; any other file is not replaced (UserError).
+        If the list is full, a line says how many rows were skipped. `kind` is that of the folder.
         """
-        refuse_foreign(path, is_signed)
+        folder = OutputFolder(path.parent, kind)
+        folder.refuse_foreign(path)
         lines = [f"{printable(where)}\t{printable(what)}\n" for where, what in self.listed]
         if len(lines) == _MOST_LISTED < self.count:
             skipped = f"{self.count:,} rows were skipped, the first {_MOST_LISTED:,} are listed"
             lines.append(f"...\t{skipped}\n")
-        write_text(path, signed("".join(lines), "# {}"))
+        folder.write(path, "".join(lines))

@@ -46,7 +46,7 @@ from paraclip.evaluation.statistics import (
 from paraclip.files import check_input
 from paraclip.provenance import provenance
 
-FORMAT = "paraclip-comparison-1"
+_FORMAT = "paraclip-comparison-1"
 RESAMPLES = 5000
 _AGAIN = "Evaluate again."
 _HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts", "not inferior"]
@@ -182,7 +182,7 @@ def comparison_json(comparisons: Sequence[Comparison], settings: Mapping[str, An
         return {**facts, "not_inferior": row.not_inferior}
 
     content = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "unit": "percent; correlations times 100; difference is second less first",
         "comparisons": [
             {

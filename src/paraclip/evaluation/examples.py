@@ -26,7 +26,7 @@ from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores, Showing, Shown
 from paraclip.evaluation.metrics import average_overlap, shared_results
-from paraclip.files import atomic_path, write_page
+from paraclip.files import render_page
 
 _Rankings = tuple[Integers, Integers]
 """Rankings of the first and second wording, as pool positions [pairs, k]."""
@@ -87,20 +87,15 @@ def _read(reference: str, side: int) -> Image.Image:
         return Image.new("RGB", (side, side), "#d8d8d8")
 
 
-def write_browser(found: Sequence[RankedPairs], models: tuple[str, str], path: Path) -> bool:
-    """Write the page.
-
-    Returns:
-        Whether there was anything to show; if not, no file is written.
-    """
+def render_browser(found: Sequence[RankedPairs], models: tuple[str, str]) -> str | None:
+    """The page as HTML, or None if there is nothing to show."""
     album = _Album()
     sets = [_pairs_as_dict(pairs, models, album) for pairs in found]
     if not any(one["pairs"] for one in sets):
-        return False
+        return None
     content = {"models": list(models), "sets": sets, "pictures": album.pictures}
     title = f"{models[0]} and {models[1]}: the pairs that changed most"
-    write_page(path, Path(__file__).with_name("browser_page.html"), title, content)
-    return True
+    return render_page(Path(__file__).with_name("browser_page.html"), title, content)
 
 
 class _Album:
@@ -159,8 +154,8 @@ def _pairs_as_dict(shown: RankedPairs, models: tuple[str, str], album: _Album) -
     }  # fmt: skip
 
 
-def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str) -> None:
-    """Draw the sheet: a block per pair, a row per wording, and the first five results per model.
+def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
+    """The sheet as PNG: a block per pair, a row per wording, the first five results per model.
 
     Results among the first k of both wordings have a blue frame, the correct picture a green one.
     """
@@ -199,11 +194,11 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str)
                     picture = ImageOps.pad(picture, (_SIDE, _SIDE), color="white")
                     corner = (left + rank * _CELL, top + HEAD + row * _CELL)
                     _paste(sheet, picture, corner, position in other, position == right)
-    with atomic_path(path) as temporary:
-        about = PngInfo()
-        about.add_text("Software", "ParaCLIP")
-        small = sheet.quantize(256, dither=Image.Dither.NONE)
-        small.save(temporary, "PNG", optimize=True, pnginfo=about)
+    about, stream = PngInfo(), io.BytesIO()
+    about.add_text("Software", "ParaCLIP")
+    small = sheet.quantize(256, dither=Image.Dither.NONE)
+    small.save(stream, "PNG", optimize=True, pnginfo=about)
+    return stream.getvalue()
 
 
 def _choose_examples(pairs: RankedPairs, models: tuple[str, str]) -> list[tuple[int, str]]:

@@ -1,16 +1,15 @@
 """Plots of a report, drawn with matplotlib (the extra `plots`) without a display."""
 
+import io
 import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from paraclip.errors import optional_import
 from paraclip.evaluation.report import Line, Report, figure
 from paraclip.evaluation.statistics import Interval
-from paraclip.files import atomic_path
 
 # Okabe and Ito's palette, distinguishable by colour-blind readers.
 COLOURS = ("#555555", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -20,15 +19,15 @@ _ROLES = ("base", "control", "tuned", "merged")
 """Models that look the same in every plot, regardless of the other models."""
 
 
-def plot_scores(report: Report, path: Path | str) -> bool:
+def plot_scores(report: Report) -> bytes | None:
     """Plot one panel per headline metric, with one point per model and its 95 % interval.
 
     Returns:
-        Whether the plot was drawn; it needs a headline metric.
+        The plot as PNG; None without a headline metric.
     """
     lines, labels = _headlines(report), list(report.models)
     if not lines:
-        return False
+        return None
     looks = _appearances(labels)
     columns = min(_PANELS_A_ROW, len(lines))
     rows = math.ceil(len(lines) / columns)
@@ -61,8 +60,7 @@ def plot_scores(report: Report, path: Path | str) -> bool:
     drawing.suptitle(
         "percent, with 95 % bootstrap interval; each panel has its own scale", fontsize=9
     )
-    save(drawing, path)
-    return True
+    return as_png(drawing)
 
 
 def _headlines(report: Report) -> list[tuple[str, Line]]:
@@ -105,8 +103,9 @@ def new_figure(width: float, height: float) -> Any:
     return drawing
 
 
-def save(drawing: Any, path: Path | str) -> None:
-    """Save the figure atomically as PNG at 150 dpi."""
-    with atomic_path(path) as temporary:
-        about = {"Software": "ParaCLIP"}
-        drawing.savefig(temporary, dpi=150, format="png", facecolor="white", metadata=about)
+def as_png(drawing: Any) -> bytes:
+    """The figure as PNG at 150 dpi."""
+    stream = io.BytesIO()
+    about = {"Software": "ParaCLIP"}
+    drawing.savefig(stream, dpi=150, format="png", facecolor="white", metadata=about)
+    return stream.getvalue()

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
 from paraclip.evaluation.statistics import MARGIN, Interval, not_inferior, prefers_lower
-from paraclip.files import text_hash, write_text
+from paraclip.files import text_hash
 
 _FORMAT = "paraclip-report-1"
 _HINT = "Name a report.json written by `paraclip evaluate`."
@@ -137,8 +137,8 @@ def _legend(labels: list[str]) -> str:
     )
 
 
-def write_json(report: Report, path: Path | str) -> None:
-    """Write the whole report; undefined figures are null."""
+def report_json(report: Report) -> str:
+    """The whole report as JSON; undefined figures are null."""
     content = {
         "format": _FORMAT,
         "program": "ParaCLIP",
@@ -147,11 +147,11 @@ def write_json(report: Report, path: Path | str) -> None:
     }
     for section, facts in zip(report.sections, content["benchmarks"], strict=True):
         facts["data_hash"] = section.data_hash
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_report(path: Path | str) -> Report:
-    """Read a file that `write_json` wrote.
+    """Read a file that contains the text of `report_json`.
 
     Raises:
         UserError: the file is missing, or is not a report: every part is checked.

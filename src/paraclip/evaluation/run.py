@@ -3,19 +3,22 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores, reads_pictures
-from paraclip.evaluation.examples import RankedPairs, contact_sheet, ranked_pairs, write_browser
+from paraclip.evaluation.examples import (
+    RankedPairs,
+    contact_sheet,
+    ranked_pairs,
+    render_browser,
+)
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
     Line,
@@ -23,31 +26,23 @@ from paraclip.evaluation.report import (
     Section,
     compared_with,
     data_hash,
+    report_json,
     report_page,
-    write_json,
 )
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
-from paraclip.files import (
-    atomic_path,
-    check_room,
-    disk_errors,
-    has_mark,
-    is_signed,
-    refuse_foreign,
-    signed,
-    write_text,
-)
+from paraclip.files import check_room
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import hash_tensors
+from paraclip.output_folder import OutputFolder
 from paraclip.progress import bar
 from paraclip.provenance import provenance
 
 _RESAMPLES = 1000
 OUT = "runs/evaluation"  # folder of the report, if none is named
-_MARK = b"ParaCLIP"
-"""In every file of a report, so that no file of the user is replaced."""
-_SHOWN = ("scores.png", "contact_sheet.png", "browser.html")  # not in every report
-_OUTPUTS = (*_SHOWN, "items.npz", "report.json", "report.md")
+_OUTPUTS = (
+    *("scores.png", "contact_sheet.png", "browser.html"),  # not in every report
+    *("items.npz", "report.json", "report.md"),
+)
 _UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
@@ -75,7 +70,7 @@ def evaluate(
 
     Raises:
         UserError: if there are no models or benchmarks, the data or a model cannot be scored, or
-            `out` contains a file of one of these names that is not ours or was edited.
+            `out` contains a file of one of these names that no report wrote, or that was edited.
     """
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
@@ -117,11 +112,9 @@ def evaluate(
 
 def check_report_folder(folder: Path) -> None:
     """Raise UserError for a folder that may not be written, or with a file of the name of an output
-    that is not ours or was edited."""
+    that no report wrote, or that was edited."""
     check_room(folder)
-    for name in _OUTPUTS:
-        is_ours = is_signed if name == "report.md" else partial(has_mark, mark=_MARK)
-        refuse_foreign(folder / name, is_ours)
+    OutputFolder(folder, "report").refuse_foreign(*(folder / name for name in _OUTPUTS))
 
 
 def _score_models(
@@ -217,26 +210,25 @@ def _write_files(
     labels = list(report.models)
     base = compared_with(labels)[0]
     tuned = "tuned" if "tuned" in labels else labels[-1]
-    drawn: dict[str, bool] = {}
+    both = [pairs for pairs in shown if base != tuned and {base, tuned} <= pairs.rankings.keys()]
+    drawn: dict[str, str | bytes | None] = {"scores.png": None, "contact_sheet.png": None}
     if find_spec("matplotlib") is None:
         print("paraclip: no plots: matplotlib is missing (the extra `plots`)", file=sys.stderr)
     else:
-        drawn["scores.png"] = plot_scores(report, folder / "scores.png")
-    both = [pairs for pairs in shown if base != tuned and {base, tuned} <= pairs.rankings.keys()]
+        drawn["scores.png"] = plot_scores(report)
     for pairs in both:  # a sheet of one kind of rewording, or of pictures that are known
         if pairs.answers or not any(pairs.kinds):
-            contact_sheet(pairs, (base, tuned), folder / "contact_sheet.png")
-            drawn["contact_sheet.png"] = True
+            drawn["contact_sheet.png"] = contact_sheet(pairs, (base, tuned))
             break
-    drawn["browser.html"] = write_browser(both, (base, tuned), folder / "browser.html")
-    for name in _SHOWN:
-        if not drawn.get(name):
-            with disk_errors(folder / name):  # an earlier run's file shows other models
-                (folder / name).unlink(missing_ok=True)
-    with atomic_path(folder / "items.npz") as temporary, temporary.open("w+b") as stream:
+    drawn["browser.html"] = render_browser(both, (base, tuned))
+    output = OutputFolder(folder, "report")
+    for name, content in drawn.items():
+        if content is None:  # an earlier run's file shows other models
+            output.remove(folder / name)
+        else:
+            output.write(folder / name, content)
+    with output.replacing(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **items)  # type: ignore[arg-type]  # names, not options
-        with ZipFile(stream, "a") as archive:
-            archive.comment = _MARK
-    names = [name for name, is_new in drawn.items() if is_new]
-    write_text(folder / "report.md", signed(report_page(report, names)))
-    write_json(report, folder / "report.json")
+    names = [name for name, content in drawn.items() if content is not None]
+    output.write(folder / "report.md", report_page(report, names))
+    output.write(folder / "report.json", report_json(report))

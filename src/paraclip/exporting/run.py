@@ -1,6 +1,5 @@
 """`export`: from a checkpoint to the files that another system loads, with a model card."""
 
-import json
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -19,8 +18,6 @@ from paraclip.files import (
     check_output,
     check_room,
     disk_errors,
-    read_bounded,
-    refuse_foreign,
     write_text,
 )
 from paraclip.models.checkpoint import model_card
@@ -30,6 +27,7 @@ from paraclip.models.formats.published import QUICK
 from paraclip.models.openclip import OpenClip
 from paraclip.models.sources import model_files
 from paraclip.models.tensors import count_bytes
+from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.provenance import package_versions
 from paraclip.systems import EXPORTED, FORMATS, SYSTEMS
 from paraclip.systems.config import ExportOptions
@@ -164,6 +162,8 @@ def _new_folder(path: Path, force: bool = False) -> Iterator[Path]:
         with disk_errors(path):
             temporary.mkdir(parents=True, mode=0o755)
             yield temporary
+            written = [temporary / name for name in sorted(_files_below(temporary))]
+            OutputFolder(temporary, "export").record(dict(zip(written, written, strict=True)))
             _check_free(path, force)  # meanwhile, something else may have been written there
             if path.exists():
                 path.rename(old)
@@ -186,7 +186,8 @@ def _check_free(path: Path, force: bool = False, folder: bool = True) -> None:
         if not force:
             raise UserError(path, "exists already", "Name another output, or add --force.")
         if folder:
-            refuse_foreign(path, _is_export)
+            files = _files_below(path) - {RECORD}
+            OutputFolder(path, "export").refuse_foreign(*(path / name for name in sorted(files)))
 
 
 def _write_card(
@@ -197,10 +198,8 @@ def _write_card(
     steps: tuple[str, ...] = (),
     drift: Drift | None = None,
 ) -> None:
-    """Write the card, titled `name`; that of a folder lists the folder's files."""
+    """Write the card, titled `name`."""
     facts = source.facts()
-    if path.name == _CARD:
-        written = {**written, "files": sorted(_files_below(path.parent) - {_CARD})}
     header = {
         **source.header,
         # A file's header may lack parts of it.
@@ -226,13 +225,3 @@ def _files_below(folder: Path) -> set[str]:
         for path in folder.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
-
-
-def _is_export(folder: Path) -> bool:
-    """Whether a folder holds the files of an export, as its card lists them, and nothing else."""
-    try:
-        text = read_bounded(folder / _CARD).decode()
-        files = json.loads(text.split("```json\n")[-1].split("```")[0])["export"]["files"]
-        return _files_below(folder) - {_CARD} <= set(files)
-    except (OSError, UserError, ValueError, KeyError, TypeError):
-        return False

@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from paraclip.data.images import FORMATS
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, check_room, has_mark, refuse_foreign
+from paraclip.files import check_room
 from paraclip.image_search.snapshot import Hit
+from paraclip.output_folder import OutputFolder
 
 SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26
 INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-SOFTWARE, MARK = 0x0131, b"ParaCLIP results"  # EXIF's tag for the program, and its value
 _LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
 
 
@@ -34,10 +34,8 @@ def write_sheet(
     if sheet.height > most:
         what = f"would be {sheet.height:,} pixels high, and {kind} allows {most:,}"
         raise UserError(path, what, "End it in .png, or lower --k.")
-    exif = Image.Exif()
-    exif[SOFTWARE] = MARK.decode()
-    with atomic_path(path) as temporary:
-        sheet.save(temporary, kind, exif=exif)
+    with OutputFolder(Path(path).parent, "sheet").replacing(Path(path)) as temporary:
+        sheet.save(temporary, kind)
 
 
 def check_sheet(path: str) -> str:
@@ -47,7 +45,7 @@ def check_sheet(path: str) -> str:
     if kind is None:
         raise UserError(path, "is not the name of a picture", "End it in .png.")
     check_room(Path(path).parent)
-    refuse_foreign(path, lambda existing: has_mark(existing, MARK))
+    OutputFolder(Path(path).parent, "sheet").refuse_foreign(Path(path))
     return kind
 
 

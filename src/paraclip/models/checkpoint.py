@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paraclip.data.untrusted_json import check_depth
 from paraclip.errors import UserError
-from paraclip.files import is_signed, readable, refuse_foreign, signed, write_text
+from paraclip.files import readable
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.untrusted import (
     RETRY,
@@ -24,6 +24,7 @@ from paraclip.models.formats.untrusted import (
 )
 from paraclip.models.mini import Mini
 from paraclip.models.tensors import hash_tensors, read_shapes, save_tensors
+from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
 
 _FORMAT = "paraclip-model-1"
@@ -47,6 +48,7 @@ def save_model(
     path: Path | str,
     extra: dict[str, Any] | None = None,
     force: bool = False,
+    folder: OutputFolder | None = None,
 ) -> Path:
     """Write the complete model to a checkpoint, and a model card next to it.
 
@@ -55,6 +57,7 @@ def save_model(
         path: path that ends in `.safetensors`.
         extra: JSON-serialisable facts for the header: provenance, configuration, base, generator.
         force: whether to replace weights and a card that ParaCLIP did not write.
+        folder: the outputs to which the files belong; by default, they are a pair of their own.
 
     Raises:
         UserError: the disk is full, the path is not writable, or `check_checkpoint_path` refuses
@@ -66,25 +69,23 @@ def save_model(
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     header = header_of(model, tensors) | publishable(extra or {})
-    write_weights(tensors, path, header)
-    write_text(path.with_suffix(".md"), signed(model_card(path.name, header)))
+    folder = folder or OutputFolder(path.parent, "model")
+    metadata = {"format": "pt", "paraclip": json.dumps(header, default=str)}
+    save_tensors(tensors, path, metadata, folder.replacing)
+    folder.write(path.with_suffix(".md"), model_card(path.name, header))
     return path
 
 
 def check_checkpoint_path(path: Path | str, force: bool = False) -> None:
     """Raise UserError for a path that `save_model` would refuse; for use before a long computation.
 
-    Without `force`, it replaces a checkpoint and its card, but no other safetensors file and no
-    card that was edited.
+    Without `force`, it replaces a checkpoint and its card that it wrote, unless they were edited.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise UserError(path, "is not the name of a safetensors file", "End it in .safetensors.")
-    if force:
-        return
-    hint = "Choose another output path, or move the file away."
-    refuse_foreign(path, is_checkpoint, hint)
-    refuse_foreign(path.with_suffix(".md"), is_signed, hint)
+    if not force:
+        OutputFolder(path.parent, "model").refuse_foreign(path, path.with_suffix(".md"))
 
 
 def header_of(model: DualEncoder, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -168,14 +169,6 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise UserError(path, f"its header cannot be read ({reason_of(error)})", RETRY) from error
     return header if isinstance(header, dict) and "architecture" in header else None
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether a file has the header of a ParaCLIP checkpoint."""
-    try:
-        return header_or_none(path) is not None
-    except UserError:
-        return False
 
 
 def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = None) -> DualEncoder:

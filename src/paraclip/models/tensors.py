@@ -1,7 +1,8 @@
 """Hash of tensors, and safetensors files written completely or not at all."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 
@@ -37,9 +38,14 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
         return {name: list(stored.get_slice(name).get_shape()) for name in list(stored.keys())}
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file completely or not at all."""
-    with atomic_path(path) as temporary:
+def save_tensors(
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    metadata: dict[str, str],
+    replacing: Callable[[Path], AbstractContextManager[Path]] = atomic_path,
+) -> None:
+    """Write a safetensors file completely or not at all, with `replacing` of an `OutputFolder`."""
+    with replacing(path) as temporary:
         try:
             save_file(dict(tensors), temporary, metadata)
         except SafetensorError as error:

@@ -14,17 +14,16 @@ from typing import Any, BinaryIO
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
-from paraclip.files import check_input, disk_errors, has_mark, write_text
+from paraclip.files import check_input, disk_errors
+from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting, messages
 from paraclip.paraphrase.log import AnswerLog, bounded_lines, object_of
 from paraclip.paraphrase.prompts import Prompt
 
 _MANIFEST, _FORMAT = "manifest.json", "paraclip-batch-1"
-_HEAD = b'{"custom_id": "'  # the beginning of each request file
 _MOST_REQUESTS = 50_000  # per file; OpenAI's limit
 _MOST_BYTES = 200_000_000
 _REQUESTS = re.compile(r"requests-(\d{4,})\.jsonl")
-_UNFINISHED = re.compile(r"\.requests-\d{4,}\.jsonl\.part")
 _CUSTOM_ID = re.compile(r"([0-9a-f]{16})-(\d{1,3})")  # key of the question in the log, and attempt
 _LONGEST_REASON = 200  # characters
 _LETTERS_PER_TOKEN = 3  # fewer than in English, so that --max-cost is not exceeded
@@ -125,6 +124,7 @@ class _RequestWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.written = folder, dict[str, int]()  # requests of each complete file
+        self.output = OutputFolder(folder, "batch")
         self._file: BinaryIO | None = None
         self._name, self._lines, self._bytes = "", 0, 0
 
@@ -138,6 +138,8 @@ class _RequestWriter:
             if self._file is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._name = f"requests-{len(self.written) + 1:04}.jsonl"
+                names = (self._name, f".{self._name}.part")
+                self.output.record({self.folder / name: None for name in names})
                 self._file = self._unfinished(self._name).open("wb")
             self._file.write(content)
         self._lines, self._bytes = self._lines + 1, self._bytes + len(content)
@@ -157,7 +159,7 @@ class _RequestWriter:
         self._close()
         if self.written:
             manifest = {"format": _FORMAT, "files": list(self.written), "settings": settings}
-            write_text(self.folder / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            self.output.write(self.folder / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
         for name in self.written:
             with disk_errors(self.folder):
                 self._unfinished(name).replace(self.folder / name)
@@ -233,28 +235,17 @@ def new_writer(folder: Path) -> _RequestWriter:
     with disk_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise UserError(folder, "is not a folder", _NEW_FOLDER)
-        paths = list(folder.iterdir()) if folder.is_dir() else []
+        paths = [one for one in folder.glob("*") if one.name != RECORD]
         names = {path.name for path in paths}
         listed = _listed_files(folder) if _MANIFEST in names else set()
         if listed and listed <= names:
             hint = "Give its answers with --from-file, and --to-file a new folder."
             raise UserError(folder, "holds the questions of an earlier round", hint)
-        if not all(_is_ours(path, listed) for path in paths):
-            raise UserError(folder, "holds other files", _NEW_FOLDER)
-        for path in paths:
-            path.unlink()
-    return _RequestWriter(folder)
-
-
-def _is_ours(path: Path, listed: set[str]) -> bool:
-    """Whether a writer wrote the file: a manifest, a part, or a request file that is `listed`."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    if path.name == _MANIFEST:
-        return has_mark(path, f'"{_FORMAT}"'.encode())
-    with path.open("rb") as file:
-        begins = _HEAD.startswith(file.read(len(_HEAD)))  # a killed run may have written less
-    return begins and (path.name in listed or _UNFINISHED.fullmatch(path.name) is not None)
+    writer = _RequestWriter(folder)
+    if not all(map(writer.output.owns, paths)):
+        raise UserError(folder, "holds other files", _NEW_FOLDER)
+    writer.output.remove(*paths)
+    return writer
 
 
 def _listed_files(folder: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isnan
@@ -13,21 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip.data.problems import Problems
-from paraclip.data.triples import CONTRAST, PROVENANCE, SCHEMA, TEXTS, WORDINGS, read_provenance
-from paraclip.errors import UserError, printable
-from paraclip.files import (
-    atomic_path,
-    disk_errors,
-    is_signed,
-    read_bounded,
-    refuse_foreign,
-    refuse_overwriting,
-    signed,
-    write_text,
-)
+from paraclip.data.triples import CONTRAST, PROVENANCE, SCHEMA, TEXTS, WORDINGS
+from paraclip.errors import printable
+from paraclip.files import disk_errors, refuse_overwriting
+from paraclip.output_folder import OutputFolder
 from paraclip.paraphrase.config import Outputs
 from paraclip.paraphrase.language.words import rewords
-from paraclip.paraphrase.log import LONGEST_LINE, object_of
+from paraclip.paraphrase.log import object_of
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
 from paraclip.provenance import provenance
 
@@ -205,13 +197,14 @@ def open_outputs(
 ) -> Iterator[_Writers]:
     """Open writers whose three files appear in `out` only if the block succeeds."""
     metadata = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
+    folder = _folder(out)
     for name in _ALWAYS:  # leftovers of an interrupted run; the log's lock excludes concurrent runs
         for unfinished in out.glob(f".{name}.*.part"):
             unfinished.unlink(missing_ok=True)
     with (
-        atomic_path(out / TRIPLES) as triples,
-        atomic_path(out / REJECTED) as rejected,
-        atomic_path(out / FAILED) as failed,
+        folder.replacing(out / TRIPLES) as triples,
+        folder.replacing(out / REJECTED) as rejected,
+        folder.replacing(out / FAILED) as failed,
         rejected.open("w", encoding="utf-8") as rejected_lines,
         failed.open("w", encoding="utf-8") as failed_lines,
         pq.ParquetWriter(triples, schema.with_metadata(metadata), compression="zstd") as writer,
@@ -231,33 +224,13 @@ def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
 def refuse_foreign_outputs(out: Path, problems: bool = False) -> None:
     """Raise UserError for a file that would be replaced (with `problems`, also problems.txt) but
     that no run wrote."""
-    checks: dict[str, Callable[[Path], bool]] = {
-        TRIPLES: lambda path: path.is_file() and bool(read_provenance(path)),
-        REJECTED: _begins_with_outcome,
-        FAILED: _begins_with_outcome,
-        SUMMARY: lambda path: _read_summary(path) is not None,
-    }
-    if problems:
-        checks[PROBLEMS] = lambda path: lists_problems(_read_summary(out / SUMMARY))
-    for name, is_ours in checks.items():
-        refuse_foreign(out / name, is_ours, "Name another output folder, or move the file away.")
+    folder, always = _folder(out), [out / name for name in (*_ALWAYS, SUMMARY)]
+    folder.adopt(*always, out / PROBLEMS, out / _CARD)
+    folder.refuse_foreign(*always, *([out / PROBLEMS] if problems else []))
 
 
-def _begins_with_outcome(path: Path) -> bool:
-    """Whether a file is empty, or its first line is a rejected or a failed caption."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        line = file.readline(LONGEST_LINE)
-    return not line or {"id", "caption", "step"} <= (object_of(line) or {}).keys()
-
-
-def _read_summary(path: Path) -> dict[str, Any] | None:
-    """An earlier run's summary.json, or None if there is no valid one."""
-    try:
-        return valid_summary(read_bounded(path))
-    except (OSError, UserError):
-        return None
+def _folder(out: Path) -> OutputFolder:
+    return OutputFolder(out, "generation")
 
 
 def valid_summary(content: bytes) -> dict[str, Any] | None:
@@ -278,17 +251,15 @@ def write_summary(outputs: Outputs, summary: Summary, problems: Problems | None 
 
     A README.md that a user wrote or edited stays; problems.txt of an earlier run is replaced.
     """
-    out, settings = outputs.folder, outputs.settings
-    if lists_problems(_read_summary(out / SUMMARY)):
-        (out / PROBLEMS).unlink(missing_ok=True)
+    out, settings, folder = outputs.folder, outputs.settings, _folder(outputs.folder)
     summary.broken = problems.count if problems else 0
     content = summary.as_dict() | {"provenance": provenance(settings=settings)}
-    write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    if not (out / _CARD).exists() or is_signed(out / _CARD):
-        card = _render_card(summary.as_dict(), settings, summary.sample)
-        write_text(out / _CARD, signed(card))
+    folder.write(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    if not (out / _CARD).exists() or folder.owns(out / _CARD):
+        folder.write(out / _CARD, _render_card(summary.as_dict(), settings, summary.sample))
+    folder.remove(out / PROBLEMS)
     if problems and problems.count:
-        problems.write(out / PROBLEMS)
+        problems.write(out / PROBLEMS, folder.kind)
 
 
 def _render_card(

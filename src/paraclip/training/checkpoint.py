@@ -4,8 +4,7 @@ A state consists of tensors in safetensors and numbers in JSON; nothing is pickl
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,13 @@ from paraclip.files import (
     check_input,
     check_room,
     disk_errors,
-    has_mark,
-    is_signed,
     locked,
-    refuse_foreign,
     text_hash,
-    write_text,
 )
-from paraclip.models.checkpoint import is_checkpoint, save_model
+from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import count_bytes, hash_tensors, save_tensors
+from paraclip.output_folder import OutputFolder
 from paraclip.provenance import provenance
 from paraclip.training.data import Batch, Examples, TrainingData
 from paraclip.training.distributed import Processes, this_process
@@ -43,36 +39,16 @@ _FORMAT = "paraclip-run-1"
 """Value of the key `format` of every JSON file of a run."""
 
 
-def _has(mark: str, may_be_empty: bool = False) -> Callable[[Path], bool]:
-    """Whether a file contains a mark near its start or its end; damaged ones still do."""
-
-    def is_ours(path: Path) -> bool:
-        is_empty = may_be_empty and path.is_file() and not path.stat().st_size
-        return is_empty or has_mark(path, mark.encode())
-
-    return is_ours
-
-
-_is_record = _has(f'"format": "{_FORMAT}"')
-_has_our_tensors = _has('"paraclip":', may_be_empty=True)
-_OWNED: dict[str, Callable[[Path], bool]] = {
-    "best.safetensors": is_checkpoint,  # of the last release, as best.md
-    "best.md": is_signed,
-    "last.safetensors": is_checkpoint,
-    "last.md": is_signed,
-    "summary.json": _is_record,
-    "metrics.jsonl": _has('"triples_per_second":', may_be_empty=True),
-    "problems.txt": is_signed,
-    "tensorboard/events.out.tfevents.*.paraclip": _has("brain.Event"),
-    "inspect/step-*.json": _is_record,
-    "inspect/step-*.safetensors": _has_our_tensors,
-    "states/state-*.safetensors": _has_our_tensors,
-    "states/state-*.damaged": _has_our_tensors,
-    _RECORD: _is_record,
-}
-"""Every file that a run writes, and how its content shows that a run wrote it. The record comes
-last: without it, no file is known to belong to a run."""
 STATES = ("states/state-*.safetensors", "states/state-*.damaged")
+_FILES = (
+    *("best.safetensors", "best.md"),  # of the last release
+    *("last.safetensors", "last.md", "summary.json", "metrics.jsonl", "problems.txt"),
+    *("tensorboard/events.out.tfevents.*.paraclip", "inspect/step-*.json"),
+    *("inspect/step-*.safetensors", *STATES, _RECORD),
+)
+"""Every file that a run writes. The record comes last: a run without it is a new one."""
+_GROWING = ("metrics.jsonl", "tensorboard/*", "states/*")
+"""Files without a hash: those that grow, and states, which have one inside and may be damaged."""
 
 
 class AnotherRun(UserError):
@@ -87,7 +63,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.files = path, OutputFolder(path, "training")
         self.last = path / "last.safetensors"  # checkpoint after the last step
         self.states = path / "states"  # folder of the states from which a killed run resumes
         self.identity_file = path / _RECORD  # everything that determines the weights of the run
@@ -102,26 +78,22 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run wrote, its record last, and no other files."""
-        self.remove(*_OWNED)
+        self.remove(*_FILES)
 
     def remove(self, *patterns: str) -> None:
-        """Remove the files of ours whose names match, and folders that are empty afterwards."""
-        paths = [
-            path
-            for pattern in patterns
-            for path in self.path.glob(pattern)
-            if _OWNED[pattern](path)
-        ]
-        for path in paths:
-            with disk_errors(path):
-                path.unlink(missing_ok=True)
-        for folder in {path.parent for path in paths} - {self.path}:
-            with suppress(OSError):  # not empty
-                folder.rmdir()
+        """Remove the run's files whose names match, and folders that are empty afterwards."""
+        self.files.remove(*self._matching(patterns))
+
+    def _matching(self, patterns: Iterable[str]) -> list[Path]:
+        return [path for pattern in patterns for path in sorted(self.path.glob(pattern))]
+
+    def check_owned(self) -> None:
+        """Refuse a folder with files that a run would overwrite or delete but that no run wrote."""
+        self.files.refuse_foreign(*self._matching(_FILES))
 
     def clear_parts(self) -> None:
         """Remove files that a killed run left unfinished."""
-        for pattern in _OWNED:
+        for pattern in _FILES:
             folder, _, name = pattern.rpartition("/")
             for path in (self.path / folder).glob(f".{name}.*.part"):
                 with disk_errors(path):
@@ -129,7 +101,8 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the summary and remove the states, which are no longer needed."""
-        write_text(self.summary_file, json.dumps({"format": _FORMAT, **summary}, indent=2) + "\n")
+        content = {"format": _FORMAT, **summary}
+        self.files.write(self.summary_file, json.dumps(content, indent=2) + "\n")
         self.remove(*STATES)
 
 
@@ -148,7 +121,7 @@ def check_run(folder: RunFolder, model: DualEncoder, known: Mapping[str, Any], f
         _refuse_another(folder.identity_file, known, list(known))
         if folder.finished():
             return
-    _check_owned(folder)
+    folder.check_owned()
     if (folder.path / ".lock").exists():
         with locked(folder.path):
             pass
@@ -166,14 +139,15 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
     """
     record = folder.identity_file
     if fresh or not (record.exists() and folder.finished()):
-        _check_owned(folder)  # a finished run is not written to, so its card may be edited
+        folder.check_owned()  # a finished run is not written to, so its card may be edited
+        folder.files.record({folder.path / name: None for name in _GROWING})
     if record.exists():
         folder.clear_parts()
     if fresh:
         folder.clear()
     if not record.exists():
         facts = {"format": _FORMAT, **provenance(identity=identity)}
-        write_text(record, json.dumps(facts, indent=2) + "\n")
+        folder.files.write(record, json.dumps(facts, indent=2) + "\n")
         return
     _refuse_another(record, identity)
 
@@ -196,20 +170,6 @@ def _refuse_another(
     if differing:
         what = f"belongs to a run with other settings: {', '.join(differing)}"
         raise AnotherRun(record, what, START_OVER)
-
-
-def _check_owned(folder: RunFolder) -> None:
-    """Refuse a folder with files that a run would overwrite or delete but that no run wrote.
-
-    A record alone does not show who wrote the other files, so each one is checked by its content.
-    """
-    hint = "Choose another --out: a run overwrites its own files only."
-    has_record = folder.identity_file.exists()
-    for pattern, is_ours in _OWNED.items():
-        for path in sorted(folder.path.glob(pattern)):
-            if not has_record:
-                raise UserError(path, "was not written by a training run", hint)
-            refuse_foreign(path, is_ours, hint)
 
 
 @dataclass(frozen=True)
@@ -324,7 +284,8 @@ def finish_run(
     """Write the checkpoint, the whole model with its provenance, and the summary."""
     # The path was checked when the run began; an edit of the card since must not stop it.
     training = {**header, "step": progress.step}
-    save_model(model, folder.last, provenance(training=training), force=True)
+    extra = provenance(training=training)
+    save_model(model, folder.last, extra, force=True, folder=folder.files)
     folder.write_summary({
         "steps": progress.step,
         "rows": len(rows),
@@ -357,6 +318,7 @@ def save_failed_step(
         tensors = {f"tokens.{index}": chunk for index, chunk in enumerate(whole.chunks)}
         tensors |= {"rows": torch.from_numpy(whole.numbers), "restore": whole.restore}
         tensors["features"] = whole.features
+        folder.files.record({path.with_suffix(".safetensors"): None})
         _write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
         weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
         record = {
@@ -374,7 +336,7 @@ def save_failed_step(
         }
         facts = {"format": _FORMAT, **provenance(identity=header["identity"], inspection=record)}
         text = json.dumps(facts, indent=1, ensure_ascii=False, default=str)
-        write_text(path, text + "\n")
+        folder.files.write(path, text + "\n")
     processes.wait()  # a process that exits stops the others, even during a write
     hint = f"Lower --learning-rate or use --precision fp32; look at {path}."
     return UserError(f"step {step}", problem, hint)

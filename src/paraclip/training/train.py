@@ -243,7 +243,7 @@ def fit(
             if processes.first:
                 finish_run(folder, model, header, progress, rows)
         if processes.first and data.problems.count:
-            data.problems.write(folder.problems_file)
+            data.problems.write(folder.problems_file, folder.files.kind)
     return folder.last
 
 

@@ -17,7 +17,7 @@ from paraclip.evaluation.examples import (
     RankedPairs,
     _most_changed,
     ranked_pairs,
-    write_browser,
+    render_browser,
 )
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.pairs import Pairs, read_wordings
@@ -43,6 +43,13 @@ def made(folder: Path, texts: list[tuple[str, str]] | None = None) -> RankedPair
     )  # fmt: skip
 
 
+def write_page(path: Path, pairs: list[RankedPairs], models: tuple[str, str]) -> None:
+    """Write the page of pairs."""
+    page = render_browser(pairs, models)
+    assert page is not None
+    path.write_text(page, "utf-8")
+
+
 def content(path: Path) -> dict:
     """The JSON island of a page."""
     (found,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', path.read_text())
@@ -57,7 +64,7 @@ def test_the_pairs_that_changed_most_are_chosen() -> None:
 
 
 def test_the_page_holds_texts_rankings_and_pictures(tmp_path: Path) -> None:
-    assert write_browser([made(tmp_path)], ("base", "tuned"), tmp_path / "page.html")
+    write_page(tmp_path / "page.html", [made(tmp_path)], ("base", "tuned"))
     found = content(tmp_path / "page.html")
     (one,) = found["sets"]
     assert (one["all"], one["gained"], one["lost"], one["k"]) == (3, 1, 1, 3)
@@ -80,7 +87,7 @@ def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
     page = made(tmp_path, texts)
     rankings = {"base": page.rankings["base"], "<i>": page.rankings["tuned"]}
     page = replace(page, rankings=rankings)
-    assert write_browser([page], ("base", "<i>"), tmp_path / "p.html")
+    write_page(tmp_path / "p.html", [page], ("base", "<i>"))
     text = (tmp_path / "p.html").read_text()
     assert "onerror=alert" in text and "<img src=x" not in text and "<b>" not in text
     assert "<i>" not in text and "&lt;i&gt;" in text
@@ -91,7 +98,7 @@ def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
 
 def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examples, "_LARGEST", 1)
-    write_browser([made(tmp_path)], ("base", "tuned"), tmp_path / "page.html")
+    write_page(tmp_path / "page.html", [made(tmp_path)], ("base", "tuned"))
     assert len(content(tmp_path / "page.html")["sets"][0]["pairs"]) == 1
 
 
@@ -99,8 +106,7 @@ def test_nothing_changed_gives_no_page(tmp_path: Path) -> None:
     pairs = made(tmp_path)
     same = {"base": pairs.rankings["base"], "tuned": pairs.rankings["base"]}
     still = replace(pairs, rankings=same)
-    assert not write_browser([still], ("base", "tuned"), tmp_path / "page.html")
-    assert not (tmp_path / "page.html").exists()
+    assert render_browser([still], ("base", "tuned")) is None
 
 
 def test_paraphrases_and_variations_both_give_examples(tmp_path: Path) -> None:
@@ -136,7 +142,7 @@ def test_paraphrases_and_variations_both_give_examples(tmp_path: Path) -> None:
 @needs_playwright
 def test_a_browser_draws_sorts_and_filters(tmp_path: Path) -> None:
     texts = [("a red hat", NASTY), ("a blue car", "car in blue"), ("one", "two")]
-    write_browser([made(tmp_path, texts)], ("base", "tuned"), tmp_path / "page.html")
+    write_page(tmp_path / "page.html", [made(tmp_path, texts)], ("base", "tuned"))
     address = (tmp_path / "page.html").as_uri()
     with launched() as chromium:
         page = chromium.new_page()
@@ -152,7 +158,7 @@ def test_a_browser_draws_sorts_and_filters(tmp_path: Path) -> None:
         assert page.locator(".text").all_text_contents() == ["a blue car", "car in blue"] * 2
         assert page.locator("#count").inner_text() == "1 of 2 pairs"
         known = replace(made(tmp_path), answers=[0, 5, 0])
-        write_browser([known], ("base", "tuned"), tmp_path / "page.html")
+        write_page(tmp_path / "page.html", [known], ("base", "tuned"))
         page = chromium.new_page()
         page.goto(f"{address}#order=gain")
         base, tuned, *_ = page.locator("h3").all_text_contents()
@@ -179,7 +185,7 @@ def test_ten_results_of_both_models_fit_every_width(tmp_path: Path, width: int) 
     pairs = replace(
         made(tmp_path), references=references, texts=texts, kinds=["", ""], rankings=rankings
     )
-    write_browser([pairs], ("base", "tuned"), tmp_path / "page.html")
+    write_page(tmp_path / "page.html", [pairs], ("base", "tuned"))
     with launched() as chromium:
         page = chromium.new_page(viewport={"width": width, "height": 800})
         page.goto((tmp_path / "page.html").as_uri())

@@ -62,7 +62,7 @@ def test_what_is_shared_is_blue_and_the_correct_picture_green(tmp_path: Path) ->
     apart, alike = ([[0, 1]], [[2, 3]]), ([[0, 1]], [[1, 0]])
     for name, tuned, answers in (("gain", alike, []), ("none", apart, []), ("known", alike, [1])):
         pairs = ranked([("a red", "red")], apart, tuned, paths, answers)
-        contact_sheet(pairs, MODELS, tmp_path / name)
+        (tmp_path / name).write_bytes(contact_sheet(pairs, MODELS))
     assert pixels(tmp_path / "none", BLUE).sum() == 0
     assert pixels(tmp_path / "gain", BLUE).sum() > 4 * 4 * 400
     green = pixels(tmp_path / "known", GREEN)
@@ -72,5 +72,5 @@ def test_what_is_shared_is_blue_and_the_correct_picture_green(tmp_path: Path) ->
 def test_a_picture_that_is_gone_leaves_its_place_grey(tmp_path: Path) -> None:
     rankings = ([[0, 1]], [[0, 1]])
     pairs = ranked([("x", "y")], rankings, rankings, ["gone.png", "lost.png"])
-    contact_sheet(pairs, MODELS, tmp_path / "sheet.png")
+    (tmp_path / "sheet.png").write_bytes(contact_sheet(pairs, MODELS))
     assert pixels(tmp_path / "sheet.png", (0xD8, 0xD8, 0xD8)).sum() > 100 * 100

@@ -33,11 +33,12 @@ from paraclip.evaluation.report import (
     _section_page,
     figure,
     read_report,
+    report_json,
     report_page,
-    write_json,
 )
 from paraclip.evaluation.run import _OUTPUTS, evaluate
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.output_folder import RECORD
 
 MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
 
@@ -211,15 +212,15 @@ def test_one_model_is_enough_and_an_undefined_figure_is_a_dash(tmp_path: Path) -
     report = small_report(float("nan"))
     assert "  STS mean     -" in report.table()
     assert "| STS mean | - [-, -] |" in report_page(report, [])
-    write_json(report, tmp_path / "report.json")
+    (tmp_path / "report.json").write_text(report_json(report))
     (line,) = read_report(tmp_path / "report.json").sections[0].lines
     assert np.isnan(line.values["base"].value)
     assert "NaN" not in (tmp_path / "report.json").read_text()
-    plot_scores(report, tmp_path / "scores.png")
+    assert plot_scores(report)
 
 
-def test_a_label_is_no_formula(tmp_path: Path) -> None:
-    assert plot_scores(small_report(1.0, labels=("a $x^$ b",)), tmp_path / "scores.png")
+def test_a_label_is_no_formula() -> None:
+    assert plot_scores(small_report(1.0, labels=("a $x^$ b",)))
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_a_report_without_a_headline_has_no_plot(tmp_path: Path) -> None:
     )
     assert report.sections[0].lines[0].values["only"].value == 100
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"items.npz", "report.json", "report.md"}
+    assert names == {RECORD, "items.npz", "report.json", "report.md"}
     assert "scores.png" not in (tmp_path / "out" / "report.md").read_text()
     with pytest.raises(UserError, match="no model is given"):
         evaluate({}, [Constant("x")], tmp_path, SETTINGS)
@@ -287,7 +288,7 @@ def test_without_matplotlib_a_report_has_no_plots_and_says_so(
     monkeypatch.setattr(run, "find_spec", lambda name: None)
     evaluate({"only": ColourEncoder()}, [Constant("x")], tmp_path / "out", SETTINGS)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"items.npz", "report.json", "report.md"}
+    assert names == {RECORD, "items.npz", "report.json", "report.md"}
     assert "matplotlib is missing" in capsys.readouterr().err
 
 
@@ -299,7 +300,7 @@ def test_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     assert (out / "contact_sheet.png").exists() and (out / "browser.html").exists()
     (out / "mine.txt").write_text("stays")
     evaluate({"other": ColourEncoder()}, [Constant("x")], out, SETTINGS)
-    names = {path.name for path in out.iterdir()}
+    names = {path.name for path in out.iterdir()} - {RECORD}
     assert names == {"items.npz", "mine.txt", "report.json", "report.md", "scores.png"}
 
 
@@ -326,7 +327,7 @@ def test_an_edited_page_is_refused_and_an_own_report_replaced(tmp_path: Path) ->
     models, out = {"base": ColourEncoder(2), "tuned": ColourEncoder(0.1)}, tmp_path / "out"
     for _ in range(2):
         evaluate(models, [retrieval, retrieval_too], out, SETTINGS)
-        assert {path.name for path in out.iterdir()} == set(_OUTPUTS)
+        assert {path.name for path in out.iterdir()} == {*_OUTPUTS, RECORD}
     (out / "report.md").write_text((out / "report.md").read_text() + "My remarks.\n")
     with pytest.raises(UserError, match=r"report\.md: exists and was not written by ParaCLIP"):
         evaluate(models, [retrieval], out, SETTINGS)

@@ -19,6 +19,7 @@ from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import StoreUnavailable, open_store
 from paraclip.models.mini import SentenceModel
+from paraclip.output_folder import RECORD
 from postgres_server import PostgresServer, wait_until
 
 pytestmark = pytest.mark.slow
@@ -127,6 +128,7 @@ def test_an_index_of_another_version_can_be_rebuilt(
     address = str(tmp_path / "index")
     index(many, address, models["base"])
     (tmp_path / "index" / "index.json").write_text('{"format": "paraclip-index-1"}')
+    (tmp_path / "index" / RECORD).unlink()  # which no earlier version wrote
     with pytest.raises(UserError, match="is not an index of this version"):
         index(many, address, models["base"])
     assert index(many, address, models["base"], rebuild=True).total == COUNT

@@ -23,12 +23,9 @@ from paraclip.files import (
     DISK_ERRORS,
     check_room,
     disk_errors,
-    has_mark,
     locked,
     read_bounded,
-    refuse_foreign,
     text_hash,
-    write_text,
 )
 from paraclip.image_search.stores import (
     ROWS_AT_ONCE,
@@ -37,9 +34,9 @@ from paraclip.image_search.stores import (
     StoreUnavailable,
     schema,
 )
+from paraclip.output_folder import OutputFolder
 
 FACTS, STAGED_FACTS = "index.json", "index.staged.json"
-_MARK = b'"format": "paraclip-index-'  # of any version
 _OS_ERROR = re.compile(r"os error (\d+)")
 _PANICS = (("pyo3_async_runtimes", "RustPanic"), ("pyo3_runtime", "PanicException"))
 PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
@@ -51,6 +48,7 @@ class LanceStore(Store):
     def __init__(self, folder: Path, facts_file: str = FACTS) -> None:
         self.folder, self.facts_file = folder, facts_file
         self.where = str(folder)
+        self.output = OutputFolder(folder, "index")
         self.opened: Any = None
 
     def check(self, size: float = 0) -> None:
@@ -92,16 +90,16 @@ class LanceStore(Store):
                 )
         elif known.created != facts.created:
             raise ValueError("facts of another index")
-        write_text(self.folder / self.facts_file, facts.to_json() + "\n")
+        self.output.write(self.folder / self.facts_file, facts.to_json() + "\n")
 
     def staged(self) -> Self:
         """A table in the same folder; raises UserError if a file of the user has a name of ours."""
-        for name in (FACTS, STAGED_FACTS):
-            refuse_foreign(self.folder / name, lambda path: has_mark(path, _MARK))
+        self.output.refuse_foreign(self.folder / FACTS, self.folder / STAGED_FACTS)
         return type(self)(self.folder, STAGED_FACTS)
 
     def publish(self) -> None:
         """Rename the file of the facts, then remove the table that it no longer names."""
+        self.output.record({self.folder / FACTS: self.folder / STAGED_FACTS})
         with disk_errors(self.folder / FACTS):
             (self.folder / STAGED_FACTS).replace(self.folder / FACTS)
         self.opened = None
