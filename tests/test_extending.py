@@ -14,10 +14,9 @@ import pytest
 from tiny_models import tiny_clip
 
 import paraclip
-from paraclip.data.captions import Record
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
-from paraclip.data.reading import READERS
+from paraclip.data.rows import FORMATS, Values
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.registry import BENCHMARKS, Entry
 from paraclip.evaluation.statistics import Metric
@@ -79,11 +78,13 @@ def test_a_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def read_notes(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    def read_notes(
+        source: str, problems: Problems, columns: Columns | None
+    ) -> Iterator[tuple[str, Values]]:
         for number, line in enumerate(Path(source).read_text().splitlines(), start=1):
-            yield Record(f"{source}:{number}", number, line)
+            yield f"{source}:{number}", {"caption": line}
 
-    monkeypatch.setitem(READERS, ".notes", read_notes)
+    monkeypatch.setitem(FORMATS, ".notes", read_notes)
     (tmp_path / "my.notes").write_text("A cat sleeps.\nTwo birds sing.\n")
     captions = list(paraclip.read_captions(str(tmp_path / "my.notes")))
     assert [row.caption for row in captions] == ["A cat sleeps.", "Two birds sing."]

@@ -5,13 +5,13 @@ No picture of the bank is in a pool: COCO's unlabelled pictures are in none of i
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.untrusted_json import array_at
+from paraclip.data.problems import Problems
+from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
-from paraclip.files import read_bounded, write_text
+from paraclip.files import write_text
 from recipes.downloads import digest, download, download_all, unpack
 from recipes.real_clip.settings import Settings, Source
 
@@ -67,7 +67,7 @@ def _get_pictures(settings: Settings, work: Path) -> None:
     COCO's own archives of them hold 20 times as many pictures as are used.
     """
     listed = work / "lists" / "image_info_unlabeled2017.json"
-    names = sorted(row["file_name"] for row in array_at(str(listed), "images", "Run again."))
+    names = sorted(row["file_name"] for row in _rows_of(listed))
     step = max(1, len(names) // (settings.bank + settings.others))
     chosen = names[::step][: settings.bank + settings.others]  # spread over the whole set
     files = {
@@ -75,7 +75,7 @@ def _get_pictures(settings: Settings, work: Path) -> None:
         for n, name in enumerate(chosen)
     }
     split = work / "karpathy" / "coco" / "dataset_coco.json"
-    for row in array_at(str(split), "images", "Run again."):
+    for row in _rows_of(split):
         if row["split"] == "test":
             part, name = row["filepath"], row["filename"]
             files[f"{COCO}/{part}/{name}"] = split.parent / part / name
@@ -103,8 +103,7 @@ def _write_pairs(settings: Settings, work: Path) -> None:
             write_text(work / "development" / "pool.txt", "\n".join(pool) + "\n")
         write_text(report / path.name, json.dumps(rows, indent=1))
     captions: dict[int, list[str]] = {}
-    listed = str(work / "lists" / "captions_val2017.json")
-    for row in array_at(listed, "annotations", "Run again."):
+    for row in _rows_of(work / "lists" / "captions_val2017.json"):
         captions.setdefault(row["image_id"], []).append(row["caption"])
     lines = (
         json.dumps({"caption": texts[0], "caption2": texts[1], "filename": f"{number:012d}.jpg"})
@@ -120,14 +119,12 @@ def _write_texts(settings: Settings, work: Path) -> None:
     Karpathy's training split has no picture of val2017, and none of his test split.
     """
     split = work / "karpathy" / "coco" / "dataset_coco.json"
-    rows = array_at(str(split), "images", "Run again.")
+    rows = _rows_of(split)
     found = [row["sentences"][0]["raw"] for row in rows if row["split"] == "train"]
     chosen = found[:: max(1, len(found) // settings.texts)][: settings.texts]
     write_text(work / "texts.txt", "".join(f"{' '.join(text.split())}\n" for text in chosen))
 
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:
-    """The rows of a subset: an array, or an object that maps ids to rows."""
-    content = json.loads(read_bounded(path))
-    rows: Iterable[Any] = content.values() if isinstance(content, Mapping) else content
-    return list(rows)
+    """The rows of a list of pictures, captions or pairs, all sound."""
+    return [row for _, row in read_rows(str(path), Problems(0.0))]

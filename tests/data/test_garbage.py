@@ -1,4 +1,4 @@
-"""Generated garbage in every format: each reader gives a result or a `UserError`, nothing else."""
+"""Generated garbage in every format: a reader gives a result or a `UserError`, nothing else."""
 
 import io
 import json
@@ -20,8 +20,10 @@ from paraclip.data.config import Columns
 from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
+from paraclip.data.rows import read_rows
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmarks.aro import _read_cases
 from paraclip.evaluation.benchmarks.image_text_retrieval import _read_split
 from paraclip.evaluation.benchmarks.sugar_crepe import read_subset
 from paraclip.evaluation.pairs import read_pairs, read_wordings
@@ -46,27 +48,25 @@ ROWS = st.dictionaries(NAMES, VALUES, max_size=8)
 TABLES = st.lists(ROWS | VALUES, max_size=4)
 
 
-def captions_of(path: Path) -> None:
-    """Read all captions of a source with several choices of columns."""
-    for columns in (Columns(), Columns(image=None)):
-        for row in read_captions(str(path), columns, Problems(1.0)):
-            assert row.caption.strip() and f"{row.id}{row.image_id}{row.image}".encode()
+def rows_of(path: Path) -> None:
+    """Read all rows of a source, as they are and as captions with several choices of columns."""
+    for columns in (None, Columns(), Columns(image=None)):
+        problems = Problems(1.0)
+        for where, values in read_rows(str(path), problems, columns):
+            assert where.startswith(str(path)) and isinstance(values, dict)
+    for row in read_captions(str(path), Columns(), Problems(1.0)):
+        assert row.caption.strip() and f"{row.id}{row.image_id}{row.image}".encode()
 
 
-def triples_of(path: Path) -> None:
-    """Read triples and the record of their origin."""
-    read_provenance(path)
-    read_triples(path, Problems(1.0))
-
-
-TABLE_READERS: list[Callable[[Path], Any]] = [
-    captions_of,
-    triples_of,
+USERS: list[Callable[[Path], Any]] = [
+    lambda path: read_triples(path, Problems(1.0)),
     lambda path: read_pairs(path, problems=Problems(1.0)),
     lambda path: read_wordings(path, None, Problems(1.0)),
     lambda path: read_subset(path, Problems(1.0)),
     lambda path: _read_split(path, "label", "Get it.", Problems(1.0)),
+    lambda path: _read_cases(path, Problems(1.0)),
 ]
+"""What makes items of rows."""
 SUFFIXES = ("csv", "tsv", "jsonl", "json", "parquet", "tar", "csv.gz", "json.xz", "png", "txt")
 
 
@@ -78,9 +78,9 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def feed(path: Path) -> None:
-    """Let every reader try the file; a `UserError` must be one line that says what to do."""
-    for reader in [*TABLE_READERS, read_pool, lambda path: open_image(str(path), 8)]:
+def feed(path: Path, *readers: Callable[[Path], Any]) -> None:
+    """Let readers try the file; a `UserError` must be one line that says what to do."""
+    for reader in readers or (rows_of,):
         problem = None
         try:
             reader(path)
@@ -90,13 +90,18 @@ def feed(path: Path) -> None:
             assert "\n" not in str(problem) and problem.where and problem.what and problem.hint
 
 
+def as_picture(path: Path) -> None:
+    """Decode a picture."""
+    open_image(str(path), 8)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(content=st.binary(max_size=300))
 def test_bytes(suffix: str, content: bytes) -> None:
     with folder() as root:
         path = root / f"a.{suffix}"
         path.write_bytes(content)
-        feed(path)
+        feed(path, rows_of, read_triples, read_provenance, read_pool, as_picture)
 
 
 @given(table=TABLES, split=st.sampled_from(["\n", ",", "\t", '"']))
@@ -128,6 +133,15 @@ def test_json_nonsense(table: list[Any], depth: int, values: dict[str, Any]) -> 
         feed(root / "a.json")
 
 
+@given(table=st.lists(ROWS, max_size=4))
+def test_rows_of_nonsense(table: list[dict[str, Any]]) -> None:
+    with folder() as root:
+        (root / "a.jsonl").write_text("\n".join(map(json.dumps, table)))
+        (root / "a.json").write_text(json.dumps({"images": table}))
+        feed(root / "a.jsonl", *USERS)
+        feed(root / "a.json", *USERS)
+
+
 COLUMNS = st.one_of(
     st.lists(st.text(max_size=4) | st.none(), min_size=3, max_size=3),
     st.lists(st.floats() | st.none(), min_size=3, max_size=3),
@@ -153,7 +167,7 @@ def test_parquet_nonsense(columns: list[tuple[str, Any]]) -> None:
     table = pa.Table.from_arrays(arrays, [name for name, _ in columns])
     with folder() as root:
         pq.write_table(table, root / "a.parquet")
-        feed(root / "a.parquet")
+        feed(root / "a.parquet", rows_of, *USERS)
 
 
 @given(

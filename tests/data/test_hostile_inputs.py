@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from source_files import draw, json_lines, lenient, put, read, shard, texts
 
-from paraclip.data import lines
+from paraclip.data import lines, rows
 from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
@@ -58,16 +58,24 @@ def lenient_problem(source: str) -> str:
     return problems.listed[0][1]
 
 
-def test_a_header_over_a_mebibyte_and_json_out_of_bounds_are_named(tmp_path: Path) -> None:
+def test_a_header_over_a_mebibyte_and_json_out_of_bounds_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = put(tmp_path / "a.csv", "caption," + "x" * 2**20 + "\nA cat.,1\nA dog.,2\n")
     with pytest.raises(UserError, match="header is longer") as caught:
         lenient(source)
     assert caught.value.where == f"{source}:1"
     row = '{"caption": "A cat.", "score": 1e999}'
-    source = put(tmp_path / "a.json", f"[{row}]")
-    with pytest.raises(UserError, match=r"holds|nested") as caught:
-        lenient(source)
-    assert caught.value.where == source
+    monkeypatch.setattr(rows, "_LARGEST_JSON", 2**18)
+    monkeypatch.setattr(rows, "_MOST_VALUES", 2**15)
+    for content, words in (
+        (f"[{row}]", "too large"), ("[" * 30_000, "nested deeper"), ("[" + "1," * 2**15, "values"),
+        ("[]" + " " * 2**18, "more than 0.25 MiB"), ("3", "neither a list nor an object"),
+    ):  # fmt: skip
+        source = put(tmp_path / "a.json", content)
+        with pytest.raises(UserError, match=words) as caught:
+            lenient(source)
+        assert caught.value.where == source
     assert lenient_problem(put(tmp_path / "a.jsonl", f"{row}\n")).startswith("the line")
 
 

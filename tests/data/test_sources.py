@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from source_files import draw, json_lines, lenient, put, read, shard, texts
 
-from paraclip.data.captions import Record
 from paraclip.data.config import Columns
 from paraclip.data.folder import first_line, walk
 from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, find_files, read_captions
-from paraclip.data.shards import _members, read_shard
+from paraclip.data.rows import read_rows
+from paraclip.data.shards import _members
 from paraclip.errors import UserError
 
 # --- which files ---
@@ -165,12 +165,6 @@ def sample(key: str, folder: Path, caption: str = "A kite") -> dict[str, bytes]:
     return {f"{key}.jpg": picture, f"{key}.json": facts.encode(), f"{key}.txt": caption.encode()}
 
 
-def records(source: str) -> tuple[list[Record], Problems]:
-    """The records of a shard, and the problems."""
-    problems = Problems(1.0)
-    return list(read_shard(source, Columns(), problems)), problems
-
-
 def test_shards_are_read_and_their_pictures_opened(tmp_path: Path) -> None:
     for number in (0, 1):
         keys = [f"{number:05d}{row:04d}" for row in range(2)]
@@ -212,10 +206,10 @@ def test_texts_have_no_byte_order_mark_and_stand_beside_their_picture(tmp_path: 
 
 def test_a_key_ends_at_the_first_dot_and_keeps_its_folder(tmp_path: Path) -> None:
     files = {"x.d/1.JPG": b"", "x.d/1.txt": b"One", "x.d/2.seg.png": b"", "x.d/2.txt": b"Two"}
-    rows, _ = records(source := shard(tmp_path / "0.tar", files))
-    assert [(row.id, row.caption, row.image, row.where) for row in rows] == [
-        ("x.d/1", b"One", f"tar://x.d/1.JPG::{source}", f"{source}: x.d/1"),
-        ("x.d/2", b"Two", None, f"{source}: x.d/2"),
+    rows = list(read_rows(source := shard(tmp_path / "0.tar", files), Problems()))
+    assert [(where, *values.values()) for where, values in rows] == [
+        (f"{source}: x.d/1", b"One", f"tar://x.d/1.JPG::{source}", "x.d/1", "x.d/1"),
+        (f"{source}: x.d/2", b"Two", None, "x.d/2", "x.d/2"),
     ]
 
 
@@ -236,7 +230,8 @@ def test_a_shard_cut_anywhere_gives_its_first_rows_and_is_reported(cut: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         source = shard(Path(folder) / "0.tar", {f"{n}.txt": text for n, text in enumerate(content)})
         Path(source).write_bytes(Path(source).read_bytes()[:cut])
-        rows, problems = records(source)
-    assert [row.caption for row in rows] == content[: len(rows)]
+        problems = Problems(1.0)
+        rows = list(read_rows(source, problems))
+    assert [values["caption"] for _, values in rows] == content[: len(rows)]
     assert len(rows) >= (cut - 1) // 1024
     assert problems.listed == [(source, "the shard is truncated")]

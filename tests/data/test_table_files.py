@@ -21,12 +21,7 @@ from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.tables import (
-    _python_values,
-    csv_fields,
-    read_coco,
-    tsv_fields,
-)
+from paraclip.data.rows import _python_values, csv_fields, read_rows, tsv_fields
 from paraclip.errors import UserError
 
 ROWS = [
@@ -309,7 +304,7 @@ def test_the_official_layout_is_read_and_needs_images_unless_captions_are_alone(
         ("70", "7", "An apple.", f"{tmp_path}/a.jpg"), ("80", "8", "Grün", f"{tmp_path}/b.jpg"),
     ]  # fmt: skip
     assert [what for _, what in problems.listed] == [
-        "is not an object", "the caption is empty", "there is no image with the id 9",
+        "is not a JSON object", "the caption is empty", "there is no image with the id 9",
     ]  # fmt: skip
     source = put(tmp_path / "b.json", json.dumps({"annotations": rows[:1]}))
     (row,) = read(source, Columns(image=None))
@@ -322,12 +317,12 @@ def test_annotations_have_ids_if_the_first_one_has(tmp_path: Path) -> None:
     images = [{"id": 7, "file_name": "a.jpg"}]
     rows = [{"image_id": 7, "caption": "Grüße"}, {"id": 1, "image_id": 7, "caption": "鳶"}]
     for annotations, ids in (
-        (rows, [None, None]),
-        (rows[::-1], [1, ""]),  # not row number 2, which may be another's id
+        (rows, ["none", "none"]),
+        (rows[::-1], [1, None]),  # not row number 2, which may be another's id
     ):
         content = json.dumps({"annotations": annotations, "images": images})
-        found = read_coco(put(tmp_path / "a.json", content), Columns(), Problems(0.0))
-        assert [row.id for row in found] == ids
+        found = read_rows(put(tmp_path / "a.json", content), Problems(0.0), Columns())
+        assert [values.get("id", "none") for _, values in found] == ids
 
 
 def test_plain_lists_are_read(tmp_path: Path) -> None:
@@ -340,7 +335,7 @@ def test_plain_lists_are_read(tmp_path: Path) -> None:
     assert captions[0].image == picture
     other = put(tmp_path / "c.json", json.dumps([{"words": "One"}, 5, {"words": "Two"}]))
     good, problems = lenient(other, Columns(caption="words"))
-    assert good == ["One", "Two"] and problems.listed[0][1] == "the element is not an object"
+    assert good == ["One", "Two"] and problems.listed[0][1] == "is not a JSON object"
 
 
 # --- Parquet ---

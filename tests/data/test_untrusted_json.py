@@ -1,6 +1,5 @@
 """JSON from untrusted sources."""
 
-import io
 import json
 from pathlib import Path
 
@@ -8,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.data import untrusted_json
 from paraclip.data.untrusted_json import (
     _MOST_DEPTH,
     BadJson,
-    _JsonStream,
     parse_json,
     parse_json_object,
     read_json_object,
@@ -65,6 +62,17 @@ def test_the_limits_themselves_are_accepted() -> None:
     assert parse_json(b"12", most=2) == 12
     with pytest.raises(BadJson, match="more than"):
         parse_json(b"123", most=2)
+    assert parse_json(b"[[2, 3], {}]", most_values=5) == [[2, 3], {}]
+    with pytest.raises(BadJson, match="more than 4 values"):
+        parse_json(b"[[2, 3], {}]", most_values=4)
+
+
+def test_brackets_in_texts_are_not_levels_and_no_text_takes_long() -> None:
+    text = "[" * 500 + '\\"'
+    assert parse_json(json.dumps({text: [text] * 9})) == {text: [text] * 9}
+    for content in ("[" * 200 + '"' + '\\"' * 500_000, "[]" * 500_000, '"' * 1_000_001):
+        with pytest.raises(BadJson):
+            parse_json(content)
 
 
 def test_a_file_is_named_in_the_error(tmp_path: Path) -> None:
@@ -80,25 +88,3 @@ def test_a_file_is_named_in_the_error(tmp_path: Path) -> None:
     assert read_json_object(path, "") == {"a": 1}
     with pytest.raises(UserError, match="cannot be read"):
         read_json_object(tmp_path, "")
-
-
-# --- streamed ---
-
-
-@given(st.lists(VALUES), st.integers(1, 9), st.sampled_from([None, 1]))
-def test_streamed_json_equals_parsed_json(values: list, chunk: int, indent: int | None) -> None:
-    content = json.dumps(values, indent=indent, ensure_ascii=True).encode()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(untrusted_json, "_CHUNK", chunk)
-        assert list(_JsonStream(io.BytesIO(content), "a").elements()) == values
-
-
-def test_a_long_list_is_not_held_and_a_long_value_parsed_a_few_times() -> None:
-    content = json.dumps([{"caption": "kite " * 100} for _ in range(2_000)]).encode()
-    stream = _JsonStream(io.BytesIO(content), "a")
-    assert max(len(stream.text) for _ in stream.elements()) < 2 * untrusted_json._CHUNK
-    content = json.dumps([{"caption": ["x" * 9] * 300_000}]).encode()
-    stream, parsed = _JsonStream(io.BytesIO(content), "a"), []
-    stream.more = lambda: parsed.append(1) or _JsonStream.more(stream)  # type: ignore[method-assign]
-    (value,) = stream.elements()
-    assert len(value["caption"]) == 300_000 and len(parsed) < 12

@@ -1,4 +1,4 @@
-"""A caption, the row it is read from, and the checks between the two."""
+"""A caption, the columns it is read from, and the checks between the two."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,18 +34,6 @@ class BrokenRow(Exception):
     """A row that cannot be used; the message is the reason, as a clause."""
 
 
-@dataclass(slots=True)
-class Record:
-    """One row as a format's reader returns it: values of columns, not yet checked."""
-
-    where: str  # file and row, for messages
-    row: int  # number of the row in its file; the id if there is no other
-    caption: Any  # text, UTF-8 bytes, or a list of these; anything else is broken
-    image: Any = None
-    id: Any = None  # None if there is no such column
-    image_id: Any = None
-
-
 class _Keys(NamedTuple):
     """Names of the columns of a file, or of the keys of its objects; None if there is no such."""
 
@@ -54,12 +42,10 @@ class _Keys(NamedTuple):
     id: str | None
     image_id: str | None
 
-    def record(self, where: str, row: int, values: Mapping[str, Any]) -> Record:
-        """The record of a row given by column name; a missing id is empty, not None."""
-        image, caption_id, image_id = (values.get(name) if name else None for name in self[1:])
-        if self.id and caption_id is None:
-            caption_id = ""
-        return Record(where, row, values.get(self.caption), image, caption_id, image_id)
+    def pick(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The caption's columns of a row; a key for each that the file has, if only with None."""
+        pairs = zip(self._fields, self, strict=True)
+        return {name: values.get(column) for name, column in pairs if column is not None}
 
 
 def choose_columns(available: Iterable[str], columns: Columns, where: str) -> _Keys:

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from paraclip.data.captions import BrokenRow, Record
+from paraclip.data.captions import BrokenRow
+from paraclip.data.config import Columns
 from paraclip.data.lines import UTF8_MARK, UTF16_MARKS
 from paraclip.data.problems import Problems
 from paraclip.data.shards import LARGEST_TEXT, SUFFIXES
@@ -17,15 +19,17 @@ _ASIDE = frozenset(
 """Names of text files that many folders contain and that are not captions."""
 
 
-def read_folder(source: str, problems: Problems) -> Iterator[Record]:
-    """Records of all pictures in the folder and its subfolders, in the order of their names.
+def read_folder(
+    source: str, problems: Problems, columns: Columns | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Captions of all pictures in the folder and its subfolders, in the order of their names.
 
     The caption is the first line that is not empty (Tux Paint's stamps have translations in the
     others). The id is the picture's path inside the folder. Only the names of one subfolder are
     held in memory at a time.
     """
     pictures = 0
-    for row, path in enumerate(walk(Path(source)), start=1):
+    for path in walk(Path(source)):
         if path.suffix == ".txt":
             problems.add(path, "there is no picture with this name")
             continue
@@ -36,7 +40,7 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
         except BrokenRow as broken:
             problems.add(path, str(broken))
             continue
-        yield Record(str(text), row, caption, name, name, name)
+        yield str(text), {"caption": caption, "image": name, "id": name, "image_id": name}
     if not pictures:
         hint = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
         raise UserError(source, "contains no pictures", hint)

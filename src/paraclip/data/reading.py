@@ -1,59 +1,33 @@
-"""Captions from any source, one at a time, and the table of readers."""
+"""Captions from any source, one at a time."""
 
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from paraclip.data.captions import (
     BrokenRow,
     Caption,
-    Record,
     clean_text,
     label,
     picture_name,
     plain_text,
 )
 from paraclip.data.config import Columns
-from paraclip.data.folder import read_folder
-from paraclip.data.lines import DECOMPRESSORS, check_scheme, file_system, is_remote, local_path
+from paraclip.data.lines import check_scheme, file_system, is_remote, local_path
 from paraclip.data.problems import Problems
-from paraclip.data.shards import read_shard
-from paraclip.data.tables import (
-    csv_fields,
-    read_coco,
-    read_delimited,
-    read_json_lines,
-    read_parquet,
-    read_plain_lines,
-    tsv_fields,
-)
+from paraclip.data.rows import Values, format_of, is_folder, read_rows, row_number
 from paraclip.errors import UserError, without_password
 from paraclip.files import check_input, check_name
 
-_Reader = Callable[[str, Columns, Problems], Iterator[Record]]
-"""Yields the records of a file. Arguments: path or URL, columns to read, and a list for broken
-rows."""
-
-READERS: dict[str, _Reader] = {
-    ".csv": partial(read_delimited, split=csv_fields),
-    ".tsv": partial(read_delimited, split=tsv_fields),
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".parquet": read_parquet,
-    ".pq": read_parquet,
-    ".json": read_coco,
-    ".tar": read_shard,
-    ".txt": read_plain_lines,
-}
 _MOST_FILES = 1_000_000
 _BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))\}")
 
 
 class _CaptionMaker:
-    """Makes captions from the records of one file.
+    """Makes captions from the rows of one file.
 
     `seen` holds 64-bit hashes of the ids so far; `prefix` makes row numbers unique across files,
     and its folder the names of pictures, which are those of the file's own folder.
@@ -69,34 +43,35 @@ class _CaptionMaker:
         # Captions of the same picture are mostly consecutive.
         self.find = lru_cache(maxsize=8)(self.find_image)
 
-    def captions(self, record: Record) -> list[Caption]:
+    def captions(self, where: str, values: Values) -> list[Caption]:
         """One caption, or one per text of a list.
 
         Raises:
             BrokenRow: the caption, the id or the named picture is missing.
             UserError: an earlier caption has the same id.
         """
-        listed = isinstance(record.caption, list)
-        texts = [clean_text(text) for text in (record.caption if listed else [record.caption])]
+        text, has_id = values["caption"], "id" in values
+        listed = isinstance(text, list)
+        texts = [clean_text(one) for one in (text if listed else [text])]
         if not texts:
             raise BrokenRow("the list of captions is empty")
-        image_name = picture_name(record.image)
+        image_name = picture_name(values.get("image"))
         image = self.find(image_name) if image_name else None
-        row_id = f"{self.prefix}{record.row}"
-        if record.id is not None and not (row_id := plain_text(record.id, "id") or ""):
+        row_id = plain_text(values["id"], "id") if has_id else self.prefix + row_number(where)
+        if not row_id:
             raise BrokenRow("the id is empty")
         if image_name and not is_remote(image_name):
             image_name = os.path.join(self.folder, image_name)
-        image_id = plain_text(record.image_id, "image id") or image_name or row_id
+        image_id = plain_text(values.get("image_id"), "image id") or image_name or row_id
         ids = [f"{row_id}-{number}" for number in range(1, len(texts) + 1)] if listed else [row_id]
-        for caption_id in ids if record.id is not None else ():  # row numbers are unique
+        for caption_id in ids if has_id else ():  # row numbers are unique
             if (key := hash(caption_id)) in self.seen:
                 what = f"the id {label(caption_id)} occurs twice"
-                raise UserError(record.where, what, self.hint)
+                raise UserError(where, what, self.hint)
             self.seen.add(key)
         return [  # `image` keeps the password, for reading it
-            Caption(without_password(name), text, without_password(image_id), image, record.where)
-            for name, text in zip(ids, texts, strict=True)
+            Caption(without_password(name), one, without_password(image_id), image, where)
+            for name, one in zip(ids, texts, strict=True)
         ]
 
     def find_image(self, name: str) -> str:
@@ -110,11 +85,6 @@ class _CaptionMaker:
                 return path
         folders = " or ".join(label(root or ".") for root in self.roots)
         raise BrokenRow(f"there is no picture {label(name)} in {folders} (--images names another)")
-
-
-def is_folder(file: str) -> bool:
-    """Whether the path or URL is a local folder."""
-    return not is_remote(file) and os.path.isdir(file)
 
 
 def picture_roots(file: str, columns: Columns) -> list[str]:
@@ -169,17 +139,13 @@ def _stream_captions(
     for file, name in zip(files, names, strict=True):
         prefix = f"{name[common:].lstrip('/')}:" if len(files) > 1 else ""
         maker = _CaptionMaker(file, columns, seen, prefix)
-        if is_folder(file):
-            rows = read_folder(file, problems)
-        else:
-            rows = _reader_of(file)(file, columns, problems)
         before = problems.count
-        for record in rows:
+        for where, values in read_rows(file, problems, columns):
             captions = []
             try:
-                captions = maker.captions(record)
+                captions = maker.captions(where, values)
             except BrokenRow as reason:
-                problems.add(record.where, str(reason))
+                problems.add(where, str(reason))
             good += len(captions)
             broken += problems.count - before
             yield from captions
@@ -188,22 +154,6 @@ def _stream_captions(
     problems.check(good + broken)
     if not good:
         raise UserError(source, "contains no captions", "Name a folder or file that has some.")
-
-
-def _reader_of(file: str) -> _Reader:
-    """The reader for the suffix of a file; raises UserError if there is none."""
-    suffixes = [suffix.lower() for suffix in Path(file).suffixes]
-    compressed = bool(suffixes) and suffixes[-1] in DECOMPRESSORS
-    if compressed:
-        suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ""
-    if compressed and suffix == ".tar":
-        what = "is a compressed tar file, whose pictures cannot be read one by one"
-        raise UserError(file, what, f"Decompress it to {Path(file).stem}.")
-    if suffix in READERS:
-        return READERS[suffix]
-    hint = f"Name a folder, or a file that ends in {', '.join(READERS)}."
-    raise UserError(file, "has a format that cannot be read", hint)
 
 
 def find_files(source: str) -> list[str]:
@@ -218,7 +168,7 @@ def find_files(source: str) -> list[str]:
         else:
             check_input(file)
         if not is_folder(file):
-            _reader_of(file)
+            format_of(file)
     return files
 
 

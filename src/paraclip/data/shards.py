@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 from urllib.parse import unquote
 
-from paraclip.data.captions import Record
 from paraclip.data.config import Columns
 from paraclip.data.lines import UTF8_MARK, file_system, is_remote, local_path, open_source
 from paraclip.data.problems import Problems
@@ -148,15 +147,18 @@ def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
     return index
 
 
-def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a shard in img2dataset's layout: `key.jpg`, `key.txt` and `key.json`.
+def read_shard(
+    source: str, problems: Problems, columns: Columns | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Captions of a shard in img2dataset's layout: `key.jpg`, `key.txt` and `key.json`.
 
-    The caption is `key.txt`, or else "caption" in `key.json`. The key, which is the id, ends at the
-    first dot of the name. Pictures are not read. A truncated shard counts as one broken row; its
-    earlier rows are used.
+    The caption is `key.txt`, or else its column in `key.json`. The key, which is the id, ends at
+    the first dot of the name. Pictures are not read. A truncated shard counts as one broken row;
+    its earlier rows are used.
     """
+    columns = columns or Columns()
     with _open_shard(source) as shard:
-        for row, (key, parts) in enumerate(groupby(_members(shard), key=_key), start=1):
+        for key, parts in groupby(_members(shard), key=_key):
             image, texts = None, {}
             for member in parts:
                 suffix = f".{PurePosixPath(member.name).name.partition('.')[2].lower()}"
@@ -171,7 +173,8 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
                 with suppress(BadJson):
                     caption = parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
             name = _member_reference(source, image) if image and columns.image else None
-            yield Record(f"{source}: {key}", row, caption, name, key, key)
+            values = {"caption": caption, "image": name, "id": key, "image_id": key}
+            yield f"{source}: {key}", values
     if shard.truncated:
         problems.add(source, "the shard is truncated")
 

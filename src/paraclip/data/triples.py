@@ -28,7 +28,7 @@ from paraclip.data.captions import (
 from paraclip.data.images import PictureNames, picture_files
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
-from paraclip.data.tables import json_objects, refuse_equal_names
+from paraclip.data.rows import read_rows, refuse_equal_names, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, check_input, read_bounded
@@ -160,7 +160,8 @@ def _read_parquet(path: Path, problems: Problems) -> pa.Table:
     kept = pc.and_(complete, pc.invert(nul))
     table = table.filter(kept)
     ids = (name for chunk in table["id"].chunks for name in chunk.to_pylist())
-    _refuse_duplicates(path, zip(pc.indices_nonzero(kept).to_numpy() + 1, ids, strict=True))
+    places = (f"{path}:{row + 1}" for row in pc.indices_nonzero(kept).to_pylist())
+    _refuse_duplicates(zip(places, ids, strict=True))
     default = pc.if_else(_is_filled(table["image"]), table["image"], table["id"])
     image_ids = pc.if_else(_is_filled(table["image_id"]), table["image_id"], default)
     return with_column(table, "image_id", image_ids)
@@ -181,8 +182,8 @@ def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _read_lines(path: Path, problems: Problems) -> pa.Table:
     """The triples of a JSONL file in the paper's layout, with further keys of SCHEMA."""
-    rows, numbers, before = [], [], problems.count
-    for number, values in json_objects(str(path), problems):
+    rows, places, before = [], [], problems.count
+    for where, values in read_rows(str(path), problems):
         row: dict[str, Any] = {}
         try:
             row[WORDINGS.name] = further = _read_wordings(values.get(WORDINGS.name))
@@ -207,14 +208,14 @@ def _read_lines(path: Path, problems: Problems) -> pa.Table:
                     raise BrokenRow(f"{label(name)} is too large")
             row["image"] = picture_name(values.get("image"))
         except BrokenRow as broken:
-            problems.add(f"{path}:{number}", str(broken))
+            problems.add(where, str(broken))
             continue
-        row["id"] = _first_present(values.get("id"), values.get("index"), number)
+        row["id"] = _first_present(values.get("id"), values.get("index"), row_number(where))
         row["image_id"] = _first_present(values.get("image_id"), row["image"], row["id"])
         rows.append(row)
-        numbers.append(number)
+        places.append(where)
     problems.check(len(rows) + problems.count - before)
-    _refuse_duplicates(path, zip(numbers, (row["id"] for row in rows), strict=True))
+    _refuse_duplicates(zip(places, (row["id"] for row in rows), strict=True))
     return with_schema(rows)
 
 
@@ -256,13 +257,13 @@ def _first_present(*values: Any) -> str:
     return next(str(value) for value in values if value not in (None, ""))
 
 
-def _refuse_duplicates(path: Path, rows: Iterable[tuple[int, str]]) -> None:
-    """Raise UserError for the first duplicate id, given the number of each row and its id."""
+def _refuse_duplicates(rows: Iterable[tuple[str, str]]) -> None:
+    """Raise UserError for the first duplicate id, given where each row is and its id."""
     seen: set[int] = set()
-    for row, name in rows:
+    for where, name in rows:
         if (key := hash(name)) in seen:
             what = f"the id {label(name)} occurs twice"
-            raise UserError(f"{path}:{row}", what, "Make the ids unique.")
+            raise UserError(where, what, "Make the ids unique.")
         seen.add(key)
 
 

@@ -7,15 +7,17 @@ from pathlib import Path
 from paraclip.arrays import Integers
 from paraclip.data.captions import BrokenRow, clean_text, plain_text
 from paraclip.data.problems import Problems
+from paraclip.data.rows import Values, good_rows, read_rows, require_columns
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import numbered
-from paraclip.evaluation.rows import ROW_READERS, Values, good_rows, read_rows, require_columns
 from paraclip.files import check_input, file_hash, text_hash
 
 _SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
 """Default names of the second column; the first one that the file has is read."""
 _PICTURE = ("image_id", "filename", "image")
 """Columns that name the picture of a pair (triples, SugarCrepe++); the first one is read."""
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+"""Suffixes of the files that are read of a folder."""
 _NEGATIVE = ("negative_caption", "negative", "contrast")
 """Columns of a text with another meaning; the first one is read, if all rows have it."""
 
@@ -67,9 +69,9 @@ def read_pairs(
     if not files[0].exists():
         raise UserError(source, "there is no such file or folder", "Check the name.")
     if files[0].is_dir():
-        files = sorted(path for path in files[0].iterdir() if path.suffix.lower() in ROW_READERS)
+        files = sorted(path for path in files[0].iterdir() if path.suffix.lower() in _TABLES)
         if not files:
-            what = f"contains no file of pairs ({', '.join(ROW_READERS)})"
+            what = f"contains no file of pairs ({', '.join(_TABLES)})"
             raise UserError(source, what, "Name another folder.")
     rows: list[tuple[str, str, str, str, str]] = []  # id, both wordings, picture, negative
     seen: dict[str, str] = {}

@@ -24,6 +24,7 @@ from paraclip.data.images import (
     pictures_hash,
 )
 from paraclip.data.problems import Problems
+from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import (
     Arithmetic,
@@ -32,7 +33,6 @@ from paraclip.evaluation.benchmark import (
     refuse_blind,
     refuse_infinite,
 )
-from paraclip.evaluation.rows import read_rows
 from paraclip.files import check_input, check_name, file_hash, read_bounded, text_hash, text_lines
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import FeatureCache, compute, identity, project, read_pictures

@@ -18,7 +18,8 @@ from paraclip.data.folder import first_line, walk
 from paraclip.data.images import LARGEST_FILE, decode_image, fault, open_bytes
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
-from paraclip.data.reading import find_files, is_folder, picture_roots, read_captions
+from paraclip.data.reading import find_files, picture_roots, read_captions
+from paraclip.data.rows import is_folder
 from paraclip.data.shards import SUFFIXES, read_shard, shard_index, split_reference
 from paraclip.errors import UserError
 from paraclip.files import check_name
@@ -91,13 +92,14 @@ class PictureSource:
             modified = state.st_mtime_ns
             with suppress(UserError, OSError):  # reading the shard reports it
                 members = shard_index(shard, state.st_size, modified)
-        for record in read_shard(shard, self.columns, problems):
-            in_shard = split_reference(record.image) if record.image else None
+        for _, values in read_shard(shard, problems, self.columns):
+            reference = values["image"]
+            in_shard = split_reference(reference) if reference else None
             if in_shard is not None and inside is not None:
-                member, caption = in_shard[1], _usable_caption(record.caption)
+                member, caption = in_shard[1], _usable_caption(values["caption"])
                 size = members.get(member, (0, UNKNOWN))[1]
                 path = f"{inside}::{member}"
-                yield FoundPicture(path, str(record.image), caption, size, modified)
+                yield FoundPicture(path, reference, caption, size, modified)
 
     def _of_captions(self, problems: Problems) -> Iterator[FoundPicture]:
         """Pictures named in a captions file, with the first caption of each."""

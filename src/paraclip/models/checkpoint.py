@@ -162,11 +162,11 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, "pt") as stored:
             text = (stored.metadata() or {}).get("paraclip")
+        check_depth(text or "")
         header = json.loads(text) if text else None
-        check_depth(header)
     except SafetensorError as error:
         raise UserError(path, "is not a complete safetensors file", RETRY) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(path, f"its header cannot be read ({reason_of(error)})", RETRY) from error
     return header if isinstance(header, dict) and "architecture" in header else None
 

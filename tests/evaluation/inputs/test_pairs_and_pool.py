@@ -112,7 +112,7 @@ def test_what_is_wrong_with_pairs_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="contains no pairs"):
         read_pairs(tmp_path / "empty.jsonl")
     (tmp_path / "pairs.xlsx").write_text("")
-    with pytest.raises(UserError, match="has an unknown format"):
+    with pytest.raises(UserError, match="has a format that cannot be read"):
         read_pairs(tmp_path / "pairs.xlsx")
 
 

@@ -46,11 +46,11 @@ from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
+from paraclip.data.rows import good_rows, read_rows, require_columns
 from paraclip.errors import UserError, not_installed, optional_import
 from paraclip.evaluation.benchmark import Arithmetic, grouped, numbered
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Box, Crop, find_pictures
-from paraclip.evaluation.rows import good_rows, read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.problems import Problems
+from paraclip.data.rows import Values, good_rows, require_columns
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
@@ -34,7 +35,6 @@ from paraclip.evaluation.benchmark import (
 )
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
-from paraclip.evaluation.rows import Values, good_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.files import file_hash

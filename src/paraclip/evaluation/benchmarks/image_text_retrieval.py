@@ -24,7 +24,7 @@ from paraclip.data.captions import BrokenRow, Caption, clean_text, picture_name
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.untrusted_json import array_at
+from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, left_out, text_vectors
@@ -201,9 +201,8 @@ def _read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery
     """Read the pictures and captions of the test split, in file order."""
     before = problems.count
     captions: dict[str, list[Caption]] = {}  # of each picture
-    for number, entry in enumerate(array_at(str(file), "images", get), start=1):
-        where = f"{file}: image {number}"
-        if not isinstance(entry, dict) or entry.get("split") != "test":
+    for where, entry in read_rows(str(file), problems):
+        if entry.get("split") != "test":
             continue
         try:
             own = _captions_of(entry, where, file.parent)

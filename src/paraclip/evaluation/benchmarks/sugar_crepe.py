@@ -30,6 +30,7 @@ from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text, label
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
+from paraclip.data.rows import read_rows, require_columns
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
@@ -43,7 +44,6 @@ from paraclip.evaluation.benchmark import (
 )
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
-from paraclip.evaluation.rows import read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
