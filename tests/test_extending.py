@@ -16,7 +16,7 @@ from tiny_models import tiny_clip
 import paraclip
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
-from paraclip.data.rows import FORMATS, Values
+from paraclip.data.rows import READERS, Values
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.registry import BENCHMARKS, Entry
 from paraclip.evaluation.statistics import Metric
@@ -84,7 +84,7 @@ def test_a_reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for number, line in enumerate(Path(source).read_text().splitlines(), start=1):
             yield f"{source}:{number}", {"caption": line}
 
-    monkeypatch.setitem(FORMATS, ".notes", read_notes)
+    monkeypatch.setitem(READERS, ".notes", read_notes)
     (tmp_path / "my.notes").write_text("A cat sleeps.\nTwo birds sing.\n")
     captions = list(paraclip.read_captions(str(tmp_path / "my.notes")))
     assert [row.caption for row in captions] == ["A cat sleeps.", "Two birds sing."]

@@ -137,7 +137,7 @@ def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:
     for name, what in {
         "missing.parquet": "there is no such file",
         ".": r"is a folder. Name its file, such as .*triples.parquet",
-        "half.parquet": r"has no column 'paraphrase_1' \(it has id, caption\)",
+        "half.parquet": r"has no column 'paraphrase_1' \(it has 'id', 'caption'\)",
         "text.parquet": "is not a Parquet file of triples",
         "type.parquet": "is not a Parquet file of triples",
         "latin.parquet": "is not a Parquet file of triples",

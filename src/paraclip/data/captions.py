@@ -1,6 +1,6 @@
 """A caption, the columns it is read from, and the checks between the two."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,10 +55,13 @@ def choose_columns(available: Iterable[str], columns: Columns, where: str) -> _K
     default name.
     """
     known = list(available)
-    caption, image = _require(known, columns.caption, "caption", where), columns.image
-    if image is not None and image not in known:
-        image = None if image == "image" else _require(known, image, "image", where)
-    return _Keys(caption, image, *(name if name in known else None for name in ("id", "image_id")))
+    image = None if columns.image == "image" and "image" not in known else columns.image
+    for name, flag in ((columns.caption, "caption"), (image, "image")):
+        if name is not None:
+            guess = nearest(name, known) if known else ""
+            require_columns(known, [name], where, f"Name it with --{flag}-column. {guess}")
+    others = (name if name in known else None for name in ("id", "image_id"))
+    return _Keys(columns.caption, image, *others)
 
 
 def choose_keys(first: Mapping[str, Any], columns: Columns, where: str) -> _Keys:
@@ -67,13 +70,12 @@ def choose_keys(first: Mapping[str, Any], columns: Columns, where: str) -> _Keys
     return chosen._replace(image=columns.image, image_id="image_id")
 
 
-def _require(known: list[str], name: str, flag: str, where: str) -> str:
-    """The name, if the file has such a column; raises UserError otherwise."""
-    if name in known:
-        return name
-    available = ", ".join(label(other) for other in known[:12]) or "none"
-    hint = f"Name it with --{flag}-column. {nearest(name, known) if known else ''}"
-    raise UserError(where, f"has no column {label(name)} (it has {available})", hint)
+def require_columns(known: Collection[str], names: Iterable[str], where: object, hint: str) -> None:
+    """Raise UserError, with the hint, for the first name that a file or a row lacks."""
+    for name in names:
+        if name not in known:
+            shown = ", ".join(label(other) for other in list(known)[:12]) or "none"
+            raise UserError(where, f"has no column {label(name)} (it has {shown})", hint)
 
 
 def label(name: object) -> str:

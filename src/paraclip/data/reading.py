@@ -18,7 +18,7 @@ from paraclip.data.captions import (
 from paraclip.data.config import Columns
 from paraclip.data.lines import check_scheme, file_system, is_remote, local_path
 from paraclip.data.problems import Problems
-from paraclip.data.rows import Values, format_of, is_folder, read_rows, row_number
+from paraclip.data.rows import Values, is_folder, read_rows, reader_of, row_number
 from paraclip.errors import UserError, without_password
 from paraclip.files import check_input, check_name
 
@@ -50,7 +50,7 @@ class _CaptionMaker:
             BrokenRow: the caption, the id or the named picture is missing.
             UserError: an earlier caption has the same id.
         """
-        text, has_id = values["caption"], "id" in values
+        text, has_id = values.get("caption"), "id" in values
         listed = isinstance(text, list)
         texts = [clean_text(one) for one in (text if listed else [text])]
         if not texts:
@@ -168,7 +168,7 @@ def find_files(source: str) -> list[str]:
         else:
             check_input(file)
         if not is_folder(file):
-            format_of(file)
+            reader_of(file)
     return files
 
 

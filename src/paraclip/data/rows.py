@@ -8,7 +8,7 @@ listed.
 import csv
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -58,10 +58,10 @@ def read_rows(source: str, problems: Problems, columns: Columns | None = None) -
         UserError: the file is missing, broken, out of bounds or of an unknown format, a column is
             missing, or two have one name.
     """
-    yield from format_of(source)(source, problems, columns)
+    yield from reader_of(source)(source, problems, columns)
 
 
-def format_of(source: str) -> Callable[[str, Problems, Columns | None], _Rows]:
+def reader_of(source: str) -> Callable[[str, Problems, Columns | None], _Rows]:
     """The reader for a folder or the suffix of a file; raises UserError if there is none."""
     if is_folder(source):
         return read_folder
@@ -73,9 +73,9 @@ def format_of(source: str) -> Callable[[str, Problems, Columns | None], _Rows]:
     if compressed and suffix == ".tar":
         what = "is a compressed tar file, whose pictures cannot be read one by one"
         raise UserError(source, what, f"Decompress it to {Path(source).stem}.")
-    if suffix in FORMATS:
-        return FORMATS[suffix]
-    hint = f"Name a folder, or a file that ends in {', '.join(FORMATS)}."
+    if suffix in READERS:
+        return READERS[suffix]
+    hint = f"Name a folder, or a file that ends in {', '.join(READERS)}."
     raise UserError(source, "has a format that cannot be read", hint)
 
 
@@ -116,14 +116,6 @@ def good_rows(
     if not items:
         raise UserError(source, "contains no rows", hint)
     return items, skipped
-
-
-def require_columns(values: Values, names: Iterable[str], where: str, hint: str) -> None:
-    """Raise UserError, with the hint, for the first column that a row lacks."""
-    for name in names:
-        if name not in values:
-            known = ", ".join(map(label, list(values)[:12])) or "none"
-            raise UserError(where, f"has no column {label(name)} (it has {known})", hint)
 
 
 # --- CSV, TSV and lines of text ---
@@ -399,7 +391,7 @@ def _python_value(value: pa.Scalar) -> Any:
         return value
 
 
-FORMATS: dict[str, Callable[[str, Problems, Columns | None], _Rows]] = {
+READERS: dict[str, Callable[[str, Problems, Columns | None], _Rows]] = {
     ".csv": partial(_read_delimited, split=csv_fields),
     ".tsv": partial(_read_delimited, split=tsv_fields),
     ".jsonl": _read_json_lines,

@@ -24,6 +24,7 @@ from paraclip.data.captions import (
     label,
     picture_name,
     plain_text,
+    require_columns,
 )
 from paraclip.data.images import PictureNames, picture_files
 from paraclip.data.lines import is_remote, local_path
@@ -136,11 +137,7 @@ def _read_parquet(path: Path, problems: Problems) -> pa.Table:
         refuse_equal_names(pq.read_schema(path).names, path)
         stored = pq.read_table(path)
         stored.validate(full=True)  # also finds texts that are not UTF-8
-        missing = [name for name in ("id", *TEXTS) if name not in stored.column_names]
-        if missing:
-            available = ", ".join(stored.column_names)
-            what = f"has no column {label(missing[0])} (it has {available})"
-            raise UserError(path, what, _REMAKE)
+        require_columns(stored.column_names, ("id", *TEXTS), path, _REMAKE)
         table = with_schema(stored).replace_schema_metadata(stored.schema.metadata)
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a Parquet file of triples ({error})", _REMAKE) from error

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paraclip.arrays import Integers
-from paraclip.data.captions import BrokenRow, clean_text, plain_text
+from paraclip.data.captions import BrokenRow, clean_text, plain_text, require_columns
 from paraclip.data.problems import Problems
-from paraclip.data.rows import Values, good_rows, read_rows, require_columns
+from paraclip.data.rows import Values, good_rows, read_rows
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import numbered
 from paraclip.files import check_input, file_hash, text_hash

@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from colour_encoder import draw_pictures
 
@@ -23,34 +21,17 @@ ROWS = [
 
 def write(folder: Path, kind: str, rows: list[dict[str, object]] = ROWS) -> Path:
     path = folder / f"pairs.{kind}"
-    if kind == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif kind == "json":
-        path.write_text(json.dumps(rows))
-    elif kind == "jsonl":
-        path.write_text("\n".join(map(json.dumps, rows)))
-    elif kind == "tsv":
-        lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-        path.write_text("\n".join("\t".join(map(str, line)) for line in lines))
-    else:
-        quoted = [['"' + str(value).replace('"', '""') + '"' for value in r.values()] for r in rows]
-        path.write_text("\n".join(",".join(line) for line in [list(rows[0]), *quoted]))
+    path.write_text(json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows)))
     return path
-
-
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
-def test_every_kind_of_table_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
-    pairs = read_pairs(write(tmp_path, kind))
-    assert pairs.ids == ("a", "b")
-    assert pairs.captions == tuple(row["caption"] for row in ROWS)
-    assert pairs.paraphrases == tuple(row["caption2"] for row in ROWS)
-    assert "caption and caption2" in pairs.name
 
 
 def test_a_folder_is_one_set_whose_ids_carry_the_file(tmp_path: Path) -> None:
     write(tmp_path, "json")
     write(tmp_path, "jsonl").rename(tmp_path / "other.jsonl")
     pairs = read_pairs(tmp_path)
+    assert pairs.captions == tuple(row["caption"] for row in ROWS) * 2
+    assert pairs.paraphrases == tuple(row["caption2"] for row in ROWS) * 2
+    assert "caption and caption2" in pairs.name
     assert pairs.ids == ("other/a", "other/b", "pairs/a", "pairs/b")
 
 
@@ -103,7 +84,7 @@ def test_what_is_wrong_with_pairs_is_reported(tmp_path: Path) -> None:
     twice = write(tmp_path, "jsonl", [ROWS[0], ROWS[0]])
     with pytest.raises(UserError, match=r"jsonl:2: id 'a' occurs twice \(first at .*jsonl:1\)"):
         read_pairs(twice)
-    other = write(tmp_path, "csv", [{"caption": "x", "text": "y"}])
+    other = write(tmp_path, "jsonl", [{"caption": "x", "text": "y"}])
     with pytest.raises(UserError, match=r"has no column 'caption2' .*--columns"):
         read_pairs(other)
     with pytest.raises(UserError, match=r"has no column 'wrong'"):

@@ -19,7 +19,7 @@ from paraclip import arrays as stored
 from paraclip.arrays import read_arrays
 from paraclip.data.captions import BrokenRow
 from paraclip.data.problems import Problems
-from paraclip.data.rows import FORMATS, good_rows, read_rows
+from paraclip.data.rows import READERS, good_rows, read_rows
 from paraclip.errors import UserError
 
 ROWS = [{"a": "One", "b": 'Grüße, "Ahoi"'}, {"a": "鳶", "b": "x y"}]
@@ -56,7 +56,7 @@ def upper(values: dict[str, Any], where: str) -> str:
     return text.upper()
 
 
-@pytest.mark.parametrize("suffix", sorted({*FORMATS} - {".tar", ".txt"}))
+@pytest.mark.parametrize("suffix", sorted({*READERS} - {".tar", ".txt"}))
 def test_every_format_gives_the_same_rows_with_their_numbers(tmp_path: Path, suffix: str) -> None:
     source = written(tmp_path, suffix)
     rows = list(read_rows(source, Problems(0.0)))

@@ -43,10 +43,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.captions import BrokenRow, clean_text
+from paraclip.data.captions import BrokenRow, clean_text, require_columns
 from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
-from paraclip.data.rows import good_rows, read_rows, require_columns
+from paraclip.data.rows import good_rows, read_rows
 from paraclip.errors import UserError, not_installed, optional_import
 from paraclip.evaluation.benchmark import Arithmetic, grouped, numbered
 from paraclip.evaluation.benchmarks.text_choice import TextChoice

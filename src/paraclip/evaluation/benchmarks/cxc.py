@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.data.captions import BrokenRow, clean_text
+from paraclip.data.captions import BrokenRow, clean_text, require_columns
 from paraclip.data.problems import Problems
-from paraclip.data.rows import Values, good_rows, require_columns
+from paraclip.data.rows import Values, good_rows
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.captions import BrokenRow, clean_text, label
+from paraclip.data.captions import BrokenRow, clean_text, label, require_columns
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
-from paraclip.data.rows import read_rows, require_columns
+from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
