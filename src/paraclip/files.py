@@ -214,6 +214,18 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
     return content
 
 
+def read_lines(path: Path | str, hint: str, most: int = 64 * 2**20) -> list[str]:
+    """Return the lines of a text file; raises UserError, with the hint for what is no such file."""
+    try:
+        return text_lines(read_bounded(path, most).decode("utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UserError(path, "there is no such file", "Check the path.") from error
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
+    except UnicodeDecodeError as error:
+        raise UserError(path, "is not UTF-8", hint) from error
+
+
 def text_lines(text: str) -> list[str]:
     """Return the lines of a text; unlike `str.splitlines`, no other separator ends a line."""
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")

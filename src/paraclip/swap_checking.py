@@ -12,7 +12,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.evaluation.statistics import Interval, interval
 from paraclip.exact_search import nearest
-from paraclip.files import read_bounded, text_lines
+from paraclip.files import read_lines
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_texts, image_space
 from paraclip.models.loading import find_device, loaded_model
@@ -98,14 +98,7 @@ def read_queries(path: str) -> list[_WordedQuery]:
         UserError: the file is missing, cannot be read, is not UTF-8, is empty, or has more than
             100,000 lines.
     """
-    try:
-        lines = text_lines(read_bounded(path).decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise UserError(path, "there is no such file", "Check the path.") from error
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", _EXAMPLE) from error
-    except UnicodeDecodeError as error:
-        raise UserError(path, "is not UTF-8", _EXAMPLE) from error
+    lines = read_lines(path, _EXAMPLE)
     if len(lines) > _MOST_QUERIES:
         raise UserError(path, f"has more than {_MOST_QUERIES:,} lines", "Take a sample of them.")
     parts = [[part.strip() for part in line.split("\t")] for line in lines if line.strip()]

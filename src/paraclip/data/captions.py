@@ -49,25 +49,18 @@ class _Keys(NamedTuple):
 
 
 def choose_columns(available: Iterable[str], columns: Columns, where: str) -> _Keys:
-    """The columns that a file has: `columns`, and `id` and `image_id` if they exist.
+    """The columns of a caption, given those of a header, a schema, or the first object of a file.
 
-    Raises UserError for a missing column; only the one of the picture may be missing, if it has its
-    default name.
+    Raises UserError for a missing column; that of the picture may be missing, or only in this
+    object, if it has its default name. The first object determines whether there are ids.
     """
     known = list(available)
-    image = None if columns.image == "image" and "image" not in known else columns.image
+    image = None if columns.image == "image" else columns.image
     for name, flag in ((columns.caption, "caption"), (image, "image")):
         if name is not None:
             guess = nearest(name, known) if known else ""
             require_columns(known, [name], where, f"Name it with --{flag}-column. {guess}")
-    others = (name if name in known else None for name in ("id", "image_id"))
-    return _Keys(columns.caption, image, *others)
-
-
-def choose_keys(first: Mapping[str, Any], columns: Columns, where: str) -> _Keys:
-    """The keys of JSON objects, chosen for the first; later ones may add those of a picture."""
-    chosen = choose_columns(first, columns, where)
-    return chosen._replace(image=columns.image, image_id="image_id")
+    return _Keys(columns.caption, columns.image, "id" if "id" in known else None, "image_id")
 
 
 def require_columns(known: Collection[str], names: Iterable[str], where: object, hint: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paraclip.data.captions import BrokenRow, choose_columns, choose_keys, label
+from paraclip.data.captions import BrokenRow, choose_columns, label
 from paraclip.data.config import Columns
 from paraclip.data.folder import read_folder
 from paraclip.data.lines import DECOMPRESSORS, bounded_lines, is_remote, open_source
@@ -223,7 +223,7 @@ def _read_json_lines(source: str, problems: Problems, columns: Columns | None) -
             if columns is None:
                 yield where, values
                 continue
-            chosen = chosen or choose_keys(values, columns, source)
+            chosen = chosen or choose_columns(values, columns, source)
             if chosen.caption in values:
                 yield where, chosen.pick(values)
             else:
@@ -261,7 +261,7 @@ def _read_json(source: str, problems: Problems, columns: Columns | None) -> _Row
             own = columns if kind != "annotation" else replace(columns, image=None)
             usual = _CAPTION_NAMES if columns.caption == "caption" else ()
             caption = next((name for name in usual if name in values), columns.caption)
-            chosen = choose_keys(values, replace(own, caption=caption), source)
+            chosen = choose_columns(values, replace(own, caption=caption), source)
             keyed = chosen.id is None and "image_id" in values
         found = chosen.pick(values)
         if kind == "annotation" and columns.image:
@@ -324,8 +324,8 @@ def _read_parquet(source: str, problems: Problems, columns: Columns | None) -> _
         refuse_equal_names(names, source)
         chosen = choose_columns(names, columns, source) if columns else None
         if chosen:
-            names = list(dict.fromkeys(name for name in chosen if name is not None))
-            if chosen.image is not None:
+            names = [name for name in names if name in chosen]
+            if chosen.image in names:
                 _refuse_pictures(file.schema_arrow.field(chosen.image), source)
         row = 0
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):

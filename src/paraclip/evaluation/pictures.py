@@ -33,7 +33,7 @@ from paraclip.evaluation.benchmark import (
     refuse_blind,
     refuse_infinite,
 )
-from paraclip.files import check_input, check_name, file_hash, read_bounded, text_hash, text_lines
+from paraclip.files import check_input, check_name, file_hash, read_lines, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import FeatureCache, compute, identity, project, read_pictures
 
@@ -112,15 +112,7 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
 
 def read_names(listed: Path) -> list[str]:
     """The non-empty lines of a text file; raises UserError for a duplicate."""
-    try:
-        lines = text_lines(read_bounded(listed, _LARGEST_LIST).decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(listed, "there is no such file", "Check the name.") from None
-    except UnicodeDecodeError:
-        raise UserError(listed, "is not UTF-8", "Save it as UTF-8.") from None
-    except OSError as error:
-        hint = "Name a text file with one picture name per line."
-        raise UserError(listed, f"cannot be read ({error.strerror})", hint) from error
+    lines = read_lines(listed, "Name a text file with one picture name per line.", _LARGEST_LIST)
     seen: dict[str, int] = {}
     for number, name in enumerate(map(str.strip, lines), start=1):
         if name in seen:
