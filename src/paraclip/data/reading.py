@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from paraclip.data.captions import (
     BrokenRow,
@@ -50,8 +51,8 @@ class _CaptionMaker:
             BrokenRow: the caption, the id or the named picture is missing.
             UserError: an earlier caption has the same id.
         """
-        text, has_id = values.get("caption"), "id" in values
-        listed = isinstance(text, list)
+        text: Any = values.get("caption")
+        listed, has_id = isinstance(text, list), "id" in values
         texts = [clean_text(one) for one in (text if listed else [text])]
         if not texts:
             raise BrokenRow("the list of captions is empty")
