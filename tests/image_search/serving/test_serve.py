@@ -171,6 +171,13 @@ def test_pictures_and_thumbnails(site: Site) -> None:
         (f"api/search?like={'0' * 24}", 404, "no such picture"),
         ("api/search?like=..", 422, "like"),
         ("api/search?q=" + "a" * 2001, 422, "2000"),
+        ("api/search?q=a&second=" + "a" * 2001, 422, "second"),
+        ("api/search?" + "plus=x&" * 9, 422, "plus"),
+        ("api/search?q=a&minus=" + "a" * 2001, 422, "minus"),
+        ("api/search?q=a&" + "models=x&" * 9, 422, "models"),
+        ("api/search?q=a&models=" + "x" * 101, 422, "models"),
+        (f"api/search?like={'A' * 24}", 422, "like"),
+        (f"api/search?like={'0' * 24}%0A", 422, "like"),
         ("api/thumbnail/..%2f..%2fetc", 404, ""),
         ("nowhere", 404, ""),
     ],
@@ -179,6 +186,13 @@ def test_a_bad_request_is_a_sentence(site: Site, path: str, status: int, part: s
     got, _, body = site.get(path)
     assert got == status
     assert part in json.loads(body)["detail"]
+
+
+def test_the_longest_request_is_answered(site: Site) -> None:
+    longest = quote("日" * 1_000)
+    parts = "".join(f"&{name}=disc" for name in ("plus", "minus") for _ in range(8))
+    found = site.json(f"api/search?q={longest}&second={longest}&k=1000{parts}")
+    assert len(found["models"][0]["results"][1]) == 31
 
 
 def test_requests_at_the_same_time_share_batches(site: Site) -> None:

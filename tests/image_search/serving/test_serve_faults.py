@@ -258,7 +258,8 @@ def test_a_language_model_that_fails_is_not_the_fault_of_the_request(
         headers = {"content-type": "application/json"}
         status, _, body = site.get("api/reword", b'{"text": "a dog"}', **headers)
         assert status == 503 and "gave no answer" in json.loads(body)["detail"]
-        assert site.get("api/reword", b'{"text": " "}', **headers)[0] == 422
+        for text in ("", " \n", "x" * 501, None):
+            assert site.get("api/reword", json.dumps({"text": text}).encode(), **headers)[0] == 422
     assert model.asked == 2
 
 
