@@ -79,6 +79,9 @@ def test_older_configurations_and_weights(quick_clip, folder) -> None:
         ("config.json", {"vision_config__patch_size": 0}, "theirs"),
         ("config.json", {"model_type": "siglip"}, "no open_clip_config.json, and no config.json"),
         ("preprocessor_config.json", {"resample": 0}, "filter 0, which open_clip lacks"),
+        ("preprocessor_config.json", {"size": {"shortest_edge": 64}}, "to 64 and crops to 32"),
+        ("preprocessor_config.json", {"size": 64, "crop_size": 32}, "to 64 and crops to 32"),
+        ("preprocessor_config.json", {"do_normalize": False}, "sets do_normalize to false"),
     ],
 )
 def test_what_is_not_a_clip_is_refused(folder, file, changes, reason) -> None:

@@ -112,7 +112,6 @@ def _describe_folder(folder: Path, name: str | None = None) -> Callable[[], Dual
     """A folder of open_clip or of a Hugging Face CLIP; nothing is downloaded."""
     from paraclip.models.formats.hugging_face import (
         from_hugging_face,
-        is_hugging_face,
         open_clip_config_of,
         preprocessing_of_folder,
     )
@@ -128,8 +127,8 @@ def _describe_folder(folder: Path, name: str | None = None) -> Callable[[], Dual
             check_preprocessing(preprocessing)
         weights = _weights_in(folder, "open_clip_")
         return _clip_from(weights, name, config, preprocessing, folder)
-    if is_hugging_face(folder):
-        config, preprocessing = open_clip_config_of(folder), preprocessing_of_folder(folder)
+    if config := open_clip_config_of(folder):
+        preprocessing = preprocessing_of_folder(folder)
         weights = _weights_in(folder, "model", "pytorch_model")
         return _clip_from(weights, name, config, preprocessing, folder, from_hugging_face)
     own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]

@@ -14,7 +14,7 @@ from tiny_models import TINY_CLIP, tiny_clip
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats import weights
-from paraclip.models.formats.hugging_face import preprocessing_of_folder, to_hugging_face
+from paraclip.models.formats.hugging_face import to_hugging_face
 from paraclip.models.loading import _weights_in, load_model
 from paraclip.models.openclip import build_clip
 from paraclip.models.sources import absolute_name
@@ -232,24 +232,6 @@ def test_of_two_precisions_the_full_one_is_read(tmp_path):
     for name in ("model.fp16.safetensors", "model.safetensors", "pytorch_model.bin", "a.bin"):
         (tmp_path / name).touch()
     assert _weights_in(tmp_path, "model", "pytorch_model").name == "model.safetensors"
-
-
-@pytest.mark.parametrize(
-    ("settings", "complaint"),
-    [
-        ({"size": {"shortest_edge": 256}}, "resizes to 256 and crops to 224"),
-        ({"size": 256, "crop_size": 224}, "resizes to 256 and crops to 224"),
-        ({"do_normalize": False}, "sets do_normalize to false"),
-    ],
-)
-def test_a_processor_that_open_clip_cannot_follow_is_refused(tmp_path, settings, complaint):
-    usual = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
-    path = tmp_path / "preprocessor_config.json"
-    path.write_text(json.dumps({**usual, "do_normalize": True}))
-    assert preprocessing_of_folder(tmp_path)["resize_mode"] == "shortest"
-    path.write_text(json.dumps({**usual, **settings}))
-    with pytest.raises(UserError, match=complaint):
-        preprocessing_of_folder(tmp_path)
 
 
 @pytest.mark.parametrize("start", ["", "local-dir:", "ViT-B-32:", "ViT-B-32:openai:"])

@@ -106,12 +106,6 @@ def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def is_hugging_face(folder: Path) -> bool:
-    """Whether a folder contains a `CLIPModel`; raises UserError if its config.json is broken."""
-    path = folder / "config.json"
-    return path.is_file() and _read_json(path).get("model_type") == "clip"
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises UserError, also for impossibly large numbers."""
     content = read_json_object(path, "Download it again.")
@@ -126,16 +120,18 @@ _PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_va
 """Keys of a CLIP's configuration that determine its shape; others may name code or files."""
 
 
-def open_clip_config_of(folder: Path) -> dict[str, Any]:
-    """open_clip's configuration of a Hugging Face CLIP folder.
+def open_clip_config_of(folder: Path) -> dict[str, Any] | None:
+    """open_clip's configuration of a folder that holds a `CLIPModel`; None for another folder.
 
     Raises:
         UserError: the configuration is broken, or open_clip has no such model.
     """
+    path = folder / "config.json"
+    content = _read_json(path) if path.is_file() else {}
+    if content.get("model_type") != "clip":
+        return None
     from transformers import CLIPConfig
 
-    path = folder / "config.json"
-    content = _read_json(path)
     with build_errors(path, _WRONG, _FIX):
         # Fills in defaults that newer versions do not write; reads no other files.
         config = CLIPConfig(**{key: content[key] for key in _PARTS if key in content})
