@@ -14,14 +14,7 @@ import pyarrow as pa
 
 from paraclip.arrays import Float
 from paraclip.errors import UserError, optional_import
-from paraclip.image_search.stores import (
-    ROWS_AT_ONCE,
-    IndexFacts,
-    Store,
-    StoreUnavailable,
-    schema,
-    vectors_of,
-)
+from paraclip.image_search.stores import ROWS_AT_ONCE, IndexFacts, Store, StoreUnavailable, schema
 from paraclip.provenance import without_secrets
 
 _CONNECT_SECONDS = 5
@@ -69,8 +62,7 @@ class PostgresStore(Store):
         self.connections: dict[int, Any] = {}
 
     def check(self, size: float = 0) -> None:
-        """Connect."""
-        self.index_row()
+        self.index_row()  # connects
 
     def facts(self) -> IndexFacts | None:
         row = self.index_row()
@@ -143,7 +135,7 @@ class PostgresStore(Store):
 
     def put(self, rows: pa.Table) -> None:
         columns = [rows[name].to_pylist() for name in _NAMES if name != "vector"]
-        columns.append(list(vectors_of(rows)))  # the last
+        columns.append(list(rows["vector"].to_numpy()))  # the last
         with self.cursor() as cursor:
             cursor.executemany(_PUT.format(**self.tables), list(zip(*columns, strict=True)))
             cursor.execute(f"UPDATE {self.index} SET version = version + 1")
@@ -240,27 +232,27 @@ class PostgresStore(Store):
 
 def _connect(address: str) -> Any:
     """Connect, with pgvector's types; raises UserError for a bad address or without pgvector."""
-    psycopg: Any = optional_import("psycopg", "postgres")
+    psycopg, shown = optional_import("psycopg", "postgres"), without_secrets(address)
     register_vector = optional_import("pgvector.psycopg", "postgres").register_vector
     try:
         psycopg.conninfo.conninfo_to_dict(address)
     except psycopg.ProgrammingError:  # its text may contain the password
         hint = "In a password, write % as %25, @ as %40, / as %2F and : as %3A."
-        raise UserError(without_secrets(address), "is not a valid address", hint) from None
+        raise UserError(shown, "is not a valid address", hint) from None
     connection = psycopg.connect(address, autocommit=True, connect_timeout=_CONNECT_SECONDS)
     try:
         if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
-            connection.close()
-            what = "has pgvector in a schema outside the search path"
             hint = "End the address in ?options=-csearch_path%3DNAME,public."
-            raise UserError(without_secrets(address), what, hint)
+            raise UserError(shown, "has pgvector in a schema outside the search path", hint)
         register_vector(connection)
-    except psycopg.errors.FeatureNotSupported as error:
+    except BaseException as error:
         connection.close()
-        hint = "Install it there: apt-get install postgresql-17-pgvector"
-        raise UserError(without_secrets(address), "has no pgvector", hint) from error
+        if isinstance(error, psycopg.errors.FeatureNotSupported):
+            hint = "Install it there: apt-get install postgresql-17-pgvector"
+            raise UserError(shown, "has no pgvector", hint) from error
+        raise
     return connection
 
 
