@@ -105,7 +105,7 @@ def picture_roots(file: str, columns: Columns) -> list[str]:
 def read_captions(
     source: str, columns: Columns | None = None, problems: Problems | None = None
 ) -> Iterator[Caption]:
-    """Captions of a folder, a file or many files, streamed.
+    """Captions of a folder, a file or many files, streamed; a `.json` file is parsed as a whole.
 
     Memory grows by about 70 bytes per id in the source (its 64-bit hash in a set). Broken rows are
     skipped and listed in `problems`; their share is checked after the last row.
