@@ -67,7 +67,8 @@ def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
         raise UserError("--dry-run", "is an estimate", "Use the command `paraclip generate`.")
     generation = generate_from_source(
         config.captions, config.llm, Judge(config.filter_limits), config.outputs,
-        to_file=config.to_file, from_file=config.from_file, ray_workers=config.ray_workers,
+        to_file=config.to_file, from_file=config.from_file, part=config.one_part,
+        ray_workers=config.ray_workers,
     )  # fmt: skip
     generation.check()
     return Path(generation.triples)

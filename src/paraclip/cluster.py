@@ -1,21 +1,21 @@
-"""The Ray cluster of a run: connect or start one, and refuse one that is too small."""
+"""The Ray cluster of a run: connect or start one, refuse one that is too small, and use it."""
 
-import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from paraclip.errors import UserError, optional_import
 
-_SPARE_CPUS = 2  # one for tasks that read and write, one for the filter of a resumed run
-_OBJECT_STORE = 256 << 20  # bytes, for a cluster that is started here; blocks are small
+_OBJECT_STORE = 256 << 20  # bytes, for a cluster that is started here; items are small
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def import_ray() -> Any:
     """The package `ray`; raises UserError without it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import
-    optional_import("ray.data", "ray")
     return optional_import("ray", "ray")
 
 
@@ -33,14 +33,13 @@ def cluster(workers: int) -> Iterator[Any]:
         UserError: Ray is not installed, no cluster responds, or it has too few logical CPUs.
     """
     ray = import_ray()
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `watch` and errors are shorter
     connected = ray.is_initialized()
     if not connected:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
         if not os.environ.get("RAY_ADDRESS"):
-            # Logical CPUs: askers wait for servers most of the time.
+            # Logical CPUs: most workers wait for servers most of the time.
             options |= {
-                "address": "local", "num_cpus": max(os.cpu_count() or 1, workers + _SPARE_CPUS),
+                "address": "local", "num_cpus": max(os.cpu_count() or 1, workers),
                 "object_store_memory": _OBJECT_STORE, "include_dashboard": False,
             }  # fmt: skip
         try:
@@ -57,14 +56,78 @@ def cluster(workers: int) -> Iterator[Any]:
 
 
 def _check_cpus(cpus: float, workers: int) -> None:
-    """Refuse a cluster on which the run would wait for ever; Ray itself does not check.
+    """Refuse a cluster on which workers would wait for ever; Ray itself does not check.
 
-    Every actor holds one logical CPU. A resumed run has one more actor, which filters what is done,
-    and without a further CPU no task could read or write.
+    Every actor holds one logical CPU.
     """
-    needed = workers + _SPARE_CPUS
-    if cpus < needed:
-        what = f"{workers} workers need {needed} logical CPUs and the cluster has {cpus:g}"
-        most = int(cpus) - _SPARE_CPUS
-        hint = "Add machines" if most < 1 else f"Give --ray-workers {most}, or add machines"
+    if cpus < workers:
+        what = f"{workers} workers need {workers} logical CPUs and the cluster has {cpus:g}"
+        hint = "Add machines" if cpus < 1 else f"Give --ray-workers {int(cpus)}, or add machines"
         raise UserError("--ray-workers", what, f"{hint}; `ray start --num-cpus` may name more.")
+
+
+class _Worker:
+    """An actor that calls a function, which it makes itself."""
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+        self._call = make()
+
+    def work(self, item: Any) -> Any:
+        """The result of an item, or the UserError; Ray passes on only the text of exceptions."""
+        try:
+            return self._call(item)
+        except UserError as error:
+            return error
+
+
+def spread(
+    ray: Any,
+    make: Callable[[], Callable[[_Item], _Result]],
+    items: Iterable[_Item],
+    workers: int,
+    *,
+    gpus: int = 0,
+    ahead: int = 1,
+) -> Iterator[_Result]:
+    """The results of all items, in the order in which they are ready.
+
+    If a worker or its machine is lost, another worker repeats its items.
+
+    Args:
+        ray: from `cluster`.
+        make: makes, in each worker, the function from items to results; all are pickled.
+        items: read as workers become free.
+        workers: number of processes.
+        gpus: number of GPUs of each.
+        ahead: most items that a worker has at a time: the one in progress, and those that wait.
+
+    Raises:
+        UserError: a worker raised it, or failed for another reason.
+    """
+    # Restarted and repeated without a limit: a long run may lose many machines.
+    actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)(_Worker)
+    actors = [actor.remote(make) for _ in range(workers)]
+    free, running, waiting = actors * ahead, dict[Any, Any](), iter(items)
+
+    def start() -> None:
+        for item in islice(waiting, len(free)):
+            worker = free.pop()
+            running[worker.work.remote(item)] = worker
+
+    try:
+        start()
+        while running:
+            [done], _ = ray.wait([*running], num_returns=1)
+            free.append(running.pop(done))
+            start()
+            result = ray.get(done)
+            if isinstance(result, UserError):
+                raise result
+            yield result
+    except ray.exceptions.RayError as error:
+        last = str(error).strip().splitlines()[-1][:300]
+        hint = "Everything that a run reads and writes must be reachable from every machine."
+        raise UserError("--ray-workers", f"a worker failed ({last})", hint) from error
+    finally:
+        for one in actors:
+            ray.kill(one)

@@ -151,16 +151,14 @@ def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None
                 raise UserError(output, what, OTHER_PATH)
 
 
-def take_lock(
-    file: IO[bytes] | int, name: Path, hint: str = "", shared: bool = False, wait: bool = False
-) -> None:
+def take_lock(file: IO[bytes] | int, name: Path, hint: str = "", wait: bool = False) -> None:
     """Lock an open file, or the folder of a descriptor, until it is closed or the process ends.
 
     This has no effect on file systems without locks. If another process holds the lock, it waits,
-    or raises UserError with the path `name` and the hint; several may hold a shared one.
+    or raises UserError with the path `name` and the hint.
     """
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         if not wait:
             raise UserError(name, "another run is writing here", hint) from error
@@ -171,15 +169,18 @@ def take_lock(
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder, created if needed, until the block ends; raises UserError if it is locked."""
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Lock a folder, created if needed, until the block ends.
+
+    If it is locked, it waits, or raises UserError.
+    """
     check_name(folder)
     path = folder / ".lock"
     with disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     with file:
-        take_lock(file, folder, "Wait for it, or name another folder.")
+        take_lock(file, folder, "Wait for it, or name another folder.", wait)
         yield
 
 

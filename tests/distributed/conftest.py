@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
-from ray_run import BLOCK
+from ray_run import LEAST
 
 import paraclip
+from paraclip.paraphrase import parts
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
-from paraclip.paraphrase.distributed import run
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def server() -> Iterator[FakeServer]:
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_ROWS_OF_BLOCK", BLOCK)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_LEAST_CAPTIONS", LEAST)
     once = replace(BACKENDS["openai"], options=LLMOptions(max_retries=1))
     monkeypatch.setitem(BACKENDS, "openai", once)
 
@@ -30,8 +30,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def small_ray() -> Iterator[None]:
     """A local Ray with 4 logical CPUs."""
-    pytest.importorskip("ray.data")
-    import ray
+    ray = pytest.importorskip("ray")
 
     here = Path(__file__).parent
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

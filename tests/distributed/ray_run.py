@@ -5,11 +5,11 @@ from pathlib import Path
 
 from generating import generated_from_source
 
+from paraclip.paraphrase import parts
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.distributed import run
 
 IN_FLIGHT = 8
-BLOCK = 16
+LEAST = 16  # captions of a part
 
 
 def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> GenerateConfig:
@@ -21,5 +21,5 @@ def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> Generate
 
 
 if __name__ == "__main__":
-    run._ROWS_OF_BLOCK = BLOCK
+    parts._LEAST_CAPTIONS = LEAST
     generated_from_source(ray_config(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

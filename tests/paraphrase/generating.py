@@ -57,5 +57,6 @@ def generated_from_source(config: GenerateConfig, judge: Judge | None = None) ->
     """A run over the source that the options name."""
     return generate_from_source(
         config.captions, config.llm, judge or bag_judge(), config.outputs,
-        to_file=config.to_file, from_file=config.from_file, ray_workers=config.ray_workers,
+        to_file=config.to_file, from_file=config.from_file, part=config.one_part,
+        ray_workers=config.ray_workers,
     )  # fmt: skip

@@ -435,7 +435,7 @@ def test_a_source_is_read_once_and_outside_the_event_loop(
 def test_a_disk_that_is_full_of_captions_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = open("/dev/full", "w+")  # noqa: SIM115 closed by the run
+    full = open("/dev/full", "wb")  # noqa: SIM115 closed by the run
     monkeypatch.setattr("paraclip.paraphrase.run.TemporaryFile", lambda *_, **__: full)
     options = fake_config("http://127.0.0.1:9/v1", tmp_path / "out")
     with pytest.raises(UserError, match="the disk is full"):

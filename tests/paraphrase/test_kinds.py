@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_encoder import BagEncoder
@@ -15,17 +14,14 @@ from generating import bag_judge, captions, captions_file, fake_config, generate
 from test_llm_batches import answered, run, vllm
 
 from paraclip.commands.generate import generate_command
-from paraclip.data.captions import Caption
 from paraclip.data.triples import choose_wordings, read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs
 from paraclip.paraphrase.config import STRONG
-from paraclip.paraphrase.distributed.places import OUTCOME, _outcome_of, outcome_row
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge, Verdict
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.kinds import CONTRAST, KINDS, read_kinds
 from paraclip.paraphrase.prompts import make_prompt
-from paraclip.paraphrase.steps import Failed, KeptTriple, Rejected
 
 pytestmark = pytest.mark.usefixtures("quiet")
 ALL = ",".join(KINDS)
@@ -179,18 +175,6 @@ def test_the_third_round_of_files_has_the_further_wordings(tmp_path: Path) -> No
         found = run(tmp_path, 2, kinds="short,contrast", **files)
         assert sum(f"{questions} open questions" in note for note in found.notes) == bool(questions)
     assert found.summary.kept == 2 and found.summary.wordings == {"short": 2, CONTRAST: 2}
-
-
-def test_ray_transfers_the_further_wordings() -> None:
-    row = dict.fromkeys(OUTCOME.names) | {"outcome": "kept", "id": "a", CONTRAST: "b"}
-    row["wordings"] = [{"text": "c", "kind": "short", "lang": None}]
-    kept = _outcome_of(row)
-    assert isinstance(kept, KeptTriple) and kept.row["wordings"] == row["wordings"]
-    caption = Caption("a", "A cat.", "p", None, "")
-    rejected = Rejected(caption, 3, "copy", [Verdict("c", "copy", 0.5, 1.0)], "typo")
-    kept = replace(kept, missing=(rejected, Failed(caption, 3, "500", kind="short")))
-    table = pa.Table.from_pylist([outcome_row(1, kept)], schema=OUTCOME)
-    assert _outcome_of(table.to_pylist()[0]) == kept
 
 
 CAT = "A grey cat sleeps on a wooden chair by the door"

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.log import AnswerLog, _lookup, bounded_lines, sorted_pair, tokens_in
+from paraclip.paraphrase.log import (
+    AnswerLog,
+    EarlierAnswers,
+    _lookup,
+    bounded_lines,
+    sorted_pair,
+    tokens_in,
+)
 
 SETTINGS: dict[str, Any] = {"model": "fake", "temperature": 1.0}
 KEY_JSON = b'"00ffee0011223344"'
@@ -200,7 +207,7 @@ def test_a_full_disk_is_one_line_also_when_the_log_is_closed(tmp_path: Path) -> 
     log.close()
 
 
-ONE, TWO, THREE = (f"{number:016x}" for number in (1, 2**63, 2**64 - 1))
+ONE, TWO = (f"{number:016x}" for number in (1, 2**63))
 
 
 def logged(path: Path, answers: dict[str, Answer]) -> AnswerLog:
@@ -212,48 +219,16 @@ def logged(path: Path, answers: dict[str, Answer]) -> AnswerLog:
     return AnswerLog(path, SETTINGS)
 
 
-def merged(folder: Path, own: dict[str, Answer], others: dict[str, Answer]) -> AnswerLog:
-    """A log that absorbed another one and was opened again."""
-    log, other = logged(folder / "a.jsonl", own), logged(folder / "b.jsonl", others)
-    log.absorb(other)
-    log.close()
-    other.close()
-    return AnswerLog(folder / "a.jsonl", SETTINGS)
-
-
-def test_only_unknown_questions_are_absorbed(tmp_path: Path) -> None:
-    own = {ONE: Answer("Own."), TWO: Answer("Second.", cut=True)}
-    log = merged(tmp_path, own, {TWO: Answer("Other."), THREE: Answer("Third «日本»")})
-    found = [log.find(key) for key in (ONE, TWO, THREE)]
-    assert found == [[Answer("Own.")], [Answer("Second.", cut=True)], [Answer("Third «日本»")]]
-    assert len(log) == 3
-    log.close()
-
-
-def test_tokens_are_those_of_the_entries_that_are_kept(tmp_path: Path) -> None:
-    own = {ONE: Answer("a", tokens=(10, 3))}
-    others = {ONE: Answer("b", tokens=(500, 500)), TWO: Answer("c", tokens=(7, 2))}
-    log, other = logged(tmp_path / "a.jsonl", own), logged(tmp_path / "b.jsonl", others)
-    assert (log.tokens, other.tokens) == ([10, 3], [507, 502])
-    log.absorb(other)
-    assert log.tokens == [17, 5]
-    log.close()
-    other.close()
-    again = AnswerLog(tmp_path / "a.jsonl", SETTINGS)
-    assert again.tokens == [17, 5]
-    again.close()
-
-
-def test_damaged_lines_and_other_settings_are_not_absorbed(tmp_path: Path) -> None:
-    logged(tmp_path / "b.jsonl", {ONE: Answer("One.")}).close()
-    with (tmp_path / "b.jsonl").open("ab") as file:
+def test_earlier_answers_are_found_and_not_counted(tmp_path: Path) -> None:
+    logged(tmp_path / "a.jsonl", {ONE: Answer("One.", tokens=(5, 2))}).close()
+    with (tmp_path / "a.jsonl").open("ab") as file:
         file.write(b"damaged\n" + json.dumps({"key": TWO, "answers": [["x"]]}).encode() + b"\n")
-    log = merged(tmp_path, {}, {THREE: Answer("Three.")})
-    assert [log.find(key) for key in (ONE, TWO)] == [[Answer("One.")], None]
-    assert b"damaged" not in (tmp_path / "a.jsonl").read_bytes()
+    earlier = EarlierAnswers(tmp_path / "a.jsonl", SETTINGS)
+    log = AnswerLog(tmp_path / "b.jsonl", SETTINGS, earlier=earlier)
+    assert log.find(ONE) == [Answer("One.")] and log.find(TWO) is None
+    assert len(log) == 0 and earlier.tokens == [5, 2]
     log.close()
-    with pytest.raises(UserError, match="model was 'fake' and is 'other'"):
-        AnswerLog(tmp_path / "b.jsonl", SETTINGS | {"model": "other"})
+    earlier.close()
 
 
 def test_the_first_of_two_answers_to_a_question_counts(tmp_path: Path) -> None:

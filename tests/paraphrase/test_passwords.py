@@ -11,12 +11,11 @@ from fake_server import FakeServer
 from generating import bag_judge, fake_config
 
 from paraclip.commands import generate as command
-from paraclip.data.captions import Caption
 from paraclip.data.config import Columns
 from paraclip.data.images import open_image
 from paraclip.data.reading import read_captions
-from paraclip.paraphrase.distributed.places import outcome_row
-from paraclip.paraphrase.steps import Failed
+from paraclip.paraphrase.config import CaptionSource
+from paraclip.paraphrase.run import count_captions
 from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
 
@@ -81,6 +80,6 @@ def test_the_triples_of_quickstart(
     assert all(open_image(picture, 224) for picture in triples["image"].to_pylist())
 
 
-def test_what_ray_transfers() -> None:
-    caption = Caption("a", "A cat.", "p", f"{HOST}/p.png", f"{HOST}/a.csv:2")
-    assert outcome_row(1, Failed(caption, 1, "no answer"))["image"] == "memory://host/p.png"
+def test_what_workers_get(source: str, tmp_path: Path) -> None:
+    with count_captions(CaptionSource(source, max_broken=0.5), tmp_path) as counts:
+        assert all("sesame" not in repr(row) for row in counts.rows())

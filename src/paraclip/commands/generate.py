@@ -17,7 +17,8 @@ def generate_command(config: GenerateConfig) -> None:
         return
     generation = generate_from_source(
         config.captions, config.llm, judge, config.outputs,
-        to_file=config.to_file, from_file=config.from_file, ray_workers=config.ray_workers,
+        to_file=config.to_file, from_file=config.from_file, part=config.one_part,
+        ray_workers=config.ray_workers,
     )  # fmt: skip
     summary, problems = generation.summary, generation.problems
     spent, triples = summary.spent, shown_path(generation.triples)

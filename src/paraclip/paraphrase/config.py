@@ -1,5 +1,6 @@
 """Options of `paraclip generate`; the string below a field is its help."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,6 +73,27 @@ class Outputs:
     settings: Mapping[str, Any]  # of the run, for the provenance; `licence` is that of the answers
     fresh: bool = False  # delete earlier answers
     drop_near_duplicates: bool = False  # reject triples that nearly equal an earlier one
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the parts of a large run: the captions whose ids choose it."""
+
+    number: int  # from 1
+    of: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"part-{self.number}-of-{self.of}"
+
+
+def _read_part(text: str) -> Part:
+    """The part that a text such as `3/100` names; raises UserError."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError("--part", f"{text!r} names no part", "Give 1/8 for the first of eight.")
+    return Part(int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True)
@@ -150,8 +172,11 @@ class GenerateConfig(Checked):
     fresh: bool = False
     """Start from scratch; earlier answers are deleted once the server answers."""
 
+    part: str | None = None
+    """Run only this part of all captions, such as 3/100; the last part joins all."""
+
     ray_workers: Annotated[int, Ge(1), Le(10_000)] | None = None
-    """Number of asking processes on a Ray cluster. Default: ask without Ray."""
+    """Number of processes on a Ray cluster that run all parts. Default: ask without Ray."""
 
     def __post_init__(self) -> None:
         one: object = self.base_url  # in Python, one server may be given as a string
@@ -164,9 +189,10 @@ class GenerateConfig(Checked):
     def _check_together(self) -> None:
         by_files, files = self.to_file or self.from_file, "--to-file and --from-file"
         remote, ray = self.backend == "openai", self.ray_workers
+        in_parts = "--ray-workers" if ray else "--part" if self.part else ""
         for wrong, option, what, hint in (
-            (FOLDED.fullmatch(str(self.out)) and (not ray or self.dry_run), "--out", "is a URL",
-             "Name a folder; --ray-workers writes to object stores, except with --dry-run."),
+            (FOLDED.fullmatch(str(self.out)) and (not in_parts or self.dry_run), "--out",
+             "is a URL", "Name a folder; runs in parts write to object stores."),
             (by_files and not remote, files, "is for servers only",
              "Give --backend openai and --model."),
             (ray and not remote, "--ray-workers", "is for servers only",
@@ -175,13 +201,22 @@ class GenerateConfig(Checked):
              "Leave one of them out."),
             (self.from_file and self.fresh, "--fresh", "deletes the answers of earlier rounds",
              "Leave it out with --from-file."),
-            (by_files and ray, "--ray-workers", f"does not go with {files}",
-             "Leave out --ray-workers: files of questions are not asked one by one."),
-            (self.max_cost is not None and ray, "--max-cost", "does not go with --ray-workers",
+            (ray and self.part, "--part", "does not go with --ray-workers",
+             "Leave it out: Ray runs all parts."),
+            (by_files and in_parts, in_parts, f"does not go with {files}",
+             f"Leave out {in_parts}."),
+            (self.max_cost is not None and in_parts, "--max-cost", f"does not go with {in_parts}",
              "Bound the run with --first; --dry-run estimates its cost."),
         ):  # fmt: skip
             if wrong:
                 raise UserError(option, what, hint)
+        if self.part:
+            _read_part(self.part)
+
+    @property
+    def one_part(self) -> Part | None:
+        """The part to run; None for all captions."""
+        return _read_part(self.part) if self.part else None
 
     @property
     def captions(self) -> CaptionSource:

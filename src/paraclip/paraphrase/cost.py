@@ -143,7 +143,7 @@ class RunProgress:
 
     def __init__(self, summary: "Summary", meter: Meter, total: int | None) -> None:
         self.summary, self._meter, self._total = summary, meter, total
-        self._bar = bar("paraphrasing", total, "caption")
+        self._bar = bar("paraphrasing", total, "caption", summary.captions)
 
     def __enter__(self) -> "RunProgress":
         return self
@@ -152,10 +152,10 @@ class RunProgress:
         self._bar.set_postfix_str(self.counts())
         self._bar.close()
 
-    def update(self) -> None:
-        """Show one more caption."""
+    def update(self, captions: int = 1) -> None:
+        """Show some more captions."""
         self._bar.set_postfix_str(self.counts(), refresh=False)
-        self._bar.update()
+        self._bar.update(captions)
 
     def counts(self) -> str:
         """Outcomes, tokens, and the cost so far and projected for all captions."""

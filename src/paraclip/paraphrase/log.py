@@ -40,6 +40,7 @@ class AnswerLog:
         settings: JSON-serialisable settings that determine answers; must equal those in the log.
         fresh: whether to start a new log; `begin` or the first answer deletes the old one.
         earlier: another log in which answers are also looked up.
+        wait: whether to wait for another run that is writing to it.
 
     Attributes:
         tokens: numbers of prompt and answer tokens that earlier runs logged.
@@ -55,6 +56,7 @@ class AnswerLog:
         settings: dict[str, Any],
         fresh: bool = False,
         earlier: "AnswerLog | None" = None,
+        wait: bool = False,
     ) -> None:
         self.path, self.earlier, self.tokens = path, earlier, [0, 0]
         self._keys, self._offsets = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
@@ -64,7 +66,8 @@ class AnswerLog:
             check_input(path)
             self._file: BinaryIO = path.open("ab+")
         try:
-            take_lock(self._file, path, "Wait for it, or name another output folder.")
+            hint = "Wait for it, or name another output folder."
+            take_lock(self._file, path, hint, wait=wait)
             self._refuse_foreign()
             if not fresh:
                 self._drop_unfinished()
@@ -127,8 +130,8 @@ class AnswerLog:
         self._keys, self._offsets = sorted_pair(keys, offsets)
 
     def __len__(self) -> int:
-        """Number of questions that were answered before this run."""
-        return len(self._keys) + (0 if self.earlier is None else len(self.earlier))
+        """Number of questions that were answered here before this run."""
+        return len(self._keys)
 
     def find(self, key: str) -> list[Answer] | None:
         """The answers that an earlier run logged under a key of 16 hex digits, or None."""
@@ -161,22 +164,6 @@ class AnswerLog:
         with disk_errors(self.path):
             self._file.write(json.dumps(entry).encode() + b"\n")
             self._file.flush()
-
-    def absorb(self, other: "AnswerLog") -> None:
-        """Append the entries of another log that are not in this one.
-
-        `find` returns them only after the log is opened again.
-        """
-        self.begin()
-        other._file.seek(0)
-        with disk_errors(self.path):
-            for _, line in bounded_lines(other._file):
-                entry = _entry_of(line)
-                if entry and _lookup(self._keys, self._offsets, int(entry["key"], 16)) is None:
-                    self._file.write(line)
-                    self.tokens = add_tokens(self.tokens, tokens_in(entry))
-            self._file.flush()
-            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""

@@ -1,6 +1,7 @@
 """The files of a run: triples, rejected and failed captions, counts, card; and which it owns."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -103,6 +104,14 @@ class Summary:
             self.failed += 1
             self.unjudged += outcome.unjudged
 
+    def add(self, content: Mapping[str, Any]) -> None:
+        """Add the counts in the summary.json of a part of the run."""
+        for name, count in vars(self).items():
+            if isinstance(count, Counter):
+                count.update(content.get(name, {}))
+            elif type(count) is int:
+                setattr(self, name, count + content.get(name, 0))
+
     def check(self) -> None:
         """Assert that every caption has been counted."""
         counted = self.kept + self.rejected.total() + self.failed + self.waiting
@@ -133,7 +142,7 @@ class Summary:
         return "\n".join(lines)
 
 
-class _Writers:
+class Writers:
     """Writes outcomes in input order, with at most one row group in memory."""
 
     def __init__(self, triples: pq.ParquetWriter, lines: dict[str, TextIO], out: Path) -> None:
@@ -181,6 +190,12 @@ class _Writers:
                 )
             self._rows.clear()
 
+    def copy_lines(self, folder: Path) -> None:
+        """Append the rejected and failed captions of another run; raises UserError as `write`."""
+        for name, file in self._lines.items():
+            with disk_errors(self._out / name), (folder / name).open(encoding="utf-8") as lines:
+                shutil.copyfileobj(lines, file)
+
     def finish(self) -> None:
         """Write everything to disk; raises UserError if it is full."""
         self._write_rows()
@@ -194,7 +209,7 @@ class _Writers:
 @contextmanager
 def open_outputs(
     out: Path, provenance: dict[str, Any], schema: pa.Schema = SCHEMA
-) -> Iterator[_Writers]:
+) -> Iterator[Writers]:
     """Open writers whose three files appear in `out` only if the block succeeds."""
     metadata = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
     folder = _folder(out)
@@ -209,7 +224,7 @@ def open_outputs(
         failed.open("w", encoding="utf-8") as failed_lines,
         pq.ParquetWriter(triples, schema.with_metadata(metadata), compression="zstd") as writer,
     ):
-        writers = _Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
+        writers = Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
         yield writers
         writers.finish()
 
@@ -239,11 +254,6 @@ def valid_summary(content: bytes) -> dict[str, Any] | None:
     provenance = summary.get("provenance")
     valid = isinstance(provenance, dict) and isinstance(provenance.get("settings"), dict)
     return summary if valid and "reused_answers" in summary else None
-
-
-def lists_problems(summary: dict[str, Any] | None) -> bool:
-    """Whether the run of this summary wrote problems.txt."""
-    return summary is not None and bool(summary.get("broken"))
 
 
 def write_summary(outputs: Outputs, summary: Summary, problems: Problems | None = None) -> None:

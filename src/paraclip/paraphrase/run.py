@@ -1,24 +1,24 @@
 """The two-step run over many captions: bounded concurrency, logged answers, rows in order."""
 
 import asyncio
+import hashlib
 import json
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-from paraclip.cluster import import_ray
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA, TEXTS
-from paraclip.errors import UserError
+from paraclip.errors import UserError, without_password
 from paraclip.files import check_room, disk_errors
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.batch import (
@@ -29,9 +29,8 @@ from paraclip.paraphrase.batch import (
     new_writer,
     next_steps,
 )
-from paraclip.paraphrase.config import CaptionSource, Outputs
+from paraclip.paraphrase.config import CaptionSource, Outputs, Part
 from paraclip.paraphrase.cost import Meter, RunProgress, meter_of, show_dollars
-from paraclip.paraphrase.distributed.places import caption_of
 from paraclip.paraphrase.filters.checks import NearDuplicates
 from paraclip.paraphrase.filters.judge import Judge, check_packages, judging
 from paraclip.paraphrase.log import AnswerLog
@@ -40,6 +39,7 @@ from paraclip.paraphrase.outputs import (
     LOG,
     TRIPLES,
     Summary,
+    Writers,
     open_outputs,
     refuse_foreign_outputs,
     refuse_inputs,
@@ -62,7 +62,6 @@ _IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its argu
 _MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
 _SHOWN = 5  # captions
 _SAMPLE = 32  # captions that --dry-run asks about
-_FIELDS = tuple(one.name for one in fields(Caption))
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ class _Generation:
 
     def check(self) -> None:
         """Raise UserError if no caption got an answer, unless an option stopped the run."""
-        if self.summary.failed == self.summary.captions and not self.summary.stopped:
+        # A part of a small source may have no captions.
+        if 0 < self.summary.captions == self.summary.failed and not self.summary.stopped:
             hint = f"Read the reasons there; {self.again} asks again."
             where = shown_path(self.triples.with_name(FAILED))
             what = "every caption failed" if self.summary.unjudged else "no caption got an answer"
@@ -112,11 +112,12 @@ class _Estimate:
 
 
 @dataclass
-class _SourceCounts:
+class SourceCounts:
     """What a source contains."""
 
     problems: Problems  # its broken rows
-    stored: IO[str]  # its captions
+    stored: IO[bytes]  # its captions: a list of their fields in each line
+    hash: Any = field(default_factory=hashlib.sha256)  # of `stored`
     captions: int = 0
     pictures: int = 0  # captions with a picture
     beginning: list[Caption] = field(default_factory=list)
@@ -124,7 +125,12 @@ class _SourceCounts:
     def rows(self) -> Iterator[Caption]:
         """The captions, without reading the source again."""
         self.stored.seek(0)
-        return (Caption(*json.loads(line)) for line in self.stored)
+        return (self.caption(line) for line in self.stored)
+
+    def caption(self, line: bytes) -> Caption:
+        """The caption in a line of `stored`."""
+        name, text, image_id, image = json.loads(line)
+        return Caption(name, text, image_id, image, "")
 
 
 def generate_from_source(
@@ -135,6 +141,7 @@ def generate_from_source(
     *,
     to_file: Path | None = None,
     from_file: Path | None = None,
+    part: Part | None = None,
     ray_workers: int | None = None,
 ) -> _Generation:
     """Read captions, paraphrase them and write every output file; the same call resumes.
@@ -142,7 +149,8 @@ def generate_from_source(
     Args:
         source, llm, judge, outputs: captions, who rewords them, which answers pass, where to write.
         to_file, from_file: folders of batch files, instead of a server.
-        ray_workers: number of asking processes on a Ray cluster.
+        part: the part to run; whoever finishes the last one joins all.
+        ray_workers: number of processes on a Ray cluster that run all parts.
 
     Raises:
         UserError: the source cannot be read or is itself an output; also errors of `generate`.
@@ -151,12 +159,13 @@ def generate_from_source(
     check_packages()
     out, by_files = outputs.folder, bool(to_file or from_file)
     refuse_inputs(find_files(source.name), out)
-    if ray_workers:
-        from paraclip.paraphrase.distributed.run import generate_with_ray
+    if part or ray_workers:
+        from paraclip.paraphrase.parts import generate_in_parts
 
-        import_ray()
-        counted = generate_with_ray(source, llm, judge, outputs, ray_workers)
-        return _Generation(out / TRIPLES, *counted)
+        return _Generation(*generate_in_parts(source, llm, judge, outputs, part, ray_workers))
+    for log in out.glob(f"part-*-of-*/{LOG}"):
+        hint = "Continue with --part or --ray-workers, or name another output folder."
+        raise UserError(log.parent, "is a part of a run in parts", hint)
     backend = BatchBackend(llm) if by_files else make_backend(llm)
     check_generation(llm, outputs, backend)
     with count_captions(source, out) as counts:
@@ -254,7 +263,7 @@ def estimate(
 
 
 @contextmanager
-def count_captions(source: CaptionSource, out: Path) -> Iterator[_SourceCounts]:
+def count_captions(source: CaptionSource, out: Path) -> Iterator[SourceCounts]:
     """Read the source once, before any question: a slow one would delay the answers.
 
     A file without a name, on the disk of the outputs, holds the captions until the block ends.
@@ -266,18 +275,21 @@ def count_captions(source: CaptionSource, out: Path) -> Iterator[_SourceCounts]:
     refuse_inputs(find_files(source.name), out)
     folder = next(filter(os.path.isdir, (out.absolute(), *out.absolute().parents)))
     with disk_errors(out):
-        stored = TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 closed below
+        stored = TemporaryFile(dir=folder)  # noqa: SIM115 closed below
     try:
-        counts = _SourceCounts(Problems(source.max_broken), stored)
-        captions = source_captions(source, counts.problems)
+        counts = SourceCounts(Problems(source.max_broken), stored)
+        read = read_captions(source.name, source.columns, counts.problems)
+        captions = islice(read, source.first)
         for caption in track(captions, "reading captions", source.first, "caption"):
             counts.captions += 1
             counts.pictures += caption.image is not None
             if counts.captions <= _SHOWN:
                 counts.beginning.append(caption)
-            row = [getattr(caption, name) for name in _FIELDS]
+            image = caption.image and without_password(caption.image)
+            row = json.dumps([caption.id, caption.caption, caption.image_id, image]).encode()
+            counts.hash.update(row)
             with disk_errors(out):
-                stored.write(json.dumps(row) + "\n")
+                stored.write(row + b"\n")
         with disk_errors(out):
             stored.flush()
         counts.problems.check(counts.captions + counts.problems.count)
@@ -287,20 +299,16 @@ def count_captions(source: CaptionSource, out: Path) -> Iterator[_SourceCounts]:
             stored.close()
 
 
-def source_captions(source: CaptionSource, problems: Problems) -> Iterator[Caption]:
-    """The captions of the source, at most its `first`."""
-    return islice(read_captions(source.name, source.columns, problems), source.first)
-
-
 @asynccontextmanager
 async def _asking(
-    llm: LLMOptions, judge: Judge, outputs: Outputs, backend: Backend | None = None
-) -> AsyncIterator[Paraphraser]:
+    llm: LLMOptions, judge: Judge, outputs: Outputs, backend: Backend | None = None,
+    open_log: Callable[..., AnswerLog] = AnswerLog,
+) -> AsyncIterator[Paraphraser]:  # fmt: skip
     """What takes captions through both steps, with an open log and a backend that has started."""
     backend = backend or make_backend(llm)
     check_generation(llm, outputs, backend)
     meter, settings = meter_of(backend, llm), answer_settings(llm, backend)
-    with closing(AnswerLog(outputs.folder / LOG, settings, outputs.fresh)) as log:
+    with closing(open_log(outputs.folder / LOG, settings, outputs.fresh)) as log:
         try:
             await backend.start()
             with judging(judge) as queue:
@@ -318,6 +326,7 @@ async def generate_async(
     backend: Backend | None = None,
     total: int | None = None,
     problems: Problems | None = None,
+    open_log: Callable[..., AnswerLog] = AnswerLog,
 ) -> Summary:
     """Paraphrase captions in two steps; writes triples, rejected and failed captions.
 
@@ -332,6 +341,7 @@ async def generate_async(
         backend: overrides the one that `llm` names.
         total: number of captions, for the progress bar.
         problems: broken rows of the source.
+        open_log: makes the log from its path, its settings and whether the run is `fresh`.
 
     Returns:
         Counts of all outcomes.
@@ -341,12 +351,14 @@ async def generate_async(
             file that no run wrote, a wheel is missing, or the disk is full. The log keeps all
             answers.
     """
-    async with _asking(llm, judge, outputs, backend) as work:
+    async with _asking(llm, judge, outputs, backend, open_log) as work:
         work.meter.tokens = list(work.log.tokens)
         summary = Summary(generator=work.backend.generator, reused_answers=len(work.log))
         summary.wordings.update(dict.fromkeys(llm.kinds, 0))
-        outcomes = _in_order(captions, work, _AHEAD * llm.concurrency)
-        await write_outcomes(outcomes, outputs, summary, work.meter, total, problems)
+        with writing(outputs, summary, work.meter, total, problems) as (_, write):
+            async with aclosing(_in_order(captions, work, _AHEAD * llm.concurrency)) as outcomes:
+                async for outcome in outcomes:
+                    write(outcome)
     return summary
 
 
@@ -367,28 +379,35 @@ def _refuse_event_loop(hint: str) -> None:
     raise UserError("generate", "an event loop is running here, as in a notebook", hint)
 
 
-async def write_outcomes(
-    outcomes: AsyncGenerator[Outcome, None],
+@contextmanager
+def writing(
     outputs: Outputs,
     summary: Summary,
     meter: Meter,
     total: int | None = None,
     problems: Problems | None = None,
-) -> None:
-    """Write every output file and count the outcomes, with a progress bar."""
+) -> Iterator[tuple[Writers, Callable[[Outcome], None]]]:
+    """The files of a run, complete at the end of the block, and a function that takes an outcome.
+
+    It writes and counts the outcome, and shows the progress.
+    """
     settings = outputs.settings
     record = provenance(generator=summary.generator, licence=settings["licence"], settings=settings)
     schema = FURTHER_SCHEMA if summary.wordings else SCHEMA
     duplicates = NearDuplicates() if outputs.drop_near_duplicates else None
-    with RunProgress(summary, meter, total) as progress:
-        async with aclosing(outcomes):
-            with open_outputs(outputs.folder, record, schema) as writers:
-                async for outcome in outcomes:
-                    if duplicates is not None and isinstance(outcome, KeptTriple):
-                        outcome = _compared(outcome, duplicates)
-                    writers.write(outcome)
-                    summary.count(outcome)
-                    progress.update()
+    with (
+        RunProgress(summary, meter, total) as progress,
+        open_outputs(outputs.folder, record, schema) as writers,
+    ):
+
+        def write(outcome: Outcome) -> None:
+            if duplicates is not None and isinstance(outcome, KeptTriple):
+                outcome = _compared(outcome, duplicates)
+            writers.write(outcome)
+            summary.count(outcome)
+            progress.update()
+
+        yield writers, write
     summary.check()
     summary.spent = meter.as_dict()
     summary.stopped = "--max-cost" if meter.spent else ""
@@ -397,11 +416,13 @@ async def write_outcomes(
 
 def _compared(triple: KeptTriple, earlier: NearDuplicates) -> Outcome:
     """The triple, unless it is nearly equal to an earlier one or cannot be compared."""
+    row = triple.row
+    caption = Caption(row["id"], row["caption"], row["image_id"], row["image"], "")
     try:
-        similar = earlier.seen([triple.row[name] for name in TEXTS])
+        similar = earlier.seen([row[name] for name in TEXTS])
     except Exception as error:
-        return Failed(caption_of(triple.row), 2, problem_of(error), unjudged=True)
-    return Rejected(caption_of(triple.row), 2, "near duplicate", []) if similar else triple
+        return Failed(caption, 2, problem_of(error), unjudged=True)
+    return Rejected(caption, 2, "near duplicate", []) if similar else triple
 
 
 async def _in_order(

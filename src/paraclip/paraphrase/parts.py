@@ -1,0 +1,384 @@
+"""A large run in parts: each is an ordinary run in a folder of its own, which resumes by itself.
+
+The id of a caption chooses its part, so a caption that is added or edited moves no other one.
+`--part` runs one part; with `--ray-workers`, the workers of a Ray cluster run all. A part is
+finished when its summary.json is written. Whoever finishes the last part joins all of them.
+"""
+
+import asyncio
+import json
+import os
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from paraclip.cluster import cluster, import_ray, spread
+from paraclip.data.captions import Caption
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.files import locked, text_hash
+from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
+from paraclip.paraphrase.config import CaptionSource, Outputs, Part
+from paraclip.paraphrase.cost import Meter, RunProgress, meter_of
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, add_tokens
+from paraclip.paraphrase.outputs import (
+    LOG,
+    SUMMARY,
+    TRIPLES,
+    Summary,
+    refuse_foreign_outputs,
+    valid_summary,
+)
+from paraclip.paraphrase.run import (
+    SourceCounts,
+    check_generation,
+    count_captions,
+    generate,
+    writing,
+)
+from paraclip.paraphrase.steps import KeptTriple, answer_settings
+from paraclip.provenance import unfolded, without_secrets
+
+_NAME = re.compile(r"part-\d+-of-(\d+)")
+_MOST_CAPTIONS = 5_000  # of a part on Ray: a killed run into an object store repeats its last parts
+_LEAST_CAPTIONS = 256  # of one that exists to keep all workers busy until the end
+_PARTS_OF_WORKER = 4
+_LARGEST_SUMMARY = 2**20  # bytes
+_SHARED = "Every machine must reach it: give a shared folder, or the URL of an object store."
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The output folder of a run, on disk or in an object store."""
+
+    address: str  # absolute path, or URL
+    files: fs.FileSystem  # that contains it
+    path: str  # in that file system
+
+    @property
+    def local(self) -> Path | None:
+        """The folder as a path; None for a URL."""
+        return None if "://" in self.address else Path(self.address)
+
+    @contextmanager
+    def folder(self, name: str = "") -> Iterator[Path]:
+        """One of its folders as a local one; an object store gets what the block changes there."""
+        if self.local is not None:
+            yield self.local / name
+            return
+        remote = fs.SubTreeFileSystem(f"{self.path}/{name}".rstrip("/"), self.files)
+        here = fs.LocalFileSystem()
+        chosen = fs.FileSelector("", allow_not_found=True)
+        names = [one.path for one in remote.get_file_info(chosen) if one.is_file]
+        with TemporaryDirectory() as temporary:
+            for one in names:
+                fs.copy_files(one, f"{temporary}/{one}", remote, here)
+            before = {one: os.stat(f"{temporary}/{one}").st_mtime_ns for one in names}
+            try:
+                yield Path(temporary)
+            finally:
+                for path in Path(temporary).iterdir():
+                    if before.pop(path.name, None) != path.stat().st_mtime_ns:
+                        self.files.create_dir(remote.base_path, recursive=True)
+                        fs.copy_files(str(path), path.name, here, remote)
+                for one in before:  # the block deleted it
+                    remote.delete_file(one)
+
+    def parts(self) -> dict[str, int]:
+        """The names of its folders of parts, with the numbers of parts that they state."""
+        chosen = fs.FileSelector(self.path, allow_not_found=True)
+        names = (one.base_name for one in self.files.get_file_info(chosen))
+        return {found[0]: int(found[1]) for found in map(_NAME.fullmatch, names) if found}
+
+    def summary(self, part: Part, run: str) -> "_Counts | None":
+        """The summary.json of a part that the run with this hash has finished, or None."""
+        try:
+            with self.files.open_input_stream(f"{self.path}/{part.name}/{SUMMARY}") as stream:
+                summary = valid_summary(bytes(stream.read(_LARGEST_SUMMARY)))
+        except OSError:
+            return None
+        return summary if summary and summary["provenance"]["settings"].get("run") == run else None
+
+    def forget(self) -> None:
+        """Delete all answers; raises UserError if a run is writing to one of the logs."""
+        for name in ("", *self.parts()):
+            with self.folder(name) as folder:
+                if (folder / LOG).exists():
+                    with closing(AnswerLog(folder / LOG, {}, fresh=True)) as log:
+                        log.begin()
+                if name:
+                    (folder / SUMMARY).unlink(missing_ok=True)
+
+
+def _place_of(out: Path) -> _Place:
+    """The place that --out names; raises UserError for an object store that pyarrow lacks."""
+    address = unfolded(out)
+    try:
+        files, path = fs.FileSystem.from_uri(address)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        what = without_secrets(f"{address} cannot be opened ({error})")
+        raise UserError("--out", what, _SHARED) from error
+    return _Place(address, files, path.rstrip("/"))
+
+
+class _Split:
+    """The captions of each part, by their offsets in the file of all captions."""
+
+    def __init__(self, counts: SourceCounts, of: int) -> None:
+        self._counts, offset = counts, 0
+        numbers, offsets = array("L"), array("Q")
+        counts.stored.seek(0)
+        for line in counts.stored:
+            numbers.append(int(text_hash(counts.caption(line).id), 16) % of + 1)
+            offsets.append(offset)
+            offset += len(line)
+        self._numbers, self._offsets = np.array(numbers), np.array(offsets)
+
+    def size(self, part: Part) -> int:
+        """Number of captions of a part."""
+        return int((self._numbers == part.number).sum())
+
+    def captions(self, part: Part) -> Iterator[Caption]:
+        """The captions of a part, in the order of the source."""
+        stored = self._counts.stored
+        for offset in self._offsets[self._numbers == part.number].tolist():
+            stored.seek(offset)
+            yield self._counts.caption(stored.readline())
+
+
+_Counts = Mapping[str, Any]
+"""A summary.json."""
+_Task = tuple[Part, Iterable[Caption], int]
+"""A part, its captions and their number."""
+
+
+@dataclass(frozen=True)
+class _PartRunner:
+    """Runs parts, in this process or in a worker of a cluster."""
+
+    place: _Place
+    llm: LLMOptions
+    judge: Judge
+    outputs: Outputs  # of the whole run
+    run: str  # hash of everything that determines the outcomes
+    answers: dict[str, Any]  # the settings that determine the answers
+    known: Path | None  # log of a run without parts, or of --dry-run
+    # API key of the servers; None: that of this process. Ray's dashboard shows no arguments.
+    key: str | None = field(default=None, repr=False)
+
+    @cached_property
+    def _earlier(self) -> EarlierAnswers | None:
+        return EarlierAnswers(self.known, self.answers) if self.known else None
+
+    def __call__(self, task: _Task) -> tuple[Part, _Counts]:
+        """Run a part; returns it with its counts, and raises the errors of `generate`."""
+        part, captions, total = task
+        backend: Backend | None = None
+        if self.key is not None:
+            from paraclip.paraphrase.backends.openai_server import OpenAIBackend
+
+            backend = OpenAIBackend(self.llm, self.key)
+        settings = {**self.outputs.settings, "part": f"{part.number}/{part.of}", "run": self.run}
+        # A worker of a killed run may still write to the log, and its answers are found after that.
+        open_log = partial(AnswerLog, earlier=self._earlier, wait=True)
+        with self.place.folder(part.name) as folder:
+            refuse_foreign_outputs(folder)
+            (folder / SUMMARY).unlink(missing_ok=True)  # unfinished until the run ends
+            summary = generate(
+                captions, self.llm, self.judge,
+                # Near duplicates may be in different parts, so joining finds them.
+                replace(self.outputs, folder=folder, settings=settings, drop_near_duplicates=False),
+                backend=backend, total=total, open_log=open_log,
+            )  # fmt: skip
+        return part, summary.as_dict()
+
+    def close(self) -> None:
+        """Close the log of earlier answers."""
+        if self._earlier is not None:
+            self._earlier.close()
+
+
+def _add(counts: _Counts, summary: Summary, meter: Meter) -> None:
+    """Add the counts of a part, and the tokens of its answers."""
+    summary.add(counts)
+    tokens = (counts["spent"]["prompt_tokens"], counts["spent"]["answer_tokens"])
+    meter.tokens = meter.used = add_tokens(meter.tokens, tokens)
+
+
+def _sum(counts: Iterable[_Counts], llm: LLMOptions, backend: Backend) -> tuple[Summary, Meter]:
+    """The counts of several parts together, and what all their answers cost."""
+    summary, meter = Summary(generator=backend.generator), meter_of(backend, llm)
+    for one in counts:
+        _add(one, summary, meter)
+    return summary, meter
+
+
+def generate_in_parts(
+    source: CaptionSource, llm: LLMOptions, judge: Judge, outputs: Outputs,
+    part: Part | None, workers: int | None,
+) -> tuple[Path, Summary, Problems, tuple[str, ...]]:  # fmt: skip
+    """Run one part here or, without `part`, all on a Ray cluster; the same call resumes.
+
+    Returns:
+        The triples, the counts, the broken rows and a note: those of the whole run if all parts
+        are finished, else those of the part.
+
+    Raises:
+        UserError: the folder contains parts of another number, the cluster is too small, no
+            question can succeed, or an error of `generate_from_source`.
+    """
+    if workers:
+        import_ray()
+    place = _place_of(outputs.folder)
+    with ExitStack() as stack:
+        here = place.local or Path(stack.enter_context(TemporaryDirectory()))
+        backend = make_backend(llm)
+        stack.callback(lambda: asyncio.run(backend.close()))
+        check_generation(llm, replace(outputs, folder=here), backend)
+        counts = stack.enter_context(count_captions(source, here))
+        of = _number_of_parts(place, part, counts.captions, workers or 1)
+        if workers:
+            stack.enter_context(locked(place.local) if place.local else nullcontext())
+            if outputs.fresh:  # it deletes answers, which a wrong address must not
+                asyncio.run(_check(backend))
+                place.forget()
+                outputs = replace(outputs, fresh=False)
+        answers = answer_settings(llm, backend)
+        known, earlier = _known_answers(None if outputs.fresh else place.local, answers)
+        facts = [answers, asdict(judge.limits), llm.asks, llm.kinds, counts.hash.hexdigest()]
+        run = text_hash(json.dumps(facts))
+        runner = _PartRunner(place, llm, judge, outputs, run, answers, known)
+        split, parts = _Split(counts, of), [Part(number, of) for number in range(1, of + 1)]
+        if part:
+            done = _run_here(runner, part, parts, split)
+        else:
+            done = _run_on_ray(runner, backend, parts, split, workers or 1)
+        finished = [one for one in done.values() if one is not None]
+        if part and len(finished) < of:
+            summary, _ = _sum(filter(None, [done[part]]), llm, backend)
+            note = f"{len(finished):,} of {of:,} parts are finished; the last one joins all of them"
+            return outputs.folder / part.name / TRIPLES, summary, counts.problems, (note,)
+        if part and place.local:
+            stack.enter_context(locked(place.local, wait=True))
+        summary, meter = _sum([*earlier, *finished], llm, backend)
+        summary = _join(place, parts, outputs, summary, meter, counts.problems)
+        return outputs.folder / TRIPLES, summary, counts.problems, ()
+
+
+def _number_of_parts(place: _Place, part: Part | None, captions: int, workers: int) -> int:
+    """The number of parts of an earlier run, or a new one; raises UserError if they differ."""
+    found = place.parts()
+    of = part.of if part else next(iter(found.values()), 0)
+    for name, other in found.items():
+        if other != of:
+            hint = f"Give --part i/{other}, or name another output folder."
+            raise UserError(without_secrets(place.address), f"contains {name}", hint)
+    busy = min(_PARTS_OF_WORKER * workers, captions // _LEAST_CAPTIONS)
+    return of or max(1, busy, -(-captions // _MOST_CAPTIONS))
+
+
+def _known_answers(out: Path | None, answers: dict[str, Any]) -> tuple[Path | None, list[_Counts]]:
+    """The log in `out` of a run without parts, or of --dry-run, and its counts, if it has some."""
+    if out is None or not (out / LOG).exists():
+        return None, []
+    with closing(AnswerLog(out / LOG, answers, wait=True)) as log:
+        spent = dict(zip(("prompt_tokens", "answer_tokens"), log.tokens, strict=True))
+        counts = {"reused_answers": len(log), "spent": spent}
+        return (log.path, [counts]) if len(log) else (None, [])
+
+
+async def _check(backend: Backend) -> None:
+    """Raise UserError if no server of the backend can be used."""
+    try:
+        await backend.start()
+    finally:
+        await backend.close()
+
+
+def _run_here(
+    runner: _PartRunner, part: Part, parts: Sequence[Part], split: _Split
+) -> dict[Part, _Counts | None]:
+    """Run a part unless it is finished; returns the counts of all that are."""
+    counts = runner.place.summary(part, runner.run)
+    if runner.outputs.fresh or _is_open(counts):
+        with closing(runner):
+            _, counts = runner((part, split.captions(part), split.size(part)))
+    done = {one: runner.place.summary(one, runner.run) for one in parts}
+    return done | {part: counts}
+
+
+def _run_on_ray(
+    runner: _PartRunner, backend: Any, parts: Sequence[Part], split: _Split, workers: int
+) -> dict[Part, _Counts | None]:
+    """Run all parts that are not finished; returns the counts of all."""
+    done = {one: runner.place.summary(one, runner.run) for one in parts}
+    todo = [one for one in parts if _is_open(done[one])]
+    if not todo:
+        return done
+    finished = [counts for one, counts in done.items() if counts is not None and one not in todo]
+    summary, meter = _sum(finished, runner.llm, backend)
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    tasks = ((one, [*split.captions(one)], split.size(one)) for one in todo)
+    make = partial(replace, runner, llm=_share_of(runner.llm, workers, backend), key=key)
+    total = sum(map(split.size, parts))
+    with cluster(workers) as ray, RunProgress(summary, meter, total) as progress:
+        for part, counts in spread(ray, make, tasks, workers):
+            done[part] = counts
+            _add(counts, summary, meter)
+            progress.update(counts["captions"])
+    return done
+
+
+def _share_of(options: LLMOptions, workers: int, backend: Any) -> LLMOptions:
+    """The options of one worker, complete without the environment of this machine."""
+    rates = options.per_minute
+    return replace(
+        options,
+        model=backend.model,
+        base_url=backend.addresses,
+        concurrency=max(1, -(-options.concurrency // workers)),
+        per_minute=rates and (rates[0] / workers, rates[1] / workers),
+    )
+
+
+def _is_open(counts: _Counts | None) -> bool:
+    """Whether a part must run: it is not finished, or has captions without an answer."""
+    return counts is None or counts["failed"] > 0
+
+
+def _join(
+    place: _Place, parts: Sequence[Part], outputs: Outputs,
+    summary: Summary, meter: Meter, problems: Problems,
+) -> Summary:  # fmt: skip
+    """Write the files of the whole run from those of its parts, in their order.
+
+    Args:
+        place, parts, outputs, problems: the folder, its parts, what to write, broken rows.
+        summary, meter: sums of the parts; near duplicates of other parts are still among the kept.
+    """
+    wordings = Counter(dict.fromkeys(summary.wordings, 0))
+    others = summary.captions - summary.kept
+    summary = replace(summary, captions=others, kept=0, same_words=0, wordings=wordings)
+    with place.folder() as out:
+        outputs = replace(outputs, folder=out, settings={**outputs.settings, "part": None})
+        with writing(outputs, summary, meter, problems=problems) as (writers, write):
+            for part in parts:
+                with place.folder(part.name) as folder:
+                    writers.copy_lines(folder)
+                    for rows in pq.ParquetFile(folder / TRIPLES).iter_batches():
+                        for row in rows.to_pylist():
+                            write(KeptTriple(row))
+    return summary
