@@ -18,7 +18,7 @@ from paraclip.models.mini import Mini
 from paraclip.training.config import LoopOptions
 from paraclip.training.data import TrainingData, make_examples, picture_keys, prepare
 from paraclip.training.losses import CAPTION, CAPTIONS_ONLY
-from paraclip.training.train import fit
+from paraclip.training.train import Plan, fit
 
 FEATURE_DROPOUT = 0.4
 """On the features of `mini`'s head while it is trained, which overfits without it."""
@@ -84,4 +84,4 @@ def align(data: TrainingData, heads: Sequence[nn.Module], options: AlignOptions,
     )  # fmt: skip
     parts = [(head, options.head_learning_rate) for head in heads]
     parts.append((data.model.text_tower, options.learning_rate))
-    return fit(data, rows, CAPTIONS_ONLY, parts, options, data.facts, out)
+    return fit(data, Plan(rows, CAPTIONS_ONLY, parts), options, data.facts, out)

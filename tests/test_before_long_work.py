@@ -131,7 +131,7 @@ CASES = {
     "generate, no ray": Case(f"{GENERATE} {SERVER} --ray-workers 2", "ray: is not",
                              without("ray"), READING),
     "export, no onnx": Case(f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"),
-                            ("exporting.run.open_source",)),
+                            ("exporting.run.load_source",)),
     "export, full disk": Case(f"{EXPORT} out --to onnx", "0.0 MB free", full,
                               ("models.formats.onnx_graph._export_graph",)),
     "export --half, full disk": Case(f"{EXPORT} out --half", "0.0 MB free", full,

@@ -23,7 +23,7 @@ from benchmarks.machine import RESULTS, facts_of, keep, markdown, parse_with_dat
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import IMAGES_AT_ONCE, build_index
-from paraclip.image_search.sources import PictureReader, open_source
+from paraclip.image_search.sources import PictureReader, picture_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import embed, project
@@ -51,7 +51,7 @@ def measured(label: str, name: str, folder: str) -> list[str]:
     """A row of the table."""
     model = load_model(name, "cpu")
     reader = PictureReader(model.preprocess, model.image_size, {})
-    found = list(open_source(folder, Columns()).pictures(Problems(1.0)))
+    found = list(picture_source(folder, Columns()).pictures(Problems(1.0)))
     worked = time.process_time()
     pixels = torch.stack([reader.read(one).pixels for one in found])  # type: ignore[union-attr]
     reading = 1000 * (time.process_time() - worked) / len(found)

@@ -26,7 +26,7 @@ from torch.nn.functional import interpolate
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.exporting.layouts import write_layout
-from paraclip.exporting.source import Source, base_name, open_source
+from paraclip.exporting.source import Source, base_name, load_source
 from paraclip.files import atomic_path, check_name, disk_errors, file_hash, readable, take_lock
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import embed, image_space, project
@@ -102,7 +102,7 @@ def swap(
         UserError: the cache does not hold the base, its image tower, activation or preprocessing is
             not the model's, or another tuned model is in its place.
     """
-    place, source = SWAPPED[system], open_source(model, tag=tag)
+    place, source = SWAPPED[system], load_source(model, tag=tag)
     base = base_name(source, SYSTEMS[system])
     with TemporaryDirectory() as folder, _cache_errors(cache):
         files = _files_of(place, Path(cache), base)

@@ -20,7 +20,7 @@ from paraclip.commands.export import export_command
 from paraclip.errors import UserError
 from paraclip.exporting.drift import check_drift, probes
 from paraclip.exporting.run import export_model
-from paraclip.exporting.source import open_source
+from paraclip.exporting.source import load_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
@@ -58,7 +58,7 @@ def test_a_file_of_weights_is_exported_by_its_architecture(folder, clip, tmp_pat
 def test_a_model_in_memory_stays_as_it_is(clip, tmp_path):
     model = deepcopy(clip).train()
     export(model, tmp_path / "a.safetensors")
-    assert model.training and open_source(model).model is not model
+    assert model.training and load_source(model).model is not model
 
 
 def test_the_commands_in_the_steps_can_be_pasted(clip, mini, tmp_path):

@@ -18,7 +18,7 @@ from paraclip.exporting.run import _check_free, _new_folder, _refuse_sources
 from paraclip.exporting.source import (
     _image_tower_was_trained,
     _known_architecture,
-    open_source,
+    load_source,
 )
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats import onnx_graph
@@ -116,7 +116,7 @@ def test_the_base_is_recorded_by_training(named, tmp_path) -> None:
     merged = {"merged": {"base": "ViT-B-32-256:datacomp_s34b_b86k", "tuned": "b"}}
     other = save_model(model, tmp_path / "c.safetensors", merged)
     for checkpoint in (path, other):
-        assert open_source(checkpoint).tags == ["datacomp_s34b_b86k"]
+        assert load_source(checkpoint).tags == ["datacomp_s34b_b86k"]
 
 
 def test_a_trained_image_tower_is_refused(quick_clip, tmp_path) -> None:
@@ -169,7 +169,7 @@ def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> No
     export_command(ExportConfig(checkpoint=str(path), out=str(out), target="open-clip"))
     assert "\n4." in capsys.readouterr().out
     card = (out / "README.md").read_text()
-    facts = open_source(path).facts()
+    facts = load_source(path).facts()
     assert facts["base_tags"] == ["openai"]
     for name in ("image_tower", "tokenizer", "preprocessing"):
         assert facts[name] in card

@@ -14,7 +14,7 @@ from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.config import IndexConfig
-from paraclip.image_search.sources import open_source
+from paraclip.image_search.sources import picture_source
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import Page, _own_program, stamps_file
 from paraclip.quickstart.stamps import read_stamps
@@ -41,7 +41,7 @@ def test_all_captioned_stamps_are_on_the_page(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
     assert len(rows) == 150 and rows[0]["caption"] == "caption 0 of a thing in colour"
     problems = Problems(0.0)
-    found = list(open_source(path, IndexConfig(path).columns).pictures(problems))
+    found = list(picture_source(path, IndexConfig(path).columns).pictures(problems))
     assert len(found) == 150 and problems.count == 0
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from paraclip.errors import UserError
 from paraclip.exporting.drift import Drift, check_half
 from paraclip.exporting.layouts import write_layout
-from paraclip.exporting.source import Source, base_name, open_source
+from paraclip.exporting.source import Source, base_name, load_source
 from paraclip.files import (
     OTHER_PATH,
     check_output,
@@ -75,7 +75,7 @@ def export_model(
         _check_free(path, options.force, folder=not is_file)
     if layout.format == "onnx":
         import_writers()
-    source = open_source(model, options.base, options.tag)
+    source = load_source(model, options.base, options.tag)
     part = source.model if "half" in layout.takes else source.model.text_tower
     check_room(out.parent, count_bytes(part) / (2 if options.half else 1))
     written = {name: value for name, value in asdict(options).items() if value}

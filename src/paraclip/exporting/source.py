@@ -66,7 +66,7 @@ class Source:
         }
 
 
-def open_source(
+def load_source(
     model: DualEncoder | Path | str, base: str | None = None, tag: str | None = None
 ) -> Source:
     """Load a model, or one by its path or name, and check that its image tower is its base's.

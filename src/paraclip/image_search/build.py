@@ -27,7 +27,7 @@ from paraclip.image_search.sources import (
     PictureReader,
     PictureSource,
     ReadPicture,
-    open_source,
+    picture_source,
 )
 from paraclip.image_search.stores import (
     IndexFacts,
@@ -114,7 +114,7 @@ def build_index(
             or source, another run is writing, no picture can be used, or the disk is full. Written
             rows are kept.
     """
-    pictures, opened = open_source(source, columns), open_store(store)
+    pictures, opened = picture_source(source, columns), open_store(store)
     opened.check()
     if ray_workers:
         import_ray()

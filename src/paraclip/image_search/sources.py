@@ -134,7 +134,7 @@ class PictureSource:
         return None if path.split(os.sep)[0] == ".." else path.replace(os.sep, "/")
 
 
-def open_source(name: str, columns: Columns) -> PictureSource:
+def picture_source(name: str, columns: Columns) -> PictureSource:
     """The source of a path, a URL or a pattern; raises UserError if there is none."""
     name = local_path(name)
     files = find_files(name)

@@ -60,10 +60,12 @@ class RunFolder:
 
     Args:
         path: the folder.
+        header: everything about the run that its checkpoint states.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: Mapping[str, Any] | None = None) -> None:
         self.path, self.files = path, OutputFolder(path, "training")
+        self.header = header or {}
         self.last = path / "last.safetensors"  # checkpoint after the last step
         self.states = path / "states"  # folder of the states from which a killed run resumes
         self.identity_file = path / _RECORD  # everything that determines the weights of the run
@@ -275,23 +277,19 @@ def resume(
 
 
 def finish_run(
-    folder: RunFolder,
-    model: DualEncoder,
-    header: Mapping[str, Any],
-    progress: Progress,
-    rows: Examples,
+    folder: RunFolder, model: DualEncoder, progress: Progress, examples: Examples
 ) -> None:
     """Write the checkpoint, the whole model with its provenance, and the summary."""
     # The path was checked when the run began; an edit of the card since must not stop it.
-    training = {**header, "step": progress.step}
+    training = {**folder.header, "step": progress.step}
     extra = provenance(training=training)
     save_model(model, folder.last, extra, force=True, folder=folder.files)
     folder.write_summary({
         "steps": progress.step,
-        "rows": len(rows),
-        "rows_with_image": int(rows.has_image.sum()),
-        "texts_cut_to_context": rows.tokens.truncated,
-        "identity": header["identity"],
+        "rows": len(examples),
+        "rows_with_image": int(examples.has_image.sum()),
+        "texts_cut_to_context": examples.tokens.truncated,
+        "identity": folder.header["identity"],
     })  # fmt: skip
 
 
@@ -301,9 +299,8 @@ def save_failed_step(
     problem: str,
     figures: Mapping[str, float],
     data: TrainingData,
-    rows: Examples,
+    examples: Examples,
     batch: Batch,
-    header: Mapping[str, Any],
 ) -> UserError:
     """Save the batch of a failed step, and return an error that names the file.
 
@@ -314,7 +311,7 @@ def save_failed_step(
     model, processes = data.model, this_process()
     path = folder.path / "inspect" / f"step-{step}.json"
     if processes.first:
-        whole = rows.batch(batch.numbers)
+        whole = examples.batch(batch.numbers)
         tensors = {f"tokens.{index}": chunk for index, chunk in enumerate(whole.chunks)}
         tensors |= {"rows": torch.from_numpy(whole.numbers), "restore": whole.restore}
         tensors["features"] = whole.features
@@ -334,7 +331,10 @@ def save_failed_step(
                 {"row": int(row), **data.rows.slice(row, 1).to_pylist()[0]} for row in whole.numbers
             ],
         }
-        facts = {"format": _FORMAT, **provenance(identity=header["identity"], inspection=record)}
+        facts = {
+            "format": _FORMAT,
+            **provenance(identity=folder.header["identity"], inspection=record),
+        }
         text = json.dumps(facts, indent=1, ensure_ascii=False, default=str)
         folder.files.write(path, text + "\n")
     processes.wait()  # a process that exits stops the others, even during a write

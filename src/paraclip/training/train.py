@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -130,9 +130,8 @@ def train(
     Source: paper, section 3: L = L1 + L2 + L3.
     """
     options = resolved(options, data.model.architecture.kind)
-    rows, objective, parts = plan_training(data, options)
-    facts = _facts_of(data, objective)
-    return fit(data, rows, objective, parts, options, facts, out, fresh, save_seconds)
+    plan = plan_training(data, options)
+    return fit(data, plan, options, _facts_of(data, plan.objective), out, fresh, save_seconds)
 
 
 def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEncoder) -> None:
@@ -146,10 +145,16 @@ def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEnc
         check_run(RunFolder(out), model, known, fresh)
 
 
-def plan_training(
-    data: TrainingData, options: TrainOptions
-) -> tuple[Examples, Objective, list[tuple[nn.Module, float]]]:
-    """What `train` does with resolved options: its rows, losses, and trained modules with rates.
+class Plan(NamedTuple):
+    """What is learned, from what, and by which parts."""
+
+    examples: Examples  # the rows of the run as numbers
+    objective: Objective  # the losses
+    parts: Parts  # the trained modules with their learning rates; all other weights stay
+
+
+def plan_training(data: TrainingData, options: TrainOptions) -> Plan:
+    """What `train` does with resolved options.
 
     Raises:
         UserError: no row has a picture, and L1 needs some, or another error of `make_examples`.
@@ -158,23 +163,23 @@ def plan_training(
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
     wordings = choose_wordings(triples, data.languages)
     unfrozen = options.image_learning_rate is not None
-    rows = make_examples(
+    examples = make_examples(
         model, texts, picture_keys(triples), data.features, objective.texts, options.micro_batch,
         triples["image"].to_pylist() if unfrozen else None,
         [[text for text, _ in of_row] for of_row in wordings],
     )  # fmt: skip
-    if unknown := rows.tokens.unknown:
+    if unknown := examples.tokens.unknown:
         what = "are mostly unknown to the tokenizer of this base, which cannot learn them"
         notice(f"{len(unknown):,} texts {what}; the first is {label(unknown[0])}")
     l1_alone = objective.losses == (L1,)
-    if not rows.has_image.any() and (unfrozen or l1_alone):
+    if not examples.has_image.any() and (unfrozen or l1_alone):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    rows, objective = with_targets(rows, objective, data, texts, wordings)
+    examples, objective = with_targets(examples, objective, data, texts, wordings)
     parts = [(model.text_tower, _known(options.learning_rate))]
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
-    return rows, objective, parts
+    return Plan(examples, objective, parts)
 
 
 def _objective_of(options: TrainOptions) -> Objective:
@@ -189,9 +194,7 @@ def _objective_of(options: TrainOptions) -> Objective:
 
 def fit(
     data: TrainingData,
-    rows: Examples,
-    objective: Objective,
-    parts: Parts,
+    plan: Plan,
     options: LoopOptions,
     facts: Mapping[str, Any],
     out: Path,
@@ -202,27 +205,25 @@ def fit(
 
     Args:
         data: the model and its rows, which are kept if a step fails.
-        rows: the rows as numbers.
-        objective: the losses.
-        parts: what is trained; all other weights must stay as they are.
+        plan: rows, losses and trained parts.
         options: hyperparameters with a learning rate, which name the run.
         facts: for the checkpoint.
         out: see `train`, as for `fresh` and `save_seconds`.
     """
-    model, processes = data.model, this_process()
-    train_only(model, parts)
-    set_dropout(parts, options.dropout)
-    identity = _identify_run(model, rows, options)
+    model, processes, examples = data.model, this_process(), plan.examples
+    train_only(model, plan.parts)
+    set_dropout(plan.parts, options.dropout)
+    identity = _identify_run(model, examples, options)
     header = {
-        "config": asdict(options), "objective": asdict(objective), "identity": identity,
+        "config": asdict(options), "objective": asdict(plan.objective), "identity": identity,
         "facts": dict(facts),
     }  # fmt: skip
     processes.check_alike(identity)
-    steps = steps_per_epoch(len(rows), options.batch_size)
-    if len(rows) // steps < processes.count:
-        what = f"{len(rows)} rows in {steps} steps, {processes.count} processes"
+    steps = steps_per_epoch(len(examples), options.batch_size)
+    if len(examples) // steps < processes.count:
+        what = f"{len(examples)} rows in {steps} steps, {processes.count} processes"
         raise UserError("processes", what, "Start fewer, or raise --batch-size.")
-    folder = RunFolder(out)
+    folder = RunFolder(out, header)
     with locked(out) if processes.first else nullcontext():
         if processes.first:
             open_run(folder, identity, fresh)
@@ -234,14 +235,12 @@ def fit(
         else:
             frozen = hash_tensors(frozen_tensors(model))
             with _reproducible(model.device):
-                progress = _run_steps(
-                    data, rows, objective, parts, options, folder, header, save_seconds
-                )
+                progress = _run_steps(data, plan, options, folder, save_seconds)
             model.eval()
             if hash_tensors(frozen_tensors(model)) != frozen:
                 raise AssertionError("a frozen weight changed in training")
             if processes.first:
-                finish_run(folder, model, header, progress, rows)
+                finish_run(folder, model, progress, examples)
         if processes.first and data.problems.count:
             data.problems.write(folder.problems_file, folder.files.kind)
     return folder.last
@@ -249,17 +248,15 @@ def fit(
 
 def _run_steps(
     data: TrainingData,
-    rows: Examples,
-    objective: Objective,
-    parts: Parts,
+    plan: Plan,
     options: LoopOptions,
     folder: RunFolder,
-    header: Mapping[str, Any],
     save_seconds: float,
 ) -> Progress:
     """Take all remaining steps: forward, losses, backward, clip, step, log, save."""
     model, processes = data.model, this_process()
-    epoch_steps = steps_per_epoch(len(rows), options.batch_size)
+    examples, objective, parts = plan
+    epoch_steps = steps_per_epoch(len(examples), options.batch_size)
     total_steps = epoch_steps * options.epochs
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
     decay = WEIGHT_DECAYS.get(model.architecture.kind, WEIGHT_DECAY)
@@ -267,15 +264,15 @@ def _run_steps(
     scale, start_scale = model.logit_scale, float(model.logit_scale.detach())
     progress = resume(folder.states, weights, optimizer, processes)
     encode = partial(
-        encode_batch, model, names=rows.names, micro_batch=options.micro_batch,
-        dtype=DTYPES[header["identity"]["precision"]],
+        encode_batch, model, names=examples.names, micro_batch=options.micro_batch,
+        dtype=DTYPES[folder.header["identity"]["precision"]],
     )  # fmt: skip
     train_mode(model, parts)
     saved = time.monotonic()
     with (
         metrics_log(folder.path, progress.step, enabled=processes.first) as writers,
         bar("training", total_steps, "step", progress.step) as moving,
-        closing(batches_ahead(rows, options, progress.step, model.device)) as batches,
+        closing(batches_ahead(examples, options, progress.step, model.device)) as batches,
     ):
         for step, (batch, waited) in enumerate(batches, progress.step + 1):
             began = time.perf_counter() - waited
@@ -286,17 +283,17 @@ def _run_steps(
             # part of every loss and gradient; the parts add up.
             vectors = encode(batch, processes=processes, seed=(options.seed, step - 1))
             losses = compute_losses(vectors, batch.rows, objective, scale, processes.share)
-            weighted_sum(losses, objective).backward()  # type: ignore[no-untyped-call]
+            losses["loss"] = weighted_sum(losses, objective)
+            losses["loss"].backward()  # type: ignore[no-untyped-call]
             losses = {name: loss.detach() for name, loss in losses.items()}
             gradients = gradients_of(weights)
             processes.add_up([*losses.values(), *gradients])
 
             figures = {name: float(loss) for name, loss in losses.items()}
-            figures["loss"] = float(weighted_sum(losses, objective))
             figures["gradient_norm"] = float(norm := get_total_norm(gradients))
             if problem := find_divergence(figures, progress.first_loss, objective, batch.size):
                 # Before clipping, which would spread a NaN; no weight has changed.
-                raise save_failed_step(folder, step, problem, figures, data, rows, batch, header)
+                raise save_failed_step(folder, step, problem, figures, data, examples, batch)
             clip_grads_with_norm_(weights.values(), CLIP_NORM, norm)
             optimizer.step()
             optimizer.zero_grad()
@@ -328,19 +325,19 @@ def _known(value: float | None) -> float:
 
 
 def batches_ahead(
-    rows: Examples, options: LoopOptions, start: int, device: torch.device
+    examples: Examples, options: LoopOptions, start: int, device: torch.device
 ) -> Generator[tuple[Batch, float]]:
     """This process's part of the batch of each step after `start`, made in a thread.
 
     Yields:
         The batch on the device, and the seconds that the step waited for it.
     """
-    total = steps_per_epoch(len(rows), options.batch_size) * options.epochs
-    numbers = row_batches(len(rows), options.batch_size, options.seed, start, total)
+    total = steps_per_epoch(len(examples), options.batch_size) * options.epochs
+    numbers = row_batches(len(examples), options.batch_size, options.seed, start, total)
     share = this_process().share
 
     def make(of_step: Integers) -> Batch:
-        return rows.batch(of_step, share).to(device)
+        return examples.batch(of_step, share).to(device)
 
     with closing(ahead(make, numbers, workers=1, most=2)) as batches:
         began = time.perf_counter()
@@ -434,26 +431,27 @@ def gradients_of(weights: Mapping[str, nn.Parameter]) -> list[Tensor]:
     return [weight.grad for weight in weights.values() if weight.grad is not None]
 
 
-def _identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> dict[str, Any]:
+def _identify_run(model: DualEncoder, examples: Examples, options: LoopOptions) -> dict[str, Any]:
     """Everything that determines the weights of a run; large parts as hashes."""
     arrays = {
-        "tokens": rows.tokens.flat, "offsets": rows.tokens.offsets, "places": rows.text_rows,
-        "images": rows.image_keys, "texts": rows.text_keys, "has_image": rows.has_image,
+        "tokens": examples.tokens.flat, "offsets": examples.tokens.offsets,
+        "places": examples.text_rows, "images": examples.image_keys, "texts": examples.text_keys,
+        "has_image": examples.has_image,
     }  # fmt: skip
     data = {name: torch.from_numpy(part) for name, part in arrays.items()}
-    if rows.bank is not None:
-        data["bank"] = rows.bank
-    for number, vectors in enumerate(rows.teachers_bank):
-        if vectors is not rows.bank:
+    if examples.bank is not None:
+        data["bank"] = examples.bank
+    for number, vectors in enumerate(examples.teachers_bank):
+        if vectors is not examples.bank:
             data[f"bank {number}"] = vectors
     return {
         **hyperparameters(options),
-        "pictures": rows.pictures and pictures_hash([name or "" for name in rows.pictures]),
+        "pictures": examples.pictures and pictures_hash([name or "" for name in examples.pictures]),
         "precision": precision_of(options.precision, model.device),
         "architecture": model.architecture.as_dict(),
         "base": hash_tensors(model.state_dict()),
-        "data": hash_tensors({**data, "features": rows.features}),
-        **({"teachers": rows.teachers} if rows.teachers else {}),
+        "data": hash_tensors({**data, "features": examples.features}),
+        **({"teachers": examples.teachers} if examples.teachers else {}),
     }
 
 

@@ -18,7 +18,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import build, sources
 from paraclip.image_search.build import _IndexBuilder, _no_pictures
-from paraclip.image_search.sources import FoundPicture, PictureReader, _file_bytes, open_source
+from paraclip.image_search.sources import FoundPicture, PictureReader, _file_bytes, picture_source
 from paraclip.image_search.stores import StoreUnavailable
 from paraclip.image_search.stores.lance import FACTS, LanceStore, _among
 
@@ -26,7 +26,7 @@ from paraclip.image_search.stores.lance import FACTS, LanceStore, _among
 def found_in(source: Path | str) -> dict[str, FoundPicture]:
     """Pictures of a source by path."""
     problems = Problems(0.0)
-    return {one.path: one for one in open_source(str(source), Columns()).pictures(problems)}
+    return {one.path: one for one in picture_source(str(source), Columns()).pictures(problems)}
 
 
 def test_captions_are_the_first_usable_line_of_the_text(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_
     draw(tmp_path / "outside.png", "disc", "red")
     link = tmp_path / "pictures" / "a.png"
     link.symlink_to(tmp_path / "outside.png")
-    source, problems = open_source(str(tmp_path / "pictures"), Columns()), Problems(1.0)
+    source, problems = picture_source(str(tmp_path / "pictures"), Columns()), Problems(1.0)
     assert list(source.pictures(problems)) == []
     assert problems.listed == [
         (str(link), f"is a link to nothing, or to a file outside {source.root}")
@@ -109,7 +109,7 @@ def test_a_member_whose_name_is_not_utf8_is_broken(tmp_path: Path) -> None:
         for name in (b"a.png", b"caf\xe9.png"):
             shard.add(tmp_path / "a.png", os.fsdecode(name))
     problems = Problems(1.0)
-    source = open_source(str(tmp_path / "0.tar"), Columns())
+    source = picture_source(str(tmp_path / "0.tar"), Columns())
     assert [one.path for one in source.pictures(problems)] == ["0.tar::a.png"]
     assert problems.listed == [("0.tar::caf\udce9.png", "is a name that is not UTF-8")]
 
