@@ -27,8 +27,8 @@ def assert_trained_alike(one: Tuned, other: Tuned) -> None:
     for figure in ("loss", "gradient_norm", "learning_rate", "logit_scale"):
         found, wanted = ([step[figure] for step in run.steps] for run in (other, one))
         assert found == pytest.approx(wanted, rel=1e-3)
-    for weight, value in one.outcome()[1].items():
-        torch.testing.assert_close(other.outcome()[1][weight], value, rtol=1e-3, atol=1e-4)
+    for weight, value in one.outcome()[0].items():
+        torch.testing.assert_close(other.outcome()[0][weight], value, rtol=1e-3, atol=1e-4)
 
 
 def run_in(folder: Path) -> Tuned:
