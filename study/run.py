@@ -9,9 +9,10 @@ are the files of `development/`, which choose settings, and `report/`, which rep
 frozen; those of `second/` and `third/` are named `second_GRID` and `third_GRID`. Bases: a,
 `clip-small` of `recipes/clip_small`; a1 and a2, the same pre-trained with other seeds; b, `mini`
 aligned on the same captions. A finished cell is not repeated and a stopped one resumes; a grid that
-has a finished cell gets
-`results/study_BASE_GRID.json`, its tables and its plots. Several runs may share a folder if they
-have no row in common.
+has a finished cell gets `results/study_BASE_GRID.json`, its tables and its plots. These take
+minutes for the third report: with `--no-tables`, cells are trained and scored alone, and a pattern
+that fits no cell, such as `a/third_main/none`, makes the tables. Several runs may share a folder if
+they have no row in common.
 """
 
 import argparse
@@ -141,8 +142,10 @@ def grid_files() -> list[Path]:
     return sorted(found, key=lambda path: (path.parent.name, path.stem != "main", path.stem))
 
 
-def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> list[str]:
-    """Run the wanted cells of a grid and write its results; returns the failed cells."""
+def run_grid(
+    path: Path, base: str, place: Place, patterns: Sequence[str], tables: bool = True
+) -> list[str]:
+    """Run the wanted cells of a grid and write its results, if wanted; returns the failed cells."""
     root, bases = place.out / "cells" / base, content_of_grid(path).get("bases")
     heads = ["/".join(pattern.split("/")[:2]) for pattern in patterns]
     here = f"{base}/{name_of_grid(path)}"
@@ -164,7 +167,8 @@ def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> li
                 run_cell(cell, model, sets)
             except UserError as error:
                 failed.append(f"{name}: {error}")
-    if finished := {cell: found for cell in cells if (found := scores_of(cell, sets))}:
+    finished = {cell: found for cell in cells if (found := scores_of(cell, sets))}
+    if finished and tables:
         write_results(base, grid, finished, place)
     return failed
 
@@ -256,6 +260,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--cells", nargs="+", default=["*"], help="patterns of BASE/GRID/ROW/SEED")
+    made.add_argument("--no-tables", action="store_true", help="train and score alone")
     made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of tables and JSON")
     made.add_argument("--images", type=Path, default=IMAGES, help="folder of plots")
@@ -266,7 +271,7 @@ def main() -> int:
         name
         for base in BASES
         for path in grid_files()
-        for name in run_grid(path, base, place, options.cells)
+        for name in run_grid(path, base, place, options.cells, not options.no_tables)
     ]
     for name in failed:
         print(f"failed: {name}", file=sys.stderr)

@@ -265,8 +265,9 @@ def test_the_third_report_with_its_goals_its_oracles_and_seeds_of_a_rival(
         'triples = "wordings-1500"\n'
     )
     monkeypatch.setattr(study, "SETS", {"third": tiny_third})
-    monkeypatch.setattr(study, "RESAMPLES", {"third": 200})
-    code, found = run("a/third_main/*")
+    monkeypatch.setattr(study, "RESAMPLES", {"third": 200, "second": 50})
+    assert run("a/third_main/*", "--no-tables") == (0, {})
+    code, found = run("a/third_main/none")
     record = found["study_a_third_main"]
     seeds = {one["row"]: one["seeds"] for one in record["figures"]}
     assert code == 0 and seeds == {
