@@ -115,7 +115,7 @@ def train(
 
     Source: paper, section 3.
     """
-    hyperparameters = TrainOptions(**options)
+    hyperparameters = TrainOptions(**{"recipe": "taught" if teacher else None, **options})
     data = prepare(
         str(triples), copied(model), images=images, starter=starter, languages=languages,
         bank=bank, teachers=list(map(str, teacher)), texts=list(map(str, texts)),

@@ -62,6 +62,14 @@ def test_rates_are_those_of_the_kind_of_base_unless_given():
     assert clip.learning_rate == 1e-5 and resolved(clip, "mini") == clip, "what is decided stays"
 
 
+def test_a_teacher_is_learned_from_with_r_and_s_alone_unless_a_recipe_is_named():
+    taught = resolved(TrainConfig(triples="rows", bank="bank", teacher=("base", "c")), "open_clip")
+    assert _objective_of(taught).losses == (RANKING, SENTENCES)
+    ranked = resolved(TrainConfig(triples="rows", teacher=("c",), recipe="ranked"), "open_clip")
+    assert _objective_of(ranked).losses == (L1, L2, L3, RANKING, SENTENCES)
+    assert resolved(taught, "mini") == taught, "what is decided stays"
+
+
 def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
     model, options = tiny_clip(), resolved(TrainOptions(recipe="consistent"), "open_clip")
     _, _, parts = plan_training(TrainingData(model, make_triples(), None), options)

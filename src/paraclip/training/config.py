@@ -52,12 +52,14 @@ class LoopOptions(Checked):
 class TrainOptions(LoopOptions):
     """Hyperparameters of fine-tuning on triples."""
 
-    recipe: Literal["ranked", "consistent", "paper"] = "ranked"
+    recipe: Literal["taught", "ranked", "consistent", "paper"] | None = None
     """Preset of the losses, which other options override. consistent: L1 on the caption, L2 and L3
-    at temperature 0.2. ranked: with R and S as well. paper: as in the paper."""
+    at temperature 0.2. ranked: with R and S as well. taught: R and S alone. paper: as in the paper.
+    Default: taught with --teacher, otherwise ranked."""
 
-    weights: tuple[NotNegative, NotNegative, NotNegative] = (1.0, 1.0, 1.0)
-    """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (both paraphrases)."""
+    weights: tuple[NotNegative, NotNegative, NotNegative] | None = None
+    """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (both paraphrases). Default: 1 1
+    1, with taught 0 0 0."""
 
     image_loss_on: tuple[TextName, ...] | None = None
     """Texts that L1 pairs with the picture."""
@@ -80,9 +82,14 @@ class TrainOptions(LoopOptions):
     """Train the control: L1 on the original captions alone."""
 
     @property
+    def preset(self) -> dict[str, Any]:
+        """What the recipe says of the losses."""
+        return RECIPES[self.recipe or "ranked"]
+
+    @property
     def teachers(self) -> tuple[float, float]:
         """The weights of R and S, the recipe's unless they are given."""
-        usual, ranking, sentences = RECIPES[self.recipe], self.ranking, self.sentence_teacher
+        usual, ranking, sentences = self.preset, self.ranking, self.sentence_teacher
         if ranking is None:  # a trained image tower would leave its bank behind
             ranking = usual["ranking"] if self.image_learning_rate is None else 0.0
         sentences = usual["sentence_teacher"] if sentences is None else sentences
@@ -91,13 +98,13 @@ class TrainOptions(LoopOptions):
     def __post_init__(self) -> None:
         """Also check options that depend on each other."""
         super().__post_init__()
-        has_l1 = bool(self.weights[0]) or self.control
-        if not any((*self.weights, *self.teachers)):
+        weights = self.preset["weights"] if self.weights is None else self.weights
+        if not any((*weights, *self.teachers)):
             raise UserError("--weights", "leave no loss to train on", "Give one above 0.")
-        if self.image_loss_on == () and self.weights[0]:
+        if self.image_loss_on == () and weights[0]:
             hint = "Name one, or give L1 the weight 0."
             raise UserError("--image-loss-on", "names no text", hint)
-        if self.image_learning_rate is not None and not has_l1:
+        if self.image_learning_rate is not None and not (weights[0] or self.control):
             # Weight decay alone would change the image tower.
             hint = "Leave it out, or give L1 a weight."
             raise UserError("--image-learning-rate", "is for L1, which has no weight", hint)
@@ -152,6 +159,11 @@ class TrainConfig(TrainOptions):
     fresh: bool = False
     """Start from scratch in a folder that holds another run."""
 
+    @property
+    def preset(self) -> dict[str, Any]:
+        """What the recipe says of the losses; a teacher's ranking needs no other loss beside it."""
+        return RECIPES[self.recipe or ("taught" if self.teacher else "ranked")]
+
     def __post_init__(self) -> None:
         """Also check that a bank or a teacher has a loss that reads it."""
         super().__post_init__()
@@ -163,13 +175,19 @@ class TrainConfig(TrainOptions):
 
 
 _CONSISTENT = {
-    "image_loss_on": ("caption",), "text_temperature": 0.2, "ranking": 0.0, "sentence_teacher": 0.0,
+    "weights": (1.0, 1.0, 1.0), "image_loss_on": ("caption",), "text_temperature": 0.2,
+    "ranking": 0.0, "sentence_teacher": 0.0,
 }  # fmt: skip
+_RANKED = {**_CONSISTENT, "ranking": 3.0, "sentence_teacher": 1.0}
 RECIPES: dict[str, dict[str, Any]] = {
-    "ranked": {**_CONSISTENT, "ranking": 3.0, "sentence_teacher": 1.0},
+    "taught": {**_RANKED, "weights": (0.0, 0.0, 0.0)},
+    "ranked": _RANKED,
     "consistent": _CONSISTENT,
-    "paper": {"image_loss_on": ("paraphrase_2",), "ranking": 0.0, "sentence_teacher": 0.0},
-}
+    "paper": {
+        "weights": (1.0, 1.0, 1.0), "image_loss_on": ("paraphrase_2",),
+        "ranking": 0.0, "sentence_teacher": 0.0,
+    },
+}  # fmt: skip
 """Options by recipe. Other options keep their default; without a temperature, CLIP's is used.
 
 Source: paper, section 3, for `paper`; the others were chosen on development sets
@@ -192,7 +210,7 @@ def resolved(options: TrainOptions, kind: str) -> TrainOptions:
         options: options as given.
         kind: kind of the base, `Architecture.kind`.
     """
-    usual = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE), **RECIPES[options.recipe]}
+    usual = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE), **options.preset}
     usual["ranking"], usual["sentence_teacher"] = options.teachers
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
     return replace(options, **missing)

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -186,7 +186,7 @@ def _objective_of(options: TrainOptions) -> Objective:
     """The losses that resolved options select."""
     if options.control:
         return CAPTIONS_ONLY
-    weights = dict(zip((L1, L2, L3), options.weights, strict=True))
+    weights = dict(zip((L1, L2, L3), _known(options.weights), strict=True))
     texts = tuple(dict.fromkeys(options.image_loss_on or ()))
     weights[RANKING], weights[SENTENCES] = options.teachers
     return Objective(weights, texts, options.text_temperature)
@@ -317,7 +317,10 @@ def _run_steps(
     return progress
 
 
-def _known(value: float | None) -> float:
+_Value = TypeVar("_Value")
+
+
+def _known(value: _Value | None) -> _Value:
     """The value of an option that `resolved` has filled in."""
     if value is None:
         raise AssertionError("the options have not been resolved")
