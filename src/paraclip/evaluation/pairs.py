@@ -91,6 +91,11 @@ def read_pairs(
                 own_id = plain_text(values.get("id", values.get("index")), "id")
                 others = [name for name in _NEGATIVE if values.get(name) and name not in columns]
                 negative = clean_text(values[others[0]], others[0]) if others else ""
+                named = [
+                    plain_text(values[column], column)
+                    for column in _PICTURE
+                    if isinstance(values.get(column), str | bytes | int)
+                ]
             except BrokenRow as broken:
                 problems.add(where, str(broken))
                 continue
@@ -100,9 +105,7 @@ def read_pairs(
                 what = f"id {pair_id!r} occurs twice (first at {seen[pair_id]})"
                 raise UserError(where, what, "Make the ids unique.")
             seen[pair_id] = where
-            named = (values.get(column) for column in _PICTURE)
-            pictures = (str(one) for one in named if isinstance(one, str | int) and one != "")
-            picture = next(pictures, f"pair {pair_id}")
+            picture = next(filter(None, named), f"pair {pair_id}")
             rows.append((pair_id, caption, paraphrase, picture, negative))
     skipped = problems.count - before
     problems.check(len(rows) + skipped)

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from colour_encoder import draw_pictures
 
@@ -21,6 +23,9 @@ ROWS = [
 
 def write(folder: Path, kind: str, rows: list[dict[str, object]] = ROWS) -> Path:
     path = folder / f"pairs.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        return path
     path.write_text(json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows)))
     return path
 
@@ -44,14 +49,15 @@ def test_triples_give_the_first_step_unless_another_is_named(tmp_path: Path) -> 
     assert read_pairs(path, "paraphrase_1", "paraphrase_2").captions == ("y",)
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 @pytest.mark.parametrize("column", ["image_id", "filename", "image"])
-def test_pairs_of_one_picture_are_one_cluster(tmp_path: Path, column: str) -> None:
-    pictures = ["a.jpg", "b.jpg", "a.jpg", None, "", 7]
+def test_pairs_of_one_picture_are_one_cluster(tmp_path: Path, column: str, kind: str) -> None:
+    pictures = ["a.jpg", "b.jpg", "a.jpg", None, "", "7" if kind == "parquet" else 7]
     rows = [
         {"id": str(n), "caption": f"x{n}", "paraphrase": f"y{n}", column: picture}
         for n, picture in enumerate(pictures)
     ]
-    pairs = read_pairs(write(tmp_path, "jsonl", rows))
+    pairs = read_pairs(write(tmp_path, kind, rows))
     assert pairs.clusters is not None
     first, second, third, *others = pairs.clusters.tolist()
     assert first == third != second and len({first, second, *others}) == 5
