@@ -1,4 +1,4 @@
-"""The layers of ARCHITECTURE.md are those of the imports."""
+"""ARCHITECTURE.md is true: its layers are those of the imports, and what it names is there."""
 
 import ast
 import re
@@ -15,10 +15,14 @@ def rooms() -> set[str]:
     return found | {path.parent.name for path in SOURCE.glob("*/__init__.py")} - {"paraclip"}
 
 
+def text_after(heading: str) -> str:
+    """The text of ARCHITECTURE.md from a heading on."""
+    return (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition(f"## {heading}\n")[2]
+
+
 def layers() -> dict[str, int]:
     """The number of the layer of each room, the lowest first."""
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    shown = re.search(r"## Layers\n.*?\n\n((?:    [^\n]+\n)+)", text, re.DOTALL)
+    shown = re.search(r"\n\n((?:    [^\n]+\n)+)", text_after("Layers"))
     assert shown is not None
     lines = [line.split() for line in shown[1].splitlines()]
     return {room: number for number, names in enumerate(reversed(lines)) for room in names}
@@ -46,3 +50,17 @@ def test_a_room_imports_only_what_stands_below_it() -> None:
         if other != room and known[other] >= known[room]
     ]
     assert not wrong
+
+
+def test_one_step_leads_from_a_task_to_its_place() -> None:
+    rows = re.findall(r"^\| .+ \| .*`(\S+\.py)` \| `(\w+)` \|$", text_after("Where is it?"), re.M)
+    assert len(rows) >= 12
+    for file, name in rows:
+        tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
+        defined = {getattr(node, "name", None) for node in tree.body}
+        for node in tree.body:
+            targets = (
+                [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+            )
+            defined |= {one.id for one in targets if isinstance(one, ast.Name)}
+        assert name in defined, file
