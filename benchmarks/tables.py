@@ -27,7 +27,7 @@ def documents() -> list[Path]:
     """All files that may show a table."""
     pages = (
         page
-        for place in ("docs", "docs/guide", "recipes/*", "src/paraclip/starter", "study", "study/*")
+        for place in ("docs/**", "recipes/*", "src/paraclip/starter", "study", "study/*")
         for page in ROOT.glob(f"{place}/*.md")
         if page.parent != ROOT / "study" / "results"
     )

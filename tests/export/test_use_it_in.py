@@ -1,4 +1,4 @@
-"""The commands and programs of docs/guide/use-it-in.md do what they say, section by section."""
+"""The commands and programs of docs/guide/programs do what they say, section by section."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from paraclip.models.features import encode_texts
 from paraclip.models.openclip import OpenClip
 
 pytestmark = pytest.mark.slow
-PAGE = Path(__file__).parents[2] / "docs" / "guide" / "use-it-in.md"
+PAGES = sorted((Path(__file__).parents[2] / "docs" / "guide" / "programs").glob("*.md"))
 QUICK, PLAIN = "ViT-B-32-quickgelu", "ViT-B-32-256"
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
 TEXT = "a young child with a pizza box"
@@ -28,9 +28,13 @@ NAMED = "import open_clip; open_clip.add_model_config('configs')\n"
 
 
 def sections() -> dict[str, str]:
-    """Text of each section by its title; the introduction has the page's title."""
-    parts = re.split(r"^#+ (.*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    """Text of each section by its page and title."""
+    found: dict[str, str] = {}
+    for page in PAGES:
+        parts = re.split(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+        titles = [f"{page.stem}: {title}" for title in parts[::2]]
+        found |= dict(zip(titles, parts[1::2], strict=True))
+    return found
 
 
 def blocks(section: str, language: str) -> list[str]:
@@ -66,7 +70,7 @@ def tuned(named, folder) -> OpenClip:
     return model
 
 
-WITH_PROGRAM = [title for title, text in sections().items() if environment(text)]
+WITH_PROGRAM = [title for title, text in sections().items() if blocks(text, "python")]
 
 
 @pytest.mark.parametrize("title", WITH_PROGRAM)
@@ -94,8 +98,20 @@ def test_a_section_with_a_program(title, named, folder) -> None:
     np.testing.assert_allclose(unit(found), encode_texts(model, [TEXT]).numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("title", ["immich", "transformers.js", "Your own program"])
+COMMANDS_ALONE = ["immich: By hand", "transformers-js: Swap", "own-tables: Your own program"]
+
+
+def test_every_export_of_the_pages_is_run() -> None:
+    shown = {
+        title
+        for title, text in sections().items()
+        if "paraclip export" in "".join(blocks(text, "sh"))
+    }
+    assert shown == {*WITH_PROGRAM, *COMMANDS_ALONE} and len(shown) == 10
+
+
+@pytest.mark.parametrize("title", COMMANDS_ALONE)
 def test_a_section_with_commands_alone(title, tuned, folder, capsys) -> None:
     run_commands(sections()[title])
     out = capsys.readouterr().out
-    assert ("To go back" in out) is (title != "Your own program")
+    assert ("To go back" in out) is (title != "own-tables: Your own program")
