@@ -3,24 +3,21 @@
 The kinds are those of the starter set; its README says what each means.
 """
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
+from importlib.resources import files
 from typing import Any
 
 from paraclip.errors import UserError, nearest, optional_import
 
-CONTRAST, TYPO = "contrast", "typo"
-_CAPTIONS = (
-    "A grey cat that is asleep on a wooden chair",
-    "Man in red jacket fixes his bike by the road",
-    "vintage oil lamp - brass, 12 inch",
-)  # of the examples
-_SAME = (
-    "Keep its meaning: every person, thing, number, colour and relation it names, and nothing that "
-    "it does not."
+PROMPTS: Mapping[str, Any] = tomllib.loads(
+    files("paraclip.paraphrase").joinpath("prompts.toml").read_text("utf-8")
 )
-ONLY = "Answer with that text only, on one line, without quotation marks."
+"""What is asked, word for word: of the two steps (`steps`) and of further wordings (`kinds`)."""
+ONLY: str = PROMPTS["kinds"]["only"]
+CONTRAST, TYPO = "contrast", "typo"
 _Words = Sequence[str]
 
 
@@ -30,7 +27,7 @@ class Kind:
 
     task: str  # for a chat, before ONLY
     label: str  # the same for a model that completes text
-    examples: tuple[str, str, str]  # wordings of _CAPTIONS
+    examples: Sequence[str]  # wordings of the captions of prompts.toml
     # Whether the words of a caption (the first) and of an answer suit this kind.
     fits: Callable[[_Words, _Words], bool] = lambda caption, answer: True
     limits: Mapping[str, Any] = field(default_factory=dict)  # in place of those of paraphrases
@@ -39,7 +36,7 @@ class Kind:
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Captions and wordings of them, as examples."""
-        return list(zip(_CAPTIONS, self.examples, strict=True))
+        return list(zip(PROMPTS["kinds"]["captions"], self.examples, strict=True))
 
 
 def _shared(caption: _Words, answer: _Words) -> float:
@@ -65,68 +62,27 @@ def _is_contrast(caption: _Words, answer: _Words) -> bool:
 _NO_LIMITS = {
     "similarity": -1.0, "support": -1.0, "exchange": -1.0, "kept": 0.0, "doubtful": False
 }  # fmt: skip
-KINDS = {
-    "short": Kind(
-        "Write what somebody would type into a search box to find the picture of this image "
-        "caption: its main subject in two to five words, with nothing that it does not say.",
-        "As a short search query",
-        ("cat sleeping on chair", "man repairing bicycle", "old brass oil lamp"),
-        lambda caption, answer: 2 <= len(answer) <= max(2, min(6, len(caption))),
-        {"similarity": 0.35, "kept": 0.0, "doubtful": False},
-        drops=True,
-    ),
-    "verbose": Kind(
-        f"Reword this image caption as one long, careful sentence. {_SAME}",
-        "As a long careful sentence",
-        ("A grey cat has curled up on the seat of a chair that is made of wood and is fast asleep.",
-         "By the side of the road, a man who is wearing a red jacket is busy repairing his bike.",
-         "An oil lamp of the vintage kind, which is made of brass and measures twelve inches."),
-        lambda caption, answer: len(answer) >= len(caption) + 3,
-        {"growth": 4.0},
-    ),
-    "colloquial": Kind(
-        f"Reword this image caption casually, as somebody would say it to a friend. {_SAME}",
-        "Said casually",
-        ("grey kitty fast asleep on a wooden chair", "guy in a red jacket fixing up his bike by "
-         "the road", "cool old 12 inch oil lamp, all brass"),
-    ),
-    "technical": Kind(
-        f"Reword this image caption soberly, as a cataloguer of an archive would. {_SAME}",
-        "In a catalogue",
-        ("Domestic cat, grey, asleep on wooden chair", "Man wearing red jacket, repairing bicycle "
-         "at roadside", "Oil lamp, vintage, brass, 12 in."),
-    ),
-    TYPO: Kind(
-        "Copy this image caption with typing errors in one to three of its words, as in a message "
-        "written in a hurry. Change nothing else, and leave each word recognisable.",
-        "With typing errors",
-        ("A grey cat taht is asleep on a woden chair", "Man in red jaket fixes his bike by teh "
-         "road", "vintage oil lmap - brass, 12 inch"),
-        _is_misspelt,
-        _NO_LIMITS,
-        drops=True,
-    ),
-    "other_person": Kind(
-        "Somebody else, who has never read this image caption, describes its picture: in words and "
-        "an order of their own, with other details in front. Write that sentence; nothing in it "
-        "may contradict the caption.",
-        "Somebody else's description",
-        ("on the seat of a chair, a cat with its eyes closed", "a bicycle being repaired on the "
-         "roadside by someone in a jacket", "an antique lamp with a shiny metal body"),
-        lambda caption, answer: _shared(caption, answer) <= 0.8,
-        {"kept": 0.0},
-        drops=True,
-    ),
-    CONTRAST: Kind(
-        "Change this image caption so that it describes a clearly different picture in nearly the "
-        "same words: change one colour, number, action, position, role or object, or negate it.",
-        "Nearly the same words, another picture",
-        ("A black cat that is asleep on a wooden chair", "Man in red jacket rides his bike by the "
-         "road", "vintage oil lamp - brass, 3 inch"),
-        _is_contrast,
-        _NO_LIMITS,
-    ),
-}  # fmt: skip
+_RULES: Mapping[str, Mapping[str, Any]] = {
+    "short": {
+        "fits": lambda caption, answer: 2 <= len(answer) <= max(2, min(6, len(caption))),
+        "limits": {"similarity": 0.35, "kept": 0.0, "doubtful": False},
+        "drops": True,
+    },
+    "verbose": {
+        "fits": lambda caption, answer: len(answer) >= len(caption) + 3,
+        "limits": {"growth": 4.0},
+    },
+    "colloquial": {},
+    "technical": {},
+    TYPO: {"fits": _is_misspelt, "limits": _NO_LIMITS, "drops": True},
+    "other_person": {
+        "fits": lambda caption, answer: _shared(caption, answer) <= 0.8,
+        "limits": {"kept": 0.0},
+        "drops": True,
+    },
+    CONTRAST: {"fits": _is_contrast, "limits": _NO_LIMITS},
+}
+KINDS = {name: Kind(**PROMPTS["kinds"][name], **rules) for name, rules in _RULES.items()}
 """Kinds by name."""
 
 

@@ -1,4 +1,4 @@
-"""The prompts of step 1 and step 2, and those of further wordings.
+"""The prompts of step 1 and step 2, and those of further wordings, from prompts.toml.
 
 The paper (arXiv 2402.15120) describes its prompts: step 1 requests a concise paraphrase of the
 caption that keeps its meaning, step 2 the same without the words already used. The wording here is
@@ -12,33 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from paraclip.paraphrase.kinds import KINDS, ONLY
-
-_ONLY = "Answer with the paraphrase only, on one line, without quotation marks."
-_PAPER = {
-    1: "Paraphrase this image caption concisely in plain language. Keep its meaning: every person, "
-    "thing, number, colour and relation it names, and nothing that it does not. " + _ONLY,
-    2: "Paraphrase this image caption concisely, with another sentence structure, and avoid the "
-    "words already used in it where you can. Keep its meaning: every person, thing, number, colour "
-    "and relation it names, and nothing that it does not. " + _ONLY,
-}
-_EXAMPLES = {
-    1: (
-        ("two kids r eating icecream @ the park!!", "Two children eat ice cream in the park."),
-        ("A grey cat that is asleep on a wooden chair", "A gray cat sleeping on a chair of wood."),
-        ("Man in red jacket fixes his bike by the road", "A man in a red jacket repairs his bike "
-         "at the roadside."),
-        ("vintage oil lamp - brass, 12 inch", "A 12 inch vintage brass oil lamp."),
-    ),
-    2: (
-        ("Two children eat ice cream in the park.", "In a park, a pair of kids enjoy a frozen "
-         "dessert."),
-        ("A gray cat sleeping on a chair of wood.", "On the wooden seat a grey feline naps."),
-        ("A man in a red jacket repairs his bike at the roadside.", "By the street, a guy wearing "
-         "a crimson coat is mending his bicycle."),
-        ("A 12 inch vintage brass oil lamp.", "Antique oil-burning light of brass, twelve inches."),
-    ),
-}  # fmt: skip
+from paraclip.paraphrase.kinds import KINDS, ONLY, PROMPTS
 
 _Message = dict[str, str]
 
@@ -85,7 +59,8 @@ def make_prompt(style: str, step: int | str, text: str) -> Prompt:
         prompts = _adapter_prompts()
         completed = prompts[f"step_{step}"].replace("{text}", text)
         return Prompt(text=completed, stop=tuple(prompts["stop"]))
-    return _chat(_PAPER[step], _EXAMPLES[step] if style == "few-shot" else (), text)
+    asked = PROMPTS["steps"][str(step)]
+    return _chat(asked["task"], asked["examples"] if style == "few-shot" else (), text)
 
 
 def _chat(task: str, examples: Sequence[tuple[str, str]], text: str) -> Prompt:
