@@ -76,7 +76,9 @@ def main() -> None:
         reports[seed] = score(models, data, out / f"scores-{seed}", seed)
     write_results(reports, options.results)
     if plot := plot_scores(reports[options.seeds[0]]):
-        (options.results.parent / "images" / "flickr8k.png").write_bytes(plot)
+        images = options.results.parent / "images"
+        images.mkdir(parents=True, exist_ok=True)
+        (images / "flickr8k.png").write_bytes(plot)
 
 
 def feature_cache() -> Path:

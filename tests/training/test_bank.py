@@ -26,7 +26,7 @@ from paraclip.systems import columns, files, indexes
 from paraclip.systems.system import IndexAddress
 from paraclip.training import bank as bank_module
 from paraclip.training.bank import Bank, read_bank
-from paraclip.training.config import TrainConfig
+from paraclip.training.config import TrainConfig, resolved
 from paraclip.training.data import _BANK_AT_ONCE, TrainingData, prepare
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHERS
 from paraclip.training.train import plan_training, train
@@ -188,7 +188,7 @@ def test_the_choice_of_a_column_names_no_option_that_train_lacks(photos, tmp_pat
 
 def test_the_teacher_is_the_base_on_the_averaged_wordings():
     model, triples = TinyModel(), make_triples()
-    options = make_options(ranking=1.0, image_loss_on=("caption",))
+    options = resolved(make_options(ranking=1.0, image_loss_on=("caption",)), "mini")
     rows, _, _ = plan_training(TrainingData(model, triples, make_features(triples)), options)
     texts = [encode_texts(model, triples[name].to_pylist()) for name in ALL_TEXTS]
     mean = (texts[0] + texts[1] + texts[2]) / 3
@@ -200,7 +200,7 @@ def test_the_teacher_is_the_base_on_the_averaged_wordings():
 def test_without_a_bank_the_pictures_of_the_rows_are_ranked_each_once():
     model, triples = TinyModel(), make_triples()
     features = make_features(triples)
-    options = make_options(ranking=1.0, image_loss_on=("caption",))
+    options = resolved(make_options(ranking=1.0, image_loss_on=("caption",)), "mini")
     rows, _, _ = plan_training(TrainingData(model, triples, features), options)
     shown = set(np.asarray(triples["image_id"].to_pylist())[~features.isnan().all(1).numpy()])
     assert rows.bank is not None
@@ -212,7 +212,8 @@ def test_a_step_draws_part_of_a_large_bank_by_its_rows():
     data = TrainingData(
         model, triples, make_features(triples), bank=vectors_alone(_BANK_AT_ONCE + 99)
     )
-    rows, _, _ = plan_training(data, make_options(ranking=1.0, image_loss_on=("caption",)))
+    options = resolved(make_options(ranking=1.0, image_loss_on=("caption",)), "mini")
+    rows, _, _ = plan_training(data, options)
     first, again, other = (
         rows.batch(np.arange(start, start + 8), share).constants[BANK]
         for start, share in ((0, (0, 1)), (0, (1, 2)), (8, (0, 1)))

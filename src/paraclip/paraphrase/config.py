@@ -166,8 +166,9 @@ class GenerateConfig(Checked):
     drop_near_duplicates: bool = False
     """Reject triples that nearly equal an earlier one (the extra `duplicates`)."""
 
-    licence: str | None = None
-    """Licence or terms of the answers, for the provenance of triples and models."""
+    licence: Annotated[str | None, tyro.conf.Suppress] = None
+    """Licence or terms of the answers, for the provenance of triples and models. Only from Python
+    and in paraclip.toml."""
 
     fresh: bool = False
     """Start from scratch; earlier answers are deleted once the server answers."""

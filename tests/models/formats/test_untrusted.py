@@ -52,7 +52,9 @@ def changed(part: str, **fields) -> dict:
 
 def forged(model, folder, part: str, changes: dict):
     """A checkpoint whose header has other values in a part."""
-    path = save_model(model, folder / "model.safetensors")
+    path = folder / "model.safetensors"
+    path.unlink(missing_ok=True)  # of an earlier call, and changed since
+    save_model(model, path)
     header = read_header(path)
     header[part].update(changes)
     save_file(load_file(path), path, {"paraclip": json.dumps(header)})
