@@ -126,8 +126,6 @@ CASES = {
     "generate, a file as output": Case(f"{GENERATE} {SERVER}", "out", file_at("out"), READING),
     "generate, no model": Case(f"{GENERATE} --backend openai", "--model", nothing, READING),
     "generate, no price": Case(f"{GENERATE} {SERVER} --max-cost 1", "--max-cost", nothing, READING),
-    "generate, no datasketch": Case(f"{GENERATE} {SERVER} --drop-near-duplicates", "datasketch",
-                                    without("datasketch"), READING),
     "generate, no ray": Case(f"{GENERATE} {SERVER} --ray-workers 2", "ray: is not",
                              without("ray"), READING),
     "export, no onnx": Case(f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"),

@@ -26,7 +26,7 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import SMALL, GenerateConfig
-from paraclip.paraphrase.filters.checks import FILTERS, NearDuplicates
+from paraclip.paraphrase.filters.checks import FILTERS
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary, open_outputs
 from paraclip.paraphrase.steps import KeptTriple, Rejected
@@ -145,7 +145,7 @@ def test_an_exception_in_a_filter_fails_its_caption_alone_and_a_rerun_goes_on(
     assert server.asked.total() - before == 1, "its first answer is judged again, not asked again"
 
 
-def test_an_exception_of_a_backend_or_a_comparison_fails_its_caption_alone(
+def test_an_exception_of_a_backend_fails_its_caption_alone(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(of: Any, method: str) -> None:
@@ -158,9 +158,6 @@ def test_an_exception_of_a_backend_or_a_comparison_fails_its_caption_alone(
 
         monkeypatch.setattr(of, method, run)
 
-    broken(NearDuplicates, "seen")
-    summary = run(server.url, tmp_path, 8, drop_near_duplicates=True)
-    assert (summary.captions, summary.failed, summary.unjudged) == (8, 1, 1)
     broken(OpenAIBackend, "answer")
     summary = run(server.url, tmp_path, 8, fresh=True)
     assert (summary.kept, summary.failed, summary.unjudged) == (7, 1, 0)

@@ -154,17 +154,6 @@ def test_other_filters_judge_all_parts_again_before_they_are_joined(
     assert (summary["kept"], summary["captions"]) == (0, ROWS)
 
 
-def test_near_duplicates_are_found_across_parts(
-    server: FakeServer, source: str, tmp_path: Path
-) -> None:
-    pytest.importorskip("datasketch")
-    rows = [f"c{number},A baker carries fresh bread through town.\n" for number in range(12)]
-    Path(source).write_text("".join(["id,caption\n", *rows]))
-    summary = run_all(server, tmp_path / "out", source, drop_near_duplicates=True).summary
-    assert (summary.captions, summary.kept, summary.rejected.total()) == (12, 1, 11)
-    assert (tmp_path / "out" / "rejected.jsonl").read_text().count("\n") == 11
-
-
 def test_answers_of_a_run_without_parts_are_known(
     server: FakeServer, source: str, tmp_path: Path
 ) -> None:

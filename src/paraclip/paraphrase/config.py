@@ -72,7 +72,6 @@ class Outputs:
     folder: Path
     settings: Mapping[str, Any]  # of the run, for the provenance; `licence` is that of the answers
     fresh: bool = False  # delete earlier answers
-    drop_near_duplicates: bool = False  # reject triples that nearly equal an earlier one
 
 
 @dataclass(frozen=True)
@@ -163,12 +162,8 @@ class GenerateConfig(Checked):
     limits: Literal["auto", "strong", "checked", "small"] = "auto"
     """Strictness of the filters. auto: small for builtin, else strong."""
 
-    drop_near_duplicates: bool = False
-    """Reject triples that nearly equal an earlier one (the extra `duplicates`)."""
-
-    licence: Annotated[str | None, tyro.conf.Suppress] = None
-    """Licence or terms of the answers, for the provenance of triples and models. Only from Python
-    and in paraclip.toml."""
+    licence: str | None = None
+    """Licence or terms of the answers, for the provenance of triples and models."""
 
     fresh: bool = False
     """Start from scratch; earlier answers are deleted once the server answers."""
@@ -256,4 +251,4 @@ class GenerateConfig(Checked):
             "llm": asdict(self.llm) | {"base_url": None},
             "filter_limits": asdict(self.filter_limits),
         }
-        return Outputs(self.out, publishable(settings), self.fresh, self.drop_near_duplicates)
+        return Outputs(self.out, publishable(settings), self.fresh)

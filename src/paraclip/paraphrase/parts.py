@@ -199,8 +199,7 @@ class _PartRunner:
             (folder / SUMMARY).unlink(missing_ok=True)  # unfinished until the run ends
             summary = generate(
                 captions, self.llm, self.judge,
-                # Near duplicates may be in different parts, so joining finds them.
-                replace(self.outputs, folder=folder, settings=settings, drop_near_duplicates=False),
+                replace(self.outputs, folder=folder, settings=settings),
                 backend=backend, total=total, open_log=open_log,
             )  # fmt: skip
         return part, summary.as_dict()
@@ -367,7 +366,7 @@ def _join(
 
     Args:
         place, parts, outputs, problems: the folder, its parts, what to write, broken rows.
-        summary, meter: sums of the parts; near duplicates of other parts are still among the kept.
+        summary, meter: sums of the parts.
     """
     wordings = Counter(dict.fromkeys(summary.wordings, 0))
     others = summary.captions - summary.kept

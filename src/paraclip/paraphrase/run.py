@@ -17,7 +17,7 @@ from typing import IO, Any
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
-from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA, TEXTS
+from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA
 from paraclip.errors import UserError, without_password
 from paraclip.files import check_room, disk_errors
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
@@ -31,7 +31,6 @@ from paraclip.paraphrase.batch import (
 )
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
 from paraclip.paraphrase.cost import Meter, RunProgress, meter_of, show_dollars
-from paraclip.paraphrase.filters.checks import NearDuplicates
 from paraclip.paraphrase.filters.judge import Judge, check_packages, judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
@@ -50,9 +49,7 @@ from paraclip.paraphrase.steps import (
     KeptTriple,
     Outcome,
     Paraphraser,
-    Rejected,
     answer_settings,
-    problem_of,
 )
 from paraclip.progress import track
 from paraclip.provenance import provenance, shown_path
@@ -184,8 +181,6 @@ def check_generation(llm: LLMOptions, outputs: Outputs, backend: Backend) -> Non
     its files."""
     check_packages()
     meter_of(backend, llm)
-    if outputs.drop_near_duplicates:
-        NearDuplicates()
     refuse_foreign_outputs(outputs.folder)
     check_room(outputs.folder)
 
@@ -394,15 +389,12 @@ def writing(
     settings = outputs.settings
     record = provenance(generator=summary.generator, licence=settings["licence"], settings=settings)
     schema = FURTHER_SCHEMA if summary.wordings else SCHEMA
-    duplicates = NearDuplicates() if outputs.drop_near_duplicates else None
     with (
         RunProgress(summary, meter, total) as progress,
         open_outputs(outputs.folder, record, schema) as writers,
     ):
 
         def write(outcome: Outcome) -> None:
-            if duplicates is not None and isinstance(outcome, KeptTriple):
-                outcome = _compared(outcome, duplicates)
             writers.write(outcome)
             summary.count(outcome)
             progress.update()
@@ -412,17 +404,6 @@ def writing(
     summary.spent = meter.as_dict()
     summary.stopped = "--max-cost" if meter.spent else ""
     write_summary(outputs, summary, problems)
-
-
-def _compared(triple: KeptTriple, earlier: NearDuplicates) -> Outcome:
-    """The triple, unless it is nearly equal to an earlier one or cannot be compared."""
-    row = triple.row
-    caption = Caption(row["id"], row["caption"], row["image_id"], row["image"], "")
-    try:
-        similar = earlier.seen([row[name] for name in TEXTS])
-    except Exception as error:
-        return Failed(caption, 2, problem_of(error), unjudged=True)
-    return Rejected(caption, 2, "near duplicate", []) if similar else triple
 
 
 async def _in_order(

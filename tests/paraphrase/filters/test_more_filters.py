@@ -1,4 +1,4 @@
-"""Language, CLIP's context, unsafe alt-texts, near-duplicates, instructions in captions."""
+"""Language, CLIP's context, unsafe alt-texts, instructions in captions."""
 
 import subprocess
 import sys
@@ -14,7 +14,6 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import (
-    NearDuplicates,
     Question,
     _exceeds_context,
     _is_other_language,
@@ -91,25 +90,12 @@ def test_unsafe_alt_texts(caption: str, unsafe: bool) -> None:
     assert is_unsafe(caption) == unsafe
 
 
-def test_near_duplicates() -> None:
-    words = [f"{a}{b}ing" for a in "bcdfghjklm" for b in ("ra", "lo", "mi", "te")]
-    first = (" ".join(words), " ".join(words[::-1]), " ".join(words[5:]))
-    known = NearDuplicates()
-    assert not known.seen(first) and known.seen(first)
-    changed = (first[0], first[1], " ".join([*words[5:-1], "otherwise"]))
-    assert known.seen(changed)
-    assert not known.seen(("a dog", "one dog", "a hound"))
-    assert not known.seen(("one dog", "a dog", "a hound"))  # the same texts in other places
-
-
-def test_unsafe_and_nearly_equal_captions_are_counted(tmp_path: Path) -> None:
-    twice = [Caption(f"d{n}", "A baker carries warm bread to town.", "x", None, "x") for n in "12"]
-    rows = [*captions(2), *twice, Caption("u", "free porn videos", "u", None, "x")]
+def test_unsafe_captions_are_counted_and_never_sent(tmp_path: Path) -> None:
+    rows = [*captions(2), Caption("u", "free porn videos", "u", None, "x")]
     with FakeServer() as server:
-        config = fake_config(server.url, tmp_path, drop_near_duplicates=True)
-        summary = generated(rows, config)
-        assert summary.rejected == {"caption: unsafe": 1, "step 2: near duplicate": 1}
-        assert summary.kept == 3 and not any("porn" in prompt for prompt in server.asked)
+        summary = generated(rows, fake_config(server.url, tmp_path))
+        assert summary.rejected == {"caption: unsafe": 1}
+        assert summary.kept == 2 and not any("porn" in prompt for prompt in server.asked)
 
 
 def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch) -> None:
