@@ -46,8 +46,8 @@ class Cutoff:
     """A cut-off on the similarity before and after a swap."""
 
     before: float  # the user's, for the base
-    # The one that lets as many results of all queries through with the tuned model; None if the
-    # one before lets none or all through.
+    # The one that lets the same number of results of all queries through with the tuned model; None
+    # if the one before lets none or all through.
     after: Interval | None
     results: float  # mean number of results a query that pass
 
@@ -221,7 +221,7 @@ def compare_scores(
 
 
 def _move_cutoff(cutoff: float, before: Float, after: Float, pool: Float, draws: Float) -> Cutoff:
-    """The cut-off that lets as many results through after as `cutoff` does before."""
+    """The cut-off that lets the same number of results through after as `cutoff` before."""
     passing, counts = np.zeros(len(before), np.float32), np.zeros((len(after), len(_EDGES)))
     for start in range(0, len(pool), _BLOCK):
         block = np.asarray(pool[start : start + _BLOCK], np.float32)

@@ -4,6 +4,7 @@ Every set searches for texts in a pool of pictures and keeps the first twenty re
 with their scores, so that fusion, churn and oracles can be computed from finished cells.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -65,7 +66,7 @@ class Rankings:
         return metrics.recall(self.rank[texts], CUTOFF)
 
 
-class Searches:
+class Searches(ABC):
     """Texts that are searched for in a pool of pictures.
 
     Args:
@@ -106,9 +107,9 @@ class Searches:
         arrays = first_results(places, scores, np.where(known, found.rank, -1))
         return Scores(self.figures(found), arrays, notes)
 
+    @abstractmethod
     def figures(self, found: Rankings) -> list[Metric]:
         """The figures of a set."""
-        raise NotImplementedError
 
 
 def first_results(places: Integers, scores: Float, rank: Integers) -> dict[str, NDArray[Any]]:
@@ -153,8 +154,8 @@ def _made(
 class TypedQueries(Searches):
     """Short queries with another way to type each, and a contrast; several pictures may be right.
 
-    A *hit* is any right picture among the first ten; *R-precision* the share of right pictures
-    among as many results as there are right pictures. Doubtful pictures are in no ranking.
+    A *hit* is any right picture among the first ten; *R-precision*, for a query with R right
+    pictures, their share of the first R results. Doubtful pictures are in no ranking.
     """
 
     def __init__(self, name: str, rows: Sequence[Query], pool: Pool, how: Arithmetic) -> None:
@@ -199,7 +200,7 @@ class TypedQueries(Searches):
 
 
 class PeoplesCaptions(Searches):
-    """All captions that people wrote of each picture, as many of each.
+    """All captions that people wrote of each picture, the same number of each.
 
     *All right*: every caption of a picture finds it. *Worst*: the least of a picture's captions, or
     of its pairs of captions. The change is that of the other captions against the first.

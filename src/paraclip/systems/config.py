@@ -141,8 +141,8 @@ class SwapCheckConfig(Checked):
 
     cutoff: Annotated[float, Ge(-1), Le(1)] | None = None
     """Your cut-off on the cosine similarity with the base (of a distance, 1 - distance). The report
-    gives the one that lets as many results through with the tuned model; without --queries, for the
-    starter set's held-out queries."""
+    gives the one that lets the same number of results through with the tuned model; without
+    --queries, for the starter set's held-out queries."""
 
     json: bool = False
     """Print the report as JSON, and nothing else."""

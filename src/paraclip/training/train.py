@@ -113,8 +113,8 @@ def train(
 
     Args:
         data: the base and the rows; afterwards, the base has the weights of the last step.
-        options: hyperparameters; with `control`, L1 on the original captions only, for as many
-            steps.
+        options: hyperparameters; with `control`, L1 on the original captions only, for the same
+            number of steps.
         out: folder of the checkpoint (`last.safetensors`), log and states; a stopped run resumes.
         fresh: whether to start from scratch in a folder that holds another run.
         save_seconds: time between two states from which a stopped run resumes.

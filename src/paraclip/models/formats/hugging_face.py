@@ -65,8 +65,8 @@ _IMAGE_SIZES = {
 def _names(text: str, image: str, tensors: int) -> Iterator[tuple[str, str]]:
     """Names of weights in open_clip, below these names of its towers, and in `CLIPModel`.
 
-    A fused projection has three names there, with `{}` for q, k and v. There are names for as many
-    layers as a number of tensors may have.
+    A fused projection has three names there, with `{}` for q, k and v. There are names for the
+    most layers that this number of tensors can hold.
     """
     for tower, model, names in ((text, "text_model", _TEXT), (image, "vision_model", _IMAGE)):
         yield from ((f"{tower}.{ours}", theirs) for ours, theirs in names.items())

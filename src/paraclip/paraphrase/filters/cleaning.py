@@ -1,7 +1,7 @@
 """Removes the wrapping that generators put around a paraphrase: quotes, numbering, "Here is".
 
 A paraphrase may begin like wrapping ("Great Danes run, ...", "Here is a train at 10:45"), so an
-opening word counts only directly before a punctuation mark, and a colon not within a time.
+opening word is removed only directly before a punctuation mark, and not before a colon in a time.
 """
 
 import re
