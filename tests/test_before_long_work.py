@@ -60,7 +60,7 @@ class Case(NamedTuple):
     long: tuple[str, ...]  # of the package; none may be called
 
 
-LLM = ("quickstart.run.fill_features", "quickstart.run.generate", "quickstart.run.stamps_folder")
+LLM = ("quickstart.run.picture_features", "quickstart.run.generate", "quickstart.run.stamps_folder")
 ENCODING = ("training.data._features_of", "training.bank.encode_images")
 SCORING, LOADING = "evaluation.run._score_models", "evaluation.registry.loaded_model"
 READING = ("paraphrase.run.count_captions",)

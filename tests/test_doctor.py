@@ -10,7 +10,7 @@ import torch
 from paraclip.cli import main
 from paraclip.commands import doctor
 from paraclip.commands.doctor import cache_parts, prune_cache
-from paraclip.models.features import FeatureCache
+from paraclip.models.row_store import stored_rows
 
 DAY = 86_400
 
@@ -18,9 +18,8 @@ DAY = 86_400
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path))
-    features = FeatureCache(tmp_path / "image_features" / f"mini-{'0' * 16}-fp32")
-    features.add(["a"], torch.zeros(1, 4))
-    features.flush()
+    folder = tmp_path / "image_features" / f"mini-{'0' * 16}-fp32"
+    stored_rows(folder, ["a"], 4, lambda missing: [(missing, torch.zeros(1, 4))])
     for name in ("search/one/v1/vectors.npy", "search/two/v1/vectors.npy", "other/keep.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -28,10 +29,11 @@ from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.pictures import read_names
 from paraclip.files import cache_folder, write_text
-from paraclip.models.features import FeatureCache, identity
+from paraclip.models.features import identity
 from paraclip.models.loading import load_model
 from paraclip.models.mini import BACKBONE, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.row_store import StoredRows, stored_rows
 from paraclip.models.sources import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.models.tensors import hash_tensors
 from paraclip.training.data import TrainingData
@@ -140,11 +142,12 @@ def keep_features(data: TrainingData, model: OpenClip) -> None:
     """
     images = data.rows["image"].to_pylist()
     rows = {name: row for row, name in enumerate(images)}
-    features = cast(Tensor, data.features)[list(rows.values())]
+    features = cast(StoredRows, data.features)[list(rows.values())]
     read = ~torch.isnan(features).any(1)
     keys = [identity(name) for name, good in zip(rows, read.tolist(), strict=True) if good]
-    with FeatureCache(cache_folder() / "image_features" / f"{model.image_key()}-fp32") as kept:
-        kept.add(keys, model.image_tower.head(features[read]))
+    made = model.image_tower.head(features[read])
+    folder = cache_folder() / "image_features" / f"{model.image_key()}-fp32"
+    stored_rows(folder, keys, made.shape[1], lambda some: [(np.arange(len(some)), made[some])])
 
 
 def main(arguments: list[str] | None = None) -> None:

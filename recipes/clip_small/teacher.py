@@ -24,6 +24,7 @@ from paraclip.models.features import project
 from paraclip.models.loading import load_model
 from paraclip.models.mini import BertEncoder, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.row_store import StoredRows
 from paraclip.models.sources import wheel_file
 from recipes.alignment import AlignOptions, align, prepare_captions
 from recipes.clip_small.pretrain import (
@@ -94,7 +95,8 @@ def make(data: Path, start: Path, out: Path, options: AlignOptions) -> Path:
     torch.manual_seed(options.seed)
     prepared = prepare_captions(rows, model, facts=terms_of(rows))
     seen = prepare_captions(rows, first)
-    own, wanted = cast(Tensor, prepared.features), project(first, cast(Tensor, seen.features))
+    own = cast(StoredRows, prepared.features)[:]
+    wanted = project(first, cast(StoredRows, seen.features))
     read = torch.isfinite(own).all(1) & torch.isfinite(wanted).all(1)
     head = cast(nn.Linear, model.image_tower.head.proj)
     with torch.no_grad():

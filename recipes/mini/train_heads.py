@@ -173,7 +173,7 @@ def read_flickr(folder: Path) -> dict[str, dict[str, list[str]]]:
 def load_pairs(model: Mini, folder: Path, captions: dict[str, list[str]], work: Path) -> Pairs:
     """Features of some pictures and their captions, cached in the work folder."""
     references = [str(folder / "images" / name) for name in captions]
-    images = image_features(model, references, work / "images")
+    images = image_features(model, references, work / "images")[:]
     texts = text_features(model, [text for found in captions.values() for text in found], work)
     return Pairs(images, texts.reshape(len(images), -1, texts.shape[1]))
 

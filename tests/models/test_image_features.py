@@ -12,8 +12,8 @@ from paraclip.models import features
 from paraclip.models.features import (
     encode_images,
     encode_texts,
+    identity,
     image_features,
-    mapped_features,
 )
 
 
@@ -36,15 +36,15 @@ def test_features_are_those_of_the_tower_in_the_order_asked(clip, pictures):
 
     pixels = torch.stack([clip.preprocess(open_image(name, 32)) for name in pictures])
     expected = clip.embed_pixels(pixels).detach()
-    torch.testing.assert_close(rows, expected[[2, 0, 2]])
-    assert not rows.requires_grad
+    torch.testing.assert_close(rows[:], expected[[2, 0, 2]])
+    assert not rows.stored.requires_grad
 
 
 def test_only_the_picture_that_changed_is_computed_again(clip, pictures, tmp_path, monkeypatch):
-    first = image_features(clip, pictures, tmp_path / "cache")
+    first = image_features(clip, pictures, tmp_path / "cache")[:]
     draw(tmp_path / "disc-red.png", "disc", "black", size=(41, 30))
     seen = counted(clip, monkeypatch)
-    again = image_features(clip, pictures, tmp_path / "cache")
+    again = image_features(clip, pictures, tmp_path / "cache")[:]
     assert seen == [1], "the others come from the cache"
     assert torch.equal(again[1:], first[1:])
     assert not torch.equal(again[0], first[0])
@@ -65,7 +65,7 @@ def test_broken_pictures_are_rows_of_nan_and_counted(clip, pictures, tmp_path):
     broken.write_bytes(b"\x89PNG broken")
     problems = Problems()
     names = [str(broken), *pictures, str(missing)]
-    rows = image_features(clip, names, tmp_path / "cache", problems)
+    rows = image_features(clip, names, tmp_path / "cache", problems)[:]
     assert rows.isnan().all(1).tolist() == [True, False, False, False, False, True]
     assert problems.count == 2
     assert {where for where, _ in problems.listed} == {str(broken), str(missing)}
@@ -94,7 +94,7 @@ def test_what_was_computed_before_an_interruption_is_kept(clip, pictures, tmp_pa
             image_features(clip, pictures, tmp_path / "cache")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
     seen = counted(clip, monkeypatch)
-    rows = image_features(clip, pictures, tmp_path / "cache")
+    rows = image_features(clip, pictures, tmp_path / "cache")[:]
     assert sum(seen) == 2
     assert not rows.isnan().any()
 
@@ -127,9 +127,31 @@ def test_a_picture_with_features_that_are_not_finite_is_named(
         image_features(clip, pictures, tmp_path / "cache")
 
 
-def test_mapped_features_are_the_features(clip, pictures, tmp_path):
-    rows = mapped_features(clip, [pictures[0], None, pictures[1]], tmp_path / "cache")
-    assert torch.equal(rows[[0, 2]], image_features(clip, pictures[:2])) and rows[1].isnan().all()
+def test_rows_without_a_picture_have_no_features(clip, mini, pictures, tmp_path):
+    rows = image_features(clip, [pictures[0], None, pictures[1]], tmp_path / "cache")
+    kept = image_features(clip, pictures[:2])[:]
+    assert torch.equal(rows[[0, 2]], kept) and rows[[1]].isnan().all()
+    assert image_features(mini, [None], tmp_path / "cache").shape == (1, 1280)
+
+
+def test_identity_follows_the_file(tmp_path, monkeypatch):
+    name = draw(tmp_path / "a.png", "disc", "red")
+    first = identity(name)
+    monkeypatch.chdir(tmp_path)
+    assert identity("a.png") == first
+    url = identity(f"file://{name}")
+    os.utime(name, ns=(0, 12345))
+    assert identity(name) != first and identity(f"file://{name}") != url
+    assert identity("s3://bucket/a.png") == identity("s3://bucket/a.png")
+
+
+def test_a_member_of_a_tar_file_is_identified_by_both(tmp_path):
+    shard = tmp_path / "0.tar"
+    shard.write_bytes(b"first")
+    one, two = (identity(f"tar://{name}::{shard}") for name in ("1.jpg", "2.jpg"))
+    assert one != two
+    shard.write_bytes(b"changed")
+    assert identity(f"tar://1.jpg::{shard}") != one
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")

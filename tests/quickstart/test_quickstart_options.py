@@ -104,8 +104,8 @@ def test_pictures_are_decoded_once_for_the_check_and_the_training(
     split_of(QuickstartConfig(str(folder), str(tmp_path / "out")))
     monkeypatch.setattr(features, "open_image", lambda *_: pytest.fail("decoded again"))
     names = sorted(map(str, folder.glob("*.png")))
-    found = features.mapped_features(tiny_clip(), names, tmp_path / "out" / "features")
-    assert len(found) == 30 and found.isfinite().all()
+    found = features.image_features(tiny_clip(), names, tmp_path / "out" / "features")
+    assert len(found) == 30 and found[:].isfinite().all()
 
 
 def test_captions_without_a_picture_are_counted_and_one_caption_for_all_is_refused(

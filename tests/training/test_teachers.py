@@ -24,7 +24,8 @@ from training_rows import (
 from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
 from paraclip.models import features
-from paraclip.models.features import encode_texts, mapped_texts, prune
+from paraclip.models.features import encode_texts, stored_texts
+from paraclip.models.row_store import KEYS, ROWS, prune
 from paraclip.training import targets
 from paraclip.training.bank import Bank
 from paraclip.training.config import resolved
@@ -34,12 +35,10 @@ from paraclip.training.train import plan_training
 
 TAUGHT = {"ranking": 2.0, "sentence_teacher": 1.0, "image_loss_on": ("caption",)}
 TEXTS = [
-    ["a boat", "tree", "a boat", "a", "b", "lamps on a tree", "kite", "ab", "red kite"],
-    ["tree", "é", "two\nlines", "fish, fish", "drum", "shoe"],
-    [],
-    ["tree"],
-]
-DIFFERENT = 8 + 6 + 0 + 1
+    "a boat", "tree", "a boat", "a", "b", "lamps on a tree", "kite", "ab", "red kite", "tree", "é",
+    "two\nlines", "fish, fish", "drum", "shoe", "tree",
+]  # fmt: skip
+DIFFERENT = 13
 
 
 def encode(folder: Path, slow: float = 0.0, last: int = 0, together=None) -> None:
@@ -48,7 +47,7 @@ def encode(folder: Path, slow: float = 0.0, last: int = 0, together=None) -> Non
     model = Told(folder / "told", slow=slow, last=last)
     if together is not None:
         together.wait(60)
-    mapped_texts(model, TEXTS, folder, "texts")
+    stored_texts(model, TEXTS, folder, "texts")
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +57,9 @@ def small_batches(monkeypatch, tmp_path):
 
 
 def assert_as_in_memory(cache: Path, told: Path) -> None:
-    """Assert that the mapped vectors of `TEXTS` have the bits of those that are not cached."""
-    vectors, places = mapped_texts(Told(told), TEXTS, cache, "texts")
-    for texts, of_list in zip(TEXTS, places, strict=True):
-        assert torch.equal(vectors[of_list], encode_texts(TinyModel(), texts, batch_size=4))
+    """Assert that the stored vectors of `TEXTS` have the bits of those that are not cached."""
+    found = stored_texts(Told(told), TEXTS, cache, "texts")
+    assert torch.equal(found[:], encode_texts(TinyModel(), TEXTS, batch_size=4))
 
 
 def test_texts_have_the_vectors_of_memory_and_are_encoded_once(tmp_path):
@@ -71,16 +69,15 @@ def test_texts_have_the_vectors_of_memory_and_are_encoded_once(tmp_path):
     assert not told_texts(tmp_path / "second")
 
 
-def test_lists_without_texts_have_no_vectors(tmp_path):
-    for _ in range(2):
-        vectors, places = mapped_texts(TinyModel(), [[], []], tmp_path, "texts")
-        assert vectors.shape == (0, 8) and [len(of_list) for of_list in places] == [0, 0]
-
-
-def test_other_texts_and_other_weights_have_other_vectors(tmp_path):
-    first, _ = mapped_texts(TinyModel(), TEXTS, tmp_path, "texts")
-    for model, lists in ((TinyModel(seed=1), TEXTS), (TinyModel(), TEXTS[::-1])):
-        assert not torch.equal(mapped_texts(model, lists, tmp_path, "texts")[0], first)
+def test_only_changed_texts_are_encoded_and_other_weights_have_vectors_of_their_own(tmp_path):
+    assert stored_texts(TinyModel(), [], tmp_path, "texts").shape == (0, 8)
+    assert_as_in_memory(tmp_path, tmp_path / "first")
+    changed = ["a boat in the sun", *TEXTS[::-1]]
+    found = stored_texts(Told(tmp_path / "second"), changed, tmp_path, "texts")
+    assert len(told_texts(tmp_path / "second")) == 1
+    assert torch.allclose(found[:], encode_texts(TinyModel(), changed))
+    other = stored_texts(TinyModel(seed=1), TEXTS, tmp_path, "texts")
+    assert torch.equal(other[:], encode_texts(TinyModel(seed=1), TEXTS, batch_size=4))
 
 
 def test_a_killed_run_resumes_and_encodes_no_text_twice(tmp_path):
@@ -108,36 +105,34 @@ def test_of_two_runs_at_once_one_encodes(tmp_path):
     assert not told_texts(tmp_path / "again")
 
 
-@pytest.mark.parametrize("damage", ["vector", "sum", "header", "short", "long"])
-def test_a_damaged_file_is_repaired_and_named(tmp_path, capsys, damage):
+def test_a_damaged_vector_is_encoded_again_and_its_file_named(tmp_path, capsys):
     assert_as_in_memory(tmp_path, tmp_path / "first")
-    (path,) = tmp_path.glob("*/rows-*.npy")
-    assert path.name not in capsys.readouterr().err
-    content = path.read_bytes()
-    changed = bytearray(content)
-    changed[{"vector": 150, "sum": -1}.get(damage, 60)] ^= 1
-    path.write_bytes({"short": content[:-9], "long": content + b"more"}.get(damage, changed))
-    assert_as_in_memory(tmp_path, tmp_path / "second")
-    assert path.name in capsys.readouterr().err
-    assert path.read_bytes() == content
-    if damage in ("vector", "sum"):
-        assert len(told_texts(tmp_path / "second")) < DIFFERENT, "one batch"
+    (path,) = tmp_path.glob(f"*/{ROWS}")
+    assert str(path) not in capsys.readouterr().err
+    changed = bytearray(path.read_bytes())
+    changed[5] ^= 1
+    path.write_bytes(changed)
+    found = stored_texts(Told(tmp_path / "second"), TEXTS, tmp_path, "texts")
+    assert torch.allclose(found[:], encode_texts(TinyModel(), TEXTS)), "of another batch"
+    assert str(path) in capsys.readouterr().err
+    assert len(told_texts(tmp_path / "second")) == 1
 
 
 def test_a_file_in_the_way_is_an_error_of_the_user(tmp_path):
     (tmp_path / "cache").write_text("mine")
     with pytest.raises(UserError, match="in the way"):
-        mapped_texts(TinyModel(), TEXTS, tmp_path / "cache", "texts")
+        stored_texts(TinyModel(), TEXTS, tmp_path / "cache", "texts")
 
 
 def test_vectors_are_pruned_by_age(tmp_path):
-    mapped_texts(TinyModel(), TEXTS, tmp_path, "texts")
-    (path,) = tmp_path.glob("*/rows-*.npy")
+    stored_texts(TinyModel(), TEXTS, tmp_path, "texts")
+    paths = [path for name in (ROWS, KEYS) for path in tmp_path.glob(f"*/{name}")]
     prune(tmp_path, days=1.0)
-    assert path.exists()
-    os.utime(path, (0, 0))
+    assert [path.exists() for path in paths] == [True, True]
+    for path in paths:
+        os.utime(path, (0, 0))
     prune(tmp_path, days=1.0)
-    assert not path.parent.exists()
+    assert not paths[0].parent.exists()
 
 
 @pytest.mark.parametrize("languages", [("en",), ("en", "de")])

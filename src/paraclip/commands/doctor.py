@@ -106,7 +106,7 @@ def cache_parts() -> dict[str, str]:
 
 def prune_cache(cache: Path, days: float) -> None:
     """Remove what was not used for a number of days."""
-    from paraclip.models.features import prune
+    from paraclip.models.row_store import prune
 
     for name in ("image_features", "text_vectors"):
         prune(cache / name, days)

@@ -35,7 +35,7 @@ from paraclip.evaluation.benchmark import (
 )
 from paraclip.files import check_input, check_name, file_hash, read_lines, text_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import FeatureCache, compute, identity, project, read_pictures
+from paraclip.models.features import identity, picture_features, project
 
 _CHECK_ROWS = 65_536
 _LARGEST_LIST = 2**30  # bytes of a list of names
@@ -252,21 +252,20 @@ def crop_vectors(
         others.
     """
     refuse_blind(model)
-    model.eval()
-    folder = cache / f"{model.image_key()}-{how.precision}-crops" if cache is not None else None
-    kept, unique = FeatureCache(folder), {crop.name(): crop for crop in crops}
+    unique = {crop.name(): crop for crop in crops}
     keys = {name: f"{identity(crop.path)}#{crop.box}" for name, crop in unique.items()}
-    missing = [name for name, key in keys.items() if key not in kept]
-    parts = read_pictures(model, missing, lambda name: unique[name].open())
-    broken = compute(model, parts, keys, kept, how.precision, "parts of pictures")
+    features, broken = picture_features(
+        model, keys, cache, how.precision, "parts of pictures", lambda name: unique[name].open()
+    )
     problems = Problems(how.max_broken)
     for error in broken.values():
         problems.add(error.where, error.what)
     problems.check(len(unique))
     good = np.array([n for n, crop in enumerate(crops) if crop.name() not in broken], np.int64)
-    rows = kept.rows([keys[crops[index].name()] for index in good])
-    if rows is None:
+    if not len(good):
         raise UserError("pictures", "none can be read", "Replace them.")
-    vectors = project(model, rows).numpy()
+    numbers = {name: number for number, name in enumerate(unique)}
+    chosen = np.array([numbers[crops[index].name()] for index in good], np.int64)
+    vectors = project(model, features[chosen]).numpy()
     refuse_infinite(vectors, "the model's image vectors")
     return vectors, good, left_out(problems, len(unique))

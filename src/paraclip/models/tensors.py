@@ -12,18 +12,24 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from paraclip.files import atomic_path
+from paraclip.models.row_store import StoredRows
 
 _OS_ERROR = re.compile(r"os error (\d+)")
 _MODE = 0o644  # safetensors creates files that only their owner can read
+_ROWS_AT_ONCE = 16_384
 
 
-def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+def hash_tensors(tensors: Mapping[str, Tensor] | Mapping[str, Tensor | StoredRows]) -> str:
     """First 16 hex digits of the SHA-256 over names, types, shapes and bits of tensors."""
     digest = sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        # Rows in a file may be larger than memory.
+        parts = value.split(_ROWS_AT_ONCE) if isinstance(value, StoredRows) else [value]
+        for part in parts:
+            bits = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(bits.numpy().data)
     return digest.hexdigest()[:16]
 
 

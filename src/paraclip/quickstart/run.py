@@ -40,7 +40,7 @@ from paraclip.files import text_hash
 from paraclip.merging import merge
 from paraclip.models.checkpoint import check_checkpoint_path, save_model
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import fill_features
+from paraclip.models.features import identity, picture_features
 from paraclip.models.loading import load_model
 from paraclip.paraphrase.backends import make_backend
 from paraclip.paraphrase.filters.judge import Judge
@@ -139,8 +139,8 @@ def _split_source(
 def _readable_captions(job: "_Job", captions: list[Caption], problems: Problems) -> list[Caption]:
     """The captions whose picture can be read; reports the others, and broken rows, in a file."""
     total = len(captions) + problems.count
-    names = [row.image for row in captions if row.image]
-    _, _, broken = fill_features(job.base, names, job.features)  # all are needed later
+    keys = {row.image: identity(row.image) for row in captions if row.image}
+    _, broken = picture_features(job.base, keys, job.features)  # all are needed later
     for row in captions:
         if row.image in broken:
             problems.add(row.image, broken[row.image].what)

@@ -38,8 +38,9 @@ from paraclip.data.triples import (
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import mapped_features
+from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
+from paraclip.models.row_store import StoredRows
 from paraclip.progress import bar
 from paraclip.starter import STARTER, TRIPLES, resolve
 from paraclip.training.bank import Bank, read_bank
@@ -83,7 +84,7 @@ class TrainingData:
 
     model: DualEncoder
     rows: pa.Table
-    features: Tensor | None
+    features: Tensor | StoredRows | None
     facts: Mapping[str, Any] = field(default_factory=dict)
     problems: Problems = field(default_factory=Problems)
     bank: Bank | None = None
@@ -216,7 +217,7 @@ def check_base(model: DualEncoder) -> None:
 
 def _features_of(
     model: DualEncoder, references: list[str | None], problems: Problems, cache: Path | None = None
-) -> Tensor:
+) -> Tensor | StoredRows:
     """`embed_pixels` rows [N, F], NaN for rows without a picture; [N, 0] if no row has one.
 
     With several processes, the first one computes them.
@@ -226,7 +227,7 @@ def _features_of(
     seen = Problems(problems.max_share)  # the share is counted separately for pictures and rows
     folder = cache or cache_folder() / "image_features"
     with this_process().first_goes_first():
-        features = mapped_features(model, references, folder, seen)
+        features = image_features(model, references, folder, seen)
     try:
         problems.take(seen, len({name for name in references if name}))
     except UserError as error:
@@ -235,7 +236,7 @@ def _features_of(
     return features
 
 
-def _rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
+def _rows_with_numbers(features: Tensor | StoredRows) -> NDArray[np.bool_]:
     """Which rows [N] of features [N, F] have a picture, that is, are not NaN throughout.
 
     Reads a few rows at a time, because the features may be in a file larger than memory.
@@ -348,7 +349,8 @@ class Examples:
     text_rows: Integers
     # names of the T texts in use: a subset of caption, paraphrase_1, paraphrase_2
     names: tuple[str, ...]
-    features: Tensor  # frozen image features, float32 [N, F]; F may be 0 if no row has a picture
+    # frozen image features, float32 [N, F]; F may be 0 if no row has a picture
+    features: Tensor | StoredRows
     has_image: NDArray[np.bool_]  # whether each row has a picture, bool [N]
     image_keys: Integers  # int64 [N], equal for rows with the same picture
     # int64 [3 + W, N] for caption, paraphrase_1, paraphrase_2 and further wordings; equal for equal
@@ -453,7 +455,7 @@ def make_examples(
     model: DualEncoder,
     texts: Mapping[str, Sequence[str]],
     image_ids: Sequence[str],
-    features: Tensor | None,
+    features: Tensor | StoredRows | None,
     needed: tuple[str, ...],
     micro_batch: int | None = None,
     pictures: Sequence[str | None] | None = None,
@@ -478,7 +480,7 @@ def make_examples(
     """
     captions, known = texts[CAPTION], dict[str, int]()
     _check_rows(captions, image_ids)
-    features = torch.zeros(len(captions), 0) if features is None else features.float()
+    features = torch.zeros(len(captions), 0) if features is None else features
     has_image = _check_features(model, features, len(captions))
     if pictures is not None:
         features = torch.zeros(len(captions), 0)
@@ -529,15 +531,17 @@ def _check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:
         raise UserError("training rows", what, "Give captions of several pictures.")
 
 
-def _check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[np.bool_]:
+def _check_features(
+    model: DualEncoder, features: Tensor | StoredRows, rows: int
+) -> NDArray[np.bool_]:
     """Which rows [N] have a picture; raises UserError for features that do not fit."""
     hint = "Compute the features for these rows with this model."
-    if features.ndim != 2 or len(features) != rows:
+    if len(features.shape) != 2 or len(features) != rows:
         what = f"shape {list(features.shape)} for {rows} rows"
         raise UserError("image features", what, hint)
     has_image = _rows_with_numbers(features)
     if has_image.any():
-        first, width = features[int(has_image.argmax())][None], model.architecture.embed_dim
+        first, width = features[[int(has_image.argmax())]], model.architecture.embed_dim
         try:
             with torch.no_grad():
                 fits = model.project_images(first.to(model.device)).shape[-1] == width

@@ -25,8 +25,8 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import (
     encode_images,
     encode_texts,
-    mapped_texts,
     project,
+    stored_texts,
 )
 from paraclip.models.loading import load_model
 from paraclip.models.tensors import hash_tensors
@@ -206,23 +206,15 @@ def _read_wordings(
         for place, (text, language) in enumerate(of_row, len(ALL_TEXTS))
         if language == ENGLISH
     }
-    # A text without rewordings stands in all three places and is encoded once.
-    captions = np.asarray(texts[CAPTION], dtype=object)
-    own = [np.asarray(texts[name], dtype=object) for name in ALL_TEXTS]
-    reworded = [np.flatnonzero(column != captions) for column in own[1:]]
-    lists = [column[rows].tolist() for column, rows in zip(own[1:], reworded, strict=True)]
+    own = [text for name in ALL_TEXTS for text in texts[name]]
+    every = [*own, *further.values()]
     with this_process().first_goes_first():
-        vectors, (first, *rest, others) = mapped_texts(
-            teacher, [texts[CAPTION], *lists, list(further.values())],
-            cache_folder() / "text_vectors", label,
-        )  # fmt: skip
+        found = stored_texts(teacher, every, cache_folder() / "text_vectors", label)
     places = np.full((len(ALL_TEXTS) + max(map(len, wordings)), len(wordings)), -1)
-    places[: len(ALL_TEXTS)] = first
-    for place, rows, found in zip((1, 2), reworded, rest, strict=True):
-        places[place, rows] = found
-    for wording, place in zip(further, others, strict=True):
+    places[: len(ALL_TEXTS)] = found.places[: len(own)].reshape(len(ALL_TEXTS), -1)
+    for wording, place in zip(further, found.places[len(own) :], strict=True):
         places[wording] = place
-    return vectors, places
+    return found.stored, places
 
 
 def _average_wordings(vectors: Tensor, places: Integers, rows: Integers) -> Tensor:
