@@ -133,15 +133,6 @@ def test_an_unknown_option_offers_the_nearest_and_exits_with_2() -> None:
     assert done.returncode == 2 and "--batch-size" in done.stderr
 
 
-@pytest.mark.parametrize(("word", "offered"), [("trian", "train"), ("version", "--version")])
-def test_an_unknown_command_offers_the_nearest_and_exits_with_2(
-    word: str, offered: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([word]) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith(f"paraclip: {word}: ") and offered in shown
-
-
 @pytest.mark.parametrize("word", ["--help", "-h", "--version"])
 def test_words_after_help_and_version_are_no_error(
     word: str, capsys: pytest.CaptureFixture[str]
@@ -165,28 +156,6 @@ def test_what_may_be_left_out_may_be_given_as_none() -> None:
     assert parse(["evaluate", "mini", "--pairs", "None"]).pairs is None
 
 
-@pytest.mark.parametrize(
-    ("words", "option"),
-    [
-        ("evaluate mini --k 10 -1", "--k: -1"),
-        ("evaluate mini --resamples 0", "--resamples: 0"),
-        ("evaluate mini --resamples 1000000000000", "--resamples: 1000000000000"),
-        ("evaluate mini --max-broken 1.5", "--max-broken: 1.5"),
-        ("evaluate mini --max-broken nan", "--max-broken: nan"),
-        ("train a.parquet --seed -1", "--seed: -1"),
-        ("train a.parquet --batch-size -3", "--batch-size: -3"),
-        ("quickstart --held-out 9", "--held-out: 9"),
-    ],
-)
-def test_a_value_out_of_range_is_one_line_that_names_its_option(
-    words: str, option: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words.split()) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith(f"paraclip: {option} is not valid. It should be ")
-    assert shown.count("\n") == 1
-
-
 def test_python_gets_the_same_check_as_the_command_line() -> None:
     for options, reason in [
         ({"resamples": 0}, "--resamples: 0 is not valid"),
@@ -194,21 +163,6 @@ def test_python_gets_the_same_check_as_the_command_line() -> None:
     ]:
         with pytest.raises(UserError, match=reason):
             EvaluateConfig(models=("mini",), **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("word", "complaint"),
-    [
-        ("caf\udce9.csv", r"caf\udce9.csv: is a name that is not UTF-8. Rename it."),
-        ("a\0b", r"a\x00b: contains a NUL character. Check the name."),
-    ],
-)
-@pytest.mark.parametrize("command", ["generate", "evaluate", "export"])
-def test_a_path_that_is_not_text_is_one_line(
-    command: str, word: str, complaint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([command, word]) == 2
-    assert capsys.readouterr().err == f"paraclip: {complaint}\n"
 
 
 def shown_by(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -303,24 +257,6 @@ def test_an_error_of_another_file_keeps_its_traceback(monkeypatch: pytest.Monkey
         main([])
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "quickstart nowhere",
-        "generate nowhere.csv --out triples",
-        "train nowhere.parquet",
-        "export nowhere.safetensors copy.safetensors",
-        "index nowhere",
-    ],
-)
-def test_a_wrong_path_is_one_line_that_names_it_and_code_2(words: str, tmp_path: Path) -> None:
-    done = paraclip(*words.split(), cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("paraclip: ") and done.stderr.count("\n") == 1
-    assert "nowhere" in done.stderr
-    assert not list(tmp_path.rglob("*.*")), "nothing half is left behind"
-
-
 def test_a_working_folder_that_was_deleted_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -360,22 +296,3 @@ def test_the_shell_completes_commands_and_their_options() -> None:
     assert "-o default" in " ".join(registered)
     assert commands == ["1", "serve"]
     assert "--undo" in options and not [word for word in options[1:] if not word.startswith("-")]
-
-
-@pytest.mark.parametrize("word", ["--tyro-write-completion", "--tyro_write_completion"])
-@pytest.mark.parametrize("command", [[], ["generate"], ["swap-check"]])
-def test_options_of_the_parser_itself_are_off(
-    word: str, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    assert main([*command, word, "bash", str(tmp_path / "notes.txt")]) == 2
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-    assert capsys.readouterr().err.startswith(f"paraclip: {word}: is not a")
-
-
-@pytest.mark.parametrize("words", [[], ["cmd"], ["bash", "zsh"]])
-def test_completion_of_another_shell_is_one_line_and_code_2(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--tyro-print-completion", *words]) == 2
-    assert "bash, zsh, fish" in capsys.readouterr().err

@@ -99,15 +99,3 @@ def test_the_command_writes_a_model_between_both(tmp_path: Path, capsys):
     assert read_header(out)["merged"]["share"] == 0.25
     found = load_model(str(out)).text_tower.text_projection
     torch.testing.assert_close(found, base.text_tower.text_projection + 0.25)
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "foreign.safetensors", "base.safetensors"])
-def test_the_command_replaces_no_other_file(tmp_path: Path, name):
-    base = save_model(tiny_clip(), tmp_path / "base.safetensors")
-    out = tmp_path / name
-    if not out.exists():
-        out.write_bytes(b"a user's")
-    before = out.read_bytes()
-    with pytest.raises(UserError):
-        merge_command(MergeConfig(base=str(base), tuned=str(base), out=str(out)))
-    assert out.read_bytes() == before

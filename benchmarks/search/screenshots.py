@@ -138,7 +138,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stamps, store = stamps_folder(), f"{folder}/index"
-        captions = stamps_file(read_stamps(stamps).captions(), stamps)
+        captions = stamps_file(read_stamps(stamps).captions, stamps)
         build_index(captions, store, options.base, Problems(), tuned=options.tuned)
         command = [sys.executable, "-m", "paraclip", "serve", "--store", store, "--port", "0"]
         with subprocess.Popen(

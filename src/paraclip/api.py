@@ -31,7 +31,7 @@ from paraclip.paraphrase.run import generate_from_source
 from paraclip.swap_checking import SwapReport
 from paraclip.swap_checking import swap_check as check_index
 from paraclip.systems.config import ExportOptions, SwapCheckConfig
-from paraclip.training.config import TrainOptions
+from paraclip.training.config import TrainOptions, usual_recipe
 from paraclip.training.data import prepare
 from paraclip.training.train import check_training
 from paraclip.training.train import train as train_data
@@ -115,12 +115,13 @@ def train(
 
     Source: paper, section 3.
     """
-    hyperparameters = TrainOptions(**{"recipe": "taught" if teacher else None, **options})
+    recipe = options.pop("recipe", None) or usual_recipe(teacher)
+    hyperparameters = TrainOptions(recipe=recipe, **options)
+    base = deepcopy(model) if isinstance(model, DualEncoder) else str(model)
     data = prepare(
-        str(triples), copied(model), images=images, starter=starter, languages=languages,
+        str(triples), base, images=images, starter=starter, languages=languages,
         bank=bank, teachers=list(map(str, teacher)), texts=list(map(str, texts)),
-        control=hyperparameters.control,
-        seed=hyperparameters.seed, facts=name_of(model),
+        control=hyperparameters.control, seed=hyperparameters.seed,
         check=partial(check_training, hyperparameters, Path(out), fresh),
     )  # fmt: skip
     checkpoint = train_data(data, hyperparameters, Path(out), fresh=fresh)
@@ -224,13 +225,3 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
     }
     config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
     return check_index(base, model, config)
-
-
-def name_of(model: Model) -> dict[str, str]:
-    """Return the name of the base for the checkpoints, unless the model itself was passed."""
-    return {} if isinstance(model, DualEncoder) else {"base": str(model)}
-
-
-def copied(model: Model) -> DualEncoder:
-    """Return a model that training may change: a copy, or one loaded by name."""
-    return deepcopy(model) if isinstance(model, DualEncoder) else load_model(str(model))

@@ -3,6 +3,9 @@
 import io
 import sys
 import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +204,41 @@ def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:
     (folder / "album.png").mkdir()
     found = [path.relative_to(folder).as_posix() for path in picture_files(folder)]
     assert found == ["b.png", "sub/a.JPG"]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Port of a server where /a.png is a picture and /to/URL redirects to URL."""
+
+    class Redirects(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            target = self.path.removeprefix("/to/")
+            self.send_response(302 if target != self.path else 200)
+            self.send_header("Location", target)
+            self.end_headers()
+            if target == self.path:
+                Image.new("RGB", (4, 3)).save(self.wfile, "PNG")
+
+        def log_message(self, *_: object) -> None: ...
+
+    monkeypatch.setenv("no_proxy", "*")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirects) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running.server_port
+        running.shutdown()
+
+
+def test_pictures_are_not_redirected_to_other_hosts(server: int) -> None:
+    here = f"http://127.0.0.1:{server}"
+    for name in ("/a.png", "/to//a.png", f"/to/{here}/a.png"):
+        assert open_image(here + name, 2).size == (4, 3)
+    for target in (f"http://localhost:{server}/a.png", "file:///etc/passwd", "//localhost/a.png"):
+        with pytest.raises(UserError, match=r"another host|cannot be downloaded"):
+            open_image(f"{here}/to/{target}", 2)
+
+
+def test_pictures_are_read_without_the_password_of_their_address(server: int) -> None:
+    assert open_image(f"http://me:sesame@127.0.0.1:{server}/a.png", 2).size == (4, 3)
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1/a\.png: cannot be") as caught:
+        open_image("http://me:sesame@127.0.0.1:1/a.png", 2)
+    assert "sesame" not in str(caught.value)

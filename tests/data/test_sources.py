@@ -102,6 +102,16 @@ def test_urls_of_other_machines_are_read(tmp_path: Path) -> None:
 # --- folders ---
 
 
+def test_a_relative_folder_with_a_slash_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw(Path("a/b/c/cat.png")), put(Path("a/b/c/cat.txt"), "A cat.")
+    for source in ("a/b", "./a/b", "a/b/", "a", f"{tmp_path}/a/b"):
+        (row,) = read(source)
+        assert row.image is not None and Path(row.image).samefile("a/b/c/cat.png")
+
+
 def test_a_folder_gives_the_first_line_of_each_text(tmp_path: Path) -> None:
     for name in ("b/swan.png", "a.JPG", "b/c/kite.png", "d.png", "e.png"):
         draw(tmp_path / name)

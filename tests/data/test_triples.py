@@ -1,7 +1,6 @@
 """The triples file, the paper's JSONL, and rows that are added."""
 
 import json
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from source_files import draw, json_lines, put
 
-from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.triples import (
     SCHEMA,
@@ -20,7 +19,8 @@ from paraclip.data.triples import (
     choose_wordings,
     read_provenance,
     read_triples,
-    with_captions,
+    with_schema,
+    with_texts,
     write_triples,
 )
 from paraclip.errors import UserError
@@ -65,7 +65,7 @@ def test_parquet_keeps_rows_and_provenance(tmp_path: Path) -> None:
     other = path.rename(tmp_path / "a.pq")
     assert read_provenance(other) == {"seed": 7, "generator": "Grüße"}
     columns = ["paraphrase_2", "caption", "paraphrase_1", "id", "image_id"]
-    write_triples(path, pa.Table.from_pylist(ROWS).select(columns), {})
+    pq.write_table(pa.Table.from_pylist(ROWS).select(columns), path)
     read = read_triples(path)
     assert read.schema.equals(SCHEMA)
     assert read["id"].to_pylist() == ["a", "b"] and read["generator"].null_count == 2
@@ -114,39 +114,29 @@ def test_rows_without_a_text_are_left_out_and_listed(tmp_path: Path, ending: str
         read_triples(path)
 
 
-def test_broken_lines_are_listed(tmp_path: Path) -> None:
-    broken = {
-        "not JSON": "is not JSON", '{"caption": "x"}': "has no 'paraphrase_1'",
-        json.dumps(triple("b", similarity_1="high")): "'similarity_1' is not a float",
-        json.dumps(triple("b", image=["x"])): "not text",
-    }  # fmt: skip
-    problems, content = Problems(1.0), "\n".join([json.dumps(triple("a")), *broken])
-    assert read_triples(put(tmp_path / "a.jsonl", content), problems).num_rows == 1
-    for (_, what), words in zip(problems.listed, broken.values(), strict=True):
-        assert words in what
-
-
 def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "caption": ["Kite"]}), tmp_path / "half.parquet")
-    put(tmp_path / "text.parquet", "hello"), put(tmp_path / "none.jsonl", "")
+    put(tmp_path / "none.jsonl", ""), put(tmp_path / "line.jsonl", "not JSON")
     write_triples(tmp_path / "none.parquet", [], {})
     raw = pa.array([b"Zw\xf6lf"], pa.binary())
     latin = pa.Array.from_buffers(pa.string(), 1, raw.buffers())
     pq.write_table(pa.table(dict.fromkeys(("id", *TEXTS), latin)), tmp_path / "latin.parquet")
     stored(tmp_path / "type.parquet", [{**triple("a"), "similarity_1": ["x"]}])
+    stored(tmp_path / "list.jsonl", [triple("a", image=["x"])])
     for name, what in {
         "missing.parquet": "there is no such file",
         ".": r"is a folder. Name its file, such as .*triples.parquet",
-        "half.parquet": r"has no column 'paraphrase_1' \(it has 'id', 'caption'\)",
-        "text.parquet": "is not a Parquet file of triples",
-        "type.parquet": "is not a Parquet file of triples",
-        "latin.parquet": "is not a Parquet file of triples",
+        "half.parquet": "has no 'paraphrase_1'",
+        "type.parquet": "'similarity_1' is not a number",
+        "latin.parquet": "is not UTF-8",
+        "line.jsonl": "is not JSON",
+        "list.jsonl": "the image name is not text",
         "none.parquet": "contains no triples",
         "none.jsonl": "contains no triples",
     }.items():
         with pytest.raises(UserError, match=what) as caught:
             read_triples(tmp_path / name)
-        assert caught.value.where == str(tmp_path / name)
+        assert caught.value.where.startswith(str(tmp_path / name))
 
 
 def test_an_image_id_is_replaced_by_the_image_or_the_id(tmp_path: Path, ending: str) -> None:
@@ -160,6 +150,20 @@ def test_an_image_id_is_replaced_by_the_image_or_the_id(tmp_path: Path, ending: 
 
 
 # --- pictures ---
+
+
+def test_pictures_of_one_name_are_resolved_or_refused(tmp_path: Path) -> None:
+    for folder, colour in (("x", "red"), ("y", "blue")):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (4, 4), colour).save(tmp_path / folder / "1.png")
+    table = pa.Table.from_pylist([triple("1") | {"image_id": "y/1.png"}], SCHEMA)
+    assert attach_images(table, tmp_path)["image"].to_pylist() == [f"{tmp_path}/y/1.png"]
+    for name in ("1", "1.png"):
+        table = pa.Table.from_pylist([triple("1") | {"image_id": name}], SCHEMA)
+        with pytest.raises(UserError, match=f"2 different pictures are named '{name}'"):
+            attach_images(table, tmp_path)
+    (tmp_path / "y/1.png").write_bytes((tmp_path / "x/1.png").read_bytes())
+    assert attach_images(table, tmp_path)["image"].null_count == 0  # copies are one picture
 
 
 def test_images_are_found_by_their_id(tmp_path: Path) -> None:
@@ -177,41 +181,15 @@ def test_images_are_found_by_their_id(tmp_path: Path) -> None:
         attach_images(other, tmp_path)
 
 
-# --- captions without paraphrases ---
+# --- further texts ---
 
 
-def triples_of(count: int) -> pa.Table:
-    """Rows with pictures."""
-    rows = [triple(f"{n}", image_id=f"picture {n}", image=f"p/{n}.png") for n in range(count)]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
-
-
-def caption(text: str, picture: str | None, name: str = "9") -> Caption:
-    """A caption."""
-    return Caption(name, text, f"{picture}", picture, "made.csv:1")
-
-
-OTHERS = [caption(f"Sail {number}", f"p/{number}.png", str(number)) for number in range(8)]
-
-
-def test_captions_are_appended_as_rows_of_one_text() -> None:
-    rows = with_captions(triples_of(2), OTHERS)
-    assert rows.num_rows == 10 and rows.schema.names == SCHEMA.names
-    assert rows.slice(0, 2).equals(triples_of(2))
-    for row in rows.slice(2).to_pylist():
-        assert {row[name] for name in TEXTS} == {row["caption"]}
-    assert rows["caption"].to_pylist()[2:] == [row.caption for row in OTHERS]
-
-
-def test_a_picture_of_the_triples_keeps_its_id_however_it_is_named() -> None:
-    for name, image_id in (
-        (os.path.abspath("p/0.png"), "picture 0"), ("file://p/0.png", "picture 0"),
-        ("s3://bucket/0.png", "s3://bucket/0.png"),
-    ):  # fmt: skip
-        rows = with_captions(triples_of(1), [caption("Sail", name)])
-        assert rows["image_id"].to_pylist() == ["picture 0", image_id]
-    known = [caption("Kite 0", str(Path("p/../p/0.png")))]
-    assert with_captions(triples_of(1), known).equals(triples_of(1))
+def test_texts_are_appended_as_rows_of_one_text_without_a_picture() -> None:
+    rows = with_texts(with_schema([triple("a")]), ["Sail", "Boat"]).to_pylist()
+    assert [row["caption"] for row in rows] == ["Kite a", "Sail", "Boat"]
+    for row in rows[1:]:
+        assert {row[name] for name in TEXTS} == {row["caption"]} and row["image"] is None
+    assert len({row["image_id"] for row in rows}) == 3
 
 
 def test_further_wordings_are_read_and_stand_in_for_missing_paraphrases(tmp_path):

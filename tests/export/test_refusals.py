@@ -70,12 +70,6 @@ def test_a_tower_that_is_not_clips(to, tmp_path, mini) -> None:
         ("mini", {"to": "open-clip"}, "is not a model of open_clip"),
         ("mini", {"target": "lancedb"}, "is not a model of open_clip"),
         ("quick_clip", {"target": "clip-retrieval"}, "not one of open_clip's own architectures"),
-        ("quick_clip", {"to": "hf", "target": "immich"}, "Leave one of them out"),
-        ("quick_clip", {"to": "hf", "int8": True}, "--int8: does not apply to --to hf. Use --for"),
-        ("quick_clip", {"to": "onnx", "half": True}, "--half: does not apply to --to onnx"),
-        ("quick_clip", {"image_tower": True}, "--image-tower: does not apply"),
-        ("quick_clip", {"to": "weights"}, "End it in"),
-        ("quick_clip", {"target": "lancedb", "int8": True}, "--int8: does not apply to --for lanc"),
     ],
 )
 def test_options_that_do_not_go_together(request, kind, options, reason, tmp_path) -> None:

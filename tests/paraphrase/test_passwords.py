@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from fake_server import FakeServer
 from generating import bag_judge, fake_config
+from tiny_models import tiny_clip
 
 from paraclip.commands import generate as command
 from paraclip.data.config import Columns
-from paraclip.data.images import open_image
-from paraclip.data.reading import read_captions
+from paraclip.errors import UserError
 from paraclip.paraphrase.config import CaptionSource
 from paraclip.paraphrase.run import count_captions
 from paraclip.quickstart import run
@@ -66,18 +66,16 @@ def test_the_files_of_generate(
     assert "memory://host/x/p.ppm" in shown.out and "sesame" not in shown.out + shown.err
 
 
-def test_the_triples_of_quickstart(
-    source: str, server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_quickstart_names_pictures_without_it_and_refuses_those_that_need_it(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "triples"
-    monkeypatch.setattr(
-        QuickstartConfig, "generate_config", lambda self, folder: fake_config(server.url, folder)
-    )
-    monkeypatch.setattr(run, "Judge", lambda limits: bag_judge())
-    captions = list(read_captions(f"{HOST}/x/a.csv", problems=run.Problems(0.5)))
-    triples = run._Job(QuickstartConfig(source, str(tmp_path))).generate(captions)
-    assert "sesame" not in everything_in(folder)
-    assert all(open_image(picture, 224) for picture in triples["image"].to_pylist())
+    monkeypatch.setattr("paraclip.api.load_model", lambda name, device: tiny_clip())
+    monkeypatch.setattr(run, "_check", lambda config, base: None)
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    config = QuickstartConfig(source, str(tmp_path / "out"), max_broken=0.5)
+    with pytest.raises(UserError, match="6 of 6 rows are broken") as refused:
+        run.run_quickstart(config)
+    assert "sesame" not in f"{refused.value}{everything_in(tmp_path)}"
 
 
 def test_what_workers_get(source: str, tmp_path: Path) -> None:

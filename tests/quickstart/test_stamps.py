@@ -9,7 +9,7 @@ import pytest
 from stamp_files import write_stamps
 
 from paraclip.errors import UserError
-from paraclip.quickstart.stamps import _KINDS, _STAMPS, PACKAGE, read_stamps, stamps_folder
+from paraclip.quickstart.stamps import IN_PACKAGE, PACKAGE, read_stamps, stamps_folder
 
 NEEDS_DPKG = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
 CONTROL = f"Package: {PACKAGE}\nVersion: 1\nArchitecture: all\nMaintainer: a test\nDescription: x\n"
@@ -30,8 +30,8 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tree = tmp_path / "tree"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN" / "control").write_text(CONTROL)
-    (tree / _STAMPS).mkdir(parents=True)
-    (tree / _STAMPS / "duck.txt").write_text("A duck.\n")
+    (tree / IN_PACKAGE).mkdir(parents=True)
+    (tree / IN_PACKAGE / "duck.txt").write_text("A duck.\n")
     return folder
 
 
@@ -76,7 +76,7 @@ FULL = "echo 'E: write: No space left on device' >&2; echo more; exit 2"
         ("apt-get", f'echo "{NO_NETWORK}" >&2; exit 100', "Temporary failure.*DATA=folder"),
         ("apt-get", "exit 0", "apt-get fetched no package"),
         ("apt-get", f"touch {PACKAGE}_1_all.deb", "dpkg-deb failed: .*DATA=folder"),
-        ("dpkg-deb", "exit 0", f"the package holds no {_STAMPS}"),
+        ("dpkg-deb", "exit 0", f"the package holds no {IN_PACKAGE}"),
         ("apt-get", FULL, "the disk is full.*PARACLIP_CACHE"),
         ("dpkg-deb", FULL, "the disk is full.*PARACLIP_CACHE"),
     ],
@@ -105,14 +105,16 @@ def test_without_apt_the_hint_names_an_own_folder(
 def test_texts_are_joined_to_their_pictures(tmp_path: Path) -> None:
     texts = write_stamps(tmp_path)
     stamps = read_stamps(tmp_path / "stamps", texts)
-    assert (len(stamps.learn), len(stamps.triples), len(stamps.pool)) == (100, 100, 50)
-    assert stamps.skipped() == "" and stamps.wordings.kinds == _KINDS
-    row = stamps.triples.to_pylist()[3]
+    assert (len(stamps.triples), len(stamps.wordings), stamps.skipped()) == (100, 50, "")
+    row = stamps.triples[3]
     assert row["image"] == str(tmp_path / "stamps" / "1/thing-1.png")
-    assert row["paraphrase_2"] == "paraphrase_2 3" and row["id"] == "1/thing-1.png"
-    held_out = {item.image for item in stamps.wordings.items}
-    assert held_out == set(stamps.pool.references)
-    assert not held_out & {caption.image for caption in stamps.learn}
+    assert row["paraphrase_2"] == "paraphrase_2 3" and row["image_id"] == "1/thing-1.png"
+    assert stamps.wordings[0]["variations"] == {
+        name: f"{name} 100" for name in ("sentence", "short", "colloquial", "contrast")
+    }
+    images = [*(one["image"] for one in stamps.triples), *(x["image_id"] for x in stamps.wordings)]
+    assert [caption.image for caption in stamps.captions] == images
+    assert len(set(images)) == 150
 
 
 def test_missing_and_changed_pictures_are_skipped_and_counted(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_missing_and_changed_pictures_are_skipped_and_counted(tmp_path: Path) ->
     changed.write_bytes(changed.read_bytes() + b"more")
     stamps = read_stamps(tmp_path / "stamps", texts)
     assert (stamps.missing, stamps.changed) == (2, 1)
-    assert (len(stamps.learn), len(stamps.pool)) == (101, 50)
+    assert (len(stamps.triples), len(stamps.wordings)) == (101, 50)
     assert stamps.skipped().startswith("2 captioned stamps are missing and 1 have changed")
 
 

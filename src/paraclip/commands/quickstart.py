@@ -1,7 +1,8 @@
 """`paraclip quickstart`."""
 
-from paraclip.data.problems import Problems
+import paraclip
 from paraclip.errors import optional_import, printable
+from paraclip.files import text_hash
 from paraclip.image_search.config import ServeConfig
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import SEARCH_PACKAGES, Page, stamps_file
@@ -31,8 +32,9 @@ def quickstart_command(config: QuickstartConfig) -> None:
     source = config.source
     if source is None:
         stamps = stamps_folder()
-        source = stamps_file(read_stamps(stamps).captions(), stamps)
-    page = Page(source, config.model, config.folder, files[f"Model {label}"] if label else None)
+        source = stamps_file(read_stamps(stamps).captions, stamps)
+    store = str(config.folder / f"index-{text_hash(source)[:8]}")
+    page = Page(source, config.model, store, str(files[f"Model {label}"]) if label else None)
     if config.serve:
         open_page(page)
     else:
@@ -44,10 +46,7 @@ def open_page(page: Page) -> None:
     """Index the pictures and serve the page until interrupted."""
     # Here, because only this needs the extra `search`.
     from paraclip.commands.serve import serve_command
-    from paraclip.image_search.build import build_index
 
-    problems = Problems(1.0)
-    print(build_index(problems=problems, **page.index.arguments()).lines(), flush=True)
-    if problems.count:
-        print(problems.summary())
-    serve_command(ServeConfig(store=page.index.store, port=0))
+    summary = paraclip.index(page.source, page.store, model=page.model, tuned=page.tuned)
+    print(summary.lines(), flush=True)
+    serve_command(ServeConfig(store=page.store, port=0))

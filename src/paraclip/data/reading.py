@@ -19,7 +19,7 @@ from paraclip.data.captions import (
 from paraclip.data.config import Columns
 from paraclip.data.lines import check_scheme, file_system, is_remote, local_path
 from paraclip.data.problems import Problems
-from paraclip.data.rows import Values, is_folder, read_rows, reader_of, row_number
+from paraclip.data.rows import Values, is_folder, read_items, reader_of, row_number
 from paraclip.errors import UserError, without_password
 from paraclip.files import check_input, check_name
 
@@ -44,7 +44,7 @@ class _CaptionMaker:
         # Captions of the same picture are mostly consecutive.
         self.find = lru_cache(maxsize=8)(self.find_image)
 
-    def captions(self, where: str, values: Values) -> list[Caption]:
+    def captions(self, values: Values, where: str) -> list[Caption]:
         """One caption, or one per text of a list.
 
         Raises:
@@ -141,12 +141,7 @@ def _stream_captions(
         prefix = f"{name[common:].lstrip('/')}:" if len(files) > 1 else ""
         maker = _CaptionMaker(file, columns, seen, prefix)
         before = problems.count
-        for where, values in read_rows(file, problems, columns):
-            captions = []
-            try:
-                captions = maker.captions(where, values)
-            except BrokenRow as reason:
-                problems.add(where, str(reason))
+        for _, captions in read_items(file, maker.captions, problems, columns):
             good += len(captions)
             broken += problems.count - before
             yield from captions

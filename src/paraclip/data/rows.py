@@ -89,15 +89,31 @@ def row_number(where: str) -> str:
     return where[max(where.rfind(":"), where.rfind(" ")) + 1 :]
 
 
+def read_items(
+    source: str,
+    make: Callable[[Values, str], _Item],
+    problems: Problems,
+    columns: Columns | None = None,
+) -> Iterator[tuple[str, _Item]]:
+    """Yield where each row is, and what `make` makes of its values and where they are.
+
+    Rows for which it raises BrokenRow are listed and skipped; see `read_rows`.
+    """
+    for where, values in read_rows(source, problems, columns):
+        try:
+            item = make(values, where)
+        except BrokenRow as broken:
+            problems.add(where, str(broken))
+        else:
+            yield where, item
+
+
 def good_rows(
     source: str | Path, make: Callable[[Values, str], _Item], problems: Problems, hint: str
 ) -> tuple[list[_Item], int]:
-    """Return one item for each valid row of a file, and the number of invalid rows.
+    """Return the items of a file (see `read_items`), and the number of invalid rows.
 
     Args:
-        source: the file.
-        make: makes the item from the values and where they are; raises BrokenRow.
-        problems: lists broken rows.
         hint: how to get the file.
 
     Raises:
@@ -105,12 +121,8 @@ def good_rows(
     """
     if not Path(source).is_file():
         raise UserError(source, "there is no such file", hint)
-    items, before = [], problems.count
-    for where, values in read_rows(str(source), problems):
-        try:
-            items.append(make(values, where))
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
+    before = problems.count
+    items = [item for _, item in read_items(str(source), make, problems)]
     skipped = problems.count - before
     problems.check(len(items) + skipped)
     if not items:

@@ -23,6 +23,7 @@ from paraclip.data.images import (
     picture_key,
     pictures_hash,
 )
+from paraclip.data.lines import is_remote
 from paraclip.data.problems import Problems
 from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
@@ -104,7 +105,7 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
         folders = [Path(images)] if images else [path.parent, path.parent / "images"]
         holding = (place for name in names for place in folders if os.path.exists(place / name))
         folder = next(holding, folders[0])  # the first names may be of missing pictures
-        references = tuple(str(folder / name) for name in names)
+        references = tuple(name if is_remote(name) else str(folder / name) for name in names)
         return Pool(path.name, references, None, text_hash("\n".join(names)))
     hint = "Name a folder of pictures, a .txt of picture names or a .npy of vectors."
     raise UserError(source, "is not a pool", hint)

@@ -9,16 +9,8 @@ import tyro
 from annotated_types import Ge, Le
 
 from paraclip.options import Checked, Count, Seed, Share
-from paraclip.paraphrase.config import GenerateConfig
-from paraclip.training.config import TrainOptions
 
-PACKAGE = "tuxpaint-stamps-default"  # of Debian
 BUILT_IN = "mini"
-BATCH_SIZE = 128
-LEARNING_RATE = 1e-4  # of the built-in model; of others, the default of `paraclip train`
-IMAGE_WEIGHT = 0.2  # of L1; a higher one fits few pictures better, at the cost of consistency
-TEXT_TEMPERATURE = 0.2
-CANDIDATES = 4  # answers per caption and step; the best one that passes the filters is kept
 
 
 @dataclass(frozen=True)
@@ -75,23 +67,3 @@ class QuickstartConfig(Checked):
         source = Path(self.source).resolve() if self.source else Path()
         name = source.name if os.path.isdir(source) else source.stem
         return Path("runs", f"quickstart-{name}" if name else "quickstart")
-
-    def generate_config(self, folder: Path) -> GenerateConfig:
-        """Options of the stage that paraphrases."""
-        return GenerateConfig(
-            source=self.source or PACKAGE, out=folder, candidates=CANDIDATES, fresh=self.fresh
-        )
-
-    def train_options(self, control: bool) -> TrainOptions:
-        """Options of the stage that trains; the control learns from the original captions only."""
-        return TrainOptions(
-            epochs=self.epochs,
-            batch_size=BATCH_SIZE,
-            learning_rate=LEARNING_RATE if self.model == BUILT_IN else None,
-            dropout=0.0,
-            weights=(IMAGE_WEIGHT, 1.0, 1.0),
-            image_loss_on=("caption", "paraphrase_1", "paraphrase_2"),
-            text_temperature=TEXT_TEMPERATURE,
-            control=control,
-            seed=self.seed,
-        )

@@ -10,19 +10,14 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from paraclip.data.captions import Caption
-from paraclip.data.triples import with_schema
 from paraclip.errors import UserError
-from paraclip.evaluation.pairs import Wording, Wordings
-from paraclip.evaluation.pictures import Pool
-from paraclip.files import cache_folder, disk_errors, file_hash, text_hash
+from paraclip.files import cache_folder, disk_errors
 from paraclip.progress import bar
-from paraclip.quickstart.config import PACKAGE
 from paraclip.starter import STAMPS as CAPTIONS
 
-_STAMPS = "usr/share/tuxpaint/stamps"
+PACKAGE = "tuxpaint-stamps-default"  # of Debian
+IN_PACKAGE = "usr/share/tuxpaint/stamps"
 _PATIENCE = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20")
 _REPORT_STATUS = ("-q", "-o", "APT::Status-Fd=1")
 _STATUS = re.compile(r"dlstatus:\d+:(\d+(?:\.\d+)?):")  # apt's line with the percentage fetched
@@ -32,9 +27,9 @@ _OWN_FOLDER = (
     "Give a folder of your own: pictures, each with a .txt of the same name, or a captions file "
     "(`make demo DATA=folder`)."
 )
-_KINDS = ("sentence", "short", "colloquial")
-"""How people type a query: in full, in a few words, or in a roundabout way."""
-FEWEST_TRAIN, FEWEST_TEST = 100, 50
+_WORDINGS = ("sentence", "short", "colloquial", "contrast")
+"""How people type a query: in full, in a few words, or in a roundabout way; and something else."""
+_FEWEST_TRAIN, _FEWEST_TEST = 100, 50
 _WRITER = "a large language model, for this project"
 
 
@@ -46,8 +41,8 @@ def stamps_folder(cache: Path | None = None) -> Path:
             or the disk is full. Nothing incomplete remains.
     """
     home = (cache or cache_folder()) / PACKAGE
-    if (home / _STAMPS).is_dir():
-        return home / _STAMPS
+    if (home / IN_PACKAGE).is_dir():
+        return home / IN_PACKAGE
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise UserError(PACKAGE, f"this machine has no {tool} to fetch it with", _OWN_FOLDER)
@@ -59,13 +54,13 @@ def stamps_folder(cache: Path | None = None) -> Path:
             package = _download_stamps(unpacking)
             _run_tool(["dpkg-deb", "-x", str(package), str(unpacking)], unpacking)
             package.unlink()
-            if not (unpacking / _STAMPS).is_dir():
-                raise UserError(PACKAGE, f"the package holds no {_STAMPS}", _OWN_FOLDER)
+            if not (unpacking / IN_PACKAGE).is_dir():
+                raise UserError(PACKAGE, f"the package holds no {IN_PACKAGE}", _OWN_FOLDER)
             shutil.rmtree(home, ignore_errors=True)  # a folder without the stamps
             unpacking.replace(home)
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)
-    return home / _STAMPS
+    return home / IN_PACKAGE
 
 
 def _download_stamps(folder: Path) -> Path:
@@ -111,20 +106,11 @@ def _run_tool(command: list[str], folder: Path) -> None:
 class CaptionedStamps:
     """The stamps whose pictures are unchanged since their captions were written."""
 
-    learn: list[Caption]  # of the training pictures
-    triples: pa.Table  # the same with their two paraphrases
-    wordings: Wordings  # of the held-out pictures: three wordings and a contrast each
-    pool: Pool  # the held-out pictures
+    captions: list[Caption]  # of all pictures, the held-out ones last
+    triples: list[dict[str, Any]]  # of the training pictures
+    wordings: list[dict[str, Any]]  # of the held-out pictures, a row of `evaluate --wordings` each
     missing: int  # number of captioned pictures that the package does not contain
     changed: int  # number of pictures with changed content
-
-    def captions(self) -> list[Caption]:
-        """Captions of all pictures, the held-out ones last."""
-        held_out = [
-            Caption(item.image, item.caption, item.image, item.image, "stamps")
-            for item in self.wordings.items
-        ]
-        return [*self.learn, *held_out]
 
     def skipped(self) -> str:
         """What was left out, in one line; empty if nothing was."""
@@ -142,7 +128,8 @@ def read_stamps(folder: Path, texts: Path = CAPTIONS) -> CaptionedStamps:
     Raises:
         UserError: too few of the pictures exist unchanged.
     """
-    rows, missing, changed = [], 0, 0
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
+    missing = changed = 0
     for row in read_texts(texts):
         path = folder / row["image"]
         if not path.is_file():
@@ -150,41 +137,36 @@ def read_stamps(folder: Path, texts: Path = CAPTIONS) -> CaptionedStamps:
             continue
         with path.open("rb") as file:
             if file_digest(file, "sha256").hexdigest() == row["sha256"]:
-                rows.append({**row, "path": str(path)})
+                rows[row["split"]].append({**row, "path": str(path)})
             else:
                 changed += 1
-    learn = [row for row in rows if row["split"] == "train"]
-    test = [row for row in rows if row["split"] == "test"]
-    if len(learn) < FEWEST_TRAIN or len(test) < FEWEST_TEST:
+    learn, test = rows["train"], rows["test"]
+    if len(learn) < _FEWEST_TRAIN or len(test) < _FEWEST_TEST:
+        found = len(learn) + len(test)
         what = (
-            f"is another version: only {len(rows)} of {len(rows) + missing + changed} captioned "
+            f"is another version: only {found} of {found + missing + changed} captioned "
             "pictures are in it as they were captioned"
         )
         raise UserError(PACKAGE, what, _OWN_FOLDER)
-    captions = [Caption(r["image"], r["caption"], r["image"], r["path"], "stamps") for r in learn]
-    items = tuple(
-        Wording(
-            image=row["path"],  # file names repeat
-            caption=row["caption"],
-            rewordings=tuple((kind, row[kind]) for kind in _KINDS),
-            contrast=row["contrast"],
-            where=f"{texts.name}: {row['image']}",
-        )
-        for row in test
-    )
-    wordings = Wordings("the held-out stamps", items, _KINDS, file_hash(texts))
-    names = text_hash("\n".join(sorted(row["image"] for row in test)))
-    pool = Pool("held-out stamps", tuple(sorted(row["path"] for row in test)), None, names)
-    columns = ("caption", "paraphrase_1", "paraphrase_2")
     triples = [
         {
-            "id": row["image"], "image_id": row["image"], "image": row["path"],
-            "generator": _WRITER, **{name: row[name] for name in columns},
+            "image_id": row["image"], "image": row["path"], "generator": _WRITER,
+            **{name: row[name] for name in ("caption", "paraphrase_1", "paraphrase_2")},
         }
         for row in learn
     ]  # fmt: skip
-    table = with_schema(pa.Table.from_pylist(triples))
-    return CaptionedStamps(captions, table, wordings, pool, missing, changed)
+    wordings = [
+        {  # the path names the picture, because file names repeat
+            "image_id": row["path"], "caption": row["caption"],
+            "variations": {name: row[name] for name in _WORDINGS},
+        }
+        for row in test
+    ]  # fmt: skip
+    captions = [
+        Caption(row["image"], row["caption"], row["image"], row["path"], "stamps")
+        for row in (*learn, *test)
+    ]
+    return CaptionedStamps(captions, triples, wordings, missing, changed)
 
 
 def read_texts(path: Path) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 The text under a field is its help on the command line.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ BatchSize = Annotated[int, Ge(2)]
 NotNegative = Annotated[float, Ge(0)]
 Dropout = Annotated[float, Ge(0), Le(0.95)]
 Precision = Literal["auto", "fp32", "bf16"]
+Recipe = Literal["taught", "ranked", "consistent", "paper"]
 TextName = Literal["caption", "paraphrase_1", "paraphrase_2"]
 
 
@@ -52,7 +54,7 @@ class LoopOptions(Checked):
 class TrainOptions(LoopOptions):
     """Hyperparameters of fine-tuning on triples."""
 
-    recipe: Literal["taught", "ranked", "consistent", "paper"] | None = None
+    recipe: Recipe | None = None
     """Preset of the losses, which other options override. consistent: L1 on the caption, L2 and L3
     at temperature 0.2. ranked: with R and S as well. taught: R and S alone. paper: as in the paper.
     Default: taught with --teacher, otherwise ranked."""
@@ -84,7 +86,7 @@ class TrainOptions(LoopOptions):
     @property
     def preset(self) -> dict[str, Any]:
         """What the recipe says of the losses."""
-        return RECIPES[self.recipe or "ranked"]
+        return RECIPES[self.recipe or usual_recipe(())]
 
     @property
     def teachers(self) -> tuple[float, float]:
@@ -161,8 +163,8 @@ class TrainConfig(TrainOptions):
 
     @property
     def preset(self) -> dict[str, Any]:
-        """What the recipe says of the losses; a teacher's ranking needs no other loss beside it."""
-        return RECIPES[self.recipe or ("taught" if self.teacher else "ranked")]
+        """What the recipe says of the losses."""
+        return RECIPES[self.recipe or usual_recipe(self.teacher)]
 
     def __post_init__(self) -> None:
         """Also check that a bank or a teacher has a loss that reads it."""
@@ -199,6 +201,11 @@ FSC-CLIP."""
 LEARNING_RATE = 5e-5  # of `mini` and models built on it
 WEIGHT_DECAYS = {"open_clip": 0.1}
 WEIGHT_DECAY = 0.01
+
+
+def usual_recipe(teachers: Sequence[object]) -> Recipe:
+    """The recipe if none is named; a teacher's ranking needs no other loss beside it."""
+    return "taught" if teachers else "ranked"
 
 
 def resolved(options: TrainOptions, kind: str) -> TrainOptions:

@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from paraclip.arrays import Integers
-from paraclip.data.captions import Caption, label
+from paraclip.data.captions import label
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
@@ -31,9 +31,9 @@ from paraclip.data.triples import (
     read_provenance,
     read_triples,
     resolved_picture,
-    with_captions,
     with_column,
     with_starter,
+    with_texts,
 )
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
@@ -202,9 +202,7 @@ def _read_rows(
         known["starter"] = read_provenance(STARTER)
     if texts:
         found = [row.caption for source in texts for row in read_captions(source, None, problems)]
-        # Names of their own: rows of several files may have equal ones.
-        named = ((f"text {number}", text) for number, text in enumerate(found, 1))
-        rows = with_captions(rows, [Caption(name, text, name, None, "") for name, text in named])
+        rows = with_texts(rows, found)
         known["texts"] = {"data": list(texts), "count": len(found)}
     return rows, known
 

