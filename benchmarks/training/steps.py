@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats.weights import open_clip_names
+from paraclip.models.formats.clips import open_clip_names
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.training.config import TrainOptions, resolved
 from paraclip.training.data import Batch, TrainingData, padding_id

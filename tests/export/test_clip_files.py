@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.run import _write_card
-from paraclip.exporting.source import Source, _read_source
+from paraclip.exporting.source import Source, load_source
 from paraclip.models.formats.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.models.openclip import OpenClip
 
@@ -53,7 +53,7 @@ def card(source: Source, folder: Path, **options: Any) -> str:
 def test_a_card_has_its_parts_in_order_whatever_the_values_look_like(
     quick_clip: OpenClip, tmp_path: Path
 ) -> None:
-    source, drift = _read_source(quick_clip, "openai"), Drift("int8", 0.9912, 0.9987, 66)
+    source, drift = load_source(quick_clip, tag="openai"), Drift("int8", 0.9912, 0.9987, 66)
     source.header["base"] = "a ## Terms b\n## Terms\nc"
     text = card(source, tmp_path, steps=("Stop it.", "Copy {x}."), drift=drift)
     assert "- base: a ## Terms b ## Terms c\n" in text

@@ -35,6 +35,8 @@ def edited(folder, name, **changes):
 def test_a_folder_is_a_model(request, quick, tmp_path) -> None:
     model = request.getfixturevalue("quick_clip" if quick else "plain_clip")
     folder = export(model, tmp_path / "theirs", to="hf")
+    for name in ("model.fp16.safetensors", "pytorch_model.bin", "a.bin"):
+        (folder / name).touch()  # of several files of weights, the full precision is read
     found = load_model(str(folder), "cpu")
     assert found.architecture.quick_gelu is quick and found.architecture.name == "theirs"
     np.testing.assert_array_equal(ours(found), ours(model))
@@ -156,7 +158,7 @@ def test_a_repository_in_the_cache(hub, to, quick_clip) -> None:
     if to == "open-clip":  # the hub's repositories of open_clip hold both kinds of weights
         save_file({"x": torch.zeros(1)}, snapshot / "model.safetensors")
     found = load_model("hf-hub:someone/tuned", "cpu")
-    assert found.architecture.name == "tuned"
+    assert found.architecture.name == "tuned" and found.image_key() == quick_clip.image_key()
     np.testing.assert_array_equal(ours(found), ours(quick_clip))
 
 

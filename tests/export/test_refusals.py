@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from tiny_models import TINY_CLIP, roberta_clip
 from paraclip.api import export
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
-from paraclip.exporting.run import _check_free, _new_folder, _refuse_sources
+from paraclip.exporting.run import _check_free, _new_folder
 from paraclip.exporting.source import (
     _image_tower_was_trained,
     _known_architecture,
@@ -23,13 +23,7 @@ from paraclip.exporting.source import (
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats import onnx_graph
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.systems import FORMATS
 from paraclip.systems.config import ExportConfig
-from paraclip.systems.system import Format
-
-
-def test_the_options_name_every_format() -> None:
-    assert get_args(Format) == tuple(FORMATS)
 
 
 def other_clip(**changes: object) -> OpenClip:
@@ -235,34 +229,24 @@ def test_force_replaces_exports_and_no_other_folder(tmp_path: Path, quick_clip: 
         path.unlink()
 
 
-def test_a_checkpoint_is_not_its_own_output_under_any_name(
+def test_what_is_exported_is_not_replaced(
     tmp_path: Path, quick_clip: OpenClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("a.safetensors").touch()
-    Path("b.safetensors").symlink_to("a.safetensors")
-    names = (
-        "a.safetensors",
-        "b.safetensors",
-        "ViT-B-32:a.safetensors",
-        "ViT-B-32:openai:a.safetensors",
-    )
-    for model in (*names, tmp_path / ".." / tmp_path.name / "a.safetensors"):
-        with pytest.raises(UserError, match="is the checkpoint itself"):
-            _refuse_sources(Path("a.safetensors"), model)
-    _refuse_sources(Path("c.safetensors"), "a.safetensors")
-    _refuse_sources(Path("a.safetensors"), quick_clip, None)
-
-
-def test_a_folder_that_holds_the_model_is_not_replaced(tmp_path: Path) -> None:
-    file = tmp_path / "run" / "best.safetensors"
-    file.parent.mkdir()
-    file.touch()
+    Path("run").mkdir()
+    file = save_model(quick_clip, Path("run/a.safetensors"))
+    Path("b.safetensors").symlink_to(file)
+    own = tmp_path / ".." / tmp_path.name / file
+    for model in (str(file), "b.safetensors", f"ViT-B-32:{file}", f"ViT-B-32:openai:{file}", own):
+        with pytest.raises(UserError, match="which would be overwritten"):
+            export(model, file, force=True)
     for model in (file, f"ViT-B-32:{file}", tmp_path / "run", f"local-dir:{tmp_path}/run"):
         for out in (tmp_path, tmp_path / "run"):
-            with pytest.raises(UserError, match=r"holds best\.safetensors, which is exported"):
-                _refuse_sources(out, "mini", model)
-    _refuse_sources(tmp_path / "run" / "export", file, "mini", "hf-hub:some/model")
+            with pytest.raises(UserError, match=r"holds .*which is exported"):
+                export(model, out, force=True)
+            with pytest.raises(UserError, match="which is exported"):
+                export(quick_clip, out, base=str(model), force=True)
+    assert export(file, tmp_path / "run" / "export").is_dir()
 
 
 TRAINED = {"training": {"config": {"image_learning_rate": 1e-5}}}

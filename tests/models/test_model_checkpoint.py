@@ -81,7 +81,7 @@ def test_a_header_of_another_version_or_without_parts_is_refused(mini, tmp_path,
     path = tmp_path / "model.safetensors"
     header = {"format": checkpoint._FORMAT, "architecture": mini.architecture.as_dict()}
 
-    checkpoint.write_weights({}, path, {**header, **mini.header(), **change})
+    save_file({}, path, {"paraclip": json.dumps({**header, **mini.header(), **change})})
     with pytest.raises(UserError, match=words):
         load_checkpoint(path)
 
@@ -90,7 +90,7 @@ def test_a_torn_missing_or_changed_file_is_refused(clip, tmp_path):
     path = save_model(clip, tmp_path / "model.safetensors")
     content = path.read_bytes()
     header = {**read_header(path), "architecture": {**clip.architecture.as_dict(), "name": 5}}
-    checkpoint.write_weights(clip.state_dict(), path, header)
+    save_file(clip.state_dict(), path, {"paraclip": json.dumps(header)})
     with pytest.raises(UserError, match="name is not text"):
         load_checkpoint(path)
     for damaged, words in (

@@ -19,7 +19,6 @@ from paraclip.errors import UserError
 from paraclip.exporting.drift import Drift, check_drift, probes
 from paraclip.exporting.source import PREPROCESSING, Source, base_name
 from paraclip.files import write_text
-from paraclip.models.checkpoint import write_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files
 from paraclip.models.formats.hugging_face import (
@@ -39,7 +38,7 @@ from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 from paraclip.onnx_session import TextGraph
 from paraclip.systems.config import ExportOptions
-from paraclip.systems.system import Format, Layout, System
+from paraclip.systems.system import Layout, System
 
 _TEXT_SIZES = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
 _IMAGE_SIZES = {
@@ -65,10 +64,13 @@ def write_layout(
     """
     if system is not None and layout.graph is not None:
         return _write_graph(layout, source, out, options, system)
-    if layout.file:
-        _check_named(source)
+    if layout.file:  # of a program that loads models by open_clip's names
+        _of_open_clip(source)
+        if source.architecture not in open_clip.list_models():
+            what = f"{source.architecture} is not one of open_clip's own architectures"
+            raise UserError(source.name, what, "This system loads models by such a name.")
         out /= layout.file
-    writers: dict[Format, Callable[[Source, Path, ExportOptions], None]] = {
+    writers: dict[str, Callable[[Source, Path, ExportOptions], None]] = {
         "weights": _write_weights,
         "open-clip": _write_open_clip,
         "hf": _write_clip,
@@ -140,15 +142,26 @@ def _write_weights(source: Source, path: Path, options: ExportOptions) -> None:
     """Write one file."""
     # The header states no architecture, because the tensors have the names of another program.
     header = {"exported_from": source.header.get("weights"), "half": options.half}
-    write_weights(_weights(source.model, options.half), path, header)
+    metadata = {"format": "pt", "paraclip": json.dumps(header)}
+    save_tensors(_weights(source.model, options.half), path, metadata)
 
 
 def _weights(model: DualEncoder, half: bool) -> dict[str, Tensor]:
     """Weights as a file holds them, with open_clip's names for a model of open_clip and own names
     for `mini`."""
-    state = model.state_dict().items()
-    tensors = {model.exported_name(name): one.detach().cpu().contiguous() for name, one in state}
-    return {k: v.half() if half and v.is_floating_point() else v for k, v in tensors.items()}
+    towers = {}
+    if isinstance(model, OpenClip):
+        config = model.spec.config
+        # open_clip itself keeps these text towers in a module, and others beside the image tower.
+        custom = config.get("custom_text") or config["text_cfg"].get("hf_model_name")
+        text = "text." if custom or "multimodal_cfg" in config else ""
+        towers = {"image_tower.": "visual.", "text_tower.": text}
+    tensors = {}
+    for name, value in model.state_dict().items():
+        tower, dot, rest = name.partition(".")
+        value = value.half() if half and value.is_floating_point() else value
+        tensors[towers.get(tower + dot, tower + dot) + rest] = value
+    return tensors
 
 
 def _write_open_clip(source: Source, folder: Path, options: ExportOptions) -> None:
@@ -172,14 +185,6 @@ def _of_open_clip(source: Source) -> OpenClip:
         what = f"{name} is not a model of open_clip"
         raise UserError(source.name, what, "Use --to sentence-transformers or --to onnx.")
     return source.model
-
-
-def _check_named(source: Source) -> None:
-    """Raise UserError for a model that open_clip does not know by a name."""
-    _of_open_clip(source)
-    if source.architecture not in open_clip.list_models():
-        what = f"{source.architecture} is not one of open_clip's own architectures"
-        raise UserError(source.name, what, "This system loads models by such a name.")
 
 
 def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
@@ -222,7 +227,7 @@ def _write_mini(model: Mini, folder: Path) -> list[str]:
     if tower.transformer.config.model_type != "bert":
         what = f"its text tower is a {tower.transformer.config.model_type}"
         raise UserError(model.architecture.name, what, "Use --to onnx.")
-    state = {k: v.detach().cpu().contiguous() for k, v in tower.transformer.state_dict().items()}
+    state = tower.transformer.state_dict()
     # Without a pooler, which mean pooling does not use, loading warns of missing weights.
     state["pooler.dense.weight"] = torch.zeros(tower.width, tower.width)
     state["pooler.dense.bias"] = torch.zeros(tower.width)
@@ -235,7 +240,7 @@ def _write_mini(model: Mini, folder: Path) -> list[str]:
         "1_Pooling/config.json": pooling,
     }
     names = ["Transformer", "Pooling", "Normalize"]
-    if head := {f"linear.{k}": v.detach().cpu() for k, v in tower.head.state_dict().items()}:
+    if head := {f"linear.{k}": v for k, v in tower.head.state_dict().items()}:
         files["2_Dense/config.json"] = {
             "in_features": tower.width, "out_features": model.architecture.embed_dim,
             "bias": True, "activation_function": "torch.nn.modules.linear.Identity",

@@ -18,6 +18,7 @@ from paraclip.files import (
     check_output,
     check_room,
     disk_errors,
+    refuse_overwriting,
     write_text,
 )
 from paraclip.models.checkpoint import model_card
@@ -31,7 +32,7 @@ from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.provenance import package_versions
 from paraclip.systems import EXPORTED, FORMATS, SYSTEMS
 from paraclip.systems.config import ExportOptions
-from paraclip.systems.system import Format, Layout, System
+from paraclip.systems.system import Layout, System
 
 _WEIGHTS = ".safetensors"
 _CARD = "README.md"
@@ -68,7 +69,12 @@ def export_model(
     """
     out = Path(out)
     layout, system = _choose_layout(out, options)
-    _refuse_sources(out, model, options.base)
+    named = [one for one in (model, options.base) if isinstance(one, Path | str)]
+    files = [file for name in named for file in model_files(str(name))]
+    refuse_overwriting(out, files)
+    if inside := [file for file in files if file.resolve().is_relative_to(out.resolve())]:
+        hint = "Name another folder; this one is read."
+        raise UserError(out, f"holds {inside[0].name}, which is exported", hint)
     is_file = layout is FORMATS["weights"]
     card = out.with_suffix(".md") if is_file else out / _CARD
     for path in (out, card) if is_file else (out,):
@@ -97,8 +103,7 @@ def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | 
     if options.to and options.target:
         what = "names a format, and --for names a system, which determines its format"
         raise UserError("--to", what, "Leave one of them out.")
-    derived: Format = "weights" if out.suffix == _WEIGHTS else "open-clip"
-    named = options.to or derived
+    named = options.to or ("weights" if out.suffix == _WEIGHTS else "open-clip")
     layout, system, choice = FORMATS[named], None, f"--to {named}"
     if options.target:
         layout, system = EXPORTED[options.target], SYSTEMS[options.target]
@@ -138,18 +143,6 @@ def _steps_of(layout: Layout, system: System | None, source: Source, out: Path) 
     )
     values["base"] = base_name(source, system)
     return (first, *(step.format(**values) for step in layout.steps))
-
-
-def _refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:
-    """Raise UserError if the output is a file of one of the models, or a folder that holds one."""
-    for name in models:
-        files = model_files(str(name)) if isinstance(name, Path | str) else []
-        for file in files:
-            if file.resolve() == out.resolve():
-                raise UserError(out, "is the checkpoint itself", "Name another file to write.")
-            if file.resolve().is_relative_to(out.resolve()):
-                hint = "Name another folder; this one is read."
-                raise UserError(out, f"holds {file.name}, which is exported", hint)
 
 
 @contextmanager
@@ -202,20 +195,14 @@ def _write_card(
     facts = source.facts()
     header = {
         **source.header,
-        # A file's header may lack parts of it.
-        "architecture": source.model.architecture.as_dict(),
         "export": {**written, **facts, "versions": package_versions()},
     }
-    card = model_card(name, header)
     parts = [_KEPT.format(**facts)]
     if drift is not None:
         parts.append(f"{drift}\n")
     if steps:
-        parts.append("## Steps\n")
-        parts += [f"{number}. {step}" for number, step in enumerate(steps, 1)]
-        parts.append("")
-    head, terms, rest = card.partition("\n## Terms\n")  # on a line of its own; values have no lines
-    write_text(path, head + "\n" + "\n".join(parts) + terms + rest)
+        parts += ["## Steps\n", *(f"{number}. {one}" for number, one in enumerate(steps, 1)), ""]
+    write_text(path, model_card(name, header, parts))
 
 
 def _files_below(folder: Path) -> set[str]:

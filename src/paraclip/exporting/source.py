@@ -1,7 +1,6 @@
 """The model to export, its provenance, and whether an index of its base stays valid."""
 
 import json
-import os.path
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ import open_clip
 
 from paraclip.errors import UserError, nearest
 from paraclip.files import text_hash
-from paraclip.models.checkpoint import header_of, load_checkpoint, read_header, values_of
+from paraclip.models.checkpoint import header_of, values_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_space
 from paraclip.models.formats.published import QUICK, preprocessing_of, quick_name
@@ -74,7 +73,14 @@ def load_source(
     Raises:
         UserError: the checkpoint is missing or damaged, or its image tower was trained.
     """
-    source = _read_source(model, tag)
+    if isinstance(model, DualEncoder):
+        loaded, name = deepcopy(model).cpu().eval(), model.architecture.name  # the caller's stays
+    else:
+        loaded, name = load_model(str(model), "cpu"), str(model)
+    header = {**header_of(loaded), **(loaded.made_from or {})}
+    if not isinstance(model, DualEncoder) and "weights" not in (loaded.made_from or {}):
+        header["base"] = name  # not a checkpoint, which records its base
+    source = Source(loaded, header, name, tag)
     if base is not None:
         if image_space(load_model(base, "cpu")) != image_space(source.model):
             what = f"its image tower or preprocessing is not that of {base}"
@@ -85,21 +91,6 @@ def load_source(
     elif _image_tower_was_trained(source.header):
         raise UserError(source.name, "its image tower was trained too", _VOID)
     return source
-
-
-def _read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
-    """The model with its header, without checks."""
-    named: dict[str, str] = {}
-    if isinstance(model, DualEncoder):
-        loaded, name = deepcopy(model).cpu().eval(), model.architecture.name  # the caller's stays
-    elif (path := Path(model)).suffix == ".safetensors" and os.path.isfile(path):  # no `NAME:FILE`
-        return Source(load_checkpoint(path), read_header(path), str(model), tag)
-    else:
-        loaded, name = load_model(str(model), "cpu"), str(model)
-        named = {"base": name}
-    # The provenance of a loaded checkpoint is stored under separate keys in the file.
-    header = {**header_of(loaded, dict(loaded.state_dict())), **(loaded.made_from or {}), **named}
-    return Source(loaded, header, name, tag)
 
 
 def _image_tower_was_trained(header: dict[str, Any]) -> bool:

@@ -2,11 +2,11 @@
 
 import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from paraclip.data.untrusted_json import check_depth
 from paraclip.errors import UserError
@@ -65,13 +65,11 @@ def save_model(
     """
     path = Path(path)
     check_checkpoint_path(path, force)
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    header = header_of(model, tensors) | publishable(extra or {})
+    made_from = {"made_from": publishable(model.made_from)} if model.made_from else {}
+    header = header_of(model) | made_from | publishable(extra or {})
     folder = folder or OutputFolder(path.parent, "model")
     metadata = {"format": "pt", "paraclip": json.dumps(header, default=str)}
-    save_tensors(tensors, path, metadata, folder.replacing)
+    save_tensors(model.state_dict(), path, metadata, folder.replacing)
     folder.write(path.with_suffix(".md"), model_card(path.name, header))
     return path
 
@@ -88,25 +86,19 @@ def check_checkpoint_path(path: Path | str, force: bool = False) -> None:
         OutputFolder(path.parent, "model").refuse_foreign(path, path.with_suffix(".md"))
 
 
-def header_of(model: DualEncoder, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The header of a model's checkpoint; `tensors` is its state on the CPU."""
+def header_of(model: DualEncoder) -> dict[str, Any]:
+    """The header of a model's checkpoint, without its provenance."""
     return {
         "format": _FORMAT,
         "architecture": model.architecture.as_dict(),
         "logit_scale": float(model.logit_scale.detach()),
-        "weights": hash_tensors(tensors),
+        "weights": hash_tensors(model.state_dict()),
         **model.header(),
-        **({"made_from": publishable(model.made_from)} if model.made_from else {}),
     }
 
 
-def write_weights(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
-    """Write tensors with the header as JSON under the metadata key `paraclip`."""
-    save_tensors(tensors, path, {"format": "pt", "paraclip": json.dumps(header, default=str)})
-
-
-def model_card(name: str, header: dict[str, Any]) -> str:
-    """The model card in Markdown: description, provenance and terms of a checkpoint."""
+def model_card(name: str, header: dict[str, Any], parts: Sequence[str] = ()) -> str:
+    """The model card in Markdown: description, provenance, further parts and terms."""
     architecture = header["architecture"]
     facts = publishable({key: one for key, one in header.items() if key not in _NOT_ON_CARD})
     lines = [
@@ -123,7 +115,7 @@ def model_card(name: str, header: dict[str, Any]) -> str:
         values = sorted(set().union(*(values_of(facts, key) for key in keys)))
         unknown = [] if field == "teacher" else ["not recorded"]  # few models have teachers
         lines += [f"- {field}: {_escaped(value)}" for value in values or unknown]
-    lines += ["", "## Terms", "", _TERMS, "## Everything in the header", "", "```json"]
+    lines += ["", *parts, "## Terms", "", _TERMS, "## Everything in the header", "", "```json"]
     return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
 
 
@@ -174,6 +166,8 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
 def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = None) -> DualEncoder:
     """The model of a ParaCLIP checkpoint, on the CPU.
 
+    Its shapes are compared with those that its header describes before memory is allocated.
+
     Args:
         path: the file.
         architecture: the name that the user gave for it, and whether it has QuickGELU.
@@ -182,31 +176,13 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
         UserError: the file is missing, broken or in another format, its weights do not match its
             header, or it has another architecture.
     """
+    from paraclip.models.openclip import OpenClip
+
     path = Path(path)
     header = read_header(path)
     if header.get("format") != _FORMAT:
         what = f"has the format {header.get('format')}, this version reads {_FORMAT}"
         raise UserError(path, what, "Use the version of ParaCLIP that wrote it.")
-    model = _build(path, header)
-    stored = model.architecture
-    if architecture not in (None, (stored.name, stored.quick_gelu)):
-        what = f"is a checkpoint of {stored.name}, not of {architecture[0]}"
-        raise UserError(path, what, "Give the path alone: the checkpoint states its architecture.")
-    copy_weights(model, path)
-    if hash_tensors(model.state_dict()) != header.get("weights"):
-        raise UserError(path, "its weights do not have the hash that its header states", RETRY)
-    excluded = {*model.header(), "format", "architecture", "logit_scale"}
-    model.made_from = {name: value for name, value in header.items() if name not in excluded}
-    return model.eval()
-
-
-def _build(path: Path, header: dict[str, Any]) -> DualEncoder:
-    """The model that the header describes, with random weights.
-
-    Its shapes are compared with those in the file before memory is allocated.
-    """
-    from paraclip.models.openclip import OpenClip
-
     with build_errors(path):
         kind: type[Mini | OpenClip] = Mini
         if header["architecture"]["kind"] != "mini":
@@ -221,7 +197,17 @@ def _build(path: Path, header: dict[str, Any]) -> DualEncoder:
         empty = lay_out(lambda: kind.from_header(header), len(shapes))
         if {name: list(value.shape) for name, value in empty.state_dict().items()} != shapes:
             raise UserError(path, "its weights do not fit its header", RETRY)
-        return kind.from_header(header)
+        model = kind.from_header(header)
+    stored = model.architecture
+    if architecture not in (None, (stored.name, stored.quick_gelu)):
+        what = f"is a checkpoint of {stored.name}, not of {architecture[0]}"
+        raise UserError(path, what, "Give the path alone: the checkpoint states its architecture.")
+    copy_weights(model, path)
+    if hash_tensors(model.state_dict()) != header.get("weights"):
+        raise UserError(path, "its weights do not have the hash that its header states", RETRY)
+    excluded = {*model.header(), "format", "architecture", "logit_scale"}
+    model.made_from = {name: value for name, value in header.items() if name not in excluded}
+    return model.eval()
 
 
 def copy_weights(model: DualEncoder, path: Path) -> None:

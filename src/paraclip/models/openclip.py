@@ -39,12 +39,6 @@ class ClipSpec:
     # files of a Hugging Face text tower or tokenizer, if it has one
     text_files: TextFiles | None = None
 
-    @property
-    def custom_text(self) -> bool:
-        """Whether open_clip itself keeps the text tower in a separate module."""
-        parts = (self.config.get("custom_text"), self.config["text_cfg"].get("hf_model_name"))
-        return any(parts) or "multimodal_cfg" in self.config
-
 
 def build_clip(spec: ClipSpec) -> nn.Module:
     """The open_clip model with random weights; its text tower is the child `text`."""
@@ -116,13 +110,6 @@ class OpenClip(DualEncoder):
             "text_files": spec.text_files,
         }
 
-    def exported_name(self, name: str) -> str:
-        """The name of a weight in open_clip."""
-        tower, dot, rest = name.partition(".")
-        if tower == "text_tower" and not self.spec.custom_text:
-            return rest
-        return {"image_tower": "visual", "text_tower": "text"}.get(tower, tower) + dot + rest
-
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> "OpenClip":
         """The model that a checkpoint's header describes, with random weights."""
@@ -138,12 +125,12 @@ class OpenClip(DualEncoder):
             start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
             rows = [[start, *self.tokenizer.encode(text), end] for text in texts]
             return pad_rows(rows, context)
-        truncated = self.longer_than(texts, context)
+        truncated = self._longer_than(texts, context)
         ids = self.tokenizer(list(texts), context_length=context)
         filled = (ids != self.pad_id).any(0).nonzero()
         return Tokens(ids[:, : int(filled.max()) + 1 if len(filled) else 1], truncated)
 
-    def longer_than(self, texts: Sequence[str], context: int) -> int:
+    def _longer_than(self, texts: Sequence[str], context: int) -> int:
         """Number of texts that are longer than the context.
 
         The ids do not show it: SigLIP pads with the end token, and CLIPA strips it.

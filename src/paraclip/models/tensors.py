@@ -51,9 +51,10 @@ def save_tensors(
     replacing: Callable[[Path], AbstractContextManager[Path]] = atomic_path,
 ) -> None:
     """Write a safetensors file completely or not at all, with `replacing` of an `OutputFolder`."""
+    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
         try:
-            save_file(dict(tensors), temporary, metadata)
+            save_file(stored, temporary, metadata)
         except SafetensorError as error:
             if (number := _OS_ERROR.search(str(error))) is None:
                 raise

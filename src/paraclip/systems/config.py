@@ -7,15 +7,17 @@ import tyro
 from annotated_types import Ge, Le
 
 from paraclip.options import Checked
-from paraclip.systems import EXPORTED, INDEXED, SWAPPED
-from paraclip.systems.system import Format
+from paraclip.systems import EXPORTED, FORMATS, INDEXED, SWAPPED
 
 if TYPE_CHECKING:
+    Format = str
     Exported = str
     Swapped = str
     Indexed = str
 else:  # the names of the table, for help, completion and checks
-    Exported, Swapped, Indexed = (Literal[tuple(names)] for names in (EXPORTED, SWAPPED, INDEXED))
+    Format, Exported, Swapped, Indexed = (
+        Literal[tuple(names)] for names in (FORMATS, EXPORTED, SWAPPED, INDEXED)
+    )
 
 
 @dataclass(frozen=True)

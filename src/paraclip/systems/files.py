@@ -10,9 +10,9 @@ from paraclip.errors import UserError
 from paraclip.systems.hugging_face import CLIP_FOLDER
 from paraclip.systems.open_clip import OPEN_CLIP_FOLDER
 from paraclip.systems.sentence_transformers import MODULES
-from paraclip.systems.system import ROWS_AT_ONCE, Format, IndexAddress, Layout, Parts, System
+from paraclip.systems.system import ROWS_AT_ONCE, IndexAddress, Layout, Parts, System
 
-FORMATS: dict[Format, Layout] = {
+FORMATS: dict[str, Layout] = {
     "weights": Layout(
         "weights",
         ("Load it by open_clip.create_model({architecture!r}, pretrained={folder!r}).",),

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from paraclip.onnx_session import TextGraph
 
 if TYPE_CHECKING:
     from paraclip.arrays import Float
 
-Format = Literal["weights", "open-clip", "hf", "sentence-transformers", "onnx"]
 Parts = Generator[tuple["Sequence[str | None] | None", "Float"], None, None]
 """A few thousand rows of an index at a time: paths, if it has any, and vectors [rows, width]."""
 ROWS_AT_ONCE = 4096
@@ -32,7 +31,7 @@ class Layout:
     by the program's.
     """
 
-    format: Format  # kind of the files
+    format: str  # kind of the files, in `FORMATS`
     steps: tuple[str, ...]  # where to put them, which cache to clear, how to go back
     file: str = ""  # the graph or the weights in the folder, with `{base}`
     small: str = ""  # the same graph with 8-bit weights, if the program loads one

@@ -13,9 +13,9 @@ from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
-from paraclip.models.formats import weights
+from paraclip.models.formats import clips
 from paraclip.models.formats.hugging_face import to_hugging_face
-from paraclip.models.loading import _weights_in, load_model
+from paraclip.models.loading import load_model
 from paraclip.models.openclip import build_clip
 from paraclip.models.sources import absolute_name
 
@@ -52,12 +52,14 @@ def same(model, clip) -> bool:
     return torch.equal(model.encode_tokens(ids), clip.encode_tokens(ids))
 
 
-@pytest.mark.parametrize("layout", ["plain", "wrapped", "module", "open_clip"])
+@pytest.mark.parametrize("layout", ["plain", "wrapped", "module", "open_clip", "hf"])
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_local_weights_in_their_usual_layouts(named, clip, tmp_path, layout, suffix):
     found = state(clip)
     if layout == "open_clip":  # whose text tower is not a separate module
         found = {name.removeprefix("text."): value for name, value in found.items()}
+    if layout == "hf":
+        found = to_hugging_face(clip.state_dict())
     if layout == "module":
         found = {f"module.{name}": value for name, value in found.items()}
     path = tmp_path / f"weights{suffix}"
@@ -186,7 +188,7 @@ def test_a_damaged_byte_is_never_a_traceback(tmp_path, zipped):
         damaged[position] ^= 0xFF
         path.write_bytes(damaged)
         with suppress(UserError):
-            weights.read_state(path)
+            clips.read_state(path)
 
 
 def test_a_torchscript_program_is_refused_unless_openai_published_it(
@@ -203,7 +205,7 @@ def test_a_torchscript_program_is_refused_unless_openai_published_it(
     found = {**state(clip), "context_length": torch.tensor(12)}
     script = torch.nn.Module()
     monkeypatch.setattr(script, "state_dict", lambda: found, raising=False)
-    monkeypatch.setattr(weights.torch.jit, "load", lambda name, map_location: script)
+    monkeypatch.setattr(clips.torch.jit, "load", lambda name, map_location: script)
     assert load_model(f"tiny:{path}", "cpu").architecture.quick_gelu
 
 
@@ -226,12 +228,6 @@ def test_a_folder_with_both_layouts_is_read_in_that_of_its_configuration(tmp_pat
     torch.save(build_clip(model.spec).state_dict(), tmp_path / "open_clip_pytorch_model.bin")
     save_file(to_hugging_face(model.state_dict()), tmp_path / "model.safetensors")
     assert load_model(str(tmp_path), "cpu").architecture.embed_dim == 16
-
-
-def test_of_two_precisions_the_full_one_is_read(tmp_path):
-    for name in ("model.fp16.safetensors", "model.safetensors", "pytorch_model.bin", "a.bin"):
-        (tmp_path / name).touch()
-    assert _weights_in(tmp_path, "model", "pytorch_model").name == "model.safetensors"
 
 
 @pytest.mark.parametrize("start", ["", "local-dir:", "ViT-B-32:", "ViT-B-32:openai:"])

@@ -10,9 +10,8 @@ from open_clip import factory
 from safetensors.torch import save_file
 
 from paraclip.errors import UserError
-from paraclip.models import loading
 from paraclip.models.formats import published
-from paraclip.models.loading import load_model
+from paraclip.models.loading import describe, load_model
 
 TAGS = [tuple(names) for names in open_clip.list_pretrained()]
 
@@ -52,15 +51,13 @@ def ours(monkeypatch, tmp_path):
     weights = tmp_path / "weights.safetensors"
     save_file({"weight": torch.zeros(1)}, weights)
     monkeypatch.setattr("paraclip.models.formats.published.download", lambda *names: weights)
-    monkeypatch.setattr(loading, "header_or_none", lambda path: None)
+    monkeypatch.setattr("paraclip.models.formats.clips.text_files_of", lambda *names: None)
 
-    def clip_from(path, name, config, preprocessing, **options):
-        quick = bool(config["quick_gelu"])
-        fields = without_size(published.preprocessing_of(preprocessing))
-        return published.quick_name(name, quick), quick, fields
+    def decide(name):
+        spec = describe(name.replace("FILE", str(weights))).args[0]
+        return spec.name, spec.config["quick_gelu"], without_size(spec.preprocessing)
 
-    monkeypatch.setattr(loading, "_clip_from", clip_from)
-    return lambda name: loading.describe(name.replace("FILE", str(weights)))
+    return decide
 
 
 def without_size(fields):

@@ -25,6 +25,7 @@ _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 VOCABULARY = 49408
 _LATEST_END = 2  # in configurations older than transformers 4.31: read at the largest id
 _WRONG = "is not a configuration of CLIP"
+_RETRY = "Download it again."
 _FIX = "Convert it to an open_clip folder, or name another model."
 _BLOCK = {
     "ln_1": "layer_norm1",
@@ -94,7 +95,10 @@ def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a `CLIPModel` under the names of open_clip's model with a separate text tower."""
+    """Weights of a `CLIPModel` under the names of open_clip's model with a separate text tower;
+    those of another model as they are."""
+    if _TEXT["token_embedding.weight"] not in state:
+        return state
     renamed = {"logit_scale": state["logit_scale"]} if "logit_scale" in state else {}
     for ours, theirs in _names("text", "visual", len(state)):
         parts = [theirs.format(part) for part in ("qkv" if "{}" in theirs else "q")]
@@ -104,16 +108,6 @@ def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
             turned = ours.rpartition(".")[2] in _TRANSPOSED
             renamed[ours] = joined.T.contiguous() if turned else joined
     return renamed
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; raises UserError, also for impossibly large numbers."""
-    content = read_json_object(path, "Download it again.")
-    try:
-        check_numbers(content)
-    except ValueError as error:
-        raise UserError(path, f"is not a configuration ({error})", "Download it again.") from error
-    return content
 
 
 _PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
@@ -127,12 +121,13 @@ def open_clip_config_of(folder: Path) -> dict[str, Any] | None:
         UserError: the configuration is broken, or open_clip has no such model.
     """
     path = folder / "config.json"
-    content = _read_json(path) if path.is_file() else {}
+    content = read_json_object(path, _RETRY) if path.is_file() else {}
     if content.get("model_type") != "clip":
         return None
     from transformers import CLIPConfig
 
     with build_errors(path, _WRONG, _FIX):
+        check_numbers(content)
         # Fills in defaults that newer versions do not write; reads no other files.
         config = CLIPConfig(**{key: content[key] for key in _PARTS if key in content})
         text, vision = config.text_config, config.vision_config
@@ -238,18 +233,19 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: open_clip has no such preprocessing.
     """
-    path = folder / "preprocessor_config.json"
-    if path.is_file():
-        settings = _read_json(path)
-    elif (folder / "processor_config.json").is_file():  # written by transformers 5
-        path = folder / "processor_config.json"
-        settings = _read_json(path).get("image_processor") or {}
-    else:
+    # Transformers 5 writes the latter.
+    names = ("preprocessor_config.json", "processor_config.json")
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
         return {}
-    names = {number: name for name, number in _RESAMPLE.items()}
+    filters = {number: name for name, number in _RESAMPLE.items()}
     with build_errors(path, _WRONG, _FIX):
+        settings = read_json_object(path, _RETRY)
+        if path.name == names[1]:
+            settings = settings.get("image_processor") or {}
+        check_numbers(settings)
         resample = settings.get("resample", _RESAMPLE["bicubic"])
-        if names.get(resample) not in ("bilinear", "bicubic"):
+        if filters.get(resample) not in ("bilinear", "bicubic"):
             raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", _FIX)
         for step in ("do_resize", "do_rescale", "do_normalize"):
             if settings.get(step) is False:
@@ -262,7 +258,7 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
             raise UserError(path, what, _FIX)
         shortest = isinstance(size, int) or "shortest_edge" in size or not size
         preprocessing: dict[str, Any] = {
-            "interpolation": names[resample],
+            "interpolation": filters[resample],
             "resize_mode": "shortest" if shortest else "squash",
         }
         for name in ("mean", "std"):

@@ -6,9 +6,11 @@ Neither is visible in the weights, and the wrong one gives plausible but worse v
 import errno
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,21 @@ import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from paraclip.errors import UserError
-from paraclip.models.formats.weights import from_openai, is_torchscript
 from paraclip.models.sources import offline_where_unreachable
 
 QUICK = "-quickgelu"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-
+_NO_ACCESS = (
+    "the server denies access",
+    "Accept the model's terms on that page, and log in with `hf auth login`.",
+)
+_ANSWERS = {
+    401: _NO_ACCESS,
+    403: _NO_ACCESS,
+    404: ("the server has no such file", ""),
+    429: ("too many requests", "Wait and run again."),
+}
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _SMALL_FILES = ("*.json", "*.txt")
 _WEIGHTS = {
@@ -33,16 +43,6 @@ _WEIGHTS = {
 
 _Settings = dict[str, Any]
 """Fields of a tag: `quick_gelu`, and those of open_clip's `PreprocessCfg`."""
-
-
-def uses_quick_gelu(config: _Settings, tag: _Settings) -> bool:
-    """Whether the weights of a tag need QuickGELU, according to the configuration or the tag.
-
-    open_clip itself follows the configuration and warns if the tag differs. Here a tag without the
-    field overrides nothing (`roberta-ViT-B-32`), and one that requires QuickGELU gets it even under
-    a name without it (`ViT-B-32:openai`).
-    """
-    return bool(config.get("quick_gelu")) or bool(tag.get("quick_gelu"))
 
 
 def quick_name(name: str, quick_gelu: bool) -> str:
@@ -64,6 +64,24 @@ def published_as(name: str, path: Path) -> _Settings | None:
         if published.get("url", "").rsplit("/", 1)[-1] == path.name:
             return published
     return {"quick_gelu": True} if is_torchscript(path) and from_openai(path) else None
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is a TorchScript archive."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def from_openai(path: Path) -> bool:
+    """Whether OpenAI published the file; its download URLs contain the SHA-256."""
+    addresses = [
+        open_clip.get_pretrained_cfg(*names).get("url", "") for names in open_clip.list_pretrained()
+    ]
+    published = {address.split("/")[-2] for address in addresses if "openaipublic" in address}
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest() in published
 
 
 def agreed_preprocessing(name: str, path: object) -> _Settings:
@@ -131,11 +149,8 @@ def download_folder(repository: str) -> Path:
         if not ((folder / preferred).is_file() or (folder / other).is_file()):
             try:
                 hf_hub_download(repository, preferred, revision=folder.name)
-            except EntryNotFoundError as error:
-                try:
-                    hf_hub_download(repository, other, revision=folder.name)
-                except EntryNotFoundError:
-                    raise error from None
+            except EntryNotFoundError:
+                hf_hub_download(repository, other, revision=folder.name)
         return folder
 
 
@@ -165,16 +180,9 @@ def _download_failure(error: BaseException) -> tuple[str, str]:
             return what, "Set HF_HOME to a writable folder."
         if "checksum" in str(link).lower():
             return "the file's SHA-256 is wrong", "Run again; if it persists, the file has changed."
-    code = next(filter(None, map(_http_status, errors)), 0)
-    if code in (401, 403):
-        what = f"the server denies access (HTTP {code})"
-        return what, "Accept the model's terms on that page, and log in with `hf auth login`."
-    if code == 404:
-        return "the server has no such file (HTTP 404)", ""
-    if code == 429:
-        return "too many requests (HTTP 429)", "Wait and run again."
-    if code:
-        return f"the server answers with HTTP {code}", "Run again later."
+    if code := next(filter(None, map(_http_status, errors)), 0):
+        what, hint = _ANSWERS.get(code, ("the server fails", "Run again later."))
+        return f"{what} (HTTP {code})", hint
     return "no server answers", ""
 
 
