@@ -21,7 +21,7 @@ from generating import (
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.cost import Meter, RunProgress, _Prices, _prices_of, show_dollars
+from paraclip.paraphrase.cost import Meter, _Prices, _prices_of, show_dollars
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import _SAMPLE, _Estimate, estimate
 
@@ -165,19 +165,18 @@ def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path:
 
 
 def test_the_progress_shows_counts_and_costs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.setenv("PARACLIP_QUIET", "0")
+    run(server.url, tmp_path, 3)
+    assert "3 kept, 0 rejected, 660 tokens, cost unknown" in capsys.readouterr().err
     earlier = [7_000_000, 1_000_000]  # of captions that are still to come, or were edited
     meter = Meter(_Prices(1.0, 2.0, "x"), tokens=list(earlier))
     meter.reuse([Answer("x", tokens=(1_000_000, 200_000))])
     meter.add([Answer("x", tokens=(1_000_000, 300_000))])
     summary = Summary(captions=50, kept=40, failed=1)
     summary.rejected["step 1: copy"] = 9
-    with RunProgress(summary, meter, 100) as progress:
-        progress.update()
-    shown = capsys.readouterr().err
-    for part in ("40 kept, 9 rejected, 1 failed", "cost $10.60 of about $6.00", "100"):
-        assert part in shown, part
-    assert "cost unknown" in RunProgress(summary, Meter(), None).counts()
-    assert "cost" not in RunProgress(summary, Meter(local=True), None).counts()
+    shown = summary.line(meter, 100)
+    assert "40 kept, 9 rejected, 1 failed" in shown and "cost $10.60 of about $6.00" in shown
+    assert "cost" not in summary.line(Meter(local=True), None)

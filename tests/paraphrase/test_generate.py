@@ -25,10 +25,11 @@ from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.config import SMALL, GenerateConfig, Outputs
+from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.filters.checks import FILTERS
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.outputs import Summary, open_outputs
+from paraclip.paraphrase.outputs import Summary, writing
 from paraclip.paraphrase.steps import KeptTriple, Rejected
 
 KEY = "sk-secret-key"
@@ -363,7 +364,7 @@ def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path: Path) -> None:
     rejected = Rejected(next(iter(captions(1))), 1, "copy", [])
     with (
         pytest.raises(UserError, match=r"rejected\.jsonl: the disk is full"),
-        open_outputs(tmp_path, {}) as writers,
+        writing(Outputs(tmp_path, {"licence": "MIT"}), Summary(), Meter()) as writers,
     ):
         writers._lines["rejected.jsonl"] = Full()
         writers.write(rejected)

@@ -1,16 +1,11 @@
-"""Cost of a run: prices, tokens used, the user's limit, and progress with the projected cost."""
+"""Cost of a run: prices, tokens used, and the user's limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError, optional_import
 from paraclip.paraphrase.backends import Answer, Backend, LLMOptions
 from paraclip.paraphrase.log import add_tokens
-from paraclip.progress import bar
-
-if TYPE_CHECKING:
-    from paraclip.paraphrase.outputs import Summary
 
 _MILLION = 1_000_000
 _TYPICAL = 100  # tokens of a prompt or an answer; some vendors charge more for long prompts
@@ -136,37 +131,3 @@ def show_dollars(cost: float | None) -> str:
     if cost is None:
         return "unknown"
     return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
-
-
-class RunProgress:
-    """A context manager that shows the counts and the cost that the run updates."""
-
-    def __init__(self, summary: "Summary", meter: Meter, total: int | None) -> None:
-        self.summary, self._meter, self._total = summary, meter, total
-        self._bar = bar("paraphrasing", total, "caption", summary.captions)
-
-    def __enter__(self) -> "RunProgress":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._bar.set_postfix_str(self.counts())
-        self._bar.close()
-
-    def update(self, captions: int = 1) -> None:
-        """Show some more captions."""
-        self._bar.set_postfix_str(self.counts(), refresh=False)
-        self._bar.update(captions)
-
-    def counts(self) -> str:
-        """Outcomes, tokens, and the cost so far and projected for all captions."""
-        summary, meter = self.summary, self._meter
-        parts = [f"{summary.kept:,} kept", f"{summary.rejected.total():,} rejected"]
-        parts += [f"{summary.failed:,} failed"] if summary.failed else []
-        parts += [f"{summary.waiting:,} waiting"] if summary.waiting else []
-        if not meter.local:
-            cost = f"cost {show_dollars(meter.cost)}"
-            if meter.prices is not None and self._total and summary.captions:
-                projected = meter.prices.cost(meter.used) * self._total / summary.captions
-                cost += f" of about {show_dollars(projected)}"
-            parts += [f"{sum(meter.tokens):,} tokens", cost]
-        return ", ".join(parts)

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip.data.problems import Problems
-from paraclip.data.triples import CONTRAST, PROVENANCE, SCHEMA, TEXTS, WORDINGS
+from paraclip.data.triples import CONTRAST, FURTHER_SCHEMA, PROVENANCE, SCHEMA, TEXTS, WORDINGS
 from paraclip.errors import printable
 from paraclip.files import disk_errors, refuse_overwriting
 from paraclip.output_folder import OutputFolder
 from paraclip.paraphrase.config import Outputs
+from paraclip.paraphrase.cost import Meter, show_dollars
 from paraclip.paraphrase.language.words import rewords
 from paraclip.paraphrase.log import object_of
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
@@ -77,7 +78,6 @@ class Summary:
     wordings: Counter[str] = field(default_factory=Counter)  # further ones, by each kind asked for
     missing_wordings: Counter[str] = field(default_factory=Counter)  # "short: copy", of the kept
     stopped: str = ""  # the option that ended the run early, such as --max-cost
-    sample: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
     def count(self, outcome: Outcome) -> None:
         """Count one caption."""
@@ -92,8 +92,6 @@ class Summary:
                 else:
                     reason = "not judged" if one.unjudged else "no answer"
                 self.missing_wordings[f"{one.kind}: {reason}"] += 1
-            if len(self.sample) < _SHOWN:
-                self.sample.append(outcome.row)
             self.same_words += not rewords(outcome.row["caption"], outcome.row["paraphrase_2"])
         elif isinstance(outcome, Rejected):
             part = f"step {outcome.step}" if outcome.step else "caption"
@@ -112,16 +110,9 @@ class Summary:
             elif type(count) is int:
                 setattr(self, name, count + content.get(name, 0))
 
-    def check(self) -> None:
-        """Assert that every caption has been counted."""
-        counted = self.kept + self.rejected.total() + self.failed + self.waiting
-        assert self.captions == counted, "a row was lost"
-
     def as_dict(self) -> dict[str, Any]:
         """The summary as a dict for JSON; most frequent reasons first."""
-        counts = vars(self) | {"rejected": dict(self.rejected.most_common())}
-        counts.pop("sample")
-        return counts
+        return vars(self) | {"rejected": dict(self.rejected.most_common())}
 
     def table(self) -> str:
         """Lines for the terminal."""
@@ -141,24 +132,35 @@ class Summary:
             lines.append(f"broken input rows: {self.broken:,} of {self.captions + self.broken:,}")
         return "\n".join(lines)
 
+    def line(self, meter: Meter, total: int | None) -> str:
+        """Outcomes, tokens, and the cost so far and projected for all captions."""
+        parts = [f"{self.kept:,} kept", f"{self.rejected.total():,} rejected"]
+        parts += [f"{self.failed:,} failed"] if self.failed else []
+        parts += [f"{self.waiting:,} waiting"] if self.waiting else []
+        if not meter.local:
+            cost = f"cost {show_dollars(meter.cost)}"
+            if meter.prices is not None and total and self.captions:
+                projected = meter.prices.cost(meter.used) * total / self.captions
+                cost += f" of about {show_dollars(projected)}"
+            parts += [f"{sum(meter.tokens):,} tokens", cost]
+        return ", ".join(parts)
 
-class Writers:
-    """Writes outcomes in input order, with at most one row group in memory."""
+
+class _Writers:
+    """Writes outcomes in input order, with at most one row group in memory.
+
+    Its methods raise UserError if the disk is full; it names the file.
+    """
 
     def __init__(self, triples: pq.ParquetWriter, lines: dict[str, TextIO], out: Path) -> None:
         self._triples, self._lines, self._out = triples, lines, out
         self._rows: list[dict[str, Any]] = []
+        self.sample: list[dict[str, Any]] = []  # the first triples
 
     def write(self, outcome: Outcome) -> None:
-        """Write one caption's outcome, or hold it for the next row group.
-
-        Raises:
-            UserError: the disk is full; names the file.
-        """
+        """Write one caption's outcome, or hold it for the next row group."""
         if isinstance(outcome, KeptTriple):
-            self._rows.append(outcome.row)
-            if len(self._rows) >= _ROW_GROUP:
-                self._write_rows()
+            self._add(outcome.row)
             for one in outcome.missing:
                 self.write(one)
             return
@@ -182,6 +184,22 @@ class Writers:
         with disk_errors(self._out / name):
             self._lines[name].write(json.dumps(row, ensure_ascii=False) + "\n")
 
+    def append(self, folder: Path) -> None:
+        """Append what another run wrote."""
+        for name, file in self._lines.items():
+            with disk_errors(self._out / name), (folder / name).open(encoding="utf-8") as lines:
+                shutil.copyfileobj(lines, file)
+        for rows in pq.ParquetFile(folder / TRIPLES).iter_batches():
+            for row in rows.to_pylist():
+                self._add(row)
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self.sample) < _SHOWN:
+            self.sample.append(row)
+        if len(self._rows) >= _ROW_GROUP:
+            self._write_rows()
+
     def _write_rows(self) -> None:
         if self._rows:
             with disk_errors(self._out / TRIPLES):
@@ -190,14 +208,8 @@ class Writers:
                 )
             self._rows.clear()
 
-    def copy_lines(self, folder: Path) -> None:
-        """Append the rejected and failed captions of another run; raises UserError as `write`."""
-        for name, file in self._lines.items():
-            with disk_errors(self._out / name), (folder / name).open(encoding="utf-8") as lines:
-                shutil.copyfileobj(lines, file)
-
     def finish(self) -> None:
-        """Write everything to disk; raises UserError if it is full."""
+        """Write everything to disk."""
         self._write_rows()
         for name, file in self._lines.items():
             with disk_errors(self._out / name):
@@ -207,11 +219,14 @@ class Writers:
 
 
 @contextmanager
-def open_outputs(
-    out: Path, provenance: dict[str, Any], schema: pa.Schema = SCHEMA
-) -> Iterator[Writers]:
-    """Open writers whose three files appear in `out` only if the block succeeds."""
-    metadata = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
+def writing(
+    outputs: Outputs, summary: Summary, meter: Meter, problems: Problems | None = None
+) -> Iterator[_Writers]:
+    """Writers whose files, with the counts and the card, appear only if the block succeeds."""
+    out, settings = outputs.folder, outputs.settings
+    made = provenance(generator=summary.generator, licence=settings["licence"], settings=settings)
+    metadata = {PROVENANCE: json.dumps(made, ensure_ascii=False).encode()}
+    schema = FURTHER_SCHEMA if summary.wordings else SCHEMA
     folder = _folder(out)
     for name in _ALWAYS:  # leftovers of an interrupted run; the log's lock excludes concurrent runs
         for unfinished in out.glob(f".{name}.*.part"):
@@ -224,9 +239,13 @@ def open_outputs(
         failed.open("w", encoding="utf-8") as failed_lines,
         pq.ParquetWriter(triples, schema.with_metadata(metadata), compression="zstd") as writer,
     ):
-        writers = Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
+        writers = _Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
         yield writers
         writers.finish()
+    counted = summary.kept + summary.rejected.total() + summary.failed + summary.waiting
+    assert summary.captions == counted, "a row was lost"
+    summary.spent, summary.stopped = meter.as_dict(), "--max-cost" if meter.spent else ""
+    _write_summary(outputs, summary, writers.sample, problems)
 
 
 def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
@@ -256,7 +275,10 @@ def valid_summary(content: bytes) -> dict[str, Any] | None:
     return summary if valid and "reused_answers" in summary else None
 
 
-def write_summary(outputs: Outputs, summary: Summary, problems: Problems | None = None) -> None:
+def _write_summary(
+    outputs: Outputs, summary: Summary, sample: Sequence[Mapping[str, Any]],
+    problems: Problems | None,
+) -> None:  # fmt: skip
     """Write summary.json, the dataset card, and the broken rows of the source if there are any.
 
     A README.md that a user wrote or edited stays; problems.txt of an earlier run is replaced.
@@ -266,7 +288,7 @@ def write_summary(outputs: Outputs, summary: Summary, problems: Problems | None 
     content = summary.as_dict() | {"provenance": provenance(settings=settings)}
     folder.write(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     if not (out / _CARD).exists() or folder.owns(out / _CARD):
-        folder.write(out / _CARD, _render_card(summary.as_dict(), settings, summary.sample))
+        folder.write(out / _CARD, _render_card(summary.as_dict(), settings, sample))
     folder.remove(out / PROBLEMS)
     if problems and problems.count:
         problems.write(out / PROBLEMS, folder.kind)

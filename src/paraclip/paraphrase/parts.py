@@ -10,18 +10,15 @@ import json
 import os
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
 from paraclip.cluster import cluster, import_ray, spread
@@ -31,7 +28,7 @@ from paraclip.errors import UserError
 from paraclip.files import locked, text_hash
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
-from paraclip.paraphrase.cost import Meter, RunProgress, meter_of
+from paraclip.paraphrase.cost import Meter, meter_of
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, add_tokens
 from paraclip.paraphrase.outputs import (
@@ -41,15 +38,11 @@ from paraclip.paraphrase.outputs import (
     Summary,
     refuse_foreign_outputs,
     valid_summary,
-)
-from paraclip.paraphrase.run import (
-    SourceCounts,
-    check_generation,
-    count_captions,
-    generate,
     writing,
 )
-from paraclip.paraphrase.steps import KeptTriple, answer_settings
+from paraclip.paraphrase.run import SourceCounts, check_generation, count_captions, generate
+from paraclip.paraphrase.steps import answer_settings
+from paraclip.progress import bar
 from paraclip.provenance import unfolded, without_secrets
 
 _NAME = re.compile(r"part-\d+-of-(\d+)")
@@ -134,31 +127,6 @@ def _place_of(out: Path) -> _Place:
     return _Place(address, files, path.rstrip("/"))
 
 
-class _Split:
-    """The captions of each part, by their offsets in the file of all captions."""
-
-    def __init__(self, counts: SourceCounts, of: int) -> None:
-        self._counts, offset = counts, 0
-        numbers, offsets = array("L"), array("Q")
-        counts.stored.seek(0)
-        for line in counts.stored:
-            numbers.append(int(text_hash(counts.caption(line).id), 16) % of + 1)
-            offsets.append(offset)
-            offset += len(line)
-        self._numbers, self._offsets = np.array(numbers), np.array(offsets)
-
-    def size(self, part: Part) -> int:
-        """Number of captions of a part."""
-        return int((self._numbers == part.number).sum())
-
-    def captions(self, part: Part) -> Iterator[Caption]:
-        """The captions of a part, in the order of the source."""
-        stored = self._counts.stored
-        for offset in self._offsets[self._numbers == part.number].tolist():
-            stored.seek(offset)
-            yield self._counts.caption(stored.readline())
-
-
 _Counts = Mapping[str, Any]
 """A summary.json."""
 _Task = tuple[Part, Iterable[Caption], int]
@@ -176,8 +144,6 @@ class _PartRunner:
     run: str  # hash of everything that determines the outcomes
     answers: dict[str, Any]  # the settings that determine the answers
     known: Path | None  # log of a run without parts, or of --dry-run
-    # API key of the servers; None: that of this process. Ray's dashboard shows no arguments.
-    key: str | None = field(default=None, repr=False)
 
     @cached_property
     def _earlier(self) -> EarlierAnswers | None:
@@ -186,22 +152,16 @@ class _PartRunner:
     def __call__(self, task: _Task) -> tuple[Part, _Counts]:
         """Run a part; returns it with its counts, and raises the errors of `generate`."""
         part, captions, total = task
-        backend: Backend | None = None
-        if self.key is not None:
-            from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-
-            backend = OpenAIBackend(self.llm, self.key)
         settings = {**self.outputs.settings, "part": f"{part.number}/{part.of}", "run": self.run}
         # A worker of a killed run may still write to the log, and its answers are found after that.
         open_log = partial(AnswerLog, earlier=self._earlier, wait=True)
         with self.place.folder(part.name) as folder:
             refuse_foreign_outputs(folder)
             (folder / SUMMARY).unlink(missing_ok=True)  # unfinished until the run ends
+            outputs = replace(self.outputs, folder=folder, settings=settings)
             summary = generate(
-                captions, self.llm, self.judge,
-                replace(self.outputs, folder=folder, settings=settings),
-                backend=backend, total=total, open_log=open_log,
-            )  # fmt: skip
+                captions, self.llm, self.judge, outputs, total=total, open_log=open_log
+            )
         return part, summary.as_dict()
 
     def close(self) -> None:
@@ -210,18 +170,15 @@ class _PartRunner:
             self._earlier.close()
 
 
-def _add(counts: _Counts, summary: Summary, meter: Meter) -> None:
-    """Add the counts of a part, and the tokens of its answers."""
-    summary.add(counts)
-    tokens = (counts["spent"]["prompt_tokens"], counts["spent"]["answer_tokens"])
-    meter.tokens = meter.used = add_tokens(meter.tokens, tokens)
-
-
-def _sum(counts: Iterable[_Counts], llm: LLMOptions, backend: Backend) -> tuple[Summary, Meter]:
-    """The counts of several parts together, and what all their answers cost."""
+def _sum(
+    counts: Iterable[_Counts | None], llm: LLMOptions, backend: Backend
+) -> tuple[Summary, Meter]:
+    """The counts of those parts that have some, and what all their answers cost."""
     summary, meter = Summary(generator=backend.generator), meter_of(backend, llm)
-    for one in counts:
-        _add(one, summary, meter)
+    for one in filter(None, counts):
+        summary.add(one)
+        tokens = (one["spent"]["prompt_tokens"], one["spent"]["answer_tokens"])
+        meter.tokens = meter.used = add_tokens(meter.tokens, tokens)
     return summary, meter
 
 
@@ -260,21 +217,38 @@ def generate_in_parts(
         facts = [answers, asdict(judge.limits), llm.asks, llm.kinds, counts.hash.hexdigest()]
         run = text_hash(json.dumps(facts))
         runner = _PartRunner(place, llm, judge, outputs, run, answers, known)
-        split, parts = _Split(counts, of), [Part(number, of) for number in range(1, of + 1)]
+        split = _split(counts, of)
+        done = {one: place.summary(one, run) for one in split}
+        todo = [one for one in ([part] if part else split) if outputs.fresh or _is_open(done[one])]
+        tasks = ((one, counts.rows_at(split[one]), len(split[one])) for one in todo)
         if part:
-            done = _run_here(runner, part, parts, split)
-        else:
-            done = _run_on_ray(runner, backend, parts, split, workers or 1)
+            with closing(runner):
+                for task in tasks:
+                    runner(task)
+            done = {one: place.summary(one, run) for one in split}  # others may have finished
+        elif todo:
+            done |= dict.fromkeys(todo)
+            _run_on_ray(runner, backend, tasks, done, counts.captions, workers or 1)
         finished = [one for one in done.values() if one is not None]
         if part and len(finished) < of:
-            summary, _ = _sum(filter(None, [done[part]]), llm, backend)
+            summary, _ = _sum([done[part]], llm, backend)
             note = f"{len(finished):,} of {of:,} parts are finished; the last one joins all of them"
             return outputs.folder / part.name / TRIPLES, summary, counts.problems, (note,)
         if part and place.local:
             stack.enter_context(locked(place.local, wait=True))
         summary, meter = _sum([*earlier, *finished], llm, backend)
-        summary = _join(place, parts, outputs, summary, meter, counts.problems)
+        _join(place, split, outputs, summary, meter, counts.problems)
         return outputs.folder / TRIPLES, summary, counts.problems, ()
+
+
+def _split(counts: SourceCounts, of: int) -> Mapping[Part, Sequence[int]]:
+    """The offsets of the captions of each part in the file of all captions."""
+    parts, offset = [array("Q") for _ in range(of)], 0
+    counts.stored.seek(0)
+    for line in counts.stored:
+        parts[int(text_hash(counts.caption(line).id), 16) % of].append(offset)
+        offset += len(line)
+    return {Part(number, of): offsets for number, offsets in enumerate(parts, 1)}
 
 
 def _number_of_parts(place: _Place, part: Part | None, captions: int, workers: int) -> int:
@@ -307,38 +281,28 @@ async def _check(backend: Backend) -> None:
         await backend.close()
 
 
-def _run_here(
-    runner: _PartRunner, part: Part, parts: Sequence[Part], split: _Split
-) -> dict[Part, _Counts | None]:
-    """Run a part unless it is finished; returns the counts of all that are."""
-    counts = runner.place.summary(part, runner.run)
-    if runner.outputs.fresh or _is_open(counts):
-        with closing(runner):
-            _, counts = runner((part, split.captions(part), split.size(part)))
-    done = {one: runner.place.summary(one, runner.run) for one in parts}
-    return done | {part: counts}
-
-
 def _run_on_ray(
-    runner: _PartRunner, backend: Any, parts: Sequence[Part], split: _Split, workers: int
-) -> dict[Part, _Counts | None]:
-    """Run all parts that are not finished; returns the counts of all."""
-    done = {one: runner.place.summary(one, runner.run) for one in parts}
-    todo = [one for one in parts if _is_open(done[one])]
-    if not todo:
-        return done
-    finished = [counts for one, counts in done.items() if counts is not None and one not in todo]
-    summary, meter = _sum(finished, runner.llm, backend)
+    runner: _PartRunner, backend: Any, tasks: Iterable[_Task], done: dict[Part, _Counts | None],
+    captions: int, workers: int,
+) -> None:  # fmt: skip
+    """Run parts of a source with so many captions, and add their counts to `done`."""
     key = os.environ.get("OPENAI_API_KEY", "").strip()
-    tasks = ((one, [*split.captions(one)], split.size(one)) for one in todo)
-    make = partial(replace, runner, llm=_share_of(runner.llm, workers, backend), key=key)
-    total = sum(map(split.size, parts))
-    with cluster(workers) as ray, RunProgress(summary, meter, total) as progress:
-        for part, counts in spread(ray, make, tasks, workers):
+    runner = replace(runner, llm=_share_of(runner.llm, workers, backend))
+    make = partial(_in_worker, runner, key)
+    sent = ((part, [*rows], size) for part, rows, size in tasks)
+    before = _sum(done.values(), runner.llm, backend)[0].captions
+    with cluster(workers) as ray, bar("paraphrasing", captions, "caption", before) as shown:
+        for part, counts in spread(ray, make, sent, workers):
             done[part] = counts
-            _add(counts, summary, meter)
-            progress.update(counts["captions"])
-    return done
+            summary, meter = _sum(done.values(), runner.llm, backend)
+            shown.set_postfix_str(summary.line(meter, captions), refresh=False)
+            shown.update(counts["captions"])
+
+
+def _in_worker(runner: _PartRunner, key: str) -> _PartRunner:
+    """The runner in a worker, whose machine may have no key of the servers, or another."""
+    os.environ["OPENAI_API_KEY"] = key
+    return runner
 
 
 def _share_of(options: LLMOptions, workers: int, backend: Any) -> LLMOptions:
@@ -359,25 +323,13 @@ def _is_open(counts: _Counts | None) -> bool:
 
 
 def _join(
-    place: _Place, parts: Sequence[Part], outputs: Outputs,
+    place: _Place, parts: Iterable[Part], outputs: Outputs,
     summary: Summary, meter: Meter, problems: Problems,
-) -> Summary:  # fmt: skip
-    """Write the files of the whole run from those of its parts, in their order.
-
-    Args:
-        place, parts, outputs, problems: the folder, its parts, what to write, broken rows.
-        summary, meter: sums of the parts.
-    """
-    wordings = Counter(dict.fromkeys(summary.wordings, 0))
-    others = summary.captions - summary.kept
-    summary = replace(summary, captions=others, kept=0, same_words=0, wordings=wordings)
+) -> None:  # fmt: skip
+    """Write the files of the whole run from those of its parts, in their order."""
     with place.folder() as out:
         outputs = replace(outputs, folder=out, settings={**outputs.settings, "part": None})
-        with writing(outputs, summary, meter, problems=problems) as (writers, write):
+        with writing(outputs, summary, meter, problems) as writers:
             for part in parts:
                 with place.folder(part.name) as folder:
-                    writers.copy_lines(folder)
-                    for rows in pq.ParquetFile(folder / TRIPLES).iter_batches():
-                        for row in rows.to_pylist():
-                            write(KeptTriple(row))
-    return summary
+                    writers.append(folder)

@@ -17,7 +17,6 @@ from typing import IO, Any
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
-from paraclip.data.triples import FURTHER_SCHEMA, SCHEMA
 from paraclip.errors import UserError, without_password
 from paraclip.files import check_room, disk_errors
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
@@ -30,7 +29,7 @@ from paraclip.paraphrase.batch import (
     next_steps,
 )
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
-from paraclip.paraphrase.cost import Meter, RunProgress, meter_of, show_dollars
+from paraclip.paraphrase.cost import Meter, meter_of, show_dollars
 from paraclip.paraphrase.filters.judge import Judge, check_packages, judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
@@ -38,11 +37,9 @@ from paraclip.paraphrase.outputs import (
     LOG,
     TRIPLES,
     Summary,
-    Writers,
-    open_outputs,
     refuse_foreign_outputs,
     refuse_inputs,
-    write_summary,
+    writing,
 )
 from paraclip.paraphrase.steps import (
     Failed,
@@ -51,8 +48,8 @@ from paraclip.paraphrase.steps import (
     Paraphraser,
     answer_settings,
 )
-from paraclip.progress import track
-from paraclip.provenance import provenance, shown_path
+from paraclip.progress import bar, track
+from paraclip.provenance import shown_path
 
 _AHEAD = 3  # captions in progress per question in progress; the others are being judged
 _IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its arguments."
@@ -122,7 +119,13 @@ class SourceCounts:
     def rows(self) -> Iterator[Caption]:
         """The captions, without reading the source again."""
         self.stored.seek(0)
-        return (self.caption(line) for line in self.stored)
+        return map(self.caption, self.stored)
+
+    def rows_at(self, offsets: Iterable[int]) -> Iterator[Caption]:
+        """The captions whose lines begin there."""
+        for offset in offsets:
+            self.stored.seek(offset)
+            yield self.caption(self.stored.readline())
 
     def caption(self, line: bytes) -> Caption:
         """The caption in a line of `stored`."""
@@ -350,10 +353,16 @@ async def generate_async(
         work.meter.tokens = list(work.log.tokens)
         summary = Summary(generator=work.backend.generator, reused_answers=len(work.log))
         summary.wordings.update(dict.fromkeys(llm.kinds, 0))
-        with writing(outputs, summary, work.meter, total, problems) as (_, write):
+        with (
+            bar("paraphrasing", total, "caption") as shown,
+            writing(outputs, summary, work.meter, problems) as writers,
+        ):
             async with aclosing(_in_order(captions, work, _AHEAD * llm.concurrency)) as outcomes:
                 async for outcome in outcomes:
-                    write(outcome)
+                    writers.write(outcome)
+                    summary.count(outcome)
+                    shown.set_postfix_str(summary.line(work.meter, total), refresh=False)
+                    shown.update()
     return summary
 
 
@@ -372,38 +381,6 @@ def _refuse_event_loop(hint: str) -> None:
     except RuntimeError:
         return
     raise UserError("generate", "an event loop is running here, as in a notebook", hint)
-
-
-@contextmanager
-def writing(
-    outputs: Outputs,
-    summary: Summary,
-    meter: Meter,
-    total: int | None = None,
-    problems: Problems | None = None,
-) -> Iterator[tuple[Writers, Callable[[Outcome], None]]]:
-    """The files of a run, complete at the end of the block, and a function that takes an outcome.
-
-    It writes and counts the outcome, and shows the progress.
-    """
-    settings = outputs.settings
-    record = provenance(generator=summary.generator, licence=settings["licence"], settings=settings)
-    schema = FURTHER_SCHEMA if summary.wordings else SCHEMA
-    with (
-        RunProgress(summary, meter, total) as progress,
-        open_outputs(outputs.folder, record, schema) as writers,
-    ):
-
-        def write(outcome: Outcome) -> None:
-            writers.write(outcome)
-            summary.count(outcome)
-            progress.update()
-
-        yield writers, write
-    summary.check()
-    summary.spent = meter.as_dict()
-    summary.stopped = "--max-cost" if meter.spent else ""
-    write_summary(outputs, summary, problems)
 
 
 async def _in_order(
