@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from fake_encoder import BagEncoder
 from fake_server import FakeServer, Reply, rotate
@@ -30,7 +29,8 @@ from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.filters.checks import FILTERS
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary, writing
-from paraclip.paraphrase.steps import KeptTriple, Rejected
+from paraclip.paraphrase.prompts import Prompt
+from paraclip.paraphrase.steps import Rejected
 
 KEY = "sk-secret-key"
 
@@ -46,8 +46,12 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_triples_are_in_input_order(server: FakeServer, tmp_path: Path) -> None:
-    summary = run(server.url, tmp_path, 20)
+def test_triples_are_in_input_order_with_settings_and_counts(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    server.delay = 0.01
+    summary = run(server.url, tmp_path, 20, licence="MIT", concurrency=3)
+    assert 2 <= server.most_at_once <= 3
     assert summary.kept == summary.captions == 20
     table = read_triples(tmp_path / "triples.parquet").to_pylist()
     assert [row["id"] for row in table] == [f"c{number}" for number in range(20)]
@@ -57,19 +61,13 @@ def test_triples_are_in_input_order(server: FakeServer, tmp_path: Path) -> None:
         assert row["paraphrase_2"] == rotate(row["paraphrase_1"])
         assert 0.5 < row["similarity_1"] <= 1.001 and row["overlap_2"] == 1.0
         assert row["generator"].startswith("fake temperature=1.0 top_p=0.1")
-
-
-def test_settings_and_counts_are_recorded(server: FakeServer, tmp_path: Path) -> None:
-    run(server.url, tmp_path, licence="MIT")
     noted = read_provenance(tmp_path / "triples.parquet")
-    assert (
-        noted["licence"] == "MIT"
-        and noted["settings"]["model"] == "fake"
-        and noted["settings"]["filter_limits"]["kept"] > 0
-    )
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["captions"] == 5 and summary["kept"] == 5 and summary["rejected"] == {}
-    assert summary["same_words"] == 5  # the server only changes the order of words
+    assert noted["licence"] == "MIT" and noted["settings"]["model"] == "fake"
+    assert noted["settings"]["filter_limits"]["kept"] > 0
+    counts = json.loads((tmp_path / "summary.json").read_text())
+    assert counts["captions"] == counts["kept"] == 20 and counts["rejected"] == {}
+    assert counts["same_words"] == 20  # the server only changes the order of words
+    assert re.search(r"caption's words only +20 +100\.0%", summary.table())
 
 
 def test_settings_are_json_and_contain_no_key_of_an_address() -> None:
@@ -83,26 +81,20 @@ def test_settings_are_json_and_contain_no_key_of_an_address() -> None:
     assert json.loads(json.dumps(settings))["to_file"] == "round"
 
 
-def test_triples_with_only_the_captions_words_are_counted() -> None:
-    summary = Summary()
-    for second in ("A photo showing a ram", "A male sheep"):
-        summary.count(KeptTriple({"caption": "ram", "paraphrase_2": second}))
-    assert (summary.kept, summary.same_words, summary.as_dict()["same_words"]) == (2, 1, 1)
-    assert re.search(r"caption's words only +1 +50\.0%", summary.table())
-
-
 def test_every_row_is_kept_rejected_or_failed(server: FakeServer, tmp_path: Path) -> None:
     def behave(prompt: str, count: int) -> Reply:
         tricks: dict[int, Reply] = {
             1: "I'm sorry, I cannot help.", 2: prompt, 3: "", 4: 500, 5: [None], 6: b"[]",
             7: "Here is a paraphrase: " + rotate(prompt), 8: "None",
+            9: rotate(prompt) if prompt.startswith("A baker") else "Two elephants",
         }  # fmt: skip
         return next((t for n, t in tricks.items() if name_of(n) in prompt), rotate(prompt))
 
     server.behave = behave
     summary = run(server.url, tmp_path, 10)
-    assert (summary.captions, summary.kept, summary.failed) == (10, 3, 2)
-    assert summary.rejected == {"step 1: refusal": 1, "step 1: copy": 1, "step 1: empty": 3}
+    assert (summary.captions, summary.kept, summary.failed) == (10, 2, 2)
+    first = {"step 1: refusal": 1, "step 1: copy": 1, "step 1: empty": 3}
+    assert summary.rejected == first | {"step 2: number": 1}
     rejected = {row["id"]: row for row in lines(tmp_path / "rejected.jsonl")}
     assert rejected["c2"]["reason"] == "copy" and rejected["c2"]["step"] == 1
     assert rejected["c1"]["candidates"][0]["text"].startswith("I'm sorry")
@@ -126,7 +118,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, kind: type[BaseException] = ValueErr
     monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", {"faulty": check, **FILTERS})
 
 
-@pytest.mark.parametrize("kind", [ValueError, MemoryError, Panic])
+@pytest.mark.parametrize("kind", [ValueError, Panic])
 def test_an_exception_in_a_filter_fails_its_caption_alone_and_a_rerun_goes_on(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
 ) -> None:
@@ -149,17 +141,14 @@ def test_an_exception_in_a_filter_fails_its_caption_alone_and_a_rerun_goes_on(
 def test_an_exception_of_a_backend_fails_its_caption_alone(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(of: Any, method: str) -> None:
-        whole = getattr(of, method)
+    whole = OpenAIBackend.answer
 
-        def run(self: Any, prompt: Any, *more: Any) -> Any:
-            if name_of(3) in str(prompt):
-                raise KeyError("choices")
-            return whole(self, prompt, *more)
+    def broken(self: OpenAIBackend, prompt: Prompt, candidates: int) -> Any:
+        if name_of(3) in str(prompt):
+            raise KeyError("choices")
+        return whole(self, prompt, candidates)
 
-        monkeypatch.setattr(of, method, run)
-
-    broken(OpenAIBackend, "answer")
+    monkeypatch.setattr(OpenAIBackend, "answer", broken)
     summary = run(server.url, tmp_path, 8, fresh=True)
     assert (summary.kept, summary.failed, summary.unjudged) == (7, 1, 0)
     [row] = lines(tmp_path / "failed.jsonl")
@@ -180,27 +169,12 @@ def test_the_command_says_how_many_captions_could_not_be_judged(
     assert "1 captions failed because of an error in judging" in shown and "failed.jsonl" in shown
 
 
-def test_a_rejection_in_step_two_reports_it(server: FakeServer, tmp_path: Path) -> None:
-    first = {caption.caption for caption in captions(3)}
-    server.behave = lambda prompt, count: rotate(prompt) if prompt in first else "Two elephants"
-    summary = run(server.url, tmp_path, 3)
-    assert summary.rejected == {"step 2: number": 3} and summary.kept == 0
-    assert pq.read_table(tmp_path / "triples.parquet").num_rows == 0
-
-
 def test_other_limits_judge_old_answers_without_asking(server: FakeServer, tmp_path: Path) -> None:
     run(server.url, tmp_path)
     before = server.asked.total()
     strict = Judge(SMALL.__class__(similarity=1.01), BagEncoder())  # type: ignore[arg-type]
     summary = generated(captions(5), fake_config(server.url, tmp_path), strict)
     assert summary.rejected == {"step 1: drift": 5} and server.asked.total() == before
-
-
-def test_only_new_captions_are_asked(server: FakeServer, tmp_path: Path) -> None:
-    run(server.url, tmp_path, 3)
-    before = server.asked.total()
-    assert run(server.url, tmp_path, 5).kept == 5
-    assert server.asked.total() - before == 4
 
 
 def test_an_edited_caption_is_sent_again_and_no_other(server: FakeServer, tmp_path: Path) -> None:
@@ -217,17 +191,12 @@ def test_an_edited_caption_is_sent_again_and_no_other(server: FakeServer, tmp_pa
     assert server.asked.total() - before == 2
 
 
-def test_changed_settings_are_refused_unless_fresh(server: FakeServer, tmp_path: Path) -> None:
-    run(server.url, tmp_path)
-    with pytest.raises(UserError, match=r"generator was 'fake temperature=1\.0"):
-        run(server.url, tmp_path, temperature=0.3)
-    assert run(server.url, tmp_path, temperature=0.3, fresh=True).kept == 5
-
-
-def test_a_fresh_run_without_an_answer_keeps_the_old_ones(
+def test_settings_change_in_a_fresh_run_alone_which_keeps_answers_until_it_has_one(
     server: FakeServer, tmp_path: Path
 ) -> None:
     run(server.url, tmp_path)
+    with pytest.raises(UserError, match=r"generator was 'fake temperature=1\.0.*--fresh"):
+        run(server.url, tmp_path, temperature=0.3)
     with pytest.raises(UserError, match="no server answers"):
         run("http://127.0.0.1:9/v1", tmp_path, fresh=True)
     server.behave = lambda prompt, count: 404
@@ -235,12 +204,8 @@ def test_a_fresh_run_without_an_answer_keeps_the_old_ones(
         run(server.url, tmp_path, model="flake", fresh=True)
     server.asked.clear()
     assert run(server.url, tmp_path).kept == 5 and not server.asked
-
-
-def test_concurrency_is_bounded(server: FakeServer, tmp_path: Path) -> None:
-    server.delay = 0.02
-    run(server.url, tmp_path, 24, concurrency=3)
-    assert 2 <= server.most_at_once <= 3
+    server.behave = lambda prompt, count: rotate(prompt)
+    assert run(server.url, tmp_path, temperature=0.3, fresh=True).kept == 5
 
 
 def test_captions_are_read_no_further_than_the_window(server: FakeServer, tmp_path: Path) -> None:
@@ -270,18 +235,14 @@ def test_a_server_that_dies_ends_the_run_but_loses_nothing(
 
 
 @pytest.mark.parametrize(
-    ("working", "status", "what"),
-    [(0, 400, "[2-3].*400"), (0, 403, "[2-3].*403"), (20, 400, "[4-9]")],
+    ("working", "what"), [(0, r"[2-3]\d questions.*400"), (20, r"[4-9]\d quest")]
 )
 def test_a_server_that_refuses_everything_ends_the_run(
-    server: FakeServer, tmp_path: Path, monkeypatch, working: int, status: int, what: str
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, working: int, what: str
 ) -> None:
     monkeypatch.setattr("paraclip.paraphrase.steps._MOST_REFUSED", 40)
-    server.behave = lambda prompt, count: (
-        rotate(prompt) if server.asked.total() < working else status
-    )
-    first, _, reason = what.partition(".*")
-    with pytest.raises(UserError, match=rf"{first}\d questions in a row got no answer.*{reason}"):
+    server.behave = lambda prompt, count: rotate(prompt) if server.asked.total() < working else 400
+    with pytest.raises(UserError, match=what):
         run(server.url, tmp_path, 90)
 
 
@@ -289,10 +250,8 @@ def test_a_server_that_refuses_everything_ends_the_run(
     ("status", "failing", "counts"),
     [
         # Refused, such as by a filter of the vendor; a resumed run has only these left to ask.
-        (400, range(10, 40), (45, 45, 50)),
         (403, range(10, 40), (45, 45, 50)),
         (500, range(0, 60, 2), (60, 60)),  # not in a row, also in the resumed run
-        (500, [3], (5, 5)),
     ],
 )
 def test_failed_questions_do_not_stop_a_run_that_works_and_are_repeated(
@@ -337,22 +296,21 @@ def test_the_key_is_in_no_file(
 def test_the_command_reads_counts_and_prints(
     server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = tmp_path / "captions.csv"
-    rows = [f"{n},x,{caption.caption}" for n, caption in enumerate(captions(4))]
-    source.write_text("\n".join(["id,note,caption", *rows, "9,x,"]) + "\n")
+    source, out = captions_file(tmp_path, 4), tmp_path / "out"
+    with source.open("a") as file:
+        file.write("9,\n")
     server.behave = lambda prompt, count: prompt  # copies everything: no weights are needed
-    options = fake_config(server.url, tmp_path / "out")
-    fields = {**vars(options), "source": str(source), "max_broken": 0.5}
-    generate_command(GenerateConfig(**fields))
+    config = replace(fake_config(server.url, out, max_broken=0.5), source=str(source))
+    generate_command(config)
     printed = capsys.readouterr().out
     assert "rejected, step 1: copy" in printed and "broken input rows" in printed
-    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    summary = json.loads((out / "summary.json").read_text())
     assert summary["broken"] == 1 and summary["rejected"] == {"step 1: copy": 4}
-    assert (tmp_path / "out/problems.txt").exists()
-    source.write_text("\n".join(["id,note,caption", *rows]) + "\n")
-    (tmp_path / "out/.triples.parquet.1.part").write_text("of a run that was killed")
-    generate_command(GenerateConfig(**fields))
-    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert (out / "problems.txt").exists()
+    captions_file(tmp_path, 4)
+    (out / ".triples.parquet.1.part").write_text("of a run that was killed")
+    generate_command(config)
+    left = {path.name for path in out.iterdir()}
     assert not left & {"problems.txt", ".triples.parquet.1.part"}
 
 
@@ -371,26 +329,20 @@ def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path: Path) -> None:
 
 
 def test_only_the_first_captions_and_later_the_rest(server: FakeServer, tmp_path: Path) -> None:
-    source = tmp_path / "captions.csv"
-    source.write_text("\n".join(["caption", *(one.caption for one in captions(5))]) + "\n")
     server.behave = lambda prompt, count: prompt  # copies everything: no weights are needed
-    fields = {**vars(fake_config(server.url, tmp_path / "out")), "source": str(source)}
-    generate_command(GenerateConfig(**fields | {"first": 2}))
-    assert sorted(server.asked.values()) == [1, 1]
-    generate_command(GenerateConfig(**fields))
-    assert sorted(server.asked.values()) == [1] * 5
-    generate_command(GenerateConfig(**fields | {"first": 3}))
-    assert sorted(server.asked.values()) == [1] * 5
+    config = fake_config(server.url, tmp_path / "out")
+    config = replace(config, source=str(captions_file(tmp_path, 5)))
+    for first, asked in ((2, 2), (None, 5), (3, 5)):
+        generate_command(replace(config, first=first))
+        assert sorted(server.asked.values()) == [1] * asked
     assert len(lines(tmp_path / "out/rejected.jsonl")) == 3
 
 
 def test_the_command_fails_without_any_answer(server: FakeServer, tmp_path: Path) -> None:
-    source = tmp_path / "captions.csv"
-    source.write_text("caption\nA dog.\nA cat.\n")
     server.behave = lambda prompt, count: 400
-    fields = {**vars(fake_config(server.url, tmp_path / "out")), "source": str(source)}
+    config = fake_config(server.url, tmp_path / "out")
     with pytest.raises(UserError, match=r"failed\.jsonl: no caption got an answer"):
-        generate_command(GenerateConfig(**fields))
+        generate_command(replace(config, source=str(captions_file(tmp_path, 2))))
     assert len(lines(tmp_path / "out/failed.jsonl")) == 2
 
 

@@ -2,9 +2,13 @@
 
 import json
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,11 +23,8 @@ from paraclip.output_folder import RECORD
 from paraclip.paraphrase import batch
 from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions
 from paraclip.paraphrase.batch import (
-    _CUSTOM_ID,
     _MANIFEST,
-    _Failure,
-    _listed_files,
-    _outcome_of,
+    _Arrived,
     _RequestWriter,
     answer_files,
     log_answers,
@@ -45,17 +46,19 @@ def run(folder: Path, count: int = 6, **changed: Any) -> _Generation:
     return generated_from_source(config)
 
 
-def answered(line: dict[str, Any]) -> dict[str, Any]:
+def answered(
+    line: dict[str, Any], reword: Callable[[str], str] = rotate, **usage: int
+) -> dict[str, Any]:
     """A line as `vllm run-batch` writes it."""
-    body = json.loads(response([rotate(line["body"]["messages"][-1]["content"])], False))
-    response_ = {"status_code": 200, "request_id": "r", "body": body}
+    body = json.loads(response([reword(line["body"]["messages"][-1]["content"])], False))
+    response_ = {"status_code": 200, "request_id": "r", "body": body | {"usage": usage}}
     return {"id": "v", "custom_id": line["custom_id"], "response": response_, "error": None}
 
 
-def copied(line: dict[str, Any]) -> dict[str, Any]:
-    """An answer that is the caption itself."""
-    body = json.loads(response([line["body"]["messages"][-1]["content"]], False))
-    return answered(line) | {"response": {"status_code": 200, "body": body}}
+def refused(line: dict[str, Any], status: int, message: str) -> dict[str, Any]:
+    """A line as OpenAI writes it."""
+    body = {"error": {"message": message, "code": status}}
+    return answered(line) | {"response": {"status_code": status, "body": body}}
 
 
 def vllm(folder: Path, answer: Callable[[dict[str, Any]], dict[str, Any]] = answered) -> int:
@@ -79,7 +82,7 @@ def test_two_rounds_without_a_server(tmp_path: Path) -> None:
     ]  # fmt: skip
     line = json.loads((tmp_path / "one" / "requests-0001.jsonl").read_text().splitlines()[0])
     assert line["method"] == "POST" and line["url"] == "/v1/chat/completions"
-    assert line["body"]["model"] == "fake" and _CUSTOM_ID.fullmatch(line["custom_id"])
+    assert line["body"]["model"] == "fake" and re.fullmatch(r"[0-9a-f]{16}-1", line["custom_id"])
     assert vllm(tmp_path / "one") == 6
     second = run(tmp_path, from_file="one", to_file="two")
     assert second.summary.waiting == 6 and vllm(tmp_path / "two") == 6
@@ -101,10 +104,7 @@ def test_failures_are_repeated_in_the_next_round(
             error = {"error": {"message": "engine died"}, "code": 500}
             part = {"status_code": 500, "request_id": "r"}
             return answered(line) | {"response": part, "error": error}
-        if "babex" in text:
-            body = {"error": {"message": "too long", "code": 400}}
-            return answered(line) | {"response": {"status_code": 400, "body": body}}
-        return answered(line)
+        return refused(line, 400, "too long") if "babex" in text else answered(line)
 
     run(tmp_path, 4, to_file="one")
     vllm(tmp_path / "one", answer)
@@ -120,11 +120,8 @@ def test_failures_are_repeated_in_the_next_round(
 
 def test_the_newer_name_of_the_token_limit_is_kept_in_later_rounds(tmp_path: Path) -> None:
     def answer(line: dict[str, Any]) -> dict[str, Any]:
-        if "max_tokens" not in line["body"]:
-            return answered(line)
-        error = {"message": "Use 'max_completion_tokens' instead of 'max_tokens'."}
-        part = {"status_code": 400, "body": {"error": error}}
-        return answered(line) | {"response": part}
+        what = "Use 'max_completion_tokens' instead of 'max_tokens'."
+        return refused(line, 400, what) if "max_tokens" in line["body"] else answered(line)
 
     run(tmp_path, 2, to_file="one")
     for last, following, waiting in (("one", "two", 2), ("two", "three", 2), ("three", "four", 0)):
@@ -156,7 +153,7 @@ def test_the_commands_name_the_next_step(
     output = capsys.readouterr().out
     assert "waiting for answers" in output and "3 open questions" in output
     assert "vllm run-batch -i" in output and "--model fake" in output and "--from-file" in output
-    vllm(tmp_path / "one", copied)
+    vllm(tmp_path / "one", partial(answered, reword=str))
     (tmp_path / "one" / "more.jsonl").write_text('{"custom_id": "someone else"}\nnonsense\n')
     assert paraclip([*words, "--from-file", str(tmp_path / "one")]) == 0
     output = capsys.readouterr()
@@ -165,13 +162,8 @@ def test_the_commands_name_the_next_step(
 
 
 def test_answers_of_a_killed_round_count_once_towards_the_cost_limit(tmp_path: Path) -> None:
-    def paid(line: dict[str, Any]) -> dict[str, Any]:
-        whole = answered(line)
-        whole["response"]["body"]["usage"] = {"prompt_tokens": 10_000, "completion_tokens": 0}
-        return whole
-
     run(tmp_path, 3, to_file="one")
-    vllm(tmp_path / "one", paid)
+    vllm(tmp_path / "one", partial(answered, prompt_tokens=10_000, completion_tokens=0))
     options = {"from_file": "one", "to_file": "two", "prices": (1.0, 1.0), "max_cost": 0.045}
     first = run(tmp_path, 3, **options)
     (tmp_path / "two" / "manifest.json").unlink()  # as if it were killed after the log was written
@@ -183,34 +175,24 @@ def test_answers_of_a_killed_round_count_once_towards_the_cost_limit(tmp_path: P
 
 def test_folders_that_are_refused(tmp_path: Path) -> None:
     run(tmp_path, 2, to_file="one")
-    with pytest.raises(UserError, match="holds the questions of an earlier round"):
-        run(tmp_path, 2, to_file="one")
-    with pytest.raises(UserError, match="holds no answers"):
-        run(tmp_path, 2, from_file="one")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("x")
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"to_file": "one"}, "holds the questions of an earlier round"),
+        ({"from_file": "one"}, "holds no answers"),
+        ({"to_file": "other"}, "other: holds other files"),
+        ({"from_file": "other"}, "there is no such file"),
+        ({"to_file": "captions.csv"}, "is not a folder"),
+        ({"to_file": "a" * 300}, "has a name that is too long"),
+        ({"to_file": "three", "dry_run": True}, "--dry-run"),
+    ]
+    for changed, what in refusals:
+        with pytest.raises(UserError, match=what):
+            run(tmp_path, 2, **changed)
     vllm(tmp_path / "one")
     with pytest.raises(UserError, match=r"generator was 'fake temp.* and is"):
         run(tmp_path, 2, from_file="one", temperature=0.5)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "mine.txt").write_text("x")
-    with pytest.raises(UserError, match="other: holds other files"):
-        run(tmp_path, 2, to_file="other")
-    with pytest.raises(UserError, match="there is no such file"):
-        run(tmp_path, 2, from_file="other")
-    with pytest.raises(UserError, match="is not a folder"):
-        run(tmp_path, 2, to_file="captions.csv")
-    with pytest.raises(UserError, match="--dry-run"):
-        run(tmp_path, 2, to_file="three", dry_run=True)
     assert (tmp_path / "other" / "mine.txt").exists()
-
-
-def test_files_hold_at_most_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "_MOST_BYTES", 1000)
-    writer = _RequestWriter(tmp_path / "new")
-    for number in range(20):
-        writer.add(f"{number:016x}-1", "/v1/completions", {"prompt": "x" * 100})
-    writer.finish({})
-    assert sum(writer.written.values()) == 20 and len(writer.written) == 5
-    assert all((tmp_path / "new" / name).stat().st_size <= 1000 for name in writer.written)
 
 
 def test_answers_in_any_order_go_to_the_log_and_the_first_of_equal_ones_counts(
@@ -239,30 +221,35 @@ def test_answers_in_any_order_go_to_the_log_and_the_first_of_equal_ones_counts(
     log.close()
 
 
+MALFORMED = "malformed answer: the response has no choices, or one without a text"
+
+
 @pytest.mark.parametrize(
-    ("entry", "failure"),
+    ("entry", "reason", "passes"),
     [
-        ({}, _Failure(1, "status None", True)),
-        ({"response": 3, "error": "gone"}, _Failure(1, "gone", True)),
-        ({"response": {"status_code": "200", "body": {}}}, _Failure(1, "status 200", True)),
-        ({"response": {"status_code": 404}}, _Failure(1, "status 404", False)),
-        ({"error": {"code": "batch_expired", "message": "x\x1b"}},
-         _Failure(1, "batch_expired: x\\x1b", True)),
+        ({}, "status None", True),
+        ({"response": 3, "error": "gone"}, "gone", True),
+        ({"response": {"status_code": "200", "body": {}}}, "status 200", True),
+        ({"response": {"status_code": 404}}, "status 404", False),
+        ({"error": {"code": "batch_expired", "message": "x\x1b"}}, "batch_expired: x\\x1b", True),
         ({"response": {"status_code": 200, "body": {"choices": [{"text": ["A dog."]}]}}},
-         _Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
-        ({"response": {"status_code": 200, "body": [1]}},
-         _Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
+         MALFORMED, True),
+        ({"response": {"status_code": 200, "body": [1]}}, MALFORMED, True),
     ],
 )  # fmt: skip
-def test_lines_without_answers(entry: dict[str, Any], failure: _Failure) -> None:
-    assert _outcome_of(entry, 1) == failure
+def test_lines_without_answers(
+    tmp_path: Path, entry: dict[str, Any], reason: str, passes: bool
+) -> None:
+    [failure] = arrived(tmp_path, [entry]).failures.values()
+    assert (failure.attempt, failure.reason, failure.passes) == (1, reason, passes)
 
 
-@pytest.mark.parametrize("error", [None, {}, ""])
-def test_an_empty_error_is_none(error: Any) -> None:
-    body = json.loads(response(["one"], False))
-    entry = {"response": {"status_code": 200, "body": body}, "error": error}
-    assert _outcome_of(entry, 1) == [Answer("one")]
+def arrived(folder: Path, entries: Sequence[dict[str, Any]]) -> _Arrived:
+    """What the log gets from lines about as many questions, each at the first attempt."""
+    named = [entry | {"custom_id": f"{place:016x}-1"} for place, entry in enumerate(entries)]
+    (folder / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in named))
+    with closing(AnswerLog(folder / "log.jsonl", {}, fresh=True)) as log:
+        return log_answers([folder / "a.jsonl"], log, most=1)
 
 
 JSON = st.recursive(
@@ -274,10 +261,12 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@given(st.dictionaries(st.sampled_from(["response", "error"]), JSON))
-def test_any_line_is_an_answer_or_a_failure(entry: dict[str, Any]) -> None:
-    outcome = _outcome_of(entry, 1)
-    assert (isinstance(outcome, _Failure) and outcome.reason.isprintable()) or outcome[0].text == ""
+@given(st.lists(st.dictionaries(st.sampled_from(["response", "error"]), JSON), max_size=9))
+def test_any_line_is_an_answer_or_a_failure(entries: list[dict[str, Any]]) -> None:
+    with TemporaryDirectory() as folder:
+        found = arrived(Path(folder), entries)
+    assert found.answers + len(found.failures) == len(entries) and not found.unknown
+    assert all(failure.reason.isprintable() for failure in found.failures.values())
 
 
 CHAT = "/v1/chat/completions"
@@ -293,16 +282,14 @@ def written(folder: Path, count: int = 3) -> _RequestWriter:
     return writer
 
 
-@pytest.fixture
-def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "_MOST_REQUESTS", 2)
-
-
-@pytest.mark.usefixtures("small_files")
-def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bound", "most"), [("_MOST_REQUESTS", 2), ("_MOST_BYTES", 300)])
+def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    monkeypatch.setattr(batch, bound, most)
     assert list(written(tmp_path / "one").written.values()) == [2, 1]
-    names = ["requests-0001.jsonl", "requests-0002.jsonl"]
-    assert _listed_files(tmp_path / "one") == set(names)
+    names = {"requests-0001.jsonl", "requests-0002.jsonl"}
+    assert set(json.loads((tmp_path / "one" / _MANIFEST).read_text())["files"]) == names
     for name in ("b.jsonl", "a.jsonl", "notes.txt"):
         (tmp_path / "one" / name).touch()
     found = answer_files(tmp_path / "one", {"candidates": 2, "prompts": ("é",)})
@@ -339,11 +326,6 @@ def test_files_and_folders_of_others_are_kept(tmp_path: Path, name: str, content
     assert path.is_dir() if content is None else path.is_symlink() or path.is_file()
 
 
-def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has a name that is too long"):
-        new_writer(tmp_path / ("a" * 300))
-
-
 @pytest.mark.parametrize("listed", ["x", None, [1], ["requests-0001.jsonl", {}]])
 def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, listed: Any) -> None:
     written(tmp_path)
@@ -355,26 +337,24 @@ def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, listed: Any) -> None
     assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.usefixtures("small_files")
-def test_only_unfinished_files_of_a_killed_round_are_deleted(tmp_path: Path) -> None:
-    outside = tmp_path / "outside.jsonl"
+def test_only_unfinished_files_of_a_killed_round_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_MOST_REQUESTS", 2)
+    outside, folder = tmp_path / "outside.jsonl", tmp_path / "one"
     outside.touch()
-    folder = tmp_path / "one"
     written(folder)
-    names = [*sorted(_listed_files(folder)), "../outside.jsonl", "/etc/passwd"]
     manifest = (folder / _MANIFEST).read_bytes()
-    (folder / _MANIFEST).write_text(json.dumps({"files": names}))
+    listed = [*json.loads(manifest)["files"], "../outside.jsonl", "/etc/passwd"]
+    (folder / _MANIFEST).write_text(json.dumps({"files": listed}))
     with pytest.raises(UserError, match="holds the questions of an earlier round"):
         new_writer(folder)
     (folder / _MANIFEST).write_bytes(manifest)
-    (folder / names[1]).rename(folder / f".{names[1]}.part")
+    (folder / listed[1]).rename(folder / f".{listed[1]}.part")
     (folder / "mine.jsonl").touch()
     with pytest.raises(UserError, match="holds other files"):
         new_writer(folder)
     (folder / "mine.jsonl").unlink()
     assert list(written(folder, 1).written.values()) == [1]
-    assert {path.name for path in folder.iterdir()} == {
-        RECORD,
-        _MANIFEST,
-        names[0],
-    } and outside.exists()
+    assert {path.name for path in folder.iterdir()} == {RECORD, _MANIFEST, listed[0]}
+    assert outside.exists()

@@ -311,7 +311,7 @@ def _share_of(options: LLMOptions, workers: int, backend: Any) -> LLMOptions:
     return replace(
         options,
         model=backend.model,
-        base_url=backend.addresses,
+        base_url=backend.options.base_url,
         concurrency=max(1, -(-options.concurrency // workers)),
         per_minute=rates and (rates[0] / workers, rates[1] / workers),
     )

@@ -156,7 +156,6 @@ def generate_from_source(
         UserError: the source cannot be read or is itself an output; also errors of `generate`.
     """
     _refuse_event_loop(_IN_THREAD)
-    check_packages()
     out, by_files = outputs.folder, bool(to_file or from_file)
     refuse_inputs(find_files(source.name), out)
     if part or ray_workers:

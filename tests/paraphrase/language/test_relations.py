@@ -1,18 +1,24 @@
 """Agents and their actions, the nouns that adjectives describe, and function words."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from paraclip.paraphrase.language.relations import (
-    _actors_exchanged,
-    _adjective_moved,
-    _agent_lost,
-    _result_as_attribute,
-    doubtful_reason,
-    roles_changed,
-)
+from paraclip.data.triples import read_triples
+from paraclip.paraphrase.language.relations import doubtful_reason, roles_changed
 from paraclip.paraphrase.language.words import words
+
+VERBS = {"chases": "chased", "pushes": "pushed", "follows": "followed", "watches": "watched"}
+PAIRS = [
+    ("dog", "cat"), ("boy", "horse"), ("girl", "man"), ("lion", "zebra"), ("nurse", "patient"),
+    ("woman", "bird"), ("sheep", "dog"), ("teacher", "child"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_exchanged_actors_are_caught_and_passives_pass(one: str, other: str, verb: str) -> None:
+    active = words(f"a {one} {verb} a {other}")
+    assert roles_changed(active, words(f"a {other} {verb} a {one}"))
+    assert not roles_changed(active, words(f"a {other} is {VERBS[verb]} by a {one}"))
 
 
 @pytest.mark.parametrize(
@@ -20,13 +26,16 @@ from paraclip.paraphrase.language.words import words
     [
         ("A dog pulls a child on a sled.", "A child pulls a dog on a sled."),
         ("A lion chases a zebra.", "A lion is chased by a zebra."),
-        ("A nurse pushes a patient.", "A patient pushes a nurse."),
         ("A dog is trained by a girl.", "A girl is trained by a dog."),
         ("A black dog barks at a white horse.", "A white horse is barking at a black dog."),
+        ("A boy in a striped shirt whispers to a girl in a yellow dress.",
+         "A boy in a yellow shirt whispers to a girl in a striped dress."),
+        ("A woman hands bread to a man.", "A woman is handed bread to a man."),
+        ("A man paints a fence white.", "A man is painting a white fence."),
     ],
-)
-def test_changed_places_are_found(source: str, answer: str) -> None:
-    assert _actors_exchanged(words(source), words(answer))
+)  # fmt: skip
+def test_changed_roles_are_found(source: str, answer: str) -> None:
+    assert roles_changed(words(source), words(answer))
 
 
 @pytest.mark.parametrize(
@@ -39,40 +48,23 @@ def test_changed_places_are_found(source: str, answer: str) -> None:
         ("A dog is walked by a man.", "A man walks a dog."),
         ("A dog runs while a cat sleeps.", "A cat sleeps while a dog runs."),
         ("A boy chases a boy.", "A boy is chased by a boy."),
-    ],
-)
-def test_a_sentence_turned_around_is_not_a_contradiction(source: str, answer: str) -> None:
-    assert not _actors_exchanged(words(source), words(answer))
-
-
-@pytest.mark.parametrize(
-    ("check", "source", "wrong", "right"),
-    [
-        (_adjective_moved, "A boy in a striped shirt whispers to a girl in a yellow dress.",
-         "A boy in a yellow shirt whispers to a girl in a striped dress.",
+        ("A boy in a striped shirt whispers to a girl in a yellow dress.",
          "A boy whose shirt is striped and a girl in a yellow dress."),
-        (_agent_lost, "A woman hands bread to a man.", "A woman is handed bread to a man.",
-         "Bread is handed to a man by a woman."),
-        (_result_as_attribute, "A man paints a fence white.", "A man is painting a white fence.",
-         "A fence is painted white by a man."),
+        ("A woman hands bread to a man.", "Bread is handed to a man by a woman."),
+        ("A man paints a fence white.", "A fence is painted white by a man."),
+        ("a little Asian girl", "an Asian little girl"), ("Fence white", "A white fence"),
+        ("A dog is covered in mud.", "Covered in mud is a dog."),
     ],
-)  # fmt: skip
-def test_an_adjective_or_an_agent_that_moved(check, source: str, wrong: str, right: str) -> None:
-    assert check(words(source), words(wrong)) and not check(words(source), words(right))
-
-
-@pytest.mark.parametrize(
-    ("source", "answer"),
-    [("a little Asian girl", "an Asian little girl"), ("Fence white", "A white fence"),
-     ("A dog is covered in mud.", "Covered in mud is a dog.")],
 )  # fmt: skip
 def test_another_order_is_no_other_role(source: str, answer: str) -> None:
     assert not roles_changed(words(source), words(answer))
 
 
-def test_the_same_text_is_never_mixed_up() -> None:
-    for text in ("A big dog bites a small cat.", "", "Two nurses and a patient by a red van"):
-        assert not roles_changed(words(text), words(text))
+@pytest.mark.parametrize("column", ["caption", "paraphrase_1", "paraphrase_2"])
+def test_a_copy_of_a_text_of_the_starter_set_changes_nothing(column: str) -> None:
+    for text in read_triples("starter")[column].to_pylist()[::3]:
+        assert not roles_changed(words(text), words(text)), text
+        assert doubtful_reason(text, text) is None, text
 
 
 @pytest.mark.parametrize(
@@ -117,12 +109,4 @@ def test_what_a_small_generator_mixes_up(source: str, answer: str, expected: str
 )
 def test_what_may_stay(source: str, answer: str) -> None:
     assert doubtful_reason(source, answer) is None
-
-
-def test_words_of_the_caption_are_nothing_new() -> None:
     assert doubtful_reason("A man swims.", "A man swims, wet.", "A wet man swims.") is None
-
-
-@given(st.lists(st.sampled_from(["a", "dog", "in", "red", "its", "only", "cats"]), max_size=8))
-def test_a_copy_is_never_doubtful(text: list[str]) -> None:
-    assert doubtful_reason(" ".join(text), " ".join(text)) is None

@@ -14,6 +14,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -41,6 +42,7 @@ _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _NO_PROXY = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
 _ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_HEADERS = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")  # `openai` sends them
 _PROXIES = ("all_proxy", "https_proxy", "http_proxy", "ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 
@@ -58,9 +60,9 @@ def _now() -> float:
 
 
 class _Rate:
-    """Spaces units evenly, so that no minute exceeds its share; None is no limit."""
+    """Spaces units evenly, so that no minute exceeds its share; 0 is no limit."""
 
-    def __init__(self, per_minute: float | None) -> None:
+    def __init__(self, per_minute: float) -> None:
         self._spacing = 60 / per_minute if per_minute else 0.0
         self._free = 0.0  # event loop time at which the next unit may be used
 
@@ -86,14 +88,14 @@ class _Server(openai.DefaultAsyncHttpxClient):
 
     Args:
         address: its base URL.
-        options: time-out, retries, and rates, of which it gets one of so many `shares`.
+        options: time-out, retries, and rates, of which each server gets an equal share.
         key: API key.
-
-    Attributes:
-        others: servers that may take its questions.
+        servers: all servers, which may take its questions.
     """
 
-    def __init__(self, address: str, options: LLMOptions, key: str, shares: int) -> None:
+    def __init__(
+        self, address: str, options: LLMOptions, key: str, servers: "list[_Server]"
+    ) -> None:
         self.url, self.shown = _http.URL(address), without_secrets(address)
         # What the environment says about proxies and certificates is of no use, and may be wrong.
         plain = self.url.scheme == "http" and self.url.host in _THIS_MACHINE
@@ -107,9 +109,9 @@ class _Server(openai.DefaultAsyncHttpxClient):
         )  # fmt: skip
         self.seconds, self.key = options.timeout, key
         self.per_minute, self.tokens = (
-            _Rate(rate / shares if rate else None) for rate in options.per_minute or (None, None)
+            _Rate(rate and rate / len(options.base_url)) for rate in options.per_minute or (0, 0)
         )
-        self.others: list[_Server] = []
+        self.servers = servers
         self.in_flight = 0  # questions
         self.paused_until = self.rests_until = float("-inf")
 
@@ -176,7 +178,7 @@ class _Server(openai.DefaultAsyncHttpxClient):
             what = f"{self.shown} requests a pause of {_shown_seconds(pause)} (Retry-After)"
             print(f"{what}; waiting.", file=sys.stderr, flush=True)
         no_quota = status == 429 and b"insufficient_quota" in response.content
-        elsewhere = any(one.paused_until <= _now() for one in self.others)
+        elsewhere = any(one.paused_until <= _now() for one in self.servers)
         in_time = pause <= (_SHORT_PAUSE if elsewhere else _LONGEST_PAUSE)
         again = messages.may_pass(status) and in_time and not no_quota
         headers["x-should-retry"] = "true" if again else "false"
@@ -262,23 +264,14 @@ def _tls_problem(error: BaseException) -> str | None:
     return None
 
 
-def _headers_from_environment() -> list[tuple[str, str]]:
-    """The variables whose values `openai` sends with every request, and each line of them."""
-    found = [(name, os.environ.get(name, "")) for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")]
-    name = "OPENAI_CUSTOM_HEADERS"
-    return [*found, *((name, line.strip()) for line in os.environ.get(name, "").split("\n"))]
-
-
 def _environment_fault(error: Exception) -> UserError | None:
     """The variable that kept a client from being made, or None; values may contain passwords."""
     named = next(filter(os.environ.get, _CERTIFICATES), None)
     if named and isinstance(error, OSError):  # of `ssl`, too
         what = f"its certificates cannot be read ({error.strerror or error})"
         return UserError(named, what, "Name a file in PEM format, or unset the variable.")
-    for name in _PROXIES:
-        address = os.environ.get(name)
-        if not address:
-            continue
+    for name in filter(os.environ.get, _PROXIES):
+        address = os.environ[name]
         try:
             proxy = _http.Proxy(address if "://" in address else f"http://{address}")
             _http.AsyncHTTPTransport(proxy=proxy, verify=False)
@@ -321,20 +314,23 @@ class OpenAIBackend:
     """
 
     def __init__(self, options: LLMOptions, key: str | None = None) -> None:
-        self.options, self.model = options, messages.model_of(options)
-        option, addresses = "--base-url", options.base_url
+        self.model, option, addresses = messages.model_of(options), "--base-url", options.base_url
         if not addresses:
             option = "OPENAI_BASE_URL"
             addresses = (os.environ.get(option, "").strip() or _OPENAI_URL,)
         for address in addresses:
             _check_address(option, address)
-        self.addresses, self.base_url = addresses, addresses[0]
+        self.options = options = replace(options, base_url=addresses)
+        self.base_url = addresses[0]
         self._key = os.environ.get("OPENAI_API_KEY", "").strip() if key is None else key
         if _OPENAI_URL in addresses and not self._key:
             hint = "Set OPENAI_API_KEY, or name another server with --base-url."
             raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
-        for name, value in [("OPENAI_API_KEY", self._key), *_headers_from_environment()]:
-            if not (value.isascii() and value.isprintable()):
+        sent = [(name, os.environ.get(name, "")) for name in _HEADERS]
+        for name, value in [("OPENAI_API_KEY", self._key), *sent]:
+            # One of the headers a line; their white space is stripped.
+            lines = map(str.strip, value.split("\n")) if "HEADERS" in name else [value]
+            if not all(line.isascii() and line.isprintable() for line in lines):
                 what = "contains a line break or a non-ASCII character, which no header may have"
                 raise UserError(name, what, "Copy the value again.")
         self._secrets = {secret for one in addresses for secret in _secrets_of(self._key, one)}
@@ -343,13 +339,11 @@ class OpenAIBackend:
         self.identity: dict[str, str] = {}
         self.style = options.style or "paper"
         self._places = asyncio.Semaphore(options.concurrency)
+        self.servers: list[_Server] = []
         try:
-            self.servers = [
-                _Server(address, options, self._key or "none", len(addresses))
-                for address in addresses
-            ]
-            for server in self.servers:
-                server.others = [one for one in self.servers if one is not server]
+            for address in addresses:
+                key = self._key or "none"
+                self.servers.append(_Server(address, options, key, self.servers))
         except Exception as error:
             fault = _environment_fault(error)
             if fault is None:
