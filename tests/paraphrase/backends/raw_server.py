@@ -1,5 +1,6 @@
 """A local server that sends any bytes, at a speed and for a time set by the test."""
 
+import re
 import socket
 import ssl
 import threading
@@ -24,7 +25,7 @@ class RawServer:
         url: address for `base_url`.
         heads: the heads of all requests.
         sent: bytes that were handed to clients.
-        stopping: set when the test is over; endless handlers look at it.
+        stopping: set when the test is over, which ends endless handlers.
     """
 
     def __init__(self, handler: Handler, tls: ssl.SSLContext | None) -> None:
@@ -47,6 +48,8 @@ class RawServer:
         """Read a request and let the handler answer it."""
 
         def send(content: bytes) -> None:
+            if self.stopping.is_set():
+                raise OSError
             connection.sendall(content)
             self.sent += len(content)
 
@@ -56,15 +59,8 @@ class RawServer:
                 if self.tls is not None:
                     connection = self.tls.wrap_socket(connection, server_side=True)
                 head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
-                length = next(
-                    (
-                        int(line[15:])
-                        for line in head.lower().split(b"\r\n")
-                        if b"nt-length" in line
-                    ),
-                    0,
-                )
-                while len(body) < length:
+                length = re.search(rb"content-length: *(\d+)", head.lower())
+                while length and len(body) < int(length[1]):
                     body += connection.recv(65536)
                 self.heads.append(head)
                 self.handler(head, send)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from fake_server import FakeServer, response
-from raw_server import RawServer, ok, raw_server
+from raw_server import ok, raw_server
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, openai_server
@@ -49,21 +49,20 @@ def ask(url: str, started: bool = False, **changed: Any) -> Answer:
     return asyncio.run(asking())
 
 
-def forever(server: Callable[[], RawServer], piece: bytes, pause: float) -> Any:
+def forever(piece: bytes, pause: float) -> Any:
     """A handler that sends a piece again and again."""
 
     def handler(head: bytes, send: Callable[[bytes], None]) -> None:
         send(ok())
-        while not server().stopping.wait(pause):
+        while True:
+            time.sleep(pause)
             send(piece)
 
     return handler
 
 
 def test_a_server_that_drips_bytes_times_out() -> None:
-    servers: list[RawServer] = []
-    with raw_server(forever(lambda: servers[0], b" ", 0.05)) as server:
-        servers.append(server)
+    with raw_server(forever(b" ", 0.05)) as server:
         with pytest.raises(AnswerError, match="APITimeoutError"):
             ask(server.url, timeout=0.5)
         with pytest.raises(UserError, match="no server answers there"):
@@ -71,9 +70,7 @@ def test_a_server_that_drips_bytes_times_out() -> None:
 
 
 def test_an_endless_answer_is_aborted() -> None:
-    servers: list[RawServer] = []
-    with raw_server(forever(lambda: servers[0], b" " * 100_000, 0.0)) as server:
-        servers.append(server)
+    with raw_server(forever(b" " * 100_000, 0.0)) as server:
         with pytest.raises(AnswerError, match="larger than 8 MiB"):
             ask(server.url)
         assert server.sent < 5 * openai_server._MOST_RESPONSE_BYTES
@@ -156,13 +153,11 @@ def test_repeated_secrets_are_removed() -> None:
     texts = [f"{KEY} p@ssword", "x" * 3995 + KEY]
     message = json.dumps({"error": {"message": f"\x1b[2J bad {KEY} p@ssword"}}).encode()
     with FakeServer() as server:
+        server.behave = lambda prompt, count: [texts[count - 1]]
         url = server.url.replace("://", "://me:p%40ssword@")
-        server.behave = lambda prompt, count: [texts[0]]
-        assert ask(url).text == "*** ***"
-        server.behave = lambda prompt, count: [texts[1]]
-        assert ask(url).text == "x" * 3995 + "***"
-    refusal = b"HTTP/1.1 400 No\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
-    with raw_server(lambda head, send: send(refusal + message)) as raw:
+        assert [ask(url).text, ask(url).text] == ["*** ***", "x" * 3995 + "***"]
+    refusal = with_status("400 No", "Content-Type: application/json", body=message)
+    with raw_server(lambda head, send: send(refusal)) as raw:
         with pytest.raises(AnswerError) as caught:
             ask(raw.url.replace("://", "://me:p%40ssword@"))
         assert KEY not in str(caught.value) and "p@ss" not in str(caught.value)
@@ -184,7 +179,9 @@ def test_an_invalid_address_is_one_line(address: str) -> None:
         _check_address("--base-url", valid)
 
 
-def test_an_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_for_an_address_may_be_empty_but_not_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "")
     assert backend(None).base_url == "https://api.openai.com/v1"
     monkeypatch.setenv("OPENAI_BASE_URL", "host:80")
