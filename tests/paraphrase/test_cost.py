@@ -136,25 +136,19 @@ def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
 
 def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_path: Path) -> None:
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
-    found = estimate(captions(320), 320, config.llm, bag_judge(), config.outputs)
-    assert (found.sampled, found.kept, found.prompt_tokens) == (_SAMPLE, _SAMPLE, 320 * 200)
-    assert found.dollars == pytest.approx(320 * 220e-6) and found.seconds > 0
-    assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * _SAMPLE
-    assert {path.name for path in tmp_path.iterdir()} == {"answers.jsonl"}
-    assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
-
-
-def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_path: Path) -> None:
-    config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
 
     def estimated() -> _Estimate:
         return estimate(captions(320), 320, config.llm, bag_judge(), config.outputs)
 
     run(server.url, tmp_path, _SAMPLE // 2)
-    partly, again = estimated(), estimated()
-    assert partly.prompt_tokens == again.prompt_tokens == 320 * 200
-    assert partly.dollars == again.dollars == pytest.approx(320 * 220e-6)
-    assert partly.seconds and again.seconds is None and "time: unknown" in again.table()
+    partly = estimated()
+    assert (partly.sampled, partly.kept, partly.prompt_tokens) == (_SAMPLE, _SAMPLE, 320 * 200)
+    assert partly.dollars == pytest.approx(320 * 220e-6) and partly.seconds
+    assert "$0.0704 (--prices)" in partly.table() and server.asked.total() == 2 * _SAMPLE
+    again = estimated()  # the log has all answers
+    assert again.prompt_tokens == partly.prompt_tokens and again.dollars == partly.dollars
+    assert again.seconds is None and "time: unknown" in again.table()
+    assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
 
 
 def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path: Path) -> None:

@@ -22,10 +22,9 @@ from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.parts import _place_of, _share_of
+from paraclip.paraphrase.parts import _share_of
 from paraclip.paraphrase.run import _Generation
 from paraclip.paraphrase.steps import answer_settings
-from paraclip.provenance import shown_path
 
 pytestmark = pytest.mark.usefixtures("quiet")
 ROWS, PARTS = 30, 3
@@ -196,15 +195,8 @@ def test_out_may_be_an_object_store(server: FakeServer, source: str, tmp_path: P
     )
     files = {path.name: path.read_text() for path in out.glob("*.*") if path.suffix != ".parquet"}
     assert files["README.md"] == files["notes.txt"] == "mine" and "problems.txt" not in files
-
-
-def test_a_place_is_a_folder_or_a_url(tmp_path: Path) -> None:
-    assert _place_of(tmp_path).local == tmp_path
-    url = _place_of(Path(f"file://{tmp_path}"))
-    assert url.local is None and url.address == f"file://{tmp_path}" and url.path == str(tmp_path)
-    assert shown_path(Path("s3://KEY:password@bucket/run")) == "s3://bucket/run"
-    with pytest.raises(UserError, match="--out") as caught:
-        _place_of(Path("nowhere://KEY:password@bucket/run"))
+    with pytest.raises(UserError, match="--out: nowhere://bucket") as caught:
+        run(server, Path("nowhere://KEY:password@bucket/run"), source, "1/2")
     assert "password" not in str(caught.value)
 
 

@@ -1,6 +1,5 @@
 """No file and no line of `generate` and `quickstart` contains the password of an address."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +21,6 @@ from paraclip.quickstart.config import QuickstartConfig
 pytestmark = pytest.mark.usefixtures("quiet")
 HOST = "memory://me:sesame@host"
 TEXT = "A baker carries {} bread through town."
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """`paraclip generate`: paraphrase captions and print the counts, or a plan of the run."""
 
-from paraclip.errors import printable, without_password
+from itertools import islice
+
+from paraclip.errors import printable
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import FAILED
 from paraclip.paraphrase.run import count_captions, estimate, generate_from_source
 from paraclip.provenance import shown_path
+
+_SHOWN = 5  # captions
 
 
 def generate_command(config: GenerateConfig) -> None:
@@ -43,10 +47,10 @@ def generate_command(config: GenerateConfig) -> None:
 
 def _print_plan(config: GenerateConfig, judge: Judge) -> None:
     with count_captions(config.captions, config.out) as counts:
-        for row in counts.beginning:
-            picture = without_password(row.image or "(no picture)")
-            print("\t".join(map(printable, (row.id, row.caption, picture))))
-        captions, pictures = counts.captions, counts.pictures
+        for row in islice(counts.rows(), _SHOWN):
+            print("\t".join(map(printable, (row.id, row.caption, row.image or "(no picture)"))))
+        captions = counts.captions
+        pictures = sum(row.image is not None for row in counts.rows())
         print(
             f"{captions:,} captions, {pictures:,} with a picture, {captions - pictures:,} without"
         )

@@ -28,8 +28,7 @@ class Kind:
     task: str  # for a chat, before ONLY
     label: str  # the same for a model that completes text
     examples: Sequence[str]  # wordings of the captions of prompts.toml
-    # Whether the words of a caption (the first) and of an answer suit this kind.
-    fits: Callable[[_Words, _Words], bool] = lambda caption, answer: True
+    fits: Callable[[_Words, _Words], bool]  # as in _FITS
     limits: Mapping[str, Any] = field(default_factory=dict)  # in place of those of paraphrases
     drops: bool = False  # may leave out facts such as a number, but adds none
 
@@ -59,30 +58,19 @@ def _is_contrast(caption: _Words, answer: _Words) -> bool:
     return _shared(caption, answer) >= 0.5 and (bool(new) or len(answer) >= len(caption))
 
 
-_NO_LIMITS = {
-    "similarity": -1.0, "support": -1.0, "exchange": -1.0, "kept": 0.0, "doubtful": False
-}  # fmt: skip
-_RULES: Mapping[str, Mapping[str, Any]] = {
-    "short": {
-        "fits": lambda caption, answer: 2 <= len(answer) <= max(2, min(6, len(caption))),
-        "limits": {"similarity": 0.35, "kept": 0.0, "doubtful": False},
-        "drops": True,
-    },
-    "verbose": {
-        "fits": lambda caption, answer: len(answer) >= len(caption) + 3,
-        "limits": {"growth": 4.0},
-    },
-    "colloquial": {},
-    "technical": {},
-    TYPO: {"fits": _is_misspelt, "limits": _NO_LIMITS, "drops": True},
-    "other_person": {
-        "fits": lambda caption, answer: _shared(caption, answer) <= 0.8,
-        "limits": {"kept": 0.0},
-        "drops": True,
-    },
-    CONTRAST: {"fits": _is_contrast, "limits": _NO_LIMITS},
+_FITS: Mapping[str, Callable[[_Words, _Words], bool]] = {
+    "short": lambda caption, answer: 2 <= len(answer) <= max(2, min(6, len(caption))),
+    "verbose": lambda caption, answer: len(answer) >= len(caption) + 3,
+    TYPO: _is_misspelt,
+    "other_person": lambda caption, answer: _shared(caption, answer) <= 0.8,
+    CONTRAST: _is_contrast,
 }
-KINDS = {name: Kind(**PROMPTS["kinds"][name], **rules) for name, rules in _RULES.items()}
+"""Whether the words of a caption (the first) and of an answer suit a kind."""
+KINDS = {
+    name: Kind(**table, fits=_FITS.get(name, lambda caption, answer: True))
+    for name, table in PROMPTS["kinds"].items()
+    if isinstance(table, Mapping)
+}
 """Kinds by name."""
 
 

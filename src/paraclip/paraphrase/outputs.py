@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
 from math import isnan
 from pathlib import Path
+from string import Template
 from typing import Any, TextIO
 
 import pyarrow as pa
@@ -35,25 +37,6 @@ _SIZES = {
     1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M",
     10_000_000: "1M<n<10M", 100_000_000: "10M<n<100M", 10**9: "100M<n<1B",
 }  # fmt: skip
-_METADATA = """\
----
-language: en
-license: other
-license_name: see-card
-pretty_name: Two-step paraphrases
-size_categories: {size}
-tags: [paraclip, paraphrase, synthetic]
-configs:
-- config_name: default
-  data_files: triples.parquet
----"""
-_INTRODUCTION = (
-    "Each row holds a caption, its paraphrase in plain language (`paraphrase_1`) and a paraphrase "
-    "of that with other words and another structure (`paraphrase_2`), written by a language model "
-    "and filtered by rules and sentence vectors. `wordings`, if there are some, are further ones "
-    "of the caption, and `contrast` has another meaning. Nobody has read all of them: "
-    "`paraclip audit` draws a sample for people to check."
-)
 
 
 @dataclass
@@ -297,14 +280,13 @@ def _write_summary(
 def _render_card(
     summary: Mapping[str, Any], settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> str:
-    """The dataset card in Hugging Face's form: Markdown with YAML metadata.
+    """The dataset card of card.txt, in Hugging Face's form: Markdown with YAML metadata.
 
     Args:
         summary: counts and generator, as in summary.json.
         settings: options of the run, as in `Outputs`.
         rows: kept triples to show.
     """
-    size = next((name for most, name in _SIZES.items() if summary["kept"] < most), "1B<n<10B")
     counts = [
         ["captions", summary["captions"]],
         ["kept", summary["kept"]],
@@ -313,20 +295,16 @@ def _render_card(
         ["failed", summary["failed"]],
         ["broken input rows", summary["broken"]],
     ]
-    sample = [[row[name] for name in TEXTS] for row in rows]
-    parts = [
-        _METADATA.format(size=size),
-        "# Two-step paraphrases of image captions",
-        _INTRODUCTION,
-        f"- Generator: {_escape(summary['generator'])}\n"
-        f"- Licence of the answers: {_escape(settings['licence'])}\n"
-        "- Licence of the captions: that of their source; check it before you publish.",
-        f"## Counts\n\n{_table([['', 'rows'], *counts])}",
-        f"## Filters\n\nLimits: `{json.dumps(settings['filter_limits'])}`. "
-        "Reasons of rejection are above.",
-        f"## Sample\n\n{_table([TEXTS, *sample])}\n",
-    ]
-    return "\n\n".join(parts)
+    return Template(
+        files("paraclip.paraphrase").joinpath("card.txt").read_text("utf-8")
+    ).substitute(
+        size=next((name for most, name in _SIZES.items() if summary["kept"] < most), "1B<n<10B"),
+        generator=_escape(summary["generator"]),
+        licence=_escape(settings["licence"]),
+        counts=_table([["", "rows"], *counts]),
+        limits=json.dumps(settings["filter_limits"]),
+        sample=_table([TEXTS, *([row[name] for name in TEXTS] for row in rows)]),
+    )
 
 
 def _table(rows: Sequence[Sequence[Any]]) -> str:

@@ -54,7 +54,6 @@ from paraclip.provenance import shown_path
 _AHEAD = 3  # captions in progress per question in progress; the others are being judged
 _IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its arguments."
 _MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
-_SHOWN = 5  # captions
 _SAMPLE = 32  # captions that --dry-run asks about
 
 
@@ -113,8 +112,6 @@ class SourceCounts:
     stored: IO[bytes]  # its captions: a list of their fields in each line
     hash: Any = field(default_factory=hashlib.sha256)  # of `stored`
     captions: int = 0
-    pictures: int = 0  # captions with a picture
-    beginning: list[Caption] = field(default_factory=list)
 
     def rows(self) -> Iterator[Caption]:
         """The captions, without reading the source again."""
@@ -279,9 +276,6 @@ def count_captions(source: CaptionSource, out: Path) -> Iterator[SourceCounts]:
         captions = islice(read, source.first)
         for caption in track(captions, "reading captions", source.first, "caption"):
             counts.captions += 1
-            counts.pictures += caption.image is not None
-            if counts.captions <= _SHOWN:
-                counts.beginning.append(caption)
             image = caption.image and without_password(caption.image)
             row = json.dumps([caption.id, caption.caption, caption.image_id, image]).encode()
             counts.hash.update(row)
