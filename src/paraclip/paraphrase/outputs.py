@@ -23,7 +23,6 @@ from paraclip.output_folder import OutputFolder
 from paraclip.paraphrase.config import Outputs
 from paraclip.paraphrase.cost import Meter, show_dollars
 from paraclip.paraphrase.language.words import rewords
-from paraclip.paraphrase.log import object_of
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
 from paraclip.provenance import provenance
 
@@ -248,14 +247,6 @@ def refuse_foreign_outputs(out: Path, problems: bool = False) -> None:
 
 def _folder(out: Path) -> OutputFolder:
     return OutputFolder(out, "generation")
-
-
-def valid_summary(content: bytes) -> dict[str, Any] | None:
-    """The content of a summary.json, or None if no run wrote it."""
-    summary = object_of(content) or {}
-    provenance = summary.get("provenance")
-    valid = isinstance(provenance, dict) and isinstance(provenance.get("settings"), dict)
-    return summary if valid and "reused_answers" in summary else None
 
 
 def _write_summary(

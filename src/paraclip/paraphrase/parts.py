@@ -30,14 +30,13 @@ from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
 from paraclip.paraphrase.cost import Meter, meter_of
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, add_tokens
+from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, add_tokens, object_of
 from paraclip.paraphrase.outputs import (
     LOG,
     SUMMARY,
     TRIPLES,
     Summary,
     refuse_foreign_outputs,
-    valid_summary,
     writing,
 )
 from paraclip.paraphrase.run import SourceCounts, check_generation, count_captions, generate
@@ -100,10 +99,13 @@ class _Place:
         """The summary.json of a part that the run with this hash has finished, or None."""
         try:
             with self.files.open_input_stream(f"{self.path}/{part.name}/{SUMMARY}") as stream:
-                summary = valid_summary(bytes(stream.read(_LARGEST_SUMMARY)))
+                summary = object_of(bytes(stream.read(_LARGEST_SUMMARY)))
         except OSError:
             return None
-        return summary if summary and summary["provenance"]["settings"].get("run") == run else None
+        match summary:
+            case {"provenance": {"settings": {"run": str() as of_run}}, "failed": int()}:
+                return summary if of_run == run else None
+        return None
 
     def forget(self) -> None:
         """Delete all answers; raises UserError if a run is writing to one of the logs."""

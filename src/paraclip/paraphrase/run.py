@@ -30,7 +30,7 @@ from paraclip.paraphrase.batch import (
 )
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
 from paraclip.paraphrase.cost import Meter, meter_of, show_dollars
-from paraclip.paraphrase.filters.judge import Judge, check_packages, judging
+from paraclip.paraphrase.filters.judge import Judge, check_packages
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
     FAILED,
@@ -302,7 +302,7 @@ async def _asking(
     with closing(open_log(outputs.folder / LOG, settings, outputs.fresh)) as log:
         try:
             await backend.start()
-            with judging(judge) as queue:
+            with closing(judge.queue()) as queue:
                 yield Paraphraser(llm, backend, log, queue, meter)
         finally:
             await backend.close()

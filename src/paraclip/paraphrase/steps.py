@@ -72,7 +72,7 @@ Outcome = KeptTriple | Rejected | Failed
 
 
 class Paraphraser:
-    """Takes captions through both steps; `judge` is the queue of `judging`, or another judge."""
+    """Takes captions through both steps; `judge` is the queue of a `Judge`, or another judge."""
 
     def __init__(
         self,

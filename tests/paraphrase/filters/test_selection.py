@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
 from fake_encoder import BagEncoder
 
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
+from paraclip.paraphrase.filters.judge import Judge, Verdict
 from paraclip.paraphrase.steps import _SIMILARITY_MARGIN, _choose_candidate, _main_reason
 
 
@@ -47,7 +48,7 @@ def test_the_answers_of_many_captions_are_judged_together() -> None:
             return [verdict(one.answer, 1.0, 0.0) for one in questions]
 
     async def all_of_them() -> list[Verdict]:
-        with judging(Counting(encoder=BagEncoder())) as queue:
+        with closing(Counting(encoder=BagEncoder()).queue()) as queue:
             return await asyncio.gather(*(queue(Question("", str(row))) for row in range(40)))
 
     assert [one.text for one in asyncio.run(all_of_them())] == list(map(str, range(40)))

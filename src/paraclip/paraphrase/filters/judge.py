@@ -5,8 +5,7 @@ those on MiniLM's vectors (new content, lost content, drift), then the checker, 
 texts together, for answers that passed all others.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -91,6 +90,10 @@ class Judge:
         half = len(questions) // 2
         return [*self.judge_each(questions[:half]), *self.judge_each(questions[half:])]
 
+    def queue(self) -> MicroBatchQueue[Question, Verdict]:
+        """Judges in a thread: answers that arrive during a batch form the next one."""
+        return MicroBatchQueue(self.judge_each, _BATCH, waiting=None)
+
     def _reversed(self, question: Question, verdict: Verdict) -> Verdict:
         """The verdict on a contrast: whatever shows another meaning speaks for it."""
         differs, pair = verdict.reason in _DIFFERENCES, (question.source, verdict.text)
@@ -133,16 +136,6 @@ class Judge:
         """The thresholds, with those of the kind of wording."""
         kind = KINDS.get(question.kind)
         return self.limits if kind is None else replace(self.limits, **kind.limits)
-
-
-@contextmanager
-def judging(judge: Judge) -> Iterator[MicroBatchQueue[Question, Verdict]]:
-    """Judge answers together in a thread: those that arrive during a batch form the next one."""
-    queue = MicroBatchQueue[Question, Verdict](judge.judge_each, _BATCH, waiting=None)
-    try:
-        yield queue
-    finally:
-        queue.close()
 
 
 def check_packages() -> None:
