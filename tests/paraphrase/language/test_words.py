@@ -1,6 +1,7 @@
 """The claims made by the words of a caption."""
 
 import string
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -167,7 +168,7 @@ CAPTIONS = st.lists(
 @given(st.text(max_size=60))
 def test_words_are_parts_of_the_text_in_lower_case(text: str) -> None:
     for word, start, stop in words.word_spans(text):
-        assert word == text[start:stop].lower().replace("’", "'") and word
+        assert word == normalize("NFC", text[start:stop].lower()).replace("’", "'") and word
         assert not set(word) & set(string.whitespace + ".,;:!?_-")
     assert words.words(text) == [word for word, _, _ in words.word_spans(text)]
 
