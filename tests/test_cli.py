@@ -138,7 +138,7 @@ def test_words_after_help_and_version_are_no_error(
     word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([word, "train"]) == 0
-    assert "paraclip" in capsys.readouterr().out
+    assert ("paraclip 0." if word == "--version" else "usage: paraclip") in capsys.readouterr().out
 
 
 def test_help_is_wrapped_to_the_width_of_the_terminal(
@@ -274,11 +274,6 @@ def test_no_place_for_temporary_files_is_one_line(
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     assert main(["search", "words"]) == 2
     assert "Set TMPDIR" in capsys.readouterr().err
-
-
-def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("paraclip 0.")
 
 
 def test_the_shell_completes_commands_and_their_options() -> None:
