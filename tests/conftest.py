@@ -54,9 +54,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def mini() -> "Mini":
     """`mini-flickr8k` with a tiny BERT and random weights."""
     import torch
-    from tiny_models import word_files
 
     from paraclip.models.mini import Mini
+    from tiny import word_files
 
     torch.manual_seed(0)
     return Mini(word_files("bert"), embed_dim=8)
@@ -65,6 +65,6 @@ def mini() -> "Mini":
 @pytest.fixture(scope="session")
 def clip() -> "OpenClip":
     """A tiny causal CLIP, whose context is 12."""
-    from tiny_models import tiny_clip
+    from tiny import tiny_clip
 
     return tiny_clip()

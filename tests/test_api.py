@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny_models import tiny_clip
 
 import paraclip
 from paraclip import api
 from paraclip.models.checkpoint import read_header, save_model
+from tiny import tiny_clip
 
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
 

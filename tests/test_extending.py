@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import tiny_clip
 
 import paraclip
 from paraclip.data.config import Columns
@@ -25,6 +24,7 @@ from paraclip.paraphrase.backends import BACKENDS, Answer, BackendKind, LLMOptio
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.training.log import read_metrics
 from paraclip.training.losses import LOSSES, Loss, Objective
+from tiny import tiny_clip
 
 
 def write_triples(path: Path, count: int = 8) -> Path:

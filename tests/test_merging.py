@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import TinyModel
-from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.commands.merge import merge_command
 from paraclip.errors import UserError
 from paraclip.merging import MergeConfig, merge
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
+from tiny import TINY_CLIP, TinyModel, tiny_clip
 
 
 def two_models() -> tuple[TinyModel, TinyModel]:

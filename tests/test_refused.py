@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import draw, tiny_clip
-from training_rows import make_triples
 
 from paraclip.cli import main
 from paraclip.data.triples import write_triples
 from paraclip.models.checkpoint import save_model
+from tiny import draw, make_triples, tiny_clip
 
 Break = Callable[[Path, pytest.MonkeyPatch], object]
 TRAIN = "train triples.parquet --model base.safetensors --images pictures --out out"

@@ -5,8 +5,6 @@ import json
 import tarfile
 from pathlib import Path
 
-from PIL import Image
-
 from paraclip.data.captions import Caption
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
@@ -17,13 +15,6 @@ def put(path: Path, content: str | bytes) -> str:
     """Write a file and its parent folders; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return str(path)
-
-
-def draw(path: Path) -> str:
-    """A tiny picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 3), (9, 99, 200)).save(path)
     return str(path)
 
 

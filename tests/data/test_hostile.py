@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source_files import draw, json_lines, lenient, put, read, shard, texts
+from source_files import json_lines, lenient, put, read, shard, texts
 
 from paraclip.data import lines, rows
 from paraclip.data.config import Columns
@@ -33,6 +33,7 @@ from paraclip.evaluation.benchmarks.image_text_retrieval import _read_split
 from paraclip.evaluation.benchmarks.sugar_crepe import read_subset
 from paraclip.evaluation.pairs import read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_pool
+from tiny import draw
 
 # --- generated nonsense ---
 
@@ -325,7 +326,7 @@ def test_urls_that_wrap_others_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_double_colons_are_part_of_names(tmp_path: Path) -> None:
     secret = draw(tmp_path / "secret.png")
-    picture = draw(tmp_path / "in" / f"simplecache::{secret}")
+    picture = draw(tmp_path / "in" / f"simplecache::{secret}", size=(4, 3))
     put(Path(picture).with_suffix(".txt"), "A cat.")
     (row,) = read(str(tmp_path / "in"))
     os.remove(secret)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source_files import draw, json_lines, lenient, put, read, shard, texts
+from source_files import json_lines, lenient, put, read, shard, texts
 
 from paraclip.data.config import Columns
 from paraclip.data.folder import first_line, walk
@@ -18,6 +18,7 @@ from paraclip.data.reading import braces, find_files, read_captions
 from paraclip.data.rows import read_rows
 from paraclip.data.shards import _members
 from paraclip.errors import UserError
+from tiny import draw
 
 # --- which files ---
 
@@ -170,7 +171,7 @@ def test_the_caption_is_the_first_line_that_is_not_empty(
 
 def sample(key: str, folder: Path, caption: str = "A kite") -> dict[str, bytes]:
     """The members of a sample in img2dataset's layout."""
-    picture = Path(draw(folder / "picture.png")).read_bytes()
+    picture = Path(draw(folder / "picture.png", size=(4, 3))).read_bytes()
     facts = json.dumps({"key": key, "caption": caption, "status": "success"})
     return {f"{key}.jpg": picture, f"{key}.json": facts.encode(), f"{key}.txt": caption.encode()}
 

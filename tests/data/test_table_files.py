@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source_files import draw, json_lines, lenient, put, read, texts
+from source_files import json_lines, lenient, put, read, texts
 
 from paraclip.data import lines
 from paraclip.data.captions import _LONGEST_CAPTION
@@ -22,6 +22,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import _python_values, csv_fields, read_rows, tsv_fields
 from paraclip.errors import UserError
+from tiny import draw
 
 ROWS = [
     {"text": "A red kite", "file": "kite.png", "id": "k1", "image_id": "g"},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from source_files import draw, json_lines, put
+from source_files import json_lines, put
 
 from paraclip.data.problems import Problems
 from paraclip.data.triples import (
@@ -24,6 +24,7 @@ from paraclip.data.triples import (
     write_triples,
 )
 from paraclip.errors import UserError
+from tiny import draw
 
 
 def triple(name: str, **more: object) -> dict[str, object]:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tiny_models import draw, tiny_clip
 
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.stores import open_store
 from paraclip.models.checkpoint import save_model
+from tiny import draw, tiny_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 

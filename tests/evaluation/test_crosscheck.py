@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from colour_encoder import ColourEncoder
 from text_sets import write_sts
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -24,6 +23,7 @@ from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, _Labelled
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
+from tiny import ColourEncoder
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from colour_encoder import ColourEncoder, write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
 import paraclip
@@ -17,6 +16,7 @@ from paraclip.evaluation.config import EvaluateConfig, label_models
 from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks, names_sources
 from paraclip.evaluation.report import read_report
 from paraclip.models import loading
+from tiny import ColourEncoder, write_flickr8k
 
 pytestmark = pytest.mark.slow
 

@@ -2,14 +2,16 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
-from export_models import LOADERS, SMALL, TEXTS, Load, node, program, small_clip
+from export_models import LOADERS, TEXTS, Load, node, program
 
 from paraclip.models.openclip import OpenClip
+from tiny import SMALL_CLIP, small_clip
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +31,10 @@ def named(monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenClip]:
     """Make open_clip call the tiny CLIP by one of its own names, and return such a model."""
 
     def make(name: str, quick: bool = False) -> OpenClip:
-        config = {**json.loads(json.dumps(SMALL)), **({"quick_gelu": True} if quick else {})}
+        changes = {"quick_gelu": True} if quick else {}
+        config = deepcopy({**SMALL_CLIP, **changes})
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
-        return small_clip(name, **({"quick_gelu": True} if quick else {}))
+        return small_clip(name, **changes)
 
     return make
 

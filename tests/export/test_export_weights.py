@@ -10,9 +10,8 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from export_models import ours, small_clip
+from export_models import ours
 from safetensors.torch import load_file
-from tiny_models import TINY_CLIP
 
 from paraclip.api import export
 from paraclip.cli import parse
@@ -25,6 +24,7 @@ from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
 from paraclip.systems.config import ExportConfig, ExportOptions
+from tiny import TINY_CLIP, small_clip
 
 TEXTS = ["a red disc", "two cats on a beach"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from export_models import TEXTS, assert_same_search, ours, small_clip
+from export_models import TEXTS, assert_same_search, ours
 from tokenizers import Tokenizer
 
 from paraclip.api import export
@@ -17,6 +17,7 @@ from paraclip.models.formats import onnx_graph
 from paraclip.models.formats.onnx_graph import write_text_graph
 from paraclip.onnx_session import TextGraph
 from paraclip.systems.config import ExportOptions
+from tiny import small_clip
 
 pytestmark = pytest.mark.slow
 EIGHT_BITS = ExportOptions(target="transformers-js", int8=True)

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from export_models import small_clip
-from tiny_models import TINY_CLIP, roberta_clip
 
 from paraclip.api import export
 from paraclip.commands.export import export_command
@@ -22,13 +20,9 @@ from paraclip.exporting.source import (
 )
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats import onnx_graph
-from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.openclip import OpenClip
 from paraclip.systems.config import ExportConfig
-
-
-def other_clip(**changes: object) -> OpenClip:
-    spec = ClipSpec("other", {**TINY_CLIP, **changes}, {})
-    return OpenClip(spec, build_clip(spec))
+from tiny import TINY_CLIP, roberta_clip, small_clip, tiny_clip
 
 
 @pytest.mark.parametrize("to", ["hf", "sentence-transformers"])
@@ -38,12 +32,12 @@ def test_a_tower_that_is_not_clips(to, tmp_path, mini) -> None:
     text = TINY_CLIP["text_cfg"]
     cases = [
         (roberta_clip(), "its text tower is someone/tower and not"),
-        (other_clip(vision_cfg=image), "its image tower is timm's resnet10t"),
-        (other_clip(vision_cfg=resnet), "its image tower is a ResNet"),
-        (other_clip(text_cfg={**text, "no_causal_mask": True}), "does not read to the end token"),
-        (other_clip(text_cfg={**text, "vocab_size": 50000}), "its vocabulary has 50000 tokens"),
-        (other_clip(text_cfg={**text, "ls_init_value": 0.1}), "has the option ls_init_value"),
-        (other_clip(text_cfg={**text, "tokenizer_kwargs": {"clean": "lower"}}), "its tokenizer is"),
+        (tiny_clip(vision_cfg=image), "its image tower is timm's resnet10t"),
+        (tiny_clip(vision_cfg=resnet), "its image tower is a ResNet"),
+        (tiny_clip(text_cfg={**text, "no_causal_mask": True}), "does not read to the end token"),
+        (tiny_clip(text_cfg={**text, "vocab_size": 50000}), "its vocabulary has 50000 tokens"),
+        (tiny_clip(text_cfg={**text, "ls_init_value": 0.1}), "has the option ls_init_value"),
+        (tiny_clip(text_cfg={**text, "tokenizer_kwargs": {"clean": "lower"}}), "its tokenizer is"),
     ]
     for model, reason in cases:
         with pytest.raises(UserError, match=reason):

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
-from export_models import SMALL, program, unit
+from export_models import program, unit
 
 from paraclip.cli import main
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.openclip import OpenClip
+from tiny import SMALL_CLIP
 
 pytestmark = pytest.mark.slow
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "guide" / "programs").glob("*.md"))
@@ -58,7 +59,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """An empty working folder, with a tiny model under open_clip's name for other programs."""
     monkeypatch.chdir(tmp_path)
     Path("configs").mkdir()
-    Path("configs", f"{QUICK}.json").write_text(json.dumps({**SMALL, "quick_gelu": True}))
+    Path("configs", f"{QUICK}.json").write_text(json.dumps({**SMALL_CLIP, "quick_gelu": True}))
     return tmp_path
 
 

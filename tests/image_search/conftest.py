@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import draw, tiny_clip
 
 from paraclip.models.checkpoint import save_model
 from postgres_server import PostgresServer
+from tiny import draw, tiny_clip
 
 KINDS = [(shape, colour) for shape in ("disc", "square") for colour in ("red", "green", "blue")]
 

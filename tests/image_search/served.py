@@ -1,6 +1,5 @@
 """A server over a small index, without torch: towers are hashes, pictures are squares."""
 
-import io
 import json
 import threading
 import urllib.error
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from paraclip.image_search.serving.guard import Limits
 from paraclip.image_search.serving.rewording import Reworder
@@ -23,6 +21,7 @@ from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores import IndexFacts, Store, open_store, picture_id, schema
 from postgres_server import wait_until
+from tiny import jpeg
 
 WIDTH = 16
 SCRIPT = "<script>document.title='hacked'</script>"
@@ -63,14 +62,6 @@ def word_vector(word: str) -> np.ndarray:
     """A vector [WIDTH] that depends on the word."""
     seed = int.from_bytes(word.encode()[:64], "little") % 2**32
     return np.random.default_rng(seed).standard_normal(WIDTH)
-
-
-def jpeg(number: int) -> bytes:
-    """A small picture whose colour depends on the number."""
-    stream = io.BytesIO()
-    colour = (37 * number % 256, 91 * number % 256, 151 * number % 256)
-    Image.new("RGB", (64, 48), colour).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 def made_index(folder: Path, address: str, extra: Sequence[str] = ()) -> Store:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
-from served import jpeg
 
 from paraclip.cli import main
 from paraclip.errors import UserError
@@ -23,6 +22,7 @@ from paraclip.image_search.sheet import (
     write_sheet,
 )
 from paraclip.image_search.snapshot import Hit
+from tiny import jpeg
 
 BLUE, GREY = ImageColor.getrgb(SHARED), ImageColor.getrgb("#e4e4e4")
 

@@ -9,7 +9,6 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from served import WIDTH, HashTower, made_index
-from tiny_models import draw
 
 from paraclip.cli import main
 from paraclip.data.problems import Problems
@@ -25,6 +24,7 @@ from paraclip.image_search.unrelated import (
     measure_cutoffs,
     unrelated_texts,
 )
+from tiny import draw
 
 
 def test_present_subjects_hardly_move_the_cutoff() -> None:

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import draw, word_files
 
 from paraclip.models.mini import Mini
+from tiny import draw, word_files
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError
-from tiny_models import word_files
 
 from paraclip.errors import UserError
 from paraclip.models.formats.published import download
 from paraclip.models.sources import _reachable, offline_where_unreachable, text_files_of
+from tiny import word_files
 
 
 @pytest.fixture

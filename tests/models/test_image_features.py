@@ -4,7 +4,6 @@ import threading
 
 import pytest
 import torch
-from tiny_models import draw
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -15,6 +14,7 @@ from paraclip.models.features import (
     identity,
     image_features,
 )
+from tiny import draw
 
 
 def counted(model, monkeypatch) -> list[int]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import word_files
 
 from paraclip.errors import UserError
 from paraclip.models import loading
@@ -14,6 +13,7 @@ from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini, SentenceModel, load_backbone
 from paraclip.models.sources import wheel_file
+from tiny import word_files
 
 
 @pytest.fixture(scope="module")

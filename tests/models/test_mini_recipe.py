@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from colour_encoder import write_flickr8k
 from safetensors import safe_open
 
 from paraclip.models.features import encode_texts
 from paraclip.models.mini import _CLASSES, Mini, read_heads
 from recipes.mini.flickr8k import load_heads
+from tiny import write_flickr8k
 
 
 def load(name):

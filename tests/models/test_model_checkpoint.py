@@ -3,13 +3,13 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import tiny_clip
 
 from paraclip.errors import UserError
 from paraclip.merging import merge
 from paraclip.models import checkpoint
 from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
 from paraclip.output_folder import RECORD
+from tiny import tiny_clip
 
 
 @pytest.mark.parametrize("kind", ["mini", "clip"])

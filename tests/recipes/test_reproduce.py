@@ -7,10 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from colour_encoder import COLOURS, draw_pictures
 from fake_server import FakeServer
 from text_sets import write_sugar_crepe_pp
-from tiny_models import TINY_CLIP, tiny_clip
 
 import paraclip
 from paraclip.data.reading import read_captions
@@ -21,6 +19,7 @@ from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import TrainOptions
 from recipes import downloads
 from recipes.reproduce import reproduce
+from tiny import COLOURS, TINY_CLIP, draw_pictures, tiny_clip
 
 TEXT = {**TINY_CLIP["text_cfg"], "width": 8, "layers": 1}
 

@@ -22,12 +22,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
-TINY_TEACHER = {**TINY, "embed_dim": 24}
 NAMES = ("ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-32-256", "ViT-B-16", "ViT-B-16-quickgelu")
 SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
 COLOURS = {
@@ -39,34 +33,30 @@ COMMIT = "0" * 40
 SCPP = "cfdcd827e2725427752fdc582f82d1695d983417"
 
 
+TEACHER = {"embed_dim": 24}
+
+
 def use_tiny_models() -> None:
     """Give open_clip's names of the bases a tiny architecture, in this process."""
     import open_clip.factory
 
+    from tiny import SMALL_CLIP
+
     for name in NAMES:
-        open_clip.factory._MODEL_CONFIGS[name] = TINY
-    open_clip.factory._MODEL_CONFIGS["ViT-L-14"] = TINY_TEACHER
+        open_clip.factory._MODEL_CONFIGS[name] = SMALL_CLIP
+    open_clip.factory._MODEL_CONFIGS["ViT-L-14"] = SMALL_CLIP | TEACHER
 
 
-def tiny_weights(quick_gelu: bool, config: Mapping[str, Any] = TINY) -> bytes:
+def tiny_weights(**changes: object) -> bytes:
     """Random weights, as open_clip saves them."""
     import torch
     from open_clip.model import CLIP
     from safetensors.torch import save
 
+    from tiny import SMALL_CLIP
+
     torch.manual_seed(3)
-    return save(CLIP(**config, quick_gelu=quick_gelu).state_dict())
-
-
-def picture(number: int, side: int = 40) -> bytes:
-    """A JPEG of one colour with a mark."""
-    from PIL import Image, ImageDraw
-
-    image = Image.new("RGB", (side, side), list(COLOURS.values())[number % len(COLOURS)])
-    ImageDraw.Draw(image).rectangle((number % 20, 5, number % 20 + 9, 25), fill=(number * 7, 9, 9))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG")
-    return stream.getvalue()
+    return save(CLIP(**SMALL_CLIP | changes).state_dict())
 
 
 def sentence(number: int, wording: int) -> str:
@@ -120,6 +110,8 @@ def served_files(folder: Path, cifar: bool) -> dict[str, bytes]:
     """All files by HOST/PATH."""
     from text_sets import write_sts
 
+    from tiny import jpeg
+
     coco, pool, test = "images.cocodataset.org", range(1, 31), range(101, 113)
     unlabelled = [f"{number:012d}.jpg" for number in range(201, 231)]
     annotations = [
@@ -168,7 +160,7 @@ def served_files(folder: Path, cifar: bool) -> dict[str, bytes]:
     senteval = "huggingface.co/datasets/princeton-nlp/datasets-for-simcse"
     hub = "huggingface.co/{}/resolve/main/open_clip_model.safetensors"
     return {
-        f"{coco}/zips/val2017.zip": zipped({f"val2017/{n:012d}.jpg": picture(n) for n in pool}),
+        f"{coco}/zips/val2017.zip": zipped({f"val2017/{n:012d}.jpg": jpeg(n) for n in pool}),
         f"{coco}/annotations/annotations_trainval2017.zip": zipped(
             {"annotations/captions_val2017.json": as_json({"annotations": annotations})}
         ),
@@ -177,8 +169,8 @@ def served_files(folder: Path, cifar: bool) -> dict[str, bytes]:
                 {"images": [{"file_name": name} for name in unlabelled]}
             )
         }),
-        **{f"{coco}/unlabeled2017/{name}": picture(int(name[:12])) for name in unlabelled},
-        **{f"{coco}/val2014/COCO_val2014_{n:012d}.jpg": picture(n) for n in test},
+        **{f"{coco}/unlabeled2017/{name}": jpeg(int(name[:12])) for name in unlabelled},
+        **{f"{coco}/val2014/COCO_val2014_{n:012d}.jpg": jpeg(n) for n in test},
         "cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip": zipped(
             {"dataset_coco.json": as_json({"images": [*split, *others]})}
         ),
@@ -186,18 +178,18 @@ def served_files(folder: Path, cifar: bool) -> dict[str, bytes]:
         f"{senteval}/resolve/main/senteval.tar": tarred(sts),
         **(cifar_archives() if cifar else {}),
         "s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz": tarred({
-            f"imagenette2-160/{part}/{wnid}/{part}_{wnid}_{n}.JPEG": picture(n * 11)
+            f"imagenette2-160/{part}/{wnid}/{part}_{wnid}_{n}.JPEG": jpeg(n * 11)
             for part in ("train", "val") for wnid in wnids for n in range(2)
         }, "w:gz"),
         f"{drive}1kX2iCHEv0CADL8dSO1nMdW-V0NqIAiP3&export=download&confirm=t": as_json(aro),
         f"{drive}1qaPlrwhGNMrR3a11iopZUT_GPP_LrgP9&export=download&confirm=t": zipped(
-            {f"images/{n}.jpg": picture(n) for n in range(6)}
+            {f"images/{n}.jpg": jpeg(n) for n in range(6)}
         ),
-        hub.format("timm/vit_base_patch32_clip_224.openai"): tiny_weights(True),
-        hub.format("timm/vit_base_patch16_clip_224.openai"): tiny_weights(True),
-        hub.format("laion/CLIP-ViT-B-32-laion2B-s34B-b79K"): tiny_weights(False),
-        hub.format("laion/CLIP-ViT-L-14-laion2B-s32B-b82K"): tiny_weights(False, TINY_TEACHER),
-        hub.format("laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K"): tiny_weights(False),
+        hub.format("timm/vit_base_patch32_clip_224.openai"): tiny_weights(quick_gelu=True),
+        hub.format("timm/vit_base_patch16_clip_224.openai"): tiny_weights(quick_gelu=True),
+        hub.format("laion/CLIP-ViT-B-32-laion2B-s34B-b79K"): tiny_weights(),
+        hub.format("laion/CLIP-ViT-L-14-laion2B-s32B-b82K"): tiny_weights(**TEACHER),
+        hub.format("laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K"): tiny_weights(),
     }  # fmt: skip
 
 
@@ -307,7 +299,7 @@ class World:
 def main() -> None:
     """Run a module or a notebook with tiny models."""
     module, *arguments = sys.argv[1:]
-    sys.path[:0] = [str(Path(__file__).parents[2])]
+    sys.path[:0] = [str(Path(__file__).parents[level]) for level in (1, 2)]
     use_tiny_models()
     if module.endswith(".ipynb"):
         for number, cell in enumerate(json.loads(Path(module).read_text())["cells"]):

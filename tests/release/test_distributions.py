@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from oldest import PROJECT, ROOT, oldest_versions
-from tiny_models import draw, tiny_clip
 
 from paraclip import starter
 from paraclip.models.checkpoint import save_model
+from tiny import draw, tiny_clip
 
 PACKAGE = {
     path.relative_to(ROOT / "src").as_posix()

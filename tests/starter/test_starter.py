@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.cli import main
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.models.checkpoint import save_model
 from paraclip.starter import FIRST_EDITION, HELD_OUT, QUERIES, STAMPS, TRIPLES, resolve
+from tiny import TINY_CLIP, tiny_clip
 
 KINDS = ("short", "colloquial", "verbose", "technical", "typo", "other_person")
 CONTRASTS = (

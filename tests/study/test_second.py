@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colour_encoder import COLOURS, ColourEncoder, draw_pictures, write_flickr8k
 from text_sets import write_sts
 
 from paraclip.evaluation.benchmark import Arithmetic
@@ -19,6 +18,7 @@ from study import averaged, items, sets, tables, wordings
 from study.cells import Row
 from study.differences import Draws, figures_of
 from study.triples import STARTER_KINDS
+from tiny import COLOURS, ColourEncoder, draw_pictures, write_flickr8k
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colour_encoder import write_flickr8k
 from PIL import Image
 from text_sets import write_sugar_crepe_pp
-from tiny_models import tiny_clip
 
 from benchmarks.machine import rendered
 from paraclip.data.reading import read_captions
@@ -42,6 +40,7 @@ from study.cells import Grid, cells_of, named_in, read_grid
 from study.differences import Draws
 from study.third.queries import KINDS, Query
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
+from tiny import tiny_clip, write_flickr8k
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 from torch.nn.functional import normalize
 
 from paraclip.evaluation.benchmark import Arithmetic
@@ -33,6 +32,7 @@ from study.differences import Draws, ManyDraws, figures_of
 from study.rivals import mean_squares
 from study.third import searches
 from study.third.queries import Query
+from tiny import COLOURS, ColourEncoder, draw_pictures
 
 HOW = Arithmetic("fp32")
 OTHER = dict(zip(COLOURS, reversed(COLOURS), strict=True))

@@ -1,16 +1,14 @@
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from tiny_models import draw, tiny_clip
 
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_images
 from paraclip.models.openclip import OpenClip
 from postgres_server import PostgresServer
+from tiny import draw, retuned, tiny_clip
 
 SHAPES = ("disc", "square")
 COLOURS = ("red", "green", "blue", "black", "orange", "purple")
@@ -25,12 +23,7 @@ def base() -> OpenClip:
 @pytest.fixture(scope="session")
 def tuned(base: OpenClip) -> OpenClip:
     """The same model with another text tower."""
-    model = deepcopy(base)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.text_tower.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model
+    return retuned(base)
 
 
 @pytest.fixture(scope="session")

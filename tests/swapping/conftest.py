@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from program_caches import small_architectures, small_clip, write_cache
+from program_caches import small_architectures, small_base, write_cache
 
 from paraclip.models.openclip import OpenClip
 from paraclip.systems import SWAPPED
@@ -19,7 +19,7 @@ def named() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tuned() -> dict[str, OpenClip]:
     """A tuned model of each system's base."""
-    return {system: small_clip(system, seed=1) for system in SWAPPED}
+    return {system: small_base(system, seed=1) for system in SWAPPED}
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def _templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         if system not in written:
             folder = tmp_path_factory.mktemp(system) / "cache"
             with small_architectures():
-                written[system] = write_cache(system, small_clip(system), folder)
+                written[system] = write_cache(system, small_base(system), folder)
         return written[system]
 
     return template

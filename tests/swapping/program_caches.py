@@ -5,24 +5,20 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 from unittest.mock import patch
 
 import open_clip
-import torch
-from tiny_models import TINY_CLIP
 
 from paraclip.exporting.layouts import write_layout
 from paraclip.exporting.source import Source
 from paraclip.models.formats.onnx_graph import write_image_graph
-from paraclip.models.formats.published import preprocessing_of
-from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.openclip import OpenClip
 from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
+from tiny import SMALL_CLIP, retuned, small_clip
 
-SMALL = {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "context_length": 77}}
-CONFIGS = {"ViT-B-32-quickgelu": {**SMALL, "quick_gelu": True}, "ViT-B-32-256": SMALL}
+CONFIGS = {"ViT-B-32-quickgelu": {**SMALL_CLIP, "quick_gelu": True}, "ViT-B-32-256": SMALL_CLIP}
 TAGS = {"rclip": "datacomp_s34b_b86k"}  # of the other systems: openai
 TEXT, VISION = (f"models--Qdrant--clip-ViT-B-32-{part}" for part in ("text", "vision"))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -35,25 +31,10 @@ def small_architectures() -> Iterator[None]:
         yield
 
 
-def small_clip(system: str, seed: int = 0) -> OpenClip:
+def small_base(system: str, seed: int = 0) -> OpenClip:
     """The base of a system, tiny; other seeds give other text towers, as tuning does."""
     name = "ViT-B-32-256" if system == "rclip" else "ViT-B-32-quickgelu"
-    torch.manual_seed(0)
-    spec = ClipSpec(name, json.loads(json.dumps(CONFIGS[name])), preprocessing_of({}))
-    model = OpenClip(spec, build_clip(spec))
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.text_tower.parameters():
-            parameter.mul_(2).add_(0.02 * seed * torch.randn_like(parameter))
-    return model.eval()
-
-
-def other_image_tower(model: OpenClip) -> OpenClip:
-    other = deepcopy(model)
-    with torch.no_grad():
-        for parameter in other.image_tower.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return other
+    return retuned(small_clip(name, **CONFIGS[name]), seed, 0.02 * seed).eval()
 
 
 def write_text_file(system: str, model: OpenClip, folder: Path, name: str) -> Path:

@@ -10,16 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from program_caches import (
-    COMMIT,
-    TAGS,
-    TEXT,
-    contents,
-    other_image_tower,
-    small_clip,
-    write_snapshot,
-    write_text_file,
-)
+from program_caches import COMMIT, TAGS, TEXT, contents, small_base, write_snapshot, write_text_file
 
 from benchmarks.export.loaders import environments
 from paraclip import swapping
@@ -32,6 +23,7 @@ from paraclip.models.loading import load_model
 from paraclip.swapping import swap, undo
 from paraclip.systems import SWAPPED
 from paraclip.systems.indexes import Index
+from tiny import other_image_tower
 
 pytestmark = pytest.mark.slow
 TEXTS = ["a red disc", "small blue square on white paper"]
@@ -143,7 +135,7 @@ def test_another_activation_or_preprocessing_is_refused(system, cache, tuned) ->
     model.spec.preprocessing["mean"] = (0.5, 0.5, 0.5)
     with pytest.raises(UserError, match="preprocessing"):
         swap(system, folder, model, tag=tag(system))
-    wrong = small_clip("rclip" if system != "rclip" else "immich", seed=1)
+    wrong = small_base("rclip" if system != "rclip" else "immich", seed=1)
     with pytest.raises(UserError, match=r"GELU|its base is|activation|does not load"):
         swap(system, folder, wrong, tag=tag(system))
     assert contents(folder) == before
@@ -173,7 +165,7 @@ def test_what_a_program_reads_otherwise_is_refused(cache, tuned, tmp_path) -> No
     with pytest.raises(UserError, match=r"model\.armnn: is read on some devices"):
         swap("immich", folder, tuned["immich"], tag="openai")
     (textual / "model.armnn").unlink()
-    other = write_text_file("fastembed", small_clip("fastembed"), tmp_path / "out", "model.onnx")
+    other = write_text_file("fastembed", small_base("fastembed"), tmp_path / "out", "model.onnx")
     shutil.copy(other, textual / "model.onnx")
     with pytest.raises(UserError, match="has the inputs input_ids, and not text"):
         swap("immich", folder, tuned["immich"], tag="openai")
@@ -186,7 +178,7 @@ def test_a_second_model_needs_an_undo_first(cache, tuned) -> None:
     folder = cache("hugging-face") / "models--openai--clip"
     swap("hugging-face", folder, tuned["hugging-face"])
     before = contents(folder)
-    second = small_clip("hugging-face", seed=2)
+    second = small_base("hugging-face", seed=2)
     with pytest.raises(UserError, match=r"swapped already.*--undo"):
         swap("hugging-face", folder, second)
     assert contents(folder) == before
@@ -207,7 +199,7 @@ def test_a_kept_file_that_is_damaged_is_not_restored(cache, tuned) -> None:
 def test_a_snapshot_without_the_base_and_other_repositories_stay(cache, tuned, tmp_path) -> None:
     hub = cache("hugging-face")
     shutil.rmtree(hub / "models--laion--clip")
-    other = other_image_tower(small_clip("hugging-face"))
+    other = other_image_tower(small_base("hugging-face"))
     written = write_text_file("hugging-face", other, tmp_path / "other", "model.safetensors")
     write_snapshot(hub / "models--someone--other", written.parent)
     before = contents(hub / "models--someone--other")
@@ -259,7 +251,7 @@ def test_what_cannot_be_written_is_an_error_of_one_line(cache, tuned, monkeypatc
 
 
 def test_an_index_of_another_model_is_refused(cache, tuned, tmp_path) -> None:
-    from tiny_models import draw
+    from tiny import draw
 
     photos = [draw(tmp_path / f"{colour}.png", "disc", colour) for colour in ("red", "blue")]
     noise = np.random.default_rng(0).standard_normal((2, 16)).astype(np.float32)

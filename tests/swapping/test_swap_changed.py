@@ -11,7 +11,7 @@ from program_caches import (
     COMMIT,
     TEXT,
     contents,
-    small_clip,
+    small_base,
     write_text_file,
 )
 from test_swap import FILES, tag
@@ -43,7 +43,7 @@ def file(hub: Path) -> Path:
 
 def download(system: str, path: Path, seed: int, scratch: Path) -> bytes:
     """The program replaces its file by another base with the same image tower."""
-    new = write_text_file(system, small_clip(system, seed=seed), scratch / str(seed), path.name)
+    new = write_text_file(system, small_base(system, seed=seed), scratch / str(seed), path.name)
     os.replace(new, path)
     return path.read_bytes()
 
@@ -131,7 +131,7 @@ def test_what_an_earlier_version_kept_is_not_kept_twice(hub, file, tuned) -> Non
     kept = new.rename(file.with_name(f"{NAME}.{file_hash(new)}.base"))
     assert swap(HUB, hub, tuned[HUB]).files == []
     with pytest.raises(UserError, match=r"swapped already.*--undo"):
-        swap(HUB, hub, small_clip(HUB, seed=2))
+        swap(HUB, hub, small_base(HUB, seed=2))
     os.replace(kept, file)
     os.link(file, kept, follow_symlinks=False)  # a run that was killed before it replaced the file
     assert swap(HUB, hub, tuned[HUB]).kept == list(file.parent.glob("*.base"))

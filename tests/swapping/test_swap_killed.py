@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from program_caches import contents, small_architectures, small_clip
+from program_caches import contents, small_architectures, small_base
 from test_swap import FILES, tag
 
 from extent import KILLS
@@ -64,7 +64,7 @@ def kill_everywhere(
     end = after if name == "swap" else before
     folder, count = start.with_name("folder"), start.with_name("count")
     tempfile.tempdir = str(start.parent)
-    model = small_clip(system, seed=1)
+    model = small_base(system, seed=1)
     deeds = {
         "swap": lambda: swap(system, folder, model, tag=tag(system)),
         "undo": lambda: undo(system, folder),

@@ -9,7 +9,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
-from program_caches import contents, small_architectures, small_clip
+from program_caches import contents, small_architectures, small_base
 from test_swap import FILES
 
 from paraclip.errors import UserError
@@ -49,7 +49,7 @@ def act(seed: int, cache: Path, first: bool, stopped: Event, other: Event) -> No
             if not first:
                 sys.stderr = Watched(other)
             if seed:
-                swap(SYSTEM, cache, small_clip(SYSTEM, seed=seed))
+                swap(SYSTEM, cache, small_base(SYSTEM, seed=seed))
             else:
                 undo(SYSTEM, cache)
     except UserError:
@@ -77,7 +77,7 @@ def test_two_runs_at_once_keep_the_base(
     shutil.rmtree(hub / "models--laion--clip")
     before = contents(hub)
     if swapped:
-        swap(SYSTEM, hub, small_clip(SYSTEM, seed=swapped))
+        swap(SYSTEM, hub, small_base(SYSTEM, seed=swapped))
     CONTEXT.set_forkserver_preload(["paraclip.api", "paraclip.cli"])
     stopped, other = CONTEXT.Event(), CONTEXT.Event()
     folders = (hub, hub / "models--openai--clip")

@@ -7,8 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from tiny_model import OtherModel, TinyModel
-from training_rows import COLOURS, make_features, make_options, make_triples
+from training_rows import make_features, make_options
 
 from paraclip.data.triples import WORDINGS
 from paraclip.training import targets
@@ -28,6 +27,7 @@ from paraclip.training.losses import (
 from paraclip.training.optimizer import set_dropout, train_mode, train_only
 from paraclip.training.teachers import BASE, Teacher
 from paraclip.training.train import encode_batch, gradients_of, plan_training
+from tiny import PAINTS, OtherModel, TinyModel, make_triples
 
 ROWS = np.random.default_rng(3).permutation(24)[:17]
 USUAL = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3}
@@ -48,7 +48,7 @@ def rows_of_all_kinds(folder: Path) -> pa.Table:
     table = make_triples().to_pylist()
     for index, row in enumerate(table):
         row["image"] = str(folder / f"{row['image_id']}.png")
-        shade = (255 * COLOURS.index(row["caption"].split()[0]) // 4, 9 * index, 100)
+        shade = (255 * PAINTS.index(row["caption"].split()[0]) // 4, 9 * index, 100)
         if index not in (3, 8):
             Image.new("RGB", (4, 4), shade).save(row["image"])
     table[4]["paraphrase_2"] = table[11]["caption"]

@@ -14,8 +14,7 @@ import pytest
 import torch
 from gradients import ROWS, VARIANTS, Step
 from safetensors.torch import save_file
-from tiny_model import Told
-from training_rows import before_step, tune
+from training_rows import Told, before_step, tune
 
 from paraclip.errors import UserError
 from paraclip.training import targets

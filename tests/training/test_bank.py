@@ -8,15 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from tiny_model import EMBED_DIM, TinyModel
-from training_rows import (
-    assert_same_outcome,
-    make_features,
-    make_options,
-    make_triples,
-    stopped,
-    tune,
-)
+from training_rows import assert_same_outcome, make_features, make_options, stopped, tune
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -30,6 +22,7 @@ from paraclip.training.config import TrainConfig, resolved
 from paraclip.training.data import _BANK_AT_ONCE, TrainingData, prepare
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHERS
 from paraclip.training.train import plan_training, train
+from tiny import EMBED_DIM, TinyModel, make_triples
 
 
 def vectors_alone(count, width=EMBED_DIM):

@@ -17,14 +17,7 @@ from faults import (
     killed_while_writing,
     short_of_room,
 )
-from tiny_model import TinyModel
-from training_rows import (
-    Tuned,
-    assert_same_outcome,
-    make_triples,
-    stopped,
-    tune,
-)
+from training_rows import Tuned, assert_same_outcome, stopped, tune
 
 from extent import KILLS
 from paraclip.commands.train import print_summary
@@ -48,6 +41,7 @@ from paraclip.training.checkpoint import (
     open_run,
     save_state,
 )
+from tiny import TinyModel, make_triples
 
 
 @pytest.fixture(scope="module")

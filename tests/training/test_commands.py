@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_models import draw, tiny_clip
 from training_rows import Stop, before_step, weights_of
 
 from paraclip.cli import main
@@ -29,6 +28,7 @@ from paraclip.training import train as loop
 from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
 from paraclip.training.train import train
+from tiny import draw, tiny_clip
 
 COLOURS = ("red", "green", "blue")
 PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]

@@ -4,8 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from tiny_models import tiny_clip
-from training_rows import Tuned, make_options, make_triples, tune
+from training_rows import Tuned, make_options, tune
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
@@ -19,6 +18,7 @@ from paraclip.training.data import TrainingData
 from paraclip.training.losses import L1, L2, L3, RANKING, SENTENCES
 from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
 from paraclip.training.train import _objective_of, plan_training
+from tiny import make_triples, tiny_clip
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import TinyModel
-from tiny_models import draw, tiny_clip
-from training_rows import make_features, make_options, make_triples
+from training_rows import make_features, make_options
 
 from paraclip.data.problems import Problems
 from paraclip.data.triples import TEXTS, read_triples, with_schema
@@ -35,6 +33,7 @@ from paraclip.training.data import (
     row_batches,
 )
 from paraclip.training.train import plan_training
+from tiny import TinyModel, draw, make_triples, tiny_clip
 
 NAN, INF = float("nan"), float("inf")
 SHORT = st.text("abc ", min_size=1, max_size=14)
@@ -43,7 +42,7 @@ SHORT = st.text("abc ", min_size=1, max_size=14)
 def pictures(folder: Path) -> list[str | None]:
     """A picture, no picture, a broken one, the first one again, and one that is missing."""
     (folder / "broken.png").write_bytes(b"no picture")
-    good = draw(folder / "good.png", "disc", "red")
+    good = draw(folder / "good.png")
     return [good, None, str(folder / "broken.png"), good, str(folder / "missing.png")]
 
 
@@ -102,7 +101,7 @@ def test_a_model_without_an_image_encoder_is_refused():
 
 
 def test_an_empty_image_name_is_no_picture(tmp_path):
-    images = ["", None, draw(tmp_path / "a.png", "disc", "red"), ""]
+    images = ["", None, draw(tmp_path / "a.png"), ""]
     data = prepare(triples(images), tiny_clip(), cache=tmp_path / "cache")
     assert data.rows["image"].to_pylist() == [None, None, images[2], None]
     assert data.pictures == 1 and data.rows.schema.equals(triples(images).schema)

@@ -8,9 +8,8 @@ import torch
 from gradients import ROWS, VARIANTS, Step, assert_same
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import TINY_CLIP, tiny_clip
 from torch.nn.functional import dropout
-from training_rows import make_options, make_triples, tune
+from training_rows import make_options, tune
 
 from paraclip.training import gradcache
 from paraclip.training.config import resolved
@@ -18,6 +17,7 @@ from paraclip.training.data import TrainingData
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, mixed, token_limit
 from paraclip.training.losses import compute_losses
 from paraclip.training.train import encode_batch, plan_training
+from tiny import TINY_CLIP, make_triples, tiny_clip
 
 PARTS = list(torch.arange(24.0, dtype=torch.float64).view(4, 2, 3) / 24)
 NOT_CAUSAL = {"no_causal_mask": True, "pool_type": "last"}

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from tiny_model import EMBED_DIM, OTHER_DIM, OtherModel, TinyModel, Told, told_texts
 from training_rows import (
     Stop,
+    Told,
     Tuned,
     assert_same_outcome,
     before_step,
     make_options,
-    make_triples,
+    told_texts,
 )
 
 from paraclip.data.problems import Problems
@@ -29,6 +29,7 @@ from paraclip.training.losses import ALL_TEXTS, BANK, TEACHERS, TEACHERS_BANK
 from paraclip.training.targets import matching_scale
 from paraclip.training.teachers import BASE, Teacher, load_teachers
 from paraclip.training.train import plan_training, train
+from tiny import EMBED_DIM, OTHER_DIM, OtherModel, TinyModel, make_triples
 
 RANKED = {"ranking": 1.0, "weights": (0.0, 0.0, 0.0), "recipe": "consistent"}
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from faults import apart
 from run_processes import start
-from tiny_model import TinyModel, Told, told_texts
 from torch.nn.functional import normalize
 from training_rows import (
+    Told,
     assert_same_outcome,
     make_features,
     make_options,
-    make_triples,
     stopped,
+    told_texts,
     tune,
 )
 
@@ -32,6 +32,7 @@ from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import ALL_TEXTS, MEANINGS, TEACHERS
 from paraclip.training.train import plan_training
+from tiny import TinyModel, make_triples
 
 TAUGHT = {"ranking": 2.0, "sentence_teacher": 1.0, "image_loss_on": ("caption",)}
 TEXTS = [

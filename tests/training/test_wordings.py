@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from tiny_model import EMBED_DIM, TinyModel
-from training_rows import make_features, make_options, make_triples
+from training_rows import make_features, make_options
 
 from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
@@ -18,6 +17,7 @@ from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData, prepare
 from paraclip.training.losses import MEANINGS, TEACHERS
 from paraclip.training.train import plan_training
+from tiny import EMBED_DIM, TinyModel, make_triples
 
 
 @pytest.fixture(autouse=True)

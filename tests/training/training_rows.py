@@ -1,6 +1,9 @@
 """Triples that resemble real ones, matching features, and runs of the tiny model on them."""
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +14,6 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_model import FEATURES, TinyModel
 from torch import Tensor
 
 from paraclip.models.encoder import DualEncoder
@@ -19,24 +21,10 @@ from paraclip.training import train as loop
 from paraclip.training.config import TrainOptions
 from paraclip.training.data import TrainingData
 from paraclip.training.log import read_metrics
+from tiny import FEATURES, TinyModel, make_triples
 
-THINGS = ["cat", "dog", "boat", "tree", "lamp", "fish", "bird", "shoe", "drum", "kite"]
-COLOURS = ["red", "blue", "green", "black"]
 MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
 """Metrics of the machine, which differ when a run is repeated."""
-
-
-def make_triples(count: int = 24) -> pa.Table:
-    """Triples with a colour and a thing each; some pictures have two captions."""
-    rows = []
-    for index in range(count):
-        thing, colour = THINGS[index % 10], COLOURS[index // 10 % 4]
-        rows.append({
-            "id": str(index), "image_id": f"picture{index - (index % 7 == 6)}",
-            "caption": f"{colour} {thing}", "paraphrase_1": f"{thing} {colour}",
-            "paraphrase_2": f"{thing}: {colour}", "image": None, "generator": "by hand",
-        })  # fmt: skip
-    return pa.Table.from_pylist(rows)
 
 
 def make_features(triples: pa.Table, missing: tuple[int, ...] = (3,)) -> Tensor:
@@ -140,3 +128,32 @@ def assert_same_outcome(one: Tuned, other: Tuned) -> None:
 def weights_of(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint."""
     return load_file(path)
+
+
+class Told(TinyModel):
+    """Writes a line to a file for each text that it encodes; may be slow, or be killed at a batch.
+
+    Args:
+        told: the file.
+        seed: seed of the weights.
+        slow: seconds that a batch takes.
+        last: number of the batch, from 1, at which the process is killed.
+    """
+
+    def __init__(self, told: Path, seed: int = 0, slow: float = 0.0, last: int = 0) -> None:
+        super().__init__(seed)
+        self.told, self.slow, self.left = told, slow, last
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with self.told.open("a") as file:
+            file.writelines(f"{row}\n" for row in ids.tolist())
+        time.sleep(self.slow)
+        return super().encode_tokens(ids)
+
+
+def told_texts(told: Path) -> list[str]:
+    """The lines of a file that `Told` has written, if any."""
+    return told.read_text().splitlines() if told.exists() else []

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colour_encoder import write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
 from benchmarks.evaluation import flickr8k
 from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
+from tiny import write_flickr8k
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE)
 missing = [name for name in needed if not importlib.util.find_spec(name)]

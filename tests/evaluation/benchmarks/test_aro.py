@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import ColourEncoder, draw_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -37,6 +36,7 @@ from paraclip.evaluation.benchmarks.aro import (
 )
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Crop, crop_vectors
+from tiny import ColourEncoder, draw_pictures
 
 RED_LEFT = (0, 0, 10, 20)
 BLUE_RIGHT = (10, 0, 10, 20)

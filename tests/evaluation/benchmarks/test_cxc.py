@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import ColourEncoder, draw_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
@@ -15,6 +14,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import cxc
 from paraclip.evaluation.statistics import Metric, _sampled_spearman, _weighted_by_sample, resample
+from tiny import ColourEncoder, draw_pictures
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")

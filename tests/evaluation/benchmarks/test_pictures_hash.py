@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from colour_encoder import ColourEncoder, draw_pictures
 from PIL import Image
 
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark
@@ -16,6 +15,7 @@ from paraclip.evaluation.benchmarks.sugar_crepe import (
 )
 from paraclip.evaluation.pictures import Found
 from paraclip.evaluation.report import data_hash
+from tiny import ColourEncoder, draw_pictures
 
 
 def of_sugar_crepe(folder: Path) -> Benchmark:

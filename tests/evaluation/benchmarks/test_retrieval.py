@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.registry import _image_text_retrieval
 from paraclip.evaluation.statistics import resample
 from paraclip.models.features import encode_images
+from tiny import COLOURS, ColourEncoder, draw_pictures
 
 THREE_EACH = [str(row) for row in range(10) for _ in range(3)]
 

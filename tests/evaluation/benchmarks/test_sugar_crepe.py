@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from colour_encoder import ColourEncoder, draw_pictures
 from text_sets import write_sugar_crepe_pp
 
 from paraclip.data.problems import Problems
@@ -16,6 +15,7 @@ from paraclip.evaluation.benchmarks.sugar_crepe import (
     load_sugar_crepe,
     load_sugar_crepe_pp,
 )
+from tiny import ColourEncoder, draw_pictures
 
 
 def row(image: str, caption: str, negative: str) -> dict[str, str]:

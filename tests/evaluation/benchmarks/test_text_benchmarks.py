@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import ColourEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -15,6 +14,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.sts import _TASKS, SemanticSimilarity, StsTask, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.models.features import encode_texts
+from tiny import ColourEncoder
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import ColourEncoder, draw_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.variations import Variations, _Answers, _metrics_at
 from paraclip.evaluation.pairs import read_wordings
 from paraclip.evaluation.pictures import read_pool
+from tiny import ColourEncoder, draw_pictures
 
 KINDS = ("lexical", "typo")
 ROWS = [

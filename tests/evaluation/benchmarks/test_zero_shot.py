@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,6 +29,7 @@ from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.registry import choose_benchmarks
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
+from tiny import COLOURS, ColourEncoder, draw_pictures
 
 HOW = Arithmetic()
 

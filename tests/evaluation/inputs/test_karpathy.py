@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
@@ -16,6 +15,7 @@ from paraclip.evaluation.benchmarks.image_text_retrieval import (
 )
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import _load
+from tiny import COLOURS, ColourEncoder, draw_pictures
 
 HOW = Arithmetic()
 load_flickr8k = partial(load_split, "Flickr8k", GET_FLICKR8K)

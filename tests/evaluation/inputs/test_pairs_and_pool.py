@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from colour_encoder import draw_pictures
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.pictures import read_names, read_pool
+from tiny import draw_pictures
 
 ROWS = [
     {"id": "a", "caption": "a red hat, worn", "caption2": "someone wears a red hat"},

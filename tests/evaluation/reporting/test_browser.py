@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from chromium import launched, needs_chromium, needs_playwright
 from paraclip.evaluation import examples
@@ -23,6 +22,7 @@ from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.pairs import Pairs, read_wordings
 from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.run import evaluate
+from tiny import COLOURS, ColourEncoder, draw_pictures
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import ColourEncoder
 
 from paraclip.commands.evaluate import evaluate_command
 from paraclip.errors import UserError
@@ -26,6 +25,7 @@ from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.report import Report, Section
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.statistics import Interval, Metric, resample
+from tiny import ColourEncoder
 
 ITEMS = 60
 Write = Callable[..., str]

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from colour_encoder import draw_pictures
 from PIL import Image
 
 from paraclip.evaluation.examples import RankedPairs, _choose_examples, contact_sheet
+from tiny import draw_pictures
 
 MODELS = ("base", "tuned")
 BLUE, GREEN = (0, 0x72, 0xB2), (0, 0x79, 0x5A)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 from PIL import Image
 from text_sets import write_sts, write_sugar_crepe_pp
 
@@ -39,6 +38,7 @@ from paraclip.evaluation.report import (
 from paraclip.evaluation.run import _OUTPUTS, evaluate
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.output_folder import RECORD
+from tiny import COLOURS, ColourEncoder, draw_pictures
 
 MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
 

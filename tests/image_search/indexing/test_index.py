@@ -12,7 +12,6 @@ import fsspec
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import draw
 
 from paraclip.cli import main
 from paraclip.commands import index as command
@@ -25,6 +24,7 @@ from paraclip.image_search.config import IndexConfig
 from paraclip.image_search.stores import open_store, picture_id
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
+from tiny import draw
 
 
 @pytest.fixture(autouse=True)
@@ -237,7 +237,7 @@ def test_captions_files_and_shards(pictures: Path, tmp_path: Path, models: dict[
     table.write_text(
         "image,caption\ndisc-red.png,a disc\ndisc-red.png,red\n../outside.png,no\n", "utf-8"
     )
-    draw(tmp_path / "outside.png", "disc", "red")
+    draw(tmp_path / "outside.png")
     problems = Problems(1.0)
     build_index(str(table), str(tmp_path / "csv"), models["base"], problems)
     assert paths(str(tmp_path / "csv")) == ["disc-red.png"]
@@ -254,7 +254,7 @@ def test_captions_files_and_shards(pictures: Path, tmp_path: Path, models: dict[
 def test_a_link_out_of_the_folder_is_not_followed(
     pictures: Path, tmp_path: Path, models: dict[str, str]
 ) -> None:
-    secret = draw(tmp_path / "secret.png", "disc", "red")
+    secret = draw(tmp_path / "secret.png")
     (pictures / "link.png").symlink_to(secret)
     (pictures / "inside.png").symlink_to(pictures / "disc-red.png")
     index(pictures, str(tmp_path / "index"), models)

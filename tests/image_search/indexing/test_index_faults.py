@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import draw, word_files
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -21,6 +20,7 @@ from paraclip.image_search.stores import StoreUnavailable, open_store
 from paraclip.models.mini import SentenceModel
 from paraclip.output_folder import RECORD
 from postgres_server import PostgresServer, wait_until
+from tiny import draw, word_files
 
 pytestmark = pytest.mark.slow
 

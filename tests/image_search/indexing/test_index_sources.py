@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import draw
 
 from paraclip.data import images
 from paraclip.data.config import Columns
@@ -21,6 +20,7 @@ from paraclip.image_search.build import _IndexBuilder, _no_pictures
 from paraclip.image_search.sources import FoundPicture, PictureReader, _file_bytes, picture_source
 from paraclip.image_search.stores import StoreUnavailable
 from paraclip.image_search.stores.lance import FACTS, LanceStore, _among
+from tiny import draw
 
 
 def found_in(source: Path | str) -> dict[str, FoundPicture]:
@@ -32,16 +32,16 @@ def found_in(source: Path | str) -> dict[str, FoundPicture]:
 def test_captions_are_the_first_usable_line_of_the_text(tmp_path: Path) -> None:
     texts = {"a": b"\n a disc \nmore", "b": b"\xff", "c": b"\xff\xfea\0", "d.e": "日本".encode()}
     for name, text in texts.items():
-        draw(tmp_path / f"{name}.png", "disc", "red")
+        draw(tmp_path / f"{name}.png")
         (tmp_path / f"{name}.txt").write_bytes(text)
-    draw(tmp_path / "f.PNG", "disc", "red")
+    draw(tmp_path / "f.PNG")
     (tmp_path / "g.txt").write_text("of no picture")
     captions = {path: one.caption for path, one in found_in(tmp_path).items()}
     assert captions == {"a.png": "a disc", "b.png": "", "c.png": "", "d.e.png": "日本", "f.PNG": ""}
 
 
 def test_stamps_are_those_of_the_file_and_links_count_as_their_target(tmp_path: Path) -> None:
-    draw(tmp_path / "a.png", "disc", "red")
+    draw(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("a.png")
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     found, state = found_in(tmp_path), (tmp_path / "a.png").stat()
@@ -53,9 +53,9 @@ def test_stamps_are_those_of_the_file_and_links_count_as_their_target(tmp_path: 
 
 def test_links_inside_a_linked_folder_are_found(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
-    draw(tmp_path / "pictures" / "a.png", "disc", "red")
+    draw(tmp_path / "pictures" / "a.png")
     (tmp_path / "pictures" / "b.png").symlink_to(tmp_path / "pictures" / "a.png")
-    draw(tmp_path / "outside.png", "disc", "red")
+    draw(tmp_path / "outside.png")
     (tmp_path / "pictures" / "c.png").symlink_to(tmp_path / "outside.png")
     (tmp_path / "link").symlink_to("pictures")
     assert list(found_in(tmp_path / "link")) == list(found_in(tmp_path / "pictures"))
@@ -67,7 +67,7 @@ def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_
 ) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "folder.png").mkdir()
-    draw(tmp_path / "outside.png", "disc", "red")
+    draw(tmp_path / "outside.png")
     link = tmp_path / "pictures" / "a.png"
     link.symlink_to(tmp_path / "outside.png")
     source, problems = picture_source(str(tmp_path / "pictures"), Columns()), Problems(1.0)
@@ -80,7 +80,7 @@ def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_
 
 
 def test_names_in_a_folder_are_paths_and_no_urls(tmp_path: Path) -> None:
-    draw(tmp_path / "secret.png", "disc", "red")
+    draw(tmp_path / "secret.png")
     names = ["a::b.png", "http:/x.png", f"simplecache::{tmp_path}/secret.png"]
     for number, name in enumerate(names):
         path = Path(f"{tmp_path}/pictures/{name}")
@@ -93,7 +93,7 @@ def test_names_in_a_folder_are_paths_and_no_urls(tmp_path: Path) -> None:
 
 
 def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_path: Path) -> None:
-    size = Path(draw(tmp_path / "a.png", "disc", "red")).stat().st_size
+    size = Path(draw(tmp_path / "a.png")).stat().st_size
     with tarfile.open(tmp_path / "0.tar", "w") as shard:
         shard.add(tmp_path / "a.png", "in/a.png")
     (tmp_path / "a.png").unlink()
@@ -104,7 +104,7 @@ def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_pa
 
 
 def test_a_member_whose_name_is_not_utf8_is_broken(tmp_path: Path) -> None:
-    draw(tmp_path / "a.png", "disc", "red")
+    draw(tmp_path / "a.png")
     with tarfile.open(tmp_path / "0.tar", "w") as shard:
         for name in (b"a.png", b"caf\xe9.png"):
             shard.add(tmp_path / "a.png", os.fsdecode(name))
@@ -115,7 +115,7 @@ def test_a_member_whose_name_is_not_utf8_is_broken(tmp_path: Path) -> None:
 
 
 def test_a_known_file_is_not_decoded_and_a_vanished_one_is_named(tmp_path: Path) -> None:
-    draw(tmp_path / "a.png", "disc", "red")
+    draw(tmp_path / "a.png")
     one = found_in(tmp_path)["a.png"]
     first = PictureReader(lambda image: image.size, 32, {}).read(one)
     assert (first.row, first.pixels) == (None, (40, 30)) and first.thumbnail[:2] == b"\xff\xd8"

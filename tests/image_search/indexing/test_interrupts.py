@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_models import draw
 
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import build_index
@@ -18,6 +17,7 @@ from paraclip.image_search.stores import open_store
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from postgres_server import wait_until
+from tiny import draw
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("interruptible")]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from served import NASTY, SCRIPT, FirstAxis, Site, made_index, made_service, served
-from tiny_models import draw
 
 from chromium import launched, needs_chromium, needs_playwright
 from paraclip.image_search.stores import picture_id
 from postgres_server import wait_until
+from tiny import draw
 
 FORBIDDEN = "Content Security"
 
@@ -215,7 +215,7 @@ def test_a_picture_as_the_query_stays_it(
     site: Site, page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(site.service, "image_tower", FirstAxis())
-    draw(tmp_path / "own.png", "disc", "red")
+    draw(tmp_path / "own.png")
     page.goto(site.url)
     page.set_input_files("#picture", tmp_path / "own.png")
     ready(page, 12)

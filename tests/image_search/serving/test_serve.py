@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pytest
-from served import NAMES, SCRIPT, FirstAxis, HashTower, Site, jpeg, made_index, made_service, served
+from served import NAMES, SCRIPT, FirstAxis, HashTower, Site, made_index, made_service, served
 
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
@@ -18,6 +18,7 @@ from paraclip.image_search.serving import service
 from paraclip.image_search.serving.captions import example_queries
 from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.stores import picture_id
+from tiny import jpeg
 
 
 @pytest.fixture(scope="module")

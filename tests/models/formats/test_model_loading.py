@@ -9,7 +9,6 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
@@ -18,6 +17,7 @@ from paraclip.models.formats.hugging_face import to_hugging_face
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import build_clip
 from paraclip.models.sources import absolute_name
+from tiny import TINY_CLIP, tiny_clip
 
 TEXTS = ["a red disc", "paper"]
 

@@ -8,7 +8,6 @@ import zipfile
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
@@ -16,6 +15,7 @@ from paraclip.models.formats.untrusted import check_config, check_preprocessing
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, build_clip
 from paraclip.models.sources import TextFiles, read_text_files
+from tiny import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
 
 HUGE = 2**31
 
