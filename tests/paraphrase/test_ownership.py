@@ -2,8 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_server import FakeServer
@@ -23,9 +23,8 @@ def server(server: FakeServer) -> FakeServer:
     return server
 
 
-def options(url: str, source: Path, out: Path, **changed: Any) -> GenerateConfig:
-    fields = {**vars(fake_config(url, out)), "source": str(source), "max_broken": 0.9}
-    return GenerateConfig(**fields | changed)
+def options(url: str, source: Path, out: Path) -> GenerateConfig:
+    return replace(fake_config(url, out), source=str(source), max_broken=0.9)
 
 
 def source_of(folder: Path, broken: bool = False) -> Path:
@@ -82,14 +81,13 @@ def test_a_card_that_a_user_wrote_or_edited_stays(server: FakeServer, tmp_path: 
 
 
 def test_other_foreign_files_stay(server: FakeServer, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, names = tmp_path / "out", ("problems.txt", "triples.jsonl", ".mine.part")
     out.mkdir()
-    for name in ("problems.txt", "triples.jsonl", ".mine.part"):
+    for name in names:
         (out / name).write_text("mine")
     for _ in range(2):
         generate_command(options(server.url, source_of(tmp_path), out))
-    for name in ("problems.txt", "triples.jsonl", ".mine.part"):
-        assert (out / name).read_text() == "mine"
+    assert all((out / name).read_text() == "mine" for name in names)
 
 
 def test_in_a_running_loop_the_async_form_is_named_and_works(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paraclip.paraphrase.config import SMALL, STRONG, Limits
 from paraclip.paraphrase.filters.checks import Question, plain_reason
-from paraclip.paraphrase.filters.judge import _REASONS, Judge
+from paraclip.paraphrase.filters.judge import _REASONS, Judge, Verdict
 from paraclip.paraphrase.language.words import words
 
 CAPTION = "Two brown dogs run across a field without a leash."
@@ -75,9 +75,9 @@ def test_an_endless_or_cut_answer_is_too_long() -> None:
     assert plain_reason(Question(CAPTION, endless), endless, Limits(growth=99)) == "too long"
 
 
-def judge_one(answer: str, source: str, caption: str = "", limits: Limits = SMALL) -> str | None:
+def judged(answer: str, source: str, caption: str = "", limits: Limits = SMALL) -> Verdict:
     judge = Judge(limits, BagEncoder())  # type: ignore[arg-type]
-    return judge.judge([Question(source, answer, caption)])[0].reason
+    return judge.judge([Question(source, answer, caption)])[0]
 
 
 LENIENT = Limits(similarity=-1, support=-1, kept=0)
@@ -104,20 +104,17 @@ PUPPY = "A puppy splashes through water and snaps at melting "
     ],
 )  # fmt: skip
 def test_reasons_with_vectors(source: str, answer: str, limits: Limits, reason) -> None:
-    assert judge_one(answer, source, limits=limits) == reason
+    assert judged(answer, source, limits=limits).reason == reason
 
 
 def test_words_of_the_caption_are_not_new_content_in_step_two() -> None:
     answer, source = "Running in a huge park, a dog", "A dog runs in a park"
-    assert judge_one(answer, source) == "new content"
-    assert judge_one(answer, source, "A dog is running around a huge park") is None
+    assert judged(answer, source).reason == "new content"
+    assert judged(answer, source, "A dog is running around a huge park").reason is None
 
 
 def test_verdicts_hold_the_cleaned_text_and_scores() -> None:
-    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
-    kept, copied = judge.judge(
-        [Question("A dog runs.", '1. "Running, a dog"'), Question("A dog runs.", "a dog runs")]
-    )
+    kept, copied = (judged(one, "A dog runs.") for one in ('1. "Running, a dog"', "a dog runs"))
     assert kept.text == "Running, a dog" and kept.reason is None
     assert 0 < kept.similarity <= 1.0001 and kept.overlap == 1.0
     assert copied.reason == "copy" and copied.similarity != copied.similarity  # NaN: not measured
@@ -142,8 +139,7 @@ def test_identity_is_always_a_copy(caption: str) -> None:
 
 @given(PLAIN, st.text(max_size=80))
 def test_every_answer_gets_one_known_reason_or_none(source: str, answer: str) -> None:
-    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
-    verdict = judge.judge([Question(source, answer)])[0]
+    verdict = judged(answer, source)
     assert verdict.reason is None or verdict.reason in _REASONS
     assert verdict.reason is not None or words(verdict.text)
 
