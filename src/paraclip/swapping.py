@@ -2,8 +2,8 @@
 
 The base's file is kept beside the program's as FILE.BASE.WRITTEN.base, with 16 digits of the
 SHA-256 of the base and of what took its place, so the folder alone says what is swapped, and `undo`
-touches nothing that the program fetched since. FILE.BASE.base is of earlier versions. A file is
-replaced by one rename, so at any moment the program finds either the old or the new one.
+touches nothing that the program fetched since. A file is replaced by one rename, so at any moment
+the program finds either the old or the new one.
 """
 
 import json
@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch.nn.functional import interpolate
 
 from paraclip.data.untrusted_json import read_json_object
@@ -48,26 +49,18 @@ _DOWNLOAD = "Delete it, let the program download it again, and run this again."
 
 @dataclass(frozen=True)
 class Swapped:
-    """What `swap` or `undo` did, or would do.
+    """What `swap` or `undo` did, or would do."""
 
-    Args:
-        files: the program's files that were replaced.
-        kept: where the replaced files are; empty after `undo`.
-        cleared: folders that the program had made from the replaced files.
-        checked: what was compared, in sentences.
-        left: what was left as it is because the program has changed it, in sentences.
-    """
-
-    files: list[Path]
-    kept: list[Path]
-    cleared: list[Path]
-    checked: list[str]
-    left: list[str]
+    files: list[Path]  # the program's files that were replaced
+    kept: list[Path]  # where the replaced files are; empty after `undo`
+    cleared: list[Path]  # folders that the program had made from the replaced files
+    checked: list[str]  # what was compared, in sentences
+    left: list[str]  # what was left because the program has changed it, in sentences
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A base that is kept, with the hashes in its name; of earlier versions, `written` is empty."""
+    """A base that is kept, with the hashes in its name."""
 
     file: Path
     base: str
@@ -75,8 +68,7 @@ class _Kept:
 
     @property
     def path(self) -> Path:
-        hashes = ".".join(filter(None, (self.base, self.written)))
-        return self.file.with_name(f"{self.file.name}.{hashes}{_BASE}")
+        return self.file.with_name(f"{self.file.name}.{self.base}.{self.written}{_BASE}")
 
 
 def swap(
@@ -223,9 +215,7 @@ def _plan(system: str, files: Sequence[Path], new: Mapping[str, Path]) -> list[_
     plan = [_Kept(file, file_hash(file), written[file.name]) for file in files]
     plan = [one for one in plan if one.base != one.written]
     for one in plan:
-        if any(
-            old.written in ("", one.base) and old.base != one.base for old in _kept_of(one.file)
-        ):
+        if any(old.written == one.base != old.base for old in _kept_of(one.file)):
             what = "was swapped already, for another model"
             raise UserError(one.file, what, f"Run paraclip swap {system} --undo first.")
     return plan
@@ -270,8 +260,15 @@ def _hash(path: Path) -> str:
 
 
 def _read_kept(paths: Iterable[Path]) -> list[_Kept]:
-    found = [(path, _KEPT.fullmatch(path.name)) for path in paths]
-    return [_Kept(path.with_name(m[1]), m[2], m[3] or "") for path, m in found if m]
+    kept = []
+    for path in paths:
+        if match := _KEPT.fullmatch(path.name):
+            name, base, written = match.groups()
+            if written is None:
+                what = f"is a base of {name}, kept by a version before the first release of swap"
+                raise UserError(path, what, f"Rename it to {name} to restore it, or delete it.")
+            kept.append(_Kept(path.with_name(name), base, written))
+    return kept
 
 
 def _kept_of(file: Path) -> list[_Kept]:
@@ -292,11 +289,7 @@ def _outdated_path(old: _Kept) -> Path:
 def _base_of(file: Path, kept: Sequence[_Kept]) -> _Kept | None:
     """The base of a file as it is now; None if it has changed since the swap."""
     present = _hash(file)
-    fitting = [
-        one
-        for one in kept
-        if one.file == file and (not one.written or present in ("", one.base, one.written))
-    ]
+    fitting = [one for one in kept if one.file == file and present in ("", one.base, one.written)]
     if len({one.base for one in fitting}) > 1:
         names = " and ".join(one.path.name for one in fitting)
         hint = "Delete all but the base's, and run this again."
@@ -329,7 +322,7 @@ def _part(place: Cache) -> re.Pattern[str]:
     """Names of temporary files and folders of `swap` and `undo`, and of no other program."""
     names = (*place.files, *place.prepared, os.path.basename(place.sizes))
     ours = "|".join(re.escape(name) for name in names if name)
-    return re.compile(rf"\.(?:{ours})(?:(?:\.[0-9a-f]{{16}}){{1,2}}\.base)?\.[0-9a-f]{{12}}\.part")
+    return re.compile(rf"\.(?:{ours})(?:(?:\.[0-9a-f]{{16}}){{2}}\.base)?\.[0-9a-f]{{12}}\.part")
 
 
 def _find(folder: Path, pattern: str) -> list[Path]:
@@ -455,13 +448,7 @@ def _snapshot_of_base(
 ) -> list[Path]:
     """The files of the one repository of the hub that hold a model with the same image side."""
     wanted = image_space(source.model)
-    found = [
-        file
-        for file in files
-        if file.name in new
-        and _shapes(new[file.name]).items() <= _shapes(file).items()
-        and _image_space_in(file.parent) == wanted
-    ]
+    found = [file for file in files if file.name in new and _is_base(file, new[file.name], wanted)]
     repositories = sorted({str(file).rpartition("/snapshots/")[0] for file in found})
     if not found:
         what = "holds no CLIP with the model's image tower, activation and preprocessing"
@@ -473,18 +460,15 @@ def _snapshot_of_base(
     return found
 
 
-def _image_space_in(folder: Path) -> str | None:
-    """Of a model; None for weights alone, which open_clip downloads if it knows the model."""
-    with suppress(UserError):
-        return image_space(load_model(str(folder), "cpu"))
-    return None
+def _is_base(file: Path, new: Path, wanted: str) -> bool:
+    """Whether a file holds the tensors of the new one, and its folder a model with this image side.
 
-
-def _shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes of the tensors in a file; empty if it is no safetensors file."""
-    with suppress(Exception):
-        return read_shapes(path)
-    return {}
+    The folder of weights alone, which open_clip downloads if it knows the model, holds no model.
+    """
+    with suppress(UserError, OSError, SafetensorError):
+        if read_shapes(new).items() <= read_shapes(file).items():
+            return image_space(load_model(str(file.parent), "cpu")) == wanted
+    return False
 
 
 def _listings(place: Cache, files: Sequence[Path]) -> set[Path]:

@@ -1,4 +1,4 @@
-"""Tiny models with CLIP's context, the programs that load them, and a comparison of vectors."""
+"""The programs that load exported models, and a comparison of vectors."""
 
 import sys
 from collections.abc import Callable

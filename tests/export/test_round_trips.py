@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 
 from paraclip.api import export
 from paraclip.models.features import embed, project
-from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from recipes.mini.flickr8k import mini_flickr8k
 
@@ -21,31 +20,29 @@ pytestmark = pytest.mark.slow
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_open_clip(request, quick, tmp_path, load: Load) -> None:
-    model = request.getfixturevalue("quick_clip" if quick else "plain_clip")
-    folder = export(model, tmp_path / "out", to="open-clip")
-    assert_same_search(load("load_open_clip.py", "here", folder), ours(model))
-    back = load_model(f"local-dir:{folder}", "cpu")
-    assert back.image_key() == model.image_key()
-    np.testing.assert_array_equal(ours(back), ours(model))
+FOLDERS = [
+    ("open-clip", "here"), ("hf", "here"), ("hf", "transformers4"),
+    ("sentence-transformers", "here"), ("sentence-transformers", "transformers4"),
+]  # fmt: skip
+LOADERS = {"hf": "transformers", "open-clip": "open_clip"}
 
 
-@pytest.mark.parametrize("quick", [True, False])
-@pytest.mark.parametrize("environment", ["here", "transformers4"])
-def test_transformers(request, quick, environment, tmp_path, load: Load) -> None:
-    model = request.getfixturevalue("quick_clip" if quick else "plain_clip")
-    folder = export(model, tmp_path / "out", to="hf")
-    assert_same_search(load("load_transformers.py", environment, folder), ours(model))
-
-
-@pytest.mark.parametrize("environment", ["here", "transformers4"])
-@pytest.mark.parametrize("kind", ["plain_clip", "mini"])
-def test_sentence_transformers(request, kind, environment, tmp_path, load: Load) -> None:
-    pytest.importorskip("sentence_transformers")
+@pytest.mark.parametrize(
+    ("kind", "to", "environment"),
+    [
+        (kind, *place)
+        for kind in ("quick_clip", "plain_clip", "mini")
+        for place in FOLDERS
+        if kind != "mini" or place[0] == "sentence-transformers"
+    ],
+)
+def test_folders(request, kind, to, environment, tmp_path, load: Load) -> None:
+    if to == "sentence-transformers":
+        pytest.importorskip("sentence_transformers")
     model = request.getfixturevalue(kind)
-    folder = export(model, tmp_path / "out", target="sentence-transformers")
-    assert_same_search(load("load_sentence_transformers.py", environment, folder), ours(model))
+    folder = export(model, tmp_path / "out", to=to)
+    loader = f"load_{LOADERS.get(to, 'sentence_transformers')}.py"
+    assert_same_search(load(loader, environment, folder), ours(model))
 
 
 @pytest.mark.weights

@@ -1,17 +1,8 @@
 from pathlib import Path
 
 import pytest
-import torch
 
-from paraclip.models.mini import Mini
-from tiny import draw, word_files
-
-
-@pytest.fixture(scope="session")
-def own_space() -> Mini:
-    """`mini` in the space of a tiny BERT, with class probabilities and random weights."""
-    torch.manual_seed(0)
-    return Mini(word_files("bert"))
+from tiny import draw
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`swap` and `undo` of caches that the program, a user or an earlier version has changed."""
+"""`swap` and `undo` of caches that the program or a user has changed."""
 
 import json
 import os
@@ -21,7 +21,6 @@ from paraclip.errors import UserError
 from paraclip.files import file_hash
 from paraclip.models.openclip import OpenClip
 from paraclip.swapping import Swapped, swap, undo
-from paraclip.systems import SWAPPED
 
 pytestmark = pytest.mark.slow
 HUB = "hugging-face"
@@ -50,16 +49,6 @@ def download(system: str, path: Path, seed: int, scratch: Path) -> bytes:
 
 def swap_model(system: str, folder: Path, model: OpenClip) -> Swapped:
     return swap(system, folder, model, tag=tag(system))
-
-
-def keep_as_before(file: Path) -> Path:
-    """Replace a file as earlier versions did, whose kept files record the base alone."""
-    kept = file.with_name(f"{file.name}.{file_hash(file)}.base")
-    os.link(file, kept, follow_symlinks=False)
-    new = file.with_name("new")
-    new.write_bytes(file.read_bytes() + b" ")
-    os.replace(new, file)
-    return kept
 
 
 def test_undo_leaves_a_newer_base_and_swap_takes_it_for_the_base(
@@ -113,40 +102,12 @@ def test_only_what_has_changed_is_left(cache, tuned, tmp_path) -> None:
     assert contents(folder)[FILES["immich"][1]] == before[FILES["immich"][1]]
 
 
-@pytest.mark.parametrize("system", SWAPPED)
-def test_what_an_earlier_version_kept_is_restored(system, cache) -> None:
-    folder = cache(system)
-    before = contents(folder)
-    names = [*FILES[system], *([f"{TEXT}/files_metadata.json"] if system == "fastembed" else [])]
-    for name in names:
-        keep_as_before(folder / name)
-    assert {*undo(system, folder).files} == {folder / name for name in names}
-    unprepared = {n: one for n, one in before.items() if not {"cpu", "openvino"} & {*n.split("/")}}
-    assert contents(folder) == unprepared
-
-
-def test_what_an_earlier_version_kept_is_not_kept_twice(hub, file, tuned) -> None:
-    before = contents(hub)
-    (new,) = swap(HUB, hub, tuned[HUB]).kept
-    kept = new.rename(file.with_name(f"{NAME}.{file_hash(new)}.base"))
-    assert swap(HUB, hub, tuned[HUB]).files == []
-    with pytest.raises(UserError, match=r"swapped already.*--undo"):
-        swap(HUB, hub, small_base(HUB, seed=2))
-    os.replace(kept, file)
-    os.link(file, kept, follow_symlinks=False)  # a run that was killed before it replaced the file
-    assert swap(HUB, hub, tuned[HUB]).kept == list(file.parent.glob("*.base"))
-    undo(HUB, hub)
-    assert contents(hub) == before
-
-
-def test_the_base_is_not_guessed_among_several_kept_files(hub, file) -> None:
-    """Two runs of an earlier version at once could leave them."""
-    keep_as_before(file)
-    keep_as_before(file)
-    before = contents(hub)
-    with pytest.raises(UserError, match="several kept files"):
-        undo(HUB, hub)
-    assert contents(hub) == before
+def test_what_an_earlier_version_kept_is_named(hub, file, tuned) -> None:
+    kept = file.with_name(f"{NAME}.{file_hash(file)}.base")
+    kept.touch()
+    for deed in (lambda: undo(HUB, hub), lambda: swap(HUB, hub, tuned[HUB])):
+        with pytest.raises(UserError, match=rf"base: is .*Rename it to {NAME}"):
+            deed()
 
 
 def test_a_base_that_is_in_place_needs_no_kept_one(hub, file, tuned) -> None:
@@ -185,7 +146,7 @@ def test_owner_and_mode_stay_those_of_the_base(hub, file, tuned, monkeypatch) ->
 
 def test_what_a_killed_run_left_is_cleared_and_no_other_file(hub, file, tuned) -> None:
     zeros, end = "0" * 16, "0123456789ab.part"
-    parts = [f".{NAME}.{end}", f".{NAME}.{zeros}.{zeros}.base.{end}", f".{NAME}.{zeros}.base.{end}"]
+    parts = [f".{NAME}.{end}", f".{NAME}.{zeros}.{zeros}.base.{end}"]
     others = [f".notes.{end}", f".{NAME}.notes.{end}", f"{NAME}.{end}", f"{NAME}.notes.base"]
 
     def leave() -> None:

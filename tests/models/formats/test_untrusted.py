@@ -13,7 +13,7 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.formats.untrusted import check_config, check_preprocessing
 from paraclip.models.loading import load_model
-from paraclip.models.openclip import ClipSpec, build_clip
+from paraclip.models.openclip import build_clip
 from paraclip.models.sources import TextFiles, read_text_files
 from tiny import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
 
@@ -61,6 +61,19 @@ def forged(model, folder, part: str, changes: dict):
     return path
 
 
+def folder_of(model, path, config: dict, files: TextFiles | None = None, **others) -> str:
+    """A folder of open_clip with another configuration and other text files."""
+    path.mkdir(exist_ok=True)
+    content = {
+        "open_clip_config.json": json.dumps({"model_cfg": config, **others}),
+        **(files or {}),
+    }
+    for name, text in content.items():
+        (path / name).write_text(text)
+    torch.save(build_clip(model.spec).state_dict(), path / "weights.pt")
+    return str(path)
+
+
 LIES = [
     changed("", embed_dim=HUGE),
     changed("", embed_dim=2**20),
@@ -90,41 +103,32 @@ LIES = [
 
 
 @pytest.mark.parametrize("config", LIES)
-def test_a_folder_with_a_false_configuration_is_one_line(tmp_path, config):
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    save_file(build_clip(ClipSpec("tiny", TINY_CLIP, {})).state_dict(), tmp_path / "m.safetensors")
+def test_a_false_configuration_is_one_line(tmp_path, config):
     with pytest.raises(UserError):
-        load_model(str(tmp_path), "cpu")
-
-
-@pytest.mark.parametrize("config", LIES)
-def test_a_checkpoint_with_a_false_header_is_one_line(tmp_path, config):
+        load_model(folder_of(tiny_clip(), tmp_path / "theirs", config), "cpu")
     with pytest.raises(UserError, match=r"model\.safetensors"):
         load_checkpoint(forged(tiny_clip(), tmp_path, "open_clip", {"config": config}))
 
 
-FALSE_PREPROCESSING = [
-    {"mean": [0.5, 0.5]},
-    {"mean": "x"},
-    {"mean": [1e300] * 3},
-    {"std": [0, 0, 0]},
-    {"std": float("nan")},
-    {"mode": "L"},
-    {"resize_mode": "longest", "fill_color": "x"},
-    {"resize_mode": "longest", "fill_color": [1, 2]},
-]
-
-
-@pytest.mark.parametrize("settings", FALSE_PREPROCESSING)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mean": [0.5, 0.5]},
+        {"mean": "x"},
+        {"mean": [1e300] * 3},
+        {"std": [0, 0, 0]},
+        {"std": float("nan")},
+        {"mode": "L"},
+        {"resize_mode": "longest", "fill_color": "x"},
+        {"resize_mode": "longest", "fill_color": [1, 2]},
+    ],
+)
 def test_false_preprocessing_is_reported_before_the_first_picture(tmp_path, settings):
-    config = tmp_path / "open_clip_config.json"
-    config.write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": settings}))
     model = tiny_clip()
-    save_file(build_clip(model.spec).state_dict(), tmp_path / "m.safetensors")
     with pytest.raises(UserError, match=r"open_clip_config\.json: (is not an open_clip|holds NaN)"):
-        load_model(str(tmp_path), "cpu")
+        load_model(folder_of(model, tmp_path / "a", TINY_CLIP, preprocess_cfg=settings), "cpu")
     with pytest.raises(UserError, match=r"model\.safetensors: .*pictures"):
-        load_checkpoint(forged(model, tmp_path / "ours", "open_clip", {"preprocessing": settings}))
+        load_checkpoint(forged(model, tmp_path, "open_clip", {"preprocessing": settings}))
 
 
 def test_preprocessing_that_open_clip_accepts_is_accepted():
@@ -133,20 +137,26 @@ def test_preprocessing_that_open_clip_accepts_is_accepted():
 
 
 @pytest.mark.parametrize(
-    "lie", [{"hidden_size": HUGE}, {"vocab_size": 10**7}, {"num_hidden_layers": 10**6}]
+    "lie",
+    [
+        {"hidden_size": HUGE},
+        {"vocab_size": 10**7},
+        {"num_hidden_layers": 10**6},
+        {"model_type": "timm_wrapper", "architecture": "hf-hub:someone/tower"},
+        {"model_type": "no_such_kind"},
+    ],
 )
 def test_a_text_tower_with_a_false_configuration_is_one_line(mini, tmp_path, lie):
-    config = json.dumps({**json.loads(mini.text_files["config.json"]), **lie})
-    path = forged(mini, tmp_path, "text_files", {"config.json": config})
-    with pytest.raises(UserError, match=r"model\.safetensors"):
-        load_checkpoint(path)
+    for model in (mini, roberta_clip()):
+        config = json.dumps({**json.loads(model.header()["text_files"]["config.json"]), **lie})
+        path = forged(model, tmp_path, "text_files", {"config.json": config})
+        with pytest.raises(UserError, match=r"model\.safetensors"):
+            load_checkpoint(path)
 
 
 def test_a_tower_named_by_a_folder_is_not_downloaded(tmp_path):
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": ROBERTA}))
-    torch.save(build_clip(roberta_clip().spec).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(UserError, match=r"there is no tokenizer_config.json of someone/tower"):
-        load_model(str(tmp_path), "cpu")
+        load_model(folder_of(roberta_clip(), tmp_path, ROBERTA), "cpu")
 
 
 @pytest.mark.parametrize("name", ["vocab.txt", "tokenizer_config.json"])
@@ -176,28 +186,23 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("name", "content", "reason"), BROKEN)
-def test_a_broken_file_of_a_checkpoints_tokenizer_is_named(tmp_path, mini, name, content, reason):
+def test_a_broken_file_of_a_tokenizer_is_named(tmp_path, mini, name, content, reason):
     for model in (roberta_clip(), mini):
         words = model.header()["text_files"]
         broken = content if isinstance(content, str) else tokenizer(words, **content)
         path = forged(model, tmp_path, "text_files", {name: broken})
         with pytest.raises(UserError, match=rf"model\.safetensors: describes .*\(its {reason}"):
             load_checkpoint(path)
+        if model is not mini:
+            place = folder_of(model, tmp_path / "theirs", ROBERTA, {**words, name: broken})
+            with pytest.raises(UserError, match=rf"describes .*\(its .*{reason}"):
+                load_model(place, "cpu")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [*BROKEN, ("tokenizer_config.json", '{"pad_token": null}', "tokenizer_config.json: .*pad")],
-)
-def test_a_broken_file_of_a_folders_tokenizer_is_named(tmp_path, name, content, reason):
-    words = word_files("roberta")
-    words[name] = content if isinstance(content, str) else tokenizer(words, **content)
-    for file, text in words.items():
-        (tmp_path / file).write_text(text)
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": ROBERTA}))
-    torch.save(build_clip(roberta_clip().spec).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(UserError, match=rf"describes .*\(its .*{reason}"):
-        load_model(str(tmp_path), "cpu")
+def test_a_tokenizer_without_padding_is_named(tmp_path):
+    files = {**word_files("roberta"), "tokenizer_config.json": '{"pad_token": null}'}
+    with pytest.raises(UserError, match=r"describes .*tokenizer_config.json: .*pad"):
+        load_model(folder_of(roberta_clip(), tmp_path, ROBERTA, files), "cpu")
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_one_line(mini, tmp_path):
@@ -214,14 +219,6 @@ def test_pointers_to_code_on_a_hub_are_dropped(tmp_path):
         files[name] = json.dumps(content)
     path = save_model(roberta_clip(files), tmp_path / "model.safetensors")
     assert load_checkpoint(path).tokenize(["a red disc"]).ids.shape == (1, 5)
-
-
-@pytest.mark.parametrize("kind", ["timm_wrapper", "no_such_kind"])
-def test_a_header_that_names_another_library_is_one_line(tmp_path, kind):
-    false_config = {"model_type": kind, "architecture": "hf-hub:someone/tower"}
-    path = forged(roberta_clip(), tmp_path, "text_files", {"config.json": json.dumps(false_config)})
-    with pytest.raises(UserError, match=r"model\.safetensors"):
-        load_checkpoint(path)
 
 
 def test_a_file_that_would_grow_is_refused(tmp_path):
