@@ -7,8 +7,9 @@ import pytest
 
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
+from paraclip.evaluation.benchmark import MissingData
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import BENCHMARKS, Entry, _load, _Missing, choose_benchmarks
+from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, load_benchmark
 
 
 class Found:
@@ -34,7 +35,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_row_is_complete(name: str) -> None:
     entry = BENCHMARKS[name]
     assert set(entry.suites) <= set(registry._SUITES)
-    if not entry.configured:
+    if not entry.options:
         assert not [need for need in entry.needs if Path(need).is_absolute()]
         assert entry.needs and entry.get.endswith(".")
 
@@ -57,15 +58,15 @@ def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:
 
 def test_a_missing_path_is_named_with_what_to_do(made: None, tmp_path: Path) -> None:
     config = EvaluateConfig(data=str(tmp_path))
-    with pytest.raises(_Missing, match=r"one or .*other_one is missing. Draw one."):
-        _load("made-one", config)
+    with pytest.raises(MissingData, match=r"one or .*other_one is missing. Draw one."):
+        load_benchmark("made-one", config)
     (tmp_path / "other_one").mkdir()
-    with pytest.raises(_Missing, match=r"both is missing. Draw one."):
-        _load("made-one", config)
+    with pytest.raises(MissingData, match=r"both is missing. Draw one."):
+        load_benchmark("made-one", config)
     (tmp_path / "both").write_text("")
-    assert _load("made-one", config).data == {"folder": str(tmp_path)}
-    with pytest.raises(_Missing, match="no data folder is named"):
-        _load("made-two", EvaluateConfig())
+    assert load_benchmark("made-one", config).data == {"folder": str(tmp_path)}
+    with pytest.raises(MissingData, match="no data folder is named"):
+        load_benchmark("made-two", EvaluateConfig())
 
 
 def test_what_has_no_data_is_left_out_with_a_line(

@@ -1,9 +1,16 @@
 """Small text benchmarks in the layouts of the real ones, with made-up texts."""
 
 import json
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from colour_encoder import write_flickr8k
+
+from paraclip.evaluation.benchmarks.aro import Tagged
 from paraclip.evaluation.benchmarks.sts import _YEARS
+from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
+from paraclip.evaluation.pairs import KINDS
 
 TEXTS = [
     ("a red hat", "a red cap", 4.5),
@@ -51,3 +58,78 @@ def write_sugar_crepe_pp(folder: Path) -> Path:
         found = [{"id": n, **dict(zip(names, row, strict=True))} for n, row in enumerate(part)]
         (folder / f"{subset}.json").write_text(json.dumps(found))
     return folder
+
+
+def write_json(path: Path, content: object) -> Path:
+    """Write JSON, creating the folder first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def write_data(folder: Path) -> Path:
+    """The data of every benchmark but ImageNet and CIFAR, over drawn pictures.
+
+    A model that knows colours is right everywhere, except on the last row of each set.
+    """
+    write_sts(folder / "sts")
+    pictures = write_flickr8k(folder / "flickr8k", shades=5)
+    for place in ("coco/val2014", "aro/images", "by_class/red", "by_class/blue"):
+        shutil.copytree(pictures[0].parent, folder / place)
+        for path in (folder / place).iterdir():
+            if place.startswith("by_class") and not path.name.startswith(Path(place).name):
+                path.unlink()
+    colours = [path.stem.partition("_")[0] for path in pictures]
+    shown = list(zip([path.name for path in pictures], colours, strict=True))[:9:3]
+    rows = [
+        {"id": n, "filename": name, "caption": f"a {colour} hat", "caption2": f"hat of {colour}",
+         "negative_caption": "a white hat"}
+        for n, (name, colour) in enumerate(shown)
+    ]  # fmt: skip
+    rows[-1]["caption"], rows[-1]["negative_caption"] = "a white hat", rows[-1]["caption"]
+    for kind in ("add_att", "add_obj", *SUBSETS):
+        write_json(folder / f"sugar_crepe/{kind}.json", rows)
+    for kind in SUBSETS:
+        write_json(folder / f"sugar_crepe_pp/{kind}.json", rows)
+    box = {f"bbox_{side}": size for side, size in zip("xywh", (0, 0, 5, 5), strict=True)}
+    groups = {"relation": {"relation_name": "on"}, "attribution": {"attributes": ["old", "wet"]}}
+    for task, group in groups.items():
+        entries = [
+            {"image_path": row["filename"], "true_caption": row["caption"],
+             "false_caption": row["negative_caption"], **box, **group}
+            for row in (rows * 9)
+        ]  # fmt: skip
+        write_json(folder / f"aro/visual_genome_{task}.json", entries)
+    texts = [[f"the {colour} dog sees a cat", "some dog and a hat"] for colour in colours]
+    named = list(zip([path.name for path in pictures], texts, strict=True))
+    captions = [{"image": name, "caption": of_one} for name, of_one in named]
+    write_json(folder / "coco/karpathy_test_captions.json", captions)
+    for name, place in (("coco", {"filepath": "val2014"}), ("flickr8k", {})):
+        images = [
+            {"filename": one, "split": "test", "sentences": [{"raw": x} for x in of_one], **place}
+            for one, of_one in named
+        ]
+        learnt = [{"filename": "lost.png", "split": "train", "sentences": []}]
+        write_json(folder / f"{name}/dataset_{name}.json", {"images": images + learnt})
+    lines = [
+        f"{n},{n},{c} hat,hat of {c},{5 - n},c2c_cocaption" for n, c in enumerate(colours[::5])
+    ]
+    write_lines(folder / "cxc/sts.csv", ["image_1,image_2,caption,caption2,score,sampling", *lines])
+    wordings = [
+        {"image_id": row["filename"], "caption": row["caption"],
+         "variations": {**dict.fromkeys(KINDS, row["caption2"]), "contrast": "a white hat"}}
+        for row in rows
+    ]  # fmt: skip
+    write_lines(folder / "paraphrases/variations.jsonl", [json.dumps(row) for row in wordings])
+    return folder
+
+
+class ListTagger:
+    """Knows six words; all others are verbs."""
+
+    name = "a list"
+
+    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
+        tags = {"dog": "NN", "cat": "NN", "hat": "NN", "red": "JJ", "blue": "JJ", "the": "DT"}
+        for text in texts:
+            yield [(word, tags.get(word, "VB")) for word in text.split()]

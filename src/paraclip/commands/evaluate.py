@@ -4,9 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.evaluation.compare import RESAMPLES, compare, comparison_json, stored_files
+from paraclip.evaluation.compare import RESAMPLES, compare, stored_files
 from paraclip.evaluation.config import EvaluateConfig, label_models
 from paraclip.evaluation.registry import evaluate_configured
+from paraclip.evaluation.report import comparison_json
 from paraclip.evaluation.run import OUT
 from paraclip.files import refuse_overwriting
 from paraclip.output_folder import OutputFolder

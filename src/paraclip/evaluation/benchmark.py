@@ -6,7 +6,7 @@ Vectors are checked to be finite; unreadable pictures are skipped.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,6 +55,18 @@ def grouped(
 
 
 @dataclass(frozen=True, eq=False)
+class Shown:
+    """Pairs of wordings with the pictures that each finds, for the example browser."""
+
+    texts: Sequence[tuple[str, str]]  # both wordings of each pair
+    kinds: Sequence[str]  # kind of rewording of each pair; empty strings if there is only one kind
+    rankings: tuple[Integers, Integers]  # results of each wording, pool positions [pairs, k]
+    references: Sequence[str]  # paths or URLs of the pool's pictures
+    # pool position of each pair's correct picture; empty where none is known
+    answers: Sequence[int] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Scores:
     """Scores of one model on one benchmark."""
 
@@ -63,6 +75,7 @@ class Scores:
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     # notes for the report ("3 of 100 pictures left out")
     notes: list[str] = field(default_factory=list)
+    shown: Shown | None = None  # pairs in the same order for every model, if pictures are ranked
 
 
 class Benchmark(Protocol):
@@ -83,26 +96,19 @@ class Benchmark(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """Examples of a benchmark that ranks pictures for two wordings of each query."""
-
-    texts: Sequence[tuple[str, str]]  # both wordings of each pair
-    kinds: Sequence[str]  # kind of rewording of each pair; empty strings if there is only one kind
-    # names in `Scores.arrays` of the rankings [pairs, k] of first and second wording
-    arrays: tuple[str, str]
-    references: Sequence[str]  # paths or URLs of the pool's pictures; empty for a pool of vectors
-    # pool position of each pair's correct picture; empty where none is known
-    answers: Sequence[int] = ()
+class MissingData(UserError):
+    """The data of a benchmark is missing; a suite leaves the benchmark out."""
 
 
-@runtime_checkable
-class Showing(Protocol):
-    """A benchmark whose pairs can be shown in the example browser."""
-
-    def pairs_shown(self, scores: Scores) -> Shown:
-        """Return the pairs, in the order of the arrays of `scores` (the same for all models)."""
-        ...
+def find_source(given: str | None, data: Path | None, default: str, option: str, get: str) -> Path:
+    """Return the source that an option names, or else the default in the data folder."""
+    if given is not None:
+        return Path(given)
+    if data is None:
+        raise MissingData(option, "no data folder is named", get)
+    if not (data / default).exists():
+        raise MissingData(option, f"{data / default} is missing", get)
+    return data / default
 
 
 def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:

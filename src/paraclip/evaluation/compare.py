@@ -6,11 +6,9 @@ after Holm's correction over all figures. Several runs of a model (seeds) are a 
 bootstrap.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,116 +16,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.arrays import read_arrays
-from paraclip.errors import UserError, printable
+from paraclip.errors import UserError
 from paraclip.evaluation.report import (
+    Comparison,
+    Difference,
     Line,
     Report,
     Section,
-    aligned,
-    as_dict,
     compared_with,
-    figure,
     read_report,
-    spread,
 )
 from paraclip.evaluation.statistics import (
     LEVEL,
-    MARGIN,
     VALUES,
     Interval,
     Metric,
     drawn_difference,
     holm,
     interval,
-    not_inferior,
     p_value,
-    prefers_lower,
+    resample,
 )
 from paraclip.files import check_input
-from paraclip.provenance import provenance
 
-_FORMAT = "paraclip-comparison-1"
 RESAMPLES = 5000
 _AGAIN = "Evaluate again."
-_HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts", "not inferior"]
+_UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
-@dataclass(frozen=True)
-class _Difference:
-    """One figure of both models, in percent (correlations times 100)."""
+def compare_models(
+    column: Mapping[str, Metric], labels: list[str], resamples: int, seed: int
+) -> Line:
+    """Return a metric of models scored on the same items, with their paired differences.
 
-    benchmark: str  # name of the benchmark
-    metric: str  # name of the metric
-    items: int  # number of items of the first model
-    paired: bool  # whether both were scored on the same items
-    first: float  # figure of the first model, mean over its seeds
-    second: float  # figure of the second model
-    difference: Interval  # second minus first, with its interval
-    p: float  # two-sided p-value of no difference
-    adjusted: float  # the same after Holm's correction over all rows
-
-    @property
-    def counts(self) -> bool:
-        """Whether the difference is significant at the 5 % level."""
-        return self.adjusted < LEVEL
-
-    @property
-    def not_inferior(self) -> bool:
-        """Whether the interval excludes that the second is worse by the margin or more."""
-        return not_inferior(self.difference, prefers_lower(self.metric))
-
-    @property
-    def gain(self) -> float:
-        """The difference, positive if the second is better."""
-        return -self.difference.value if prefers_lower(self.metric) else self.difference.value
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The figures of two models."""
-
-    first: str  # name of the first
-    second: str  # name of the second
-    seeds: tuple[int, int]  # number of runs of each model
-    rows: tuple[_Difference, ...]  # one row per figure
-    # differences in data, precision or versions, each a sentence with names
-    warnings: tuple[str, ...]
-
-    def table(self) -> str:
-        """Return warnings, figures and verdict as text for the console."""
-        lines = [f"warning: {warning}" for warning in self.warnings]
-        lines += [f"first:  {self.first}", f"second: {self.second}", ""]
-        rows: list[list[str]] = [_HEAD]
-        for benchmark, members in groupby(self.rows, lambda row: row.benchmark):
-            rows.append([benchmark])
-            for row in members:
-                ps = (f"{p:.4f}" if math.isfinite(p) else "-" for p in (row.p, row.adjusted))
-                marks = ("yes" if mark else "no" for mark in (row.counts, row.not_inferior))
-                rows.append([
-                    f"  {row.metric}" + ("" if row.paired else " unpaired"), f"{row.items:,}",
-                    figure(row.first), figure(row.second), spread(row.difference, signed=True),
-                    *ps, *marks,
-                ])  # fmt: skip
-        return "\n".join(map(printable, [*lines, *aligned(rows), "", *self.verdict()]))
-
-    def verdict(self) -> list[str]:
-        """Return the significant figures and the number of those that are not inferior."""
-        counting = [row for row in self.rows if row.counts]
-        better, worse = (
-            ", ".join(f"{x.benchmark} {x.metric} {figure(x.difference.value, True)}" for x in rows)
-            for rows in ([x for x in counting if x.gain > 0], [x for x in counting if x.gain < 0])
-        )
-        all_rows = len(self.rows)
-        runs = f"runs (seeds): {self.seeds[0]} of the first, {self.seeds[1]} of the second"
-        return [
-            f"better: {better or 'nothing that counts'}",
-            f"worse: {worse or 'nothing that counts'}",
-            f"no change that counts: {all_rows - len(counting)} of {all_rows} figures",
-            f"counts: p under {LEVEL:g} after Holm's correction over all figures compared",
-            f"not inferior: {sum(row.not_inferior for row in self.rows)} of {all_rows} figures; "
-            f"the interval excludes a loss of {MARGIN:g} point or more",
-            *([runs] if max(self.seeds) > 1 else []),
-        ]
+    Args:
+        column: the metric of each model by its label.
+        labels: labels of all models of the report; values of one without the metric are undefined.
+    """
+    value = {label: 100 * metric.value() for label, metric in column.items()}
+    drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
+    values = {
+        label: interval(value[label], drawn[label]) if label in column else _UNDEFINED
+        for label in labels
+    }
+    base, *control = compared_with(labels)
+    differences = {
+        f"{one} - {other}": interval(value[one] - value[other], drawn[one] - drawn[other])
+        if one in column and other in column
+        else _UNDEFINED
+        for other in (base, *control)
+        for one in labels
+        if one not in (base, other)
+    }
+    first = next(iter(column.values()))
+    return Line(first.name, first.headline, len(first.items), values, differences, first.statistic)
 
 
 def compare(
@@ -169,31 +111,6 @@ def compare(
         )
         for first, second, rows, warnings in found
     ]  # fmt: skip
-
-
-def comparison_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
-    """Return comparisons and their settings as JSON; undefined values are null."""
-
-    def row_as_dict(row: _Difference) -> dict[str, Any]:
-        facts = {name: value for name, value in vars(row).items() if name != "difference"}
-        for name in ("first", "second", "p", "adjusted"):
-            facts[name] = round(facts[name], 6) if math.isfinite(facts[name]) else None
-        facts |= {"difference": as_dict(row.difference), "counts": row.counts}
-        return {**facts, "not_inferior": row.not_inferior}
-
-    content = {
-        "format": _FORMAT,
-        "unit": "percent; correlations times 100; difference is second less first",
-        "comparisons": [
-            {
-                "first": one.first, "second": one.second, "seeds": list(one.seeds),
-                "warnings": list(one.warnings), "figures": [row_as_dict(row) for row in one.rows],
-            }
-            for one in comparisons
-        ],
-        "provenance": provenance(settings=dict(settings)),
-    }  # fmt: skip
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,10 +238,10 @@ def _choose_pairs(
 
 def _compare_pair(
     first: _Side, second: _Side, all_metrics: bool, resamples: int, seed: int
-) -> tuple[list[_Difference], tuple[str, ...]]:
+) -> tuple[list[Difference], tuple[str, ...]]:
     """Return all common figures of two models, and the warnings."""
     shared, left_out = _shared_lines(first, second, all_metrics)
-    rows: list[_Difference] = []
+    rows: list[Difference] = []
     warnings: list[str] = []
     sides = (first, second)
     for benchmark, lines in shared.items():
@@ -340,7 +257,7 @@ def _compare_pair(
             drawn = drawn_difference(ones, others, resamples, seed, paired)
             was, now = (100 * float(np.mean([m.value() for m in side])) for side in (ones, others))
             rows.append(
-                _Difference(
+                Difference(
                     benchmark, line.name, len(ones[0].items), paired, was, now,
                     interval(now - was, drawn), p_value(drawn), adjusted=1.0,
                 )

@@ -12,7 +12,7 @@ gain is that of AO@k, plus that of the correct picture's reciprocal rank, if it 
 import base64
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,12 +24,9 @@ from PIL.PngImagePlugin import PngInfo
 from paraclip.arrays import Float, Integers
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Scores, Showing, Shown
+from paraclip.evaluation.benchmark import Shown
 from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.files import render_page
-
-_Rankings = tuple[Integers, Integers]
-"""Rankings of the first and second wording, as pool positions [pairs, k]."""
 
 _EACH = 20  # pairs of the page with the largest gains, and as many with the largest losses
 _SHOWN = 10  # results of each ranking on the page
@@ -48,27 +45,14 @@ SHARED, RIGHT, OTHER, INK, FAINT = "#0072B2", "#00795A", "#d8d8d8", "#1a1a1a", "
 _BADGE = 22
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RankedPairs(Shown):
-    """All pairs of one benchmark with the rankings of each model."""
+@dataclass(frozen=True, eq=False)
+class RankedPairs:
+    """All pairs of one benchmark with the rankings of two models."""
 
     name: str  # name of the benchmark in the report
     pool: str  # description of the pool
-    rankings: Mapping[str, _Rankings]  # rankings of each model, by label
-
-
-def ranked_pairs(
-    benchmark: Benchmark, scores: Mapping[str, Scores], name: str
-) -> RankedPairs | None:
-    """Return the pairs of a benchmark, or None if it does not rank pictures of a pool."""
-    if not isinstance(benchmark, Showing):
-        return None
-    shown = benchmark.pairs_shown(next(iter(scores.values())))
-    if not shown.references or not shown.texts:
-        return None
-    first, second = shown.arrays
-    rankings = {label: (one.arrays[first], one.arrays[second]) for label, one in scores.items()}
-    return RankedPairs(**vars(shown), name=name, pool=benchmark.pool, rankings=rankings)
+    base: Shown  # the pairs, and the rankings of the first model
+    tuned: Shown  # the same pairs with those of the second
 
 
 def _most_changed(gains: Float, each: int = _EACH) -> list[int]:
@@ -90,7 +74,7 @@ def _read(reference: str, side: int) -> Image.Image:
 def render_browser(found: Sequence[RankedPairs], models: tuple[str, str]) -> str | None:
     """The page as HTML, or None if there is nothing to show."""
     album = _Album()
-    sets = [_pairs_as_dict(pairs, models, album) for pairs in found]
+    sets = [_pairs_as_dict(pairs, album) for pairs in found]
     if not any(one["pairs"] for one in sets):
         return None
     content = {"models": list(models), "sets": sets, "pictures": album.pictures}
@@ -120,9 +104,9 @@ class _Album:
         return self.numbers[reference]
 
 
-def _pairs_as_dict(shown: RankedPairs, models: tuple[str, str], album: _Album) -> dict[str, Any]:
+def _pairs_as_dict(pairs: RankedPairs, album: _Album) -> dict[str, Any]:
     """Return the pairs of one benchmark that changed most as a dict for the page."""
-    rankings = [shown.rankings[label] for label in models]
+    shown, rankings = pairs.base, [pairs.base.rankings, pairs.tuned.rankings]
     scores = [average_overlap(*ranking) for ranking in rankings]
     gains, depth = scores[1] - scores[0], rankings[0][0].shape[1]
 
@@ -131,16 +115,16 @@ def _pairs_as_dict(shown: RankedPairs, models: tuple[str, str], album: _Album) -
         ranks = {position: rank for rank, position in enumerate(other.tolist(), start=1)}
         return [
             [album.number(shown.references[position]), ranks.get(position, 0)]
-            for position in ranking[: min(_SHOWN, depth)].tolist()
+            for position in ranking[:_SHOWN].tolist()
         ]
 
-    pairs = []
+    changed = []
     for number in _most_changed(gains):
         if album.bytes >= _LARGEST:
             break
         answer = album.number(shown.references[shown.answers[number]]) if shown.answers else None
         wordings = [[ranking[number] for ranking in model] for model in rankings]
-        pairs.append(
+        changed.append(
             {
                 "kind": shown.kinds[number], "texts": list(shown.texts[number]), "answer": answer,
                 "overlap": [round(100 * float(score[number]), 2) for score in scores],
@@ -148,9 +132,9 @@ def _pairs_as_dict(shown: RankedPairs, models: tuple[str, str], album: _Album) -
             }
         )  # fmt: skip
     return {
-        "name": shown.name, "pool": shown.pool, "k": depth,
+        "name": pairs.name, "pool": pairs.pool, "k": depth,
         "kinds": list(dict.fromkeys(shown.kinds)), "all": len(gains),
-        "gained": int((gains > 0).sum()), "lost": int((gains < 0).sum()), "pairs": pairs,
+        "gained": int((gains > 0).sum()), "lost": int((gains < 0).sum()), "pairs": changed,
     }  # fmt: skip
 
 
@@ -159,8 +143,8 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
 
     Results among the first k of both wordings have a blue frame, the correct picture a green one.
     """
-    chosen = _choose_examples(pairs, models)
-    depth = pairs.rankings[models[0]][0].shape[1]
+    chosen, shown = _choose_examples(pairs), pairs.base
+    depth = shown.rankings[0].shape[1]
     column, height = min(_SHOWN_ON_SHEET, depth) * _CELL + 14, HEAD + 2 * _CELL + 10
     size = (_TEXT + 2 * column + GAP, TITLE + len(chosen) * height)
     sheet = Image.new("RGB", size, "white")
@@ -170,27 +154,27 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
         draw.text((x, y), text, fill=ink, font=ImageFont.load_default(points))
 
     write(GAP, 6, f"One query, two wordings: {models[0]} against {models[1]}", 22)
-    tick = "Green tick: the picture that the query describes. " if pairs.answers else ""
+    tick = "Green tick: the picture that the query describes. " if shown.answers else ""
     write(GAP, 36, f"{tick}Blue frame: among the first {depth} for both wordings.", 16)
-    also = " and of the correct picture's rank" if pairs.answers else ""
+    also = " and of the correct picture's rank" if shown.answers else ""
     chosen_by = f"Chosen by the change of AO@{depth}{also}: the {GREATEST} greatest gains, "
     write(GAP, 60, f"{chosen_by}{MEDIAN} in the middle, the greatest loss.", 14, FAINT)
     for place, (number, kind) in enumerate(chosen):
         top = TITLE + place * height
         draw.line([(0, top), (sheet.width, top)], fill=OTHER)
         write(GAP, top + 7, kind, 15, FAINT)
-        for row, text in enumerate(pairs.texts[number]):
+        for row, text in enumerate(shown.texts[number]):
             lines = textwrap.wrap(f"“{text}”", width=34, max_lines=5, placeholder="…")
             write(GAP, top + HEAD + row * _CELL + 4, "\n".join(lines), 15)
-        right = pairs.answers[number] if pairs.answers else None
-        for side, label in enumerate(models):
+        right = shown.answers[number] if shown.answers else None
+        for side, (label, model) in enumerate(zip(models, (shown, pairs.tuned), strict=True)):
             left = _TEXT + side * column
-            first, second = (ranking[number] for ranking in pairs.rankings[label])
+            first, second = (ranking[number] for ranking in model.rankings)
             shared = int(shared_results(first[None], second[None])[0])
             write(left, top + 7, f"{label}: {shared} of {depth} results shared", 17)
             for row, (ranking, other) in enumerate(((first, second), (second, first))):
                 for rank, position in enumerate(ranking[:_SHOWN_ON_SHEET].tolist()):
-                    picture = _read(pairs.references[position], _SIDE)
+                    picture = _read(shown.references[position], _SIDE)
                     picture = ImageOps.pad(picture, (_SIDE, _SIDE), color="white")
                     corner = (left + rank * _CELL, top + HEAD + row * _CELL)
                     _paste(sheet, picture, corner, position in other, position == right)
@@ -201,11 +185,10 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
     return stream.getvalue()
 
 
-def _choose_examples(pairs: RankedPairs, models: tuple[str, str]) -> list[tuple[int, str]]:
+def _choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
     """Select the pairs to show by their gain (ties by index), with the reason for each."""
-    base, tuned = (_benefit(pairs.rankings[label], pairs.answers) for label in models)
-    gain = tuned - base
-    first = {texts[0]: number for number, texts in reversed(list(enumerate(pairs.texts)))}
+    gain = _benefit(pairs.tuned) - _benefit(pairs.base)
+    first = {texts[0]: number for number, texts in reversed(list(enumerate(pairs.base.texts)))}
     order = sorted(first.values(), key=lambda number: (-float(gain[number]), number))
     middle = max(0, (len(order) - MEDIAN) // 2)
     kinds: dict[int, str] = {}
@@ -219,12 +202,13 @@ def _choose_examples(pairs: RankedPairs, models: tuple[str, str]) -> list[tuple[
     return list(kinds.items())
 
 
-def _benefit(rankings: _Rankings, answers: Sequence[int]) -> Float:
+def _benefit(shown: Shown) -> Float:
     """Return AO@k [pairs], plus the correct picture's reciprocal rank (0 beyond k) if known."""
-    overlap = average_overlap(*rankings)
-    if answers:
-        ranks = np.arange(1, rankings[0].shape[1] + 1)
-        found = [(ranking == np.asarray(answers)[:, None]) / ranks for ranking in rankings]
+    overlap = average_overlap(*shown.rankings)
+    if shown.answers:
+        ranks = np.arange(1, shown.rankings[0].shape[1] + 1)
+        right = np.asarray(shown.answers)[:, None]
+        found = [(ranking == right) / ranks for ranking in shown.rankings]
         overlap += np.mean([hits.sum(axis=1) for hits in found], axis=0)
     return overlap
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: figures as text, its table, its JSON, and its Markdown page."""
+"""What is shown of figures and of differences: tables as text, JSON, and the Markdown page."""
 
 import html
 import json
@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,12 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.statistics import MARGIN, Interval, not_inferior, prefers_lower
+from paraclip.evaluation.statistics import LEVEL, MARGIN, Interval, not_inferior, prefers_lower
 from paraclip.files import text_hash
+from paraclip.provenance import provenance
 
-_FORMAT = "paraclip-report-1"
+_FORMAT, _COMPARISON = "paraclip-report-1", "paraclip-comparison-1"
+_HEAD = "", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts", "not inferior"
 _HINT = "Name a report.json written by `paraclip evaluate`."
 
 
@@ -27,7 +30,7 @@ def _null_as_nan(interval: Any) -> Any:
     return {name: math.nan if value is None else value for name, value in interval.items()}
 
 
-def as_dict(interval: Interval) -> dict[str, float | None]:
+def _as_dict(interval: Interval) -> dict[str, float | None]:
     """Return an interval as a dict, with NaN as None for JSON."""
     return {
         name: round(value, 4) if math.isfinite(value) else None
@@ -35,7 +38,9 @@ def as_dict(interval: Interval) -> dict[str, float | None]:
     }
 
 
-_Intervals = dict[str, Annotated[Interval, BeforeValidator(_null_as_nan), PlainSerializer(as_dict)]]
+_Intervals = dict[
+    str, Annotated[Interval, BeforeValidator(_null_as_nan), PlainSerializer(_as_dict)]
+]
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,88 @@ class Report:
         return "\n".join(map(printable, lines)).rstrip()
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One figure of both models, in percent (correlations times 100)."""
+
+    benchmark: str  # name of the benchmark
+    metric: str  # name of the metric
+    items: int  # number of items of the first model
+    paired: bool  # whether both were scored on the same items
+    first: float  # figure of the first model, mean over its seeds
+    second: float  # figure of the second model
+    difference: Interval  # second minus first, with its interval
+    p: float  # two-sided p-value of no difference
+    adjusted: float  # the same after Holm's correction over all rows
+
+    @property
+    def counts(self) -> bool:
+        """Whether the difference is significant at the 5 % level."""
+        return self.adjusted < LEVEL
+
+    @property
+    def not_inferior(self) -> bool:
+        """Whether the interval excludes that the second is worse by the margin or more."""
+        return not_inferior(self.difference, prefers_lower(self.metric))
+
+    @property
+    def gain(self) -> float:
+        """The difference, positive if the second is better."""
+        return -self.difference.value if prefers_lower(self.metric) else self.difference.value
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The figures of two models."""
+
+    first: str  # name of the first
+    second: str  # name of the second
+    seeds: tuple[int, int]  # number of runs of each model
+    rows: tuple[Difference, ...]  # one row per figure
+    # differences in data, precision or versions, each a sentence with names
+    warnings: tuple[str, ...]
+
+    def table(self) -> str:
+        """Return warnings, figures and verdict as text for the console."""
+        lines = [f"warning: {warning}" for warning in self.warnings]
+        lines += [f"first:  {self.first}", f"second: {self.second}", ""]
+        rows: list[list[str]] = [[*_HEAD]]
+        for benchmark, members in groupby(self.rows, lambda row: row.benchmark):
+            rows.append([benchmark])
+            for row in members:
+                ps = (f"{p:.4f}" if math.isfinite(p) else "-" for p in (row.p, row.adjusted))
+                marks = ("yes" if mark else "no" for mark in (row.counts, row.not_inferior))
+                rows.append([
+                    f"  {row.metric}" + ("" if row.paired else " unpaired"), f"{row.items:,}",
+                    figure(row.first), figure(row.second), spread(row.difference, signed=True),
+                    *ps, *marks,
+                ])  # fmt: skip
+        return "\n".join(map(printable, [*lines, *aligned(rows), "", *self.verdict()]))
+
+    def verdict(self) -> list[str]:
+        """Return the significant figures and the number of those that are not inferior."""
+        better, worse = (
+            ", ".join(
+                f"{row.benchmark} {row.metric} {figure(row.difference.value, True)}"
+                for row in self.rows
+                if row.counts and sign * row.gain > 0
+            )
+            for sign in (1, -1)
+        )
+        figures = len(self.rows)
+        unchanged = figures - sum(row.counts for row in self.rows)
+        runs = f"runs (seeds): {self.seeds[0]} of the first, {self.seeds[1]} of the second"
+        return [
+            f"better: {better or 'nothing that counts'}",
+            f"worse: {worse or 'nothing that counts'}",
+            f"no change that counts: {unchanged} of {figures} figures",
+            f"counts: p under {LEVEL:g} after Holm's correction over all figures compared",
+            f"not inferior: {sum(row.not_inferior for row in self.rows)} of {figures} figures; "
+            f"the interval excludes a loss of {MARGIN:g} point or more",
+            *([runs] if max(self.seeds) > 1 else []),
+        ]
+
+
 def compared_with(labels: list[str]) -> list[str]:
     """Return the models that others are compared with: base, or else the first; and control."""
     base = "base" if "base" in labels else labels[0]
@@ -147,6 +234,31 @@ def report_json(report: Report) -> str:
     }
     for section, facts in zip(report.sections, content["benchmarks"], strict=True):
         facts["data_hash"] = section.data_hash
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def comparison_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
+    """Return comparisons and their settings as JSON; undefined values are null."""
+
+    def row_as_dict(row: Difference) -> dict[str, Any]:
+        facts = {name: value for name, value in vars(row).items() if name != "difference"}
+        for name in ("first", "second", "p", "adjusted"):
+            facts[name] = round(facts[name], 6) if math.isfinite(facts[name]) else None
+        facts |= {"difference": _as_dict(row.difference), "counts": row.counts}
+        return {**facts, "not_inferior": row.not_inferior}
+
+    content = {
+        "format": _COMPARISON,
+        "unit": "percent; correlations times 100; difference is second less first",
+        "comparisons": [
+            {
+                "first": one.first, "second": one.second, "seeds": list(one.seeds),
+                "warnings": list(one.warnings), "figures": [row_as_dict(row) for row in one.rows],
+            }
+            for one in comparisons
+        ],
+        "provenance": provenance(settings=dict(settings)),
+    }  # fmt: skip
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -1,6 +1,5 @@
 """Score models on benchmarks and write the report with its files."""
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -13,15 +12,10 @@ from numpy.typing import NDArray
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores, reads_pictures
-from paraclip.evaluation.examples import (
-    RankedPairs,
-    contact_sheet,
-    ranked_pairs,
-    render_browser,
-)
+from paraclip.evaluation.compare import compare_models
+from paraclip.evaluation.examples import RankedPairs, contact_sheet, render_browser
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
-    Line,
     Report,
     Section,
     compared_with,
@@ -29,7 +23,7 @@ from paraclip.evaluation.report import (
     report_json,
     report_page,
 )
-from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.evaluation.statistics import Metric
 from paraclip.files import check_room
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import hash_tensors
@@ -43,7 +37,6 @@ _OUTPUTS = (
     *("scores.png", "contact_sheet.png", "browser.html"),  # not in every report
     *("items.npz", "report.json", "report.md"),
 )
-_UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
 def evaluate(
@@ -75,16 +68,17 @@ def evaluate(
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
-    folder = Path(out)
-    check_report_folder(folder)
+    check_report_folder(Path(out))
     settings = {"seed": 0, "resamples": _RESAMPLES, **settings}
     facts: dict[str, dict[str, Any]] = {}
     for label, model in models.items():
         weights = hash_tensors(model.state_dict())
         facts[label] = {"weights": weights, "architecture": model.architecture.as_dict()}
+    base = compared_with(list(models))[0]
+    tuned = "tuned" if "tuned" in models else list(models)[-1]
     sections: list[Section] = []
     items: dict[str, NDArray[Any]] = {}
-    shown: list[RankedPairs] = []
+    examples: list[RankedPairs] = []
     left_out: dict[str, str] = dict(settings.get("left_out", {}))
     with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
         for benchmark in benchmarks:
@@ -102,11 +96,12 @@ def evaluate(
             sections.append(_section(name, benchmark, scores, facts, settings))
             for label, got in scores.items():
                 items |= _item_arrays(f"{name}/{label}", got)
-            if (pairs := ranked_pairs(benchmark, scores, name)) is not None:
-                shown.append(pairs)
+            one, other = (scores[x].shown if x in scores else None for x in (base, tuned))
+            if base != tuned and one and other and one.texts:
+                examples.append(RankedPairs(name, benchmark.pool, one, other))
     settings = {**settings, "left_out": left_out}
     report = Report(facts, sections, provenance(**settings))
-    _write_files(report, items, shown, folder)
+    _write_files(report, items, examples, (base, tuned), Path(out))
     return report
 
 
@@ -162,33 +157,12 @@ def _section(
         for metric in scores.metrics:
             columns.setdefault(metric.name, {})[label] = metric
     lines = [
-        _make_line(column, list(facts), settings["resamples"], settings["seed"])
+        compare_models(column, list(facts), settings["resamples"], settings["seed"])
         for column in columns.values()
     ]
     notes = list(dict.fromkeys(note for scores in found.values() for note in scores.notes))
     notes += [f"{label} reads no pictures" for label in facts if label not in found]
     return Section(name, benchmark.pool, benchmark.data, lines, notes, made)
-
-
-def _make_line(column: Mapping[str, Metric], labels: list[str], resamples: int, seed: int) -> Line:
-    """Return a metric, given by label, with paired differences; a missing model's are undefined."""
-    value = {label: 100 * metric.value() for label, metric in column.items()}
-    drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
-    values = {
-        label: interval(value[label], drawn[label]) if label in column else _UNDEFINED
-        for label in labels
-    }
-    base, *control = compared_with(labels)
-    differences = {
-        f"{one} - {other}": interval(value[one] - value[other], drawn[one] - drawn[other])
-        if one in column and other in column
-        else _UNDEFINED
-        for other in (base, *control)
-        for one in labels
-        if one not in (base, other)
-    }
-    first = next(iter(column.values()))
-    return Line(first.name, first.headline, len(first.items), values, differences, first.statistic)
 
 
 def _item_arrays(place: str, scores: Scores) -> dict[str, NDArray[Any]]:
@@ -204,23 +178,23 @@ def _item_arrays(place: str, scores: Scores) -> dict[str, NDArray[Any]]:
 
 
 def _write_files(
-    report: Report, items: Mapping[str, NDArray[Any]], shown: list[RankedPairs], folder: Path
+    report: Report,
+    items: Mapping[str, NDArray[Any]],
+    examples: list[RankedPairs],
+    labels: tuple[str, str],
+    folder: Path,
 ) -> None:
     """Write all files of the report, and remove those of an earlier report."""
-    labels = list(report.models)
-    base = compared_with(labels)[0]
-    tuned = "tuned" if "tuned" in labels else labels[-1]
-    both = [pairs for pairs in shown if base != tuned and {base, tuned} <= pairs.rankings.keys()]
     drawn: dict[str, str | bytes | None] = {"scores.png": None, "contact_sheet.png": None}
     if find_spec("matplotlib") is None:
         print("paraclip: no plots: matplotlib is missing (the extra `plots`)", file=sys.stderr)
     else:
         drawn["scores.png"] = plot_scores(report)
-    for pairs in both:  # a sheet of one kind of rewording, or of pictures that are known
-        if pairs.answers or not any(pairs.kinds):
-            drawn["contact_sheet.png"] = contact_sheet(pairs, (base, tuned))
+    for pairs in examples:  # a sheet of one kind of rewording, or of pictures that are known
+        if pairs.base.answers or not any(pairs.base.kinds):
+            drawn["contact_sheet.png"] = contact_sheet(pairs, labels)
             break
-    drawn["browser.html"] = render_browser(both, (base, tuned))
+    drawn["browser.html"] = render_browser(examples, labels)
     output = OutputFolder(folder, "report")
     for name, content in drawn.items():
         if content is None:  # an earlier run's file shows other models

@@ -1,10 +1,8 @@
-"""ARO: crops, shuffles, the averaging rules, and refused inputs."""
+"""ARO: crops, shuffles, and the averaging rules."""
 
-import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,102 +11,83 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from text_sets import ListTagger, write_json
 
-from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
+from paraclip.evaluation.benchmarks import aro
 from paraclip.evaluation.benchmarks.aro import (
     _SYMMETRIC,
     ADJECTIVES,
     NOUNS,
     Tagged,
     Tagger,
-    _figures,
-    _first_of_all,
-    _make_order,
-    _make_visual_genome,
+    _accuracies,
     _normalised,
-    _on_sample,
-    _read_cases,
+    _precision,
     _shuffle,
     _with_shuffles,
     load_coco_order,
 )
-from paraclip.evaluation.benchmarks.text_choice import TextChoice
+from paraclip.evaluation.benchmarks.choice import Choice, Item
 from paraclip.evaluation.pictures import Crop, crop_vectors
 from tiny import ColourEncoder, draw_pictures
 
 RED_LEFT = (0, 0, 10, 20)
 BLUE_RIGHT = (10, 0, 10, 20)
+Case = tuple[tuple[int, int, int, int], str, str, str]
 
 
-def entry(
-    box: tuple[int, int, int, int], true: str, false: str, relation: str = "on",
-    image: str = "a.png",
-) -> dict:  # fmt: skip
-    sides = dict(zip(("bbox_x", "bbox_y", "bbox_w", "bbox_h"), box, strict=True))
-    row = {"image_path": image, "true_caption": true, "false_caption": false}
-    return {**row, **sides, "relation_name": relation}
-
-
-def write(folder: Path, rows: list, name: str = "visual_genome_relation.json") -> Path:
-    """A folder in ARO's layout with one picture: red on the left, blue on the right."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+def relation(folder: Path, *cases: Case) -> Choice:
+    """VG-Relation with these boxes, texts and relations; one picture, red left and blue right."""
+    (folder / "aro/images").mkdir(parents=True, exist_ok=True)
     picture = Image.new("RGB", (20, 20), (0, 0, 255))
-    picture.paste((255, 0, 0), (0, 0, 10, 20))
-    picture.save(folder / "images" / "a.png")
-    (folder / name).write_text(json.dumps(rows))
-    return folder / name
+    picture.paste((255, 0, 0), RED_LEFT)
+    picture.save(folder / "aro/images/a.png")
+    rows = [
+        {"image_path": "a.png", "true_caption": true, "false_caption": false, "relation_name": name,
+         **dict(zip(("bbox_x", "bbox_y", "bbox_w", "bbox_h"), box, strict=True))}
+        for box, true, false, name in cases
+    ]  # fmt: skip
+    write_json(folder / "aro/visual_genome_relation.json", rows)
+    return aro.load("relation", folder, Arithmetic())
 
 
-def values(benchmark: TextChoice, cache: Path | None = None) -> dict[str, float]:
+def values(benchmark: Choice, cache: Path | None = None) -> dict[str, float]:
     found = benchmark.score(ColourEncoder(), cache).metrics
     return {metric.name: metric.value() for metric in found}
 
 
-def test_the_box_decides_what_is_seen(tmp_path: Path) -> None:
-    file = write(tmp_path, [entry(RED_LEFT, "red", "blue"), entry(BLUE_RIGHT, "blue", "red")])
-    assert values(_make_visual_genome("aro-vg-relation", file))["VG-R micro"] == 1
-    file = write(tmp_path, [entry(RED_LEFT, "blue", "red"), entry(BLUE_RIGHT, "red", "blue")])
-    assert values(_make_visual_genome("aro-vg-relation", file))["VG-R micro"] == 0
+def test_the_box_decides_what_is_seen_and_a_cached_part_is_not_computed_again(
+    tmp_path: Path,
+) -> None:
+    cases = (RED_LEFT, "red", "blue", "on"), (BLUE_RIGHT, "blue", "red", "on")
+    benchmark, cache = relation(tmp_path, *cases), tmp_path / "cache"
+    assert values(benchmark, cache)["VG-R micro"] == 1
+
+    class Blind(ColourEncoder):
+        def embed_pixels(self, pixels):
+            raise AssertionError("computed again")
+
+    crops = [Crop(benchmark.pictures[0], box) for box in (RED_LEFT, BLUE_RIGHT)]
+    vectors, good, _ = crop_vectors(Blind(), crops, cache, Arithmetic())
+    assert good.tolist() == [0, 1] and vectors.shape == (2, 8)
+    cases = (RED_LEFT, "blue", "red", "on"), (BLUE_RIGHT, "red", "blue", "on")
+    assert values(relation(tmp_path, *cases), cache)["VG-R micro"] == 0
 
 
 def test_relations_are_averaged_apart_and_the_symmetric_ones_only_in_micro(tmp_path: Path) -> None:
-    rows = [
-        entry(RED_LEFT, "red", "blue", "on"), entry(RED_LEFT, "red", "blue", "on"),
-        entry(RED_LEFT, "blue", "red", "on"), entry(RED_LEFT, "red", "blue", "wearing"),
-        entry(RED_LEFT, "blue", "red", "near"), entry(RED_LEFT, "blue", "red", "near"),
-    ]  # fmt: skip
-    benchmark = _make_visual_genome("aro-vg-relation", write(tmp_path, rows))
+    right, wrong = (RED_LEFT, "red", "blue"), (RED_LEFT, "blue", "red")
+    benchmark = relation(
+        tmp_path, (*right, "on"), (*right, "on"), (*wrong, "on"), (*right, "wearing"),
+        (*wrong, "near"), (*wrong, "near"),
+    )  # fmt: skip
     found = benchmark.score(ColourEncoder(), None)
     values_by_name = {metric.name: metric.value() for metric in found.metrics}
-    assert values_by_name["VG-R macro"] == pytest.approx((2 / 3 + 1) / 2)
-    assert values_by_name["VG-R micro"] == pytest.approx(3 / 6)
-    assert values_by_name["VG-R on"] == pytest.approx(2 / 3) and "VG-R near" not in values_by_name
+    assert values_by_name == pytest.approx({
+        "VG-R macro": (2 / 3 + 1) / 2, "VG-R micro": 3 / 6, "VG-R on": 2 / 3, "VG-R wearing": 1,
+    })  # fmt: skip
     assert found.notes == ["VG-R macro is over 2 of 3 relations, 4 of 6 entries"]
-    assert [m.name for m in found.metrics if m.headline] == ["VG-R macro"]
-
-
-def test_attribute_pairs_need_25_cases(tmp_path: Path) -> None:
-    def rows(first: str, many: int, right: int) -> list:
-        good, bad = entry(RED_LEFT, "red", "blue"), entry(RED_LEFT, "blue", "red")
-        made = [dict(good if number < right else bad) for number in range(many)]
-        for row in made:
-            del row["relation_name"]
-            row["attributes"] = [first, "open"]
-        return made
-
-    name = "visual_genome_attribution.json"
-    file = write(tmp_path, rows("old", 25, 5) + rows("wet", 24, 24) + rows("big", 30, 30), name)
-    by_name = values(load_vg_attribution_of(file))
-    assert by_name["VG-A macro"] == pytest.approx((5 / 25 + 1) / 2)
-    assert by_name["VG-A micro"] == pytest.approx(59 / 79)
-    few = values(load_vg_attribution_of(write(tmp_path, rows("wet", 24, 24), name)))
-    assert few == {"VG-A micro": 1}
-
-
-def load_vg_attribution_of(file: Path) -> TextChoice:
-    return _make_visual_genome("aro-vg-attribution", file)
 
 
 @given(
@@ -117,16 +96,18 @@ def load_vg_attribution_of(file: Path) -> TextChoice:
 )
 def test_macro_and_micro_equal_their_slow_twins(groups: list[str], seed: int) -> None:
     right = np.random.default_rng(seed).integers(0, 2, len(groups)).astype(float)
-    pictures = np.arange(len(groups))
-    for name, label, counted in (
-        ("aro-vg-relation", "VG-R", {g for g in groups if g not in _SYMMETRIC}),
-        ("aro-vg-attribution", "VG-A", {g for g in groups if groups.count(g) >= 25}),
+    similar = np.stack([right, np.full(len(groups), 0.5)], axis=1)
+    items = [Item("a.png", ("x", "y"), group) for group in groups]
+    for task, label, counted in (
+        ("relation", "VG-R", {g for g in groups if g not in _SYMMETRIC}),
+        ("attribution", "VG-A", {g for g in groups if groups.count(g) >= 25}),
     ):
         each = [
             [value for group, value in zip(groups, right, strict=True) if group == one]
             for one in counted
         ]
-        found = {m.name: m.value() for m in _figures(name, right, groups, pictures)[0]}
+        metrics, _ = _accuracies(task, similar, items, np.arange(len(groups)))
+        found = {m.name: m.value() for m in metrics}
         assert found[f"{label} micro"] == pytest.approx(sum(right) / len(right))
         if each:
             slow = sum(sum(values) / len(values) for values in each) / len(each)
@@ -139,64 +120,14 @@ def test_the_authors_list_is_whole() -> None:
     assert not _SYMMETRIC & {"on", "wearing", "to the left of", "in", "above"}
 
 
-def test_a_cached_part_is_not_computed_again(tmp_path: Path) -> None:
-    file = write(tmp_path, [entry(RED_LEFT, "red", "blue"), entry(BLUE_RIGHT, "blue", "red")])
-    benchmark, cache = _make_visual_genome("aro-vg-relation", file), tmp_path / "cache"
-    first = values(benchmark, cache)
-    crops = [Crop(crop.path, crop.box) for crop in benchmark.shown]
-
-    class Blind(ColourEncoder):
-        def embed_pixels(self, pixels):
-            raise AssertionError("computed again")
-
-    vectors, good, _ = crop_vectors(Blind(), crops, cache, Arithmetic())
-    assert good.tolist() == [0, 1] and vectors.shape == (2, 8)
-    assert first == values(benchmark, cache)
-
-
-def test_a_box_outside_is_broken_and_one_over_the_edge_is_filled(tmp_path: Path) -> None:
-    file = write(tmp_path, [entry((20, 0, 5, 5), "red", "blue")])
-    with pytest.raises(UserError, match=r"the box \(20, 0, 5, 5\) is not inside"):
-        _make_visual_genome("aro-vg-relation", file).score(ColourEncoder(), None)
-    file = write(tmp_path, [entry((0, 0, 10**6, 10**6), "red", "blue")])
-    with pytest.raises(UserError, match=r"the box \(0, 0, 1000000, 1000000\) is not inside"):
-        _make_visual_genome("aro-vg-relation", file).score(ColourEncoder(), None)
-    over = Crop(str(tmp_path / "images" / "a.png"), (15, 0, 10, 20)).open()
+@pytest.mark.parametrize("box", [(20, 0, 5, 5), (0, 0, 10**6, 10**6)])
+def test_a_box_outside_is_broken(tmp_path: Path, box: tuple[int, int, int, int]) -> None:
+    benchmark = relation(tmp_path, (box, "red", "blue", "on"))
+    with pytest.raises(UserError, match=rf"the box \({box[0]}, 0, .* is not inside"):
+        benchmark.score(ColourEncoder(), None)
+    over = Crop(benchmark.pictures[0], (15, 0, 10, 20)).open()  # one over the edge is filled
     assert over.size == (10, 20) and over.getpixel((9, 3)) == (0, 0, 0)
     assert over.getpixel((0, 3)) == (0, 0, 255)
-
-
-@pytest.mark.parametrize("lost", ["image_path", "true_caption", "bbox_w"])
-def test_an_entry_without_its_column_is_reported(tmp_path: Path, lost: str) -> None:
-    row = entry(RED_LEFT, "red", "blue")
-    del row[lost]
-    with pytest.raises(UserError, match=rf"relation.json:1: has no column '{lost}' .*Get visual"):
-        _make_visual_genome("aro-vg-relation", write(tmp_path, [row]))
-
-
-def test_what_is_wrong_with_the_entries_is_reported(tmp_path: Path) -> None:
-    row = {**entry(RED_LEFT, "red", "blue"), "bbox_x": 1.5}
-    with pytest.raises(UserError, match="is not of whole pixels"):
-        _make_visual_genome("aro-vg-relation", write(tmp_path, [row]))
-    row = {**entry(RED_LEFT, "red", "blue"), "attributes": ["one"]}
-    del row["relation_name"]
-    with pytest.raises(UserError, match="the attributes are not two"):
-        _make_visual_genome("aro-vg-attribution", write(tmp_path, [row]))
-
-
-def test_missing_pictures_are_named_counted_and_refused(tmp_path: Path) -> None:
-    rows = [entry(RED_LEFT, "red", "blue", image=f"{n}.png") for n in range(3)]
-    file = write(tmp_path, [*rows, entry(RED_LEFT, "red", "blue")])
-    with pytest.raises(UserError, match=r"0.png: there is no such picture \(3 of 4 rows"):
-        _make_visual_genome("aro-vg-relation", file)
-    lenient = _make_visual_genome("aro-vg-relation", file, how=Arithmetic(max_broken=0.8))
-    assert lenient.notes[0].startswith("3 of 4 pictures left out") and len(lenient.texts) == 1
-    (tmp_path / "images" / "a.png").unlink()
-    with pytest.raises(UserError, match="holds none of the 4 named pictures"):
-        _make_visual_genome("aro-vg-relation", file, how=Arithmetic(max_broken=1))
-    (tmp_path / "images").rmdir()
-    with pytest.raises(UserError, match="there is no such folder of pictures"):
-        _make_visual_genome("aro-vg-relation", file)
 
 
 # --- order ---
@@ -211,17 +142,6 @@ TAGS = st.sampled_from(["NN", "NNS", "JJ", "JJR", "VBZ", "DT", "IN"])
 TAGGED = st.lists(TAGS, max_size=12).map(
     lambda tags: [(f"w{place}", tag) for place, tag in enumerate(tags)]
 )
-
-
-class ListTagger:
-    """Knows five words; all others are verbs."""
-
-    name = "a list"
-    tags = {"dog": "NN", "cat": "NN", "red": "JJ", "blue": "JJ", "the": "DT"}  # noqa: RUF012
-
-    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
-        for text in texts:
-            yield [(word, self.tags.get(word, "VB")) for word in text.split()]
 
 
 @given(tagged=TAGGED, seed=st.integers(0, 1000))
@@ -258,91 +178,47 @@ def test_a_shuffle_does_not_depend_on_the_other_captions() -> None:
     assert whole[1][1] == "the dog sees"  # one noun cannot change places
 
 
-def write_captions(folder: Path, rows: list) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "karpathy_test_captions.json"
-    file.write_text(json.dumps(rows))
-    return file
-
-
-def order(folder: Path, rows: list) -> TextChoice:
-    cases = _read_cases(write_captions(folder, rows), Problems())
-    return _make_order(cases, folder, folder / "captions.json", Arithmetic(), ListTagger())
-
-
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 7))
 def test_the_score_equals_a_slow_twin(seed: int, rows: int) -> None:
     random = np.random.default_rng(seed)
     similar = random.integers(-1, 2, (rows, 5)) / 2
     changed = random.random((rows, 4)) < 0.7
+    items = [Item("a", ("same", *("other" if x else "same" for x in row))) for row in changed]
     expected = [
         float(all(own[0] > own[n + 1] for n in range(4) if real[n]))
         for own, real in zip(similar, changed, strict=True)
     ]
-    assert _first_of_all(similar, changed).tolist() == expected
+    (first, *_), _ = _precision(similar, items, np.arange(rows))
+    assert first.items.tolist() == expected
+
+
+CAPTIONS = ["the red dog sees the blue cat", "cat"]
 
 
 @WITH_NLTK
-def test_only_pictures_that_the_list_names_are_expected(tmp_path: Path) -> None:
-    draw_pictures(tmp_path / "images")
-    rows = [
-        {"image": f"{name}.png", "caption": ["the red dog sees the blue cat"]}
-        for name in ("red_0", "red_1", "never_there")
-    ]
+def test_a_list_says_which_pictures_are_expected_and_has_captions_of_others(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "coco/images")
+
+    def load() -> Choice:
+        return load_coco_order(tmp_path, Arithmetic(), ListTagger())
+
+    names = ("val2014/red_0.png", "red_1.png", "never_there.png")
+    rows = [{"image": name, "caption": CAPTIONS} for name in names]
+    write_json(tmp_path / "coco/karpathy_test_captions.json", rows)
     with pytest.raises(UserError, match=r"never_there.png: there is no such picture \(1 of 3"):
-        order(tmp_path, rows)
-    listed = [{"file_name": name} for name in ("red_0.png", "red_1.png", "blue_0.png")]
-    (tmp_path / "captions.json").write_text(json.dumps(listed))
-    benchmark = order(tmp_path, rows)
-    assert benchmark.notes == ["the folder is a part of the set: 2 of 3 pictures"]
-    assert benchmark.data["count"] == 2 and benchmark.data["whole_count"] == 3
-    (tmp_path / "images" / "red_1.png").unlink()
-    with pytest.raises(UserError, match=r"red_1.png: there is no such picture \(1 of 2"):
-        order(tmp_path, rows)
-
-
-def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path: Path) -> None:
-    rows = [
-        {"image": "val2014/COCO_val2014_000000000007.jpg", "caption": ["a dog", "the dog"]},
-        {"image": "val2014/COCO_val2014_000000000008.jpg", "caption": ["a cat"]},
-    ]
-    cases = _read_cases(write_captions(tmp_path, rows), Problems())
-    listed = tmp_path / "captions.json"
-    named = [
-        {"file_name": "000000000007.jpg", "captions": ["its own"]},
-        {"file_name": "000000000009.jpg", "captions": ["a hat", "the hat"]},
-    ]
-    listed.write_text(json.dumps(named))
-    found = _on_sample(cases, listed, Problems())
-    assert found.captions == {
-        "000000000007.jpg": ["a dog", "the dog"], "000000000009.jpg": ["a hat", "the hat"]
-    }  # fmt: skip
-    assert found.whole == 3
-    assert "names 2 pictures: 1 of the 2 of" in found.notes[0] and "1 others" in found.notes[0]
-    assert found.hash != cases.hash
-    listed.write_text(json.dumps([*named, {"file_name": "000000000010.jpg"}]))
-    with pytest.raises(UserError, match="json:3: the captions are not a list"):
-        _on_sample(cases, listed, Problems())
-    listed.write_text(json.dumps([*named, named[0]]))
-    with pytest.raises(UserError, match=r"json:3: '0+7\.jpg' occurs twice"):
-        _on_sample(cases, listed, Problems())
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"caption": ["a"]}], r"json:1: has no column 'image' .*Get "),
-        ([{"image": "a"}], r"json:1: has no column 'caption'"),
-        ([{"image": "a", "caption": "b"}], "the captions are not a list"),
-        ([{"image": "a", "caption": [" "]}], "the caption is empty"),
-        ([{"image": "a", "caption": ["b"]}] * 2, r"json:2: 'a' occurs twice"),
-    ],
-)
-def test_what_is_wrong_with_the_captions_is_reported(
-    tmp_path: Path, rows: list, message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        _read_cases(write_captions(tmp_path, rows), Problems())
+        load()
+    listed = [{"file_name": "red_0.png", "captions": ["its own"]},
+              {"file_name": "blue_0.png", "captions": ["the cat sees a dog"]}]  # fmt: skip
+    write_json(tmp_path / "coco/captions.json", listed)
+    benchmark = load()
+    assert [item.texts[0] for item in benchmark.items] == [CAPTIONS[0], "the cat sees a dog"]
+    assert benchmark.data["count"] == 2 and benchmark.data["whole_count"] == 6
+    names_two, same = benchmark.notes
+    assert names_two.startswith("captions.json names 2 pictures: 1 of the 3 of")
+    assert "1 others" in names_two and same.startswith("1 captions left out that no shuffle")
+    (tmp_path / "coco/images/blue_0.png").unlink()
+    with pytest.raises(UserError, match=r"blue_0.png: there is no such picture \(1 of 2"):
+        load()
 
 
 @pytest.mark.parametrize("missing", ["spacy", "nltk.tokenize"])
@@ -377,4 +253,4 @@ def test_the_real_captions_meet_the_real_pictures() -> None:
     benchmark = load_coco_order(DATA, Arithmetic())
     assert benchmark.data["whole_count"] == 25_010 and benchmark.data["pictures"] == 337
     assert benchmark.notes[0].startswith("captions.json names 337 pictures: 48 of the 5,000 of")
-    assert all(len(texts) == 5 for texts in benchmark.texts)
+    assert all(len(item.texts) == 5 for item in benchmark.items)

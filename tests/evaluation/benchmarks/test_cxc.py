@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import cxc
@@ -29,11 +28,11 @@ ROWS = (
 )
 
 
-def write(folder: Path, *rows: str, header: str = HEADER) -> Path:
+def write(folder: Path, *rows: str) -> Path:
     """A data folder with these rows, and twenty pictures of four colours."""
     draw_pictures(folder / "flickr8k" / "images")
     (folder / "cxc").mkdir()
-    (folder / "cxc" / "sts.csv").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "cxc" / "sts.csv").write_text("\n".join([HEADER, *rows]) + "\n")
     return folder
 
 
@@ -61,31 +60,9 @@ def test_graded_consistency_is_the_rank_correlation_of_overlap_and_score(tmp_pat
     assert graded.clusters is not None and len(set(graded.clusters)) == 4  # by first picture
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("1,1,red,red,six,c2c_cocaption", "not from 0 to 5: 'six'"),
-        ("1,1,red,red,5.1,c2c_cocaption", "not from 0 to 5"),
-        ("1,1,red,red,nan,c2c_cocaption", "not from 0 to 5"),
-        ("1,1,red, ,5,c2c_cocaption", "caption2 is empty"),
-    ],
-)
-def test_a_broken_row_is_named(tmp_path: Path, row: str, message: str) -> None:
-    file = write(tmp_path, *ROWS, row) / "cxc" / "sts.csv"
-    problems = Problems(1.0)
-    assert len(cxc._read_judged(file, problems)) == 6
-    assert problems.count == 1 and message in str(problems.listed[0])
-    with pytest.raises(UserError, match="1 of 7 rows"):
-        cxc._read_judged(file, Problems())
-
-
-def test_missing_columns_files_and_pairs_are_errors(tmp_path: Path) -> None:
-    file = write(tmp_path, *ROWS[:2]) / "cxc" / "sts.csv"
+def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fewer than three pairs"):
-        cxc._read_judged(file, Problems())
-    file.write_text("image_1,image_2,caption,score\n1,1,red,5\n")
-    with pytest.raises(UserError, match="caption2"):
-        cxc._read_judged(file, Problems())
+        cxc.load(write(tmp_path, *ROWS[:2]), Arithmetic())
 
 
 def slow_sampled(items: np.ndarray, samples: int, random: np.random.Generator) -> float:
@@ -132,7 +109,6 @@ def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
 @pytest.mark.shared_data
 @WITH_DATA
 def test_the_real_pairs_are_those_that_are_known() -> None:
-    judged = cxc._read_judged(DATA / "cxc" / "sts.csv", Problems())
-    same = np.array([pair.score for pair in judged if pair.same_picture])
-    assert len(judged) == 17_203
-    assert [int((same >= least).sum()) for least in cxc._THRESHOLDS] == [1863, 352]
+    benchmark = cxc.load(DATA, Arithmetic())
+    assert benchmark.data["pairs"] == 17_203
+    assert benchmark.data["pairs_at_least"] == {"4": 1863, "4.5": 352}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from text_sets import write_json
 
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
@@ -22,7 +23,7 @@ from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetr
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.registry import _image_text_retrieval
+from paraclip.evaluation.registry import load_benchmark
 from paraclip.evaluation.statistics import resample
 from paraclip.models.features import encode_images
 from tiny import COLOURS, ColourEncoder, draw_pictures
@@ -51,7 +52,7 @@ def test_equal_wordings_share_everything_and_other_colours_nothing(pictures: Pat
     overlap, shared, biased, changed = (metric.items for metric in scores.metrics)
     assert overlap.tolist() == shared.tolist() == [1, 0] and changed.tolist() == [0, 1]
     assert biased[0] == pytest.approx(1) and biased[1] < 0.9
-    names = np.array([Path(name).stem for name in benchmark.searched.references])
+    names = np.array([Path(name).stem for name in benchmark.pictures])
     assert {name[:3] for name in names[scores.arrays["caption_ranking"][0]]} == {"red"}
     assert "2 pairs of made here, over 20 pictures of" in benchmark.pool
 
@@ -108,7 +109,7 @@ def test_a_pool_half_downloaded_is_refused_before_any_model_runs(pictures: Path)
     pool, texts = read_pool(pictures / "names.txt"), pairs(("red", "red"))
     with pytest.raises(UserError, match=r"lost_1.png: there is no such picture \(2 of 22 rows"):
         ParaphrasedRetrieval(texts, pool, 3)
-    assert ParaphrasedRetrieval(texts, pool, 3, Arithmetic(max_broken=0.1)).k == 3
+    assert ParaphrasedRetrieval(texts, pool, 3, Arithmetic(max_broken=0.1)).cutoffs == (3,)
 
 
 def test_vectors_made_before_give_the_same_scores(pictures: Path, tmp_path: Path) -> None:
@@ -225,8 +226,8 @@ def test_captions_that_are_left_out_are_noted(pictures: Path) -> None:
     lines = [f"{path.name},{path.stem}" for path in sorted(pictures.iterdir())]
     file = pictures / "captions.csv"
     file.write_text("\n".join(["image,caption", *lines, "lost.png,red", ",blue"]))
-    options = EvaluateConfig(("mini",), captions=str(file), max_broken=0.1)
-    benchmark = _image_text_retrieval(options)
+    options = EvaluateConfig(captions=str(file), max_broken=0.1)
+    benchmark = load_benchmark("image-text-retrieval", options)
     assert benchmark.pool == "20 pictures and 20 captions of captions.csv"
     broken, blind = benchmark.score(ColourEncoder(), None).notes
     assert broken.startswith(
@@ -244,3 +245,14 @@ def test_two_pictures_of_one_id_are_not_taken_for_one(tmp_path: Path) -> None:
     captions = read_captions(str(tmp_path / "*" / "captions.csv"))
     with pytest.raises(UserError, match=r"two/captions.csv:2: the image id '1' names both .*one"):
         gallery(captions, "both")
+
+
+def test_without_the_whole_coco_the_sample_is_named_as_what_it_is(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": path.stem, "file_name": path.name, "captions": ["one", "two", "three"]}
+        for path in draw_pictures(tmp_path / "coco" / "images")
+    ]
+    write_json(tmp_path / "coco" / "captions.json", rows)
+    benchmark = load_benchmark("coco-retrieval", EvaluateConfig(data=str(tmp_path)))
+    assert benchmark.pool.startswith("20 pictures and 60 captions of a sample of COCO")
+    assert "not Karpathy's 5,000 test pictures" in benchmark.pool

@@ -4,20 +4,17 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from chromium import launched, needs_chromium, needs_playwright
 from paraclip.evaluation import examples
+from paraclip.evaluation.benchmark import Shown
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
-from paraclip.evaluation.examples import (
-    RankedPairs,
-    _most_changed,
-    ranked_pairs,
-    render_browser,
-)
+from paraclip.evaluation.examples import RankedPairs, _most_changed, render_browser
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.pairs import Pairs, read_wordings
 from paraclip.evaluation.pictures import read_pool
@@ -29,18 +26,18 @@ pytestmark = pytest.mark.slow
 NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
 
 
-def made(folder: Path, texts: list[tuple[str, str]] | None = None) -> RankedPairs:
+def made(folder: Path, texts: list[tuple[str, str]] | None = None, **changes: Any) -> RankedPairs:
     """Three pairs over six pictures: the first improves, the second worsens, the third stays."""
     references = [str(path) for path in draw_pictures(folder / "pictures", 2)][:6]
     first = np.array([[0, 1, 2], [3, 4, 5], [0, 1, 2]])
     base = np.array([[3, 4, 5], [3, 4, 5], [0, 1, 2]])
     tuned = np.array([[0, 1, 2], [3, 0, 1], [0, 1, 2]])
     texts = texts or [("a red hat", "hat of red"), ("a blue car", "car in blue"), ("one", "two")]
-    rankings = {"base": (first, base), "tuned": (first, tuned)}
-    return RankedPairs(
-        texts=texts, kinds=["", "", ""], arrays=("a", "b"), references=references, name="made",
-        pool="3 pairs over 6", rankings=rankings,
-    )  # fmt: skip
+    models = [
+        replace(Shown(texts, [""] * 3, (first, second), references), **changes)
+        for second in (base, tuned)
+    ]
+    return RankedPairs("made", "3 pairs over 6", *models)
 
 
 def write_page(path: Path, pairs: list[RankedPairs], models: tuple[str, str]) -> None:
@@ -84,10 +81,7 @@ def test_the_page_holds_texts_rankings_and_pictures(tmp_path: Path) -> None:
 
 def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
     texts = [(NASTY, "<b>bold</b>"), ("a", "b"), ("c", "d")]
-    page = made(tmp_path, texts)
-    rankings = {"base": page.rankings["base"], "<i>": page.rankings["tuned"]}
-    page = replace(page, rankings=rankings)
-    write_page(tmp_path / "p.html", [page], ("base", "<i>"))
+    write_page(tmp_path / "p.html", [made(tmp_path, texts)], ("base", "<i>"))
     text = (tmp_path / "p.html").read_text()
     assert "onerror=alert" in text and "<img src=x" not in text and "<b>" not in text
     assert "<i>" not in text and "&lt;i&gt;" in text
@@ -104,8 +98,7 @@ def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nothing_changed_gives_no_page(tmp_path: Path) -> None:
     pairs = made(tmp_path)
-    same = {"base": pairs.rankings["base"], "tuned": pairs.rankings["base"]}
-    still = replace(pairs, rankings=same)
+    still = replace(pairs, tuned=pairs.base)
     assert render_browser([still], ("base", "tuned")) is None
 
 
@@ -131,11 +124,9 @@ def test_paraphrases_and_variations_both_give_examples(tmp_path: Path) -> None:
     kinds = {pair["kind"]: pair["texts"] for pair in found["sets"][1]["pairs"]}
     assert all(("one " in texts[1]) == (kind == "lexical") for kind, texts in kinds.items())
     assert "(browser.html)" in (tmp_path / "out" / "report.md").read_text()
-    scores = {"base": paraphrases.score(models["base"], None)}
-    shown = ranked_pairs(paraphrases, scores, "n")
-    assert shown is not None and np.allclose(
-        average_overlap(*shown.rankings["base"]), scores["base"].metrics[0].items
-    )
+    scores = paraphrases.score(models["base"], None)
+    assert scores.shown is not None
+    assert np.allclose(average_overlap(*scores.shown.rankings), scores.metrics[0].items)
 
 
 @needs_chromium
@@ -157,7 +148,7 @@ def test_a_browser_draws_sorts_and_filters(tmp_path: Path) -> None:
         page.goto(f"{address}#words=BLUE+car&change=loss")
         assert page.locator(".text").all_text_contents() == ["a blue car", "car in blue"] * 2
         assert page.locator("#count").inner_text() == "1 of 2 pairs"
-        known = replace(made(tmp_path), answers=[0, 5, 0])
+        known = made(tmp_path, answers=[0, 5, 0])
         write_page(tmp_path / "page.html", [known], ("base", "tuned"))
         page = chromium.new_page()
         page.goto(f"{address}#order=gain")
@@ -177,14 +168,10 @@ def test_a_browser_draws_sorts_and_filters(tmp_path: Path) -> None:
 def test_ten_results_of_both_models_fit_every_width(tmp_path: Path, width: int) -> None:
     references = [str(path) for path in draw_pictures(tmp_path / "pictures", 4)][:20]
     low, high = np.arange(10), np.arange(10, 20) % len(references)
-    rankings = {
-        "base": (low[None].repeat(2, 0), high[None].repeat(2, 0)),
-        "tuned": (low[None].repeat(2, 0), low[None].repeat(2, 0)),
-    }
+    low, high = low[None].repeat(2, 0), high[None].repeat(2, 0)
     texts = [("a man in a long red coat", "a coat " * 20), ("one", "two")]
-    pairs = replace(
-        made(tmp_path), references=references, texts=texts, kinds=["", ""], rankings=rankings
-    )
+    both = (Shown(texts, ["", ""], (low, second), references) for second in (high, low))
+    pairs = RankedPairs("made", "20 pictures", *both)
     write_page(tmp_path / "page.html", [pairs], ("base", "tuned"))
     with launched() as chromium:
         page = chromium.new_page(viewport={"width": width, "height": 800})

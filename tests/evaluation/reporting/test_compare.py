@@ -13,18 +13,11 @@ from paraclip.commands.evaluate import evaluate_command
 from paraclip.errors import UserError
 from paraclip.evaluation import run
 from paraclip.evaluation.benchmark import Arithmetic, Scores
-from paraclip.evaluation.compare import (
-    Comparison,
-    Stored,
-    _compare_origins,
-    _Difference,
-    compare,
-    read_stored,
-)
+from paraclip.evaluation.compare import compare, read_stored
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.report import Report, Section
+from paraclip.evaluation.report import Comparison, Difference
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.statistics import Interval, Metric, resample
+from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from tiny import ColourEncoder
 
 ITEMS = 60
@@ -40,7 +33,7 @@ class Made:
     ) -> None:  # fmt: skip
         self.name, self.pool, self.data = name, f"{items} items", {"hash": data}
         self.pictures, self.how = (), Arithmetic(precision)
-        self.gain, self.items = gain, items
+        self.gain, self.items, self.notes = gain, items, []
 
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
         random = np.random.default_rng(0)
@@ -54,7 +47,7 @@ class Made:
             Metric("ranks", np.stack([plain, gold], 1), "spearman"),
             Metric("aside", plain, headline=False),
         ]
-        return Scores(found)
+        return Scores(found, notes=self.notes)
 
 
 @pytest.fixture
@@ -103,13 +96,10 @@ def test_the_row_is_the_paired_bootstrap_of_the_items(write: Write) -> None:
         line = next(x for x in stored.section(row.benchmark).lines if x.name == row.metric)
         one, two = (stored.metric(row.benchmark, line, label) for label in ("base", "tuned"))
         drawn = 100 * (resample(two, 300, 5) - resample(one, 300, 5))
-        assert row.paired and row.items == ITEMS
-        assert row.difference.value == pytest.approx(100 * (two.value() - one.value()))
-        assert (row.difference.low, row.difference.high) == pytest.approx(
-            tuple(np.percentile(drawn, [2.5, 97.5]))
-        )
+        assert row.paired and row.items == ITEMS and row.adjusted >= row.p
+        again = interval(100 * (two.value() - one.value()), drawn)
+        assert vars(row.difference) == pytest.approx(vars(again))
         assert row.p == min(1.0, 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / 301)
-        assert row.adjusted >= row.p
 
 
 def test_two_reports_compare_models_of_one_label(write: Write) -> None:
@@ -208,14 +198,15 @@ def test_items_that_are_gone_broken_or_older_are_reported(write: Write) -> None:
     content = json.loads(path.read_text())
     del content["benchmarks"][0]["metrics"][0]["statistic"]
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="does not say how mean of it of first is made"):
-        print_comparison(str(path))
-    path.with_name("items.npz").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"items\.npz: cannot be read"):
-        print_comparison(str(path))
-    path.with_name("items.npz").unlink()
-    with pytest.raises(UserError, match="is not beside its report"):
-        print_comparison(str(path))
+    items = path.with_name("items.npz")
+    for damage, message in (
+        (lambda: None, "does not say how mean of it of first is made"),
+        (lambda: items.write_bytes(b"PK"), r"items\.npz: cannot be read"),
+        (items.unlink, "is not beside its report"),
+    ):
+        damage()
+        with pytest.raises(UserError, match=message):
+            compare(path)
 
 
 def paths_in(value: object, path: tuple = ()) -> Iterator[tuple]:
@@ -290,7 +281,7 @@ def test_items_that_do_not_fit_together_are_refused(
 
 def test_fewer_changes_and_less_overlap_with_another_meaning_are_better() -> None:
     rows = [
-        _Difference("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
+        Difference("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
         for name in ("first result changes", "AO@10 negative", "R@5 contrast", "AO@10", "AO@10 far")
     ]
     better, worse, *_ = Comparison("one", "two", (1, 1), tuple(rows), ()).verdict()
@@ -327,19 +318,15 @@ def test_a_report_is_not_overwritten_by_its_comparison(write: Write) -> None:
             assert out.read_bytes() == before
 
 
-DAMAGED = "1 of 60 pictures left out: {}.png: is damaged"
-
-
 @pytest.mark.parametrize(("other", "pairs"), [("a", True), ("b", False)])
-def test_reports_that_skipped_different_pictures_are_not_paired(other: str, pairs: bool) -> None:
-    sections = [
-        Section("retrieval", "60 pictures", {}, [], [DAMAGED.format(name), "a remark on " + name])
-        for name in ("a", other)
-    ]
-    runs = [
-        (Stored(Path(f"{n}.json"), Report({}, [one], {}), {}), "m")
-        for n, one in enumerate(sections)
-    ]
-    warnings, same = _compare_origins("retrieval", runs)
-    expected = "retrieval: 0.json and 1.json have left out other items; nothing is paired"
-    assert same == pairs and warnings == ([] if pairs else [expected])
+def test_reports_that_skipped_different_pictures_are_not_paired(
+    write: Write, other: str, pairs: bool
+) -> None:
+    paths = []
+    for name in ("a", other):
+        noted = Made("first")
+        noted.notes = [f"1 of 60 pictures left out: {name}.png: is damaged", f"a remark on {name}"]
+        paths.append(write(f"report-{len(paths)}", {"base": 0.1}, [noted]))
+    (found,) = compare(*paths, resamples=50)
+    assert all(row.paired == pairs for row in found.rows)
+    assert any("have left out other items" in warning for warning in found.warnings) != pairs

@@ -1,10 +1,12 @@
 """The contact sheet: the pairs that it shows, and its frames."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from paraclip.evaluation.benchmark import Shown
 from paraclip.evaluation.examples import RankedPairs, _choose_examples, contact_sheet
 from tiny import draw_pictures
 
@@ -14,17 +16,14 @@ Rankings = tuple[list[list[int]], list[list[int]]]
 
 
 def ranked(
-    texts: list[tuple[str, str]], base: Rankings, tuned: Rankings,
-    references: list[str] | None = None, answers: list[int] | None = None,
+    texts: list[tuple[str, str]], base: Rankings, tuned: Rankings, references: Sequence[str] = (),
+    answers: Sequence[int] = (),
 ) -> RankedPairs:  # fmt: skip
-    rankings = {
-        label: (np.array(first), np.array(second))
-        for label, (first, second) in zip(MODELS, (base, tuned), strict=True)
-    }
-    return RankedPairs(
-        texts=texts, kinds=[""] * len(texts), arrays=("a", "b"), references=references or [],
-        answers=answers or [], name="made", pool="9 pictures", rankings=rankings,
-    )  # fmt: skip
+    models = (
+        Shown(texts, [""] * len(texts), (np.array(first), np.array(second)), references, answers)
+        for first, second in (base, tuned)
+    )
+    return RankedPairs("made", "9 pictures", *models)
 
 
 def pixels(path: Path, colour: tuple[int, int, int]) -> np.ndarray:
@@ -37,7 +36,7 @@ def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
     tuned = [same if n in (2, 7) else [2, 0] if n == 5 else other for n in range(9)]
     texts = [(f"word{n}", "another") for n in range(9)]
     pairs = ranked(texts, ([same] * 9, [other] * 8 + [same]), ([same] * 9, tuned))
-    numbers, kinds = zip(*_choose_examples(pairs, MODELS), strict=True)
+    numbers, kinds = zip(*_choose_examples(pairs), strict=True)
     assert numbers[:3] == (2, 7, 5) and numbers[-1] == 8
     assert kinds == (*["greatest gain"] * 3, *["median"] * 2, "greatest loss")
 
@@ -45,7 +44,7 @@ def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
 def test_of_pairs_with_one_first_wording_the_first_is_shown() -> None:
     texts = [("a", "b"), ("b", "a"), ("a", "b"), ("a", "c"), ("b", "a")]
     rankings = ([[0, 1]] * 5, [[0, 1]] * 5)
-    assert {n for n, _ in _choose_examples(ranked(texts, rankings, rankings), MODELS)} == {0, 1}
+    assert {n for n, _ in _choose_examples(ranked(texts, rankings, rankings))} == {0, 1}
 
 
 def test_where_the_correct_picture_is_known_finding_it_counts() -> None:
@@ -53,8 +52,8 @@ def test_where_the_correct_picture_is_known_finding_it_counts() -> None:
     texts = [("a", "b"), ("c", "d")]
     gone = ([[4, 5], [4, 5]], [[2, 3], [2, 3]])
     for answers, best in (((), 0), ((7, 0), 1)):  # both wordings find the second pair's picture
-        pairs = ranked(texts, gone, (first, second), answers=list(answers))
-        assert _choose_examples(pairs, MODELS)[0] == (best, "greatest gain")
+        pairs = ranked(texts, gone, (first, second), answers=answers)
+        assert _choose_examples(pairs)[0] == (best, "greatest gain")
 
 
 def test_what_is_shared_is_blue_and_the_correct_picture_green(tmp_path: Path) -> None:

@@ -1,31 +1,19 @@
 """ARO (Yuksekgonul et al. 2023, ICLR): relations and attributes of Visual Genome, and word order.
 
-VG-Relation: "the horse eats the grass" against "the grass eats the horse". VG-Attribution: "the
-crouched cat and the open door" against "the open cat and the crouched door". The picture is
-cropped to the bounding box of the entry; the true sentence must be closer than the false one, and
-a tie counts as wrong.
+Formula, data and limitations of each benchmark: docs/guide/evaluate.md. The macro means follow the
+authors; the micro mean differs by many points, and papers confuse the two.
 
-The macro means follow the authors: VG-R averages over relations, excluding symmetric ones; VG-A
-averages over attribute pairs with at least 25 cases. The mean over all entries (micro) is reported
-separately; the two differ by many points, and papers confuse them.
+The shuffles of COCO-Order follow the authors' `perturbations.py`: Penn tags of spaCy's
+`en_core_web_sm` mark nouns and adjectives, and trigrams consist of NLTK's word tokens. Differences
+from the original:
 
-COCO-Order: each Karpathy test caption of COCO is compared with four shuffles of its words. The
-picture must be closer to the caption than to all four (Precision@1; chance level is 20 %). A tie
-counts as wrong. A shuffle that equals the caption (one noun, two equal words) tests nothing and is
-excluded; in the original it ties with the caption and counts as correct.
-
-The shuffles follow the authors' `perturbations.py`: Penn tags of spaCy's `en_core_web_sm` mark
-nouns and adjectives, and trigrams consist of NLTK's word tokens. Differences from the original:
-
+* A shuffle that equals the caption tests nothing and is not compared; there, the tie is correct.
 * The random generator of a caption depends on the seed and the caption, so that a subset is
   shuffled like the whole set. The original uses one generator for all captions, whose state also
   depends on the model; its exact shuffles cannot be reproduced.
 * NLTK splits sentences with a trained model; here a full stop, question or exclamation mark before
   a space ends a sentence (nearly all captions have one sentence).
 * Any version of the spaCy model is accepted; versions differ in the tags of a few words.
-
-Known limitation: the shuffles are ungrammatical, so a text-only model gets most of them right
-(Hsieh et al. 2023, SugarCrepe). The benchmark measures grammar more than image understanding.
 """
 
 import json
@@ -33,14 +21,14 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text, require_columns
@@ -48,9 +36,9 @@ from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
 from paraclip.data.rows import good_rows, read_rows
 from paraclip.errors import UserError, not_installed, optional_import
-from paraclip.evaluation.benchmark import Arithmetic, grouped, numbered
-from paraclip.evaluation.benchmarks.text_choice import TextChoice
-from paraclip.evaluation.pictures import Box, Crop, find_pictures
+from paraclip.evaluation.benchmark import Arithmetic, grouped
+from paraclip.evaluation.benchmarks.choice import Choice, Item, true_is_nearest
+from paraclip.evaluation.pictures import find_pictures
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
 
@@ -72,24 +60,24 @@ def files(task: str) -> tuple[str, str]:
     return f"aro/visual_genome_{task}.json", "aro/images"
 
 
-def load(task: str, data: Path, how: Arithmetic) -> TextChoice:
+def load(task: str, data: Path, how: Arithmetic) -> Choice:
     """Load VG-Relation or VG-Attribution from the data folder."""
-    return _make_visual_genome(f"aro-vg-{task}", data / files(task)[0], how)
+    file, folder = (data / path for path in files(task))
+    # The original contains duplicate cases without ids, which are counted as they occur.
+    items, broken = good_rows(file, _read_case, Problems(how.max_broken), GET)
+    found = find_pictures([item.image for item in items], folder, None, how)
+    count = sum(item.image in found.paths for item in items)
+    facts = {
+        "entries": file.name, "hash": file_hash(file), "count": count,
+        "skipped": broken + len(items) - count,
+    }  # fmt: skip
+    pool = f"{{items}} entries of {file.name}, {{pictures}} pictures cut to boxes"
+    figures = partial(_accuracies, task)
+    return Choice(f"aro-vg-{task}", pool, facts, items, found, figures, found.notes, how)
 
 
-@dataclass(frozen=True)
-class _Case:
-    """One case."""
-
-    image: str  # name of the picture
-    box: Box  # bounding box of the region that is scored
-    true: str  # the sentence that describes the region
-    false: str  # the same sentence with its parts swapped
-    group: str  # the relation, or the pair of attributes
-
-
-def _read_case(row: dict[str, Any], where: str) -> _Case:
-    """Make a case from a row of `visual_genome_relation.json` or `..._attribution.json`."""
+def _read_case(row: dict[str, Any], where: str) -> Item:
+    """Make an item from a row of `visual_genome_relation.json` or `..._attribution.json`."""
     group = "relation_name" if "relation_name" in row else "attributes"
     sides = [f"bbox_{side}" for side in "xywh"]
     columns = ("image_path", "true_caption", "false_caption", group, *sides)
@@ -105,37 +93,15 @@ def _read_case(row: dict[str, Any], where: str) -> _Case:
     image, true, false = (
         clean_text(row[name], name) for name in ("image_path", "true_caption", "false_caption")
     )
-    return _Case(image, (x, y, width, height), true, false, clean_text(kind, group))
+    return Item(image, (true, false), clean_text(kind, group), (x, y, width, height))
 
 
-def _make_visual_genome(name: str, file: Path, how: Arithmetic = Arithmetic()) -> TextChoice:
-    """Make VG-Relation or VG-Attribution from one file and the folder `images` next to it."""
-    # The original contains duplicate cases without ids, which are counted as they occur.
-    cases, broken = good_rows(file, _read_case, Problems(how.max_broken), GET)
-    found = find_pictures([case.image for case in cases], file.parent / "images", None, how)
-    items = [case for case in cases if case.image in found.paths]
-    crops = [Crop(found.paths[item.image], item.box) for item in items]
-    pictures = len({crop.path for crop in crops})
-    data = {
-        "entries": file.name, "hash": file_hash(file), "count": len(items),
-        "skipped": broken + len(cases) - len(items),
-    }  # fmt: skip
-
-    def accuracies(similar: Float, kept: Integers) -> tuple[list[Metric], list[str]]:
-        right = (similar[:, 0] > similar[:, 1]).astype(np.float64)
-        clusters = numbered([items[number].image for number in kept])
-        return _figures(name, right, [items[number].group for number in kept], clusters)
-
-    pool = f"{len(items):,} entries of {file.name}, {pictures:,} pictures cut to boxes"
-    texts = [(item.true, item.false) for item in items]
-    return TextChoice(name, pool, data, crops, texts, accuracies, found.notes, how)
-
-
-def _figures(
-    name: str, right: Float, groups: Sequence[str], pictures: Integers
+def _accuracies(
+    task: str, similar: Float, items: Sequence[Item], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
     """Return the authors' macro mean, the micro mean, each group's mean, and a note on coverage."""
-    if name == "aro-vg-relation":
+    right, groups = true_is_nearest(similar), [item.group for item in items]
+    if task == RELATION:
         label, groups_are, counted = "VG-R", "relations", sorted(set(groups) - _SYMMETRIC)
     else:
         label, groups_are = "VG-A", "attribute pairs"
@@ -160,31 +126,46 @@ GET_COCO = (
 )
 
 
-def load_coco_order(data: Path, how: Arithmetic) -> TextChoice:
+def load_coco_order(data: Path, how: Arithmetic, tagger: "Tagger | None" = None) -> Choice:
     """Load COCO-Order on the pictures in `coco/`, or those of `captions.json` if present."""
     paths = [data / file for file in COCO_FILES[0].split("|")]
     file = next((path for path in paths if path.exists()), paths[0])
-    cases = _read_cases(file, Problems(how.max_broken))
+    captions, skipped = read_cases(file, Problems(how.max_broken))
+    whole, made_of, notes = sum(map(len, captions.values())), file_hash(file), []
     listed = file.parent / "captions.json"
     if listed.exists():
-        cases = _on_sample(cases, listed, Problems(how.max_broken))
-    return _make_order(cases, file.parent, listed, how)
+        captions, note = _on_sample(captions, file.name, listed, Problems(how.max_broken))
+        made_of, notes = text_hash(f"{made_of} {file_hash(listed)}"), [note]
+    found = find_pictures(list(captions), file.parent, listed, how)
+    tagger = tagger or Tagger()
+    images = [image for image, texts in captions.items() if image in found.paths for _ in texts]
+    shuffled = _with_shuffles(
+        [text for image in dict.fromkeys(images) for text in captions[image]], tagger, _SEED
+    )
+    pairs = zip(images, shuffled, strict=True)
+    items = [Item(image, tuple(texts)) for image, texts in pairs if len(set(texts)) > 1]
+    if not items:
+        hint = "Give captions of several different words."
+        raise UserError(file.name, "contains no caption that a shuffle changes", hint)
+    notes += found.notes
+    if same := len(shuffled) - len(items):
+        notes.append(f"{same:,} captions left out that no shuffle changes")
+    facts = {
+        "captions": file.name, "hash": made_of, "skipped": skipped,
+        "count": len(items), "whole_count": whole,
+        "options_hash": text_hash(json.dumps([item.texts for item in items])),
+        "tagger": tagger.name, "seed": _SEED,
+    }  # fmt: skip
+    pool = "{items} captions of {pictures} pictures, each with four shuffles"
+    return Choice("aro-coco-order", pool, facts, items, found, _precision, notes, how)
 
 
-@dataclass(frozen=True)
-class _Cases:
-    """Captions with their pictures, in file order."""
+def read_cases(file: Path, problems: Problems) -> tuple[dict[str, list[str]], int]:
+    """Read a Karpathy test file, whose entries have `image` and a list `caption`.
 
-    name: str  # name of the file
-    captions: dict[str, list[str]]  # captions of each picture, by its name
-    hash: str  # hash of the file
-    whole: int = 0  # number of captions in the whole file
-    skipped: int = 0  # number of invalid entries that were skipped
-    notes: tuple[str, ...] = ()  # notes for the report
-
-
-def _read_cases(file: Path, problems: Problems) -> _Cases:
-    """Read a Karpathy test file, whose entries have `image` and a list `caption`."""
+    Returns:
+        The captions of each picture by its name, in file order, and the number of broken entries.
+    """
     captions: dict[str, list[str]] = {}
 
     def take(row: dict[str, Any], where: str) -> None:
@@ -195,31 +176,31 @@ def _read_cases(file: Path, problems: Problems) -> _Cases:
         captions[image] = texts
 
     _, skipped = good_rows(file, take, problems, GET_COCO)
-    return _Cases(file.name, captions, file_hash(file), sum(map(len, captions.values())), skipped)
+    return captions, skipped
 
 
-def _on_sample(cases: _Cases, listed: Path, problems: Problems) -> _Cases:
-    """Select the cases of the pictures in a list, which has captions for those outside the set."""
-    by_key = {picture_key(image): texts for image, texts in cases.captions.items()}
+def _on_sample(
+    captions: dict[str, list[str]], name: str, listed: Path, problems: Problems
+) -> tuple[dict[str, list[str]], str]:
+    """Select the pictures of a list, which has captions of its own for those outside the set."""
+    by_key = {picture_key(image): texts for image, texts in captions.items()}
     kept: dict[str, list[str]] = {}
     own = 0
     for where, row in read_rows(str(listed), problems):
-        name = str(row.get("file_name"))
-        known = by_key.get(picture_key(name))
-        if name in kept:
-            raise UserError(where, f"{name!r} occurs twice", "Remove one.")
+        image = str(row.get("file_name"))
+        known = by_key.get(picture_key(image))
+        if image in kept:
+            raise UserError(where, f"{image!r} occurs twice", "Remove one.")
         try:
-            kept[name] = known or _texts_of(row.get("captions"))
+            kept[image] = known or _texts_of(row.get("captions"))
             own += known is None
         except BrokenRow as broken:
             problems.add(where, str(broken))
     problems.check(len(kept) + problems.count)
-    note = (
+    return kept, (
         f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(by_key):,} "
-        f"of {cases.name}, and {own:,} others with captions of their own"
+        f"of {name}, and {own:,} others with captions of their own"
     )
-    both = text_hash(f"{cases.hash} {file_hash(listed)}")
-    return replace(cases, captions=kept, hash=both, notes=(note,))
 
 
 def _texts_of(captions: Any) -> list[str]:
@@ -227,6 +208,24 @@ def _texts_of(captions: Any) -> list[str]:
     if not isinstance(captions, list) or not captions:
         raise BrokenRow("the captions are not a list")
     return [clean_text(caption) for caption in captions]
+
+
+def _precision(
+    similar: Float, items: Sequence[Item], pictures: Integers
+) -> tuple[list[Metric], list[str]]:
+    """Return Precision@1, and how often the caption beats each kind of shuffle.
+
+    A shuffle that equals the caption is not compared with it.
+    """
+    changed = np.array([[text != one.texts[0] for text in one.texts[1:]] for one in items], bool)
+    beaten = similar[:, :1] > similar[:, 1:]
+    first = (beaten | ~changed).all(axis=1).astype(np.float64)
+    results = [Metric("COCO-Order", first, clusters=pictures)]
+    for number, shuffle in enumerate(_SHUFFLES):
+        real, name = changed[:, number], f"COCO-Order {shuffle}"
+        values = beaten[real, number].astype(np.float64)
+        results.append(Metric(name, values, clusters=pictures[real], headline=False))
+    return results, []
 
 
 NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
@@ -254,60 +253,6 @@ class Tagger:
         """Tokens and tags of each text, in order."""
         for document in self.pipeline.pipe(texts, batch_size=256):
             yield [(token.text, token.tag_) for token in document]
-
-
-def _make_order(
-    cases: _Cases, folder: Path, listed: Path, how: Arithmetic, tagger: Tagger | None = None
-) -> TextChoice:
-    """Make COCO-Order on one set of captions and one folder of pictures, `listed` if not all."""
-    found = find_pictures(list(cases.captions), folder, listed, how)
-    tagger = tagger or Tagger()
-    kept = [
-        (found.paths[image], caption)
-        for image, captions in cases.captions.items()
-        for caption in captions
-        if image in found.paths
-    ]
-    shuffled = _with_shuffles([caption for _, caption in kept], tagger, _SEED)
-    tested = [n for n, texts in enumerate(shuffled) if len(set(texts)) > 1]
-    if not tested:
-        hint = "Give captions of several different words."
-        raise UserError(cases.name, "contains no caption that a shuffle changes", hint)
-    options = [shuffled[n] for n in tested]
-    paths = [kept[n][0] for n in tested]
-    notes = [*cases.notes, *found.notes]
-    if same := len(shuffled) - len(tested):
-        notes.append(f"{same:,} captions left out that no shuffle changes")
-
-    def precision(similar: Float, items: Integers) -> tuple[list[Metric], list[str]]:
-        """Precision@1, and how often the caption beats each kind of shuffle."""
-        owners = numbered([paths[item] for item in items])
-        changed = np.array(
-            [[text != options[item][0] for text in options[item][1:]] for item in items], bool
-        )
-        results = [Metric("COCO-Order", _first_of_all(similar, changed), clusters=owners)]
-        for number, shuffle in enumerate(_SHUFFLES):
-            real = changed[:, number]
-            beaten = (similar[real, 0] > similar[real, number + 1]).astype(np.float64)
-            name = f"COCO-Order {shuffle}"
-            results.append(Metric(name, beaten, clusters=owners[real], headline=False))
-        return results, []
-
-    data = {
-        "captions": cases.name, "hash": cases.hash, "skipped": cases.skipped,
-        "count": len(tested), "whole_count": cases.whole,
-        "options_hash": text_hash(json.dumps(options)), "tagger": tagger.name, "seed": _SEED,
-    }  # fmt: skip
-    pool = f"{len(tested):,} captions of {len(set(paths)):,} pictures, each with four shuffles"
-    return TextChoice("aro-coco-order", pool, data, paths, options, precision, notes, how)
-
-
-def _first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
-    """Return 1 where the caption, the first of `similar` [items, 1 + shuffles], beats every shuffle
-    that differs from it, as `changed` [items, shuffles] says."""
-    beaten = (similar[:, :1] > similar[:, 1:]) | ~changed
-    right: Float = np.logical_and.reduce(beaten, axis=1).astype(np.float64)
-    return right
 
 
 _LONGEST = 30  # maximum number of words of a caption, as in the original

@@ -1,24 +1,17 @@
 """Crisscrossed Captions, text to text: human similarity of two captions, and what is retrieved.
 
-Parekh et al. 2021 (https://github.com/google-research-datasets/Crisscrossed-Captions, free for any
-purpose; the captions are COCO's, CC BY 4.0). The captions of a pair describe one picture
-(`c2c_cocaption`: two people, one scene) or two similar pictures (`c2c_isim`). Each pair has a
-score, the mean of five people's ratings from 0 to 5. Three properties are measured:
-CxC-STS       Do cosines agree with the scores? Rank correlation over samples of the captions.
-pairs         Do two people's wordings of one scene retrieve the same pictures? AO@k and JS@k of the
-              pairs of one picture with a score of at least 4, and of at least 4.5.
-graded        Do more similar captions retrieve more similar results? Rank correlation of AO@k with
-consistency   the score. A model that returns the same pictures for every query fails it.
+Parekh et al. 2021 (https://github.com/google-research-datasets/Crisscrossed-Captions). The captions
+of a pair describe one picture (`c2c_cocaption`: two people, one scene) or two similar pictures
+(`c2c_isim`); its score is the mean of five people's ratings from 0 to 5. A model that returns the
+same pictures for every query fails graded consistency. Formula: docs/guide/evaluate.md.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paraclip.data.captions import BrokenRow, clean_text, require_columns
 from paraclip.data.problems import Problems
@@ -63,67 +56,56 @@ class _Judged:
     same_picture: bool  # whether both describe the same picture
 
 
-def _read_judged(file: Path, problems: Problems) -> list[_Judged]:
-    """Read the pairs, at least three."""
-
-    def judge(values: Values, where: str) -> _Judged:
-        require_columns(values, _COLUMNS, where, GET)
-        try:
-            score = float(values["score"])
-        except (TypeError, ValueError):
-            score = math.nan
-        if not 0 <= score <= _MOST:
-            raise BrokenRow(f"the score is not from 0 to 5: {str(values['score'])[:20]!r}")
-        texts = clean_text(values["caption"], "caption"), clean_text(values["caption2"], "caption2")
-        pictures = str(values["image_1"]), str(values["image_2"])
-        return _Judged(pictures, texts, score, values["sampling"] == _SAME_PICTURE)
-
-    judged, _ = good_rows(file, judge, problems, GET)
-    if len(judged) < 3:
-        raise UserError(file, "contains fewer than three pairs", GET)
-    return judged
+def _read_pair(values: Values, where: str) -> _Judged:
+    """Make a pair from a row; raises BrokenRow for a score or text that is none."""
+    require_columns(values, _COLUMNS, where, GET)
+    try:
+        score = float(values["score"])
+    except (TypeError, ValueError):
+        score = math.nan
+    if not 0 <= score <= _MOST:
+        raise BrokenRow(f"the score is not from 0 to 5: {str(values['score'])[:20]!r}")
+    texts = clean_text(values["caption"], "caption"), clean_text(values["caption2"], "caption2")
+    pictures = str(values["image_1"]), str(values["image_2"])
+    return _Judged(pictures, texts, score, values["sampling"] == _SAME_PICTURE)
 
 
-class _CrissCrossed:
-    """CxC-STS, consistency on people's pairs, and graded consistency.
-
-    `hash` is that of the file of pairs; `notes` are on skipped pairs.
-    """
+class CrissCrossed:
+    """CxC-STS, consistency on people's pairs, and graded consistency; UserError for few pairs."""
 
     name = "cxc"
 
-    def __init__(
-        self, judged: list[_Judged], pool: Pool, hash: str, how: Arithmetic, notes: Sequence[str]
-    ) -> None:
-        self.judged, self.searched, self.how, self.notes = judged, pool, how, notes
+    def __init__(self, file: Path, pool: Pool, how: Arithmetic) -> None:
+        problems = Problems(how.max_broken)
+        self.judged, skipped = good_rows(file, _read_pair, problems, GET)
+        if len(self.judged) < 3:
+            raise UserError(file, "contains fewer than three pairs", GET)
+        self.searched, self.how, self.pictures = pool, how, pool.references
+        self.notes = left_out(problems, len(self.judged) + skipped, "pairs")
         checked_cutoffs((_K,), pool)
-        refuse_missing(pool.references, self.how.max_broken)
-        self.pictures = pool.references
-        self.score_of_pair = np.array([pair.score for pair in judged])
-        self.same = np.array([pair.same_picture for pair in judged])
-        self.clusters = numbered([pair.images[0] for pair in judged])
-        self.queries = numbered([pair.texts[0] for pair in judged])
-        counts = {f"{least:g}": int(self.at_least(least).sum()) for least in _THRESHOLDS}
+        refuse_missing(pool.references, how.max_broken)
+        self.score_of_pair = np.array([pair.score for pair in self.judged])
+        same = np.array([pair.same_picture for pair in self.judged])
+        # which pairs are of one picture and have at least this score
+        self.at_least = {least: same & (self.score_of_pair >= least) for least in _THRESHOLDS}
+        self.clusters = numbered([pair.images[0] for pair in self.judged])
+        self.queries = numbered([pair.texts[0] for pair in self.judged])
+        counts = {f"{least:g}": int(own.sum()) for least, own in self.at_least.items()}
         sizes = ", ".join(f"{count:,} of one picture at {x} or more" for x, count in counts.items())
-        self.pool = f"{len(judged):,} pairs ({sizes}), over {pool.describe()}"
+        self.pool = f"{len(self.judged):,} pairs ({sizes}), over {pool.describe()}"
         self.data: dict[str, Any] = {
-            "pairs_hash": hash, "pairs": len(judged), "pairs_at_least": counts, "k": _K,
-            **pool.facts(),
+            "pairs_hash": file_hash(file), "pairs": len(self.judged), "pairs_at_least": counts,
+            "k": _K, **pool.facts(),
         }  # fmt: skip
-
-    def at_least(self, least: float) -> NDArray[np.bool_]:
-        """Return which pairs [pairs] are of one picture and have at least this score."""
-        return self.same & (self.score_of_pair >= least)
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Encode every caption once, search the pool and compute the metrics."""
-        images, places, notes = image_vectors(model, self.searched.references, cache, self.how)
+        images, places, notes = image_vectors(model, self.pictures, cache, self.how)
         known: dict[str, int] = {}
-        sides = np.array([[known.setdefault(text, len(known)) for text in pair.texts]
-                          for pair in self.judged])  # fmt: skip
+        sides = [[known.setdefault(text, len(known)) for text in one.texts] for one in self.judged]
+        first, second = np.array(sides).T
         vectors = text_vectors(model, list(known), self.how, "CxC")
         ranked = places[top_k(vectors, images, _K, label="search")]
-        first, second = sides.T
         overlap = metrics.average_overlap(ranked[first], ranked[second])
         shared = metrics.jaccard(ranked[first], ranked[second])
         cosines = metrics.cosine(vectors[first], vectors[second])
@@ -133,20 +115,16 @@ class _CrissCrossed:
             Metric("CxC-STS", judged, "sampled_spearman", clusters=self.queries),
             Metric("graded consistency", graded, "spearman", clusters=self.clusters),
         ]
-        for least in _THRESHOLDS:
-            own = self.at_least(least)
-            for name, items in (("AO", overlap), ("JS", shared)):
-                label = f"{name}@{_K} CxC ≥ {least:g}"
-                results.append(Metric(label, items[own], clusters=self.clusters[own]))
+        results += [
+            Metric(f"{name}@{_K} CxC ≥ {least:g}", items[own], clusters=self.clusters[own])
+            for least, own in self.at_least.items()
+            for name, items in (("AO", overlap), ("JS", shared))
+        ]
         plain, label = judged[:, :2], "CxC-STS, all pairs"
         results.append(Metric(label, plain, "spearman", clusters=self.clusters, headline=False))
         return Scores(results, notes=[*self.notes, *notes])
 
 
-def load(data: Path, how: Arithmetic) -> _CrissCrossed:
+def load(data: Path, how: Arithmetic) -> CrissCrossed:
     """Load the pairs from the data folder, over the pictures of Flickr8k."""
-    file = data / NEEDS[0]
-    problems = Problems(how.max_broken)
-    judged = _read_judged(file, problems)
-    notes = left_out(problems, len(judged) + problems.count, "pairs")
-    return _CrissCrossed(judged, read_pool(data / NEEDS[1]), file_hash(file), how, notes)
+    return CrissCrossed(data / NEEDS[0], read_pool(data / NEEDS[1]), how)

@@ -1,18 +1,14 @@
 """Image-text retrieval: R@k in both directions, with several captions per picture.
 
-Text to image (T2I): each caption is a query; a hit means that its picture is among the first k.
-Image to text (I2T): each picture is a query; a hit means that at least one of its captions is
-among the first k of all captions.
-
 The usual splits of COCO and Flickr8k are from Karpathy and Fei-Fei (2015): a JSON file
 with `images`, each with `filename`, `split` and `sentences[].raw`, and in COCO `filepath`
 ("val2014"). All captions of a test picture count, even where COCO has six or seven (25,010 for
-5,000 pictures), as in clip_benchmark.
+5,000 pictures), as in clip_benchmark. Formula: docs/guide/evaluate.md.
 """
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,18 +17,27 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, Caption, clean_text, picture_name
+from paraclip.data.config import Columns
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, left_out, text_vectors
-from paraclip.evaluation.pictures import refuse_missing
+from paraclip.evaluation.benchmark import (
+    Arithmetic,
+    Scores,
+    find_source,
+    image_vectors,
+    left_out,
+    text_vectors,
+)
+from paraclip.evaluation.pictures import read_names, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
+from paraclip.provenance import without_secrets
 
 _CUTOFFS = (1, 5, 10)
 
@@ -175,6 +180,26 @@ GET_FLICKR8K = (
     f"Get dataset_flickr8k.json ({_SPLITS}) into flickr8k/ and the pictures "
     "(https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k) into flickr8k/images/."
 )
+_GET_CAPTIONS = (
+    "Name captions with pictures: a folder, or a file as `paraclip generate` reads it; or get "
+    "Flickr8k (captions.csv, test_images.txt, images/) into flickr8k/ of the data folder."
+)
+
+
+def load(
+    data: Path | None, how: Arithmetic, captions: str | None, images: str | None
+) -> ImageTextRetrieval:
+    """Read captions with pictures, by default those of Flickr8k's test pictures."""
+    only, source = None, captions  # as given: a path would fold the slashes of a URL
+    if source is None:
+        folder = ("flickr8k/captions.csv", "--captions"), ("flickr8k/test_images.txt", "--data")
+        file, split = (find_source(None, data, *one, _GET_CAPTIONS) for one in folder)
+        source, only, images = str(file), read_names(split), None
+    label = os.path.basename(os.path.abspath(without_secrets(source)))  # `.` has no name
+    label += f" ({split.name})" if only else ""
+    problems = Problems(how.max_broken)
+    read = read_captions(source, Columns(images=images), problems)
+    return ImageTextRetrieval(gallery(read, label, only, problems), how=how)
 
 
 def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
@@ -184,22 +209,19 @@ def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     problems = Problems(how.max_broken)
     captions = read_captions(str(data / "coco" / "captions.json"), problems=problems)
     name = "a sample of COCO (captions.json), not Karpathy's 5,000 test pictures"
-    return ImageTextRetrieval(
-        gallery(captions, name, problems=problems), how=how, name="coco-retrieval"
-    )
+    shown = gallery(captions, name, problems=problems)
+    return ImageTextRetrieval(shown, how=how, name="coco-retrieval")
 
 
 def load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRetrieval:
     """Load the test split of `NAME/dataset_NAME.json`, in lower case."""
     file = data / name.lower() / f"dataset_{name.lower()}.json"
-    label = f"{name}, Karpathy's test split"
-    pictures = _read_split(file, label, get, Problems(how.max_broken))
-    return ImageTextRetrieval(pictures, how=how, name=f"{name.lower()}-retrieval")
+    shown = read_split(file, f"{name}, Karpathy's test split", get, Problems(how.max_broken))
+    return ImageTextRetrieval(shown, how=how, name=f"{name.lower()}-retrieval")
 
 
-def _read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery:
+def read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery:
     """Read the pictures and captions of the test split, in file order."""
-    before = problems.count
     captions: dict[str, list[Caption]] = {}  # of each picture
     for where, entry in read_rows(str(file), problems):
         if entry.get("split") != "test":
@@ -211,12 +233,13 @@ def _read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery
             continue
         if captions.setdefault(own[0].image_id, own) is not own:
             raise UserError(where, f"the picture {own[0].image_id!r} occurs twice", get)
-    total = len(captions) + problems.count - before
+    total = len(captions) + problems.count
     problems.check(total)
     if not captions:
         raise UserError(file, "contains no picture of the split 'test'", get)
     shown = gallery(chain.from_iterable(captions.values()), label)
-    return replace(shown, notes=left_out(problems, total))
+    shown.notes.extend(left_out(problems, total))
+    return shown
 
 
 def _captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption]:

@@ -10,6 +10,7 @@ that of the caption with this text.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,32 @@ import numpy as np
 
 from paraclip.arrays import Integers
 from paraclip.data.images import PictureNames
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
     Arithmetic,
     Scores,
     Shown,
+    find_source,
     image_vectors,
     numbered,
     text_vectors,
 )
-from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.pictures import Pool, refuse_missing
+from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
+from paraclip.evaluation.pairs import Pairs, read_pairs
+from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
 
 _RBO_DEPTH = 50  # ranks used by rank-biased overlap: with p = 0.9 they carry 99.9 % of the weight
+_FLICKR8K = 8_091  # pictures
+_GET_PAIRS = (
+    "Name a file with two text columns, such as triples.parquet, or get the JSON files of "
+    "https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data folder."
+)
+_GET_POOL = "Name a folder of pictures, or get Flickr8k's pictures into flickr8k/images/."
 
 
 class ParaphrasedRetrieval:
@@ -59,7 +69,6 @@ class ParaphrasedRetrieval:
     ) -> None:
         self.name, self.pairs, self.searched, self.how = name, pairs, pool, how
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
-        self.k = max(self.cutoffs)
         refuse_missing(pool.references, how.max_broken)
         self.pictures = pool.references
         # Pool position of each pair's picture; -1 if it is not known.
@@ -80,18 +89,26 @@ class ParaphrasedRetrieval:
         else:
             pool, places = self.searched.vectors, np.arange(len(self.searched))
             notes = [f"it is not known which model made the vectors of {self.searched.name}"]
-        depth = max(self.k, min(_RBO_DEPTH, len(pool)))
+        longest = self.cutoffs[-1]
+        depth = max(longest, min(_RBO_DEPTH, len(pool)))
         wordings = [*self.pairs.captions, *self.pairs.paraphrases, *self.pairs.negatives]
         texts = text_vectors(model, wordings, self.how, "wordings")
         ranked = places[top_k(texts, pool, depth, label="search")]
-        first, second, *negative = ranked.reshape(-1, len(self.pairs), depth)
-        rankings = {
-            "caption_ranking": first[:, : self.k], "paraphrase_ranking": second[:, : self.k]
-        }  # fmt: skip
+        rankings = ranked.reshape(-1, len(self.pairs), depth)
         if known := int((self.own >= 0).sum()):
             notes = [*notes, f"{known:,} of {len(self.pairs):,} pairs name a picture of the pool"]
-        found = self._agreement(first, second, *negative)
-        return Scores([*found, *self._correctness(first, second, places)], rankings, notes)
+        found = self._agreement(*rankings) + self._correctness(*rankings[:2], places)
+        first, second = rankings[:2, :, :longest]
+        arrays = {"caption_ranking": first, "paraphrase_ranking": second}
+        return Scores(found, arrays, notes, self._shown((first, second)))
+
+    def _shown(self, rankings: tuple[Integers, Integers]) -> Shown | None:
+        """Return every pair, for the example browser; None for a pool of vectors."""
+        if not self.pictures:
+            return None
+        texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
+        answers = self.own.tolist() if (self.own >= 0).all() else ()
+        return Shown(texts, [""] * len(texts), rankings, self.pictures, answers)
 
     def _agreement(
         self, first: Integers, second: Integers, negative: Integers | None = None
@@ -104,10 +121,9 @@ class ParaphrasedRetrieval:
         headlines = set(items)
         items["RBO (p = 0.9)"] = metrics.rank_biased_overlap(first, second)
         items["first result changes"] = (first[:, 0] != second[:, 0]).astype(np.float64)
-        if negative is not None:
-            for k in self.cutoffs:
-                items[f"AO@{k} negative"] = metrics.average_overlap(first[:, :k], negative[:, :k])
-                items[f"AO@{k} margin"] = items[f"AO@{k}"] - items[f"AO@{k} negative"]
+        for k in self.cutoffs if negative is not None else ():
+            items[f"AO@{k} negative"] = metrics.average_overlap(first[:, :k], negative[:, :k])
+            items[f"AO@{k} margin"] = items[f"AO@{k}"] - items[f"AO@{k} negative"]
         clusters = self.pairs.clusters  # the pairs of one picture are resampled together
         return [
             Metric(name, values, clusters=clusters, headline=name in headlines)
@@ -130,17 +146,7 @@ class ParaphrasedRetrieval:
             items[f"R@{k} both ways"] = right[0] * right[1]
         items[f"MRR@{depth} rewording"] = metrics.reciprocal_rank(rewording, depth)
         clusters = numbered(own.ravel())
-        return [
-            Metric(name, values, clusters=clusters, headline=False)
-            for name, values in items.items()
-        ]
-
-    def pairs_shown(self, scores: Scores) -> Shown:
-        """Return every pair, for the example browser."""
-        texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
-        arrays = ("caption_ranking", "paraphrase_ranking")
-        answers = self.own.tolist() if (self.own >= 0).all() else ()
-        return Shown(texts, [""] * len(texts), arrays, self.searched.references, answers)
+        return [Metric(name, x, clusters=clusters, headline=False) for name, x in items.items()]
 
 
 def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
@@ -163,3 +169,23 @@ def _find_answers(pairs: Pairs, pool: Pool) -> list[int]:
         except UserError:  # the name fits several pictures
             found[name] = -1
     return [found[name] for name in pairs.pictures] or [-1] * len(pairs)
+
+
+def load(
+    data: Path | None, how: Arithmetic, pairs: str | None, columns: tuple[str, ...],
+    pool: str | None, images: str | None, k: tuple[int, ...],
+) -> ParaphrasedRetrieval:  # fmt: skip
+    """Read pairs and a pool; the report says how the default ones differ from the published."""
+    if len(columns) not in (0, 2):
+        what = f"{len(columns)} columns are named"
+        raise UserError("--columns", what, "Name the columns of the first and second wording.")
+    folder = find_source(pairs, data, "sugar_crepe_pp", "--pairs", _GET_PAIRS)
+    pictures = find_source(pool, data, "flickr8k/images", "--pool", _GET_POOL)
+    read = read_pairs(folder, *(columns or (None, None)), Problems(how.max_broken))
+    searched = read_pool(pictures, images)
+    if pool is None and len(searched) != _FLICKR8K:
+        searched = replace(searched, name=f"{searched.name}, not the {_FLICKR8K:,} of Flickr8k")
+    lacking = [name for name in SUBSETS if not (folder / f"{name}.json").exists()]
+    if pairs is None and lacking:
+        read = replace(read, name=f"{read.name}, without {', '.join(lacking)}")
+    return ParaphrasedRetrieval(read, searched, k, how)

@@ -1,11 +1,9 @@
 """Seven semantic textual similarity tasks: STS12 to STS16, STS-B and SICK-R.
 
-The score is Spearman's (and Pearson's) correlation between the cosine similarity of the two text
-vectors of each pair and the gold score. The main setting is SentEval's "all": the subsets of a year
-are concatenated before one correlation is computed, as in Gao et al. 2021 (SimCSE) and the tables
-of sentence-transformers. SentEval's "mean" is also reported: the unweighted mean of one correlation
-per subset. Older papers quote it, and it is not comparable with "all". Only the text encoder is
-used, so text-only models can be scored too. Files follow SentEval's layout.
+The main setting is SentEval's "all": the subsets of a year are concatenated before one correlation
+is computed, as in Gao et al. 2021 (SimCSE) and the tables of sentence-transformers. SentEval's
+"mean" of one correlation per subset is not comparable with it. Only the text encoder is used, so
+text-only models can be scored too. Files follow SentEval's layout.
 """
 
 import math
@@ -65,7 +63,7 @@ def read_tasks(folder: str | Path, names: Sequence[str] = _TASKS) -> list[StsTas
         if name not in _TASKS:
             raise UserError("sts", f"there is no task {name!r}", nearest(name, list(_TASKS)))
         if name in _YEARS:
-            year = Path(folder) / "STS" / f"{name}-en-test"
+            year = Path(folder, "STS", f"{name}-en-test")
             stems = (f"{kind}.{subset}" for subset in _YEARS[name] for kind in ("input", "gs"))
             files = [year / f"STS.{stem}.txt" for stem in stems]
         else:
@@ -159,42 +157,37 @@ class SemanticSimilarity:
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Compute Spearman's and Pearson's correlations: mean, per task and mean of subsets."""
-        items = self.similarities(model)
-        groups = np.repeat(np.arange(len(self.tasks)), [len(task.pairs) for task in self.tasks])
-        return Scores(
-            self.correlations(items, groups, "spearman", "")
-            + self.correlations(items, groups, "pearson", ", Pearson")
-        )
-
-    def correlations(
-        self, items: Float, groups: Integers, statistic: Statistic, label: str
-    ) -> list[Metric]:
-        """Return the mean over tasks and each task, both as "all" and as the mean of subsets."""
-        mean = f"STS mean of {len(self.tasks)}"
-        subsets = np.concatenate([task.subset_numbers() for task in self.tasks])
-        both = np.stack([groups, subsets], axis=1)
-        headline = statistic == "spearman"
-        results = [Metric(f"{mean}{label}", items, statistic, groups, headline=headline)]
-        for number, task in enumerate(self.tasks):
-            own = items[groups == number]
-            results.append(Metric(f"{task.name}{label}", own, statistic, headline=False))
-        if not subsets.any():
-            return results
-        results.append(Metric(f"{mean}, {_SUBSETS}{label}", items, statistic, both, headline=False))
-        for number, task in enumerate(self.tasks):
-            if len(task.sizes) > 1:
-                own, parts = items[groups == number], task.subset_numbers()
-                name = f"{task.name}, {_SUBSETS}{label}"
-                results.append(Metric(name, own, statistic, parts, headline=False))
-        return results
-
-    def similarities(self, model: DualEncoder) -> Float:
-        """Return the cosine similarity and gold score of each pair [pairs, 2]."""
         pairs = [pair for task in self.tasks for pair in task.pairs]
         texts = [text for first, second, _ in pairs for text in (first, second)]
         vectors = text_vectors(model, texts, self.how, "STS")
         cosines = metrics.cosine(vectors[::2], vectors[1::2])
-        return np.stack([cosines, [gold for _, _, gold in pairs]], axis=1)
+        items = np.stack([cosines, [gold for _, _, gold in pairs]], axis=1)
+        return Scores([*self.correlations(items, "spearman"), *self.correlations(items, "pearson")])
+
+    def correlations(self, items: Float, statistic: Statistic) -> list[Metric]:
+        """Return the mean over tasks and each task, both as "all" and as the mean of subsets.
+
+        `items` are the cosine similarity and gold score of each pair [pairs, 2].
+        """
+        label = ", Pearson" if statistic == "pearson" else ""
+        mean, headline = f"STS mean of {len(self.tasks)}", statistic == "spearman"
+        groups = np.repeat(np.arange(len(self.tasks)), [len(task.pairs) for task in self.tasks])
+        parts = [task.subset_numbers() for task in self.tasks]
+        own = [items[groups == number] for number in range(len(self.tasks))]
+        results = [Metric(f"{mean}{label}", items, statistic, groups, headline=headline)]
+        results += [
+            Metric(f"{task.name}{label}", pairs, statistic, headline=False)
+            for task, pairs in zip(self.tasks, own, strict=True)
+        ]
+        if not any(part.any() for part in parts):
+            return results
+        both = np.stack([groups, np.concatenate(parts)], axis=1)
+        results.append(Metric(f"{mean}, {_SUBSETS}{label}", items, statistic, both, headline=False))
+        return results + [
+            Metric(f"{task.name}, {_SUBSETS}{label}", pairs, statistic, part, headline=False)
+            for task, pairs, part in zip(self.tasks, own, parts, strict=True)
+            if len(task.sizes) > 1
+        ]
 
 
 def load(data: Path, how: Arithmetic) -> SemanticSimilarity:

@@ -1,23 +1,14 @@
 """Linguistic variations: does a query find the same pictures however it is worded?
 
 This is the first open question of the ParaCLIP paper (arXiv 2402.15120, limitations): robustness to
-variations other than paraphrases. Each caption has several rewordings, one per kind (lexical,
-syntactic, telegraphic, verbose, colloquial, technical, typo), and a contrast: nearly the same words
-with a different meaning. Three properties are measured for each kind; none is enough alone:
-
-consistency     AO@k and JS@k of the rewording against the plain caption over a pool. A model that
-                answers every query with the same pictures gets 100 %; the margin, AO@k minus that
-                with the contrast, is then 0.
-accuracy        R@k and MRR: is the caption's picture among the first k results of the rewording?
-                Also the difference from the R@k of the plain caption, and whether both find it.
-discrimination  Is the contrast less similar? Text: sim(caption, rewording) > sim(caption,
-                contrast). Picture: sim(image, rewording) > sim(image, contrast). A tie counts as
-                wrong.
+variations other than paraphrases. Consistency, accuracy and discrimination are measured for each
+kind of rewording; none is enough alone: a model that answers every query with the same pictures is
+consistent, and its margin (AO@k minus that with the contrast) is 0. A tie counts as wrong. Formula:
+docs/guide/evaluate.md.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +23,14 @@ from paraclip.evaluation.benchmark import (
     Arithmetic,
     Scores,
     Shown,
+    find_source,
     image_vectors,
     left_out,
     text_vectors,
 )
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
-from paraclip.evaluation.pairs import Wording, Wordings
-from paraclip.evaluation.pictures import Pool
+from paraclip.evaluation.pairs import KINDS, Wording, Wordings, read_wordings
+from paraclip.evaluation.pictures import Pool, read_pool
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
@@ -47,17 +39,10 @@ _BESIDE = (" plain caption", " contrast")
 """Name suffixes of the metrics that involve no rewording and serve as a reference."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Answers:
-    """Results of a model for each of the T rewordings, over all items and kinds."""
-
-    plain: Integers  # results of the plain caption [T, k], pool positions, best first
-    reworded: Integers  # results of the rewording [T, k]
-    contrast: Integers  # results of the contrast [T, k]
-    owners: Integers  # pool position of the caption's picture [T]
-    # cosines [T, 4]: caption with rewording, caption with contrast, picture with rewording, picture
-    # with contrast
-    similar: Float
+GET = (
+    "Name a file with --wordings and its pictures with --pool, or put Flickr8k's pictures into "
+    "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder."
+)
 
 
 class Variations:
@@ -83,12 +68,9 @@ class Variations:
         headlines: Sequence[str] | None = None,
     ) -> None:
         self.name, self.searched, self.how, self.headlines = name, pool, how, headlines
-        self.pictures = pool.references
+        self.pictures, self.wordings = pool.references, wordings
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
-        self.k = max(self.cutoffs)
-        self.notes: list[str] = []
-        self.kept, self.owners = self._find_pictures(wordings)
-        self.wordings = wordings
+        self.kept, self.owners, self.notes = self._find_pictures()
         rows = [
             (number, kind, text)
             for number, item in enumerate(self.kept)
@@ -109,77 +91,60 @@ class Variations:
             "kinds": list(wordings.kinds), "k": list(self.cutoffs), **pool.facts(),
         }  # fmt: skip
 
-    def _find_pictures(self, wordings: Wordings) -> tuple[list[Wording], Integers]:
-        """Return the items whose picture is in the pool, and its pool position."""
+    def _find_pictures(self) -> tuple[list[Wording], Integers, list[str]]:
+        """Return the items whose picture is in the pool, its position, and notes on the others."""
         if self.searched.vectors is not None:
             what = "is a pool of vectors, in which no caption's own picture can be found"
             raise UserError(self.searched.name, what, "Name a folder of pictures.")
-        pictures = PictureNames(self.searched.references, "", by_number=True)
-        position = {path: number for number, path in enumerate(self.searched.references)}
+        pictures = PictureNames(self.pictures, "", by_number=True)
+        position = {path: number for number, path in enumerate(self.pictures)}
         problems, kept, owners = Problems(self.how.max_broken), [], []
-        for item in wordings.items:
+        for item in self.wordings.items:
             path = pictures.find(item.image, item.where)
             if path is None:
                 problems.add(item.where, f"the pool has no picture {item.image!r}")
                 continue
             kept.append(item)
             owners.append(position[path])
-        problems.check(len(wordings))
+        problems.check(len(self.wordings))
         if not kept:
-            what = f"contains the picture of none of the {len(wordings):,} captions"
+            what = f"contains the picture of none of the {len(self.wordings):,} captions"
             raise UserError(self.searched.name, what, "Name the pool of these pictures.")
-        self.notes += left_out(problems, len(wordings), "captions")
-        return kept, np.array(owners, np.int64)
+        notes = left_out(problems, len(self.wordings), "captions")
+        return kept, np.array(owners, np.int64), notes
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Compute the metrics of each kind and their means over kinds (the headlines)."""
-        images, good, notes = image_vectors(model, self.searched.references, cache, self.how)
+        images, good, notes = image_vectors(model, self.pictures, cache, self.how)
         rows = np.flatnonzero(np.isin(self.owners, good)[self.item])
         if not len(rows):
             what = f"the pictures of all {len(self.kept):,} captions are broken"
             raise UserError(self.searched.name, what, "Replace them.")
-        answers = self.answers(model, images, good, rows)
         item, kind = self.item[rows], self.kind[rows]
-        guesses = ", ".join(f"R@{k} {k / len(images):.2%}" for k in self.cutoffs)
-        notes = [*self.notes, *notes, f"a blind guess gets {guesses}, discrimination 50 %"]
-        rankings = {
-            "item": item, "kind": kind, "caption_ranking": answers.plain,
-            "rewording_ranking": answers.reworded, "contrast_ranking": answers.contrast,
+        texts = [self.kept[index].caption for index in item]
+        texts += [self.reworded[row] for row in rows]
+        texts += [self.kept[index].contrast for index in item]
+        vectors = text_vectors(model, texts, self.how, self.name).reshape(3, len(rows), -1)
+        plain, reworded, contrast = vectors
+        own = images[np.searchsorted(good, self.owners[item])]
+        discriminated = {
+            f"{what} discrimination":
+                (metrics.cosine(one, reworded) > metrics.cosine(one, contrast)).astype(np.float64)
+            for what, one in (("text", plain), ("picture", own))
         }  # fmt: skip
+        ranked = [good[top_k(part, images, self.cutoffs[-1])] for part in vectors]
         judged: dict[str, Float] = {}
         for k in self.cutoffs:
-            judged |= _metrics_at(answers, k)
-        return Scores(self.figures(judged, item, kind), rankings, notes)
-
-    def pairs_shown(self, scores: Scores) -> Shown:
-        """Return the caption and rewording of each ranking, for the example browser."""
-        reworded = dict(zip(zip(self.item, self.kind, strict=True), self.reworded, strict=True))
-        queries = list(zip(scores.arrays["item"], scores.arrays["kind"], strict=True))
-        texts = [(self.kept[item].caption, reworded[item, kind]) for item, kind in queries]
-        kinds = [self.wordings.kinds[kind] for _, kind in queries]
-        arrays = ("caption_ranking", "rewording_ranking")
-        answers = [int(self.owners[item]) for item, _ in queries]
-        return Shown(texts, kinds, arrays, self.searched.references, answers)
-
-    def answers(
-        self, model: DualEncoder, images: Float, good: Integers, rows: Integers
-    ) -> _Answers:
-        """Encode and search the rewordings `rows`."""
-        number = self.item[rows]
-        texts = [self.kept[index].caption for index in number]
-        texts += [self.reworded[row] for row in rows]
-        texts += [self.kept[index].contrast for index in number]
-        vectors = text_vectors(model, texts, self.how, self.name)
-        plain, reworded, contrast = vectors.reshape(3, len(rows), -1)
-        own = images[np.searchsorted(good, self.owners[number])]
-        similar = [
-            metrics.cosine(plain, reworded), metrics.cosine(plain, contrast),
-            metrics.cosine(own, reworded), metrics.cosine(own, contrast),
-        ]  # fmt: skip
-        first, second, third = (
-            good[top_k(part, images, self.k)] for part in (plain, reworded, contrast)
-        )
-        return _Answers(first, second, third, self.owners[number], np.stack(similar, axis=1))
+            judged |= metrics_at(k, self.owners[item], ranked, discriminated)
+        guesses = ", ".join(f"R@{k} {k / len(images):.2%}" for k in self.cutoffs)
+        notes = [*self.notes, *notes, f"a blind guess gets {guesses}, discrimination 50 %"]
+        names = ("caption_ranking", "rewording_ranking", "contrast_ranking")
+        arrays = {"item": item, "kind": kind, **dict(zip(names, ranked, strict=True))}
+        both = [(self.kept[self.item[row]].caption, self.reworded[row]) for row in rows]
+        kinds = [self.wordings.kinds[number] for number in kind]
+        owners = self.owners[item].tolist()
+        shown = Shown(both, kinds, (ranked[0], ranked[1]), self.pictures, owners)
+        return Scores(self.figures(judged, item, kind), arrays, notes, shown)
 
     def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
         """Return the means over kinds, the means of each kind, and the reference metrics."""
@@ -206,19 +171,22 @@ class Variations:
         ]
 
 
-def _metrics_at(found: _Answers, k: int) -> dict[str, Float]:
-    """Return every metric of each rewording [T] in the first k, by its name in the report."""
-    plain, reworded, contrast = (
-        ranked[:, :k] for ranked in (found.plain, found.reworded, found.contrast)
-    )
-    ranks = [
-        metrics.first_relevant(ranked == found.owners[:, None])
-        for ranked in (plain, reworded, contrast)
-    ]
+def metrics_at(
+    k: int, owners: Integers, rankings: Sequence[Integers], discriminated: dict[str, Float]
+) -> dict[str, Float]:
+    """Return every metric of each of T rewordings [T], by its name in the report.
+
+    Args:
+        k: number of results.
+        owners: pool position of the caption's picture [T].
+        rankings: results of plain caption, rewording and contrast, pool positions [T, k or more].
+        discriminated: metrics without k, which follow those of the rewordings.
+    """
+    plain, reworded, contrast = (ranked[:, :k] for ranked in rankings)
+    ranks = [metrics.first_relevant(own[:, :k] == owners[:, None]) for own in rankings]
     right, right_reworded, right_contrast = (metrics.recall(own, k) for own in ranks)
     overlap = metrics.average_overlap(plain, reworded)
     against_contrast = metrics.average_overlap(plain, contrast)
-    caption, against, picture, denied = found.similar.T
     return {
         f"AO@{k}": overlap,
         f"JS@{k}": metrics.jaccard(plain, reworded),
@@ -227,10 +195,21 @@ def _metrics_at(found: _Answers, k: int) -> dict[str, Float]:
         f"R@{k} both ways": right_reworded * right,
         f"MRR@{k}": metrics.reciprocal_rank(ranks[1], k),
         f"AO@{k} margin": overlap - against_contrast,
-        "text discrimination": (caption > against).astype(np.float64),
-        "picture discrimination": (picture > denied).astype(np.float64),
+        **discriminated,
         f"R@{k} plain caption": right,
         f"R@{k} contrast": right_contrast,
         f"AO@{k} contrast": against_contrast,
         f"JS@{k} contrast": metrics.jaccard(plain, contrast),
     }
+
+
+def load(
+    data: Path | None, how: Arithmetic, wordings: str | None, pool: str | None,
+    images: str | None, k: tuple[int, ...],
+) -> Variations:  # fmt: skip
+    """Read reworded captions and a pool; a file that `--wordings` names may define any kinds."""
+    file = find_source(wordings, data, "paraphrases/variations.jsonl", "--wordings", GET)
+    pictures = find_source(pool, data, "flickr8k/images", "--pool", GET)
+    kinds = KINDS if wordings is None else None
+    read = read_wordings(file, kinds, Problems(how.max_broken))
+    return Variations("variations", read, read_pool(pictures, images), k, how)

@@ -25,7 +25,13 @@ from paraclip.arrays import Float, Integers
 from paraclip.data.images import picture_files, pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, text_vectors
+from paraclip.evaluation.benchmark import (
+    Arithmetic,
+    MissingData,
+    Scores,
+    image_vectors,
+    text_vectors,
+)
 from paraclip.evaluation.pictures import refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
@@ -46,7 +52,7 @@ _SIDE = 32  # pixels of CIFAR's pictures
 _PIXELS = 3 * _SIDE * _SIDE
 _LARGEST_LIST = 2**20  # bytes of a file of class names
 
-GET_CLASSES = "Name a folder with one folder of pictures for each class: --images-by-class."
+_GET_CLASSES = "Name a folder with one folder of pictures for each class: --images-by-class."
 GET_IMAGENET = (
     "Get ILSVRC2012's validation pictures (https://image-net.org) into imagenet/val/, one folder "
     "for each of the 1,000 WordNet ids (n01440764/ ...)."
@@ -126,22 +132,24 @@ class ZeroShot:
         return found
 
 
-def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
+def load_folder(data: Path | None, how: Arithmetic, images_by_class: str | None) -> ZeroShot:
     """Load pictures by class: each subfolder is a class of its name; underscores are spaces."""
-    check_input(folder)
-    root = Path(folder)
+    if images_by_class is None:
+        raise MissingData("--images-by-class", "no folder is named", _GET_CLASSES)
+    check_input(images_by_class)
+    root = Path(images_by_class)
     if not root.is_dir():
-        raise UserError(folder, "there is no such folder", GET_CLASSES)
+        raise UserError(root, "there is no such folder", _GET_CLASSES)
     classes = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     files = [picture_files(path) for path in classes]
     empty = [path.name for path, of_class in zip(classes, files, strict=True) if not of_class]
     if empty:
         what = f"{len(empty)} of {len(classes)} class folders have no picture, such as {empty[0]}"
-        raise UserError(folder, what, "Fill or remove them.")
+        raise UserError(root, what, "Fill or remove them.")
     names = tuple(path.name.replace("_", " ") for path in classes)
     if repeated := [name for name, folders in Counter(names).items() if folders > 1]:
         what = f"has several folders of the class {repeated[0]!r} (underscores are spaces)"
-        raise UserError(folder, what, "Merge or rename them.")
+        raise UserError(root, what, "Merge or rename them.")
     references = tuple(str(path) for of_class in files for path in of_class)
     labels = tuple(number for number, of_class in enumerate(files) for _ in of_class)
     name, templates = f"{root.absolute().name}/ by folder", simple_templates()

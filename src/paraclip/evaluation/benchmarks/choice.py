@@ -1,0 +1,85 @@
+"""Choice: is a picture, or a part of it, closer to the true text than to others?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraclip.arrays import Float, Integers
+from paraclip.data.images import pictures_hash
+from paraclip.evaluation.benchmark import Arithmetic, Scores, numbered, text_vectors
+from paraclip.evaluation.pictures import Box, Crop, Found, crop_vectors, row_images
+from paraclip.evaluation.statistics import Metric
+from paraclip.models.encoder import DualEncoder
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture, or a part of it, and its texts."""
+
+    image: str  # name of the picture
+    texts: tuple[str, ...]  # the true one first; equally many for each item
+    group: str = ""  # what is averaged apart: the kind of change, the relation
+    box: Box | None = None  # the part that is shown; None for the whole picture
+
+
+Figures = Callable[[Float, Sequence[Item], Integers], tuple[list[Metric], list[str]]]
+"""Metrics and notes from cosines [items, texts], the items, and their clusters [items]."""
+
+
+class Choice:
+    """A benchmark on the items whose picture is found.
+
+    Args:
+        pool: what is compared; `{items}` and `{pictures}` stand for their numbers.
+        data: facts for the report; those of the pictures are added.
+        figures: computes the metrics of the items whose picture can be read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pool: str,
+        data: Mapping[str, Any],
+        items: Sequence[Item],
+        found: Found,
+        figures: Figures,
+        notes: Sequence[str],
+        how: Arithmetic,
+    ) -> None:
+        self.name, self.figures, self.how, self.notes = name, figures, how, list(notes)
+        self.items = [item for item in items if item.image in found.paths]
+        self.paths = [found.paths[item.image] for item in self.items]
+        self.pictures = tuple(dict.fromkeys(self.paths))
+        counts = {"items": f"{len(self.items):,}", "pictures": f"{len(self.pictures):,}"}
+        self.pool = pool.format(**counts)
+        about = {"pictures": len(self.pictures), "pictures_hash": pictures_hash(self.pictures)}
+        self.data: dict[str, Any] = {**data, **about}
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """Compute the metrics; `arrays` holds the cosines [items, texts] and the items' numbers."""
+        both = zip(self.paths, self.items, strict=True)
+        crops = [Crop(path, item.box) for path, item in both if item.box is not None]
+        if crops:
+            images, kept, notes = crop_vectors(model, crops, cache, self.how)
+        else:
+            images, kept, notes = row_images(model, self.paths, cache, self.how)
+        items = [self.items[number] for number in kept]
+        texts = [text for item in items for text in item.texts]
+        vectors = text_vectors(model, texts, self.how, self.name).astype(np.float64)
+        vectors = vectors.reshape(len(items), -1, images.shape[1])
+        similar = np.einsum("iw,itw->it", images.astype(np.float64), vectors)
+        clusters = numbered([self.paths[number] for number in kept])  # those of one picture
+        found, remarks = self.figures(similar, items, clusters)
+        arrays = {"similarity": similar, "item": kept}
+        return Scores(found, arrays, [*self.notes, *notes, *remarks])
+
+
+def true_is_nearest(similar: Float) -> Float:
+    """Return 1 where the true text, the first of `similar` [items, texts], is the nearest, else 0.
+
+    A tie counts as wrong.
+    """
+    return (similar[:, 0] > similar[:, 1:].max(axis=1)).astype(np.float64)
