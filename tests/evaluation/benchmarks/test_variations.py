@@ -176,10 +176,8 @@ def test_a_broken_picture_takes_its_captions_along(pictures: Path, tmp_path: Pat
         alone.score(ColourEncoder(), None)
 
 
-def test_pools_that_cannot_serve_are_refused(pictures: Path, tmp_path: Path) -> None:
-    wordings = read_wordings(write_rows(tmp_path), KINDS)
-    with pytest.raises(UserError, match="k = 21 does not fit a pool of 20"):
-        Variations("v", wordings, read_pool(pictures), 21)
+def test_a_pool_of_vectors_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "pool.npy", np.eye(6, dtype=np.float32))
+    wordings, pool = read_wordings(write_rows(tmp_path), KINDS), read_pool(tmp_path / "pool.npy")
     with pytest.raises(UserError, match="is a pool of vectors"):
-        Variations("v", wordings, read_pool(tmp_path / "pool.npy"), 2)
+        Variations("v", wordings, pool, 2)

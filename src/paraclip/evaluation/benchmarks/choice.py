@@ -9,7 +9,7 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.data.images import pictures_hash
-from paraclip.evaluation.benchmark import Arithmetic, Scores, numbered, text_vectors
+from paraclip.evaluation.benchmark import Arithmetic, Scores, grouped, numbered, text_vectors
 from paraclip.evaluation.pictures import Box, Crop, Found, crop_vectors, row_images
 from paraclip.evaluation.statistics import Metric
 from paraclip.models.encoder import DualEncoder
@@ -82,4 +82,17 @@ def true_is_nearest(similar: Float) -> Float:
 
     A tie counts as wrong.
     """
-    return (similar[:, 0] > similar[:, 1:].max(axis=1)).astype(np.float64)
+    right: Float = (similar[:, 0] > similar[:, 1:].max(axis=1)).astype(np.float64)
+    return right
+
+
+def mean_over_groups(name: str, labels: Sequence[str]) -> Figures:
+    """Return what computes the mean over groups, over items, and of each group, by its label."""
+
+    def figures(
+        similar: Float, items: Sequence[Item], clusters: Integers
+    ) -> tuple[list[Metric], list[str]]:
+        groups = np.array([labels.index(item.group) for item in items])
+        return grouped(name, true_is_nearest(similar), groups, labels, clusters), []
+
+    return figures

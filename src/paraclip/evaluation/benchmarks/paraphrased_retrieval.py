@@ -94,13 +94,14 @@ class ParaphrasedRetrieval:
         wordings = [*self.pairs.captions, *self.pairs.paraphrases, *self.pairs.negatives]
         texts = text_vectors(model, wordings, self.how, "wordings")
         ranked = places[top_k(texts, pool, depth, label="search")]
-        rankings = ranked.reshape(-1, len(self.pairs), depth)
+        first, second, *negative = ranked.reshape(-1, len(self.pairs), depth)
         if known := int((self.own >= 0).sum()):
             notes = [*notes, f"{known:,} of {len(self.pairs):,} pairs name a picture of the pool"]
-        found = self._agreement(*rankings) + self._correctness(*rankings[:2], places)
-        first, second = rankings[:2, :, :longest]
-        arrays = {"caption_ranking": first, "paraphrase_ranking": second}
-        return Scores(found, arrays, notes, self._shown((first, second)))
+        found = self._agreement(first, second, *negative)
+        found += self._correctness(first, second, places)
+        shown = first[:, :longest], second[:, :longest]
+        arrays = dict(zip(("caption_ranking", "paraphrase_ranking"), shown, strict=True))
+        return Scores(found, arrays, notes, self._shown(shown))
 
     def _shown(self, rankings: tuple[Integers, Integers]) -> Shown | None:
         """Return every pair, for the example browser; None for a pool of vectors."""
@@ -121,9 +122,10 @@ class ParaphrasedRetrieval:
         headlines = set(items)
         items["RBO (p = 0.9)"] = metrics.rank_biased_overlap(first, second)
         items["first result changes"] = (first[:, 0] != second[:, 0]).astype(np.float64)
-        for k in self.cutoffs if negative is not None else ():
-            items[f"AO@{k} negative"] = metrics.average_overlap(first[:, :k], negative[:, :k])
-            items[f"AO@{k} margin"] = items[f"AO@{k}"] - items[f"AO@{k} negative"]
+        if negative is not None:
+            for k in self.cutoffs:
+                items[f"AO@{k} negative"] = metrics.average_overlap(first[:, :k], negative[:, :k])
+                items[f"AO@{k} margin"] = items[f"AO@{k}"] - items[f"AO@{k} negative"]
         clusters = self.pairs.clusters  # the pairs of one picture are resampled together
         return [
             Metric(name, values, clusters=clusters, headline=name in headlines)
@@ -181,7 +183,8 @@ def load(
         raise UserError("--columns", what, "Name the columns of the first and second wording.")
     folder = find_source(pairs, data, "sugar_crepe_pp", "--pairs", _GET_PAIRS)
     pictures = find_source(pool, data, "flickr8k/images", "--pool", _GET_POOL)
-    read = read_pairs(folder, *(columns or (None, None)), Problems(how.max_broken))
+    first, second = columns or (None, None)
+    read = read_pairs(folder, first, second, Problems(how.max_broken))
     searched = read_pool(pictures, images)
     if pool is None and len(searched) != _FLICKR8K:
         searched = replace(searched, name=f"{searched.name}, not the {_FLICKR8K:,} of Flickr8k")

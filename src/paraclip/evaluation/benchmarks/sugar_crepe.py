@@ -33,7 +33,7 @@ from paraclip.evaluation.benchmark import (
     reads_pictures,
     text_vectors,
 )
-from paraclip.evaluation.benchmarks.choice import Choice, Item, true_is_nearest
+from paraclip.evaluation.benchmarks.choice import Choice, Item, mean_over_groups
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash
@@ -87,17 +87,12 @@ def load_sugar_crepe(data: Path, how: Arithmetic) -> Choice:
     if (here := sum(counted.values())) < len(items):
         notes.append(f"{here:,} of {len(items):,} rows have their picture here")
 
-    def accuracies(
-        similar: Float, shown: Sequence[Item], clusters: Integers
-    ) -> tuple[list[Metric], list[str]]:
-        groups = np.array([_KINDS.index(item.group) for item in shown])
-        return grouped("SugarCrepe", true_is_nearest(similar), groups, _KINDS, clusters), []
-
+    figures = mean_over_groups("SugarCrepe", _KINDS)
     hashes = {kind.name: kind.hash for kind in kinds}
     facts = {"kinds": hashes, "counts": counted, "whole_count": len(items)}
     sizes = ", ".join(f"{name} {count:,}" for name, count in counted.items())
     pool = f"{{items}} rows over {{pictures}} pictures ({sizes})"
-    return Choice("sugar-crepe", pool, facts, items, found, accuracies, notes, how)
+    return Choice("sugar-crepe", pool, facts, items, found, figures, notes, how)
 
 
 def read_subset(

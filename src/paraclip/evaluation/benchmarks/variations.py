@@ -8,7 +8,7 @@ docs/guide/evaluate.md.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ class Variations:
 
 
 def metrics_at(
-    k: int, owners: Integers, rankings: Sequence[Integers], discriminated: dict[str, Float]
+    k: int, owners: Integers, rankings: Sequence[Integers], discriminated: Mapping[str, Float]
 ) -> dict[str, Float]:
     """Return every metric of each of T rewordings [T], by its name in the report.
 

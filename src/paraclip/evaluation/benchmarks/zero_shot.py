@@ -139,17 +139,17 @@ def load_folder(data: Path | None, how: Arithmetic, images_by_class: str | None)
     check_input(images_by_class)
     root = Path(images_by_class)
     if not root.is_dir():
-        raise UserError(root, "there is no such folder", _GET_CLASSES)
+        raise UserError(images_by_class, "there is no such folder", _GET_CLASSES)
     classes = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     files = [picture_files(path) for path in classes]
     empty = [path.name for path, of_class in zip(classes, files, strict=True) if not of_class]
     if empty:
         what = f"{len(empty)} of {len(classes)} class folders have no picture, such as {empty[0]}"
-        raise UserError(root, what, "Fill or remove them.")
+        raise UserError(images_by_class, what, "Fill or remove them.")
     names = tuple(path.name.replace("_", " ") for path in classes)
     if repeated := [name for name, folders in Counter(names).items() if folders > 1]:
         what = f"has several folders of the class {repeated[0]!r} (underscores are spaces)"
-        raise UserError(root, what, "Merge or rename them.")
+        raise UserError(images_by_class, what, "Merge or rename them.")
     references = tuple(str(path) for of_class in files for path in of_class)
     labels = tuple(number for number, of_class in enumerate(files) for _ in of_class)
     name, templates = f"{root.absolute().name}/ by folder", simple_templates()
