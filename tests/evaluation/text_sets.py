@@ -5,12 +5,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from colour_encoder import write_flickr8k
-
 from paraclip.evaluation.benchmarks.aro import Tagged
 from paraclip.evaluation.benchmarks.sts import _YEARS
 from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
 from paraclip.evaluation.pairs import KINDS
+from tiny import write_flickr8k
 
 TEXTS = [
     ("a red hat", "a red cap", 4.5),

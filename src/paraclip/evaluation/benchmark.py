@@ -27,7 +27,6 @@ class Arithmetic:
     """How vectors are computed."""
 
     precision: str = "fp32"  # fp32 or bf16 (autocast)
-    batch_size: int = 256  # number of texts per batch
     # largest share of unreadable pictures that is skipped without an error
     max_broken: float = 0.01
 
@@ -113,7 +112,7 @@ def find_source(given: str | None, data: Path | None, default: str, option: str,
 
 def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
     """Return the unit vectors of texts, float32 [texts, width]; UserError if one is not finite."""
-    vectors = encode_texts(model, list(texts), how.batch_size, label, how.precision).numpy()
+    vectors = encode_texts(model, list(texts), label=label, precision=how.precision).numpy()
     refuse_infinite(vectors, "the model's text vectors")
     return vectors
 

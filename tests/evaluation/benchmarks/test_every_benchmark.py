@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colour_encoder import ColourEncoder
 from PIL import Image
 from text_sets import ListTagger, write_data
 
@@ -18,6 +17,7 @@ from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import KINDS
 from paraclip.evaluation.registry import load_benchmark
 from paraclip.evaluation.report import data_hash
+from tiny import ColourEncoder
 
 RECALLS = [f"{way} R@{k}" for way in ("T2I", "I2T") for k in (1, 5, 10)]
 # What each benchmark reads and its headlines, with the figures that follow from the data.

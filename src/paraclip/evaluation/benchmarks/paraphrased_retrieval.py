@@ -9,7 +9,6 @@ how often both find it; where they have a text of another meaning, so is the ove
 that of the caption with this text.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +50,6 @@ class ParaphrasedRetrieval:
 
     Args:
         k: number of results to compare; one number or several.
-        answers: pool position of each pair's correct picture; by default it is looked up by the
-            name that the pairs give, if they do.
 
     Raises:
         UserError: if the pool has fewer than k pictures, or too many of them are missing.
@@ -64,7 +61,6 @@ class ParaphrasedRetrieval:
         pool: Pool,
         k: int | tuple[int, ...] = 10,
         how: Arithmetic = Arithmetic(),
-        answers: Sequence[int] = (),
         name: str = "paraphrased-retrieval",
     ) -> None:
         self.name, self.pairs, self.searched, self.how = name, pairs, pool, how
@@ -72,7 +68,7 @@ class ParaphrasedRetrieval:
         refuse_missing(pool.references, how.max_broken)
         self.pictures = pool.references
         # Pool position of each pair's picture; -1 if it is not known.
-        self.own = np.array(answers or _find_answers(pairs, pool), np.int64)
+        self.own = np.array(_find_answers(pairs, pool), np.int64)
         self.pool = f"{len(pairs):,} pairs of {pairs.name}, over {pool.describe()}"
         self.data: dict[str, Any] = {
             "pairs": pairs.name, "pairs_hash": pairs.hash, "pairs_skipped": pairs.skipped,

@@ -50,8 +50,6 @@ class Variations:
 
     Args:
         k: number of results; one number or several, of which the headlines use the smallest.
-        headlines: names of the metrics in the short table; None: consistency, accuracy and
-            discrimination for the smallest k.
 
     Raises:
         UserError: if the pool has fewer than k pictures, holds only vectors, or lacks more of the
@@ -65,9 +63,8 @@ class Variations:
         pool: Pool,
         k: int | tuple[int, ...] = 10,
         how: Arithmetic = Arithmetic(),
-        headlines: Sequence[str] | None = None,
     ) -> None:
-        self.name, self.searched, self.how, self.headlines = name, pool, how, headlines
+        self.name, self.searched, self.how = name, pool, how
         self.pictures, self.wordings = pool.references, wordings
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.kept, self.owners, self.notes = self._find_pictures()
@@ -150,9 +147,8 @@ class Variations:
         """Return the means over kinds, the means of each kind, and the reference metrics."""
         varied = [name for name in judged if not name.endswith(_BESIDE)]
         pictures = self.owners[item]  # the captions of one picture are resampled together
-        first, headlines = self.cutoffs[0], self.headlines
-        if headlines is None:
-            headlines = f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination"
+        first = self.cutoffs[0]
+        headlines = f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination"
         results = [
             Metric(name, judged[name], groups=kind, clusters=pictures, headline=name in headlines)
             for name in varied
@@ -166,7 +162,7 @@ class Variations:
         _, once = np.unique(item, return_index=True)
         beside = [name for name in judged if name not in varied]
         return results + [
-            Metric(name, judged[name][once], clusters=pictures[once], headline=name in headlines)
+            Metric(name, judged[name][once], clusters=pictures[once], headline=False)
             for name in beside
         ]
 
