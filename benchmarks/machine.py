@@ -1,7 +1,4 @@
-"""Measurements of the machine, and storage of benchmark results.
-
-Memory is read from Linux's /proc; on a GPU, it is the memory that PyTorch's allocator held.
-"""
+"""Measurements of the machine, and storage of benchmark results."""
 
 import argparse
 import importlib
@@ -22,8 +19,6 @@ from paraclip.files import write_text
 from paraclip.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
-CPU = torch.device("cpu")
-GIB = 1 << 30
 
 
 def parse_with_data(options: argparse.ArgumentParser) -> argparse.Namespace:
@@ -46,45 +41,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def memory_in_use() -> int:
-    """Resident bytes of this process."""
-    return kib_of("VmRSS") * 1024
-
-
-def forget_peak(device: torch.device) -> None:
-    """Reset the peak to the current memory use."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory(device: torch.device) -> int:
-    """Peak memory in bytes since `forget_peak`: resident, or allocated on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return kib_of("VmHWM") * 1024
-
-
-def held_memory(device: torch.device) -> int:
-    """Current memory in bytes, measured as in `peak_memory`."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return memory_in_use()
-
-
-def available_memory() -> int:
-    """Memory in bytes that a new process could use."""
-    facts = Path("/proc/meminfo").read_text()
-    return int(facts.split("MemAvailable:")[1].split()[0]) * 1024
-
-
-def kib_of(field: str) -> int:
-    """A number from /proc/self/status."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{field}:")[1].split()[0])
-
-
 @dataclass(frozen=True)
 class Taken:
     """Seconds that a piece of work took: wall time, and processor time of all threads.
@@ -96,24 +52,11 @@ class Taken:
     work: float
 
 
-def taken_by(work: Callable[[], Any], device: torch.device) -> Taken:
-    """The seconds of a piece of work, including everything that it started on a GPU."""
-    finish(device)
+def taken_by(work: Callable[[], Any]) -> Taken:
+    """The seconds of a piece of work."""
     began, worked = time.perf_counter(), time.process_time()
     work()
-    finish(device)
     return Taken(time.perf_counter() - began, time.process_time() - worked)
-
-
-def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
-    """Wall time of a piece of work in seconds."""
-    return taken_by(work, device).wall
-
-
-def finish(device: torch.device) -> None:
-    """Wait until a GPU has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def load_average() -> float:

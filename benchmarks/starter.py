@@ -1,8 +1,7 @@
-"""What the starter set holds: its numbers, samples of every kind, and what the filters say of it.
+"""What the starter set holds: its numbers, and samples of every kind.
 
 python -m benchmarks.starter                      # numbers and samples
 python -m benchmarks.starter --html starter.html  # also all texts, as one page with a search
-python -m benchmarks.starter --filters            # 7 minutes of one core
 python -m benchmarks.tables                       # into docs/starter.md and the set's README
 """
 
@@ -18,13 +17,9 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from benchmarks.machine import RESULTS, keep, markdown, say
+from benchmarks.machine import RESULTS, keep, markdown
 from paraclip.files import write_text
-from paraclip.paraphrase.config import CHECKED, STRONG
-from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.minilm import Checker
-from paraclip.starter import FIRST_EDITION, HELD_OUT, TRIPLES
+from paraclip.starter import HELD_OUT, TRIPLES
 
 Row = Mapping[str, Any]
 """A row of the set, as its file has it."""
@@ -45,11 +40,7 @@ SECOND_READING = {  # texts that were read, and those that keep the meaning (a c
     "verbose": (92, 92), "technical": (84, 83), "typo": (82, 80), "other_person": (165, 127),
     "contrast": (300, 300), "de": (100, 91), "fr": (100, 89), "es": (100, 93),
 }  # fmt: skip
-SEED, SAMPLES, CHECKED_ROWS, BATCH = 0, 6, 300, 2000
-FIGURES = {
-    "rules": "`strong`", "checker": "checker", "contrast higher": "contrast scored higher"
-}  # fmt: skip
-"""Columns of the filters' table; those of the checker are about fewer rows."""
+SEED, SAMPLES = 0, 6
 HEADLINE = 0.5  # share of a caption's longer words that begin with a capital
 TITLED = re.compile(r"[^\W\d_]{4,}")
 SEPARATED = re.compile(r"[|#_]| - |\.jpe?g")
@@ -151,99 +142,6 @@ def shown(text: str) -> str:
     return re.sub(r"([\\`*_|\[\]#])", r"\\\1", html.escape(text, quote=False))
 
 
-def pairs_of(rows: Sequence[Row]) -> dict[str, dict[str, Question]]:
-    """By kind and row, each English text with what it rewords; contrasts also by their change."""
-    found: dict[str, dict[str, Question]] = {
-        kind: {} for kind in MEANINGS if kind not in ("de", "fr", "es")
-    }
-    for row in rows:
-        for kind, text in texts_of(row):
-            if kind == "far":  # the second step, as `paraclip generate` asks for it
-                found[kind][row["id"]] = Question(row["paraphrase_1"], text, row["caption"])
-            elif kind in found:
-                found[kind][row["id"]] = Question(row["caption"], text)
-    changes = {row["id"]: row["contrast"]["kind"] for row in rows}
-    for change, _ in Counter(changes.values()).most_common():
-        chosen = {name: one for name, one in found["contrast"].items() if changes[name] == change}
-        found[f"contrast, {change}"] = chosen
-    return found
-
-
-def filters(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """What the filters of `paraclip generate` reject of every kind, in percent."""
-    pairs = pairs_of(rows)
-    verdicts = judged([one for kind in list(MEANINGS)[:9] for one in pairs[kind].values()])
-    unseen = rows[FIRST_EDITION:] or rows  # the checker was trained on half of the first edition
-    unseen = random.Random(SEED).sample(unseen, min(CHECKED_ROWS, len(unseen)))
-    faults = {kind: checked(texts) for kind, texts in pairs_of(unseen).items()}
-    found = {}
-    for kind, texts in pairs.items():
-        reasons = Counter(verdicts[one] for one in texts.values() if verdicts[one])
-        own = faults.get(kind, {})
-        higher = [faults["contrast"][name] > fault for name, fault in own.items()]
-        found[kind] = {
-            "texts": len(texts), "checked": len(own), "reasons": reasons,
-            "rules": percent(reasons.total(), len(texts)),
-            "checker": percent(sum(fault > CHECKED.fault for fault in own.values()), len(own)),
-            "contrast higher": None if "contrast" in kind else percent(sum(higher), len(higher)),
-        }  # fmt: skip
-    return found
-
-
-def filter_table(record: Mapping[str, Any]) -> str:
-    """The table of what the filters reject, with all wordings together above the contrasts."""
-    found: Mapping[str, Mapping[str, Any]] = record["kinds"]
-    wordings = [one for kind, one in found.items() if "contrast" not in kind]
-    together: dict[str, Any] = {
-        name: sum(one[name] for one in wordings) for name in ("texts", "checked")
-    }
-    together["reasons"] = Counter()
-    for name in FIGURES:
-        size = "checked" if name in ("checker", "contrast higher") else "texts"
-        summed = sum(one[size] * (one[name] or 0.0) for one in wordings)
-        together[name] = summed / max(1, together[size])
-    for one in wordings:
-        together["reasons"].update(one["reasons"])
-    cells = []
-    for kind, one in {"all wordings": together, **found}.items():
-        figures = [one[name] for name in FIGURES]
-        shown = ["-" if figure is None else f"{figure:.1f}" for figure in figures]
-        most = sorted(one["reasons"].items(), key=lambda pair: -pair[1])[:3]
-        named = ", ".join(f"{reason} {count:,}" for reason, count in most)
-        cells.append([kind, f"{one['texts']:,}", *shown, named])
-    cells.insert(len(wordings), cells.pop(0))
-    heads = ["kind", "texts", *FIGURES.values(), "most frequent reasons"]
-    note = (
-        f"Rejected, in percent. The checker's columns are of {found['contrast']['checked']} rows"
-        " that it was not trained on: texts with a probability of a fault over"
-        f" {CHECKED.fault}, and rows whose contrast has a higher one than this wording"
-        " (chance: 50)."
-    )
-    return f"{markdown(heads, cells)}\n\n{note}"
-
-
-def judged(questions: Sequence[Question]) -> dict[Question, str | None]:
-    """The rules' reason against each text."""
-    judge = Judge(STRONG)
-    found: dict[Question, str | None] = {}
-    for start in range(0, len(questions), BATCH):
-        batch = questions[start : start + BATCH]
-        found |= zip(batch, [verdict.reason for verdict in judge.judge(batch)], strict=True)
-        say(f"{len(found):,} of {len(questions):,} pairs")
-    return found
-
-
-def checked(texts: Mapping[str, Question]) -> dict[str, float]:
-    """The checker's probability of a fault, by row."""
-    pairs = [(one.source, one.answer) for one in texts.values()]
-    return dict(zip(texts, Checker().faults(pairs), strict=True))
-
-
-def percent(count: int, of: int) -> float | None:
-    """A share in percent; None of nothing."""
-    return 100 * count / of if of else None
-
-
 def write_page(rows: Sequence[Row], path: Path) -> None:
     """Write all texts as one page with a search, which needs no network."""
     data = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -253,15 +151,11 @@ def write_page(rows: Sequence[Row], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write what was asked for."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--filters", action="store_true", help="run the filters, nothing else")
     parser.add_argument("--html", type=Path, help="file for all texts with a search")
     parser.add_argument("--first", type=int, help="only the first rows of each file, as a trial")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     chosen = parser.parse_args(arguments)
     rows = [row for path in (TRIPLES, HELD_OUT) for row in read(path)[: chosen.first]]
-    if chosen.filters:
-        keep("starter_filters", chosen.out, filter_table, kinds=filters(rows))
-        return
     keep("starter", chosen.out, numbers_table, **numbers(rows))
     keep("starter_samples", chosen.out, samples_tables, samples=samples(rows), seed=SEED)
     if chosen.html:

@@ -1,11 +1,10 @@
 """Tables of the study, made of the figures that a run has stored.
 
 A grid has a table of means (a figure a row, a model a column), one of the differences of each
-model, and one of a few figures: `overview`, or for the main grid `short`, `gains` and `margins`.
-The third report's grids also have one of their goals, which are data (`third/goals.toml`).
+model, and `overview`, one of a few figures. The third report's grids also have one of their goals,
+which are data (`third/goals.toml`).
 """
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -185,15 +184,6 @@ THIRD_LABELS: Mapping[Key, str] = {
 }  # fmt: skip
 """Figures of the third report with their names, in order."""
 ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS, **THIRD_LABELS}
-SHORT = (
-    ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
-    ("sugar-crepe-pp", "TOT"), ("sts", "STS mean of 7"), ("image-text-retrieval", "T2I R@10"),
-    ("image-text-retrieval", "I2T R@10"), ("imagenet", "top-1"),
-)  # fmt: skip
-"""Figures of the short table, which the README shows."""
-SHORT_ROWS = ("base", "control", "paper", "consistent", "merged", "more triples")
-GAINING = ("consistent", "more triples")
-"""Rows of the main grid that show what our recipe gains."""
 OVERVIEW = (
     ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
     ("variations", "AO@10"), ("variations", "text discrimination"),
@@ -232,8 +222,6 @@ FRONT_ROWS = {
     "starter ranked": "**starter set, pictures without captions**",
     "ranked": "**starter set, captioned pictures, LLM**",
 }
-GOAL_ROWS = ("ranked", "starter ranked", "starter ranked merged")
-"""Rows for which the goals of the second report were set; the last came later."""
 KEPT = tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen")
 """Figures whose items are kept in the repository."""
 THIRD_OVERVIEW = tuple(key for key in THIRD_LABELS if "change of" not in key[1])
@@ -264,15 +252,6 @@ LEGEND = (
     f"{UNITS} Brackets: 95 % interval of a bootstrap over items and seeds, of paired differences. "
     f"\\* marks {HOLM}; {MARGIN}."
 )
-
-
-ALL_KINDS, LEFT_OUT = "all kinds", "without "
-"""Rows of the grid of kinds: the whole starter set, and what precedes the kind that is left out."""
-BESIDE_KINDS = {
-    "contrast": ("held-out-plain", "AO@10 negative"),
-    "right picture": ("wordings-flickr8k", "R@10"),
-}
-"""Columns beside the kinds of wording: agreement with another meaning, and accuracy."""
 
 
 class Figures:
@@ -370,45 +349,6 @@ def differences_tables(found: Figures) -> str:
     return "\n\n".join([*parts, found.legend, seeds_note(found)])
 
 
-def gains_table(found: Figures) -> str:
-    """The differences of our rows from base and from their control, side by side."""
-    pairs = [
-        (row, other)
-        for row in GAINING if row in found.rows
-        for other in found.others(row) if other == "base" or other.startswith("control")
-    ]  # fmt: skip
-    rows = [
-        [ALL_LABELS[key], *(difference(found.changes(row, key).get(o), key[1]) for row, o in pairs)]
-        for key in found.keys
-    ]
-    table = markdown(["", *(f"{row} − {other}" for row, other in pairs)], rows)
-    return f"{table}\n\n{LEGEND}"
-
-
-def short_table(found: Figures) -> str:
-    """A few figures and rows, and what the last row gains over base."""
-    rows = [row for row in SHORT_ROWS if row in found.rows]
-    lines = [
-        [LABELS[key], *(found.mean(row, key) for row in rows),
-         difference(found.changes(rows[-1], key).get("base"), key[1])]
-        for key in SHORT if key in found.keys
-    ]  # fmt: skip
-    table = markdown(["", *rows, f"{rows[-1]} − base"], lines)
-    return f"{table}\n\n\\* {HOLM}; {MARGIN}."
-
-
-def margins_table(found: Figures) -> str:
-    """The differences from base of the rows that are recommended, for the main figures."""
-    rows = [row for row in (*GAINING[:1], "merged", *GAINING[1:]) if row in found.rows]
-    lines = [
-        [LABELS[key], found.mean("base", key),
-         *(difference(found.changes(row, key).get("base"), key[1]) for row in rows)]
-        for key in OVERVIEW if key in found.keys
-    ]  # fmt: skip
-    table = markdown(["", "base", *(f"{row} − base" for row in rows)], lines)
-    return f"{table}\n\n{LEGEND}"
-
-
 def overview_table(found: Figures, keys: Sequence[Key]) -> str:
     """A few figures of all rows; marks show which differ from base and from the reference."""
     known = {"base", *(row for row in found.rows if row.startswith("control"))}
@@ -431,51 +371,6 @@ def overview_table(found: Figures, keys: Sequence[Key]) -> str:
     return "\n\n".join([markdown(["", *found.rows], rows), note, seeds_note(found)])
 
 
-def left_out_table(found: Figures) -> str:
-    """What a kind of wording in training changes for each kind: a row for each that is left out."""
-    columns = {
-        **{kind: (f"held-out-{kind}", "AO@10") for kind in STARTER_KINDS}, **BESIDE_KINDS,
-    }  # fmt: skip
-
-    def cell(row: str, key: Key) -> str:
-        change = found.changes(row, key).get(ALL_KINDS)
-        if change is None:
-            return "-"
-        value = shown(change["difference"]["value"], signed=True)
-        return " ".join(filter(None, [value, marks(change, key[1])[0]]))
-
-    rows = [
-        [row, *(cell(row, key) for key in columns.values())]
-        for row in found.rows if row.startswith(LEFT_OUT)
-    ]  # fmt: skip
-    note = (
-        f"Change of AO@10 against *{ALL_KINDS}*, in points, between the held-out captions and their"
-        " wordings of each kind (columns). The rows have no right picture. Beside them: AO@10 of"
-        " all these captions with their contrasts, and R@10 of the second report's Flickr8k"
-        f" wordings. \\* {HOLM}."
-    )
-    return "\n\n".join([markdown(["", *columns], rows), note, seeds_note(found)])
-
-
-def margins_by_kind_table(found: Figures) -> str:
-    """Agreement with each kind of wording and with the contrast, of base and of all kinds."""
-    models = [row for row in ("base", ALL_KINDS) if row in found.rows]
-    names = {"AO@10": "wording", "AO@10 negative": "contrast", "AO@10 margin": "margin"}
-    rows = [
-        [kind, *(found.mean(row, (f"held-out-{kind}", name)) for row in models for name in names),
-         difference(found.changes(ALL_KINDS, (f"held-out-{kind}", "AO@10 margin")).get("base"), "")]
-        for kind in STARTER_KINDS
-    ]  # fmt: skip
-    heads = [f"{row}: {head}" for row in models for head in names.values()]
-    note = (
-        "AO@10 of the held-out captions with their wordings and with their contrasts, and the"
-        " difference of the two (margin). A kind's line is of the captions that have it. The rows"
-        f" have no right picture. {LEGEND}"
-    )
-    table = markdown(["", *heads, f"margin: {ALL_KINDS} − base"], rows)
-    return "\n\n".join([table, note, seeds_note(found)])
-
-
 def front_table(found: Figures) -> str:
     """The README's table: a row per model; a star where it differs from base."""
 
@@ -492,59 +387,10 @@ def front_table(found: Figures) -> str:
     return f"{markdown(['', *columns], rows)}\n\n{note}"
 
 
-def pretrainings_table(record: Mapping[str, Any]) -> str:
-    """What the README's rows that all pre-trainings have gain over base, by the base's name."""
-    found = {base: stored(f"study_{base}_second_main") for base in record["bases"]}
-    columns = [
-        (row, base)
-        for row in FRONT_ROWS if row != "base" and all(row in one.rows for one in found.values())
-        for base in found
-    ]  # fmt: skip
-    keys = [key for key in SECOND_OVERVIEW if all(key in one.keys for one in found.values())]
-    rows = [
-        [LABELS[key], *(difference(found[base].changes(row, key).get("base"), key[1])
-                        for row, base in columns)]
-        for key in keys
-    ]  # fmt: skip
-    table = markdown(["", *(f"{row} − base, {base}" for row, base in columns)], rows)
-    seeds = " ".join(f"*{base}*: {seeds_note(one)}" for base, one in found.items())
-    return f"{table}\n\n{LEGEND}\n\n{seeds}"
-
-
 def seeds_note(found: Figures) -> str:
     """How many seeds each row has."""
     listed = ", ".join(f"{row} {len(seeds)}" for row, seeds in found.seeds.items() if seeds)
     return f"Seeds: {listed}."
-
-
-def goals_table(found: Figures, base: str) -> str:
-    """Which goals of the second report the recommended rows meet."""
-    rows = [row for row in GOAL_ROWS if row in found.rows]
-    llm, people = ("wordings-flickr8k", "wordings-coco"), "pairs-people-test"
-    alike = (4.0, 2.0) if base == "b" else (10.0, 4.0)
-    goals: dict[Key, float | None] = {
-        **{(one, name): alike[0] for name in ("AO@10", "JS@10") for one in llm},
-        **{(people, name): alike[1] for name in ("AO@10", "JS@10")},
-        **{(one, "R@10"): 2.0 for one in llm}, (people, "R@10 rewording"): 2.0,
-        **{(one, "R@10 both ways"): 2.0 for one in (*llm, people)},
-        **{(one, "AO@10 margin"): 0.0 for one in llm},
-        ("image-text-retrieval", "T2I R@10"): None, ("sts-unseen", "STS mean of 7"): None,
-        ("tot-wordings", "TOT"): None,
-    }  # fmt: skip
-
-    def goal(least: float | None) -> str:
-        return NOT_INFERIOR if least is None else f"+{least:g}" if least else ABOVE
-
-    def cell(row: str, key: Key, least: float | None) -> str:
-        wanted = NOT_INFERIOR if least is None else least
-        return judged(found.changes(row, key)["base"], key, wanted)
-
-    lines = [
-        [LABELS[key], goal(least), *(cell(row, key, least) for row in rows)]
-        for key, least in goals.items() if key in found.keys
-    ]  # fmt: skip
-    table = markdown(["", "goal", *(f"{row} − base" for row in rows)], lines)
-    return "\n\n".join([table, LEGEND, seeds_note(found)])
 
 
 def judged(change: Figure, key: Key, goal: float | str) -> str:
@@ -585,11 +431,6 @@ def declared_goals_table(found: Figures, goals: Sequence[Mapping[str, Any]]) -> 
     return "\n\n".join([markdown(["", *heads], lines), found.legend, seeds_note(found)])
 
 
-def stored(name: str) -> Figures:
-    """The figures of a grid."""
-    return Figures(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["figures"])
-
-
 def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
     """The tables of a stored grid, by the name of their file."""
     goals = record.get("goals")
@@ -598,19 +439,10 @@ def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
     if "kind" not in record:  # of single figures
         return tables
     tables[f"{name}_differences"] = differences_tables(found)
-    if name.endswith("_main") and record["kind"] == "report":
-        makers = {"gains": gains_table, "margins": margins_table, "short": short_table}
-        makers = makers if "base" in found.rows else {}
-        tables |= {f"{name}_{more}": make(found) for more, make in makers.items()}
-    elif record["kind"] in OVERVIEWS:
+    if record["kind"] in OVERVIEWS:
         tables[f"{name}_overview"] = overview_table(found, OVERVIEWS[record["kind"]])
         if name == "study_a_second_main":
             tables[f"{name}_front"] = front_table(found)
         if goals:
             tables[f"{name}_goals"] = declared_goals_table(found, goals)
-        if "second_main" in name:
-            tables[f"{name}_goals"] = goals_table(found, record["base"])
-        if record["kind"] == "kinds" and {"base", ALL_KINDS} <= set(found.rows):
-            tables[f"{name}_left_out"] = left_out_table(found)
-            tables[f"{name}_margins"] = margins_by_kind_table(found)
     return tables

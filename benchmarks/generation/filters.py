@@ -1,13 +1,12 @@
 """Precision and recall of the filters of `paraclip generate` on labelled pairs.
 
     PARACLIP_DATA=folder python -m benchmarks.generation.filters    # 5 minutes on 2 free cores
-    python -m benchmarks.generation.filters --choose --weights runs/other.safetensors
 
 Good pairs are rewordings of ParaCLIP's starter set; bad ones have one fault, made by rule
 (`recipes/filters/labelled.py`), or are contrasts. The checker was trained on half of the rows, its
-threshold is chosen on a quarter (`--choose` prints the candidates), and the table is about the last
-quarter. `--data` or PARACLIP_DATA names the folder with SugarCrepe++ and the strong paraphrases,
-which were not used for any choice.
+threshold was chosen on a quarter, and the table is about the last quarter. `--data` or
+PARACLIP_DATA names the folder with SugarCrepe++ and the strong paraphrases, which were not used for
+any choice.
 """
 
 import argparse
@@ -21,24 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS, keep, markdown, parse_with_data, say
-from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, Limits
+from paraclip.paraphrase.config import CHECKED, SMALL, STRONG
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, Checker, SentenceEncoder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "filters"))
 
-from labelled import CHOSEN_ON, REPORTED, Labelled, labelled_pairs, read
+from labelled import REPORTED, Labelled, labelled_pairs, read
 
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}
 CREPE = {"replace_obj": "object", "replace_att": "attribute", "swap_obj": "objects swapped"}
-RULES = {  # sets of limits to which the checker is added
-    "strong": STRONG,
-    "no exchange": replace(STRONG, exchange=-1.0),
-    "checked": CHECKED,
-}
-THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-LEAST_PRECISION = 95.0
+RULES = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
 
 
 @dataclass(frozen=True)
@@ -98,14 +91,12 @@ def crepe_pairs(folder: Path, most: int) -> dict[str, Labelled]:
     return {"SugarCrepe++, second captions": Labelled(True, good)} | bad
 
 
-def measured(
-    kinds: Mapping[str, Labelled], rules: Mapping[str, Limits], checker: Checker
-) -> dict[str, Measured]:
+def measured(kinds: Mapping[str, Labelled], checker: Checker) -> dict[str, Measured]:
     """Measure every kind of pair under every set of limits, with a checker."""
     encoder, found = SentenceEncoder(), {}
     for name, kind in kinds.items():
         passed, reasons, texts = {}, {}, []
-        for label, limits in rules.items():
+        for label, limits in RULES.items():
             verdicts = Judge(replace(limits, fault=1.0), encoder).judge(kind.pairs)
             passed[label] = [one.reason is None for one in verdicts]
             reasons[label] = Counter(one.reason for one in verdicts if one.reason)
@@ -123,15 +114,6 @@ def totals(found: Mapping[str, Measured], **limits: Any) -> dict[str, float]:
     recall, false = (sum(shares[good]) / len(shares[good]) for good in (True, False))
     precision = 100 * recall / max(recall + false, 1e-9)
     return {"recall": recall, "precision": precision}
-
-
-def candidates(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
-    """Recall and precision of every rule set and threshold."""
-    return [
-        {"rules": rules, "fault": fault, **totals(found, rules=rules, fault=fault)}
-        for rules in RULES
-        for fault in THRESHOLDS
-    ]
 
 
 def columns() -> dict[str, dict[str, Any]]:
@@ -161,37 +143,17 @@ def as_tables(record: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, markdown(heads, others)])
 
 
-def choice_table(record: Mapping[str, Any]) -> str:
-    """One candidate per row."""
-    rows = [
-        [one["rules"], f"{one['fault']}", f"{one['recall']:.1f}", f"{one['precision']:.1f}"]
-        for one in record["candidates"]
-    ]
-    return markdown(["rules", "fault", "recall", "precision"], rows)
-
-
-def print_candidates(most: int, checker: Checker, name: str, out: Path) -> None:
-    """Print the candidates on the quarter on which the threshold is chosen."""
-    listed = candidates(measured(labelled_pairs(CHOSEN_ON, most), RULES, checker))
-    keep(f"{name}_choice", out, choice_table, candidates=listed)
-
-
 def main() -> None:
-    """Choose the threshold, or measure, print, and write the results."""
+    """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--most", type=int, default=300, help="pairs of each kind")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--choose", action="store_true", help="the candidates, nothing else")
     parser.add_argument("--weights", type=Path, default=CHECKER, help="the checker to measure")
     chosen = parse_with_data(parser)
     checker = Checker(chosen.weights)
     name = "filters" if chosen.weights == CHECKER else f"filters_{chosen.weights.stem}"
-    if chosen.choose:
-        print_candidates(chosen.most, checker, name, chosen.out)
-        return
-    rules = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
-    own = measured(labelled_pairs(REPORTED, chosen.most), rules, checker)
-    others = measured(outside_pairs(Path(chosen.data), chosen.most), rules, checker)
+    own = measured(labelled_pairs(REPORTED, chosen.most), checker)
+    others = measured(outside_pairs(Path(chosen.data), chosen.most), checker)
     figures = {
         name: {"good": one.good, "own": name in own, "pairs": len(one.faults),
                "reasons": dict(one.reasons["strong"].most_common(3)),
@@ -199,7 +161,7 @@ def main() -> None:
         for name, one in {**own, **others}.items()
     }  # fmt: skip
     summed = {head: totals(own, **limits) for head, limits in columns().items()}
-    limits = {name: vars(one) for name, one in rules.items()}
+    limits = {name: vars(one) for name, one in RULES.items()}
     keep(name, chosen.out, as_tables, totals=summed, kinds=figures, limits=limits)
 
 

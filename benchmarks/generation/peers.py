@@ -1,4 +1,4 @@
-"""Compare `paraclip generate` with the paper's way, datatrove, distilabel and curator; also on Ray.
+"""Compare `paraclip generate` with the paper's way, datatrove and curator; also on Ray.
 
     python -m benchmarks.generation.peers --environments /somewhere/environments
     python -m benchmarks.generation.peers --environments ... --parts memory
@@ -38,10 +38,9 @@ SOURCES = Path(__file__).parents[2] / "src"
 OURS = "paraclip generate"
 PACKAGES = {
     "datatrove": ("datatrove", "aiofiles", "aiohttp", "aiosqlite", "httpx", "orjson", "xxhash"),
-    "distilabel": ("distilabel[openai]", "pillow", "requests"),
     "curator": ("bespokelabs-curator",),
 }
-"""Packages for pip, by peer: the extras of datatrove and distilabel need more than is used here."""
+"""Packages for pip, by peer: the extras of datatrove need more than is used here."""
 ACTORS, IN_FLIGHT_OF_ACTOR, ROWS_OF_ACTOR = (1, 2, 4), 32, 400
 LIMIT = 1800.0  # seconds per system
 

@@ -1,13 +1,12 @@
-"""Feed bad inputs to every reader, server, model loader and option; count the outcomes.
+"""Feed bad inputs to every reader, model loader and option; count the outcomes.
 
     python -m benchmarks.inputs.bad_inputs              # everything, 8 to 25 minutes on 2 cores
-    python -m benchmarks.inputs.bad_inputs --only 'promises: *' --show
+    python -m benchmarks.inputs.bad_inputs --only 'files*' --show
 
-Each input of `areas.py` and `promises.py` runs in a separate process, in a folder of its own, with
-limits on time and memory. Outcomes: a clear error (one line, exit code 2), accepted, a traceback, a
-hang, a file lost (a file that was in the folder before has changed or vanished), or wrong (a bad
-input was accepted, a secret was written, a promise of docs/guide/security.md was broken). The last
-four are bugs. Random damage is drawn with fixed seeds.
+Each input of `areas.py` runs in a separate process, in a folder of its own, with limits on time and
+memory. Outcomes: a clear error (one line, exit code 2), accepted, a traceback, a hang, or a file
+lost (one that was in the folder before has changed or vanished). The last three are bugs. Random
+damage is drawn with fixed seeds.
 """
 
 import argparse
@@ -39,7 +38,7 @@ from typing import Any
 import torch
 
 from benchmarks.inputs.areas import all_cases
-from benchmarks.inputs.cases import LOST, WRONG, Case, be_patient, paraclip
+from benchmarks.inputs.cases import Case, paraclip
 from benchmarks.inputs.sound import write_sound
 from benchmarks.machine import RESULTS, keep, markdown, say
 from paraclip.cli import parse
@@ -50,7 +49,7 @@ IMPORTED = (
     "paraclip.training.train", "PIL.PngImagePlugin", "pyarrow.parquet",
 )  # fmt: skip
 """Modules that the forks need; not LanceDB, because its threads do not survive a fork."""
-OUTCOMES = ("clear error", "accepted", "traceback", "hang", "file lost", "wrong")
+OUTCOMES = ("clear error", "accepted", "traceback", "hang", "file lost")
 MEMORY = 6 << 30  # maximum data size of one input in bytes
 FORK = multiprocessing.get_context("fork")
 
@@ -103,7 +102,6 @@ def prepare() -> None:
     os.environ |= {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     for module in IMPORTED:
         importlib.import_module(module)
-    be_patient(2, 0)
     parse(["export", "model", "out"])  # fills the parser's caches
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all of this
@@ -152,7 +150,7 @@ def attack(cases: Sequence[Case], scratch: Path, seconds: float, workers: int) -
         wait([one.child.sentinel for one in running], timeout=0.2)
         for one in list(running):
             taken = time.monotonic() - one.began
-            if one.child.exitcode is not None or taken > max(seconds, one.case.seconds):
+            if one.child.exitcode is not None or taken > seconds:
                 running.remove(one)
                 yield finish(one, taken)
 
@@ -219,7 +217,7 @@ def finish(one: Running, taken: float) -> Outcome:
         lost = lost_files(was, snapshot(one.folder), one.case.may_change)
     for folder in (one.folder, one.folder.parents[1], tempfile.gettempdir()):
         errors = errors.replace(f"{folder}/", "")
-    kind = "hang" if hung else kind_of(one.child.exitcode, errors, one.case.refused)
+    kind = "hang" if hung else kind_of(one.child.exitcode, errors)
     if lost and kind in ("clear error", "accepted"):
         kind, errors = "file lost", ", ".join(lost)
     shutil.rmtree(one.folder.parent, ignore_errors=True)
@@ -227,15 +225,13 @@ def finish(one: Running, taken: float) -> Outcome:
     return Outcome(one.case.area, one.case.name, kind, lines[-1][:300] if lines else "", taken)
 
 
-def kind_of(code: int | None, errors: str, refused: bool = False) -> str:
+def kind_of(code: int | None, errors: str) -> str:
     """The outcome by exit code and standard error; an error without a message counts as a bug."""
-    if code in (LOST, WRONG):
-        return "file lost" if code == LOST else "wrong"
     if "Traceback (most recent call last)" in errors or code not in (0, 2):
         return "traceback"
     if code == 2:
         return "clear error" if errors.strip() else "traceback"
-    return "wrong" if refused else "accepted"
+    return "accepted"
 
 
 def table_of(record: Mapping[str, Any]) -> str:
@@ -244,7 +240,7 @@ def table_of(record: Mapping[str, Any]) -> str:
     counted = Counter((one["area"], one["kind"]) for one in record["outcomes"])
     counted += Counter(("all", one["kind"]) for one in record["outcomes"])
     rows = [[area, *(str(counted[area, kind]) for kind in OUTCOMES)] for area in [*areas, "all"]]
-    heads = ("clear errors", "accepted", "tracebacks", "hangs", "files lost", "wrong")
+    heads = ("clear errors", "accepted", "tracebacks", "hangs", "files lost")
     return markdown(["inputs", *heads], rows)
 
 

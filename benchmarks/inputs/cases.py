@@ -1,22 +1,16 @@
-"""What all bad inputs share: the class of a case, general damage, and servers that answer badly."""
+"""What all bad inputs share: the class of a case, and general damage."""
 
-import json
 import os
 import random
-import socket
-import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from paraclip.cli import main as command_line
 
-LOST, WRONG = 3, 4
-"""Exit codes of an action that has found a lost file, or a broken promise."""
-DEEP, HUGE = 100_000, 1 << 40
+DEEP = 100_000
 CAPTIONS = ["A red disc.", "A blue square.", "A green disc on paper.", "A small red square."]
 DEAD = "http://127.0.0.1:9/v1"  # a server that refuses connections
 Action = Callable[[], Any] | list[Any]
@@ -33,16 +27,12 @@ class Case:
         name: description of the input.
         make: writes the user's files to a separate folder, and returns what uses them.
         may_change: patterns of the files that the command may replace, because it wrote them.
-        refused: whether accepting the input is wrong.
-        seconds: time limit, if it needs more than the usual one.
     """
 
     area: str
     name: str
     make: Callable[[Path], Action]
     may_change: tuple[str, ...] = ()
-    refused: bool = False
-    seconds: float = 0.0
 
 
 def paraclip(*words: object) -> int:
@@ -100,24 +90,22 @@ Write = Callable[[Path], object]
 """Writes a bad file."""
 
 
-def bad_files(sound: Path | None, listed: Mapping[str, bytes] = LISTED) -> dict[str, Write]:
+def bad_files(sound: Path) -> dict[str, Write]:
     """What is written in place of a sound file, by description."""
     written: dict[str, Write] = {
         what: lambda path, content=content: path.write_bytes(content)
-        for what, content in listed.items()
+        for what, content in LISTED.items()
     }
 
     def damage(change: Change, what: str, path: Path) -> None:
-        assert sound is not None
         drawn = random.Random(f"{sound.name} {what}")
         path.write_bytes(change(sound.read_bytes(), drawn))
 
-    if sound is not None:
-        written |= {what: partial(damage, change, what) for what, change in DAMAGE.items()}
-    return written | PLACES
+    damaged = {what: partial(damage, change, what) for what, change in DAMAGE.items()}
+    return written | damaged | PLACES
 
 
-# Commands and servers ---------------------------------------------------------------------------
+# Commands ---------------------------------------------------------------------------
 
 
 def dry_run(path: Path | str) -> list[Any]:
@@ -131,87 +119,9 @@ def compared(*paths: Path) -> list[Any]:
     return ["evaluate", "--compare", *paths]
 
 
-Send = Callable[[socket.socket], None]
-"""Answers one request on a connection."""
-
-
-def raw(content: bytes) -> Send:
-    """Send bytes without any check."""
-    return lambda connection: connection.sendall(content)
-
-
-def body(content: bytes, status: str = "200 OK", *headers: str) -> Send:
-    """An answer with a body."""
-    head = [f"HTTP/1.1 {status}", "Content-Type: application/json", "Connection: close", *headers]
-    return raw("\r\n".join([*head, f"Content-Length: {len(content)}", "", ""]).encode() + content)
-
-
-def endless(head: bytes, more: bytes, pause: float = 0.2) -> Send:
-    """Send something again and again, without end."""
-
-    def send(connection: socket.socket) -> None:
-        connection.sendall(head)
-        while True:
-            connection.sendall(more)
-            threading.Event().wait(pause)
-
-    return send
-
-
-def chat(text: object, **more: object) -> dict[str, object]:
-    """An answer of a language model."""
-    message = {"role": "assistant", "content": text}
-    choice = {"index": 0, "finish_reason": "stop", "message": message}
-    return {"id": "1", "model": "fake", "choices": [choice | more]}
-
-
-def served(sends: Mapping[str, Send], seen: list[bytes] | None = None) -> str:
-    """The address of a server in a thread that answers GET by `models` and POST by `answer`.
-
-    Args:
-        sends: an answer for each of both.
-        seen: gets the first line of each request.
-    """
-
-    def answer(connection: socket.socket) -> None:
-        with suppress(OSError), connection, connection.makefile("rb") as stream:
-            first, length = stream.readline(), 0
-            while line := stream.readline().strip().lower():
-                if line.startswith(b"content-length:"):
-                    length = int(line.split(b":")[1])
-            stream.read(length)
-            if seen is not None:
-                seen.append(first)
-            sends["models" if first.startswith(b"GET") else "answer"](connection)
-
-    def serve() -> None:
-        while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-    threading.Thread(target=serve, daemon=True).start()
-    return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-
-
-def generate(sound: Path, address: str, out: Path) -> list[Any]:
-    """Paraphrase one caption with the server at an address."""
+def generate(sound: Path, out: Path) -> list[Any]:
+    """Paraphrase one caption with a server that refuses connections."""
     return [
         "generate", sound / "csv" / "a.csv", "--out", out, "--first", 1, "--backend", "openai",
-        "--model", "fake", "--base-url", address,
+        "--model", "fake", "--base-url", DEAD,
     ]  # fmt: skip
-
-
-def be_patient(seconds: float, retries: int) -> None:
-    """How long clients of language models wait, and how often they ask again, from now on."""
-    from paraclip.paraphrase import backends
-
-    kind = backends.BACKENDS["openai"]
-    options = replace(kind.options, timeout=seconds, max_retries=retries)
-    backends.BACKENDS["openai"] = replace(kind, options=options)
-
-
-MODELS: dict[str, Send] = {
-    "models": body(b'{"object": "list", "data": [{"id": "fake"}]}'),
-    "answer": body(json.dumps(chat("There is a red disc.")).encode()),
-}

@@ -1,6 +1,5 @@
-"""Training steps that benchmarks time, on synthetic rows: `paraclip train`'s own and plain ones."""
+"""Training steps that a benchmark times: `paraclip train`'s own and plain ones."""
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -17,9 +16,11 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from paraclip.data.triples import read_triples
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.clips import open_clip_names
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.starter import TRIPLES
 from paraclip.training.config import TrainOptions, resolved
 from paraclip.training.data import Batch, TrainingData, padding_id
 from paraclip.training.distributed import this_process
@@ -53,45 +54,11 @@ TINY = {
 }
 """A CLIP that runs in milliseconds, for tests; its figures are meaningless."""
 
-WHO = ["a man", "two women", "a small child", "an old fisherman", "three hikers", "a black dog",
-       "a girl in a yellow coat", "the players", "a street musician", "some tourists", "a nurse",
-       "four boys", "an angry cook", "the last guest", "a tall dancer", "my neighbour",
-       "a painter with a beard", "both sisters", "a farmer", "the mail carrier"]  # fmt: skip
-DOES = ["holds", "carries", "looks at", "sits beside", "runs past", "photographs", "waits near",
-        "points to", "walks around", "leans on", "paints", "sells", "pushes", "cleans"]  # fmt: skip
-WHAT = ["a wooden boat", "a red bicycle", "the market stall", "a stone bridge", "an open window",
-        "a pile of oranges", "a sleeping cat", "the old tram", "a tall fence", "a broken piano",
-        "the blue door", "a box of tools", "a paper kite", "the empty bench", "a row of lamps",
-        "a wet umbrella"]  # fmt: skip
-WHERE = ["", "", "in the rain", "at night", "on a crowded beach", "under a row of trees",
-         "in front of a brick house with green shutters", "by the canal", "after the storm",
-         "next to a bus stop", "on the roof", "in thick fog", "on a Sunday morning",
-         "while others watch from a balcony"]  # fmt: skip
 
-
-def made_up_triples(rows: int) -> pa.Table:
-    """Triples that all differ, with about 14 tokens per text, like captions from the web."""
-    chance = random.Random(0)
-    found: dict[str, dict[str, str]] = {}
-    while len(found) < rows:
-        who, does, what, where = (chance.choice(parts) for parts in (WHO, DOES, WHAT, WHERE))
-        caption = " ".join(f"{who} {does} {what} {where}".split())
-        row = {
-            "image_id": str(len(found)),
-            "caption": caption,
-            "paraphrase_1": " ".join(f"{who}: {does} {what}, {where}".split()),
-            "paraphrase_2": " ".join(f"{where} there is {what} that {who} {does}".split()),
-        }
-        found.setdefault(caption, row)
-    return pa.Table.from_pylist(list(found.values()))
-
-
-def random_features(model: DualEncoder, rows: int) -> Tensor:
-    """Image features float32 [N, F] like those of the frozen image tower."""
-    side = model.image_size
-    with torch.no_grad():
-        width = model.embed_pixels(torch.zeros(1, 3, side, side, device=model.device)).shape[1]
-    return torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
+def some_triples(rows: int) -> pa.Table:
+    """The first rows of the starter set, without further wordings: a picture each."""
+    ids = pa.array([str(number) for number in range(rows)])
+    return read_triples(TRIPLES).slice(0, rows).select(ALL_TEXTS).append_column("image_id", ids)
 
 
 def random_pixels(rows: int, side: int) -> Tensor:

@@ -23,29 +23,28 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from benchmarks.machine import CPU, RESULTS, Taken, facts_of, keep, markdown, say, taken_by
+from benchmarks.machine import RESULTS, Taken, facts_of, keep, markdown, say, taken_by
 from benchmarks.training.steps import (
     OurStep,
     PlainStep,
-    made_up_triples,
     plain_step,
     random_clip,
     random_pixels,
+    some_triples,
 )
 from paraclip.training.losses import ALL_TEXTS
 
 Step = PlainStep | OurStep
 
 
-def make_steps(name: str, rows: int, device: torch.device) -> dict[str, Step]:
+def make_steps(name: str, rows: int) -> dict[str, Step]:
     """All steps, the plain one first, each with its own copy of the same weights."""
-    clip, ours = (model.to(device) for model in random_clip(name))
-    triples, pixels = made_up_triples(rows), random_pixels(rows, ours.image_size)
+    clip, ours = random_clip(name)
+    triples, pixels = some_triples(rows), random_pixels(rows, ours.image_size)
     with torch.no_grad():
-        parts = [clip.encode_image(part.to(device)).float() for part in pixels.split(64)]
-    features = torch.cat(parts)
+        features = torch.cat([clip.encode_image(part).float() for part in pixels.split(64)])
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
-    tokens = {text: tokenizer(triples[text].to_pylist()).to(device) for text in ALL_TEXTS}
+    tokens = {text: tokenizer(triples[text].to_pylist()) for text in ALL_TEXTS}
     plain = "plain open_clip: 77 tokens, image tower each step, fp32"
     return {
         plain: padded_step(deepcopy(clip), tokens, pixels),
@@ -54,8 +53,8 @@ def make_steps(name: str, rows: int, device: torch.device) -> dict[str, Step]:
             plain_step(deepcopy(ours), triples, features), clip, pixels
         ),
         "plain, bf16": padded_step(deepcopy(clip), tokens, pixels, half=True),
-        "paraclip, fp32": OurStep(deepcopy(ours), triples, features.cpu(), precision="fp32"),
-        "paraclip": OurStep(deepcopy(ours), triples, features.cpu()),
+        "paraclip, fp32": OurStep(deepcopy(ours), triples, features, precision="fp32"),
+        "paraclip": OurStep(deepcopy(ours), triples, features),
     }
 
 
@@ -68,7 +67,7 @@ def padded_step(
     Args:
         clip: model; its text tower and temperature are trained.
         tokens: ids [N, 77] of each text.
-        pixels: prepared pictures float32 [N, 3, 224, 224], in CPU memory.
+        pixels: prepared pictures float32 [N, 3, 224, 224].
         features: float32 [N, D] instead of the pixels, or None.
         half: whether to use bf16 autocast for both towers.
     """
@@ -88,8 +87,7 @@ def seeing(step: PlainStep, clip: nn.Module, pixels: Tensor) -> PlainStep:
 
     def images(rows: Tensor) -> Tensor:
         with torch.no_grad():
-            seen = pixels[rows.cpu()].to(rows.device)
-            return clip.encode_image(seen, normalize=True).float()
+            return clip.encode_image(pixels[rows], normalize=True).float()
 
     step.images = images
     return step
@@ -120,8 +118,7 @@ def time_steps(steps: dict[str, Step], rows: int, batch: int, rounds: int) -> di
         chosen = order.permutation(rows)[:batch]
         for name, step in steps.items():
             course = courses[name]
-            # A loss is a number, so the GPU has finished the step.
-            course.taken.append(taken_by(partial(course.go, step, chosen), CPU))
+            course.taken.append(taken_by(partial(course.go, step, chosen)))
             progress = f"{course.taken[-1].wall:7.2f} s  loss {course.losses[-1]:.4f}  {name}"
             say(f"round {done + 1}/{rounds}  {progress}")
     return courses
@@ -177,7 +174,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    steps = make_steps(chosen.model, 2 * chosen.batch, CPU)
+    steps = make_steps(chosen.model, 2 * chosen.batch)
     courses = time_steps(steps, 2 * chosen.batch, chosen.batch, chosen.rounds)
     lengths = steps["paraclip"].text_lengths()
     keep(

@@ -5,7 +5,6 @@ fault is made by rule in an answer that is otherwise good: mostly in the first p
 rewords its caption, as a generator's answer with this fault would.
 """
 
-import csv
 import json
 import random
 import re
@@ -36,7 +35,6 @@ EDITS = {
     "swapped attributes": "swap_attribute",
 }
 TRAINED_ON, CHOSEN_ON, REPORTED = (0, 2), (1,), (3,)
-SYNONYMS = Path(__file__).parents[1] / "paraphraser" / "synonyms.tsv"
 TWICE = 2
 RARE = ("wrong number", "swapped attributes")  # made of the captions as well
 CHATS = (
@@ -89,20 +87,6 @@ def labelled_pairs(parts: Sequence[int], most: int | None = None) -> dict[str, L
             [Question(row["caption"], row["contrast"]) for row in stamps if row["split"] == "test"],
         )
     return {name: Labelled(kind.good, kind.pairs[:most]) for name, kind in kinds.items()}
-
-
-def further_pairs() -> dict[str, Labelled]:
-    """Pairs of the stamps' training captions and of the triples of synonyms; none is reported."""
-    stamps = [row | {"id": row["image"]} for row in read(STAMPS) if row["split"] == "train"]
-    with open(SYNONYMS, encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        rows = stamps + [row | {"id": str(number)} for number, row in enumerate(lines)]
-    good = {
-        "further, step 1": Labelled(True, first_steps(rows)),
-        "further, step 2": Labelled(True, second_steps(rows)),
-    }
-    bad = {f"further, {name}": Labelled(False, pairs) for name, pairs in faulty(rows).items()}
-    return good | bad
 
 
 def part_of(row: Row) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from labelled import TRAINED_ON, further_pairs, labelled_pairs
+from labelled import TRAINED_ON, labelled_pairs
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch_checker import TorchChecker
@@ -32,11 +32,10 @@ FAULTS_EACH = 700  # pairs of one kind of fault
 WATCHED = 400
 
 
-def examples(draw: random.Random, further: bool = False) -> list[Example]:
-    """Good pairs in both directions, and faults; `further` ones of the stamps and the synonyms."""
+def examples(draw: random.Random) -> list[Example]:
+    """Good pairs in both directions, and faults."""
     found: list[Example] = []
-    kinds = labelled_pairs(TRAINED_ON) | (further_pairs() if further else {})
-    for kind in kinds.values():
+    for kind in labelled_pairs(TRAINED_ON).values():
         pairs = [(one.source, one.answer) for one in kind.pairs]
         if kind.good:
             found += [(pair, 0.0) for pair in pairs]
@@ -90,12 +89,6 @@ def train(checker: TorchChecker, rows: Sequence[Example], options: argparse.Name
                 recent = []
 
 
-def origin(further: bool) -> str:
-    """What the pairs were made of, for the provenance."""
-    own = "ParaCLIP's starter set, half of it"
-    return f"{own}, its stamps for training and its triples of synonyms" if further else own
-
-
 def main() -> None:
     """Train, write, print."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -104,18 +97,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--further", action="store_true", help="pairs of stamps and synonyms too")
     parser.add_argument("--most", type=int, help="pairs; default: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    rows = examples(random.Random(options.seed), options.further)[: options.most]
+    rows = examples(random.Random(options.seed))[: options.most]
     print(f"{len(rows)} pairs, {sum(label for _, label in rows):.0f} of them with a fault")
     checker = TorchChecker(options.rank)
     train(checker, rows, options)
     settings = {name: value for name, value in vars(options).items() if name != "out"}
     made = provenance(
-        data=origin(options.further), settings=settings, pairs=len(rows),
+        data="ParaCLIP's starter set, half of it", settings=settings, pairs=len(rows),
         base="all-MiniLM-L6-v2 (Apache-2.0)", licence="Apache-2.0",
     )  # fmt: skip
     made["command"] = ["python", "recipes/filters/train.py"]

@@ -22,7 +22,7 @@ from paraclip.provenance import provenance
 
 PROMPT = "a photo of a {}"
 FIRST_SCALE = 20.0
-"""Initial inverse temperature of training, as in `train_heads.py`."""
+"""Initial inverse temperature of training."""
 
 
 def class_names() -> list[str]:

@@ -2,8 +2,8 @@
 
     python -m recipes.mini.flickr8k --out runs/mini-flickr8k.safetensors
 
-It has no class probabilities, and linear heads on both sides into a space of width 256, which
-`train_heads.py` trained on Flickr8k. The checkpoint loads by its path.
+It has no class probabilities, and linear heads on both sides into a space of width 256, which were
+trained on Flickr8k (README.md says how). The checkpoint loads by its path.
 """
 
 import argparse

@@ -12,10 +12,9 @@ import pytest
 
 from benchmarks.inputs import bad_inputs
 from benchmarks.inputs.areas import READERS, STORES, all_cases, swap_check
-from benchmarks.inputs.cases import LOST, WRONG, Action, Case, paraclip
+from benchmarks.inputs.cases import Action, Case, paraclip
 from benchmarks.inputs.sound import NAMES, write_sound
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import BACKENDS
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +22,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     for name in ("PARACLIP_QUIET", "OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
         monkeypatch.setenv(name, "1")  # given back at the end
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setitem(BACKENDS, "openai", BACKENDS["openai"])  # the attack waits less
 
 
 def user_error() -> None:
@@ -53,8 +51,6 @@ def fault_in_a_thread() -> None:
         (lambda: Path("mine").write_text("other") and None, "file lost"),
         (lambda: Path("mine").unlink(), "file lost"),
         (lambda: Path("own").unlink(), "accepted"),
-        (lambda: LOST, "file lost"),
-        (lambda: WRONG, "wrong"),
     ],
 )
 def test_every_outcome_has_its_kind(action: Action, kind: str, tmp_path: Path) -> None:
@@ -69,16 +65,12 @@ def test_every_outcome_has_its_kind(action: Action, kind: str, tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
-def test_hangs_and_bad_inputs_that_must_be_refused_but_are_accepted_are_found(
-    tmp_path: Path,
-) -> None:
+def test_hangs_are_found(tmp_path: Path) -> None:
     cases = [Case("area", str(n), lambda folder: partial(time.sleep, 600)) for n in range(3)]
     assert [found.kind for found in bad_inputs.attack(cases, tmp_path, 0.5, 2)] == ["hang"] * 3
-    cases = [Case("area", "name", lambda folder: lambda: None, refused=True)]
-    assert [found.kind for found in bad_inputs.attack(cases, tmp_path, 120, 1)] == ["wrong"]
 
 
-def test_there_are_1_000_inputs_with_unique_names(tmp_path: Path) -> None:
+def test_there_are_many_inputs_with_unique_names(tmp_path: Path) -> None:
     cases = list(all_cases(tmp_path))
     assert len(cases) >= 1_000
     assert len({(case.area, case.name) for case in cases}) == len(cases)
@@ -88,7 +80,7 @@ def test_there_are_1_000_inputs_with_unique_names(tmp_path: Path) -> None:
 def test_some_inputs_of_every_area_are_kept_as_a_table(run: Callable[..., Any]) -> None:
     found = run(bad_inputs, "--every", 171, "--seconds", 120)
     areas = {outcome["area"].partition(":")[0] for outcome in found["outcomes"]}
-    assert areas >= {"files", "server", "models", "options"}
+    assert areas >= {"files", "caches", "options"}
     assert sum(found["totals"].values()) == len(found["outcomes"])
     assert found["totals"]["clear error"] > 0
     assert not any("paraclip-bad-" in outcome["detail"] for outcome in found["outcomes"])

@@ -1,7 +1,6 @@
 """Labelled pairs of the filters: faults are what their names say, and no row is in two parts."""
 
 import random
-import runpy
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,11 +89,6 @@ def test_a_fault_changes_what_its_name_says() -> None:
     assert labelled.chatted("Perhaps {lower}", "A dog.") == "Perhaps a dog."
 
 
-def test_the_weights_state_all_data_that_they_were_trained_on() -> None:
-    origin = runpy.run_path(str(Path(labelled.__file__).with_name("train.py")))["origin"]
-    assert "stamps" in origin(further=True) and "stamps" not in origin(further=False)
-
-
 @needs_spacy
 @pytest.mark.slow
 def test_the_parts_share_no_row_and_every_kind_has_pairs() -> None:
@@ -102,9 +96,7 @@ def test_the_parts_share_no_row_and_every_kind_has_pairs() -> None:
     chosen, reported = labelled_pairs(CHOSEN_ON, 300), labelled_pairs(REPORTED, 300)
     for kinds in (chosen, reported):
         assert min(len(kind.pairs) for kind in kinds.values()) >= 120
-    further = labelled.further_pairs()
-    assert min(len(kind.pairs) for kind in further.values()) >= 100
     sources = [{one.source for kind in kinds.values() for one in kind.pairs}
-               for kinds in (chosen, reported, further)]  # fmt: skip
-    assert not sources[1] & (sources[0] | sources[2])
+               for kinds in (chosen, reported)]  # fmt: skip
+    assert not sources[0] & sources[1]
     assert all(one.answer != one.source for kind in reported.values() for one in kind.pairs)

@@ -19,7 +19,7 @@ from tiny_world import World, zipped
 from extent import ALL
 from paraclip.errors import UserError
 from recipes import downloads
-from recipes.real_clip import data, predict, tables
+from recipes.real_clip import data, tables
 from recipes.real_clip.__main__ import Run, check_published, read_json
 from recipes.real_clip.settings import SETTINGS, read_settings
 
@@ -372,36 +372,3 @@ def test_the_table_has_the_date_of_the_figures(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(results))
     tables.main([str(tmp_path / "results.json"), "--out", str(tmp_path)])
     assert "Measured on 3 February 2020." in (tmp_path / "real_clip.md").read_text()
-
-
-def test_hours_are_in_proportion_to_what_was_measured() -> None:
-    settings = read_settings(SETTINGS).model_copy(update={"texts": 3 * 3600})
-    one = {"picture": 0.0, "text": 0.0, "teacher": 0.0, "row": 0.0, "export": 0.0}
-
-    def hours(**measured: float) -> dict[str, float]:
-        teacher = {name: measured.pop(f"larger_{name}", 0.0) for name in ("picture", "text")}
-        return predict.hours({**one, **measured}, teacher, settings, rows=3600, texts=6 * 3600)
-
-    steps = hours(row=1.0)  # three rates, four epochs; a text alone is a third of a row
-    assert steps["tuned"] == 3 * 4 and steps["tune"] == 3 * 4 * (1 + 1 + 1)
-    assert hours(teacher=1.0)["tune"] == 2 + 2 + 1, "all wordings, once for all rates"
-    seen = hours(picture=3600.0)
-    assert seen["tune"] == settings.bank + predict.PICTURES["tune"] and seen["ARO"] > 50_000
-    larger = hours(larger_picture=3600.0)
-    assert larger["tuned"] == 0 and larger["tune"] == settings.bank
-    assert larger["measure"] == larger["ARO"] == 10_000, "not all pictures"
-    assert hours(larger_text=1.0)["tune"] == 6 + 3, "the teacher reads the rewordings once"
-
-
-@pytest.mark.slow
-@pytest.mark.weights
-@pytest.mark.timeout(900)
-def test_times_are_measured_on_random_weights(tmp_path: Path) -> None:
-    predict.main(["--names", "tiny", "--teacher", "tiny", "--rows", "258", "--out", str(tmp_path)])
-    found = json.loads((tmp_path / "real_clip_predicted.json").read_text())["models"]["tiny"]
-    measured = found["measured"]  # a row of a tiny model takes less than the clock's noise
-    assert all(measured[name] > 0 for name in ("picture", "text", "teacher", "export", "peak"))
-    table = (tmp_path / "real_clip_predicted.md").read_text()
-    assert "| tiny |" in table
-    predict.main(["--again", "--teacher", "tiny", "--out", str(tmp_path)])
-    assert (tmp_path / "real_clip_predicted.md").read_text() == table

@@ -106,40 +106,6 @@ def test_held_out_rows_are_compared_by_kind_and_with_their_contrasts(
     assert not [name for name in values if name.startswith(("R@", "MRR"))]
 
 
-def test_a_table_shows_what_leaving_out_a_kind_changes(tmp_path: Path) -> None:
-    rows = [
-        Row("base", "base", {}), Row("all kinds", "tuned", {}),
-        Row("without far", "tuned", {}, reference="all kinds"),
-    ]  # fmt: skip
-    known = ("AO@10", "AO@10 negative", "AO@10 margin", "R@10")
-    keys = [key for key in tables.LABELS if key[1] in known]
-    values = {"AO@10": 0.5, "AO@10 negative": 0.2, "AO@10 margin": 0.3, "R@10": 0.4}
-
-    def cell(lift: float, kinds: tuple[str, ...]) -> dict[tuple[str, str], Metric]:
-        lifted = [f"held-out-{kind}" for kind in kinds]
-        return {
-            key: Metric(key[1], np.full(9, values[key[1]] + lift * (key[0] in lifted)))
-            for key in keys
-        }
-
-    scored: dict[str, dict[int | None, Any]] = {
-        "base": {None: cell(0.0, ())},
-        "all kinds": {0: cell(0.25, STARTER_KINDS)},
-        "without far": {0: cell(0.25, tuple(kind for kind in STARTER_KINDS if kind != "far"))},
-    }
-    figures = figures_of(rows, scored, keys, Draws(9000, tmp_path))
-    made = tables.tables_of({"name": "study_a_second_kinds", "kind": "kinds", "figures": figures})
-    lines = made["study_a_second_kinds_left_out"].splitlines()
-    assert lines[0].split(" | ")[1:3] == ["plain", "far"] and "right picture" in lines[0]
-    assert lines[2].startswith("| without far | +0.0 | -25.0 * | +0.0 |") and not lines[3]
-    margins = made["study_a_second_kinds_margins"].splitlines()
-    assert len(margins[2 : margins.index("")]) == len(STARTER_KINDS)
-    assert margins[2].startswith("| plain | 50.0 | 20.0 | 30.0 | 75.0 | 45.0 | 55.0 | +25.0")
-    started = [one for one in figures if one["row"] != "all kinds"]
-    made = tables.tables_of({"name": "study_a_second_kinds", "kind": "kinds", "figures": started})
-    assert "study_a_second_kinds_overview" in made and len(made) == 3
-
-
 def test_sts_is_without_the_pairs_of_training_captions(tmp_path: Path) -> None:
     write_sts(tmp_path / "sts")
     pictures = write_flickr8k(tmp_path / "flickr8k", shades=2)
@@ -205,19 +171,6 @@ def test_kept_items_give_the_figures_again(tmp_path: Path) -> None:
     assert items.differing(path, record, draws) == []
     overlap["value"] = {**overlap["value"], "low": overlap["value"]["low"] - 1}
     assert len(items.differing(path, {"figures": figures}, draws)) == 1
-
-
-def test_pre_trainings_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [Row("base", "base", {}), Row("ranked", "tuned", {})]
-    scored = {
-        "base": {None: made_up(0, 0.0, ())},
-        "ranked": {seed: made_up(seed, 0.1, ()) for seed in (0, 1)},
-    }
-    found = tables.Figures(figures_of(rows, scored, tables.KEPT, Draws(50, tmp_path)))
-    monkeypatch.setattr(tables, "stored", lambda name: found)
-    lines = tables.pretrainings_table({"bases": ["a", "a1"]}).splitlines()
-    assert lines[0] == "|  | ranked − base, a | ranked − base, a1 |"
-    assert lines[2].startswith("| AO@10, COCO wordings (LLM) | +10.")
 
 
 def test_the_kept_items_of_the_repository_are_those_of_its_tables(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ that no picture shows: the first half of a caption of the starter set with the s
 another, since a broad index may have a picture for each caption alone. The cut-off is made of the
 median and the lower half of these similarities, which a few texts that fit hardly move. Normalising
 each query or picture, as by z-scores, told absent from present subjects no better
-(`benchmarks.search.nothing_close`). Every model has a cut-off of its own.
+(docs/benchmarks.md). Every model has a cut-off of its own.
 """
 
 import json
@@ -24,7 +24,7 @@ from paraclip.starter import TRIPLES
 
 _TEXTS = 300
 _MOST = 1_000_000  # pictures of a huge index in which the best ones are looked for
-_SPREADS = 0.75  # chosen on COCO by `benchmarks.search.nothing_close`
+_SPREADS = 0.75  # chosen on COCO: docs/benchmarks.md
 
 
 def mark_close(hits: Sequence[Hit], cutoff: float | None) -> list[Hit]:

@@ -47,8 +47,7 @@ class Limits:
 
 STRONG = Limits()
 CHECKED = Limits(similarity=0.2, support=-1.0, exchange=-1.0, kept=0.0, fault=0.6)
-"""The checker instead of the limits on vectors; chosen by
-`benchmarks/generation/filters.py --choose`."""
+"""The checker instead of the limits on vectors; the choice is in `recipes/filters/README.md`."""
 SMALL = Limits(
     similarity=0.7, support=0.76, kept=1.0, growth=1.6, words=40, changed_kind=True, doubtful=True
 )
