@@ -21,14 +21,19 @@ from paraclip.provenance import provenance
 RESULTS = Path(__file__).parent / "results"
 
 
-def parse_with_data(options: argparse.ArgumentParser) -> argparse.Namespace:
+def parse_with_data(
+    options: argparse.ArgumentParser, needed: Callable[[argparse.Namespace], bool] = lambda _: True
+) -> argparse.Namespace:
     """Parse the command line with the option `--data`, whose default is PARACLIP_DATA.
 
-    Exits with one line and code 2 if neither is given or the folder does not exist.
+    Exits with one line and code 2 if the data is needed, and neither is given or the folder does
+    not exist.
     """
     given, meaning = os.environ.get("PARACLIP_DATA"), "research data (default: PARACLIP_DATA)"
     options.add_argument("--data", default=given, metavar="FOLDER", help=meaning)
     chosen = options.parse_args()
+    if not needed(chosen):
+        return chosen
     if not chosen.data:
         options.error("no research data: give --data FOLDER or set PARACLIP_DATA")
     if not Path(chosen.data).is_dir():

@@ -12,7 +12,6 @@ any choice.
 import argparse
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,10 +23,7 @@ from paraclip.paraphrase.config import CHECKED, SMALL, STRONG
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, Checker, SentenceEncoder
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "filters"))
-
-from labelled import REPORTED, Labelled, labelled_pairs, read
+from recipes.filters.labelled import REPORTED, Labelled, labelled_pairs, read
 
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}
 CREPE = {"replace_obj": "object", "replace_att": "attribute", "swap_obj": "objects swapped"}

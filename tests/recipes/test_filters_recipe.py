@@ -1,24 +1,20 @@
 """Labelled pairs of the filters: faults are what their names say, and no row is in two parts."""
 
 import random
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("nltk")
 pytest.importorskip("spacy")
-sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "filters"))
-
-import labelled
-from edits import NEGATIVE_KINDS, Draw, replace_at, sentence, vocabulary_of
-from labelled import CHOSEN_ON, REPORTED, TRAINED_ON, labelled_pairs, part_of, read
 
 from paraclip.evaluation.benchmarks.aro import _MODELS, Tagged, Tagger
 from paraclip.paraphrase.filters.checks import same_words
 from paraclip.paraphrase.language.words import numbers
 from paraclip.starter import TRIPLES
+from recipes.filters import labelled
+from recipes.filters.edits import NEGATIVE_KINDS, Draw, replace_at, sentence, vocabulary_of
+from recipes.filters.labelled import CHOSEN_ON, REPORTED, TRAINED_ON, labelled_pairs, part_of, read
 
 needs_spacy = pytest.mark.skipif(
     not any(map(find_spec, _MODELS)), reason="no English model of spaCy"
