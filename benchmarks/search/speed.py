@@ -31,6 +31,7 @@ import pyarrow as pa
 from PIL import Image
 
 from benchmarks.export.loaders import environments
+from benchmarks.generation.watching import worked
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.exact_search import nearest
 from paraclip.image_search.stores import (
@@ -176,22 +177,16 @@ def over_http(address: str, options: argparse.Namespace) -> list[list[str]]:
             asyncio.run(load(port, options.clients, 0.0, options.seconds / 3))  # fill its cache
             for label, pause in (("without a pause", 0.0), ("half a second apart", 0.5)):
                 say(f"{options.clients} clients {label}")
-                began, worked = time.perf_counter(), cpu_seconds(process.pid)
+                began, before = time.perf_counter(), worked(process.pid)
                 taken = asyncio.run(load(port, options.clients, pause, options.seconds))
                 seconds = time.perf_counter() - began
-                used = (cpu_seconds(process.pid) - worked) / len(taken)
+                used = (worked(process.pid) - before) / len(taken)
                 name = f"`paraclip serve`, {options.clients} clients {label}"
                 row = figures(name, taken, seconds, resident(process.pid))
                 rows.append([*row, f"{1000 * used:.2f}"])
         finally:
             process.terminate()
     return rows
-
-
-def cpu_seconds(process: int) -> float:
-    """Seconds of processor time that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def in_process(store: Store, options: argparse.Namespace) -> list[list[str]]:

@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.statistics import Metric
-from study import averaged, items, sets, tables, wordings
+from study import items, sets, tables, wordings
 from study.cells import Row
 from study.differences import Draws, figures_of
 from study.triples import STARTER_KINDS
@@ -137,27 +136,26 @@ def test_the_effective_rank_of_a_collapsed_model_is_small(tmp_path: Path) -> Non
     assert 1 <= rank(0.01) < rank(2.0) <= 8
 
 
-def made_up(seed: int, lift: float, names: tuple[str, ...]) -> dict[tuple[str, str], Metric]:
-    """Figures of a cell: overlaps, recalls and a correlation of made-up items."""
+def made_up(seed: int, lift: float) -> dict[tuple[str, str], Metric]:
+    """Figures of a cell: overlaps and a correlation of made-up items."""
     draw = np.random.default_rng(seed)
     pairs = draw.integers(0, 11, 40) / 10
-    found = {("averaged-flickr8k", name): np.clip(pairs + lift, 0, 1) for name in names}
-    metrics = {key: Metric(key[1], values) for key, values in found.items()}
     gold = np.repeat(np.arange(6.0), 20)
     cosines = gold / 6 + draw.normal(0, 0.3, 120)
     key = ("sts-unseen", "STS mean of 7")
     groups = np.arange(120) % 2
-    metrics[key] = Metric(key[1], np.stack([cosines, gold], 1), "spearman", groups)
     overlap = ("wordings-coco", "AO@10")
-    metrics[overlap] = Metric(overlap[1], pairs + lift, clusters=np.arange(40) // 4)
-    return metrics
+    return {
+        key: Metric(key[1], np.stack([cosines, gold], 1), "spearman", groups),
+        overlap: Metric(overlap[1], pairs + lift, clusters=np.arange(40) // 4),
+    }
 
 
 def test_kept_items_give_the_figures_again(tmp_path: Path) -> None:
     rows = [Row("base", "base", {}), Row("ours", "tuned", {}, None, None, None)]
     scored = {
-        "base": {None: made_up(0, 0.0, ())},
-        "ours": {seed: made_up(seed, 0.1, ()) for seed in (0, 1)},
+        "base": {None: made_up(0, 0.0)},
+        "ours": {seed: made_up(seed, 0.1) for seed in (0, 1)},
     }
     path = tmp_path / "a_second_main.npz"
     items.write_items(path, rows, scored)
@@ -184,27 +182,6 @@ def test_the_kept_items_of_the_repository_are_those_of_its_tables(tmp_path: Path
                 mean = np.mean([100 * metrics[key].value() for metrics in cells.values()])
                 value = stored[row, *key]["value"]["value"]
                 assert mean == pytest.approx(value, abs=items.TOLERANCE)
-
-
-def test_a_table_compares_tuned_with_averages_of_base(tmp_path: Path) -> None:
-    names = ("AO@10 of 1", "AO@10 of 2", "R@10 of 1", "R@10 of 5")
-    scored: dict[str, dict[int | None, Any]] = {
-        "base": {None: made_up(0, 0.0, names)},
-        "ranked": {seed: made_up(seed, 0.1, names) for seed in (0, 1)},
-    }
-    for cells in scored.values():
-        for seed in cells:
-            cells[seed] = {key: m for key, m in cells[seed].items() if key[0] in averaged.SETS}
-    figures = averaged.figures_of_averages(scored, Draws(100, tmp_path))
-    facts = {"milliseconds": {"1": 1.0, "2": 2.0, "3": 3.0, "5": 5.0}, "words": 7.5, "threads": 1}
-    lines = averaged.table({"averages": figures, **facts}).splitlines()
-    heads = [line.split(" | ")[0].strip("| ") for line in lines[2:] if line.startswith("|")]
-    assert heads == [
-        "base, one text", "base, average of 2", "base, average of 5",
-        "ranked, one text", "ranked − base, one text", "ranked, average of 2",
-        "ranked − base, average of 2", "ranked, average of 5", "ranked − base, average of 5",
-    ]  # fmt: skip
-    assert averaged.words_of_rewordings(wordings.SECOND) > 3
 
 
 @pytest.mark.slow

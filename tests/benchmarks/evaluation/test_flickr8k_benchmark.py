@@ -1,4 +1,4 @@
-"""The experiment behind the README's tables, at a small size, with the real weights of `mini`."""
+"""Tuned `mini-flickr8k`, and `mini` aligned for the study, at a small size, with real weights."""
 
 import importlib.util
 import json
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from text_sets import write_sts, write_sugar_crepe_pp
 
-from benchmarks.evaluation import flickr8k
+from benchmarks.evaluation import flickr8k, mini
+from paraclip.models.loading import load_model
 from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
 from tiny import write_flickr8k
 
@@ -66,3 +67,16 @@ def test_the_table_has_all_models_and_what_was_gained(
     gains = [f"{one} − {other}" for one, other in flickr8k.GAINS]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == MODELS + gains
     assert (tmp_path / "images" / "flickr8k.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_aligned_mini_is_made_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(mini, "OPTIONS", replace(mini.OPTIONS, epochs=1, batch_size=4))
+    made = mini.aligned(data, tmp_path / "out")
+    model = load_model(str(made))
+    head = model.image_tower.head.weight
+    assert float(head.abs().max()) > 0, "a map of features was learnt"
+    written = made.stat().st_mtime_ns
+    assert mini.aligned(data, tmp_path / "out") == made and made.stat().st_mtime_ns == written
