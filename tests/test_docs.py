@@ -197,7 +197,7 @@ def test_the_recipe_on_flickr8k_names_the_files_that_it_reads() -> None:
 
 
 def test_every_benchmark_named_in_documents_and_results_exists() -> None:
-    # A record that holds its cells is history: study/README.md names the commit that has its module.
+    # A record that holds its cells is history: study/README.md names the commit of its module.
     records = (
         path for path in ROOT.glob("benchmarks/results/*.json")
         if "benchmarks.machine:from_cells" not in path.read_text("utf-8")
