@@ -16,8 +16,9 @@ from paraclip.data.captions import Caption
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini
 from paraclip.training.config import LoopOptions
-from paraclip.training.data import TrainingData, make_examples, picture_keys, prepare
-from paraclip.training.losses import CAPTION, CAPTIONS_ONLY
+from paraclip.training.data import TrainingData, make_examples
+from paraclip.training.losses import CAPTIONS_ONLY
+from paraclip.training.prepare import prepare
 from paraclip.training.train import Plan, fit
 
 FEATURE_DROPOUT = 0.4
@@ -77,11 +78,7 @@ def align(data: TrainingData, heads: Sequence[nn.Module], options: AlignOptions,
     Returns:
         The checkpoint.
     """
-    texts = {CAPTION: data.rows["caption"].to_pylist()}
-    rows = make_examples(
-        data.model, texts, picture_keys(data.rows), data.features, CAPTIONS_ONLY.texts,
-        options.micro_batch,
-    )  # fmt: skip
+    rows = make_examples(data, CAPTIONS_ONLY.texts, options)
     parts = [(head, options.head_learning_rate) for head in heads]
     parts.append((data.model.text_tower, options.learning_rate))
-    return fit(data, Plan(rows, CAPTIONS_ONLY, parts), options, data.facts, out)
+    return fit(data, Plan(rows, CAPTIONS_ONLY, parts), data.facts, out)

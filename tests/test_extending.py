@@ -45,7 +45,7 @@ def test_a_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(LOSSES, "closeness", loss)
     triples = write_triples(tmp_path / "triples.jsonl")
     objective = Objective({"closeness": 2.0})
-    monkeypatch.setattr("paraclip.training.train._objective_of", lambda options: objective)
+    monkeypatch.setattr("paraclip.training.train.objective_of", lambda options: objective)
     paraclip.train(tiny_clip(), triples, tmp_path / "out", epochs=1, batch_size=4)
     (first, second) = read_metrics(tmp_path / "out" / "metrics.jsonl")
     assert first["loss"] == 2 * first["closeness"] > 0 and "L1" not in second

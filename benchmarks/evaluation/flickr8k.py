@@ -36,7 +36,7 @@ from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.training.config import TrainOptions
-from paraclip.training.data import prepare
+from paraclip.training.prepare import Sources, prepare
 from paraclip.training.train import train
 from recipes.alignment import AlignOptions, align, heads_of, prepare_captions
 from recipes.mini.flickr8k import mini_flickr8k
@@ -105,7 +105,8 @@ def make_tuned(data: Path, base: Path, out: Path, options: TrainOptions) -> Dual
     """Tune the base on the triples, or train the control on their captions."""
     triples = data / "paraphrases" / "flickr8k_train.jsonl"
     rows = prepare(
-        triples, load_model(str(base)), images=data / "flickr8k" / "images", cache=feature_cache(),
+        triples, load_model(str(base)), Sources(data / "flickr8k" / "images"),
+        cache=feature_cache(),
     )  # fmt: skip
     return load_model(str(train(rows, options, out)))
 

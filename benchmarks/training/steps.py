@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,6 @@ from paraclip.training.optimizer import (
 from paraclip.training.train import (
     CLIP_NORM,
     DTYPES,
-    batches_ahead,
     encode_batch,
     gradients_of,
     plan_training,
@@ -143,9 +141,11 @@ class OurStep:
     def input_wait(self, steps: int) -> float:
         """Share of the time of a number of steps spent waiting for rows."""
         began, waited = time.perf_counter(), 0.0
-        with closing(batches_ahead(self.rows, self.options, 0, self.model.device)) as batches:
-            for batch, seconds in islice(batches, steps):
-                waited += seconds
+        with closing(self.rows.batches_from(0, self.model.device)) as batches:
+            for _ in range(steps):
+                asked = time.perf_counter()
+                batch = next(batches)
+                waited += time.perf_counter() - asked
                 self.step(batch)
         return waited / (time.perf_counter() - began)
 

@@ -140,7 +140,7 @@ def keep_features(data: TrainingData, model: OpenClip) -> None:
 
     Otherwise the trunk would see the same pictures a second time.
     """
-    images = data.rows["image"].to_pylist()
+    images = data.triples["image"].to_pylist()
     rows = {name: row for row, name in enumerate(images)}
     features = cast(StoredRows, data.features)[list(rows.values())]
     read = ~torch.isnan(features).any(1)

@@ -6,7 +6,6 @@ Keyword options are those of the command of the same name (`paraclip train --hel
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from paraclip.swap_checking import SwapReport
 from paraclip.swap_checking import swap_check as check_index
 from paraclip.systems.config import ExportOptions, SwapCheckConfig
 from paraclip.training.config import TrainOptions, usual_recipe
-from paraclip.training.data import prepare
+from paraclip.training.prepare import Sources, prepare
 from paraclip.training.train import check_training
 from paraclip.training.train import train as train_data
 
@@ -117,14 +116,16 @@ def train(
     """
     recipe = options.pop("recipe", None) or usual_recipe(teacher)
     hyperparameters = TrainOptions(recipe=recipe, **options)
-    base = deepcopy(model) if isinstance(model, DualEncoder) else str(model)
-    data = prepare(
-        str(triples), base, images=images, starter=starter, languages=languages,
-        bank=bank, teachers=list(map(str, teacher)), texts=list(map(str, texts)),
-        control=hyperparameters.control, seed=hyperparameters.seed,
-        check=partial(check_training, hyperparameters, Path(out), fresh),
+    base = deepcopy(model) if isinstance(model, DualEncoder) else load_model(str(model))
+    facts = {} if isinstance(model, DualEncoder) else {"base": str(model)}
+    out = Path(out)
+    check_training(hyperparameters, out, fresh, base)
+    sources = Sources(
+        images, starter, bank, list(map(str, teacher)), list(map(str, texts)), languages,
+        hyperparameters.control, hyperparameters.seed,
     )  # fmt: skip
-    checkpoint = train_data(data, hyperparameters, Path(out), fresh=fresh)
+    data = prepare(str(triples), base, sources, facts=facts)
+    checkpoint = train_data(data, hyperparameters, out, fresh=fresh)
     return load_model(str(checkpoint), str(data.model.device))
 
 

@@ -11,6 +11,7 @@ from training_rows import make_features, make_options
 
 from paraclip.data.triples import WORDINGS
 from paraclip.training import targets
+from paraclip.training.bank import BASE, Teacher
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
@@ -25,7 +26,6 @@ from paraclip.training.losses import (
     weighted_sum,
 )
 from paraclip.training.optimizer import set_dropout, train_mode, train_only
-from paraclip.training.teachers import BASE, Teacher
 from paraclip.training.train import encode_batch, gradients_of, plan_training
 from tiny import PAINTS, OtherModel, TinyModel, make_triples
 

@@ -22,8 +22,7 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
-from paraclip.training import data as data_module
-from paraclip.training import teachers as teachers_module
+from paraclip.training import bank as bank_module
 from paraclip.training import train as loop
 from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
@@ -166,7 +165,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     monkeypatch.setattr("sys.argv", ["paraclip", *words])
     monkeypatch.setattr(commands_train, "train", partial(train, save_seconds=0))
     local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731
-    for module in (data_module, teachers_module):
+    for module in (commands_train, bank_module):
         monkeypatch.setattr(module, "load_model", local)
     run = folder / "run"
     with before_step(2), pytest.raises(Stop):

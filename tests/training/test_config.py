@@ -17,7 +17,7 @@ from paraclip.training.config import (
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import L1, L2, L3, RANKING, SENTENCES
 from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
-from paraclip.training.train import _objective_of, plan_training
+from paraclip.training.train import objective_of, plan_training
 from tiny import make_triples, tiny_clip
 
 
@@ -35,23 +35,23 @@ from tiny import make_triples, tiny_clip
     ],
 )
 def test_given_options_override_the_recipe(changes, on, temperature):
-    objective = _objective_of(resolved(TrainOptions(**changes), "mini"))
+    objective = objective_of(resolved(TrainOptions(**changes), "mini"))
     assert objective.image_loss_on == on and objective.text_temperature == temperature
     assert objective.losses == (L1, L2, L3) and objective.weights[L1] == 1
 
 
 def test_the_default_recipe_adds_both_teachers():
-    ranked = _objective_of(resolved(TrainOptions(), "mini"))
+    ranked = objective_of(resolved(TrainOptions(), "mini"))
     assert ranked.losses == (L1, L2, L3, RANKING, SENTENCES)
-    assert _objective_of(resolved(TrainOptions(ranking=0.0), "mini")).losses == (
+    assert objective_of(resolved(TrainOptions(ranking=0.0), "mini")).losses == (
         L1,
         L2,
         L3,
         SENTENCES,
     )
     unfrozen = resolved(TrainOptions(image_learning_rate=1e-6), "mini")
-    assert RANKING not in _objective_of(unfrozen).losses
-    assert _objective_of(replace(unfrozen, control=True)).losses == (L1,)
+    assert RANKING not in objective_of(unfrozen).losses
+    assert objective_of(replace(unfrozen, control=True)).losses == (L1,)
 
 
 def test_rates_are_those_of_the_kind_of_base_unless_given():
@@ -64,9 +64,9 @@ def test_rates_are_those_of_the_kind_of_base_unless_given():
 
 def test_a_teacher_is_learned_from_with_r_and_s_alone_unless_a_recipe_is_named():
     taught = resolved(TrainConfig(triples="rows", bank="bank", teacher=("base", "c")), "open_clip")
-    assert _objective_of(taught).losses == (RANKING, SENTENCES)
+    assert objective_of(taught).losses == (RANKING, SENTENCES)
     ranked = resolved(TrainConfig(triples="rows", teacher=("c",), recipe="ranked"), "open_clip")
-    assert _objective_of(ranked).losses == (L1, L2, L3, RANKING, SENTENCES)
+    assert objective_of(ranked).losses == (L1, L2, L3, RANKING, SENTENCES)
     assert resolved(taught, "mini") == taught, "what is decided stays"
 
 

@@ -17,21 +17,11 @@ from paraclip.data.problems import Problems
 from paraclip.data.triples import TEXTS, read_triples, with_schema
 from paraclip.errors import UserError
 from paraclip.starter import TRIPLES
-from paraclip.training import data as preparing
-from paraclip.training.config import resolved
-from paraclip.training.data import (
-    ALL_TEXTS,
-    Examples,
-    TrainingData,
-    _features_of,
-    _rows_with_numbers,
-    _store_tokens,
-    epoch_batches,
-    make_examples,
-    picture_keys,
-    prepare,
-    row_batches,
-)
+from paraclip.training import data as rows_module
+from paraclip.training.config import LoopOptions, resolved
+from paraclip.training.data import Examples, TrainingData, make_examples, picture_keys
+from paraclip.training.losses import ALL_TEXTS
+from paraclip.training.prepare import Sources, prepare
 from paraclip.training.train import plan_training
 from tiny import TinyModel, draw, make_triples, tiny_clip
 
@@ -55,42 +45,44 @@ def triples(images: list[str | None]) -> pa.Table:
     ])  # fmt: skip
 
 
+def with_features(features) -> TrainingData:
+    return TrainingData(TinyModel(), make_triples(len(features)), features)
+
+
 @given(st.lists(st.sampled_from(["numbers", "none"]), min_size=1, max_size=9), st.integers(1, 4))
 def test_rows_of_nan_have_no_picture_whatever_the_size_of_a_part(rows, part):
     features = torch.tensor([[1.0, 2.0] if row == "numbers" else [NAN, NAN] for row in rows])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "_ROWS_AT_ONCE", part)
-        assert _rows_with_numbers(features).tolist() == [row == "numbers" for row in rows]
+        patch.setattr(rows_module, "_ROWS_AT_ONCE", part)
+        assert with_features(features).has_image().tolist() == [row == "numbers" for row in rows]
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("row", [0, 2, 4])
 def test_a_row_that_is_not_finite_is_named_in_any_part(value, row, monkeypatch):
-    monkeypatch.setattr(preparing, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(rows_module, "_ROWS_AT_ONCE", 2)
     features = torch.ones(5, 3)
     features[row, 1] = value
     with pytest.raises(UserError, match=rf"image features: row {row + 1}: a value is NaN or inf"):
-        _rows_with_numbers(features)
+        with_features(features).has_image()
 
 
-def test_rows_with_a_usable_picture_are_counted():
-    assert _rows_with_numbers(torch.zeros(3, 0)).tolist() == [False] * 3
-    rows = make_triples(5)
-    data = TrainingData(None, rows, make_features(rows, missing=(0, 3)))  # type: ignore[arg-type]
-    assert data.pictures == 3
+def test_features_of_no_numbers_or_none_are_no_pictures():
+    assert with_features(torch.zeros(3, 0)).has_image().tolist() == [False] * 3
+    assert TrainingData(TinyModel(), make_triples(2), None).has_image().tolist() == [False] * 2
 
 
 def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(tmp_path):
     names = pictures(tmp_path)
-    references = [*names[:3], *[names[0]] * 99, *[None] * 99]
+    rows = triples([*names[:3], *[names[0]] * 99, *[None] * 99])
     with pytest.raises(UserError, match="1 of 2 rows are broken"):
-        _features_of(tiny_clip(), references, Problems(0.01), tmp_path / "cache")
+        prepare(rows, tiny_clip(), cache=tmp_path / "cache", problems=Problems(0.01))
 
 
 @pytest.mark.parametrize("source", ["starter", TRIPLES, os.path.relpath(TRIPLES)])
 def test_the_starter_set_is_not_added_to_itself(source):
     with pytest.raises(UserError, match="--starter: adds the triples that are trained on"):
-        prepare(source, TinyModel(), starter=True)
+        prepare(source, TinyModel(), Sources(starter=True))
 
 
 def test_a_model_without_an_image_encoder_is_refused():
@@ -103,8 +95,8 @@ def test_a_model_without_an_image_encoder_is_refused():
 def test_an_empty_image_name_is_no_picture(tmp_path):
     images = ["", None, draw(tmp_path / "a.png"), ""]
     data = prepare(triples(images), tiny_clip(), cache=tmp_path / "cache")
-    assert data.rows["image"].to_pylist() == [None, None, images[2], None]
-    assert data.pictures == 1 and data.rows.schema.equals(triples(images).schema)
+    assert data.triples["image"].to_pylist() == [None, None, images[2], None]
+    assert data.has_image().sum() == 1 and data.triples.schema.equals(triples(images).schema)
 
 
 @pytest.fixture
@@ -139,9 +131,12 @@ def test_pictures_are_the_same_by_id_or_by_file():
     assert picture_keys(empty) == ids, "an empty name is no picture"
 
 
-def examples_of(texts: dict[str, list[str]], image_ids=None, features=None) -> Examples:
+def examples_of(texts: dict[str, list[str]], image_ids=None, features=None, **options) -> Examples:
+    """Examples of the texts under all names that are given."""
     ids = image_ids or [str(index) for index in range(len(texts["caption"]))]
-    return make_examples(TinyModel(), texts, ids, features, tuple(texts))
+    table = pa.table({"image_id": pa.array(ids, pa.string()), **texts})
+    options = LoopOptions(**options)
+    return make_examples(TrainingData(TinyModel(), table, features), tuple(texts), options)
 
 
 def alike(*captions: str, **others: list[str]) -> Examples:
@@ -151,14 +146,6 @@ def alike(*captions: str, **others: list[str]) -> Examples:
     return examples_of(texts, others.get("image_ids"))
 
 
-@given(st.lists(SHORT, min_size=1, max_size=9))
-def test_stored_tokens_are_the_tokenizers(texts):
-    model = TinyModel()
-    store, tokens = _store_tokens(model, texts), model.tokenize(texts)
-    assert torch.equal(store.padded(np.arange(len(texts))), tokens.ids)
-    assert store.truncated == tokens.truncated
-
-
 @given(st.lists(SHORT, min_size=2, max_size=12, unique=True), st.integers(1, 5))
 def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
     if len({" ".join(text.split()) for text in captions}) < 2:
@@ -166,7 +153,7 @@ def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
     model = TinyModel()
     texts = {"caption": captions, "paraphrase_1": captions[::-1], "paraphrase_2": captions}
     rows = np.arange(len(captions))[::-1].copy()
-    batch = replace(examples_of(texts), chunk=chunk).batch(rows)
+    batch = examples_of(texts, micro_batch=chunk).batch(rows)
     vectors = torch.cat([model.encode_tokens(ids) for ids in batch.chunks])
     found = vectors[batch.restore].view(3, len(rows), -1)
     for vectors, name in zip(found, ALL_TEXTS, strict=True):
@@ -192,24 +179,23 @@ def test_equal_text_on_either_side_or_equal_picture_is_not_a_negative():
         paraphrase_2=["x", "y", "boat", "z", "w"],
         image_ids=["0", "1", "2", "3", "0"],
     )  # fmt: skip
-    mask = examples.loss_rows(np.arange(5)).false_negatives.dense().numpy()
+    mask = examples.batch(np.arange(5)).rows.false_negatives.dense().numpy()
     assert {tuple(pair) for pair in np.argwhere(np.triu(mask))} == {(0, 1), (2, 3), (0, 4)}
     assert np.array_equal(mask, mask.T) and not mask.diagonal().any()
-    assert examples.loss_rows(np.array([0, 2])).false_negatives is None
+    assert examples.batch(np.array([0, 2])).rows.false_negatives is None
 
 
 def test_a_text_that_no_loss_uses_masks_nothing():
     texts = {"caption": ["one", "two"], "paraphrase_1": ["same", "same"]}
-    used = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption", "paraphrase_1"))
-    unused = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption",))
-    assert used.loss_rows(np.arange(2)).false_negatives is not None
-    assert unused.loss_rows(np.arange(2)).false_negatives is None
+    used, unused = examples_of(texts), examples_of({"caption": texts["caption"]})
+    assert used.batch(np.arange(2)).rows.false_negatives is not None
+    assert unused.batch(np.arange(2)).rows.false_negatives is None
 
 
 def test_a_row_that_was_not_reworded_leaves_that_loss():
     same = ["one", "2", "three"]
     examples = alike("one", "two", "three", paraphrase_1=same, paraphrase_2=["one", "2", "drei"])
-    rows = examples.loss_rows(np.arange(3))
+    rows = examples.batch(np.arange(3)).rows
     assert rows.reworded_1.tolist() == [1] and rows.reworded_2.tolist() == [2]
 
 
@@ -226,7 +212,7 @@ def test_rows_without_a_picture_bring_no_feature():
 def test_the_processes_parts_are_the_batch_however_it_divides(size, processes, chunk):
     triples = make_triples(24)
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    examples = replace(examples_of(texts, features=make_features(triples)), chunk=chunk)
+    examples = examples_of(texts, features=make_features(triples), micro_batch=chunk)
     rows = np.random.default_rng(size).permutation(24)[:size]
     parts = [examples.batch(rows, (rank, processes)) for rank in range(processes)]
     assert [len(part.restore) // 3 for part in parts] == parts[0].text_sizes
@@ -236,19 +222,26 @@ def test_the_processes_parts_are_the_batch_however_it_divides(size, processes, c
     assert all(torch.equal(part.rows.with_image, parts[0].rows.with_image) for part in parts)
 
 
-@given(st.integers(2, 200), st.integers(1, 60), st.integers(0, 9))
+def batches_of(rows: int, start: int = 0, **options) -> list[np.ndarray]:
+    """The rows of each step after `start`."""
+    examples = examples_of({"caption": [str(row) for row in range(rows)]}, **options)
+    return list(examples.rows_from(start))
+
+
+@given(st.integers(2, 200), st.integers(2, 60), st.integers(0, 9))
 def test_an_epoch_holds_every_row_once_in_even_batches(rows, size, seed):
-    batches = epoch_batches(rows, size, seed, 0)
+    batches = batches_of(rows, batch_size=size, seed=seed, epochs=1)
     assert sorted(np.concatenate(batches)) == list(range(rows))
     lengths = [len(batch) for batch in batches]
     assert max(lengths) <= size and max(lengths) - min(lengths) <= 1
 
 
 def test_order_depends_on_seed_and_epoch_and_any_step_can_be_the_first():
-    whole, later = list(row_batches(30, 8, 1, 0, 12)), list(row_batches(30, 8, 1, 5, 12))
+    whole, later = (batches_of(30, start, batch_size=8, seed=1, epochs=3) for start in (0, 5))
+    assert len(whole) == 12
     assert all(np.array_equal(a, b) for a, b in zip(whole[5:], later, strict=True))
     assert not np.array_equal(whole[0], whole[4])
-    assert not np.array_equal(whole[0], epoch_batches(30, 8, 2, 0)[0])
+    assert not np.array_equal(whole[0], batches_of(30, batch_size=8, seed=2)[0])
 
 
 @pytest.mark.parametrize(
@@ -262,7 +255,7 @@ def test_order_depends_on_seed_and_epoch_and_any_step_can_be_the_first():
 )
 def test_rows_with_no_negatives_are_refused(texts, image_ids, complaint):
     with pytest.raises(UserError, match=complaint):
-        make_examples(TinyModel(), {"caption": texts}, image_ids, None, ("caption",))
+        examples_of({"caption": texts}, image_ids)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from paraclip.training.losses import (
     info_nce,
     weighted_sum,
 )
-from paraclip.training.train import _objective_of
+from paraclip.training.train import objective_of
 
 LOG = torch.tensor(math.log(7.0), dtype=torch.float64)
 seeds = st.integers(0, 2**32 - 1)
@@ -224,4 +224,4 @@ def test_only_the_texts_that_a_loss_needs_go_through_the_tower():
     assert Objective({L1: 1}).texts == (PARAPHRASE_2,)
     assert Objective({L1: 0, L2: 1}, (PARAPHRASE_2,)).texts == (CAPTION, PARAPHRASE_1)
     assert Objective({L1: 1, L3: 1}, (CAPTION,)).texts == ALL_TEXTS
-    assert _objective_of(make_options(control=True)).texts == (CAPTION,)
+    assert objective_of(make_options(control=True)).texts == (CAPTION,)

@@ -22,12 +22,12 @@ from training_rows import (
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.features import encode_images, encode_texts
-from paraclip.training import teachers as teachers_module
-from paraclip.training.bank import Bank, read_bank
-from paraclip.training.data import TrainingData, prepare
+from paraclip.training import bank as bank_module
+from paraclip.training.bank import BASE, Bank, Teacher, load_teachers, read_bank
+from paraclip.training.data import TrainingData
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHERS, TEACHERS_BANK
+from paraclip.training.prepare import Sources, prepare
 from paraclip.training.targets import matching_scale
-from paraclip.training.teachers import BASE, Teacher, load_teachers
 from paraclip.training.train import plan_training, train
 from tiny import EMBED_DIM, OTHER_DIM, OtherModel, TinyModel, make_triples
 
@@ -71,7 +71,7 @@ def test_a_teacher_ranks_the_same_pictures_by_vectors_of_its_own(pictures):
     own = {tuple(row.tolist()): name for row, name in zip(data.bank.vectors, names, strict=True)}
     drawn = [own[tuple(row.tolist())] for row in found[BANK]]
     torch.testing.assert_close(found[TEACHERS_BANK], encode_images(other, drawn))
-    texts = [encode_texts(other, data.rows[name].to_pylist()[:8]) for name in ALL_TEXTS]
+    texts = [encode_texts(other, data.triples[name].to_pylist()[:8]) for name in ALL_TEXTS]
     wanted = torch.nn.functional.normalize(sum(texts), dim=1)
     torch.testing.assert_close(found[TEACHERS], wanted)
 
@@ -169,7 +169,7 @@ def loss_of(model, data, teacher):
     """The mean cross-entropy of the model's rankings of captions with the teacher's."""
     names = data.bank.names
     seen, own = encode_images(teacher.model, names), encode_images(TinyModel(), names)
-    texts = data.rows["caption"].to_pylist()
+    texts = data.triples["caption"].to_pylist()
     wanted = (7.0 * encode_texts(teacher.model, texts) @ seen.T).softmax(1)
     found = (np.exp(2.0) * encode_texts(model, texts) @ own.T).log_softmax(1)
     return -float((wanted * found).sum(1).mean())
@@ -178,7 +178,7 @@ def loss_of(model, data, teacher):
 def test_names_and_shares(monkeypatch):
     loaded = []
     monkeypatch.setattr(
-        teachers_module, "load_model", lambda name, _: loaded.append(name) or OtherModel()
+        bank_module, "load_model", lambda name, _: loaded.append(name) or OtherModel()
     )
     base = TinyModel()
     found = load_teachers(["base=0.5", "ViT-B-32:openai", "runs/a=b.safetensors=2"], base)
@@ -196,7 +196,7 @@ def test_a_share_of_nothing_is_refused(named):
 def test_a_text_encoder_cannot_rank_pictures(monkeypatch):
     sentences = TinyModel()
     sentences.architecture = replace(sentences.architecture, kind="sentence")
-    monkeypatch.setattr(teachers_module, "load_model", lambda *_: sentences)
+    monkeypatch.setattr(bank_module, "load_model", lambda *_: sentences)
     with pytest.raises(UserError, match="no image encoder"):
         load_teachers(["minilm"], TinyModel())
 
@@ -206,10 +206,10 @@ def test_texts_without_pictures_are_rows_of_which_rankings_are_learned(tmp_path,
     (tmp_path / "more.csv").write_text("caption\na green tree\n", "utf-8")
     sources = [str(tmp_path / name) for name in ("queries.txt", "more.csv")]
     model = Told(tmp_path / "told")
-    data = prepare(make_triples(), model, texts=sources, bank=pictures)
-    assert data.rows["caption"].to_pylist()[-3:] == ["red boat", "lamp", "a green tree"]
-    assert data.rows.slice(len(data.rows) - 3)["image"].null_count == 3
-    assert data.rows["image_id"].to_pylist()[-3:] == ["text 1", "text 2", "text 3"]
+    data = prepare(make_triples(), model, Sources(texts=sources, bank=pictures))
+    assert data.triples["caption"].to_pylist()[-3:] == ["red boat", "lamp", "a green tree"]
+    assert data.triples.slice(len(data.triples) - 3)["image"].null_count == 3
+    assert data.triples["image_id"].to_pylist()[-3:] == ["text 1", "text 2", "text 3"]
     rows, _, _ = plan_training(data, make_options(**RANKED | {"weights": (0.0, 1.0, 1.0)}))
     [ids] = model.tokenize(["red boat"]).ids.tolist()
     told = [line.replace(", 0", "") for line in told_texts(model.told)]

@@ -1,7 +1,6 @@
 """Vectors of frozen teachers: to the last bit those in memory, and encoded once for all runs."""
 
 import multiprocessing
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
 from paraclip.models import features
 from paraclip.models.features import encode_texts, stored_texts
-from paraclip.models.row_store import KEYS, ROWS, prune
 from paraclip.training import targets
 from paraclip.training.bank import Bank
 from paraclip.training.config import resolved
@@ -106,34 +104,10 @@ def test_of_two_runs_at_once_one_encodes(tmp_path):
     assert not told_texts(tmp_path / "again")
 
 
-def test_a_damaged_vector_is_encoded_again_and_its_file_named(tmp_path, capsys):
-    assert_as_in_memory(tmp_path, tmp_path / "first")
-    (path,) = tmp_path.glob(f"*/{ROWS}")
-    assert str(path) not in capsys.readouterr().err
-    changed = bytearray(path.read_bytes())
-    changed[5] ^= 1
-    path.write_bytes(changed)
-    found = stored_texts(Told(tmp_path / "second"), TEXTS, tmp_path, "texts")
-    assert torch.allclose(found[:], encode_texts(TinyModel(), TEXTS)), "of another batch"
-    assert str(path) in capsys.readouterr().err
-    assert len(told_texts(tmp_path / "second")) == 1
-
-
 def test_a_file_in_the_way_is_an_error_of_the_user(tmp_path):
     (tmp_path / "cache").write_text("mine")
     with pytest.raises(UserError, match="in the way"):
         stored_texts(TinyModel(), TEXTS, tmp_path / "cache", "texts")
-
-
-def test_vectors_are_pruned_by_age(tmp_path):
-    stored_texts(TinyModel(), TEXTS, tmp_path, "texts")
-    paths = [path for name in (ROWS, KEYS) for path in tmp_path.glob(f"*/{name}")]
-    prune(tmp_path, days=1.0)
-    assert [path.exists() for path in paths] == [True, True]
-    for path in paths:
-        os.utime(path, (0, 0))
-    prune(tmp_path, days=1.0)
-    assert not paths[0].parent.exists()
 
 
 @pytest.mark.parametrize("languages", [("en",), ("en", "de")])
@@ -168,7 +142,7 @@ def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
         rows = np.random.default_rng(size).permutation(40)[:size]
         found = examples.batch(rows).constants
         assert torch.equal(found[TEACHERS], teacher[torch.from_numpy(rows)])
-        places = torch.from_numpy(examples._draw_wordings(rows).T)
+        places = torch.from_numpy(examples.draw_wordings(rows).T)
         wanted = meanings[torch.from_numpy(rows)].take_along_dim(places[..., None], dim=1)
         assert torch.equal(found[MEANINGS], wanted)
 

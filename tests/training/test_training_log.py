@@ -1,5 +1,6 @@
 """The log of a run, and divergence."""
 
+import errno
 import gc
 import math
 import os
@@ -10,7 +11,7 @@ from training_rows import tune
 
 from paraclip.errors import UserError
 from paraclip.training import log as logging
-from paraclip.training.log import _JsonLines, find_divergence, metrics_log
+from paraclip.training.log import MetricsLog, find_divergence
 from paraclip.training.losses import L1, L2, Objective
 
 
@@ -38,36 +39,36 @@ def test_a_loss_diverges_beyond_three_times_its_start_or_chance(first, figures, 
 def test_a_damaged_log_is_an_error_and_stays(tmp_path, content):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"metrics\.jsonl"):
-        _JsonLines(tmp_path)
+    with pytest.raises(UserError, match=r"metrics\.jsonl"), MetricsLog(tmp_path):
+        pass
     assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
 def test_a_log_that_is_not_a_file_is_an_error(tmp_path, make):
     make(tmp_path / "metrics.jsonl")
-    with pytest.raises(UserError, match=r"metrics\.jsonl"):
-        _JsonLines(tmp_path)
+    with pytest.raises(UserError, match=r"metrics\.jsonl"), MetricsLog(tmp_path):
+        pass
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
-def test_a_full_disk_under_the_log_is_one_line(tmp_path):
-    log = _JsonLines(tmp_path)
-    log.lines.close()
-    with Path("/dev/full").open("a") as log.lines:
-        with pytest.raises(UserError, match=r"metrics.jsonl: the disk is full"):
-            log.write(1, {"loss": 2.0})
-        log.close()
+def test_a_full_disk_under_the_log_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(logging, "keep_until", lambda path, step: None)
+    monkeypatch.setattr(logging, "find_spec", lambda name: None)
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with (
+        pytest.raises(UserError, match=r"metrics.jsonl: the disk is full"),
+        MetricsLog(tmp_path) as log,
+    ):
+        log.write(1, {"loss": 2.0}, 8)
 
 
-def test_writers_are_closed_where_a_later_one_cannot_start(tmp_path, monkeypatch):
-    class Refusing:
-        def __init__(self, folder, after):
-            raise UserError("second", "cannot start", "Leave it out.")
+def test_the_log_is_closed_where_tensorboard_cannot_start(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(logging, "find_spec", lambda name: True)
-    monkeypatch.setattr(logging, "_TensorBoard", Refusing)
-    with pytest.raises(UserError, match="cannot start"), metrics_log(tmp_path, 0):
+    monkeypatch.setattr(pytest.importorskip("torch.utils.tensorboard"), "SummaryWriter", refuse)
+    with pytest.raises(UserError, match="tensorboard: the disk is full"), MetricsLog(tmp_path):
         pass
     gc.collect()  # an open file would be a warning, and warnings are errors
 

@@ -14,8 +14,9 @@ from paraclip.models.features import encode_texts
 from paraclip.training import targets
 from paraclip.training.bank import Bank
 from paraclip.training.config import resolved
-from paraclip.training.data import TrainingData, prepare
+from paraclip.training.data import TrainingData
 from paraclip.training.losses import MEANINGS, TEACHERS
+from paraclip.training.prepare import Sources, prepare
 from paraclip.training.train import plan_training
 from tiny import EMBED_DIM, TinyModel, make_triples
 
@@ -56,7 +57,7 @@ def drawn_texts(examples):
     for seed in range(60):
         rows = np.random.default_rng(seed).permutation(len(examples))
         for row, keys in zip(
-            rows, examples.text_keys[examples._draw_wordings(rows), rows].T, strict=True
+            rows, examples.text_keys[examples.draw_wordings(rows), rows].T, strict=True
         ):
             assert len(set(keys)) == 3, "three different wordings"
             shown[row] |= set(keys)
@@ -102,7 +103,7 @@ def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():
     examples, firsts = with_wordings(("en", "de")), set()
     for shift in range(6):
         rows = np.roll(np.arange(6), shift)
-        first = examples._draw_wordings(rows)[0]
+        first = examples.draw_wordings(rows)[0]
         assert first[rows == 1] == [0]
         firsts |= set(first)
     assert len(firsts) > 1, "other rows draw theirs"
@@ -133,4 +134,4 @@ def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
 
 def test_a_language_that_no_row_has_is_named():
     with pytest.raises(UserError, match="fr"):
-        prepare(make_triples(), TinyModel(), languages=("en", "fr"))
+        prepare(make_triples(), TinyModel(), Sources(languages=("en", "fr")))

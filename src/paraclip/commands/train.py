@@ -1,16 +1,16 @@
 """`paraclip train`: prepare, train, print."""
 
-from functools import partial
 from pathlib import Path
 
 from paraclip.data.captions import label
 from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
+from paraclip.models.loading import load_model
 from paraclip.training.checkpoint import START_OVER, RunFolder
 from paraclip.training.config import TrainConfig
-from paraclip.training.data import prepare
 from paraclip.training.distributed import in_each_process, this_process
+from paraclip.training.prepare import Sources, prepare
 from paraclip.training.train import check_training, train
 
 SHOWN = ("steps", "rows", "texts_cut_to_context")
@@ -24,14 +24,14 @@ def train_command(config: TrainConfig) -> None:
 
 def _train(config: TrainConfig, device: str) -> None:
     out = Path(config.out)
-    data = prepare(
-        config.triples, config.model, images=config.images, starter=config.starter,
-        bank=config.bank, teachers=config.teacher, texts=config.texts,
-        control=config.control, languages=config.languages.split(","),
-        seed=config.seed, device=device,
-        check=partial(check_training, config, out, config.fresh),
+    base = load_model(config.model, device)
+    check_training(config, out, config.fresh, base)
+    sources = Sources(
+        config.images, config.starter, config.bank, config.teacher, config.texts,
+        config.languages.split(","), config.control, config.seed,
     )  # fmt: skip
-    count, pictures = len(data.rows), data.pictures
+    data = prepare(config.triples, base, sources, facts={"base": config.model})
+    count, pictures = len(data.triples), int(data.has_image().sum())
     print(f"{count:,} rows, {pictures:,} with a picture.")
     if data.bank is not None:
         print(f"A bank of {len(data.bank.vectors):,} pictures.")

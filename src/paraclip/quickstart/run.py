@@ -43,7 +43,7 @@ from paraclip.quickstart.stamps import PACKAGE, read_stamps, stamps_folder
 from paraclip.starter import QUERIES, STARTER
 from paraclip.training.checkpoint import AnotherRun
 from paraclip.training.config import TrainOptions
-from paraclip.training.data import check_base
+from paraclip.training.prepare import check_base
 from paraclip.training.train import check_training
 
 _SHARE = 0.5  # of tuned in merged

@@ -1,5 +1,9 @@
-"""The bank of a run: pictures without captions, over which rankings are distilled."""
+"""What R looks at: the bank, pictures without captions, and the teachers, who rank them.
 
+A teacher is a frozen model with an image encoder of its own.
+"""
+
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paraclip.data.captions import label
 from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -15,6 +20,8 @@ from paraclip.files import cache_folder
 from paraclip.image_search.stores import check_image_space, existing_facts, open_store
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, image_space
+from paraclip.models.loading import load_model
+from paraclip.provenance import without_secrets
 from paraclip.systems.indexes import Index, is_index, read_index
 from paraclip.systems.origin import find_origin, find_pictures
 from paraclip.systems.system import IndexAddress
@@ -24,6 +31,8 @@ from paraclip.training.log import notice
 _MOST = 100_000
 """Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
 _SEED = 0xBA2C
+BASE = "base"
+"""Name of the student before training, as a teacher."""
 _OF_BASE = "Name an index that the image encoder of this base made; `swap-check` tells."
 
 
@@ -98,3 +107,65 @@ def _check_origin(
         what = "has vectors of another model"
         figures = f"median cosine {origin.median:.2f} of {origin.pictures} pictures embedded again"
         raise UserError(place.where, f"{what} ({figures})", _OF_BASE)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen model whose ranking of the bank is part of the target of R.
+
+    Args:
+        name: of the model, without secrets; `base` is the student before training.
+        model: the model.
+        share: weight of its ranking; those of all teachers are divided by their sum.
+    """
+
+    name: str
+    model: DualEncoder
+    share: float = 1.0
+
+    def sees_as(self, base: DualEncoder) -> bool:
+        """Whether it gives pictures the vectors of the base, whose bank then serves for both."""
+        return self.model is base or image_space(self.model) == image_space(base)
+
+
+def load_teachers(names: Sequence[str], base: DualEncoder) -> tuple[Teacher, ...]:
+    """The teachers that `--teacher` names, each as MODEL or MODEL=SHARE.
+
+    Args:
+        names: names that `load_model` accepts, or `base`.
+        base: the student before training.
+
+    Raises:
+        UserError: a share is not a number above 0, or a model cannot be loaded or has no image
+            encoder.
+    """
+    teachers = []
+    for named in names:
+        name, share = split_share(named)
+        model = base if name == BASE else load_model(name, str(base.device))
+        if model.architecture.kind == "sentence":
+            what = f"{label(name)} has no image encoder, so it cannot rank pictures"
+            raise UserError("--teacher", what, "Name a CLIP.")
+        teachers.append(Teacher(without_secrets(name), model, share))
+    return tuple(teachers)
+
+
+def split_share(named: str) -> tuple[str, float]:
+    """The name and the share of MODEL or MODEL=SHARE; raises UserError if the share is 0."""
+    name, equals, share = named.rpartition("=")
+    if not equals or not share.replace(".", "", 1).isdecimal():
+        return named, 1.0  # a path may contain the sign
+    if not float(share) > 0:
+        raise UserError("--teacher", f"the share of {label(name)} is 0", "Leave the model out.")
+    return name, float(share)
+
+
+def check_bank(bank: Bank, teachers: Sequence[Teacher], base: DualEncoder) -> None:
+    """Raise UserError for a bank of vectors alone, which no other image encoder can rank."""
+    if bank.names is not None:
+        return
+    others = [teacher.name for teacher in teachers if not teacher.sees_as(base)]
+    if others:
+        what = f"holds vectors alone, and {others[0]} ranks pictures by vectors of its own"
+        hint = "Name a folder of pictures, or say with --images where those of the index are."
+        raise UserError("--bank", what, hint)

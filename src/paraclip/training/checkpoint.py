@@ -35,13 +35,12 @@ from paraclip.training.optimizer import restore_training, training_tensors
 
 _RECORD = "run.json"
 START_OVER = "Choose another --out, or add --fresh to start over here."
-_FORMAT = "paraclip-run-1"
+FORMAT = "paraclip-run-1"
 """Value of the key `format` of every JSON file of a run."""
 
 
 STATES = ("states/state-*.safetensors", "states/state-*.damaged")
-_FILES = (
-    *("best.safetensors", "best.md"),  # of the last release
+FILES = (
     *("last.safetensors", "last.md", "summary.json", "metrics.jsonl", "problems.txt"),
     *("tensorboard/events.out.tfevents.*.paraclip", "inspect/step-*.json"),
     *("inspect/step-*.safetensors", *STATES, _RECORD),
@@ -80,7 +79,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run wrote, its record last, and no other files."""
-        self.remove(*_FILES)
+        self.remove(*FILES)
 
     def remove(self, *patterns: str) -> None:
         """Remove the run's files whose names match, and folders that are empty afterwards."""
@@ -91,11 +90,11 @@ class RunFolder:
 
     def check_owned(self) -> None:
         """Refuse a folder with files that a run would overwrite or delete but that no run wrote."""
-        self.files.refuse_foreign(*self._matching(_FILES))
+        self.files.refuse_foreign(*self._matching(FILES))
 
     def clear_parts(self) -> None:
         """Remove files that a killed run left unfinished."""
-        for pattern in _FILES:
+        for pattern in FILES:
             folder, _, name = pattern.rpartition("/")
             for path in (self.path / folder).glob(f".{name}.*.part"):
                 with disk_errors(path):
@@ -103,7 +102,7 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the summary and remove the states, which are no longer needed."""
-        content = {"format": _FORMAT, **summary}
+        content = {"format": FORMAT, **summary}
         self.files.write(self.summary_file, json.dumps(content, indent=2) + "\n")
         self.remove(*STATES)
 
@@ -148,7 +147,7 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
     if fresh:
         folder.clear()
     if not record.exists():
-        facts = {"format": _FORMAT, **provenance(identity=identity)}
+        facts = {"format": FORMAT, **provenance(identity=identity)}
         folder.files.write(record, json.dumps(facts, indent=2) + "\n")
         return
     _refuse_another(record, identity)
@@ -188,13 +187,13 @@ _STATE_SIZE = 3
 """Size of a state in sizes of the trained weights: these, and two averages of AdamW."""
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-serialisable facts as one safetensors file, completely or not."""
     apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_tensors(apart, path, {"paraclip": json.dumps(facts)})
 
 
-def _state_name(step: int) -> str:
+def state_name(step: int) -> str:
     """File name of the state after this number of steps; names sort like steps."""
     return f"state-{step:09d}.safetensors"
 
@@ -204,13 +203,13 @@ def save_state(
 ) -> None:
     """Write a state from which a killed run resumes, then drop all but the newest two."""
     tensors, place = training_tensors(weights, optimizer), asdict(progress)
-    facts = {"step": progress.step, "place": place, "hash": _state_hash(tensors, place)}
-    _write_tensors(folder / _state_name(progress.step), tensors, facts)
+    facts = {"step": progress.step, "place": place, "hash": state_hash(tensors, place)}
+    write_tensors(folder / state_name(progress.step), tensors, facts)
     for old in sorted(folder.glob("state-*.safetensors"))[:-_KEPT]:
         old.unlink()
 
 
-def _load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
+def load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
     """Tensors and position of a state file.
 
     Raises:
@@ -226,24 +225,24 @@ def _load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
         progress = Progress(place["step"], place.get("first_loss"))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    if _state_hash(tensors, place) != stored_hash:
+    if state_hash(tensors, place) != stored_hash:
         raise ValueError("its content does not match its hash")
     return tensors, progress
 
 
-def _state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
+def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
     """Hash of the content of a state."""
     return text_hash(f"{hash_tensors(dict(tensors))} {json.dumps(place, sort_keys=True)}")
 
 
-def _newest_state(folder: Path) -> tuple[dict[str, Tensor], Progress] | None:
+def newest_state(folder: Path) -> tuple[dict[str, Tensor], Progress] | None:
     """The newest complete state; damaged ones are reported and renamed to `.damaged`.
 
     Under their old names they would count as the newest, and later states would be pruned.
     """
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
         try:
-            return _load_state(path)
+            return load_state(path)
         except ValueError as error:
             notice(f"{path} is damaged ({error}); resuming from the state before it")
             path.replace(path.with_suffix(".damaged"))
@@ -258,14 +257,14 @@ def resume(
     Raises:
         UserError: another process does not see the state of the first one.
     """
-    state = _newest_state(folder) if processes.first else None
+    state = newest_state(folder) if processes.first else None
     step = processes.from_first(state and state[1].step)
     if step is None:
         return Progress()
     if state is None:
-        path = folder / _state_name(step)
+        path = folder / state_name(step)
         try:
-            state = _load_state(path)
+            state = load_state(path)
         except (ValueError, OSError) as error:
             what = "process 0 resumes from this state, which is not here"
             hint = "Give all processes the same --out, in a folder that all of them share."
@@ -316,8 +315,9 @@ def save_failed_step(
         tensors |= {"rows": torch.from_numpy(whole.numbers), "restore": whole.restore}
         tensors["features"] = whole.features
         folder.files.record({path.with_suffix(".safetensors"): None})
-        _write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
+        write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
         weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        numbers, triples = batch.numbers.tolist(), data.triples.take(batch.numbers).to_pylist()
         record = {
             "step": step,
             "what": problem,
@@ -327,12 +327,10 @@ def save_failed_step(
                 "weights": _not_finite(weights),
                 "gradients": _not_finite({name: value.grad for name, value in weights.items()}),
             },
-            "rows": [
-                {"row": int(row), **data.rows.slice(row, 1).to_pylist()[0]} for row in whole.numbers
-            ],
+            "rows": [{"row": row, **triple} for row, triple in zip(numbers, triples, strict=True)],
         }
         facts = {
-            "format": _FORMAT,
+            "format": FORMAT,
             **provenance(identity=folder.header["identity"], inspection=record),
         }
         text = json.dumps(facts, indent=1, ensure_ascii=False, default=str)

@@ -1,19 +1,21 @@
-"""The data of a run: rows and pictures read once, then all rows as numbers, and batches of them.
+"""The rows of a run as numbers, and batches of them.
 
-`prepare` reads triples and computes or loads the features of the frozen image tower.
 `make_examples` tokenizes all texts; token ids are stored in one flat array with offsets, and
 padding is added only when a batch is made.
+
+Shape suffixes: N rows of the run, B of a step, b of these in this process, k of these with a
+picture; T texts of a row, W its further wordings; L tokens of a text; F features of a picture;
+G pictures of the bank, M of these in a step; D and E widths of the base and of all teachers.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
@@ -21,29 +23,15 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from paraclip.arrays import Integers
-from paraclip.data.captions import label
 from paraclip.data.problems import Problems
-from paraclip.data.reading import read_captions
-from paraclip.data.triples import (
-    ENGLISH,
-    attach_images,
-    choose_wordings,
-    read_provenance,
-    read_triples,
-    resolved_picture,
-    with_column,
-    with_starter,
-    with_texts,
-)
+from paraclip.data.triples import ENGLISH, choose_wordings, resolved_picture
 from paraclip.errors import UserError
-from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import image_features
-from paraclip.models.loading import load_model
+from paraclip.models.features import ahead
 from paraclip.models.row_store import StoredRows
 from paraclip.progress import bar
-from paraclip.starter import STARTER, TRIPLES, resolve
-from paraclip.training.bank import Bank, read_bank
+from paraclip.training.bank import Bank, Teacher
+from paraclip.training.config import LoopOptions
 from paraclip.training.distributed import this_process
 from paraclip.training.losses import (
     ALL_TEXTS,
@@ -53,11 +41,10 @@ from paraclip.training.losses import (
     Rows,
     find_false_negatives,
 )
-from paraclip.training.teachers import Teacher, check_bank, load_teachers
 
 _ROWS_AT_ONCE = 16_384
 _TOKENIZE_AT_ONCE = 4096
-_BANK_AT_ONCE = 2048
+BANK_AT_ONCE = 2048
 """Number of pictures of the bank that are drawn for each step."""
 _BANK_SEED = 0xBA2C
 _WORDING_SEED = 0x303D
@@ -71,7 +58,7 @@ class TrainingData:
 
     Args:
         model: the base; training changes it in place.
-        rows: N rows with the columns of triples.
+        triples: N rows with the columns of triples; those that no loss reads may be absent.
         features: `embed_pixels` rows float32 [N, F] of the rows' pictures; a row of NaN means no
             picture. None if no row has a picture.
         facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
@@ -83,7 +70,7 @@ class TrainingData:
     """
 
     model: DualEncoder
-    rows: pa.Table
+    triples: pa.Table
     features: Tensor | StoredRows | None
     facts: Mapping[str, Any] = field(default_factory=dict)
     problems: Problems = field(default_factory=Problems)
@@ -91,166 +78,35 @@ class TrainingData:
     teachers: tuple[Teacher, ...] = ()
     languages: tuple[str, ...] = (ENGLISH,)
 
-    @property
-    def pictures(self) -> int:
-        """Number of rows with a usable picture."""
-        return 0 if self.features is None else int(_rows_with_numbers(self.features).sum())
+    def has_image(self) -> NDArray[np.bool_]:
+        """Which rows [N] have a usable picture, that is, features that are not NaN throughout.
 
+        Reads a few rows at a time, because the features may be in a file larger than memory.
+        Raises UserError for a row that is broken.
+        """
+        found = np.zeros(len(self.triples), dtype=bool)
+        if self.features is None:
+            return found
+        for start in range(0, len(self.features), _ROWS_AT_ONCE):
+            part = self.features[start : start + _ROWS_AT_ONCE]
+            finite = torch.isfinite(part)
+            has_image = ~torch.isnan(part).all(1) if part.shape[1] else finite.any(1)
+            broken = (has_image & ~finite.all(1)).nonzero()
+            if len(broken):
+                where = f"image features: row {start + int(broken[0]) + 1}"
+                hint = "Compute the features again, in fp32."
+                raise UserError(where, "a value is NaN or infinite", hint)
+            found[start : start + _ROWS_AT_ONCE] = has_image.numpy()
+        return found
 
-def prepare(
-    triples: pa.Table | Path | str,
-    model: DualEncoder | str,
-    *,
-    images: Path | str | None = None,
-    starter: bool = False,
-    bank: Path | str | None = None,
-    teachers: Sequence[str] = (),
-    texts: Sequence[str] = (),
-    languages: Sequence[str] = (ENGLISH,),
-    control: bool = False,
-    seed: int = 0,
-    cache: Path | None = None,
-    problems: Problems | None = None,
-    device: str = "auto",
-    facts: Mapping[str, Any] | None = None,
-    check: Callable[[DualEncoder], object] = lambda model: None,
-) -> TrainingData:
-    """Read triples, find their pictures, and compute or load the image features.
+    def texts(self) -> dict[str, list[str]]:
+        """The N texts under each name of `ALL_TEXTS` that the rows have."""
+        columns = self.triples.column_names
+        return {name: self.triples[name].to_pylist() for name in ALL_TEXTS if name in columns}
 
-    Args:
-        triples: a file written by `paraclip generate`, JSON lines, or the rows themselves.
-        model: the base, or a name that `load_model` accepts.
-        images: folder of the pictures, for triples that name them by image_id only, or for a bank
-            whose index has the paths of another machine.
-        starter: whether to train on the starter set too, which has no pictures.
-        bank: pictures over which rankings are distilled; see `read_bank`.
-        teachers: models whose rankings are distilled, each as MODEL or MODEL=SHARE; `base` is the
-            model itself. None: base alone.
-        texts: sources that `read_captions` reads, whose texts are learned from as well, each as a
-            row of its own without a picture.
-        languages: languages of the further wordings that are learned from, for rows that have some.
-        control: whether a control is trained, which reads no bank and has no teacher.
-        seed: seed of the sample of a large bank.
-        cache: folder of image features; None: the default in ParaCLIP's cache folder.
-        problems: collects broken rows and pictures; None: one per cent may be broken.
-        device: device for a model given by name.
-        facts: facts for the checkpoints, in addition to those of the files.
-        check: raises UserError if a run of the base could not be written, before the first picture
-            is encoded; see `check_training`.
-
-    Raises:
-        UserError: a file cannot be used, or too many rows are broken.
-    """
-    problems = Problems() if problems is None else problems
-    if control:
-        bank, teachers = None, ()
-    rows, known = _read_rows(triples, images, starter, texts, problems)
-    spoken = {language for of_row in choose_wordings(rows) for _, language in of_row} | {ENGLISH}
-    if unknown := [name for name in languages if name not in spoken]:
-        hint = f"The rows have {', '.join(sorted(spoken))}."
-        raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
-    if isinstance(model, str):
-        known["base"], model = model, load_model(model, device)
-    check_base(model)
-    check(model)
-    rankers = load_teachers(teachers, model)
-    if rankers:
-        known["teachers"] = {
-            str(number): {
-                "taught_by": one.name,
-                "share": one.share,
-                "made_from": one.model.made_from,
-            }
-            for number, one in enumerate(rankers, 1)
-        }
-    found = None
-    if bank is not None:
-        found = read_bank(str(bank), model, problems, seed, images)
-        known["bank"] = {"source": str(bank), "pictures": len(found.vectors)}
-    check_bank(found, rankers, model)
-    features = _features_of(model, rows["image"].to_pylist(), problems, cache)
-    facts = known | dict(facts or {})
-    return TrainingData(model, rows, features, facts, problems, found, rankers, tuple(languages))
-
-
-def _read_rows(
-    triples: pa.Table | Path | str,
-    images: Path | str | None,
-    starter: bool,
-    texts: Sequence[str],
-    problems: Problems,
-) -> tuple[pa.Table, dict[str, Any]]:
-    """The rows of a run from all their sources, and facts about these; see `prepare`."""
-    known: dict[str, Any] = {}
-    of_starter = False
-    if isinstance(triples, pa.Table):
-        rows = triples
-    else:
-        rows = read_triples(triples, problems)
-        known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
-        of_starter = Path(resolve(triples)).resolve() == TRIPLES.resolve()
-        if starter and of_starter:
-            what = "adds the triples that are trained on already"
-            raise UserError("--starter", what, "Omit it, or name other triples.")
-    if pc.any(pc.equal(rows["image"], "")).as_py():
-        # Null for an empty name, so that such rows do not count as one picture.
-        rows = with_column(rows, "image", [name or None for name in rows["image"].to_pylist()])
-    if images is not None and not of_starter:
-        rows = attach_images(rows, images)
-    if starter:
-        rows = with_starter(rows)
-        known["starter"] = read_provenance(STARTER)
-    if texts:
-        found = [row.caption for source in texts for row in read_captions(source, None, problems)]
-        rows = with_texts(rows, found)
-        known["texts"] = {"data": list(texts), "count": len(found)}
-    return rows, known
-
-
-def check_base(model: DualEncoder) -> None:
-    """Raise UserError for a model that reads no pictures."""
-    if model.architecture.kind == "sentence":
-        raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
-
-
-def _features_of(
-    model: DualEncoder, references: list[str | None], problems: Problems, cache: Path | None = None
-) -> Tensor | StoredRows:
-    """`embed_pixels` rows [N, F], NaN for rows without a picture; [N, 0] if no row has one.
-
-    With several processes, the first one computes them.
-    """
-    if not any(references):
-        return torch.zeros(len(references), 0)
-    seen = Problems(problems.max_share)  # the share is counted separately for pictures and rows
-    folder = cache or cache_folder() / "image_features"
-    with this_process().first_goes_first():
-        features = image_features(model, references, folder, seen)
-    try:
-        problems.take(seen, len({name for name in references if name}))
-    except UserError as error:
-        hint = f"{error.hint} --images FOLDER finds moved pictures whose image_id is their name."
-        raise UserError(error.where, error.what, hint) from None
-    return features
-
-
-def _rows_with_numbers(features: Tensor | StoredRows) -> NDArray[np.bool_]:
-    """Which rows [N] of features [N, F] have a picture, that is, are not NaN throughout.
-
-    Reads a few rows at a time, because the features may be in a file larger than memory.
-    """
-    has_pictures = np.zeros(len(features), dtype=bool)
-    for start in range(0, len(features), _ROWS_AT_ONCE):
-        part = features[start : start + _ROWS_AT_ONCE]
-        finite = torch.isfinite(part)
-        has_image = ~torch.isnan(part).all(1) if part.shape[1] else finite.any(1)
-        broken = (has_image & ~finite.all(1)).nonzero()
-        if len(broken):
-            where = f"image features: row {start + int(broken[0]) + 1}"
-            hint = "Compute the features again, in fp32."
-            raise UserError(where, "a value is NaN or infinite", hint)
-        has_pictures[start : start + _ROWS_AT_ONCE] = has_image.numpy()
-    return has_pictures
+    def wordings(self) -> list[list[tuple[str, str]]]:
+        """The further wordings of each row, with their languages."""
+        return choose_wordings(self.triples, self.languages)
 
 
 @dataclass(frozen=True)
@@ -268,10 +124,10 @@ class _TokenStore:
         return self.offsets[texts + 1] - self.offsets[texts]
 
     def padded(self, texts: Integers) -> Tensor:
-        """Return the token ids, int64 [texts, longest text], padded at the end."""
+        """Return the token ids, int64 [texts, L], padded at the end to the longest text."""
         lengths = self.lengths(texts)
         ids = np.full((len(texts), lengths.max()), self.pad, dtype=np.int64)
-        inside = np.arange(ids.shape[1]) < lengths[:, None]  # [texts, longest]
+        inside = np.arange(ids.shape[1]) < lengths[:, None]  # [texts, L]
         starts = np.repeat(self.offsets[texts], lengths)
         ids[inside] = self.flat[starts + np.nonzero(inside)[1]]
         return torch.from_numpy(ids)
@@ -285,7 +141,7 @@ def _store_tokens(model: DualEncoder, texts: Sequence[str]) -> _TokenStore:
         for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
             tokens = model.tokenize(texts[start : start + _TOKENIZE_AT_ONCE])
             truncated += tokens.truncated
-            ids = tokens.ids.numpy().astype(np.int32)  # [texts, length]
+            ids = tokens.ids.numpy().astype(np.int32)  # [texts, L]
             places = np.arange(ids.shape[1])
             last = np.where(ids != pad, places, 0).max(1)  # [texts]
             flat.append(ids[places <= last[:, None]])
@@ -306,8 +162,8 @@ def padding_id(model: DualEncoder) -> int:
 class Batch:
     """The rows of one step: B over all processes, of which b belong to this process."""
 
-    # token ids, int64 [n, length], of the unique texts of this process, sorted by length and padded
-    # to the longest text in each chunk
+    # token ids, int64 [n, L], of the unique texts of this process, sorted by length and padded to
+    # the longest text in each chunk
     chunks: list[Tensor]
     # int64 [T * b], indices into the chunks' vectors that restore the order: one kind of text at a
     # time
@@ -339,8 +195,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Examples:
-    """All N rows of a run."""
+    """All N rows of a run, and how they are divided into steps."""
 
+    options: LoopOptions  # number of epochs, size of a batch, and seed of the order
     tokens: _TokenStore  # token ids of the unique texts
     # index in `tokens` of each row's texts, int64 [T, N], followed by its further wordings, or -1:
     # [T + W, N]
@@ -370,61 +227,92 @@ class Examples:
     def __len__(self) -> int:
         return len(self.image_keys)
 
-    def batch(self, rows: Integers, share: tuple[int, int] = (0, 1)) -> Batch:
-        """Return the batch of rows [B] for the process with the given (rank, count)."""
+    @property
+    def epoch_steps(self) -> int:
+        """Number of steps of an epoch."""
+        return max(1, -(-len(self) // self.options.batch_size))
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of the run."""
+        return self.epoch_steps * self.options.epochs
+
+    def rows_from(self, start: int) -> Iterator[Integers]:
+        """Yield the rows [B] of each step after `start`: shuffled by seed and epoch, sizes equal
+        ± 1."""
+        edges = _even_edges(len(self), self.options.batch_size)
+        for step in range(start, self.steps):
+            epoch, place = divmod(step, self.epoch_steps)
+            if step == start or place == 0:
+                order = np.random.default_rng([self.options.seed, epoch]).permutation(len(self))
+            yield order[edges[place] : edges[place + 1]]
+
+    def batches_from(self, start: int, device: torch.device) -> Generator[Batch]:
+        """Yield this process's part of the batch of each step after `start`, made in a thread."""
+        share = this_process().share
+
+        def make(rows: Integers) -> Batch:
+            return self.batch(rows, share).to(device)
+
+        with closing(ahead(make, self.rows_from(start), workers=1, most=2)) as batches:
+            for _, batch in batches:
+                yield batch
+
+    def batch(self, rows_B: Integers, share: tuple[int, int] = (0, 1)) -> Batch:
+        """Return the batch of some rows for the process with the given (rank, count)."""
         part, parts = share
-        every = [rows[a:b] for a, b in pairwise(np.arange(parts + 1) * len(rows) // parts)]
-        own = every[part]  # [b]
-        places = self._draw_wordings(rows)  # [T, B]
-        start = sum(len(some) for some in every[:part])
-        chunks, restore = self._chunks(own, places[:, start : start + len(own)])
-        seen = own[self.has_image[own]]  # [k]
-        constants = {name: of_rows(rows, places) for name, of_rows in self.constants.items()}
+        edges = np.arange(parts + 1) * len(rows_B) // parts
+        every = [rows_B[a:b] for a, b in pairwise(edges)]
+        rows_b = every[part]
+        places_TB = self.draw_wordings(rows_B)
+        chunks, restore = self._chunks(rows_b, places_TB[:, edges[part] : edges[part + 1]])
+        rows_k = rows_b[self.has_image[rows_b]]
+        constants = {name: make(rows_B, places_TB) for name, make in self.constants.items()}
         if self.bank is not None:
             # Drawn by the numbers of the rows: equal in every process and in a resumed run.
-            rng = np.random.default_rng([_BANK_SEED, *rows.tolist()])
-            count = min(len(self.bank), _BANK_AT_ONCE)
+            rng = np.random.default_rng([_BANK_SEED, *rows_B.tolist()])
+            count = min(len(self.bank), BANK_AT_ONCE)
             chosen = rng.choice(len(self.bank), count, replace=False, shuffle=False)
-            drawn = torch.from_numpy(chosen)
-            constants[BANK] = self.bank[drawn]  # [M, D]
-            of_teachers = [vectors[drawn] for vectors in self.teachers_bank]
+            drawn_M = torch.from_numpy(chosen)
+            constants[BANK] = self.bank[drawn_M]  # [M, D]
+            of_teachers = [vectors[drawn_M] for vectors in self.teachers_bank]
             constants[TEACHERS_BANK] = torch.cat(of_teachers, dim=1)  # [M, E]
         return Batch(
             chunks,
             restore,
-            self.features[torch.from_numpy(seen)],  # [k, F]
-            None if self.pictures is None else [str(self.pictures[row]) for row in seen],
+            self.features[torch.from_numpy(rows_k)],
+            None if self.pictures is None else [str(self.pictures[row]) for row in rows_k],
             constants,
-            self.loss_rows(rows),
-            rows,
+            self._loss_rows(rows_B, places_TB),
+            rows_B,
             [len(some) for some in every],
             [int(self.has_image[some].sum()) for some in every],
         )
 
-    def _draw_wordings(self, rows: Integers) -> Integers:
+    def draw_wordings(self, rows_B: Integers) -> Integers:
         """Draw the T texts of some rows, as places in `text_rows`, int64 [T, B].
 
         Rows of T texts have them in order. Of a row with further wordings, T are drawn, different
         ones if it has so many; the caption of a row with a picture keeps its place for L1.
         """
         count = len(self.names)
-        places = np.repeat(np.arange(count)[:, None], len(rows), axis=1)
+        places_TB = np.repeat(np.arange(count)[:, None], len(rows_B), axis=1)
         if len(self.text_rows) == count:
-            return places
-        rng = np.random.default_rng([_WORDING_SEED, *rows.tolist()])
-        texts = self.text_keys[:, rows]
+            return places_TB
+        rng = np.random.default_rng([_WORDING_SEED, *rows_B.tolist()])
+        texts = self.text_keys[:, rows_B]  # [3 + W, B]
         order = rng.random(texts.shape)
         order[texts < 0] = np.inf  # not a text
         for place in range(1, len(texts)):
             order[place] += (texts[:place] == texts[place]).any(0)  # an equal text is drawn last
-        order[0, self.has_image[rows]] = -1
+        order[0, self.has_image[rows_B]] = -1
         more = texts[count] >= 0
-        places[:, more] = np.argsort(order[:, more], axis=0)[:count]
-        return places
+        places_TB[:, more] = np.argsort(order[:, more], axis=0)[:count]
+        return places_TB
 
-    def _chunks(self, rows: Integers, places: Integers) -> tuple[list[Tensor], Tensor]:
+    def _chunks(self, rows_b: Integers, places_Tb: Integers) -> tuple[list[Tensor], Tensor]:
         """Return the unique texts of some rows in chunks of similar length, and `Batch.restore`."""
-        texts = self.text_rows[places, rows].ravel()  # [T * b], one kind at a time
+        texts = self.text_rows[places_Tb, rows_b].ravel()  # [T * b], one kind at a time
         texts, again = np.unique(texts, return_inverse=True)  # [n], [T * b]
         by_length = np.argsort(-self.tokens.lengths(texts), kind="stable")
         edges = _even_edges(len(texts), self.chunk)
@@ -433,82 +321,64 @@ class Examples:
         restore[by_length] = np.arange(len(texts))
         return chunks, torch.from_numpy(restore[again])
 
-    def loss_rows(self, rows: Integers) -> Rows:
+    def _loss_rows(self, rows_B: Integers, places_TB: Integers) -> Rows:
         """Return which rows take part in which loss, and which pairs are false negatives."""
-        drawn = self.names == ALL_TEXTS
-        places = self._draw_wordings(rows) if drawn else np.arange(len(ALL_TEXTS))[:, None]
-        keys = self.text_keys[places, rows]  # [3, B]
-        caption, paraphrase_1, paraphrase_2 = keys  # [B] each
-        used = [ALL_TEXTS.index(name) for name in self.names]
-        keys = np.vstack([self.image_keys[rows], keys[used]])  # [1 + T, B]
+        # A run of fewer texts has no further wordings, and its other texts still have their keys.
+        drawn = places_TB if self.names == ALL_TEXTS else np.arange(len(ALL_TEXTS))[:, None]
+        keys = caption, paraphrase_1, paraphrase_2 = self.text_keys[drawn, rows_B]  # [B] each
+        used = [keys[ALL_TEXTS.index(name)] for name in self.names]
         return Rows(
-            torch.from_numpy(np.nonzero(self.has_image[rows])[0]),
+            torch.from_numpy(np.nonzero(self.has_image[rows_B])[0]),
             torch.from_numpy(np.nonzero(caption != paraphrase_1)[0]),
             torch.from_numpy(np.nonzero(paraphrase_1 != paraphrase_2)[0]),
-            find_false_negatives(keys),
+            find_false_negatives(np.vstack([self.image_keys[rows_B], *used])),
         )
 
 
 def make_examples(
-    model: DualEncoder,
-    texts: Mapping[str, Sequence[str]],
-    image_ids: Sequence[str],
-    features: Tensor | StoredRows | None,
-    needed: tuple[str, ...],
-    micro_batch: int | None = None,
-    pictures: Sequence[str | None] | None = None,
-    wordings: Sequence[Sequence[str]] = (),
+    data: TrainingData, names: tuple[str, ...], options: LoopOptions, pictures: bool = False
 ) -> Examples:
     """Tokenize all rows and number their texts and pictures.
 
     Args:
-        model: model of the tokenizer and the image features.
-        texts: N texts under "caption" and, if available, under both paraphrases.
-        image_ids: N ids, equal for equal pictures.
-        features: `embed_pixels` rows [N, F] or None; a row of NaN means no picture.
-        needed: texts that are encoded.
-        micro_batch: maximum number of texts encoded together, or None for the fastest number.
-        pictures: N pictures, which are embedded anew in every step, if the image tower is trained;
-            the features then say which of them can be opened.
-        wordings: further wordings of each of the N rows, from which texts are drawn if all three
-            are needed.
+        data: the rows, and the model of the tokenizer and the features.
+        names: the texts that are encoded.
+        options: how the rows are divided into steps and micro-batches.
+        pictures: whether the rows' pictures are embedded anew in every step, because the image
+            tower is trained; the features then say which of them can be opened.
 
     Raises:
         UserError: the rows give a contrastive loss no negatives, or the features do not fit.
     """
-    captions, known = texts[CAPTION], dict[str, int]()
-    _check_rows(captions, image_ids)
-    features = torch.zeros(len(captions), 0) if features is None else features
-    has_image = _check_features(model, features, len(captions))
-    if pictures is not None:
+    model, texts, known = data.model, data.texts(), dict[str, int]()
+    captions = texts[CAPTION]
+    text_keys = [_number_texts(texts.get(name, captions), known) for name in ALL_TEXTS]
+    image_ids = picture_keys(data.triples)
+    _check_negatives(set(text_keys[0]), set(image_ids), len(captions))
+    has_image = _check_features(data)
+    features = data.features
+    if features is None or pictures:
         features = torch.zeros(len(captions), 0)
-    text_keys = np.asarray([_number_texts(texts.get(name, captions), known) for name in ALL_TEXTS])
-    image_keys = np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1]
     stored: dict[str, int] = {}  # index of each text's tokens
-    text_rows = [
-        np.asarray([stored.setdefault(text, len(stored)) for text in texts[name]], dtype=np.int64)
-        for name in needed
-    ]
-    if wordings and needed == ALL_TEXTS:
-        most = max(map(len, wordings))
-        more_rows = np.full((most, len(wordings)), -1)
-        more_keys = np.full((most, len(wordings)), -1)
+    text_rows = [[stored.setdefault(text, len(stored)) for text in texts[name]] for name in names]
+    if names == ALL_TEXTS:
+        wordings = [[text for text, _ in of_row] for of_row in data.wordings()]
+        more = np.full((2, max(map(len, wordings)), len(wordings)), -1)
         for row, of_row in enumerate(wordings):
-            more_rows[: len(of_row), row] = [
-                stored.setdefault(text, len(stored)) for text in of_row
-            ]
-            more_keys[: len(of_row), row] = _number_texts(of_row, known)
-        text_rows, text_keys = [*text_rows, *more_rows], np.vstack([text_keys, more_keys])
+            more[0, : len(of_row), row] = [stored.setdefault(text, len(stored)) for text in of_row]
+            more[1, : len(of_row), row] = _number_texts(of_row, known)
+        text_rows, text_keys = [*text_rows, *more[0]], [*text_keys, *more[1]]
     return Examples(
-        tokens=_store_tokens(model, list(stored)),
-        text_rows=np.stack(text_rows),
-        names=needed,
-        features=features,
-        has_image=has_image,
-        image_keys=-1 - image_keys.astype(np.int64),
-        text_keys=text_keys.astype(np.int64),
-        chunk=micro_batch or _TEXTS_AT_ONCE.get(model.device.type, 1024),
-        pictures=pictures,
+        options,
+        _store_tokens(model, list(stored)),
+        np.asarray(text_rows, dtype=np.int64),
+        names,
+        features,
+        has_image,
+        image_keys=-1 - np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1],
+        text_keys=np.asarray(text_keys, dtype=np.int64),
+        chunk=options.micro_batch or _TEXTS_AT_ONCE.get(model.device.type, 1024),
+        pictures=data.triples["image"].to_pylist() if pictures else None,
     )
 
 
@@ -517,28 +387,26 @@ def _number_texts(texts: Sequence[str], known: dict[str, int]) -> list[int]:
     return [known.setdefault(" ".join(text.casefold().split()), len(known)) for text in texts]
 
 
-def _check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:
-    """Raise UserError for rows that give a contrastive loss no negatives."""
-    if len(captions) < 2:
-        what = f"{len(captions)} row(s); a contrastive loss needs at least two"
+def _check_negatives(captions: set[int], images: set[str], count: int) -> None:
+    """Raise UserError for different captions and pictures that are too few to contrast."""
+    if count < 2:
+        what = f"{count} row(s); a contrastive loss needs at least two"
         raise UserError("training rows", what, "Give more captions, or loosen the filters.")
-    different = len(set(_number_texts(captions, {})))
-    if different < 2 or len(set(image_ids)) < 2:
-        same = "picture" if different > 1 else "caption"
-        what = f"all {len(captions)} rows have the same {same}, so there are no negatives"
+    if len(captions) < 2 or len(images) < 2:
+        same = "picture" if len(captions) > 1 else "caption"
+        what = f"all {count} rows have the same {same}, so there are no negatives"
         raise UserError("training rows", what, "Give captions of several pictures.")
 
 
-def _check_features(
-    model: DualEncoder, features: Tensor | StoredRows, rows: int
-) -> NDArray[np.bool_]:
+def _check_features(data: TrainingData) -> NDArray[np.bool_]:
     """Which rows [N] have a picture; raises UserError for features that do not fit."""
+    features, model, count = data.features, data.model, len(data.triples)
     hint = "Compute the features for these rows with this model."
-    if len(features.shape) != 2 or len(features) != rows:
-        what = f"shape {list(features.shape)} for {rows} rows"
+    if features is not None and (len(features.shape) != 2 or len(features) != count):
+        what = f"shape {list(features.shape)} for {count} rows"
         raise UserError("image features", what, hint)
-    has_image = _rows_with_numbers(features)
-    if has_image.any():
+    has_image = data.has_image()
+    if features is not None and has_image.any():
         first, width = features[[int(has_image.argmax())]], model.architecture.embed_dim
         try:
             with torch.no_grad():
@@ -581,24 +449,3 @@ def _even_edges(count: int, most: int) -> Integers:
     """Return edges that split `count` items into the fewest parts of at most `most`, equal ± 1."""
     parts = max(1, -(-count // most))
     return np.arange(parts + 1, dtype=np.int64) * count // parts
-
-
-def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """Return the number of batches per epoch."""
-    return len(_even_edges(rows, batch_size)) - 1
-
-
-def epoch_batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[Integers]:
-    """Return the rows of each batch of an epoch, shuffled by seed and epoch, sizes equal ± 1."""
-    shuffled = np.random.default_rng([seed, epoch]).permutation(rows)
-    return [shuffled[a:b] for a, b in pairwise(_even_edges(rows, batch_size))]
-
-
-def row_batches(rows: int, batch_size: int, seed: int, start: int, stop: int) -> Iterator[Integers]:
-    """Yield the rows of each step from `start` up to but excluding `stop`, across epochs."""
-    epoch_steps = steps_per_epoch(rows, batch_size)
-    batches: list[Integers] = []
-    for step in range(start, stop):
-        if step == start or step % epoch_steps == 0:
-            batches = epoch_batches(rows, batch_size, seed, step // epoch_steps)
-        yield batches[step % epoch_steps]

@@ -1,14 +1,16 @@
-"""Metrics of a run: where they are logged, divergence; lines for the user."""
+"""The log of a run, divergence, and lines for the user."""
 
 import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
+from typing import IO, Any, TypeVar
 
 import torch
 
@@ -17,6 +19,7 @@ from paraclip.files import atomic_path, disk_errors, read_bounded
 from paraclip.training.losses import L1, L2, L3, Objective
 
 _LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
+_Batch = TypeVar("_Batch")
 
 
 def notice(text: str) -> None:
@@ -24,59 +27,72 @@ def notice(text: str) -> None:
     print(f"paraclip: {text}", file=sys.stderr)
 
 
-class _JsonLines:
-    """Writer of one line per step to `metrics.jsonl`, flushed immediately.
+class MetricsLog:
+    """The log of a run and its clock: a line for each step, and tensorboard's points if installed.
+
+    Use as a context manager.
 
     Args:
-        folder: folder of the run.
-        after: step after which the run resumes; later lines are dropped, since those steps are
-            repeated.
+        folder: folder of the run, for `metrics.jsonl` and `tensorboard`.
+        after: step after which the run resumes; what the log has of later ones, which are repeated,
+            is dropped.
+        enabled: whether anything is written; only the first process writes.
     """
 
-    def __init__(self, folder: Path, after: int = 0) -> None:
-        self.path = folder / "metrics.jsonl"
-        keep_until(self.path, after)
-        self.lines = self.path.open("a", encoding="utf-8")
+    def __init__(self, folder: Path, after: int = 0, enabled: bool = True) -> None:
+        self.path, self.place = folder / "metrics.jsonl", folder / "tensorboard"
+        self._after, self._enabled = after, enabled
+        self._began = self._waited = 0.0
+        self._lines: IO[str] | None = None
+        self._board: Any = None
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write one line."""
-        with disk_errors(self.path):
-            self.lines.write(json.dumps({"step": step, **figures}) + "\n")
-            self.lines.flush()
+    def __enter__(self) -> "MetricsLog":
+        with ExitStack() as opened:
+            if self._enabled:
+                keep_until(self.path, self._after)
+                self._lines = self.path.open("a", encoding="utf-8")
+                opened.callback(_close, self._lines)
+            if self._enabled and find_spec("tensorboard"):
+                from torch.utils.tensorboard import SummaryWriter
 
-    def close(self) -> None:
-        """Close the file; errors are ignored, since `write` reports a full disk."""
-        with suppress(OSError):
-            self.lines.close()
+                with disk_errors(self.place):
+                    self._board = SummaryWriter(  # type: ignore[no-untyped-call]
+                        str(self.place), purge_step=self._after + 1, filename_suffix=".paraclip"
+                    )
+                opened.callback(_close, self._board)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def timed(self, batches: Iterable[_Batch]) -> Iterator[_Batch]:
+        """The batches; the time of a step begins when its batch is asked for."""
+        self._began = time.perf_counter()
+        for batch in batches:
+            self._waited = time.perf_counter() - self._began
+            yield batch
+            self._began = time.perf_counter()
+
+    def write(self, step: int, figures: Mapping[str, float], rows: int) -> None:
+        """Write a step's figures, with the share of its time that it waited, and rows a second."""
+        seconds = time.perf_counter() - self._began
+        figures = {
+            **figures, "input_wait": self._waited / seconds, "triples_per_second": rows / seconds
+        }  # fmt: skip
+        if self._lines is not None:
+            with disk_errors(self.path):
+                self._lines.write(json.dumps({"step": step, **figures}) + "\n")
+                self._lines.flush()
+        if self._board is not None:
+            with disk_errors(self.place):
+                for name, value in figures.items():
+                    self._board.add_scalar(name, value, step)
 
 
-class _TensorBoard:
-    """Writer of tensorboard events, in the folder `tensorboard` of the run.
-
-    Args:
-        folder: folder of the run.
-        after: step after which the run resumes; later points are purged.
-    """
-
-    def __init__(self, folder: Path, after: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.place = folder / "tensorboard"
-        with disk_errors(self.place):
-            self.board = SummaryWriter(  # type: ignore[no-untyped-call]
-                str(self.place), purge_step=after + 1, filename_suffix=".paraclip"
-            )
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write one point per metric."""
-        with disk_errors(self.place):
-            for name, value in figures.items():
-                self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        """Close the file; errors are ignored, since `write` reports a full disk."""
-        with suppress(OSError):
-            self.board.close()  # type: ignore[no-untyped-call]
+def _close(opened: Any) -> None:
+    with suppress(OSError):  # `write` reports a full disk
+        opened.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -105,22 +121,6 @@ def keep_until(path: Path, step: int) -> None:
     kept = [line for line in read_metrics(path) if line["step"] <= step]
     with atomic_path(path) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-
-
-@contextmanager
-def metrics_log(
-    folder: Path, after: int, enabled: bool = True
-) -> Iterator[list[_JsonLines | _TensorBoard]]:
-    """The writers of each step's metrics: JSON lines, and tensorboard's events if it is installed.
-
-    Args:
-        folder: folder of the run.
-        after: step after which the run resumes.
-        enabled: whether anything is written; only the first process writes.
-    """
-    kinds = (_JsonLines, _TensorBoard) if find_spec("tensorboard") else (_JsonLines,)
-    with ExitStack() as opened:
-        yield [opened.enter_context(closing(kind(folder, after))) for kind in kinds if enabled]
 
 
 _DIVERGED = 3.0

@@ -1,7 +1,7 @@
 """The training loop, shared by tuning and the control: read `_run_steps` first.
 
-A batch has B rows, b of which belong to this process, T texts per row, and k rows with a picture;
-vectors have width D. A step processes only text:
+A step processes only text. Shape suffixes: B rows, b of which belong to this process; T texts of a
+row; K rows have a picture, k of them in this process, of F features; vectors have width D.
 
     token chunks --text tower--> texts [T * b, D] ---+
     cached features [k, F] --projection--> [k, D] ---+--> losses --> gradients --> AdamW
@@ -10,27 +10,25 @@ The image tower is not run unless it is trained: its features are rows of a matr
 """
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from paraclip.arrays import Integers
 from paraclip.data.captions import label
 from paraclip.data.images import pictures_hash
-from paraclip.data.triples import choose_wordings
 from paraclip.errors import UserError
 from paraclip.files import locked
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import ahead, read_pictures
+from paraclip.models.features import read_pictures
 from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
@@ -48,25 +46,15 @@ from paraclip.training.checkpoint import (
 from paraclip.training.config import (
     WEIGHT_DECAY,
     WEIGHT_DECAYS,
-    LoopOptions,
     TrainOptions,
     hyperparameters,
     resolved,
 )
-from paraclip.training.data import (
-    Batch,
-    Examples,
-    TrainingData,
-    make_examples,
-    picture_keys,
-    row_batches,
-    steps_per_epoch,
-)
+from paraclip.training.data import Batch, Examples, TrainingData, make_examples
 from paraclip.training.distributed import ALONE, Processes, this_process
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
-from paraclip.training.log import find_divergence, metrics_log, notice, peak_memory
+from paraclip.training.log import MetricsLog, find_divergence, notice, peak_memory
 from paraclip.training.losses import (
-    ALL_TEXTS,
     CAPTION,
     CAPTIONS_ONLY,
     L1,
@@ -90,6 +78,7 @@ from paraclip.training.optimizer import (
     train_mode,
     train_only,
 )
+from paraclip.training.prepare import check_base
 from paraclip.training.targets import with_targets
 
 CLIP_NORM = 1.0
@@ -131,12 +120,13 @@ def train(
     """
     options = resolved(options, data.model.architecture.kind)
     plan = plan_training(data, options)
-    return fit(data, plan, options, _facts_of(data, plan.objective), out, fresh, save_seconds)
+    return fit(data, plan, _facts_of(data, plan.objective), out, fresh, save_seconds)
 
 
 def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEncoder) -> None:
     """Raise UserError, before long work, if a run of `train` from a base could not be written, or
     lacks MiniLM, which S needs."""
+    check_base(model)
     if options.teachers[1] and not options.control:
         wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
     if this_process().first:
@@ -159,15 +149,9 @@ def plan_training(data: TrainingData, options: TrainOptions) -> Plan:
     Raises:
         UserError: no row has a picture, and L1 needs some, or another error of `make_examples`.
     """
-    model, triples, objective = data.model, data.rows, _objective_of(options)
-    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    wordings = choose_wordings(triples, data.languages)
+    model, objective = data.model, objective_of(options)
     unfrozen = options.image_learning_rate is not None
-    examples = make_examples(
-        model, texts, picture_keys(triples), data.features, objective.texts, options.micro_batch,
-        triples["image"].to_pylist() if unfrozen else None,
-        [[text for text, _ in of_row] for of_row in wordings],
-    )  # fmt: skip
+    examples = make_examples(data, objective.texts, options, pictures=unfrozen)
     if unknown := examples.tokens.unknown:
         what = "are mostly unknown to the tokenizer of this base, which cannot learn them"
         notice(f"{len(unknown):,} texts {what}; the first is {label(unknown[0])}")
@@ -175,18 +159,20 @@ def plan_training(data: TrainingData, options: TrainOptions) -> Plan:
     if not examples.has_image.any() and (unfrozen or l1_alone):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    examples, objective = with_targets(examples, objective, data, texts, wordings)
-    parts = [(model.text_tower, _known(options.learning_rate))]
+    examples, objective = with_targets(examples, objective, data)
+    assert options.learning_rate is not None  # resolved
+    parts = [(model.text_tower, options.learning_rate)]
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
     return Plan(examples, objective, parts)
 
 
-def _objective_of(options: TrainOptions) -> Objective:
+def objective_of(options: TrainOptions) -> Objective:
     """The losses that resolved options select."""
     if options.control:
         return CAPTIONS_ONLY
-    weights = dict(zip((L1, L2, L3), _known(options.weights), strict=True))
+    assert options.weights is not None  # resolved
+    weights = dict(zip((L1, L2, L3), options.weights, strict=True))
     texts = tuple(dict.fromkeys(options.image_loss_on or ()))
     weights[RANKING], weights[SENTENCES] = options.teachers
     return Objective(weights, texts, options.text_temperature)
@@ -195,7 +181,6 @@ def _objective_of(options: TrainOptions) -> Objective:
 def fit(
     data: TrainingData,
     plan: Plan,
-    options: LoopOptions,
     facts: Mapping[str, Any],
     out: Path,
     fresh: bool = False,
@@ -205,23 +190,23 @@ def fit(
 
     Args:
         data: the model and its rows, which are kept if a step fails.
-        plan: rows, losses and trained parts.
-        options: hyperparameters with a learning rate, which name the run.
+        plan: rows, losses and trained parts; its hyperparameters have a learning rate.
         facts: for the checkpoint.
         out: see `train`, as for `fresh` and `save_seconds`.
     """
     model, processes, examples = data.model, this_process(), plan.examples
+    options = examples.options
     train_only(model, plan.parts)
     set_dropout(plan.parts, options.dropout)
-    identity = _identify_run(model, examples, options)
+    identity = _identify_run(model, examples)
     header = {
         "config": asdict(options), "objective": asdict(plan.objective), "identity": identity,
         "facts": dict(facts),
     }  # fmt: skip
     processes.check_alike(identity)
-    steps = steps_per_epoch(len(examples), options.batch_size)
-    if len(examples) // steps < processes.count:
-        what = f"{len(examples)} rows in {steps} steps, {processes.count} processes"
+    if len(examples) // examples.epoch_steps < processes.count:
+        steps = f"{len(examples)} rows in {examples.epoch_steps} steps"
+        what = f"{steps}, {processes.count} processes"
         raise UserError("processes", what, "Start fewer, or raise --batch-size.")
     folder = RunFolder(out, header)
     with locked(out) if processes.first else nullcontext():
@@ -235,7 +220,7 @@ def fit(
         else:
             frozen = hash_tensors(frozen_tensors(model))
             with _reproducible(model.device):
-                progress = _run_steps(data, plan, options, folder, save_seconds)
+                progress = _run_steps(data, plan, folder, save_seconds)
             model.eval()
             if hash_tensors(frozen_tensors(model)) != frozen:
                 raise AssertionError("a frozen weight changed in training")
@@ -246,21 +231,15 @@ def fit(
     return folder.last
 
 
-def _run_steps(
-    data: TrainingData,
-    plan: Plan,
-    options: LoopOptions,
-    folder: RunFolder,
-    save_seconds: float,
-) -> Progress:
+def _run_steps(data: TrainingData, plan: Plan, folder: RunFolder, save_seconds: float) -> Progress:
     """Take all remaining steps: forward, losses, backward, clip, step, log, save."""
     model, processes = data.model, this_process()
     examples, objective, parts = plan
-    epoch_steps = steps_per_epoch(len(examples), options.batch_size)
-    total_steps = epoch_steps * options.epochs
+    options = examples.options
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
     decay = WEIGHT_DECAYS.get(model.architecture.kind, WEIGHT_DECAY)
-    optimizer = make_optimizer(weights, parts, _known(options.learning_rate), decay)
+    assert options.learning_rate is not None  # resolved
+    optimizer = make_optimizer(weights, parts, options.learning_rate, decay)
     scale, start_scale = model.logit_scale, float(model.logit_scale.detach())
     progress = resume(folder.states, weights, optimizer, processes)
     encode = partial(
@@ -270,13 +249,12 @@ def _run_steps(
     train_mode(model, parts)
     saved = time.monotonic()
     with (
-        metrics_log(folder.path, progress.step, enabled=processes.first) as writers,
-        bar("training", total_steps, "step", progress.step) as moving,
-        closing(batches_ahead(examples, options, progress.step, model.device)) as batches,
+        MetricsLog(folder.path, progress.step, enabled=processes.first) as log,
+        bar("training", examples.steps, "step", progress.step) as moving,
+        closing(examples.batches_from(progress.step, model.device)) as batches,
     ):
-        for step, (batch, waited) in enumerate(batches, progress.step + 1):
-            began = time.perf_counter() - waited
-            share = learning_rate_share(step - 1, total_steps)
+        for step, batch in enumerate(log.timed(batches), progress.step + 1):
+            share = learning_rate_share(step - 1, examples.steps)
             set_learning_rates(optimizer, share)
 
             # Each process encodes its own rows, gathers the vectors of the others, and computes its
@@ -301,52 +279,18 @@ def _run_steps(
 
             first = figures["loss"] if progress.first_loss is None else progress.first_loss
             progress = replace(progress, step=step, first_loss=first)
-            seconds = time.perf_counter() - began
             figures |= {
-                "learning_rate": optimizer.defaults["lr"] * share, "epoch": step / epoch_steps,
-                "logit_scale": float(scale.detach()), "input_wait": waited / seconds,
-                "triples_per_second": batch.size / seconds, **peak_memory(model.device),
+                "learning_rate": optimizer.defaults["lr"] * share,
+                "epoch": step / examples.epoch_steps,
+                "logit_scale": float(scale.detach()), **peak_memory(model.device),
             }  # fmt: skip
-            for writer in writers:
-                writer.write(step, figures)
+            log.write(step, figures, batch.size)
             if processes.first and time.monotonic() - saved >= save_seconds:
                 save_state(folder.states, weights, optimizer, progress)
                 saved = time.monotonic()
             moving.set_postfix(loss=f"{figures['loss']:.3f}", refresh=False)
             moving.update()
     return progress
-
-
-_Value = TypeVar("_Value")
-
-
-def _known(value: _Value | None) -> _Value:
-    """The value of an option that `resolved` has filled in."""
-    if value is None:
-        raise AssertionError("the options have not been resolved")
-    return value
-
-
-def batches_ahead(
-    examples: Examples, options: LoopOptions, start: int, device: torch.device
-) -> Generator[tuple[Batch, float]]:
-    """This process's part of the batch of each step after `start`, made in a thread.
-
-    Yields:
-        The batch on the device, and the seconds that the step waited for it.
-    """
-    total = steps_per_epoch(len(examples), options.batch_size) * options.epochs
-    numbers = row_batches(len(examples), options.batch_size, options.seed, start, total)
-    share = this_process().share
-
-    def make(of_step: Integers) -> Batch:
-        return examples.batch(of_step, share).to(device)
-
-    with closing(ahead(make, numbers, workers=1, most=2)) as batches:
-        began = time.perf_counter()
-        for _, batch in batches:
-            yield batch, time.perf_counter() - began
-            began = time.perf_counter()
 
 
 def encode_batch(
@@ -375,20 +319,21 @@ def encode_batch(
     kept = count_kept(batch.chunks, micro_batch, limit, model.computed_length)
     texts = encode_cached(model.encode_tokens, batch.chunks, text_seed, kept, context)
     if batch.pictures is None:
-        images = encode_plain(partial(_project, model), [batch.features], image_seed)  # [k, D]
+        images_kD = encode_plain(partial(_project, model), [batch.features], image_seed)
     else:
         at_once = min(_PICTURES_AT_ONCE, micro_batch or _PICTURES_AT_ONCE)
         starts = range(0, max(1, len(batch.pictures)), at_once)
         parts = [batch.pictures[start : start + at_once] for start in starts]
         kept = len(parts) if len(batch.pictures) <= (micro_batch or _PLAIN_PICTURES) else 0
-        images = encode_cached(partial(_encode_pictures, model), parts, image_seed, kept, context)
-    by_name = texts.index_select(0, batch.restore).view(len(names), -1, texts.shape[1])  # [T, b, D]
-    every = processes.gather(by_name.transpose(0, 1).flatten(1), batch.text_sizes)  # [B, T * D]
-    return Vectors(
-        processes.gather(images, batch.image_sizes),
-        dict(zip(names, every.chunk(len(names), dim=1), strict=True)),  # [B, D] each
-        batch.constants,
-    )
+        images_kD = encode_cached(
+            partial(_encode_pictures, model), parts, image_seed, kept, context
+        )
+    # One gathering for all texts: a row's texts stand side by side.
+    texts_TbD = texts.index_select(0, batch.restore).view(len(names), -1, texts.shape[1])
+    texts_BTD = processes.gather(texts_TbD.transpose(0, 1).flatten(1), batch.text_sizes)
+    texts_BD = texts_BTD.chunk(len(names), dim=1)
+    images_KD = processes.gather(images_kD, batch.image_sizes)
+    return Vectors(images_KD, dict(zip(names, texts_BD, strict=True)), batch.constants)
 
 
 def _project(model: DualEncoder, features: Tensor) -> Tensor:
@@ -434,7 +379,7 @@ def gradients_of(weights: Mapping[str, nn.Parameter]) -> list[Tensor]:
     return [weight.grad for weight in weights.values() if weight.grad is not None]
 
 
-def _identify_run(model: DualEncoder, examples: Examples, options: LoopOptions) -> dict[str, Any]:
+def _identify_run(model: DualEncoder, examples: Examples) -> dict[str, Any]:
     """Everything that determines the weights of a run; large parts as hashes."""
     arrays = {
         "tokens": examples.tokens.flat, "offsets": examples.tokens.offsets,
@@ -448,9 +393,9 @@ def _identify_run(model: DualEncoder, examples: Examples, options: LoopOptions) 
         if vectors is not examples.bank:
             data[f"bank {number}"] = vectors
     return {
-        **hyperparameters(options),
+        **hyperparameters(examples.options),
         "pictures": examples.pictures and pictures_hash([name or "" for name in examples.pictures]),
-        "precision": precision_of(options.precision, model.device),
+        "precision": precision_of(examples.options.precision, model.device),
         "architecture": model.architecture.as_dict(),
         "base": hash_tensors(model.state_dict()),
         "data": hash_tensors({**data, "features": examples.features}),
@@ -490,8 +435,9 @@ def _reproducible(device: torch.device) -> Iterator[None]:
 def _facts_of(data: TrainingData, objective: Objective) -> dict[str, Any]:
     """Origin of base and rows; without the generator of paraphrases that no loss reads."""
     if objective.texts != (CAPTION,):
-        named = data.rows["generator"].to_pylist() if "generator" in data.rows.column_names else []
-        return {"generators": sorted({name for name in named if name})[:20], **data.facts}
+        columns = data.triples.column_names
+        named = set(data.triples["generator"].to_pylist() if "generator" in columns else ())
+        return {"generators": sorted(named - {None, ""})[:20], **data.facts}
     facts = {"generators": [], **data.facts}
     return facts | {
         name: _without_terms(facts[name]) for name in {"triples", "starter"} & facts.keys()
