@@ -34,7 +34,7 @@ from benchmarks.export.loaders import environments
 from benchmarks.generation.watching import worked
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.exact_search import nearest
-from paraclip.image_search.stores import (
+from paraclip.stores import (
     IndexFacts,
     Store,
     open_store,

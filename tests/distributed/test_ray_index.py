@@ -10,8 +10,8 @@ import pytest
 
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import IndexSummary, build_index
-from paraclip.image_search.stores import open_store
 from paraclip.models.checkpoint import save_model
+from paraclip.stores import open_store
 from tiny import draw, tiny_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from paraclip.image_search.serving.guard import Limits
+from paraclip.image_search.serving.guard import make_limits
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, make_server
 from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores import IndexFacts, Store, open_store, picture_id, schema
+from paraclip.stores import IndexFacts, Store, open_store, picture_id, schema
 from postgres_server import wait_until
 from tiny import jpeg
 
@@ -27,7 +27,8 @@ WIDTH = 16
 SCRIPT = "<script>document.title='hacked'</script>"
 NAMES = [f"{number:02}.png" for number in range(30)]
 NASTY = "<img src=x onerror=alert(1)>.png"
-HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+LEAVING = ["../secret.png", "link.png", "folder/../../secret.png"]
+COUNT = len(NAMES) + 1 + len(LEAVING)
 
 
 class HashTower:
@@ -64,14 +65,16 @@ def word_vector(word: str) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(WIDTH)
 
 
-def made_index(folder: Path, address: str, extra: Sequence[str] = ()) -> Store:
-    """Thirty pictures, one with a nasty name and caption, in a folder and an index."""
+def made_index(folder: Path, address: str) -> Store:
+    """Pictures in a folder and an index: one with a nasty name and caption, and three whose paths
+    leave the folder."""
     pictures = folder / "pictures"
     pictures.mkdir(exist_ok=True)
-    names = [*NAMES, NASTY, *extra]
-    for number, name in enumerate(names):
-        if ".." not in name:
-            (pictures / name).write_bytes(jpeg(number))
+    (folder / "secret.png").write_bytes(b"secret")
+    (pictures / "link.png").symlink_to(folder / "secret.png")
+    names = [*NAMES, NASTY, *LEAVING]
+    for number, name in enumerate(names[: -len(LEAVING)]):
+        (pictures / name).write_bytes(jpeg(number))
     vectors = np.random.default_rng(0).standard_normal((len(names), WIDTH)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     columns = {
@@ -134,11 +137,10 @@ def served(
     service: Service,
     token: str | None = None,
     reworder: Reworder | None = None,
-    hosts: frozenset[str] = HOSTS,
-    local: bool = False,
+    allow_host: tuple[str, ...] = (),
 ) -> Iterator[Site]:
     """A server in a thread, as `paraclip serve` runs it."""
-    limits = Limits(hosts, token, local)
+    limits = make_limits("127.0.0.1", token, allow_host)
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         server = make_server(service, limits, reworder)

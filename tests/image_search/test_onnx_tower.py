@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from paraclip.image_search import towers
-from paraclip.image_search.stores import IndexFacts
 from paraclip.image_search.towers import (
     _PROBES,
     TorchTower,
@@ -22,6 +21,7 @@ from paraclip.image_search.towers import (
 )
 from paraclip.models.features import encode_texts, image_space
 from paraclip.models.loading import load_model
+from paraclip.stores import IndexFacts
 
 TEXTS = (*_PROBES, "a red disc on white paper", "small green square", "don't &lt;b&gt; \u00bd")
 

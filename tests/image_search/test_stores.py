@@ -13,7 +13,7 @@ from paraclip.errors import UserError
 from paraclip.exact_search import nearest
 from paraclip.image_search.build import _recall_at_10
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores import (
+from paraclip.stores import (
     STATE,
     IndexFacts,
     Store,
@@ -23,7 +23,7 @@ from paraclip.image_search.stores import (
     picture_id,
     schema,
 )
-from paraclip.image_search.stores.postgres import PostgresStore
+from paraclip.stores.postgres import PostgresStore
 from postgres_server import PostgresServer
 
 WIDTH = 8

@@ -16,7 +16,6 @@ from paraclip.image_search import build
 from paraclip.image_search.build import build_index
 from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
-from paraclip.image_search.stores import IndexFacts, open_store
 from paraclip.image_search.towers import model_stamp
 from paraclip.image_search.unrelated import (
     cutoff_above,
@@ -24,6 +23,7 @@ from paraclip.image_search.unrelated import (
     measure_cutoffs,
     unrelated_texts,
 )
+from paraclip.stores import IndexFacts, open_store
 from tiny import draw
 
 

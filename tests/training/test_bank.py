@@ -12,8 +12,8 @@ from training_rows import make_features, make_options, tune
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.image_search.stores import IndexFacts, open_store, schema
 from paraclip.models.features import encode_images, image_space
+from paraclip.stores import IndexFacts, open_store, schema
 from paraclip.systems import columns, files, indexes
 from paraclip.systems.system import IndexAddress
 from paraclip.training import bank as bank_module

@@ -12,10 +12,10 @@ from paraclip.errors import printable
 from paraclip.files import check_room
 from paraclip.image_search.build import build_index
 from paraclip.image_search.config import STORE, IndexConfig
-from paraclip.image_search.stores import POSTGRES
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.sources import absolute_name
 from paraclip.output_folder import OutputFolder
+from paraclip.stores import POSTGRES
 
 
 def index_command(config: IndexConfig) -> None:

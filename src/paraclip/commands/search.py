@@ -12,7 +12,7 @@ from paraclip.files import refuse_overwriting
 from paraclip.image_search.config import SearchConfig
 from paraclip.image_search.engine import Overlap, measure_overlap, search_index
 from paraclip.image_search.snapshot import Hit
-from paraclip.image_search.stores import full_path, open_store
+from paraclip.stores import full_path, open_store
 
 LONGEST_SHOWN = 60  # characters of a caption in a table
 

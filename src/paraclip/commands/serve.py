@@ -10,10 +10,10 @@ from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, log_as_json, make_server
 from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores import open_store
 from paraclip.image_search.towers import open_tower, prepared_tower
 from paraclip.image_search.unrelated import measure_cutoffs
 from paraclip.progress import is_quiet
+from paraclip.stores import open_store
 
 
 def serve_command(config: ServeConfig) -> None:

@@ -29,15 +29,6 @@ from paraclip.image_search.sources import (
     ReadPicture,
     picture_source,
 )
-from paraclip.image_search.stores import (
-    IndexFacts,
-    Store,
-    check_image_space,
-    open_store,
-    picture_id,
-    schema,
-    vectors_of,
-)
 from paraclip.image_search.towers import model_stamp
 from paraclip.image_search.unrelated import cutoffs_of
 from paraclip.models.encoder import DualEncoder
@@ -56,6 +47,15 @@ from paraclip.models.mini import SentenceModel
 from paraclip.models.sources import absolute_name
 from paraclip.progress import bar
 from paraclip.provenance import publishable
+from paraclip.stores import (
+    IndexFacts,
+    Store,
+    check_image_space,
+    open_store,
+    picture_id,
+    schema,
+    vectors_of,
+)
 
 _WRITE_ROWS = 4096
 _WRITE_SECONDS = 30.0  # maximum time between writes

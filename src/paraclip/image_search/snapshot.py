@@ -19,7 +19,7 @@ import pyarrow as pa
 from paraclip.arrays import Float
 from paraclip.exact_search import nearest
 from paraclip.files import cache_folder, disk_errors, text_hash
-from paraclip.image_search.stores import (
+from paraclip.stores import (
     SHOWN,
     IndexFacts,
     Store,

@@ -18,9 +18,9 @@ import numpy as np
 
 from paraclip.arrays import Float
 from paraclip.image_search.snapshot import Hit
-from paraclip.image_search.stores import IndexFacts, Store, vectors_of
 from paraclip.image_search.towers import TextTower, model_stamp
 from paraclip.starter import TRIPLES
+from paraclip.stores import IndexFacts, Store, vectors_of
 
 _TEXTS = 300
 _MOST = 1_000_000  # pictures of a huge index in which the best ones are looked for

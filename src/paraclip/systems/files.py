@@ -65,7 +65,7 @@ def _read_parquet(place: IndexAddress) -> Parts:
 
 def _read_paraclip(place: IndexAddress) -> Parts:
     """The index of `paraclip index`, with paths under the folder that was indexed."""
-    from paraclip.image_search.stores import existing_facts, full_path, open_store, vectors_of
+    from paraclip.stores import existing_facts, full_path, open_store, vectors_of
 
     with closing(open_store(place.address)) as store:
         facts = existing_facts(store)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from paraclip.image_search.build import _find_changes
 from paraclip.image_search.sources import UNKNOWN, FoundPicture
-from paraclip.image_search.stores import STATE, picture_id, schema
+from paraclip.stores import STATE, picture_id, schema
 
 PATHS = st.sampled_from(["a.png", "b/é.png", "日本.png", "https://example.org/a.png"])
 STAMPS = st.tuples(

@@ -21,9 +21,9 @@ from paraclip.image_search import build
 from paraclip.image_search import sources as reading
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.config import IndexConfig
-from paraclip.image_search.stores import open_store, picture_id
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
+from paraclip.stores import open_store, picture_id
 from tiny import draw
 
 

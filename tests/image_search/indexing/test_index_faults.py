@@ -16,9 +16,9 @@ from paraclip.errors import UserError
 from paraclip.image_search import build
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores import StoreUnavailable, open_store
 from paraclip.models.mini import SentenceModel
 from paraclip.output_folder import RECORD
+from paraclip.stores import StoreUnavailable, open_store
 from postgres_server import PostgresServer, wait_until
 from tiny import draw, word_files
 

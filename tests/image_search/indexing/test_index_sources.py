@@ -18,8 +18,8 @@ from paraclip.errors import UserError
 from paraclip.image_search import build, sources
 from paraclip.image_search.build import _IndexBuilder, _no_pictures
 from paraclip.image_search.sources import FoundPicture, PictureReader, _file_bytes, picture_source
-from paraclip.image_search.stores import StoreUnavailable
-from paraclip.image_search.stores.lance import FACTS, LanceStore, _among
+from paraclip.stores import StoreUnavailable
+from paraclip.stores.lance import FACTS, LanceStore, _among
 from tiny import draw
 
 

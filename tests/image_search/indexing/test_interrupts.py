@@ -13,9 +13,9 @@ import pytest
 
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import build_index
-from paraclip.image_search.stores import open_store
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
+from paraclip.stores import open_store
 from postgres_server import wait_until
 from tiny import draw
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import NASTY, SCRIPT, FirstAxis, Site, made_index, made_service, served
+from served import COUNT, NASTY, SCRIPT, FirstAxis, Site, made_service, served
 
 from chromium import launched, needs_chromium, needs_playwright
-from paraclip.image_search.stores import picture_id
+from paraclip.stores import picture_id
 from postgres_server import wait_until
 from tiny import draw
 
@@ -32,13 +32,11 @@ class FixedReworder:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("page")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
-        service = made_service(made_index(folder, str(folder / "index")))
-        with served(service, reworder=FixedReworder()) as running:  # type: ignore[arg-type]
-            yield running
+def site(site: Site) -> Iterator[Site]:
+    """The server with a language model."""
+    service = made_service(site.service.store)
+    with served(service, reworder=FixedReworder()) as running:  # type: ignore[arg-type]
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +101,8 @@ def test_typing_shows_both_models_side_by_side(site: Site, page: Any) -> None:
     assert "q=red+disc+small" in page.url
 
 
-def test_one_model_is_not_offered_as_a_choice(
-    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+def test_one_model_is_not_offered_as_a_choice(site: Site, browser: Any) -> None:
+    service = made_service(site.service.store)
     service.towers = {"base": service.towers["base"]}
     with served(service) as alone:
         page = browser.new_page()
@@ -186,7 +181,7 @@ def test_the_address_is_the_state(site: Site, page: Any) -> None:
     page.click("#further")
     ready(page, 29)
     page.click("#further")
-    ready(page, 31)
+    ready(page, COUNT)
     assert page.locator("#further").is_hidden(), "the index has no more"
     page.go_back()
     ready(page, 29)

@@ -1,7 +1,6 @@
 """The HTTP interface: results, agreement, batches, caches, health."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -10,25 +9,15 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pytest
-from served import NAMES, SCRIPT, FirstAxis, HashTower, Site, made_index, made_service, served
+from served import COUNT, NAMES, SCRIPT, FirstAxis, HashTower, Site
 
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
 from paraclip.image_search.serving import service
 from paraclip.image_search.serving.captions import example_queries
 from paraclip.image_search.snapshot import Hit, open_pool
-from paraclip.image_search.stores import picture_id
+from paraclip.stores import picture_id
 from tiny import jpeg
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
-        service = made_service(made_index(folder, str(folder / "index")))
-        with served(service) as running:
-            yield running
 
 
 def ids(hits: list[dict[str, Any]]) -> list[str]:
@@ -38,7 +27,7 @@ def ids(hits: list[dict[str, Any]]) -> list[str]:
 def test_both_models_answer_in_order(site: Site) -> None:
     found = site.json("api/search?q=a+red+disc&k=7")
     assert [model["label"] for model in found["models"]] == ["base", "tuned"]
-    assert found["pictures"] == 31
+    assert found["pictures"] == COUNT
     for model in found["models"]:
         (hits,) = model["results"]
         scores = [hit["score"] for hit in hits]
@@ -79,9 +68,9 @@ def right(found: dict[str, Any]) -> list[bool | None]:
 
 def test_captions_say_which_results_are_right(site: Site) -> None:
     """A caption with every content word of one of the wordings; nobody knows where none has."""
-    found = site.json("api/search?q=the+pictures+03&second=nothing&k=31&judge=true")
+    found = site.json("api/search?q=the+pictures+03&second=nothing&k=40&judge=true")
     (one,) = [hit for hit in found["models"][0]["results"][1] if hit["path"] == NAMES[3]]
-    assert one["right"] and right(found).count(True) == 1 and right(found).count(False) == 30
+    assert one["right"] and right(found).count(True) == 1 and right(found).count(False) == COUNT - 1
     assert set(right(site.json("api/search?q=a+purple+submarine&judge=true"))) == {None}
     assert set(right(site.json("api/search?q=the&judge=true"))) == {None}
     assert set(right(site.json("api/search?q=picture&minus=paper&judge=true"))) == {None}
@@ -193,7 +182,7 @@ def test_the_longest_request_is_answered(site: Site) -> None:
     longest = quote("日" * 1_000)
     parts = "".join(f"&{name}=disc" for name in ("plus", "minus") for _ in range(8))
     found = site.json(f"api/search?q={longest}&second={longest}&k=1000{parts}")
-    assert len(found["models"][0]["results"][1]) == 31
+    assert len(found["models"][0]["results"][1]) == COUNT
 
 
 def test_requests_at_the_same_time_share_batches(site: Site) -> None:
@@ -213,7 +202,7 @@ def test_requests_at_the_same_time_share_batches(site: Site) -> None:
 
 
 def test_health_and_index(site: Site) -> None:
-    assert site.json("healthz") == {"status": "ok", "pictures": 31}
+    assert site.json("healthz") == {"status": "ok", "pictures": COUNT}
     assert site.json("api/index")["models"] == ["base", "tuned"]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from served import NAMES, Site, made_index, made_service, served
+from served import COUNT, NAMES, Site, made_index, made_service, served
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -29,17 +29,18 @@ from paraclip.image_search.engine import Query
 from paraclip.image_search.serving import rewording, server
 from paraclip.image_search.serving import service as serving
 from paraclip.image_search.serving.rewording import Reworder
+from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.stores import (
+from paraclip.image_search.towers import model_stamp
+from paraclip.paraphrase.backends import Answer, AnswerError
+from paraclip.paraphrase.prompts import Prompt
+from paraclip.stores import (
     IndexFacts,
     Store,
     existing_facts,
     open_store,
     picture_id,
 )
-from paraclip.image_search.towers import model_stamp
-from paraclip.paraphrase.backends import Answer, AnswerError
-from paraclip.paraphrase.prompts import Prompt
 from postgres_server import PostgresServer, wait_until
 
 HERE = Path(__file__).parent
@@ -51,11 +52,23 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "_REFRESH_SECONDS", 0.05)
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return made_index(tmp_path, str(tmp_path / "index"))
+
+
+@pytest.fixture
+def service(store: Store) -> Iterator[Service]:
+    made = made_service(store)
+    yield made
+    made.close()
+
+
 def check_gone(site: Site, in_memory: bool = True) -> None:
     """Without its store a server searches from memory and reports what is unavailable."""
     wait_until(lambda: site.get("healthz")[0] == 503)
     health = json.loads(site.get("healthz")[2])
-    assert health == {"status": "store unavailable", "pictures": 31}
+    assert health == {"status": "store unavailable", "pictures": COUNT}
     assert site.get("api/search?q=disc&k=5")[0] == (200 if in_memory else 503)
     status, _, body = site.get(f"api/thumbnail/{ONE}")
     assert status == 503
@@ -70,15 +83,16 @@ def check_back(site: Site) -> None:
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_a_folder_gone_while_serving_and_back(tmp_path: Path, in_memory: bool) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
-    service = made_service(store, exact_below=32 if in_memory else 31)
+def test_a_folder_gone_while_serving_and_back(
+    store: Store, tmp_path: Path, in_memory: bool
+) -> None:
+    service = made_service(store, exact_below=COUNT + in_memory)
     pool = service.current.pool
     assert isinstance(pool, snapshot._Snapshot if in_memory else snapshot._StorePool)
     vector = store.rows([ONE], ("vector",))["vector"].to_numpy()[0][None]
     assert pool.nearest(vector, 5)[0][0].id == ONE
     with served(service) as site:
-        assert site.json("api/search?q=disc&k=5")["pictures"] == 31
+        assert site.json("api/search?q=disc&k=5")["pictures"] == COUNT
         (tmp_path / "index").rename(tmp_path / "away")
         check_gone(site, in_memory)
         (tmp_path / "away").rename(tmp_path / "index")
@@ -98,12 +112,11 @@ def test_a_server_gone_while_serving_and_back(tmp_path: Path) -> None:
 
 
 def test_any_failure_of_the_store_is_reported_and_passes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> str:
         raise RuntimeError("a panic in a library")
 
-    store = made_index(tmp_path, str(tmp_path / "index"))
     with served(made_service(store)) as site:
         monkeypatch.setattr(store, "version", fail)
         wait_until(lambda: site.get("healthz")[0] == 503)
@@ -112,8 +125,7 @@ def test_any_failure_of_the_store_is_reported_and_passes(
         check_back(site)
 
 
-def test_a_thumbnail_read_before_an_update_is_not_kept_after_it(tmp_path: Path) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
+def test_a_thumbnail_read_before_an_update_is_not_kept_after_it(store: Store) -> None:
     service, read = made_service(store), store.rows
 
     def update_after(ids: list[str], columns: list[str]) -> pa.Table:
@@ -135,22 +147,25 @@ def test_a_thumbnail_read_before_an_update_is_not_kept_after_it(tmp_path: Path) 
     assert old != b"new" and new == b"new"
 
 
-class Silent:
-    """A language model that answers the first question only."""
+class Model:
+    """A language model that waits until it is told to answer, and may fail."""
 
     style = "paper"
 
     def __init__(self) -> None:
+        self.told = threading.Event()
+        self.fails = False
         self.asked = 0
 
     async def start(self) -> None:
         """Nothing to start."""
 
     async def answer(self, prompt: Prompt, count: int) -> list[Answer]:
-        """An answer after a while, then an error."""
+        """The same answer to all."""
         self.asked += 1
-        await asyncio.sleep(0.01)
-        if self.asked > 1:
+        while not self.told.is_set():
+            await asyncio.sleep(0.01)
+        if self.fails:
             raise AnswerError("no answer")
         return [Answer("A hound runs along the shore.")]
 
@@ -158,33 +173,17 @@ class Silent:
         """Nothing is open."""
 
 
-async def stays() -> bool:
-    """A client that waits."""
-    return False
-
-
-class Slow(Silent):
-    """A language model that does not answer before it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told = threading.Event()
-        self.texts: list[str] = []
-
-    async def answer(self, prompt: Prompt, count: int) -> list[Answer]:
-        """The same answer to all."""
-        self.texts.append(str(prompt))
-        while not self.told.is_set():
-            await asyncio.sleep(0.01)
-        return [Answer("A hound runs along the shore.")]
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    made = Model()
+    monkeypatch.setattr(rewording, "make_backend", lambda *_: made)
+    yield made
+    made.told.set()
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    model = Slow()
-    monkeypatch.setattr(rewording, "make_backend", lambda *_: model)
-    yield model
-    model.told.set()
+def reworder(model: Model) -> Reworder:
+    return Reworder("openai", "fake", "http://127.0.0.1:1")
 
 
 def send_question(site: Site, number: int) -> socket.socket:
@@ -197,10 +196,8 @@ def send_question(site: Site, number: int) -> socket.socket:
 
 
 def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_that_wait(
-    tmp_path: Path, slow: Slow
+    service: Service, model: Model, reworder: Reworder
 ) -> None:
-    reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
-    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
     with served(service, reworder=reworder) as site, ExitStack() as stack:
         waiting = []
         for number in range(rewording._MOST_WAITING):
@@ -213,54 +210,50 @@ def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_t
         for one in waiting[1:-1]:
             one.close()
         site.get("healthz")
-        slow.told.set()
+        model.told.set()
         assert b" 200 " in waiting[0].recv(4096)[:20] and b" 200 " in waiting[-1].recv(4096)[:20]
-    assert len(slow.texts) == 2
+    assert model.asked == 2
 
 
 def test_a_stopped_server_does_not_wait_long_for_the_language_model(
-    tmp_path: Path, slow: Slow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    service: Service, model: Model, reworder: Reworder, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     monkeypatch.setattr(server, "_STOP_SECONDS", 1)
-    reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
-    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
     with ExitStack() as stack:
         with served(service, reworder=reworder) as site:
             waiting = [stack.enter_context(send_question(site, number)) for number in range(3)]
-            wait_until(lambda: reworder.waiting == 3 and bool(slow.texts))
+            wait_until(lambda: reworder.waiting == 3 and model.asked == 1)
         assert all(b" 503 " in one.recv(4096)[:20] for one in waiting)
-    assert len(slow.texts) == 1
+    assert model.asked == 1
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_a_question_is_sent_to_the_language_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Silent()
-    monkeypatch.setattr(rewording, "make_backend", lambda *_: model)
-    reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
+def test_a_question_is_sent_to_the_language_model_once(model: Model, reworder: Reworder) -> None:
+    async def stays() -> bool:
+        return False
 
     async def three_times() -> list[list[str]]:
         text = "a dog running on the beach"
         return await asyncio.gather(*(reworder.suggest(text, stays) for _ in range(3)))
 
+    model.told.set()
     found = asyncio.run(three_times())
     assert found[0] == found[1] == found[2] and model.asked == 1
 
 
 def test_a_language_model_that_fails_is_not_the_fault_of_the_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, model: Model, reworder: Reworder
 ) -> None:
-    model = Silent()
-    model.asked = 1
-    monkeypatch.setattr(rewording, "make_backend", lambda *_: model)
-    reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
-    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    model.fails = True
+    model.told.set()
     with served(service, reworder=reworder) as site:
         headers = {"content-type": "application/json"}
         status, _, body = site.get("api/reword", b'{"text": "a dog"}', **headers)
         assert status == 503 and "gave no answer" in json.loads(body)["detail"]
         for text in ("", " \n", "x" * 501, None):
             assert site.get("api/reword", json.dumps({"text": text}).encode(), **headers)[0] == 422
-    assert model.asked == 2
+    assert model.asked == 1
 
 
 def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:
@@ -268,19 +261,22 @@ def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:
     with served(made_service(made_index(tmp_path, address))) as site:
         store = open_store(address)
         store.remove([ONE])
-        wait_until(lambda: site.json("api/index")["pictures"] == 30)
+        wait_until(lambda: site.json("api/index")["pictures"] == COUNT - 1)
         found = site.json("api/search?q=disc&k=100")["models"][0]["results"][0]
-        assert len(found) == 30 and ONE not in {hit["id"] for hit in found}
+        assert len(found) == COUNT - 1 and ONE not in {hit["id"] for hit in found}
 
 
 def test_a_replaced_model_file_is_reported_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(serving, "_REFRESH_SECONDS", 0.01)
     monkeypatch.setattr(serving._LOG, "propagate", True)
     Path("tuned").write_bytes(b"old")
-    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    service = made_service(store)
 
     def warned() -> list[str]:
         warnings = [one for one in caplog.records if one.levelname == "WARNING"]
@@ -293,20 +289,22 @@ def test_a_replaced_model_file_is_reported_once(
     assert warned() == ["tuned"]
 
 
-def test_cutoffs_that_an_index_run_states_at_its_end_are_taken(tmp_path: Path) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
-    service = made_service(store)
+def test_cutoffs_that_an_index_run_states_at_its_end_are_taken(
+    store: Store, service: Service
+) -> None:
     service.current = replace(service.current, cutoffs={"base": 0.1, "tuned": 0.2})
     store.remove([ONE])
     service.take_newest()
-    assert (len(service.current.pool), service.current.cutoffs) == (30, {"base": 0.1, "tuned": 0.2})
+    assert (len(service.current.pool), service.current.cutoffs) == (
+        COUNT - 1,
+        {"base": 0.1, "tuned": 0.2},
+    )
     facts = store.facts()
     assert facts is not None
     stated = {model_stamp("base"): 0.3, model_stamp("tuned"): 0.4}
     store.save_facts(replace(facts, cutoffs=stated))
     service.take_newest()
     assert service.current.cutoffs == {"base": 0.3, "tuned": 0.4}
-    service.close()
 
 
 def cutoffs_of(value: float) -> dict[str, float]:
@@ -315,10 +313,9 @@ def cutoffs_of(value: float) -> dict[str, float]:
 
 
 def test_an_index_run_is_copied_once_and_not_after_each_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "_ROWS_A_SECOND", 0.001)  # hours for this index
-    store = made_index(tmp_path, str(tmp_path / "index"))
     service, batches, copied = made_service(store), store.batches, []
 
     def counted(columns: tuple[str, ...]) -> Iterator[pa.Table]:
@@ -333,28 +330,27 @@ def test_an_index_run_is_copied_once_and_not_after_each_write(
         store.save_facts(replace(facts, cutoffs={}))
         store.put(rows.set_column(0, rows.schema.field("id"), pa.array([f"{number:024x}"])))
         service.take_newest()
-    assert copied == [] and len(service.current.pool) == 31
+    assert copied == [] and len(service.current.pool) == COUNT
     store.save_facts(replace(facts, cutoffs=cutoffs_of(0.1)))
     service.take_newest()
     store.finish(10**9)
     for _ in range(3):
         service.take_newest()
-    assert sum(copied) == len(service.current.pool) == 35
+    assert sum(copied) == len(service.current.pool) == COUNT + 4
     assert service.current.cutoffs == {"base": 0.1, "tuned": 0.1}
     store.save_facts(replace(facts, cutoffs={}))
     store.remove([ONE])
     service.take_newest()
-    assert len(service.current.pool) == 35
+    assert len(service.current.pool) == COUNT + 4
     monkeypatch.setattr(serving, "_ROWS_A_SECOND", 10**9)
     service.take_newest()
-    assert len(service.current.pool) == 34, "a run that was killed, or goes on for long"
+    assert len(service.current.pool) == COUNT + 3, "a run that was killed, or goes on for long"
     service.close()
 
 
 def test_facts_that_change_while_an_index_is_opened_are_taken_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
     service, facts = made_service(store), store.facts()
     assert facts is not None
     changes = [replace(facts, cutoffs=cutoffs_of(0.5))]
@@ -374,9 +370,8 @@ def test_facts_that_change_while_an_index_is_opened_are_taken_later(
 
 
 def test_an_answer_is_of_one_version_and_pictures_do_not_wait_for_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
     service, batches = made_service(store), store.batches
     old, begun, shown = service.current, threading.Event(), threading.Event()
 
@@ -398,7 +393,7 @@ def test_an_answer_is_of_one_version_and_pictures_do_not_wait_for_the_next(
         searches = (service.search(one, [query], ["tuned"], 40) for one in versions)
         return [len(found[0][0]) for found in await asyncio.gather(*searches)]
 
-    assert asyncio.run(both()) == [31, 30, 31]
+    assert asyncio.run(both()) == [COUNT, COUNT - 1, COUNT]
     service.close()
 
 
@@ -407,10 +402,10 @@ def test_an_index_of_another_image_tower_is_not_shown(
     tmp_path: Path, pictures: Path, models: dict[str, str], in_memory: bool
 ) -> None:
     address = str(tmp_path / "index")
-    service = made_service(made_index(tmp_path, address), exact_below=32 if in_memory else 31)
+    service = made_service(made_index(tmp_path, address), exact_below=COUNT + in_memory)
     build_index(str(pictures), address, models["base"], Problems(1.0), rebuild=True)
     asyncio.run(service.refresh())
-    assert service.fault == "holds another index now" and len(service.current.pool) == 31
+    assert service.fault == "holds another index now" and len(service.current.pool) == COUNT
     asyncio.run(service.row(picture_id("disc-red.png"), ("path",)))
     assert service.fault == "holds another index now", "although its rows can be read"
     with served(service) as site:
@@ -418,14 +413,14 @@ def test_an_index_of_another_image_tower_is_not_shown(
         assert site.get(f"api/search?like={picture_id('disc-red.png')}")[0] == 503
 
 
-def test_a_full_queue_is_refused_until_there_is_room(tmp_path: Path) -> None:
-    with served(made_service(made_index(tmp_path, str(tmp_path / "index")))) as site:
+def test_a_full_queue_is_refused_until_there_is_room(service: Service) -> None:
+    with served(service) as site:
         waiting, site.service.searches._limit = site.service.searches._limit, 0
         status, headers, body = site.get("api/search?q=disc")
         assert status == 503 and headers["retry-after"] == "1"
         assert json.loads(body)["detail"] == "Too many requests are waiting."
         site.service.searches._limit = waiting
-        assert site.json("api/search?q=disc")["pictures"] == 31
+        assert site.json("api/search?q=disc")["pictures"] == COUNT
 
 
 @pytest.mark.slow
@@ -438,16 +433,15 @@ def test_killed_while_searching(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     (folder,) = (cache_folder() / "search").iterdir()
     assert [path.name[0] for path in folder.iterdir()] == ["."], "nothing looks finished"
-    assert len(open_pool(open_store(address), 1000)[2]) == 31
+    assert len(open_pool(open_store(address), 1000)[2]) == COUNT
     for part in folder.glob(".*"):
         os.utime(part, (1, 1))
     open_store(address).remove([ONE])
-    assert len(open_pool(open_store(address), 1000)[2]) == 30
+    assert len(open_pool(open_store(address), 1000)[2]) == COUNT - 1
     assert len(list(folder.iterdir())) == 1, "one version is kept, and no leavings"
 
 
-def test_a_full_disk_while_searching_is_one_line(tmp_path: Path) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
+def test_a_full_disk_while_searching_is_one_line(store: Store) -> None:
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -459,16 +453,15 @@ def test_a_full_disk_while_searching_is_one_line(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, before)
     (folder,) = (cache_folder() / "search").iterdir()
     assert list(folder.iterdir()) == [], "nothing incomplete is left"
-    assert len(open_pool(store, 1000)[2]) == 31
+    assert len(open_pool(store, 1000)[2]) == COUNT
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"\x80\x04cos\nsystem\n"])
-def test_a_damaged_copy_is_taken_again(tmp_path: Path, content: bytes) -> None:
-    store = made_index(tmp_path, str(tmp_path / "index"))
+def test_a_damaged_copy_is_taken_again(store: Store, content: bytes) -> None:
     open_pool(store, 1000)
     (path,) = cache_folder().rglob(snapshot.VECTORS)
     path.write_bytes(content)
-    assert len(open_pool(store, 1000)[2]) == 31
+    assert len(open_pool(store, 1000)[2]) == COUNT
 
 
 @pytest.mark.slow

@@ -2,26 +2,16 @@
 
 import string
 import warnings
-from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served import Site, made_index, made_service, served
+from served import Site
 
 pytestmark = pytest.mark.slow
 
 ANYTHING = st.text(max_size=300) | st.text(string.printable, max_size=300)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("fuzzed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
-        with served(made_service(made_index(folder, str(folder / "index")))) as running:
-            yield running
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])

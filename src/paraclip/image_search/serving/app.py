@@ -25,9 +25,9 @@ from paraclip.image_search.serving.guard import Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
 from paraclip.image_search.snapshot import Hit
-from paraclip.image_search.stores import StoreUnavailable
 from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.micro_batch import Overloaded
+from paraclip.stores import StoreUnavailable
 from paraclip.version import __version__
 
 _LOG = logging.getLogger("paraclip.serve")

@@ -24,10 +24,10 @@ from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors
 from paraclip.image_search.serving.captions import CaptionWords
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
-from paraclip.image_search.stores import IndexFacts, Store, facts_in_space
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
 from paraclip.micro_batch import MicroBatchQueue
+from paraclip.stores import IndexFacts, Store, facts_in_space
 
 _LOG = logging.getLogger("paraclip.serve")
 _CACHED_TEXTS = 20_000  # 2 kB each

@@ -194,10 +194,10 @@ class Store(Protocol):
 def open_store(address: str) -> Store:
     """The store of `postgresql://...` or a LanceDB folder; raises UserError without its package."""
     if address.startswith(POSTGRES):
-        from paraclip.image_search.stores.postgres import PostgresStore
+        from paraclip.stores.postgres import PostgresStore
 
         return PostgresStore(address)
-    from paraclip.image_search.stores.lance import LanceStore
+    from paraclip.stores.lance import LanceStore
 
     return LanceStore(Path(address))
 

@@ -1,7 +1,8 @@
 """The same table in PostgreSQL with pgvector.
 
 The tables `paraclip_pictures` and `paraclip_index` are in the first schema of the search path:
-`postgresql://host/db?options=-csearch_path%3Dholidays,public` is one of several in a database.
+`postgresql://host/db?options=-csearch_path%3Dholidays,public` is one of several in a database. A
+password may also come from `PGPASSWORD` or `~/.pgpass`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,8 @@ import pyarrow as pa
 
 from paraclip.arrays import Float
 from paraclip.errors import UserError, optional_import
-from paraclip.image_search.stores import ROWS_AT_ONCE, IndexFacts, Store, StoreUnavailable, schema
 from paraclip.provenance import without_secrets
+from paraclip.stores import ROWS_AT_ONCE, IndexFacts, Store, StoreUnavailable, schema
 
 _CONNECT_SECONDS = 5
 _MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
@@ -23,41 +24,20 @@ _EFFORT = 200  # candidates that an approximate search examines
 _STAGED = "_next"  # end of the names of staged tables
 # Numbers of the advisory lock: ours, and one of the schema.
 _LOCK = "1885434465, hashtext(coalesce(quote_ident(current_schema()), ''))"
-_CREATE = """
-CREATE TABLE {pictures} (
+_COLUMNS = """
     id text PRIMARY KEY, path text NOT NULL, size bigint NOT NULL, modified bigint NOT NULL,
     hash text NOT NULL, caption text NOT NULL, thumbnail bytea NOT NULL,
-    time timestamptz NOT NULL, vector vector({width}) NOT NULL
-);
-CREATE TABLE {index} (
-    single boolean PRIMARY KEY DEFAULT true CHECK (single),
-    facts text NOT NULL, version bigint NOT NULL
-)"""
+    time timestamptz NOT NULL, vector vector({width}) NOT NULL"""
 _NAMES = schema(1).names
-_PUT = (
-    f"INSERT INTO {{pictures}} ({', '.join(_NAMES)}) VALUES ({', '.join(['%s'] * len(_NAMES))})"
-    " ON CONFLICT (id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "id")
-)
-_SAVE_FACTS = """
-INSERT INTO {index} AS known (facts, version) VALUES (%s, 1)
-ON CONFLICT (single) DO UPDATE SET facts = excluded.facts, version = known.version + 1"""
 _VECTOR_TYPE = "SELECT to_regtype('vector')"
-_INDEX_VECTORS = """
-CREATE INDEX IF NOT EXISTS paraclip_vectors ON {pictures} USING hnsw (vector vector_ip_ops)"""
-_NEAREST = "SELECT id, (vector <#> %s) * -1 FROM {pictures} ORDER BY vector <#> %s LIMIT %s"
 
 
 class PostgresStore(Store):
-    """A store in a database, whose password may also come from `PGPASSWORD` or `~/.pgpass`.
-
-    A staged index has tables with another `suffix`.
-    """
+    """A store in a database; a staged index has tables with another `suffix`."""
 
     def __init__(self, address: str, suffix: str = "") -> None:
         self.address, self.where = address, without_secrets(address)
         self.pictures, self.index = f"paraclip_pictures{suffix}", f"paraclip_index{suffix}"
-        self.tables = {"pictures": self.pictures, "index": self.index}
         # by thread, since a transaction must contain the statements of one thread only
         self.connections: dict[int, Any] = {}
 
@@ -90,8 +70,13 @@ class PostgresStore(Store):
         with self.cursor() as cursor:
             if known is None:
                 self.drop(cursor)
-                cursor.execute(_CREATE.format(**self.tables, width=facts.width))
-            cursor.execute(_SAVE_FACTS.format(**self.tables), (facts.to_json(),))
+                columns = _COLUMNS.format(width=facts.width)
+                cursor.execute(f"CREATE TABLE {self.pictures} ({columns})")
+                cursor.execute(
+                    f"CREATE TABLE {self.index} AS SELECT '' AS facts, 0::bigint AS version"
+                )
+            changed = f"UPDATE {self.index} SET facts = %s, version = version + 1"
+            cursor.execute(changed, (facts.to_json(),))
 
     def drop(self, cursor: Any) -> None:
         """Drop the tables, if they exist, but not those of the same names in another schema."""
@@ -136,13 +121,20 @@ class PostgresStore(Store):
     def put(self, rows: pa.Table) -> None:
         columns = [rows[name].to_pylist() for name in _NAMES if name != "vector"]
         columns.append(list(rows["vector"].to_numpy()))  # the last
-        with self.cursor() as cursor:
-            cursor.executemany(_PUT.format(**self.tables), list(zip(*columns, strict=True)))
-            cursor.execute(f"UPDATE {self.index} SET version = version + 1")
+        changed = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "id")
+        statement = (
+            f"INSERT INTO {self.pictures} ({', '.join(_NAMES)})"
+            f" VALUES ({', '.join(['%s'] * len(_NAMES))}) ON CONFLICT (id) DO UPDATE SET {changed}"
+        )
+        self._change(statement, list(zip(*columns, strict=True)))
 
     def remove(self, ids: Sequence[str]) -> None:
+        self._change(f"DELETE FROM {self.pictures} WHERE id = ANY(%s)", [(list(ids),)])
+
+    def _change(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        """Change the pictures, and with them the version."""
         with self.cursor() as cursor:
-            cursor.execute(f"DELETE FROM {self.pictures} WHERE id = ANY(%s)", (list(ids),))
+            cursor.executemany(statement, rows)
             cursor.execute(f"UPDATE {self.index} SET version = version + 1")
 
     def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
@@ -168,7 +160,8 @@ class PostgresStore(Store):
         facts, large = self.facts(), self.count() >= exact_below
         if large and facts is not None and facts.width <= _MOST_INDEXED:
             with self.cursor() as cursor:
-                cursor.execute(_INDEX_VECTORS.format(**self.tables))
+                where = f"{self.pictures} USING hnsw (vector vector_ip_ops)"
+                cursor.execute(f"CREATE INDEX IF NOT EXISTS paraclip_vectors ON {where}")
         with self.errors():  # not in a transaction
             self.connected().execute(f"VACUUM ANALYZE {self.pictures}")
 
@@ -179,11 +172,13 @@ class PostgresStore(Store):
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             cursor.execute(f"SET LOCAL hnsw.ef_search = {max(_EFFORT, min(k, 1000))}")
             cursor.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
-            nearest = _NEAREST.format(**self.tables)
+            statement = (
+                f"SELECT id, vector <#> %s AS far FROM {self.pictures} ORDER BY far LIMIT %s"
+            )
             for query in queries:
-                rows = cursor.execute(nearest, (query, query, k)).fetchall()
+                rows = cursor.execute(statement, (query, k)).fetchall()
                 ids.append([row[0] for row in rows])
-                scores.append([row[1] for row in rows])
+                scores.append([-row[1] for row in rows])
         return ids, np.array(scores, np.float32).reshape(len(queries), -1 if ids else 0)
 
     @contextmanager
@@ -226,8 +221,7 @@ class PostgresStore(Store):
             self.close()
             lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
             what = "cannot be reached" if lost and not fatal else f"refused ({said})"
-            hint = "Start the server, or check the address."
-            raise StoreUnavailable(self.where, what, hint) from error
+            raise StoreUnavailable(self.where, what, "Check the server and the address.") from error
 
 
 def _connect(address: str) -> Any:
@@ -258,13 +252,9 @@ def _connect(address: str) -> Any:
 
 def _as_table(found: list[Any], names: list[str]) -> pa.Table:
     """Rows of psycopg as an Arrow table."""
-    columns = {name: [row[place] for row in found] for place, name in enumerate(names)}
-    # Newer versions of pgvector wrap the vectors.
-    vectors = [
-        np.asarray(one.to_numpy() if hasattr(one, "to_numpy") else one, np.float32)
-        for one in columns.get("vector", [])
-    ]
-    if vectors:
-        columns["vector"] = vectors
-    kinds = schema(len(vectors[0]) if vectors else 1)
-    return pa.table(columns, schema=pa.schema([kinds.field(name) for name in names]))
+    columns, width = {name: [row[place] for row in found] for place, name in enumerate(names)}, 1
+    if vectors := columns.get("vector"):
+        # Newer versions of pgvector wrap the vectors.
+        columns["vector"] = [getattr(one, "to_numpy", lambda one=one: one)() for one in vectors]
+        width = len(columns["vector"][0])
+    return pa.table(columns, schema=pa.schema([schema(width).field(name) for name in names]))

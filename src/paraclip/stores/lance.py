@@ -27,14 +27,14 @@ from paraclip.files import (
     read_bounded,
     text_hash,
 )
-from paraclip.image_search.stores import (
+from paraclip.output_folder import OutputFolder
+from paraclip.stores import (
     ROWS_AT_ONCE,
     IndexFacts,
     Store,
     StoreUnavailable,
     schema,
 )
-from paraclip.output_folder import OutputFolder
 
 FACTS, STAGED_FACTS = "index.json", "index.staged.json"
 _OS_ERROR = re.compile(r"os error (\d+)")
