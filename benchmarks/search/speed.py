@@ -93,8 +93,7 @@ def make_store(address: str, rows: int, width: int) -> Store:
 
 def serve(address: str, width: int) -> None:
     """Serve the index with the canned tower until killed; prints the port."""
-    from paraclip.image_search.serving.guard import Limits
-    from paraclip.image_search.serving.server import listen, make_server
+    from paraclip.image_search.serving.server import Limits, listen, make_server
     from paraclip.image_search.serving.service import Service, Version
     from paraclip.image_search.snapshot import open_pool
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from paraclip.image_search.serving.guard import make_limits
 from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.server import listen, make_server
+from paraclip.image_search.serving.server import listen, make_limits, make_server
 from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
 from paraclip.stores import IndexFacts, Store, open_store, picture_id, schema

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
 from paraclip.cli import main
@@ -17,8 +15,6 @@ from paraclip.image_search.sheet import (
     MARGIN,
     SHARED,
     SIDE,
-    _draw,
-    _fitting,
     write_sheet,
 )
 from paraclip.image_search.snapshot import Hit
@@ -39,18 +35,27 @@ def corner(sheet: Image.Image, number: int, inside: int = 0) -> object:
     return sheet.getpixel((left + inside, top + inside))
 
 
-def test_results_of_all_models_are_framed_and_missing_thumbnails_are_grey() -> None:
+def drawn(folder: Path, title: str, found: dict[str, list[Hit]], *shown: int) -> Image.Image:
+    """The sheet of results, of which some have thumbnails."""
+    path = folder / "sheet.png"
+    write_sheet(str(path), title, found, {hits(n)[0].id: jpeg(n + 1) for n in shown})
+    with Image.open(path) as sheet:
+        sheet.load()
+    return sheet
+
+
+def test_results_of_all_models_are_framed_and_missing_thumbnails_are_grey(tmp_path: Path) -> None:
     found = {"base": hits(*range(12)), "tuned": hits(2, 11), "control": hits(5, 11, 2)}
-    sheet = _draw("Größe 日本\n" * 40, found, {hits(n)[0].id: jpeg(n + 1) for n in (1, 2)})
+    sheet = drawn(tmp_path, "Größe 日本\n" * 40, found, 1, 2)
     assert [n for n in range(12) if corner(sheet, n) == BLUE] == [2, 11]
     assert {corner(sheet, n) for n in range(12)} == {BLUE, GREY}
     grey = [n for n in range(12) if corner(sheet, n, FRAME + 9) == GREY]
     assert grey == [0, 3, 4, 5, 6, 7, 8, 9, 10], "without a thumbnail and not shared"
-    alone = _draw("", {"base": hits(1, 2)}, {})
+    alone = drawn(tmp_path, "", {"base": hits(1, 2)})
     assert corner(alone, 0) == corner(alone, 1) == GREY != corner(alone, 2)
     step = SIDE + GAP
     assert sheet.size == (2 * MARGIN + 10 * step - GAP, 2 * MARGIN + 4 * LINE + 4 * step)
-    assert _draw("", {}, {}).size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + LINE)
+    assert drawn(tmp_path, "", {}).size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + LINE)
 
 
 @pytest.mark.parametrize(("name", "labels"), [("a.webp", "a"), ("a.jpg", "abcd")])
@@ -74,14 +79,6 @@ def test_a_sheet_replaces_sheets_only(tmp_path: Path, suffix: str) -> None:
     assert photograph.read_bytes() == before
     for _ in range(2):
         write_sheet(sheet, "", {"a": hits(1)}, {hits(1)[0].id: jpeg(1)})
-
-
-@given(st.text(), st.integers(36, 2000))
-def test_a_title_is_one_line_that_fits(text: str, width: int) -> None:
-    line = _fitting(text, width)
-    assert line == " ".join(line.split()) and 9 * len(line) <= width
-    whole = " ".join(text.split())
-    assert line == whole or (line.endswith("...") and whole.startswith(line[:-3].rstrip()))
 
 
 def test_a_sheet_does_not_replace_the_picture_that_was_searched_with(

@@ -5,12 +5,11 @@ import os
 from paraclip.errors import printable
 from paraclip.image_search.config import ServeConfig
 from paraclip.image_search.engine import choose_models
-from paraclip.image_search.serving.guard import make_limits
 from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.server import listen, log_as_json, make_server
+from paraclip.image_search.serving.server import listen, log_as_json, make_limits, make_server
 from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.towers import open_tower, prepared_tower
+from paraclip.image_search.towers import open_tower
 from paraclip.image_search.unrelated import measure_cutoffs
 from paraclip.progress import is_quiet
 from paraclip.stores import open_store
@@ -24,9 +23,10 @@ def serve_command(config: ServeConfig) -> None:
         store = open_store(config.store)
         facts, name, pool = open_pool(store, config.exact_below)
         models = facts.models if config.models is None else choose_models(facts, config.models)
-        for model in models.values():
-            prepared_tower(model)
-        towers = {label: open_tower(model, facts, store.where) for label, model in models.items()}
+        towers = {
+            label: open_tower(model, facts, store.where, prepare=True)
+            for label, model in models.items()
+        }
         current = Version(facts, name, pool, measure_cutoffs(store, facts, towers))
         service = Service(store, current, towers, config.exact_below)
         reworder = None

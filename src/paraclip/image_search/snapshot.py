@@ -29,7 +29,7 @@ from paraclip.stores import (
     vectors_of,
 )
 
-VECTORS, ROWS = "vectors.npy", "rows.arrow"
+VECTORS, ROWS = "vectors.f32", "rows.arrow"
 _KINDS = pa.schema([(name, pa.string()) for name in SHOWN[:3]])  # of the rows
 _ABANDONED_SECONDS = 3600.0
 
@@ -140,7 +140,7 @@ def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
     # The same from every working folder.
     place = store.where if "://" in store.where else str(Path(store.where).absolute())
     folder = cache_folder() / "search" / text_hash(place)
-    if (pool := _open_snapshot(folder / version)) is not None:
+    if (pool := _open_snapshot(folder / version, facts.width)) is not None:
         return facts, version, pool
     shutil.rmtree(folder / version, ignore_errors=True)  # damaged
     if (count := store.count()) >= exact_below:
@@ -148,37 +148,31 @@ def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
     return facts, version, _take_snapshot(store, facts, folder, version)
 
 
-def _open_snapshot(folder: Path) -> _Snapshot | None:
+def _open_snapshot(folder: Path, width: int) -> _Snapshot | None:
     """The snapshot in a folder; None if it is missing or broken."""
     try:
-        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         with pa.memory_map(str(folder / ROWS)) as file:
             rows = pa.ipc.open_file(file).read_all()
-    except (OSError, EOFError, ValueError, pa.ArrowInvalid):
+        size = width * len(rows)
+        numbers = np.memmap(folder / VECTORS, "<f4", "r") if size else np.empty(0, np.float32)
+    except (OSError, ValueError, pa.ArrowInvalid):
         return None
-    fits = vectors.ndim == 2 and len(vectors) == len(rows) and vectors.dtype == np.float32
-    return _Snapshot(vectors, rows) if fits else None
+    fits = len(numbers) == size and rows.schema.equals(_KINDS)
+    return _Snapshot(numbers.reshape(-1, width), rows) if fits else None
 
 
 def _take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -> _Snapshot:
     """Copy the vectors and paths of a store, and remove snapshots of other versions."""
     temporary = folder / f".{uuid4().hex[:12]}.part"
-    rows, count = [], 0
+    rows = [_KINDS.empty_table()]
     try:
         with disk_errors(folder):
             temporary.mkdir(parents=True)
-            raw = temporary / f"{VECTORS}.raw"
-            with raw.open("wb") as file:
+            with (temporary / VECTORS).open("wb") as file:
                 for part in store.batches(SHOWN):  # a few thousand rows at a time
                     file.write(vectors_of(part).data)
                     rows.append(part.select(_KINDS.names).cast(_KINDS))
-                    count += len(part)
-            vectors = np.zeros((0, facts.width), np.float32)
-            if count:
-                vectors = np.memmap(raw, np.float32, "r", shape=(count, facts.width))
-            np.save(temporary / VECTORS, vectors)
-            raw.unlink()
-            table = pa.concat_tables([_KINDS.empty_table(), *rows])
+            table = pa.concat_tables(rows)
             with pa.ipc.new_file(str(temporary / ROWS), _KINDS) as out:
                 out.write_table(table.combine_chunks())  # one batch, for fast lookup of rows
             with suppress(OSError):  # another process was faster
@@ -191,7 +185,7 @@ def _take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) 
             age = time.time() - other.stat().st_mtime
             if other.name != version and (not unfinished or age > _ABANDONED_SECONDS):
                 shutil.rmtree(other, ignore_errors=True)
-    snapshot = _open_snapshot(folder / version)
+    snapshot = _open_snapshot(folder / version, facts.width)
     if snapshot is None:
         raise not_an_index(folder, "(its snapshot is broken)")
     return snapshot

@@ -79,13 +79,19 @@ class TorchTower:
         return np.asarray(project(self.model, embed(self.model, pixels, "fp32")).numpy()[0])
 
 
-def open_tower(name: str, facts: IndexFacts, where: str, device: str = "cpu") -> TextTower:
-    """The text tower of a model that matches an index; without torch if it is in the cache.
+def open_tower(
+    name: str, facts: IndexFacts, where: str, device: str = "cpu", prepare: bool = False
+) -> TextTower:
+    """The text tower of a model that matches an index; without torch if it is in the cache, into
+    which `prepare` writes it.
 
     Raises:
         UserError: the model cannot be loaded, or its image tower did not make the index.
     """
-    tower: TextTower = (device in ("auto", "cpu") and _kept_tower(name)) or TorchTower(name, device)
+    tower: TextTower | None = None
+    if device in ("auto", "cpu"):
+        tower = prepared_tower(name) if prepare else _kept_tower(name)
+    tower = tower or TorchTower(name, device)
     check_image_space(facts, tower.image_space, name, where)
     return tower
 

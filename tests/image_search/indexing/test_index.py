@@ -218,7 +218,7 @@ def test_the_facts_of_an_index_hold_no_secret_of_its_source(
     facts = open_store(address).facts()
     assert facts is not None and facts.source == "memory://host/a.csv"
     open_store(address).save_facts(replace(facts, source=source))  # as earlier versions did
-    index(source, address, models)
+    assert counts(index(source, address, models)) == {"unchanged": 1}, "URLs are not read again"
     assert open_store(address).facts() == facts
 
 

@@ -1,22 +1,18 @@
-"""Pictures of folders and shards, what a run writes together, and errors of LanceDB."""
+"""Pictures of folders and shards, and errors of LanceDB."""
 
 import os
 import tarfile
 from pathlib import Path
 
 import fsspec
-import numpy as np
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from paraclip.data import images
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.image_search import build, sources
-from paraclip.image_search.build import _IndexBuilder, _no_pictures
+from paraclip.image_search import sources
+from paraclip.image_search.build import build_index
 from paraclip.image_search.sources import FoundPicture, PictureReader, _file_bytes, picture_source
 from paraclip.stores import StoreUnavailable
 from paraclip.stores.lance import FACTS, LanceStore, _among
@@ -63,7 +59,7 @@ def test_links_inside_a_linked_folder_are_found(tmp_path: Path) -> None:
 
 
 def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_index(
-    tmp_path: Path,
+    tmp_path: Path, models: dict[str, str]
 ) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "folder.png").mkdir()
@@ -75,8 +71,8 @@ def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_
     assert problems.listed == [
         (str(link), f"is a link to nothing, or to a file outside {source.root}")
     ]
-    message = str(_no_pictures(source.name, problems))
-    assert message.startswith(f"{link}: is a link to nothing") and "contains no other" in message
+    with pytest.raises(UserError, match=f"{link}: is a link to nothing.*contains no other"):
+        build_index(source.name, str(tmp_path / "index"), models["base"], Problems(1.0))
 
 
 def test_names_in_a_folder_are_paths_and_no_urls(tmp_path: Path) -> None:
@@ -124,21 +120,6 @@ def test_a_known_file_is_not_decoded_and_a_vanished_one_is_named(tmp_path: Path)
     (tmp_path / "a.png").unlink()
     error = PictureReader(lambda image: image, 32, {}).read(one)
     assert str(error) == "a.png: vanished while it was indexed. Index again."
-
-
-@given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 9))
-def test_rows_are_written_together_in_order_and_none_is_lost(parts: list[int], least: int) -> None:
-    rows = iter(np.arange(sum(parts)).tolist())
-    tables = [
-        pa.table({"row": pa.array([next(rows) for _ in range(n)], pa.int64())}) for n in parts
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "_WRITE_ROWS", least)
-        patch.setattr(build, "_WRITE_SECONDS", float("inf"))
-        written = list(_IndexBuilder(None, None, Problems(0.0))._written_together(tables))  # type: ignore[arg-type]
-    assert [row for table in written for row in table["row"].to_pylist()] == list(range(sum(parts)))
-    assert all(len(table) >= least for table in written[:-1])
-    assert all(len(table) < least + max(parts) for table in written)
 
 
 @pytest.mark.parametrize("name", ["", "0' OR '1'='1", "AB", "a" * 65, "0\n", "日"])

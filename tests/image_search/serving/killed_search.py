@@ -7,12 +7,10 @@ from paraclip.image_search import snapshot
 from paraclip.stores import open_store
 
 if __name__ == "__main__":
-    original = snapshot.np.save
 
-    def slowly(*arguments: object) -> None:
-        original(*arguments)
+    def slowly(*_: object) -> None:
         print("copied", flush=True)
         time.sleep(60)
 
-    snapshot.np.save = slowly
+    snapshot.pa.ipc.new_file = slowly
     snapshot.open_pool(open_store(sys.argv[1]), 1_000_000)

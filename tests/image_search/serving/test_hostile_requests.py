@@ -18,9 +18,8 @@ from served import LEAVING, NAMES, NASTY, SCRIPT, Site, made_service, served
 
 from paraclip.cli import main
 from paraclip.errors import UserError
-from paraclip.image_search.serving import guard, server
-from paraclip.image_search.serving.guard import make_limits
-from paraclip.image_search.serving.server import listen
+from paraclip.image_search.serving import server
+from paraclip.image_search.serving.server import listen, make_limits
 from paraclip.image_search.serving.service import MOST_BYTES, find_original
 from paraclip.stores import picture_id
 from postgres_server import wait_until
@@ -243,7 +242,7 @@ def upload(site: Site, sent: int) -> socket.socket:
 def test_two_hundred_slow_clients_hold_nobody_up(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "_BODY_SECONDS", 1.0)
+    monkeypatch.setattr(server, "_BODY_SECONDS", 1.0)
     with ExitStack() as stack:
         sockets = [stack.enter_context(upload(site, 1)) for _ in range(200)]
         assert site.json("api/search?q=disc")["models"], "others are served meanwhile"
@@ -255,7 +254,7 @@ def test_two_hundred_slow_clients_hold_nobody_up(
 def test_unfinished_uploads_are_bounded_together(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "_MOST_HELD", 2**20)
+    monkeypatch.setattr(server, "_MOST_HELD", 2**20)
     with upload(site, 600_000), upload(site, 600_000) as second:
         assert second.recv(4096).startswith(b"HTTP/1.1 503")
     wait_until(lambda: site.get("api/search/picture", b"x" * 600_000)[0] == 422)
@@ -290,7 +289,7 @@ def test_a_client_that_leaves_is_no_error_of_the_server(
 def test_a_client_that_does_not_read_a_large_picture_is_given_up(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "_SEND_SECONDS", 0.5)
+    monkeypatch.setattr(server, "_SEND_SECONDS", 0.5)
     large, name = Path(site.service.current.facts.root) / NAMES[5], picture_id(NAMES[5])
     large.write_bytes(bytes(30 * 2**20))
     with socket.create_connection(("127.0.0.1", site.port)) as raw:

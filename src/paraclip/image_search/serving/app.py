@@ -1,4 +1,4 @@
-"""The application: routes over a service with their schemas, behind the guard."""
+"""The application: routes over a service, with their schemas."""
 
 import asyncio
 import json
@@ -21,7 +21,6 @@ from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
 from paraclip.image_search.serving.captions import Wanted, example_queries
-from paraclip.image_search.serving.guard import Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
 from paraclip.image_search.snapshot import Hit
@@ -150,8 +149,8 @@ _PICTURE_BODY = {
 }
 
 
-def make_app(service: Service, limits: Limits, reworder: Reworder | None = None) -> Guard:
-    """The ASGI application; a `reworder` suggests rewordings."""
+def make_app(service: Service, local: bool, reworder: Reworder | None) -> FastAPI:
+    """The application; a `reworder` suggests rewordings, and `local` tells the pictures' folder."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -181,11 +180,16 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
         return {
             "name": PurePath(facts.source).name, "pictures": len(service.current.pool),
             "models": list(service.towers), "rewording": reworder is not None,
-            "root": facts.root if limits.local else "", "fault": service.fault,
+            "root": facts.root if local else "", "fault": service.fault,
         }  # fmt: skip
 
     app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
-    return Guard(app, limits)
+    return app
+
+
+def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error as JSON."""
+    return JSONResponse({"detail": detail}, status, headers)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
