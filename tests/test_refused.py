@@ -118,6 +118,7 @@ BEFORE_LONG_WORK: list[Case] = [
     (CHECK.replace("index.npy", "nosuch.npy"), "nosuch.npy", nothing, CHECKING),
     (f"{CHECK} --pictures nosuch", "nosuch: there is no", nothing, CHECKING),
     (INDEX, "lancedb: is not", without("lancedb"), INDEXING),
+    (INDEX.replace("out", "postgresql://a/b"), "psycopg: is not", without("psycopg"), INDEXING),
     (INDEX, "out", file_at("out"), INDEXING),
     (f"{INDEX} --ray-workers 2", "ray: is not", without("ray"), INDEXING),
     (INDEX, "0.0 MB free", full, ("image_search.build.ahead",)),

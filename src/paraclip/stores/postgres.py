@@ -18,10 +18,8 @@ from paraclip.errors import UserError, optional_import
 from paraclip.provenance import without_secrets
 from paraclip.stores import ROWS_AT_ONCE, IndexFacts, Store, StoreUnavailable, schema
 
-_CONNECT_SECONDS = 5
 _MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
 _EFFORT = 200  # candidates that an approximate search examines
-_STAGED = "_next"  # end of the names of staged tables
 # Numbers of the advisory lock: ours, and one of the schema.
 _LOCK = "1885434465, hashtext(coalesce(quote_ident(current_schema()), ''))"
 _COLUMNS = """
@@ -58,8 +56,7 @@ class PostgresStore(Store):
             return cursor.execute(f"SELECT facts, version FROM {self.index}").fetchone()
 
     def version(self) -> str:
-        row = self.index_row()
-        if row is None:
+        if (row := self.index_row()) is None:
             raise StoreUnavailable(self.where, "is gone", "Index the pictures again.")
         return f"{IndexFacts.from_json(row[0], self.where).created}-{row[1]}"
 
@@ -85,7 +82,7 @@ class PostgresStore(Store):
 
     def staged(self) -> Self:
         """Tables in the same schema, with other names."""
-        return type(self)(self.address, _STAGED)
+        return type(self)(self.address, "_next")
 
     def publish(self) -> None:
         """Rename the staged tables in one transaction."""
@@ -145,14 +142,13 @@ class PostgresStore(Store):
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows from one snapshot, through a server-side cursor."""
-        names = list(columns)
-        statement = f"SELECT {', '.join(names)} FROM {self.pictures}"
+        statement = f"SELECT {', '.join(columns)} FROM {self.pictures}"
         with self.cursor() as own, self.connected().cursor(name="paraclip") as cursor:
             # In the same order each time: the rows may be those that a stopped training learns by.
             own.execute("SET LOCAL synchronize_seqscans = off")
             cursor.execute(statement)
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
-                yield _as_table(rows, names)
+                yield _as_table(rows, columns)
 
     def finish(self, exact_below: int) -> None:
         """Gather statistics; from `exact_below` rows, build an HNSW index."""
@@ -172,9 +168,7 @@ class PostgresStore(Store):
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             cursor.execute(f"SET LOCAL hnsw.ef_search = {max(_EFFORT, min(k, 1000))}")
             cursor.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
-            statement = (
-                f"SELECT id, vector <#> %s AS far FROM {self.pictures} ORDER BY far LIMIT %s"
-            )
+            statement = f"SELECT id, vector <#> %s AS d FROM {self.pictures} ORDER BY d LIMIT %s"
             for query in queries:
                 rows = cursor.execute(statement, (query, k)).fetchall()
                 ids.append([row[0] for row in rows])
@@ -195,8 +189,7 @@ class PostgresStore(Store):
         return known
 
     def close(self) -> None:
-        known = self.connections.pop(get_ident(), None)
-        if known is not None:
+        if (known := self.connections.pop(get_ident(), None)) is not None:
             known.close()
 
     def __del__(self) -> None:
@@ -208,8 +201,7 @@ class PostgresStore(Store):
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Raise errors of the server as `UserError`, without the address's password."""
-        import psycopg
-
+        psycopg = optional_import("psycopg", "postgres")
         try:
             yield
         except psycopg.Error as error:
@@ -233,7 +225,7 @@ def _connect(address: str) -> Any:
     except psycopg.ProgrammingError:  # its text may contain the password
         hint = "In a password, write % as %25, @ as %40, / as %2F and : as %3A."
         raise UserError(shown, "is not a valid address", hint) from None
-    connection = psycopg.connect(address, autocommit=True, connect_timeout=_CONNECT_SECONDS)
+    connection = psycopg.connect(address, autocommit=True, connect_timeout=5)
     try:
         if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -250,7 +242,7 @@ def _connect(address: str) -> Any:
     return connection
 
 
-def _as_table(found: list[Any], names: list[str]) -> pa.Table:
+def _as_table(found: list[Any], names: Sequence[str]) -> pa.Table:
     """Rows of psycopg as an Arrow table."""
     columns, width = {name: [row[place] for row in found] for place, name in enumerate(names)}, 1
     if vectors := columns.get("vector"):
