@@ -57,3 +57,16 @@ def test_without_such_a_model_it_says_what_to_do_next(gain: float, lost: float) 
     gains, losses = (dict.fromkeys(("tuned", "merged"), value) for value in (gain, lost))
     label, text = recommend(report(line("AO@10", **gains), line("T2I R@10", **losses)))
     assert label is None and text.startswith("Keep base") and "Next:" in text
+
+
+@pytest.mark.parametrize("figure", ["R@10 plain caption", "R@10", "R@10 both ways"])
+def test_a_model_that_finds_fewer_right_pictures_than_control_is_left_out(figure: str) -> None:
+    captions, right = line("R@10 plain caption", tuned=1, merged=1), line(figure, tuned=1, merged=1)
+    right.differences["tuned - control"] = Interval(-8.7, -15.3, -3.3)
+    lines = [line("AO@10", tuned=6, merged=4), captions, right]
+    label, text = recommend(report(*lines))
+    assert label == "merged"
+    assert "Not tuned" in text and "-8.7 [-15.3, -3.3] against control" in text
+    right.differences["merged - control"] = Interval(-5.0, -9.0, -1.0)
+    label, text = recommend(report(*lines))
+    assert label is None and "Not tuned" in text and "Not merged" in text

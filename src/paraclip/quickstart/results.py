@@ -1,5 +1,7 @@
 """The table of all models on the terminal, and the recommended model."""
 
+from collections.abc import Sequence
+
 from paraclip.errors import printable
 from paraclip.evaluation.report import Line, Report, aligned, compared_with, figure, spread
 
@@ -15,10 +17,11 @@ _OF_STAMPS = {
 """Figures of the stamps' table by their name in the report."""
 _OF_PAIRS = (f"R@{K} rewording", f"R@{K} both ways")
 """Figures of pairs whose picture is known, shown beside their consistency."""
-_GUARDS = (f"T2I R@{K}", f"R@{K} plain caption")
-"""Retrieval with the captions themselves, which must not degrade."""
+_RIGHT = (f"T2I R@{K}", f"R@{K} plain caption", f"R@{K}", *_OF_PAIRS)
+"""Figures of right pictures, of which a recommended model may lose none; the first that a report
+has is also shown for one."""
 _MOST_LOST = -2.0
-"""Points of a guard that a recommended model may lose, at the lower end of the interval."""
+"""Points of it that a recommended model may lose to base, at the lower end of the interval."""
 
 
 def table(report: Report) -> str:
@@ -49,35 +52,52 @@ def table_rows(report: Report) -> list[list[str]]:
 
 
 def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
-    """Recommend the model of the highest consistency that keeps the retrieval of base.
+    """Recommend the model whose wordings agree most, of those that lose no right pictures.
 
-    It must be more consistent than base, and lose at most two points of R@10 to base (lower ends
-    of the 95 % intervals of the paired differences).
+    It agrees more than base, no figure of right pictures is below that of base or control, and it
+    loses at most two points of the first of these figures to base. Above and below: the 95 %
+    interval of the paired difference is on one side of 0; at most two points: its lower end.
 
     Args:
         report: report with base, control and the trained models.
         base: name of the base.
 
     Returns:
-        The label, or None for base, and the reasons in one or two lines.
+        The label, or None for base, and the reasons in a few lines: the figures of each model that
+        was looked at, and what it loses.
     """
-    overlap, guard = (
-        next(line for name in names if (line := report.line(name)) is not None)
-        for names in ((f"AO@{K}",), _GUARDS)
-    )
+    overlap = _first(report, (f"AO@{K}",))
+    right = [line for section in report.sections for line in section.lines if line.name in _RIGHT]
+    guard = _first(report, _RIGHT)
     trained = [label for label in report.models if label not in ("base", "control")]
-    best_first = sorted(trained, key=lambda label: -overlap.values[label].value)
-    for label in best_first:
-        against = f"{label} - base"
-        if guard.differences[against].low > _MOST_LOST and overlap.differences[against].low > 0:
-            return label, f"Use {label}: {_evidence(overlap, guard, label)}."
-    return None, (
-        f"Keep base: no model is more consistent and certain to lose less than {-_MOST_LOST:g}"
-        f" points of {_title(guard)}"
-        f" ({best_first[0]}: {_evidence(overlap, guard, best_first[0])}).\n"
+    refused = list[str]()
+    for label in sorted(trained, key=lambda label: -overlap.values[label].value):
+        lost = [
+            f"{_title(line)} {spread(change, True)} against {other}"
+            for line in right
+            for other in ("base", "control")
+            if (change := line.differences[f"{label} - {other}"]).high < 0
+        ]
+        gain, kept = (line.differences[f"{label} - base"] for line in (overlap, guard))
+        if not lost and kept.low <= _MOST_LOST:
+            lost = [f"up to {-kept.low:.1f} points of {_title(guard)} against base"]
+        if gain.low > 0 and not lost:
+            return label, "\n".join([f"Use {label}: {_evidence(overlap, guard, label)}.", *refused])
+        if gain.low <= 0:
+            lost = ["agrees no more than base, beyond chance", *lost]
+        refused.append(
+            f"Not {label} ({_evidence(overlap, guard, label)}): " + "; ".join(lost) + "."
+        )
+    hint = (
         "Next: more captions, triples of a stronger LLM (`paraclip generate --backend openai`), or"
         f" less of the tuned model (`paraclip merge {printable(base)} TUNED --share 0.25`)."
     )
+    return None, "\n".join(["Keep base: no model agrees more and loses nothing.", *refused, hint])
+
+
+def _first(report: Report, names: Sequence[str]) -> Line:
+    """The first of some figures that the report has."""
+    return next(line for name in names if (line := report.line(name)) is not None)
 
 
 def _title(line: Line) -> str:
