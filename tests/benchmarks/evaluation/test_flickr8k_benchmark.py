@@ -77,6 +77,6 @@ def test_the_aligned_mini_is_made_once(
     made = mini.aligned(data, tmp_path / "out")
     model = load_model(str(made))
     head = model.image_tower.head.weight
-    assert float(head.abs().max()) > 0, "a map of features was learnt"
+    assert float(head.detach().abs().max()) > 0, "a map of features was learnt"
     written = made.stat().st_mtime_ns
     assert mini.aligned(data, tmp_path / "out") == made and made.stat().st_mtime_ns == written
