@@ -92,3 +92,15 @@ def test_a_graph_that_computes_something_else_is_not_kept(
     assert not _write_tower(models["base"])
     assert _kept_tower(models["base"]) is None
     assert list(_folder_of(models["base"]).parent.iterdir()) == []
+
+
+def test_weights_that_the_package_ships_count_in_the_name_of_the_kept_tower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights" / "some_head.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"one")
+    monkeypatch.setattr(towers, "files", lambda _: tmp_path)
+    before = towers.model_stamp("mini")
+    weights.write_bytes(b"three")
+    assert towers.model_stamp("mini") != before

@@ -141,7 +141,8 @@ def model_stamp(name: str) -> str:
     paths = [str(file) for file in model_files(name)]
     if name == "mini":
         specs = [importlib.util.find_spec(package) for package in (IMAGE_PACKAGE, TEXT_PACKAGE)]
-        paths = [str(files("paraclip.models") / "weights" / "mini_heads.safetensors")]
+        weights = files("paraclip.models") / "weights"
+        paths = sorted(str(weights / file.name) for file in weights.iterdir())
         paths += [str(spec.origin) for spec in specs if spec]
     facts = [name]
     for path in paths:
