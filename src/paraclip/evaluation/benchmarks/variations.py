@@ -49,7 +49,7 @@ class Variations:
     """The benchmark on one set of wordings and one pool.
 
     Args:
-        k: number of results; one number or several, of which the headlines use the smallest.
+        k: number of results; one number or several, of which the headlines use the largest.
 
     Raises:
         UserError: if the pool has fewer than k pictures, holds only vectors, or lacks more of the
@@ -147,8 +147,8 @@ class Variations:
         """Return the means over kinds, the means of each kind, and the reference metrics."""
         varied = [name for name in judged if not name.endswith(_BESIDE)]
         pictures = self.owners[item]  # the captions of one picture are resampled together
-        first = self.cutoffs[0]
-        headlines = f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination"
+        last = self.cutoffs[-1]
+        headlines = f"AO@{last}", f"R@{last}", "text discrimination", "picture discrimination"
         results = [
             Metric(name, judged[name], groups=kind, clusters=pictures, headline=name in headlines)
             for name in varied
