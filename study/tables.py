@@ -2,15 +2,16 @@
 
 A grid has a table of means (a figure a row, a model a column), one of the differences of each
 model, and `overview`, one of a few figures. The third report's grids also have one of their goals,
-which are data (`third/goals.toml`).
+which are data (`third/goals.toml`). `python -m study.tables` makes the README's of two of them.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import markdown
+from benchmarks.machine import keep, markdown
 from paraclip.evaluation.pairs import KINDS
 from paraclip.evaluation.report import figure as shown
 from paraclip.evaluation.report import spread
@@ -207,21 +208,19 @@ SECOND_OVERVIEW = (
 )  # fmt: skip
 """Figures of the tables of the second report."""
 FRONT = {
-    "alike ↑": ("wordings-flickr8k", "AO@10"),
-    "another meaning ↓": ("wordings-flickr8k", "AO@10 contrast"),
-    "right ↑": ("wordings-flickr8k", "R@10"),
-    "both ways ↑": ("wordings-flickr8k", "R@10 both ways"),
-    "people: alike ↑": ("pairs-people-test", "AO@10"),
-    "people: both ways ↑": ("pairs-people-test", "R@10 both ways"),
-    "text to image ↑": ("image-text-retrieval", "T2I R@10"),
-}
-"""Columns of the README's table."""
-FRONT_ROWS = {
-    "base": "base",
-    "consistent": "captioned pictures, LLM, losses L1 to L3 alone",
-    "starter ranked": "**starter set, pictures without captions**",
-    "ranked": "**starter set, captioned pictures, LLM**",
-}
+    "typed queries": (
+        "typed-flickr8k", ("AO@10", "AO@10 contrast", "hit@10 wording", "hit@10 both")
+    ),
+    "people's captions": (
+        "people", ("AO@10", "", "R@10 other captions", "R@10 both ways")
+    ),
+    "captions, reworded by an LLM": (
+        "reworded-flickr8k", ("AO@10", "AO@10 contrast", "R@10", "R@10 both ways")
+    ),
+}  # fmt: skip
+"""Benchmark and figures of the README's table by the kind of text."""
+FRONT_COLUMNS = ("alike ↑", "another meaning ↓", "right ↑", "both ways ↑")
+FRONT_BASES = {"a": "**small CLIP**", "b": "**CLIP that agrees more**"}
 KEPT = tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen")
 """Figures whose items are kept in the repository."""
 THIRD_OVERVIEW = tuple(key for key in THIRD_LABELS if "change of" not in key[1])
@@ -371,20 +370,24 @@ def overview_table(found: Figures, keys: Sequence[Key]) -> str:
     return "\n\n".join([markdown(["", *found.rows], rows), note, seeds_note(found)])
 
 
-def front_table(found: Figures) -> str:
-    """The README's table: a row per model; a star where it differs from base."""
+def front_table(record: Mapping[str, Any]) -> str:
+    """The README's table, of stored grids: base and *taught*, by base and kind of text."""
+    rows = []
+    for name in record["grids"]:
+        stored = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        found = Figures(stored["figures"])
+        for kind, (benchmark, figures) in FRONT.items():
+            cells = (_from_base(found, (benchmark, name)) if name else "-" for name in figures)
+            rows.append([f"{FRONT_BASES[stored['base']]}: {kind}", *cells])
+    note = "\\* the 95 % interval of the difference excludes 0."
+    return f"{markdown(['base → tuned', *FRONT_COLUMNS], rows)}\n\n{note}"
 
-    def cell(row: str, key: Key) -> str:
-        star, _ = marks(found.changes(row, key).get("base"), key[1])
-        return found.mean(row, key) + (f" {star}" if star else "")
 
-    columns = {head: key for head, key in FRONT.items() if key in found.keys}
-    rows = [
-        [title, *(cell(row, key) for key in columns.values())]
-        for row, title in FRONT_ROWS.items() if row in found.rows
-    ]  # fmt: skip
-    note = "\\* differs from base: p < 0.05, corrected for the number of comparisons (Holm)."
-    return f"{markdown(['', *columns], rows)}\n\n{note}"
+def _from_base(found: Figures, key: Key) -> str:
+    """A figure of base and of *taught*, with a star if their difference is beyond chance."""
+    change = Interval(**found.changes("taught", key)["base"]["difference"])
+    star = " *" if change.low > 0 or change.high < 0 else ""
+    return f"{found.mean('base', key)} → {found.mean('taught', key)}{star}"
 
 
 def seeds_note(found: Figures) -> str:
@@ -441,8 +444,11 @@ def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
     tables[f"{name}_differences"] = differences_tables(found)
     if record["kind"] in OVERVIEWS:
         tables[f"{name}_overview"] = overview_table(found, OVERVIEWS[record["kind"]])
-        if name == "study_a_second_main":
-            tables[f"{name}_front"] = front_table(found)
         if goals:
             tables[f"{name}_goals"] = declared_goals_table(found, goals)
     return tables
+
+
+if __name__ == "__main__":
+    keep("study_third_front", RESULTS, front_table,
+         grids=["study_a_third_main", "study_b_third_main_b"])  # fmt: skip

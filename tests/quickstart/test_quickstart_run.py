@@ -108,10 +108,14 @@ def test_no_scored_caption_is_learned_and_all_others_are(
     names = ["paraphrased-retrieval", "rewordings of the built-in LLM", "image-text-retrieval"]
     assert [section.name for section in report.sections] == names
     assert "27 captions to learn from, 13 held out" in capsys.readouterr().out
-    (path, control), (same, tuned) = noted.trained
-    assert path == same and (control["name"], tuned["name"]) == ("control", "tuned")
-    assert control.pop("name") and tuned.pop("name")
-    assert control.pop("control") and not tuned.pop("control") and control == tuned
+    (path, *others), calls = zip(*noted.trained, strict=True)
+    assert others == [path] * 2
+    assert [call["name"] for call in calls] == ["control", "teacher", "tuned"]
+    control, teacher, tuned = calls
+    assert control["control"] and teacher["weights"][1:] == (0, 0) and teacher["ranking"] == 0
+    assert tuned["teacher"] == ["base", str(out / "teacher" / "last.safetensors")]
+    for name in ("epochs", "batch_size", "learning_rate", "seed"):  # the same steps
+        assert control[name] == teacher[name] == tuned[name]
     rows = read_triples(path).to_pylist()
     assert len(rows) == 27 + 70 and sum(row["image"] is None for row in rows) == 70
     alone = [row for row in rows if row["image"] and row["paraphrase_1"] == row["caption"]]
@@ -173,7 +177,7 @@ def test_a_stage_whose_captions_changed_starts_from_scratch(
 ) -> None:
     noted.others = True
     run_quickstart(QuickstartConfig(str(pictures(30)), str(tmp_path / "out")))
-    assert [options["fresh"] for _, options in noted.trained] == [False, True] * 2
+    assert [options["fresh"] for _, options in noted.trained] == [False, True] * 3
     assert "starts from scratch" in capsys.readouterr().out
 
 
