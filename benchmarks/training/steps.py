@@ -82,29 +82,23 @@ class OurStep:
     """`paraclip train`'s own step, at the peak of its learning rate.
 
     Args:
-        model: model; its text tower and temperature are trained.
-        triples: N rows.
-        features: float32 [N, F].
+        data: N rows, and the model, whose text tower and temperature are trained.
         options: options of `paraclip train`.
     """
 
-    def __init__(
-        self, model: DualEncoder, triples: pa.Table, features: Tensor, **options: Any
-    ) -> None:
+    def __init__(self, data: TrainingData, **options: Any) -> None:
         known = {"learning_rate": RATE, "epochs": MANY, "recipe": "paper"}
-        known |= {"batch_size": len(triples)}
-        self.model, kind = model, model.architecture.kind
+        known |= {"batch_size": len(data.triples)}
+        self.model, kind = data.model, data.model.architecture.kind
         self.options = resolved(TrainOptions(**(known | options)), kind)
-        self.rows, self.objective, parts = plan_training(
-            TrainingData(model, triples, features), self.options
-        )
-        self.weights = train_only(model, parts)
+        self.rows, self.objective, parts = plan_training(data, self.options)
+        self.weights = train_only(self.model, parts)
         set_dropout(parts, self.options.dropout)
         self.optimizer = make_optimizer(self.weights, parts, RATE, DECAY)
         set_learning_rates(self.optimizer, 1.0)
-        self.dtype = DTYPES[precision_of(self.options.precision, model.device)]
-        self.start_scale = float(model.logit_scale.detach())
-        train_mode(model, parts)
+        self.dtype = DTYPES[precision_of(self.options.precision, self.model.device)]
+        self.start_scale = float(self.model.logit_scale.detach())
+        train_mode(self.model, parts)
 
     def batch(self, rows: np.ndarray) -> Batch:
         """This process's part of the batch of these rows."""

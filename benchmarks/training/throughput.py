@@ -32,6 +32,7 @@ from benchmarks.training.steps import (
     random_pixels,
     some_triples,
 )
+from paraclip.training.data import TrainingData
 from paraclip.training.losses import ALL_TEXTS
 
 Step = PlainStep | OurStep
@@ -53,8 +54,12 @@ def make_steps(name: str, rows: int) -> dict[str, Step]:
             plain_step(deepcopy(ours), triples, features), clip, pixels
         ),
         "plain, bf16": padded_step(deepcopy(clip), tokens, pixels, half=True),
-        "paraclip, fp32": OurStep(deepcopy(ours), triples, features, precision="fp32"),
-        "paraclip": OurStep(deepcopy(ours), triples, features),
+        "plain, image features cached, texts cut": plain_step(deepcopy(ours), triples, features),
+        "the same, bf16": plain_step(deepcopy(ours), triples, features, half=True),
+        "paraclip, fp32": OurStep(
+            TrainingData(deepcopy(ours), triples, features), precision="fp32"
+        ),
+        "paraclip": OurStep(TrainingData(deepcopy(ours), triples, features)),
     }
 
 

@@ -1,7 +1,8 @@
-"""A complete run of the training benchmark with a tiny model."""
+"""Complete runs of the training benchmarks with a tiny model."""
 
 import pytest
 
+from benchmarks.training import recipe as training_recipe
 from benchmarks.training import throughput as training_throughput
 
 TINY = ("--model", "tiny", "--threads", 1)
@@ -18,3 +19,12 @@ def test_plain_steps_and_ours_learn_alike(run):
         tolerance = 1e-4 if "bf16" not in name and name != "paraclip" else 0.02
         assert losses == pytest.approx(plain, rel=tolerance), name
     assert rows[0]["ratio"] == 1.0 and 0 <= found["input_wait"] < 1
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_the_recipe_written_plainly_learns_as_ours(run):
+    found = run(training_recipe, *TINY, "--batch", 8, "--bank", 50, "--rounds", 4)
+    plain, ours = (row["losses"] for row in found["rows"])
+    assert plain[3] < 0.8 * plain[0], "it learns"
+    assert ours == pytest.approx(plain, rel=0.02)

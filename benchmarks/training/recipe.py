@@ -1,0 +1,137 @@
+"""Seconds of a step of the recipe with teachers: ParaCLIP's, and the same written with care.
+
+    python -m benchmarks.training.recipe            # minutes on 2 free cores
+
+The recipe is `train starter --teacher base OTHER`: R over a bank of pictures and S, three of all
+wordings drawn for each row. The plain step is what somebody writes who knows what costs time: the
+teachers' vectors and the bank's are computed before, texts are cut to the longest of the step, and
+the towers compute in bf16. Both train a copy of the text tower of ViT-B/32 (random weights) on the
+same rows, wordings, bank and targets, in turns, so that their losses must agree.
+"""
+
+import argparse
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize, pad
+
+from benchmarks.machine import RESULTS, facts_of, keep
+from benchmarks.training.steps import OurStep, open_clip_adamw, random_clip
+from benchmarks.training.throughput import as_rows, as_table, time_steps
+from paraclip.data.triples import read_triples
+from paraclip.models.encoder import DualEncoder
+from paraclip.starter import TRIPLES
+from paraclip.training.bank import BASE, Bank, Teacher
+from paraclip.training.data import TrainingData, padding_id
+from paraclip.training.losses import (
+    ALL_TEXTS,
+    BANK,
+    MEANINGS,
+    PAIRS,
+    SENTENCE_TEMPERATURE,
+    TEACHERS,
+    TEACHERS_BANK,
+)
+
+
+class PlainRecipe:
+    """R and S written plainly, on the rows of ParaCLIP's own step.
+
+    Args:
+        ours: the step whose rows, targets and copy of the weights are used.
+    """
+
+    def __init__(self, ours: OurStep) -> None:
+        self.ours, self.model = ours, ours.model
+        self.weights = [one for one in self.model.parameters() if one.requires_grad]
+        self.optimizer = open_clip_adamw(self.weights)
+
+    def __call__(self, rows: np.ndarray) -> float:
+        """One step; returns the loss."""
+        batch, objective = self.ours.batch(rows), self.ours.objective
+        longest, padding = max(ids.shape[1] for ids in batch.chunks), padding_id(self.model)
+        ids = [pad(ids, (0, longest - ids.shape[1]), value=padding) for ids in batch.chunks]
+        with torch.autocast(self.model.device.type, torch.bfloat16):
+            parts = torch.cat(ids)[batch.restore].chunk(len(ALL_TEXTS))
+            texts = [self.model.encode_tokens(part).float() for part in parts]  # [B, D] each
+        known = batch.constants
+        wanted = self.ranking_of_teachers(known)  # [B, M]
+        scale = objective.ranking_scale
+        r = [cross_entropy(scale * text @ known[BANK].T, wanted) for text in texts]
+        meanings, scale = known[MEANINGS].unbind(1), 1 / SENTENCE_TEMPERATURE
+        s = [
+            cross_entropy(
+                scale * texts[a] @ texts[b].T, (scale * meanings[a] @ meanings[b].T).softmax(1)
+            )
+            for a, b in ((ALL_TEXTS.index(a), ALL_TEXTS.index(b)) for a, b in PAIRS)
+        ]
+        ranking, sentences = self.ours.options.teachers
+        loss = ranking * mean(r) + sentences * mean(s)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+    def ranking_of_teachers(self, known: dict[str, Tensor]) -> Tensor:
+        """The teachers' rankings [B, M] of the bank's pictures for each row, averaged."""
+        rankers = self.ours.objective.rankers
+        widths = [ranker.width for ranker in rankers]
+        texts, pictures = (known[name].split(widths, 1) for name in (TEACHERS, TEACHERS_BANK))
+        every = zip(rankers, texts, pictures, strict=True)
+        return sum(one.share * (one.scale * a @ b.T).softmax(1) for one, a, b in every)
+
+
+def mean(losses: Sequence[Tensor]) -> Tensor:
+    """The mean of some losses."""
+    return torch.stack(list(losses)).mean()
+
+
+def make_data(model: DualEncoder, rows: int, pictures: int) -> TrainingData:
+    """Rows of the starter set with all wordings, a bank of noise, and another teacher."""
+    torch.manual_seed(1)
+    other = deepcopy(model)  # sees pictures as the base does, and reads texts otherwise
+    for value in other.text_tower.parameters():
+        value.data += 0.1 * value.std() * torch.randn_like(value)
+    bank = normalize(torch.randn(pictures, model.architecture.embed_dim), dim=1)
+    return TrainingData(
+        model, read_triples(TRIPLES).slice(0, rows), None, bank=Bank(bank, None),
+        teachers=(Teacher(BASE, deepcopy(model)), Teacher("another", other)),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Time both steps in turns; write and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="ViT-B-32", help="a name that open_clip knows")
+    parser.add_argument("--batch", type=int, default=64, help="rows a step")
+    parser.add_argument("--bank", type=int, default=5000, help="pictures of the bank")
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each kind")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    rows = 2 * chosen.batch
+    _, model = random_clip(chosen.model)
+    options: dict[str, Any] = {"recipe": "taught", "dropout": 0.0}
+    ours, copied = (
+        OurStep(make_data(deepcopy(model), rows, chosen.bank), **options) for _ in range(2)
+    )
+    steps = {"plain, with care, bf16": PlainRecipe(copied), "paraclip": ours}
+    courses = time_steps(steps, rows, chosen.batch, chosen.rounds)
+    lengths = ours.text_lengths()
+    keep(
+        "training_recipe", chosen.out, as_table, rows=as_rows(courses, chosen.batch),
+        model=chosen.model, batch=chosen.batch, facts=facts_of(chosen.threads),
+        tokens={"mean": float(lengths.mean()), "longest": int(lengths.max())},
+        input_wait=ours.input_wait(chosen.rounds),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
