@@ -65,7 +65,7 @@ def settings(text: str) -> Break:
 
 
 LLM = ("quickstart.run.picture_features", "api.generate", "quickstart.run.stamps_folder")
-ENCODING = ("training.data._features_of", "training.bank.encode_images")
+ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
 SCORING = ("evaluation.run._score_models", "evaluation.registry.loaded_model")
 READING, DRAWING = ("paraphrase.run.count_captions",), ("audit._draw_sample",)
 CHECKING, INDEXING = ("swap_checking.loaded_model",), ("image_search.build.load_model",)

@@ -124,7 +124,7 @@ def test_the_stamps_are_tuned_and_scored_on_held_out_wordings(
     shown = capsys.readouterr().out
     report = json.loads((out / "report" / "report.json").read_text())
     (section,) = report["benchmarks"]
-    assert section["pool"].startswith("50 captions of the held-out stamps in 150 rewordings")
+    assert section["pool"].startswith("50 captions of wordings.jsonl in 150 rewordings")
     labels = list(report["models"])
     assert labels == ["base", "control", "tuned", "merged"]
     assert any(line.split()[: len(labels)] == labels for line in shown.splitlines())
