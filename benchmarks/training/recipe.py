@@ -9,20 +9,17 @@ the towers compute in bf16. Both train a copy of the text tower of ViT-B/32 (ran
 same rows, wordings, bank and targets, in turns, so that their losses must agree.
 """
 
-import argparse
 from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, pad
 
-from benchmarks.machine import RESULTS, facts_of, keep
 from benchmarks.training.steps import OurStep, open_clip_adamw, random_clip
-from benchmarks.training.throughput import as_rows, as_table, time_steps
+from benchmarks.training.throughput import make_parser, time_and_keep
 from paraclip.data.triples import read_triples
 from paraclip.models.encoder import DualEncoder
 from paraclip.starter import TRIPLES
@@ -105,32 +102,22 @@ def make_data(model: DualEncoder, rows: int, pictures: int) -> TrainingData:
     )  # fmt: skip
 
 
+def make_steps(name: str, pictures: int, rows: int) -> dict[str, PlainRecipe | OurStep]:
+    """Both steps, each with its own copy of the same weights, rows and bank."""
+    _, model = random_clip(name)
+    ours, copied = (
+        OurStep(make_data(deepcopy(model), rows, pictures), recipe="taught", dropout=0.0)
+        for _ in range(2)
+    )
+    return {"plain, with care, bf16": PlainRecipe(copied), "paraclip": ours}
+
+
 def main() -> None:
     """Time both steps in turns; write and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="ViT-B-32", help="a name that open_clip knows")
-    parser.add_argument("--batch", type=int, default=64, help="rows a step")
+    parser = make_parser(__doc__)
     parser.add_argument("--bank", type=int, default=5000, help="pictures of the bank")
-    parser.add_argument("--rounds", type=int, default=5, help="steps of each kind")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    rows = 2 * chosen.batch
-    _, model = random_clip(chosen.model)
-    options: dict[str, Any] = {"recipe": "taught", "dropout": 0.0}
-    ours, copied = (
-        OurStep(make_data(deepcopy(model), rows, chosen.bank), **options) for _ in range(2)
-    )
-    steps = {"plain, with care, bf16": PlainRecipe(copied), "paraclip": ours}
-    courses = time_steps(steps, rows, chosen.batch, chosen.rounds)
-    lengths = ours.text_lengths()
-    keep(
-        "training_recipe", chosen.out, as_table, rows=as_rows(courses, chosen.batch),
-        model=chosen.model, batch=chosen.batch, facts=facts_of(chosen.threads),
-        tokens={"mean": float(lengths.mean()), "longest": int(lengths.max())},
-        input_wait=ours.input_wait(chosen.rounds),
-    )  # fmt: skip
+    time_and_keep("training_recipe", partial(make_steps, chosen.model, chosen.bank), chosen)
 
 
 if __name__ == "__main__":

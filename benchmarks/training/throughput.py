@@ -12,6 +12,7 @@ the weights on the same batches, so their losses, round by round, must agree.
 
 import argparse
 import statistics
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,8 @@ from benchmarks.training.steps import (
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import ALL_TEXTS
 
-Step = PlainStep | OurStep
+Step = Callable[[np.ndarray], float]
+"""Takes a step on some rows, and returns the loss; ours is an `OurStep`."""
 
 
 def make_steps(name: str, rows: int) -> dict[str, Step]:
@@ -115,7 +117,7 @@ class Course:
         self.losses.append(step(rows))
 
 
-def time_steps(steps: dict[str, Step], rows: int, batch: int, rounds: int) -> dict[str, Course]:
+def time_steps(steps: Mapping[str, Step], rows: int, batch: int, rounds: int) -> dict[str, Course]:
     """Run the rounds of all steps, in turns."""
     order = np.random.default_rng(0)
     courses = {name: Course([], []) for name in steps}
@@ -169,25 +171,39 @@ def as_table(record: dict[str, Any]) -> str:
     return f"{markdown(heads, lines)}\n\n{facts}"
 
 
-def main() -> None:
-    """Time all steps in turns; write and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """The options of a benchmark of steps."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--model", default="ViT-B-32", help="a name that open_clip knows")
-    parser.add_argument("--batch", type=int, default=64, help="triples a step")
+    parser.add_argument("--batch", type=int, default=64, help="rows a step")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each kind")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    return parser
+
+
+def time_and_keep(
+    name: str, make: Callable[[int], Mapping[str, Step]], chosen: argparse.Namespace
+) -> None:
+    """Time the steps that are made for a number of rows, in turns; write and print the table."""
     torch.set_num_threads(chosen.threads)
-    steps = make_steps(chosen.model, 2 * chosen.batch)
-    courses = time_steps(steps, 2 * chosen.batch, chosen.batch, chosen.rounds)
-    lengths = steps["paraclip"].text_lengths()
+    rows = 2 * chosen.batch
+    steps = make(rows)
+    courses = time_steps(steps, rows, chosen.batch, chosen.rounds)
+    ours = steps["paraclip"]
+    lengths = ours.text_lengths()
     keep(
-        "training_throughput", chosen.out, as_table, rows=as_rows(courses, chosen.batch),
+        name, chosen.out, as_table, rows=as_rows(courses, chosen.batch),
         model=chosen.model, batch=chosen.batch, facts=facts_of(chosen.threads),
         tokens={"mean": float(lengths.mean()), "longest": int(lengths.max())},
-        input_wait=steps["paraclip"].input_wait(chosen.rounds),
+        input_wait=ours.input_wait(chosen.rounds),
     )  # fmt: skip
+
+
+def main() -> None:
+    """Time all steps in turns; write and print the table."""
+    chosen = make_parser(__doc__).parse_args()
+    time_and_keep("training_throughput", partial(make_steps, chosen.model), chosen)
 
 
 if __name__ == "__main__":
