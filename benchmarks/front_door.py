@@ -116,7 +116,7 @@ def measure(folder: Path, pictures: int, rows: int) -> list[Step]:
     built = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
     subprocess.run(built, check=True, stdout=subprocess.DEVNULL)
     (wheel,) = folder.glob("*.whl")
-    train = "paraclip train few.jsonl --model mini --bank my_pictures"
+    train = "paraclip train few.jsonl --base mini --bank my_pictures"
     installed = user.run(
         "wheel installed, with `builtin`, `export` and `search`",
         "python -m venv environment", f"pip install -q {wheel}[builtin,export,search]",
@@ -130,7 +130,7 @@ def measure(folder: Path, pictures: int, rows: int) -> list[Step]:
     start = user.run("nothing left to train", f"{train} --epochs 3 --out longer")
     swapped = user.run(
         "`swap immich`: a ViT-B/32 in its model cache",
-        "paraclip swap immich --cache cache-of-immich --tag openai --model tuned-clip.safetensors",
+        "paraclip swap immich --cache cache-of-immich --tag openai --tuned tuned-clip.safetensors",
     )
     share = all_rows / rows
 

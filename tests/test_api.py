@@ -54,9 +54,9 @@ def test_pictures_are_indexed_and_found(
 ) -> None:
     pytest.importorskip("lancedb")
     model = str(save_model(tiny_clip(), tmp_path / "base.safetensors"))
-    summary = paraclip.index(tmp_path, tmp_path / "index", model=model, device="cpu")
+    summary = paraclip.index(tmp_path, tmp_path / "index", base=model, device="cpu")
     assert (summary.added, summary.total) == (12, 12)
-    found = paraclip.search(store=tmp_path / "index", image=str(tmp_path / "3.png"), k=2)
+    found = paraclip.search(index=tmp_path / "index", image=str(tmp_path / "3.png"), k=2)
     assert list(found) == ["base"] and found["base"][0].path == "3.png"
     assert len(paraclip.search("a red square", tmp_path / "index", k=5)["base"]) == 5
     assert capsys.readouterr().out == ""
@@ -99,6 +99,22 @@ def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) 
         assert torch.equal(value, again.state_dict()[name]), name
     header = read_header(tmp_path / "run" / "last.safetensors")
     assert header["training"]["facts"]["base"] == str(path)
+
+
+def test_old_names_of_options_are_accepted_with_a_warning(tmp_path: Path) -> None:
+    base, old = save_model(tiny_clip(), tmp_path / "base.safetensors"), tmp_path / "nowhere"
+    for call in (
+        lambda: paraclip.index(old, store=tmp_path / "index"),  # type: ignore[call-arg]
+        lambda: paraclip.search("a disc", store=old),  # type: ignore[call-arg]
+        lambda: paraclip.swap_check(old, base, model=base),  # type: ignore[call-arg]
+        lambda: paraclip.train(model=base, triples=old, out=old),  # type: ignore[call-arg]
+    ):
+        with (
+            pytest.warns(DeprecationWarning, match="(store|model) is now") as warned,
+            pytest.raises(paraclip.UserError, match="nowhere"),
+        ):
+            call()
+        assert warned[0].filename == __file__
 
 
 def test_wrong_options_are_user_errors(triples: Path, tmp_path: Path) -> None:

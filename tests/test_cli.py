@@ -23,6 +23,7 @@ from paraclip.commands import COMMANDS
 from paraclip.data.config import Columns
 from paraclip.errors import UserError
 from paraclip.evaluation.config import EvaluateConfig
+from paraclip.options import RENAMED
 
 HEAVY = (
     "torch", "transformers", "open_clip", "pyarrow", "matplotlib", "openai", "pydantic",
@@ -128,6 +129,29 @@ def test_what_follows_two_hyphens_is_no_option(monkeypatch: pytest.MonkeyPatch) 
     assert given == [["search", "--", "-q"], ["search", "--", "--quiet", "-q"]]
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [(name, *names) for name, table in RENAMED.items() for names in table.items()],
+)
+def test_an_old_name_of_an_option_is_accepted_with_a_warning(
+    name: str, old: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(COMMANDS[name].example)[1:]
+    found = parse([*words, f"--{new}", "npy"])
+    assert getattr(found, new.replace("-", "_")) == "npy" and not hasattr(found, old)
+    assert not capsys.readouterr().err
+    for given in ([f"--{old}", "npy"], [f"--{old}=npy"]):
+        assert parse([*words, *given]) == found
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"paraclip: --{old} is now --{new};")
+
+
+def test_a_word_that_is_no_option_is_no_old_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(["search", "store"]).query == "store"
+    assert parse(["search", "--", "--store"]).query == "--store"
+    assert not capsys.readouterr().err
+
+
 def test_an_unknown_option_offers_the_nearest_and_exits_with_2() -> None:
     done = paraclip("train", "triples.parquet", "--bacth-size", "8")
     assert done.returncode == 2 and "--batch-size" in done.stderr
@@ -154,6 +178,14 @@ def test_what_may_be_left_out_may_be_given_as_none() -> None:
     words = ["generate", "a.csv", "--out", "o", "--image-column", "None"]
     assert parse(words).columns == Columns(image=None)
     assert parse(["evaluate", "mini", "--pairs", "None"]).pairs is None
+
+
+def test_none_is_no_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(["export", "mini", "out", "--for", "None"])
+    shown = capsys.readouterr().err
+    assert "immich" in shown and shown.count("None") == 1
+    assert "None" not in help_of("export", capsys)
 
 
 def test_python_gets_the_same_check_as_the_command_line() -> None:
@@ -190,7 +222,7 @@ def test_a_full_standard_output_is_one_line_and_code_2(words: str, unbuffered: s
     ("words", "code"),
     [
         *((words, 0) for words in ("--help >&-", "export --help >&-", "export --help >&- 2>&-")),
-        *((f"search x --store nowhere {to}", 2) for to in ("2> /dev/full", "2>&-", ">&- 2>&-")),
+        *((f"search x --index nowhere {to}", 2) for to in ("2> /dev/full", "2>&-", ">&- 2>&-")),
         ("search x --nosuch 2> /dev/full", 2),
         ("export --help > /dev/full 2> /dev/full", 2),
     ],

@@ -6,6 +6,7 @@ import pytest
 
 from paraclip.cli import parse
 from paraclip.data.config import Columns
+from paraclip.errors import UserError
 from paraclip.options import read_options
 from paraclip.training.config import TrainConfig
 
@@ -22,7 +23,7 @@ def written(folder: Path, text: str) -> str:
 def test_every_shipped_file_is_a_run(path: Path) -> None:
     config = parse(["train", "triples.parquet", "--config", str(path)])
     assert isinstance(config, TrainConfig) and config.triples == "triples.parquet"
-    for name, value in read_options(path, TrainConfig).items():
+    for name, value in read_options(path, "train", TrainConfig).items():
         assert getattr(config, name) == value
     assert path.read_text().startswith("# ")
 
@@ -35,6 +36,20 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     assert type(config.learning_rate) is float and config.config == path
     config = parse(["train", "other.parquet", f"--config={path}", "--epochs", "2"])
     assert (config.triples, config.epochs) == ("other.parquet", 2)
+
+
+def test_old_names_in_a_file_are_accepted_with_a_warning(
+    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, 'model = "ViT-B-32:openai"\n')
+    assert parse(["train", "x.parquet", "--config", path]).base == "ViT-B-32:openai"
+    assert f"{path}: model is now base;" in capsys.readouterr().err
+    settings.write_text('[search]\nstore = "photos"\n')
+    assert parse(["search", "x"]).index == "photos"
+    assert "[search] store is now index;" in capsys.readouterr().err
+    settings.write_text('[search]\nstore = "photos"\nindex = "photos"\n')
+    with pytest.raises(UserError, match="index: is given twice"):
+        parse(["search", "x"])
 
 
 def test_of_two_files_the_last_one_is_read_and_recorded(tmp_path: Path) -> None:
@@ -61,14 +76,14 @@ def test_settings_are_defaults_that_the_command_line_overrides(
 ) -> None:
     assert parse(["search", "x"]).k == 10
     settings.write_text(
-        '[search]\nk = 30\ncutoff = "auto"\nplus = ["snow"]\nstore = "photos"\n'
-        '[serve]\nport = 9000\n[index]\nmodel = "ViT-B-32:w.safetensors"\n'
+        '[search]\nk = 30\ncutoff = "auto"\nplus = ["snow"]\nindex = "photos"\n'
+        '[serve]\nport = 9000\n[index]\nbase = "ViT-B-32:w.safetensors"\n'
     )
     found = parse(["search", "x"])
     assert (found.query, found.k, found.cutoff, found.plus) == ("x", 30, "auto", ("snow",))
-    assert (parse(["search", "x", "--k", "5"]).k, found.store) == (5, "photos")
+    assert (parse(["search", "x", "--k", "5"]).k, found.index) == (5, "photos")
     assert parse(["serve"]).port == 9000
-    assert parse(["index", "."]).model == "ViT-B-32:w.safetensors"
+    assert parse(["index", "."]).base == "ViT-B-32:w.safetensors"
     assert parse(["merge", "a", "b", "--out", "c"]).out == "c", "other commands have no settings"
     with pytest.raises(SystemExit, match="0"):
         parse(["search", "--help"])
@@ -84,9 +99,9 @@ def test_settings_of_columns_are_those_of_the_command_line(settings: Path) -> No
 
 def test_settings_know_the_home_folder(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    settings.write_text('[search]\nstore = "~/photos/index"\nplus = ["~/a", "b~/c"]\n')
+    settings.write_text('[search]\nindex = "~/photos/index"\nplus = ["~/a", "b~/c"]\n')
     found = parse(["search", "x"])
-    assert (found.store, found.plus) == ("/home/me/photos/index", ("/home/me/a", "b~/c"))
+    assert (found.index, found.plus) == ("/home/me/photos/index", ("/home/me/a", "b~/c"))
 
 
 def test_settings_nearer_to_the_working_folder_count_alone(settings: Path, tmp_path: Path) -> None:

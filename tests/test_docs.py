@@ -38,9 +38,12 @@ def commands(word: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("document", "line"), commands("paraclip"))
-def test_every_command_shown_parses(document: str, line: str) -> None:
+def test_every_command_shown_parses(
+    document: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = shlex.split(line, comments=True)[1:]
     assert type(parse(words)) is COMMANDS[words[0]].options_class(), document
+    assert not capsys.readouterr().err, "it uses an old name"
 
 
 def test_every_option_named_in_the_text_of_the_guide_exists(
@@ -114,7 +117,7 @@ def test_the_control_shown_differs_from_its_tuned_run_in_the_texts_alone() -> No
     tuned, control = (
         parse(shlex.split(line)[1:]) for line in lines if "paper.toml" in line or "control" in line
     )
-    names = ("triples", "model", "epochs", "batch_size", "learning_rate", "seed")
+    names = ("triples", "base", "epochs", "batch_size", "learning_rate", "seed")
     assert control.control and not tuned.control and tuned.out != control.out
     assert [getattr(tuned, name) for name in names] == [getattr(control, name) for name in names]
 

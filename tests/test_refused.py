@@ -15,17 +15,17 @@ from paraclip.models.checkpoint import save_model
 from tiny import draw, make_triples, tiny_clip
 
 Break = Callable[[Path, pytest.MonkeyPatch], object]
-TRAIN = "train triples.parquet --model base.safetensors --images pictures --out out"
-QUICKSTART = "quickstart pictures --out out --model"
+TRAIN = "train triples.parquet --base base.safetensors --images pictures --out out"
+QUICKSTART = "quickstart pictures --out out --base"
 QUICKSTART_BASE = f"{QUICKSTART} base.safetensors"
 MERGE = "merge base.safetensors base.safetensors --out"
 EVALUATE = "evaluate base=base.safetensors --benchmarks paraphrased-retrieval --pairs pairs.csv"
 EVALUATE += " --pool pictures --k 2 --out out"
-CHECK = "swap-check --index index.npy --base base.safetensors --model base.safetensors"
+CHECK = "swap-check --index index.npy --base base.safetensors --tuned base.safetensors"
 GENERATE = "generate pictures --out out"
 SERVER = "--backend openai --model some --base-url http://127.0.0.1:1/v1"
 EXPORT = "export base.safetensors"
-INDEX = "index pictures --store out --model base.safetensors"
+INDEX = "index pictures --index out --base base.safetensors"
 AUDIT = "audit triples --out out"
 
 
@@ -79,7 +79,7 @@ WEIGHTS: list[Case] = [
     (QUICKSTART_BASE, "out/merged/last.safetensors", file_at("out/merged/last.safetensors"), LLM),
     (QUICKSTART_BASE, "out/triples/rejected.jsonl", file_at("out/triples/rejected.jsonl"), LLM),
     (QUICKSTART_BASE, "0.0 MB free", full, LLM),
-    ("quickstart --out out --model base.safetensors", "xllamacpp", without("xllamacpp"), LLM),
+    ("quickstart --out out --base base.safetensors", "xllamacpp", without("xllamacpp"), LLM),
     (GENERATE, "xllamacpp", without("xllamacpp"), READING),
 ]
 BEFORE_LONG_WORK: list[Case] = [
@@ -123,8 +123,8 @@ BEFORE_LONG_WORK: list[Case] = [
     (f"{INDEX} --ray-workers 2", "ray: is not", without("ray"), INDEXING),
     (INDEX, "0.0 MB free", full, ("image_search.build.ahead",)),
     (f"{INDEX} --problems /proc/x/y", "no files can be", nothing, ("commands.index.build_index",)),
-    ("search disc --store out --sheet a.txt", "End it in .png", nothing, SEARCHING),
-    ("search disc --store out --sheet a.png", "a.png: exists", file_at("a.png"), SEARCHING),
+    ("search disc --index out --sheet a.txt", "End it in .png", nothing, SEARCHING),
+    ("search disc --index out --sheet a.png", "a.png: exists", file_at("a.png"), SEARCHING),
     (f"{GENERATE} {SERVER}", "failed.jsonl: exists", file_at("out/failed.jsonl"), READING),
     (f"{GENERATE} {SERVER}", "out", file_at("out"), READING),
     (f"{GENERATE} --backend openai", "--model", nothing, READING),
@@ -135,7 +135,7 @@ BEFORE_LONG_WORK: list[Case] = [
     (f"{EXPORT} out --half", "0.0 MB free", full, ("exporting.run.check_half",)),
     (f"{MERGE} out.safetensors", "0.0 MB free", full, ("commands.merge.merge",)),
     (
-        "swap immich --cache . --model base.safetensors --index index.npy",
+        "swap immich --cache . --tuned base.safetensors --index index.npy",
         "immich does not load",
         nothing,
         ("swapping._check_index",),
@@ -202,7 +202,7 @@ AT_ONCE: list[Case] = [
         for text, what in SETTINGS
     ),
     ("trian", "trian: is not a command. Did you mean train", nothing, ()),
-    ("version", "--version", nothing, ()),
+    ("version", "Did you mean --version?", nothing, ()),
     *(
         (f"{name}{word} bash notes.txt", f"paraclip: {word}: is not a", file_at("notes.txt"), ())
         for name in ("", "generate ", "swap-check ")

@@ -184,12 +184,12 @@ FORGED = b'{"format": "paraclip-run-1", "settings": {}}\n'
 def kept_cases(sound: Path) -> Iterator[Case]:
     """Files that a person wrote, where a command would write its output."""
     tiny, pictures = sound / "tiny.safetensors", sound / "pictures"
-    index = ["index", pictures, "--store", "index", "--model", tiny]
-    train = ["train", sound / "triples" / "t.parquet", "--images", pictures, "--model", tiny,
+    index = ["index", pictures, "--index", "index", "--base", tiny]
+    train = ["train", sound / "triples" / "t.parquet", "--images", pictures, "--base", tiny,
              "--epochs", 1, "--batch-size", 2, "--out", "out"]  # fmt: skip
     evaluate = ["evaluate", f"base={tiny}", "--benchmarks", "paraphrased-retrieval", "--pairs",
                 sound / "pairs" / "p.json", "--pool", pictures, "--out", "out"]  # fmt: skip
-    search = ["search", "a red disc", "--store", sound / "index", "--sheet", "notes.png"]
+    search = ["search", "a red disc", "--index", sound / "index", "--sheet", "notes.png"]
     batch = [*generate(sound, Path("out")), "--to-file", "batch"]
     # By name: the files, and the words of the command.
     table: dict[str, tuple[dict[str, bytes], list[Any]]] = {
@@ -294,7 +294,7 @@ def swap_check(sound: Path, name: str, option: str, write: Write, folder: Path) 
     if files["index"].name != "v.npy":
         files.pop("paths")
     words = [word for key, path in files.items() for word in (f"--{key}", path)]
-    return ["swap-check", *words, "--base", tiny, "--model", tiny, "--sample", 2, "--k", 1]
+    return ["swap-check", *words, "--base", tiny, "--tuned", tiny, "--sample", 2, "--k", 1]
 
 
 def with_table(sound: Path, stem: str, what: str, change: Change, folder: Path) -> None:
@@ -313,9 +313,9 @@ def index_cases(sound: Path) -> Iterator[Case]:
         for what, write in bad_files(sound / "stores" / name).items():
             make = partial(swap_check, sound, name, option, write)
             yield Case(f"swap-check: {kind}", what, make)
-    search = ["search", "a red disc", "--store", "index", "--json"]
-    update = ["index", sound / "pictures", "--store", "index", "--model", tiny]
-    check = ["swap-check", "--index", "index", "--base", tiny, "--model", tiny, "--sample", 2]
+    search = ["search", "a red disc", "--index", "index", "--json"]
+    update = ["index", sound / "pictures", "--index", "index", "--base", tiny]
+    check = ["swap-check", "--index", "index", "--base", tiny, "--tuned", tiny, "--sample", 2]
     changes = DAMAGE | {f"all {w}": lambda _, d, c=c: c for w, c in LISTED.items()}
     changes["a length of 4 GB"] = lambda content, _: content[:3] + b"\xff" + content[4:]
     for area, words, stems in (
@@ -394,7 +394,7 @@ def swap_cases(sound: Path) -> Iterator[Case]:
         for name in names
         for what, place in PLACES.items()
     }
-    for deed, more in (("swap", ["--model", sound / "tuned.safetensors"]), ("undo", ["--undo"])):
+    for deed, more in (("swap", ["--tuned", sound / "tuned.safetensors"]), ("undo", ["--undo"])):
         for what, change in changes.items():
             make = partial(with_hub, sound, change, more)
             yield Case(f"caches: {deed}", what, make, ("hub/*.safetensors", f"hub/*{BESIDE[2]}"))
@@ -458,17 +458,17 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
         "evaluate": [f"base={tiny}", "--benchmarks", "paraphrased-retrieval", "--pairs",
                      str(sound / "pairs" / "p.json"), "--pool", pictures, "--out", "out"],
         "merge": [tiny, tiny, "--out", "out.safetensors"],
-        "train": [triples_file, "--images", pictures, "--model", tiny, "--out", "out",
+        "train": [triples_file, "--images", pictures, "--base", tiny, "--out", "out",
                   "--precision", "fp32"],
         "generate": ["nowhere.csv", "--out", "out"],
         "generate files": [captions, "--out", "out", *server[:4], "--to-file", "requests"],
         "generate server": [captions, "--out", "out", *server],
         "audit": ["nowhere"],
-        "index": ["nowhere", "--store", "out"],
-        "search": ["a red disc", "--store", str(sound / "index")],
-        "serve": ["--store", "nowhere", "--llm", "none"],
-        "swap-check": ["--index", str(sound / "stores" / "v.npy"), "--base", tiny, "--model", tiny],
-        "swap": ["hugging-face", "--cache", "nowhere", "--model", tiny],
+        "index": ["nowhere", "--index", "out"],
+        "search": ["a red disc", "--index", str(sound / "index")],
+        "serve": ["--index", "nowhere", "--llm", "none"],
+        "swap-check": ["--index", str(sound / "stores" / "v.npy"), "--base", tiny, "--tuned", tiny],
+        "swap": ["hugging-face", "--cache", "nowhere", "--tuned", tiny],
         "doctor": [],
         "quickstart": ["nowhere", "--out", "out"],
         "export": [tiny, "out.safetensors"],
@@ -489,5 +489,5 @@ WORDS: list[list[Any]] = [
       "{0..99999999999}.tar", "*", "zip://", "\0")),
     *(compared(path) for path in ("/dev/zero", "/", "\0")), ["export", "/dev/zero", "x"],
     ["generate", "/dev/zero", "--out", "x"], ["quickstart", "/dev/null"],
-    ["search", "--store", "nowhere", "--", "-q"], ["--tyro-write-completion", "bash", "x"],
+    ["search", "--index", "nowhere", "--", "-q"], ["--tyro-write-completion", "bash", "x"],
 ]  # fmt: skip

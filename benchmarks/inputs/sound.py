@@ -184,7 +184,7 @@ def write_sound(sound: Path) -> None:
         (sound / "pictures" / f"{n}.txt").write_text(text)
     write_model(sound / "tiny.safetensors")
     write_hub(sound)
-    words = ("--store", sound / "index", "--model", sound / "tiny.safetensors")
+    words = ("--index", sound / "index", "--base", sound / "tiny.safetensors")
     assert paraclip("index", sound / "pictures", *words) == 0
 
     from paraclip import load_model

@@ -140,7 +140,7 @@ def main() -> None:
         stamps, store = stamps_folder(), f"{folder}/index"
         captions = stamps_file(read_stamps(stamps).captions, stamps)
         build_index(captions, store, options.base, Problems(), tuned=options.tuned)
-        command = [sys.executable, "-m", "paraclip", "serve", "--store", store, "--port", "0"]
+        command = [sys.executable, "-m", "paraclip", "serve", "--index", store, "--port", "0"]
         with subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

@@ -235,11 +235,11 @@ def first_results(folder: Path, starts: int) -> list[float]:
         Image.new("RGB", (256, 256), (number, 255 - number, 90)).save(pictures / f"{number}.png")
     program = [sys.executable, "-m", "paraclip"]
     quiet = {**os.environ, "PARACLIP_QUIET": "1"}
-    command = [*program, "index", str(pictures), "--store", store]
+    command = [*program, "index", str(pictures), "--index", store]
     subprocess.run(command, check=True, env=quiet, stdout=subprocess.DEVNULL)
     taken = []
     for number in range(starts + 1):
-        command = [*program, "search", f"{number} red discs", "--store", store, "--k", "1"]
+        command = [*program, "search", f"{number} red discs", "--index", store, "--k", "1"]
         began = time.perf_counter()
         subprocess.run(command, check=True, env=quiet, stdout=subprocess.DEVNULL)
         taken.append(time.perf_counter() - began)

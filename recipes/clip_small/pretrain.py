@@ -8,7 +8,7 @@ layers of width 256, 4 heads), trained from random weights on the 30,000 trainin
 is that of `recipes/alignment.py`; features of the pictures are computed once.
 
 `--out` receives `open_clip_config.json` and `open_clip_model.safetensors`: a folder that open_clip
-(`local-dir:FOLDER`) and ParaCLIP (`--model FOLDER`) load like any other model. About ten minutes on
+(`local-dir:FOLDER`) and ParaCLIP (`--base FOLDER`) load like any other model. About ten minutes on
 2 cores.
 """
 

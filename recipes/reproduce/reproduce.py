@@ -42,7 +42,7 @@ class Settings:
     Args:
         shards: addresses of tar files of pictures with captions (WebDataset).
         captions: number of captions to use, from the first shard on.
-        bases: models by label, as for `paraclip --model`.
+        bases: models by label, as for `paraclip train --base`.
         generation: options of `paraclip.generate`.
         training: options of `paraclip.train`, for all rows.
         rows: further options by label of the row; the base is a row too.

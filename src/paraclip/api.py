@@ -4,10 +4,12 @@ Keyword options are those of the command of the same name (`paraclip train --hel
 `-`: `train(base, triples, out="runs/tuned", text_temperature=0.1)`.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
@@ -18,12 +20,13 @@ from paraclip.evaluation.registry import evaluate_configured
 from paraclip.evaluation.report import Report
 from paraclip.exporting.run import export_model
 from paraclip.image_search.build import IndexSummary, build_index
-from paraclip.image_search.config import STORE, IndexConfig, SearchConfig
+from paraclip.image_search.config import INDEX, IndexConfig, SearchConfig
 from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
+from paraclip.options import current_name
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
@@ -40,8 +43,24 @@ __all__ = (
     "merge", "read_captions", "search", "swap_check", "train",
 )  # fmt: skip
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 Model = DualEncoder | Path | str
 """A model, or a name that `load_model` accepts: `mini`, `ViT-B-32:file`, a checkpoint."""
+
+
+def _accepts_old_names(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A function that also takes its options by their old names, with a DeprecationWarning."""
+    command = function.__name__.replace("_", "-")
+    warn = partial(warnings.warn, category=DeprecationWarning, stacklevel=4)
+
+    @wraps(function)
+    def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        named = {current_name(command, name, warn=warn): one for name, one in options.items()}
+        current: Any = {name.replace("-", "_"): one for name, one in named.items()}
+        return function(*arguments, **current)
+
+    return call
 
 
 def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
@@ -73,8 +92,9 @@ def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
     return Path(generation.triples)
 
 
+@_accepts_old_names
 def train(
-    model: Model,
+    base: Model,
     triples: Path | str,
     out: Path | str,
     *,
@@ -90,7 +110,7 @@ def train(
     """Fine-tune the text encoder on triples; the image encoder is not changed.
 
     Args:
-        model: the base; a model that is passed is not changed.
+        base: the model to tune; one that is passed is not changed.
         triples: file written by `generate`, the paper's JSON lines, or `starter` for the set that
             ships with ParaCLIP.
         out: folder of the checkpoints; a stopped run resumes, a finished one is not repeated.
@@ -116,8 +136,8 @@ def train(
     """
     recipe = options.pop("recipe", None) or usual_recipe(teacher)
     hyperparameters = TrainOptions(recipe=recipe, **options)
-    base = deepcopy(model) if isinstance(model, DualEncoder) else load_model(str(model))
-    facts = {} if isinstance(model, DualEncoder) else {"base": str(model)}
+    facts = {} if isinstance(base, DualEncoder) else {"base": str(base)}
+    base = deepcopy(base) if isinstance(base, DualEncoder) else load_model(str(base))
     out = Path(out)
     check_training(hyperparameters, out, fresh, base)
     sources = Sources(
@@ -166,30 +186,32 @@ def export(model: Model, out: Path | str, **options: Any) -> Path:
     return export_model(model, out, ExportOptions(**options)).path
 
 
-def index(source: Path | str, store: Path | str = STORE, **options: Any) -> IndexSummary:
+@_accepts_old_names
+def index(source: Path | str, index: Path | str = INDEX, **options: Any) -> IndexSummary:
     """Index the pictures of a source, or bring their index up to date.
 
     Args:
         source: folder of pictures, captions file, or WebDataset shards.
-        store: folder of the index, or `postgresql://...`.
-        options: options of `paraclip index`, such as `model=...`, `tuned=...` or `rebuild=True`.
+        index: folder of the index, or `postgresql://...`.
+        options: options of `paraclip index`, such as `base=...`, `tuned=...` or `rebuild=True`.
 
     Returns:
         How many pictures were added, changed, moved, removed and broken.
 
     Raises:
-        UserError: the source, a model or the store cannot be used, or the index is another one's.
+        UserError: the source, a model or the index cannot be used, or the index is another one's.
     """
-    config = IndexConfig(str(source), store=str(store), **options)
+    config = IndexConfig(str(source), index=str(index), **options)
     return build_index(problems=Problems(1.0), **config.arguments())
 
 
-def search(query: str = "", store: Path | str = STORE, **options: Any) -> dict[str, list[Hit]]:
+@_accepts_old_names
+def search(query: str = "", index: Path | str = INDEX, **options: Any) -> dict[str, list[Hit]]:
     """Search an index with words, a picture, or both.
 
     Args:
         query: description of the pictures to find.
-        store: folder of the index, or `postgresql://...`.
+        index: folder of the index, or `postgresql://...`.
         options: options of `paraclip search`, such as `image="cat.jpg"` or `models="base,tuned"`.
 
     Returns:
@@ -199,18 +221,19 @@ def search(query: str = "", store: Path | str = STORE, **options: Any) -> dict[s
     Raises:
         UserError: the query is empty, or the index or a model cannot be used.
     """
-    config = SearchConfig(query, store=str(store), **options)
+    config = SearchConfig(query, index=str(index), **options)
     answers, _ = search_index(**config.arguments())
     return {label: answer.hits for label, answer in answers.items()}
 
 
-def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> SwapReport:
+@_accepts_old_names
+def swap_check(index: Path | str, base: Model, tuned: Model, **options: Any) -> SwapReport:
     """Check an index before its text encoder is replaced.
 
     Args:
         index: vectors of pictures, as for `paraclip swap-check`.
         base: the model that made the index.
-        model: the model that would embed the queries.
+        tuned: the model that would embed the queries.
         options: options of the command, such as `queries="queries.txt"` or `pictures="photos"`.
 
     Returns:
@@ -222,7 +245,7 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
     paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
     names = {
         role: one.architecture.name if isinstance(one, DualEncoder) else str(one)
-        for role, one in (("base", base), ("model", model))
+        for role, one in (("base", base), ("tuned", tuned))
     }
     config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
-    return check_index(base, model, config)
+    return check_index(base, tuned, config)

@@ -27,7 +27,7 @@ from paraclip.allocator import keep_freed_memory
 from paraclip.commands import COMMANDS
 from paraclip.errors import UserError, nearest
 from paraclip.files import check_name
-from paraclip.options import WITH_SETTINGS, find_settings, read_options, read_settings
+from paraclip.options import WITH_SETTINGS, current_name, find_settings, read_options, read_settings
 from paraclip.progress import is_quiet
 from paraclip.version import __version__
 
@@ -73,7 +73,6 @@ def _optional(
         str_from_instance=lambda value: (
             ["None"] if value is None else spec.str_from_instance(value)
         ),
-        choices=spec.choices and (*spec.choices, "None"),
     )
 
 
@@ -118,12 +117,22 @@ def _read_preset(command: str, config: type, arguments: list[str]) -> dict[str, 
             # It may lie in a folder above, which other people can write to.
             print(f"paraclip: with the options of [{command}] in {settings}", file=sys.stderr)
     elif path is not None and "config" in {field.name for field in fields(config)}:
-        options = read_options(path, config)
+        options = read_options(path, command, config)
     if not options:
         return {}
     required = [field.name for field in fields(config) if field.default is MISSING]
     missing = {name: tyro.MISSING for name in required if name not in options}
     return {"default": config(**missing, **options)}
+
+
+def _with_current_names(command: str, words: list[str]) -> list[str]:
+    """The words of a command with the names that its options have now."""
+    end = words.index("--") if "--" in words else len(words)
+    named = [word.partition("=") for word in words[:end]]
+    return [
+        (current_name(command, first) if first.startswith("--") else first) + equals + value
+        for first, equals, value in named
+    ] + words[end:]
 
 
 def parse(arguments: list[str]) -> Any:
@@ -144,7 +153,7 @@ def parse(arguments: list[str]) -> Any:
         hint = f"paraclip {_COMPLETION} bash prints the completion of all commands."
         raise UserError(words[0], "is not an option", hint)
     command = COMMANDS[name]
-    config = command.options_class()
+    config, words = command.options_class(), _with_current_names(name, words)
     return tyro.cli(
         config,
         prog=f"paraclip {name}",

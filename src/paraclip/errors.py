@@ -67,7 +67,7 @@ def nearest(name: str, known: list[str]) -> str:
     """Return a hint that suggests known names similar to an unknown one."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    close = get_close_matches(name, known, n=3, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     more = " and more" if len(known) > MOST_OFFERED else ""

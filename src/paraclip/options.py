@@ -6,7 +6,9 @@ pydantic is imported at the first check, because `paraclip --help` does not need
 """
 
 import os
+import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import tyro
 from annotated_types import Ge, Gt, Le
 
-from paraclip.errors import UserError, nearest
+from paraclip.errors import UserError, nearest, printable
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -33,8 +35,22 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 SETTINGS, WITH_SETTINGS = "paraclip.toml", ("index", "search", "serve")
 """Name of the user's file of settings, and the commands that it has tables for."""
+RENAMED = {
+    "quickstart": {"model": "base"},
+    "index": {"model": "base", "store": "index"},
+    "search": {"store": "index"},
+    "serve": {"store": "index"},
+    "swap-check": {"model": "tuned", "store": "index-kind"},
+    "swap": {"model": "tuned"},
+    "train": {"model": "base"},
+}
+"""New names of options by their old names, which version 0.3 no longer accepts, by command."""
 _LONGEST_VALUE = 60  # characters of a value in an error
 _MOST_BYTES, _MOST_DOTS = 1 << 14, 100  # of a TOML file, of its lines
+
+
+def _print_warning(line: str) -> None:
+    print(printable(f"paraclip: {line}"), file=sys.stderr)
 
 
 class Checked:
@@ -88,15 +104,29 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
-def read_options(path: Path | str, config: type) -> dict[str, Any]:
-    """Return the options of a config class that a TOML file sets, by field name.
+def current_name(
+    command: str, given: str, where: str = "", warn: Callable[[str], object] = _print_warning
+) -> str:
+    """The name of an option, `--NAME` or `NAME`, that may be given by its old name; `warn` gets a
+    line about the use of an old one, which `where` begins."""
+    name = given.removeprefix("--")
+    new = RENAMED.get(command, {}).get(name)
+    if new is None:
+        return given
+    new = given.removesuffix(name) + new
+    warn(f"{where}{given} is now {new}; version 0.3 accepts only the new name")
+    return new
+
+
+def read_options(path: Path | str, command: str, config: type) -> dict[str, Any]:
+    """Return the options of a command that a TOML file sets, by field name.
 
     Keys are option names, with `-` or `_`; arrays become tuples.
 
     Raises:
         UserError: the file cannot be read, or a key or its value is not valid.
     """
-    return _check_all(read_toml(path), config, f"{path}: ")
+    return _check_all(read_toml(path), command, config, f"{path}: ")
 
 
 def find_settings() -> Path | None:
@@ -121,19 +151,19 @@ def read_settings(path: Path, command: str, config: type) -> dict[str, Any]:
         if name not in WITH_SETTINGS or not isinstance(table, dict):
             hint = f"Put options into {', '.join(f'[{one}]' for one in WITH_SETTINGS)}."
             raise UserError(f"{path}: {name}", "is not the table of a command", hint)
-    return _check_all(tables.get(command, {}), config, f"{path}: [{command}] ")
+    return _check_all(tables.get(command, {}), command, config, f"{path}: [{command}] ")
 
 
-def _check_all(given: dict[str, Any], config: type, where: str) -> dict[str, Any]:
+def _check_all(given: dict[str, Any], command: str, config: type, where: str) -> dict[str, Any]:
     """Return the checked options of a file by field name; `where` begins the errors."""
     known, seen = _fields(config), set()
     values: dict[str, Any] = {}
     for key, value in given.items():
-        name = key.replace("-", "_")
+        name = current_name(command, key, where).replace("-", "_")
         if name not in known:
             raise UserError(f"{where}{key}", "is not an option", nearest(name, list(known)))
         if name in seen:
-            raise UserError(f"{where}{key}", "is given twice", "Keep one spelling, with - or _.")
+            raise UserError(f"{where}{name}", "is given twice", "Keep one spelling, with - or _.")
         seen.add(name)
         owner, field, holder = known[name]
         checked = _check(owner, field, _as_given(value), f"{where}{key}")

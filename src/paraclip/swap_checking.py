@@ -124,7 +124,7 @@ def swap_check(
     queries = read_queries(config.queries) if config.queries else []
     find_pictures((), config.pictures)
     place = IndexAddress(config.index, config.paths, config.table, config.column)
-    index = read_index(place, config.store)
+    index = read_index(place, config.index_kind)
     base, tuned = (loaded_model(one, config.device) for one in (base, tuned))
     if image_space(base) != image_space(tuned):
         what = "its image tower or preprocessing is not that of the base"

@@ -113,7 +113,7 @@ def test_sound_inputs_are_accepted(tmp_path: Path) -> None:
         Case("swap-check", kind, partial(swap_check, sound, name, option, partial(copied, name)))
         for kind, (name, option) in STORES.items()
     ]
-    search = ["search", "a red disc", "--store", sound / "index"]
+    search = ["search", "a red disc", "--index", sound / "index"]
     cases.append(Case("index", "search", lambda folder: partial(paraclip, *search)))
     found = list(bad_inputs.attack(cases, tmp_path, 200, 2))
     # Captions that were read are sent to a server, and none answers there.

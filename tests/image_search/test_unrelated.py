@@ -130,7 +130,7 @@ def test_search_says_that_nothing_is_close(
 
     def found(*words: str) -> str:
         capsys.readouterr()
-        assert main(["search", "a red disc", "--store", address, *words]) == 0
+        assert main(["search", "a red disc", "--index", address, *words]) == 0
         return capsys.readouterr().out
 
     assert "~" not in found() and "~" not in found("--cutoff", "-1")

@@ -92,11 +92,11 @@ def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> Non
 def test_a_real_clip_is_tuned_on_own_pictures(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "pictures")
     model = str(save_model(tiny_clip(), tmp_path / "clip.safetensors"))
-    words = ("quickstart", tmp_path / "pictures", "--out", tmp_path / "out", "--model", model)
+    words = ("quickstart", tmp_path / "pictures", "--out", tmp_path / "out", "--base", model)
     few = ("--epochs", "1", "--held-out", "12", "--starter", "24", "--paraphrase", "4")
     done = paraclip(*words, *few, timeout=800)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert f"base is {model}." in done.stdout and f"--model {model}" in done.stdout
+    assert f"base is {model}." in done.stdout and f"--base {model}" in done.stdout
     tuned = load_model(str(tmp_path / "out" / "tuned" / "last.safetensors"), "cpu")
     assert tuned.architecture == load_model(model, "cpu").architecture
     assert "clip.safetensors" in (tmp_path / "out" / "tuned" / "last.md").read_text()
@@ -128,7 +128,7 @@ def test_the_stamps_are_tuned_and_scored_on_held_out_wordings(
     labels = list(report["models"])
     assert labels == ["base", "control", "tuned", "merged"]
     assert any(line.split()[: len(labels)] == labels for line in shown.splitlines())
-    assert "paraclip index" in shown and f"--store {out}/index" in shown
+    assert "paraclip index" in shown and f"--index {out}/index" in shown
     assert "R@10 of another wording" in shown and "contrast refused, text" in shown
     assert "R@10 of both" in shown and "AO@10 over another meaning" in shown
     for name in ("contact_sheet.png", "browser.html"):

@@ -27,10 +27,10 @@ def test_the_commands_are_paraclips_and_agree() -> None:
     first, second = (shlex.split(words) for words in PAGE.commands().split("&&"))
     start = len(_own_program())
     index, serve = parse(first[start:]), parse(second[start:])
-    assert (index.source, index.model, index.tuned, index.store) == (
-        PAGE.source, PAGE.model, PAGE.tuned, PAGE.store,
+    assert (index.source, index.base, index.tuned, index.index) == (
+        PAGE.source, PAGE.base, PAGE.tuned, PAGE.index,
     )  # fmt: skip
-    assert serve.store == index.store
+    assert serve.index == index.index
     assert "--tuned" not in replace(PAGE, tuned=None).commands()
 
 
@@ -47,14 +47,14 @@ def test_all_captioned_stamps_are_on_the_page(tmp_path: Path) -> None:
 def test_serving_brings_the_index_up_to_date_first(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
 
-    def index(source: str, store: str, **models: str) -> IndexSummary:
-        done.append(Page(source, store=store, **models))
+    def index(source: str, index: str, **models: str) -> IndexSummary:
+        done.append(Page(source, index=index, **models))
         return IndexSummary()
 
     monkeypatch.setattr("paraclip.api.index", index)
     monkeypatch.setattr("paraclip.commands.serve.serve_command", done.append)
     command.open_page(PAGE)
-    assert done[0] == PAGE and done[1].store == PAGE.store
+    assert done[0] == PAGE and done[1].index == PAGE.index
 
 
 def test_missing_packages_are_noticed_before_the_work(

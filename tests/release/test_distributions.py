@@ -119,7 +119,7 @@ def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path:
     empty.run(f"python -c '{code}'")
     save_model(tiny_clip(), tmp_path / "base.safetensors")
     empty.run(
-        "paraclip train few.jsonl --model base.safetensors --bank my_pictures --epochs 1"
+        "paraclip train few.jsonl --base base.safetensors --bank my_pictures --epochs 1"
         " --sentence-teacher 0 --out tuned"
     )
     empty.run("paraclip export tuned/last.safetensors tuned.safetensors")

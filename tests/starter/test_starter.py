@@ -156,7 +156,7 @@ def test_a_text_encoder_is_trained_on_the_starter_set_without_pictures(tmp_path:
     save_model(tiny_clip(), tmp_path / "tiny.safetensors", {})
     out = tmp_path / "tuned"
     options = [
-        "--model", str(tmp_path / "tiny.safetensors"), "--out", str(out), "--epochs", "1",
+        "--base", str(tmp_path / "tiny.safetensors"), "--out", str(out), "--epochs", "1",
         "--sentence-teacher", "0",  # MiniLM would read 36,000 texts
     ]  # fmt: skip
     np.save(

@@ -48,7 +48,7 @@ def models(base: OpenClip, tuned: OpenClip, tmp_path: Path) -> dict[str, str]:
     """Checkpoints of both, as options of the command."""
     return {
         "base": str(save_model(base, tmp_path / "base.safetensors")),
-        "model": str(save_model(tuned, tmp_path / "tuned.safetensors")),
+        "tuned": str(save_model(tuned, tmp_path / "tuned.safetensors")),
     }
 
 

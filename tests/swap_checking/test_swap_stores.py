@@ -173,7 +173,8 @@ def test_rclip(rows, name, tmp_path) -> None:
     rclip_index(tmp_path / name / "db.sqlite3", values, paths)
     before = (tmp_path / name / "db.sqlite3").read_bytes()
     kept = [0, 1, 3, 4]
-    assert_read(read(tmp_path / name / "db.sqlite3"), values[kept], [paths[row] for row in kept])
+    for address in (tmp_path / name, tmp_path / name / "db.sqlite3"):
+        assert_read(read(address), values[kept], [paths[row] for row in kept])
     assert (tmp_path / name / "db.sqlite3").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [name]
 

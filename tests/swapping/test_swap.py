@@ -259,12 +259,12 @@ def test_the_command_says_what_it_does_and_a_dry_run_does_nothing(
     model = str(save_model(tuned["immich"], tmp_path / "tuned.safetensors", trained))
     words = ["swap", "immich", "--cache", str(folder)]
     before = contents(folder)
-    assert main([*words, "--model", model, "--dry-run"]) == 0
+    assert main([*words, "--tuned", model, "--dry-run"]) == 0
     assert contents(folder) == before
     shown = capsys.readouterr().out
     for word in (f"{TEXTUAL}/model.onnx", "openvino", "Nothing was changed"):
         assert word in shown
-    assert main([*words, "--model", model]) == 0
+    assert main([*words, "--tuned", model]) == 0
     shown = capsys.readouterr().out
     assert "Restart machine learning" in shown and "--undo" in shown and ".base" in shown
     assert main([*words, "--undo", "--dry-run"]) == 0
@@ -276,4 +276,4 @@ def test_the_command_says_what_it_does_and_a_dry_run_does_nothing(
         if "/cpu/" not in name and "/openvino/" not in name
     }
     assert main(words) == 2
-    assert "--model: is missing" in capsys.readouterr().err
+    assert "--tuned: is missing" in capsys.readouterr().err

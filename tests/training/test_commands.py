@@ -74,7 +74,7 @@ def base(tmp_path) -> str:
 
 def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
     settings = {
-        "triples": str(triples), "model": base, "out": str(triples.parent / "run"), "epochs": 1,
+        "triples": str(triples), "base": base, "out": str(triples.parent / "run"), "epochs": 1,
         "batch_size": 4, "precision": "fp32", "recipe": "consistent",
     }  # fmt: skip
     return TrainConfig(**(settings | changes))
@@ -135,7 +135,7 @@ def test_a_broken_picture_is_named_before_the_run(triples, pictures, base, chang
 
 
 def test_the_command_line_trains_the_control(triples, base, tmp_path):
-    words = ["train", str(triples), "--model", base, "--out", str(tmp_path / "control")]
+    words = ["train", str(triples), "--base", base, "--out", str(tmp_path / "control")]
     more = ["--control", "--epochs", "1", "--batch-size", "4", "--weights", "1", "1", "1"]
     np.save(tmp_path / "bank.npy", np.eye(16, dtype=np.float32))
     more += ["--bank", str(tmp_path / "bank.npy")]
@@ -157,7 +157,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     rows = pq.read_table(triples).drop_columns("image").to_pylist()
     (folder / "triples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "options.toml").write_text("precision = 'fp32'\nsentence_teacher = 0.0\n")
-    words = ["train", f"{address}/triples.jsonl", "--model", f"{address}/base.safetensors"]
+    words = ["train", f"{address}/triples.jsonl", "--base", f"{address}/base.safetensors"]
     for option, name in (("images", ""), ("bank", "/bank.npy"), ("config", "/options.toml")):
         words += [f"--{option}", f"{address}{name}"]
     words += ["--teacher", "base", f"{address}/base.safetensors=0.5"]
@@ -200,7 +200,7 @@ def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
-    options = ["--model", base, "--epochs", "2", "--batch-size", "4"]
+    options = ["--base", base, "--epochs", "2", "--batch-size", "4"]
     settings = 'precision = "fp32"\nrecipe = "consistent"\n'
     (tmp_path / "run.toml").write_text(settings)
     config = ["--config", str(tmp_path / "run.toml"), "--device", "cpu"]
@@ -217,7 +217,7 @@ def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
 def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_path):
     (tmp_path / "dropout.toml").write_text("dropout = 0.5\n")  # a CLIP has no dropout
     options = ["--device", "cpu", "--config", str(tmp_path / "dropout.toml")]
-    run = torchrun("train", str(triples), "--model", base, "--out", str(tmp_path / "out"), *options)
+    run = torchrun("train", str(triples), "--base", base, "--out", str(tmp_path / "out"), *options)
     assert run.returncode != 0
     assert "paraclip: --dropout: this text tower has no dropout" in run.stderr
     assert "UserError: --dropout" in run.stderr.partition("Root Cause")[2], run.stderr

@@ -88,7 +88,7 @@ def test_the_starter_set_is_not_added_to_itself(source):
 def test_a_model_without_an_image_encoder_is_refused():
     model = TinyModel()
     model.architecture = replace(model.architecture, kind="sentence")
-    with pytest.raises(UserError, match="--model"):
+    with pytest.raises(UserError, match="--base"):
         prepare(make_triples(), model)
 
 

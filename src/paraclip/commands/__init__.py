@@ -60,7 +60,7 @@ COMMANDS = {
         EVERYDAY,
         "image_search.config:IndexConfig",
         "Index pictures for search; only new and changed ones are read.",
-        "paraclip index my_pictures --model runs/tuned/last.safetensors",
+        "paraclip index my_pictures --base ViT-B-32:openai --tuned runs/tuned/last.safetensors",
         resumes=True,
     ),
     "search": Command(
@@ -86,13 +86,13 @@ COMMANDS = {
         EVERYDAY,
         "systems.config:SwapCheckConfig",
         "Check an index before its text encoder is replaced: its origin and the effect on queries.",
-        "paraclip swap-check --index index.npy --base ViT-B-32:openai --model tuned.safetensors",
+        "paraclip swap-check --index index.npy --base ViT-B-32:openai --tuned tuned.safetensors",
     ),
     "swap": Command(
         EVERYDAY,
         "systems.config:SwapConfig",
         "Swap the text encoder in the cache of immich, rclip, fastembed or the hub; --undo it.",
-        "paraclip swap immich --cache /cache --model runs/tuned/last.safetensors",
+        "paraclip swap immich --cache /cache --tuned runs/tuned/last.safetensors",
     ),
     "generate": Command(
         TRAINING,
@@ -105,7 +105,7 @@ COMMANDS = {
         TRAINING,
         "training.config:TrainConfig",
         "Fine-tune the text encoder on triples; the image encoder is not changed.",
-        "paraclip train runs/triples/triples.parquet --model ViT-B-32:openai --out runs/tuned",
+        "paraclip train runs/triples/triples.parquet --base ViT-B-32:openai --out runs/tuned",
         resumes=True,
     ),
     "merge": Command(

@@ -11,7 +11,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import printable
 from paraclip.files import check_room
 from paraclip.image_search.build import build_index
-from paraclip.image_search.config import STORE, IndexConfig
+from paraclip.image_search.config import INDEX, IndexConfig
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.sources import absolute_name
 from paraclip.output_folder import OutputFolder
@@ -30,9 +30,9 @@ def index_command(config: IndexConfig) -> None:
     finally:
         if config.problems:
             problems.write(path)
-    for name in filter(None, (config.model, config.tuned)):
+    for name in filter(None, (config.base, config.tuned)):
         prepared_tower(absolute_name(name))
-    store = _without_password(config.store)
+    store = _without_password(config.index)
     if config.json:
         broken = [{"where": where, "what": what} for where, what in problems.listed]
         print(json.dumps({"store": store, **asdict(summary), "problems": broken}, indent=1))
@@ -42,7 +42,7 @@ def index_command(config: IndexConfig) -> None:
         print(f"Approximate index: recall@10 is {summary.recall:.3f} of exact search.")
     if problems.count:
         print(problems.summary())
-    shown = "" if store == STORE else f" --store {shlex.quote(store)}"
+    shown = "" if store == INDEX else f" --index {shlex.quote(store)}"
     print(f'Search it: paraclip search "words"{printable(shown)}')
 
 

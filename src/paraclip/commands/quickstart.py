@@ -17,8 +17,8 @@ def quickstart_command(config: QuickstartConfig) -> None:
         for package in SEARCH_PACKAGES:  # before hours of work
             optional_import(package, "search")
     report = run_quickstart(config)
-    label, reasons = recommend(report, config.model)
-    print(f"\nbase is {printable(config.model)}.\n\n{table(report)}\n\n{reasons}\n")
+    label, reasons = recommend(report, config.base)
+    print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n\n{reasons}\n")
     files = {
         "Contact sheet": config.folder / "report" / "contact_sheet.png",
         "Examples": config.folder / "report" / "browser.html",
@@ -33,8 +33,8 @@ def quickstart_command(config: QuickstartConfig) -> None:
     if source is None:
         stamps = stamps_folder()
         source = stamps_file(read_stamps(stamps).captions, stamps)
-    store = str(config.folder / f"index-{text_hash(source)[:8]}")
-    page = Page(source, config.model, store, str(files[f"Model {label}"]) if label else None)
+    index = str(config.folder / f"index-{text_hash(source)[:8]}")
+    page = Page(source, config.base, index, str(files[f"Model {label}"]) if label else None)
     if config.serve:
         open_page(page)
     else:
@@ -47,6 +47,6 @@ def open_page(page: Page) -> None:
     # Here, because only this needs the extra `search`.
     from paraclip.commands.serve import serve_command
 
-    summary = paraclip.index(page.source, page.store, model=page.model, tuned=page.tuned)
+    summary = paraclip.index(page.source, page.index, base=page.base, tuned=page.tuned)
     print(summary.lines(), flush=True)
-    serve_command(ServeConfig(store=page.store, port=0))
+    serve_command(ServeConfig(index=page.index, port=0))

@@ -55,7 +55,7 @@ def search_command(config: SearchConfig) -> None:
             print(printable(f"{place}  {hit.path}  {caption}".rstrip()))
     else:
         print(_side_by_side(results))
-    store = open_store(config.store)
+    store = open_store(config.index)
     if not any(results.values()):
         hint = "Add some with `paraclip index`."
         raise UserError(store.where, "the index contains no pictures", hint)

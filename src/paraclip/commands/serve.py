@@ -20,7 +20,7 @@ def serve_command(config: ServeConfig) -> None:
     token = config.token or os.environ.get("PARACLIP_TOKEN") or None
     limits = make_limits(config.host, token, config.allow_host)
     with listen(config.host, config.port) as listener:
-        store = open_store(config.store)
+        store = open_store(config.index)
         facts, name, pool = open_pool(store, config.exact_below)
         models = facts.models if config.models is None else choose_models(facts, config.models)
         towers = {

@@ -14,12 +14,12 @@ def swap_command(config: SwapConfig) -> None:
     """Swap, or undo it, and print what was done and what to restart."""
     if config.undo:
         done = undo(config.system, config.cache, dry_run=config.dry_run)
-    elif config.model is None:
-        raise UserError("--model", "is missing", "Name the tuned model, or add --undo.")
+    elif config.tuned is None:
+        raise UserError("--tuned", "is missing", "Name the tuned model, or add --undo.")
     else:
         index = read_index(IndexAddress(config.index, selectable=False)) if config.index else None
         done = swap(
-            config.system, config.cache, config.model,
+            config.system, config.cache, config.tuned,
             tag=config.tag, index=index, dry_run=config.dry_run,
         )  # fmt: skip
     lines = [*done.checked]

@@ -16,7 +16,7 @@ SHOWN = 3  # number of results printed for a changed query
 
 def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base."""
-    report = swap_check(config.base, config.model, config)
+    report = swap_check(config.base, config.tuned, config)
     if config.json:
         print(json.dumps({**asdict(report), **provenance(settings=asdict(config))}, indent=1))
     else:

@@ -24,13 +24,13 @@ def train_command(config: TrainConfig) -> None:
 
 def _train(config: TrainConfig, device: str) -> None:
     out = Path(config.out)
-    base = load_model(config.model, device)
+    base = load_model(config.base, device)
     check_training(config, out, config.fresh, base)
     sources = Sources(
         config.images, config.starter, config.bank, config.teacher, config.texts,
         config.languages.split(","), config.control, config.seed,
     )  # fmt: skip
-    data = prepare(config.triples, base, sources, facts={"base": config.model})
+    data = prepare(config.triples, base, sources, facts={"base": config.base})
     count, pictures = len(data.triples), int(data.has_image().sum())
     print(f"{count:,} rows, {pictures:,} with a picture.")
     if data.bank is not None:

@@ -139,7 +139,7 @@ def _steps_of(layout: Layout, system: System | None, source: Source, out: Path) 
         base += f":{source.tags[0] if len(source.tags) == 1 else 'TAG'}"
     first = (
         "Check that your index was made with this base: paraclip swap-check --index"
-        f" {system.index} --base {base} --model {shlex.quote(source.name)}"
+        f" {system.index} --base {base} --tuned {shlex.quote(source.name)}"
     )
     values["base"] = base_name(source, system)
     return (first, *(step.format(**values) for step in layout.steps))

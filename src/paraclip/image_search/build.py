@@ -92,8 +92,8 @@ class IndexSummary:
 
 def build_index(
     source: str,
-    store: str,
-    model: str,
+    index: str,
+    base: str,
     problems: Problems,
     *,
     tuned: str | None = None,
@@ -110,15 +110,15 @@ def build_index(
     stopped run with the same options resumes.
 
     Raises:
-        UserError: the source or the store cannot be used, the index belongs to another image tower
+        UserError: the source or the index cannot be used, the index belongs to another image tower
             or source, another run is writing, no picture can be used, or the disk is full. Written
             rows are kept.
     """
-    pictures, opened = picture_source(source, columns), open_store(store)
+    pictures, opened = picture_source(source, columns), open_store(index)
     opened.check()
     if ray_workers:
         import_ray()
-    names = {"base": model, **({} if tuned is None else {"tuned": tuned})}
+    names = {"base": base, **({} if tuned is None else {"tuned": tuned})}
     models = {
         label: load_model(name, device if label == "base" else "cpu")
         for label, name in names.items()
@@ -129,7 +129,7 @@ def build_index(
         try:
             known = target.facts()
             if known is not None:
-                _check_facts(known, new, model, opened.where)
+                _check_facts(known, new, base, opened.where)
         except UserError:
             if not rebuild:
                 raise
@@ -173,25 +173,25 @@ def _new_facts(
     name, model = names["base"], models["base"]
     if isinstance(model, SentenceModel):
         what = "has only a text encoder and reads no pictures"
-        raise UserError(name, what, "Name another --model.")
+        raise UserError(name, what, "Name another --base.")
     space = image_space(model)
     for label, one in models.items():
         if image_space(one) != space:
             what = f"has another image tower than {name}"
-            raise UserError(names[label], what, "Give the model that it was tuned from as --model.")
+            raise UserError(names[label], what, "Give the model that it was tuned from as --base.")
     width = model.architecture.embed_dim
     absolute = {label: absolute_name(one) for label, one in names.items()}
     return IndexFacts(space, width, publishable(source.name), source.root, absolute, precision)
 
 
-def _check_facts(known: IndexFacts, new: IndexFacts, model: str, where: str) -> None:
+def _check_facts(known: IndexFacts, new: IndexFacts, base: str, where: str) -> None:
     """Raise UserError if an index has another image tower, source or precision than a run."""
-    check_image_space(known, new.image_space, model, where)
+    check_image_space(known, new.image_space, base, where)
     source = publishable(known.source)
     if (source, known.root) != (new.source, new.root):
         pictures = f" with pictures in {known.root}" if source == new.source else ""
         what = f"is the index of {known.source}{pictures}"
-        raise UserError(where, what, "Name another --store, or replace it with --rebuild.")
+        raise UserError(where, what, "Name another --index, or replace it with --rebuild.")
     if known.precision != new.precision:
         what = f"was made with --precision {known.precision}"
         raise UserError(where, what, "Add that option, or replace the index with --rebuild.")

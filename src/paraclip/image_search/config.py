@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from paraclip.data.config import ColumnOptions, Columns
 from paraclip.options import Checked, Count
 
-STORE = "runs/index"
+INDEX = "runs/index"
 EXACT_BELOW = 1_000_000
 
 
@@ -21,10 +21,10 @@ class IndexConfig(Checked):
     """Folder of pictures (captions in a .txt of the same name are kept, but not needed), captions
     file, or WebDataset shards. Run it again after changes: only what is new or changed is read."""
 
-    store: str = STORE
+    index: str = INDEX
     """Folder of the index (LanceDB), or postgresql://user@host/database (with pgvector)."""
 
-    model: str = "mini"
+    base: str = "mini"
     """Base model, as in `paraclip evaluate`. Its image tower computes the vectors."""
 
     tuned: str | None = None
@@ -72,7 +72,7 @@ class SearchConfig(Checked):
     query: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[QUERY]")] = ""
     """Query: a description of the pictures to find."""
 
-    store: str = STORE
+    index: str = INDEX
     """Index to search: a folder, or postgresql://..."""
 
     image: str | None = None
@@ -118,7 +118,7 @@ class SearchConfig(Checked):
 class ServeConfig(Checked):
     """Serve an index as a web page and over HTTP."""
 
-    store: str = STORE
+    index: str = INDEX
     """Index to search: a folder, or postgresql://..."""
 
     models: str | None = None

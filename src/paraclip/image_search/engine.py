@@ -116,7 +116,7 @@ def choose_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
 
 def search_index(
     query: str,
-    store: str,
+    index: str,
     *,
     image: str | None = None,
     plus: Sequence[str] = (),
@@ -133,7 +133,7 @@ def search_index(
     Raises:
         UserError: the query is empty, or the index, a model or the picture cannot be used.
     """
-    opened = open_store(store)
+    opened = open_store(index)
     facts, _, pool = open_pool(opened, EXACT_BELOW)
     names = choose_models(facts, models)
     towers = {label: open_tower(name, facts, opened.where, device) for label, name in names.items()}

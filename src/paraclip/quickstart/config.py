@@ -26,7 +26,7 @@ class QuickstartConfig(Checked):
     """Output folder; a second run reuses its content. Default: runs/quickstart, or
     runs/quickstart-NAME, where NAME is the name of your source."""
 
-    model: str = BUILT_IN
+    base: str = BUILT_IN
     """Base model, as in `paraclip train`, such as ViT-B-32:weights.safetensors. A real CLIP is
     larger than the built-in model: a GPU, which is used if there is one, saves most of the time."""
 

@@ -20,16 +20,16 @@ class Page:
     """A search page and what it searches."""
 
     source: str  # folder or captions file of the pictures
-    model: str  # the base
-    store: str  # folder of the index, which is of this source alone
+    base: str
+    index: str  # its folder; the index is of this source alone
     tuned: str | None  # checkpoint of the model that is shown next to the base
 
     def commands(self) -> str:
         """The commands that index the pictures and open the page, for a shell."""
         tuned = ["--tuned", self.tuned] if self.tuned else []
-        index = ["index", without_password(self.source), "--model", self.model, *tuned]
-        store = ["--store", self.store]
-        calls = ([*index, *store], ["serve", *store])
+        index = ["index", without_password(self.source), "--base", self.base, *tuned]
+        place = ["--index", self.index]
+        calls = ([*index, *place], ["serve", *place])
         return printable(" && ".join(shlex.join([*_own_program(), *words]) for words in calls))
 
 

@@ -95,7 +95,7 @@ def run_quickstart(config: QuickstartConfig) -> Report:
         _announce(1, f"Reading captions and pictures of {without_secrets(config.source)}")
         captions = list(paraclip.read_captions(config.source, problems=problems))
     # The processor for the built-in model, so that figures are the same everywhere.
-    base = paraclip.load_model(config.model, "cpu" if config.model == BUILT_IN else "auto")
+    base = paraclip.load_model(config.base, "cpu" if config.base == BUILT_IN else "auto")
     _check(config, base)
     check_checkpoint_path(merged)
     if captions is None:
@@ -108,7 +108,7 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     trained = {name: _train(config, base, rows, name) for name in _LOSSES}
     del trained["teacher"]  # not compared: it is part of the recipe of tuned
     mixture = paraclip.merge(base, trained["tuned"], _SHARE)
-    mixed = {"base": config.model, "tuned": "tuned", "share": _SHARE}
+    mixed = {"base": config.base, "tuned": "tuned", "share": _SHARE}
     save_model(mixture, merged, provenance(merged=mixed))
     models = {"base": base, **trained, "merged": mixture}
     _announce(4, f"Scoring {', '.join(models)}")
@@ -143,7 +143,7 @@ def _check(config: QuickstartConfig, base: DualEncoder) -> None:
 
 def _training(config: QuickstartConfig, name: str) -> dict[str, Any]:
     """Options of the training of a model."""
-    rate = _LEARNING_RATE if config.model == BUILT_IN else None
+    rate = _LEARNING_RATE if config.base == BUILT_IN else None
     return {
         "epochs": config.epochs, "learning_rate": rate, "seed": config.seed,
         "batch_size": 128, "dropout": 0.0, "image_loss_on": TEXTS, **_LOSSES[name],
@@ -228,7 +228,7 @@ def _train(config: QuickstartConfig, base: DualEncoder, rows: Path, name: str) -
 def _write_training(config: QuickstartConfig, task: _Task) -> Path:
     """Write the rows to learn from, with the starter set and the origin of all texts."""
     record: dict[str, Any] = {
-        "base": config.model,
+        "base": config.base,
         "data": without_secrets(config.source or PACKAGE),
     }
     if config.source:  # those of the stamps are only shown

@@ -102,7 +102,7 @@ _FACTS = TypeAdapter(IndexFacts)
 
 def not_an_index(where: object, why: str) -> UserError:
     """The error for facts that cannot be used."""
-    hint = "Make the index again with `paraclip index --rebuild`, or name another --store."
+    hint = "Make the index again with `paraclip index --rebuild`, or name another --index."
     return UserError(where, f"is not an index of this version {why}", hint)
 
 
@@ -111,7 +111,7 @@ def check_image_space(facts: IndexFacts, space: str, model: str, where: object) 
     if facts.image_space != space:
         what = f"was made with another image tower than that of {model}"
         base = next(iter(facts.models.values()))
-        hint = f"Use a model tuned from {base}, or make a separate index (`index --store`)."
+        hint = f"Use a model tuned from {base}, or make a separate index with --index."
         raise UserError(where, what, hint)
 
 
@@ -206,6 +206,6 @@ def existing_facts(store: Store) -> IndexFacts:
     """The facts of an index; raises UserError if there is none."""
     facts = store.facts()
     if facts is None:
-        hint = "Make it with `paraclip index FOLDER`, or name it with --store."
+        hint = "Make it with `paraclip index FOLDER`, or name it with --index."
         raise UserError(store.where, "there is no index", hint)
     return facts

@@ -33,7 +33,7 @@ class ExportOptions(Checked):
     """System to write for: uses the layout that it loads, checks its base and prints the steps."""
 
     base: str | None = None
-    """The base, as for `paraclip train --model`. Its image tower must equal the checkpoint's bit
+    """The base, as for `paraclip train --base`. Its image tower must equal the checkpoint's bit
     for bit, or the export is refused."""
 
     tag: str | None = None
@@ -61,7 +61,7 @@ class ExportConfig(ExportOptions):
     """Write a model in the layout that another system loads, with a model card."""
 
     checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
-    """Checkpoint to export (.safetensors), or any model as for `paraclip train --model`."""
+    """Checkpoint to export (.safetensors), or any model as for `paraclip train --base`."""
 
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """Folder to write, or a .safetensors file for `--to weights`."""
@@ -81,8 +81,8 @@ class SwapConfig(Checked):
     folder (~/.local/share/rclip), fastembed's FASTEMBED_CACHE_PATH, or the hub's cache
     (~/.cache/huggingface/hub) or the folder of one model in it."""
 
-    model: str | None = None
-    """The tuned model (.safetensors), or any model as for `paraclip train --model`."""
+    tuned: str | None = None
+    """The tuned model (.safetensors), or any model as for `paraclip train --base`."""
 
     tag: str | None = None
     """Pretrained tag of the base in open_clip, such as `openai`, for a checkpoint that does not
@@ -106,13 +106,13 @@ class SwapCheckConfig(Checked):
 
     index: str
     """Vectors of the pictures: .npy, .parquet (or a folder of them), a folder of clip-retrieval, a
-    LanceDB folder, rclip's db.sqlite3, postgresql://... for pgvector and immich, or the --store of
-    `paraclip index`."""
+    LanceDB folder, rclip's db.sqlite3 or its folder, postgresql://... for pgvector and immich, or
+    the --index of `paraclip index`."""
 
     base: str
-    """The model that made the index, as for `paraclip train --model`."""
+    """The model that made the index, as for `paraclip train --base`."""
 
-    model: str
+    tuned: str
     """The tuned model that would answer queries."""
 
     queries: str | None = None
@@ -126,7 +126,7 @@ class SwapCheckConfig(Checked):
     paths: str | None = None
     """Text file with the path of each row's picture, for an index that contains none (.npy)."""
 
-    store: Indexed | None = None
+    index_kind: Indexed | None = None
     """Kind of the index, if it cannot be recognised by its name."""
 
     table: str | None = None

@@ -99,7 +99,7 @@ def _store_of(place: IndexAddress) -> str:
     for name in INDEXED:
         if SYSTEMS[name].recognises(path):
             return name
-    hint = f"Name it with --store: {', '.join(INDEXED)}."
+    hint = f"Name it with --index-kind: {', '.join(INDEXED)}."
     raise UserError(path, "is not an index that can be recognised", hint)
 
 

@@ -26,6 +26,7 @@ from paraclip.systems.system import (
 )
 
 _FOLDER = "ViT-B-32-256-datacomp_s34b_b86k"
+_INDEX = "db.sqlite3"
 _MAGIC = b"SQLite format 3\0"
 _LONGEST_ROW = 2**20  # bytes; checked by SQLite before it allocates them
 _STEPS = 100_000  # of SQLite's virtual machine, between two looks for signals
@@ -48,7 +49,13 @@ _LAYOUT = Layout(
 )
 
 
+def _database(path: Path) -> Path:
+    """The file of the index, which may be named by rclip's data folder."""
+    return path / _INDEX if path.is_dir() else path
+
+
 def _is_sqlite(path: Path) -> bool:
+    path = _database(path)
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -59,7 +66,7 @@ def _read(place: IndexAddress) -> Parts:
     """The pictures that are not deleted."""
     import numpy as np
 
-    path = Path(place.address)
+    path = _database(Path(place.address))
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")
     address = f"{path.resolve().as_uri()}?mode=ro"
@@ -100,5 +107,5 @@ RCLIP = System(
     ),
     _read,
     _is_sqlite,
-    index="db.sqlite3",
+    index=_INDEX,
 )

@@ -128,7 +128,7 @@ class TrainConfig(TrainOptions):
     config: str | None = None
     """TOML file with any of these options."""
 
-    model: str = "mini"
+    base: str = "mini"
     """Base: mini, a checkpoint, or an open_clip name such as ViT-B-32:weights.safetensors."""
 
     out: str = "runs/train"

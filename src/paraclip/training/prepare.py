@@ -118,7 +118,7 @@ def prepare(
 def check_base(model: DualEncoder) -> None:
     """Raise UserError for a model that reads no pictures."""
     if model.architecture.kind == "sentence":
-        raise UserError("--model", "has only a text encoder", "Name a CLIP or mini.")
+        raise UserError("--base", "has only a text encoder", "Name a CLIP or mini.")
 
 
 def _read_rows(

@@ -167,7 +167,7 @@ def test_the_index_states_models_as_any_working_folder_finds_them(
     address = str(tmp_path / "index")
     index(pictures, address, {"base": "base.safetensors"}, tuned="tuned.safetensors")
     monkeypatch.chdir(tmp_path)
-    assert main(["search", "a red disc", "--store", address, "--models", "base,tuned"]) == 0
+    assert main(["search", "a red disc", "--index", address, "--models", "base,tuned"]) == 0
 
 
 def test_a_source_that_cannot_be_read_replaces_nothing(
@@ -283,7 +283,7 @@ def test_the_commands_print_results_and_broken_pictures(
 ) -> None:
     address, listed = str(tmp_path / "index"), tmp_path / "broken.txt"
     (pictures / "bad\x1b[31m.png").write_bytes(b"x")
-    words = ["index", str(pictures), "--store", address, "--model", models["base"]]
+    words = ["index", str(pictures), "--index", address, "--base", models["base"]]
     assert main([*words, "--tuned", models["tuned"], "--problems", str(listed)]) == 0
     shown = capsys.readouterr().out
     assert "6 pictures in the index: 6 added, 1 broken." in shown
@@ -295,7 +295,7 @@ def test_the_commands_print_results_and_broken_pictures(
     assert (counts["store"], counts["unchanged"], counts["broken"]) == (address, 6, 1)
     assert counts["problems"][0]["where"].startswith("bad\x1b[31m")
 
-    search = ["search", "a red disc", "--store", address, "--k", "3"]
+    search = ["search", "a red disc", "--index", address, "--k", "3"]
     assert main([*search, "--paths"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(Path(line).is_file() for line in lines)
@@ -315,11 +315,11 @@ def test_the_commands_print_results_and_broken_pictures(
     ("store", "shown"),
     [
         ("runs/index", ""),
-        ("my index", " --store 'my index'"),
-        ("postgresql://me:se:cret@host:1/db", " --store postgresql://me@host:1/db"),
-        ("postgresql://me@host/db?a=b", " --store 'postgresql://me@host/db?a=b'"),
-        ("postgresql://me@host/db?password=s&a=b", " --store 'postgresql://me@host/db?a=b'"),
-        ("postgresql://me@host/db?password=s", " --store postgresql://me@host/db"),
+        ("my index", " --index 'my index'"),
+        ("postgresql://me:se:cret@host:1/db", " --index postgresql://me@host:1/db"),
+        ("postgresql://me@host/db?a=b", " --index 'postgresql://me@host/db?a=b'"),
+        ("postgresql://me@host/db?password=s&a=b", " --index 'postgresql://me@host/db?a=b'"),
+        ("postgresql://me@host/db?password=s", " --index postgresql://me@host/db"),
     ],
 )
 def test_the_printed_search_can_be_pasted_and_shows_no_password(
@@ -327,7 +327,7 @@ def test_the_printed_search_can_be_pasted_and_shows_no_password(
     store: str, shown: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(command, "build_index", lambda **_: IndexSummary())
-    command.index_command(IndexConfig(str(pictures), store=store))
+    command.index_command(IndexConfig(str(pictures), index=store))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f'Search it: paraclip search "words"{shown}'
 
@@ -337,7 +337,7 @@ def test_a_picture_finds_itself_and_arithmetic_moves_the_query(
 ) -> None:
     address = str(tmp_path / "index")
     index(pictures, address, models)
-    words = ["search", "--store", address, "--json", "--image", str(pictures / "disc-red.png")]
+    words = ["search", "--index", address, "--json", "--image", str(pictures / "disc-red.png")]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out)["models"]["base"]
     assert first[0]["path"] == "disc-red.png" and first[0]["score"] == pytest.approx(1, abs=1e-5)
@@ -363,8 +363,8 @@ def test_what_a_user_can_fix_is_one_line(
 ) -> None:  # fmt: skip
     address = str(tmp_path / "index")
     index(pictures, address, models)
-    assert main([*words, "--store", address]) == 2
+    assert main([*words, "--index", address]) == 2
     shown = capsys.readouterr().err
     assert complaint in shown and shown.count("\n") == 1
-    assert main([*words, "--store", str(tmp_path / "nowhere")]) == 2
+    assert main([*words, "--index", str(tmp_path / "nowhere")]) == 2
     assert "there is no index" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_a_killed_run_resumes_and_a_rebuild_leaves_the_index_until_its_end(
     if rebuild:
         index(many, address, models["other"])
     before = store.facts()
-    words = ["--store", address, "--model", models["base"], *["--rebuild"] * rebuild]
+    words = ["--index", address, "--base", models["base"], *["--rebuild"] * rebuild]
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), "index", str(many), *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},

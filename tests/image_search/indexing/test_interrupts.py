@@ -60,7 +60,7 @@ def test_index_resumes(tmp_path: Path, models: dict[str, str]) -> None:
     for number in range(COUNT):
         draw(folder / f"{number:02}.png", "disc", "red", (40 + number, 30))
     store = open_store(address)
-    words = ("index", str(folder), "--store", address, "--model", models["base"])
+    words = ("index", str(folder), "--index", address, "--base", models["base"])
     process = start(*words, program=[SCRIPT])
     wait_until(
         lambda: process.poll() is not None or (store.facts() is not None and store.count() >= 6),
@@ -83,13 +83,13 @@ def index(pictures: Path, tmp_path: Path, models: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("library", ["_pydantic_core", "_multiarray_umath", "libarrow"])
 def test_search_at_any_moment(index: str, library: str) -> None:
-    process = start("search", "disc", "--store", index)
+    process = start("search", "disc", "--index", index)
     wait_until(lambda: imported(process, library), 60)
     assert interrupt(process) == "paraclip: interrupted."
 
 
 def test_serve_before_it_listens(index: str) -> None:
-    process = start("serve", "--store", index, "--port", "0")
+    process = start("serve", "--index", index, "--port", "0")
     wait_until(lambda: imported(process, "onnxruntime_pybind11_state"), 60)
     assert interrupt(process) == "paraclip: interrupted."
 
@@ -102,7 +102,7 @@ def test_swap_check(pictures: Path, tmp_path: Path, models: dict[str, str]) -> N
     queries.write_text("\n".join(f"a red disc {number}" for number in range(20_000)))
     process = start(
         "swap-check", "--index", str(tmp_path / "index.parquet"), "--base", models["base"],
-        "--model", models["tuned"], "--queries", str(queries),
+        "--tuned", models["tuned"], "--queries", str(queries),
     )  # fmt: skip
     wait_until(lambda: imported(process, "libtorch_cpu"), 60)
     assert interrupt(process) == "paraclip: interrupted."

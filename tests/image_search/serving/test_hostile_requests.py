@@ -65,7 +65,7 @@ def test_a_taken_port_and_an_unknown_machine_are_one_line(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["serve", "--port", str(port), "--store", str(tmp_path)]) == 2
+        assert main(["serve", "--port", str(port), "--index", str(tmp_path)]) == 2
     assert "cannot be opened" in capsys.readouterr().err
     for host in ("a..b", "a" * 64, "nowhere.invalid"):
         with pytest.raises(UserError, match="is not the address of a machine"):

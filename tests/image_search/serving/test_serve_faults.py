@@ -471,7 +471,7 @@ def test_the_command_serves_and_stops_gracefully(
 ) -> None:
     address = str(tmp_path / "index")
     build_index(str(pictures), address, models["base"], Problems(1.0))
-    command = [sys.executable, "-m", "paraclip", "serve", "--port", "0", "--store", address]
+    command = [sys.executable, "-m", "paraclip", "serve", "--port", "0", "--index", address]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PARACLIP_QUIET": "0"},
