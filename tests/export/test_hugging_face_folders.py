@@ -1,6 +1,10 @@
 """Input formats: Hugging Face CLIP folders, the hub's cache, and refused inputs."""
 
 import json
+import re
+import string
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from paraclip.api import export
 from paraclip.errors import UserError
+from paraclip.models.checkpoint import load_checkpoint, save_model
+from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
+from paraclip.models.openclip import OpenClip, build_clip
+from tiny import retuned
 
 
 @pytest.fixture
@@ -79,7 +87,8 @@ def test_older_configurations_and_weights(quick_clip, folder) -> None:
         ("config.json", {"text_config": "x"}, "is not a configuration of CLIP"),
         ("config.json", {"text_config__num_hidden_layers": 3}, "does not fit"),
         ("config.json", {"vision_config__patch_size": 0}, "theirs"),
-        ("config.json", {"model_type": "siglip"}, "no open_clip_config.json, and no config.json"),
+        ("config.json", {"model_type": "bert"}, "no open_clip_config.json, and no config.json"),
+        ("config.json", {"model_type": "siglip2"}, "NaFlex"),
         ("preprocessor_config.json", {"resample": 0}, "filter 0, which open_clip lacks"),
         ("preprocessor_config.json", {"size": {"shortest_edge": 64}}, "to 64 and crops to 32"),
         ("preprocessor_config.json", {"size": 64, "crop_size": 32}, "to 64 and crops to 32"),
@@ -132,6 +141,175 @@ def test_nothing_in_a_folder_reaches_the_network(folder, monkeypatch) -> None:
     names = {"_name_or_path": "someone/else", "auto_map": {"AutoModel": "someone/else--code.M"}}
     edited(folder, "config.json", **names, text_config___name_or_path="someone/else")
     load_model(str(folder), "cpu")
+
+
+# --- SigLIP and MetaCLIP 2 ---
+
+WORDS = [
+    "a red disc",
+    "A RED, disc! (two)",
+    "Two \u201cdogs\u201d &amp; _cats_",
+    "\u039f\u0394\u039f\u03a3 \u03a3",
+    " \u043a\u0440\u0430\u0441\u043d\u044b\u0439 \t \U0001f642\u3000\u732b",
+    "",
+    "red " * 90,
+]
+TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+IMAGE = {**TEXT, "image_size": 32, "patch_size": 8, "num_attention_heads": 4}
+
+
+def write_tokenizer(folder, kind: str, context: int) -> int:
+    """Files of a tokenizer that knows letters and two words; returns the size of its vocabulary."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    letters = (
+        "abcdefghijklmnopqrstuvwxyzAR\u03bf\u03b4\u03c2\u03c3\u03a3\u043a\u0440\u0430\u0441,!_"
+    )
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    pieces = [*special, "\u2581", *letters, "re", "red", "\u2581red"]
+    if kind == "GemmaTokenizer":
+        merges = [("r", "e"), ("re", "d"), ("\u2581", "red")]
+        vocabulary = {piece: number for number, piece in enumerate(pieces)}
+        tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
+    else:
+        tokenizer = Tokenizer(models.Unigram([(piece, -len(piece) / 9) for piece in pieces], 3))
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    start = "<bos> " if kind == "XLMRobertaTokenizer" else ""
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start}$A <eos>", special_tokens=[("<eos>", 1), ("<bos>", 2)]
+    )
+    names = {f"{word[1:-1]}_token": word for word in special}
+    settings = {"tokenizer_class": kind, "model_max_length": context, "padding_side": "right"}
+    (folder / "tokenizer.json").write_text(tokenizer.to_str())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**names, **settings}))
+    return len(pieces)
+
+
+def saved(folder, tokenizer: str, activation: str = "gelu_pytorch_tanh"):
+    """A folder that transformers wrote, with random weights."""
+    import transformers
+
+    folder.mkdir()
+    meta = tokenizer == "XLMRobertaTokenizer"
+    context = 77 if meta else 64
+    text = {**TEXT, "vocab_size": write_tokenizer(folder, tokenizer, context)}
+    text |= {"num_attention_heads": 2, "max_position_embeddings": context}
+    text |= {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    torch.manual_seed(0)
+    if meta:
+        shared = {"projection_dim": 24}
+        config = transformers.MetaClip2Config(
+            text_config=text | shared, vision_config=IMAGE | shared, **shared
+        )
+        model = transformers.MetaClip2Model(config)
+        pictures = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
+    else:
+        image = {**IMAGE, "hidden_size": 48, "hidden_act": activation}
+        model = transformers.SiglipModel(
+            transformers.SiglipConfig(
+                text_config=text | {"projection_size": 48, "hidden_act": activation},
+                vision_config=image,
+            )
+        )
+        pictures = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    pictures.save_pretrained(folder)
+    return folder
+
+
+def assert_as_transformers(model, folder, texts: list[str] = WORDS) -> None:
+    """Ids and vectors of texts, and vectors of pictures, are those of a folder in transformers."""
+    from transformers import AutoModel, AutoTokenizer
+
+    theirs, tokenizer = (
+        AutoModel.from_pretrained(folder).eval(),
+        AutoTokenizer.from_pretrained(folder),
+    )
+    ids = tokenizer(
+        texts, padding="max_length", truncation=True, return_tensors="pt",
+        max_length=model.architecture.context_length,
+    ).input_ids  # fmt: skip
+    assert torch.equal(model.tokenizer(texts), ids)
+    pixels = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        for found, expected in (
+            (encode_texts(model, texts), theirs.get_text_features(input_ids=ids)),
+            (model.project_images(model.embed_pixels(pixels)), theirs.get_image_features(pixels)),
+        ):
+            expected = torch.nn.functional.normalize(expected.pooler_output, dim=-1)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    for name in ("logit_scale", "logit_bias"):
+        ours, other = (one.state_dict().get(name) for one in (model, theirs))
+        assert (ours is None) == (other is None)
+        assert ours is None or torch.equal(ours.flatten(), other.flatten())
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "activation"),
+    [
+        ("T5Tokenizer", "gelu_pytorch_tanh"), ("GemmaTokenizer", "gelu"),
+        ("XLMRobertaTokenizer", "quick_gelu"),
+    ],
+)  # fmt: skip
+def test_a_siglip_or_metaclip_2_is_read_and_written(tokenizer, activation, tmp_path) -> None:
+    folder = saved(tmp_path / "theirs", tokenizer, activation)
+    model = load_model(str(folder), "cpu")
+    assert_as_transformers(model, folder)
+    tuned = retuned(load_checkpoint(save_model(model, tmp_path / "model.safetensors")))
+    again = export(tuned, tmp_path / "again", to="hf")
+    assert_as_transformers(tuned, again)
+    assert load_model(str(again), "cpu").image_key() == model.image_key()
+    with pytest.raises(UserError, match="--to hf"):
+        export(tuned, tmp_path / "other", to="open-clip")
+
+
+def test_siglips_own_tokenizer_needs_no_sentencepiece(tmp_path) -> None:
+    from tokenizers import Tokenizer
+
+    folder = saved(tmp_path / "theirs", "SiglipTokenizer")
+    model = load_model(str(folder), "cpu")
+    plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    plain.enable_truncation(64)
+    plain.enable_padding(length=64, pad_token="<pad>")
+    bare = str.maketrans("", "", string.punctuation)  # `canonicalize_text` of transformers
+    texts = [re.sub(r"\s+", " ", one.lower().translate(bare)).strip() for one in WORDS]
+    expected = [encoding.ids for encoding in plain.encode_batch(texts)]
+    assert model.tokenizer(WORDS).tolist() == expected
+    assert_as_transformers(model, export(model, tmp_path / "again", to="hf"))
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"tokenizer\.json"):
+        load_model(str(folder), "cpu")
+
+
+@pytest.mark.parametrize("clean", ["canonicalize", "lower", "whitespace"])
+def test_a_siglip_of_open_clip_is_written_with_its_cleaning(clean, tmp_path) -> None:
+    read = load_model(str(saved(tmp_path / "theirs", "T5Tokenizer", "gelu")), "cpu")
+    config = deepcopy(read.spec.config)
+    config["text_cfg"] |= {"tokenizer_mode": None, "tokenizer_kwargs": {"clean": clean}}
+    model = OpenClip(replace(read.spec, config=config), build_clip(read.spec))
+    assert not torch.equal(model.tokenizer(["&amp;"]), read.tokenizer(["&amp;"]))
+    assert_as_transformers(model, export(model, tmp_path / "ours", to="hf"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"text_config__hidden_act": "relu"}, "has the activation 'relu'"),
+        ({"text_config__projection_size": 20}, "no common space"),
+        ({"vision_config__vision_use_head": False}, "no common space"),
+        ({"vision_config__layer_norm_eps": 1e-5}, "layer_norm_eps other than 1e-06"),
+        ({"vision_config__num_hidden_layers": 3}, "does not fit"),
+        ({"vision_config__image_size": 10**9}, "impossibly large"),
+    ],
+)  # fmt: skip
+def test_what_is_not_a_siglip_is_refused(changes, reason, tmp_path) -> None:
+    folder = saved(tmp_path / "theirs", "T5Tokenizer")
+    edited(folder, "config.json", **changes)
+    with pytest.raises(UserError, match=reason):
+        load_model(str(folder), "cpu")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ Sources are in the modules of `systems`, which say what each program loads.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from paraclip.exporting.drift import Drift, check_drift, probes
 from paraclip.exporting.source import PREPROCESSING, Source, base_name
 from paraclip.files import write_text
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files
+from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files, tokenizer_files_of
 from paraclip.models.formats.hugging_face import (
+    CLASSES,
+    TEXT_OPTIONS,
     VOCABULARY,
-    clip_config,
+    config_of,
     preprocessor_config,
     to_hugging_face,
 )
@@ -34,7 +36,7 @@ from paraclip.models.formats.onnx_graph import (
     write_text_graph,
 )
 from paraclip.models.mini import Mini
-from paraclip.models.openclip import OpenClip
+from paraclip.models.openclip import AS_TRANSFORMERS, OpenClip
 from paraclip.models.tensors import save_tensors
 from paraclip.onnx_session import TextGraph
 from paraclip.systems.config import ExportOptions
@@ -45,6 +47,7 @@ _IMAGE_SIZES = {
     *("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
     "patch_dropout",  # used only in training
 }
+_TOKENIZER = {"hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "eos_id"}
 _IMAGE_NAMES = ("pixel_values", "image_embeds")
 
 
@@ -167,6 +170,11 @@ def _weights(model: DualEncoder, half: bool) -> dict[str, Tensor]:
 def _write_open_clip(source: Source, folder: Path, options: ExportOptions) -> None:
     """Write configuration and weights, and the files of a Hugging Face text tower, if any."""
     model = _of_open_clip(source)
+    if model.spec.config["text_cfg"].get("tokenizer_mode") == AS_TRANSFORMERS:
+        what = (
+            "is a model of transformers, whose tokenizer and sizes open_clip's files cannot state"
+        )
+        raise UserError(source.name, what, "Use --to hf or --to onnx.")
     settings = model.spec.preprocessing
     config = {
         "model_cfg": {**model.spec.config, "quick_gelu": model.architecture.quick_gelu},
@@ -188,12 +196,20 @@ def _of_open_clip(source: Source) -> OpenClip:
 
 
 def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
-    """Write a Hugging Face CLIP folder: configuration, weights, tokenizer, preprocessing."""
-    clip = _clip_of(source.model, "Hugging Face's CLIP")
+    """Write a folder of transformers: configuration, weights, tokenizer, preprocessing."""
+    clip, kind = _of_transformers(source.model)
+    text, context = clip.spec.config["text_cfg"], clip.architecture.context_length
+    if kind == "clip":
+        tokenizer = clip_tokenizer_files(context)
+    elif text.get("tokenizer_mode") == AS_TRANSFORMERS:
+        tokenizer = dict(clip.spec.text_files or {})
+    else:
+        clean = (text.get("tokenizer_kwargs") or {}).get("clean", "whitespace")
+        tokenizer = tokenizer_files_of(clip.tokenizer.tokenizer, context, clean)
     files = {
-        "config.json": clip_config(clip, options.half),
-        "preprocessor_config.json": preprocessor_config(clip),
-        **clip_tokenizer_files(clip.architecture.context_length),
+        **tokenizer,
+        "config.json": config_of(clip, kind, options.half),
+        "preprocessor_config.json": preprocessor_config(clip, kind),
     }
     _write_files(folder, files)
     tensors = to_hugging_face(clip.state_dict())
@@ -208,6 +224,7 @@ def _write_sentence_transformers(source: Source, folder: Path, options: ExportOp
         names = _write_mini(source.model, folder)
     else:
         names = ["CLIPModel"]
+        _clip_of(source.model, "sentence-transformers")
         inner = folder / "0_CLIPModel"
         inner.mkdir()
         _write_clip(source, inner, options)
@@ -267,6 +284,33 @@ def _clip_of(model: DualEncoder, wanted_by: str, image: bool = True) -> OpenClip
     raise UserError(model.architecture.name, f"{reason}, which {wanted_by} needs", hint)
 
 
+def _of_transformers(model: DualEncoder) -> tuple[OpenClip, str]:
+    """The model and its `model_type` in transformers; raises UserError if it has none."""
+    text = model.spec.config["text_cfg"] if isinstance(model, OpenClip) else {}
+    kinds = {TEXT_OPTIONS[kind]["pool_type"]: kind for kind in ("metaclip_2", "siglip")}
+    kind = kinds.get(text.get("pool_type", ""), "clip")
+    if not isinstance(model, OpenClip) or kind == "clip":
+        return _clip_of(model, "Hugging Face's CLIP"), kind
+    sizes = {*_TEXT_SIZES, *_TOKENIZER, *(("act_kwargs",) if kind == "siglip" else ())}
+    reason = _no_clip_image(model) if kind == "metaclip_2" else _no_siglip_image(model)
+    if option := _unusual(text, asdict(CLIPTextCfg()) | TEXT_OPTIONS[kind], sizes):
+        reason = f"its text tower has the option {option}"
+    if not text.get("hf_tokenizer_name") or set(text.get("tokenizer_kwargs") or {}) - {"clean"}:
+        reason = "its tokenizer has no form in transformers"
+    if reason:
+        hint = "Use --to open-clip or --to onnx, which keep any tower."
+        raise UserError(model.architecture.name, f"{reason}, unlike {CLASSES[kind]}", hint)
+    return model, kind
+
+
+def _no_siglip_image(model: OpenClip) -> str | None:
+    """The reason why an image tower is not SigLIP's, or None."""
+    vision = model.spec.config["vision_cfg"]
+    name = str(vision.get("timm_model_name"))
+    is_siglip = "_siglip_" in name and vision.get("timm_pool") == "map"
+    return None if is_siglip and vision.get("timm_proj") == "none" else f"its image tower is {name}"
+
+
 def _no_clip_text(model: DualEncoder) -> str | None:
     """The reason why a text tower is not CLIP's, or None."""
     if not isinstance(model, OpenClip):
@@ -280,7 +324,7 @@ def _no_clip_text(model: DualEncoder) -> str | None:
         return "its text tower does not read to the end token like CLIP's transformer"
     if text.get("vocab_size", VOCABULARY) != VOCABULARY:
         return f"its vocabulary has {text['vocab_size']} tokens and not the {VOCABULARY} of CLIP's"
-    if option := _unusual(text, CLIPTextCfg, _TEXT_SIZES):
+    if option := _unusual(text, asdict(CLIPTextCfg()), _TEXT_SIZES):
         return f"its text tower has the option {option} and is not CLIP's transformer"
     return None
 
@@ -292,16 +336,15 @@ def _no_clip_image(model: OpenClip) -> str | None:
         return f"its image tower is timm's {name} and not CLIP's vision transformer"
     if not isinstance(model.image_tower, VisionTransformer):
         return "its image tower is a ResNet and not CLIP's vision transformer"
-    if option := _unusual(vision, CLIPVisionCfg, _IMAGE_SIZES):
+    if option := _unusual(vision, asdict(CLIPVisionCfg()), _IMAGE_SIZES):
         return f"its image tower has the option {option} and is not CLIP's vision transformer"
     if "multimodal_cfg" in model.spec.config:
         return "it has a decoder (CoCa) and is not CLIP"
     return None
 
 
-def _unusual(config: dict[str, Any], kind: Any, sizes: set[str]) -> str | None:
-    """The first option that differs from open_clip's default and is not a size."""
-    defaults = {field.name: field.default for field in fields(kind)}
+def _unusual(config: dict[str, Any], defaults: dict[str, Any], sizes: set[str]) -> str | None:
+    """The first option that differs from its default and is not a size."""
     others = sorted(name for name in config if name not in sizes)
     return next((name for name in others if config[name] != defaults.get(name)), None)
 

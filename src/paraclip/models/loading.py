@@ -23,7 +23,8 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             `NAME:TAG`, an architecture of open_clip and a pretrained tag, which is downloaded;
             `NAME:FILE` or `NAME:TAG:FILE`, weights in a local file, the latter with the activation
             and the preprocessing of that tag; `local-dir:FOLDER` or just the folder, with
-            `open_clip_config.json` or a Hugging Face CLIP's `config.json`, and weights;
+            `open_clip_config.json` or the `config.json` of a CLIP, SigLIP or MetaCLIP 2 of
+            Hugging Face, and weights;
             `hf-hub:OWNER/NAME`, such a folder on the Hugging Face hub.
         device: auto, cpu, cuda, cuda:1 or mps.
 

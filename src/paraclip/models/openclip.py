@@ -23,6 +23,9 @@ from paraclip.models.sources import UNUSUAL, TextFiles, folder_of, tokenizer_err
 from paraclip.models.tensors import hash_tensors
 
 _CONTEXT_LENGTH = 77
+AS_TRANSFORMERS = "transformers"
+"""`tokenizer_mode` of a folder of transformers: texts are not repaired and cleaned as by
+open_clip."""
 _TOWERS = {"visual": "image_tower", "text": "text_tower"}
 
 
@@ -45,9 +48,15 @@ def build_clip(spec: ClipSpec) -> nn.Module:
     config = deepcopy(spec.config)
     config.pop("custom_text", None)
     kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP
-    if "timm_model_name" in config["vision_cfg"]:
-        config["vision_cfg"]["timm_model_pretrained"] = False
     with folder_of(spec.text_files or {}) as folder:
+        if "timm_model_name" in (vision := config["vision_cfg"]):
+            vision["timm_model_pretrained"] = False
+            if sizes := vision.pop("timm_model_args", None):  # open_clip's names imply them
+                sizes |= {"img_size": vision["image_size"], "patch_size": vision["patch_size"]}
+                known = {"architecture": vision["timm_model_name"], "pretrained_cfg": {}}
+                (inner := folder / "image").mkdir()
+                (inner / "config.json").write_text(json.dumps({**known, "model_args": sizes}))
+                vision["timm_model_name"] = f"local-dir:{inner}"
         if config["text_cfg"].get("hf_model_name"):
             config["text_cfg"] |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
         clip: nn.Module = kind(**config)
@@ -79,6 +88,8 @@ class OpenClip(DualEncoder):
             with folder_of(spec.text_files or {}) as folder, tokenizer_errors(names):
                 mode = config.get("tokenizer_mode")
                 self.tokenizer: Any = HFTokenizer(str(folder), tokenizer_mode=mode, **options)
+                if mode == AS_TRANSFORMERS:
+                    self.tokenizer.clean_fn = str
                 self.tokenizer(UNUSUAL)
             inner = self.tokenizer.tokenizer
             if inner.unk_token_id not in (None, inner.eos_token_id):  # CLIP's own names its end

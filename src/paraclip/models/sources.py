@@ -34,7 +34,6 @@ _TEXT_FILES = (
     *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
     *_OLDER,
 )
-_MOST_BYTES = 32 * 2**20
 
 TextFiles = dict[str, str]
 """Contents by file name."""
@@ -145,7 +144,7 @@ def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
     files = {}
     for path in paths:
         try:
-            files[path.name] = read_bounded(path, _MOST_BYTES).decode()
+            files[path.name] = read_bounded(path).decode()
         except UnicodeDecodeError as error:
             raise UserError(path, "is not UTF-8", "Convert it, or download it again.") from error
     return files

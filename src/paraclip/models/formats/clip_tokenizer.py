@@ -1,4 +1,5 @@
-"""CLIP's tokenizer as Hugging Face files, made from the vocabulary included in open_clip.
+"""Tokenizers as Hugging Face files: CLIP's, made from the vocabulary included in open_clip, and
+those of other models, with what cleans their texts.
 
 open_clip repairs a text with ftfy and resolves HTML entities before converting it to lower case;
 Hugging Face's own files of CLIP do not, so curly quotes or `&amp;` give other tokens there. The
@@ -7,9 +8,12 @@ punctuation and control characters. Rare entities, wide letters and mojibake are
 """
 
 import json
+import re
+import string
 from functools import cache
+from typing import Any
 
-from paraclip.models.sources import END, PIECES, START, vocabulary_and_merges
+from paraclip.models.sources import END, PIECES, START, TextFiles, vocabulary_and_merges
 
 START_ID, END_ID = 49406, 49407
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
@@ -48,25 +52,16 @@ def clip_tokenizer_files(context_length: int) -> dict[str, str]:
 @cache
 def clip_tokenizer() -> str:
     """`tokenizer.json`."""
-    from ftfy.chardata import LIGATURES, WIDTH_MAP
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
     from tokenizers import pre_tokenizers as splitters
     from tokenizers.processors import RobertaProcessing
 
-    wide = {**LIGATURES, **WIDTH_MAP}
-    replaced: list[tuple[str | Regex, str]] = [  # in ftfy's order
-        *_ENTITIES.items(),
-        *((letter, wide[ord(letter)]) for letter in _WIDE),
-        (Regex("[\u02bc\u2018-\u201b]"), "'"),
-        (Regex("[\u201c-\u201f]"), '"'),
-        (Regex(_CONTROL), ""),
-    ]
     vocabulary, merges = vocabulary_and_merges()
     tokenizer = Tokenizer(
         models.BPE(vocabulary, merges, unk_token=END, end_of_word_suffix="</w>", fuse_unk=False)
     )
     tokenizer.normalizer = normalizers.Sequence([
-        *(normalizers.Replace(pattern, text) for pattern, text in replaced),
+        *_repairs(),
         normalizers.NFC(),
         normalizers.Replace(Regex(r"\s+"), " "),
         normalizers.Lowercase(),
@@ -80,3 +75,91 @@ def clip_tokenizer() -> str:
     tokenizer.add_special_tokens([AddedToken(word, special=True) for word in (START, END)])
     text: str = tokenizer.to_str()
     return text
+
+
+def _repairs() -> list[Any]:
+    """What ftfy repairs before CLIP's tokenizer, as far as a short table can."""
+    from ftfy.chardata import LIGATURES, WIDTH_MAP
+    from tokenizers import Regex
+    from tokenizers.normalizers import Replace
+
+    wide = {**LIGATURES, **WIDTH_MAP}
+    replaced: list[tuple[str | Regex, str]] = [  # in ftfy's order
+        *_ENTITIES.items(),
+        *((letter, wide[ord(letter)]) for letter in _WIDE),
+        (Regex("[\u02bc\u2018-\u201b]"), "'"),
+        (Regex("[\u201c-\u201f]"), '"'),
+        (Regex(_CONTROL), ""),
+    ]
+    return [Replace(pattern, text) for pattern, text in replaced]
+
+
+def cleaning_tokenizer(tokenizer: str, clean: str) -> str:
+    """`tokenizer.json` that gives a text the ids of the cleaned text.
+
+    Args:
+        tokenizer: `tokenizer.json` for texts that are cleaned before.
+        clean: how they are: `siglip` as by `SiglipTokenizer` of transformers (`canonicalize_text`),
+            or one of `get_clean_fn` of open_clip.
+    """
+    from tokenizers import Regex, Tokenizer
+    from tokenizers.normalizers import Lowercase, Replace, Sequence, Strip
+
+    found = Tokenizer.from_str(tokenizer)
+    found.no_padding()
+    found.no_truncation()
+    # Python lowers a Greek sigma by its place in the word.
+    lower = [Replace(Regex(r"(?<=\p{L})\u03a3(?!\p{L})"), "\u03c2"), Lowercase()]
+    space = [Replace(Regex(r"[\s\x1c-\x1f]+"), " "), Strip()]
+    bare = Replace(Regex(f"[{re.escape(string.punctuation)}]"), "")
+    steps = {
+        "siglip": [Replace("\u2581", " "), *lower, bare, *space],
+        "canonicalize": [*_repairs(), Replace("_", " "), bare, *lower, *space],
+        "lower": [*_repairs(), *space, *lower],
+        "whitespace": [*_repairs(), *space],
+    }[clean]
+    found.normalizer = Sequence([*steps, *([found.normalizer] if found.normalizer else [])])
+    text: str = found.to_str()
+    return text
+
+
+def siglip_tokenizer_files(files: TextFiles) -> TextFiles:
+    """Files with a `SiglipTokenizer` that needs no SentencePiece; those of another as they are.
+
+    Raises:
+        KeyError: there is no `tokenizer.json`.
+    """
+    settings = json.loads(files["tokenizer_config.json"])
+    if settings.get("tokenizer_class") != "SiglipTokenizer":
+        return files
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    return {
+        **files,
+        "tokenizer.json": cleaning_tokenizer(files["tokenizer.json"], "siglip"),
+        "tokenizer_config.json": json.dumps(settings),
+    }
+
+
+def tokenizer_files_of(tokenizer: Any, context_length: int, clean: str) -> dict[str, str]:
+    """Files of a tokenizer of transformers whose texts open_clip cleans before.
+
+    Args:
+        tokenizer: the tokenizer, backed by `tokenizers`.
+        context_length: maximum length of a text in tokens.
+        clean: as for `cleaning_tokenizer`.
+    """
+    names = ("bos_token", "eos_token", "pad_token", "unk_token")
+    special = {name: token for name in names if (token := getattr(tokenizer, name))}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context_length,
+        "clean_up_tokenization_spaces": False,
+        "padding_side": tokenizer.padding_side,
+        "model_input_names": ["input_ids", "attention_mask"],
+        **special,
+    }
+    return {
+        "tokenizer.json": cleaning_tokenizer(tokenizer.backend_tokenizer.to_str(), clean),
+        "tokenizer_config.json": json.dumps(settings, indent=1),
+        "special_tokens_map.json": json.dumps(special, indent=1),
+    }

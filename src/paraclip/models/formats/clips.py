@@ -29,6 +29,7 @@ from paraclip.files import check_input
 from paraclip.models.checkpoint import header_or_none, load_checkpoint
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats import published
+from paraclip.models.formats.clip_tokenizer import siglip_tokenizer_files
 from paraclip.models.formats.hugging_face import (
     from_hugging_face,
     open_clip_config_of,
@@ -42,7 +43,7 @@ from paraclip.models.formats.untrusted import (
     check_text_files,
     lay_out,
 )
-from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.openclip import AS_TRANSFORMERS, ClipSpec, OpenClip, build_clip
 from paraclip.models.sources import BUILT_IN, FOLDER, SUFFIXES, text_files_of
 
 _State = dict[str, Tensor]
@@ -173,6 +174,8 @@ def _checked(
     texts = text_files_of(config["text_cfg"], weights.parent, hub)
     with build_errors(where):
         check_text_files(texts)
+        if texts and config["text_cfg"].get("tokenizer_mode") == AS_TRANSFORMERS:
+            texts = siglip_tokenizer_files(texts)
     name = published.quick_name(name, bool(config.get("quick_gelu")))
     spec = ClipSpec(name, config, published.preprocessing_of(preprocessing), texts)
     return partial(_build, spec, weights, where)
@@ -206,9 +209,10 @@ def open_clip_names(clip: nn.Module, state: _State) -> _State:
     """Weights of any of the layouts, under the names of a model from `build_clip`."""
     state = convert_to_custom_text_state_dict(convert_state_dict(clip, from_hugging_face(state)))
     state.pop(_POSITIONS, None)
-    scale = clip.state_dict()["logit_scale"]
-    if "logit_scale" in state and state["logit_scale"].numel() == 1:
-        state["logit_scale"] = state["logit_scale"].reshape(scale.shape)
+    ours = clip.state_dict()
+    for name in ("logit_scale", "logit_bias"):
+        if name in ours and name in state and state[name].numel() == 1:
+            state[name] = state[name].reshape(ours[name].shape)
     return state
 
 

@@ -22,6 +22,7 @@ _LARGEST_NUMBER = 2**24  # larger than any vocabulary or width
 _LARGEST = {"context_length": 8192, "image_size": 4096}
 _MOST_PATCHES = 2**16
 _LONGEST_NAME = 255  # bytes of a file name
+_TIMM_ARGUMENTS = {"embed_dim", "depth", "num_heads", "mlp_ratio", "act_layer"}
 _TOKENIZER_OPTIONS = {
     *("clean", "reduction_mask", "additional_special_tokens"),
     *("strip_sep_token", "language"),
@@ -52,6 +53,8 @@ def check_config(config: Any) -> None:
     name = config["vision_cfg"].get("timm_model_name")
     if name is not None and not (isinstance(name, str) and ":" not in name and timm.is_model(name)):
         raise ValueError(f"{name!r} is not a model of timm")
+    if other := set(config["vision_cfg"].get("timm_model_args") or {}) - _TIMM_ARGUMENTS:
+        raise ValueError(f"{min(other)!r} is not a size of an image tower")
     for option in ("hf_model_name", "hf_tokenizer_name"):
         named = config["text_cfg"].get(option) or ""
         if not isinstance(named, str) or len(named.encode()) > _LONGEST_NAME:
