@@ -227,17 +227,21 @@ def search(query: str = "", index: Path | str = INDEX, **options: Any) -> dict[s
 
 
 @_accepts_old_names
-def swap_check(index: Path | str, base: Model, tuned: Model, **options: Any) -> SwapReport:
+def swap_check(
+    index: Path | str, base: Model, tuned: Model, *, merged: Model | None = None, **options: Any
+) -> SwapReport:
     """Check an index before its text encoder is replaced.
 
     Args:
         index: vectors of pictures, as for `paraclip swap-check`.
         base: the model that made the index.
-        tuned: the model that would embed the queries.
+        tuned: the model that would embed the queries, or the folder of its run.
+        merged: `tuned` merged with base; the report recommends one of them, as for a run's folder.
         options: options of the command, such as `queries="queries.txt"` or `pictures="photos"`.
 
     Returns:
-        The origin of the vectors, and how the results of the queries change.
+        The origin of the vectors, how the results of the queries change, and with `merged` or a
+        run's folder which model to use.
 
     Raises:
         UserError: the models have different image towers, or the index cannot be read.
@@ -248,4 +252,4 @@ def swap_check(index: Path | str, base: Model, tuned: Model, **options: Any) -> 
         for role, one in (("base", base), ("tuned", tuned))
     }
     config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
-    return check_index(base, tuned, config)
+    return check_index(base, tuned, config, merged)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # `paraclip merge --help` needs no torch
     from paraclip.models.encoder import DualEncoder
 
 
+SHARE = 0.5
+"""Share of tuned in the merged weights, unless the user gives another."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MergeConfig(Checked):
     """Merge base and tuned by interpolating their weights (WiSE-FT)."""
@@ -23,7 +27,7 @@ class MergeConfig(Checked):
     tuned: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TUNED")]
     """Checkpoint after tuning."""
 
-    share: Share = 0.5
+    share: Share = SHARE
     """Share of tuned in the merged weights: 0 is base, 1 is tuned."""
 
     out: str = "merged.safetensors"

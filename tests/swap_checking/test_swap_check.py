@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from copy import deepcopy
 from pathlib import Path
@@ -18,9 +19,13 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.image_search.build import build_index
+from paraclip.merging import merge
+from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
-from paraclip.swap_checking import _WordedQuery, compare_scores, read_queries
+from paraclip.starter import QUERIES
+from paraclip.swap_checking import _WordedQuery, compare_scores, read_queries, recommend
 from paraclip.systems.config import SwapCheckConfig
+from paraclip.training.checkpoint import RunFolder
 
 
 @pytest.fixture
@@ -127,6 +132,44 @@ def test_the_same_model_changes_nothing_also_without_queries(index, queries, bas
     assert paraclip.swap_check(index, base, base).scores is None
     same = paraclip.swap_check(index, base, deepcopy(base), queries=Path(queries))
     assert same.overlap == 1 and same.consistency[0] == same.consistency[1] and same.k == 10
+
+
+@pytest.mark.parametrize(("agreement", "use"), [(0.1, "tuned"), (0.2, "merged"), (0.9, "merged")])
+def test_merged_is_recommended_unless_base_agrees_little(agreement: float, use: str) -> None:
+    assert recommend(agreement) == use
+
+
+def test_of_a_run_one_model_is_recommended_and_its_queries_are_compared(
+    index, queries, base, tuned, vectors, models, tmp_path, capsys
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.files.write(run.identity_file, "{}")
+    merged = merge(base, tuned, 0.5)
+    for model, path in ((tuned, run.last), (merged, run.merged)):
+        save_model(model, path)
+    report = paraclip.swap_check(index, base, run.path, queries=queries, k=3)
+    pairs = [json.loads(line) for line in QUERIES.read_text().splitlines()]
+
+    def found(model, key):
+        texts = encode_texts(model, [pair[key] for pair in pairs]).numpy()
+        return np.argsort(-(texts @ vectors.T), axis=1)[:, :3]
+
+    advice, before = report.recommendation, found(base, "query")
+    agreement = average_overlap(before, found(base, "rewording")).mean()
+    assert advice.agreement == pytest.approx(agreement, abs=1e-3)
+    assert advice.use == recommend(agreement) and list(advice.kept) == ["tuned", "merged"]
+    for label, model in (("tuned", tuned), ("merged", merged)):
+        rows = zip(before.tolist(), found(model, "query").tolist(), strict=True)
+        kept = np.mean([len({*one} & {*other}) / 3 for one, other in rows])
+        assert advice.kept[label] == pytest.approx(kept, abs=1e-3)
+    chosen = {"tuned": tuned, "merged": merged}[advice.use]
+    alone = paraclip.swap_check(index, base, chosen, queries=queries, k=3)
+    assert alone.recommendation is None
+    assert (alone.overlap, alone.consistency) == (report.overlap, report.consistency)
+    both = paraclip.swap_check(index, base, run.last, merged=run.merged, k=3)
+    assert both.recommendation == advice and both.scores is None
+    swap_check_command(SwapCheckConfig(index=index, base=models["base"], tuned=str(run.path)))
+    assert re.search(rf"^Use {advice.use}: .*%", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_only_the_ten_most_changed_are_listed(index, base, tuned, tmp_path) -> None:

@@ -87,7 +87,7 @@ def test_killed_before_a_step(tmp_path, whole, step):
     assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
 
 
-@pytest.mark.parametrize(("name", "time"), [("state", 1), ("state", 3), ("last", 1)])
+@pytest.mark.parametrize(("name", "time"), [("state", 1), ("state", 3), ("last", 1), ("merged", 1)])
 def test_killed_in_the_middle_of_a_write(tmp_path, whole, name, time):
     assert apart(killed_while_writing, tmp_path, name, time) == -signal.SIGKILL
     assert list(tmp_path.rglob(".*.part")), "half a file"

@@ -20,6 +20,8 @@ from training_rows import (
 )
 
 from paraclip.errors import UserError
+from paraclip.exporting.source import load_source
+from paraclip.merging import merge
 from paraclip.models.checkpoint import read_header
 from paraclip.models.mini import Mini
 from paraclip.training.data import TrainingData
@@ -70,6 +72,18 @@ def test_the_checkpoint_is_a_whole_model_with_its_making_inside(tuned: Tuned):
     assert made["config"]["learning_rate"] == 3e-3 and made["facts"]["generators"] == ["by hand"]
     assert made["step"] == len(tuned.steps) == tuned.summary["steps"]
     assert len(made["identity"]["base"]) == len(made["identity"]["data"]) == 16
+
+
+def test_half_of_base_is_merged_into_a_checkpoint_beside_it_but_not_for_a_control(
+    tuned: Tuned, tmp_path
+):
+    expected = merge(TinyModel(), tuned.model, 0.5).state_dict()
+    found = weights_of(tuned.merged)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    card = tuned.merged.with_suffix(".md").read_text()
+    assert "- generator: by hand" in card and '"share": 0.5' in card
+    assert not tune(tmp_path, control=True, epochs=1).merged.exists()
 
 
 def test_each_loss_and_rate_is_logged_apart(tmp_path):
@@ -180,6 +194,9 @@ def test_the_image_tower_unfrozen_learns_at_its_own_rate(tmp_path):
     run = tune(tmp_path / "run", model, triples, **options)
     assert [name for name in changed(model, before) if name.startswith("image_tower")]
     assert run.steps[-1]["L1"] < run.steps[0]["L1"]
+    for checkpoint in (run.checkpoint, run.merged):
+        with pytest.raises(UserError, match="image tower was trained"):
+            load_source(checkpoint)
     cached = tune(tmp_path / "cached", tiny_clip(), triples, micro_batch=5, **options)
     losses = [[step["loss"] for step in one.steps] for one in (cached, run)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

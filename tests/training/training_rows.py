@@ -65,10 +65,16 @@ class Tuned:
         found: dict[str, Any] = json.loads((self.out / "summary.json").read_text())
         return found
 
+    @property
+    def merged(self) -> Path:
+        """The checkpoint of half base, half tuned."""
+        return self.out / "merged.safetensors"
+
     def outcome(self) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-        """Its weights, and the log without what is measured on the machine."""
+        """Its weights and the merged ones, and the log without what is measured on the machine."""
         kept = [{k: v for k, v in step.items() if k not in MEASURED} for step in self.steps]
-        return weights_of(self.checkpoint), kept
+        merged = {f"merged.{name}": value for name, value in weights_of(self.merged).items()}
+        return weights_of(self.checkpoint) | merged, kept
 
 
 def tune(

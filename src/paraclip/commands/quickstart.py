@@ -7,7 +7,7 @@ from paraclip.image_search.config import ServeConfig
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import SEARCH_PACKAGES, Page, stamps_file
 from paraclip.quickstart.results import recommend, table
-from paraclip.quickstart.run import run_quickstart
+from paraclip.quickstart.run import checkpoint_of, run_quickstart
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
 
 
@@ -25,7 +25,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
         "Report": config.folder / "report" / "report.md",
     }
     for model in (name for name in report.models if name not in ("base", "control")):
-        files[f"Model {model}"] = config.folder / model / "last.safetensors"
+        files[f"Model {model}"] = checkpoint_of(config, model)
     width = max(map(len, files)) + 1
     for name, path in files.items():
         print(printable(f"{name + ':':{width}} {path}"))

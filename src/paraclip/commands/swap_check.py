@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paraclip.errors import UserError, printable
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swap_checking import Scores, SwapReport, swap_check
+from paraclip.swap_checking import AGREES_LITTLE, Scores, SwapReport, swap_check
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.origin import EXACT
 
@@ -16,7 +16,7 @@ SHOWN = 3  # number of results printed for a changed query
 
 def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base."""
-    report = swap_check(config.base, config.tuned, config)
+    report = swap_check(config.base, config.tuned, config, config.merged)
     if config.json:
         print(json.dumps({**asdict(report), **provenance(settings=asdict(config))}, indent=1))
     else:
@@ -42,19 +42,28 @@ def lines_of(report: SwapReport) -> Iterator[str]:
         )
         if origin.same and origin.median < EXACT:
             yield "Cosines below 0.99 come from previews, another decoder or another preprocessing."
+    model, advice = "tuned", report.recommendation
+    if advice is not None:
+        model = advice.use
+        kept = ", ".join(f"{100 * share:.0f} % with {name}" for name, share in advice.kept.items())
+        yield (
+            f"Use {model}: on this index, base agrees {100 * advice.agreement:.1f} % between two"
+            f" wordings (below {100 * AGREES_LITTLE:.0f} %: tuned, else merged). Queries keep"
+            f" {kept} of their first {report.k} results."
+        )
     if report.overlap is not None:
         yield (
             f"{report.queries:,} queries keep {100 * report.overlap:.1f} % of their first"
-            f" {report.k} results."
+            f" {report.k} results with the {model} model."
         )
     if report.consistency is not None:
         before, after = (100 * value for value in report.consistency)
         yield (
             f"AO@{report.k} of {report.wordings:,} other wordings: {before:.1f} with the base,"
-            f" {after:.1f} with the tuned model."
+            f" {after:.1f} with the {model} model."
         )
     if report.scores is not None:
-        yield from _score_lines(report.scores)
+        yield from _score_lines(report.scores, model)
     if report.changes:
         yield "Most changed queries:"
         for change in report.changes:
@@ -63,11 +72,11 @@ def lines_of(report: SwapReport) -> Iterator[str]:
                 yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"
 
 
-def _score_lines(scores: Scores) -> Iterator[str]:
+def _score_lines(scores: Scores, model: str) -> Iterator[str]:
     best, last = scores.shift[0], scores.shift[-1]
     yield (
         f"Similarity of the best result of {scores.queries:,} queries: {scores.before[0]:.3f} with"
-        f" the base, {scores.after[0]:.3f} with the tuned model ({best.value:+.3f}, 95 %"
+        f" the base, {scores.after[0]:.3f} with the {model} model ({best.value:+.3f}, 95 %"
         f" {best.low:+.3f} to {best.high:+.3f}); of result {len(scores.shift)}: {last.value:+.3f}."
     )
     cutoff = scores.cutoff
@@ -77,7 +86,7 @@ def _score_lines(scores: Scores) -> Iterator[str]:
     elif cutoff is not None and cutoff.after is not None:
         after = cutoff.after
         yield (
-            f"Cut-off {cutoff.before:g}: use {after.value:.3f} with the tuned model (95 %"
+            f"Cut-off {cutoff.before:g}: use {after.value:.3f} with the {model} model (95 %"
             f" {after.low:.3f} to {after.high:.3f}), which lets as many results through,"
             f" {cutoff.results:.1f} a query."
         )

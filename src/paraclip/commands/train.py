@@ -55,3 +55,5 @@ def print_summary(checkpoint: Path, problems: Problems) -> None:
         print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
     print(f"{summary['steps']:,} steps on {summary['rows']:,} rows")
     print(f"Checkpoint: {checkpoint}")
+    if folder.merged.is_file():
+        print(f"Merged with half of base: {folder.merged}")

@@ -30,7 +30,6 @@ from paraclip.errors import UserError, printable, without_password
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import check_report_folder
 from paraclip.files import cache_folder, text_hash
-from paraclip.models.checkpoint import check_checkpoint_path, save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import identity, picture_features
 from paraclip.output_folder import OutputFolder
@@ -38,17 +37,16 @@ from paraclip.paraphrase.backends import make_backend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import check_generation
-from paraclip.provenance import provenance, without_secrets
+from paraclip.provenance import without_secrets
 from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
 from paraclip.quickstart.results import CUTOFFS, K
 from paraclip.quickstart.stamps import PACKAGE, read_stamps, stamps_folder
 from paraclip.starter import QUERIES, STARTER
-from paraclip.training.checkpoint import AnotherRun
+from paraclip.training.checkpoint import AnotherRun, RunFolder
 from paraclip.training.config import TrainOptions
 from paraclip.training.prepare import check_base
 from paraclip.training.train import check_training
 
-_SHARE = 0.5  # of tuned in merged
 _FEWEST = 30  # pictures: a third of them are the ten that a search returns
 _CANDIDATES = 4  # answers per caption and step; the best one that passes the filters is kept
 _ASKED_OF_STAMPS = 24  # captions of the stamps that are paraphrased, for a look at the triples
@@ -87,7 +85,7 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     Raises:
         UserError: the source is invalid, or a stage failed.
     """
-    folder, merged = config.folder, config.folder / "merged" / "last.safetensors"
+    folder = config.folder
     for name in _REPORTS:
         check_report_folder(folder / name)
     captions, problems = None, Problems(config.max_broken)
@@ -97,7 +95,6 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     # The processor for the built-in model, so that figures are the same everywhere.
     base = paraclip.load_model(config.base, "cpu" if config.base == BUILT_IN else "auto")
     _check(config, base)
-    check_checkpoint_path(merged)
     if captions is None:
         task = _of_stamps(config)
     else:
@@ -107,10 +104,8 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     rows = _write_training(config, task)
     trained = {name: _train(config, base, rows, name) for name in _LOSSES}
     del trained["teacher"]  # not compared: it is part of the recipe of tuned
-    mixture = paraclip.merge(base, trained["tuned"], _SHARE)
-    mixed = {"base": config.base, "tuned": "tuned", "share": _SHARE}
-    save_model(mixture, merged, provenance(merged=mixed))
-    models = {"base": base, **trained, "merged": mixture}
+    merged = paraclip.load_model(str(checkpoint_of(config, "merged")), str(base.device))
+    models = {"base": base, **trained, "merged": merged}
     _announce(4, f"Scoring {', '.join(models)}")
     report, *easier = (
         paraclip.evaluate(
@@ -120,6 +115,13 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     )
     further = [replace(one, name=_EASIER) for other in easier for one in other.sections]
     return replace(report, sections=[report.sections[0], *further, *report.sections[1:]])
+
+
+def checkpoint_of(config: QuickstartConfig, label: str) -> Path:
+    """The checkpoint of a trained model, or of tuned merged with base."""
+    if label == "merged":
+        return RunFolder(config.folder / "tuned").merged
+    return RunFolder(config.folder / label).last
 
 
 def _announce(number: int, stage: str) -> None:
@@ -217,7 +219,7 @@ def _train(config: QuickstartConfig, base: DualEncoder, rows: Path, name: str) -
     """One model, trained from base."""
     options, out = _training(config, name), config.folder / name
     if name == "tuned":
-        options["teacher"] = ["base", str(config.folder / "teacher" / "last.safetensors")]
+        options["teacher"] = ["base", str(checkpoint_of(config, "teacher"))]
     try:
         return paraclip.train(base, rows, out, fresh=config.fresh, **options)
     except AnotherRun:

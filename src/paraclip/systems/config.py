@@ -113,7 +113,11 @@ class SwapCheckConfig(Checked):
     """The model that made the index, as for `paraclip train --base`."""
 
     tuned: str
-    """The tuned model that would answer queries."""
+    """The tuned model that would answer queries, or the folder of its run: then tuned and merged
+    are compared, and one of them is recommended."""
+
+    merged: str | None = None
+    """Model merged from base and the tuned one, if --tuned is not the folder of a run."""
 
     queries: str | None = None
     """Text file with one query per line. Other wordings of a query may follow on the same line,

@@ -23,7 +23,8 @@ from paraclip.files import (
     locked,
     text_hash,
 )
-from paraclip.models.checkpoint import save_model
+from paraclip.merging import SHARE, merge
+from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import count_bytes, hash_tensors, save_tensors
 from paraclip.output_folder import OutputFolder
@@ -41,7 +42,8 @@ FORMAT = "paraclip-run-1"
 
 STATES = ("states/state-*.safetensors", "states/state-*.damaged")
 FILES = (
-    *("last.safetensors", "last.md", "summary.json", "metrics.jsonl", "problems.txt"),
+    *("last.safetensors", "last.md", "merged.safetensors", "merged.md"),
+    *("summary.json", "metrics.jsonl", "problems.txt"),
     *("tensorboard/events.out.tfevents.*.paraclip", "inspect/step-*.json"),
     *("inspect/step-*.safetensors", *STATES, _RECORD),
 )
@@ -66,6 +68,7 @@ class RunFolder:
         self.path, self.files = path, OutputFolder(path, "training")
         self.header = header or {}
         self.last = path / "last.safetensors"  # checkpoint after the last step
+        self.merged = path / "merged.safetensors"  # half of its weights, and half of base's
         self.states = path / "states"  # folder of the states from which a killed run resumes
         self.identity_file = path / _RECORD  # everything that determines the weights of the run
         self.summary_file = path / "summary.json"  # the results, written at the very end
@@ -76,6 +79,10 @@ class RunFolder:
         if not (self.summary_file.exists() and self.last.exists()):
             return None
         return read_json_object(self.summary_file, START_OVER)
+
+    def has_merged(self) -> bool:
+        """Whether the merged checkpoint and its card are there."""
+        return self.merged.exists() and self.merged.with_suffix(".md").exists()
 
     def clear(self) -> None:
         """Remove what a run wrote, its record last, and no other files."""
@@ -126,7 +133,7 @@ def check_run(folder: RunFolder, model: DualEncoder, known: Mapping[str, Any], f
     if (folder.path / ".lock").exists():
         with locked(folder.path):
             pass
-    size = count_bytes(model) + _KEPT * _STATE_SIZE * count_bytes(model.text_tower)
+    size = 2 * count_bytes(model) + _KEPT * _STATE_SIZE * count_bytes(model.text_tower)
     there = sum(path.stat().st_size for path in folder.path.glob("**/*.safetensors"))
     check_room(folder.path, size - there)  # what is there is replaced
 
@@ -290,6 +297,16 @@ def finish_run(
         "texts_cut_to_context": examples.tokens.truncated,
         "identity": folder.header["identity"],
     })  # fmt: skip
+
+
+def save_merged(folder: RunFolder, base: DualEncoder, tuned: DualEncoder) -> None:
+    """Write half base, half tuned beside the checkpoint of a finished run, whose facts it names."""
+    folder.files.refuse_foreign(folder.merged, folder.merged.with_suffix(".md"))
+    merged = merge(base, tuned, SHARE, image_tower=True)
+    training = read_header(folder.last)["training"]
+    merged.made_from = {"base": base.made_from, "tuned": {"training": training}}
+    extra = provenance(merged={"tuned": folder.last.name, "share": SHARE})
+    save_model(merged, folder.merged, extra, force=True, folder=folder.files)
 
 
 def save_failed_step(

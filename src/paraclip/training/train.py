@@ -12,6 +12,7 @@ The image tower is not run unless it is trained: its features are rows of a matr
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ from paraclip.training.checkpoint import (
     open_run,
     resume,
     save_failed_step,
+    save_merged,
     save_state,
 )
 from paraclip.training.config import (
@@ -104,7 +106,8 @@ def train(
         data: the base and the rows; afterwards, the base has the weights of the last step.
         options: hyperparameters; with `control`, L1 on the original captions only, for the same
             number of steps.
-        out: folder of the checkpoint (`last.safetensors`), log and states; a stopped run resumes.
+        out: folder of the checkpoint (`last.safetensors`), of the same merged with half of base
+            (`merged.safetensors`, unless `control`), log and states; a stopped run resumes.
         fresh: whether to start from scratch in a folder that holds another run.
         save_seconds: time between two states from which a stopped run resumes.
 
@@ -212,6 +215,11 @@ def fit(
     with locked(out) if processes.first else nullcontext():
         if processes.first:
             open_run(folder, identity, fresh)
+        base = None
+        # A control is only compared with.
+        if processes.first and plan.objective != CAPTIONS_ONLY and not folder.has_merged():
+            stay = frozen_tensors(model).values()
+            base = deepcopy(model, {id(one): one for one in stay})  # shares what stays as it is
         if processes.from_first(folder.finished()):
             notice(f"{out} is finished already; --fresh starts it over")
             if processes.first:
@@ -226,6 +234,8 @@ def fit(
                 raise AssertionError("a frozen weight changed in training")
             if processes.first:
                 finish_run(folder, model, progress, examples)
+        if base is not None:
+            save_merged(folder, base, model)
         if processes.first and data.problems.count:
             data.problems.write(folder.problems_file, folder.files.kind)
     return folder.last
