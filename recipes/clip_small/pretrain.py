@@ -34,8 +34,8 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import BACKBONE, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.row_store import StoredRows, stored_rows
-from paraclip.models.sources import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.models.tensors import hash_tensors
+from paraclip.models.wheels import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.training.data import TrainingData
 from recipes.alignment import AlignOptions, align, prepare_captions
 

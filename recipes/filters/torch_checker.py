@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from paraclip.models.mini import load_bert
-from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.filters.minilm import ADAPTER_SCALE, CHECKER, MOST_OF_PAIR, Pair
 
 

@@ -16,7 +16,7 @@ from paraclip.evaluation.benchmarks.zero_shot import load_imagenet
 from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_names, read_pool
 from paraclip.models.loading import load_model
-from paraclip.models.sources import TEXT_PACKAGE
+from paraclip.models.wheels import TEXT_PACKAGE
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 pytestmark = [

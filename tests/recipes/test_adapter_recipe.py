@@ -11,7 +11,7 @@ from paraclip.files import file_hash
 from recipes.paraphraser import examples
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "paraphraser"
-ADAPTER = Path(__file__).parents[2] / "src" / "paraclip" / "paraphrase" / "adapter"
+ADAPTER = Path(__file__).parents[2] / "recipes" / "paraphraser" / "adapter"
 
 
 def test_sets_are_named_and_keep_held_out_rows_apart() -> None:

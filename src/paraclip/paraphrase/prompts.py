@@ -34,7 +34,7 @@ class Prompt:
 @cache
 def _adapter_prompts() -> dict[str, Any]:
     """The prompts on which the built-in adapter was trained."""
-    path = files("paraclip.paraphrase").joinpath("adapter/prompts.json")
+    path = files("paraclip.paraphrase").joinpath("adapter_prompts.json")
     prompts: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return prompts
 

@@ -30,8 +30,8 @@ from paraclip.files import locked
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import read_pictures
-from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.models.tensors import hash_tensors
+from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.progress import bar
 from paraclip.training.checkpoint import (
     STATES,

@@ -12,7 +12,7 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 from benchmarks.evaluation import flickr8k, mini
 from paraclip.models.loading import load_model
-from paraclip.models.sources import IMAGE_PACKAGE, TEXT_PACKAGE
+from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
 from tiny import write_flickr8k
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE)

@@ -33,8 +33,8 @@ def test_a_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_missing_adapter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(builtin, "files", lambda package: tmp_path)
-    with pytest.raises(UserError, match="adapter of the built-in model is missing"):
+    monkeypatch.setattr(builtin, "_ADAPTER", tmp_path / "adapter.gguf")
+    with pytest.raises(UserError, match="only in a clone"):
         builtin._adapter_file()
 
 

