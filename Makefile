@@ -21,10 +21,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --du
 # Cells of the study: make study CELLS="a/main/*/0"; see study/run.py
 CELLS = *
 
+# The tag of `make release-check`
+TAG =
+
 # Packages of `make oldest` that stay new: make oldest NEW=torch where no old build is to be had.
 NEW =
 
-.PHONY: docs demo test test-all lint study real-clip clean chromium postgres targets oldest
+.PHONY: docs demo test test-all lint release-check study real-clip clean chromium postgres targets oldest
 demo: $(VENV)/builtin.stamp
 	@$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
@@ -39,6 +42,10 @@ test-all: $(VENV)/dev.stamp lint chromium postgres
 # The documentation as a site in build/site; a warning is an error.
 docs: $(VENV)/dev.stamp
 	$(BIN)/mkdocs build --strict --clean
+
+# May this commit be published? PARACLIP_REPOSITORY=https://HOST/OWNER/NAME make release-check TAG=v0.2.0
+release-check: $(VENV)/dev.stamp
+	@$(BIN)/python tests/release/release_check.py --tag "$(TAG)"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

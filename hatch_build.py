@@ -2,7 +2,8 @@
 
 The environment variable PARACLIP_REPOSITORY holds the address of the repository, which a workflow
 knows and the source does not. PyPI shows a README without its folder, so links and pictures have
-to lead to that repository, at the tag of the version. Without the variable, neither is changed.
+to lead to that repository, at the tag of the version; badges and the address to clone are added.
+Without the variable, none of this is changed.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 _VARIABLE = "PARACLIP_REPOSITORY"
+_IN_A_CLONE = "# in a clone of this repository"
 _ADDRESS = re.compile(r"https://[\w.-]+(:\d+)?(/[\w.-]+)+")
 
 
@@ -33,9 +35,19 @@ class Addresses(MetadataHookInterface):
                 "Issues": f"{repository}/issues",
                 "Changelog": f"{repository}/blob/{tag}/CHANGELOG.md",
             }
-            readme = absolute_links(readme, repository, tag)
+            readme = absolute_links(with_address(readme, repository), repository, tag)
         metadata["urls"] = urls
         metadata["readme"] = {"content-type": "text/markdown", "text": readme}
+
+
+def with_address(readme: str, repository: str) -> str:
+    """The README with badges below its title, and with the command that clones the repository."""
+    workflows = {name: f"{repository}/actions/workflows/{name}.yml" for name in ("ci", "release")}
+    badges = [f"[![{name}]({page}/badge.svg)]({page})" for name, page in workflows.items()]
+    title, _, rest = readme.partition("\n")
+    folder = repository.rpartition("/")[2]
+    rest = rest.replace(_IN_A_CLONE, f"git clone {repository} && cd {folder}", 1)
+    return "\n".join([title, "", " ".join(badges), rest])
 
 
 def absolute_links(text: str, repository: str, tag: str) -> str:

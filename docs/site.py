@@ -1,4 +1,7 @@
-"""mkdocs: pages from outside `docs/`, and the reference made from the code."""
+"""mkdocs: pages from outside `docs/`, and the reference made from the code.
+
+Links to files that are not in the site lead to the repository that PARACLIP_REPOSITORY names.
+"""
 
 import contextlib
 import io
@@ -9,7 +12,10 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+from paraclip import __version__
+
 ROOT = Path(__file__).parent.parent
+REPOSITORY = os.environ.get("PARACLIP_REPOSITORY")
 OUTSIDE = {
     "README.md": "index.md",
     "ARCHITECTURE.md": "architecture.md",
@@ -30,7 +36,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links of pages in `docs/` at the site; those to other files become plain text."""
+    """Point links of pages in `docs/` at the site, and those to other files at the repository."""
     place = page.file.src_uri
     if place in (*OUTSIDE.values(), "commands.md"):
         return markdown
@@ -43,12 +49,13 @@ def from_root(text: str) -> str:
 
 
 def relinked(found: re.Match[str], document: Path) -> str:
-    """A link as it is in the site: pages and images of it, and the bare text for other files."""
+    """A link as it is in the site: to its pages and images, or to files of the repository; without
+    the repository's address, the bare text."""
     text, target, tail = found.groups()
     path = os.path.normpath(document.parent / target)
     page = OUTSIDE.get(path, path.removeprefix("docs/") if path.startswith("docs/") else None)
     if page is None:
-        return text
+        return f"[{text}]({REPOSITORY}/blob/v{__version__}/{path}{tail})" if REPOSITORY else text
     place = document.relative_to("docs") if document.parts[0] == "docs" else document
     return f"[{text}]({os.path.relpath(page, place.parent)}{tail})"
 

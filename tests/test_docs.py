@@ -141,7 +141,7 @@ def make(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "test", "test-all", "docs", "study", "targets", "oldest"]
+    "target", ["demo", "test", "test-all", "docs", "release-check", "study", "targets", "oldest"]
 )
 def test_a_target_of_make_is_what_the_shell_can_read(target: str, tmp_path: Path) -> None:
     made = make(target, f"VENV={tmp_path / 'new'}")

@@ -56,6 +56,9 @@ def test_the_links_of_a_release_lead_to_its_tag(
         targets = re.findall(link, text)
         assert targets and all((ROOT / target).exists() for target in targets)
     assert not re.search(rf"!\[[^\]]*\]\({REPOSITORY}/blob/", text), "a page, not a picture"
+    assert f"git clone {REPOSITORY} && cd name\n" in text
+    badges = re.findall(rf"!\[\w+\]\({REPOSITORY}/actions/workflows/(\w+.yml)/badge.svg\)", text)
+    assert badges and all((ROOT / ".github" / "workflows" / name).is_file() for name in badges)
 
 
 def test_a_build_without_an_address_is_as_the_source(folder: Path) -> None:

@@ -1,0 +1,84 @@
+"""What `make release-check` refuses; its notebook runs."""
+
+import shutil
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from release_check import NotReadyError, check_version, check_wheel, run_notebook
+
+from paraclip import __version__
+from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
+
+ROOT = Path(__file__).parents[2]
+REPOSITORY = "https://code.example/owner/name"
+METADATA = {
+    "Name": "paraclip",
+    "License-Expression": "Apache-2.0",
+    "License-File": "LICENSE",
+    "Project-URL": f"Repository, {REPOSITORY}",
+}
+
+
+@pytest.mark.parametrize("tag", ["v0.1", "v9.9.9", __version__])
+def test_a_tag_that_is_not_the_version_is_refused(tag: str) -> None:
+    assert __version__ in check_version(ROOT, f"v{__version__}")
+    with pytest.raises(NotReadyError, match="the tag is"):
+        check_version(ROOT, tag)
+
+
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "CITATION.cff"])
+def test_a_version_that_a_document_does_not_know_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "src/paraclip").mkdir(parents=True)
+    for known in ("src/paraclip/version.py", "CHANGELOG.md", "CITATION.cff"):
+        shutil.copy(ROOT / known, tmp_path / known)
+    check_version(tmp_path, None)
+    text = (tmp_path / name).read_text(encoding="utf-8")
+    (tmp_path / name).write_text(text.replace(__version__, "0.0.1"), encoding="utf-8")
+    with pytest.raises(NotReadyError, match=name):
+        check_version(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "readme", "files", "reason"),
+    [
+        ({}, "[a](https://a.b)", ("LICENSE",), None),
+        ({"Project-URL": f"Repository, {REPOSITORY}-fork"}, "", ("LICENSE",), "does not name"),
+        ({}, "", (), "without LICENSE"),
+        ({}, "![a](docs/a.png)", ("LICENSE",), "relative link"),
+    ],
+)
+def test_a_wheel_that_is_not_as_a_release_is_refused(
+    changes: dict[str, str], readme: str, files: tuple[str, ...], reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "paraclip-1.0-py3-none-any.whl"
+    lines = [f"{name}: {value}" for name, value in (METADATA | changes).items()]
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("paraclip-1.0.dist-info/METADATA", "\n".join([*lines, "", readme]))
+        for name in files:
+            wheel.writestr(f"paraclip-1.0.dist-info/licenses/{name}", "terms")
+    if reason is None:
+        assert REPOSITORY in check_wheel(path, REPOSITORY)
+        return
+    with pytest.raises(NotReadyError, match=reason):
+        check_wheel(path, REPOSITORY)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.skipif(
+    not all(map(find_spec, (IMAGE_PACKAGE, TEXT_PACKAGE, "lancedb"))), reason="needs `mini`, search"
+)
+def test_the_notebook_of_the_first_steps_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    printed = run_notebook(ROOT / "notebooks" / "first_steps.ipynb", tmp_path)
+    assert "54 pictures in the index" in printed and "red-disc" in printed
+    assert "merged.safetensors" in printed and "stays valid: True" in printed
+    (tmp_path / "broken.ipynb").write_text(
+        '{"cells": [{"cell_type": "code", "metadata": {}, "source": ["1 / 0"]}]}'
+    )
+    with pytest.raises(NotReadyError, match="ZeroDivisionError"):
+        run_notebook(tmp_path / "broken.ipynb", tmp_path)
