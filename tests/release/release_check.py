@@ -28,7 +28,9 @@ class NotReadyError(Exception):
 
 def check_version(root: Path, tag: str | None) -> str:
     """The tag is the version, which changelog and citation know."""
-    (version,) = re.findall(r'"(.+)"', (root / "src/paraclip/version.py").read_text("utf-8"))
+    (version,) = re.findall(
+        r'^__version__ = "(.+)"', (root / "src/paraclip/version.py").read_text("utf-8"), re.M
+    )
     if tag not in (None, f"v{version}"):
         raise NotReadyError(f"the tag is {tag}, the version {version}")
     lines = {"CHANGELOG.md": f"## {version} - ", "CITATION.cff": f"version: {version}"}

@@ -66,6 +66,7 @@ def test_a_wheel_that_is_not_as_a_release_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.weights
 @pytest.mark.skipif(
     not all(map(find_spec, (IMAGE_PACKAGE, TEXT_PACKAGE, "lancedb"))), reason="needs `mini`, search"
