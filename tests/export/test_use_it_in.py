@@ -54,6 +54,12 @@ def run_commands(section: str) -> None:
         assert words[0] == "paraclip" and main(words[1:]) == 0, line
 
 
+def save_run(model: OpenClip) -> None:
+    """Save the model under both names of a run, whose weights do not matter here."""
+    for name in ("last", "merged"):
+        save_model(model, Path(f"runs/tuned/{name}.safetensors"))
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """An empty working folder, with a tiny model under open_clip's name for other programs."""
@@ -67,7 +73,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 def tuned(named, folder) -> OpenClip:
     """The tuned model at the path that the page uses."""
     model = named(QUICK, quick=True)
-    save_model(model, Path("runs/tuned/last.safetensors"))
+    save_run(model)
     return model
 
 
@@ -81,7 +87,7 @@ def test_a_section_with_a_program(title, named, folder) -> None:
     python = program(name)  # skips without the environment
     quick = name not in ("rclip3",)
     model = named(QUICK if quick else PLAIN, quick=quick)
-    save_model(model, Path("runs/tuned/last.safetensors"))
+    save_run(model)
     run_commands(section)
     (code,) = blocks(section, "python")
     if name == "rclip3":
