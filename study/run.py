@@ -33,7 +33,7 @@ from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import Line, Report, Section
 from paraclip.evaluation.statistics import Interval
 from paraclip.files import text_hash
-from paraclip.training.bank import BASE
+from paraclip.training.sources import BASE
 from study.banks import PICTURES, bank_file
 from study.cells import (
     Cell,

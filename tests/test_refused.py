@@ -1,9 +1,12 @@
 """What is refused: a command line, a word of the one line that says so, and what is wrong with the
 input. No long step has begun, and every file is as it was."""
 
+import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +69,9 @@ def settings(text: str) -> Break:
 
 LLM = ("quickstart.run.picture_features", "api.generate", "quickstart.run.stamps_folder")
 ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
-SCORING = ("evaluation.run._score_models", "evaluation.registry.loaded_model")
+SCORING = ("evaluation.run._score_models", "models.loading.loaded_model")
 READING, DRAWING = ("paraphrase.run.count_captions",), ("audit._draw_sample",)
-CHECKING, INDEXING = ("swap_checking.loaded_model",), ("image_search.build.load_model",)
+CHECKING, INDEXING = ("models.loading.loaded_model",), ("image_search.build.load_model",)
 SEARCHING = ("commands.search.search_index",)
 Case = tuple[str, str, Break, tuple[str, ...]]
 """Words, message, what is wrong, and functions of the package that may not be called."""
@@ -128,7 +131,12 @@ BEFORE_LONG_WORK: list[Case] = [
     (INDEX, "out", file_at("out"), INDEXING),
     (f"{INDEX} --ray-workers 2", "ray: is not", without("ray"), INDEXING),
     (INDEX, "0.0 MB free", full, ("image_search.build.ahead",)),
-    (f"{INDEX} --problems /proc/x/y", "no files can be", nothing, ("commands.index.build_index",)),
+    (
+        f"{INDEX} --problems /proc/x/y",
+        "no files can be",
+        nothing,
+        ("image_search.build.build_index",),
+    ),
     ("search disc --index out --sheet a.txt", "End it in .png", nothing, SEARCHING),
     ("search disc --index out --sheet a.png", "a.png: exists", file_at("a.png"), SEARCHING),
     (f"{GENERATE} {SERVER}", "failed.jsonl: exists", file_at("out/failed.jsonl"), READING),
@@ -136,13 +144,13 @@ BEFORE_LONG_WORK: list[Case] = [
     (f"{GENERATE} --backend openai", "--model", nothing, READING),
     (f"{GENERATE} {SERVER} --max-cost 1", "--max-cost", nothing, READING),
     (f"{GENERATE} {SERVER} --ray-workers 2", "ray: is not", without("ray"), READING),
-    (f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"), ("exporting.run.load_source",)),
+    (f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"), ("exporting.source.load_source",)),
     (f"{EXPORT} out --to onnx", "0.0 MB free", full, ("models.formats.onnx_graph._export_graph",)),
-    (f"{EXPORT} out --half", "0.0 MB free", full, ("exporting.run.check_half",)),
+    (f"{EXPORT} out --half", "0.0 MB free", full, ("exporting.drift.check_half",)),
     (f"{MERGE} out.safetensors", "0.0 MB free", full, ("commands.merge.merge",)),
     (
         "swap immich --cache . --tuned base.safetensors --index index.npy",
-        "immich does not load",
+        "holds no clip/",
         nothing,
         ("swapping._check_index",),
     ),
@@ -301,3 +309,79 @@ def test_it_is_refused_in_one_line_before_any_work(
     after = {path: path.is_file() and path.read_bytes() for path in here.rglob("*")}
     if "index" not in words:  # the lock of a store
         assert after == before
+
+
+KEPT = "swapped/clip/a__b/textual/model.onnx"
+"""A file in immich's cache that `swap` replaced."""
+WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
+    ("evaluate mini --benchmarks nosuch", 2, "nosuch: is not a benchmark"),
+    ("evaluate nosuch --benchmarks sts", 2, "nosuch: is not a known model"),
+    ("evaluate mini --data nosuch", 2, "no folder nosuch"),
+    ("evaluate mini --device gpu", 2, "no device"),
+    ("swap immich --cache nosuch --tuned base.safetensors", 2, "nosuch: holds no clip/"),
+    ("swap immich --cache swapped --tuned nosuch.safetensors", 2, "there is no such file"),
+    ("swap immich --cache swapped --undo", 0, f"Restored {KEPT}"),
+    ("swap immich --cache swapped --undo", 2, "holds no swapped file"),
+    ("train nosuch.parquet", 2, "nosuch.parquet: there is no such file"),
+    ("train starter --base nosuch.safetensors", 2, "there is no such file"),
+    ("train starter --base ViT-B-32:nosuch.pt", 2, "nosuch.pt: there is no such file"),
+    ("train starter --base ViT-B-33:openai", 2, "Did you mean ViT-B-32"),
+    ("train starter --bank nosuch", 2, "nosuch: there is no such file or folder"),
+    ("train starter --teacher nosuch=2", 2, "nosuch: is not a known model"),
+    ("train starter --texts nosuch.txt", 2, "nosuch.txt: there is no such file"),
+    ("index nosuch", 2, "nosuch: there is no such file or folder"),
+    ("index pictures --base nosuch", 2, "nosuch: is not a known model"),
+    ("search disc --index nosuch", 2, "nosuch: there is no index"),
+    ("export nosuch.safetensors out", 2, "there is no such file"),
+    ("export base.safetensors out --base nosuch", 2, "nosuch: is not a known model"),
+    (f"{EXPORT_TO} hf --int8", 2, "--int8: does not apply to --to hf"),
+    ("swap-check --index nosuch --base mini --tuned mini", 2, "nosuch: there is no such file"),
+    ("swap-check --index index.npy --base nosuch --tuned mini", 2, "nosuch: is not a known model"),
+    (f"{CHECK} --queries nosuch", 2, "nosuch: there is no such file"),
+    ("merge base.safetensors nosuch.safetensors", 2, "there is no such file"),
+]
+HEAVY = {"torch", "open_clip", "transformers", "onnx", "onnxruntime", "lancedb"}
+ASK = f"""
+import contextlib, io, json, sys
+from paraclip.cli import main
+for words in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.redirect_stderr(shown):
+        code = main(words.split())
+    print(json.dumps([code, shown.getvalue(), sorted({HEAVY} & sys.modules.keys())]))
+"""
+"""Runs command lines in one interpreter, and says what each has imported."""
+
+
+@pytest.fixture(scope="module")
+def answers(
+    sound: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[int, str, list[str]]]:
+    """Exit code, output and heavy imports of each line of the table."""
+    here = tmp_path_factory.mktemp("light") / "here"
+    shutil.copytree(sound, here)
+    file = here / KEPT
+    file.parent.mkdir(parents=True)
+    base, tuned = (sha256(text).hexdigest()[:16] for text in (b"base", b"tuned"))
+    file.write_bytes(b"tuned")
+    file.with_name(f"{file.name}.{base}.{tuned}.base").write_bytes(b"base")
+    asked = json.dumps([words for words, _, _ in WITHOUT_TORCH])
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        input=asked,
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert file.read_bytes() == b"base"
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("place", range(len(WITHOUT_TORCH)), ids=lambda n: WITHOUT_TORCH[n][0])
+def test_names_paths_and_choices_are_checked_without_torch(
+    place: int, answers: list[tuple[int, str, list[str]]]
+) -> None:
+    _, code, message = WITHOUT_TORCH[place]
+    found, shown, heavy = answers[place]
+    assert (found, heavy) == (code, []), shown
+    assert message in shown and "Traceback" not in shown

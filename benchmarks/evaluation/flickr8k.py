@@ -36,7 +36,8 @@ from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.training.config import TrainOptions
-from paraclip.training.prepare import Sources, prepare
+from paraclip.training.prepare import prepare
+from paraclip.training.sources import Sources
 from paraclip.training.train import train
 from recipes.alignment import AlignOptions, align, heads_of, prepare_captions
 from recipes.mini.flickr8k import mini_flickr8k

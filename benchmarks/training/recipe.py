@@ -23,7 +23,7 @@ from benchmarks.training.throughput import make_parser, time_and_keep
 from paraclip.data.triples import read_triples
 from paraclip.models.encoder import DualEncoder
 from paraclip.starter import TRIPLES
-from paraclip.training.bank import BASE, Bank, Teacher
+from paraclip.training.bank import Bank, Teacher
 from paraclip.training.data import TrainingData, padding_id
 from paraclip.training.losses import (
     ALL_TEXTS,
@@ -34,6 +34,7 @@ from paraclip.training.losses import (
     TEACHERS,
     TEACHERS_BANK,
 )
+from paraclip.training.sources import BASE
 
 
 class PlainRecipe:

@@ -34,7 +34,8 @@ from paraclip.swap_checking import SwapReport
 from paraclip.swap_checking import swap_check as check_index
 from paraclip.systems.config import ExportOptions, SwapCheckConfig
 from paraclip.training.config import TrainOptions, usual_recipe
-from paraclip.training.prepare import Sources, prepare
+from paraclip.training.prepare import prepare
+from paraclip.training.sources import Sources, read_rows
 from paraclip.training.train import check_training
 from paraclip.training.train import train as train_data
 
@@ -137,14 +138,15 @@ def train(
     recipe = options.pop("recipe", None) or usual_recipe(teacher)
     hyperparameters = TrainOptions(recipe=recipe, **options)
     facts = {} if isinstance(base, DualEncoder) else {"base": str(base)}
-    base = deepcopy(base) if isinstance(base, DualEncoder) else load_model(str(base))
-    out = Path(out)
-    check_training(hyperparameters, out, fresh, base)
+    out, problems = Path(out), Problems()
     sources = Sources(
         images, starter, bank, list(map(str, teacher)), list(map(str, texts)), languages,
         hyperparameters.control, hyperparameters.seed,
     )  # fmt: skip
-    data = prepare(str(triples), base, sources, facts=facts)
+    rows = read_rows(str(triples), sources, problems)  # what is wrong there needs no model
+    base = deepcopy(base) if isinstance(base, DualEncoder) else load_model(str(base))
+    check_training(hyperparameters, out, fresh, base)
+    data = prepare(rows, base, sources, problems=problems, facts=facts)
     checkpoint = train_data(data, hyperparameters, out, fresh=fresh)
     return load_model(str(checkpoint), str(data.model.device))
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,15 +15,17 @@ from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.evaluation.statistics import Interval, interval
 from paraclip.exact_search import nearest
 from paraclip.files import read_lines
-from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_texts, image_space
-from paraclip.models.loading import find_device, loaded_model
+from paraclip.models.sources import check_device, check_model
 from paraclip.starter import QUERIES
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.indexes import Index, read_index
 from paraclip.systems.origin import NOTHING_OPENED, Origin, find_origin, find_pictures
 from paraclip.systems.system import IndexAddress
-from paraclip.training.checkpoint import RunFolder
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
+
+    _Model = DualEncoder | Path | str
 
 AGREES_LITTLE = 0.2
 """AO@10 of base below which tuned is recommended. Of the study's two bases, one has 17.5 % on typed
@@ -125,9 +128,6 @@ def read_queries(path: str) -> list[_WordedQuery]:
     return queries
 
 
-_Model = DualEncoder | Path | str
-
-
 def recommend(agreement: float) -> str:
     """Recommend merged, unless base agrees so little that tuned had nothing to lose.
 
@@ -144,7 +144,7 @@ def recommend(agreement: float) -> str:
 
 
 def swap_check(
-    base: _Model, tuned: _Model, config: SwapCheckConfig, merged: _Model | None = None
+    base: "_Model", tuned: "_Model", config: SwapCheckConfig, merged: "_Model | None" = None
 ) -> SwapReport:
     """Compare an index with its base, and the results of queries before and after a swap.
 
@@ -161,14 +161,20 @@ def swap_check(
         UserError: the index or the queries cannot be read, base and tuned have different image
             towers, the index has vectors of another width, or there is nothing to check.
     """
-    find_device(config.device)
+    check_device(config.device)
     names = {"tuned": tuned} if merged is None else {"tuned": tuned, "merged": merged}
-    if merged is None and not isinstance(tuned, DualEncoder):
+    if merged is None and isinstance(tuned, Path | str) and Path(tuned).is_dir():
         names = _models_of_run(Path(tuned)) or names
+    for one in (base, *names.values()):
+        if isinstance(one, Path | str):
+            check_model(str(one))
     queries = read_queries(config.queries) if config.queries else []
     find_pictures((), config.pictures)
     place = IndexAddress(config.index, config.paths, config.table, config.column)
     index = read_index(place, config.index_kind)
+    from paraclip.models.features import image_space  # torch, only now
+    from paraclip.models.loading import loaded_model
+
     base = loaded_model(base, config.device)
     models = {label: loaded_model(one, config.device) for label, one in names.items()}
     for model in models.values():
@@ -194,8 +200,10 @@ def swap_check(
     return compared if queries else replace(report, scores=compared.scores)
 
 
-def _models_of_run(folder: Path) -> dict[str, _Model] | None:
+def _models_of_run(folder: Path) -> "dict[str, _Model] | None":
     """Tuned and merged in the folder of a run; None for anything else."""
+    from paraclip.training.checkpoint import RunFolder
+
     run = RunFolder(folder)
     if not run.identity_file.is_file():
         return None
@@ -212,12 +220,14 @@ def _query_pairs() -> list[dict[str, str]]:
 
 
 def _recommendation(
-    base: DualEncoder, models: Mapping[str, DualEncoder], index: Index, k: int
+    base: "DualEncoder", models: "Mapping[str, DualEncoder]", index: Index, k: int
 ) -> Recommendation:
     """What base and the models find for the query pairs, and the recommended one."""
+    from paraclip.models.features import encode_texts
+
     pairs = _query_pairs()
 
-    def found(model: DualEncoder, key: str) -> Integers:
+    def found(model: "DualEncoder", key: str) -> Integers:
         vectors = encode_texts(model, [pair[key] for pair in pairs]).numpy()
         return nearest(vectors, index.vectors, k)[0]
 
@@ -231,14 +241,16 @@ def _recommendation(
 
 
 def _compare_queries(
-    base: DualEncoder,
-    tuned: DualEncoder,
+    base: "DualEncoder",
+    tuned: "DualEncoder",
     index: Index,
     queries: Sequence[_WordedQuery],
     report: SwapReport,
     cutoff: float | None,
 ) -> SwapReport:
     """The report, including how the results of the queries and their scores change."""
+    from paraclip.models.features import encode_texts
+
     texts = list(dict.fromkeys(t for query in queries for t in (query.text, *query.wordings)))
     place = {text: row for row, text in enumerate(texts)}
     vectors = [encode_texts(model, texts).numpy() for model in (base, tuned)]

@@ -16,29 +16,22 @@ from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from torch.nn.functional import interpolate
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.exporting.layouts import write_layout
-from paraclip.exporting.source import Source, base_name, load_source
 from paraclip.files import atomic_path, check_name, disk_errors, file_hash, readable, take_lock
-from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import embed, image_space, project
-from paraclip.models.loading import load_model
-from paraclip.models.tensors import read_shapes
+from paraclip.models.sources import check_model
 from paraclip.onnx_session import open_session
 from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
-from paraclip.systems.indexes import Index
-from paraclip.systems.origin import NOTHING_OPENED, find_origin, find_pictures
 from paraclip.systems.system import Cache, System
+
+if TYPE_CHECKING:
+    from paraclip.exporting.source import Source
+    from paraclip.models.encoder import DualEncoder
+    from paraclip.systems.indexes import Index
 
 _BASE = ".base"
 _KEPT = re.compile(rf"(.+?)\.([0-9a-f]{{16}})(?:\.([0-9a-f]{{16}}))?{re.escape(_BASE)}", re.DOTALL)
@@ -74,10 +67,10 @@ class _Kept:
 def swap(
     system: str,
     cache: Path | str,
-    model: DualEncoder | Path | str,
+    model: "DualEncoder | Path | str",
     *,
     tag: str | None = None,
-    index: Index | None = None,
+    index: "Index | None" = None,
     dry_run: bool = False,
 ) -> Swapped:
     """Put a tuned text encoder in the place of the base's in a program's cache.
@@ -94,7 +87,14 @@ def swap(
         UserError: the cache does not hold the base, its image tower, activation or preprocessing is
             not the model's, or another tuned model is in its place.
     """
-    place, source = SWAPPED[system], load_source(model, tag=tag)
+    place = SWAPPED[system]
+    if isinstance(model, Path | str):
+        check_model(str(model))
+    with _cache_errors(cache):
+        _files_of(place, Path(cache), "*")
+    from paraclip.exporting.source import base_name, load_source  # torch, only now
+
+    source = load_source(model, tag=tag)
     base = base_name(source, SYSTEMS[system])
     with TemporaryDirectory() as folder, _cache_errors(cache):
         files = _files_of(place, Path(cache), base)
@@ -364,8 +364,10 @@ def _files_of(place: Cache, cache: Path, base: str) -> list[Path]:
     return files
 
 
-def _export(system: System, source: Source, names: set[str], folder: Path) -> dict[str, Path]:
+def _export(system: System, source: "Source", names: set[str], folder: Path) -> dict[str, Path]:
     """Write the model in the layouts of these files; returns the new files by name."""
+    from paraclip.exporting.layouts import write_layout
+
     new, errors, layouts = {}, [], SWAPPED[system.name].files
     for name in sorted(names):
         (folder / name).mkdir()
@@ -380,7 +382,9 @@ def _export(system: System, source: Source, names: set[str], folder: Path) -> di
     return new
 
 
-def _check_index(source: Source, index: Index) -> list[str]:
+def _check_index(source: "Source", index: "Index") -> list[str]:
+    from paraclip.systems.origin import NOTHING_OPENED, find_origin, find_pictures
+
     origin = find_origin(source.model, index, find_pictures(index.paths or []))
     if origin is None:
         raise UserError("--index", NOTHING_OPENED, "Check the paths in it.")
@@ -390,7 +394,7 @@ def _check_index(source: Source, index: Index) -> list[str]:
     return [f"Index: {origin.pictures} pictures embedded again, median cosine {origin.median:.3f}."]
 
 
-def _check_graphs(place: Cache, source: Source, file: Path, new: Path) -> list[str]:
+def _check_graphs(place: Cache, source: "Source", file: Path, new: Path) -> list[str]:
     """Compare the text graphs' inputs, and the program's image tower with the model's."""
     for other in (path for pattern in place.instead for path in _find(file.parent, pattern)):
         what = f"is read on some devices instead of {file.name}"
@@ -424,8 +428,14 @@ def _session(path: Path) -> Any:
         raise UserError(path, "is not a graph that onnxruntime can run", _DOWNLOAD) from error
 
 
-def _compare_image_towers(model: DualEncoder, graph: Path) -> float:
+def _compare_image_towers(model: "DualEncoder", graph: Path) -> float:
     """Lowest cosine of vectors by the model and by a graph, for a few smooth random pictures."""
+    import numpy as np
+    import torch
+    from torch.nn.functional import interpolate
+
+    from paraclip.models.features import embed, project
+
     side, random = model.image_size, torch.Generator().manual_seed(0)
     coarse = torch.randn(4, 3, 7, 7, generator=random)
     pixels = interpolate(coarse, (side, side), mode="bicubic")
@@ -444,9 +454,11 @@ def _compare_image_towers(model: DualEncoder, graph: Path) -> float:
 
 
 def _snapshot_of_base(
-    source: Source, cache: Path, files: Sequence[Path], new: dict[str, Path]
+    source: "Source", cache: Path, files: Sequence[Path], new: dict[str, Path]
 ) -> list[Path]:
     """The files of the one repository of the hub that hold a model with the same image side."""
+    from paraclip.models.features import image_space
+
     wanted = image_space(source.model)
     found = [file for file in files if file.name in new and _is_base(file, new[file.name], wanted)]
     repositories = sorted({str(file).rpartition("/snapshots/")[0] for file in found})
@@ -465,6 +477,12 @@ def _is_base(file: Path, new: Path, wanted: str) -> bool:
 
     The folder of weights alone, which open_clip downloads if it knows the model, holds no model.
     """
+    from safetensors import SafetensorError
+
+    from paraclip.models.features import image_space
+    from paraclip.models.loading import load_model
+    from paraclip.models.tensors import read_shapes
+
     with suppress(UserError, OSError, SafetensorError):
         if read_shapes(new).items() <= read_shapes(file).items():
             return image_space(load_model(str(file.parent), "cpu")) == wanted

@@ -28,6 +28,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     """All benchmarks in a data folder; models `steady` and `brittle` can be loaded."""
     noises = {"steady": 0.1, "brittle": 1.5}
     monkeypatch.setattr(loading, "load_model", lambda name, device: ColourEncoder(noises[name]))
+    monkeypatch.setattr(registry, "check_model", lambda name: None)
     rows = {name: BENCHMARKS[name] for name in ROWS}  # not those that need no data at all
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)

@@ -150,7 +150,7 @@ def test_lancedb(rows, tmp_path) -> None:
     manifest.write_bytes(content[:3] + b"\xff" + content[4:])  # a length; LanceDB panics
     with pytest.raises(UserError, match="cannot be read as LanceDB"):
         read(tmp_path / "panic")
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match="there is no such"):
         read(tmp_path / "missing", store="lancedb")
     assert not (tmp_path / "missing").exists()
 

@@ -21,7 +21,6 @@ from program_caches import (
 )
 
 from benchmarks.export.loaders import environments
-from paraclip import swapping
 from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.files import file_hash
@@ -145,10 +144,10 @@ def test_a_model_of_another_base_is_refused(system, cache, tuned) -> None:
 
 def test_what_is_not_there_or_ambiguous_is_refused(cache, tuned, tmp_path) -> None:
     model = tuned["immich"]
-    with pytest.raises(UserError, match=r"holds no clip/ViT-B-32__openai/textual/model\.onnx"):
+    with pytest.raises(UserError, match=r"holds no clip/\*/textual/model\.onnx"):
         swap("immich", tmp_path, model, tag="openai")
     with pytest.raises(UserError, match="ViT-B-32__laion2b_e16"):
-        swap("immich", tmp_path, model, tag=None)
+        swap("immich", cache("immich"), model, tag=None)
     hub = tmp_path / "snapshots" / "hub"
     hub.parent.mkdir()
     cache("hugging-face").rename(hub)
@@ -235,7 +234,7 @@ def test_what_cannot_be_written_is_an_error_of_one_line(cache, tuned, monkeypatc
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(swapping, "write_layout", full)
+    monkeypatch.setattr("paraclip.exporting.layouts.write_layout", full)
     with pytest.raises(UserError, match="the disk is full"):
         swap("hugging-face", folder, model)
     assert contents(folder) == before

@@ -11,7 +11,7 @@ from training_rows import make_features, make_options
 
 from paraclip.data.triples import WORDINGS
 from paraclip.training import targets
-from paraclip.training.bank import BASE, Teacher
+from paraclip.training.bank import Teacher
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
@@ -26,6 +26,7 @@ from paraclip.training.losses import (
     weighted_sum,
 )
 from paraclip.training.optimizer import set_dropout, train_mode, train_only
+from paraclip.training.sources import BASE
 from paraclip.training.train import encode_batch, gradients_of, plan_training
 from tiny import PAINTS, OtherModel, TinyModel, make_triples
 

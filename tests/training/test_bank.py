@@ -22,7 +22,8 @@ from paraclip.training.config import TrainConfig, resolved
 from paraclip.training.data import BANK_AT_ONCE, TrainingData
 from paraclip.training.log import read_metrics
 from paraclip.training.losses import BANK
-from paraclip.training.prepare import Sources, prepare
+from paraclip.training.prepare import prepare
+from paraclip.training.sources import Sources
 from paraclip.training.train import plan_training, train
 from tiny import EMBED_DIM, TinyModel, draw_pictures, make_triples
 

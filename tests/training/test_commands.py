@@ -19,10 +19,12 @@ from paraclip.commands import train as commands_train
 from paraclip.commands.train import train_command
 from paraclip.data.triples import read_triples, write_triples
 from paraclip.errors import UserError
+from paraclip.models import loading
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.training import bank as bank_module
+from paraclip.training import sources as sources_module
 from paraclip.training import train as loop
 from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
@@ -163,10 +165,12 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     words += ["--teacher", "base", f"{address}/base.safetensors=0.5"]
     words += ["--out", f"{address}/run", "--batch-size", "4", "--epochs", "2"]
     monkeypatch.setattr("sys.argv", ["paraclip", *words])
-    monkeypatch.setattr(commands_train, "train", partial(train, save_seconds=0))
+    monkeypatch.setattr("paraclip.training.train.train", partial(train, save_seconds=0))
     local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731
-    for module in (commands_train, bank_module):
+    for module in (loading, bank_module):
         monkeypatch.setattr(module, "load_model", local)
+    for module in (commands_train, sources_module):
+        monkeypatch.setattr(module, "check_model", lambda _: None)
     run = folder / "run"
     with before_step(2), pytest.raises(Stop):
         main(words)

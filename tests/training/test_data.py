@@ -21,7 +21,8 @@ from paraclip.training import data as rows_module
 from paraclip.training.config import LoopOptions, resolved
 from paraclip.training.data import Examples, TrainingData, make_examples, picture_keys
 from paraclip.training.losses import ALL_TEXTS
-from paraclip.training.prepare import Sources, prepare
+from paraclip.training.prepare import prepare
+from paraclip.training.sources import Sources
 from paraclip.training.train import plan_training
 from tiny import TinyModel, draw, make_triples, tiny_clip
 

@@ -23,10 +23,11 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.training import bank as bank_module
-from paraclip.training.bank import BASE, Bank, Teacher, load_teachers, read_bank
+from paraclip.training.bank import Bank, Teacher, load_teachers, read_bank
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHERS, TEACHERS_BANK
-from paraclip.training.prepare import Sources, prepare
+from paraclip.training.prepare import prepare
+from paraclip.training.sources import BASE, Sources
 from paraclip.training.targets import matching_scale
 from paraclip.training.train import plan_training, train
 from tiny import EMBED_DIM, OTHER_DIM, OtherModel, TinyModel, make_triples

@@ -16,7 +16,8 @@ from paraclip.training.bank import Bank
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import MEANINGS, TEACHERS
-from paraclip.training.prepare import Sources, prepare
+from paraclip.training.prepare import prepare
+from paraclip.training.sources import Sources
 from paraclip.training.train import plan_training
 from tiny import EMBED_DIM, TinyModel, make_triples
 

@@ -10,20 +10,26 @@ from urllib.parse import urlsplit
 from paraclip.data.problems import Problems
 from paraclip.errors import printable
 from paraclip.files import check_room
-from paraclip.image_search.build import build_index
 from paraclip.image_search.config import INDEX, IndexConfig
+from paraclip.image_search.sources import picture_source
 from paraclip.image_search.towers import prepared_tower
-from paraclip.models.sources import absolute_name
+from paraclip.models.sources import absolute_name, check_device, check_model
 from paraclip.output_folder import OutputFolder
 from paraclip.stores import POSTGRES
 
 
 def index_command(config: IndexConfig) -> None:
     """Bring an index up to date; print the counts and the broken pictures."""
+    check_device(config.device)
+    for name in filter(None, (config.base, config.tuned)):
+        check_model(name)
+    picture_source(config.source, config.columns)
     if config.problems:
         path = Path(config.problems)
         OutputFolder(path.parent, "problems").refuse_foreign(path)
         check_room(path.parent)
+    from paraclip.image_search.build import build_index  # torch, only now
+
     problems = Problems(1.0)
     try:
         summary = build_index(problems=problems, **config.arguments())

@@ -4,15 +4,18 @@ from pathlib import Path
 
 from paraclip.files import check_room, refuse_overwriting
 from paraclip.merging import MergeConfig, merge
-from paraclip.models.checkpoint import check_checkpoint_path, save_model
-from paraclip.models.loading import load_model
-from paraclip.models.sources import model_files
-from paraclip.models.tensors import count_bytes
+from paraclip.models.sources import check_model, model_files
 from paraclip.provenance import provenance
 
 
 def merge_command(config: MergeConfig) -> None:
     """Merge base and tuned, and print the path of the checkpoint."""
+    for name in (config.base, config.tuned):
+        check_model(name)
+    from paraclip.models.checkpoint import check_checkpoint_path, save_model  # torch, only now
+    from paraclip.models.loading import load_model
+    from paraclip.models.tensors import count_bytes
+
     out = Path(config.out)
     check_checkpoint_path(out, config.force)
     refuse_overwriting(out, [*model_files(config.base), *model_files(config.tuned)])

@@ -6,7 +6,6 @@ from paraclip.errors import UserError, printable
 from paraclip.swapping import swap, undo
 from paraclip.systems import SWAPPED
 from paraclip.systems.config import SwapConfig
-from paraclip.systems.indexes import read_index
 from paraclip.systems.system import IndexAddress
 
 
@@ -17,6 +16,8 @@ def swap_command(config: SwapConfig) -> None:
     elif config.tuned is None:
         raise UserError("--tuned", "is missing", "Name the tuned model, or add --undo.")
     else:
+        from paraclip.systems.indexes import read_index  # numpy: --undo needs none
+
         index = read_index(IndexAddress(config.index, selectable=False)) if config.index else None
         done = swap(
             config.system, config.cache, config.tuned,

@@ -4,14 +4,12 @@ from pathlib import Path
 
 from paraclip.data.captions import label
 from paraclip.data.problems import Problems
+from paraclip.data.triples import check_triples
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.models.loading import load_model
-from paraclip.training.checkpoint import START_OVER, RunFolder
+from paraclip.models.sources import check_device, check_model
 from paraclip.training.config import TrainConfig
-from paraclip.training.distributed import in_each_process, this_process
-from paraclip.training.prepare import Sources, prepare
-from paraclip.training.train import check_training, train
+from paraclip.training.sources import Sources, read_rows
 
 SHOWN = ("steps", "rows", "texts_cut_to_context")
 """Values of `summary.json` that are printed."""
@@ -19,18 +17,30 @@ SHOWN = ("steps", "rows", "texts_cut_to_context")
 
 def train_command(config: TrainConfig) -> None:
     """Train, in all processes that torchrun or SLURM started together."""
-    in_each_process(config.device, lambda device: _train(config, device))
-
-
-def _train(config: TrainConfig, device: str) -> None:
-    out = Path(config.out)
-    base = load_model(config.base, device)
-    check_training(config, out, config.fresh, base)
     sources = Sources(
         config.images, config.starter, config.bank, config.teacher, config.texts,
         config.languages.split(","), config.control, config.seed,
     )  # fmt: skip
-    data = prepare(config.triples, base, sources, facts={"base": config.base})
+    check_device(config.device)
+    check_triples(config.triples)
+    check_model(config.base)
+    sources.check()
+    from paraclip.training.distributed import in_each_process  # torch, only now
+
+    in_each_process(config.device, lambda device: _train(config, sources, device))
+
+
+def _train(config: TrainConfig, sources: Sources, device: str) -> None:
+    from paraclip.models.loading import load_model
+    from paraclip.training.distributed import this_process
+    from paraclip.training.prepare import prepare
+    from paraclip.training.train import check_training, train
+
+    out, problems = Path(config.out), Problems()
+    rows = read_rows(config.triples, sources, problems)  # what is wrong there needs no model
+    base = load_model(config.base, device)
+    check_training(config, out, config.fresh, base)
+    data = prepare(rows, base, sources, problems=problems, facts={"base": config.base})
     count, pictures = len(data.triples), int(data.has_image().sum())
     print(f"{count:,} rows, {pictures:,} with a picture.")
     if data.bank is not None:
@@ -44,6 +54,8 @@ def _train(config: TrainConfig, device: str) -> None:
 
 def print_summary(checkpoint: Path, problems: Problems) -> None:
     """Print the result of a run; raises UserError if its summary is damaged."""
+    from paraclip.training.checkpoint import START_OVER, RunFolder
+
     folder = RunFolder(checkpoint.parent)
     summary = read_json_object(folder.summary_file, START_OVER)
     missing = [name for name in SHOWN if name not in summary]

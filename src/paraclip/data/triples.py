@@ -101,12 +101,7 @@ def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table
             rows are broken.
     """
     problems = Problems() if problems is None else problems
-    path = Path(starter.resolve(path))
-    check_input(path)
-    if path.is_dir():
-        raise UserError(path, "is a folder", f"Name its file, such as {path / 'triples.parquet'}.")
-    if not path.is_file():
-        raise UserError(path, "there is no such file", _REMAKE)
+    path = check_triples(path)
     before, seen = problems.count, set[int]()
     tables, rows = [SCHEMA.empty_table()], list[dict[str, Any]]()
     for where, row in read_items(str(path), _make_triple, problems):
@@ -122,6 +117,17 @@ def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table
     if not seen:
         raise UserError(path, "contains no triples", _REMAKE)
     return pa.concat_tables([*tables, with_schema(rows)], promote_options="default")
+
+
+def check_triples(path: Path | str) -> Path:
+    """The file of triples that a name stands for; raises UserError if there is none."""
+    path = Path(starter.resolve(path))
+    check_input(path)
+    if path.is_dir():
+        raise UserError(path, "is a folder", f"Name its file, such as {path / 'triples.parquet'}.")
+    if not path.is_file():
+        raise UserError(path, "there is no such file", _REMAKE)
+    return path
 
 
 def _make_triple(values: Values, where: str) -> dict[str, Any]:

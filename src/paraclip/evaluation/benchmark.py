@@ -6,7 +6,7 @@ Vectors are checked to be finite; unreadable pictures are skipped.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +16,9 @@ from paraclip.arrays import Float, Integers
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.statistics import Metric
-from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_images, encode_texts
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _MOST_NAMED = 20  # pictures in a note
 
@@ -86,7 +87,7 @@ class Benchmark(Protocol):
     pictures: tuple[str, ...]  # references of the pictures used; empty for text benchmarks
     how: Arithmetic  # of the vectors
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Score a model; image features are cached in the folder `cache`, if given.
 
         Raises:
@@ -110,15 +111,17 @@ def find_source(given: str | None, data: Path | None, default: str, option: str,
     return data / default
 
 
-def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
+def text_vectors(model: "DualEncoder", texts: Sequence[str], how: Arithmetic, label: str) -> Float:
     """Return the unit vectors of texts, float32 [texts, width]; UserError if one is not finite."""
+    from paraclip.models.features import encode_texts
+
     vectors = encode_texts(model, list(texts), label=label, precision=how.precision).numpy()
     refuse_infinite(vectors, "the model's text vectors")
     return vectors
 
 
 def image_vectors(
-    model: DualEncoder, references: Sequence[str], cache: Path | None, how: Arithmetic
+    model: "DualEncoder", references: Sequence[str], cache: Path | None, how: Arithmetic
 ) -> tuple[Float, Integers, list[str]]:
     """Return the unit vectors of the readable pictures.
 
@@ -126,6 +129,8 @@ def image_vectors(
         Vectors, float32 [good, width]; their indices in `references` [good]; and notes on the
         pictures that were skipped, of which `max_broken` limits the share.
     """
+    from paraclip.models.features import encode_images
+
     refuse_blind(model)
     problems = Problems(how.max_broken)
     vectors = encode_images(model, references, cache, problems, how.precision).numpy()
@@ -141,12 +146,12 @@ def image_vectors(
     return kept, good, left_out(problems, len(references))
 
 
-def refuse_blind(model: DualEncoder) -> None:
+def refuse_blind(model: "DualEncoder") -> None:
     """Raise an error early for a model without an image tower."""
     model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
 
 
-def reads_pictures(model: DualEncoder) -> bool:
+def reads_pictures(model: "DualEncoder") -> bool:
     """Return whether a model has an image tower."""
     try:
         refuse_blind(model)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -35,8 +35,9 @@ from paraclip.evaluation.benchmark import (
     refuse_infinite,
 )
 from paraclip.files import check_input, check_name, file_hash, read_lines, text_hash
-from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import identity, picture_features, project
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _CHECK_ROWS = 65_536
 _LARGEST_LIST = 2**30  # bytes of a list of names
@@ -208,7 +209,7 @@ def find_pictures(
 
 
 def row_images(
-    model: DualEncoder, paths: Sequence[str], cache: Path | None, how: Arithmetic
+    model: "DualEncoder", paths: Sequence[str], cache: Path | None, how: Arithmetic
 ) -> tuple[Float, Integers, list[str]]:
     """Return the vector of each row's picture; each picture is encoded once.
 
@@ -244,7 +245,7 @@ class Crop:
 
 
 def crop_vectors(
-    model: DualEncoder, crops: Sequence[Crop], cache: Path | None, how: Arithmetic
+    model: "DualEncoder", crops: Sequence[Crop], cache: Path | None, how: Arithmetic
 ) -> tuple[Float, Integers, list[str]]:
     """Return the unit vectors of crops; each crop is encoded once and cached.
 
@@ -252,6 +253,8 @@ def crop_vectors(
         Vectors, float32 [good, width], their indices [good] among the crops, and notes on the
         others.
     """
+    from paraclip.models.features import identity, picture_features, project
+
     refuse_blind(model)
     unique = {crop.name(): crop for crop in crops}
     keys = {name: f"{identity(crop.path)}#{crop.box}" for name, crop in unique.items()}

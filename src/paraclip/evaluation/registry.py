@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark, MissingData
@@ -18,8 +18,10 @@ from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import OUT, check_report_folder, evaluate
 from paraclip.files import cache_folder
-from paraclip.models.encoder import DualEncoder
-from paraclip.models.loading import find_device, loaded_model
+from paraclip.models.sources import check_device, check_model
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 
 @dataclass(frozen=True)
@@ -138,16 +140,21 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
 
 
 def evaluate_configured(
-    models: Mapping[str, DualEncoder | Path | str], config: EvaluateConfig, /, **facts: Any
+    models: "Mapping[str, DualEncoder | Path | str]", config: EvaluateConfig, /, **facts: Any
 ) -> Report:
     """Score models on the benchmarks that the options name; `facts` add to the provenance.
 
     Models given by name are loaded when the report can be written and the data are read.
     """
-    find_device(config.device)
+    check_device(config.device)
+    for model in models.values():
+        if isinstance(model, Path | str):
+            check_model(str(model))
     out = config.out or OUT
     check_report_folder(Path(out))
     benchmarks, left_out = choose_benchmarks(config)
+    from paraclip.models.loading import loaded_model  # torch, only now
+
     warn_left_out(left_out)
     loaded = {label: loaded_model(model, config.device) for label, model in models.items()}
     settings = {name: value for name, value in asdict(config).items() if value not in (None, ())}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,12 @@ from paraclip.evaluation.report import (
 )
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import check_room
-from paraclip.models.encoder import DualEncoder
-from paraclip.models.tensors import hash_tensors
 from paraclip.output_folder import OutputFolder
 from paraclip.progress import bar
 from paraclip.provenance import provenance
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _RESAMPLES = 1000
 OUT = "runs/evaluation"  # folder of the report, if none is named
@@ -40,7 +41,7 @@ _OUTPUTS = (
 
 
 def evaluate(
-    models: dict[str, DualEncoder],
+    models: "dict[str, DualEncoder]",
     benchmarks: Sequence[Benchmark],
     out: Path | str,
     settings: Mapping[str, Any],
@@ -65,6 +66,8 @@ def evaluate(
         UserError: if there are no models or benchmarks, the data or a model cannot be scored, or
             `out` contains a file of one of these names that no report wrote, or that was edited.
     """
+    from paraclip.models.tensors import hash_tensors
+
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
@@ -114,7 +117,7 @@ def check_report_folder(folder: Path) -> None:
 
 def _score_models(
     benchmark: Benchmark,
-    models: Mapping[str, DualEncoder],
+    models: "Mapping[str, DualEncoder]",
     cache: Path | str | None,
     moving: Any,
 ) -> dict[str, Scores]:

@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from paraclip.errors import UserError
-from paraclip.exporting.drift import Drift, check_half
-from paraclip.exporting.layouts import write_layout
-from paraclip.exporting.source import Source, base_name, load_source
 from paraclip.files import (
     OTHER_PATH,
     check_output,
@@ -21,18 +18,17 @@ from paraclip.files import (
     refuse_overwriting,
     write_text,
 )
-from paraclip.models.checkpoint import model_card
-from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats.onnx_graph import import_writers
-from paraclip.models.formats.published import QUICK
-from paraclip.models.openclip import OpenClip
-from paraclip.models.sources import model_files
-from paraclip.models.tensors import count_bytes
+from paraclip.models.sources import check_model, model_files
 from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.provenance import package_versions
 from paraclip.systems import EXPORTED, FORMATS, SYSTEMS
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Layout, System
+
+if TYPE_CHECKING:
+    from paraclip.exporting.drift import Drift
+    from paraclip.exporting.source import Source
+    from paraclip.models.encoder import DualEncoder
 
 _WEIGHTS = ".safetensors"
 _CARD = "README.md"
@@ -54,11 +50,11 @@ class _Exported:
 
     path: Path  # of the folder or file
     steps: tuple[str, ...]  # for using it
-    drift: Drift | None  # of text vectors with shortened weights; None if all weights are float
+    drift: "Drift | None"  # of text vectors with shortened weights; None if all weights are float
 
 
 def export_model(
-    model: DualEncoder | Path | str, out: Path | str, options: ExportOptions
+    model: "DualEncoder | Path | str", out: Path | str, options: ExportOptions
 ) -> _Exported:
     """Write a model, or one by its path or name, for another system, with a model card.
 
@@ -69,8 +65,10 @@ def export_model(
     """
     out = Path(out)
     layout, system = _choose_layout(out, options)
-    named = [one for one in (model, options.base) if isinstance(one, Path | str)]
-    files = [file for name in named for file in model_files(str(name))]
+    named = [str(one) for one in (model, options.base) if isinstance(one, Path | str)]
+    for name in named:
+        check_model(name)
+    files = [file for name in named for file in model_files(name)]
     refuse_overwriting(out, files)
     if inside := [file for file in files if file.resolve().is_relative_to(out.resolve())]:
         hint = "Name another folder; this one is read."
@@ -79,6 +77,12 @@ def export_model(
     card = out.with_suffix(".md") if is_file else out / _CARD
     for path in (out, card) if is_file else (out,):
         _check_free(path, options.force, folder=not is_file)
+    from paraclip.exporting.drift import check_half  # torch, only now
+    from paraclip.exporting.layouts import write_layout
+    from paraclip.exporting.source import load_source
+    from paraclip.models.formats.onnx_graph import import_writers
+    from paraclip.models.tensors import count_bytes
+
     if layout.format == "onnx":
         import_writers()
     source = load_source(model, options.base, options.tag)
@@ -121,8 +125,14 @@ def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | 
     return layout, system
 
 
-def _steps_of(layout: Layout, system: System | None, source: Source, out: Path) -> tuple[str, ...]:
+def _steps_of(
+    layout: Layout, system: System | None, source: "Source", out: Path
+) -> tuple[str, ...]:
     """What the user does next; for a system, the first step is a check of the index."""
+    from paraclip.exporting.source import base_name
+    from paraclip.models.formats.published import QUICK
+    from paraclip.models.openclip import OpenClip
+
     if layout is FORMATS["weights"] and not isinstance(source.model, OpenClip):
         others = "--to sentence-transformers and --to onnx do not"
         return (f"The weights in {out} have ParaCLIP's own names; {others}.",)
@@ -184,14 +194,16 @@ def _check_free(path: Path, force: bool = False, folder: bool = True) -> None:
 
 
 def _write_card(
-    source: Source,
+    source: "Source",
     path: Path,
     name: str,
     written: dict[str, Any],
     steps: tuple[str, ...] = (),
-    drift: Drift | None = None,
+    drift: "Drift | None" = None,
 ) -> None:
     """Write the card, titled `name`."""
+    from paraclip.models.checkpoint import model_card
+
     facts = source.facts()
     header = {
         **source.header,

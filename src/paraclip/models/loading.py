@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from paraclip.errors import UserError
-from paraclip.files import check_input, readable
+from paraclip.files import readable
 from paraclip.models.checkpoint import load_checkpoint
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini, SentenceModel
-from paraclip.models.sources import SUFFIXES
+from paraclip.models.sources import check_model
 
 
 def load_model(name: str, device: str = "auto") -> DualEncoder:
@@ -68,14 +68,9 @@ def describe(name: str) -> Callable[[], DualEncoder]:
     }
     if name in built_in:
         return built_in[name]
-    if ":" not in name and not os.path.isdir(name):
-        is_file = os.path.isfile(name)
-        if is_file and not name.endswith(".safetensors"):
-            what = "holds weights of an unknown architecture"
-            raise UserError(name, what, f"Name it before the path, as in ViT-B-32:{name}")
-        if is_file or name.endswith(SUFFIXES):
-            check_input(name)
-            return partial(load_checkpoint, Path(name))
+    check_model(name)
+    if ":" not in name and os.path.isfile(name):
+        return partial(load_checkpoint, Path(name))
     from paraclip.models.formats.clips import describe_clip  # takes seconds to import
 
     return describe_clip(name)

@@ -8,6 +8,8 @@ import gzip
 import html
 import json
 import os.path
+import re
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -17,13 +19,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from paraclip.errors import UserError
-from paraclip.files import disk_errors, read_bounded
+from paraclip.errors import UserError, nearest
+from paraclip.files import check_input, disk_errors, read_bounded, readable
 from paraclip.models.wheels import wheel_file
 
 BUILT_IN = ("mini", "minilm")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-FOLDER = "local-dir:"
+FOLDER, HUB = "local-dir:", "hf-hub:"
+_DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
 _OLDER = ("vocab.json", "vocab.txt", "merges.txt")
 _TEXT_FILES = (
@@ -39,6 +42,53 @@ UNUSUAL = ["", "a red disc", "Caf\u00e9 \u2603 xq7\n"]
 PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 """How open_clip splits a lower-case text, without its special tokens."""
 _MERGES = 49_152 - 256 - 2  # as open_clip takes from the file
+
+
+def check_model(name: str) -> None:
+    """Raise UserError for the name of no model, as for `load_model`, before torch is imported.
+
+    Tags of open_clip, what a folder or a file holds, and downloads are checked when it is loaded.
+    """
+    architecture, colon, weights = name.partition(":")
+    if name in BUILT_IN or name.startswith(HUB):
+        return
+    if name.startswith(FOLDER) or os.path.isdir(name):
+        folder = Path(name.removeprefix(FOLDER))
+        check_input(folder)
+        if not folder.is_dir():
+            raise UserError(folder, "there is no such folder", "Check the path.")
+        return
+    file = os.path.expanduser(weights.rpartition(":")[2]) if colon else name
+    found = any(map(os.path.isfile, (file, os.path.expanduser(weights))))
+    if colon or found or file.endswith(SUFFIXES):
+        check_input(file)
+    if not found and (file.endswith(SUFFIXES) or (colon and "/" in file)):
+        with readable(file):  # unlike os.path.isfile, Path.is_file says if it may not be looked up
+            if not Path(file).is_file():
+                raise UserError(file, "there is no such file", "Check the path.")
+    if colon or not found:
+        architecture, known = architecture.replace("/", "-"), architectures()
+        if architecture not in known:
+            hint = nearest(architecture, known if colon else [*BUILT_IN, *known])
+            raise UserError(architecture, "is not a known model", hint)
+    elif not name.endswith(".safetensors"):
+        what = "holds weights of an unknown architecture"
+        raise UserError(name, what, f"Name it before the path, as in ViT-B-32:{name}")
+
+
+def check_device(name: str) -> None:
+    """Raise UserError for what names no device, before torch is imported."""
+    if not _DEVICE.fullmatch(name):
+        what = f"this machine has no device {name!r}"
+        raise UserError("--device", what, "Choose auto, cpu, cuda, cuda:1 or mps.")
+
+
+def architectures() -> list[str]:
+    """open_clip's names of its architectures; it is not imported for them."""
+    if open_clip := sys.modules.get("open_clip"):  # a program may have added some
+        names: list[str] = open_clip.list_models()
+        return names
+    return sorted(path.stem for path in wheel_file("open_clip", "model_configs").glob("*.json"))
 
 
 def model_files(name: str) -> list[Path]:

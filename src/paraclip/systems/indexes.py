@@ -44,10 +44,7 @@ def read_index(
 
     Source: Vitter, "Random sampling with a reservoir", 1985, algorithm R.
     """
-    if not place.address:
-        raise UserError("index", "has an empty name", "Name a file, a folder or an address.")
-    if not place.address.startswith(POSTGRES):
-        check_input(place.address)
+    check_address(place.address)
     with readable(place.address):
         store = store or _store_of(place)
         if place.paths is not None and store != "npy":
@@ -81,6 +78,17 @@ def read_index(
         return Index(vectors, paths[:size] if names else None, store)
 
 
+def check_address(address: str) -> None:
+    """Raise UserError for an index that is not there; a database is not opened."""
+    if not address:
+        raise UserError("index", "has an empty name", "Name a file, a folder or an address.")
+    if not address.startswith(POSTGRES):
+        check_input(address)
+        with readable(address):
+            if not Path(address).exists():
+                raise UserError(address, "there is no such file or folder", "Check the path.")
+
+
 def is_index(address: str) -> bool:
     """Whether a folder, file or address is an index that can be recognised."""
     try:
@@ -94,8 +102,6 @@ def _store_of(place: IndexAddress) -> str:
     if place.address.startswith(POSTGRES):
         return kind_in_database(place)
     path = Path(place.address)
-    if not (path.is_dir() or path.is_file()):
-        raise UserError(place.where, "there is no such file or folder", "Check the path.")
     for name in INDEXED:
         if SYSTEMS[name].recognises(path):
             return name

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.exact_search import top_k
-from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_images
 from paraclip.systems.indexes import Index
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _SAME = 0.9
 """Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
@@ -40,7 +42,7 @@ class Origin:
 
 
 def find_origin(
-    base: DualEncoder,
+    base: "DualEncoder",
     index: Index,
     pictures: Mapping[int, str],
     sample: int = 16,
@@ -58,6 +60,8 @@ def find_origin(
     Raises:
         UserError: the vectors have another width.
     """
+    from paraclip.models.features import encode_images
+
     width, vectors = base.architecture.embed_dim, index.vectors
     if vectors.shape[1] != width:
         what = f"has vectors of {vectors.shape[1]} numbers, and those of the model have {width}"

@@ -27,12 +27,11 @@ from paraclip.systems.origin import find_origin, find_pictures
 from paraclip.systems.system import IndexAddress
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice
+from paraclip.training.sources import BASE, split_share
 
 _MOST = 100_000
 """Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
 _SEED = 0xBA2C
-BASE = "base"
-"""Name of the student before training, as a teacher."""
 _OF_BASE = "Name an index that the image encoder of this base made; `swap-check` tells."
 
 
@@ -148,16 +147,6 @@ def load_teachers(names: Sequence[str], base: DualEncoder) -> tuple[Teacher, ...
             raise UserError("--teacher", what, "Name a CLIP.")
         teachers.append(Teacher(without_secrets(name), model, share))
     return tuple(teachers)
-
-
-def split_share(named: str) -> tuple[str, float]:
-    """The name and the share of MODEL or MODEL=SHARE; raises UserError if the share is 0."""
-    name, equals, share = named.rpartition("=")
-    if not equals or not share.replace(".", "", 1).isdecimal():
-        return named, 1.0  # a path may contain the sign
-    if not float(share) > 0:
-        raise UserError("--teacher", f"the share of {label(name)} is 0", "Leave the model out.")
-    return name, float(share)
 
 
 def check_bank(bank: Bank, teachers: Sequence[Teacher], base: DualEncoder) -> None:

@@ -25,7 +25,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, project, stored_texts
 from paraclip.models.loading import load_model
 from paraclip.models.tensors import hash_tensors
-from paraclip.training.bank import BASE, Bank, Teacher, check_bank
+from paraclip.training.bank import Bank, Teacher, check_bank
 from paraclip.training.data import Examples, TrainingData
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice
@@ -39,6 +39,7 @@ from paraclip.training.losses import (
     Objective,
     Ranker,
 )
+from paraclip.training.sources import BASE
 
 _SAMPLE, _SAMPLE_SEED = 512, 0x7EAC
 """Captions, and four times as many pictures, whose rankings determine a teacher's temperature."""

@@ -326,7 +326,7 @@ def test_the_printed_search_can_be_pasted_and_shows_no_password(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     store: str, shown: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(command, "build_index", lambda **_: IndexSummary())
+    monkeypatch.setattr(build, "build_index", lambda **_: IndexSummary())
     command.index_command(IndexConfig(str(pictures), index=store))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f'Search it: paraclip search "words"{shown}'

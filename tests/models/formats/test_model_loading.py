@@ -117,7 +117,7 @@ def test_a_tag_decides_the_activation_and_the_preprocessing(named, clip, tmp_pat
         ("tiny:/nowhere/weights.pt", "there is no such file"),
         ("tiny:~no-such-user/weights.pt", "there is no such file"),
         ("nowhere.safetensors", "there is no such file"),
-        ("local-dir:/nowhere", "no open_clip_config.json"),
+        ("local-dir:/nowhere", "there is no such folder"),
         ("/", "no open_clip_config.json"),
         ("a" * 5000, "mini"),
     ],

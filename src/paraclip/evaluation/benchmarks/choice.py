@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from paraclip.data.images import pictures_hash
 from paraclip.evaluation.benchmark import Arithmetic, Scores, grouped, numbered, text_vectors
 from paraclip.evaluation.pictures import Box, Crop, Found, crop_vectors, row_images
 from paraclip.evaluation.statistics import Metric
-from paraclip.models.encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Choice:
         about = {"pictures": len(self.pictures), "pictures_hash": pictures_hash(self.pictures)}
         self.data: dict[str, Any] = {**data, **about}
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute the metrics; `arrays` holds the cosines [items, texts] and the items' numbers."""
         both = zip(self.paths, self.items, strict=True)
         crops = [Crop(path, item.box) for path, item in both if item.box is not None]

@@ -9,7 +9,7 @@ same pictures for every query fails graded consistency. Formula: docs/guide/eval
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,9 @@ from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.files import file_hash
-from paraclip.models.encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _K = 10
 _THRESHOLDS = (4.0, 4.5)
@@ -98,7 +100,7 @@ class CrissCrossed:
             "k": _K, **pool.facts(),
         }  # fmt: skip
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Encode every caption once, search the pool and compute the metrics."""
         images, places, notes = image_vectors(model, self.pictures, cache, self.how)
         known: dict[str, int] = {}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,8 +36,10 @@ from paraclip.evaluation.pictures import read_names, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
 from paraclip.files import text_hash
-from paraclip.models.encoder import DualEncoder
 from paraclip.provenance import without_secrets
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _CUTOFFS = (1, 5, 10)
 
@@ -136,7 +138,7 @@ class ImageTextRetrieval:
         if cutoffs != _CUTOFFS:  # reports with the usual ones stay comparable with earlier ones
             self.data["k"] = list(cutoffs)
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute R@k, one item per query; captions of one picture are resampled together."""
         images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
         numbers = np.full(len(self.shown.references), -1)  # of the readable pictures

@@ -11,7 +11,7 @@ that of the caption with this text.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,9 @@ from paraclip.evaluation.pairs import Pairs, read_pairs
 from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
-from paraclip.models.encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _RBO_DEPTH = 50  # ranks used by rank-biased overlap: with p = 0.9 they carry 99.9 % of the weight
 _FLICKR8K = 8_091  # pictures
@@ -75,7 +77,7 @@ class ParaphrasedRetrieval:
             "k": list(self.cutoffs), **pool.facts(),
         }  # fmt: skip
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute AO@k, JS@k, RBO and the share of first results that change.
 
         `arrays` holds the first `k` results of both rankings [pairs, k], for the largest `k`.

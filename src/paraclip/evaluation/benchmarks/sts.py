@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Arithmetic, Scores, text_vectors
 from paraclip.evaluation.statistics import Metric, Statistic
 from paraclip.files import file_hash, read_bounded, text_hash
-from paraclip.models.encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _YEARS = {
     "STS12": ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
@@ -155,7 +157,7 @@ class SemanticSimilarity:
             "setting": "all",
         }
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute Spearman's and Pearson's correlations: mean, per task and mean of subsets."""
         pairs = [pair for task in self.tasks for pair in task.pairs]
         texts = [text for first, second, _ in pairs for text in (first, second)]

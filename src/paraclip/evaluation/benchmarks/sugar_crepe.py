@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,9 @@ from paraclip.evaluation.benchmarks.choice import Choice, Item, mean_over_groups
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash
-from paraclip.models.encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _KINDS = (
     "add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj",
@@ -195,7 +197,7 @@ class SugarCrepePlusPlus:
             "rows_with_picture": len(self.seen), "pictures_hash": pictures_hash(self.pictures),
         }  # fmt: skip
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute TOT for each row, and ITT for rows with a picture; texts are not cached."""
         texts = [text for row in self.rows for text in row]
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(self.rows), 3, -1)

@@ -10,7 +10,7 @@ docs/guide/evaluate.md.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,7 +33,9 @@ from paraclip.evaluation.pairs import KINDS, Wording, Wordings, read_wordings
 from paraclip.evaluation.pictures import Pool, read_pool
 from paraclip.evaluation.statistics import Metric
 from paraclip.exact_search import top_k
-from paraclip.models.encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _BESIDE = (" plain caption", " contrast")
 """Name suffixes of the metrics that involve no rewording and serve as a reference."""
@@ -110,7 +112,7 @@ class Variations:
         notes = left_out(problems, len(self.wordings), "captions")
         return kept, np.array(owners, np.int64), notes
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute the metrics of each kind and their means over kinds (the headlines)."""
         images, good, notes = image_vectors(model, self.pictures, cache, self.how)
         rows = np.flatnonzero(np.isin(self.owners, good)[self.item])

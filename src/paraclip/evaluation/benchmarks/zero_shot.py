@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,9 @@ from paraclip.files import (
     read_bounded,
     text_hash,
 )
-from paraclip.models.encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
 
 _WIDEST = 5  # top-5; reported only for more than five classes
 _VALIDATION = 50_000  # pictures of ImageNet's validation set
@@ -98,7 +100,7 @@ class ZeroShot:
             "hash": text_hash("\n".join([*names, *shown.classes, *shown.templates])),
         }  # fmt: skip
 
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute the metrics, one item per picture.
 
         `arrays` holds the nearest classes [pictures, min(5, classes)].
@@ -108,7 +110,7 @@ class ZeroShot:
         nearest = top_k(images, self.class_vectors(model), min(_WIDEST, len(self.shown.classes)))
         return Scores(self.found(nearest, labels), {"nearest_classes": nearest}, notes)
 
-    def class_vectors(self, model: DualEncoder) -> Float:
+    def class_vectors(self, model: "DualEncoder") -> Float:
         """Return the unit vectors of the classes, float64 [classes, width]."""
         names, templates = self.shown.classes, self.shown.templates
         texts = [template.replace("{}", name) for name in names for template in templates]

@@ -44,10 +44,9 @@ from paraclip.models.formats.untrusted import (
     lay_out,
 )
 from paraclip.models.openclip import AS_TRANSFORMERS, ClipSpec, OpenClip, build_clip
-from paraclip.models.sources import BUILT_IN, FOLDER, SUFFIXES, text_files_of
+from paraclip.models.sources import FOLDER, HUB, SUFFIXES, text_files_of
 
 _State = dict[str, Tensor]
-_HUB = "hf-hub:"
 _CONFIG = "open_clip_config.json"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 _BROKEN = "Download it again, or name another file."
@@ -58,8 +57,8 @@ _POSITIONS = "text.transformer.embeddings.position_ids"  # older transformers st
 
 
 def describe_clip(name: str) -> Callable[[], DualEncoder]:
-    """How to build the CLIP of a name as for `load_model`, which is checked before."""
-    if (repository := name.removeprefix(_HUB)) != name:
+    """How to build the CLIP of a name, which `check_model` has passed."""
+    if (repository := name.removeprefix(HUB)) != name:
         return _in_folder(published.download_folder(repository), repository.partition("/")[2])
     if name.startswith(FOLDER) or os.path.isdir(name):
         return _in_folder(Path(name.removeprefix(FOLDER)))
@@ -97,10 +96,7 @@ def _by_name(full_name: str) -> Callable[[], DualEncoder]:
     activation, and the preprocessing is that of its published weights.
     """
     name, colon, weights = full_name.partition(":")
-    name, known_names = name.replace("/", "-"), open_clip.list_models()
-    if name not in known_names:
-        hint = nearest(name, known_names if colon else [*BUILT_IN, *known_names])
-        raise UserError(name, "is not a known model", hint)
+    name = name.replace("/", "-")
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not colon:
         hint = f"Name them, as in {name}:{tags[-1] if tags else 'weights.safetensors'}"
@@ -115,8 +111,6 @@ def _by_name(full_name: str) -> Callable[[], DualEncoder]:
         path = Path(os.path.expanduser(file if tag else weights))
         check_input(path)
         if not path.is_file():
-            if path.suffix in SUFFIXES or "/" in str(path):
-                raise UserError(path, "there is no such file", "Check the path.")
             hint = nearest(weights, tags) if tags else "Name a file of weights after the colon."
             raise UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
         if path.suffix == ".safetensors" and header_or_none(path) is not None:
@@ -130,7 +124,7 @@ def _by_name(full_name: str) -> Callable[[], DualEncoder]:
     # under a name without it (`ViT-B-32:openai`).
     config["quick_gelu"] = any(one.get("quick_gelu") for one in (config, tag or {}))
     preprocessing = published.agreed_preprocessing(name, path) if tag is None else tag
-    if tag is None and not config["quick_gelu"] and name + QUICK in known_names:
+    if tag is None and not config["quick_gelu"] and name + QUICK in open_clip.list_models():
         print(
             f"{path}: the file does not state its activation; using GELU because of the name"
             f" {name}. If it was trained with QuickGELU, use {name}{QUICK}:{path}",

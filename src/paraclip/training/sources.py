@@ -1,0 +1,132 @@
+"""What a run learns from: its rows from all sources, read without a model and without torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from paraclip.data.captions import label
+from paraclip.data.problems import Problems
+from paraclip.data.reading import find_files, read_captions
+from paraclip.data.triples import (
+    ENGLISH,
+    attach_images,
+    choose_wordings,
+    read_provenance,
+    read_triples,
+    with_column,
+    with_starter,
+    with_texts,
+)
+from paraclip.errors import UserError
+from paraclip.files import file_hash
+from paraclip.models.sources import check_model
+from paraclip.starter import STARTER, TRIPLES, resolve
+from paraclip.systems.indexes import check_address
+
+BASE = "base"
+"""Name of the student before training, as a teacher."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a run learns from beside its triples.
+
+    Args:
+        images: folder of the pictures, for triples that name them by image_id only, or for a bank
+            whose index has the paths of another machine.
+        starter: whether to train on the starter set too, which has no pictures.
+        bank: pictures over which rankings are distilled; see `read_bank`.
+        teachers: models whose rankings are distilled, each as MODEL or MODEL=SHARE; `base` is the
+            model itself. None: base alone.
+        texts: sources that `read_captions` reads, whose texts are learned from as well, each as a
+            row of its own without a picture.
+        languages: languages of the further wordings that are learned from, for rows that have some.
+        control: whether a control is trained, which reads no bank and has no teacher.
+        seed: seed of the sample of a large bank.
+    """
+
+    images: Path | str | None = None
+    starter: bool = False
+    bank: Path | str | None = None
+    teachers: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    languages: Sequence[str] = (ENGLISH,)
+    control: bool = False
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise UserError for the name of no model, file or folder, before torch is imported."""
+        for source in self.texts:
+            find_files(source)
+        if self.control:
+            return
+        for name, _ in map(split_share, self.teachers):
+            if name != BASE:
+                check_model(name)
+        if self.bank:
+            check_address(str(self.bank))
+
+
+class Rows(NamedTuple):
+    """The rows of a run."""
+
+    table: pa.Table  # triples, with the columns of `read_triples`
+    facts: dict[str, Any]  # of their sources, for the checkpoints
+
+
+def read_rows(triples: pa.Table | Path | str, sources: Sources, problems: Problems) -> Rows:
+    """The rows of a run from all their sources; no model is needed for them.
+
+    Args:
+        triples: a file written by `paraclip generate`, JSON lines, or the rows themselves.
+        sources: what else is learned from.
+        problems: collects broken rows.
+
+    Raises:
+        UserError: a file cannot be used, too many rows are broken, or none has a wording in one of
+            the languages.
+    """
+    known: dict[str, Any] = {}
+    of_starter = False
+    if isinstance(triples, pa.Table):
+        table = triples
+    else:
+        table = read_triples(triples, problems)
+        known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
+        of_starter = Path(resolve(triples)).resolve() == TRIPLES.resolve()
+        if sources.starter and of_starter:
+            what = "adds the triples that are trained on already"
+            raise UserError("--starter", what, "Omit it, or name other triples.")
+    if pc.any(pc.equal(table["image"], "")).as_py():
+        # Null for an empty name, so that such rows do not count as one picture.
+        table = with_column(table, "image", [name or None for name in table["image"].to_pylist()])
+    if sources.images is not None and not of_starter:
+        table = attach_images(table, sources.images)
+    if sources.starter:
+        table = with_starter(table)
+        known["starter"] = read_provenance(STARTER)
+    if sources.texts:
+        found = [
+            row.caption for source in sources.texts for row in read_captions(source, None, problems)
+        ]
+        table = with_texts(table, found)
+        known["texts"] = {"data": list(sources.texts), "count": len(found)}
+    spoken = {language for of_row in choose_wordings(table) for _, language in of_row} | {ENGLISH}
+    if unknown := [name for name in sources.languages if name not in spoken]:
+        hint = f"The rows have {', '.join(sorted(spoken))}."
+        raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
+    return Rows(table, known)
+
+
+def split_share(named: str) -> tuple[str, float]:
+    """The name and the share of MODEL or MODEL=SHARE; raises UserError if the share is 0."""
+    name, equals, share = named.rpartition("=")
+    if not equals or not share.replace(".", "", 1).isdecimal():
+        return named, 1.0  # a path may contain the sign
+    if not float(share) > 0:
+        raise UserError("--teacher", f"the share of {label(name)} is 0", "Leave the model out.")
+    return name, float(share)
