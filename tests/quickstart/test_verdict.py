@@ -4,7 +4,8 @@ import pytest
 
 from paraclip.evaluation.report import Line, Report, Section
 from paraclip.evaluation.statistics import Interval
-from paraclip.quickstart.results import recommend
+from paraclip.quickstart import results
+from paraclip.quickstart.results import plot, recommend, table, table_rows
 
 LABELS = ("base", "control", "tuned", "merged")
 
@@ -70,3 +71,29 @@ def test_a_model_that_finds_fewer_right_pictures_than_control_is_left_out(figure
     right.differences["merged - control"] = Interval(-5.0, -9.0, -1.0)
     label, text = recommend(report(*lines))
     assert label is None and "Not tuned" in text and "Not merged" in text
+
+
+def test_the_plot_has_the_figures_of_the_table_in_its_words_and_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [*reversed(results._OF_STAMPS), "not shown"]
+    section = Section(
+        "variations", "150 captions of wordings.jsonl in 450 rewordings, over 150 pictures of pool.txt",
+        {}, [line(name) for name in names], ["a blind guess gets R@10 6.67%"],
+    )  # fmt: skip
+    stamps = Report({label: {} for label in LABELS}, [section], {})
+    drawn: list[str] = []
+
+    def drawing(labels: list[str], lines: list[tuple[str, Line]], notes: list[str]) -> bytes:
+        drawn.extend(title for title, _ in lines)
+        drawn.extend(notes)
+        return b""
+
+    monkeypatch.setattr(results, "plot_lines", drawing)
+    plot(stamps)
+    titles = [row[0] for row in table_rows(stamps)[1:]]
+    assert drawn[: len(titles)] == titles and "R@10 of another wording" in titles
+    for note in drawn[len(titles) :]:
+        assert note in table(stamps)
+        assert "wordings.jsonl" not in note and "pool.txt" not in note
+    assert "blind guess" in drawn[-1]

@@ -2,12 +2,13 @@
 
 import io
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from paraclip.errors import optional_import
+from paraclip.errors import optional_import, printable
 from paraclip.evaluation.report import Line, Report, figure
 from paraclip.evaluation.statistics import Interval
 
@@ -20,18 +21,34 @@ _ROLES = ("base", "control", "tuned", "merged")
 
 
 def plot_scores(report: Report) -> bytes | None:
-    """Plot one panel per headline metric, with one point per model and its 95 % interval.
+    """Plot the headline figures in the order of the report's table, above its notes.
 
     Returns:
-        The plot as PNG; None without a headline metric.
+        The plot as PNG; None without a headline figure.
     """
-    lines, labels = _headlines(report), list(report.models)
-    if not lines:
-        return None
+    found = [(one.name, x) for one in report.sections for x in one.lines if x.headline]
+    names = Counter(line.name for _, line in found)
+    lines = [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in found]
+    return plot_lines(list(report.models), lines, report.notes()) if lines else None
+
+
+def plot_lines(
+    labels: Sequence[str], lines: Sequence[tuple[str, Line]], notes: Sequence[str]
+) -> bytes:
+    """Plot one panel per figure, with one point per model and its 95 % interval, as PNG.
+
+    Args:
+        labels: models, from top to bottom.
+        lines: at least one title and figure.
+        notes: sentences below the panels.
+    """
     looks = _appearances(labels)
     columns = min(_PANELS_A_ROW, len(lines))
     rows = math.ceil(len(lines) / columns)
-    drawing = new_figure(3.6 * columns + 0.6, rows * (0.75 + 0.32 * len(labels)) + 0.5)
+    width = 3.6 * columns + 0.6
+    below = [part for note in notes for part in textwrap.wrap(printable(note), int(width * 15))]
+    height = rows * (0.75 + 0.32 * len(labels)) + 0.5 + 0.16 * len(below)
+    drawing = new_figure(width, height)
     for place, panel in enumerate(drawing.subplots(rows, columns, squeeze=False).flat):
         if place >= len(lines):
             panel.set_axis_off()
@@ -60,14 +77,10 @@ def plot_scores(report: Report) -> bytes | None:
     drawing.suptitle(
         "percent, with 95 % bootstrap interval; each panel has its own scale", fontsize=9
     )
+    if below:
+        text = "\n".join(below)
+        drawing.supxlabel(text, x=0.01, ha="left", fontsize=8, parse_math=False)
     return as_png(drawing)
-
-
-def _headlines(report: Report) -> list[tuple[str, Line]]:
-    """Return the headline metrics with titles; duplicate names include the benchmark."""
-    found = [(one.name, x) for one in report.sections for x in one.lines if x.headline]
-    names = Counter(line.name for _, line in found)
-    return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in found]
 
 
 def _appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -120,10 +120,13 @@ class Report:
                 rows.append([section])
             rows.append([f"  {name}", *cells])
             last = section
-        notes = [f"{one.name}: {one.pool}" for one in self.sections]
-        notes += [f"{one.name}: {note}" for one in self.sections for note in one.notes]
-        lines = [*aligned(rows), "", *notes, _legend(list(self.models))]
+        lines = [*aligned(rows), "", *self.notes(), _legend(list(self.models))]
         return "\n".join(map(printable, lines)).rstrip()
+
+    def notes(self) -> list[str]:
+        """Return what each benchmark searched or compared, and what qualifies its figures."""
+        pools = [f"{one.name}: {one.pool}" for one in self.sections]
+        return pools + [f"{one.name}: {note}" for one in self.sections for note in one.notes]
 
 
 @dataclass(frozen=True)

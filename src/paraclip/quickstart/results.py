@@ -1,10 +1,27 @@
-"""The table of all models on the terminal, and the recommended model."""
+"""The table of all models, the same as a plot, and the recommended model."""
 
 from collections.abc import Sequence
 
 from paraclip.errors import printable
-from paraclip.evaluation.report import Line, Report, aligned, compared_with, figure, spread
+from paraclip.evaluation.plots import plot_lines
+from paraclip.evaluation.report import (
+    Line,
+    Report,
+    Section,
+    aligned,
+    compared_with,
+    figure,
+    spread,
+)
 
+_OUR_FILES = {
+    "captions of wordings.jsonl": "captions of the held-out pictures",
+    "pairs of queries.jsonl": "query pairs of the starter set",
+    "pairs of pairs.jsonl": "held-out captions with their rewordings",
+    "captions of held_out.jsonl": "captions of the held-out pictures",
+    " of pool.txt": "",
+}
+"""What the files that quickstart writes for its benchmarks are for a reader."""
 K = 10
 CUTOFFS = (1, 5, K)
 _OF_STAMPS = {
@@ -26,8 +43,8 @@ _MOST_LOST = -2.0
 
 def table(report: Report) -> str:
     """The figures of all models, and tuned's differences with intervals, for the console."""
-    pools = [f"{section.name}: {section.pool}." for section in report.sections]
-    return "\n".join([*aligned(table_rows(report)), "", "In brackets: 95 % interval.", *pools])
+    rows = [*aligned(table_rows(report)), "", "In brackets: 95 % interval."]
+    return "\n".join(map(printable, [*rows, *_notes(report)]))
 
 
 def table_rows(report: Report) -> list[list[str]]:
@@ -36,12 +53,7 @@ def table_rows(report: Report) -> list[list[str]]:
     against = compared_with(labels)
     rows = [["", *labels, *(f"tuned - {other}" for other in against)]]
     for section in report.sections:
-        by_name = {line.name: line for line in section.lines}
-        if by_name.keys() >= _OF_STAMPS.keys():
-            lines = [by_name[name] for name in _OF_STAMPS]
-        else:
-            lines = [line for line in section.lines if line.headline or line.name in _OF_PAIRS]
-            lines = [line for line in lines if not line.name.startswith("I2T")]
+        lines = _shown(section)
         if lines and len(report.sections) > 1:
             rows.append([section.name])
         for line in lines:
@@ -49,6 +61,33 @@ def table_rows(report: Report) -> list[list[str]]:
             gains = [spread(line.differences[f"tuned - {other}"], True) for other in against]
             rows.append([_title(line), *values, *gains])
     return rows
+
+
+def plot(report: Report) -> bytes:
+    """The figures of the table as a plot, PNG."""
+    lines = [
+        (_title(line) if len(report.sections) == 1 else f"{_title(line)}\n{section.name}", line)
+        for section in report.sections
+        for line in _shown(section)
+    ]
+    return plot_lines(list(report.models), lines, _notes(report))
+
+
+def _shown(section: Section) -> list[Line]:
+    """The figures of a benchmark that are shown, in their order."""
+    by_name = {line.name: line for line in section.lines}
+    if by_name.keys() >= _OF_STAMPS.keys():
+        return [by_name[name] for name in _OF_STAMPS]
+    lines = [line for line in section.lines if line.headline or line.name in _OF_PAIRS]
+    return [line for line in lines if not line.name.startswith("I2T")]
+
+
+def _notes(report: Report) -> list[str]:
+    """What each benchmark searched and a blind guess gets, without names of quickstart's files."""
+    notes = report.notes()
+    for ours, meant in _OUR_FILES.items():
+        notes = [note.replace(ours, meant) for note in notes]
+    return notes
 
 
 def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:

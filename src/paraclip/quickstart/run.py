@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import check_generation
 from paraclip.provenance import without_secrets
 from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
-from paraclip.quickstart.results import CUTOFFS, K
+from paraclip.quickstart.results import CUTOFFS, K, plot
 from paraclip.quickstart.stamps import PACKAGE, read_stamps, stamps_folder
 from paraclip.starter import QUERIES, STARTER
 from paraclip.training.checkpoint import AnotherRun, RunFolder
@@ -114,7 +115,11 @@ def run_quickstart(config: QuickstartConfig) -> Report:
         for name, options in task.tests.items()
     )
     further = [replace(one, name=_EASIER) for other in easier for one in other.sections]
-    return replace(report, sections=[report.sections[0], *further, *report.sections[1:]])
+    whole = replace(report, sections=[report.sections[0], *further, *report.sections[1:]])
+    if find_spec("matplotlib") is not None:
+        output = OutputFolder(folder / "report", "report")
+        output.write(folder / "report" / "scores.png", plot(whole))  # the table's figures
+    return whole
 
 
 def checkpoint_of(config: QuickstartConfig, label: str) -> Path:

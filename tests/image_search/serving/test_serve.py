@@ -7,15 +7,14 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from served import COUNT, NAMES, SCRIPT, FirstAxis, HashTower, Site
+from served import COUNT, NAMES, FirstAxis, HashTower, Site
 
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
-from paraclip.image_search.serving import service
-from paraclip.image_search.serving.captions import example_queries
-from paraclip.image_search.snapshot import Hit, open_pool
+from paraclip.image_search.serving import app, service
+from paraclip.image_search.snapshot import open_pool
+from paraclip.starter import QUERIES
 from paraclip.stores import picture_id
 from tiny import jpeg
 
@@ -96,25 +95,21 @@ def test_results_above_the_cutoff_of_their_model_are_close(
     assert all(hit["close"] for hit in like["models"][0]["results"][0]), "on another scale"
 
 
-def test_examples_are_captions_and_random_pictures(site: Site) -> None:
-    found = site.json("api/examples")
-    assert found["queries"] and len(found["pictures"]) == 12
-    assert all(
-        text.startswith(("picture ", SCRIPT)) and not second for text, second in found["queries"]
-    )
-    assert found != site.json("api/examples")
-    bare = pa.chunked_array([pa.array([], pa.string())])
-
-    class Bare:
-        """Pictures without captions."""
-
-        captions = bare
-
-        def sample(self, count: int) -> list[Hit]:
-            return [Hit("0" * 24, "a.png", "", 0.0)] * count
-
-    (query, rewording), *_ = example_queries(Bare(), 4)  # type: ignore[arg-type]
-    assert query and rewording and query != rewording
+def test_examples_are_pairs_of_wordings_that_the_pictures_fit_and_random_pictures(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, again = site.json("api/examples"), site.json("api/examples")
+    assert found != again and len(found["pictures"]) == 12
+    known = {json.loads(line)["query"] for line in QUERIES.read_text("utf-8").splitlines()}
+    for query, rewording in found["queries"]:
+        assert query in known and rewording and query != rewording
+    captions = ["picture 03.png", "picture 07.png"]
+    pairs = [("no such thing", "nothing of it"), ("03.png picture", "picture 03.png")]
+    monkeypatch.setattr(app, "query_pairs", lambda: pairs * 20)
+    vectors = HashTower("tuned").embed(captions)
+    pool = replace(site.service.current.pool, vectors=np.repeat(vectors, 17, axis=0)[:COUNT])
+    monkeypatch.setattr(site.service, "current", replace(site.service.current, pool=pool))
+    assert site.json("api/examples")["queries"] == [[*pairs[1]]] * 4
 
 
 def test_pictures_of_a_table_that_is_not_in_memory(site: Site) -> None:

@@ -33,6 +33,8 @@ from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.towers import model_stamp
 from paraclip.paraphrase.backends import Answer, AnswerError
+from paraclip.paraphrase.config import CHECKED
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.stores import (
     IndexFacts,
@@ -156,26 +158,34 @@ class Model:
         self.told = threading.Event()
         self.fails = False
         self.asked = 0
+        self.answers = ["A hound runs along the shore."]
 
     async def start(self) -> None:
         """Nothing to start."""
 
     async def answer(self, prompt: Prompt, count: int) -> list[Answer]:
-        """The same answer to all."""
+        """The same answers to all."""
         self.asked += 1
         while not self.told.is_set():
             await asyncio.sleep(0.01)
         if self.fails:
             raise AnswerError("no answer")
-        return [Answer("A hound runs along the shore.")]
+        return [Answer(text) for text in self.answers]
 
     async def close(self) -> None:
         """Nothing is open."""
 
 
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    """The filters, whose models are loaded once."""
+    return Judge(CHECKED)
+
+
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+def model(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
     made = Model()
+    monkeypatch.setattr(rewording, "Judge", lambda _: judge)
     monkeypatch.setattr(rewording, "make_backend", lambda *_: made)
     yield made
     made.told.set()
@@ -240,6 +250,18 @@ def test_a_question_is_sent_to_the_language_model_once(model: Model, reworder: R
     model.told.set()
     found = asyncio.run(three_times())
     assert found[0] == found[1] == found[2] and model.asked == 1
+
+
+def test_suggestions_differ_in_words_and_keep_the_meaning(model: Model, reworder: Reworder) -> None:
+    async def stays() -> bool:
+        return False
+
+    source = "a dog running on the beach"
+    same = ["A Dog running on the beach!", "The dog is running on the beach."]
+    others = ["A hound runs along the shore.", "a hound runs along the shore"]
+    model.answers = [*same, "A running dog on the beach.", *others, "A cat sleeps on a chair."]
+    model.told.set()
+    assert asyncio.run(reworder.suggest(source, stays)) == [others[0], "A running dog on the beach."]
 
 
 def test_a_language_model_that_fails_is_not_the_fault_of_the_request(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
-from paraclip.image_search.serving.captions import Wanted, example_queries
+from paraclip.image_search.serving.captions import Wanted, query_pairs
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
 from paraclip.image_search.snapshot import Hit
@@ -34,7 +35,7 @@ _Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
 _PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
 _MOST_RESULTS = 1000
 _MOST_PARTS = 8
-_EXAMPLES = 4
+_DRAWN, _EXAMPLES = 40, 4  # queries of which those are offered that the pictures fit best
 _RANDOM_PICTURES = 12
 
 
@@ -70,7 +71,7 @@ class _Rewordings(BaseModel):
 
 
 class _Examples(BaseModel):
-    """Queries to try, each with another wording or "", and random pictures."""
+    """Queries to try, each with another wording, and random pictures."""
 
     queries: list[tuple[str, str]]
     pictures: list[Hit]
@@ -323,9 +324,10 @@ def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) 
     @app.get("/api/examples", response_model=_Examples)
     async def examples() -> Any:
         """Queries to try, and random pictures; others each time."""
-        read, pool = service.reads, service.current.pool
-        queries = await read(lambda: example_queries(pool, _EXAMPLES))
-        pictures = await read(lambda: pool.sample(_RANDOM_PICTURES))
+        version = service.current
+        drawn = random.sample(query_pairs(), _DRAWN)
+        queries = await service.closest_queries(version, drawn, _EXAMPLES)
+        pictures = await service.reads(lambda: version.pool.sample(_RANDOM_PICTURES))
         return {"queries": queries, "pictures": [vars(hit) for hit in pictures]}
 
     @app.post("/api/reword", response_model=_Rewordings)

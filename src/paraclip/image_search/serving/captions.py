@@ -1,7 +1,6 @@
-"""What captions say about a query: which pictures are right, and examples of queries."""
+"""What captions say about a query: which pictures are right; and queries to try."""
 
 import json
-import random
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,8 +11,6 @@ from paraclip.paraphrase.language.words import is_content, words
 from paraclip.starter import QUERIES
 
 _MOST_CAPTIONS = 300_000  # of which the words are kept: about 40 bytes a caption
-_LONGEST_EXAMPLE = 80  # characters
-_DRAWN = 60  # pictures whose captions may become examples
 
 
 class Wanted:
@@ -54,15 +51,8 @@ def _singulars(found: Iterable[str]) -> list[str]:
     return [word[:-1] if len(word) > 3 and word.endswith("s") else word for word in found]
 
 
-def example_queries(pool: Pool, count: int) -> list[tuple[str, str]]:
-    """Queries, each with another wording or "": captions of the index, else of the starter set."""
-    captions = {hit.caption.strip(): None for hit in pool.sample(_DRAWN)}
-    short = [one for one in captions if 0 < len(one) <= _LONGEST_EXAMPLE]
-    return [(one, "") for one in short[:count]] or random.sample(_starter_queries(), count)
-
-
 @cache
-def _starter_queries() -> list[tuple[str, str]]:
-    """The starter set's query pairs."""
+def query_pairs() -> list[tuple[str, str]]:
+    """The starter set's queries, each with another wording."""
     rows = map(json.loads, QUERIES.read_text("utf-8").splitlines())
     return [(row["query"], row["rewording"]) for row in rows]

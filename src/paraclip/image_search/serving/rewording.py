@@ -6,20 +6,15 @@ from collections.abc import Awaitable, Callable
 from paraclip.errors import UserError
 from paraclip.image_search.serving.service import Recent
 from paraclip.micro_batch import Overloaded
-from paraclip.paraphrase.backends import (
-    AnswerError,
-    Backend,
-    backend_kind,
-    llm_options,
-    make_backend,
-)
-from paraclip.paraphrase.config import LIMITS
-from paraclip.paraphrase.filters.checks import Question, plain_reason
-from paraclip.paraphrase.filters.cleaning import clean
+from paraclip.paraphrase.backends import AnswerError, Backend, llm_options, make_backend
+from paraclip.paraphrase.config import CHECKED
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.language.words import content_roots
 from paraclip.paraphrase.prompts import make_prompt
 
 _STEP = 2  # the step that uses other words and another structure
-_OFFERED = 3
+_OFFERED, _DRAWN = 3, 6
 _MOST_WAITING = 8  # requests; a local model answers one in a few seconds
 _CACHED = 1000
 _SECONDS = 30.0
@@ -34,15 +29,14 @@ class Reworder:
 
     def __init__(self, llm: str, model: str | None = None, base_url: str | None = None) -> None:
         urls = (base_url,) if base_url is not None else ()
-        self.llm, self.limits = llm, LIMITS[backend_kind(llm).limits]
         self.options = llm_options(llm, model=model, base_url=urls, timeout=_SECONDS, max_retries=1)
-        self.backend: Backend | None = None
+        self.started: tuple[Backend, Judge] | None = None
         self.one_at_a_time = asyncio.Lock()
         self.known: Recent[str, list[str]] = Recent(_CACHED)
         self.waiting = 0
 
     async def suggest(self, text: str, has_left: Callable[[], Awaitable[bool]]) -> list[str]:
-        """Return at most three rewordings that pass the filters for copies, chatter and facts.
+        """Return at most three rewordings that the checker passes, the most different ones first.
 
         Args:
             text: the query.
@@ -71,26 +65,28 @@ class Reworder:
 
     async def _ask(self, text: str) -> list[str]:
         """Send the question to the model."""
-        if self.backend is None:
+        if self.started is None:
             # In a thread: its packages take seconds to import.
             backend = await asyncio.to_thread(make_backend, self.options)
             await backend.start()
-            self.backend = backend
-        prompt = make_prompt(self.backend.style, _STEP, text)
-        drawn = max(self.options.candidates, _OFFERED)
+            self.started = backend, Judge(CHECKED)
+        backend, judge = self.started
+        prompt = make_prompt(backend.style, _STEP, text)
         try:
-            answers = await asyncio.wait_for(self.backend.answer(prompt, drawn), _SECONDS)
+            answers = await asyncio.wait_for(backend.answer(prompt, _DRAWN), _SECONDS)
         except (AnswerError, TimeoutError) as error:
             what = "the language model gave no answer"
             raise UserError("rewording", what, "Try again.") from error
-        kept: dict[str, None] = {}
-        for answer in answers:
-            question, wording = Question(text, answer.text, cut=answer.cut), clean(answer.text)
-            if wording and plain_reason(question, wording, self.limits) is None:
-                kept[wording] = None
-        return list(kept)[:_OFFERED]
+        questions = [Question(text, answer.text, cut=answer.cut) for answer in answers]
+        verdicts = await asyncio.to_thread(judge.judge, questions)
+        # Texts with the same content words in the same order are one wording.
+        wordings = {tuple(content_roots(text)): ""}
+        for verdict in sorted(verdicts, key=lambda one: one.overlap):
+            if verdict.reason is None:
+                wordings.setdefault(tuple(content_roots(verdict.text)), verdict.text)
+        return list(wordings.values())[1 : _OFFERED + 1]
 
     async def close(self) -> None:
         """Release the model."""
-        if self.backend is not None:
-            await self.backend.close()
+        if self.started is not None:
+            await self.started[0].close()

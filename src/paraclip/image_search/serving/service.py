@@ -169,6 +169,17 @@ class Service:
         flat = await asyncio.gather(*(one(query, label) for label in labels for query in queries))
         return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
 
+    async def closest_queries(
+        self, version: Version, queries: Sequence[tuple[str, str]], count: int
+    ) -> list[tuple[str, str]]:
+        """The queries, each with another wording, whose first result is most similar to both."""
+        label = list(self.towers)[-1]
+        texts = [Query(text) for wordings in queries for text in wordings]
+        (found,) = await self.search(version, texts, [label], 1)
+        scores = [hits[0].score if hits else -1.0 for hits in found]
+        worse = np.reshape(scores, (-1, 2)).min(axis=1)
+        return [queries[place] for place in np.argsort(-worse, kind="stable")[:count]]
+
     async def caption_words(self, version: Version) -> CaptionWords:
         """The words of all captions, collected once for each version of the index."""
         known = self._words

@@ -5,11 +5,12 @@ const byId = id => document.getElementById(id);
 const WORDS = ["q", "second", "plus", "minus"];
 const fields = Object.fromEntries([...WORDS, "scores"].map(id => [id, byId(id)]));
 const columns = byId("columns"), dialog = byId("large");
-const narrow = matchMedia("(max-width: 700px)"), stacked = matchMedia("(max-width: 1000px)");  // as in page.css
+const narrow = matchMedia("(max-width: 700px)");  // as in page.css
+const LATE = 8000;  // milliseconds after which a request is said to take longer
+const DEPTH = 10;  // results that are compared, and of a strip
 const STEP = 12, MOST = 996;  // results; rows of 2, 3, 4 and 6 are full
-const DEPTH = 10;  // results that are compared
 let about = { models: [], pictures: 0, rewording: false, name: "", root: "" };
-let like = "", k = STEP, running = null, timer = 0, typing = false, shown = null, opened = { hits: [], at: 0 }, tab = "";
+let like = "", k = 0, running = null, timer = 0, typing = false, shown = null, opened = { hits: [], at: 0 }, tab = "";
 
 function element(name, kind, text) {
   const made = document.createElement(name);
@@ -30,11 +31,14 @@ function chosenModels() {
   return [...document.querySelectorAll("#models input:checked")].map(box => box.value);
 }
 
+// Results that a query begins with.
+function initialCount() { return WORDS.slice(0, 2).every(id => fields[id].value.trim()) ? DEPTH : STEP; }
+
 function state() {
   const made = new URLSearchParams();
   for (const id of WORDS) if (fields[id].value.trim()) made.set(id, fields[id].value.trim());
   if (like) made.set("like", like);
-  if (k !== STEP) made.set("k", k);
+  if (k !== initialCount()) made.set("k", k);
   if (fields.scores.checked) made.set("scores", "1");
   const models = chosenModels();
   if (models.length && models.length < about.models.length) models.forEach(label => made.append("models", label));
@@ -44,7 +48,7 @@ function state() {
 function restore() {
   const given = new URLSearchParams(location.search);
   for (const id of WORDS) fields[id].value = given.get(id) || "";
-  k = Math.min(Math.max(Math.trunc(Number(given.get("k"))) || STEP, 1), MOST);
+  k = Math.min(Math.max(Math.trunc(Number(given.get("k"))) || initialCount(), 1), MOST);
   fields.scores.checked = given.get("scores") === "1";
   setLike(/^[0-9a-f]{24}$/.test(given.get("like") || "") ? given.get("like") : "");
   byId("more").open = !!(fields.plus.value || fields.minus.value);
@@ -99,7 +103,7 @@ async function ask(address, options) {
 }
 
 // A query of its own begins with the first results; "further" keeps those that are shown.
-async function search(push, count = STEP) {
+async function search(push, count = initialCount()) {
   clearTimeout(timer);
   if (running) running.abort();
   k = count;
@@ -183,8 +187,8 @@ async function offerExamples() {
 function draw(results) {
   clear();
   shown = results;
-  const { found, milliseconds } = results, lists = found.models.flatMap(model => model.results), hits = lists.flat();
-  columns.style.setProperty("--models", found.models.length);
+  const { found, texts, milliseconds } = results, lists = found.models.flatMap(model => model.results), hits = lists.flat();
+  columns.style.setProperty("--models", texts.length > 1 ? 1 : found.models.length);
   columns.replaceChildren(...found.models.map((model, at) => column(model, at)));
   const pictures = found.pictures.toLocaleString("en");
   byId("status").textContent = hits.length
@@ -194,7 +198,7 @@ function draw(results) {
   tabulate();
   compare(found);
   byId("further").hidden = k >= MOST || lists.every(list => list.length < k);
-  byId("further").textContent = `Show ${Math.min(STEP, MOST - k)} more`;
+  byId("further").textContent = `Show ${Math.min(initialCount(), MOST - k)} more`;
 }
 
 function duration(milliseconds) {
@@ -211,13 +215,13 @@ function sharedText(found) {
 function explain(hits) {
   const parts = [];
   if (columns.querySelector(".shared")) parts.push(shown.texts.length > 1 ? "both: found with both wordings; a line joins the two places." : "both: found by all models.");
-  if (hits.some(hit => hit.right)) parts.push("✓ right: its caption has every word of a wording.");
+  if (hits.some(hit => hit.right)) parts.push("✓ caption: the picture's caption has every word of a wording, so it is right; others may be, too.");
   if (hits.some(isFar)) parts.push("not close: no more similar than what unrelated queries find.");
   byId("legend").textContent = parts.join(" ");
 }
 
 function column(model, at) {
-  const made = element("section", "model"), head = element("div", "head"), title = element("h2", "", shown.texts.length ? model.label : "Similar pictures");
+  const made = element("section", "model"), head = element("div", "head"), title = element("h2", "", headline(model));
   title.id = `model-${at}`;
   made.id = `panel-${at}`;
   made.setAttribute("aria-labelledby", title.id);
@@ -226,6 +230,12 @@ function column(model, at) {
   if (nothingClose(model.results.flat())) made.append(element("p", "nothing", "Nothing close. These pictures fit no better than pictures fit unrelated queries."));
   made.append(model.results.length === 2 ? pair(model) : grid(model));
   return made;
+}
+
+// The label of a model tells nothing where there is only one.
+function headline(model) {
+  if (!shown.texts.length) return "Similar pictures";
+  return about.models.length > 1 ? model.label : "Results";
 }
 
 // What matters in words: how many are the same, and, where captions tell, how many are right.
@@ -238,6 +248,7 @@ function findings(model) {
     if (known && both.length) made.push(right(both) ? element("span", "good", `✓ ${right(both)} of them right`) : element("span", "bad", "✗ none of them right"));
     if (known && !right(both) && right(lists.flat())) made.push(element("span", "good", `✓ ${lists.map(right).join(" and ")} right`));
   } else if (known) made.push(counted(right(lists[0]), lists[0].length, "right"));
+  if (known) made.push(element("span", "faint", "by their captions"));
   return made;
 }
 
@@ -254,28 +265,30 @@ function grid(model) {
   return made;
 }
 
+// The lists of two wordings: strips one above the other; columns side by side on a narrow screen.
 function pair(model) {
   const made = element("div", "pair"), [first, second] = model.results;
   const places = new Map(second.map((hit, at) => [hit.id, at])), ids = new Set(first.map(hit => hit.id));
-  const rows = Math.max(first.length, second.length, 1);
-  const lines = svg("svg", { viewBox: `0 0 100 ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-  lines.style.setProperty("--rows", rows);
+  const count = Math.max(first.length, second.length, 1);
+  const lines = svg("svg", { viewBox: `0 0 ${narrow.matches ? `100 ${count}` : `${count} 100`}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  made.style.setProperty("--count", count);
   first.forEach((hit, at) => {
     if (!places.has(hit.id)) return;
-    const left = at + .5, right = places.get(hit.id) + .5;
-    const line = svg("path", { d: `M0 ${left} C50 ${left} 50 ${right} 100 ${right}`, class: verdict(hit) });
+    const points = [[0, at], [50, at], [50, places.get(hit.id)], [100, places.get(hit.id)]];
+    const [from, ...to] = points.map(([across, place]) => (narrow.matches ? [across, place + .5] : [place + .5, across]).join(" "));
+    const line = svg("path", { d: `M${from} C${to.join(" ")}`, class: verdict(hit) });
     line.dataset.picture = hit.id;
     lines.append(line);
   });
   const lists = [[first, hit => places.has(hit.id), "one"], [second, hit => ids.has(hit.id), "two"]].map(([hits, isShared, dot], at) => {
-    const text = shown.texts[at], title = element("h3"), list = element("ol");
+    const text = shown.texts[at], title = element("h3"), list = element("ol", dot);
     title.append(element("span", `dot ${dot}`), text);
     title.id = `wording-${at}-${shown.found.models.indexOf(model)}`;
     list.setAttribute("aria-labelledby", title.id);
     hits.forEach((hit, place) => list.append(tile(hits, place, isShared(hit))));
     return [title, list];
   });
-  made.append(lists[0][0], element("span"), lists[1][0], lists[0][1], lines, lists[1][1]);
+  made.append(...lists[0], lines, ...lists[1].reverse());
   return made;
 }
 
@@ -286,20 +299,20 @@ function verdict(hit) { return hit.right ? "right" : hit.right === false ? "wron
 
 function tile(hits, at, shared) {
   const hit = hits[at], item = element("li"), button = element("button", `tile ${shared ? "shared" : ""} ${verdict(hit)} ${isFar(hit) ? "far" : ""}`), image = element("img");
-  const notes = [hit.right && "✓ right", shared && "both", isFar(hit) && "not close"].filter(Boolean), flags = element("span", "flags");
+  const notes = [hit.right && "✓ caption", shared && "both", isFar(hit) && "not close"].filter(Boolean), flags = element("span", "flags");
   button.type = "button";
   button.dataset.picture = hit.id;
   image.addEventListener("load", () => fit(image, button));
   image.src = `api/thumbnail/${hit.id}`;
   image.loading = "lazy";
-  image.alt = `${at + 1}: ${hit.caption || hit.path}${notes.length ? ` (${notes.join(", ").replace("✓ ", "")})` : ""}`;
+  image.alt = `${at + 1}: ${hit.caption || hit.path}${notes.length ? ` (${notes.join(", ").replace("✓ caption", "right by its caption")})` : ""}`;
   button.title = hit.caption || hit.path;
-  flags.append(...notes.map(note => element("span", { "✓ right": "good", "not close": "distant" }[note] || "", note)));
-  button.append(image, element("span", "rank", String(at + 1)), flags);
+  flags.append(...notes.map(note => element("span", { "✓ caption": "good", "not close": "distant" }[note] || note, note)));
+  button.append(image, element("span", "rank", String(at + 1)));
   if (fields.scores.checked && hit.score) button.append(element("span", "score", hit.score.toFixed(3)));
-  for (const one of button.querySelectorAll(".rank, .flags")) one.setAttribute("aria-hidden", "true");
+  for (const one of [button.querySelector(".rank"), flags]) one.setAttribute("aria-hidden", "true");
   button.addEventListener("click", () => enlarge(hits, at));
-  item.append(button);
+  item.append(button, flags);
   return item;
 }
 
@@ -319,7 +332,7 @@ function fit(image, button) {
 // ---- tabs where the models do not fit beside each other, and the figures ----------------------
 
 function tabulate() {
-  const panels = [...columns.children], tabbed = stacked.matches && panels.length > 1, labels = shown.found.models.map(model => model.label);
+  const panels = [...columns.children], tabbed = narrow.matches && panels.length > 1, labels = shown.found.models.map(model => model.label);
   if (!labels.includes(tab)) tab = labels[labels.length - 1];
   byId("tabs").hidden = !tabbed;
   byId("tabs").replaceChildren(...panels.map((panel, at) => {
@@ -348,7 +361,7 @@ function turn(event) {
 }
 
 function compare(found) {
-  const rows = found.models.filter(model => model.agreement).map(model => [`${model.label}, two wordings`, model.agreement]);
+  const rows = found.models.filter(model => model.agreement).map(model => [`${headline(model)}, two wordings`, model.agreement]);
   rows.push(...found.between.map(one => [`${one.models.join(" and ")}, “${shown.texts[one.wording]}”`, one]));
   byId("measures").hidden = !rows.length && !byId("legend").textContent;
   byId("agreement").hidden = !rows.length;
@@ -414,7 +427,9 @@ async function suggest() {
   const text = fields.q.value.trim() || fields.second.value.trim(), place = byId("suggestions"), button = byId("suggest");
   if (!text) { place.replaceChildren(element("span", "faint", "Type a query first.")); return; }
   button.disabled = true;
-  place.replaceChildren(element("span", "faint", "The language model is writing..."));
+  const said = element("span", "faint", "The language model is writing...");
+  place.replaceChildren(said);
+  const late = setTimeout(() => { said.textContent = "The language model needs longer than usual: it is being loaded, or this machine is busy. This can take a minute."; }, LATE);
   try {
     const body = JSON.stringify({ text: text.slice(0, 500) });
     const { rewordings } = await ask("api/reword", { method: "POST", headers: { "content-type": "application/json" }, body });
@@ -423,6 +438,7 @@ async function suggest() {
   } catch (error) {
     place.replaceChildren(element("span", "faint", error.message));
   }
+  clearTimeout(late);
   button.disabled = false;
 }
 
@@ -477,7 +493,7 @@ function sendPicture(files) {
   if (file.size > 10 * 2 ** 20) return fail("The picture is larger than 10 MiB.");
   for (const id of WORDS) fields[id].value = "";
   if (running) running.abort();
-  k = STEP;
+  k = initialCount();
   fold(true);
   return show([], async signal => {
     const found = await ask(`api/search/picture?k=${k}`, { method: "POST", body: file, signal, headers: { "content-type": file.type } });
@@ -495,9 +511,11 @@ function drop(event) {
 
 async function further() {
   const before = k;
-  await search(true, Math.min(k + STEP, MOST));
+  await search(true, Math.min(k + initialCount(), MOST));
   const next = columns.querySelector(`.model:not([hidden]) li:nth-child(${before + 1}) .tile`);
-  if (next) next.focus({ preventScroll: true });
+  if (!next) return;
+  next.focus({ preventScroll: true });
+  if (!narrow.matches) next.closest(".pair")?.scrollTo({ left: next.offsetLeft });
 }
 
 function listen() {
@@ -511,7 +529,7 @@ function listen() {
   byId("others").addEventListener("click", offerExamples);
   byId("unfold").addEventListener("click", () => { fold(false); fields.q.focus(); });
   byId("tabs").addEventListener("keydown", turn);
-  stacked.addEventListener("change", () => { if (shown) tabulate(); });
+  narrow.addEventListener("change", () => { if (shown) draw(shown); });
   byId("unlike").addEventListener("click", () => { setLike(""); search(true); });
   byId("picture").addEventListener("change", event => { sendPicture([...event.target.files]); event.target.value = ""; });
   for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, drop);
