@@ -2,12 +2,14 @@
 
     python -m benchmarks.search.screenshots --tuned runs/quickstart/tuned/last.safetensors
 
-Indexes Debian's captioned Tux Paint stamps, serves them with base and tuned, and captures the page
-wide, narrow, dark, for a query of which nothing is close, and for wordings that agree on wrong
-pictures. Among the pairs of short held-out wordings, it selects and prints the one with the largest
-gain in AO@10 and in the reciprocal rank of the picture that is right by its caption: an example,
-not a result. The wrong agreement is the pair for which most of tuned's results are the same and
-none is right. Needs Chromium and playwright.
+Indexes the photographs among Debian's captioned Tux Paint stamps, serves them with base and tuned,
+and captures the page wide, narrow, dark, for a query of which nothing is close, and for wordings
+that agree on wrong pictures. The pairs are wordings as people type them, of held-out photographs:
+the short one, and the caption or the sentence. Of the pairs for which base and tuned find different
+numbers of right pictures among the first ten of both wordings, it shows the one in the middle by
+the gain of tuned, and for equal gains by that in pictures that both wordings find. It prints the
+number of pairs for which each finds more. The wrong agreement is the pair for which most of tuned's
+results are the same and none is right. Needs Chromium and playwright.
 """
 
 import argparse
@@ -20,11 +22,11 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import numpy as np
 from PIL import Image
 
 from benchmarks.machine import say
@@ -45,43 +47,59 @@ FITS = 62
 ABSENT = "spreadsheet formula for compound interest"
 """A query for something that no stamp shows."""
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+PLAIN = 0.1
+"""Largest share of neighbouring pixels of one colour in a photograph; drawings have more."""
 SHOTS = {
-    "wide": ((1360, 900), "light"),
+    "wide": ((1280, 860), "light"),
     "narrow": ((390, 844), "light"),
-    "dark": ((1360, 900), "dark"),
-    "nothing": ((1360, 640), "light"),
-    "wrong": ((1360, 640), "light"),
+    "dark": ((1280, 860), "dark"),
+    "nothing": ((1280, 640), "light"),
+    "wrong": ((1280, 860), "light"),
 }
 """Size of the window in pixels and colour scheme by the name of the screenshot."""
 
 
-def pairs() -> list[tuple[str, str]]:
-    """Short wordings of each held-out stamp, each with another."""
-    held_out = [row for row in read_texts(STAMPS) if row["split"] == "test"]
+class Found(NamedTuple):
+    """What tuned finds, in results of two wordings."""
+
+    right: int  # more right pictures than base
+    shared: int  # more pictures that are in both results than base
+    wrong: int  # pictures in both results; -1 if one is right, or captions do not tell
+
+
+def is_photograph(path: Path) -> bool:
+    """Whether few neighbouring pixels have one colour."""
+    with Image.open(path) as opened:
+        pixels = np.asarray(opened.convert("RGBA"))
+    left, right = pixels[:, :-1], pixels[:, 1:]
+    opaque = (left[..., 3] == 255) & (right[..., 3] == 255)
+    return bool(opaque.any()) and (left == right).all(axis=2)[opaque].mean() < PLAIN
+
+
+def pairs(folder: Path) -> list[tuple[str, str]]:
+    """Short wordings of each held-out photograph of a folder, each with another."""
+    rows = [row for row in read_texts(STAMPS) if row["split"] == "test"]
     return [
-        (row[first], row[second])
-        for row in held_out
-        for first, second in permutations(("caption", "sentence", "short", "colloquial"), 2)
-        if max(len(row[first]), len(row[second])) <= FITS
+        (row["short"], row[other])
+        for row in rows
+        if is_photograph(folder / row["image"])
+        for other in ("caption", "sentence")
+        if len(row[other]) <= FITS
     ]
 
 
-def compare(url: str, pair: tuple[str, str]) -> tuple[float, int]:
-    """How much better tuned is than base, and how many of its results are the same but wrong.
-
-    The first is the gain in AO@10 and in the mean reciprocal rank of the right picture, in percent;
-    the second is -1 if tuned finds that picture, or if captions do not tell.
-    """
+def compare(url: str, pair: tuple[str, str]) -> Found:
+    """What the served models find for a pair."""
     query = urlencode({"q": pair[0], "second": pair[1], "judge": True})
     with urllib.request.urlopen(f"{url}api/search?{query}", timeout=60) as response:
         base, tuned = json.loads(response.read())["models"]
-    known = {hit["right"] for hits in tuned["results"] for hit in hits}
-    benefits = []
-    for model in (base, tuned):
-        places = [[hit["right"] for hit in hits] for hits in model["results"]]
-        ranks = [1 / (1 + one.index(True)) if True in one else 0 for one in places]
-        benefits.append(model["agreement"]["ao"] + 100 * sum(ranks) / 2)
-    return benefits[1] - benefits[0], tuned["agreement"]["shared"] if known == {False} else -1
+    judged = [
+        [hit["right"] for hits in model["results"] for hit in hits] for model in (base, tuned)
+    ]
+    before, after = (one.count(True) for one in judged)
+    shared = [model["agreement"]["shared"] for model in (base, tuned)]
+    known_wrong = {*judged[1]} == {False}
+    return Found(after - before, shared[1] - shared[0], shared[1] if known_wrong else -1)
 
 
 def take(page: Any, name: str, folder: Path) -> None:
@@ -109,10 +127,12 @@ def take_all(url: str, folder: Path) -> None:
     """All screenshots."""
     from playwright.sync_api import sync_playwright
 
-    compared = {pair: compare(url, pair) for pair in pairs()}
-    pair = max(compared, key=lambda one: compared[one][0])
-    wrong = max(compared, key=lambda one: compared[one][1])
-    say(f"The pair that gains most: {pair}; the same and wrong: {wrong}")
+    compared = {pair: compare(url, pair) for pair in pairs(stamps_folder())}
+    differ = sorted((one for one in compared if compared[one].right), key=lambda one: compared[one])
+    pair, gained = differ[len(differ) // 2], sum(compared[one].right > 0 for one in differ)
+    wrong = max(compared, key=lambda one: compared[one].wrong)
+    say(f"{len(compared)} pairs: tuned finds more right pictures for {gained}, base for")
+    say(f"{len(differ) - gained}. In the middle of these: {pair}. The same and wrong: {wrong}")
     both, wrongly = (
         f"{url}?{urlencode({'q': q, 'second': second})}" for q, second in (pair, wrong)
     )
@@ -123,7 +143,11 @@ def take_all(url: str, folder: Path) -> None:
             page = open_page(browser, name, both)
             page.evaluate("scrollTo(0, 0)")
             take(page, name, folder)
-        others = {"dark": both, "nothing": f"{url}?{urlencode({'q': ABSENT})}", "wrong": wrongly}
+        others = {
+            "dark": f"{url}?{urlencode({'q': pair[0], 'scores': 1})}",
+            "nothing": f"{url}?{urlencode({'q': ABSENT})}",
+            "wrong": wrongly,
+        }
         for name, address in others.items():
             take(open_page(browser, name, address), name, folder)
         browser.close()
@@ -138,8 +162,15 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stamps, store = stamps_folder(), f"{folder}/index"
-        captions = stamps_file(read_stamps(stamps).captions, stamps)
-        build_index(captions, store, options.base, Problems(), tuned=options.tuned)
+        captions = read_stamps(stamps).captions
+        shown = [row for row in captions if is_photograph(stamps / row.image_id)]
+        for row in shown:
+            copied = Path(folder, row.image_id)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(stamps / row.image_id, copied)
+        build_index(
+            stamps_file(shown, Path(folder)), store, options.base, Problems(), tuned=options.tuned
+        )
         command = [sys.executable, "-m", "paraclip", "serve", "--index", store, "--port", "0"]
         with subprocess.Popen(
             command,

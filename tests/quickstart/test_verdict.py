@@ -77,10 +77,9 @@ def test_the_plot_has_the_figures_of_the_table_in_its_words_and_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = [*reversed(results._OF_STAMPS), "not shown"]
-    section = Section(
-        "variations", "150 captions of wordings.jsonl in 450 rewordings, over 150 pictures of pool.txt",
-        {}, [line(name) for name in names], ["a blind guess gets R@10 6.67%"],
-    )  # fmt: skip
+    pool = "150 captions of wordings.jsonl in 450 rewordings, over 150 pictures of pool.txt"
+    lines = [line(name) for name in names]
+    section = Section("variations", pool, {}, lines, ["a blind guess gets R@10 6.67%"])
     stamps = Report({label: {} for label in LABELS}, [section], {})
     drawn: list[str] = []
 

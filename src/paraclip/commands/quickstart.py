@@ -19,7 +19,9 @@ def quickstart_command(config: QuickstartConfig) -> None:
     report = run_quickstart(config)
     label, reasons = recommend(report, config.base)
     print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n\n{reasons}\n")
+    own = config.folder / "report_easier" / "contact_sheet.png"
     files = {
+        **({"Your captions": own} if config.source and own.is_file() else {}),
         "Contact sheet": config.folder / "report" / "contact_sheet.png",
         "Examples": config.folder / "report" / "browser.html",
         "Report": config.folder / "report" / "report.md",

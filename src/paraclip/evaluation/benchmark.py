@@ -64,6 +64,8 @@ class Shown:
     references: Sequence[str]  # paths or URLs of the pool's pictures
     # pool position of each pair's correct picture; empty where none is known
     answers: Sequence[int] = ()
+    # whether a picture is close to both wordings of each pair; empty where it was not measured
+    close: Sequence[bool] = ()
 
 
 @dataclass(frozen=True, eq=False)

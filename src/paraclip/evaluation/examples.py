@@ -6,7 +6,8 @@ text nodes, and the page's content security policy blocks all loading.
 
 The pairs of the sheet are selected by a fixed rule, which the title states: the three largest
 gains, two pairs in the middle, and the largest loss; of pairs with the same first wording, one. The
-gain is that of AO@k, plus that of the correct picture's reciprocal rank, if it is known.
+gain is that of AO@k, plus that of the correct picture's reciprocal rank, if it is known. Where it
+is not, pairs are left out for whose wordings no picture is close, unless there are no others.
 """
 
 import base64
@@ -157,8 +158,12 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
     tick = "Green tick: the picture that the query describes. " if shown.answers else ""
     write(GAP, 36, f"{tick}Blue frame: among the first {depth} for both wordings.", 16)
     also = " and of the correct picture's rank" if shown.answers else ""
-    chosen_by = f"Chosen by the change of AO@{depth}{also}: the {GREATEST} greatest gains, "
-    write(GAP, 60, f"{chosen_by}{MEDIAN} in the middle, the greatest loss.", 14, FAINT)
+    close = _close_pairs(pairs)
+    among = f"among {len(close):,} of {len(shown.texts):,} pairs for which a picture is close, "
+    chosen_by = f"Chosen {among if close else ''}by the change of AO@{depth}{also}: the {GREATEST} "
+    write(
+        GAP, 60, f"{chosen_by}greatest gains, {MEDIAN} in the middle, the greatest loss.", 14, FAINT
+    )
     for place, (number, kind) in enumerate(chosen):
         top = TITLE + place * height
         draw.line([(0, top), (sheet.width, top)], fill=OTHER)
@@ -188,7 +193,8 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
 def _choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
     """Select the pairs to show by their gain (ties by index), with the reason for each."""
     gain = _benefit(pairs.tuned) - _benefit(pairs.base)
-    first = {texts[0]: number for number, texts in reversed(list(enumerate(pairs.base.texts)))}
+    numbers = _close_pairs(pairs) or list(range(len(gain)))
+    first = {pairs.base.texts[number][0]: number for number in reversed(numbers)}
     order = sorted(first.values(), key=lambda number: (-float(gain[number]), number))
     middle = max(0, (len(order) - MEDIAN) // 2)
     kinds: dict[int, str] = {}
@@ -200,6 +206,12 @@ def _choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
         for number in numbers:
             kinds.setdefault(number, kind)
     return list(kinds.items())
+
+
+def _close_pairs(pairs: RankedPairs) -> list[int]:
+    """Return the pairs for whose wordings both models find a close picture, where measured."""
+    both = zip(pairs.base.close, pairs.tuned.close, strict=True)
+    return [number for number, close in enumerate(both) if all(close)]
 
 
 def _benefit(shown: Shown) -> Float:

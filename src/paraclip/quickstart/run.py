@@ -195,7 +195,7 @@ def _of_own(config: QuickstartConfig, learn: list[Caption], held_out: list[Capti
             "columns": ("query", "rewording"), "pool": pool, "captions": captions,
         }
     }  # fmt: skip
-    pairs = [triples.pop(row.id) | {"image_id": None} for row in held_out if row.id in triples]
+    pairs = [triples.pop(row.id) | {"image_id": row.image} for row in held_out if row.id in triples]
     if pairs:
         tests["report_easier"] = {
             "benchmarks": "paraphrased-retrieval", "columns": ("caption", "paraphrase_2"),

@@ -57,6 +57,12 @@ def test_equal_wordings_share_everything_and_other_colours_nothing(pictures: Pat
     assert "2 pairs of made here, over 20 pictures of" in benchmark.pool
 
 
+def test_pairs_of_which_no_picture_is_close_are_told_from_others(pictures: Path) -> None:
+    texts = pairs(("red", "blue"), ("red", "xyzzy"), ("xyzzy", "plugh"))
+    shown = ParaphrasedRetrieval(texts, read_pool(pictures), k=3).score(ColourEncoder(), None).shown
+    assert shown is not None and list(shown.close) == [True, False, False]
+
+
 def test_agreement_is_told_from_correctness(pictures: Path) -> None:
     # Both wordings find red, whose picture is right once; once both agree on the wrong colour.
     texts = replace(

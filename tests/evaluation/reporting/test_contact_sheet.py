@@ -1,6 +1,7 @@
 """The contact sheet: the pairs that it shows, and its frames."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,18 @@ def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
     numbers, kinds = zip(*_choose_examples(pairs), strict=True)
     assert numbers[:3] == (2, 7, 5) and numbers[-1] == 8
     assert kinds == (*["greatest gain"] * 3, *["median"] * 2, "greatest loss")
+
+
+def test_pairs_of_which_nothing_is_close_are_left_out_unless_there_are_no_others() -> None:
+    rankings = [[0, 1]] * 4, [[0, 1]] * 4
+    pairs = ranked([(f"word{n}", "another") for n in range(4)], rankings, rankings)
+
+    def shown(base: list[bool], tuned: list[bool]) -> set[int]:
+        models = replace(pairs.base, close=base), replace(pairs.tuned, close=tuned)
+        return {n for n, _ in _choose_examples(replace(pairs, base=models[0], tuned=models[1]))}
+
+    assert shown([True, True, False, False], [True, False, True, False]) == {0}
+    assert shown([False] * 4, [True] * 4) == {0, 1, 2, 3}
 
 
 def test_of_pairs_with_one_first_wording_the_first_is_shown() -> None:

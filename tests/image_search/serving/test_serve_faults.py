@@ -261,7 +261,10 @@ def test_suggestions_differ_in_words_and_keep_the_meaning(model: Model, reworder
     others = ["A hound runs along the shore.", "a hound runs along the shore"]
     model.answers = [*same, "A running dog on the beach.", *others, "A cat sleeps on a chair."]
     model.told.set()
-    assert asyncio.run(reworder.suggest(source, stays)) == [others[0], "A running dog on the beach."]
+    assert asyncio.run(reworder.suggest(source, stays)) == [
+        others[0],
+        "A running dog on the beach.",
+    ]
 
 
 def test_a_language_model_that_fails_is_not_the_fault_of_the_request(

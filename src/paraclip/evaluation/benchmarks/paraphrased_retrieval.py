@@ -33,7 +33,8 @@ from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
 from paraclip.evaluation.pairs import Pairs, read_pairs
 from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
-from paraclip.exact_search import top_k
+from paraclip.evaluation.unrelated import cutoff_above, unrelated_texts
+from paraclip.exact_search import nearest, top_k
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
@@ -91,7 +92,8 @@ class ParaphrasedRetrieval:
         depth = max(longest, min(_RBO_DEPTH, len(pool)))
         wordings = [*self.pairs.captions, *self.pairs.paraphrases, *self.pairs.negatives]
         texts = text_vectors(model, wordings, self.how, "wordings")
-        ranked = places[top_k(texts, pool, depth, label="search")]
+        best = top_k(texts, pool, depth, label="search")
+        ranked = places[best]
         first, second, *negative = ranked.reshape(-1, len(self.pairs), depth)
         if known := int((self.own >= 0).sum()):
             notes = [*notes, f"{known:,} of {len(self.pairs):,} pairs name a picture of the pool"]
@@ -99,15 +101,17 @@ class ParaphrasedRetrieval:
         found += self._correctness(first, second, places)
         shown = first[:, :longest], second[:, :longest]
         arrays = dict(zip(("caption_ranking", "paraphrase_ranking"), shown, strict=True))
-        return Scores(found, arrays, notes, self._shown(shown))
-
-    def _shown(self, rankings: tuple[Integers, Integers]) -> Shown | None:
-        """Return every pair, for the example browser; None for a pool of vectors."""
         if not self.pictures:
-            return None
-        texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
-        answers = self.own.tolist() if (self.own >= 0).all() else ()
-        return Shown(texts, [""] * len(texts), rankings, self.pictures, answers)
+            return Scores(found, arrays, notes)
+        pairs = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
+        drawn = Shown(pairs, [""] * len(pairs), shown, self.pictures)
+        if (self.own >= 0).all():
+            return Scores(found, arrays, notes, replace(drawn, answers=self.own.tolist()))
+        similarities = (texts * pool[best[:, 0]]).sum(axis=1)[: 2 * len(pairs)]
+        unrelated = text_vectors(model, unrelated_texts(), self.how, "unrelated texts")
+        cutoff = cutoff_above(nearest(unrelated, pool, 1)[1][:, 0])
+        close = (similarities.reshape(2, -1) > cutoff).all(axis=0)
+        return Scores(found, arrays, notes, replace(drawn, close=close.tolist()))
 
     def _agreement(
         self, first: Integers, second: Integers, negative: Integers | None = None

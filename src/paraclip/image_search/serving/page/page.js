@@ -515,7 +515,8 @@ async function further() {
   const next = columns.querySelector(`.model:not([hidden]) li:nth-child(${before + 1}) .tile`);
   if (!next) return;
   next.focus({ preventScroll: true });
-  if (!narrow.matches) next.closest(".pair")?.scrollTo({ left: next.offsetLeft });
+  if (narrow.matches) return;
+  for (const one of columns.querySelectorAll(`.pair .one li:nth-child(${before + 1})`)) one.scrollIntoView({ block: "nearest", inline: "start" });
 }
 
 function listen() {
