@@ -5,11 +5,11 @@
 Indexes the photographs among Debian's captioned Tux Paint stamps, serves them with base and tuned,
 and captures the page wide, narrow, dark, for a query of which nothing is close, and for wordings
 that agree on wrong pictures. The pairs are wordings as people type them, of held-out photographs:
-the short one, and the caption or the sentence. Of the pairs for which base and tuned find different
-numbers of right pictures among the first ten of both wordings, it shows the one in the middle by
-the gain of tuned, and for equal gains by that in pictures that both wordings find. It prints the
-number of pairs for which each finds more. The wrong agreement is the pair for which most of tuned's
-results are the same and none is right. Needs Chromium and playwright.
+two of the short one, the caption and the sentence. Of the pairs for which base and tuned find
+different numbers of right pictures among the first ten of both wordings, it shows the one in the
+middle by the gain of tuned, and for equal gains by that in pictures that both wordings find. It
+prints the number of pairs for which each finds more. The wrong agreement is the pair for which most
+of tuned's results are the same and none is right. Needs Chromium and playwright.
 """
 
 import argparse
@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -67,6 +69,7 @@ class Found(NamedTuple):
     wrong: int  # pictures in both results; -1 if one is right, or captions do not tell
 
 
+@cache
 def is_photograph(path: Path) -> bool:
     """Whether few neighbouring pixels have one colour."""
     with Image.open(path) as opened:
@@ -77,14 +80,14 @@ def is_photograph(path: Path) -> bool:
 
 
 def pairs(folder: Path) -> list[tuple[str, str]]:
-    """Short wordings of each held-out photograph of a folder, each with another."""
+    """Wordings of each held-out photograph of a folder, each with another."""
     rows = [row for row in read_texts(STAMPS) if row["split"] == "test"]
     return [
-        (row["short"], row[other])
+        (row[one], row[other])
         for row in rows
         if is_photograph(folder / row["image"])
-        for other in ("caption", "sentence")
-        if len(row[other]) <= FITS
+        for one, other in combinations(("short", "caption", "sentence"), 2)
+        if max(len(row[one]), len(row[other])) <= FITS
     ]
 
 

@@ -307,7 +307,8 @@ function tile(hits, at, shared) {
   image.loading = "lazy";
   image.alt = `${at + 1}: ${hit.caption || hit.path}${notes.length ? ` (${notes.join(", ").replace("✓ caption", "right by its caption")})` : ""}`;
   button.title = hit.caption || hit.path;
-  flags.append(...notes.map(note => element("span", { "✓ caption": "good", "not close": "distant" }[note] || note, note)));
+  const marks = isFar(hit) && hits.findIndex(isFar) < at ? notes.slice(0, -1) : notes;  // those after the first are further away
+  flags.append(...marks.map(note => element("span", { "✓ caption": "good", "not close": "distant" }[note] || note, note.replace("not", "rest not"))));
   button.append(image, element("span", "rank", String(at + 1)));
   if (fields.scores.checked && hit.score) button.append(element("span", "score", hit.score.toFixed(3)));
   for (const one of [button.querySelector(".rank"), flags]) one.setAttribute("aria-hidden", "true");
