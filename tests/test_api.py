@@ -1,8 +1,13 @@
 """The public API: fast to import, complete, quiet, and equal to the commands."""
 
+import dataclasses
+import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -10,6 +15,7 @@ from PIL import Image
 
 import paraclip
 from paraclip import api
+from paraclip.commands import COMMANDS
 from paraclip.models.checkpoint import read_header, save_model
 from tiny import tiny_clip
 
@@ -30,6 +36,40 @@ def test_every_public_name_exists_and_others_are_not() -> None:
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         paraclip.trian  # noqa: B018
     assert Path(paraclip.__file__).with_name("py.typed").is_file()
+
+
+def kinds(hint: Any) -> set[Any]:
+    """The types of which a value may have one."""
+    return {*get_args(hint)} if get_origin(hint) in (Union, UnionType) else {hint}
+
+
+@pytest.mark.parametrize(
+    ("function", "left_out"),
+    [
+        (api.generate, {"dry_run"}),
+        (api.train, {"config", "device"}),
+        (api.evaluate, {"compare", "against", "json"}),
+        (api.export, set()),
+        (api.index, {"problems", "json"}),
+        (api.search, {"paths", "sheet", "json"}),
+        (api.swap_check, {"json"}),
+        (api.swap, {"undo"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_keywords_are_the_options_of_the_command(
+    function: Callable[..., Any], left_out: set[str]
+) -> None:
+    config = COMMANDS[function.__name__.replace("_", "-")].options_class()
+    names, typed = {*inspect.signature(function).parameters}, {}
+    if "options" in names:
+        names.remove("options")
+        (keywords,) = get_args(get_type_hints(function)["options"])
+        typed = get_type_hints(keywords)
+    assert names | {*typed} == {field.name for field in dataclasses.fields(config)} - left_out
+    declared = get_type_hints(config)
+    for name, hint in typed.items():  # paths, and one of several texts, are accepted as well
+        assert kinds(declared[name]) <= kinds(hint) <= kinds(declared[name]) | {Path, str}, name
 
 
 @pytest.fixture
@@ -73,6 +113,12 @@ def test_train_merge_export_and_evaluate_without_a_word(
     changed = [name for name, value in tuned.state_dict().items() if not value.equal(before[name])]
     assert changed and not [name for name in changed if name.startswith("image_tower")]
 
+    pictures = [tmp_path / "1.png", str(tmp_path / "2.png")]
+    assert paraclip.encode_images(tuned, pictures).equal(paraclip.encode_images(base, pictures))
+    texts = [paraclip.encode_texts(one, ["a square", "the box"]) for one in (base, tuned)]
+    assert texts[0].shape == texts[1].shape and not texts[0].equal(texts[1])
+    torch.testing.assert_close(texts[1].norm(dim=1), torch.ones(2))
+
     half = paraclip.merge(base, tuned, 0.5)
     written = paraclip.export(half, tmp_path / "half.safetensors")
     assert written.is_file() and written.with_suffix(".md").is_file()
@@ -104,10 +150,10 @@ def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) 
 def test_old_names_of_options_are_accepted_with_a_warning(tmp_path: Path) -> None:
     base, old = save_model(tiny_clip(), tmp_path / "base.safetensors"), tmp_path / "nowhere"
     for call in (
-        lambda: paraclip.index(old, store=tmp_path / "index"),  # type: ignore[call-arg]
-        lambda: paraclip.search("a disc", store=old),  # type: ignore[call-arg]
-        lambda: paraclip.swap_check(old, base, model=base),  # type: ignore[call-arg]
-        lambda: paraclip.train(model=base, triples=old, out=old),  # type: ignore[call-arg]
+        lambda: paraclip.index(old, store=tmp_path / "index"),
+        lambda: paraclip.search("a disc", store=old),
+        lambda: paraclip.swap_check(old, base, model=base),
+        lambda: paraclip.train(model=base, triples=old, out=old),
     ):
         with (
             pytest.warns(DeprecationWarning, match="(store|model) is now") as warned,

@@ -81,9 +81,9 @@ def test_the_help_of_a_command(
 
 
 MOST_OPTIONS = {
-    "quickstart": 11, "index": 14, "search": 12, "serve": 12, "export": 11, "swap-check": 15,
+    "quickstart": 11, "index": 14, "search": 12, "serve": 10, "export": 10, "swap-check": 15,
     "swap": 7,
-    "generate": 25, "train": 25, "merge": 5, "evaluate": 19, "audit": 6, "doctor": 3,
+    "generate": 25, "train": 25, "merge": 5, "evaluate": 19, "audit": 5, "doctor": 2,
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The documentation builds as a site without a warning."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -22,7 +23,9 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     commands = (tmp_path / "commands" / "index.html").read_text("utf-8")
     assert "--exact-below" in commands and "\x1b" not in commands
-    assert "paraclip.api" in (tmp_path / "api" / "index.html").read_text("utf-8")
+    reference = (tmp_path / "api" / "index.html").read_text("utf-8")
+    assert 'id="paraclip.api.SearchKeywords.cutoff"' in reference
+    assert not re.search(r'id="[\w.]+\._', reference), "no private name is shown"
     for page in ("index.html", "guide/tutorial/index.html", "results/index.html"):
         text = (tmp_path / page).read_text("utf-8")
         assert "fonts.googleapis.com" not in text, "nothing is loaded from elsewhere"

@@ -8,7 +8,10 @@ from paraclip.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from paraclip.api import (
+        Columns,
         compare,
+        encode_images,
+        encode_texts,
         evaluate,
         export,
         generate,
@@ -17,13 +20,16 @@ if TYPE_CHECKING:
         merge,
         read_captions,
         search,
+        swap,
         swap_check,
         train,
+        undo_swap,
     )
 
 __all__ = (
-    "UserError", "compare", "evaluate", "export", "generate", "index", "load_model",
-    "merge", "read_captions", "search", "swap_check", "train",
+    "Columns", "UserError", "compare", "encode_images", "encode_texts", "evaluate", "export",
+    "generate", "index", "load_model", "merge", "read_captions", "search", "swap", "swap_check",
+    "train", "undo_swap",
 )  # fmt: skip
 
 

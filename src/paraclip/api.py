@@ -1,7 +1,8 @@
 """The public API: what each command does, as a function that returns its result and prints nothing.
 
 Keyword options are those of the command of the same name (`paraclip train --help`), with `_` for
-`-`: `train(base, triples, out="runs/tuned", text_temperature=0.1)`.
+`-`: `train(base, triples, out="runs/tuned", text_temperature=0.1)`. A class `...Keywords` has their
+types; one that is left out has the command's default.
 """
 
 import warnings
@@ -9,8 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, get_args, get_type_hints
 
+from torch import Tensor
+
+from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
@@ -24,30 +28,173 @@ from paraclip.image_search.config import INDEX, IndexConfig, SearchConfig
 from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.merging import merge
+from paraclip.models import features
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.loading import load_model
+from paraclip.models.loading import load_model, loaded_model
 from paraclip.options import current_name
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
 from paraclip.swap_checking import SwapReport
 from paraclip.swap_checking import swap_check as check_index
-from paraclip.systems.config import ExportOptions, SwapCheckConfig
-from paraclip.training.config import TrainOptions, usual_recipe
+from paraclip.swapping import Swapped, undo
+from paraclip.swapping import swap as swap_encoder
+from paraclip.systems.config import (
+    Exported,
+    ExportOptions,
+    Format,
+    Indexed,
+    SwapCheckConfig,
+    SwapConfig,
+)
+from paraclip.systems.indexes import read_index
+from paraclip.systems.system import IndexAddress
+from paraclip.training.config import Precision, Recipe, TextName, TrainOptions, usual_recipe
 from paraclip.training.prepare import prepare
 from paraclip.training.sources import Sources, read_rows
 from paraclip.training.train import check_training
 from paraclip.training.train import train as train_data
 
 __all__ = (
-    "UserError", "compare", "evaluate", "export", "generate", "index", "load_model",
-    "merge", "read_captions", "search", "swap_check", "train",
+    "Columns", "UserError", "compare", "encode_images", "encode_texts", "evaluate", "export",
+    "generate", "index", "load_model", "merge", "read_captions", "search", "swap", "swap_check",
+    "train", "undo_swap",
 )  # fmt: skip
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 Model = DualEncoder | Path | str
 """A model, or a name that `load_model` accepts: `mini`, `ViT-B-32:file`, a checkpoint."""
+
+
+class GenerateKeywords(TypedDict, total=False):
+    """Options of `paraclip generate`."""
+
+    columns: Columns
+    max_broken: float
+    first: int | None
+    backend: str
+    model: str | None
+    base_url: str | tuple[str, ...]
+    kinds: str
+    candidates: int | None
+    temperature: float | None
+    concurrency: int | None
+    per_minute: tuple[float, float] | None
+    prices: tuple[float, float] | None
+    max_cost: float | None
+    to_file: Path | None
+    from_file: Path | None
+    limits: Literal["auto", "strong", "checked", "small"]
+    licence: str | None
+    fresh: bool
+    part: str | None
+    ray_workers: int | None
+
+
+class TrainKeywords(TypedDict, total=False):
+    """Hyperparameters of `paraclip train`."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float | None
+    seed: int
+    micro_batch: int | None
+    dropout: float | None
+    precision: Precision
+    recipe: Recipe | None
+    weights: tuple[float, float, float] | None
+    image_loss_on: tuple[TextName, ...] | None
+    text_temperature: float | None
+    ranking: float | None
+    sentence_teacher: float | None
+    image_learning_rate: float | None
+    control: bool
+
+
+class EvaluateKeywords(TypedDict, total=False):
+    """Options of `paraclip evaluate`."""
+
+    benchmarks: str
+    data: Path | str | None
+    pairs: Path | str | None
+    columns: tuple[str, ...]
+    pool: Path | str | None
+    wordings: Path | str | None
+    captions: Path | str | None
+    images: Path | str | None
+    images_by_class: Path | str | None
+    k: tuple[int, ...]
+    out: Path | str | None
+    resamples: int | None
+    precision: Literal["fp32", "bf16"]
+    max_broken: float
+    device: str
+
+
+class ExportKeywords(TypedDict, total=False):
+    """Options of `paraclip export`; `target` is its `--for`."""
+
+    to: Format | None
+    target: Exported | None
+    base: Path | str | None
+    tag: str | None
+    half: bool
+    int8: bool
+    image_tower: bool
+    force: bool
+
+
+class IndexKeywords(TypedDict, total=False):
+    """Options of `paraclip index`."""
+
+    base: Path | str
+    tuned: Path | str | None
+    columns: Columns
+    device: str
+    precision: Literal["fp32", "bf16"]
+    ray_workers: int
+    exact_below: int
+    rebuild: bool
+
+
+class SearchKeywords(TypedDict, total=False):
+    """Options of `paraclip search`."""
+
+    image: Path | str | None
+    plus: tuple[str, ...]
+    minus: tuple[str, ...]
+    models: str | None
+    k: int
+    cutoff: float | Literal["auto"] | None
+    device: str
+
+
+class SwapCheckKeywords(TypedDict, total=False):
+    """Options of `paraclip swap-check`."""
+
+    queries: Path | str | None
+    pictures: Path | str | None
+    paths: Path | str | None
+    index_kind: Indexed | None
+    table: str | None
+    column: str | None
+    sample: int
+    k: int
+    cutoff: float | None
+    device: str
+
+
+def _config(options: type[_R], **given: Any) -> _R:
+    """The checked options of a command, most of which hold paths as text."""
+    hints = get_type_hints(options)
+    texts = {
+        name: str(value)
+        for name, value in given.items()
+        if isinstance(value, Path) and name in hints
+        if Path not in (hints[name], *get_args(hints[name]))
+    }
+    return options(**{**given, **texts})
 
 
 def _accepts_old_names(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -64,13 +211,14 @@ def _accepts_old_names(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return call
 
 
-def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
+def generate(source: Path | str, out: Path | str, **options: Unpack[GenerateKeywords]) -> Path:
     """Paraphrase captions in two steps with a large language model.
 
     Args:
         source: folder of pictures, each with a `.txt` of the same name, or a captions file.
         out: folder for the triples, the log of answers and the summary; a stopped run resumes.
-        options: options of `paraclip generate`, such as `backend="openai"`.
+        options: options of `paraclip generate`, such as `backend="openai"` or
+            `columns=Columns(caption="text")`.
 
     Returns:
         The triples, a Parquet file.
@@ -81,7 +229,7 @@ def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
     Example:
         >>> triples = generate("my_pictures", out="runs/triples")  # doctest: +SKIP
     """
-    config = GenerateConfig(str(source), Path(out), **options)
+    config = _config(GenerateConfig, source=source, out=Path(out), **options)
     if config.dry_run:
         raise UserError("--dry-run", "is an estimate", "Use the command `paraclip generate`.")
     generation = generate_from_source(
@@ -106,7 +254,7 @@ def train(
     texts: Sequence[Path | str] = (),
     languages: Sequence[str] = ("en",),
     fresh: bool = False,
-    **options: Any,
+    **options: Unpack[TrainKeywords],
 ) -> DualEncoder:
     """Fine-tune the text encoder on triples; the image encoder is not changed.
 
@@ -133,10 +281,13 @@ def train(
     Raises:
         UserError: the triples cannot be used, or `out` belongs to another run.
 
+    Example:
+        >>> tuned = train("mini", "starter", "runs/tuned", bank="my_pictures")  # doctest: +SKIP
+
     Source: paper, section 3.
     """
-    recipe = options.pop("recipe", None) or usual_recipe(teacher)
-    hyperparameters = TrainOptions(recipe=recipe, **options)
+    options["recipe"] = options.get("recipe") or usual_recipe(teacher)
+    hyperparameters = TrainOptions(**options)
     facts = {} if isinstance(base, DualEncoder) else {"base": str(base)}
     out, problems = Path(out), Problems()
     sources = Sources(
@@ -151,7 +302,7 @@ def train(
     return load_model(str(checkpoint), str(data.model.device))
 
 
-def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
+def evaluate(models: Mapping[str, Model], **options: Unpack[EvaluateKeywords]) -> Report:
     """Score models side by side, with 95 % intervals and paired differences.
 
     Args:
@@ -164,12 +315,10 @@ def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
     Raises:
         UserError: a model or the data of a named benchmark is missing or broken.
     """
-    paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
-    config = EvaluateConfig(models=tuple(models), **{**options, **paths})
-    return evaluate_configured(models, config)
+    return evaluate_configured(models, _config(EvaluateConfig, models=tuple(models), **options))
 
 
-def export(model: Model, out: Path | str, **options: Any) -> Path:
+def export(model: Model, out: Path | str, **options: Unpack[ExportKeywords]) -> Path:
     """Write a model in the layout that another system loads, with a model card.
 
     Args:
@@ -185,11 +334,13 @@ def export(model: Model, out: Path | str, **options: Any) -> Path:
         UserError: the output exists, the checkpoint is damaged or its image tower was trained, or
             the model does not fit the format or the system.
     """
-    return export_model(model, out, ExportOptions(**options)).path
+    return export_model(model, out, _config(ExportOptions, **options)).path
 
 
 @_accepts_old_names
-def index(source: Path | str, index: Path | str = INDEX, **options: Any) -> IndexSummary:
+def index(
+    source: Path | str, index: Path | str = INDEX, **options: Unpack[IndexKeywords]
+) -> IndexSummary:
     """Index the pictures of a source, or bring their index up to date.
 
     Args:
@@ -203,12 +354,14 @@ def index(source: Path | str, index: Path | str = INDEX, **options: Any) -> Inde
     Raises:
         UserError: the source, a model or the index cannot be used, or the index is another one's.
     """
-    config = IndexConfig(str(source), index=str(index), **options)
+    config = _config(IndexConfig, source=source, index=index, **options)
     return build_index(problems=Problems(1.0), **config.arguments())
 
 
 @_accepts_old_names
-def search(query: str = "", index: Path | str = INDEX, **options: Any) -> dict[str, list[Hit]]:
+def search(
+    query: str = "", index: Path | str = INDEX, **options: Unpack[SearchKeywords]
+) -> dict[str, list[Hit]]:
     """Search an index with words, a picture, or both.
 
     Args:
@@ -222,15 +375,24 @@ def search(query: str = "", index: Path | str = INDEX, **options: Any) -> dict[s
 
     Raises:
         UserError: the query is empty, or the index or a model cannot be used.
+
+    Example:
+        >>> for hit in search("a child eating pizza", k=5)["base"]:  # doctest: +SKIP
+        ...     print(f"{hit.score:.3f} {hit.path}")
     """
-    config = SearchConfig(query, index=str(index), **options)
+    config = _config(SearchConfig, query=query, index=index, **options)
     answers, _ = search_index(**config.arguments())
     return {label: answer.hits for label, answer in answers.items()}
 
 
 @_accepts_old_names
 def swap_check(
-    index: Path | str, base: Model, tuned: Model, *, merged: Model | None = None, **options: Any
+    index: Path | str,
+    base: Model,
+    tuned: Model,
+    *,
+    merged: Model | None = None,
+    **options: Unpack[SwapCheckKeywords],
 ) -> SwapReport:
     """Check an index before its text encoder is replaced.
 
@@ -248,10 +410,103 @@ def swap_check(
     Raises:
         UserError: the models have different image towers, or the index cannot be read.
     """
-    paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
     names = {
         role: one.architecture.name if isinstance(one, DualEncoder) else str(one)
         for role, one in (("base", base), ("tuned", tuned))
     }
-    config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
+    config = _config(SwapCheckConfig, index=index, **names, **options)
     return check_index(base, tuned, config, merged)
+
+
+@_accepts_old_names
+def swap(
+    system: str,
+    cache: Path | str,
+    tuned: Model,
+    *,
+    tag: str | None = None,
+    index: Path | str | None = None,
+    dry_run: bool = False,
+) -> Swapped:
+    """Put a tuned text encoder in the place of the base's in another program's model cache.
+
+    The base's files are kept beside the new ones, and `undo_swap` restores them.
+
+    Args:
+        system: the program, as for `paraclip swap`: immich, rclip, fastembed or hugging-face.
+        cache: its model cache.
+        tuned: the tuned model.
+        tag: open_clip's pretrained tag of the base, for a checkpoint that does not record it.
+        index: vectors that must come from the model's image tower, as for `swap_check`.
+        dry_run: whether to check everything, but change nothing.
+
+    Returns:
+        The files that were replaced, where the base's are kept, and what was checked.
+
+    Raises:
+        UserError: the program is unknown, its cache does not hold the base, or the image tower,
+            the activation or the preprocessing is not the model's.
+
+    Example:
+        >>> done = swap("immich", "/path/to/model-cache", tuned, dry_run=True)  # doctest: +SKIP
+    """
+    config = _config(SwapConfig, system=system, cache=cache, index=index)
+    vectors = read_index(IndexAddress(config.index, selectable=False)) if config.index else None
+    return swap_encoder(system, cache, tuned, tag=tag, index=vectors, dry_run=dry_run)
+
+
+def undo_swap(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
+    """Restore the files that `swap` replaced in a cache, byte for byte.
+
+    A file that has changed since is left as it is.
+
+    Args:
+        system: the program, as for `swap`.
+        cache: its model cache.
+        dry_run: whether to check everything, but change nothing.
+
+    Returns:
+        The files that were restored, and what was left because the program has changed it.
+
+    Raises:
+        UserError: the program is unknown, nothing was swapped, or a kept file is gone or damaged.
+    """
+    _config(SwapConfig, system=system, cache=cache)
+    return undo(system, cache, dry_run=dry_run)
+
+
+def encode_texts(model: Model, texts: Sequence[str]) -> Tensor:
+    """Vectors of texts, such as queries for an index of the model's pictures.
+
+    Args:
+        model: the text encoder; one that is passed is put in evaluation mode.
+        texts: texts; each is cut to the model's context.
+
+    Returns:
+        Unit vectors, float32 [texts, width] on the CPU, in the order of the texts.
+
+    Raises:
+        UserError: the model cannot be loaded.
+
+    Example:
+        >>> encode_texts("mini", ["a dog", "one dog"]).shape  # doctest: +SKIP
+        torch.Size([2, 384])
+    """
+    return features.encode_texts(loaded_model(model), texts)
+
+
+def encode_images(model: Model, pictures: Sequence[Path | str]) -> Tensor:
+    """Vectors of pictures, such as an index of your own.
+
+    Args:
+        model: the image encoder; one that is passed is put in evaluation mode.
+        pictures: paths or URLs of the pictures.
+
+    Returns:
+        Unit vectors, float32 [pictures, width] on the CPU, in the order of the pictures.
+
+    Raises:
+        UserError: the model cannot be loaded or reads no pictures, or a picture is missing or
+            broken.
+    """
+    return features.encode_images(loaded_model(model), [str(one) for one in pictures])

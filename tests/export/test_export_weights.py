@@ -31,7 +31,7 @@ TEXTS = ["a red disc", "two cats on a beach"]
 def test_open_clip_itself_loads_what_is_exported(clip, tmp_path, monkeypatch, capsys):
     path = save_model(clip, tmp_path / "ours.safetensors", {"base": "random"})
     out = str(tmp_path / "exported.safetensors")
-    export_command(ExportConfig(checkpoint=str(path), out=out))
+    export_command(ExportConfig(model=str(path), out=out))
     assert f"pretrained='{out}'" in capsys.readouterr().out
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", json.loads(json.dumps(TINY_CLIP)))
     theirs = open_clip.create_model("tiny", pretrained=out).eval()

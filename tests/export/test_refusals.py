@@ -146,7 +146,7 @@ def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> No
     header = {"training": {"facts": {"base": "ViT-B-32:openai"}, "generator": "a language model"}}
     path = save_model(model, tmp_path / "model.safetensors", header)
     out = tmp_path / "out"
-    export_command(ExportConfig(checkpoint=str(path), out=str(out), target="open-clip"))
+    export_command(ExportConfig(model=str(path), out=str(out), target="open-clip"))
     assert "\n4." in capsys.readouterr().out
     card = (out / "README.md").read_text()
     facts = load_source(path).facts()

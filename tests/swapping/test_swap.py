@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from program_caches import (
     COMMIT,
@@ -20,6 +22,7 @@ from program_caches import (
     write_text_file,
 )
 
+import paraclip
 from benchmarks.export.loaders import environments
 from paraclip.cli import main
 from paraclip.errors import UserError
@@ -29,7 +32,6 @@ from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
 from paraclip.swapping import swap, undo
 from paraclip.systems import SWAPPED
-from paraclip.systems.indexes import Index
 from tiny import draw, other_image_tower
 
 pytestmark = pytest.mark.slow
@@ -73,7 +75,7 @@ def test_the_program_reads_the_tuned_encoder_until_it_is_undone(system, cache, t
     before = contents(folder)
     files = [folder / name for name in FILES[system]]
     hashes = [file_hash(file) for file in files]
-    done = swap(system, folder, tuned[system], tag=tag(system))
+    done = paraclip.swap(system, folder, tuned[system], tag=tag(system))
     assert done.files == files
     expected = encode_texts(tuned[system], TEXTS).numpy()
     for file, kept, old in zip(files, done.kept, hashes, strict=True):
@@ -85,7 +87,8 @@ def test_the_program_reads_the_tuned_encoder_until_it_is_undone(system, cache, t
     sizes = {f"{TEXT}/files_metadata.json"} if system == "fastembed" else set()
     assert changed == {*FILES[system]} | prepared | sizes
     assert swap(system, folder, tuned[system], tag=tag(system)).files == []
-    assert {path.parent for path in files} <= {path.parent for path in undo(system, folder).files}
+    restored = paraclip.undo_swap(system, folder).files
+    assert {path.parent for path in files} <= {path.parent for path in restored}
     assert contents(folder) == {name: before[name] for name in before if name not in prepared}
     with pytest.raises(UserError, match="no swapped file"):
         undo(system, folder)
@@ -242,11 +245,12 @@ def test_what_cannot_be_written_is_an_error_of_one_line(cache, tuned, monkeypatc
 
 def test_an_index_of_another_model_is_refused(cache, tuned, tmp_path) -> None:
     photos = [draw(tmp_path / f"{colour}.png", "disc", colour) for colour in ("red", "blue")]
-    other = Index(np.eye(2, 16, dtype=np.float32), photos, "npy")
+    other, vectors = tmp_path / "other.parquet", np.eye(2, 16, dtype=np.float32).tolist()
+    pq.write_table(pa.table({"path": photos, "vector": vectors}), other)
     folder = cache("hugging-face") / "models--openai--clip"
     before = contents(folder)
     with pytest.raises(UserError, match="do not come from the model's image tower"):
-        swap("hugging-face", folder, tuned["hugging-face"], index=other)
+        paraclip.swap("hugging-face", folder, tuned["hugging-face"], index=other)
     assert contents(folder) == before
 
 

@@ -6,7 +6,7 @@ from paraclip.systems.config import ExportConfig
 
 def export_command(config: ExportConfig) -> None:
     """Write a model for another system and print how to load it."""
-    exported = export_model(config.checkpoint, config.out, config)
+    exported = export_model(config.model, config.out, config)
     print(f"Wrote {exported.path}")
     if exported.drift is not None:
         print(exported.drift)

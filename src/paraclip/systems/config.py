@@ -60,7 +60,7 @@ class ExportOptions(Checked):
 class ExportConfig(ExportOptions):
     """Write a model in the layout that another system loads, with a model card."""
 
-    checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
     """Checkpoint to export (.safetensors), or any model as for `paraclip train --base`."""
 
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
