@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from paraclip import progress
-from paraclip.progress import bar, track
+from paraclip.progress import bar, steps, suggest, track
 
 
 def closing(closed: list[bool]) -> Iterator[int]:
@@ -58,3 +58,24 @@ def test_a_quiet_bar_prints_nothing_and_passes_every_item(
     closed: list[bool] = []
     assert list(track(closing(closed), "reading", total)) == [0, 1, 2]
     assert closed == [True] and capfd.readouterr() == ("", "")
+
+
+def test_steps_are_named_as_they_begin(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
+    with steps("export", "loading", "writing") as begin_next:
+        begin_next()
+        first = capfd.readouterr().err
+        assert "1/2" in first and "loading" in first and "writing" not in first
+        begin_next()
+    assert "2/2" in (last := capfd.readouterr().err) and "writing" in last
+
+
+def test_a_suggestion_can_be_pasted_and_quiet_leaves_it_out(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    for quiet, shown in (("0", "Next: paraclip search 'a dog' --index 'my index'\n"), ("1", "")):
+        monkeypatch.setenv("PARACLIP_QUIET", quiet)
+        suggest("search", "a dog", "--index", "my index")
+        assert capfd.readouterr() == ("", shown)

@@ -1,9 +1,13 @@
-"""Progress bars with the remaining time, on standard error."""
+"""Progress bars with the remaining time, and the next command, on standard error."""
 
 import os
+import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from paraclip.errors import printable
 
 _Item = TypeVar("_Item")
 _LOGGED_SECONDS = 30.0  # between two lines in a log
@@ -47,3 +51,23 @@ def track(
         for item in items:
             yield item
             moving.update()
+
+
+@contextmanager
+def steps(label: str, *names: str) -> Iterator[Callable[[], None]]:
+    """Show a bar over named steps; each call of the function begins the next one."""
+    with bar(label, len(names), "step") as moving:
+        remaining = iter(names)
+
+        def begin_next() -> None:
+            moving.update()
+            moving.set_postfix_str(next(remaining))
+
+        yield begin_next
+
+
+def suggest(*words: object) -> None:
+    """Print the next command, quoted for a shell; nothing if only results are asked for."""
+    if not is_quiet():
+        line = shlex.join(["paraclip", *map(str, words)])
+        print(printable(f"Next: {line}"), file=sys.stderr)

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape, glob
@@ -24,6 +24,7 @@ from paraclip.errors import UserError
 from paraclip.files import atomic_path, check_name, disk_errors, file_hash, readable, take_lock
 from paraclip.models.sources import check_model
 from paraclip.onnx_session import open_session
+from paraclip.progress import steps
 from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Cache, System
@@ -87,22 +88,39 @@ def swap(
         UserError: the cache does not hold the base, its image tower, activation or preprocessing is
             not the model's, or another tuned model is in its place.
     """
-    place = SWAPPED[system]
     if isinstance(model, Path | str):
         check_model(str(model))
     with _cache_errors(cache):
-        _files_of(place, Path(cache), "*")
-    from paraclip.exporting.source import base_name, load_source  # torch, only now
+        _files_of(SWAPPED[system], Path(cache), "*")
+    from paraclip.exporting.source import load_source  # torch, only now
 
-    source = load_source(model, tag=tag)
-    base = base_name(source, SYSTEMS[system])
+    named = ("loading the model", "writing its text encoder", "comparing", "replacing the file")
+    with steps(f"swap {system}", *named) as begin_next:
+        begin_next()
+        source = load_source(model, tag=tag)
+        return _swap(source, system, cache, index, dry_run, begin_next)
+
+
+def _swap(
+    source: "Source",
+    system: str,
+    cache: Path | str,
+    index: "Index | None",
+    dry_run: bool,
+    begin_next: Callable[[], None],
+) -> Swapped:
+    from paraclip.exporting.source import base_name
+
+    place, base = SWAPPED[system], base_name(source, SYSTEMS[system])
     with TemporaryDirectory() as folder, _cache_errors(cache):
         files = _files_of(place, Path(cache), base)
         if place.image:  # else, one of several is chosen by its content
             _check_writable({file.parent for file in files})
         checked = _check_index(source, index) if index is not None else []
+        begin_next()
         with disk_errors(Path(folder)):
             new = _export(SYSTEMS[system], source, {file.name for file in files}, Path(folder))
+        begin_next()
         if place.image:
             for file in files:
                 checked += _check_graphs(place, source, file, new[file.name])
@@ -111,6 +129,7 @@ def swap(
             checked.append("Image tower, activation and preprocessing are the model's.")
         folders = {path.parent for path in (*files, *_listings(place, files))}
         _check_writable(folders)
+        begin_next()
         with _locked(folders):
             plan = _plan(system, files, new)
             changes = _shortened(place, files, Path(folder))

@@ -62,7 +62,7 @@ def test_the_commands_in_the_steps_can_be_pasted(clip, mini, tmp_path):
         first, load, *_ = export_model(path, folder / name, ExportOptions(target=system)).steps
         words = shlex.split(first.partition(": paraclip ")[2])
         config = parse(words)
-        assert (config.base, config.model) == (base, str(path))
+        assert (config.base, config.tuned) == (base, str(path))
         for call in re.findall(r"\w+(\(.*?[\"']\))", load):
             assert str(folder / name) in ast.literal_eval(call)
 

@@ -140,7 +140,7 @@ def test_merged_is_recommended_unless_base_agrees_little(agreement: float, use: 
 
 
 def test_of_a_run_one_model_is_recommended_and_its_queries_are_compared(
-    index, queries, base, tuned, vectors, models, tmp_path, capsys
+    index, queries, base, tuned, vectors, models, tmp_path, capsys, monkeypatch
 ) -> None:
     run = RunFolder(tmp_path / "run")
     run.files.write(run.identity_file, "{}")
@@ -168,8 +168,12 @@ def test_of_a_run_one_model_is_recommended_and_its_queries_are_compared(
     assert (alone.overlap, alone.consistency) == (report.overlap, report.consistency)
     both = paraclip.swap_check(index, base, run.last, merged=run.merged, k=3)
     assert both.recommendation == advice and both.scores is None
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
     swap_check_command(SwapCheckConfig(index=index, base=models["base"], tuned=str(run.path)))
-    assert re.search(rf"^Use {advice.use}: .*%", capsys.readouterr().out, re.MULTILINE)
+    shown, said = capsys.readouterr()
+    assert re.search(rf"^Use {advice.use}: .*%", shown, re.MULTILINE)
+    use = run.last if advice.use == "tuned" else run.merged
+    assert said.splitlines()[-1] == f"Next: paraclip export {use} exports/open-clip"
 
 
 def test_only_the_ten_most_changed_are_listed(index, base, tuned, tmp_path) -> None:

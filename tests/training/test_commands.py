@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import torch
 from training_rows import Stop, before_step, weights_of
 
-from paraclip.cli import main
+from paraclip.cli import main, parse
 from paraclip.commands import train as commands_train
 from paraclip.commands.train import train_command
 from paraclip.data.triples import read_triples, write_triples
@@ -82,12 +83,15 @@ def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
     return TrainConfig(**(settings | changes))
 
 
-def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):
+def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys, monkeypatch):
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
     train_command(config_of(triples, base))
-    output = capsys.readouterr().out
+    output, said = capsys.readouterr()
     assert "7 rows, 6 with a picture." in output and "1 have none" in output
     path = triples.parent / "run" / "last.safetensors"
     assert f"Checkpoint: {path}" in output
+    program, *suggested = shlex.split(said.splitlines()[-1].removeprefix("Next: "))
+    assert program == "paraclip" and parse(suggested).models == (f"base={base}", f"tuned={path}")
     before, after = load_model(base), load_model(str(path))
     for name, value in before.image_tower.state_dict().items():
         assert torch.equal(after.image_tower.state_dict()[name], value)

@@ -2,19 +2,18 @@
 
 import json
 import re
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
-from paraclip.errors import printable
 from paraclip.files import check_room
 from paraclip.image_search.config import INDEX, IndexConfig
 from paraclip.image_search.sources import picture_source
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.sources import absolute_name, check_device, check_model
 from paraclip.output_folder import OutputFolder
+from paraclip.progress import suggest
 from paraclip.stores import POSTGRES
 
 
@@ -48,8 +47,7 @@ def index_command(config: IndexConfig) -> None:
         print(f"Approximate index: recall@10 is {summary.recall:.3f} of exact search.")
     if problems.count:
         print(problems.summary())
-    shown = "" if store == INDEX else f" --index {shlex.quote(store)}"
-    print(f'Search it: paraclip search "words"{printable(shown)}')
+    suggest("search", "a dog on a beach", *([] if store == INDEX else ["--index", store]))
 
 
 def _without_password(store: str) -> str:

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
+from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
 from paraclip.swap_checking import AGREES_LITTLE, Scores, SwapReport, swap_check
+from paraclip.systems import EXPORTED
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.origin import EXACT
 
@@ -25,6 +27,25 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     if report.origin is not None and not report.origin.same:
         what = "its vectors do not come from the base's image tower"
         raise UserError(without_secrets(config.index), what, "Name the model that made the index.")
+    _suggest_use(config, report)
+
+
+def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
+    """Suggest to swap the checked model, or to export it for the program whose index it is."""
+    model = config.tuned
+    if report.recommendation is not None:
+        use = report.recommendation.use
+        if config.merged is None:  # the folder of a run
+            model = str(Path(model) / f"{'last' if use == 'tuned' else use}.safetensors")
+        elif use == "merged":
+            model = config.merged
+    if report.store == "rclip":
+        folder = Path(config.index) if Path(config.index).is_dir() else Path(config.index).parent
+        suggest("swap", "rclip", "--cache", folder, "--tuned", model)
+    elif report.store in EXPORTED:
+        suggest("export", model, f"exports/{report.store}", "--for", report.store)
+    else:
+        suggest("export", model, "exports/open-clip")
 
 
 def lines_of(report: SwapReport) -> Iterator[str]:

@@ -8,6 +8,9 @@ from paraclip.data.triples import check_triples
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.models.sources import check_device, check_model
+from paraclip.progress import suggest
+from paraclip.provenance import without_secrets
+from paraclip.systems.indexes import is_index
 from paraclip.training.config import TrainConfig
 from paraclip.training.sources import Sources, read_rows
 
@@ -50,6 +53,18 @@ def _train(config: TrainConfig, sources: Sources, device: str) -> None:
     checkpoint = train(data, config, out, fresh=config.fresh)
     if this_process().first:
         print_summary(checkpoint, data.problems)
+        _suggest_check(config, checkpoint)
+
+
+def _suggest_check(config: TrainConfig, checkpoint: Path) -> None:
+    """Suggest to check the index that was learned from, or else to score the model."""
+    if config.bank and is_index(config.bank):
+        tuned = checkpoint.parent if not config.control else checkpoint
+        index = without_secrets(config.bank)
+        suggest("swap-check", "--index", index, "--base", config.base, "--tuned", tuned)
+    else:
+        label = "control" if config.control else "tuned"
+        suggest("evaluate", f"base={config.base}", f"{label}={checkpoint}", "--benchmarks", "quick")
 
 
 def print_summary(checkpoint: Path, problems: Problems) -> None:

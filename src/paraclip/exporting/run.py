@@ -20,6 +20,7 @@ from paraclip.files import (
 )
 from paraclip.models.sources import check_model, model_files
 from paraclip.output_folder import RECORD, OutputFolder
+from paraclip.progress import steps
 from paraclip.provenance import package_versions
 from paraclip.systems import EXPORTED, FORMATS, SYSTEMS
 from paraclip.systems.config import ExportOptions
@@ -85,21 +86,28 @@ def export_model(
 
     if layout.format == "onnx":
         import_writers()
-    source = load_source(model, options.base, options.tag)
-    part = source.model if "half" in layout.takes else source.model.text_tower
-    check_room(out.parent, count_bytes(part) / (2 if options.half else 1))
-    written = {name: value for name, value in asdict(options).items() if value}
-    drift = check_half(source.model) if options.half else None
-    steps = _steps_of(layout, system, source, out)
-    if is_file:
-        write_layout(layout, source, out, options)
-        _write_card(source, card, out.name, written, drift=drift)
-    else:
-        with _new_folder(out, options.force) as folder:
-            drift = write_layout(layout, source, folder, options, system) or drift
-            on_card = steps if system else ()
-            _write_card(source, folder / _CARD, out.name, written, on_card, drift)
-    return _Exported(out, steps, drift)
+    named = ["loading the model", *["measuring 16 bits"] * options.half, "writing"]
+    with steps("export", *named) as begin_next:
+        begin_next()
+        source = load_source(model, options.base, options.tag)
+        part = source.model if "half" in layout.takes else source.model.text_tower
+        check_room(out.parent, count_bytes(part) / (2 if options.half else 1))
+        written = {name: value for name, value in asdict(options).items() if value}
+        drift = None
+        if options.half:
+            begin_next()
+            drift = check_half(source.model)
+        then = _steps_of(layout, system, source, out)
+        begin_next()
+        if is_file:
+            write_layout(layout, source, out, options)
+            _write_card(source, card, out.name, written, drift=drift)
+        else:
+            with _new_folder(out, options.force) as folder:
+                drift = write_layout(layout, source, folder, options, system) or drift
+                on_card = then if system else ()
+                _write_card(source, folder / _CARD, out.name, written, on_card, drift)
+    return _Exported(out, then, drift)
 
 
 def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | None]:

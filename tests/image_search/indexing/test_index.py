@@ -327,9 +327,9 @@ def test_the_printed_search_can_be_pasted_and_shows_no_password(
     store: str, shown: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(build, "build_index", lambda **_: IndexSummary())
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
     command.index_command(IndexConfig(str(pictures), index=store))
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f'Search it: paraclip search "words"{shown}'
+    assert capsys.readouterr().err == f"Next: paraclip search 'a dog on a beach'{shown}\n"
 
 
 def test_a_picture_finds_itself_and_arithmetic_moves_the_query(
