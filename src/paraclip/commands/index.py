@@ -7,19 +7,21 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
+from paraclip.errors import require
 from paraclip.files import check_room
 from paraclip.image_search.config import INDEX, IndexConfig
 from paraclip.image_search.sources import picture_source
 from paraclip.image_search.towers import prepared_tower
-from paraclip.models.sources import absolute_name, check_device, check_model
+from paraclip.models.sources import absolute_name, check_device, check_model, packages_of
 from paraclip.output_folder import OutputFolder
 from paraclip.progress import suggest
-from paraclip.stores import POSTGRES
+from paraclip.stores import POSTGRES, store_packages
 
 
 def index_command(config: IndexConfig) -> None:
     """Bring an index up to date; print the counts and the broken pictures."""
     check_device(config.device)
+    require(packages_of(config.base) | store_packages(config.index))
     for name in filter(None, (config.base, config.tuned)):
         check_model(name)
     picture_source(config.source, config.columns)

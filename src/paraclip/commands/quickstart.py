@@ -1,9 +1,11 @@
 """`paraclip quickstart`."""
 
 import paraclip
-from paraclip.errors import optional_import, printable
+from paraclip.errors import printable, require
 from paraclip.files import text_hash
 from paraclip.image_search.config import ServeConfig
+from paraclip.models.sources import packages_of
+from paraclip.paraphrase.filters.judge import PACKAGES
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import SEARCH_PACKAGES, Page, stamps_file
 from paraclip.quickstart.results import recommend, table
@@ -13,9 +15,8 @@ from paraclip.quickstart.stamps import read_stamps, stamps_folder
 
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print the table, the recommended model and the files."""
-    if config.serve:
-        for package in SEARCH_PACKAGES:  # before hours of work
-            optional_import(package, "search")
+    serving = dict.fromkeys(SEARCH_PACKAGES, "search") if config.serve else {}
+    require(packages_of(config.base) | PACKAGES | serving)
     report = run_quickstart(config)
     label, reasons = recommend(report, config.base)
     print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n\n{reasons}\n")

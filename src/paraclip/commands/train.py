@@ -6,8 +6,8 @@ from paraclip.data.captions import label
 from paraclip.data.problems import Problems
 from paraclip.data.triples import check_triples
 from paraclip.data.untrusted_json import read_json_object
-from paraclip.errors import UserError
-from paraclip.models.sources import check_device, check_model
+from paraclip.errors import UserError, require
+from paraclip.models.sources import check_device, check_model, packages_of
 from paraclip.progress import suggest
 from paraclip.provenance import without_secrets
 from paraclip.systems.indexes import is_index
@@ -25,6 +25,8 @@ def train_command(config: TrainConfig) -> None:
         config.languages.split(","), config.control, config.seed,
     )  # fmt: skip
     check_device(config.device)
+    sentences = config.teachers[1] and not config.control  # S asks MiniLM
+    require(packages_of(config.base) | packages_of("minilm" if sentences else ""))
     check_triples(config.triples)
     check_model(config.base)
     sources.check()

@@ -19,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from paraclip.errors import UserError, nearest
+from paraclip.errors import UserError, nearest, require
 from paraclip.files import check_input, disk_errors, read_bounded, readable
-from paraclip.models.wheels import wheel_file
+from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file
 
 BUILT_IN = ("mini", "minilm")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -50,6 +50,7 @@ def check_model(name: str) -> None:
     Tags of open_clip, what a folder or a file holds, and downloads are checked when it is loaded.
     """
     architecture, colon, weights = name.partition(":")
+    require(packages_of(name))
     if name in BUILT_IN or name.startswith(HUB):
         return
     if name.startswith(FOLDER) or os.path.isdir(name):
@@ -74,6 +75,13 @@ def check_model(name: str) -> None:
     elif not name.endswith(".safetensors"):
         what = "holds weights of an unknown architecture"
         raise UserError(name, what, f"Name it before the path, as in ViT-B-32:{name}")
+
+
+def packages_of(name: str) -> dict[str, str]:
+    """The modules that only a built-in model needs, each with its extra."""
+    images = (IMAGE_PACKAGE,) if name == "mini" else ()
+    modules = (TEXT_PACKAGE, "transformers", *images) if name in BUILT_IN else ()
+    return dict.fromkeys(modules, "builtin")
 
 
 def check_device(name: str) -> None:

@@ -191,6 +191,13 @@ class Store(Protocol):
         best first; fewer if the table is smaller. `exact` uses no approximate index."""
 
 
+def store_packages(address: str) -> dict[str, str]:
+    """The modules that a store needs, each with its extra."""
+    if address.startswith(POSTGRES):
+        return dict.fromkeys(("psycopg", "pgvector"), "postgres")
+    return {"lancedb": "search"}
+
+
 def open_store(address: str) -> Store:
     """The store of `postgresql://...` or a LanceDB folder; raises UserError without its package."""
     if address.startswith(POSTGRES):

@@ -8,11 +8,10 @@ texts together, for answers that passed all others.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 
 import numpy as np
 
-from paraclip.errors import UserError, not_installed
+from paraclip.errors import UserError, require
 from paraclip.micro_batch import MicroBatchQueue
 from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
@@ -138,14 +137,16 @@ class Judge:
         return self.limits if kind is None else replace(self.limits, **kind.limits)
 
 
+PACKAGES = dict.fromkeys(("onnxruntime", "simplemma", "snowballstemmer"), "llm")
+"""The modules that filters import, each with its extra."""
+
+
 def check_packages() -> None:
     """Raise UserError, before any question, if a package of the filters is not installed.
 
     The packages are imported for the first answer, while the server works on others.
     """
-    for module in ("onnxruntime", "simplemma", "snowballstemmer"):
-        if find_spec(module) is None:
-            raise not_installed(module, "llm")
+    require(PACKAGES)
 
 
 def _meaning_reason(
