@@ -57,7 +57,9 @@ def test_the_default_recipe_adds_both_teachers():
 def test_rates_are_those_of_the_kind_of_base_unless_given():
     config = TrainConfig(triples="rows")
     assert resolved(config, "mini").learning_rate == 5e-5
-    assert resolved(config, "sentence") == resolved(config, "mini"), "MiniLM is mini's tower"
+    alone = resolved(config, "sentence")
+    assert alone == replace(resolved(config, "mini"), weights=(0.0, 0.0, 0.0)), "MiniLM is mini's"
+    assert objective_of(alone).losses == (RANKING, SENTENCES)
     clip = resolved(config, "open_clip")
     assert clip.learning_rate == 1e-5 and resolved(clip, "mini") == clip, "what is decided stays"
 

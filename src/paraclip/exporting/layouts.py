@@ -35,7 +35,8 @@ from paraclip.models.formats.onnx_graph import (
     write_image_graph,
     write_text_graph,
 )
-from paraclip.models.mini import Mini
+from paraclip.models.formats.sentences import ACTIVATIONS
+from paraclip.models.mini import BertEncoder
 from paraclip.models.openclip import AS_TRANSFORMERS, OpenClip
 from paraclip.models.tensors import save_tensors
 from paraclip.onnx_session import TextGraph
@@ -220,8 +221,8 @@ def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
 
 def _write_sentence_transformers(source: Source, folder: Path, options: ExportOptions) -> None:
     """Write a folder of modules."""
-    if isinstance(source.model, Mini):
-        names = _write_mini(source.model, folder)
+    if isinstance(source.model, BertEncoder):
+        names = _write_bert(source.model, folder)
     else:
         names = ["CLIPModel"]
         _clip_of(source.model, "sentence-transformers")
@@ -238,34 +239,39 @@ def _write_sentence_transformers(source: Source, folder: Path, options: ExportOp
     _write_files(folder, {"modules.json": modules})
 
 
-def _write_mini(model: Mini, folder: Path) -> list[str]:
-    """Write the text tower as BERT, mean, optional linear head and norm; returns module names."""
-    tower = model.text_tower
-    if tower.transformer.config.model_type != "bert":
-        what = f"its text tower is a {tower.transformer.config.model_type}"
-        raise UserError(model.architecture.name, what, "Use --to onnx.")
+def _write_bert(model: BertEncoder, folder: Path) -> list[str]:
+    """Write the text tower as BERT, pooling, linear head and norm; returns the modules."""
+    tower, settings = model.text_tower, model.text_tower.settings
     state = tower.transformer.state_dict()
-    # Without a pooler, which mean pooling does not use, loading warns of missing weights.
-    state["pooler.dense.weight"] = torch.zeros(tower.width, tower.width)
-    state["pooler.dense.bias"] = torch.zeros(tower.width)
+    if tower.transformer.config.model_type == "bert":
+        # Without a pooler, which the pooling does not use, loading warns of missing weights.
+        state["pooler.dense.weight"] = torch.zeros(tower.width, tower.width)
+        state["pooler.dense.bias"] = torch.zeros(tower.width)
     save_tensors(state, folder / "model.safetensors", {"format": "pt"})
     length = {"max_seq_length": tower.context_length, "do_lower_case": False}
-    pooling = {"word_embedding_dimension": tower.width, "pooling_mode_mean_tokens": True}
+    pooling = {
+        "word_embedding_dimension": tower.width,
+        "pooling_mode_mean_tokens": settings.pooling == "mean",
+        "pooling_mode_cls_token": settings.pooling == "cls",
+    }
     files: dict[str, object] = {
         **model.text_files,
         "sentence_bert_config.json": length,
         "1_Pooling/config.json": pooling,
     }
-    names = ["Transformer", "Pooling", "Normalize"]
+    if settings.prompts:
+        files["config_sentence_transformers.json"] = {"prompts": dict(settings.prompts)}
+    names = ["Transformer", "Pooling", *(["Normalize"] if settings.normalised else [])]
     if head := {f"linear.{k}": v for k, v in tower.head.state_dict().items()}:
         files["2_Dense/config.json"] = {
             "in_features": tower.width, "out_features": model.architecture.embed_dim,
-            "bias": True, "activation_function": "torch.nn.modules.linear.Identity",
+            "bias": settings.bias, "activation_function": ACTIVATIONS[settings.tanh],
         }  # fmt: skip
         save_tensors(head, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
         names.insert(2, "Dense")
     _write_files(folder, files)
-    (folder / f"{names.index('Normalize')}_Normalize").mkdir()
+    if settings.normalised:
+        (folder / f"{names.index('Normalize')}_Normalize").mkdir()
     return names
 
 

@@ -22,7 +22,8 @@ from paraclip.models.formats.untrusted import (
     lay_out,
     reason_of,
 )
-from paraclip.models.mini import Mini
+from paraclip.models.mini import Mini, SentenceModel
+from paraclip.models.sources import TEXT_ONLY
 from paraclip.models.tensors import hash_tensors, read_shapes, save_tensors
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
@@ -184,15 +185,15 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
         what = f"has the format {header.get('format')}, this version reads {_FORMAT}"
         raise UserError(path, what, "Use the version of ParaCLIP that wrote it.")
     with build_errors(path):
-        kind: type[Mini | OpenClip] = Mini
-        if header["architecture"]["kind"] != "mini":
-            kind = OpenClip
+        kinds: dict[str, type[Mini | SentenceModel]] = {"mini": Mini, TEXT_ONLY: SentenceModel}
+        kind = kinds.get(header["architecture"]["kind"], OpenClip)
+        if kind is OpenClip:
             check_config(header["open_clip"]["config"])
             check_preprocessing(header["open_clip"]["preprocessing"])
             if not isinstance(header["architecture"]["name"], str):
                 raise ValueError("its architecture's name is not text")
         check_text_files(header["text_files"])
-        check_numbers(header["architecture"])
+        check_numbers([header["architecture"], header.get("sentence")])
         shapes = read_shapes(path)
         empty = lay_out(lambda: kind.from_header(header), len(shapes))
         if {name: list(value.shape) for name, value in empty.state_dict().items()} != shapes:

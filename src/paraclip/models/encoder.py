@@ -15,7 +15,7 @@ class Architecture:
     """Properties that must match before weights are loaded; stored in every checkpoint.
 
     Args:
-        kind: "mini" or "open_clip".
+        kind: "mini", "open_clip" or `TEXT_ONLY`.
         name: open_clip's model name, or "mini".
         embed_dim: width of the shared space.
         context_length: maximum length of a text in tokens, including the end token.

@@ -11,11 +11,12 @@ which are part of the package. No pictures or captions were used for them.
 
 Checkpoints of its predecessor can be read, which has no class probabilities, and linear heads on
 both sides (`recipes/mini/flickr8k.py`). `minilm` is all-MiniLM-L6-v2 without an image encoder, a
-baseline for text benchmarks.
+baseline for text benchmarks; any model of sentence-transformers is read like it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,14 @@ from torch.nn.functional import normalize
 
 from paraclip.errors import UserError
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
-from paraclip.models.sources import UNUSUAL, TextFiles, folder_of, read_text_files, tokenizer_errors
+from paraclip.models.sources import (
+    TEXT_ONLY,
+    UNUSUAL,
+    TextFiles,
+    folder_of,
+    read_text_files,
+    tokenizer_errors,
+)
 from paraclip.models.tensors import hash_tensors
 from paraclip.models.wheels import (
     IMAGE_PACKAGE,
@@ -53,22 +61,47 @@ _IMAGE_SIZE = 224
 _PREPROCESSING = f"squashed to {_IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
 
-class _TextTower(nn.Module):
-    """The BERT of a folder, the mean of its last states over the real tokens, and a linear head.
+@dataclass(frozen=True)
+class SentenceSettings:
+    """What the modules of a model of sentence-transformers state beside their weights."""
 
-    Without `embed_dim`, the output width, there is no head, and the space is the BERT's own.
+    context_length: int = _CONTEXT_LENGTH
+    pooling: str = "mean"  # of the last states over the real tokens, or `cls`: the first state
+    embed_dim: int | None = None  # output width of a linear head; None: no head
+    bias: bool = True  # of the head
+    tanh: bool = False  # after the head
+    normalised: bool = True  # whether its own vectors have unit length; those here have
+    prompts: Mapping[str, str] = field(default_factory=dict)  # written before a text, by name
+
+    @property
+    def prompt(self) -> str:
+        """What is written before a text, as `encode_query` does."""
+        return self.prompts.get("query", "")
+
+
+class _TextTower(nn.Module):
+    """The BERT of a folder, its pooling and a linear head.
+
+    Without a head, the space is the BERT's own.
     """
 
-    def __init__(self, folder: Path, embed_dim: int | None = None) -> None:
+    def __init__(self, folder: Path, settings: SentenceSettings) -> None:
         from transformers import AutoConfig, AutoModel
 
         super().__init__()
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        self.transformer = AutoModel.from_config(config, add_pooling_layer=False)
+        try:
+            self.transformer = AutoModel.from_config(config, add_pooling_layer=False)
+        except TypeError:  # DistilBERT never has one
+            self.transformer = AutoModel.from_config(config)
         self.pad = int(config.pad_token_id)
         self.width = int(config.hidden_size)
-        self.context_length = min(_CONTEXT_LENGTH, int(config.max_position_embeddings))
-        self.head = nn.Identity() if embed_dim is None else nn.Linear(self.width, embed_dim)
+        self.context_length = min(settings.context_length, int(config.max_position_embeddings))
+        self.settings = settings
+        width = settings.embed_dim
+        self.head = (
+            nn.Identity() if width is None else nn.Linear(self.width, width, bias=settings.bias)
+        )
 
     def states(self, ids: Tensor) -> Tensor:
         """Last states [batch, length, width] of token ids [batch, length]."""
@@ -77,15 +110,17 @@ class _TextTower(nn.Module):
         return states
 
     def pooled(self, ids: Tensor) -> Tensor:
-        """Mean states [batch, width] over the tokens that are not padding."""
+        """Mean states [batch, width] over the tokens that are not padding, or the first states."""
         states = self.states(ids)
+        if self.settings.pooling == "cls":
+            return states[:, 0]
         weights = (ids != self.pad).unsqueeze(-1).to(states.dtype)  # [batch, length, 1]
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Text vectors [batch, embed_dim], not normalised."""
         vectors: Tensor = self.head(self.pooled(ids))
-        return vectors
+        return vectors.tanh() if self.settings.tanh else vectors
 
 
 class BertEncoder(DualEncoder):
@@ -93,12 +128,12 @@ class BertEncoder(DualEncoder):
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
-        embed_dim: output width of the text tower's linear head; None: no head.
+        settings: of the text tower.
     """
 
     text_tower: _TextTower
 
-    def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
+    def __init__(self, text_files: TextFiles, settings: SentenceSettings) -> None:
         from tokenizers import Tokenizer
 
         super().__init__()
@@ -113,15 +148,17 @@ class BertEncoder(DualEncoder):
         unknown = self.tokenizer.token_to_id(name or "")
         self.unknown_id = -1 if unknown is None else unknown
         with folder_of(text_files) as folder:
-            self.text_tower = _TextTower(folder, embed_dim)
+            self.text_tower = _TextTower(folder, settings)
         ids = [*self.tokenizer.get_vocab().values(), *self.tokenizer.encode("").ids]
         if max(ids, default=0) >= self.text_tower.transformer.config.vocab_size:
             raise ValueError(f"its tokenizer.json has a token {max(ids):,}, which the model lacks")
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Lower-case word pieces; at most 256, including start and end tokens."""
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        """Ids of word pieces, including start and end tokens."""
+        prompt = self.text_tower.settings.prompt
+        prompted = [f"{prompt}{text}" for text in texts]
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(prompted)]
         return pad_rows(rows, self.architecture.context_length, self.text_tower.pad)
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
@@ -178,7 +215,7 @@ class Mini(BertEncoder):
     image_tower: _ImageTower
 
     def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
-        super().__init__(text_files, embed_dim)
+        super().__init__(text_files, SentenceSettings(embed_dim=embed_dim))
         width = self.text_tower.width if embed_dim is None else embed_dim
         self.image_tower = _ImageTower(width, names_classes=embed_dim is None)
         self.image_size = _IMAGE_SIZE
@@ -277,13 +314,28 @@ def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 class SentenceModel(BertEncoder):
     """A text encoder only. `SentenceModel.from_wheel()` is MiniLM; the bare class is random."""
 
-    def __init__(self, text_files: TextFiles) -> None:
-        super().__init__(text_files)
+    def __init__(
+        self,
+        text_files: TextFiles,
+        settings: SentenceSettings = SentenceSettings(),
+        name: str = "minilm",
+    ) -> None:
+        super().__init__(text_files, settings)
         self.image_tower = nn.Identity()
         self.image_size = 224
-        width, context = self.text_tower.width, self.text_tower.context_length
-        self.architecture = Architecture("sentence", "minilm", width, context, False, False)
+        width, context = settings.embed_dim or self.text_tower.width, self.text_tower.context_length
+        self.architecture = Architecture(TEXT_ONLY, name, width, context, False, False)
         self.eval()
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any]) -> "SentenceModel":
+        """The model that a checkpoint's header describes, with random weights."""
+        settings = SentenceSettings(**header["sentence"])
+        return cls(header["text_files"], settings, str(header["architecture"]["name"]))
+
+    def header(self) -> dict[str, Any]:
+        """The fields for `from_header`."""
+        return {"text_files": self.text_files, "sentence": asdict(self.text_tower.settings)}
 
     @classmethod
     def from_wheel(cls) -> "SentenceModel":

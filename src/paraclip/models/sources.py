@@ -24,6 +24,8 @@ from paraclip.files import check_input, disk_errors, read_bounded, readable
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file
 
 BUILT_IN = ("mini", "minilm")
+TEXT_ONLY = "sentence"
+"""Kind of a model without an image encoder."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER, HUB = "local-dir:", "hf-hub:"
 _DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")

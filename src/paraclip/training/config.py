@@ -11,6 +11,7 @@ import tyro
 from annotated_types import Ge, Le
 
 from paraclip.errors import UserError
+from paraclip.models.sources import TEXT_ONLY
 from paraclip.options import Checked, Count, Positive, Seed
 
 BatchSize = Annotated[int, Ge(2)]
@@ -57,7 +58,7 @@ class TrainOptions(LoopOptions):
     recipe: Recipe | None = None
     """Preset of the losses, which other options override. consistent: L1 on the caption, L2 and L3
     at temperature 0.2. ranked: with R and S as well. taught: R and S alone. paper: as in the paper.
-    Default: taught with --teacher, otherwise ranked."""
+    Default: taught with --teacher and for a text encoder alone, otherwise ranked."""
 
     weights: tuple[NotNegative, NotNegative, NotNegative] | None = None
     """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (both paraphrases). Default: 1 1
@@ -216,11 +217,20 @@ def resolved(options: TrainOptions, kind: str) -> TrainOptions:
     Args:
         options: options as given.
         kind: kind of the base, `Architecture.kind`.
+
+    Raises:
+        UserError: L1 has a weight, and the base reads no pictures.
     """
-    usual = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE), **options.preset}
+    text_only = kind == TEXT_ONLY
+    preset = RECIPES["taught"] if text_only and options.recipe is None else options.preset
+    usual = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE), **preset}
     usual["ranking"], usual["sentence_teacher"] = options.teachers
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
-    return replace(options, **missing)
+    found = replace(options, **missing)
+    if text_only and (found.control or (found.weights or (0,))[0]):
+        what = "pairs captions with pictures, and the base has only a text encoder"
+        raise UserError("L1", what, "Use --recipe taught with --bank INDEX, or --weights 0 1 1.")
+    return found
 
 
 def hyperparameters(options: LoopOptions) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
 from paraclip.models.row_store import StoredRows
-from paraclip.training.bank import check_bank, load_teachers, read_bank
+from paraclip.models.sources import TEXT_ONLY
+from paraclip.training.bank import check_bank, load_teachers, match_spread, read_bank
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
 from paraclip.training.sources import Rows, Sources, read_rows
@@ -45,7 +46,10 @@ def prepare(
         UserError: a file cannot be used, or too many rows are broken.
     """
     problems = Problems() if problems is None else problems
-    check_base(model)
+    text_only = model.architecture.kind == TEXT_ONLY
+    if text_only and not sources.bank:
+        what = "is missing, and a text encoder alone ranks the vectors of an index"
+        raise UserError("--bank", what, "Name the index whose queries it encodes.")
     rows = triples if isinstance(triples, Rows) else read_rows(triples, sources, problems)
     table, known = rows.table, dict(rows.facts)
     teachers = load_teachers(() if sources.control else sources.teachers, model)
@@ -63,7 +67,10 @@ def prepare(
         bank = read_bank(str(sources.bank), model, problems, sources.seed, sources.images)
         known["bank"] = {"source": str(sources.bank), "pictures": len(bank.vectors)}
         check_bank(bank, teachers, model)
-    features = _features_of(model, table["image"].to_pylist(), problems, cache)
+        if text_only:
+            match_spread(model, bank, table["caption"].to_pylist())
+    pictures = [None] * len(table) if text_only else table["image"].to_pylist()
+    features = _features_of(model, pictures, problems, cache)
     facts = known | dict(facts or {})
     languages = tuple(sources.languages)
     return TrainingData(model, table, features, facts, problems, bank, teachers, languages)
@@ -71,7 +78,7 @@ def prepare(
 
 def check_base(model: DualEncoder) -> None:
     """Raise UserError for a model that reads no pictures."""
-    if model.architecture.kind == "sentence":
+    if model.architecture.kind == TEXT_ONLY:
         raise UserError("--base", "has only a text encoder", "Name a CLIP or mini.")
 
 

@@ -80,7 +80,6 @@ from paraclip.training.optimizer import (
     train_mode,
     train_only,
 )
-from paraclip.training.prepare import check_base
 from paraclip.training.targets import with_targets
 
 CLIP_NORM = 1.0
@@ -129,7 +128,6 @@ def train(
 def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEncoder) -> None:
     """Raise UserError, before long work, if a run of `train` from a base could not be written, or
     lacks MiniLM, which S needs."""
-    check_base(model)
     if options.teachers[1] and not options.control:
         wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
     if this_process().first:

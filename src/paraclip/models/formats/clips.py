@@ -36,6 +36,7 @@ from paraclip.models.formats.hugging_face import (
     preprocessing_of_folder,
 )
 from paraclip.models.formats.published import QUICK
+from paraclip.models.formats.sentences import MODULES, describe_sentences
 from paraclip.models.formats.untrusted import (
     build_errors,
     check_config,
@@ -66,8 +67,15 @@ def describe_clip(name: str) -> Callable[[], DualEncoder]:
 
 
 def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncoder]:
-    """The model in a folder of open_clip or of a Hugging Face CLIP; nothing is downloaded."""
+    """The model in a folder of open_clip, transformers or sentence-transformers; nothing is
+    downloaded."""
     check_input(folder)
+    if (folder / MODULES).is_file():
+
+        def read_weights(inner: Path) -> _State:
+            return read_state(_weights_in(inner, ("model", "pytorch_model")))
+
+        return describe_sentences(folder, name or folder.resolve().name, read_weights)
     if (path := folder / _CONFIG).is_file():
         preferred: tuple[str, ...] = ("open_clip_",)
         with build_errors(path, "is not an open_clip configuration"):
