@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from paraclip import __version__
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 
@@ -16,7 +18,10 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.skipif(find_spec("material") is None, reason="the extra docs is not installed")
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"}
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1",
+        "PARACLIP_REPOSITORY": "https://code.example/owner/name",
+    }  # fmt: skip
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -29,3 +34,5 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     for page in ("index.html", "guide/tutorial/index.html", "results/index.html"):
         text = (tmp_path / page).read_text("utf-8")
         assert "fonts.googleapis.com" not in text, "nothing is loaded from elsewhere"
+    place = f"https://code.example/owner/name/blob/v{__version__}/study/README.md"
+    assert place in text, "files that are not in the site are those of the repository"
