@@ -1,7 +1,9 @@
 """Graphs in ONNX: how a program calls one, and sessions of onnxruntime on the CPU."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,8 @@ from paraclip.errors import optional_import
 
 if TYPE_CHECKING:
     import numpy as np
+
+_WEIGHTS = re.compile(r".+\.[0-9a-f]{16}\.data", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,18 @@ class TextGraph:
     fixed_length: bool = False  # whether ids always have the length of the context
     unit: bool = True  # whether the vectors have unit length
     end: int | None = None  # a token that replaces the last one of a text without it
+    unused: tuple[str, ...] = ()  # other inputs of the ids' shape that the program gives
+    one_file: bool = False  # whether the program cannot read weights beside the graph
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Files of weights beside a graph, FILE.HASH.data with 16 digits of their SHA-256.
+
+    The graph names its weights by this name, so that a graph and weights of two models are never
+    taken for one, and a graph with its weights is replaced by one rename.
+    """
+    found = path.parent.glob(f"{escape(path.name)}.*.data")
+    return sorted(file for file in found if _WEIGHTS.fullmatch(file.name))
 
 
 def open_session(path: Path, extra: str, weights: "Mapping[str, np.ndarray] | None" = None) -> Any:

@@ -3,7 +3,8 @@
 The base's file is kept beside the program's as FILE.BASE.WRITTEN.base, with 16 digits of the
 SHA-256 of the base and of what took its place, so the folder alone says what is swapped, and `undo`
 touches nothing that the program fetched since. A file is replaced by one rename, so at any moment
-the program finds either the old or the new one.
+the program finds either the old or the new one. Weights beside a graph (`weight_files`) are there
+before the graph that names them, and are deleted after it; the base's keep their names and stay.
 """
 
 import json
@@ -23,7 +24,7 @@ from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, check_name, disk_errors, file_hash, readable, take_lock
 from paraclip.models.sources import check_model
-from paraclip.onnx_session import open_session
+from paraclip.onnx_session import open_session, weight_files
 from paraclip.progress import steps
 from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
     from paraclip.systems.indexes import Index
 
-_BASE = ".base"
+_BASE, _WEIGHTS = ".base", ".data"
 _KEPT = re.compile(rf"(.+?)\.([0-9a-f]{{16}})(?:\.([0-9a-f]{{16}}))?{re.escape(_BASE)}", re.DOTALL)
 _LOWEST = 0.999
 """Lowest cosine of vectors of one image tower in torch and in onnxruntime, also in 16 bits."""
@@ -180,6 +181,7 @@ def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
                     if _hash(base.file) != base.base:
                         with atomic_path(base.file) as temporary:
                             _link(base.path, temporary)
+                    _drop_weights(base.file)
                 _clear(place, files, folders)
                 # last, so that a run that is killed before can be repeated
                 for one in kept:
@@ -250,13 +252,25 @@ def _replace(change: _Kept, new: Path) -> None:
     if _hash(change.path) != change.base:
         with atomic_path(change.path) as temporary:
             _link(change.file, temporary)
-    with atomic_path(change.file) as temporary:
-        shutil.copyfile(new, temporary)
-        _set_owner(temporary, change.file.stat())
-        shutil.copymode(change.file, temporary)
+    weights = {change.file.with_name(path.name): path for path in weight_files(new)}
+    for path, source in {**weights, change.file: new}.items():  # the graph last
+        with atomic_path(path) as temporary:
+            shutil.copyfile(source, temporary)
+            _set_owner(temporary, change.file.stat())
+            shutil.copymode(change.file, temporary)
     for old in _kept_of(change.file):
         if old != change:  # the same base, kept for an earlier model
             old.path.unlink()
+    _drop_weights(change.file)
+
+
+def _drop_weights(file: Path) -> None:
+    """Delete weights that no graph here names: neither the file nor one that is kept of it."""
+    beside = _find(file.parent, f"{escape(file.name)}*")
+    graphs = [path for path in beside if path.is_file() and path.suffix != _WEIGHTS]
+    for path in weight_files(file):
+        if not any(path.name.encode() in graph.read_bytes() for graph in graphs):
+            path.unlink()
 
 
 def _link(file: Path, path: Path) -> None:
@@ -341,7 +355,8 @@ def _part(place: Cache) -> re.Pattern[str]:
     """Names of temporary files and folders of `swap` and `undo`, and of no other program."""
     names = (*place.files, *place.prepared, os.path.basename(place.sizes))
     ours = "|".join(re.escape(name) for name in names if name)
-    return re.compile(rf"\.(?:{ours})(?:(?:\.[0-9a-f]{{16}}){{2}}\.base)?\.[0-9a-f]{{12}}\.part")
+    kept = rf"(?:\.[0-9a-f]{{16}}){{2}}{re.escape(_BASE)}|\.[0-9a-f]{{16}}{re.escape(_WEIGHTS)}"
+    return re.compile(rf"\.(?:{ours})(?:{kept})?\.[0-9a-f]{{12}}\.part")
 
 
 def _find(folder: Path, pattern: str) -> list[Path]:

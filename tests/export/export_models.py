@@ -15,7 +15,7 @@ from paraclip.models.features import encode_texts
 
 __all__ = ("TEXTS",)
 LOADERS = Path(environments.__file__).parent
-MOST_DIFFERENCE = 1e-4
+MOST_DIFFERENCE = 1e-5
 Vectors = NDArray[np.float32]
 
 Load = Callable[..., np.ndarray]
@@ -52,7 +52,7 @@ def unit(vectors: NDArray[np.floating]) -> Vectors:
 
 
 def assert_same_search(theirs: NDArray[np.floating], ours: NDArray[np.floating]) -> None:
-    """Vectors agree to 1e-4, and rank a fixed pool alike."""
+    """Vectors agree to 1e-5, and rank a fixed pool alike."""
     assert theirs.shape == ours.shape
     first, second = unit(theirs), unit(ours)
     assert np.abs(first - second).max() < MOST_DIFFERENCE

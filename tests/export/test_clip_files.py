@@ -26,7 +26,7 @@ PIECES = [*LETTERS, "'s", "'LL ", "n’t", " a red disc", "e\u0301"]
 
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_a_text_has_the_same_tokens_as_in_open_clip(text: str) -> None:
-    assert OURS.encode(text).ids == [START_ID, *THEIRS.encode(text), END_ID]
+    assert OURS.encode(text).ids == [START_ID, *THEIRS.encode(text)[:31], END_ID]
 
 
 def test_the_vocabulary_and_its_merges_agree_in_all_files() -> None:

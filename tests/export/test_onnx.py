@@ -13,9 +13,10 @@ from tokenizers import Tokenizer
 from paraclip.api import export
 from paraclip.errors import UserError
 from paraclip.exporting.run import export_model
+from paraclip.files import file_hash
 from paraclip.models.formats import onnx_graph
-from paraclip.models.formats.onnx_graph import write_text_graph
-from paraclip.onnx_session import TextGraph
+from paraclip.models.formats.onnx_graph import write_image_graph, write_text_graph
+from paraclip.onnx_session import TextGraph, weight_files
 from paraclip.systems.config import ExportOptions
 from tiny import small_clip
 
@@ -79,6 +80,26 @@ def test_eight_bits_that_change_the_vectors_are_refused(tmp_path) -> None:
     with pytest.raises(UserError, match=r"--int8: changes vectors .* Leave --int8 out"):
         export_model(small_clip(gain=2), tmp_path / "small", EIGHT_BITS)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_beside_a_graph(tmp_path, plain_clip) -> None:
+    """As for towers of more than 2 GiB, with a small limit."""
+    text, image = tmp_path / "text.onnx", tmp_path / "image.onnx"
+    write_text_graph(plain_clip, text, TextGraph(), largest=1000)
+    write_image_graph(plain_clip, image, ("pixels", "vectors"), largest=1000)
+    ids, pixels = plain_clip.tokenize(TEXTS[5:9]).ids, torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = plain_clip.project_images(plain_clip.embed_pixels(pixels)).numpy()
+    for path, inputs, vectors in (
+        (text, {"input_ids": ids}, ours(plain_clip)[5:9]), (image, {"pixels": pixels}, expected)
+    ):  # fmt: skip
+        (weights,) = weight_files(path)
+        assert weights.name == f"{path.name}.{file_hash(weights)}.data"
+        assert path.stat().st_size < weights.stat().st_size
+        graph = onnxruntime.InferenceSession(path)
+        found = graph.run(None, {name: value.numpy() for name, value in inputs.items()})[0]
+        np.testing.assert_allclose(found, vectors, atol=1e-5)
+    assert len([*tmp_path.iterdir()]) == 4
 
 
 def test_mini_keeps_its_tokenizer(mini, tmp_path) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from paraclip.api import export
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
+from paraclip.exporting import layouts
 from paraclip.exporting.run import _new_folder
 from paraclip.exporting.source import load_source
 from paraclip.models.checkpoint import save_model
-from paraclip.models.formats import onnx_graph
+from paraclip.models.formats.onnx_graph import write_text_graph
 from paraclip.models.openclip import OpenClip
 from paraclip.systems.config import ExportConfig
 from tiny import TINY_CLIP, roberta_clip, small_clip, tiny_clip
@@ -136,9 +138,10 @@ def test_nothing_is_overwritten_without_force(quick_clip, tmp_path) -> None:
 
 
 def test_a_tower_that_exceeds_an_onnx_file(quick_clip, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(onnx_graph, "_LARGEST", 1000)
+    small = partial(write_text_graph, largest=1000)
+    monkeypatch.setattr(layouts, "write_text_graph", small)
     with pytest.raises(UserError, match="one ONNX file holds 2"):
-        export(quick_clip, tmp_path / "out", to="onnx")
+        export(quick_clip, tmp_path / "out", target="transformers-js")
 
 
 def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> None:

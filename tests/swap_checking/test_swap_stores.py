@@ -228,6 +228,36 @@ def test_immich(rows, postgres) -> None:
     postgres.query("DROP TABLE asset, smart_search")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["double precision[]", "jsonb"])
+def test_librephotos(kind, rows, postgres) -> None:
+    """Arrays of older versions; JSON of newer ones, in a string or not, with the model's name."""
+    values, paths = rows
+    postgres.query("CREATE TABLE api_file (hash varchar(64) PRIMARY KEY, path text)")
+    model = ", clip_embeddings_model text" if kind == "jsonb" else ""
+    postgres.query(f"CREATE TABLE api_photo (clip_embeddings {kind}, main_file_id text{model})")
+    stored = []
+    for number, (path, row) in enumerate(zip(paths, values.tolist(), strict=True)):
+        postgres.query(f"INSERT INTO api_file VALUES ('{number}', '{path}')")
+        value = f"'{row}'" if kind == "jsonb" else f"ARRAY{row}"
+        if kind == "jsonb" and number % 2:
+            value = f"to_jsonb({value}::text)"
+        stored.append((value, number))
+    names = iter(["NULL", "'clip_vit_b32'"] * 4)
+    others = [("NULL", 0)]
+    if kind == "jsonb":
+        others += [("'[]'", 0)]
+        postgres.query("INSERT INTO api_photo VALUES ('[1, 2]', '0', 'mobileclip_s2')")
+    for value, number in stored + others:
+        name = f", {next(names)}" if kind == "jsonb" else ""
+        postgres.query(f"INSERT INTO api_photo VALUES ({value}, '{number}'{name})")
+    found = read(postgres.url)
+    assert (found.kind, found.paths) == ("librephotos", list(paths))
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.vectors, unit, atol=1e-6)
+    postgres.query("DROP TABLE api_photo, api_file")
+
+
 def test_a_server_that_does_not_answer_shows_no_password() -> None:
     pytest.importorskip("psycopg")
     with pytest.raises(UserError, match="the database cannot be read") as caught:

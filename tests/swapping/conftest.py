@@ -1,10 +1,14 @@
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import onnx
 import pytest
 from program_caches import small_architectures, small_base, write_cache
 
+from paraclip.exporting import layouts
+from paraclip.models.formats.onnx_graph import write_text_graph
 from paraclip.models.openclip import OpenClip
 from paraclip.systems import SWAPPED
 
@@ -44,3 +48,22 @@ def cache(_templates: Callable[[str], Path], tmp_path: Path) -> Callable[[str], 
         return shutil.copytree(_templates(system), tmp_path / system, symlinks=True)
 
     return copy
+
+
+@pytest.fixture
+def large(cache: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """immich's cache with the base's weights beside its graphs, and exports likewise.
+
+    In one file, as newer versions of torch export them for immich, and in a file each, as older
+    ones did.
+    """
+    folder = cache("immich")
+    first, second = sorted(folder.rglob("textual/model.onnx"))
+    for path, one_file in ((first, True), (second, False)):
+        onnx.save(
+            onnx.load(path), path, save_as_external_data=True, size_threshold=1000,
+            all_tensors_to_one_file=one_file, location=f"{path.name}.data",
+        )  # fmt: skip
+        assert len([*path.parent.iterdir()]) > 8
+    monkeypatch.setattr(layouts, "write_text_graph", partial(write_text_graph, largest=1000))
+    return folder

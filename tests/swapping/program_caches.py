@@ -50,7 +50,8 @@ def write_cache(system: str, base: OpenClip, folder: Path) -> Path:
     """Write the cache of a system after it downloaded and used the base."""
     writers: dict[str, Callable[[OpenClip, Path], None]] = {
         "immich": _write_immich, "rclip": _write_rclip, "fastembed": _write_fastembed,
-        "hugging-face": _write_hub,
+        "librephotos": _write_librephotos,
+        "hugging-face": _write_hub, "weaviate": _write_weaviate,
     }  # fmt: skip
     writers[system](base, folder)
     return folder
@@ -71,6 +72,12 @@ def _write_immich(base: OpenClip, folder: Path) -> None:
             (root / "textual" / name).mkdir(exist_ok=True)
             (root / "textual" / name / inside).write_bytes(b"prepared from the base")
         write_image_graph(base, root / "visual" / "model.onnx", ("image", "embedding"))
+
+
+def _write_librephotos(base: OpenClip, folder: Path) -> None:
+    """The folder `data_models`."""
+    file = write_text_file("librephotos", base, folder, "text_model.onnx")
+    write_image_graph(base, file.with_name("vision_model.onnx"), ("pixel_values", "image_embeds"))
 
 
 def _write_rclip(base: OpenClip, folder: Path) -> None:
@@ -109,6 +116,15 @@ def _write_hub(base: OpenClip, folder: Path) -> None:
     (folder / "models--someone--open_clip_model.safetensors").rename(folder / "models--laion--clip")
 
 
+def _write_weaviate(base: OpenClip, folder: Path) -> None:
+    """The folder `models` of multi2vec-clip: one model for texts, one for pictures."""
+    kind = "sentence_transformers.models.CLIPModel"
+    modules = [{"idx": 0, "name": "0", "path": "", "type": kind}]
+    for part in ("text", "clip"):
+        write_text_file("weaviate", base, folder / part, "model.safetensors")
+        (folder / part / "modules.json").write_text(json.dumps(modules))
+
+
 def write_snapshot(repository: Path, files: Path) -> None:
     """Blobs named by their hash, and links to them in the snapshot of a commit."""
     snapshot = repository / "snapshots" / COMMIT
@@ -131,3 +147,10 @@ def contents(folder: Path) -> dict[str, str]:
         elif path.is_file():
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def without_prepared(found: dict[str, str]) -> dict[str, str]:
+    """What is left of a cache when graphs that the program prepared are removed."""
+    return {
+        name: one for name, one in found.items() if not {"cpu", "openvino"} & {*name.split("/")}
+    }

@@ -18,6 +18,7 @@ from program_caches import (
     TEXT,
     contents,
     small_base,
+    without_prepared,
     write_snapshot,
     write_text_file,
 )
@@ -30,6 +31,7 @@ from paraclip.files import file_hash
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
+from paraclip.onnx_session import weight_files
 from paraclip.swapping import swap, undo
 from paraclip.systems import SWAPPED
 from tiny import draw, other_image_tower
@@ -42,6 +44,8 @@ FILES = {
     "rclip": ("ViT-B-32-256-datacomp_s34b_b86k/textual.onnx",),
     "fastembed": (f"{TEXT}/snapshots/{COMMIT}/model.onnx",),
     "hugging-face": (f"models--openai--clip/snapshots/{COMMIT}/model.safetensors",),
+    "weaviate": ("text/model.safetensors",),
+    "librephotos": ("clip_vit_b32/text_model.onnx",),
 }
 """What a program reads, by system."""
 
@@ -94,6 +98,37 @@ def test_the_program_reads_the_tuned_encoder_until_it_is_undone(system, cache, t
         undo(system, folder)
 
 
+def test_weights_beside_a_graph_come_and_go_with_it(large, tuned) -> None:
+    before = contents(large)
+    files = [large / name for name in FILES["immich"]]
+    assert swap("immich", large, tuned["immich"], tag="openai").files == files
+    for file in files:
+        expected = encode_texts(tuned["immich"], TEXTS).numpy()
+        np.testing.assert_allclose(vectors(file, tuned["immich"]), expected, atol=1e-5)
+        (weights,) = weight_files(file)
+        assert weights.name.split(".")[-2] == file_hash(weights)
+    rest = without_prepared(before)
+    stays = {name: one for name, one in rest.items() if name not in FILES["immich"]}
+    assert contents(large).items() >= stays.items()
+    assert swap("immich", large, tuned["immich"], tag="openai").files == []
+    with pytest.raises(UserError, match="swapped already"):  # the graphs differ by a name alone
+        swap("immich", large, small_base("immich", seed=2), tag="openai")
+    undo("immich", large)
+    assert contents(large) == rest
+
+
+def test_weights_that_a_kept_graph_names_stay(large, tuned) -> None:
+    """The base of a swap may be an export that was copied there by hand."""
+    swap("immich", large, tuned["immich"], tag="openai")
+    for kept in large.rglob("*.base"):
+        kept.unlink()
+    before = contents(large)
+    swap("immich", large, small_base("immich", seed=2), tag="openai")
+    assert len([*large.rglob("model.onnx.*.data")]) == 2 * len(FILES["immich"])
+    undo("immich", large)
+    assert contents(large) == before
+
+
 LOADERS = {
     "fastembed": """
 from fastembed import TextEmbedding
@@ -105,27 +140,52 @@ os.environ["RCLIP_DATADIR"] = folder
 from rclip.model import Model
 vectors = Model().compute_text_features(texts)
 """,
+    "weaviate": """
+from sentence_transformers import SentenceTransformer
+vectors = SentenceTransformer(f"{folder}/text", device="cpu").encode(texts)
+""",
 }
 """How the programs find and load what is in `folder`."""
+WRITERS = {
+    "weaviate": """
+from sentence_transformers import SentenceTransformer
+for part in ("text", "clip"):
+    SentenceTransformer(f"{folder}/{part}", device="cpu").save(f"{folder}/saved/{part}")
+    shutil.rmtree(f"{folder}/{part}")
+    os.rename(f"{folder}/saved/{part}", f"{folder}/{part}")
+""",
+}
+"""How a program writes its cache itself, where a model in `folder` stands for the download."""
 
 
 @pytest.mark.parametrize(
     ("system", "environment"),
-    [("fastembed", "fastembed"), ("rclip", "rclip3"), ("rclip", "rclip4")],
-)
+    [
+        ("fastembed", "fastembed"), ("rclip", "rclip3"), ("rclip", "rclip4"),
+        ("weaviate", "weaviate"),
+    ],
+)  # fmt: skip
 def test_the_programs_own_loader_finds_it(system, environment, cache, tuned, tmp_path) -> None:
     python = environments.program(environment)
     if python is None:
         pytest.skip(f"no environment {environment}: make targets creates it")
     folder = cache(system)
+
+    def run(code: str) -> None:
+        start = f"import os, shutil, numpy\nfolder, texts = {str(folder)!r}, {TEXTS!r}\n"
+        variables = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+        words = [python, "-c", start + code]
+        subprocess.run(words, check=True, cwd=tmp_path, env=variables, timeout=200)
+
+    run(WRITERS.get(system, ""))
+    before = contents(folder)
     swap(system, folder, tuned[system], tag=tag(system))
-    start = f"import os, numpy\nfolder, texts = {str(folder)!r}, {TEXTS!r}\n"
-    code = f"{start}{LOADERS[system]}\nnumpy.save('vectors.npy', numpy.stack(vectors))"
-    variables = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
-    subprocess.run([python, "-c", code], check=True, cwd=tmp_path, env=variables, timeout=200)
+    run(f"{LOADERS[system]}\nnumpy.save('vectors.npy', numpy.stack(vectors))")
     found = np.load(tmp_path / "vectors.npy")
     found /= np.linalg.norm(found, axis=1, keepdims=True)
-    np.testing.assert_allclose(found, encode_texts(tuned[system], TEXTS).numpy(), atol=1e-4)
+    np.testing.assert_allclose(found, encode_texts(tuned[system], TEXTS).numpy(), atol=1e-5)
+    undo(system, folder)
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("system", SWAPPED)

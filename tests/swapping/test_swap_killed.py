@@ -12,12 +12,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from program_caches import contents, small_architectures, small_base
+from program_caches import contents, small_architectures, small_base, without_prepared
 from test_swap import FILES, tag
 
 from extent import KILLS
 from paraclip import swapping
 from paraclip.models.openclip import OpenClip
+from paraclip.onnx_session import weight_files
 from paraclip.swapping import swap, undo
 
 pytestmark = pytest.mark.slow
@@ -58,8 +59,8 @@ def kill_everywhere(
 ) -> None:
     """Kill a swap or its undoing at several changes of copies of a cache, and run it again.
 
-    The new file is one that was exported before, and no towers are compared: both take seconds, and
-    the cache is changed only after that.
+    The new files are those that were exported before, and no towers are compared: both take
+    seconds, and the cache is changed only after that.
     """
     end = after if name == "swap" else before
     folder, count = start.with_name("folder"), start.with_name("count")
@@ -69,7 +70,10 @@ def kill_everywhere(
         "swap": lambda: swap(system, folder, model, tag=tag(system)),
         "undo": lambda: undo(system, folder),
     }
-    known = patch.object(swapping, "write_layout", lambda *of: shutil.copy(new, of[2] / new.name))
+    known = patch(
+        "paraclip.exporting.layouts.write_layout",
+        lambda *of: shutil.copytree(new, of[2], dirs_exist_ok=True),
+    )
     with small_architectures(), known, patch.object(swapping, "_check_graphs", lambda *_: []):
 
         def run(step: int) -> int:
@@ -89,17 +93,15 @@ def kill_everywhere(
             assert contents(folder) == without_prepared(before), step
 
 
-def without_prepared(found: dict[str, str]) -> dict[str, str]:
-    return {
-        name: one for name, one in found.items() if not {"cpu", "openvino"} & {*name.split("/")}
-    }
-
-
 def assert_usable(folder: Path, system: str, before: dict[str, str], after: dict[str, str]) -> None:
     """Every file is the old or the new one, and what a program compares with it fits."""
-    found = contents(folder)
+    found, known = contents(folder), {**before, **after}
     for name in FILES[system]:
         assert found[name] in (before[name], after[name]), name
+        graph = (folder / name).read_bytes()
+        for weights in (one for one in known if one.startswith(name) and one.endswith(".data")):
+            if Path(weights).name.encode() in graph:
+                assert found[weights] == known[weights], weights
     for cpu in (Path(name).parent for name in found if "/cpu/" in name):
         assert {path.name for path in (folder / cpu).iterdir()} == {"model.onnx", "model.data"}
     for listing in folder.rglob("files_metadata.json"):
@@ -108,19 +110,23 @@ def assert_usable(folder: Path, system: str, before: dict[str, str], after: dict
 
 
 @pytest.mark.parametrize("deed", ["swap", "undo"])
-@pytest.mark.parametrize("system", ["immich", "fastembed", "hugging-face"])
+@pytest.mark.parametrize("kind", ["immich", "large", "fastembed", "hugging-face"])
 def test_killed_anywhere(
-    deed: str, system: str, cache: Callable[[str], Path], tuned: dict[str, OpenClip], tmp_path: Path
+    deed: str, kind: str, request: pytest.FixtureRequest, tuned: dict[str, OpenClip], tmp_path: Path
 ) -> None:
-    base, start = cache(system), tmp_path / "start"
+    system = "immich" if kind == "large" else kind
+    found = request.getfixturevalue("large" if kind == "large" else "cache")
+    base, start = found if kind == "large" else found(system), tmp_path / "start"
     if system == "hugging-face":
         shutil.rmtree(base / "models--laion--clip")
     before = contents(base)
     shutil.copytree(base, start, symlinks=True)
     swap(system, base, tuned[system], tag=tag(system))
     after = contents(base)
-    (tmp_path / "new").mkdir()
-    new = Path(shutil.copy(base / FILES[system][0], tmp_path / "new"))
+    new, file = tmp_path / "new", base / FILES[system][0]
+    new.mkdir()
+    for path in (file, *weight_files(file)):
+        shutil.copy(path, new)
     if deed == "undo":
         for cpu in start.glob("clip/**/cpu"):  # as the program prepares its graphs again
             shutil.copytree(cpu, base / cpu.relative_to(start))

@@ -21,6 +21,7 @@ PACKAGES = {
     "rclip3": ("rclip>=3,<4",),
     "rclip4": ("rclip>=4,<5",),
     "transformers4": ("transformers<5", "sentence-transformers<5.4", "torch", "torchvision"),
+    "weaviate": ("sentence-transformers==3.2.1", "transformers==4.57.3", "torch"),
     # Its dependency `clip-anytorch` imports pkg_resources, which newer setuptools lack.
     "clip_retrieval": ("all_clip==1.3.0", "setuptools<81", "torch", "torchvision"),
     "lancedb": ("lancedb>=0.40", "open_clip_torch>=3.3,<3.4", "torch", "torchvision"),

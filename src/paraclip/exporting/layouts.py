@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import open_clip
 import torch
@@ -39,7 +40,7 @@ from paraclip.models.formats.sentences import ACTIVATIONS
 from paraclip.models.mini import BertEncoder
 from paraclip.models.openclip import AS_TRANSFORMERS, OpenClip
 from paraclip.models.tensors import save_tensors
-from paraclip.onnx_session import TextGraph
+from paraclip.onnx_session import TextGraph, weight_files
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Layout, System
 
@@ -96,21 +97,35 @@ def _write_graph(
     path = folder / layout.file.format(base=base)
     path.parent.mkdir(parents=True, exist_ok=True)
     if layout.tokenizer is not None and _no_clip_text(model) is None:
-        numbers = {"{context}": size.context_length, "{width}": size.embed_dim}
-        files: dict[str, object] = dict(clip_tokenizer_files(size.context_length))
+        files = clip_tokenizer_files(size.context_length)
         if layout.config:
-            files["config.json"] = {
-                key: numbers.get(value, value) if isinstance(value, str) else value
-                for key, value in layout.config.items()
-            }
+            config = json.dumps(layout.config, indent=1)
+            for name, number in (("context", size.context_length), ("width", size.embed_dim)):
+                config = config.replace(f'"{{{name}}}"', str(number))
+            files["config.json"] = config
         _write_files(folder / layout.tokenizer.format(base=base), files)
-    write_text_graph(model, path, graph)
+    if path.suffix == ".zip":
+        _write_archive(model, path, graph)
+    else:
+        write_text_graph(model, path, graph)
     if options.int8:
         small = folder / layout.small
         quantise(path, small)
         shortened, floats = (run_text_graph(model, one, graph, probes()) for one in (small, path))
         drift = check_drift("--int8", shortened, floats)
     return drift
+
+
+def _write_archive(model: DualEncoder, path: Path, graph: TextGraph) -> None:
+    """Write a zip of the graph and of the tokenizer beside it."""
+    written = path.with_suffix(".onnx")
+    write_text_graph(model, written, graph)
+    parts = [written, *weight_files(written)]
+    with ZipFile(path, "w") as archive:
+        for file in (*parts, path.with_name("tokenizer.json")):
+            archive.write(file, file.name)
+    for file in parts:
+        file.unlink()
 
 
 def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> None:

@@ -196,7 +196,7 @@ def _write_tower(name: str) -> bool:
     if isinstance(model, BertEncoder):
         tokenizer = model.text_files["tokenizer.json"]
     elif isinstance(own, SimpleTokenizer) and own.reduction_fn is None:
-        tokenizer = clip_tokenizer()
+        tokenizer = clip_tokenizer(model.architecture.context_length)
     else:
         return False
     context, clip = model.architecture.context_length, model.architecture.kind == "open_clip"

@@ -73,13 +73,14 @@ class SwapConfig(Checked):
     take it out again. The base's file is kept beside it; vectors of pictures stay valid."""
 
     system: Annotated[tyro.conf.Positional[Swapped], tyro.conf.arg(metavar="SYSTEM")]
-    """Program whose model cache it is: immich, rclip, fastembed, or hugging-face for programs that
-    load a CLIP from the hub's cache."""
+    """Program whose model cache it is: immich, rclip, librephotos, fastembed, weaviate, or
+    hugging-face for programs that load a CLIP from the hub's cache."""
 
     cache: str
     """The program's cache: immich's volume model-cache (/cache in the container), rclip's data
-    folder (~/.local/share/rclip), fastembed's FASTEMBED_CACHE_PATH, or the hub's cache
-    (~/.cache/huggingface/hub) or the folder of one model in it."""
+    folder (~/.local/share/rclip), LibrePhotos' data_models, fastembed's FASTEMBED_CACHE_PATH, the
+    folder models of Weaviate's multi2vec-clip, or the hub's cache (~/.cache/huggingface/hub) or the
+    folder of one model in it."""
 
     tuned: str | None = None
     """The tuned model (.safetensors), or any model as for `paraclip train --base`."""
@@ -106,8 +107,8 @@ class SwapCheckConfig(Checked):
 
     index: str
     """Vectors of the pictures: .npy, .parquet (or a folder of them), a folder of clip-retrieval, a
-    LanceDB folder, rclip's db.sqlite3 or its folder, postgresql://... for pgvector and immich, or
-    the --index of `paraclip index`."""
+    LanceDB folder, rclip's db.sqlite3 or its folder, postgresql://... for pgvector, immich and
+    LibrePhotos, or the --index of `paraclip index`."""
 
     base: str
     """The model that made the index, as for `paraclip train --base`."""

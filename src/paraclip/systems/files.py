@@ -7,9 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.systems.hugging_face import CLIP_FOLDER
-from paraclip.systems.open_clip import OPEN_CLIP_FOLDER
-from paraclip.systems.sentence_transformers import MODULES
+from paraclip.systems.folders import CLIP_FOLDER, MODULES, OPEN_CLIP_FOLDER
 from paraclip.systems.system import ROWS_AT_ONCE, IndexAddress, Layout, Parts, System
 
 FORMATS: dict[str, Layout] = {

@@ -14,8 +14,10 @@ Source, immich-app/immich (read in November 2026):
 - `machine-learning/immich_ml/sessions/ort.py`, `prepare.py`: prepared graphs are kept in
   textual/PROVIDER (cpu, openvino, cuda, migraphx, coreml) and are reused as long as onnxruntime,
   its options and the processor are the same, even for another model.onnx.
-- `machine-learning/export/.../openclip.py`: the base's graph has the output `embedding`, of unit
-  length.
+- immich-app/ml-models at 8897fc0, `immich_model_exporter/exporters/`: `onnx/models/openclip.py`,
+  line 143: the base's graph has the output `embedding`, of unit length. `torch.onnx.export` puts
+  weights of more than 2 GiB beside it, a file each in older versions (named in `constants.py`, line
+  43) and model.onnx.data in newer ones; onnxruntime finds them by the names in the graph.
 - `server/src/schema/tables/smart-search.table.ts` (`assetId`, `embedding`) and `asset.table.ts`
   (`originalPath`), which was called `assets` before version 1.137.
 """

@@ -10,6 +10,7 @@ from paraclip.systems.system import FIX, PATH_COLUMNS, ROWS_AT_ONCE, IndexAddres
 
 POSTGRES = ("postgresql://", "postgres://")
 _SECONDS = 10  # timeout of connections
+_TABLES = {"immich": "smart_search", "librephotos": "api_photo"}  # by program
 _VECTOR_COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name FROM information_schema.columns c
 WHERE c.udt_name IN ('vector', 'halfvec') ORDER BY 1, 2, 3
@@ -25,8 +26,10 @@ def kind_in_database(place: IndexAddress) -> str:
     with connected(place) as connection:
         if place.table is None and exists(connection, "paraclip_index"):
             return "paraclip"
-        immich = place.table in (None, "smart_search") and exists(connection, "smart_search")
-        return "immich" if immich else "pgvector"
+        for kind, table in _TABLES.items():
+            if place.table in (None, table) and exists(connection, table):
+                return kind
+        return "pgvector"
 
 
 @contextmanager

@@ -26,7 +26,7 @@ TRANSFORMERS_JS = System(
         ),
         file="onnx/text_model.onnx",
         small="onnx/text_model_quantized.onnx",
-        graph=TextGraph(unit=False, end=49407),
+        graph=TextGraph(unit=False, end=49407, one_file=True),
         tokenizer="",
         config={
             "model_type": "clip_text_model",

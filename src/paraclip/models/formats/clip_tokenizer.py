@@ -41,7 +41,7 @@ def clip_tokenizer_files(context_length: int) -> dict[str, str]:
         **special,
     }
     return {
-        "tokenizer.json": clip_tokenizer(),
+        "tokenizer.json": clip_tokenizer(context_length),
         "tokenizer_config.json": json.dumps(settings, indent=1),
         "special_tokens_map.json": json.dumps(special, indent=1),
         "vocab.json": json.dumps(vocabulary, ensure_ascii=False),
@@ -50,8 +50,8 @@ def clip_tokenizer_files(context_length: int) -> dict[str, str]:
 
 
 @cache
-def clip_tokenizer() -> str:
-    """`tokenizer.json`."""
+def clip_tokenizer(context_length: int) -> str:
+    """`tokenizer.json`, which cuts a text to the context, as open_clip does."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
     from tokenizers import pre_tokenizers as splitters
     from tokenizers.processors import RobertaProcessing
@@ -72,6 +72,7 @@ def clip_tokenizer() -> str:
     ])  # fmt: skip
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = RobertaProcessing((END, END_ID), (START, START_ID), False, False)
+    tokenizer.enable_truncation(context_length)
     tokenizer.add_special_tokens([AddedToken(word, special=True) for word in (START, END)])
     text: str = tokenizer.to_str()
     return text

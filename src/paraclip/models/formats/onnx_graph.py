@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.errors import UserError, optional_import
+from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import count_bytes
 from paraclip.onnx_session import TextGraph, open_session
 
-_LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the graph
+LARGEST = 2**31 - 2**20
+"""Most bytes of weights in an ONNX file: a protobuf message holds 2 GiB, with the graph."""
 _MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
 _TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
 _INNER = ("paraclip_input", "paraclip_output")  # names that no exporter uses
@@ -61,14 +63,22 @@ class _ImageGraph(nn.Module):
         return self.model.project_images(self.model.embed_pixels(pixels))
 
 
-def write_text_graph(model: DualEncoder, path: Path, interface: TextGraph) -> None:
-    """Write a text tower as one ONNX file and check it with onnxruntime.
+def write_text_graph(
+    model: DualEncoder, path: Path, interface: TextGraph, largest: int = LARGEST
+) -> None:
+    """Write a text tower as an ONNX file and check it with onnxruntime.
+
+    Weights of more than `largest` bytes are beside it, in `weight_files`.
 
     Raises:
-        UserError: onnx or onnxruntime is missing, the tower exceeds the 2 GB of an ONNX file, or
-            the file computes other vectors.
+        UserError: onnx or onnxruntime is missing, the tower is larger and the program reads one
+            file, or the file computes other vectors.
     """
-    _check(model.text_tower, model.architecture.name)
+    import_writers()
+    size = count_bytes(model.text_tower)
+    if size > largest and interface.one_file:
+        what = f"the tower takes {size / 2**30:.1f} GiB, and the program's one ONNX file holds 2"
+        raise UserError(model.architecture.name, what, "Use --to open-clip or --to hf.")
     length = _fixed_length(model, interface)
     shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
     if length is None:
@@ -76,8 +86,9 @@ def write_text_graph(model: DualEncoder, path: Path, interface: TextGraph) -> No
         shape[1] = torch.export.Dim("length", min=2, max=context)
     example = _padded_ids(model, _TEXTS, length).to(getattr(torch, interface.dtype))
     graph = _TextGraph(model, interface.unit, interface.end)
-    _export_graph(graph, example, path, (interface.inputs, interface.outputs), shape)
-    _compare(path, interface.inputs, example, graph)
+    inputs = (interface.inputs, *interface.unused)
+    _export_graph(graph, example, path, (inputs, interface.outputs), shape, size > largest)
+    _compare(path, inputs, example, graph)
 
 
 def run_text_graph(
@@ -93,14 +104,17 @@ def run_text_graph(
     return np.concatenate([tower.run(None, {interface.inputs: ids})[0] for ids in rows])
 
 
-def write_image_graph(model: DualEncoder, path: Path, names: tuple[str, str]) -> None:
-    """Write an image tower as an ONNX file with unit vectors; raises like `write_text_graph`."""
-    _check(model.image_tower, model.architecture.name)
+def write_image_graph(
+    model: DualEncoder, path: Path, names: tuple[str, str], largest: int = LARGEST
+) -> None:
+    """Write an image tower as an ONNX file with unit vectors, as `write_text_graph` does."""
+    import_writers()
     pixels = torch.rand(2, 3, model.image_size, model.image_size)
     shape = {0: torch.export.Dim("batch", min=1)}
     graph = _ImageGraph(model)
-    _export_graph(graph, pixels, path, names, shape)
-    _compare(path, names[0], pixels, graph)
+    large = count_bytes(model.image_tower) > largest
+    _export_graph(graph, pixels, path, (names[:1], names[1]), shape, large)
+    _compare(path, names[:1], pixels, graph)
 
 
 def _fixed_length(model: DualEncoder, interface: TextGraph) -> int | None:
@@ -121,9 +135,14 @@ def _padded_ids(model: DualEncoder, texts: Sequence[str], length: int | None) ->
 
 @torch.no_grad()
 def _export_graph(
-    graph: nn.Module, example: Tensor, path: Path, names: tuple[str, str], shape: dict[int, Any]
+    graph: nn.Module,
+    example: Tensor,
+    path: Path,
+    names: tuple[Sequence[str], str],
+    shape: dict[int, Any],
+    large: bool,
 ) -> None:
-    """Write a module with one input and one output, named by `names`."""
+    """Write a module with one input and one output, and inputs that it does not use."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no ONNX counterpart
     try:
@@ -132,7 +151,7 @@ def _export_graph(
             torch.onnx.export(
                 graph.eval(), (example,), str(path),
                 input_names=[_INNER[0]], output_names=[_INNER[1]], dynamic_shapes=(shape,),
-                opset_version=_OPSET, dynamo=True, external_data=False, verbose=False,
+                opset_version=_OPSET, dynamo=True, external_data=large, verbose=False,
             )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0][:200]
@@ -140,32 +159,44 @@ def _export_graph(
         raise UserError("--to onnx", what, "Use --to open-clip or --to hf.") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    _rename(path, dict(zip(_INNER, names, strict=True)))
+    _rename(path, *names)
 
 
-def _rename(path: Path, names: dict[str, str]) -> None:
-    """Rename values of a graph; inner values that already use one of the names make room.
+def _rename(path: Path, inputs: Sequence[str], output: str) -> None:
+    """Rename values of a graph, and its weights beside it; add inputs that it does not use.
 
-    The exporter names values after modules, and `embedding` is one of these names.
+    Inner values that already use one of the names make room: the exporter names values after
+    modules, and `embedding` is one of these names.
     """
     import onnx
 
-    model = onnx.load(str(path))
-    names = {**{new: f"{new}_inner" for new in names.values()}, **names}
-    for node in model.graph.node:
+    model = onnx.load(str(path), load_external_data=False)
+    graph = model.graph
+    ours = dict(zip(_INNER, (inputs[0], output), strict=True))
+    names = {**{new: f"{new}_inner" for new in (*inputs, output)}, **ours}
+    for node in graph.node:
         for values in (node.input, node.output):
             values[:] = [names.get(value, value) for value in values]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+    for value in (*graph.input, *graph.output, *graph.value_info):
         value.name = names.get(value.name, value.name)
-    for value in model.graph.initializer:
+    for value in graph.initializer:
         value.name = names.get(value.name, value.name)
+    for name in inputs[1:]:
+        graph.input.add().CopyFrom(graph.input[0])
+        graph.input[-1].name = name
+    weights = path.with_name(f"{path.name}.data")  # as the exporter names them
+    if weights.exists():
+        named = weights.rename(path.with_name(f"{path.name}.{file_hash(weights)}.data"))
+        for entry in (entry for value in graph.initializer for entry in value.external_data):
+            entry.value = named.name if entry.key == "location" else entry.value
     onnx.save(model, str(path))
 
 
 @torch.no_grad()
-def _compare(path: Path, name: str, example: Tensor, graph: nn.Module) -> None:
+def _compare(path: Path, names: Sequence[str], example: Tensor, graph: nn.Module) -> None:
     """Raise UserError if onnxruntime and torch compute different vectors from the example."""
-    theirs = open_session(path, "export").run(None, {name: example.numpy()})[0]
+    inputs = dict.fromkeys(names, example.numpy())
+    theirs = open_session(path, "export").run(None, inputs)[0]
     difference = float(np.abs(theirs - graph(example).numpy()).max())
     if not difference <= _MOST_DIFFERENCE:
         what = f"its vectors differ from torch's by {difference:.2g}"
@@ -176,14 +207,6 @@ def import_writers() -> None:
     """Raise UserError without the extra `export`."""
     for module in ("onnx", "onnxruntime", "onnxscript"):
         optional_import(module, "export")
-
-
-def _check(tower: nn.Module, name: str) -> None:
-    """Raise UserError without the extra `export`, or if a tower is too large for an ONNX file."""
-    import_writers()
-    if (size := count_bytes(tower)) > _LARGEST:
-        what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"
-        raise UserError(name, what, "Use --to open-clip or --to hf.")
 
 
 def quantise(path: Path, small: Path) -> None:
