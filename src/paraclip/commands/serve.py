@@ -6,7 +6,7 @@ from paraclip.errors import printable
 from paraclip.image_search.config import ServeConfig
 from paraclip.image_search.engine import choose_models
 from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.server import listen, log_as_json, make_limits, make_server
+from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server
 from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.towers import open_tower
@@ -33,7 +33,7 @@ def serve_command(config: ServeConfig) -> None:
         if config.llm != "none":
             reworder = Reworder(config.llm, config.llm_model, config.base_url)
         if not is_quiet():
-            log_as_json()
+            log_to_stderr()
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
         shown = f"[{host}]" if ":" in host else printable(host)
         port = listener.getsockname()[1]

@@ -324,6 +324,16 @@ def test_the_number_of_connections_fits_the_limit_of_open_files() -> None:
     assert done.stdout.split() == ["384", "1024", "1024"]
 
 
+@pytest.fixture
+def loggers() -> Iterator[None]:
+    yield
+    for name in ("paraclip.serve", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("loggers")
 def test_logs_are_json_without_queries_or_tokens(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,12 +343,19 @@ def test_logs_are_json_without_queries_or_tokens(
         lines.extend(capsys.readouterr().err.splitlines())
         return any(json.loads(line).get("path") == "/api/search" for line in lines)
 
-    server.log_as_json()
-    try:
-        ask(site, head(f"GET {LONG}private+words&{IN_URL}"))
-        wait_until(logged)
-    finally:
-        for name in ("paraclip.serve", "uvicorn.error"):
-            logger = logging.getLogger(name)
-            logger.handlers, logger.propagate = [], True
+    server.log_to_stderr()
+    ask(site, head(f"GET {LONG}private+words&{IN_URL}"))
+    wait_until(logged)
     assert not [line for line in lines if "private" in line or TOKEN in line or IN_URL in line]
+
+
+@pytest.mark.usefixtures("loggers")
+def test_a_terminal_shows_what_went_wrong_in_words_and_nothing_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    server.log_to_stderr()
+    for level in (logging.INFO, logging.WARNING):
+        fields = {"method": "GET", "path": f"/{level}", "status": 500}
+        logging.getLogger("paraclip.serve").log(level, "request", extra={"fields": fields})
+    assert capsys.readouterr().err.split() == ["paraclip:", "request", "GET", "/30", "500"]

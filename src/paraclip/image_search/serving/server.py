@@ -277,11 +277,22 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def log_as_json() -> None:
-    """Write the logs of the server, and of uvicorn, to standard error."""
+class _Words(logging.Formatter):
+    """The event and the fields of the record, for people."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The record as a line of words."""
+        fields = getattr(record, "fields", {})
+        return " ".join([f"paraclip: {record.message}", *map(str, fields.values())])
+
+
+def log_to_stderr() -> None:
+    """Write the logs of the server, and of uvicorn, to standard error: JSON lines, or on a terminal
+    what went wrong, in words."""
+    terminal = sys.stderr.isatty()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(_Words() if terminal else _JsonLines())
     for name in ("paraclip.serve", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.WARNING if terminal else logging.INFO)
