@@ -191,6 +191,13 @@ def test_an_edited_caption_is_sent_again_and_no_other(server: FakeServer, tmp_pa
     assert server.asked.total() - before == 2
 
 
+def test_a_run_whose_questions_are_all_answered_needs_no_server(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    assert run(server.url, tmp_path).kept == 5
+    assert run("http://127.0.0.1:9/v1", tmp_path).kept == 5
+
+
 def test_settings_change_in_a_fresh_run_alone_which_keeps_answers_until_it_has_one(
     server: FakeServer, tmp_path: Path
 ) -> None:

@@ -295,13 +295,12 @@ async def _asking(
     llm: LLMOptions, judge: Judge, outputs: Outputs, backend: Backend | None = None,
     open_log: Callable[..., AnswerLog] = AnswerLog,
 ) -> AsyncIterator[Paraphraser]:  # fmt: skip
-    """What takes captions through both steps, with an open log and a backend that has started."""
+    """What takes captions through both steps, with an open log."""
     backend = backend or make_backend(llm)
     check_generation(llm, outputs, backend)
     meter, settings = meter_of(backend, llm), answer_settings(llm, backend)
     with closing(open_log(outputs.folder / LOG, settings, outputs.fresh)) as log:
         try:
-            await backend.start()
             with closing(judge.queue()) as queue:
                 yield Paraphraser(llm, backend, log, queue, meter)
         finally:

@@ -84,7 +84,8 @@ class Paraphraser:
     ) -> None:
         self.options, self.backend, self.log, self.judge = options, backend, log, judge
         self.meter = meter or Meter()
-        self._slots = asyncio.Semaphore(options.concurrency)
+        self._slots, self._starting = asyncio.Semaphore(options.concurrency), asyncio.Lock()
+        self._started = False
         self._failures, self._answered = 0, len(log) > 0
 
     def skips(self, caption: Caption) -> bool:
@@ -175,6 +176,7 @@ class Paraphraser:
             if self.meter.spent:
                 raise AnswerError("the limit of --max-cost is reached")
             try:
+                await self._start()
                 began = time.monotonic()
                 asked = replace(prompt, key=key)
                 answers = await self.backend.answer(asked, self.options.candidates)
@@ -193,6 +195,13 @@ class Paraphraser:
         self.log.add(key, answers, id=caption_id, step=step, text=text_hash(text))
         self.meter.add(answers)
         return answers
+
+    async def _start(self) -> None:
+        """Start the backend at the first question: a run that the log answers needs no server."""
+        async with self._starting:
+            if not self._started:
+                await self.backend.start()
+                self._started = True
 
     def _count_failure(self, error: AnswerError) -> None:
         """Raise UserError after too many failures in a row."""
