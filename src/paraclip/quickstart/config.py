@@ -34,7 +34,7 @@ class QuickstartConfig(Checked):
     """Number of your pictures that are held out from training and used for the scores; at most a
     third of all. Of the stamps, 150 are always held out."""
 
-    epochs: Count = 4
+    epochs: Count = 2
     """Epochs over the strong triples (the stamps' or your own, with the starter set). All models
     train for the same number of steps."""
 
