@@ -86,10 +86,10 @@ def test_the_starter_set_is_not_added_to_itself(source):
         prepare(source, TinyModel(), Sources(starter=True))
 
 
-def test_a_model_without_an_image_encoder_is_refused():
+def test_a_model_without_an_image_encoder_needs_a_bank():
     model = TinyModel()
     model.architecture = replace(model.architecture, kind="sentence")
-    with pytest.raises(UserError, match="--base"):
+    with pytest.raises(UserError, match="--bank"):
         prepare(make_triples(), model)
 
 

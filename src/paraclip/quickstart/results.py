@@ -63,14 +63,14 @@ def table_rows(report: Report) -> list[list[str]]:
     return rows
 
 
-def plot(report: Report) -> bytes:
-    """The figures of the table as a plot, PNG."""
+def plot(report: Report) -> bytes | None:
+    """The figures of the table as a plot, PNG; None without a figure."""
     lines = [
         (_title(line) if len(report.sections) == 1 else f"{_title(line)}\n{section.name}", line)
         for section in report.sections
         for line in _shown(section)
     ]
-    return plot_lines(list(report.models), lines, _notes(report))
+    return plot_lines(list(report.models), lines, _notes(report)) if lines else None
 
 
 def _shown(section: Section) -> list[Line]:

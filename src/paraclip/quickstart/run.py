@@ -116,9 +116,9 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     )
     further = [replace(one, name=_EASIER) for other in easier for one in other.sections]
     whole = replace(report, sections=[report.sections[0], *further, *report.sections[1:]])
-    if find_spec("matplotlib") is not None:
+    if find_spec("matplotlib") is not None and (drawn := plot(whole)) is not None:
         output = OutputFolder(folder / "report", "report")
-        output.write(folder / "report" / "scores.png", plot(whole))  # the table's figures
+        output.write(folder / "report" / "scores.png", drawn)  # the table's figures
     return whole
 
 

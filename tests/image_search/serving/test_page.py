@@ -429,6 +429,8 @@ def test_pictures_are_large_fill_their_rows_and_are_not_white_in_the_dark(
     ready(page, 12)
     for width in (500, 700, 1100, 1300, 1900):
         page.set_viewport_size({"width": width, "height": 900})
+        tiles = "[...document.querySelectorAll('#columns .tile')]"
+        until(page, f"{tiles}.every(one => one.offsetWidth > 0)")
         boxes = page.locator("#columns .tile").evaluate_all(
             "all => all.map(one => one.getBoundingClientRect()).map(box => [box.top, box.width])"
         )

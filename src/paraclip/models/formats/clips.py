@@ -70,12 +70,6 @@ def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncode
     """The model in a folder of open_clip, transformers or sentence-transformers; nothing is
     downloaded."""
     check_input(folder)
-    if (folder / MODULES).is_file():
-
-        def read_weights(inner: Path) -> _State:
-            return read_state(_weights_in(inner, ("model", "pytorch_model")))
-
-        return describe_sentences(folder, name or folder.resolve().name, read_weights)
     if (path := folder / _CONFIG).is_file():
         preferred: tuple[str, ...] = ("open_clip_",)
         with build_errors(path, "is not an open_clip configuration"):
@@ -87,6 +81,12 @@ def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncode
     elif found := open_clip_config_of(folder):
         preferred = ("model", "pytorch_model")
         config, preprocessing = found, preprocessing_of_folder(folder)
+    elif (folder / MODULES).is_file():
+
+        def read_weights(inner: Path) -> _State:
+            return read_state(_weights_in(inner, ("model", "pytorch_model")))
+
+        return describe_sentences(folder, name or folder.resolve().name, read_weights)
     else:
         own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]
         hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
