@@ -198,7 +198,7 @@ def in_process(store: Store, options: argparse.Namespace) -> list[list[str]]:
     vectors = np.concatenate(parts)
     ways = {
         "bare numpy product and selection, one at a time": lambda query: bare(vectors, query),
-        "ParaCLIP's exact search, one at a time": lambda query: nearest(vectors, query, 10),
+        "ParaCLIP's exact search, one at a time": lambda query: nearest(query, vectors, 10),
         "LanceDB's exact search, one at a time": lambda query: store.nearest(query, 10, exact=True),
     }
     rows = []
