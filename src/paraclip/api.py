@@ -433,7 +433,7 @@ def swap(
     The base's files are kept beside the new ones, and `undo_swap` restores them.
 
     Args:
-        system: the program, as for `paraclip swap`: immich, rclip, fastembed or hugging-face.
+        system: the program, as for `paraclip swap`, such as immich, rclip or weaviate.
         cache: its model cache.
         tuned: the tuned model.
         tag: open_clip's pretrained tag of the base, for a checkpoint that does not record it.

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape, glob
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -269,8 +270,17 @@ def _drop_weights(file: Path) -> None:
     beside = _find(file.parent, f"{escape(file.name)}*")
     graphs = [path for path in beside if path.is_file() and path.suffix != _WEIGHTS]
     for path in weight_files(file):
-        if not any(path.name.encode() in graph.read_bytes() for graph in graphs):
+        if not any(_names(graph, path.name) for graph in graphs):
             path.unlink()
+
+
+def _names(graph: Path, weights: str) -> bool:
+    """Whether a graph, which may be large, names a file of weights."""
+    with graph.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:  # nothing to map
+            return False
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            return content.find(weights.encode()) >= 0
 
 
 def _link(file: Path, path: Path) -> None:
