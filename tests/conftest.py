@@ -1,14 +1,16 @@
 """Settings for all tests: property-based tests have no time limit per example, memory that is
-freed is kept, as in the commands, and a test of the fast suite that is slow fails."""
+freed is kept, as in the commands, a test of the fast suite that is slow fails, and a test whose
+data or weights are not here is skipped."""
 
 import os
 from collections.abc import Generator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from extent import EXAMPLES
+from extent import DATA, EXAMPLES
 from paraclip.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -16,10 +18,7 @@ if TYPE_CHECKING:
     from paraclip.models.openclip import OpenClip
 
 settings.register_profile(
-    "paraclip",
-    deadline=None,
-    max_examples=EXAMPLES,
-    suppress_health_check=[HealthCheck.too_slow],
+    "paraclip", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow]
 )
 
 keep_freed_memory()
@@ -33,6 +32,17 @@ ALLOWANCE = 1.5
 def _cpu_seconds() -> float:
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs a folder of the research data, or a package with weights, which its
+    mark `shared_data` or `weights` names and which is not here."""
+    folders = [DATA / name for mark in item.iter_markers("shared_data") for name in mark.args]
+    packages = [name for mark in item.iter_markers("weights") for name in mark.args]
+    lacking = [str(folder) for folder in folders if not folder.is_dir()]
+    lacking += [name for name in packages if find_spec(name) is None]
+    if lacking:
+        pytest.skip(f"needs {' and '.join(lacking)}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -100,15 +100,6 @@ def test_folders_that_are_not_a_run_are_refused(tmp_path: Path) -> None:
         write_sheet(run, out, 10, 0)
 
 
-@pytest.mark.parametrize("name", ["sheet.jsonl", "audit.html"])
-def test_files_of_the_user_are_not_replaced(tmp_path: Path, name: str) -> None:
-    run = write_run(tmp_path)
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match="not written by ParaCLIP"):
-        write_sheet(run, tmp_path, 10, 0)
-    assert (tmp_path / name).read_text() == "mine"
-
-
 @pytest.mark.parametrize(
     "content",
     ["{}", "[", '{"id": "a", "step": 1}', "[[" * 10_000]

@@ -154,6 +154,12 @@ BEFORE_LONG_WORK: list[Case] = [
     ),
     ("search disc --index out --sheet a.txt", "End it in .png", nothing, SEARCHING),
     ("search disc --index out --sheet a.png", "a.png: exists", file_at("a.png"), SEARCHING),
+    (
+        "search --image pictures/0.png --sheet pictures/0.png",
+        "which would be overwritten",
+        nothing,
+        SEARCHING,
+    ),
     (f"{GENERATE} {SERVER}", "failed.jsonl: exists", file_at("out/failed.jsonl"), READING),
     (f"{GENERATE} {SERVER}", "out", file_at("out"), READING),
     (f"{GENERATE} --backend openai", "--model", nothing, READING),
@@ -170,6 +176,7 @@ BEFORE_LONG_WORK: list[Case] = [
         ("swapping._check_index",),
     ),
     (AUDIT, "sheet.jsonl: exists", file_at("out/sheet.jsonl"), DRAWING),
+    (AUDIT, "audit.html: exists", file_at("out/audit.html"), DRAWING),
     (AUDIT, "out: cannot be", file_at("out"), DRAWING),
 ]
 EXPORT_TO = f"{EXPORT} out --to"
@@ -181,6 +188,38 @@ VALUES = [  # an option, and a value that is not valid
     *(
         f"quickstart --{one}"
         for one in ("paraphrase 0", "seed -1", "max-broken 2", "max-broken nan")
+    ),
+    *(
+        f"{GENERATE} {SERVER} --{one}"
+        for one in ("candidates 0", "concurrency 0", "temperature 2.5", "first 0", "ray-workers 0")
+    ),
+    *(f"{GENERATE} {SERVER} --{one}" for one in ("per-minute 0 1", "max-cost -1")),
+    *(f"train a.parquet --{one}" for one in ("text-temperature 0", "epochs 0", "batch-size 1")),
+]
+NOT_TOGETHER = [  # options that cannot be used, and the one that is named
+    *(
+        (f"train a.parquet --{words}", named)
+        for words, named in (
+            ("weights 0 0 0 --recipe consistent", "--weights"),
+            ("weights 0 0 0 --ranking 0 --sentence-teacher 0", "--weights"),
+            ("weights 1 -1 0", "--weights"),
+            ("image-learning-rate 1e-5 --weights 0 1 1", "--image-learning-rate"),
+            ("image-learning-rate 1e-5 --bank pictures", "--bank"),
+        )
+    ),
+    (f"{GENERATE} --ray-workers 2", "--ray-workers"),
+    *(
+        (f"{GENERATE} {SERVER} --{words}", named)
+        for words, named in (
+            ("to-file r --part 1/2", "--part"),
+            ("part 0/2", "--part"),
+            ("part 3/2", "--part"),
+            ("part one", "--part"),
+            ("part 1/2 --ray-workers 2", "--part"),
+            ("max-cost 3 --prices 1 1 --ray-workers 2", "--max-cost"),
+            ("out s3://bucket/run", "--out"),
+            ("out s3://bucket/run --part 1/2 --dry-run", "--out"),
+        )
     ),
 ]
 OPTIONS = [  # content of a file of options, and what is said of it
@@ -219,6 +258,7 @@ SETTINGS = [  # content of the user's settings, and what is said of it
 COMPLETION = "--tyro-print-completion"
 AT_ONCE: list[Case] = [
     *((words, "is not valid. It should be", nothing, ()) for words in VALUES),
+    *((words, f"paraclip: {named}: ", nothing, ()) for words, named in NOT_TOGETHER),
     *(("train a.parquet --config run.toml", what, options(text), ()) for text, what in OPTIONS),
     *(
         ("train a.parquet --config run.toml", what, options(text), ("options.tomllib.loads",))

@@ -1,21 +1,14 @@
 """Every row and picture of the research data can be read."""
 
-import os
-from pathlib import Path
-
 import pytest
 from source_files import read
 
+from extent import DATA
 from paraclip.data.config import Columns
 from paraclip.data.images import open_image
 from paraclip.data.triples import attach_images, read_triples
 
-HERE = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("PARACLIP_DATA", HERE.parent / "shared" / "data"))
-pytestmark = [
-    pytest.mark.shared_data,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"PARACLIP_DATA names no folder ({DATA})"),
-]
+pytestmark = pytest.mark.shared_data("flickr8k")
 
 
 def test_flickr8k_has_five_captions_a_picture() -> None:

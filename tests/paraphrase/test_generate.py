@@ -353,16 +353,6 @@ def test_the_command_fails_without_any_answer(server: FakeServer, tmp_path: Path
     assert len(lines(tmp_path / "out/failed.jsonl")) == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("candidates", 0), ("concurrency", 0), ("temperature", 2.5), ("first", 0), ("ray_workers", 0),
-     ("per_minute", (0.0, 1.0)), ("max_cost", -1.0)],
-)  # fmt: skip
-def test_numbers_out_of_range_are_one_line(name: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"--{name.replace('_', '-')}.* is not valid"):
-        fake_config("http://127.0.0.1:9/v1", Path("out"), **{name: value})
-
-
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_a_source_is_read_once_and_outside_the_event_loop(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool

@@ -200,22 +200,6 @@ def test_out_may_be_an_object_store(server: FakeServer, source: str, tmp_path: P
     assert "password" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("changed", "option"),
-    [({"backend": "builtin", "ray_workers": 2}, "--ray-workers"),
-     ({"to_file": Path("r"), "part": "1/2"}, "--part"), ({"part": "0/2"}, "--part"),
-     ({"part": "3/2"}, "--part"), ({"part": "one"}, "--part"),
-     ({"part": "1/2", "ray_workers": 2}, "--part"),
-     ({"max_cost": 3.0, "prices": (1.0, 1.0), "ray_workers": 2}, "--max-cost"),
-     ({"out": Path("s3://bucket/run")}, "--out"),
-     ({"out": Path("s3://bucket/run"), "part": "1/2", "dry_run": True}, "--out")],
-)  # fmt: skip
-def test_options_that_do_not_go_with_parts(changed: dict[str, Any], option: str) -> None:
-    with pytest.raises(UserError) as caught:
-        replace(fake_config("http://localhost:1/v1", Path("out")), **changed)
-    assert caught.value.where == option
-
-
 def test_workers_share_concurrency_and_rates() -> None:
     options = LLMOptions(
         model="m", base_url=("http://a/v1",), concurrency=9, per_minute=(60.0, 90.0)

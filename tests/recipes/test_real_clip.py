@@ -10,6 +10,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -87,17 +88,8 @@ def test_from_downloads_to_weights_that_say_what_was_measured(tmp_path: Path) ->
     assert "writing" not in again and "tuning" not in again
     folder = tmp_path / "work" / "ViT-B-32__openai"
     table = tables.table_of(read_json(folder / "results.json"))
-    for row in (
-        "both wordings",
-        "two people's",
-        "ITT",
-        "R@1",
-        "SICK-R",
-        "CIFAR-100",
-        "Imagenette",
-        "ViT-L-14",
-    ):
-        assert row in table
+    rows = ("both wordings", "two people's", "ITT", "R@1", "SICK-R", "CIFAR-100", "Imagenette")
+    assert all(row in table for row in (*rows, "ViT-L-14"))
     assert "VG-Relation" in table and "VG-Attribution" not in table
     assert_that_all_models_are_scored(table)
     tables.main([str(folder / "results.json"), "--out", str(tmp_path / "tables")])
@@ -140,55 +132,71 @@ esac
 """
 
 
-@pytest.mark.slow
-@pytest.mark.weights
-@pytest.mark.timeout(1800)
-def test_every_line_of_the_workflow_runs_as_written(world: World, tmp_path: Path) -> None:
-    """In its order, with other values of its variables, and stand-ins for pip, gh and hf."""
+@dataclass(frozen=True)
+class Finished:
+    """All stages by the lines of the workflow, and what its stand-ins for pip, gh and hf noted."""
+
+    world: World
+    settings: Path
+    work: Path
+    called: str
+    archives: set[str]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """Every line of the workflow as written, in its order, with other values of its variables."""
+    folder = tmp_path_factory.mktemp("workflow")
     whole = yaml.safe_load((WORKFLOWS / "real-clip.yml").read_text())
     stage = yaml.safe_load((WORKFLOWS / "real-clip-stage.yml").read_text())["jobs"]["stage"]
-    log, binaries, temporary = tmp_path / "log", tmp_path / "bin", tmp_path / "runner"
+    log, binaries, temporary = folder / "log", folder / "bin", folder / "runner"
     temporary.mkdir()
     binaries.mkdir()
     for name in ("python", "gh", "hf"):
         (binaries / name).write_text(STUB.format(log=log, python=sys.executable, tiny=TINY))
         (binaries / name).chmod(0o755)
-    variables = variables_of(world, tmp_path / "work") | {
-        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "RUNNER_TEMP": str(temporary),
-    }  # fmt: skip
-    own = {"BASE": BASE, "TAG": "v1", "REPOSITORY": "owner/name", "WORK": str(tmp_path / "work")}
-    own["SETTINGS"] = str(world.write_settings(tmp_path))
-    assert stage["env"].keys() <= {*own, *variables, "STAGES"}, "the test sets each variable"
-    for job in whole["jobs"].values():
-        stages = job["with"]["stages"]
-        for step in stage["steps"]:
-            if "run" in step and ("publish" in stages or "publish" not in step.get("if", "")):
-                subprocess.run(
-                    ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
-                    cwd=ROOT, env=variables | own | {"STAGES": stages}, check=True,
-                )  # fmt: skip
-    assert [name for job in whole["jobs"].values() for name in job["with"]["stages"].split()] == [
-        *STAGES
-    ]
-    called = log.read_text()
-    assert "hf upload owner/name" in called and "gh release upload v1 --clobber README.md" in called
-    archives = {"taught-hf.tar", "taught-onnx.tar", "merged-immich.tar", "merged-fastembed.tar"}
-    assert archives < {path.name for path in temporary.iterdir()}
-    assert all(
-        name in called for name in (*archives, "./merged/merged.safetensors", "./taught/taught.md")
-    )
+    with World(folder) as world:
+        variables = variables_of(world, folder / "work") | {
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "RUNNER_TEMP": str(temporary),
+        }  # fmt: skip
+        own = {"BASE": BASE, "TAG": "v1", "REPOSITORY": "owner/name", "WORK": str(folder / "work")}
+        own["SETTINGS"] = str(world.write_settings(folder))
+        assert stage["env"].keys() <= {*own, *variables, "STAGES"}, "each variable is set here"
+        for job in whole["jobs"].values():
+            stages = job["with"]["stages"]
+            for step in stage["steps"]:
+                if "run" in step and ("publish" in stages or "publish" not in step.get("if", "")):
+                    subprocess.run(
+                        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+                        cwd=ROOT, env=variables | own | {"STAGES": stages}, check=True,
+                    )  # fmt: skip
+        archives = {path.name for path in temporary.iterdir()}
+        settings = Path(own["SETTINGS"])
+        yield Finished(world, settings, folder / "work", log.read_text(), archives)
 
 
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.timeout(1800)
-def test_the_notebook_runs_from_downloads_to_two_queries(world: World, tmp_path: Path) -> None:
-    settings, work = world.write_settings(tmp_path), tmp_path / "work"
-    parameters = f"BASE, WORK, SETTINGS = {BASE!r}, {str(work)!r}, {str(settings)!r}"
+def test_every_line_of_the_workflow_runs_as_written(finished: Finished) -> None:
+    called, archives = finished.called, finished.archives
+    assert "hf upload owner/name" in called and "gh release upload v1 --clobber README.md" in called
+    expected = {"taught-hf.tar", "taught-onnx.tar", "merged-immich.tar", "merged-fastembed.tar"}
+    assert expected < archives
+    files = (*archives, "./merged/merged.safetensors", "./taught/taught.md")
+    assert all(name in called for name in files)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.timeout(1800)
+def test_the_notebook_goes_on_from_a_run_to_two_queries(finished: Finished) -> None:
+    work, settings = str(finished.work), str(finished.settings)
+    parameters = f"BASE, WORK, SETTINGS = {BASE!r}, {work!r}, {settings!r}"
     done = subprocess.run(
         [sys.executable, str(TINY), "notebooks/real_clip.ipynb", parameters], cwd=ROOT,
-        env=variables_of(world, work) | {"MPLBACKEND": "Agg"}, capture_output=True, text=True,
-        check=False,
+        env=variables_of(finished.world, finished.work) | {"MPLBACKEND": "Agg"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "published/taught/immich" in done.stdout and "both wordings" in done.stdout
@@ -206,23 +214,25 @@ def test_the_workflow_offers_the_bases_of_the_settings_and_passes_what_its_stage
         assert job["uses"] == "./.github/workflows/real-clip-stage.yml"
     needed = [job.get("needs") for job in whole["jobs"].values()]
     assert needed == [None, *list(whole["jobs"])[:-1]]
+    assert " ".join(job["with"]["stages"] for job in whole["jobs"].values()).split() == [*STAGES]
 
 
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.timeout(1800)
-def test_a_run_that_is_killed_ends_with_the_same_figures(world: World, tmp_path: Path) -> None:
-    settings, moments = world.write_settings(tmp_path), random.Random(5)
-    finish(world, settings, tmp_path / "whole", *STAGES)
+def test_a_run_that_is_killed_ends_with_the_same_figures(
+    finished: Finished, tmp_path: Path
+) -> None:
+    run, moments = (finished.world, finished.settings, tmp_path / "killed"), random.Random(5)
     for _ in range(KILLS):
-        process = start(world, settings, tmp_path / "killed", *STAGES)
+        process = start(*run, *STAGES)
         for _ in range(moments.randint(1, 14)):
             process.stdout.readline()
         time.sleep(moments.random())
         process.kill()
         process.communicate()
-    finish(world, settings, tmp_path / "killed", *STAGES)
-    assert figures_of(tmp_path / "killed") == figures_of(tmp_path / "whole")
+    finish(*run, *STAGES)
+    assert figures_of(tmp_path / "killed") == figures_of(finished.work)
 
 
 @pytest.fixture

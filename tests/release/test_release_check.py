@@ -2,7 +2,6 @@
 
 import shutil
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -67,10 +66,7 @@ def test_a_wheel_that_is_not_as_a_release_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.weights
-@pytest.mark.skipif(
-    not all(map(find_spec, (IMAGE_PACKAGE, TEXT_PACKAGE, "lancedb"))), reason="needs `mini`, search"
-)
+@pytest.mark.weights(IMAGE_PACKAGE, TEXT_PACKAGE, "lancedb")
 def test_the_notebook_of_the_first_steps_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

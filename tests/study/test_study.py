@@ -1,10 +1,7 @@
 """The study in a small size: cells, what is run of them, tables, and the sets' disjointness."""
 
 import json
-import os
-import re
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,16 +39,9 @@ from study.third.queries import KINDS, Query
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
 from tiny import tiny_clip, write_flickr8k
 
-DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
-WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
 WITHOUT_PICTURES = (
-    "starter",
-    "wordings",
-    "wordings-1500",
-    "wordings-3000",
-    "multi30k",
-    "starter-translations",
-)
+    "starter", "wordings", "wordings-1500", "wordings-3000", "multi30k", "starter-translations",
+)  # fmt: skip
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 GRID = """
 seeds = [0, 1]
@@ -236,10 +226,7 @@ def tiny_third(data: Path) -> list:
         for number, name in enumerate(names)
     ]  # fmt: skip
     captions = read_captions(str(data / "flickr8k" / "captions.csv"))
-    shown, changes = (
-        gallery(captions, "drawn"),
-        study_wordings.contrast_kinds(),
-    )
+    shown, changes = gallery(captions, "drawn"), study_wordings.contrast_kinds()
     return [
         TypedQueries("typed-flickr8k", rows, pool, how),
         PeoplesCaptions("people", shown, pool, how),
@@ -471,79 +458,3 @@ def test_the_trade_off_joins_the_shares_of_tuned(tmp_path: Path) -> None:
     assert study_plots.trade_off(record, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
     assert not study_plots.trade_off(published("study_a_losses"), tmp_path / "none.png")
-
-
-@pytest.mark.shared_data
-@WITH_DATA
-def test_no_item_is_in_development_and_report() -> None:
-    pairs = study_sets.flickr_pairs(DATA)
-    halves = [study_sets.half(pairs, first) for first in (True, False)]
-    assert set(halves[0].ids).isdisjoint(halves[1].ids) and len(halves[0]) == len(halves[1]) == 250
-    sugar = [
-        study_sets.sugar_pairs(DATA, subsets)
-        for subsets in (study_sets.DEVELOPMENT_SUBSETS, study_sets.REPORT_SUBSETS)
-    ]
-    assert [len(part) for part in sugar] == [1652, 1033]
-    assert set(sugar[0].ids).isdisjoint(sugar[1].ids)
-    assert len(study_sets.sts_development(DATA).pairs) == 1500
-    for part in (*halves, *sugar):
-        assert part.clusters is not None and len(part.clusters) == len(part)
-    assert len(set(sugar[1].pictures)) < len(sugar[1]), "rows share pictures"
-
-
-@pytest.mark.shared_data
-@WITH_DATA
-@pytest.mark.parametrize(("split", "rows"), [("dev", 934), ("test", 465)])
-def test_every_translation_has_its_picture_in_the_pool(split: str, rows: int) -> None:
-    made = study_sets.SETS[f"languages-{split}"](DATA)
-    for one in made[: len(study_sets.LANGUAGES)]:
-        assert len(one.pairs) == rows and len(one.pictures) == 1000 and (one.own >= 0).all()
-    seen = {row["image"] for row in study_triples.translations(DATA, "train")}
-    assert len(seen) == 5528 and seen.isdisjoint(made[0].pairs.ids)
-
-
-@pytest.mark.parametrize("path", study_wordings.NEW_WORDINGS)
-def test_rows_of_new_wordings_have_texts_of_their_own_as_the_document_says(path: Path) -> None:
-    rows = list(study_wordings.new_rows(path).values())
-    texts_of = (*study_wordings.NEW_WORDINGS[path], "contrast")
-    assert len({row["image"] for row in rows}) == len(rows)
-    for row in rows:
-        assert list(row) == ["set", "image", "caption_index", *texts_of, "contrast_kind"]
-        texts = [row[kind] for kind in texts_of]
-        assert len({text.casefold() for text in texts}) == len(texts), row["image"]
-        assert all(0 < len(text.split()) <= 30 for text in texts)
-        assert 2 <= len(row["short"].split()) <= 4
-    text = path.with_name("README.md").read_text("utf-8")
-    described = text[text.index("`wordings.jsonl`") :]
-    assert described.startswith(f"`wordings.jsonl`: {len(rows)} rows,")
-    assert all(f"| `{kind}` |" in described for kind in texts_of)
-    kinds = Counter(row["contrast_kind"] for row in rows)
-    assert set(kinds) <= set(study_wordings.CONTRASTS)
-    counted = re.search(r"Contrasts change ([^.]*)\.", described)
-    assert counted and [int(n) for n in re.findall(r"\d+", counted[1])] == sorted(
-        kinds.values(), reverse=True
-    )
-
-
-@pytest.mark.shared_data
-@WITH_DATA
-@pytest.mark.parametrize(
-    ("path", "rows"), [(study_wordings.SECOND, (300, 337)), (study_wordings.THIRD, (150, 150))]
-)
-def test_new_wordings_have_no_caption_of_an_earlier_pair(path: Path, rows: tuple[int, int]) -> None:
-    found = study_wordings.read_new_wordings(path, DATA)
-    assert (len(found["flickr8k"]), len(found["coco"])) == rows
-    earlier = {
-        json.loads(line)["image_id"]
-        for name in ("flickr8k_test", "variations", "flickr8k_train")
-        for line in (DATA / "paraphrases" / f"{name}.jsonl").read_text("utf-8").splitlines()
-    }
-    used = set()
-    if path == study_wordings.THIRD:
-        second = study_wordings.read_new_wordings(study_wordings.SECOND, DATA)
-        earlier |= {item.image for item in second["flickr8k"].items}
-        used = {(item.image, item.caption) for item in second["coco"].items}
-    assert not earlier & {item.image for item in found["flickr8k"].items}
-    for item in (*found["flickr8k"].items, *found["coco"].items):
-        assert (item.image, item.caption) not in used
-        assert item.caption.casefold() not in {text.casefold() for _, text in item.rewordings}

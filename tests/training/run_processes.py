@@ -23,7 +23,7 @@ from paraclip.training.distributed import _joined, this_process
 ALIKE = {"epochs": 2, "dropout": 0.0}
 FEW = np.array([3, 5, 8, 6])
 """Two of these rows have a picture: some processes have none, and no row of L1 to compute."""
-RUNS = {"alike": {}, "cached": {"micro_batch": 5}, "went_on": {}}
+RUNS = {"cached": {"micro_batch": 5}, "went_on": {}}
 
 
 def start(count: int, folder: Path, what: str) -> list[tuple[int | None, str, str]]:

@@ -50,9 +50,10 @@ def whole(tmp_path_factory) -> Tuned:
     return tune(tmp_path_factory.mktemp("whole"), **SETTINGS)
 
 
-@pytest.mark.parametrize("step", [0, 1, 5, 11])
-def test_stopped_and_started_again(tmp_path, whole, step):
-    stopped(tmp_path, step, **SETTINGS)
+@pytest.mark.parametrize(("step", "seconds"), [(0, 0), (1, 0), (5, 0), (11, 0), (7, 1e9)])
+def test_stopped_and_started_again_with_or_without_a_recent_state(tmp_path, whole, step, seconds):
+    stopped(tmp_path, step, save_seconds=seconds, **SETTINGS)
+    assert not (seconds and (tmp_path / "states").exists())
     assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
 
 
@@ -70,12 +71,6 @@ def test_every_variant_continues_where_it_stopped_again_and_again(tmp_path, chan
         stopped(tmp_path / "parts", step, **settings)
     parts = tune(tmp_path / "parts", **settings)
     assert_same_outcome(parts, tune(tmp_path / "whole", **settings))
-
-
-def test_a_run_without_recent_states_repeats_its_steps(tmp_path, whole):
-    stopped(tmp_path, 7, save_seconds=1e9, **SETTINGS)
-    assert not (tmp_path / "states").exists()
-    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
 
 
 @pytest.mark.parametrize(
@@ -303,12 +298,6 @@ def test_options_that_a_version_lacks_must_have_been_off(finished):
         open_run(finished, {"seed": 1, "new": 0.5}, fresh=False)
 
 
-def test_two_runs_do_not_write_to_one_folder(tmp_path):
-    with locked(tmp_path), pytest.raises(UserError, match="another run is writing here"):
-        tune(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "most", "where"),
@@ -353,6 +342,9 @@ def test_a_folder_that_is_written_to_is_refused_before_long_work(tmp_path):
     folder = RunFolder(tmp_path / "run")
     check_run(folder, TinyModel(), {}, fresh=False)
     assert not folder.path.exists()
-    with locked(folder.path), pytest.raises(UserError, match="another run is writing"):
-        check_run(folder, TinyModel(), {}, fresh=False)
+    with locked(folder.path):
+        for work in (lambda: check_run(folder, TinyModel(), {}, False), lambda: tune(folder.path)):
+            with pytest.raises(UserError, match="another run is writing here"):
+                work()
+    assert [path.name for path in folder.path.iterdir()] == [".lock"]
     check_run(folder, TinyModel(), {}, fresh=False)

@@ -8,12 +8,7 @@ from training_rows import Tuned, make_options, tune
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
-from paraclip.training.config import (
-    TrainConfig,
-    TrainOptions,
-    hyperparameters,
-    resolved,
-)
+from paraclip.training.config import TrainConfig, TrainOptions, hyperparameters, resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import L1, L2, L3, RANKING, SENTENCES
 from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
@@ -80,28 +75,6 @@ def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
     assert {group["peak"] for group in groups} == {1e-5}
     assert {group["weight_decay"] for group in groups} == {0.1, 0.0}
     assert all(value.ndim < 2 for g in groups if not g["weight_decay"] for value in g["params"])
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"weights": (0.0, 0.0, 0.0), "recipe": "consistent"}, "--weights"),
-        ({"weights": (0.0, 0.0, 0.0), "ranking": 0.0, "sentence_teacher": 0.0}, "--weights"),
-        ({"weights": (1.0, -1.0, 0.0)}, "--weights"),
-        ({"image_loss_on": ()}, "--image-loss-on"),
-        ({"text_temperature": 0.0}, "--text-temperature"),
-        ({"batch_size": 1}, "--batch-size"),
-        ({"epochs": 0}, "--epochs"),
-        ({"learning_rate": 0.0}, "--learning-rate"),
-        ({"precision": "fp16"}, "--precision"),
-        ({"image_learning_rate": 1e-5, "weights": (0.0, 1.0, 1.0)}, "--image-learning-rate"),
-        ({"image_learning_rate": 1e-5, "bank": "pictures"}, "--bank"),
-    ],
-)
-def test_options_that_cannot_be_used_are_refused_at_once(changes, complaint):
-    with pytest.raises(UserError) as caught:
-        TrainConfig(triples="t.parquet", **changes)
-    assert caught.value.where == complaint
 
 
 def test_the_only_loss_of_a_control_is_l1():

@@ -110,17 +110,6 @@ def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():
     assert len(firsts) > 1, "other rows draw theirs"
 
 
-def test_teachers_read_english_wordings_alone():
-    english, both = with_wordings(("en",)), with_wordings(("en", "de"))
-    assert torch.equal(constants_of(english, TEACHERS), constants_of(both, TEACHERS))
-    texts = ["red cat", "cat red", "cat: red", "0 en 1", "0 en 2"]
-    mean = torch.nn.functional.normalize(encode_texts(TinyModel(), texts).sum(0), dim=0)
-    torch.testing.assert_close(constants_of(both, TEACHERS)[0], mean)
-    meanings = constants_of(both, MEANINGS)
-    torch.testing.assert_close(meanings[0, 5], meanings[0, 0])  # German has the caption's
-    torch.testing.assert_close(meanings[1, 3], encode_texts(TinyModel(seed=7), ["1 en"])[0])
-
-
 def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
     table, model = make_triples(4), TinyModel()
     wordings = [[{"text": text, "lang": "th"}] for text in ("???", "a???", "ab??", "abc?")]

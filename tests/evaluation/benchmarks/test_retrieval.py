@@ -14,11 +14,7 @@ from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
-from paraclip.evaluation.benchmarks.image_text_retrieval import (
-    Gallery,
-    ImageTextRetrieval,
-    gallery,
-)
+from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import Pairs

@@ -79,9 +79,7 @@ def test_both_wordings_must_beat_the_negative_in_the_picture(plus_plus: Path) ->
     assert scores.notes == ["ITT is of 3 of 3 rows, over 3 pictures"]
 
 
-def test_replace_and_swap_are_reported_apart_each_subset_with_equal_weight(
-    plus_plus: Path,
-) -> None:
+def test_replace_and_swap_are_reported_apart_each_subset_with_equal_weight(plus_plus: Path) -> None:
     folder = plus_plus / "sugar_crepe_pp"
     rows = json.loads((folder / "swap_obj.json").read_text())
     write_json(folder / "replace_att.json", rows[:1])

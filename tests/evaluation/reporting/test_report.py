@@ -292,15 +292,6 @@ def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(tmp_path: 
         assert mine.read_text() == '{"mine": "report"}'
 
 
-def test_an_edited_page_is_refused_and_an_own_report_replaced(tmp_path: Path) -> None:
-    models, out = {"only": ColourEncoder()}, tmp_path / "out"
-    for _ in range(2):
-        evaluate(models, [Constant("x")], out, SETTINGS)
-    (out / "report.md").write_text((out / "report.md").read_text() + "My remarks.\n")
-    with pytest.raises(UserError, match=r"report\.md: exists and was not written by ParaCLIP"):
-        evaluate(models, [Constant("x")], out, SETTINGS)
-
-
 def test_benchmarks_with_blanks_in_their_names_are_numbered(tmp_path: Path) -> None:
     benchmarks = [
         Constant("my set", 0.0),

@@ -15,7 +15,7 @@ from paraclip.models.formats.untrusted import check_config, check_preprocessing
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import build_clip
 from paraclip.models.sources import TextFiles, read_text_files
-from tiny import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
+from tiny import ROBERTA, TINY_CLIP, roberta_clip, word_files
 
 HUGE = 2**31
 
@@ -103,11 +103,11 @@ LIES = [
 
 
 @pytest.mark.parametrize("config", LIES)
-def test_a_false_configuration_is_one_line(tmp_path, config):
+def test_a_false_configuration_is_one_line(clip, tmp_path, config):
     with pytest.raises(UserError):
-        load_model(folder_of(tiny_clip(), tmp_path / "theirs", config), "cpu")
+        load_model(folder_of(clip, tmp_path / "theirs", config), "cpu")
     with pytest.raises(UserError, match=r"model\.safetensors"):
-        load_checkpoint(forged(tiny_clip(), tmp_path, "open_clip", {"config": config}))
+        load_checkpoint(forged(clip, tmp_path, "open_clip", {"config": config}))
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,11 @@ def test_a_false_configuration_is_one_line(tmp_path, config):
         {"resize_mode": "longest", "fill_color": [1, 2]},
     ],
 )
-def test_false_preprocessing_is_reported_before_the_first_picture(tmp_path, settings):
-    model = tiny_clip()
+def test_false_preprocessing_is_reported_before_the_first_picture(clip, tmp_path, settings):
     with pytest.raises(UserError, match=r"open_clip_config\.json: (is not an open_clip|holds NaN)"):
-        load_model(folder_of(model, tmp_path / "a", TINY_CLIP, preprocess_cfg=settings), "cpu")
+        load_model(folder_of(clip, tmp_path / "a", TINY_CLIP, preprocess_cfg=settings), "cpu")
     with pytest.raises(UserError, match=r"model\.safetensors: .*pictures"):
-        load_checkpoint(forged(model, tmp_path, "open_clip", {"preprocessing": settings}))
+        load_checkpoint(forged(clip, tmp_path, "open_clip", {"preprocessing": settings}))
 
 
 def test_preprocessing_that_open_clip_accepts_is_accepted():

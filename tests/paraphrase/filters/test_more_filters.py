@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import Limits
-from paraclip.paraphrase.filters.checks import (
-    Question,
-    _exceeds_context,
-    is_unsafe,
-    plain_reason,
-)
+from paraclip.paraphrase.filters.checks import Question, _exceeds_context, is_unsafe, plain_reason
 from paraclip.paraphrase.filters.judge import Judge, check_packages
 
 SOURCE = "A dog runs along the beach."

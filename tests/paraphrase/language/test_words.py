@@ -113,8 +113,7 @@ NOUNS = """
 
 
 @pytest.mark.parametrize(
-    ("word", "forms"),
-    [*FORMS.items(), *((noun, f"{noun}s {noun}'s") for noun in NOUNS.split())],
+    ("word", "forms"), [*FORMS.items(), *((noun, f"{noun}s {noun}'s") for noun in NOUNS.split())]
 )
 def test_forms_of_a_listed_word_share_its_concepts(word: str, forms: str) -> None:
     assert words.concepts(word)
