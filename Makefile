@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP_ARGS ?=
 # Your own pictures: make demo DATA=folder
 DATA =
-# Options of `paraclip quickstart`: make demo ARGS="--paraphrase 2000 --fresh"
+# Options of `paraclip quickstart`: make demo ARGS="--base ViT-B-32:openai --fresh"
 ARGS =
 
 # Extras of the demo.

@@ -48,7 +48,7 @@ def kinds(hint: Any) -> set[Any]:
     [
         (api.generate, {"dry_run"}),
         (api.train, {"config", "device"}),
-        (api.evaluate, {"compare", "against", "json"}),
+        (api.evaluate, {"compare", "json"}),
         (api.export, set()),
         (api.index, {"problems", "json"}),
         (api.search, {"paths", "sheet", "json"}),

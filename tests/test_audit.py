@@ -57,7 +57,7 @@ def write_run(folder: Path, kept: int = 30, rejected: int = 12) -> Path:
 
 def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
     run, out = write_run(tmp_path), tmp_path / "audit"
-    pairs = write_sheet(run, out, 24, 0)
+    pairs = write_sheet(run, out, 24)
     assert len(pairs) == 24 and len({pair.id for pair in pairs}) == 24
     kept = [pair for pair in pairs if pair.verdict == _KEPT]
     strata = {pair.stratum: pair.weight for pair in kept}
@@ -65,12 +65,11 @@ def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
     assert sum(pair.weight for pair in pairs) == pytest.approx(60 + 12)
     assert {pair.stratum for pair in pairs} >= {"rejected, copy", "rejected, drift"}
     assert [pair.verdict for pair in pairs] != sorted(pair.verdict for pair in pairs)
-    assert write_sheet(run, out, 24, 0) == pairs  # replaces its own files
+    assert write_sheet(run, out, 24) == pairs  # replaces its own files
     assert read_sheet(out / "sheet.jsonl") == {pair.id: pair for pair in pairs}
-    assert write_sheet(run, out, 24, 1) != pairs
-    few = write_sheet(write_run(tmp_path / "few", 30, 3), tmp_path / "few" / "audit", 24, 0)
+    few = write_sheet(write_run(tmp_path / "few", 30, 3), tmp_path / "few" / "audit", 24)
     assert len(few) == 24 and sum(pair.verdict != _KEPT for pair in few) == 3
-    assert _draw_sample([], 5, 0) == []
+    assert _draw_sample([], 5) == []
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.integers(0, 100))
@@ -91,13 +90,13 @@ def test_the_page_hides_the_verdict_and_runs_no_text() -> None:
 def test_folders_that_are_not_a_run_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "audit"
     with pytest.raises(UserError, match=r"triples\.parquet: there is no such file"):
-        write_sheet(tmp_path / "nothing", out, 10, 0)
+        write_sheet(tmp_path / "nothing", out, 10)
     with pytest.raises(UserError, match=r"triples\.parquet: "):
-        write_sheet(write_run(tmp_path, kept=0), out, 10, 0)
+        write_sheet(write_run(tmp_path, kept=0), out, 10)
     run = write_run(tmp_path)
     (run / "rejected.jsonl").write_text('{"caption": 1}\n')
     with pytest.raises(UserError, match=r"rejected\.jsonl:1: is damaged"):
-        write_sheet(run, out, 10, 0)
+        write_sheet(run, out, 10)
 
 
 @pytest.mark.parametrize(

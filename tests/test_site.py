@@ -27,7 +27,7 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     commands = (tmp_path / "commands" / "index.html").read_text("utf-8")
-    assert "--exact-below" in commands and "\x1b" not in commands
+    assert "--ray-workers" in commands and "\x1b" not in commands
     reference = (tmp_path / "api" / "index.html").read_text("utf-8")
     assert 'id="paraclip.api.SearchKeywords.cutoff"' in reference
     assert not re.search(r'id="[\w.]+\._', reference), "no private name is shown"

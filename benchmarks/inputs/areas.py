@@ -199,20 +199,14 @@ def kept_cases(sound: Path) -> Iterator[Case]:
         "merge beside a card": (
             {"notes.md": NOTES}, ["merge", tiny, tiny, "--out", "notes.safetensors"]),
         "export over a file": (MODEL_FILES, ["export", tiny, "notes.safetensors"]),
-        "export --force over a folder": (
-            {"out/notes.txt": NOTES, "out/a/b.txt": NOTES}, ["export", tiny, "out", "--force"]),
+        "export over a folder": (
+            {"out/notes.txt": NOTES, "out/a/b.txt": NOTES}, ["export", tiny, "out"]),
         "train in a folder with files": (RUN_FILES, train),
         "train --fresh, foreign run.json": (
             RUN_FILES | {"out/run.json": b'{"of": "me"}\n'}, [*train, "--fresh"]),
         "train --fresh, forged run.json": (
             RUN_FILES | {"out/run.json": FORGED}, [*train, "--fresh"]),
         "search --sheet over a file": ({"notes.png": NOTES}, search),
-        "broken rows over a file": (
-            {"notes.txt": NOTES, "a.csv": b"caption,image\n,\nA dog.,\n"},
-            [*dry_run("a.csv"), "--problems", "notes.txt"]),
-        "broken pictures over a file": (
-            {"notes.txt": NOTES, "pictures/a.png": NOTES},
-            ["index", "pictures", *index[2:], "--problems", "notes.txt"]),
         "evaluate in a folder with files": (
             {"out/report.json": NOTES, "out/report.md": NOTES}, evaluate),
         "generate --to-file in a folder with files": (
@@ -294,7 +288,7 @@ def swap_check(sound: Path, name: str, option: str, write: Write, folder: Path) 
     if files["index"].name != "v.npy":
         files.pop("paths")
     words = [word for key, path in files.items() for word in (f"--{key}", path)]
-    return ["swap-check", *words, "--base", tiny, "--tuned", tiny, "--sample", 2, "--k", 1]
+    return ["swap-check", *words, "--base", tiny, "--tuned", tiny, "--k", 1]
 
 
 def with_table(sound: Path, stem: str, what: str, change: Change, folder: Path) -> None:
@@ -315,7 +309,7 @@ def index_cases(sound: Path) -> Iterator[Case]:
             yield Case(f"swap-check: {kind}", what, make)
     search = ["search", "a red disc", "--index", "index", "--json"]
     update = ["index", sound / "pictures", "--index", "index", "--base", tiny]
-    check = ["swap-check", "--index", "index", "--base", tiny, "--tuned", tiny, "--sample", 2]
+    check = ["swap-check", "--index", "index", "--base", tiny, "--tuned", tiny]
     changes = DAMAGE | {f"all {w}": lambda _, d, c=c: c for w, c in LISTED.items()}
     changes["a length of 4 GB"] = lambda content, _: content[:3] + b"\xff" + content[4:]
     for area, words, stems in (
@@ -459,7 +453,7 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
                      str(sound / "pairs" / "p.json"), "--pool", pictures, "--out", "out"],
         "merge": [tiny, tiny, "--out", "out.safetensors"],
         "train": [triples_file, "--images", pictures, "--base", tiny, "--out", "out",
-                  "--precision", "fp32"],
+                  "--sentence-teacher", "0"],
         "generate": ["nowhere.csv", "--out", "out"],
         "generate files": [captions, "--out", "out", *server[:4], "--to-file", "requests"],
         "generate server": [captions, "--out", "out", *server],
@@ -481,7 +475,7 @@ WORDS: list[list[Any]] = [
     ["evaluate"], ["train"], ["merge", "one"], ["export", "a"], ["generate"], ["--help"],
     ["train", "--config"], ["train", "--config", "nowhere.toml"], ["train", "--config="],
     ["train", "t.parquet", "--config", "/dev/zero"], ["train", "t.parquet", "--config", "/"],
-    ["train", "t.parquet", "--weights", "1"], ["train", "t.parquet", "--weights", "1", "2", "x"],
+    ["train", "t.parquet", "--ranking"], ["train", "t.parquet", "--ranking", "x"],
     ["train", "t.parquet", "--epochs"], ["evaluate", "a=b=c"], ["evaluate", "=mini"],
     ["evaluate", "mini", "--benchmarks", "none"],
     ["evaluate", "a=mini", "a=mini"], ["evaluate", "--help"], ["--version"],

@@ -129,7 +129,7 @@ def terms_of(rows: list[Caption]) -> dict[str, Any]:
 
 def publish(checkpoint: Path, out: Path, config: dict[str, Any], size: int = 224) -> None:
     """Write a checkpoint as a folder of open_clip; `size` is that of its pictures."""
-    export(checkpoint, out / "open_clip_model.safetensors", force=True)
+    export(checkpoint, out / "open_clip_model.safetensors")
     content = {"model_cfg": config, "preprocess_cfg": {"size": size, **PREPROCESSING}}
     write_text(out / "open_clip_config.json", json.dumps(content, indent=2) + "\n")
 

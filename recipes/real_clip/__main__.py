@@ -175,7 +175,7 @@ def publish(run: Run) -> None:
             if not card.exists():
                 option = {"to" if system in FORMATS else "target": system}
                 print(f"writing {label}/{name}", flush=True)
-                paraclip.export(checkpoint, place, base=run.base, force=True, **option)
+                paraclip.export(checkpoint, place, base=run.base, **option)
             text = card.read_text(encoding="utf-8")
             if table not in text:
                 head, terms, rest = text.partition("\n## Terms\n")

@@ -179,7 +179,7 @@ def export(settings: Settings, work: Path) -> None:
         last = list(settings.rows)[-1]
         out = work / "exported" / f"{base}_{last}.safetensors"
         out.parent.mkdir(parents=True, exist_ok=True)
-        paraclip.export(checkpoint(work, base, last), out, force=True)
+        paraclip.export(checkpoint(work, base, last), out)
 
 
 def triples(work: Path) -> Path:

@@ -43,7 +43,6 @@ from paraclip.systems.config import (
     Exported,
     ExportOptions,
     Format,
-    Indexed,
     SwapCheckConfig,
     SwapConfig,
 )
@@ -142,7 +141,6 @@ class ExportKeywords(TypedDict, total=False):
     half: bool
     int8: bool
     image_tower: bool
-    force: bool
 
 
 class IndexKeywords(TypedDict, total=False):
@@ -154,7 +152,6 @@ class IndexKeywords(TypedDict, total=False):
     device: str
     precision: Literal["fp32", "bf16"]
     ray_workers: int
-    exact_below: int
     rebuild: bool
 
 
@@ -176,10 +173,8 @@ class SwapCheckKeywords(TypedDict, total=False):
     queries: Path | str | None
     pictures: Path | str | None
     paths: Path | str | None
-    index_kind: Indexed | None
     table: str | None
     column: str | None
-    sample: int
     k: int
     cutoff: float | None
     device: str
@@ -325,7 +320,7 @@ def export(model: Model, out: Path | str, **options: Unpack[ExportKeywords]) -> 
         model: a model, the path of a checkpoint, or a model's name.
         out: folder to write, or a `.safetensors` file for bare weights with open_clip's names.
         options: options of `paraclip export`, such as `to="hf"` (a format), `target="immich"` (a
-            system, `--for`), `half`, `int8`, `force`.
+            system, `--for`), `half`, `int8`.
 
     Returns:
         What was written.

@@ -53,7 +53,7 @@ class _Mark:
     reviewer: str = ""
 
 
-def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[_Pair]:
+def write_sheet(run: Path, out: Path, sample: int) -> list[_Pair]:
     """Draw a sample of a run, and write sheet.jsonl and audit.html to the folder `out`.
 
     Returns the pairs in their order on the page.
@@ -66,7 +66,7 @@ def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[_Pair]:
     folder = OutputFolder(out, "audit")
     folder.refuse_foreign(out / SHEET, out / PAGE)
     with readable(run):
-        pairs = _draw_sample([*_kept_pairs(run), *_rejected_pairs(run)], sample, seed)
+        pairs = _draw_sample([*_kept_pairs(run), *_rejected_pairs(run)], sample)
     lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs)
     folder.write(out / SHEET, lines)
     folder.write(out / PAGE, _render_page(pairs, text_hash(lines)))
@@ -111,7 +111,7 @@ def _rejected_pairs(run: Path) -> Iterator[_Pair]:
                     yield _Pair(name, step, caption, text, reason, f"rejected, {reason}")
 
 
-def _draw_sample(pairs: Iterable[_Pair], size: int, seed: int) -> list[_Pair]:
+def _draw_sample(pairs: Iterable[_Pair], size: int) -> list[_Pair]:
     """A stratified sample in random order, half of it kept pairs, with weights."""
     # Kept strata get equal shares, and so do the reasons of rejection, so that rare ones appear.
     strata: dict[str, list[_Pair]] = defaultdict(list)
@@ -119,7 +119,7 @@ def _draw_sample(pairs: Iterable[_Pair], size: int, seed: int) -> list[_Pair]:
         strata[pair.stratum].append(pair)
     kept = [members for members in strata.values() if members[0].verdict == _KEPT]
     rejected = [members for members in strata.values() if members[0].verdict != _KEPT]
-    generator = random.Random(seed)
+    generator = random.Random(0)
     chosen: list[_Pair] = []
     half = min(size // 2, sum(map(len, rejected)))
     for group, most in ((kept, size - half), (rejected, size)):

@@ -33,9 +33,6 @@ class MergeConfig(Checked):
     out: str = "merged.safetensors"
     """Checkpoint to write."""
 
-    force: bool = False
-    """Replace an existing file that ParaCLIP did not write, and an edited model card."""
-
 
 def merge(
     base: "DualEncoder", tuned: "DualEncoder", share: float, image_tower: bool = False

@@ -40,7 +40,7 @@ RENAMED = {
     "index": {"model": "base", "store": "index"},
     "search": {"store": "index"},
     "serve": {"store": "index"},
-    "swap-check": {"model": "tuned", "store": "index-kind"},
+    "swap-check": {"model": "tuned"},
     "swap": {"model": "tuned"},
     "train": {"model": "base"},
 }

@@ -171,7 +171,7 @@ def swap_check(
     queries = read_queries(config.queries) if config.queries else []
     find_pictures((), config.pictures)
     place = IndexAddress(config.index, config.paths, config.table, config.column)
-    index = read_index(place, config.index_kind)
+    index = read_index(place)
     from paraclip.models.features import image_space  # torch, only now
     from paraclip.models.loading import loaded_model
 
@@ -183,7 +183,7 @@ def swap_check(
             hint = "The index would be void: tune only the text encoder."
             raise UserError(model.architecture.name, what, hint)
     pictures = find_pictures(index.paths or [], config.pictures)
-    origin = find_origin(base, index, pictures, config.sample)
+    origin = find_origin(base, index, pictures)
     rows, width = index.vectors.shape
     report = SwapReport(index.kind, rows, width, min(config.k, rows), origin)
     chosen = models["tuned"]

@@ -115,26 +115,29 @@ def test_an_image_tower_that_is_not_the_bases_is_refused(quick_clip, mini, tmp_p
             export(other, tmp_path / "others", to="onnx", base=str(base))
 
 
-def test_nothing_is_overwritten_without_force(quick_clip, tmp_path) -> None:
+def test_nothing_but_an_unchanged_export_is_replaced(quick_clip, tmp_path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
-    with pytest.raises(UserError, match=r"exists already.*--force"):
+    with pytest.raises(UserError, match=r"mine\.txt: exists and was not written"):
         export(quick_clip, out)
     assert (out / "mine.txt").read_text() == "kept"
     file = tmp_path / "w.safetensors"
     export(quick_clip, file)
-    before = file.read_bytes()
-    with pytest.raises(UserError, match="exists already"):
-        export(quick_clip, file, half=True)
-    assert file.read_bytes() == before
+    whole = file.read_bytes()
+    export(quick_clip, file, half=True)
+    half = file.read_bytes()
+    assert len(half) < len(whole)
+    file.write_bytes(half + b"edited")
+    with pytest.raises(UserError, match=r"w\.safetensors: exists and .* has changed since"):
+        export(quick_clip, file)
     (tmp_path / "notes.md").write_text("Notes.")
-    with pytest.raises(UserError, match=r"notes\.md: exists already"):
+    with pytest.raises(UserError, match=r"notes\.md: exists and was not written"):
         export(quick_clip, tmp_path / "notes.safetensors")
     assert not (tmp_path / "notes.safetensors").exists()
     assert (tmp_path / "notes.md").read_text() == "Notes."
     with pytest.raises(UserError, match="is a file, and a folder"):
-        export(quick_clip, file, to="hf", force=True)
+        export(quick_clip, file, to="hf")
 
 
 def test_a_tower_that_exceeds_an_onnx_file(quick_clip, tmp_path, monkeypatch) -> None:
@@ -169,9 +172,9 @@ def tree(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
 
-def filled(path: Path, force: bool, fault: BaseException | None = None, text: str = "new") -> None:
+def filled(path: Path, fault: BaseException | None = None, text: str = "new") -> None:
     """Write a folder with one file, or fail in the middle."""
-    with _new_folder(path, force) as folder:
+    with _new_folder(path) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "a.txt").write_text(text)
         if fault is not None:
@@ -182,18 +185,18 @@ def filled(path: Path, force: bool, fault: BaseException | None = None, text: st
 def test_a_failure_keeps_the_folder_that_was_to_be_replaced(
     tmp_path: Path, fault: BaseException
 ) -> None:
-    filled(tmp_path / "out", force=False, text="old")
+    filled(tmp_path / "out", text="old")
     with pytest.raises(type(fault)):
-        filled(tmp_path / "out", force=True, fault=fault)
+        filled(tmp_path / "out", fault=fault)
     assert tree(tmp_path)["out/inner/a.txt"] == "old"
-    filled(tmp_path / "out", force=True)
+    filled(tmp_path / "out")
     assert tree(tmp_path)["out/inner/a.txt"] == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_was_written_there_meanwhile_is_kept(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(UserError, match="exists already"), _new_folder(out) as folder:
+    with pytest.raises(UserError, match="was not written"), _new_folder(out) as folder:
         (folder / "new.txt").touch()
         out.mkdir()
         (out / "mine.txt").write_text("mine")
@@ -201,25 +204,25 @@ def test_what_was_written_there_meanwhile_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
-    filled(tmp_path / "target", force=False, text="old")
+    filled(tmp_path / "target", text="old")
     (tmp_path / "out").symlink_to(tmp_path / "target")
-    with pytest.raises(UserError, match="--force"):
-        filled(tmp_path / "out", force=False)
-    filled(tmp_path / "out", force=True)
+    filled(tmp_path / "out")
     assert tree(tmp_path / "target")["inner/a.txt"] == "old"
     assert tree(tmp_path / "out")["inner/a.txt"] == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "target"]
 
 
-def test_force_replaces_exports_and_no_other_folder(tmp_path: Path, quick_clip: OpenClip) -> None:
+def test_an_export_replaces_exports_and_no_other_folder(
+    tmp_path: Path, quick_clip: OpenClip
+) -> None:
     (tmp_path / "out").mkdir()  # an empty folder is filled
     out = export(quick_clip, tmp_path / "out")
-    export(quick_clip, out, force=True)
+    export(quick_clip, out)
     for path in (out / "mine.txt", tmp_path / "photos" / "mine.txt", out / "README.md"):
         path.parent.mkdir(exist_ok=True)
         path.write_text("kept")
         with pytest.raises(UserError, match="not written by ParaCLIP"):
-            export(quick_clip, path.parent, force=True)
+            export(quick_clip, path.parent)
         assert path.read_text() == "kept"
         path.unlink()
 
@@ -234,13 +237,13 @@ def test_what_is_exported_is_not_replaced(
     own = tmp_path / ".." / tmp_path.name / file
     for model in (str(file), "b.safetensors", f"ViT-B-32:{file}", f"ViT-B-32:openai:{file}", own):
         with pytest.raises(UserError, match="which would be overwritten"):
-            export(model, file, force=True)
+            export(model, file)
     for model in (file, f"ViT-B-32:{file}", tmp_path / "run", f"local-dir:{tmp_path}/run"):
         for out in (tmp_path, tmp_path / "run"):
             with pytest.raises(UserError, match=r"holds .*which is exported"):
-                export(model, out, force=True)
+                export(model, out)
             with pytest.raises(UserError, match="which is exported"):
-                export(quick_clip, out, base=str(model), force=True)
+                export(quick_clip, out, base=str(model))
     assert export(file, tmp_path / "run" / "export").is_dir()
 
 

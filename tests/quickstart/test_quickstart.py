@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 from stamp_files import write_stamps
 
-from forked import paraclip
+from paraclip.cli import main
 from paraclip.commands import quickstart as command
 from paraclip.data.problems import Problems
 from paraclip.models.checkpoint import save_model
@@ -32,7 +32,14 @@ ROOT = Path(__file__).parents[2]
 COLOURS = ("red", "blue", "green", "yellow", "black", "white")
 PLACES = {"left": (30, 90), "middle": (90, 150), "right": (150, 210)}
 SHAPES = ("circle", "square")
-FEW = ("--epochs", "1", "--held-out", "12", "--starter", "96", "--paraphrase", "24")
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (
+        ("HELD_OUT", 12), ("ASKED", 24), ("ASKED_HELD_OUT", 24), ("STARTER_ROWS", 96),
+    ):  # fmt: skip
+        monkeypatch.setattr(run, name, count)
 
 
 def draw_pictures(folder: Path, count: int = 36) -> None:
@@ -52,24 +59,26 @@ def draw_pictures(folder: Path, count: int = 36) -> None:
 
 @needs_llm
 @pytest.mark.timeout(900)
-def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> None:
+def test_the_whole_job_and_then_again_from_existing_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     draw_pictures(tmp_path / "pictures")
     out = tmp_path / "out"
-    words = ("quickstart", tmp_path / "pictures", "--out", out, *FEW)
-    first = paraclip(*words, timeout=800)
-    assert first.returncode == 0, first.stderr[-2000:]
+    words = ["quickstart", str(tmp_path / "pictures"), "--out", str(out), "--epochs", "1"]
+    assert main(words) == 0
+    first = capsys.readouterr().out
     report = json.loads((out / "report" / "report.json").read_text())
     assert list(report["models"]) == ["base", "control", "tuned", "merged"]
     names = [section["name"] for section in report["benchmarks"]]
-    assert "R@10 of both" in first.stdout
+    assert "R@10 of both" in first
     assert names == ["paraphrased-retrieval", "image-text-retrieval"]
-    assert "rewordings of the built-in LLM" in first.stdout
+    assert "rewordings of the built-in LLM" in first
     assert (out / "report_easier" / "report.json").is_file()
     assert report["benchmarks"][0]["pool"].startswith("500 pairs of queries.jsonl")
     for name in ("report.md", "scores.png", "contact_sheet.png", "browser.html"):
         assert (out / "report" / name).stat().st_size > 500
-    assert "AO@10" in first.stdout and "T2I R@10" in first.stdout
-    assert re.search(r"^(Use (tuned|merged)|Keep base): ", first.stdout, re.MULTILINE)
+    assert "AO@10" in first and "T2I R@10" in first
+    assert re.search(r"^(Use (tuned|merged)|Keep base): ", first, re.MULTILINE)
 
     card = (out / "tuned" / "last.md").read_text()
     assert "SmolLM2" in card and "a large language model, for this project" in card
@@ -77,23 +86,23 @@ def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> Non
 
     written = (out / "tuned" / "last.safetensors").stat().st_mtime_ns
     answered = (out / "triples" / "answers.jsonl").read_text()
-    again = paraclip(*words, timeout=800)
-    assert again.returncode == 0, again.stderr[-2000:]
+    assert main(words) == 0
     assert (out / "tuned" / "last.safetensors").stat().st_mtime_ns == written
     assert (out / "triples" / "answers.jsonl").read_text() == answered
-    assert table_of(first.stdout) == table_of(again.stdout)
+    assert table_of(first) == table_of(capsys.readouterr().out)
 
 
 @needs_llm
 @pytest.mark.timeout(900)
-def test_a_real_clip_is_tuned_on_own_pictures(tmp_path: Path) -> None:
+def test_a_real_clip_is_tuned_on_own_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     draw_pictures(tmp_path / "pictures")
     model = str(save_model(tiny_clip(), tmp_path / "clip.safetensors"))
-    words = ("quickstart", tmp_path / "pictures", "--out", tmp_path / "out", "--base", model)
-    few = ("--epochs", "1", "--held-out", "12", "--starter", "24", "--paraphrase", "4")
-    done = paraclip(*words, *few, timeout=800)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert f"base is {model}." in done.stdout and f"--base {model}" in done.stdout
+    words = ["quickstart", str(tmp_path / "pictures"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--base", model, "--epochs", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert f"base is {model}." in shown and f"--base {model}" in shown
     tuned = load_model(str(tmp_path / "out" / "tuned" / "last.safetensors"), "cpu")
     assert tuned.architecture == load_model(model, "cpu").architecture
     assert "clip.safetensors" in (tmp_path / "out" / "tuned" / "last.md").read_text()
@@ -115,8 +124,7 @@ def test_the_stamps_are_tuned_and_scored_on_held_out_wordings(
         monkeypatch.setattr(module, "stamps_folder", lambda: tmp_path / "stamps")
         monkeypatch.setattr(module, "read_stamps", lambda folder: read_stamps(folder, texts))
     out = tmp_path / "out"
-    config = QuickstartConfig(out=str(out), epochs=1, starter=96, paraphrase=12)
-    command.quickstart_command(config)
+    command.quickstart_command(QuickstartConfig(out=str(out), epochs=1))
     shown = capsys.readouterr().out
     report = json.loads((out / "report" / "report.json").read_text())
     (section,) = report["benchmarks"]

@@ -75,6 +75,7 @@ def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Noted:
         api, "load_model", lambda name, device: calls.loaded.append(name) or tiny_clip()
     )
     monkeypatch.setattr(run, "_check", lambda config, base: None)
+    monkeypatch.setattr(run, "STARTER_ROWS", 70)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     return calls
 
@@ -106,7 +107,7 @@ def test_no_scored_caption_is_learned_and_all_others_are(
 ) -> None:
     out = tmp_path / "out"
     source = pictures(40)
-    report = run_quickstart(QuickstartConfig(str(source), str(out), starter=70, paraphrase=20))
+    report = run_quickstart(QuickstartConfig(str(source), str(out)))
     names = ["paraphrased-retrieval", "rewordings of the built-in LLM", "image-text-retrieval"]
     assert [section.name for section in report.sections] == names
     assert "27 captions to learn from, 13 held out" in capsys.readouterr().out
@@ -133,16 +134,6 @@ def test_no_scored_caption_is_learned_and_all_others_are(
     assert noted.loaded == ["mini", str(out / "tuned" / "merged.safetensors")]
 
 
-def test_without_the_starter_set_no_model_names_it(
-    noted: Noted, pictures: Draw, tmp_path: Path
-) -> None:
-    run_quickstart(QuickstartConfig(str(pictures(30)), str(tmp_path / "out"), starter=0))
-    path = noted.trained[0][0]
-    assert len(rows_of(path)) == 20
-    record = json.loads(path.with_name(f"{path.name}.provenance.json").read_text())
-    assert "starter" not in record
-
-
 def test_broken_pictures_are_in_no_part_and_listed_beside_broken_rows(
     noted: Noted, pictures: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,9 +158,9 @@ def test_captions_without_a_picture_are_counted_and_one_caption_for_all_is_refus
     folder = pictures(30)
     rows = [f"thing {number},{folder}/{number}.png" for number in range(30)]
     (tmp_path / "a.csv").write_text("\n".join(["caption,image", *rows, "alone,", "too,"]))
-    run_quickstart(QuickstartConfig(str(tmp_path / "a.csv"), str(tmp_path / "out"), starter=0))
+    run_quickstart(QuickstartConfig(str(tmp_path / "a.csv"), str(tmp_path / "out")))
     assert "2 captions have no picture and are left out" in capsys.readouterr().out
-    assert len(rows_of(noted.trained[0][0])) == 20
+    assert len(rows_of(noted.trained[0][0])) == 20 + 70
     with pytest.raises(UserError, match="only 0 pictures could be held out"):
         run_quickstart(QuickstartConfig(str(pictures(31, "the same")), str(tmp_path / "other")))
 

@@ -25,6 +25,7 @@ from paraclip.models.features import encode_texts
 from paraclip.starter import QUERIES
 from paraclip.swap_checking import _WordedQuery, compare_scores, read_queries, recommend
 from paraclip.systems.config import SwapCheckConfig
+from paraclip.systems.origin import SAMPLE
 from paraclip.training.checkpoint import RunFolder
 
 
@@ -310,5 +311,5 @@ def test_copies_embedded_in_another_batch_are_the_same_picture(
     noise = 1e-5 * np.random.default_rng(0).standard_normal((36, 16))
     copies = pa.table({"path": photos * 3, "vector": (np.tile(vectors, (3, 1)) + noise).tolist()})
     pq.write_table(copies, index)
-    origin = paraclip.swap_check(index, base, tuned, sample=36).origin
-    assert origin.same and origin.first == 1 and origin.pictures == 36
+    origin = paraclip.swap_check(index, base, tuned).origin
+    assert origin.same and origin.first == 1 and origin.pictures == SAMPLE

@@ -31,8 +31,8 @@ def rows():
     return values, [f"/photos/{number}.jpg" for number in range(5)]
 
 
-def read(address, store=None, **options):
-    return read_index(IndexAddress(str(address), **options), store)
+def read(address, **options):
+    return read_index(IndexAddress(str(address), **options))
 
 
 def assert_read(index, values, paths) -> None:
@@ -151,7 +151,7 @@ def test_lancedb(rows, tmp_path) -> None:
     with pytest.raises(UserError, match="cannot be read as LanceDB"):
         read(tmp_path / "panic")
     with pytest.raises(UserError, match="there is no such"):
-        read(tmp_path / "missing", store="lancedb")
+        read(tmp_path / "missing")
     assert not (tmp_path / "missing").exists()
 
 
@@ -323,16 +323,13 @@ def test_ctrl_c_reaches_a_query_of_sqlite(rows, tmp_path, monkeypatch) -> None:
 def test_what_is_not_an_index(tmp_path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         read(tmp_path / "none")
-    for store in (None, "lancedb", "rclip"):
-        with pytest.raises(UserError, match="has a name that is too long"):
-            read(tmp_path / ("x" * 300), store=store)
+    with pytest.raises(UserError, match="has a name that is too long"):
+        read(tmp_path / ("x" * 300))
     with pytest.raises(UserError, match="not an index that can be recognised"):
         read(tmp_path)
     (tmp_path / "x.bin").write_bytes(b"x")
     with pytest.raises(UserError, match="not an index that can be recognised"):
         read(tmp_path / "x.bin")
-    with pytest.raises(UserError, match="has no img_emb"):
-        read(tmp_path, store="clip-retrieval")
 
 
 def test_more_rows_than_allowed(rows, tmp_path, monkeypatch) -> None:

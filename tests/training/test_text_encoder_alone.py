@@ -64,7 +64,6 @@ def test_wordings_learn_the_ranking_of_their_average(world: Path) -> None:
     ("words", "message"),
     [
         (f"{TRAIN} index.npy --recipe ranked", "L1: pairs captions"),
-        (f"{TRAIN} index.npy --weights 1 0 0", "L1: pairs captions"),
         (f"{TRAIN} index.npy --control", "L1: pairs captions"),
         (f"{TRAIN} other.npy", "vectors of 8 numbers"),
         (f"{TRAIN} pictures", "is a folder of pictures"),

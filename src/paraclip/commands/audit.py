@@ -11,7 +11,7 @@ import tyro
 from paraclip.audit import PAGE, SHEET, read_marks, read_sheet, report_marks, write_sheet
 from paraclip.errors import UserError, printable
 from paraclip.files import read_bounded, text_hash
-from paraclip.options import Checked, Count, Seed
+from paraclip.options import Checked, Count
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,6 @@ class AuditConfig(Checked):
     """Number of pairs on the page: half of them kept by the filters, half rejected. If there are
     fewer of one kind, the others fill the page."""
 
-    seed: Seed = 0
-    """Random seed of the sample."""
-
     marks: tuple[Path, ...] = ()
     """Files of marks exported from the page, one for each reviewer: report rates with intervals and
     the filters' precision and recall, and draw no sample."""
@@ -41,7 +38,7 @@ def audit_command(config: AuditConfig) -> None:
     """Write the page and print what it contains; with marks, print the report."""
     folder = config.out or config.run / "audit"
     if not config.marks:
-        pairs = write_sheet(config.run, folder, config.sample, config.seed)
+        pairs = write_sheet(config.run, folder, config.sample)
         for stratum, count in sorted(Counter(pair.stratum for pair in pairs).items()):
             print(printable(f"{count:>5,}  {stratum}"))
         print(printable(f"{len(pairs):,} pairs to check: open {folder / PAGE} in a browser."))

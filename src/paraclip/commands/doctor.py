@@ -1,7 +1,6 @@
 """`paraclip doctor`: the environment, optional packages and the cache, and what is missing."""
 
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -29,9 +28,6 @@ PRUNED = ("search", "towers")  # in the cache; features follow their own rules
 class DoctorConfig(Checked):
     """Show the environment, devices, optional packages and the cache, and what is missing."""
 
-    json: bool = False
-    """Print everything as JSON."""
-
     prune: Annotated[float, Ge(0)] | None = None
     """First remove files from the cache that were not used for this number of days, and not within
     the last hour. They are computed again when they are needed."""
@@ -44,12 +40,9 @@ def doctor_command(config: DoctorConfig) -> None:
             prune_cache(cache_folder(), config.prune)
         except PermissionError as error:
             raise UserError(cache_folder(), "may not be changed", "Check its rights.") from error
-    facts = {"environment": _environment(), "extras": _extras(), "cache": cache_parts()}
-    if config.json:
-        print(json.dumps(facts, indent=1))
-        return
+    facts = {"Environment": _environment(), "Extras": _extras(), "Cache": cache_parts()}
     for group, lines in facts.items():
-        print(group.capitalize())
+        print(group)
         for name, state in lines.items():
             print(printable(f"  {name:18} {state}"))
 

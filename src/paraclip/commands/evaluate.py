@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from paraclip.errors import UserError
 from paraclip.evaluation.compare import RESAMPLES, compare, stored_files
 from paraclip.evaluation.config import EvaluateConfig, label_models
 from paraclip.evaluation.registry import evaluate_configured
@@ -18,8 +17,6 @@ def evaluate_command(config: EvaluateConfig) -> None:
     if config.compare:
         _compare_reports(config)
         return
-    if config.against:
-        raise UserError("--against", "is for --compare", "Name the reports of both options.")
     names = label_models(config.models)
     report = evaluate_configured(names, config, models=names)
     out = Path(config.out or OUT)
@@ -31,16 +28,14 @@ def evaluate_command(config: EvaluateConfig) -> None:
 
 
 def _compare_reports(config: EvaluateConfig) -> None:
-    reports = (*config.compare, *config.against)
     if config.out is not None:
-        refuse_overwriting(config.out, [file for path in reports for file in stored_files(path)])
+        read = [file for path in config.compare for file in stored_files(path)]
+        refuse_overwriting(config.out, read)
         out = Path(config.out)
         folder = OutputFolder(out.parent, "comparison")
         folder.refuse_foreign(out)
     resamples = config.resamples or RESAMPLES
-    comparisons = compare(
-        *config.compare, models=config.models, against=config.against, resamples=resamples
-    )
+    comparisons = compare(*config.compare, models=config.models, resamples=resamples)
     wanted = config.json or config.out is not None
     content = comparison_json(comparisons, asdict(config)) if wanted else ""
     if config.json:

@@ -3,17 +3,14 @@
 import json
 import re
 from dataclasses import asdict
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
 from paraclip.errors import require
-from paraclip.files import check_room
 from paraclip.image_search.config import INDEX, IndexConfig
 from paraclip.image_search.sources import picture_source
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.sources import absolute_name, check_device, check_model, packages_of
-from paraclip.output_folder import OutputFolder
 from paraclip.progress import suggest
 from paraclip.stores import POSTGRES, store_packages
 
@@ -25,18 +22,10 @@ def index_command(config: IndexConfig) -> None:
     for name in filter(None, (config.base, config.tuned)):
         check_model(name)
     picture_source(config.source, config.columns)
-    if config.problems:
-        path = Path(config.problems)
-        OutputFolder(path.parent, "problems").refuse_foreign(path)
-        check_room(path.parent)
     from paraclip.image_search.build import build_index  # torch, only now
 
     problems = Problems(1.0)
-    try:
-        summary = build_index(problems=problems, **config.arguments())
-    finally:
-        if config.problems:
-            problems.write(path)
+    summary = build_index(problems=problems, **config.arguments())
     for name in filter(None, (config.base, config.tuned)):
         prepared_tower(absolute_name(name))
     store = _without_password(config.index)

@@ -17,11 +17,11 @@ def merge_command(config: MergeConfig) -> None:
     from paraclip.models.tensors import count_bytes
 
     out = Path(config.out)
-    check_checkpoint_path(out, config.force)
+    check_checkpoint_path(out)
     refuse_overwriting(out, [*model_files(config.base), *model_files(config.tuned)])
     base = load_model(config.base, "cpu")
     check_room(out.parent, count_bytes(base))
     merged = merge(base, load_model(config.tuned, "cpu"), config.share)
     sources = {"base": config.base, "tuned": config.tuned, "share": config.share}
-    save_model(merged, out, provenance(merged=sources), config.force)
+    save_model(merged, out, provenance(merged=sources))
     print(f"{config.share:.0%} tuned, {1 - config.share:.0%} base: {config.out}")

@@ -3,7 +3,7 @@
 import os
 
 from paraclip.errors import printable
-from paraclip.image_search.config import ServeConfig
+from paraclip.image_search.config import EXACT_BELOW, ServeConfig
 from paraclip.image_search.engine import choose_models
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server
@@ -17,21 +17,19 @@ from paraclip.stores import open_store
 
 def serve_command(config: ServeConfig) -> None:
     """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
-    token = config.token or os.environ.get("PARACLIP_TOKEN") or None
+    token = os.environ.get("PARACLIP_TOKEN") or None
     limits = make_limits(config.host, token, config.allow_host)
     with listen(config.host, config.port) as listener:
         store = open_store(config.index)
-        facts, name, pool = open_pool(store, config.exact_below)
+        facts, name, pool = open_pool(store, EXACT_BELOW)
         models = facts.models if config.models is None else choose_models(facts, config.models)
         towers = {
             label: open_tower(model, facts, store.where, prepare=True)
             for label, model in models.items()
         }
         current = Version(facts, name, pool, measure_cutoffs(store, facts, towers))
-        service = Service(store, current, towers, config.exact_below)
-        reworder = None
-        if config.llm != "none":
-            reworder = Reworder(config.llm, config.llm_model, config.base_url)
+        service = Service(store, current, towers, EXACT_BELOW)
+        reworder = None if config.llm == "none" else Reworder(config.llm)
         if not is_quiet():
             log_to_stderr()
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)

@@ -75,7 +75,6 @@ def compare_models(
 def compare(
     *reports: Path | str,
     models: Sequence[str] = (),
-    against: Sequence[Path | str] = (),
     all_metrics: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -88,7 +87,6 @@ def compare(
     Args:
         reports: report.json of one or more evaluations, or the folders that contain it.
         models: labels of the first and second model; by default base and tuned of every report.
-        against: reports of the second model; equal numbers of reports are paired in order (seeds).
         all_metrics: whether to compare all metrics, not only headlines; Holm's correction covers
             all of them.
         resamples: number of bootstrap resamples; no p-value is below 2 / (resamples + 1).
@@ -97,8 +95,7 @@ def compare(
     Raises:
         UserError: a report is missing or damaged, or the arguments do not name two models.
     """
-    pairs = _choose_pairs([read_stored(path) for path in reports],
-                         [read_stored(path) for path in against], models)  # fmt: skip
+    pairs = _choose_pairs([read_stored(path) for path in reports], models)
     found = [(*pair, *_compare_pair(*pair, all_metrics, resamples, seed)) for pair in pairs]
     adjusted = iter(holm([row.p for _, _, rows, _ in found for row in rows]))
     figures = sum(len(rows) for _, _, rows, _ in found)
@@ -204,15 +201,13 @@ class _Side:
         return f"{self.label} ({first.parent.name}/{first.name}{more})"
 
 
-def _choose_pairs(
-    reports: Sequence[Stored], against: Sequence[Stored], models: Sequence[str]
-) -> list[tuple[_Side, _Side]]:
+def _choose_pairs(reports: Sequence[Stored], models: Sequence[str]) -> list[tuple[_Side, _Side]]:
     """Return the models to compare; see `compare`."""
     if not reports:
         raise UserError("compare", "no report is given", "Name report.json of an evaluation.")
     if len(models) > 2:
         raise UserError("compare", f"{len(models)} models are named", "Name one or two.")
-    if not against and (len(reports) != 2 or len(models) == 2):  # two models of the same reports
+    if len(reports) != 2 or len(models) == 2:  # two models of the same reports
         labels, runs = list(reports[0].report.models), tuple(reports)
         first = models[0] if len(models) == 2 else compared_with(labels)[0]
         default = "tuned" if "tuned" in labels and first != "tuned" else labels[-1]
@@ -221,19 +216,14 @@ def _choose_pairs(
             what = f"there is no model to compare with {first}"
             raise UserError(reports[0].path, what, "Name another report, or two models.")
         return [(_Side(first, runs), _Side(second, runs))]
-    ones, others = (reports, against) if against else (reports[:1], reports[1:])
-    known = [set(stored.report.models) for stored in (*ones, *others)]
-    common = [label for label in ones[0].report.models if all(label in some for some in known)]
-    if models:
-        named = [(models[0], models[-1])]
-    elif common:
-        named = [(label, label) for label in common]
-    elif all(len(some) == 1 for some in known):
-        named = [(next(iter(ones[0].report.models)), next(iter(others[0].report.models)))]
-    else:
-        what = "the reports have no model of the same label"
-        raise UserError("compare", what, "Name the first and the second model.")
-    return [(_Side(x, tuple(ones)), _Side(y, tuple(others))) for x, y in named]
+    ones, others = (list(stored.report.models) for stored in reports)
+    named = [(label, label) for label in models or ones if models or label in others]
+    if not named:
+        if len(ones) > 1 or len(others) > 1:
+            what = "the reports have no model of the same label"
+            raise UserError("compare", what, "Name the first and the second model.")
+        named = [(ones[0], others[0])]
+    return [(_Side(x, (reports[0],)), _Side(y, (reports[1],))) for x, y in named]
 
 
 def _compare_pair(

@@ -68,14 +68,11 @@ class EvaluateConfig(Checked):
     compare: tuple[str, ...] = ()
     """Compare stored reports instead of scoring: folders of one or more evaluations."""
 
-    against: tuple[str, ...] = ()
-    """With --compare: reports of the second model; as many as of the first are paired in order."""
-
     json: bool = False
     """Print the report as JSON, and nothing else."""
 
-    resamples: Resamples | None = None
-    """Number of bootstrap resamples. Default: 1000, with --compare 5000."""
+    resamples: Annotated[Resamples | None, tyro.conf.Suppress] = None
+    """Number of bootstrap resamples, from Python. Default: 1000, with --compare 5000."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the encoders."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _WEIGHTS = ".safetensors"
 _CARD = "README.md"
+_KIND = "export"  # of the outputs
 _KEPT = """\
 ## What an index depends on
 
@@ -60,7 +61,8 @@ def export_model(
     """Write a model, or one by its path or name, for another system, with a model card.
 
     Raises:
-        UserError: the options contradict each other, the output exists, the checkpoint is damaged
+        UserError: the options contradict each other, the output holds what no export wrote, the
+            checkpoint is damaged
             or its image tower was trained, the model does not fit the format or the target, or
             shortened weights change its vectors too much.
     """
@@ -76,8 +78,10 @@ def export_model(
         raise UserError(out, f"holds {inside[0].name}, which is exported", hint)
     is_file = layout is FORMATS["weights"]
     card = out.with_suffix(".md") if is_file else out / _CARD
-    for path in (out, card) if is_file else (out,):
-        _check_free(path, options.force, folder=not is_file)
+    if is_file:
+        OutputFolder(out.parent, _KIND).refuse_foreign(out, card)
+    else:
+        _check_folder(out)
     from paraclip.exporting.drift import check_half  # torch, only now
     from paraclip.exporting.layouts import write_layout
     from paraclip.exporting.source import load_source
@@ -100,10 +104,13 @@ def export_model(
         then = _steps_of(layout, system, source, out)
         begin_next()
         if is_file:
-            write_layout(layout, source, out, options)
-            _write_card(source, card, out.name, written, drift=drift)
+            outputs = OutputFolder(out.parent, _KIND)
+            with outputs.replacing(out) as temporary:
+                write_layout(layout, source, temporary, options)
+            with outputs.replacing(card) as temporary:
+                _write_card(source, temporary, out.name, written, drift=drift)
         else:
-            with _new_folder(out, options.force) as folder:
+            with _new_folder(out) as folder:
                 drift = write_layout(layout, source, folder, options, system) or drift
                 on_card = then if system else ()
                 _write_card(source, folder / _CARD, out.name, written, on_card, drift)
@@ -164,9 +171,9 @@ def _steps_of(
 
 
 @contextmanager
-def _new_folder(path: Path, force: bool = False) -> Iterator[Path]:
+def _new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder that replaces `path`, or an export there, if the block succeeds."""
-    _check_free(path, force)
+    _check_folder(path)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
     old = temporary.with_suffix(".old")
     try:
@@ -174,8 +181,8 @@ def _new_folder(path: Path, force: bool = False) -> Iterator[Path]:
             temporary.mkdir(parents=True, mode=0o755)
             yield temporary
             written = [temporary / name for name in sorted(_files_below(temporary))]
-            OutputFolder(temporary, "export").record(dict(zip(written, written, strict=True)))
-            _check_free(path, force)  # meanwhile, something else may have been written there
+            OutputFolder(temporary, _KIND).record(dict(zip(written, written, strict=True)))
+            _check_folder(path)  # meanwhile, something else may have been written there
             if path.exists():
                 path.rename(old)
             temporary.rename(path)
@@ -186,19 +193,14 @@ def _new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_free(path: Path, force: bool = False, folder: bool = True) -> None:
-    """Refuse an output that exists, unless `force` may replace it, or that cannot be written."""
+def _check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be written, or that holds what no export wrote."""
     check_output(path)
     with disk_errors(path):
-        if folder and path.is_file():
+        if path.is_file():
             raise UserError(path, "is a file, and a folder is to be written", OTHER_PATH)
-        if not path.exists() or (folder and not any(path.iterdir())):
-            return
-        if not force:
-            raise UserError(path, "exists already", "Name another output, or add --force.")
-        if folder:
-            files = _files_below(path) - {RECORD}
-            OutputFolder(path, "export").refuse_foreign(*(path / name for name in sorted(files)))
+        files = _files_below(path) - {RECORD}
+        OutputFolder(path, _KIND).refuse_foreign(*(path / name for name in sorted(files)))
 
 
 def _write_card(

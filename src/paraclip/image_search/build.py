@@ -101,7 +101,6 @@ def build_index(
     device: str = "auto",
     precision: str = "fp32",
     ray_workers: int = 0,
-    exact_below: int = EXACT_BELOW,
     rebuild: bool = False,
 ) -> IndexSummary:
     """Update the index of a source; prints nothing. See `IndexConfig` for the arguments.
@@ -151,8 +150,8 @@ def build_index(
         if rebuild:
             target.close()
             opened.publish()
-        opened.finish(exact_below)
-        if summary.total >= exact_below:
+        opened.finish(EXACT_BELOW)
+        if summary.total >= EXACT_BELOW:
             summary.recall = _recall_at_10(opened)
     problems.check(summary.total + problems.count)
     return summary
@@ -385,7 +384,7 @@ def _no_pictures(source: str, problems: Problems) -> UserError:
     """The error for a source without pictures; it names the first that cannot be used."""
     if problems.listed:
         where, what = problems.listed[0]
-        hint = "Add --problems FILE to list all of them."
+        hint = "Name a source whose pictures can be opened."
         return UserError(where, f"{what}, and {source} contains no other pictures", hint)
     hint = "Name a folder of pictures, a captions file that names some, or shards."
     return UserError(source, "contains no pictures", hint)

@@ -7,10 +7,12 @@ import tyro
 from annotated_types import Ge, Le
 
 from paraclip.data.config import ColumnOptions, Columns
-from paraclip.options import Checked, Count
+from paraclip.options import Checked
 
 INDEX = "runs/index"
 EXACT_BELOW = 1_000_000
+"""Number of pictures from which an index is searched with an approximate one, and no longer in
+memory."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,8 @@ class IndexConfig(Checked):
     names the cluster; without it, Ray runs here. All of them must reach the pictures and the model,
     and each uses a GPU if there are enough."""
 
-    exact_below: Count = EXACT_BELOW
-    """From this number of pictures on, an approximate index is built and its recall@10 printed.
-    `search` uses it from a million pictures on, `serve` from its own --exact-below."""
-
-    problems: str | None = None
-    """Text file to write the broken pictures to (at most 1,000)."""
-
     json: bool = False
-    """Print the counts and the broken pictures as JSON, and nothing else."""
+    """Print the counts and the broken pictures (at most 1,000) as JSON, and nothing else."""
 
     rebuild: bool = False
     """Replace an existing index, also of another image tower or source. The new one is built next
@@ -61,8 +56,7 @@ class IndexConfig(Checked):
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of `build_index`, except the list of problems."""
-        shown = ("problems", "json")
-        return {name: value for name, value in vars(self).items() if name not in shown}
+        return {name: value for name, value in vars(self).items() if name != "json"}
 
 
 @dataclass(frozen=True)
@@ -126,26 +120,16 @@ class ServeConfig(Checked):
     LABEL=MODEL. Default: all models of the index."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Any address other than loopback needs a token."""
+    """Address to listen on. Any address other than loopback needs a token: a secret that each
+    request must carry (Authorization: Bearer TOKEN, or once ?token=TOKEN), which the environment
+    variable PARACLIP_TOKEN gives."""
 
     port: Annotated[int, Ge(0), Le(65535)] = 8000
     """Port to listen on; 0 selects a free port."""
-
-    token: str | None = None
-    """Secret that each request must carry (Authorization: Bearer TOKEN, or once ?token=TOKEN).
-    The environment variable PARACLIP_TOKEN is safer than this option."""
 
     allow_host: tuple[str, ...] = ()
     """Additional host names to accept for a server on a loopback address."""
 
     llm: Literal["builtin", "openai", "none"] = "builtin"
-    """Language model that suggests rewordings, as in `paraclip generate --backend`."""
-
-    llm_model: str | None = None
-    """Model name, for --llm openai."""
-
-    base_url: str | None = None
-    """URL of the server, for --llm openai."""
-
-    exact_below: Count = EXACT_BELOW
-    """Search is exact and in memory below this number of pictures."""
+    """Language model that suggests rewordings, as in `paraclip generate --backend`; openai: that of
+    the environment variables OPENAI_BASE_URL and PARACLIP_MODEL."""

@@ -48,7 +48,6 @@ def save_model(
     model: DualEncoder,
     path: Path | str,
     extra: dict[str, Any] | None = None,
-    force: bool = False,
     folder: OutputFolder | None = None,
 ) -> Path:
     """Write the complete model to a checkpoint, and a model card next to it.
@@ -57,34 +56,34 @@ def save_model(
         model: the model, in float32.
         path: path that ends in `.safetensors`.
         extra: JSON-serialisable facts for the header: provenance, configuration, base, generator.
-        force: whether to replace weights and a card that ParaCLIP did not write.
-        folder: the outputs to which the files belong; by default, they are a pair of their own.
+        folder: the outputs to which the files belong, of which the caller has checked that they
+            may be replaced; by default, they are a pair of their own.
 
     Raises:
         UserError: the disk is full, the path is not writable, or `check_checkpoint_path` refuses
             it; no partial file is left.
     """
     path = Path(path)
-    check_checkpoint_path(path, force)
+    if folder is None:
+        check_checkpoint_path(path)
+        folder = OutputFolder(path.parent, "model")
     made_from = {"made_from": publishable(model.made_from)} if model.made_from else {}
     header = header_of(model) | made_from | publishable(extra or {})
-    folder = folder or OutputFolder(path.parent, "model")
     metadata = {"format": "pt", "paraclip": json.dumps(header, default=str)}
     save_tensors(model.state_dict(), path, metadata, folder.replacing)
     folder.write(path.with_suffix(".md"), model_card(path.name, header))
     return path
 
 
-def check_checkpoint_path(path: Path | str, force: bool = False) -> None:
+def check_checkpoint_path(path: Path | str) -> None:
     """Raise UserError for a path that `save_model` would refuse; for use before a long computation.
 
-    Without `force`, it replaces a checkpoint and its card that it wrote, unless they were edited.
+    It replaces a checkpoint and its card that it wrote, unless they were edited.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise UserError(path, "is not the name of a safetensors file", "End it in .safetensors.")
-    if not force:
-        OutputFolder(path.parent, "model").refuse_foreign(path, path.with_suffix(".md"))
+    OutputFolder(path.parent, "model").refuse_foreign(path, path.with_suffix(".md"))
 
 
 def header_of(model: DualEncoder) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from annotated_types import Ge, Le
 
 from paraclip.options import Checked, Count, Seed, Share
 
@@ -30,20 +29,9 @@ class QuickstartConfig(Checked):
     """Base model, as in `paraclip train`, such as ViT-B-32:weights.safetensors. A real CLIP is
     larger than the built-in model: a GPU, which is used if there is one, saves most of the time."""
 
-    held_out: Annotated[int, Ge(10)] = 100
-    """Number of your pictures that are held out from training and used for the scores; at most a
-    third of all. Of the stamps, 150 are always held out."""
-
     epochs: Count = 2
     """Epochs over the strong triples (the stamps' or your own, with the starter set). All models
     train for the same number of steps."""
-
-    paraphrase: Count = 150
-    """Maximum number of captions that the built-in LLM paraphrases, the slowest stage; of the
-    stamps, 24 at most, to show what it writes."""
-
-    starter: Annotated[int, Ge(0), Le(3000)] = 3000
-    """Number of the starter set's triples to train on."""
 
     seed: Seed = 0
     """Random seed of the split, the order of the data and the sampling."""

@@ -42,7 +42,7 @@ from paraclip.provenance import without_secrets
 from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
 from paraclip.quickstart.results import CUTOFFS, K, plot
 from paraclip.quickstart.stamps import PACKAGE, read_stamps, stamps_folder
-from paraclip.starter import QUERIES, STARTER
+from paraclip.starter import FIRST_EDITION, QUERIES, STARTER
 from paraclip.training.checkpoint import AnotherRun, RunFolder
 from paraclip.training.config import TrainOptions
 from paraclip.training.prepare import check_base
@@ -50,8 +50,11 @@ from paraclip.training.train import check_training
 
 _FEWEST = 30  # pictures: a third of them are the ten that a search returns
 _CANDIDATES = 4  # answers per caption and step; the best one that passes the filters is kept
+HELD_OUT = 100  # of the user's pictures; of the stamps, those that their captions name
+ASKED = 150  # most captions that are paraphrased, the slowest stage
+ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
 _ASKED_OF_STAMPS = 24  # captions of the stamps that are paraphrased, for a look at the triples
-_ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
+STARTER_ROWS = FIRST_EDITION  # of the starter set
 _ROWS = "rows.jsonl"
 _DATA = (
     *(_ROWS, f"{_ROWS}.provenance.json", "asked.jsonl", "wordings.jsonl"),
@@ -100,7 +103,7 @@ def run_quickstart(config: QuickstartConfig) -> Report:
         task = _of_stamps(config)
     else:
         captions = _readable_captions(config, base, captions, problems)
-        task = _of_own(config, *split_pictures(captions, config.held_out, config.seed))
+        task = _of_own(config, *split_pictures(captions, HELD_OUT, config.seed))
     _announce(3, f"Training the text encoder: {', '.join(_LOSSES)}")
     rows = _write_training(config, task)
     trained = {name: _train(config, base, rows, name) for name in _LOSSES}
@@ -168,8 +171,7 @@ def _of_stamps(config: QuickstartConfig) -> _Task:
         stamps.captions[: len(stamps.triples)],
     )
     print(f"{len(learn)} pictures to learn from, {len(pool)} held out")
-    count = min(config.paraphrase, _ASKED_OF_STAMPS)
-    for row in _generate(config, _sampled(learn, count, config.seed))[:3]:
+    for row in _generate(config, _sampled(learn, _ASKED_OF_STAMPS, config.seed))[:3]:
         print(printable(" -> ".join(row[name] for name in TEXTS)))
     wordings = _write_rows(config, "wordings.jsonl", stamps.wordings)
     test = {"benchmarks": "variations", "wordings": wordings, "k": CUTOFFS}
@@ -183,8 +185,8 @@ def _of_own(config: QuickstartConfig, learn: list[Caption], held_out: list[Capti
     on, over all pictures. The generator's own pairs, if there are some, are the easier test.
     """
     asked = [
-        *_sampled(learn, config.paraphrase, config.seed),
-        *_sampled(held_out, min(_ASKED_HELD_OUT, config.paraphrase), config.seed),
+        *_sampled(learn, ASKED, config.seed),
+        *_sampled(held_out, ASKED_HELD_OUT, config.seed),
     ]
     triples = {row["id"]: row for row in _generate(config, asked)}
     pool = _write_pool(config, (str(row.image) for row in (*learn, *held_out)))
@@ -240,10 +242,8 @@ def _write_training(config: QuickstartConfig, task: _Task) -> Path:
     }
     if config.source:  # those of the stamps are only shown
         record["triples"] = read_provenance(config.folder / "triples" / "triples.parquet")
-    starter: _Rows = []
-    if config.starter:
-        record["starter"] = read_provenance(STARTER)
-        starter = read_triples(STARTER).slice(0, config.starter).to_pylist()
+    record["starter"] = read_provenance(STARTER)
+    starter = read_triples(STARTER).slice(0, STARTER_ROWS).to_pylist()
     rows = [*task.triples, *starter, *task.alone]
     _write(config, f"{_ROWS}.provenance.json", json.dumps(record, indent=1) + "\n")
     # Numbers: a caption and a row of the starter set may have one id.

@@ -7,17 +7,14 @@ import tyro
 from annotated_types import Ge, Le
 
 from paraclip.options import Checked
-from paraclip.systems import EXPORTED, FORMATS, INDEXED, SWAPPED
+from paraclip.systems import EXPORTED, FORMATS, SWAPPED
 
 if TYPE_CHECKING:
     Format = str
     Exported = str
     Swapped = str
-    Indexed = str
 else:  # the names of the table, for help, completion and checks
-    Format, Exported, Swapped, Indexed = (
-        Literal[tuple(names)] for names in (FORMATS, EXPORTED, SWAPPED, INDEXED)
-    )
+    Format, Exported, Swapped = (Literal[tuple(names)] for names in (FORMATS, EXPORTED, SWAPPED))
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,6 @@ class ExportOptions(Checked):
     image_tower: bool = False
     """Also write the image tower (onnx)."""
 
-    force: bool = False
-    """Replace an existing file, or a folder that an export wrote and that holds nothing else."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(ExportOptions):
@@ -64,7 +58,8 @@ class ExportConfig(ExportOptions):
     """Checkpoint to export (.safetensors), or any model as for `paraclip train --base`."""
 
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
-    """Folder to write, or a .safetensors file for `--to weights`."""
+    """Folder to write, or a .safetensors file for `--to weights`. An earlier export there is
+    replaced, unless it was changed or holds other files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,17 +126,11 @@ class SwapCheckConfig(Checked):
     paths: str | None = None
     """Text file with the path of each row's picture, for an index that contains none (.npy)."""
 
-    index_kind: Indexed | None = None
-    """Kind of the index, if it cannot be recognised by its name."""
-
     table: str | None = None
     """Table of a LanceDB folder or a database, if there are several."""
 
     column: str | None = None
     """Column of the vectors, if there are several."""
-
-    sample: Annotated[int, Ge(1), Le(10_000)] = 16
-    """Number of pictures to embed again."""
 
     k: Annotated[int, Ge(1), Le(1000)] = 10
     """Number of results to compare per query."""

@@ -27,15 +27,12 @@ class Index:
 
 
 def read_index(
-    place: IndexAddress,
-    store: str | None = None,
-    sample: int | None = None,
-    seed: int | Sequence[int] = 0,
+    place: IndexAddress, sample: int | None = None, seed: int | Sequence[int] = 0
 ) -> Index:
     """The vectors of an index, and the paths of their pictures; only these rows are in memory.
 
-    The kind `store`, one of `INDEXED`, is recognised if it is not given. Of an index with more
-    rows than `sample`, this many are drawn at random, as `seed` determines; all are checked.
+    Of an index with more rows than `sample`, this many are drawn at random, as `seed` determines;
+    all are checked.
 
     Raises:
         UserError: the index is missing, unreadable, broken or empty, its kind is not clear, there
@@ -46,7 +43,7 @@ def read_index(
     """
     check_address(place.address)
     with readable(place.address):
-        store = store or _store_of(place)
+        store = _store_of(place)
         if place.paths is not None and store != "npy":
             what = f"gives the paths of a .npy file, and this is an index of {store}"
             hint = "Leave it out; without paths in the index, save its vectors as .npy."
@@ -105,7 +102,7 @@ def _store_of(place: IndexAddress) -> str:
     for name in INDEXED:
         if SYSTEMS[name].recognises(path):
             return name
-    hint = f"Name it with --index-kind: {', '.join(INDEXED)}."
+    hint = f"Known are {', '.join(INDEXED)}."
     raise UserError(path, "is not an index that can be recognised", hint)
 
 

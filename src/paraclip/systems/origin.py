@@ -23,6 +23,8 @@ _SAME = 0.9
 from the base's image tower. Another tower gives about 0 for both. Previews, another decoder or 16
 bits reduce the cosine by a few hundredths."""
 EXACT = 0.99
+SAMPLE = 16
+"""Most pictures that are embedded again."""
 NOTHING_OPENED = "none of its pictures can be opened"
 
 
@@ -42,11 +44,7 @@ class Origin:
 
 
 def find_origin(
-    base: "DualEncoder",
-    index: Index,
-    pictures: Mapping[int, str],
-    sample: int = 16,
-    option: str = "--index",
+    base: "DualEncoder", index: Index, pictures: Mapping[int, str], option: str = "--index"
 ) -> Origin | None:
     """Embed a sample of an index's pictures again; None if none can be opened.
 
@@ -54,7 +52,6 @@ def find_origin(
         base: the model that should have made the index.
         index: the index.
         pictures: files by row, as found by `find_pictures`.
-        sample: number of pictures to embed.
         option: what named the index.
 
     Raises:
@@ -68,7 +65,7 @@ def find_origin(
         raise UserError(option, what, "Name an index that the model's image encoder made.")
     if not pictures:
         return None
-    chosen = np.random.default_rng(0).permutation(list(pictures))[:sample]
+    chosen = np.random.default_rng(0).permutation(list(pictures))[:SAMPLE]
     files = [pictures[row] for row in chosen.tolist()]
     again = encode_images(base, files, problems=Problems(max_share=1.0)).numpy()
     opened = np.isfinite(again).all(axis=1)

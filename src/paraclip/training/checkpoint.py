@@ -289,7 +289,7 @@ def finish_run(
     # The path was checked when the run began; an edit of the card since must not stop it.
     training = {**folder.header, "step": progress.step}
     extra = provenance(training=training)
-    save_model(model, folder.last, extra, force=True, folder=folder.files)
+    save_model(model, folder.last, extra, folder=folder.files)
     folder.write_summary({
         "steps": progress.step,
         "rows": len(examples),
@@ -306,7 +306,7 @@ def save_merged(folder: RunFolder, base: DualEncoder, tuned: DualEncoder) -> Non
     training = read_header(folder.last)["training"]
     merged.made_from = {"base": base.made_from, "tuned": {"training": training}}
     extra = provenance(merged={"tuned": folder.last.name, "share": SHARE})
-    save_model(merged, folder.merged, extra, force=True, folder=folder.files)
+    save_model(merged, folder.merged, extra, folder=folder.files)
 
 
 def save_failed_step(

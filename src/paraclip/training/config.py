@@ -16,6 +16,7 @@ from paraclip.options import Checked, Count, Positive, Seed
 
 BatchSize = Annotated[int, Ge(2)]
 NotNegative = Annotated[float, Ge(0)]
+Weights = tuple[NotNegative, NotNegative, NotNegative]
 Dropout = Annotated[float, Ge(0), Le(0.95)]
 Precision = Literal["auto", "fp32", "bf16"]
 Recipe = Literal["taught", "ranked", "consistent", "paper"]
@@ -44,30 +45,33 @@ class LoopOptions(Checked):
     micro_batch: Count | None = None
     """Maximum number of texts with a graph at a time (GradCache)."""
 
-    dropout: Dropout | None = None
+    dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
     """Dropout in the text tower. Default: the model's own."""
 
-    precision: Precision = "auto"
+    precision: Annotated[Precision, tyro.conf.Suppress] = "auto"
     """auto is bf16 if the hardware has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(LoopOptions):
-    """Hyperparameters of fine-tuning on triples."""
+    """Hyperparameters of fine-tuning on triples.
+
+    Those that the command line lacks (`Suppress`) are for studies, from Python or a TOML file.
+    """
 
     recipe: Recipe | None = None
     """Preset of the losses, which other options override. consistent: L1 on the caption, L2 and L3
     at temperature 0.2. ranked: with R and S as well. taught: R and S alone. paper: as in the paper.
     Default: taught with --teacher and for a text encoder alone, otherwise ranked."""
 
-    weights: tuple[NotNegative, NotNegative, NotNegative] | None = None
+    weights: Annotated[Weights | None, tyro.conf.Suppress] = None
     """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (both paraphrases). Default: 1 1
     1, with taught 0 0 0."""
 
-    image_loss_on: tuple[TextName, ...] | None = None
+    image_loss_on: Annotated[tuple[TextName, ...] | None, tyro.conf.Suppress] = None
     """Texts that L1 pairs with the picture."""
 
-    text_temperature: Positive | None = None
+    text_temperature: Annotated[Positive | None, tyro.conf.Suppress] = None
     """Temperature of L2 and L3. Default: the recipe's."""
 
     ranking: NotNegative | None = None
@@ -78,7 +82,7 @@ class TrainOptions(LoopOptions):
     """Weight of S: rows are as similar as MiniLM finds them (the extra `builtin`). Default: the
     recipe's."""
 
-    image_learning_rate: Positive | None = None
+    image_learning_rate: Annotated[Positive | None, tyro.conf.Suppress] = None
     """Train the image tower too, at this peak rate; existing indexes become invalid."""
 
     control: bool = False
@@ -103,25 +107,19 @@ class TrainOptions(LoopOptions):
         super().__post_init__()
         weights = self.preset["weights"] if self.weights is None else self.weights
         if not any((*weights, *self.teachers)):
-            raise UserError("--weights", "leave no loss to train on", "Give one above 0.")
+            raise UserError("losses", "none of them has a weight", "Give one above 0.")
         if self.image_loss_on == () and weights[0]:
             hint = "Name one, or give L1 the weight 0."
-            raise UserError("--image-loss-on", "names no text", hint)
+            raise UserError("image_loss_on", "names no text", hint)
         if self.image_learning_rate is not None and not (weights[0] or self.control):
             # Weight decay alone would change the image tower.
             hint = "Leave it out, or give L1 a weight."
-            raise UserError("--image-learning-rate", "is for L1, which has no weight", hint)
+            raise UserError("image_learning_rate", "is for L1, which has no weight", hint)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(TrainOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
-
-    dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
-    """Only from Python, for the study."""
-
-    precision: Annotated[Precision, tyro.conf.Suppress] = "auto"
-    """Only from Python and in a TOML file: auto is right unless figures are compared."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples (.parquet, .jsonl), or `starter`."""
@@ -229,7 +227,7 @@ def resolved(options: TrainOptions, kind: str) -> TrainOptions:
     found = replace(options, **missing)
     if text_only and (found.control or (found.weights or (0,))[0]):
         what = "pairs captions with pictures, and the base has only a text encoder"
-        raise UserError("L1", what, "Use --recipe taught with --bank INDEX, or --weights 0 1 1.")
+        raise UserError("L1", what, "Use --recipe taught with --bank INDEX.")
     return found
 
 

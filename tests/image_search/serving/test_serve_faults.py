@@ -187,7 +187,7 @@ def model(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
 
 @pytest.fixture
 def reworder(model: Model) -> Reworder:
-    return Reworder("openai", "fake", "http://127.0.0.1:1")
+    return Reworder("openai")
 
 
 def send_question(site: Site, number: int) -> socket.socket:

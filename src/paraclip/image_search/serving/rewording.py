@@ -24,12 +24,11 @@ class Reworder:
     """Suggests rewordings; the model is started at the first request.
 
     Args:
-        llm, model, base_url: backend of the language model, as for `paraclip generate`.
+        llm: backend of the language model, as for `paraclip generate`.
     """
 
-    def __init__(self, llm: str, model: str | None = None, base_url: str | None = None) -> None:
-        urls = (base_url,) if base_url is not None else ()
-        self.options = llm_options(llm, model=model, base_url=urls, timeout=_SECONDS, max_retries=1)
+    def __init__(self, llm: str) -> None:
+        self.options = llm_options(llm, timeout=_SECONDS, max_retries=1)
         self.started: tuple[Backend, Judge] | None = None
         self.one_at_a_time = asyncio.Lock()
         self.known: Recent[str, list[str]] = Recent(_CACHED)

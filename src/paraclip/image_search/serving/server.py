@@ -84,10 +84,10 @@ def make_limits(host: str, token: str | None, allow_host: tuple[str, ...]) -> Li
     """
     hint = "Make one: openssl rand -hex 16"
     if token is not None and len(token) < _SHORTEST_TOKEN:
-        raise UserError("--token", f"has fewer than {_SHORTEST_TOKEN} characters", hint)
+        raise UserError("PARACLIP_TOKEN", f"has fewer than {_SHORTEST_TOKEN} characters", hint)
     if token is not None and not _TOKEN.fullmatch(token):
         what = "has characters other than ASCII letters, digits and -._~+/="
-        raise UserError("--token", what, hint)
+        raise UserError("PARACLIP_TOKEN", what, hint)
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -98,7 +98,7 @@ def make_limits(host: str, token: str | None, allow_host: tuple[str, ...]) -> Li
         return Limits(hosts, token, local=not allow_host)
     if token is None:
         what = "is not a loopback address, and the server would be open to everyone there"
-        hint = "Set PARACLIP_TOKEN or --token, or omit --host."
+        hint = "Set PARACLIP_TOKEN, or omit --host."
         raise UserError(f"--host {host}", what, hint)
     return Limits(frozenset(), token)
 
