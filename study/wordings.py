@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.evaluation.flickr8k import training_captions
 from paraclip.arrays import Float, Integers
+from paraclip.compute.exact_search import top_k
 from paraclip.data.reading import read_captions
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, text_vectors
@@ -19,7 +20,6 @@ from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import Found, Pool
 from paraclip.evaluation.statistics import Metric
-from paraclip.exact_search import top_k
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 

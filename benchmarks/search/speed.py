@@ -33,7 +33,7 @@ from PIL import Image
 from benchmarks.export.loaders import environments
 from benchmarks.generation.watching import worked
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
-from paraclip.exact_search import nearest
+from paraclip.compute.exact_search import nearest
 from paraclip.stores import (
     IndexFacts,
     Store,

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from paraclip.allocator import keep_freed_memory
 from paraclip.api import export
+from paraclip.compute.allocator import keep_freed_memory
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.pictures import read_names

@@ -27,6 +27,7 @@ from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.config import INDEX, IndexConfig, SearchConfig
 from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
+from paraclip.indexes.reading import read_index
 from paraclip.merging import merge
 from paraclip.models import features
 from paraclip.models.encoder import DualEncoder
@@ -35,10 +36,10 @@ from paraclip.options import current_name
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
-from paraclip.swap_checking import SwapReport
-from paraclip.swap_checking import swap_check as check_index
-from paraclip.swapping import Swapped, undo
-from paraclip.swapping import swap as swap_encoder
+from paraclip.swapping.checking import SwapReport
+from paraclip.swapping.checking import swap_check as check_index
+from paraclip.swapping.run import Swapped, undo
+from paraclip.swapping.run import swap as swap_encoder
 from paraclip.systems.config import (
     Exported,
     ExportOptions,
@@ -46,7 +47,6 @@ from paraclip.systems.config import (
     SwapCheckConfig,
     SwapConfig,
 )
-from paraclip.systems.indexes import read_index
 from paraclip.systems.system import IndexAddress
 from paraclip.training.config import Precision, Recipe, TextName, TrainOptions, usual_recipe
 from paraclip.training.prepare import prepare

@@ -23,8 +23,8 @@ from tyro.constructors import (
 )
 
 import paraclip
-from paraclip.allocator import keep_freed_memory
 from paraclip.commands import COMMANDS
+from paraclip.compute.allocator import keep_freed_memory
 from paraclip.errors import UserError, nearest
 from paraclip.files import check_name
 from paraclip.options import WITH_SETTINGS, current_name, find_settings, read_options, read_settings

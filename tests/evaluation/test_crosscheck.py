@@ -17,10 +17,10 @@ from text_sets import write_sts
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from paraclip.compute.exact_search import top_k
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.sts import _YEARS, SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, _Labelled
-from paraclip.exact_search import top_k
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
 from tiny import ColourEncoder

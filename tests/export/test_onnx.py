@@ -11,12 +11,12 @@ from export_models import TEXTS, assert_same_search, ours
 from tokenizers import Tokenizer
 
 from paraclip.api import export
+from paraclip.compute.onnx_session import TextGraph, weight_files
 from paraclip.errors import UserError
 from paraclip.exporting.run import export_model
 from paraclip.files import file_hash
 from paraclip.models.formats import onnx_graph
 from paraclip.models.formats.onnx_graph import write_image_graph, write_text_graph
-from paraclip.onnx_session import TextGraph, weight_files
 from paraclip.systems.config import ExportOptions
 from tiny import small_clip
 

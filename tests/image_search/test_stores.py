@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from paraclip.compute.exact_search import nearest
 from paraclip.errors import UserError
-from paraclip.exact_search import nearest
 from paraclip.image_search.build import _recall_at_10
 from paraclip.image_search.snapshot import open_pool
 from paraclip.stores import (

@@ -19,13 +19,13 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.image_search.build import build_index
+from paraclip.indexes.origin import SAMPLE
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.starter import QUERIES
-from paraclip.swap_checking import _WordedQuery, compare_scores, read_queries, recommend
+from paraclip.swapping.checking import _WordedQuery, compare_scores, read_queries, recommend
 from paraclip.systems.config import SwapCheckConfig
-from paraclip.systems.origin import SAMPLE
 from paraclip.training.checkpoint import RunFolder
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from paraclip.errors import UserError
+from paraclip.indexes.reading import read_index
 from paraclip.systems import indexes, rclip
 from paraclip.systems.columns import _is_vector, _vectors_of_column
-from paraclip.systems.indexes import read_index
 from paraclip.systems.system import IndexAddress
 
 WIDTH = 6

@@ -26,13 +26,13 @@ from program_caches import (
 import paraclip
 from benchmarks.export.loaders import environments
 from paraclip.cli import main
+from paraclip.compute.onnx_session import weight_files
 from paraclip.errors import UserError
 from paraclip.files import file_hash
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
-from paraclip.onnx_session import weight_files
-from paraclip.swapping import swap, undo
+from paraclip.swapping.run import swap, undo
 from paraclip.systems import SWAPPED
 from tiny import draw, other_image_tower
 

@@ -20,7 +20,7 @@ from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.files import file_hash
 from paraclip.models.openclip import OpenClip
-from paraclip.swapping import Swapped, swap, undo
+from paraclip.swapping.run import Swapped, swap, undo
 
 pytestmark = pytest.mark.slow
 HUB = "hugging-face"

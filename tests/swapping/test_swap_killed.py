@@ -16,10 +16,9 @@ from program_caches import contents, small_architectures, small_base, without_pr
 from test_swap import FILES, tag
 
 from extent import KILLS
-from paraclip import swapping
+from paraclip.compute.onnx_session import weight_files
 from paraclip.models.openclip import OpenClip
-from paraclip.onnx_session import weight_files
-from paraclip.swapping import swap, undo
+from paraclip.swapping.run import swap, undo
 
 pytestmark = pytest.mark.slow
 CHANGES = {
@@ -74,7 +73,7 @@ def kill_everywhere(
         "paraclip.exporting.layouts.write_layout",
         lambda *of: shutil.copytree(new, of[2], dirs_exist_ok=True),
     )
-    with small_architectures(), known, patch.object(swapping, "_check_graphs", lambda *_: []):
+    with small_architectures(), known, patch("paraclip.swapping.run._check_graphs", lambda *_: []):
 
         def run(step: int) -> int:
             shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from program_caches import contents, small_architectures, small_base
 from test_swap import FILES
 
 from paraclip.errors import UserError
-from paraclip.swapping import swap, undo
+from paraclip.swapping.run import swap, undo
 
 pytestmark = pytest.mark.slow
 SYSTEM = "hugging-face"

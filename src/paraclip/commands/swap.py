@@ -3,7 +3,7 @@
 import shlex
 
 from paraclip.errors import UserError, printable
-from paraclip.swapping import swap, undo
+from paraclip.swapping.run import swap, undo
 from paraclip.systems import SWAPPED
 from paraclip.systems.config import SwapConfig
 from paraclip.systems.system import IndexAddress
@@ -16,7 +16,7 @@ def swap_command(config: SwapConfig) -> None:
     elif config.tuned is None:
         raise UserError("--tuned", "is missing", "Name the tuned model, or add --undo.")
     else:
-        from paraclip.systems.indexes import read_index  # numpy: --undo needs none
+        from paraclip.indexes.reading import read_index  # numpy: --undo needs none
 
         index = read_index(IndexAddress(config.index, selectable=False)) if config.index else None
         done = swap(

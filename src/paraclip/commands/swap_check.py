@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
+from paraclip.indexes.origin import EXACT
 from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swap_checking import AGREES_LITTLE, Scores, SwapReport, swap_check
+from paraclip.swapping.checking import AGREES_LITTLE, Scores, SwapReport, swap_check
 from paraclip.systems import EXPORTED
 from paraclip.systems.config import SwapCheckConfig
-from paraclip.systems.origin import EXACT
 
 SHOWN = 3  # number of results printed for a changed query
 

@@ -7,10 +7,10 @@ from paraclip.data.problems import Problems
 from paraclip.data.triples import check_triples
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, require
+from paraclip.indexes.reading import is_index
 from paraclip.models.sources import check_device, check_model, packages_of
 from paraclip.progress import suggest
 from paraclip.provenance import without_secrets
-from paraclip.systems.indexes import is_index
 from paraclip.training.config import TrainConfig
 from paraclip.training.sources import Sources, read_rows
 

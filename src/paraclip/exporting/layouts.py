@@ -16,6 +16,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor
 
+from paraclip.compute.onnx_session import TextGraph, weight_files
 from paraclip.errors import UserError
 from paraclip.exporting.drift import Drift, check_drift, probes
 from paraclip.exporting.source import PREPROCESSING, Source, base_name
@@ -40,7 +41,6 @@ from paraclip.models.formats.sentences import ACTIVATIONS
 from paraclip.models.mini import BertEncoder
 from paraclip.models.openclip import AS_TRANSFORMERS, OpenClip
 from paraclip.models.tensors import save_tensors
-from paraclip.onnx_session import TextGraph, weight_files
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Layout, System
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from paraclip.arrays import Float
-from paraclip.cluster import import_ray
+from paraclip.compute.cluster import import_ray
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError

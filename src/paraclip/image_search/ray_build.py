@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from paraclip.cluster import cluster, spread
+from paraclip.compute.cluster import cluster, spread
 from paraclip.errors import UserError
 from paraclip.image_search.build import Changes, ReadResult, embed_pixels
 from paraclip.image_search.sources import FoundPicture, PictureReader, ReadPicture

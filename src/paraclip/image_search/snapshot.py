@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from paraclip.arrays import Float
-from paraclip.exact_search import nearest
+from paraclip.compute.exact_search import nearest
 from paraclip.files import cache_folder, disk_errors, text_hash
 from paraclip.stores import (
     SHOWN,

@@ -22,11 +22,11 @@ from uuid import uuid4
 import numpy as np
 
 from paraclip.arrays import Float
+from paraclip.compute.onnx_session import TextGraph, open_session
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
 from paraclip.models.sources import clean_text, model_files
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
-from paraclip.onnx_session import TextGraph, open_session
 from paraclip.stores import IndexFacts, check_image_space
 from paraclip.version import __version__
 

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from paraclip.cluster import cluster, import_ray, spread
+from paraclip.compute.cluster import cluster, import_ray, spread
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError

@@ -13,7 +13,7 @@ Source, fastembed 0.9.1 from PyPI:
 - The base is OpenAI's ViT-B/32, as in its counterpart `Qdrant/clip-ViT-B-32-vision`.
 """
 
-from paraclip.onnx_session import TextGraph
+from paraclip.compute.onnx_session import TextGraph
 from paraclip.systems.system import Cache, Layout, System
 
 _SNAPSHOTS = "models--Qdrant--clip-ViT-B-32-{}/snapshots/*"

@@ -24,7 +24,7 @@ Source, immich-app/immich (read in November 2026):
 
 from pathlib import Path
 
-from paraclip.onnx_session import TextGraph
+from paraclip.compute.onnx_session import TextGraph
 from paraclip.systems.pgvector import connected, exists, read_table
 from paraclip.systems.system import Cache, IndexAddress, Layout, Parts, System
 

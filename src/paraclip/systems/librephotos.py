@@ -15,7 +15,7 @@ Source, LibrePhotos/librephotos (read in November 2026):
   JSON later, in old rows as a string; `clip_embeddings_model` (NULL: ViT-B/32) in the newest.
 """
 
-from paraclip.onnx_session import TextGraph
+from paraclip.compute.onnx_session import TextGraph
 from paraclip.systems.pgvector import connected, read_table
 from paraclip.systems.system import Cache, IndexAddress, Layout, Parts, System
 

@@ -15,7 +15,7 @@ Source:
   are not comparable with those of pictures.
 """
 
-from paraclip.onnx_session import TextGraph
+from paraclip.compute.onnx_session import TextGraph
 from paraclip.systems.system import Layout, System
 
 OPENSEARCH = System(

@@ -13,8 +13,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from paraclip.compute.onnx_session import TextGraph
 from paraclip.errors import UserError
-from paraclip.onnx_session import TextGraph
 from paraclip.systems.system import (
     FIX,
     ROWS_AT_ONCE,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraclip.onnx_session import TextGraph
+from paraclip.compute.onnx_session import TextGraph
 
 if TYPE_CHECKING:
     from paraclip.arrays import Float

@@ -9,7 +9,7 @@ Source, @huggingface/transformers 4.3.1 from npm:
 - The base's `text_embeds` are not of unit length, and neither are these.
 """
 
-from paraclip.onnx_session import TextGraph
+from paraclip.compute.onnx_session import TextGraph
 from paraclip.systems.system import Layout, System
 
 TRANSFORMERS_JS = System(

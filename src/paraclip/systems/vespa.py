@@ -12,7 +12,7 @@ Source, vespa-engine/sample-apps at 529d524, `text-image-search/`:
   names, as models/text_transformer.onnx.
 """
 
-from paraclip.onnx_session import TextGraph
+from paraclip.compute.onnx_session import TextGraph
 from paraclip.systems.system import Layout, System
 
 VESPA = System(

@@ -17,14 +17,14 @@ from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
+from paraclip.indexes.origin import find_origin, find_pictures
+from paraclip.indexes.reading import Index, is_index, read_index
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.models.loading import load_model
 from paraclip.models.sources import TEXT_ONLY
 from paraclip.provenance import without_secrets
 from paraclip.stores import check_image_space, existing_facts, open_store
-from paraclip.systems.indexes import Index, is_index, read_index
-from paraclip.systems.origin import find_origin, find_pictures
 from paraclip.systems.system import IndexAddress
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice

@@ -23,9 +23,9 @@ from paraclip.data.triples import (
 )
 from paraclip.errors import UserError
 from paraclip.files import file_hash
+from paraclip.indexes.reading import check_address
 from paraclip.models.sources import check_model
 from paraclip.starter import STARTER, TRIPLES, resolve
-from paraclip.systems.indexes import check_address
 
 BASE = "base"
 """Name of the student before training, as a teacher."""

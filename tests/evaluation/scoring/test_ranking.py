@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paraclip.compute.exact_search import _GROUP, nearest, top_k
 from paraclip.errors import UserError
-from paraclip.exact_search import _GROUP, nearest, top_k
 
 
 def sorted_search(queries: np.ndarray, pool: np.ndarray, k: int) -> np.ndarray:

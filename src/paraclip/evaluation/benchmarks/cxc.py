@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paraclip.compute.exact_search import top_k
 from paraclip.data.captions import BrokenRow, clean_text, require_columns
 from paraclip.data.problems import Problems
 from paraclip.data.rows import Values, good_rows
@@ -29,7 +30,6 @@ from paraclip.evaluation.benchmark import (
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
-from paraclip.exact_search import top_k
 from paraclip.files import file_hash
 
 if TYPE_CHECKING:

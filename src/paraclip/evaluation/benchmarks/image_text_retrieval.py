@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
+from paraclip.compute.exact_search import top_k
 from paraclip.data.captions import BrokenRow, Caption, clean_text, picture_name
 from paraclip.data.config import Columns
 from paraclip.data.images import pictures_hash
@@ -34,7 +35,6 @@ from paraclip.evaluation.benchmark import (
 )
 from paraclip.evaluation.pictures import read_names, refuse_missing
 from paraclip.evaluation.statistics import Metric
-from paraclip.exact_search import top_k
 from paraclip.files import text_hash
 from paraclip.provenance import without_secrets
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paraclip.arrays import Integers
+from paraclip.compute.exact_search import nearest, top_k
 from paraclip.data.images import PictureNames
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -34,7 +35,6 @@ from paraclip.evaluation.pairs import Pairs, read_pairs
 from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.unrelated import cutoff_above, unrelated_texts
-from paraclip.exact_search import nearest, top_k
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
+from paraclip.compute.exact_search import top_k
 from paraclip.data.images import PictureNames
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -32,7 +33,6 @@ from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pairs import KINDS, Wording, Wordings, read_wordings
 from paraclip.evaluation.pictures import Pool, read_pool
 from paraclip.evaluation.statistics import Metric
-from paraclip.exact_search import top_k
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.arrays import Float, Integers
+from paraclip.compute.exact_search import top_k
 from paraclip.data.images import picture_files, pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
@@ -34,7 +35,6 @@ from paraclip.evaluation.benchmark import (
 )
 from paraclip.evaluation.pictures import refuse_missing
 from paraclip.evaluation.statistics import Metric
-from paraclip.exact_search import top_k
 from paraclip.files import (
     atomic_path,
     cache_folder,

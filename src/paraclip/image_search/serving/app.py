@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
+from paraclip.compute.micro_batch import Overloaded
 from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
@@ -26,7 +27,6 @@ from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import LONGEST_QUERY
-from paraclip.micro_batch import Overloaded
 from paraclip.stores import StoreUnavailable
 from paraclip.version import __version__
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from paraclip.compute.micro_batch import Overloaded
 from paraclip.errors import UserError
 from paraclip.image_search.serving.service import Recent
-from paraclip.micro_batch import Overloaded
 from paraclip.paraphrase.backends import AnswerError, Backend, llm_options, make_backend
 from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.filters.checks import Question

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from paraclip.arrays import Float
+from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.data.images import FORMATS, decode_image, without_warnings
 from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
@@ -26,7 +27,6 @@ from paraclip.image_search.serving.captions import CaptionWords
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
-from paraclip.micro_batch import MicroBatchQueue
 from paraclip.stores import IndexFacts, Store, facts_in_space
 
 _LOG = logging.getLogger("paraclip.serve")

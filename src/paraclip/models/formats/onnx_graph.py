@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from paraclip.compute.onnx_session import TextGraph, open_session
 from paraclip.errors import UserError, optional_import
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import count_bytes
-from paraclip.onnx_session import TextGraph, open_session
 
 LARGEST = 2**31 - 2**20
 """Most bytes of weights in an ONNX file: a protobuf message holds 2 GiB, with the graph."""

@@ -11,8 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
+from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.errors import UserError, require
-from paraclip.micro_batch import MicroBatchQueue
 from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
 from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
+from paraclip.compute.onnx_session import open_session
 from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
-from paraclip.onnx_session import open_session
 from paraclip.paraphrase.language import words as english
 
 _WEIGHTS = Path(__file__).with_name("weights")

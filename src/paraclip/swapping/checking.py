@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paraclip.arrays import Float, Integers
+from paraclip.compute.exact_search import nearest
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.evaluation.statistics import Interval, interval
-from paraclip.exact_search import nearest
 from paraclip.files import read_lines
+from paraclip.indexes.origin import NOTHING_OPENED, Origin, find_origin, find_pictures
+from paraclip.indexes.reading import Index, read_index
 from paraclip.models.sources import check_device, check_model
 from paraclip.starter import QUERIES
 from paraclip.systems.config import SwapCheckConfig
-from paraclip.systems.indexes import Index, read_index
-from paraclip.systems.origin import NOTHING_OPENED, Origin, find_origin, find_pictures
 from paraclip.systems.system import IndexAddress
 
 if TYPE_CHECKING:

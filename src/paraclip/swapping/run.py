@@ -21,11 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from paraclip.compute.onnx_session import open_session, weight_files
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, check_name, disk_errors, file_hash, readable, take_lock
 from paraclip.models.sources import check_model
-from paraclip.onnx_session import open_session, weight_files
 from paraclip.progress import steps
 from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
@@ -33,8 +33,8 @@ from paraclip.systems.system import Cache, System
 
 if TYPE_CHECKING:
     from paraclip.exporting.source import Source
+    from paraclip.indexes.reading import Index
     from paraclip.models.encoder import DualEncoder
-    from paraclip.systems.indexes import Index
 
 _BASE, _WEIGHTS = ".base", ".data"
 _KEPT = re.compile(rf"(.+?)\.([0-9a-f]{{16}})(?:\.([0-9a-f]{{16}}))?{re.escape(_BASE)}", re.DOTALL)
@@ -427,7 +427,7 @@ def _export(system: System, source: "Source", names: set[str], folder: Path) -> 
 
 
 def _check_index(source: "Source", index: "Index") -> list[str]:
-    from paraclip.systems.origin import NOTHING_OPENED, find_origin, find_pictures
+    from paraclip.indexes.origin import NOTHING_OPENED, find_origin, find_pictures
 
     origin = find_origin(source.model, index, find_pictures(index.paths or []))
     if origin is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from paraclip.micro_batch import MicroBatchQueue, Overloaded
+from paraclip.compute.micro_batch import MicroBatchQueue, Overloaded
 
 
 @pytest.mark.parametrize("waiting", [3, 100, None])

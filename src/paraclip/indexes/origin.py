@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paraclip.compute.exact_search import top_k
 from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.exact_search import top_k
-from paraclip.systems.indexes import Index
+from paraclip.indexes.reading import Index
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
