@@ -4,7 +4,6 @@ from pathlib import Path
 
 from paraclip.data.captions import label
 from paraclip.data.problems import Problems
-from paraclip.data.triples import check_triples
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, require
 from paraclip.indexes.reading import is_index
@@ -27,9 +26,8 @@ def train_command(config: TrainConfig) -> None:
     check_device(config.device)
     sentences = config.teachers[1] and not config.control  # S asks MiniLM
     require(packages_of(config.base) | packages_of("minilm" if sentences else ""))
-    check_triples(config.triples)
+    sources.check(config.triples)
     check_model(config.base)
-    sources.check()
     from paraclip.training.distributed import in_each_process  # torch, only now
 
     in_each_process(config.device, lambda device: _train(config, sources, device))

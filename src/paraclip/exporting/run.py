@@ -18,7 +18,7 @@ from paraclip.files import (
     refuse_overwriting,
     write_text,
 )
-from paraclip.models.sources import check_model, model_files
+from paraclip.models.sources import QUICK, check_model, model_files
 from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.progress import steps
 from paraclip.provenance import package_versions
@@ -145,7 +145,6 @@ def _steps_of(
 ) -> tuple[str, ...]:
     """What the user does next; for a system, the first step is a check of the index."""
     from paraclip.exporting.source import base_name
-    from paraclip.models.formats.published import QUICK
     from paraclip.models.openclip import OpenClip
 
     if layout is FORMATS["weights"] and not isinstance(source.model, OpenClip):

@@ -14,9 +14,10 @@ from paraclip.files import text_hash
 from paraclip.models.checkpoint import header_of, values_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_space
-from paraclip.models.formats.published import QUICK, preprocessing_of, quick_name
+from paraclip.models.formats.published import preprocessing_of, quick_name
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
+from paraclip.models.sources import QUICK
 from paraclip.systems.system import System
 
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")

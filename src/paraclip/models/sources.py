@@ -4,6 +4,7 @@ To rebuild a BERT, its `config.json` and its tokenizer are needed in addition to
 both in the header of a checkpoint, one file is the complete model and needs no hub.
 """
 
+import ast
 import gzip
 import html
 import json
@@ -27,7 +28,7 @@ BUILT_IN = ("mini", "minilm")
 TEXT_ONLY = "sentence"
 """Kind of a model without an image encoder."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-FOLDER, HUB = "local-dir:", "hf-hub:"
+FOLDER, HUB, QUICK = "local-dir:", "hf-hub:", "-quickgelu"
 _DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
 _OLDER = ("vocab.json", "vocab.txt", "merges.txt")
@@ -49,7 +50,7 @@ _MERGES = 49_152 - 256 - 2  # as open_clip takes from the file
 def check_model(name: str) -> None:
     """Raise UserError for the name of no model, as for `load_model`, before torch is imported.
 
-    Tags of open_clip, what a folder or a file holds, and downloads are checked when it is loaded.
+    The content of a folder or a file, and downloads, are checked when it is loaded.
     """
     architecture, colon, weights = name.partition(":")
     require(packages_of(name))
@@ -65,15 +66,26 @@ def check_model(name: str) -> None:
     found = any(map(os.path.isfile, (file, os.path.expanduser(weights))))
     if colon or found or file.endswith(SUFFIXES):
         check_input(file)
-    if not found and (file.endswith(SUFFIXES) or (colon and "/" in file)):
+    if not found and (file.endswith(SUFFIXES) or (colon and ("/" in file or ":" in weights))):
         with readable(file):  # unlike os.path.isfile, Path.is_file says if it may not be looked up
             if not Path(file).is_file():
                 raise UserError(file, "there is no such file", "Check the path.")
     if colon or not found:
-        architecture, known = architecture.replace("/", "-"), architectures()
-        if architecture not in known:
-            hint = nearest(architecture, known if colon else [*BUILT_IN, *known])
+        architecture, names = architecture.replace("/", "-"), architectures()
+        if architecture not in names:
+            if "/" in name and not colon:
+                hint = f"Check the path; for a model on the hub, write {HUB}{name}."
+                raise UserError(name, "is neither a known model nor a file or folder", hint)
+            hint = nearest(architecture, names if colon else [*BUILT_IN, *names])
             raise UserError(architecture, "is not a known model", hint)
+        tags, tag = published_tags(architecture), weights.partition(":")[0]
+        if not colon:
+            hint = f"Name them, as in {architecture}:{tags[-1] if tags else 'weights.safetensors'}"
+            raise UserError(architecture, "names an architecture but no weights", hint)
+        is_file = os.path.isfile(os.path.expanduser(weights))
+        if not is_file and tag.lower().replace("-", "_") not in tags:
+            hint = nearest(tag, tags) if tags else "Name a file of weights after the colon."
+            raise UserError(f"{architecture}:{weights}", "open_clip has no such weights", hint)
     elif not name.endswith(".safetensors"):
         what = "holds weights of an unknown architecture"
         raise UserError(name, what, f"Name it before the path, as in ViT-B-32:{name}")
@@ -99,6 +111,29 @@ def architectures() -> list[str]:
         names: list[str] = open_clip.list_models()
         return names
     return sorted(path.stem for path in wheel_file("open_clip", "model_configs").glob("*.json"))
+
+
+def published_tags(architecture: str) -> list[str]:
+    """open_clip's tags of an architecture; it is not imported for them."""
+    if open_clip := sys.modules.get("open_clip"):
+        tags: list[str] = open_clip.list_pretrained_tags_by_model(architecture)
+        return tags
+    return _tags_in_source().get(architecture, [])
+
+
+@cache
+def _tags_in_source() -> dict[str, list[str]]:
+    """The tags of each architecture, read in the source of open_clip's table."""
+    source: Any = ast.parse(wheel_file("open_clip", "pretrained.py").read_text(encoding="utf-8"))
+    assigned = [node for node in source.body if isinstance(node, ast.Assign)]
+    tables = {ast.unparse(node.targets[0]): node.value for node in assigned}
+    table, found = tables["_PRETRAINED"], {}
+    for name, tags in zip(table.keys, table.values, strict=True):
+        calls = tables.get(ast.unparse(tags), tags).keywords  # of `dict`, by a name or in place
+        fields = {tag.arg: [field.arg for field in tag.value.keywords] for tag in calls}
+        found[name.value] = list(fields)
+        found[f"{name.value}{QUICK}"] = [tag for tag in fields if "quick_gelu" in fields[tag]]
+    return found
 
 
 def model_files(name: str) -> list[Path]:

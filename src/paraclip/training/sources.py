@@ -14,6 +14,7 @@ from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import (
     ENGLISH,
     attach_images,
+    check_triples,
     choose_wordings,
     read_provenance,
     read_triples,
@@ -58,8 +59,12 @@ class Sources:
     control: bool = False
     seed: int = 0
 
-    def check(self) -> None:
+    def check(self, triples: Path | str) -> None:
         """Raise UserError for the name of no model, file or folder, before torch is imported."""
+        path = check_triples(triples)
+        if self.starter and path.resolve() == TRIPLES.resolve():
+            what = "adds the triples that are trained on already"
+            raise UserError("--starter", what, "Omit it, or name other triples.")
         for source in self.texts:
             find_files(source)
         if self.control:
@@ -95,12 +100,10 @@ def read_rows(triples: pa.Table | Path | str, sources: Sources, problems: Proble
     if isinstance(triples, pa.Table):
         table = triples
     else:
+        sources.check(triples)
         table = read_triples(triples, problems)
         known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
         of_starter = Path(resolve(triples)).resolve() == TRIPLES.resolve()
-        if sources.starter and of_starter:
-            what = "adds the triples that are trained on already"
-            raise UserError("--starter", what, "Omit it, or name other triples.")
     if pc.any(pc.equal(table["image"], "")).as_py():
         # Null for an empty name, so that such rows do not count as one picture.
         table = with_column(table, "image", [name or None for name in table["image"].to_pylist()])

@@ -1,5 +1,6 @@
 """Every published tag of open_clip: activation and preprocessing match its own `create_model`."""
 
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from paraclip.errors import UserError
 from paraclip.models.formats import published
 from paraclip.models.loading import describe, load_model
+from paraclip.models.sources import published_tags
 
 TAGS = [tuple(names) for names in open_clip.list_pretrained()]
 
@@ -84,6 +86,13 @@ def test_a_file_is_loaded_as_its_tag_or_the_choice_is_asked_for(ours, theirs, na
             ours(f"{name}:FILE")
     else:
         assert ours(f"{name}:FILE")[2] == theirs(name, tag)[1]
+
+
+@pytest.mark.parametrize("name", open_clip.list_models())
+def test_the_tags_of_an_architecture_are_known_without_open_clip(monkeypatch, name):
+    expected = open_clip.list_pretrained_tags_by_model(name)
+    monkeypatch.delitem(sys.modules, "open_clip")
+    assert published_tags(name) == expected
 
 
 def test_roberta_keeps_the_quickgelu_of_its_configuration(ours):

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from paraclip.data.untrusted_json import read_json_object
-from paraclip.errors import UserError, nearest
+from paraclip.errors import UserError
 from paraclip.files import check_input
 from paraclip.models.checkpoint import header_or_none, load_checkpoint
 from paraclip.models.encoder import DualEncoder
@@ -35,7 +35,6 @@ from paraclip.models.formats.hugging_face import (
     open_clip_config_of,
     preprocessing_of_folder,
 )
-from paraclip.models.formats.published import QUICK
 from paraclip.models.formats.sentences import MODULES, describe_sentences
 from paraclip.models.formats.untrusted import (
     build_errors,
@@ -45,7 +44,7 @@ from paraclip.models.formats.untrusted import (
     lay_out,
 )
 from paraclip.models.openclip import AS_TRANSFORMERS, ClipSpec, OpenClip, build_clip
-from paraclip.models.sources import FOLDER, HUB, SUFFIXES, text_files_of
+from paraclip.models.sources import FOLDER, HUB, QUICK, SUFFIXES, text_files_of
 
 _State = dict[str, Tensor]
 _CONFIG = "open_clip_config.json"
@@ -103,12 +102,8 @@ def _by_name(full_name: str) -> Callable[[], DualEncoder]:
     recognised by its name or hash. For other files, the name of the architecture determines the
     activation, and the preprocessing is that of its published weights.
     """
-    name, colon, weights = full_name.partition(":")
+    name, _, weights = full_name.partition(":")
     name = name.replace("/", "-")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if not colon:
-        hint = f"Name them, as in {name}:{tags[-1] if tags else 'weights.safetensors'}"
-        raise UserError(name, "names an architecture but no weights", hint)
     config: dict[str, Any] = open_clip.get_model_config(name)
     tag: dict[str, Any] | None = open_clip.get_pretrained_cfg(name, weights)
     if tag:
@@ -117,10 +112,6 @@ def _by_name(full_name: str) -> Callable[[], DualEncoder]:
         named, _, file = weights.partition(":")
         tag = open_clip.get_pretrained_cfg(name, named) if file else {}
         path = Path(os.path.expanduser(file if tag else weights))
-        check_input(path)
-        if not path.is_file():
-            hint = nearest(weights, tags) if tags else "Name a file of weights after the colon."
-            raise UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
         if path.suffix == ".safetensors" and header_or_none(path) is not None:
             return partial(load_checkpoint, path, (name, bool(config.get("quick_gelu", False))))
         tag = tag or published.published_as(name.removesuffix(QUICK), path)

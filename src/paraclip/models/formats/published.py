@@ -18,9 +18,8 @@ import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from paraclip.errors import UserError
-from paraclip.models.sources import offline_where_unreachable
+from paraclip.models.sources import QUICK, offline_where_unreachable
 
-QUICK = "-quickgelu"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_ACCESS = (
