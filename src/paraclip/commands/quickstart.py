@@ -1,22 +1,30 @@
 """`paraclip quickstart`."""
 
 import paraclip
+from paraclip.data.reading import find_files
 from paraclip.errors import printable, require
 from paraclip.files import text_hash
-from paraclip.image_search.config import ServeConfig
-from paraclip.models.sources import packages_of
+from paraclip.image_search.config import SERVER, ServeConfig
+from paraclip.models.sources import check_model, packages_of
+from paraclip.paraphrase.backends import backend_packages, llm_options
 from paraclip.paraphrase.filters.judge import PACKAGES
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.page import SEARCH_PACKAGES, Page, stamps_file
-from paraclip.quickstart.results import recommend, table
-from paraclip.quickstart.run import checkpoint_of, run_quickstart
+from paraclip.quickstart.page import Page, stamps_file
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
+from paraclip.stores import store_packages
 
 
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print the table, the recommended model and the files."""
-    serving = dict.fromkeys(SEARCH_PACKAGES, "search") if config.serve else {}
-    require(packages_of(config.base) | PACKAGES | serving)
+    serving = SERVER | store_packages(str(config.folder)) if config.serve else {}
+    generating = PACKAGES | backend_packages(llm_options("builtin"))
+    require(packages_of(config.base) | generating | serving)
+    check_model(config.base)
+    if config.source is not None:
+        find_files(config.source)
+    from paraclip.quickstart.results import recommend, table
+    from paraclip.quickstart.run import checkpoint_of, run_quickstart  # torch, only now
+
     report = run_quickstart(config)
     label, reasons = recommend(report, config.base)
     print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n\n{reasons}\n")

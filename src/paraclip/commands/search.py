@@ -7,18 +7,19 @@ from dataclasses import asdict
 from itertools import combinations
 from operator import attrgetter
 
-from paraclip.errors import UserError, printable
+from paraclip.errors import UserError, printable, require
 from paraclip.files import refuse_overwriting
 from paraclip.image_search.config import SearchConfig
 from paraclip.image_search.engine import Overlap, measure_overlap, search_index
 from paraclip.image_search.snapshot import Hit
-from paraclip.stores import full_path, open_store
+from paraclip.stores import full_path, open_store, store_packages
 
 LONGEST_SHOWN = 60  # characters of a caption in a table
 
 
 def search_command(config: SearchConfig) -> None:
     """Search an index and print the results."""
+    require(store_packages(config.index))
     if config.sheet:
         from paraclip.image_search.sheet import check_sheet, write_sheet
 

@@ -2,21 +2,23 @@
 
 import os
 
-from paraclip.errors import printable
-from paraclip.image_search.config import EXACT_BELOW, ServeConfig
-from paraclip.image_search.engine import choose_models
-from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server
-from paraclip.image_search.serving.service import Service, Version
-from paraclip.image_search.snapshot import open_pool
-from paraclip.image_search.towers import open_tower
-from paraclip.image_search.unrelated import measure_cutoffs
+from paraclip.errors import printable, require
+from paraclip.image_search.config import EXACT_BELOW, SERVER, ServeConfig
 from paraclip.progress import is_quiet
-from paraclip.stores import open_store
+from paraclip.stores import open_store, store_packages
 
 
 def serve_command(config: ServeConfig) -> None:
     """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
+    require(SERVER | store_packages(config.index))
+    from paraclip.image_search.engine import choose_models
+    from paraclip.image_search.serving.rewording import Reworder
+    from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server
+    from paraclip.image_search.serving.service import Service, Version
+    from paraclip.image_search.snapshot import open_pool
+    from paraclip.image_search.towers import open_tower
+    from paraclip.image_search.unrelated import measure_cutoffs
+
     token = os.environ.get("PARACLIP_TOKEN") or None
     limits = make_limits(config.host, token, config.allow_host)
     with listen(config.host, config.port) as listener:

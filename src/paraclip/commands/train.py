@@ -25,7 +25,7 @@ def train_command(config: TrainConfig) -> None:
     )  # fmt: skip
     check_device(config.device)
     sentences = config.teachers[1] and not config.control  # S asks MiniLM
-    require(packages_of(config.base) | packages_of("minilm" if sentences else ""))
+    require(packages_of(config.base, "minilm" if sentences else ""))
     sources.check(config.triples)
     check_model(config.base)
     from paraclip.training.distributed import in_each_process  # torch, only now

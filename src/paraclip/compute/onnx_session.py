@@ -12,6 +12,8 @@ from paraclip.errors import optional_import
 if TYPE_CHECKING:
     import numpy as np
 
+WRITERS = dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export")
+"""The modules that write a graph, each with its extra."""
 _WEIGHTS = re.compile(r".+\.[0-9a-f]{16}\.data", re.DOTALL)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from paraclip.errors import UserError
+from paraclip.compute.onnx_session import WRITERS
+from paraclip.errors import UserError, require
 from paraclip.files import (
     OTHER_PATH,
     check_output,
@@ -18,7 +19,7 @@ from paraclip.files import (
     refuse_overwriting,
     write_text,
 )
-from paraclip.models.sources import QUICK, check_model, model_files
+from paraclip.models.sources import QUICK, check_model, model_files, packages_of
 from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.progress import steps
 from paraclip.provenance import package_versions
@@ -69,6 +70,7 @@ def export_model(
     out = Path(out)
     layout, system = _choose_layout(out, options)
     named = [str(one) for one in (model, options.base) if isinstance(one, Path | str)]
+    require(packages_of(*named) | (WRITERS if layout.format == "onnx" else {}))
     for name in named:
         check_model(name)
     files = [file for name in named for file in model_files(name)]
@@ -85,11 +87,8 @@ def export_model(
     from paraclip.exporting.drift import check_half  # torch, only now
     from paraclip.exporting.layouts import write_layout
     from paraclip.exporting.source import load_source
-    from paraclip.models.formats.onnx_graph import import_writers
     from paraclip.models.tensors import count_bytes
 
-    if layout.format == "onnx":
-        import_writers()
     named = ["loading the model", *["measuring 16 bits"] * options.half, "writing"]
     with steps("export", *named) as begin_next:
         begin_next()

@@ -22,7 +22,7 @@ from uuid import uuid4
 import numpy as np
 
 from paraclip.arrays import Float
-from paraclip.compute.onnx_session import TextGraph, open_session
+from paraclip.compute.onnx_session import WRITERS, TextGraph, open_session
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
 from paraclip.models.sources import clean_text, model_files
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 LONGEST_QUERY = 2_000
 """Maximum number of characters of a query: more than any model's context."""
-WRITERS = ("onnx", "onnxscript", "onnxruntime")  # packages that write a graph
 _FORMAT = "paraclip-tower-2"
 GRAPH, TOKENIZER, FACTS = "text.onnx", "tokenizer.json", "tower.json"
 _CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model

@@ -91,10 +91,10 @@ def check_model(name: str) -> None:
         raise UserError(name, what, f"Name it before the path, as in ViT-B-32:{name}")
 
 
-def packages_of(name: str) -> dict[str, str]:
-    """The modules that only a built-in model needs, each with its extra."""
-    images = (IMAGE_PACKAGE,) if name == "mini" else ()
-    modules = (TEXT_PACKAGE, "transformers", *images) if name in BUILT_IN else ()
+def packages_of(*names: str) -> dict[str, str]:
+    """The modules that only built-in models need, each with its extra."""
+    images = (IMAGE_PACKAGE,) if "mini" in names else ()
+    modules = (TEXT_PACKAGE, "transformers", *images) if {*names} & {*BUILT_IN} else ()
     return dict.fromkeys(modules, "builtin")
 
 
@@ -126,7 +126,7 @@ def _tags_in_source() -> dict[str, list[str]]:
     """The tags of each architecture, read in the source of open_clip's table."""
     source: Any = ast.parse(wheel_file("open_clip", "pretrained.py").read_text(encoding="utf-8"))
     assigned = [node for node in source.body if isinstance(node, ast.Assign)]
-    tables = {ast.unparse(node.targets[0]): node.value for node in assigned}
+    tables: dict[str, Any] = {ast.unparse(node.targets[0]): node.value for node in assigned}
     table, found = tables["_PRETRAINED"], {}
     for name, tags in zip(table.keys, table.values, strict=True):
         calls = tables.get(ast.unparse(tags), tags).keywords  # of `dict`, by a name or in place

@@ -30,7 +30,7 @@ from paraclip.paraphrase.batch import (
 )
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
 from paraclip.paraphrase.cost import Meter, meter_of, show_dollars
-from paraclip.paraphrase.filters.judge import Judge, check_packages
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
     FAILED,
@@ -176,9 +176,7 @@ def generate_from_source(
 
 
 def check_generation(llm: LLMOptions, outputs: Outputs, backend: Backend) -> None:
-    """Raise UserError, before long work, if a run lacks a package or a price, or could not write
-    its files."""
-    check_packages()
+    """Raise UserError, before long work, if a run lacks a price, or could not write its files."""
     meter_of(backend, llm)
     refuse_foreign_outputs(outputs.folder)
     check_room(outputs.folder)

@@ -12,8 +12,6 @@ from paraclip.data.captions import Caption
 from paraclip.errors import printable, without_password
 from paraclip.files import write_text
 
-SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn")
-
 
 @dataclass(frozen=True)
 class Page:

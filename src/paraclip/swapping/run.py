@@ -21,11 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from paraclip.compute.onnx_session import open_session, weight_files
+from paraclip.compute.onnx_session import WRITERS, open_session, weight_files
 from paraclip.data.untrusted_json import read_json_object
-from paraclip.errors import UserError
+from paraclip.errors import UserError, require
 from paraclip.files import atomic_path, check_name, disk_errors, file_hash, readable, take_lock
-from paraclip.models.sources import check_model
+from paraclip.models.sources import check_model, packages_of
 from paraclip.progress import steps
 from paraclip.systems import SWAPPED, SYSTEMS
 from paraclip.systems.config import ExportOptions
@@ -90,10 +90,13 @@ def swap(
         UserError: the cache does not hold the base, its image tower, activation or preprocessing is
             not the model's, or another tuned model is in its place.
     """
-    if isinstance(model, Path | str):
-        check_model(str(model))
+    place, name = SWAPPED[system], str(model) if isinstance(model, Path | str) else None
     with _cache_errors(cache):
-        _files_of(SWAPPED[system], Path(cache), "*")
+        found = _files_of(place, Path(cache), "*")
+    graphs = any(place.files[file.name].format == "onnx" for file in found)
+    require((packages_of(name) if name else {}) | (WRITERS if graphs else {}))
+    if name is not None:
+        check_model(name)
     from paraclip.exporting.source import load_source  # torch, only now
 
     named = ("loading the model", "writing its text encoder", "comparing", "replacing the file")

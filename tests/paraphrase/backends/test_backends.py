@@ -21,6 +21,7 @@ from paraclip.paraphrase.backends import (
     make_backend,
     openai_server,
 )
+from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, GenerateConfig
 from paraclip.paraphrase.prompts import Prompt, make_prompt
@@ -230,7 +231,7 @@ def test_missing_model_key_and_backend_are_one_line() -> None:
     with pytest.raises(UserError, match=r"no backend 'openia'\. Did you mean openai"):
         llm_options("openia")
     with pytest.raises(UserError, match="--base-url: is for servers only"):
-        make_backend(llm_options("builtin", base_url=("http://a",)))
+        BuiltInBackend(llm_options("builtin", base_url=("http://a",)))
 
 
 def test_a_backend_owns_its_defaults() -> None:

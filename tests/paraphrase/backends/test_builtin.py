@@ -11,7 +11,14 @@ from generating import generated
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, builtin, llm_options
+from paraclip.paraphrase.backends import (
+    ADAPTER,
+    BACKENDS,
+    Answer,
+    builtin,
+    llm_options,
+    make_backend,
+)
 from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.checks import Question
@@ -28,9 +35,10 @@ def test_a_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_missing_adapter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(builtin, "_ADAPTER", tmp_path / "adapter.gguf")
+    without = replace(BACKENDS["builtin"], adapter=tmp_path / "adapter.gguf")
+    monkeypatch.setitem(BACKENDS, "builtin", without)
     with pytest.raises(UserError, match="only in a clone"):
-        builtin._adapter_file()
+        make_backend(llm_options("builtin"))
 
 
 @pytest.mark.parametrize(("content", "what"), [(None, "cannot be read"), (b"PK", "is not a GGUF")])
@@ -45,7 +53,7 @@ def test_a_file_is_checked_before_it_is_loaded(
 
 
 def test_a_model_of_ones_own_has_chats_with_examples_and_other_terms(tmp_path: Path) -> None:
-    mine = builtin._adapter_file()  # any GGUF file
+    mine = ADAPTER  # any GGUF file
     assert mine.stat().st_size <= 3_000_000
     backend = BuiltInBackend(llm_options("builtin", model=str(mine)))
     assert backend.style == "few-shot" and backend.generator.startswith(f"{mine.stem} temp")
@@ -83,7 +91,7 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(answers) == 2 * len(lines)
     assert len({answer for answer in answers if answer and answer not in texts}) >= 2
     mine = tmp_path / "mine.gguf"
-    mine.write_bytes(builtin._adapter_file().read_bytes()[:5000])
+    mine.write_bytes(ADAPTER.read_bytes()[:5000])
     with pytest.raises(UserError, match=str(mine)):
         generated(captions, replace(config, model=str(mine), out=tmp_path / "other"), judge)
     again = generated(captions, config, judge)

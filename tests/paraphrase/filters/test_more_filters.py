@@ -14,7 +14,7 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question, _exceeds_context, is_unsafe, plain_reason
-from paraclip.paraphrase.filters.judge import Judge, check_packages
+from paraclip.paraphrase.filters.judge import Judge
 
 SOURCE = "A dog runs along the beach."
 PACKAGES = ("onnxruntime", "simplemma", "snowballstemmer")
@@ -26,14 +26,13 @@ def test_a_package_of_the_filters_is_missed_before_any_question(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UserError, match=rf"{missing}: is not installed.*\[llm\]"):
-        check_packages()
+        Judge()
 
 
 def test_the_first_question_waits_for_no_package_of_the_filters() -> None:
     code = (
         "import sys; from paraclip.paraphrase.config import STRONG\n"
-        "from paraclip.paraphrase.filters.judge import Judge, check_packages\n"
-        "check_packages(); Judge(STRONG)\n"
+        "from paraclip.paraphrase.filters.judge import Judge; Judge(STRONG)\n"
         f"print([name for name in {PACKAGES!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

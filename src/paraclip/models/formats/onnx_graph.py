@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.compute.onnx_session import TextGraph, open_session
-from paraclip.errors import UserError, optional_import
+from paraclip.errors import UserError
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import count_bytes
@@ -71,10 +71,9 @@ def write_text_graph(
     Weights of more than `largest` bytes are beside it, in `weight_files`.
 
     Raises:
-        UserError: onnx or onnxruntime is missing, the tower is larger and the program reads one
-            file, or the file computes other vectors.
+        UserError: the tower is larger and the program reads one file, or the file computes other
+            vectors.
     """
-    import_writers()
     size = count_bytes(model.text_tower)
     if size > largest and interface.one_file:
         what = f"the tower takes {size / 2**30:.1f} GiB, and the program's one ONNX file holds 2"
@@ -108,7 +107,6 @@ def write_image_graph(
     model: DualEncoder, path: Path, names: tuple[str, str], largest: int = LARGEST
 ) -> None:
     """Write an image tower as an ONNX file with unit vectors, as `write_text_graph` does."""
-    import_writers()
     pixels = torch.rand(2, 3, model.image_size, model.image_size)
     shape = {0: torch.export.Dim("batch", min=1)}
     graph = _ImageGraph(model)
@@ -201,12 +199,6 @@ def _compare(path: Path, names: Sequence[str], example: Tensor, graph: nn.Module
     if not difference <= _MOST_DIFFERENCE:
         what = f"its vectors differ from torch's by {difference:.2g}"
         raise UserError(path.name, what, "Report this with the versions of torch and onnxruntime.")
-
-
-def import_writers() -> None:
-    """Raise UserError without the extra `export`."""
-    for module in ("onnx", "onnxruntime", "onnxscript"):
-        optional_import(module, "export")
 
 
 def quantise(path: Path, small: Path) -> None:

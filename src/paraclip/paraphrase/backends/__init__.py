@@ -1,15 +1,19 @@
 """LLM backends: their interface, their options, and the table of available ones."""
 
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, cast
 
-from paraclip.errors import UserError, nearest, optional_import
+from paraclip.errors import UserError, nearest, require
 from paraclip.paraphrase.prompts import Prompt
 
 BUILTIN_LICENCE = (
     "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter for non-commercial research only "
     "(it learnt from a vendor's model and from Flickr8k captions)"
 )
+ADAPTER = Path(__file__).parents[4] / "recipes/paraphraser/adapter/smollm2-paraphraser.gguf"
+"""In a clone; the wheel is without it, because its licence is not that of ParaCLIP."""
 UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
 
 
@@ -43,6 +47,9 @@ class BackendKind:
     options: LLMOptions = LLMOptions()  # those of the class are the paper's
     limits: str = "strong"  # default of `--limits`
     licence: str = UNKNOWN_LICENCE  # licence or terms of the answers
+    # The modules that it needs, each with its extra.
+    packages: dict[str, str] = field(default_factory=dict)
+    adapter: Path | None = None  # of its own model
 
 
 BACKENDS = {
@@ -51,8 +58,12 @@ BACKENDS = {
         LLMOptions(candidates=6, asks=2, temperature=0.7, top_p=0.9, timeout=600.0),
         limits="small",
         licence=BUILTIN_LICENCE,
+        packages={"openai": "llm", "xllamacpp": "local-llm"},
+        adapter=ADAPTER,
     ),
-    "openai": BackendKind("paraclip.paraphrase.backends.openai_server:OpenAIBackend"),
+    "openai": BackendKind(
+        "paraclip.paraphrase.backends.openai_server:OpenAIBackend", packages={"openai": "llm"}
+    ),
 }
 """Backends by name for `--backend`."""
 
@@ -132,6 +143,20 @@ def llm_options(backend: str, **given: Any) -> LLMOptions:
     return replace(backend_kind(backend).options, backend=backend, **changed)
 
 
+def backend_packages(options: LLMOptions) -> dict[str, str]:
+    """The modules that a backend needs, each with its extra.
+
+    Raises:
+        UserError: there is no such backend, or no package has what it needs.
+    """
+    kind = backend_kind(options.backend)
+    if options.model is None and kind.adapter is not None and not kind.adapter.is_file():
+        what = "the adapter of the built-in language model is only in a clone of the repository"
+        hint = "Install from the clone with `pip install -e`, or use --backend openai."
+        raise UserError(kind.adapter.name, what, hint)
+    return kind.packages
+
+
 def make_backend(options: LLMOptions) -> Backend:
     """Create the backend that the options name.
 
@@ -139,5 +164,6 @@ def make_backend(options: LLMOptions) -> Backend:
         UserError: there is no such backend, an extra is not installed, or an option is missing or
             of no use to it.
     """
+    require(backend_packages(options))
     module, _, class_name = backend_kind(options.backend).place.partition(":")
-    return cast(Backend, getattr(optional_import(module, "llm"), class_name)(options))
+    return cast(Backend, getattr(import_module(module), class_name)(options))

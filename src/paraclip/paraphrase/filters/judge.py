@@ -24,6 +24,9 @@ from paraclip.paraphrase.language import words as english
 
 _REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning", "same meaning")
 _DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "new content", "meaning"}
+PACKAGES = dict.fromkeys((TEXT_PACKAGE, "onnxruntime", "simplemma", "snowballstemmer"), "llm")
+"""The modules that filters need, each with its extra. They are imported for the first answer, while
+the server works on others."""
 _BATCH = 256  # maximum number of answers that are judged together
 _CHECKED_ELSEWHERE = {
     *lexicon.NUMBERS, *lexicon.COLOUR_OF, *lexicon.NEGATIONS, *lexicon.CARRIER_WORDS
@@ -42,13 +45,14 @@ class Verdict:
 
 
 class Judge:
-    """Judges answers with one set of limits; raises UserError without the wheel of MiniLM."""
+    """Judges answers with one set of limits; raises UserError without the packages of filters."""
 
     def __init__(self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None) -> None:
         self.limits = limits
         if encoder is not None:
             self.encoder = encoder
         else:  # reported now, not after the first answers of a server
+            require(PACKAGES)
             wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
 
     @cached_property
@@ -135,18 +139,6 @@ class Judge:
         """The thresholds, with those of the kind of wording."""
         kind = KINDS.get(question.kind)
         return self.limits if kind is None else replace(self.limits, **kind.limits)
-
-
-PACKAGES = dict.fromkeys(("onnxruntime", "simplemma", "snowballstemmer"), "llm")
-"""The modules that filters import, each with its extra."""
-
-
-def check_packages() -> None:
-    """Raise UserError, before any question, if a package of the filters is not installed.
-
-    The packages are imported for the first answer, while the server works on others.
-    """
-    require(PACKAGES)
 
 
 def _meaning_reason(
