@@ -14,11 +14,11 @@ from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import top_k
 from paraclip.data.reading import read_captions
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, text_vectors
+from paraclip.evaluation.benchmark import Arithmetic, Scores, text_vectors
 from paraclip.evaluation.benchmarks.sugar_crepe import Subset, SugarCrepePlusPlus
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.pairs import Wording, Wordings
-from paraclip.evaluation.pictures import Found, Pool
+from paraclip.evaluation.pictures import Found, Pool, image_vectors
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder

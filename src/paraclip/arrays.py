@@ -1,4 +1,4 @@
-"""Types of NumPy arrays that several packages use, and safe reading of untrusted .npz files."""
+"""Types of NumPy arrays that several packages use, and safe reading of untrusted files."""
 
 import tokenize
 import zipfile
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.errors import UserError
+
 Float = NDArray[np.floating]
 """Floating-point numbers of any precision."""
 Integers = NDArray[np.int64]
@@ -16,12 +18,12 @@ Integers = NDArray[np.int64]
 
 _LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
 # Exceptions that numpy raises for a damaged header.
-BAD_HEADER = (
+_BAD_HEADER = (
     *(ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, tokenize.TokenError),
     *(MemoryError, OverflowError),
 )
 # These and the exceptions of zipfile and zlib.
-_DAMAGED = (*BAD_HEADER, KeyError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (*_BAD_HEADER, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -48,3 +50,23 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return arrays
         except _DAMAGED as error:
             raise ValueError(str(error) or type(error).__name__) from error
+
+
+def map_matrix(path: Path, hint: str) -> Float:
+    """Map a matrix of floats from a .npy file; nothing is unpickled.
+
+    Raises:
+        UserError: the file holds no such matrix.
+    """
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _BAD_HEADER as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(path, f"is not a readable .npy file ({reason})", hint) from error
+    if not isinstance(values, np.ndarray):
+        values.close()
+        raise UserError(path, "is an .npz file of several arrays", hint)
+    if values.ndim != 2 or values.dtype.kind != "f":
+        what = f"is not a matrix of floats ({values.dtype}, shape {list(values.shape)})"
+        raise UserError(path, what, hint)
+    return values

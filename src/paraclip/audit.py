@@ -15,6 +15,7 @@ from paraclip.files import (
     check_input,
     check_room,
     read_bounded,
+    read_errors,
     readable,
     render_page,
     text_hash,
@@ -179,10 +180,8 @@ def _read_rows(path: Path, kind: type[_Row], hint: str) -> Iterator[tuple[str, _
     from pydantic import TypeAdapter, ValidationError
 
     adapter = TypeAdapter(kind)
-    try:
+    with read_errors(path, hint):
         lines = read_bounded(path).splitlines()
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue  # an export without marks is one empty line

@@ -215,16 +215,23 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
     return content
 
 
-def read_lines(path: Path | str, hint: str, most: int = 64 * 2**20) -> list[str]:
-    """Return the lines of a text file; raises UserError, with the hint for what is no such file."""
+@contextmanager
+def read_errors(path: Path | str, hint: str) -> Iterator[None]:
+    """Raise `UserError` with the hint if a file is missing, cannot be read, or is not UTF-8."""
     try:
-        return text_lines(read_bounded(path, most).decode("utf-8-sig"))
+        yield
     except FileNotFoundError as error:
-        raise UserError(path, "there is no such file", "Check the path.") from error
+        raise UserError(path, "there is no such file", hint) from error
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
     except UnicodeDecodeError as error:
         raise UserError(path, "is not UTF-8", hint) from error
+
+
+def read_lines(path: Path | str, hint: str, most: int = 64 * 2**20) -> list[str]:
+    """Return the lines of a text file; raises UserError, with the hint for what is no such file."""
+    with read_errors(path, hint):
+        return text_lines(read_bounded(path, most).decode("utf-8-sig"))
 
 
 def text_lines(text: str) -> list[str]:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import nearest
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Arithmetic, Scores, image_vectors, text_vectors
+from paraclip.evaluation.benchmark import Arithmetic, Scores, text_vectors
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.pairs import Wordings
-from paraclip.evaluation.pictures import Pool
+from paraclip.evaluation.pictures import Pool, image_vectors
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder

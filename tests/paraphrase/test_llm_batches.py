@@ -216,7 +216,7 @@ def test_answers_in_any_order_go_to_the_log_and_the_first_of_equal_ones_counts(
     found = log.find(KEY)
     assert found == [Answer("one"), Answer("two")] and found[0].tokens == (5, 6)
     assert log.tokens == [5, 6]
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="there is no such file"):
         log_answers([tmp_path / "none"], log, 1)
     log.close()
 

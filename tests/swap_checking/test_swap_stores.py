@@ -1,5 +1,6 @@
 """Every kind of index is read as it was written, and broken ones are reported."""
 
+import io
 import sqlite3
 from contextlib import closing
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from paraclip.errors import UserError
+from paraclip.indexes import reading
 from paraclip.indexes.reading import read_index
-from paraclip.systems import indexes, rclip
+from paraclip.systems import rclip
 from paraclip.systems.columns import _is_vector, _vectors_of_column
 from paraclip.systems.system import IndexAddress
 
@@ -273,6 +275,12 @@ ENDLESS = (
 INSERT = f"{IMAGES}; INSERT INTO images VALUES (1, NULL, 'a', 0, 0, "
 
 
+def several(values: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, values, values)
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -283,6 +291,7 @@ INSERT = f"{IMAGES}; INSERT INTO images VALUES (1, NULL, 'a', 0, 0, "
         ("npy", GOOD[:0], "holds no rows"),
         ("npy", np.array([{}], dtype=object), r"is not a readable .npy file"),
         ("npy", b"\x93NUMPY garbage", r"is not a readable .npy file"),
+        ("npy", several(GOOD), "is an .npz file of several arrays"),
         ("parquet", [[1.0, 2.0], [1.0]], "different widths"),
         ("parquet", [[1.0, 2.0], None], "rows without a vector"),
         ("parquet", [1, 2], "has no column of vectors"),
@@ -337,7 +346,7 @@ def test_more_rows_than_allowed(rows, tmp_path, monkeypatch) -> None:
     np.save(tmp_path / "v.npy", values)
     pq.write_table(pa.table({"v": as_lists(values)}), tmp_path / "v.parquet")
     rclip_index(tmp_path / "db.sqlite3", values, paths)
-    monkeypatch.setattr(indexes, "_MOST_ROWS", 3)
+    monkeypatch.setattr(reading, "_MOST_ROWS", 3)
     for name in ("v.npy", "v.parquet", "db.sqlite3"):
         with pytest.raises(UserError, match="holds more than 3 rows"):
             read(tmp_path / name)

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from threading import Lock
@@ -41,6 +42,7 @@ _TURNS = {
 }
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
 _MOST_RATIO = 100  # longer side to shorter, which a model scales to hundreds of pixels
+_FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
 _TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
 _QUIET = Lock()  # all threads share Python's list of warning filters
 
@@ -65,6 +67,27 @@ def open_image(reference: str, side: int) -> Image.Image:
     """
     with _picture_errors(reference), open_bytes(reference) as stream:
         return decode_image(stream, reference, side)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A rectangular part of a picture."""
+
+    path: str  # path of the picture
+    box: tuple[int, int, int, int]  # left, top, width and height in pixels
+
+    def name(self) -> str:
+        """Return the crop as a media fragment (W3C): `dog.jpg#xywh=1,2,30,40`."""
+        return f"{self.path}#xywh={','.join(map(str, self.box))}"
+
+    def open(self) -> Image.Image:
+        """Open the crop as RGB; it is black outside the picture, as in ARO's code."""
+        picture, (x, y, width, height) = open_image(self.path, _FULL_SIZE), self.box
+        overlaps = -width < x < picture.width and -height < y < picture.height
+        if width < 1 or height < 1 or not overlaps or width * height > MOST_PIXELS:
+            what = f"the box {self.box} is not inside a picture of {picture.size}"
+            raise UserError(self.path, what, "Fix the box or replace the picture.")
+        return picture.crop((x, y, x + width, y + height))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from paraclip.errors import UserError
-from paraclip.files import read_bounded
+from paraclip.files import read_bounded, read_errors
 
 _MOST_BYTES = 64 * 2**20
 _MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions fail
@@ -75,11 +75,8 @@ def parse_json_object(content: bytes | str, most: int = _MOST_BYTES) -> dict[str
 def read_json_object(path: Path | str, hint: str, most: int = _MOST_BYTES) -> dict[str, Any]:
     """The object in a JSON file of at most `most` bytes; raises UserError with the hint."""
     try:
-        return parse_json_object(read_bounded(path, most), most)
-    except FileNotFoundError as error:
-        raise UserError(path, "there is no such file", hint) from error
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
+        with read_errors(path, hint):
+            return parse_json_object(read_bounded(path, most), most)
     except BadJson as error:
         raise UserError(path, str(error), hint) from error
 

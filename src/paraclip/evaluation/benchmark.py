@@ -1,7 +1,4 @@
-"""Interfaces of benchmarks and scores, and the vectors of a model for them.
-
-Vectors are checked to be finite; unreadable pictures are skipped.
-"""
+"""Interfaces of benchmarks and scores, and the vectors of their texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from paraclip.arrays import Float, Integers
 from paraclip.data.problems import Problems
@@ -120,46 +116,6 @@ def text_vectors(model: "DualEncoder", texts: Sequence[str], how: Arithmetic, la
     vectors = encode_texts(model, list(texts), label=label, precision=how.precision).numpy()
     refuse_infinite(vectors, "the model's text vectors")
     return vectors
-
-
-def image_vectors(
-    model: "DualEncoder", references: Sequence[str], cache: Path | None, how: Arithmetic
-) -> tuple[Float, Integers, list[str]]:
-    """Return the unit vectors of the readable pictures.
-
-    Returns:
-        Vectors, float32 [good, width]; their indices in `references` [good]; and notes on the
-        pictures that were skipped, of which `max_broken` limits the share.
-    """
-    from paraclip.models.features import encode_images
-
-    refuse_blind(model)
-    problems = Problems(how.max_broken)
-    vectors = encode_images(model, references, cache, problems, how.precision).numpy()
-    problems.check(len(set(references)))
-    broken = np.isnan(vectors).all(axis=1)
-    if len({references[row] for row in np.flatnonzero(broken).tolist()}) > problems.count:
-        refuse_infinite(vectors, "the model's image vectors")
-    good = np.flatnonzero(~broken)
-    if not len(good):
-        raise UserError("pictures", "none can be read", "Replace them.")
-    kept = vectors[good]
-    refuse_infinite(kept, "the model's image vectors")
-    return kept, good, left_out(problems, len(references))
-
-
-def refuse_blind(model: "DualEncoder") -> None:
-    """Raise an error early for a model without an image tower."""
-    model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
-
-
-def reads_pictures(model: "DualEncoder") -> bool:
-    """Return whether a model has an image tower."""
-    try:
-        refuse_blind(model)
-    except UserError:
-        return False
-    return True
 
 
 def left_out(problems: Problems, total: int, things: str = "pictures") -> list[str]:

@@ -326,9 +326,7 @@ def _unlike_facts(one: dict[str, Any], other: dict[str, Any], form: str = "{}") 
 
 def _made_with(run: Stored, section: Section, label: str) -> dict[str, Any]:
     """Return precision and versions used for a model's figures in a benchmark."""
-    made, whole = section.made.get(label, {}), run.report.provenance
-    versions = made.get("versions") or whole.get("versions")
+    versions = run.report.provenance.get("versions")
     versions = versions if isinstance(versions, dict) else {}
-    precision = made.get("precision", whole.get("precision"))
     named = {f"{name} version": versions.get(name) for name in ("paraclip", "torch")}
-    return {"precision": precision, **named}
+    return {"precision": section.made.get(label, {}).get("precision"), **named}

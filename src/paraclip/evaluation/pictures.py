@@ -1,4 +1,4 @@
-"""Pictures of a benchmark: pools to search, look-up in a folder, crops and their vectors.
+"""Pictures of a benchmark: pools to search, look-up in a folder, and their vectors.
 
 A folder may hold a subset of a larger set (337 pictures of COCO), described by a list of its
 pictures. Listed pictures that are not in the folder count as missing; items whose picture is not
@@ -6,7 +6,7 @@ listed are counted and skipped.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from paraclip.arrays import BAD_HEADER, Float, Integers
+from paraclip.arrays import Float, Integers, map_matrix
 from paraclip.data.images import (
-    MOST_PIXELS,
+    Crop,
     PictureNames,
-    open_image,
     picture_files,
     picture_key,
     pictures_hash,
@@ -27,13 +26,7 @@ from paraclip.data.lines import is_remote
 from paraclip.data.problems import Problems
 from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import (
-    Arithmetic,
-    image_vectors,
-    left_out,
-    refuse_blind,
-    refuse_infinite,
-)
+from paraclip.evaluation.benchmark import Arithmetic, left_out, refuse_infinite
 from paraclip.files import check_input, check_name, file_hash, read_lines, text_hash
 
 if TYPE_CHECKING:
@@ -42,9 +35,6 @@ if TYPE_CHECKING:
 _CHECK_ROWS = 65_536
 _LARGEST_LIST = 2**30  # bytes of a list of names
 _UNIT = 1e-3  # largest deviation of the length of a unit vector
-_FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
-
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,19 +118,11 @@ def read_names(listed: Path) -> list[str]:
 
 
 def _read_unit_vectors(path: Path) -> Float:
-    """Return the vectors of a .npy file, memory-mapped; pickled objects are refused."""
+    """Return the vectors of a .npy file, memory-mapped; each must have length 1."""
     hint = "Save unit vectors with numpy.save, float32 [items, width]."
-    try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except BAD_HEADER as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(path, f"is not a .npy file of vectors ({reason})", hint) from error
-    if not isinstance(vectors, np.ndarray):
-        vectors.close()
-        raise UserError(path, "is an .npz file of several arrays", hint)
-    if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
-        what = f"contains {vectors.dtype} {list(vectors.shape)}, not vectors [items, width]"
-        raise UserError(path, what, hint)
+    vectors = map_matrix(path, hint)
+    if not vectors.size:
+        raise UserError(path, "holds no vectors", hint)
     for start in range(0, len(vectors), _CHECK_ROWS):
         block = np.asarray(vectors[start : start + _CHECK_ROWS], np.float32)
         refuse_infinite(block, str(path), start)
@@ -208,68 +190,48 @@ def find_pictures(
     return Found(paths, notes)
 
 
-def row_images(
-    model: "DualEncoder", paths: Sequence[str], cache: Path | None, how: Arithmetic
+def image_vectors(
+    model: "DualEncoder",
+    pictures: Sequence[str],
+    cache: Path | None,
+    how: Arithmetic,
+    crops: Mapping[str, Crop] | None = None,
 ) -> tuple[Float, Integers, list[str]]:
-    """Return the vector of each row's picture; each picture is encoded once.
+    """Return the unit vectors of the readable pictures; each is encoded once and cached.
+
+    Args:
+        pictures: paths or URLs, or names of `crops`; the same one may occur several times.
 
     Returns:
-        Vectors [kept, width], indices [kept] of the rows whose picture can be read, and notes.
+        Vectors, float32 [good, width]; their indices in `pictures` [good]; and notes on the
+        pictures that were skipped, of which `max_broken` limits the share.
     """
-    unique = list(dict.fromkeys(paths))
-    images, good, notes = image_vectors(model, unique, cache, how)
-    vector_of = {unique[index]: vector for vector, index in enumerate(good)}
-    kept = [row for row, path in enumerate(paths) if path in vector_of]
-    return images[[vector_of[paths[row]] for row in kept]], np.array(kept, np.int64), notes
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A rectangular part of a picture."""
-
-    path: str  # path of the picture
-    box: Box  # left, top, width and height in pixels
-
-    def name(self) -> str:
-        """Return the crop as a media fragment (W3C): `dog.jpg#xywh=1,2,30,40`."""
-        return f"{self.path}#xywh={','.join(map(str, self.box))}"
-
-    def open(self) -> Image.Image:
-        """Open the crop as RGB; it is black outside the picture, as in ARO's code."""
-        picture, (x, y, width, height) = open_image(self.path, _FULL_SIZE), self.box
-        overlaps = -width < x < picture.width and -height < y < picture.height
-        if width < 1 or height < 1 or not overlaps or width * height > MOST_PIXELS:
-            what = f"the box {self.box} is not inside a picture of {picture.size}"
-            raise UserError(self.path, what, "Fix the box or replace the picture.")
-        return picture.crop((x, y, x + width, y + height))
-
-
-def crop_vectors(
-    model: "DualEncoder", crops: Sequence[Crop], cache: Path | None, how: Arithmetic
-) -> tuple[Float, Integers, list[str]]:
-    """Return the unit vectors of crops; each crop is encoded once and cached.
-
-    Returns:
-        Vectors, float32 [good, width], their indices [good] among the crops, and notes on the
-        others.
-    """
-    from paraclip.models.features import identity, picture_features, project
+    from paraclip.models.features import picture_features, project
 
     refuse_blind(model)
-    unique = {crop.name(): crop for crop in crops}
-    keys = {name: f"{identity(crop.path)}#{crop.box}" for name, crop in unique.items()}
-    features, broken = picture_features(
-        model, keys, cache, how.precision, "parts of pictures", lambda name: unique[name].open()
-    )
+    rows = {name: row for row, name in enumerate(dict.fromkeys(pictures))}
+    features, broken = picture_features(model, list(rows), cache, how.precision, crops=crops)
     problems = Problems(how.max_broken)
-    for error in broken.values():
-        problems.add(error.where, error.what)
-    problems.check(len(unique))
-    good = np.array([n for n, crop in enumerate(crops) if crop.name() not in broken], np.int64)
-    if not len(good):
+    for name, error in broken.items():
+        problems.add(crops[name].path if crops else name, error.what)
+    problems.check(len(rows))
+    good = [number for number, name in enumerate(pictures) if name not in broken]
+    if not good:
         raise UserError("pictures", "none can be read", "Replace them.")
-    numbers = {name: number for number, name in enumerate(unique)}
-    chosen = np.array([numbers[crops[index].name()] for index in good], np.int64)
-    vectors = project(model, features[chosen]).numpy()
+    vectors = project(model, features).numpy()[[rows[pictures[number]] for number in good]]
     refuse_infinite(vectors, "the model's image vectors")
-    return vectors, good, left_out(problems, len(unique))
+    return vectors, np.array(good, np.int64), left_out(problems, len(rows))
+
+
+def refuse_blind(model: "DualEncoder") -> None:
+    """Raise an error early for a model without an image tower."""
+    model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
+
+
+def reads_pictures(model: "DualEncoder") -> bool:
+    """Return whether a model has an image tower."""
+    try:
+        refuse_blind(model)
+    except UserError:
+        return False
+    return True

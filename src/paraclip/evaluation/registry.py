@@ -53,13 +53,15 @@ BENCHMARKS: dict[str, Entry] = {
         sugar_crepe.load_sugar_crepe_pp, ("sugar_crepe_pp",), sugar_crepe.GET_PLUS_PLUS, ("quick",)
     ),
     "sts": Entry(sts.load, ("sts",), sts.GET, ("paper", "quick")),
-    "cxc": Entry(cxc.load, cxc.NEEDS, cxc.GET),
+    "cxc": Entry(cxc.load, ("cxc/sts.csv", "flickr8k/images"), cxc.GET),
     "variations": Entry(variations.load, options=("wordings", "pool", "images", "k")),
     "aro-vg-relation": Entry(
-        partial(aro.load, aro.RELATION), aro.files(aro.RELATION), aro.GET, ("paper",)
+        partial(aro.load, aro.RELATION), ("aro/visual_genome_relation.json", "aro/images"),
+        aro.GET, ("paper",),
     ),
     "aro-vg-attribution": Entry(
-        partial(aro.load, aro.ATTRIBUTION), aro.files(aro.ATTRIBUTION), aro.GET, ("paper",)
+        partial(aro.load, aro.ATTRIBUTION), ("aro/visual_genome_attribution.json", "aro/images"),
+        aro.GET, ("paper",),
     ),
     "aro-coco-order": Entry(aro.load_coco_order, aro.COCO_FILES, aro.GET_COCO),
     "coco-retrieval": Entry(

@@ -64,8 +64,8 @@ class Section:
     data: dict[str, Any]  # sources, hashes, sizes
     lines: Annotated[list[Line], Field(alias="metrics")]  # its figures
     notes: list[str] = field(default_factory=list)  # remarks that qualify the figures
-    # how the scores of each model were computed: weights hash, data hash, pool size, precision,
-    # seed, time, seconds, and whether they are from an earlier run
+    # how the scores of each model were computed: hashes of weights and data, size of the pool,
+    # precision, seed and resamples
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Scores, reads_pictures
+from paraclip.evaluation.benchmark import Benchmark, Scores
 from paraclip.evaluation.compare import compare_models
 from paraclip.evaluation.examples import RankedPairs, contact_sheet, render_browser
+from paraclip.evaluation.pictures import reads_pictures
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
     Report,

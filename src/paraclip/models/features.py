@@ -16,11 +16,10 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from paraclip.arrays import Integers
-from paraclip.data.images import open_image
+from paraclip.data.images import Crop, open_image
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.shards import split_reference
@@ -162,8 +161,7 @@ def image_features(
         UserError: a picture is missing or broken and `problems` is None; the disk is full.
     """
     names = {name: number for number, name in enumerate(dict.fromkeys(filter(None, references)))}
-    keys = {name: identity(name) for name in names}
-    features, broken = picture_features(model, keys, cache, precision, label)
+    features, broken = picture_features(model, list(names), cache, precision, label)
     for name, error in broken.items():
         if problems is None:
             raise error
@@ -177,32 +175,35 @@ def image_features(
 
 def picture_features(
     model: DualEncoder,
-    keys: Mapping[str, str],
+    names: Sequence[str],
     cache: Path | None,
     precision: str = "fp32",
     label: str = "image features",
-    open_crop: Callable[[str], Image] | None = None,
+    crops: Mapping[str, Crop] | None = None,
 ) -> tuple[StoredRows, dict[str, UserError]]:
     """Features of pictures, and the errors of those that cannot be read, whose rows are NaN.
 
     Args:
         model, cache, precision, label: as for `image_features`.
-        keys: key of each picture, by its name.
-        open_crop: opens a part of a picture by its name; None: names are references.
+        names: references, or names of `crops`; each once.
+        crops: parts of pictures by their names.
     """
     model.eval()
-    names, broken = list(keys), dict[str, UserError]()
+    broken = dict[str, UserError]()
 
     def make(missing: Integers) -> Iterator[tuple[Integers, Tensor]]:
         left = [names[number] for number in missing]
         with bar(label, len(names), "image", done=len(names) - len(left)) as progress:
-            pictures = read_pictures(model, left, open_crop)
+            pictures = read_pictures(model, left, crops)
             yield from compute(model, pictures, broken, precision, progress.update)
 
-    crops = "-crops" if open_crop else ""
-    folder = cache and cache / f"{model.image_key()}-{precision}{crops}"
+    keys, kind = list(map(identity, names)), ""
+    if crops is not None:
+        parts = [crops[name] for name in names]
+        keys, kind = [f"{identity(part.path)}#{part.box}" for part in parts], "-crops"
+    folder = cache and cache / f"{model.image_key()}-{precision}{kind}"
     width = model.architecture.embed_dim  # those of `mini` are wider
-    return stored_rows(folder, list(keys.values()), width, make), broken
+    return stored_rows(folder, keys, width, make), broken
 
 
 def compute(
@@ -238,7 +239,7 @@ def embed(model: DualEncoder, pixels: Tensor, precision: str) -> Tensor:
 
 
 def read_pictures(
-    model: DualEncoder, names: Sequence[str], open_named: Callable[[str], Image] | None = None
+    model: DualEncoder, names: Sequence[str], crops: Mapping[str, Crop] | None = None
 ) -> Iterator[tuple[str, _Decoded]]:
     """Names with pixels [3, side, side] or the error, in order, read a few batches in advance.
 
@@ -247,7 +248,7 @@ def read_pictures(
 
     def read(name: str) -> _Decoded:
         try:
-            image = open_named(name) if open_named else open_image(name, model.image_size)
+            image = crops[name].open() if crops else open_image(name, model.image_size)
             return model.preprocess(image)
         except UserError as error:
             return error

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from paraclip.errors import UserError, nearest, require
-from paraclip.files import check_input, disk_errors, read_bounded, readable
+from paraclip.files import check_input, disk_errors, read_bounded, read_errors, readable
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file
 
 BUILT_IN = ("mini", "minilm")
@@ -216,10 +216,8 @@ def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
         paths = [path for path in paths if path.name not in _OLDER]
     files = {}
     for path in paths:
-        try:
+        with read_errors(path, "Convert it, or download it again."):
             files[path.name] = read_bounded(path).decode()
-        except UnicodeDecodeError as error:
-            raise UserError(path, "is not UTF-8", "Convert it, or download it again.") from error
     return files
 
 

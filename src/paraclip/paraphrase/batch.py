@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
-from paraclip.files import check_input, disk_errors
+from paraclip.files import check_input, disk_errors, read_errors
 from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting, messages
 from paraclip.paraphrase.log import AnswerLog, bounded_lines, object_of
@@ -64,11 +64,8 @@ def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> _Arrived:
     arrived, seen = _Arrived(), set[str]()
     for path in paths:
         check_input(path)
-        try:
+        with read_errors(path, "Check the file and its rights."):
             file = path.open("rb")
-        except OSError as error:
-            hint = "Check the file and its rights."
-            raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
         with file:
             for _, line in bounded_lines(file):
                 entry = object_of(line) or {}

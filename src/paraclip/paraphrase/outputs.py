@@ -153,12 +153,12 @@ class _Writers:
             name = REJECTED
             row |= {"image_id": caption.image_id, "reason": outcome.reason}
             row["candidates"] = [
-                # JSON has no NaN.
-                {"text": text, "reason": reason, "similarity": None if isnan(cosine) else cosine}
-                for text, reason, cosine in (
-                    (one.text, one.reason, round(one.similarity, 3)) for one in outcome.verdicts
-                )
-            ]
+                {
+                    "text": one.text, "reason": one.reason,  # JSON has no NaN
+                    "similarity": None if isnan(one.similarity) else round(one.similarity, 3),
+                }
+                for one in outcome.verdicts
+            ]  # fmt: skip
         elif outcome.waits:
             return
         else:

@@ -32,7 +32,7 @@ from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import check_report_folder
 from paraclip.files import cache_folder, text_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import identity, picture_features
+from paraclip.models.features import picture_features
 from paraclip.output_folder import OutputFolder
 from paraclip.paraphrase.backends import make_backend
 from paraclip.paraphrase.config import GenerateConfig
@@ -283,9 +283,9 @@ def _readable_captions(
         for row in captions
         if (name := row.image)
     ]
-    keys = {row.image: identity(row.image) for row in shown if row.image}
+    names = [*dict.fromkeys(row.image for row in shown if row.image)]
     # All are needed later.
-    _, broken = picture_features(base, keys, cache_folder() / "image_features")
+    _, broken = picture_features(base, names, cache_folder() / "image_features")
     for row in shown:
         if row.image in broken:
             problems.add(row.image, broken[row.image].what)

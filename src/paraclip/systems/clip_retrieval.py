@@ -10,7 +10,8 @@ Source:
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.systems.system import IndexAddress, Layout, Parts, System
+from paraclip.files import check_input
+from paraclip.systems.system import FIX, IndexAddress, Layout, Parts, System
 
 _EMBEDDINGS, _METADATA, _PATH = "img_emb", "metadata", "image_path"
 
@@ -19,7 +20,8 @@ def _read(place: IndexAddress) -> Parts:
     """The numbered parts, with the paths of those that have metadata."""
     import pyarrow.parquet as pq
 
-    from paraclip.systems.columns import PARQUET_ERRORS, open_array, read_as, rows_of
+    from paraclip.arrays import map_matrix
+    from paraclip.systems.columns import PARQUET_ERRORS, read_as, rows_of
 
     folder = Path(place.address)
     files = sorted((folder / _EMBEDDINGS).glob("*.npy"))
@@ -27,7 +29,8 @@ def _read(place: IndexAddress) -> Parts:
         hint = "Give the output folder of `clip-retrieval inference`."
         raise UserError(folder, f"has no {_EMBEDDINGS}/*.npy", hint)
     for file in files:
-        vectors, names = open_array(file), None
+        check_input(file)
+        vectors, names = map_matrix(file, FIX), None
         path = folder / _METADATA / f"metadata_{file.stem.rpartition('_')[2]}.parquet"
         if path.is_file():
             with read_as("Parquet", path, PARQUET_ERRORS):

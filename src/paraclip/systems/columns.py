@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from paraclip.arrays import BAD_HEADER, Float
+from paraclip.arrays import Float
 from paraclip.errors import UserError, nearest
-from paraclip.files import check_input
 from paraclip.systems.system import FIX, PATH_COLUMNS, ROWS_AT_ONCE, IndexAddress, Parts
 
 PARQUET_ERRORS = (pa.ArrowException, OSError, KeyError)
@@ -42,19 +40,6 @@ def read_as(kind: str, where: object, errors: tuple[type[Exception], ...]) -> It
     except errors as error:
         reason = str(error).partition("\n")[0][:200]
         raise UserError(where, f"cannot be read as {kind} ({reason})", FIX) from error
-
-
-def open_array(path: Path) -> Float:
-    """A mapped float matrix of a file; nothing is unpickled."""
-    check_input(path)
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except BAD_HEADER as error:
-        raise UserError(path, "is not a readable .npy file of numbers", FIX) from error
-    if values.ndim != 2 or values.dtype.kind != "f":
-        what = f"is not a matrix of floats ({values.dtype}, shape {list(values.shape)})"
-        raise UserError(path, what, FIX)
-    return cast(Float, values)
 
 
 def rows_of(vectors: Float, names: Sequence[str | None] | None) -> Parts:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paraclip.errors import UserError
 from paraclip.systems.folders import CLIP_FOLDER, MODULES, OPEN_CLIP_FOLDER
-from paraclip.systems.system import ROWS_AT_ONCE, IndexAddress, Layout, Parts, System
+from paraclip.systems.system import FIX, ROWS_AT_ONCE, IndexAddress, Layout, Parts, System
 
 FORMATS: dict[str, Layout] = {
     "weights": Layout(
@@ -25,16 +25,14 @@ _BUFFER = 2**20  # bytes of a column
 
 def _read_npy(place: IndexAddress) -> Parts:
     """A matrix [rows, width]; the paths of the rows come from a text file."""
-    from paraclip.files import read_bounded, text_lines
-    from paraclip.systems.columns import open_array, rows_of
+    from paraclip.arrays import map_matrix
+    from paraclip.files import read_bounded, read_errors, text_lines
+    from paraclip.systems.columns import rows_of
 
-    vectors, names = open_array(Path(place.address)), None
+    vectors, names = map_matrix(Path(place.address), FIX), None
     if place.paths is not None:
-        try:
+        with read_errors(place.paths, "Give --paths a text file."):
             names = text_lines(read_bounded(place.paths).decode("utf-8-sig", "surrogateescape"))
-        except OSError as error:
-            what = f"cannot be read ({error.strerror})"
-            raise UserError(place.paths, what, "Give --paths a text file.") from error
         if len(names) != len(vectors):
             what = f"{len(vectors)} vectors have {len(names)} paths"
             raise UserError(place.where, what, "Give one path for each row.")

@@ -196,8 +196,7 @@ _STATE_SIZE = 3
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-serialisable facts as one safetensors file, completely or not."""
-    apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_tensors(apart, path, {"paraclip": json.dumps(facts)})
+    save_tensors(tensors, path, {"paraclip": json.dumps(facts)})
 
 
 def state_name(step: int) -> str:

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar
 import torch
 
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, disk_errors, read_bounded
+from paraclip.files import atomic_path, disk_errors, read_bounded, read_errors
 from paraclip.training.losses import L1, L2, L3, Objective
 
 _LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
@@ -98,10 +98,8 @@ def _close(opened: Any) -> None:
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Read the lines of a `metrics.jsonl`; an incomplete last line is ignored."""
     hint = "Name another output folder, or move this file."
-    try:
+    with read_errors(path, hint):
         lines = read_bounded(path, _LARGEST_LOG).decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(path, f"cannot be read ({error})", hint) from error
     steps = []
     for number, line in enumerate(lines, start=1):
         try:

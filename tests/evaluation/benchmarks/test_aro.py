@@ -13,6 +13,7 @@ from PIL import Image
 from text_sets import ListTagger, write_json
 
 from extent import DATA
+from paraclip.data.images import Crop
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import aro
@@ -30,7 +31,7 @@ from paraclip.evaluation.benchmarks.aro import (
     load_coco_order,
 )
 from paraclip.evaluation.benchmarks.choice import Choice, Item
-from paraclip.evaluation.pictures import Crop, crop_vectors
+from paraclip.evaluation.pictures import image_vectors
 from tiny import ColourEncoder, draw_pictures
 
 RED_LEFT = (0, 0, 10, 20)
@@ -69,8 +70,8 @@ def test_the_box_decides_what_is_seen_and_a_cached_part_is_not_computed_again(
         def embed_pixels(self, pixels):
             raise AssertionError("computed again")
 
-    crops = [Crop(benchmark.pictures[0], box) for box in (RED_LEFT, BLUE_RIGHT)]
-    vectors, good, _ = crop_vectors(Blind(), crops, cache, Arithmetic())
+    crops = {str(box): Crop(benchmark.pictures[0], box) for box in (RED_LEFT, BLUE_RIGHT)}
+    vectors, good, _ = image_vectors(Blind(), list(crops), cache, Arithmetic(), crops)
     assert good.tolist() == [0, 1] and vectors.shape == (2, 8)
     cases = (RED_LEFT, "blue", "red", "on"), (BLUE_RIGHT, "red", "blue", "on")
     assert values(relation(tmp_path, *cases), cache)["VG-R micro"] == 0

@@ -168,10 +168,10 @@ def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             read_pool(path)
     np.save(path, np.arange(4))
-    with pytest.raises(UserError, match="not vectors"):
+    with pytest.raises(UserError, match="is not a matrix of floats"):
         read_pool(path)
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(UserError, match=r"is not a .npy file of vectors"):
+    with pytest.raises(UserError, match=r"is not a readable .npy file"):
         read_pool(path)
     np.savez(tmp_path / "several.npz", vectors)
     (tmp_path / "several.npz").replace(path)

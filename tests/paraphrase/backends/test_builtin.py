@@ -41,7 +41,9 @@ def test_a_missing_adapter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         make_backend(llm_options("builtin"))
 
 
-@pytest.mark.parametrize(("content", "what"), [(None, "cannot be read"), (b"PK", "is not a GGUF")])
+@pytest.mark.parametrize(
+    ("content", "what"), [(None, "there is no such file"), (b"PK", "is not a GGUF")]
+)
 def test_a_file_is_checked_before_it_is_loaded(
     content: bytes | None, what: str, tmp_path: Path
 ) -> None:

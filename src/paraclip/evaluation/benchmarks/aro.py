@@ -34,7 +34,7 @@ from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text, require_columns
 from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
-from paraclip.data.rows import good_rows, read_rows
+from paraclip.data.rows import good_rows
 from paraclip.errors import UserError, not_installed, optional_import
 from paraclip.evaluation.benchmark import Arithmetic, grouped
 from paraclip.evaluation.benchmarks.choice import Choice, Item, true_is_nearest
@@ -56,14 +56,9 @@ _SYMMETRIC = frozenset(
 )
 
 
-def files(task: str) -> tuple[str, str]:
-    """Return the file of a task and the folder of its pictures, relative to the data folder."""
-    return f"aro/visual_genome_{task}.json", "aro/images"
-
-
 def load(task: str, data: Path, how: Arithmetic) -> Choice:
     """Load VG-Relation or VG-Attribution from the data folder."""
-    file, folder = (data / path for path in files(task))
+    file, folder = data / "aro" / f"visual_genome_{task}.json", data / "aro" / "images"
     # The original contains duplicate cases without ids, which are counted as they occur.
     items, broken = good_rows(file, _read_case, Problems(how.max_broken), GET)
     found = find_pictures([item.image for item in items], folder, None, how)
@@ -186,18 +181,15 @@ def _on_sample(
     """Select the pictures of a list, which has captions of its own for those outside the set."""
     by_key = {picture_key(image): texts for image, texts in captions.items()}
     kept: dict[str, list[str]] = {}
-    own = 0
-    for where, row in read_rows(str(listed), problems):
+
+    def take(row: dict[str, Any], where: str) -> None:
         image = str(row.get("file_name"))
-        known = by_key.get(picture_key(image))
         if image in kept:
             raise UserError(where, f"{image!r} occurs twice", "Remove one.")
-        try:
-            kept[image] = known or _texts_of(row.get("captions"))
-            own += known is None
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
-    problems.check(len(kept) + problems.count)
+        kept[image] = by_key.get(picture_key(image)) or _texts_of(row.get("captions"))
+
+    good_rows(listed, take, problems, GET_COCO)
+    own = sum(picture_key(image) not in by_key for image in kept)
     return kept, (
         f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(by_key):,} "
         f"of {name}, and {own:,} others with captions of their own"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.images import pictures_hash
+from paraclip.data.images import Crop, pictures_hash
 from paraclip.evaluation.benchmark import Arithmetic, Scores, grouped, numbered, text_vectors
-from paraclip.evaluation.pictures import Box, Crop, Found, crop_vectors, row_images
+from paraclip.evaluation.pictures import Found, image_vectors
 from paraclip.evaluation.statistics import Metric
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class Item:
     image: str  # name of the picture
     texts: tuple[str, ...]  # the true one first; equally many for each item
     group: str = ""  # what is averaged apart: the kind of change, the relation
-    box: Box | None = None  # the part that is shown; None for the whole picture
+    # the part that is shown; None for the whole picture, then of every item
+    box: tuple[int, int, int, int] | None = None
 
 
 Figures = Callable[[Float, Sequence[Item], Integers], tuple[list[Metric], list[str]]]
@@ -54,6 +55,7 @@ class Choice:
         self.name, self.figures, self.how, self.notes = name, figures, how, list(notes)
         self.items = [item for item in items if item.image in found.paths]
         self.paths = [found.paths[item.image] for item in self.items]
+        self.boxes = [item.box for item in self.items if item.box is not None]
         self.pictures = tuple(dict.fromkeys(self.paths))
         counts = {"items": f"{len(self.items):,}", "pictures": f"{len(self.pictures):,}"}
         self.pool = pool.format(**counts)
@@ -62,12 +64,11 @@ class Choice:
 
     def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute the metrics; `arrays` holds the cosines [items, texts] and the items' numbers."""
-        both = zip(self.paths, self.items, strict=True)
-        crops = [Crop(path, item.box) for path, item in both if item.box is not None]
-        if crops:
-            images, kept, notes = crop_vectors(model, crops, cache, self.how)
-        else:
-            images, kept, notes = row_images(model, self.paths, cache, self.how)
+        shown, crops = self.paths, None
+        if self.boxes:
+            parts = [Crop(path, box) for path, box in zip(self.paths, self.boxes, strict=True)]
+            shown, crops = [part.name() for part in parts], {part.name(): part for part in parts}
+        images, kept, notes = image_vectors(model, shown, cache, self.how, crops)
         items = [self.items[number] for number in kept]
         texts = [text for item in items for text in item.texts]
         vectors = text_vectors(model, texts, self.how, self.name).astype(np.float64)

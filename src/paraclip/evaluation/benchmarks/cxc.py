@@ -22,13 +22,12 @@ from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
     Arithmetic,
     Scores,
-    image_vectors,
     left_out,
     numbered,
     text_vectors,
 )
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
-from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
+from paraclip.evaluation.pictures import Pool, image_vectors, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash
 
@@ -40,7 +39,6 @@ _THRESHOLDS = (4.0, 4.5)
 _SAME_PICTURE = "c2c_cocaption"
 _COLUMNS = ("image_1", "image_2", "caption", "caption2", "score", "sampling")
 _MOST = 5.0
-NEEDS = ("cxc/sts.csv", "flickr8k/images")
 GET = (
     "Join data/sts_test.csv of https://github.com/google-research-datasets/Crisscrossed-Captions "
     "with COCO's captions into cxc/sts.csv (image_1, image_2, caption, caption2, score, sampling), "
@@ -129,4 +127,4 @@ class CrissCrossed:
 
 def load(data: Path, how: Arithmetic) -> CrissCrossed:
     """Load the pairs from the data folder, over the pictures of Flickr8k."""
-    return CrissCrossed(data / NEEDS[0], read_pool(data / NEEDS[1]), how)
+    return CrissCrossed(data / "cxc" / "sts.csv", read_pool(data / "flickr8k" / "images"), how)

@@ -9,6 +9,7 @@ with `images`, each with `filename`, `split` and `sentences[].raw`, and in COCO 
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,18 +23,17 @@ from paraclip.data.config import Columns
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.rows import read_rows
+from paraclip.data.rows import read_items
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
     Arithmetic,
     Scores,
     find_source,
-    image_vectors,
     left_out,
     text_vectors,
 )
-from paraclip.evaluation.pictures import read_names, refuse_missing
+from paraclip.evaluation.pictures import image_vectors, read_names, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import text_hash
 from paraclip.provenance import without_secrets
@@ -225,15 +225,8 @@ def load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRet
 def read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery:
     """Read the pictures and captions of the test split, in file order."""
     captions: dict[str, list[Caption]] = {}  # of each picture
-    for where, entry in read_rows(str(file), problems):
-        if entry.get("split") != "test":
-            continue
-        try:
-            own = _captions_of(entry, where, file.parent)
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
-            continue
-        if captions.setdefault(own[0].image_id, own) is not own:
+    for where, own in read_items(str(file), partial(_captions_of, file.parent), problems):
+        if own and captions.setdefault(own[0].image_id, own) is not own:
             raise UserError(where, f"the picture {own[0].image_id!r} occurs twice", get)
     total = len(captions) + problems.count
     problems.check(total)
@@ -244,8 +237,13 @@ def read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery:
     return shown
 
 
-def _captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption]:
-    """Return the captions of one picture; raises BrokenRow without a file name or a caption."""
+def _captions_of(folder: Path, entry: dict[str, Any], where: str) -> list[Caption]:
+    """Return the captions of one picture, none of another split.
+
+    Raises BrokenRow without a file name or a caption.
+    """
+    if entry.get("split") != "test":
+        return []
     name = picture_name(entry.get("filename"))
     if not name:
         raise BrokenRow("the filename is empty")

@@ -26,13 +26,12 @@ from paraclip.evaluation.benchmark import (
     Scores,
     Shown,
     find_source,
-    image_vectors,
     numbered,
     text_vectors,
 )
 from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
 from paraclip.evaluation.pairs import Pairs, read_pairs
-from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
+from paraclip.evaluation.pictures import Pool, image_vectors, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.unrelated import cutoff_above, unrelated_texts
 

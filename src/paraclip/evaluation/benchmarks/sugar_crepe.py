@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.captions import BrokenRow, clean_text, label, require_columns
+from paraclip.data.captions import clean_text, label, require_columns
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
-from paraclip.data.rows import read_rows
+from paraclip.data.rows import read_items
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
@@ -30,11 +30,10 @@ from paraclip.evaluation.benchmark import (
     grouped,
     left_out,
     numbered,
-    reads_pictures,
     text_vectors,
 )
 from paraclip.evaluation.benchmarks.choice import Choice, Item, mean_over_groups
-from paraclip.evaluation.pictures import Found, find_pictures, row_images
+from paraclip.evaluation.pictures import Found, find_pictures, image_vectors, reads_pictures
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash
 
@@ -101,22 +100,22 @@ def read_subset(
     file: Path, problems: Problems, columns: Sequence[str] = _TEXTS, get: str = GET_PLUS_PLUS
 ) -> Subset:
     """Read one file: an array of rows, or an object that maps ids to rows, with these columns."""
-    kept, images, seen = [], [], set()
-    for where, row in read_rows(str(file), problems):
+    seen: set[str] = set()
+
+    def make(row: dict[str, Any], where: str) -> tuple[tuple[str, ...], str]:
         require_columns(row, columns, where, get)
         if (name := row.get("id")) is not None and str(name) in seen:
             raise UserError(where, f"id {label(name)} occurs twice", "Remove one.")
         seen.add(str(name))
-        try:
-            texts = {column: clean_text(row[column], column) for column in columns}
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
-            continue
-        images.append(texts.pop("filename", str(row.get("filename") or "")))
-        kept.append(tuple(texts.values()))
-    if not kept:
+        texts = {column: clean_text(row[column], column) for column in columns}
+        image = texts.pop("filename", str(row.get("filename") or ""))
+        return tuple(texts.values()), image
+
+    rows = [row for _, row in read_items(str(file), make, problems)]
+    if not rows:
         raise UserError(file, "contains no rows", get)
-    return Subset(file.stem, tuple(kept), file_hash(file), tuple(images))
+    kept, images = zip(*rows, strict=True)
+    return Subset(file.stem, kept, file_hash(file), images)
 
 
 def load_sugar_crepe_pp(data: Path, how: Arithmetic) -> "SugarCrepePlusPlus":
@@ -205,7 +204,7 @@ class SugarCrepePlusPlus:
         results = self._figures("TOT", right, self.groups, self.clusters, True)
         if not len(self.seen) or not reads_pictures(model):
             return Scores(results, notes=self.notes)
-        images, kept, notes = row_images(model, self.paths, cache, self.how)
+        images, kept, notes = image_vectors(model, self.paths, cache, self.how)
         rows = self.seen[kept]
         seen = metrics.image_text_test(images, *vectors[rows].swapaxes(0, 1))
         clusters = numbered([self.paths[n] for n in kept])

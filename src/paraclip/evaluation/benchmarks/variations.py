@@ -25,13 +25,12 @@ from paraclip.evaluation.benchmark import (
     Scores,
     Shown,
     find_source,
-    image_vectors,
     left_out,
     text_vectors,
 )
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pairs import KINDS, Wording, Wordings, read_wordings
-from paraclip.evaluation.pictures import Pool, read_pool
+from paraclip.evaluation.pictures import Pool, image_vectors, read_pool
 from paraclip.evaluation.statistics import Metric
 
 if TYPE_CHECKING:

@@ -30,10 +30,9 @@ from paraclip.evaluation.benchmark import (
     Arithmetic,
     MissingData,
     Scores,
-    image_vectors,
     text_vectors,
 )
-from paraclip.evaluation.pictures import refuse_missing
+from paraclip.evaluation.pictures import image_vectors, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import (
     atomic_path,

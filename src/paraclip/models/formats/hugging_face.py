@@ -113,6 +113,7 @@ _SIGLIP_IMAGE = _Tower(
     },
 )
 _TRANSPOSED = ("text_projection", "proj")
+_SCALES = ("logit_scale", "logit_bias")
 _TEXT_SIZES = {
     "context_length": "max_position_embeddings", "vocab_size": "vocab_size",
     "width": "hidden_size", "heads": "num_attention_heads", "layers": "num_hidden_layers",
@@ -146,28 +147,32 @@ def _names(
                 )
 
 
-def _divide(value: Tensor, count: int) -> list[Tensor]:
-    """A fused projection as q, k and v, or as q and the two others."""
-    if count == 2:
-        return list(value.tensor_split([len(value) // 3]))
-    return list(value.chunk(count))
+def _renamed(
+    state: dict[str, Tensor], text: str, image: str, siglip: bool, back: bool = False
+) -> dict[str, Tensor]:
+    """The weights in `state` under the names of transformers or, with `back`, of open_clip."""
+    renamed = {name: state[name] for name in _SCALES if name in state}
+    for ours, theirs in _names(text, image, siglip, len(state)):
+        found, wanted = (theirs, ours) if back else (ours, theirs)
+        if all(name in state for name in found):
+            joined, kind = torch.cat([state[name] for name in found]), ours[0].rpartition(".")[2]
+            if kind in _TRANSPOSED:
+                joined = joined.T.contiguous()
+            if kind == "pos_embed":
+                joined = joined[None] if back else joined[0]
+            # A fused projection as q, k and v, or as q and the two others.
+            third = [len(joined) // 3] if len(wanted) == 2 else len(wanted)
+            renamed |= zip(wanted, joined.tensor_split(third), strict=True)
+    return renamed
 
 
 def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of an `OpenClip` that transformers has under the names there."""
     siglip = "image_tower.trunk.pos_embed" in state
-    renamed: dict[str, Tensor] = {
-        name: state[name].reshape([1] if siglip else [])
-        for name in ("logit_scale", "logit_bias")
-        if name in state
-    }
-    for ours, theirs in _names("text_tower", "image_tower", siglip, len(state)):
-        if ours[0] in state:
-            joined = torch.cat([state[name] for name in ours])
-            kind = ours[0].rpartition(".")[2]
-            joined = joined.T if kind in _TRANSPOSED else joined
-            joined = joined[0] if kind == "pos_embed" else joined
-            renamed |= zip(theirs, _divide(joined, len(theirs)), strict=True)
+    renamed = _renamed(state, "text_tower", "image_tower", siglip)
+    for name in _SCALES:
+        if name in renamed:
+            renamed[name] = renamed[name].reshape([1] if siglip else [])
     return {name: value.detach().cpu().contiguous() for name, value in renamed.items()}
 
 
@@ -176,17 +181,7 @@ def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     tower; those of another model as they are."""
     if _TOKENS not in state:
         return state
-    siglip = "text_model.head.weight" in state
-    scales = ("logit_scale", "logit_bias")
-    renamed: dict[str, Tensor] = {name: state[name] for name in scales if name in state}
-    for ours, theirs in _names("text", "visual", siglip, len(state)):
-        if all(name in state for name in theirs):
-            joined = torch.cat([state[name] for name in theirs])
-            kind = ours[0].rpartition(".")[2]
-            joined = joined.T.contiguous() if kind in _TRANSPOSED else joined
-            joined = joined[None] if kind == "pos_embed" else joined
-            renamed |= zip(ours, _divide(joined, len(ours)), strict=True)
-    return renamed
+    return _renamed(state, "text", "visual", "text_model.head.weight" in state, back=True)
 
 
 _PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")

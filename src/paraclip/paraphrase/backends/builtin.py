@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.errors import UserError, optional_import
-from paraclip.files import atomic_path, cache_folder, check_input, file_hash
+from paraclip.files import atomic_path, cache_folder, check_input, file_hash, read_errors
 from paraclip.models.wheels import LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, wheel_file
 from paraclip.paraphrase.backends import ADAPTER, Answer, LLMOptions
 from paraclip.paraphrase.backends.messages import generator_of
@@ -89,11 +89,8 @@ class BuiltInBackend:
 def _check_gguf(path: Path) -> None:
     """Raise UserError unless the file can be read and is GGUF; llama.cpp's own error says less."""
     check_input(path)
-    try:
-        with open(path, "rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", _GGUF_HINT) from error
+    with read_errors(path, _GGUF_HINT), open(path, "rb") as file:
+        magic = file.read(4)
     if magic != b"GGUF":
         raise UserError(path, "is not a GGUF file", _GGUF_HINT)
 

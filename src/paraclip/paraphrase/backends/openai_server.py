@@ -46,13 +46,9 @@ _HEADERS = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")  # `o
 _PROXIES = ("all_proxy", "https_proxy", "http_proxy", "ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 
-def _http_package() -> Any:
-    """The HTTP package that `openai` uses: `httpx`, or its successor from openai 3 on."""
-    bases = {one.__name__: one for one in openai.DefaultAsyncHttpxClient.__mro__}
-    return sys.modules[bases["AsyncClient"].__module__.partition(".")[0]]
-
-
-_http = _http_package()
+# The HTTP package that `openai` uses: `httpx`, or its successor from openai 3 on.
+_bases = {one.__name__: one for one in openai.DefaultAsyncHttpxClient.__mro__}
+_http: Any = sys.modules[_bases["AsyncClient"].__module__.partition(".")[0]]
 
 
 def _now() -> float:
