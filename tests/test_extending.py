@@ -101,9 +101,7 @@ def test_a_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def score(self, model: DualEncoder, cache: Path | None) -> Scores:
             return Scores([Metric("mean length", np.array([0.1, 0.2, 0.3]))])
 
-    entry = Entry(lambda data, how: Lengths(how), ("texts",), "Write it.")
-    monkeypatch.setitem(BENCHMARKS, "lengths", entry)
-    (tmp_path / "texts").mkdir()
+    monkeypatch.setitem(BENCHMARKS, "lengths", Entry(lambda data, how: Lengths(how)))
     options = {"benchmarks": "lengths", "data": str(tmp_path), "resamples": 20}
     report = paraclip.evaluate({"base": tiny_clip()}, out=str(tmp_path / "report"), **options)
     assert "mean length" in report.table() and "20.0" in report.table()

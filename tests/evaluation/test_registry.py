@@ -7,7 +7,7 @@ import pytest
 
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
-from paraclip.evaluation.benchmark import MissingData
+from paraclip.evaluation.benchmark import MissingData, find_source
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, load_benchmark
 
@@ -15,16 +15,17 @@ from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, l
 class Found:
     """A benchmark that remembers where its data is."""
 
-    def __init__(self, data: Path) -> None:
-        self.name, self.pool, self.data = "made", "1 item", {"folder": str(data)}
+    def __init__(self, data: Path | None, get: str, *needs: str) -> None:
+        found = [find_source(data, need, get) for need in needs]
+        self.name, self.pool, self.data = "made", "1 item", {"folder": str(found[0].parent)}
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Benchmarks `made-one` and `made-two`, STS, and one whose data options select."""
     rows = {
-        "made-one": Entry(lambda data, how: Found(data), ("one|other_one", "both"), "Draw one."),
-        "made-two": Entry(lambda data, how: Found(data), ("two",), "Draw two."),
+        "made-one": Entry(lambda data, how: Found(data, "Draw one.", "one|other_one", "both")),
+        "made-two": Entry(lambda data, how: Found(data, "Draw two.", "two")),
         **{name: BENCHMARKS[name] for name in ("sts", "image-text-retrieval")},
     }
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
@@ -32,12 +33,15 @@ def made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", list(BENCHMARKS))
-def test_every_row_is_complete(name: str) -> None:
-    entry = BENCHMARKS[name]
-    assert set(entry.suites) <= set(registry._SUITES)
-    if not entry.options:
-        assert not [need for need in entry.needs if Path(need).is_absolute()]
-        assert entry.needs and entry.get.endswith(".")
+def test_every_benchmark_says_how_to_get_its_data(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(BENCHMARKS[name].suites) <= set(registry._SUITES)
+    monkeypatch.delenv("PARACLIP_DATA", raising=False)
+    for data in (None, str(tmp_path)):
+        with pytest.raises(MissingData, match=r"is missing|is named") as caught:
+            load_benchmark(name, EvaluateConfig(data=data))
+        assert caught.value.hint.endswith((".", "--images-by-class"))
 
 
 def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:

@@ -98,15 +98,29 @@ class MissingData(UserError):
     """The data of a benchmark is missing; a suite leaves the benchmark out."""
 
 
-def find_source(given: str | None, data: Path | None, default: str, option: str, get: str) -> Path:
-    """Return the source that an option names, or else the default in the data folder."""
+def find_source(
+    data: Path | None, default: str, get: str, option: str = "--data", given: str | None = None
+) -> Path:
+    """Return the source that an option names, or else the default in the data folder.
+
+    Args:
+        data: the data folder, if there is one.
+        default: path in it; of several ("a|b"), the first that exists.
+        get: one sentence on how to get it.
+        option: the option, and `given`, its value.
+
+    Raises:
+        MissingData: there is no data folder, or no default in it.
+    """
     if given is not None:
         return Path(given)
     if data is None:
         raise MissingData(option, "no data folder is named", get)
-    if not (data / default).exists():
-        raise MissingData(option, f"{data / default} is missing", get)
-    return data / default
+    paths = [data / path for path in default.split("|")]
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        raise MissingData(option, f"{' or '.join(map(str, paths))} is missing", get)
+    return found
 
 
 def text_vectors(model: "DualEncoder", texts: Sequence[str], how: Arithmetic, label: str) -> Float:

@@ -13,7 +13,6 @@ from paraclip.evaluation.benchmark import Arithmetic, Benchmark, MissingData
 from paraclip.evaluation.benchmarks import aro, cxc, sts, sugar_crepe, variations, zero_shot
 from paraclip.evaluation.benchmarks import image_text_retrieval as karpathy
 from paraclip.evaluation.benchmarks import paraphrased_retrieval as paraphrased
-from paraclip.evaluation.benchmarks.zero_shot import CIFAR10, CIFAR100
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import OUT, check_report_folder, evaluate
@@ -28,11 +27,9 @@ if TYPE_CHECKING:
 class Entry:
     """One benchmark in the table."""
 
-    # makes the benchmark from the data folder, the arithmetic and the values of `options`;
-    # raises `MissingData` without its data
+    # makes the benchmark from the data folder, if one is named, the arithmetic and the values of
+    # `options`; raises `MissingData` without its data, as `find_source` does
     load: Callable[..., Benchmark]
-    needs: tuple[str, ...] = ()  # required paths relative to the data folder ("a|b": one of both)
-    get: str = ""  # one sentence on how to get them
     suites: tuple[str, ...] = ()  # suites that include the benchmark, besides "all"
     options: tuple[str, ...] = ()  # options of `evaluate` that select its data
 
@@ -41,44 +38,24 @@ _SUITES = ("paper", "quick", "all")
 # "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
 BENCHMARKS: dict[str, Entry] = {
     "paraphrased-retrieval": Entry(
-        paraphrased.load, suites=("paper",), options=("pairs", "columns", "pool", "images", "k")
+        paraphrased.load, ("paper",), ("pairs", "columns", "pool", "images", "k")
     ),
-    "image-text-retrieval": Entry(
-        karpathy.load, suites=("quick",), options=("captions", "images")
-    ),
-    "sugar-crepe": Entry(
-        sugar_crepe.load_sugar_crepe, ("sugar_crepe", "coco"), sugar_crepe.GET_SUGAR_CREPE
-    ),
-    "sugar-crepe-pp": Entry(
-        sugar_crepe.load_sugar_crepe_pp, ("sugar_crepe_pp",), sugar_crepe.GET_PLUS_PLUS, ("quick",)
-    ),
-    "sts": Entry(sts.load, ("sts",), sts.GET, ("paper", "quick")),
-    "cxc": Entry(cxc.load, ("cxc/sts.csv", "flickr8k/images"), cxc.GET),
+    "image-text-retrieval": Entry(karpathy.load, ("quick",), ("captions", "images")),
+    "sugar-crepe": Entry(sugar_crepe.load_sugar_crepe),
+    "sugar-crepe-pp": Entry(sugar_crepe.load_sugar_crepe_pp, ("quick",)),
+    "sts": Entry(sts.load, ("paper", "quick")),
+    "cxc": Entry(cxc.load),
     "variations": Entry(variations.load, options=("wordings", "pool", "images", "k")),
-    "aro-vg-relation": Entry(
-        partial(aro.load, aro.RELATION), ("aro/visual_genome_relation.json", "aro/images"),
-        aro.GET, ("paper",),
-    ),
-    "aro-vg-attribution": Entry(
-        partial(aro.load, aro.ATTRIBUTION), ("aro/visual_genome_attribution.json", "aro/images"),
-        aro.GET, ("paper",),
-    ),
-    "aro-coco-order": Entry(aro.load_coco_order, aro.COCO_FILES, aro.GET_COCO),
-    "coco-retrieval": Entry(
-        karpathy.load_coco, ("coco/dataset_coco.json|coco/captions.json",), karpathy.GET_COCO,
-        ("paper",),
-    ),
-    "flickr8k-retrieval": Entry(
-        partial(karpathy.load_split, "Flickr8k", karpathy.GET_FLICKR8K),
-        ("flickr8k/dataset_flickr8k.json",), karpathy.GET_FLICKR8K,
-    ),
-    "imagenet": Entry(
-        zero_shot.load_imagenet, ("imagenet|imagenet_sample",), zero_shot.GET_IMAGENET, ("paper",)
-    ),
-    "cifar10": Entry(partial(zero_shot.load_cifar, CIFAR10), (CIFAR10.folder,), CIFAR10.get),
-    "cifar100": Entry(partial(zero_shot.load_cifar, CIFAR100), (CIFAR100.folder,), CIFAR100.get),
+    "aro-vg-relation": Entry(partial(aro.load, aro.RELATION), ("paper",)),
+    "aro-vg-attribution": Entry(partial(aro.load, aro.ATTRIBUTION), ("paper",)),
+    "aro-coco-order": Entry(aro.load_coco_order),
+    "coco-retrieval": Entry(karpathy.load_coco, ("paper",)),
+    "flickr8k-retrieval": Entry(karpathy.load_flickr8k),
+    "imagenet": Entry(zero_shot.load_imagenet, ("paper",)),
+    "cifar10": Entry(partial(zero_shot.load_cifar, zero_shot.CIFAR10)),
+    "cifar100": Entry(partial(zero_shot.load_cifar, zero_shot.CIFAR100)),
     "image-folder": Entry(zero_shot.load_folder, options=("images_by_class",)),
-}  # fmt: skip
+}
 
 
 def _data_folder(config: EvaluateConfig) -> Path | None:
@@ -93,15 +70,10 @@ def _data_folder(config: EvaluateConfig) -> Path | None:
 
 def load_benchmark(name: str, config: EvaluateConfig) -> Benchmark:
     """Make a benchmark with its data; raises `MissingData` without it."""
-    entry, data = BENCHMARKS[name], _data_folder(config)
-    for need in entry.needs:
-        if data is None:
-            raise MissingData("--data", "no data folder is named", entry.get)
-        paths = [data / path for path in need.split("|")]
-        if not any(path.exists() for path in paths):
-            raise MissingData("--data", f"{' or '.join(map(str, paths))} is missing", entry.get)
+    entry = BENCHMARKS[name]
     how = Arithmetic(config.precision, max_broken=config.max_broken)
-    return entry.load(data, how, **{name: getattr(config, name) for name in entry.options})
+    options = {option: getattr(config, option) for option in entry.options}
+    return entry.load(_data_folder(config), how, **options)
 
 
 def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str, str]]:

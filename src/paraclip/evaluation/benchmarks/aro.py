@@ -36,7 +36,7 @@ from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
 from paraclip.data.rows import good_rows
 from paraclip.errors import UserError, not_installed, optional_import
-from paraclip.evaluation.benchmark import Arithmetic, grouped
+from paraclip.evaluation.benchmark import Arithmetic, find_source, grouped
 from paraclip.evaluation.benchmarks.choice import Choice, Item, true_is_nearest
 from paraclip.evaluation.pictures import find_pictures
 from paraclip.evaluation.statistics import Metric
@@ -44,7 +44,7 @@ from paraclip.files import file_hash, text_hash
 from paraclip.models.wheels import TAGGER_FOLDER, TAGGER_PACKAGE, wheel_file
 
 RELATION, ATTRIBUTION = "relation", "attribution"
-GET = (
+_GET = (
     "Get visual_genome_relation.json, visual_genome_attribution.json and images/ (1 GB) into aro/ "
     "as https://github.com/mertyg/vision-language-models-are-bows says."
 )
@@ -56,11 +56,12 @@ _SYMMETRIC = frozenset(
 )
 
 
-def load(task: str, data: Path, how: Arithmetic) -> Choice:
+def load(task: str, data: Path | None, how: Arithmetic) -> Choice:
     """Load VG-Relation or VG-Attribution from the data folder."""
-    file, folder = data / "aro" / f"visual_genome_{task}.json", data / "aro" / "images"
+    file = find_source(data, f"aro/visual_genome_{task}.json", _GET)
+    folder = find_source(data, "aro/images", _GET)
     # The original contains duplicate cases without ids, which are counted as they occur.
-    items, broken = good_rows(file, _read_case, Problems(how.max_broken), GET)
+    items, broken = good_rows(file, _read_case, Problems(how.max_broken), _GET)
     found = find_pictures([item.image for item in items], folder, None, how)
     count = sum(item.image in found.paths for item in items)
     facts = {
@@ -77,7 +78,7 @@ def _read_case(row: dict[str, Any], where: str) -> Item:
     group = "relation_name" if "relation_name" in row else "attributes"
     sides = [f"bbox_{side}" for side in "xywh"]
     columns = ("image_path", "true_caption", "false_caption", group, *sides)
-    require_columns(row, columns, where, GET)
+    require_columns(row, columns, where, _GET)
     x, y, width, height = (row[side] for side in sides)
     if not all(type(side) is int for side in (x, y, width, height)):
         raise BrokenRow(f"the box {[x, y, width, height]} is not of whole pixels")
@@ -114,18 +115,17 @@ def _accuracies(
 
 
 _SEED = 1  # as in the authors' code
-COCO_FILES = ("coco/coco_karpathy_test.json|coco/karpathy_test_captions.json", "coco")
-GET_COCO = (
+_COCO = "coco/coco_karpathy_test.json|coco/karpathy_test_captions.json"
+_GET_COCO = (
     "Get https://storage.googleapis.com/sfr-vision-language-research/datasets/"
     "coco_karpathy_test.json into coco/ and the pictures of "
     "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/."
 )
 
 
-def load_coco_order(data: Path, how: Arithmetic, tagger: "Tagger | None" = None) -> Choice:
+def load_coco_order(data: Path | None, how: Arithmetic, tagger: "Tagger | None" = None) -> Choice:
     """Load COCO-Order on the pictures in `coco/`, or those of `captions.json` if present."""
-    paths = [data / file for file in COCO_FILES[0].split("|")]
-    file = next((path for path in paths if path.exists()), paths[0])
+    file = find_source(data, _COCO, _GET_COCO)
     captions, skipped = read_cases(file, Problems(how.max_broken))
     whole, made_of, notes = sum(map(len, captions.values())), file_hash(file), []
     listed = file.parent / "captions.json"
@@ -165,13 +165,13 @@ def read_cases(file: Path, problems: Problems) -> tuple[dict[str, list[str]], in
     captions: dict[str, list[str]] = {}
 
     def take(row: dict[str, Any], where: str) -> None:
-        require_columns(row, ("image", "caption"), where, GET_COCO)
+        require_columns(row, ("image", "caption"), where, _GET_COCO)
         image, texts = clean_text(row["image"], "image"), _texts_of(row["caption"])
         if image in captions:
             raise UserError(where, f"{image!r} occurs twice", "Remove one.")
         captions[image] = texts
 
-    _, skipped = good_rows(file, take, problems, GET_COCO)
+    _, skipped = good_rows(file, take, problems, _GET_COCO)
     return captions, skipped
 
 
@@ -188,7 +188,7 @@ def _on_sample(
             raise UserError(where, f"{image!r} occurs twice", "Remove one.")
         kept[image] = by_key.get(picture_key(image)) or _texts_of(row.get("captions"))
 
-    good_rows(listed, take, problems, GET_COCO)
+    good_rows(listed, take, problems, _GET_COCO)
     own = sum(picture_key(image) not in by_key for image in kept)
     return kept, (
         f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(by_key):,} "

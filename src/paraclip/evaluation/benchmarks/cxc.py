@@ -22,6 +22,7 @@ from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
     Arithmetic,
     Scores,
+    find_source,
     left_out,
     numbered,
     text_vectors,
@@ -39,7 +40,7 @@ _THRESHOLDS = (4.0, 4.5)
 _SAME_PICTURE = "c2c_cocaption"
 _COLUMNS = ("image_1", "image_2", "caption", "caption2", "score", "sampling")
 _MOST = 5.0
-GET = (
+_GET = (
     "Join data/sts_test.csv of https://github.com/google-research-datasets/Crisscrossed-Captions "
     "with COCO's captions into cxc/sts.csv (image_1, image_2, caption, caption2, score, sampling), "
     "and get Flickr8k's pictures into flickr8k/images/ of the data folder."
@@ -58,7 +59,7 @@ class _Judged:
 
 def _read_pair(values: Values, where: str) -> _Judged:
     """Make a pair from a row; raises BrokenRow for a score or text that is none."""
-    require_columns(values, _COLUMNS, where, GET)
+    require_columns(values, _COLUMNS, where, _GET)
     try:
         score = float(values["score"])
     except (TypeError, ValueError):
@@ -77,9 +78,9 @@ class CrissCrossed:
 
     def __init__(self, file: Path, pool: Pool, how: Arithmetic) -> None:
         problems = Problems(how.max_broken)
-        self.judged, skipped = good_rows(file, _read_pair, problems, GET)
+        self.judged, skipped = good_rows(file, _read_pair, problems, _GET)
         if len(self.judged) < 3:
-            raise UserError(file, "contains fewer than three pairs", GET)
+            raise UserError(file, "contains fewer than three pairs", _GET)
         self.searched, self.how, self.pictures = pool, how, pool.references
         self.notes = left_out(problems, len(self.judged) + skipped, "pairs")
         checked_cutoffs((_K,), pool)
@@ -125,6 +126,7 @@ class CrissCrossed:
         return Scores(results, notes=[*self.notes, *notes])
 
 
-def load(data: Path, how: Arithmetic) -> CrissCrossed:
+def load(data: Path | None, how: Arithmetic) -> CrissCrossed:
     """Load the pairs from the data folder, over the pictures of Flickr8k."""
-    return CrissCrossed(data / "cxc" / "sts.csv", read_pool(data / "flickr8k" / "images"), how)
+    file, pictures = (find_source(data, one, _GET) for one in ("cxc/sts.csv", "flickr8k/images"))
+    return CrissCrossed(file, read_pool(pictures), how)

@@ -174,11 +174,11 @@ class ImageTextRetrieval:
 
 
 _SPLITS = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
-GET_COCO = (
+_GET_COCO = (
     f"Get dataset_coco.json ({_SPLITS}) into coco/ and the pictures of "
     "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/."
 )
-GET_FLICKR8K = (
+_GET_FLICKR8K = (
     f"Get dataset_flickr8k.json ({_SPLITS}) into flickr8k/ and the pictures "
     "(https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k) into flickr8k/images/."
 )
@@ -194,9 +194,9 @@ def load(
     """Read captions with pictures, by default those of Flickr8k's test pictures."""
     only, source = None, captions  # as given: a path would fold the slashes of a URL
     if source is None:
-        folder = ("flickr8k/captions.csv", "--captions"), ("flickr8k/test_images.txt", "--data")
-        file, split = (find_source(None, data, *one, _GET_CAPTIONS) for one in folder)
-        source, only, images = str(file), read_names(split), None
+        source = str(find_source(data, "flickr8k/captions.csv", _GET_CAPTIONS, "--captions"))
+        split = find_source(data, "flickr8k/test_images.txt", _GET_CAPTIONS)
+        only, images = read_names(split), None
     label = os.path.basename(os.path.abspath(without_secrets(source)))  # `.` has no name
     label += f" ({split.name})" if only else ""
     problems = Problems(how.max_broken)
@@ -204,20 +204,26 @@ def load(
     return ImageTextRetrieval(gallery(read, label, only, problems), how=how)
 
 
-def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
+def load_coco(data: Path | None, how: Arithmetic) -> ImageTextRetrieval:
     """Load the 5,000 Karpathy test pictures of COCO, or else those of `coco/captions.json`."""
-    if (data / "coco" / "dataset_coco.json").exists():
-        return load_split("COCO", GET_COCO, data, how)
+    file = find_source(data, "coco/dataset_coco.json|coco/captions.json", _GET_COCO)
+    if file.name != "captions.json":
+        return _load_split("COCO", file, _GET_COCO, how)
     problems = Problems(how.max_broken)
-    captions = read_captions(str(data / "coco" / "captions.json"), problems=problems)
+    captions = read_captions(str(file), problems=problems)
     name = "a sample of COCO (captions.json), not Karpathy's 5,000 test pictures"
     shown = gallery(captions, name, problems=problems)
     return ImageTextRetrieval(shown, how=how, name="coco-retrieval")
 
 
-def load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """Load the test split of `NAME/dataset_NAME.json`, in lower case."""
-    file = data / name.lower() / f"dataset_{name.lower()}.json"
+def load_flickr8k(data: Path | None, how: Arithmetic) -> ImageTextRetrieval:
+    """Load the 1,000 Karpathy test pictures of Flickr8k."""
+    file = find_source(data, "flickr8k/dataset_flickr8k.json", _GET_FLICKR8K)
+    return _load_split("Flickr8k", file, _GET_FLICKR8K, how)
+
+
+def _load_split(name: str, file: Path, get: str, how: Arithmetic) -> ImageTextRetrieval:
+    """Load the test split of a set."""
     shown = read_split(file, f"{name}, Karpathy's test split", get, Problems(how.max_broken))
     return ImageTextRetrieval(shown, how=how, name=f"{name.lower()}-retrieval")
 

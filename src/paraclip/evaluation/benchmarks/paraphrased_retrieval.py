@@ -182,8 +182,8 @@ def load(
     if len(columns) not in (0, 2):
         what = f"{len(columns)} columns are named"
         raise UserError("--columns", what, "Name the columns of the first and second wording.")
-    folder = find_source(pairs, data, "sugar_crepe_pp", "--pairs", _GET_PAIRS)
-    pictures = find_source(pool, data, "flickr8k/images", "--pool", _GET_POOL)
+    folder = find_source(data, "sugar_crepe_pp", _GET_PAIRS, "--pairs", pairs)
+    pictures = find_source(data, "flickr8k/images", _GET_POOL, "--pool", pool)
     first, second = columns or (None, None)
     read = read_pairs(folder, first, second, Problems(how.max_broken))
     searched = read_pool(pictures, images)

@@ -17,7 +17,7 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Arithmetic, Scores, text_vectors
+from paraclip.evaluation.benchmark import Arithmetic, Scores, find_source, text_vectors
 from paraclip.evaluation.statistics import Metric, Statistic
 from paraclip.files import file_hash, read_bounded, text_hash
 
@@ -192,6 +192,6 @@ class SemanticSimilarity:
         ]
 
 
-def load(data: Path, how: Arithmetic) -> SemanticSimilarity:
+def load(data: Path | None, how: Arithmetic) -> SemanticSimilarity:
     """Load the seven tasks from the data folder."""
-    return SemanticSimilarity(read_tasks(data / "sts"), how)
+    return SemanticSimilarity(read_tasks(find_source(data, "sts", GET)), how)

@@ -27,6 +27,7 @@ from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
     Arithmetic,
     Scores,
+    find_source,
     grouped,
     left_out,
     numbered,
@@ -44,13 +45,13 @@ _KINDS = (
     "add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj",
 )  # fmt: skip
 _COLUMNS = ("filename", "caption", "negative_caption")
-GET_SUGAR_CREPE = (
+_GET_SUGAR_CREPE = (
     "Get the seven JSON files of https://github.com/RAIVNLab/sugar-crepe (data/) into sugar_crepe/ "
     "and the pictures of http://images.cocodataset.org/zips/val2017.zip into coco/val2017/."
 )
 _TEXTS = ("caption", "caption2", "negative_caption")
 SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
-GET_PLUS_PLUS = (
+_GET_PLUS_PLUS = (
     "Get the JSON files of https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data "
     "folder."
 )
@@ -68,20 +69,21 @@ class Subset:
     images: tuple[str, ...] = ()
 
 
-def load_sugar_crepe(data: Path, how: Arithmetic) -> Choice:
+def load_sugar_crepe(data: Path | None, how: Arithmetic) -> Choice:
     """Load the seven kinds on the pictures in `coco/`."""
-    problems, folder = Problems(how.max_broken), data / "sugar_crepe"
+    folder = find_source(data, "sugar_crepe", _GET_SUGAR_CREPE)
+    pictures, problems = find_source(data, "coco", _GET_SUGAR_CREPE), Problems(how.max_broken)
     lost = [f"{name}.json" for name in _KINDS if not (folder / f"{name}.json").is_file()]
     if lost:
         what = f"{len(lost)} of the seven files are missing: {', '.join(lost)}"
-        raise UserError(folder, what, GET_SUGAR_CREPE)
-    kinds = read_subsets(folder, problems, _KINDS, _COLUMNS, GET_SUGAR_CREPE)
+        raise UserError(folder, what, _GET_SUGAR_CREPE)
+    kinds = read_subsets(folder, problems, _KINDS, _COLUMNS, _GET_SUGAR_CREPE)
     items = [
         Item(image, texts, kind.name)
         for kind in kinds
         for texts, image in zip(kind.rows, kind.images, strict=True)
     ]
-    found = _find_listed([item.image for item in items], data / "coco", how)
+    found = _find_listed([item.image for item in items], pictures, how)
     counted = dict.fromkeys(_KINDS, 0)
     counted |= Counter(item.group for item in items if item.image in found.paths)
     notes = [*left_out(problems, len(items) + problems.count, "rows"), *found.notes]
@@ -97,7 +99,7 @@ def load_sugar_crepe(data: Path, how: Arithmetic) -> Choice:
 
 
 def read_subset(
-    file: Path, problems: Problems, columns: Sequence[str] = _TEXTS, get: str = GET_PLUS_PLUS
+    file: Path, problems: Problems, columns: Sequence[str] = _TEXTS, get: str = _GET_PLUS_PLUS
 ) -> Subset:
     """Read one file: an array of rows, or an object that maps ids to rows, with these columns."""
     seen: set[str] = set()
@@ -118,12 +120,12 @@ def read_subset(
     return Subset(file.stem, kept, file_hash(file), images)
 
 
-def load_sugar_crepe_pp(data: Path, how: Arithmetic) -> "SugarCrepePlusPlus":
+def load_sugar_crepe_pp(data: Path | None, how: Arithmetic) -> "SugarCrepePlusPlus":
     """Load the subsets, with their pictures from `coco/` for ITT; TOT needs none."""
-    problems = Problems(how.max_broken)
-    subsets = read_subsets(data / "sugar_crepe_pp", problems)
+    folder, problems = find_source(data, "sugar_crepe_pp", _GET_PLUS_PLUS), Problems(how.max_broken)
+    subsets = read_subsets(folder, problems)
     total = sum(len(subset.rows) for subset in subsets) + problems.count
-    found = pictures_of(subsets, data / "coco", how)
+    found = pictures_of(subsets, folder.parent / "coco", how)
     return SugarCrepePlusPlus(subsets, how, found, left_out(problems, total, "rows"))
 
 
@@ -132,7 +134,7 @@ def read_subsets(
     problems: Problems | None = None,
     names: Sequence[str] = SUBSETS,
     columns: Sequence[str] = _TEXTS,
-    get: str = GET_PLUS_PLUS,
+    get: str = _GET_PLUS_PLUS,
 ) -> list[Subset]:
     """Read the subsets of these names that the folder has, in this order."""
     problems = Problems() if problems is None else problems

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 _BESIDE = (" plain caption", " contrast")
 """Name suffixes of the metrics that involve no rewording and serve as a reference."""
 
-
-GET = (
+_GET = (
     "Name a file with --wordings and its pictures with --pool, or put Flickr8k's pictures into "
     "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder."
 )
@@ -205,8 +204,8 @@ def load(
     images: str | None, k: tuple[int, ...],
 ) -> Variations:  # fmt: skip
     """Read reworded captions and a pool; a file that `--wordings` names may define any kinds."""
-    file = find_source(wordings, data, "paraphrases/variations.jsonl", "--wordings", GET)
-    pictures = find_source(pool, data, "flickr8k/images", "--pool", GET)
+    file = find_source(data, "paraphrases/variations.jsonl", _GET, "--wordings", wordings)
+    pictures = find_source(data, "flickr8k/images", _GET, "--pool", pool)
     kinds = KINDS if wordings is None else None
     read = read_wordings(file, kinds, Problems(how.max_broken))
     return Variations("variations", read, read_pool(pictures, images), k, how)

@@ -30,6 +30,7 @@ from paraclip.evaluation.benchmark import (
     Arithmetic,
     MissingData,
     Scores,
+    find_source,
     text_vectors,
 )
 from paraclip.evaluation.pictures import image_vectors, refuse_missing
@@ -54,7 +55,7 @@ _PIXELS = 3 * _SIDE * _SIDE
 _LARGEST_LIST = 2**20  # bytes of a file of class names
 
 _GET_CLASSES = "Name a folder with one folder of pictures for each class: --images-by-class."
-GET_IMAGENET = (
+_GET_IMAGENET = (
     "Get ILSVRC2012's validation pictures (https://image-net.org) into imagenet/val/, one folder "
     "for each of the 1,000 WordNet ids (n01440764/ ...)."
 )
@@ -158,10 +159,10 @@ def load_folder(data: Path | None, how: Arithmetic, images_by_class: str | None)
     return ZeroShot("image-folder", shown, how)
 
 
-def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
+def load_imagenet(data: Path | None, how: Arithmetic) -> ZeroShot:
     """Load ImageNet-1k: the pictures in `imagenet/`, or else those in `imagenet_sample/`."""
-    folder = data / "imagenet"
-    if folder.is_dir():
+    folder = find_source(data, "imagenet|imagenet_sample", _GET_IMAGENET)
+    if folder.name == "imagenet":
         folder = folder / "val" if (folder / "val").is_dir() else folder
         by_id = [(path.parent.name, path) for path in picture_files(folder)]
         by_id = [pair for pair in by_id if pair[1].parent != folder]
@@ -169,17 +170,16 @@ def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
         if len(by_id) != _VALIDATION:
             name += f", not the {_VALIDATION:,} of its validation set"
     else:
-        folder = data / "imagenet_sample"
         by_id = [(path.name.split("_")[0], path) for path in picture_files(folder)]
         name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
     numbers = {wnid: number for number, wnid in enumerate(_imagenet_ids())}
     for wnid, path in by_id:
         if wnid not in numbers:
-            raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", GET_IMAGENET)
+            raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", _GET_IMAGENET)
     present = {wnid for wnid, _ in by_id}
     if missing := [wnid for wnid in numbers if wnid not in present]:
         what = f"has no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
-        raise UserError(folder, what, GET_IMAGENET)
+        raise UserError(folder, what, _GET_IMAGENET)
     names, templates = _imagenet_words()
     ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))
     references = tuple(str(path) for _, path in ordered)
@@ -248,9 +248,10 @@ _CIFAR_TEMPLATES = tuple(
 """CLIP's 18 templates for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
 
 
-def load_cifar(layout: _Cifar, data: Path, how: Arithmetic) -> ZeroShot:
+def load_cifar(layout: _Cifar, data: Path | None, how: Arithmetic) -> ZeroShot:
     """Load the test pictures of CIFAR-10 or CIFAR-100, after a check of the files' sizes."""
-    file, list_of_names = (data / layout.folder / name for name in (layout.test, layout.names))
+    folder = find_source(data, layout.folder, layout.get)
+    file, list_of_names = folder / layout.test, folder / layout.names
     for path in (file, list_of_names):
         if not path.is_file():
             raise UserError(path, "is missing", layout.get)
