@@ -8,17 +8,15 @@ import fsspec
 import pytest
 from text_sets import write_sts, write_sugar_crepe_pp
 
-import paraclip
+from paraclip import api
 from paraclip.commands import evaluate as command
 from paraclip.errors import UserError
-from paraclip.evaluation import registry
+from paraclip.evaluation import registry, run
 from paraclip.evaluation.config import EvaluateConfig, label_models
 from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks, names_sources
 from paraclip.evaluation.report import read_report
 from paraclip.models import loading
 from tiny import ColourEncoder, write_flickr8k
-
-pytestmark = pytest.mark.slow
 
 ROWS = ("paraphrased-retrieval", "image-text-retrieval", "sugar-crepe-pp", "sts")
 
@@ -31,6 +29,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     monkeypatch.setattr(registry, "check_model", lambda name: None)
     rows = {name: BENCHMARKS[name] for name in ROWS}  # not those that need no data at all
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
+    monkeypatch.setattr(run, "find_spec", lambda name: None)  # no plots, which take long
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "kept"))
     monkeypatch.chdir(tmp_path)
@@ -65,7 +64,7 @@ def test_python_passes_over_what_the_command_passes_over(
 ) -> None:
     for picture in (tmp_path / "data" / "flickr8k" / "images").iterdir():
         picture.write_bytes(b"broken")
-    report = paraclip.evaluate(
+    report = api.evaluate(
         {"base": ColourEncoder()}, benchmarks="all", data=str(tmp_path / "data"), out="python"
     )
     assert [section.name for section in report.sections] == ["sugar-crepe-pp", "sts"]

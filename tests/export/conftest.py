@@ -1,14 +1,14 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
-from export_models import LOADERS, TEXTS, Load, node, program
+from export_models import LOADERS, TEXTS, Load, LoadEach, node, program
 
 from paraclip.models.openclip import OpenClip
 from tiny import SMALL_CLIP, small_clip
@@ -39,21 +39,46 @@ def named(monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenClip]:
     return make
 
 
-@pytest.fixture
-def load(tmp_path: Path) -> Load:
-    """Embed the texts with a system's own loader, in its environment."""
+ONE_BY_ONE = """
+import json, runpy, sys
+for words in json.load(sys.stdin):
+    sys.path[0], sys.argv = words.pop(0), words
+    runpy.run_path(words[0], run_name="__main__")
+"""
+"""Runs a loader several times in one process, which imports its packages once."""
 
-    def run(loader: str, environment: str, folder: Path, *words: str) -> np.ndarray:
-        texts, out = tmp_path / "texts.json", tmp_path / "vectors.npy"
+
+@pytest.fixture
+def load_each(tmp_path: Path) -> LoadEach:
+    """Embed the texts with a system's own loader, in its environment, from several folders."""
+
+    def run(
+        loader: str, environment: str, folders: Sequence[Path], *words: str
+    ) -> list[np.ndarray]:
+        texts = tmp_path / "texts.json"
         texts.write_text(json.dumps(TEXTS), encoding="utf-8")
-        command = [*program(environment), str(LOADERS / loader), str(folder), str(texts), str(out)]
+        outs = [tmp_path / f"vectors-{number}.npy" for number in range(len(folders))]
+        jobs = [
+            [str(word) for word in (LOADERS, LOADERS / loader, folder, texts, out, *words)]
+            for folder, out in zip(folders, outs, strict=True)
+        ]
+        node_alone = loader.endswith(".mjs")
         done = subprocess.run(
-            [*command, *words], capture_output=True, text=True, check=False, timeout=280,
+            [*program(environment), *(jobs[0][1:] if node_alone else ["-c", ONE_BY_ONE])],
+            input=json.dumps(jobs), capture_output=True, text=True, check=False, timeout=280,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "PARACLIP_NODE": node()},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
-        if loader.endswith(".mjs"):
-            return np.asarray(json.loads(out.read_text()), np.float32)
-        return np.load(out)
+        if node_alone:
+            return [np.asarray(json.loads(outs[0].read_text()), np.float32)]
+        return [np.load(out) for out in outs]
 
     return run
+
+
+@pytest.fixture
+def load(load_each: LoadEach) -> Load:
+    """The same from one folder."""
+    return lambda loader, environment, folder, *words: load_each(
+        loader, environment, [folder], *words
+    )[0]

@@ -19,6 +19,7 @@ MOST_DIFFERENCE = 1e-5
 Vectors = NDArray[np.float32]
 
 Load = Callable[..., np.ndarray]
+LoadEach = Callable[..., list[np.ndarray]]
 
 
 def ours(model: DualEncoder) -> np.ndarray:

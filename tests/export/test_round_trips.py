@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
-from export_models import Load, assert_same_search, ours, unit
+from export_models import Load, LoadEach, assert_same_search, ours, unit
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -27,43 +27,38 @@ FOLDERS = [
 LOADERS = {"hf": "transformers", "open-clip": "open_clip"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "to", "environment"),
-    [
-        (kind, *place)
-        for kind in ("quick_clip", "plain_clip", "mini")
-        for place in FOLDERS
-        if kind != "mini" or place[0] == "sentence-transformers"
-    ],
-)
-def test_folders(request, kind, to, environment, tmp_path, load: Load) -> None:
+@pytest.mark.parametrize(("to", "environment"), FOLDERS)
+def test_folders(
+    quick_clip, plain_clip, mini, to, environment, tmp_path, load_each: LoadEach
+) -> None:
+    models = [quick_clip, plain_clip]
     if to == "sentence-transformers":
         pytest.importorskip("sentence_transformers")
-    model = request.getfixturevalue(kind)
-    folder = export(model, tmp_path / "out", to=to)
+        models.append(mini)
+    folders = [export(model, tmp_path / f"{n}", to=to) for n, model in enumerate(models)]
     loader = f"load_{LOADERS.get(to, 'sentence_transformers')}.py"
-    assert_same_search(load(loader, environment, folder), ours(model))
+    for model, found in zip(models, load_each(loader, environment, folders), strict=True):
+        assert_same_search(found, ours(model))
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize(
-    ("make", "modules"),
-    [
-        (Mini.from_wheels, ["Transformer", "Pooling", "Normalize"]),
-        (mini_flickr8k, ["Transformer", "Pooling", "Dense", "Normalize"]),
-    ],
-)
 def test_the_built_in_models_have_a_dense_layer_only_where_they_have_a_head(
-    make, modules, tmp_path, load: Load
+    tmp_path, load_each: LoadEach
 ) -> None:
     pytest.importorskip("sentence_transformers")
-    model = make()
-    folder = export(model, tmp_path / "out", to="sentence-transformers")
-    types = [module["type"] for module in json.loads((folder / "modules.json").read_text())]
-    assert [kind.rpartition(".")[2] for kind in types] == modules
-    assert_same_search(load("load_sentence_transformers.py", "here", folder), ours(model))
-    # Loading warns of weights that a file lacks.
-    assert "pooler.dense.weight" in load_file(folder / "model.safetensors")
+    models, layers = [Mini.from_wheels(), mini_flickr8k()], [[], ["Dense"]]
+    folders = [
+        export(model, tmp_path / f"{n}", to="sentence-transformers")
+        for n, model in enumerate(models)
+    ]
+    found = load_each("load_sentence_transformers.py", "here", folders)
+    for model, folder, dense, vectors in zip(models, folders, layers, found, strict=True):
+        types = [module["type"] for module in json.loads((folder / "modules.json").read_text())]
+        modules = [kind.rpartition(".")[2] for kind in types]
+        assert modules == ["Transformer", "Pooling", *dense, "Normalize"]
+        assert_same_search(vectors, ours(model))
+        # Loading warns of weights that a file lacks.
+        assert "pooler.dense.weight" in load_file(folder / "model.safetensors")
 
 
 def test_pictures_have_the_same_vectors_in_transformers(quick_clip, tmp_path) -> None:
