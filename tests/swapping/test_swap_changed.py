@@ -18,7 +18,6 @@ from test_swap import FILES, tag
 
 from paraclip.cli import main
 from paraclip.errors import UserError
-from paraclip.files import file_hash
 from paraclip.models.openclip import OpenClip
 from paraclip.swapping.run import Swapped, swap, undo
 
@@ -100,14 +99,6 @@ def test_only_what_has_changed_is_left(cache, tuned, tmp_path) -> None:
     assert done.files == [second] and str(first) in done.left[0]
     assert first.read_bytes() == newer and prepared.is_dir()
     assert contents(folder)[FILES["immich"][1]] == before[FILES["immich"][1]]
-
-
-def test_what_an_earlier_version_kept_is_named(hub, file, tuned) -> None:
-    kept = file.with_name(f"{NAME}.{file_hash(file)}.base")
-    kept.touch()
-    for deed in (lambda: undo(HUB, hub), lambda: swap(HUB, hub, tuned[HUB])):
-        with pytest.raises(UserError, match=rf"base: is .*Rename it to {NAME}"):
-            deed()
 
 
 def test_a_base_that_is_in_place_needs_no_kept_one(hub, file, tuned) -> None:

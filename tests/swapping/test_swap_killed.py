@@ -73,7 +73,7 @@ def kill_everywhere(
         "paraclip.exporting.layouts.write_layout",
         lambda *of: shutil.copytree(new, of[2], dirs_exist_ok=True),
     )
-    with small_architectures(), known, patch("paraclip.swapping.run._check_graphs", lambda *_: []):
+    with small_architectures(), known, patch("paraclip.swapping.run.check_graphs", lambda *_: []):
 
         def run(step: int) -> int:
             shutil.rmtree(folder, ignore_errors=True)
