@@ -103,6 +103,10 @@ def test_a_command_has_few_options(name: str, most: int) -> None:
     assert options_of(COMMANDS[name].options_class()) <= most
 
 
+def test_all_commands_have_few_options() -> None:
+    assert sum(options_of(command.options_class()) for command in COMMANDS.values()) <= 140
+
+
 @pytest.mark.parametrize("word", ["-q", "--quiet"])
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_an_example_is_a_call_of_its_command_which_can_be_quiet(
