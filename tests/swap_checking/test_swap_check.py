@@ -24,9 +24,16 @@ from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.starter import QUERIES
-from paraclip.swapping.checking import _WordedQuery, compare_scores, read_queries, recommend
+from paraclip.swapping.checking import (
+    MOST_LOST,
+    _WordedQuery,
+    compare_scores,
+    read_queries,
+    recommend,
+)
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.training.checkpoint import RunFolder
+from tiny import draw
 
 
 @pytest.fixture
@@ -133,6 +140,58 @@ def test_the_same_model_changes_nothing_also_without_queries(index, queries, bas
     assert paraclip.swap_check(index, base, base).scores is None
     same = paraclip.swap_check(index, base, deepcopy(base), queries=Path(queries))
     assert same.overlap == 1 and same.consistency[0] == same.consistency[1] and same.k == 10
+
+
+@pytest.mark.parametrize("form", ["captions.csv", "captions.jsonl", "folder"])
+def test_captions_say_how_often_their_picture_is_found(
+    form, index, base, tuned, vectors, photos, models, tmp_path, capsys
+) -> None:
+    captions = [os.path.basename(path)[:-4].replace("-", " in ") for path in photos]
+    known = list(zip(photos, captions, strict=True))[:8]
+    source = tmp_path / form
+    if form == "folder":
+        source.mkdir()
+        for path, caption in known:
+            shutil.copy(path, source)
+            (source / os.path.basename(path)).with_suffix(".txt").write_text(caption)
+    elif form == "captions.csv":
+        source.write_text("image,caption\n" + "".join(f"{path},{one}\n" for path, one in known))
+    else:
+        rows = [json.dumps({"image": path, "caption": one}) for path, one in known]
+        source.write_text("\n".join(rows))
+    pictures = str(source) if form == "folder" else None  # the index has the paths of the originals
+
+    def found(model):
+        scores = encode_texts(model, captions[:8]).numpy() @ vectors.T
+        first = np.argsort(-scores, axis=1)[:, :3]
+        return float((first == np.arange(8)[:, None]).any(axis=1).mean())
+
+    merged = merge(base, tuned, 0.5)
+    report = paraclip.swap_check(
+        index, base, tuned, merged=merged, queries=str(source), pictures=pictures, k=3
+    )
+    right = report.right
+    assert right.captions == report.queries == 8 and right.base == pytest.approx(found(base))
+    for label, model in (("tuned", tuned), ("merged", merged)):
+        change = right.change[label]
+        assert change.value == pytest.approx(found(model) - found(base))
+        assert change.low <= change.value <= change.high
+    use = "tuned" if right.change["tuned"].low >= -MOST_LOST else "merged"
+    assert report.recommendation.use == use
+    same = paraclip.swap_check(
+        index, base, deepcopy(base), merged=merged, queries=str(source), pictures=pictures, k=3
+    )
+    assert same.recommendation.use == "tuned" and same.right.change["tuned"].low == 0
+    config = SwapCheckConfig(index=index, queries=str(source), pictures=pictures, k=3, **models)
+    swap_check_command(config)
+    assert f"{100 * right.base:.1f} % of 8 captions" in capsys.readouterr().out
+
+
+def test_captions_of_other_pictures_are_refused(index, base, tuned, tmp_path) -> None:
+    draw(tmp_path / "other.png", "disc", "red")
+    (tmp_path / "captions.csv").write_text("image,caption\nother.png,a disc\n")
+    with pytest.raises(UserError, match="describe no picture of the index"):
+        paraclip.swap_check(index, base, tuned, queries=str(tmp_path / "captions.csv"))
 
 
 @pytest.mark.parametrize(("agreement", "use"), [(0.1, "tuned"), (0.2, "merged"), (0.9, "merged")])
@@ -300,7 +359,7 @@ def test_queries_are_read_line_by_line(tmp_path) -> None:
             read_queries(str(path))
     with pytest.raises(UserError, match="there is no such file"):
         read_queries(str(tmp_path / "none"))
-    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(UserError, match="contains no pictures"):
         read_queries(str(tmp_path))
 
 

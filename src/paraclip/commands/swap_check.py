@@ -9,7 +9,7 @@ from paraclip.errors import UserError, printable
 from paraclip.indexes.origin import EXACT
 from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swapping.checking import AGREES_LITTLE, Scores, SwapReport, swap_check
+from paraclip.swapping.checking import AGREES_LITTLE, MOST_LOST, Scores, SwapReport, swap_check
 from paraclip.systems import EXPORTED
 from paraclip.systems.config import SwapCheckConfig
 
@@ -67,11 +67,29 @@ def lines_of(report: SwapReport) -> Iterator[str]:
     if advice is not None:
         model = advice.use
         kept = ", ".join(f"{100 * share:.0f} % with {name}" for name, share in advice.kept.items())
-        yield (
-            f"Use {model}: on this index, base agrees {100 * advice.agreement:.1f} % between two"
-            f" wordings (below {100 * AGREES_LITTLE:.0f} %: tuned, else merged). Queries keep"
-            f" {kept} of their first {report.k} results."
+        agreement = (
+            f"on this index, base agrees {100 * advice.agreement:.1f} % between two wordings"
         )
+        reason = f"{agreement} (below {100 * AGREES_LITTLE:.0f} %: tuned, else merged)"
+        if report.right is not None:
+            lost = max(0.0, -100 * report.right.change["tuned"].low)
+            reason = (
+                f"tuned loses up to {lost:.1f} % of the right pictures of your captions (at most"
+                f" {100 * MOST_LOST:.0f} %: tuned, else merged); {agreement}"
+            )
+        yield f"Use {model}: {reason}. Queries keep {kept} of their first {report.k} results."
+    if report.right is not None:
+        shares = "; ".join(
+            f"{name} {100 * one.value:+.1f} (95 % {100 * one.low:+.1f} to {100 * one.high:+.1f})"
+            for name, one in report.right.change.items()
+        )
+        yield (
+            f"The picture of a caption is among its first {report.k} results for"
+            f" {100 * report.right.base:.1f} % of {report.right.captions:,} captions with the base;"
+            f" {shares}."
+        )
+        if report.right.change[model].high < 0:
+            yield f"So {model} finds fewer: keep the base, or train with these captions, too."
     if report.overlap is not None:
         yield (
             f"{report.queries:,} queries keep {100 * report.overlap:.1f} % of their first"

@@ -2,8 +2,10 @@
 should it or its mixture with base be used?"""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,11 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import nearest
+from paraclip.data.reading import read_captions
+from paraclip.data.rows import READERS, is_folder
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
-from paraclip.evaluation.statistics import Interval, interval
+from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.files import read_lines
 from paraclip.indexes.origin import NOTHING_OPENED, Origin, find_origin, find_pictures
 from paraclip.indexes.reading import Index, read_index
@@ -31,6 +35,8 @@ AGREES_LITTLE = 0.2
 """AO@10 of base below which tuned is recommended. Of the study's two bases, one has 17.5 % on typed
 queries, and lost no right pictures on development sets when it was tuned; the other has 45.2 %,
 and lost some, and fewer when merged. Nothing between them was measured."""
+MOST_LOST = 0.02
+"""Share of right pictures that tuned may lose at most, as for the verdict of `quickstart`."""
 _LISTED = 10
 _RESAMPLES = 1000
 _MOST_SCORED = 2000
@@ -39,6 +45,7 @@ _EDGES = np.linspace(-1, 1, 4001)
 """Cut-offs at which results are counted; one between them is interpolated."""
 _BLOCK = 4096  # pictures at a time
 _MOST_QUERIES = 100_000
+_CAPTIONS = READERS.keys() - {".txt", ".tsv"}  # in these, queries are lines, and wordings fields
 _EXAMPLE = "Write one query per line; other wordings may follow after tabs."
 
 
@@ -48,6 +55,7 @@ class _WordedQuery:
 
     text: str
     wordings: tuple[str, ...] = ()  # others with the same meaning
+    picture: str | None = None  # that it describes, if it is a caption
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,15 @@ class _Change:
 
 
 @dataclass(frozen=True)
+class RightPictures:
+    """How often the picture of a caption is among its first results; shares are from 0 to 1."""
+
+    captions: int  # of pictures of the index
+    base: float  # share of the captions
+    change: Mapping[str, Interval]  # from base, by model, with the interval over pictures
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """Which of tuned and merged to use, and what it depends on; shares are from 0 to 1."""
 
@@ -105,6 +122,7 @@ class SwapReport:
     wordings: int = 0  # number of pairs of a query and another wording
     # AO@k of these pairs with base and tuned, 0 to 1; None without wordings
     consistency: tuple[float, float] | None = None
+    right: RightPictures | None = None  # None without captions
     changes: list[_Change] = field(default_factory=list)  # by overlap, the least first
     scores: Scores | None = None  # of the results; None without queries and cut-off
     # None without a merged model; with one, the figures above are those of the recommended one
@@ -112,15 +130,19 @@ class SwapReport:
 
 
 def read_queries(path: str) -> list[_WordedQuery]:
-    """Read the queries of a text file; empty lines are skipped.
+    """Read the queries of a text file, without empty lines, or captions as `generate` reads them.
 
     Raises:
         UserError: the file is missing, cannot be read, is not UTF-8, is empty, or has more than
-            100,000 lines.
+            100,000 lines or captions.
     """
-    lines = read_lines(path, _EXAMPLE)
-    if len(lines) > _MOST_QUERIES:
+    is_captions = is_folder(path) or Path(path).suffix.lower() in _CAPTIONS
+    captions = list(islice(read_captions(path), _MOST_QUERIES + 1)) if is_captions else []
+    lines = [] if is_captions else read_lines(path, _EXAMPLE)
+    if max(len(lines), len(captions)) > _MOST_QUERIES:
         raise UserError(path, f"has more than {_MOST_QUERIES:,} lines", "Take a sample of them.")
+    if captions:
+        return [_WordedQuery(one.caption, picture=one.image) for one in captions]
     parts = [[part.strip() for part in line.split("\t")] for line in lines if line.strip()]
     queries = [_WordedQuery(first, tuple(filter(None, rest))) for first, *rest in parts if first]
     if not queries:
@@ -128,18 +150,22 @@ def read_queries(path: str) -> list[_WordedQuery]:
     return queries
 
 
-def recommend(agreement: float) -> str:
-    """Recommend merged, unless base agrees so little that tuned had nothing to lose.
+def recommend(agreement: float, change: Interval | None = None) -> str:
+    """Recommend tuned if it loses few right pictures; if that is not known, merged, unless base
+    agrees so little that tuned had nothing to lose.
 
     How much unchanged queries change decides nothing, because no figure says what is too much.
 
     Args:
         agreement: AO@10 of base on the index, of the starter set's held-out queries and their
             rewordings, 0 to 1.
+        change: share of right pictures with tuned less that with base, if there are captions.
 
     Returns:
         "tuned" or "merged".
     """
+    if change is not None:
+        return "tuned" if change.low >= -MOST_LOST else "merged"
     return "tuned" if agreement < AGREES_LITTLE else "merged"
 
 
@@ -187,8 +213,11 @@ def swap_check(
     rows, width = index.vectors.shape
     report = SwapReport(index.kind, rows, width, min(config.k, rows), origin)
     chosen = models["tuned"]
+    report = replace(
+        report, right=_find_right_pictures(base, models, index, queries, pictures, report.k)
+    )
     if "merged" in models:
-        advice = _recommendation(base, models, index, report.k)
+        advice = _recommendation(base, models, index, report)
         report, chosen = replace(report, recommendation=advice), models[advice.use]
     if not queries and config.cutoff is None:
         if origin is None and report.recommendation is None:
@@ -219,8 +248,39 @@ def _query_pairs() -> list[dict[str, str]]:
     return [json.loads(line) for line in QUERIES.read_text(encoding="utf-8").splitlines()]
 
 
+def _find_right_pictures(
+    base: "DualEncoder", models: "Mapping[str, DualEncoder]", index: Index,
+    queries: Sequence[_WordedQuery], pictures: Mapping[int, str], k: int,
+) -> RightPictures | None:  # fmt: skip
+    """How often each model finds the pictures of captions; None without captions."""
+    from paraclip.models.features import encode_texts
+
+    captions = [(query.text, query.picture) for query in queries if query.picture]
+    if not captions:
+        return None
+    names = {os.path.basename(picture) for _, picture in captions}
+    named = ((path, row) for row, path in pictures.items() if os.path.basename(path) in names)
+    rows = {os.path.realpath(path): row for path, row in named}
+    places = [(text, rows.get(os.path.realpath(picture))) for text, picture in captions]
+    texts = [text for text, row in places if row is not None]
+    wanted = np.array([row for _, row in places if row is not None])
+    if not texts:
+        hint = "Give --pictures FOLDER (or --paths FILE), or captions of pictures that it holds."
+        raise UserError("--queries", "describe no picture of the index", hint)
+
+    def found(model: "DualEncoder") -> Float:
+        first = nearest(encode_texts(model, texts).numpy(), index.vectors, k)[0]
+        return np.asarray((first == wanted[:, None]).any(axis=1), np.float64)
+
+    before, change = found(base), {}
+    for label, model in models.items():
+        metric = Metric(label, found(model) - before, clusters=wanted)
+        change[label] = interval(metric.value(), resample(metric, _RESAMPLES, 0))
+    return RightPictures(len(texts), float(before.mean()), change)
+
+
 def _recommendation(
-    base: "DualEncoder", models: "Mapping[str, DualEncoder]", index: Index, k: int
+    base: "DualEncoder", models: "Mapping[str, DualEncoder]", index: Index, report: SwapReport
 ) -> Recommendation:
     """What base and the models find for the query pairs, and the recommended one."""
     from paraclip.models.features import encode_texts
@@ -229,15 +289,16 @@ def _recommendation(
 
     def found(model: "DualEncoder", key: str) -> Integers:
         vectors = encode_texts(model, [pair[key] for pair in pairs]).numpy()
-        return nearest(vectors, index.vectors, k)[0]
+        return nearest(vectors, index.vectors, report.k)[0]
 
     before = found(base, "query")
     agreement = float(average_overlap(before, found(base, "rewording")).mean())
     kept = {
-        label: float(shared_results(before, found(model, "query")).mean()) / k
+        label: float(shared_results(before, found(model, "query")).mean()) / report.k
         for label, model in models.items()
     }
-    return Recommendation(recommend(agreement), agreement, kept)
+    change = report.right.change["tuned"] if report.right else None
+    return Recommendation(recommend(agreement, change), agreement, kept)
 
 
 def _compare_queries(

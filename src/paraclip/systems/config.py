@@ -116,8 +116,9 @@ class SwapCheckConfig(Checked):
     """Model merged from base and the tuned one, if --tuned is not the folder of a run."""
 
     queries: str | None = None
-    """Text file with one query per line. Other wordings of a query may follow on the same line,
-    separated by tabs."""
+    """Text file with one query per line; other wordings of a query may follow on the same line,
+    separated by tabs. Or captions of pictures of the index, as `generate` reads them (.csv, .jsonl,
+    a folder): the report then says how often the right picture is found."""
 
     pictures: str | None = None
     """Folder in which pictures are looked up by file name, if the paths in the index do not lead to
