@@ -12,9 +12,10 @@ from training_rows import make_features, make_options, tune
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.indexes import reading
 from paraclip.models.features import encode_images, image_space
 from paraclip.stores import IndexFacts, open_store, schema
-from paraclip.systems import columns, files, indexes
+from paraclip.systems import columns, files
 from paraclip.systems.system import IndexAddress
 from paraclip.training import bank as bank_module
 from paraclip.training.bank import Bank, read_bank
@@ -67,9 +68,9 @@ def test_of_a_large_index_the_seed_determines_a_sample_and_no_more_is_held(index
     assert not torch.equal(one, other)
     large = np.lib.format.open_memmap(index, "w+", np.float32, (400_000, EMBED_DIM))
     large[:] = 1
-    whole = _most_memory(lambda: indexes.read_index(IndexAddress(str(index))))
+    whole = _most_memory(lambda: reading.read_index(IndexAddress(str(index))))
     assert whole < 1.25 * large.nbytes
-    monkeypatch.setattr(indexes, "_MOST_ROWS", 1000)  # which limits no sample
+    monkeypatch.setattr(reading, "_MOST_ROWS", 1000)  # which limits no sample
     assert _most_memory(lambda: read(index)) < large.nbytes / 8
 
 
@@ -91,7 +92,7 @@ def test_each_row_of_a_large_index_is_as_likely_and_keeps_its_name(tmp_path, mon
     pq.write_table(pa.table({"path": paths, "v": vectors}), tmp_path / "i.parquet")
     place, drawn = IndexAddress(str(tmp_path / "i.parquet")), np.zeros(30)
     for seed in range(400):
-        found = indexes.read_index(place, sample=6, seed=seed)
+        found = reading.read_index(place, sample=6, seed=seed)
         rows = np.array([int(path) for path in found.paths])
         assert len(set(rows)) == 6
         assert np.allclose(np.arctan2(found.vectors[:, 1], found.vectors[:, 0]), angles[rows])
@@ -162,7 +163,7 @@ def test_a_bank_without_a_name_is_not_the_working_folder(photos, tmp_path, monke
         read("")
     np.save(tmp_path / "photos" / "v.npy", unit_rows(3))
     with pytest.raises(UserError, match="empty name"):
-        indexes.read_index(IndexAddress(""))
+        reading.read_index(IndexAddress(""))
 
 
 def test_the_choice_of_a_column_names_no_option_that_train_lacks(photos, tmp_path):
