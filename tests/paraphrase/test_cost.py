@@ -25,10 +25,7 @@ from paraclip.paraphrase.cost import Meter, _Prices, _prices_of, show_dollars
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import _SAMPLE, _Estimate, estimate
 
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARACLIP_QUIET", "1")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture

@@ -71,7 +71,10 @@ def test_the_notebook_of_the_first_steps_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    printed = run_notebook(ROOT / "notebooks" / "first_steps.ipynb", tmp_path)
+    text = (ROOT / "notebooks" / "first_steps.ipynb").read_text("utf-8")
+    assert text.count("islice(rows, 512)") == 1
+    (tmp_path / "short.ipynb").write_text(text.replace("(rows, 512)", "(rows, 48)"), "utf-8")
+    printed = run_notebook(tmp_path / "short.ipynb", tmp_path)
     assert "54 pictures in the index" in printed and "red-disc" in printed
     assert "merged.safetensors" in printed and "stays valid: True" in printed
     (tmp_path / "broken.ipynb").write_text(
