@@ -5,6 +5,7 @@ import re
 import string
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from export_models import ours
 from safetensors.torch import load_file, save_file
 
 from paraclip.api import export
+from paraclip.cli import main
+from paraclip.data.triples import write_triples
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip, build_clip
-from tiny import retuned
+from tiny import make_triples, retuned
 
 
 @pytest.fixture
@@ -264,6 +267,38 @@ def test_a_siglip_or_metaclip_2_is_read_and_written(tokenizer, activation, tmp_p
     assert load_model(str(again), "cpu").image_key() == model.image_key()
     with pytest.raises(UserError, match="--to hf"):
         export(tuned, tmp_path / "other", to="open-clip")
+
+
+@pytest.mark.slow
+def test_commands_take_a_siglip_folder(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "siglip", "T5Tokenizer")
+    make_triples(12, tmp_path / "pictures")
+    rows = make_triples(12).to_pylist()
+    for row in rows:
+        (tmp_path / "pictures" / f"{row['image_id']}.txt").write_text(row["caption"])
+    write_triples(tmp_path / "triples.parquet", rows, {})
+
+    def run(words: str) -> str:
+        assert main(words.split()) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    assert "11 added" in run("index pictures --base siglip --index index")
+    learn = "--epochs 1 --batch-size 6 --sentence-teacher 0 --out run"
+    train = f"train triples.parquet --base siglip --images pictures --bank index {learn}"
+    assert "12 rows, 12 with a picture" in run(train)
+    base, tuned = (load_model(one, "cpu") for one in ("siglip", "run/last.safetensors"))
+    assert tuned.image_key() == base.image_key()
+    texts = ["red dog", "dog"]
+    assert not torch.equal(encode_texts(base, texts), encode_texts(tuned, texts))
+    scored = "--benchmarks image-text-retrieval --captions pictures --out report"
+    run(f"evaluate base=siglip tuned=run/last.safetensors {scored}")
+    assert {"base", "tuned"} <= set(json.loads(Path("report/report.json").read_text())["models"])
+    checked = run("swap-check --index index --base siglip --tuned run --queries pictures")
+    assert "the index stays valid" in checked and "of 11 captions" in checked
+    again = "index pictures --index index --base siglip --tuned run/last.safetensors"
+    assert "11 unchanged" in run(again)
+    assert "share" in run("search dog --index index --models base,tuned")
 
 
 def test_siglips_own_tokenizer_needs_no_sentencepiece(tmp_path) -> None:

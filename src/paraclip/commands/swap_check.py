@@ -103,9 +103,9 @@ def lines_of(report: SwapReport) -> Iterator[str]:
         )
     if report.scores is not None:
         yield from _score_lines(report.scores, model)
-    if report.changes:
+    if changed := [one for one in report.changes if one.overlap < 1]:
         yield "Most changed queries:"
-        for change in report.changes:
+        for change in changed:
             yield f"  {100 * change.overlap:3.0f} %  {change.query}"
             for name, results in (("before", change.before), ("after", change.after)):
                 yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"
