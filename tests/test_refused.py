@@ -203,7 +203,7 @@ VALUES = [  # an option, and a value that is not valid
         for one in ("candidates 0", "concurrency 0", "temperature 2.5", "first 0", "ray-workers 0")
     ),
     *(f"{GENERATE} {SERVER} --{one}" for one in ("per-minute 0 1", "max-cost -1")),
-    *(f"train a.parquet --{one}" for one in ("epochs 0", "batch-size 1")),
+    *(f"train a.parquet --{one}" for one in ("epochs 0", "batch-size 1", "learning-rate 0")),
 ]
 NOT_TOGETHER = [  # options that cannot be used, and the one that is named
     ("train a.parquet --recipe taught --ranking 0 --sentence-teacher 0", "losses"),

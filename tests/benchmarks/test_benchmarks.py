@@ -22,7 +22,7 @@ from benchmarks.export.loaders import environments
 from benchmarks.generation.peers import found_of, middle, table_of
 from benchmarks.generation.watching import Watched, watched
 from benchmarks.inputs import bad_inputs
-from benchmarks.inputs.areas import READERS, STORES, swap_check
+from benchmarks.inputs.areas import READERS, STORES, all_cases, swap_check
 from benchmarks.inputs.cases import Action, Case, paraclip
 from benchmarks.inputs.sound import NAMES, write_sound
 from benchmarks.machine import RESULTS, parse_with_data
@@ -89,7 +89,6 @@ def fault_in_a_thread() -> None:
         (lambda: Path("mine").write_text("other") and None, "file lost"),
         (lambda: Path("mine").unlink(), "file lost"),
         (lambda: Path("own").unlink(), "accepted"),
-        (partial(time.sleep, 600), "hang"),
     ],
 )
 @pytest.mark.usefixtures("environment")
@@ -100,9 +99,20 @@ def test_every_outcome_has_its_kind(action: Action, kind: str, tmp_path: Path) -
         return action
 
     cases = [Case("area", "name", make, may_change=("own",))]
-    (found,) = bad_inputs.attack(cases, tmp_path, 0.5 if kind == "hang" else 120, 1)
+    (found,) = bad_inputs.attack(cases, tmp_path, 120, 1)
     assert (found.area, found.name, found.kind) == ("area", "name", kind)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("environment")
+def test_hangs_are_found(tmp_path: Path) -> None:
+    cases = [Case("area", str(n), lambda folder: partial(time.sleep, 600)) for n in range(3)]
+    assert [found.kind for found in bad_inputs.attack(cases, tmp_path, 0.5, 2)] == ["hang"] * 3
+
+
+def test_there_are_many_inputs_with_unique_names(tmp_path: Path) -> None:
+    cases = list(all_cases(tmp_path))
+    assert len({(case.area, case.name) for case in cases}) == len(cases) >= 1_000
 
 
 @pytest.mark.slow
