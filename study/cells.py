@@ -39,7 +39,6 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import model_files
 from study.banks import PICTURES, pictures_of
 from study.rivals import drift_adapter, linear_estimate, mean_squares
-from study.third.variants import VARIANTS, lines, mean_of_steps
 
 Options = Mapping[str, Any]
 OF_LOSSES = (
@@ -232,19 +231,11 @@ def model_of(cell: Cell, base: Path) -> DualEncoder:
         return paraclip.load_model(str(base))
     options = dict(cell.row.options)
     rival = options.pop("rival", None)
-    if rival == "lines":  # of a run of the same grid
-        (run,) = cell.run.parent.glob(f"base-0-3-c-0-7-seed-{cell.seed}.*")
-        tuned = paraclip.load_model(str(run / "last.safetensors"))
-        return lines(paraclip.load_model(str(base)), tuned)
-    trained = rival in (None, "mean-squares", "mean of steps", *VARIANTS)
-    if not trained:
+    if rival not in (None, "mean-squares"):
         return rival_of(rival, options, base)
     triples = options.pop("triples")
     options.pop("held_out", None)  # 0 in all grids of the first two reports; names their runs
-    if rival == "mean of steps":
-        return mean_of_steps(base, triples, cell.run, seed=cell.seed, **options)
-    changed = {**VARIANTS, "mean-squares": mean_squares, None: nullcontext}[rival]
-    with changed():
+    with mean_squares() if rival else nullcontext():
         tuned = paraclip.train(str(base), triples, out=cell.run, seed=cell.seed, **options)
     if cell.row.merge is None:
         return tuned

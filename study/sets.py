@@ -171,11 +171,6 @@ def third_sets(data: Path) -> list[Benchmark]:
     ]  # fmt: skip
 
 
-def people_sets(data: Path) -> list[Benchmark]:
-    """People's ratings of COCO captions: a development set of the second report."""
-    return [load_cxc(data, HOW)]
-
-
 def held_out_pairs(kind: str) -> Pairs:
     """The held-out captions of the starter set that have a kind of wording, with their contrasts.
 
@@ -308,7 +303,6 @@ SETS: dict[str, Callable[[Path], list[Benchmark]]] = {
     "report": report_sets,
     "second": second_sets,
     "third": third_sets,
-    "people": people_sets,
     "kinds": kinds_sets,
     "languages-dev": partial(language_sets, split="dev"),
     "languages-test": partial(language_sets, split="test"),
