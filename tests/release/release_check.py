@@ -2,7 +2,8 @@
 
     PARACLIP_REPOSITORY=https://HOST/OWNER/NAME python tests/release/release_check.py --tag v0.2.0
 
-Builds wheel and sdist into `dist`, and the site into `build/site`.
+Builds wheel and sdist into `dist`, and the site into `build/site`. What only the accounts can
+answer is listed at the end.
 """
 
 import argparse
@@ -19,6 +20,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src")]
+ELSEWHERE = """\
+Not asked here, because only the accounts know:
+  PyPI: a trusted publisher for release.yml and the environment pypi
+  GitHub: the environment pypi, Pages from Actions (site.yml), a green run of ci.yml on this commit
+  Hugging Face: downloads of weights by tag, which `paraclip train --base ViT-B-32:openai` shows"""
 RELATIVE_LINK = re.compile(r"(?:\]\(|(?:src|href)=\")(?!https?:|#)[^)\"]*")
 
 
@@ -37,6 +43,9 @@ def check_version(root: Path, tag: str | None) -> str:
     for name, line in lines.items():
         if not re.search(rf"^{re.escape(line)}", (root / name).read_text("utf-8"), re.MULTILINE):
             raise NotReadyError(f"{name} has no line {line!r}")
+    changes = (root / "CHANGELOG.md").read_text("utf-8")
+    if re.search(r"^## Unreleased\n++(?!## )", changes, re.MULTILINE):
+        raise NotReadyError("CHANGELOG.md has unreleased changes: cut them into a new version")
     return version if tag else f"{version}; to publish it, push the tag v{version}"
 
 
@@ -61,6 +70,8 @@ def check_wheel(wheel: Path, repository: str) -> str:
 
 def check_distributions(repository: str) -> str:
     """Wheel and sdist are built, and their README can be shown by PyPI."""
+    if not repository:
+        raise NotReadyError("PARACLIP_REPOSITORY is not set: give the address of the repository")
     for old in (ROOT / "dist").glob("paraclip-*"):
         old.unlink()
     run("build", "--outdir", "dist")
@@ -128,6 +139,7 @@ def main() -> int:
         except NotReadyError as problem:
             failed += 1
             print(f"NO   {name}: {problem}", flush=True)
+    print(ELSEWHERE)
     return failed
 
 

@@ -22,19 +22,30 @@ METADATA = {
 
 @pytest.mark.parametrize("tag", ["v0.1", "v9.9.9", __version__])
 def test_a_tag_that_is_not_the_version_is_refused(tag: str) -> None:
-    assert __version__ in check_version(ROOT, f"v{__version__}")
     with pytest.raises(NotReadyError, match="the tag is"):
         check_version(ROOT, tag)
 
 
-@pytest.mark.parametrize("name", ["CHANGELOG.md", "CITATION.cff"])
-def test_a_version_that_a_document_does_not_know_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "known", "wrong"),
+    [
+        ("CHANGELOG.md", f"## {__version__} - ", "## 0.0.1 - "),
+        ("CITATION.cff", f"version: {__version__}", "version: 0.0.1"),
+        ("CHANGELOG.md", "## Unreleased\n", "## Unreleased\n\n### Added\n\n- A change.\n"),
+    ],
+)
+def test_a_version_that_a_document_does_not_know_is_refused(
+    name: str, known: str, wrong: str, tmp_path: Path
+) -> None:
     (tmp_path / "src/paraclip").mkdir(parents=True)
-    for known in ("src/paraclip/version.py", "CHANGELOG.md", "CITATION.cff"):
-        shutil.copy(ROOT / known, tmp_path / known)
-    check_version(tmp_path, None)
+    for copied in ("src/paraclip/version.py", "CITATION.cff"):
+        shutil.copy(ROOT / copied, tmp_path / copied)
+    changes = f"# Changelog\n\n## Unreleased\n\n## {__version__} - 2026-11-30\n\n- A change.\n"
+    (tmp_path / "CHANGELOG.md").write_text(changes, encoding="utf-8")
+    assert __version__ in check_version(tmp_path, f"v{__version__}")
     text = (tmp_path / name).read_text(encoding="utf-8")
-    (tmp_path / name).write_text(text.replace(__version__, "0.0.1"), encoding="utf-8")
+    assert known in text
+    (tmp_path / name).write_text(text.replace(known, wrong), encoding="utf-8")
     with pytest.raises(NotReadyError, match=name):
         check_version(tmp_path, None)
 

@@ -59,7 +59,8 @@ def choose_columns(available: Iterable[str], columns: Columns, where: str) -> _K
     for name, flag in ((columns.caption, "caption"), (image, "image")):
         if name is not None:
             guess = nearest(name, known) if known else ""
-            require_columns(known, [name], where, f"Name it with --{flag}-column. {guess}")
+            hint = f"Rename it, or name it with --{flag}-column, if the command has this option."
+            require_columns(known, [name], where, f"{hint} {guess}")
     return _Keys(columns.caption, columns.image, "id" if "id" in known else None, "image_id")
 
 
