@@ -89,7 +89,7 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys, monk
         monkeypatch.setitem(sys.modules, module, None)  # without S, a CLIP needs none of them
     train_command(config_of(triples, base))
     output, said = capsys.readouterr()
-    assert "7 rows, 6 with a picture." in output and "1 have none" in output
+    assert "7 rows, 6 with a picture." in output and "the 1 without" in output
     path = triples.parent / "run" / "last.safetensors"
     assert f"Checkpoint: {path}" in output
     program, *suggested = shlex.split(said.splitlines()[-1].removeprefix("Next: "))

@@ -45,11 +45,11 @@ def _train(config: TrainConfig, sources: Sources, device: str) -> None:
     check_training(config, out, config.fresh, base)
     data = prepare(rows, base, sources, problems=problems, facts={"base": config.base})
     count, pictures = len(data.triples), int(data.has_image().sum())
-    print(f"{count:,} rows, {pictures:,} with a picture.")
+    print(f"{count:,} rows, {f'{pictures:,} with' if pictures else 'all without'} a picture.")
     if data.bank is not None:
         print(f"A bank of {len(data.bank.vectors):,} pictures.")
-    if pictures < count:
-        print(f"{count - pictures:,} have none and do not feed L1.")
+    if 0 < pictures < count:
+        print(f"L1 learns nothing from the {count - pictures:,} without.")
     checkpoint = train(data, config, out, fresh=config.fresh)
     if this_process().first:
         print_summary(checkpoint, data.problems)
