@@ -156,7 +156,7 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("sts", GOLD, "1\n2\nnan\n1\n1\n1\n", r"MSRpar.txt:3: 'nan' is not a gold score"),
     ("sts", BENCH, "a\tb\n", r"sts-test.csv:1: has 2 columns"),
     ("sts", BENCH, b"a\tb\tc\td\t1\tx\ty\nb\xff\n", r"sts-test.csv:2: is not UTF-8"),
-    ("sts", BENCH, None, r"this file of STS-B is missing. Get SentEval"),
+    ("sts", BENCH, None, r"sts-test.csv: there is no such file. Get SentEval"),
     ("variations", WORDS, {"image_id": None}, r"jsonl:1: has no 'image_id'"),
     ("variations", WORDS, {"caption": None}, r"jsonl:1: has no 'caption'"),
     ("variations", WORDS, {"caption": " "}, r"the caption is empty \(1 of 3 rows"),

@@ -19,7 +19,7 @@ from paraclip.errors import UserError, nearest
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Arithmetic, Scores, find_source, text_vectors
 from paraclip.evaluation.statistics import Metric, Statistic
-from paraclip.files import file_hash, read_bounded, text_hash
+from paraclip.files import file_hash, read_bounded, read_errors, text_hash
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
@@ -33,7 +33,7 @@ _YEARS = {
     "STS16": ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
 }
 _TASKS = (*_YEARS, "STS-B", "SICK-R")
-GET = (
+_GET = (
     "Get SentEval's STS and SICK folders (data/downstream/get_transfer_data.bash of "
     "https://github.com/facebookresearch/SentEval) into sts/ of the data folder."
 )
@@ -68,19 +68,14 @@ def read_tasks(folder: str | Path, names: Sequence[str] = _TASKS) -> list[StsTas
             year = Path(folder, "STS", f"{name}-en-test")
             stems = (f"{kind}.{subset}" for subset in _YEARS[name] for kind in ("input", "gs"))
             files = [year / f"STS.{stem}.txt" for stem in stems]
-        else:
-            files = [Path(folder) / LAYOUTS[name][0]]
-        for file in files:
-            if not file.exists():
-                raise UserError(file, f"this file of {name} is missing", GET)
-        if name in _YEARS:
             couples = zip(files[::2], files[1::2], strict=True)
             subsets = [list(_read_subset(texts, gold)) for texts, gold in couples]
         else:
+            files = [Path(folder) / LAYOUTS[name][0]]
             subsets = [list(read_columns(files[0], *LAYOUTS[name][1:]))]
         pairs = tuple(pair for subset in subsets for pair in subset)
         if len(pairs) < 3:
-            raise UserError(files[0], "contains fewer than three pairs with a gold score", GET)
+            raise UserError(files[0], "contains fewer than three pairs with a gold score", _GET)
         sizes = tuple(map(len, subsets)) if name in _YEARS else ()
         tasks.append(StsTask(name, pairs, text_hash(" ".join(map(file_hash, files))), sizes))
     return tasks
@@ -91,12 +86,12 @@ def _read_subset(texts: Path, gold: Path) -> Iterator[_ScoredPair]:
     sentences, scores = _read_lines(texts), _read_lines(gold)
     if len(sentences) != len(scores):
         what = f"has {len(scores):,} lines, and {texts.name} has {len(sentences):,}"
-        raise UserError(gold, what, GET)
+        raise UserError(gold, what, _GET)
     for number, (line, score) in enumerate(zip(sentences, scores, strict=True), start=1):
         if score.strip():
             fields = line.split("\t")
             if len(fields) < 2:
-                raise UserError(f"{texts}:{number}", "is not two sentences with a tab", GET)
+                raise UserError(f"{texts}:{number}", "is not two sentences with a tab", _GET)
             yield fields[0], fields[1], _gold_score(score, f"{gold}:{number}")
 
 
@@ -115,7 +110,7 @@ def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Ite
             continue
         fields = line.split("\t")
         if len(fields) <= max(columns):
-            raise UserError(f"{file}:{number}", f"has {len(fields)} columns", GET)
+            raise UserError(f"{file}:{number}", f"has {len(fields)} columns", _GET)
         if fields[score].strip():
             gold = _gold_score(fields[score], f"{file}:{number}")
             yield fields[first], fields[second], gold
@@ -123,11 +118,13 @@ def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Ite
 
 def _read_lines(file: Path) -> list[str]:
     """Split a text file at line feeds only, since the sentences contain other line separators."""
+    with read_errors(file, _GET):
+        content = read_bounded(file)
     try:
-        text = read_bounded(file).decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{file}:{row}", "is not UTF-8", GET) from None
+        raise UserError(f"{file}:{row}", "is not UTF-8", _GET) from None
     return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
 
 
@@ -138,7 +135,7 @@ def _gold_score(text: str, where: str) -> float:
             return value
     except ValueError:
         pass
-    raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", GET)
+    raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", _GET)
 
 
 class SemanticSimilarity:
@@ -194,4 +191,4 @@ class SemanticSimilarity:
 
 def load(data: Path | None, how: Arithmetic) -> SemanticSimilarity:
     """Load the seven tasks from the data folder."""
-    return SemanticSimilarity(read_tasks(find_source(data, "sts", GET)), how)
+    return SemanticSimilarity(read_tasks(find_source(data, "sts", _GET)), how)

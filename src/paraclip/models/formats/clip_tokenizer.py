@@ -32,18 +32,8 @@ def clip_tokenizer_files(context_length: int) -> dict[str, str]:
     """
     vocabulary, merges = vocabulary_and_merges()
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
-    settings = {
-        # CLIPTokenizer of transformers 5 would replace this normaliser by its own.
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": context_length,
-        "clean_up_tokenization_spaces": False,
-        "model_input_names": ["input_ids", "attention_mask"],
-        **special,
-    }
     return {
-        "tokenizer.json": clip_tokenizer(context_length),
-        "tokenizer_config.json": json.dumps(settings, indent=1),
-        "special_tokens_map.json": json.dumps(special, indent=1),
+        **_files(clip_tokenizer(context_length), context_length, special),
         "vocab.json": json.dumps(vocabulary, ensure_ascii=False),
         "merges.txt": "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]),
     }
@@ -151,16 +141,25 @@ def tokenizer_files_of(tokenizer: Any, context_length: int, clean: str) -> dict[
     """
     names = ("bos_token", "eos_token", "pad_token", "unk_token")
     special = {name: token for name in names if (token := getattr(tokenizer, name))}
-    settings = {
+    found = cleaning_tokenizer(tokenizer.backend_tokenizer.to_str(), clean)
+    return _files(found, context_length, special, padding_side=tokenizer.padding_side)
+
+
+def _files(
+    tokenizer: str, context_length: int, special: dict[str, str], **settings: str
+) -> dict[str, str]:
+    """The files of a tokenizer that transformers loads, given its `tokenizer.json`."""
+    whole = {
+        # CLIPTokenizer of transformers 5 would replace the normaliser by its own.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context_length,
         "clean_up_tokenization_spaces": False,
-        "padding_side": tokenizer.padding_side,
+        **settings,
         "model_input_names": ["input_ids", "attention_mask"],
         **special,
     }
     return {
-        "tokenizer.json": cleaning_tokenizer(tokenizer.backend_tokenizer.to_str(), clean),
-        "tokenizer_config.json": json.dumps(settings, indent=1),
+        "tokenizer.json": tokenizer,
+        "tokenizer_config.json": json.dumps(whole, indent=1),
         "special_tokens_map.json": json.dumps(special, indent=1),
     }
