@@ -67,6 +67,7 @@ def run(command: list[str], folder: Path) -> str:
 def build(kind: str, out: Path) -> Path:
     """Build the wheel or the sdist as a release does."""
     pytest.importorskip("build.__main__", reason="needs the package build")
+    out.mkdir()
     run([sys.executable, "-m", "build", f"--{kind}", "--outdir", str(out), str(ROOT)], out)
     (built,) = out.glob("paraclip-*")
     return built
@@ -108,8 +109,11 @@ def test_each_extra_is_in_the_guide() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("package_index")
-def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path: Path) -> None:
-    wheel = build("wheel", tmp_path)
+def test_the_wheel_works_alone_and_the_sdist_with_extras_runs_the_quick_start(
+    tmp_path: Path,
+) -> None:
+    """In one environment, whose packages take long to install."""
+    wheel, sdist = (build(kind, tmp_path / kind) for kind in ("wheel", "sdist"))
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     facts = {name for name in names if ".dist-info/" in name}
@@ -117,6 +121,10 @@ def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path:
     assert all(
         any(name.endswith(f"/{text}") for name in facts) for text in PROJECT["license-files"]
     )
+    with tarfile.open(sdist) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames() if "/" in name}
+    beside = "CHANGELOG.md CITATION.cff LICENSE PKG-INFO README.md hatch_build.py pyproject.toml"
+    assert names - {".gitignore"} == {*beside.split(), *(f"src/{name}" for name in PACKAGE)}
     empty = Environment(tmp_path)
     empty.run(f"pip install --quiet '{wheel}'")
     installed = empty.run("pip list --format freeze")
@@ -130,25 +138,15 @@ def test_the_wheel_trains_and_exports_with_its_required_packages_alone(tmp_path:
     save_model(tiny_clip(), tmp_path / "base.safetensors")
     empty.run(
         "paraclip train few.jsonl --base base.safetensors --bank my_pictures --epochs 1"
-        " --sentence-teacher 0 --out tuned"
+        " --sentence-teacher 0 --out alone"
     )
-    empty.run("paraclip export tuned/last.safetensors tuned.safetensors")
-    empty.run("paraclip merge base.safetensors tuned/last.safetensors --out merged.safetensors")
-    assert (tmp_path / "tuned.safetensors").is_file()
+    empty.run("paraclip export alone/last.safetensors alone.safetensors")
+    empty.run("paraclip merge base.safetensors alone/last.safetensors --out merged.safetensors")
+    assert (tmp_path / "alone.safetensors").is_file()
     extras = ",".join(PROJECT["optional-dependencies"].keys() - DEVELOPMENT)
     empty.run(f"pip install --quiet --dry-run 'paraclip[{extras}] @ file://{wheel}'")
 
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.usefixtures("package_index")
-def test_the_sdist_runs_the_quick_start_of_the_guide(tmp_path: Path) -> None:
-    sdist = build("sdist", tmp_path)
-    with tarfile.open(sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames() if "/" in name}
-    beside = "CHANGELOG.md CITATION.cff LICENSE PKG-INFO README.md hatch_build.py pyproject.toml"
-    assert names - {".gitignore"} == {*beside.split(), *(f"src/{name}" for name in PACKAGE)}
-    empty = Environment(tmp_path)
+    empty.run("pip uninstall --quiet --yes paraclip")
     empty.run(f"pip install --quiet '{sdist}[builtin,search]'")
     printed = [
         empty.run(command.replace("train starter", "train few.jsonl --epochs 1"))
