@@ -74,7 +74,7 @@ def lines_of(report: SwapReport) -> Iterator[str]:
         if report.right is not None:
             lost = max(0.0, -100 * report.right.change["tuned"].low)
             reason = (
-                f"tuned loses up to {lost:.1f} % of the right pictures of your captions (at most"
+                f"tuned may lose up to {lost:.1f} % of the right pictures of your captions (at most"
                 f" {100 * MOST_LOST:.0f} %: tuned, else merged); {agreement}"
             )
         yield f"Use {model}: {reason}. Queries keep {kept} of their first {report.k} results."

@@ -119,7 +119,7 @@ def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
         ]
         gain, kept = (line.differences[f"{label} - base"] for line in (overlap, guard))
         if not lost and kept.low <= _MOST_LOST:
-            lost = [f"up to {-kept.low:.1f} points of {_title(guard)} against base"]
+            lost = [f"may lose up to {-kept.low:.1f} points of {_title(guard)} against base"]
         if gain.low > 0 and not lost:
             return label, "\n".join([f"Use {label}: {_evidence(overlap, guard, label)}.", *refused])
         if gain.low <= 0:
@@ -128,8 +128,9 @@ def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
             f"Not {label} ({_evidence(overlap, guard, label)}): " + "; ".join(lost) + "."
         )
     hint = (
-        "Next: more captions, triples of a stronger LLM (`paraclip generate --backend openai`), or"
-        f" less of the tuned model (`paraclip merge {printable(base)} TUNED --share 0.25`)."
+        "Next: more captions, which narrow the intervals, triples of a stronger LLM (`paraclip"
+        " generate --backend openai`), or less of the tuned model (`paraclip merge"
+        f" {printable(base)} TUNED --share 0.25`)."
     )
     return None, "\n".join(["Keep base: no model agrees more and loses nothing.", *refused, hint])
 
