@@ -33,7 +33,7 @@ from paraclip.swapping.checking import (
 )
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.training.checkpoint import RunFolder
-from tiny import draw
+from tiny import draw, retuned
 
 
 @pytest.fixture
@@ -185,6 +185,30 @@ def test_captions_say_how_often_their_picture_is_found(
     config = SwapCheckConfig(index=index, queries=str(source), pictures=pictures, k=3, **models)
     swap_check_command(config)
     assert f"{100 * right.base:.1f} % of 8 captions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["far", "near"])
+def test_a_model_that_finds_fewer_right_pictures_is_not_suggested(
+    place, index, base, photos, models, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
+    texts = [f"query {number}" for number in range(12)]
+    rows = "".join(f"{path},{text}\n" for path, text in zip(photos, texts, strict=True))
+    (tmp_path / "captions.csv").write_text(f"image,caption\n{rows}")
+    vectors = encode_texts(base, texts).numpy()  # as if base found each of them
+    pq.write_table(pa.table({"path": photos, "vector": vectors.tolist()}), index)
+    monkeypatch.setattr("paraclip.swapping.checking.find_origin", lambda *_: None)
+    tuned = models["base"] if place == "near" else models["tuned"]
+    if place == "far":
+        save_model(retuned(base, share=3.0), tuned)
+    queries = str(tmp_path / "captions.csv")
+    swap_check_command(
+        SwapCheckConfig(index=index, base=models["base"], tuned=tuned, queries=queries, k=1)
+    )
+    shown, said = capsys.readouterr()
+    assert "100.0 % of 12 captions with the base" in shown
+    assert ("keep the base" in shown) == (place == "far")
+    assert ("Next:" in said) == (place == "near")
 
 
 def test_captions_of_other_pictures_are_refused(index, base, tuned, tmp_path) -> None:

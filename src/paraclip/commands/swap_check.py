@@ -31,10 +31,12 @@ def swap_check_command(config: SwapCheckConfig) -> None:
 
 
 def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
-    """Suggest to swap the checked model, or to export it for the program whose index it is."""
-    model = config.tuned
+    """Suggest to swap the checked model, or to export it for the program whose index it is; nothing
+    if it finds fewer right pictures."""
+    model, use = config.tuned, report.recommendation.use if report.recommendation else "tuned"
+    if report.right is not None and report.right.change[use].high < 0:
+        return
     if report.recommendation is not None:
-        use = report.recommendation.use
         if config.merged is None:  # the folder of a run
             model = str(Path(model) / f"{'last' if use == 'tuned' else use}.safetensors")
         elif use == "merged":
