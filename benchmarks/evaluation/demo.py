@@ -1,10 +1,12 @@
 """The picture and the table of the README: the output of `make demo`.
 
     python -m benchmarks.evaluation.demo
+    python -m benchmarks.evaluation.demo --data FOLDER --name demo_photographs
 
 Runs `paraclip quickstart` without changes (a complete run is only read), copies its contact sheet
 and writes its table. The pictures are Debian's Tux Paint stamps (`tuxpaint-stamps-default`), the
-captions and wordings are included in ParaCLIP.
+captions and wordings are included in ParaCLIP. With a folder of captioned pictures, only the table
+is written.
 """
 
 import argparse
@@ -25,13 +27,17 @@ def main() -> None:
     """Run, copy the picture, write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run")
+    parser.add_argument("--data", help="folder of captioned pictures, as of `paraclip quickstart`")
+    parser.add_argument("--epochs", type=int, default=QuickstartConfig.epochs, help="of training")
+    parser.add_argument("--name", default="demo", help="name of the table")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="picture to write")
     parser.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     options = parser.parse_args()
-    quickstart_command(QuickstartConfig(out=str(options.out)))
+    quickstart_command(QuickstartConfig(options.data, out=str(options.out), epochs=options.epochs))
     report = read_report(options.out / "report" / "report.json")
-    shutil.copyfile(options.out / "report" / "contact_sheet.png", options.picture)
-    keep("demo", Path(options.results), from_cells, cells=[cells(report)],
+    if not options.data:
+        shutil.copyfile(options.out / "report" / "contact_sheet.png", options.picture)
+    keep(options.name, Path(options.results), from_cells, cells=[cells(report)],
          verdict=recommend(report)[1], figures=figures(report))  # fmt: skip
 
 
