@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS, from_cells, keep
-from paraclip.commands.quickstart import quickstart_command
-from paraclip.evaluation.report import Report, read_report
+from paraclip.evaluation.report import Report
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.results import recommend, table_rows
+from paraclip.quickstart.run import run_quickstart
 
 PICTURE = Path("docs/images/demo.png")
 
@@ -33,8 +33,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=PICTURE, help="picture to write")
     parser.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     options = parser.parse_args()
-    quickstart_command(QuickstartConfig(options.data, out=str(options.out), epochs=options.epochs))
-    report = read_report(options.out / "report" / "report.json")
+    report = run_quickstart(
+        QuickstartConfig(options.data, out=str(options.out), epochs=options.epochs)
+    )
     if not options.data:
         shutil.copyfile(options.out / "report" / "contact_sheet.png", options.picture)
     keep(options.name, Path(options.results), from_cells, cells=[cells(report)],
