@@ -63,9 +63,8 @@ def export_model(
 
     Raises:
         UserError: the options contradict each other, the output holds what no export wrote, the
-            checkpoint is damaged
-            or its image tower was trained, the model does not fit the format or the target, or
-            shortened weights change its vectors too much.
+            checkpoint is damaged or its image tower was trained, the model does not fit the format
+            or the target, or shortened weights change its vectors too much.
     """
     out = Path(out)
     layout, system = _choose_layout(out, options)
