@@ -16,7 +16,7 @@ Float = NDArray[np.floating]
 Integers = NDArray[np.int64]
 """Indices and counts."""
 
-_LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
+LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
 # Exceptions that numpy raises for a damaged header.
 _BAD_HEADER = (
     *(ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, tokenize.TokenError),
@@ -39,7 +39,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as stream:
         try:
             with zipfile.ZipFile(stream) as packed:
-                if sum(part.file_size for part in packed.infolist()) > _LARGEST:
+                if sum(part.file_size for part in packed.infolist()) > LARGEST:
                     raise ValueError("it unpacks to more than 2 GiB")
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as stored:

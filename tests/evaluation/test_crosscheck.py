@@ -19,8 +19,8 @@ from torch.nn.functional import normalize
 
 from paraclip.compute.exact_search import top_k
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
-from paraclip.evaluation.benchmarks.sts import _YEARS, SemanticSimilarity, read_tasks
-from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, _Labelled
+from paraclip.evaluation.benchmarks.sts import YEARS, SemanticSimilarity, read_tasks
+from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
 from tiny import ColourEncoder
@@ -130,7 +130,7 @@ def test_the_mean_of_subsets_is_the_mean_of_mtebs_scores_of_each(sts) -> None:
     judge, bounds = theirs("mteb").get_task("STS14"), np.cumsum((0, *task.sizes))
     each = [
         mteb_scores(judge, name, list(task.pairs[start:end]))["cosine_spearman"]
-        for name, start, end in zip(_YEARS["STS14"], bounds, bounds[1:], strict=False)
+        for name, start, end in zip(YEARS["STS14"], bounds, bounds[1:], strict=False)
     ]
     assert ours["STS14, mean of subsets"] == pytest.approx(np.mean(each), abs=1e-4)
     assert ours["STS mean of 1, mean of subsets"] == pytest.approx(np.mean(each), abs=1e-4)
@@ -149,7 +149,7 @@ def test_zero_shot_agrees_with_clip_benchmark(monkeypatch: pytest.MonkeyPatch) -
     names = tuple(f"kind {number}" for number in range(30))
     templates = tuple(f"picture {number} of a {{}}." for number in range(11))
     labels = random.integers(0, 30, 400)
-    shown = _Labelled("made", ("https://a.example/b",), (0,), names, templates, "x")
+    shown = Labelled("made", ("https://a.example/b",), (0,), names, templates, "x")
     benchmark = ZeroShot("made", shown)
     classes = benchmark.class_vectors(model)
     classifier = judge.zero_shot_classifier(

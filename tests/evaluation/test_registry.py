@@ -36,7 +36,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_benchmark_says_how_to_get_its_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(BENCHMARKS[name].suites) <= set(registry._SUITES)
+    assert set(BENCHMARKS[name].suites) <= set(registry.SUITES)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     for data in (None, str(tmp_path)):
         with pytest.raises(MissingData, match=r"is missing|is named") as caught:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from paraclip.evaluation.benchmarks.aro import Tagged
-from paraclip.evaluation.benchmarks.sts import _YEARS
+from paraclip.evaluation.benchmarks.sts import YEARS
 from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
 from paraclip.evaluation.pairs import KINDS
 from tiny import write_flickr8k
@@ -22,7 +22,7 @@ TEXTS = [
 
 def write_sts(folder: Path) -> Path:
     """All seven tasks; in each subset of a year one pair has no gold score."""
-    for year, subsets in _YEARS.items():
+    for year, subsets in YEARS.items():
         place = folder / "STS" / f"{year}-en-test"
         place.mkdir(parents=True)
         for subset in subsets:

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("nltk")
 pytest.importorskip("spacy")
 
-from paraclip.evaluation.benchmarks.aro import _MODELS, Tagged, Tagger
+from paraclip.evaluation.benchmarks.aro import TAGGERS, Tagged, Tagger
 from paraclip.paraphrase.filters.checks import same_words
 from paraclip.paraphrase.language.words import numbers
 from paraclip.starter import TRIPLES
@@ -17,7 +17,7 @@ from recipes.filters.edits import NEGATIVE_KINDS, Draw, replace_at, sentence, vo
 from recipes.filters.labelled import CHOSEN_ON, REPORTED, TRAINED_ON, labelled_pairs, part_of, read
 
 needs_spacy = pytest.mark.skipif(
-    not any(map(find_spec, _MODELS)), reason="no English model of spaCy"
+    not any(map(find_spec, TAGGERS)), reason="no English model of spaCy"
 )
 TAGS = {
     "dog": "NN", "cat": "NN", "apple": "NN", "ball": "NN", "dogs": "NNS", "Anna": "NNP",

@@ -1,7 +1,7 @@
 """Exact search for the k nearest pool vectors of many queries, in blocks of bounded memory.
 
 Scores are computed in float32 for one block of the pool and one block of queries at a time. The
-maximum of every group of `_GROUP` scores is computed first, so that nearly all scores are read only
+maximum of every group of `GROUP` scores is computed first, so that nearly all scores are read only
 once; candidates for the best k are then scored again in float64. The result therefore does not
 depend on the block sizes, equal vectors tie exactly, and ties are broken by pool position. Memory:
 one block of scores (`query_block` x `pool_block` float32, 16 MiB by default), the queries and the
@@ -19,7 +19,7 @@ from paraclip.progress import track
 
 _MARGIN = 1e-4  # exceeds the float32 error of the product of two unit vectors
 _GATHER = 128  # candidates scored at once in float64; fits the L2 cache
-_GROUP = 64  # scores represented by their maximum
+GROUP = 64  # scores represented by their maximum
 
 
 def top_k(queries: Float, pool: Float, k: int, label: str | None = None) -> Integers:
@@ -87,7 +87,7 @@ class _Best:
         """Update with a block of the pool, vectors [block, width] that begin at `start`."""
         coarse = self.queries @ vectors.T
         # Groups are of scores far apart, whose maxima are computed with vector instructions.
-        grouped = coarse.reshape(len(coarse), gcd(coarse.shape[1], _GROUP), -1)
+        grouped = coarse.reshape(len(coarse), gcd(coarse.shape[1], GROUP), -1)
         tops = grouped.max(axis=1)
         if not np.isfinite(tops).all():
             hint = "The weights or the vectors file are corrupt; create them again."

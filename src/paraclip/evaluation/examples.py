@@ -31,7 +31,7 @@ from paraclip.files import render_page
 
 _EACH = 20  # pairs of the page with the largest gains, and as many with the largest losses
 _SHOWN = 10  # results of each ranking on the page
-_LARGEST = 12 * 2**20  # largest total size of its pictures in bytes; further pairs are omitted
+LARGEST_PAGE = 12 * 2**20  # largest total size of its pictures in bytes; further pairs are omitted
 _QUALITY = 62  # of JPEG
 _LARGE = 180  # pixels of a picture of the page
 _SIDE = 100  # pixels of a picture of the sheet
@@ -56,7 +56,7 @@ class RankedPairs:
     tuned: Shown  # the same pairs with those of the second
 
 
-def _most_changed(gains: Float, each: int = _EACH) -> list[int]:
+def most_changed(gains: Float, each: int = _EACH) -> list[int]:
     """Return up to `each` pairs with the largest gains, and losses, sorted by size, then index."""
     order = np.argsort(-gains, kind="stable")
     won = [int(number) for number in order[:each] if gains[number] > 0]
@@ -120,8 +120,8 @@ def _pairs_as_dict(pairs: RankedPairs, album: _Album) -> dict[str, Any]:
         ]
 
     changed = []
-    for number in _most_changed(gains):
-        if album.bytes >= _LARGEST:
+    for number in most_changed(gains):
+        if album.bytes >= LARGEST_PAGE:
             break
         answer = album.number(shown.references[shown.answers[number]]) if shown.answers else None
         wordings = [[ranking[number] for ranking in model] for model in rankings]
@@ -144,7 +144,7 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
 
     Results among the first k of both wordings have a blue frame, the correct picture a green one.
     """
-    chosen, shown = _choose_examples(pairs), pairs.base
+    chosen, shown = choose_examples(pairs), pairs.base
     depth = shown.rankings[0].shape[1]
     column, height = min(_SHOWN_ON_SHEET, depth) * _CELL + 14, HEAD + 2 * _CELL + 10
     size = (_TEXT + 2 * column + GAP, TITLE + len(chosen) * height)
@@ -190,7 +190,7 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
     return stream.getvalue()
 
 
-def _choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
+def choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
     """Select the pairs to show by their gain (ties by index), with the reason for each."""
     gain = _benefit(pairs.tuned) - _benefit(pairs.base)
     numbers = _close_pairs(pairs) or list(range(len(gain)))

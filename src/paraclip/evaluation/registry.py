@@ -34,7 +34,7 @@ class Entry:
     options: tuple[str, ...] = ()  # options of `evaluate` that select its data
 
 
-_SUITES = ("paper", "quick", "all")
+SUITES = ("paper", "quick", "all")
 # "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
 BENCHMARKS: dict[str, Entry] = {
     "paraphrased-retrieval": Entry(
@@ -85,14 +85,14 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
     """
     _data_folder(config)  # a wrong --data is an error, not a reason to skip
     names = _names(config)
-    suite = next((name for name in names if name in _SUITES), None)
+    suite = next((name for name in names if name in SUITES), None)
     if suite and len(names) > 1:
         what = f"the suite {suite} does not go with other names"
         raise UserError("--benchmarks", what, "Name one suite, or only benchmarks.")
     if not suite:
         for name in names:
             if name not in BENCHMARKS:
-                hint = nearest(name, [*BENCHMARKS, *_SUITES])
+                hint = nearest(name, [*BENCHMARKS, *SUITES])
                 raise UserError(name, "is not a benchmark", hint)
         return [load_benchmark(name, config) for name in names], {}
     benchmarks, left_out = [], {}
@@ -134,7 +134,7 @@ def evaluate_configured(
     settings = {name: value for name, value in asdict(config).items() if value not in (None, ())}
     settings |= {**facts, "cache": cache_folder() / "image_features", "left_out": left_out}
     # A suite passes over what cannot be scored, unless options name data.
-    pass_over = not set(_SUITES).isdisjoint(_names(config)) and not names_sources(config)
+    pass_over = not set(SUITES).isdisjoint(_names(config)) and not names_sources(config)
     return evaluate(loaded, benchmarks, out, settings, pass_over)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.evaluation import metrics
 
-_BLOCK = 100_000  # number of weights at a time: a few arrays of this size fit a core's cache
+BLOCK = 100_000  # number of weights at a time: a few arrays of this size fit a core's cache
 _SAMPLES = 1000  # number of samples of `_sampled_spearman`
 _SAMPLED = 2_000_000  # number of its weights at a time; another number gives other samples
 _ROUNDING = 1e-12  # a variance below this share of the mean square is due to rounding
@@ -107,8 +107,8 @@ def resample(metric: Metric, resamples: int, seed: int) -> Float:
         return np.full(resamples, np.nan)
     drawn: list[Float] = []
     for number, (count, parts) in enumerate(strata):
-        of_parts = [(_STATISTICS[metric.statistic](metric.items[rows]), own) for rows, own in parts]
-        blocks = _draws(count, resamples, np.random.default_rng([seed, number]))
+        of_parts = [(STATISTICS[metric.statistic](metric.items[rows]), own) for rows, own in parts]
+        blocks = draw_weights(count, resamples, np.random.default_rng([seed, number]))
         found = [[of(np.take(often, own, axis=1)) for of, own in of_parts] for often in blocks]
         drawn.extend(np.concatenate(found, axis=1))
     present = np.ma.array(drawn, mask=np.isnan(drawn) & (metric.statistic == "mean"))
@@ -116,9 +116,9 @@ def resample(metric: Metric, resamples: int, seed: int) -> Float:
     return averaged
 
 
-def _draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
+def draw_weights(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
     """Yield how often each unit is drawn, in blocks [resamples, units] of bounded size."""
-    step = max(1, _BLOCK // units)
+    step = max(1, BLOCK // units)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = random.integers(0, units, size=(rows, units))
@@ -240,7 +240,7 @@ VALUES = {
     "pearson": metrics.pearson,
     "sampled_spearman": _sampled_spearman,
 }
-_STATISTICS = {
+STATISTICS = {
     "mean": _weighted_mean,
     "pearson": _weighted_pearson,
     "spearman": _weighted_spearman,

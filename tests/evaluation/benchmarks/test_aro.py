@@ -18,17 +18,17 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import aro
 from paraclip.evaluation.benchmarks.aro import (
-    _SYMMETRIC,
     ADJECTIVES,
     NOUNS,
+    SYMMETRIC,
     Tagged,
     Tagger,
-    _accuracies,
-    _normalised,
-    _precision,
-    _shuffle,
-    _with_shuffles,
+    accuracies,
     load_coco_order,
+    normalised,
+    precision,
+    shuffles_of,
+    with_shuffles,
 )
 from paraclip.evaluation.benchmarks.choice import Choice, Item
 from paraclip.evaluation.pictures import image_vectors
@@ -100,14 +100,14 @@ def test_macro_and_micro_equal_their_slow_twins(groups: list[str], seed: int) ->
     similar = np.stack([right, np.full(len(groups), 0.5)], axis=1)
     items = [Item("a.png", ("x", "y"), group) for group in groups]
     for task, label, counted in (
-        ("relation", "VG-R", {g for g in groups if g not in _SYMMETRIC}),
+        ("relation", "VG-R", {g for g in groups if g not in SYMMETRIC}),
         ("attribution", "VG-A", {g for g in groups if groups.count(g) >= 25}),
     ):
         each = [
             [value for group, value in zip(groups, right, strict=True) if group == one]
             for one in counted
         ]
-        metrics, _ = _accuracies(task, similar, items, np.arange(len(groups)))
+        metrics, _ = accuracies(task, similar, items, np.arange(len(groups)))
         found = {m.name: m.value() for m in metrics}
         assert found[f"{label} micro"] == pytest.approx(sum(right) / len(right))
         if each:
@@ -117,8 +117,8 @@ def test_macro_and_micro_equal_their_slow_twins(groups: list[str], seed: int) ->
 
 
 def test_the_authors_list_is_whole() -> None:
-    assert len(_SYMMETRIC) == 157 and {"next to", "with", "attached to"} <= _SYMMETRIC
-    assert not _SYMMETRIC & {"on", "wearing", "to the left of", "in", "above"}
+    assert len(SYMMETRIC) == 157 and {"next to", "with", "attached to"} <= SYMMETRIC
+    assert not SYMMETRIC & {"on", "wearing", "to the left of", "in", "above"}
 
 
 @pytest.mark.parametrize("box", [(20, 0, 5, 5), (0, 0, 10**6, 10**6)])
@@ -147,7 +147,7 @@ TAGGED = st.lists(TAGS, max_size=12).map(
 @given(tagged=TAGGED, seed=st.integers(0, 1000))
 def test_shuffles_keep_kinds_and_trigrams(tagged: Tagged, seed: int) -> None:
     words = [token for token, _ in tagged]
-    shuffled = [text.split() for text in _shuffle(tagged, words, np.random.default_rng(seed))]
+    shuffled = [text.split() for text in shuffles_of(tagged, words, np.random.default_rng(seed))]
     assert all(Counter(text) == Counter(words) for text in shuffled)
     mixed, others, inside, whole = shuffled
     tag_of, held = dict(tagged), NOUNS | ADJECTIVES
@@ -162,18 +162,18 @@ def test_shuffles_keep_kinds_and_trigrams(tagged: Tagged, seed: int) -> None:
 
 
 def test_plain_is_the_originals() -> None:
-    assert _normalised('A dog... (big!) runs:  "home"\n') == "a dog big runs home"
-    assert _normalised(" ".join(["word"] * 40)) == " ".join(["word"] * 30)
-    assert _normalised("It's a cat, eh?") == "it's a cat, eh?"
+    assert normalised('A dog... (big!) runs:  "home"\n') == "a dog big runs home"
+    assert normalised(" ".join(["word"] * 40)) == " ".join(["word"] * 30)
+    assert normalised("It's a cat, eh?") == "it's a cat, eh?"
 
 
 @WITH_NLTK
 def test_a_shuffle_does_not_depend_on_the_other_captions() -> None:
     captions = ["the red dog sees the blue cat", "the dog sees", "a b c d e f g h"]
-    whole = _with_shuffles(captions, ListTagger(), 1)
-    part = _with_shuffles(captions[2:], ListTagger(), 1)
+    whole = with_shuffles(captions, ListTagger(), 1)
+    part = with_shuffles(captions[2:], ListTagger(), 1)
     assert whole[2] == part[0]
-    assert _with_shuffles(captions, ListTagger(), 2) != whole
+    assert with_shuffles(captions, ListTagger(), 2) != whole
     assert [texts[0] for texts in whole] == captions
     assert whole[1][1] == "the dog sees"  # one noun cannot change places
 
@@ -188,7 +188,7 @@ def test_the_score_equals_a_slow_twin(seed: int, rows: int) -> None:
         float(all(own[0] > own[n + 1] for n in range(4) if real[n]))
         for own, real in zip(similar, changed, strict=True)
     ]
-    (first, *_), _ = _precision(similar, items, np.arange(rows))
+    (first, *_), _ = precision(similar, items, np.arange(rows))
     assert first.items.tolist() == expected
 
 
@@ -225,12 +225,12 @@ def test_a_list_says_which_pictures_are_expected_and_has_captions_of_others(tmp_
 def test_a_missing_package_names_its_extra(monkeypatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UserError, match=r"paraclip\[aro\]"):
-        _with_shuffles(["a dog"], ListTagger() if missing != "spacy" else Tagger(), 1)
+        with_shuffles(["a dog"], ListTagger() if missing != "spacy" else Tagger(), 1)
 
 
 @WITH_SPACY
 def test_a_missing_model_names_its_extra(monkeypatch) -> None:
-    monkeypatch.setattr("paraclip.evaluation.benchmarks.aro._MODELS", ("no_such_model",))
+    monkeypatch.setattr("paraclip.evaluation.benchmarks.aro.TAGGERS", ("no_such_model",))
     with pytest.raises(UserError, match=r"no_such_model.*paraclip\[aro\]"):
         Tagger()
 

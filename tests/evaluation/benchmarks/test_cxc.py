@@ -12,7 +12,7 @@ from extent import DATA
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import cxc
-from paraclip.evaluation.statistics import Metric, _sampled_spearman, _weighted_by_sample, resample
+from paraclip.evaluation.statistics import STATISTICS, Metric, resample
 from tiny import ColourEncoder, draw_pictures
 
 HEADER = "image_1,image_2,caption,caption2,score,sampling"
@@ -63,6 +63,10 @@ def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
         cxc.load(write(tmp_path, *ROWS[:2]), Arithmetic())
 
 
+def sampled(items: np.ndarray) -> float:
+    return Metric("a", items, "sampled_spearman").value()
+
+
 def slow_sampled(items: np.ndarray, samples: int, random: np.random.Generator) -> float:
     """The published procedure, one sample at a time."""
     queries = np.unique(items[:, 2])
@@ -81,9 +85,9 @@ def test_the_sampled_correlation_is_the_published_procedure() -> None:
     similar = gold + random.normal(size=150)
     items = np.stack([similar, gold, queries], axis=1)
     slow = slow_sampled(items, 2000, random)
-    assert _sampled_spearman(items) == pytest.approx(slow, abs=0.01)
-    assert _sampled_spearman(items) == _sampled_spearman(items)
-    (whole,) = _weighted_by_sample(items)(np.ones((1, len(items))))
+    assert sampled(items) == pytest.approx(slow, abs=0.01)
+    assert sampled(items) == sampled(items)
+    (whole,) = STATISTICS["sampled_spearman"](items)(np.ones((1, len(items))))
     assert whole == pytest.approx(slow, abs=0.02)
 
 
@@ -92,16 +96,16 @@ def test_with_one_pair_a_query_resamples_are_plain(seed: int) -> None:
     random = np.random.default_rng(seed)
     pairs = random.integers(0, 9, (20, 2)).astype(np.float64)  # ties are many
     items = np.column_stack([pairs, np.arange(20)])
-    sampled = resample(Metric("a", items, "sampled_spearman", clusters=np.arange(20)), 20, seed)
+    drawn = resample(Metric("a", items, "sampled_spearman", clusters=np.arange(20)), 20, seed)
     plain = resample(Metric("a", pairs, "spearman", clusters=np.arange(20)), 20, seed)
-    assert sampled == pytest.approx(plain, nan_ok=True)
+    assert drawn == pytest.approx(plain, nan_ok=True)
 
 
 def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
     items = np.column_stack([np.arange(6.0), np.arange(6.0), [0, 0, 1, 1, 2, 2]])
-    assert np.isnan(_sampled_spearman(items))
+    assert np.isnan(sampled(items))
     items = np.column_stack([np.ones(8), np.arange(8.0), np.arange(8)])
-    assert np.isnan(_sampled_spearman(items))
+    assert np.isnan(sampled(items))
 
 
 @pytest.mark.shared_data("cxc")

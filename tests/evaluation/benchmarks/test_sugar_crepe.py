@@ -9,7 +9,7 @@ from text_sets import write_json, write_sugar_crepe_pp
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.sugar_crepe import (
-    _KINDS,
+    KINDS_OF_CHANGE,
     SugarCrepePlusPlus,
     load_sugar_crepe,
     load_sugar_crepe_pp,
@@ -28,7 +28,7 @@ GOOD, BAD, TIE = row("red_0", "red", "blue"), row("blue_0", "red", "blue"), row(
 def write(folder: Path, **kinds: list) -> Path:
     """A data folder; kinds that are not given hold one row that the colour model gets."""
     draw_pictures(folder / "coco" / "images")
-    for name in _KINDS:
+    for name in KINDS_OF_CHANGE:
         content = {str(number): one for number, one in enumerate(kinds.get(name, [GOOD]))}
         write_json(folder / "sugar_crepe" / f"{name}.json", content)
     return folder

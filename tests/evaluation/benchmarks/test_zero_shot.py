@@ -16,10 +16,10 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import zero_shot
 from paraclip.evaluation.benchmarks.zero_shot import (
+    Labelled,
     ZeroShot,
-    _imagenet_ids,
-    _imagenet_words,
-    _Labelled,
+    imagenet_ids,
+    imagenet_words,
     load_cifar,
     load_folder,
     load_imagenet,
@@ -62,7 +62,7 @@ def values(scores) -> dict[str, float]:
 
 def made(names: Sequence[str], templates: tuple[str, ...] = ("a {}",)) -> ZeroShot:
     """A benchmark with these classes; its pictures are never opened."""
-    shown = _Labelled("made", ("https://a.example/b",), (0,), tuple(names), templates, "x")
+    shown = Labelled("made", ("https://a.example/b",), (0,), tuple(names), templates, "x")
     return ZeroShot("made", shown)
 
 
@@ -138,16 +138,16 @@ def test_what_is_wrong_with_a_folder_is_reported(by_class: Path, folder: str, me
 
 
 def test_imagenet_names_and_templates_are_as_published() -> None:
-    names, templates = _imagenet_words()
-    assert (len(names), len(templates), len(_imagenet_ids())) == (1000, 80, 1000)
-    assert list(_imagenet_ids()) == sorted(set(_imagenet_ids()))
+    names, templates = imagenet_words()
+    assert (len(names), len(templates), len(imagenet_ids())) == (1000, 80, 1000)
+    assert list(imagenet_ids()) == sorted(set(imagenet_ids()))
     assert all(template.count("{}") == 1 for template in templates)
 
 
 def write_sample(folder: Path, flat: bool) -> None:
     """An empty file for each class; only its name is read."""
     folder.mkdir(parents=True)
-    for wnid in _imagenet_ids():
+    for wnid in imagenet_ids():
         path = folder / (f"{wnid}_some_thing.jpg" if flat else f"{wnid}/{wnid}_1.JPEG")
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -167,9 +167,9 @@ def test_the_order_of_wordnet_ids_is_that_of_the_classes(tmp_path: Path) -> None
 
 def test_imagenet_half_downloaded_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path / "imagenet", flat=False)
-    for wnid in _imagenet_ids()[400:]:
+    for wnid in imagenet_ids()[400:]:
         shutil.rmtree(tmp_path / "imagenet" / wnid)
-    first = _imagenet_ids()[400]
+    first = imagenet_ids()[400]
     with pytest.raises(
         UserError, match=f"no picture of 600 of 1,000 classes, the first is {first}"
     ):

@@ -121,9 +121,9 @@ def test_the_unpacked_size_is_limited_in_total(
     path = tmp_path / "a.npz"
     np.savez_compressed(path, one=np.zeros(1000), two=np.zeros(1000))
     assert path.stat().st_size < 1000
-    monkeypatch.setattr(stored, "_LARGEST", 2 * 8128)
+    monkeypatch.setattr(stored, "LARGEST", 2 * 8128)
     assert set(read_arrays(path)) == {"one", "two"}
-    monkeypatch.setattr(stored, "_LARGEST", 2 * 8128 - 1)
+    monkeypatch.setattr(stored, "LARGEST", 2 * 8128 - 1)
     with pytest.raises(ValueError, match="it unpacks to more than 2 GiB"):
         read_arrays(path)
 

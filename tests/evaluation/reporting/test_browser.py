@@ -14,7 +14,7 @@ from paraclip.evaluation import examples
 from paraclip.evaluation.benchmark import Shown
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
-from paraclip.evaluation.examples import RankedPairs, _most_changed, render_browser
+from paraclip.evaluation.examples import RankedPairs, most_changed, render_browser
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.pairs import Pairs, read_wordings
 from paraclip.evaluation.pictures import read_pool
@@ -55,9 +55,9 @@ def content(path: Path) -> dict:
 
 def test_the_pairs_that_changed_most_are_chosen() -> None:
     gains = np.array([0.1, -0.5, 0.0, 0.4, -0.1, 0.2])
-    assert _most_changed(gains, 2) == [1, 3, 5, 4]
-    assert _most_changed(gains) == [1, 3, 5, 0, 4]
-    assert _most_changed(np.zeros(3)) == []
+    assert most_changed(gains, 2) == [1, 3, 5, 4]
+    assert most_changed(gains) == [1, 3, 5, 0, 4]
+    assert most_changed(np.zeros(3)) == []
 
 
 def test_the_page_holds_texts_rankings_and_pictures(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
 
 
 def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "_LARGEST", 1)
+    monkeypatch.setattr(examples, "LARGEST_PAGE", 1)
     write_page(tmp_path / "page.html", [made(tmp_path)], ("base", "tuned"))
     assert len(content(tmp_path / "page.html")["sets"][0]["pairs"]) == 1
 

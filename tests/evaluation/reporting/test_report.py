@@ -20,7 +20,7 @@ from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_
 from paraclip.evaluation.compare import compare
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.plots import _appearances, plot_scores
+from paraclip.evaluation.plots import appearances, plot_scores
 from paraclip.evaluation.report import (
     Line,
     Report,
@@ -30,7 +30,7 @@ from paraclip.evaluation.report import (
     report_json,
     report_page,
 )
-from paraclip.evaluation.run import _OUTPUTS, evaluate
+from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.output_folder import RECORD
 from tiny import COLOURS, ColourEncoder, draw_pictures
@@ -278,12 +278,16 @@ def test_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     assert names == {"items.npz", "mine.txt", "report.json", "report.md", "scores.png"}
 
 
-def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(
+    evaluated: tuple[Report, Path], tmp_path: Path
+) -> None:
     class Never(Constant):
         def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
             raise AssertionError("scored")
 
-    for name in _OUTPUTS:
+    written = {path.name for path in evaluated[1].iterdir()} - {RECORD}
+    assert len(written) == 6
+    for name in written:
         mine = tmp_path / name / name
         mine.parent.mkdir()
         mine.write_text('{"mine": "report"}')
@@ -334,8 +338,8 @@ def test_an_error_without_pictures_is_not_taken_for_a_lack_of_an_image_tower(
 
 
 def test_a_role_looks_the_same_whatever_is_next_to_it() -> None:
-    usual = _appearances(["base", "control", "tuned", "merged"])
-    crowded = _appearances(["base", "control", "live", "tuned", "merged"])
+    usual = appearances(["base", "control", "tuned", "merged"])
+    crowded = appearances(["base", "control", "live", "tuned", "merged"])
     assert len(set(crowded.values())) == 5
     assert {label: crowded[label] for label in usual} == usual
-    assert _appearances(["tuned"])["tuned"] == usual["tuned"]
+    assert appearances(["tuned"])["tuned"] == usual["tuned"]

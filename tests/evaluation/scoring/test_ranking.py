@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.compute.exact_search import _GROUP, nearest, top_k
+from paraclip.compute.exact_search import GROUP, nearest, top_k
 from paraclip.errors import UserError
 
 
@@ -43,10 +43,10 @@ def test_blocks_and_ties_equal_sorting_everything(
 def test_groups_of_neighbours_hide_nothing(k: int) -> None:
     # Whole groups, more and fewer of them than k, and all of the best within one group.
     random = np.random.default_rng(k)
-    pool = vectors(random, 6 * _GROUP, 6 * _GROUP)
-    queries = pool[[3, 4 * _GROUP, 6 * _GROUP - 1]]
-    pool[_GROUP : 2 * _GROUP] = queries[0] + random.normal(scale=1e-3, size=(_GROUP, 5))
-    found, _ = nearest(queries, pool, k, query_block=2, pool_block=3 * _GROUP)
+    pool = vectors(random, 6 * GROUP, 6 * GROUP)
+    queries = pool[[3, 4 * GROUP, 6 * GROUP - 1]]
+    pool[GROUP : 2 * GROUP] = queries[0] + random.normal(scale=1e-3, size=(GROUP, 5))
+    found, _ = nearest(queries, pool, k, query_block=2, pool_block=3 * GROUP)
     assert found.tolist() == sorted_search(queries, pool, k).tolist()
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from paraclip.evaluation import metrics, statistics
 from paraclip.evaluation.statistics import (
-    _STATISTICS,
+    STATISTICS,
     Interval,
     Metric,
-    _draws,
+    draw_weights,
     holm,
     interval,
     not_inferior,
@@ -35,7 +35,7 @@ def test_weights_equal_repeating_items(seed: int, items: int, statistic: str) ->
     weights = random.multinomial(items, np.full(items, 1 / items), size=3)
     plain = {"mean": metrics.mean, "pearson": metrics.pearson, "spearman": metrics.spearman}
     slow = [plain[statistic](np.repeat(values, row, axis=0)) for row in weights]
-    fast = _STATISTICS[statistic](values)(weights.astype(float))
+    fast = STATISTICS[statistic](values)(weights.astype(float))
     assert fast == pytest.approx(slow, abs=1e-9, nan_ok=True)
 
 
@@ -49,7 +49,7 @@ def test_results_do_not_depend_on_the_size_of_blocks(
     metric = Metric("m", items[:, columns], statistic)
     whole = resample(metric, 25, 0)
     assert whole.shape == (25,)
-    monkeypatch.setattr(statistics, "_BLOCK", block)
+    monkeypatch.setattr(statistics, "BLOCK", block)
     assert resample(metric, 25, 0) == pytest.approx(whole, abs=1e-12)
 
 
@@ -67,7 +67,7 @@ def test_groups_and_clusters_equal_drawing_them_one_by_one(
         members = np.flatnonzero(groups == group)
         names, key = (clusters, 0) if clustered else (np.arange(count), number)
         drawable = np.unique(names if clustered else members)
-        (weights,) = statistics._draws(len(drawable), 20, np.random.default_rng([5, key]))
+        (weights,) = statistics.draw_weights(len(drawable), 20, np.random.default_rng([5, key]))
         for row, often in enumerate(weights):
             times = dict(zip(drawable.tolist(), often.astype(int).tolist(), strict=True))
             drawn = [items[n] for n in members for _ in range(times[int(names[n])])]
@@ -152,7 +152,7 @@ def test_p_values_by_hand() -> None:
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=12), st.integers(0, 9))
 def test_a_p_value_equals_its_slow_twin(gains: list[int], seed: int) -> None:
     fast = p_value(resample(Metric("m", np.array(gains, float)), 99, seed))
-    (weights,) = _draws(len(gains), 99, np.random.default_rng([seed, 0]))
+    (weights,) = draw_weights(len(gains), 99, np.random.default_rng([seed, 0]))
     below = above = 0
     for drawn in weights:
         total = sum(gain * int(often) for gain, often in zip(gains, drawn, strict=True))

@@ -51,7 +51,7 @@ _GET = (
 _LEAST_CASES = 25
 # Relations that the authors' notebook ("Replicate ARO!") excludes from the macro mean: symmetric
 # relations, and many rare ones.
-_SYMMETRIC = frozenset(
+SYMMETRIC = frozenset(
     Path(__file__).with_name("aro_symmetric.txt").read_text(encoding="utf-8").splitlines()
 )
 
@@ -69,7 +69,7 @@ def load(task: str, data: Path | None, how: Arithmetic) -> Choice:
         "skipped": broken + len(items) - count,
     }  # fmt: skip
     pool = f"{{items}} entries of {file.name}, {{pictures}} pictures cut to boxes"
-    figures = partial(_accuracies, task)
+    figures = partial(accuracies, task)
     return Choice(f"aro-vg-{task}", pool, facts, items, found, figures, found.notes, how)
 
 
@@ -93,13 +93,13 @@ def _read_case(row: dict[str, Any], where: str) -> Item:
     return Item(image, (true, false), clean_text(kind, group), (x, y, width, height))
 
 
-def _accuracies(
+def accuracies(
     task: str, similar: Float, items: Sequence[Item], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
     """Return the authors' macro mean, the micro mean, each group's mean, and a note on coverage."""
     right, groups = true_is_nearest(similar), [item.group for item in items]
     if task == RELATION:
-        label, groups_are, counted = "VG-R", "relations", sorted(set(groups) - _SYMMETRIC)
+        label, groups_are, counted = "VG-R", "relations", sorted(set(groups) - SYMMETRIC)
     else:
         label, groups_are = "VG-A", "attribute pairs"
         counted = sorted(one for one, cases in Counter(groups).items() if cases >= _LEAST_CASES)
@@ -135,7 +135,7 @@ def load_coco_order(data: Path | None, how: Arithmetic, tagger: "Tagger | None" 
     found = find_pictures(list(captions), file.parent, listed, how)
     tagger = tagger or Tagger()
     images = [image for image, texts in captions.items() if image in found.paths for _ in texts]
-    shuffled = _with_shuffles(
+    shuffled = with_shuffles(
         [text for image in dict.fromkeys(images) for text in captions[image]], tagger, _SEED
     )
     pairs = zip(images, shuffled, strict=True)
@@ -153,7 +153,7 @@ def load_coco_order(data: Path | None, how: Arithmetic, tagger: "Tagger | None" 
         "tagger": tagger.name, "seed": _SEED,
     }  # fmt: skip
     pool = "{items} captions of {pictures} pictures, each with four shuffles"
-    return Choice("aro-coco-order", pool, facts, items, found, _precision, notes, how)
+    return Choice("aro-coco-order", pool, facts, items, found, precision, notes, how)
 
 
 def read_cases(file: Path, problems: Problems) -> tuple[dict[str, list[str]], int]:
@@ -203,7 +203,7 @@ def _texts_of(captions: Any) -> list[str]:
     return [clean_text(caption) for caption in captions]
 
 
-def _precision(
+def precision(
     similar: Float, items: Sequence[Item], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
     """Return Precision@1, and how often the caption beats each kind of shuffle.
@@ -223,7 +223,7 @@ def _precision(
 
 NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
-_MODELS = ("en_core_web_sm", TAGGER_PACKAGE)  # spaCy's own and its copy on PyPI
+TAGGERS = ("en_core_web_sm", TAGGER_PACKAGE)  # spaCy's own and its copy on PyPI
 
 Tagged = list[tuple[str, str]]
 """Tokens of a caption with their Penn tags."""
@@ -235,9 +235,9 @@ class Tagger:
 
     def __init__(self) -> None:
         spacy = optional_import("spacy", "aro")
-        model = next((name for name in _MODELS if find_spec(name)), None)
+        model = next((name for name in TAGGERS if find_spec(name)), None)
         if model is None:
-            raise not_installed(_MODELS[0], "aro")
+            raise not_installed(TAGGERS[0], "aro")
         if model == TAGGER_PACKAGE:
             wheel_file(TAGGER_PACKAGE, TAGGER_FOLDER)
         # Only the tagger is needed; parser, lemmatizer and named entities would take time.
@@ -256,7 +256,7 @@ _SPACES = re.compile(r"\s{2,}")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
-def _normalised(caption: str) -> str:
+def normalised(caption: str) -> str:
     """Lower case, spaces for punctuation, at most 30 words: the original's `pre_caption`."""
     text = _SPACES.sub(" ", _PUNCTUATION.sub(" ", caption.lower())).rstrip("\n").strip(" ")
     return " ".join(text.split(" ")[:_LONGEST])
@@ -281,7 +281,7 @@ _SHUFFLES = (
 """The authors' names of the shuffles, in their order."""
 
 
-def _shuffle(tagged: Tagged, words: Sequence[str], random: np.random.Generator) -> list[str]:
+def shuffles_of(tagged: Tagged, words: Sequence[str], random: np.random.Generator) -> list[str]:
     """Return the shuffles of a caption, given spaCy's tokens with tags and NLTK's words."""
     tokens, tags = [token for token, _ in tagged], [tag for _, tag in tagged]
     kinds = ([n for n, tag in enumerate(tags) if tag in kind] for kind in (NOUNS, ADJECTIVES))
@@ -296,12 +296,12 @@ def _shuffle(tagged: Tagged, words: Sequence[str], random: np.random.Generator) 
     ]
 
 
-def _with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
+def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
     """Each caption and its four shuffles, all normalised."""
     tokenizer, rows = optional_import("nltk.tokenize", "aro").NLTKWordTokenizer(), []
     for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
         random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
         parts = _SENTENCE.split(caption.strip())
         words = [token for part in parts for token in tokenizer.tokenize(part)]
-        rows.append([_normalised(text) for text in (caption, *_shuffle(tagged, words, random))])
+        rows.append([normalised(text) for text in (caption, *shuffles_of(tagged, words, random))])
     return rows

@@ -24,7 +24,7 @@ from paraclip.files import file_hash, read_bounded, read_errors, text_hash
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
-_YEARS = {
+YEARS = {
     "STS12": ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
     # SMT of 2013 has a separate licence; SentEval and all later work leave it out.
     "STS13": ("FNWN", "headlines", "OnWN"),
@@ -32,7 +32,7 @@ _YEARS = {
     "STS15": ("answers-forums", "answers-students", "belief", "headlines", "images"),
     "STS16": ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
 }
-_TASKS = (*_YEARS, "STS-B", "SICK-R")
+_TASKS = (*YEARS, "STS-B", "SICK-R")
 _GET = (
     "Get SentEval's STS and SICK folders (data/downstream/get_transfer_data.bash of "
     "https://github.com/facebookresearch/SentEval) into sts/ of the data folder."
@@ -64,9 +64,9 @@ def read_tasks(folder: str | Path, names: Sequence[str] = _TASKS) -> list[StsTas
     for name in names:
         if name not in _TASKS:
             raise UserError("sts", f"there is no task {name!r}", nearest(name, list(_TASKS)))
-        if name in _YEARS:
+        if name in YEARS:
             year = Path(folder, "STS", f"{name}-en-test")
-            stems = (f"{kind}.{subset}" for subset in _YEARS[name] for kind in ("input", "gs"))
+            stems = (f"{kind}.{subset}" for subset in YEARS[name] for kind in ("input", "gs"))
             files = [year / f"STS.{stem}.txt" for stem in stems]
             couples = zip(files[::2], files[1::2], strict=True)
             subsets = [list(_read_subset(texts, gold)) for texts, gold in couples]
@@ -76,7 +76,7 @@ def read_tasks(folder: str | Path, names: Sequence[str] = _TASKS) -> list[StsTas
         pairs = tuple(pair for subset in subsets for pair in subset)
         if len(pairs) < 3:
             raise UserError(files[0], "contains fewer than three pairs with a gold score", _GET)
-        sizes = tuple(map(len, subsets)) if name in _YEARS else ()
+        sizes = tuple(map(len, subsets)) if name in YEARS else ()
         tasks.append(StsTask(name, pairs, text_hash(" ".join(map(file_hash, files))), sizes))
     return tasks
 

@@ -41,7 +41,7 @@ from paraclip.files import file_hash
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
-_KINDS = (
+KINDS_OF_CHANGE = (
     "add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj",
 )  # fmt: skip
 _COLUMNS = ("filename", "caption", "negative_caption")
@@ -73,24 +73,24 @@ def load_sugar_crepe(data: Path | None, how: Arithmetic) -> Choice:
     """Load the seven kinds on the pictures in `coco/`."""
     folder = find_source(data, "sugar_crepe", _GET_SUGAR_CREPE)
     pictures, problems = find_source(data, "coco", _GET_SUGAR_CREPE), Problems(how.max_broken)
-    lost = [f"{name}.json" for name in _KINDS if not (folder / f"{name}.json").is_file()]
+    lost = [f"{name}.json" for name in KINDS_OF_CHANGE if not (folder / f"{name}.json").is_file()]
     if lost:
         what = f"{len(lost)} of the seven files are missing: {', '.join(lost)}"
         raise UserError(folder, what, _GET_SUGAR_CREPE)
-    kinds = read_subsets(folder, problems, _KINDS, _COLUMNS, _GET_SUGAR_CREPE)
+    kinds = read_subsets(folder, problems, KINDS_OF_CHANGE, _COLUMNS, _GET_SUGAR_CREPE)
     items = [
         Item(image, texts, kind.name)
         for kind in kinds
         for texts, image in zip(kind.rows, kind.images, strict=True)
     ]
     found = _find_listed([item.image for item in items], pictures, how)
-    counted = dict.fromkeys(_KINDS, 0)
+    counted = dict.fromkeys(KINDS_OF_CHANGE, 0)
     counted |= Counter(item.group for item in items if item.image in found.paths)
     notes = [*left_out(problems, len(items) + problems.count, "rows"), *found.notes]
     if (here := sum(counted.values())) < len(items):
         notes.append(f"{here:,} of {len(items):,} rows have their picture here")
 
-    figures = mean_over_groups("SugarCrepe", _KINDS)
+    figures = mean_over_groups("SugarCrepe", KINDS_OF_CHANGE)
     hashes = {kind.name: kind.hash for kind in kinds}
     facts = {"kinds": hashes, "counts": counted, "whole_count": len(items)}
     sizes = ", ".join(f"{name} {count:,}" for name, count in counted.items())

@@ -62,7 +62,7 @@ _GET_IMAGENET = (
 
 
 @dataclass(frozen=True)
-class _Labelled:
+class Labelled:
     """Pictures with their classes."""
 
     name: str  # source of the pictures, with remarks for the reader ("one a class")
@@ -81,7 +81,7 @@ class ZeroShot:
             missing.
     """
 
-    def __init__(self, name: str, shown: _Labelled, how: Arithmetic = Arithmetic()) -> None:
+    def __init__(self, name: str, shown: Labelled, how: Arithmetic = Arithmetic()) -> None:
         self.name, self.shown, self.how = name, shown, how
         if len(shown.classes) < 2 or not shown.references:
             what = f"has {len(shown.classes)} classes and {len(shown.references)} pictures"
@@ -155,7 +155,7 @@ def load_folder(data: Path | None, how: Arithmetic, images_by_class: str | None)
     references = tuple(str(path) for of_class in files for path in of_class)
     labels = tuple(number for number, of_class in enumerate(files) for _ in of_class)
     name, templates = f"{root.absolute().name}/ by folder", simple_templates()
-    shown = _Labelled(name, references, labels, names, templates, "open_clip's short list")
+    shown = Labelled(name, references, labels, names, templates, "open_clip's short list")
     return ZeroShot("image-folder", shown, how)
 
 
@@ -172,7 +172,7 @@ def load_imagenet(data: Path | None, how: Arithmetic) -> ZeroShot:
     else:
         by_id = [(path.name.split("_")[0], path) for path in picture_files(folder)]
         name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
-    numbers = {wnid: number for number, wnid in enumerate(_imagenet_ids())}
+    numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
     for wnid, path in by_id:
         if wnid not in numbers:
             raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", _GET_IMAGENET)
@@ -180,23 +180,23 @@ def load_imagenet(data: Path | None, how: Arithmetic) -> ZeroShot:
     if missing := [wnid for wnid in numbers if wnid not in present]:
         what = f"has no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
         raise UserError(folder, what, _GET_IMAGENET)
-    names, templates = _imagenet_words()
+    names, templates = imagenet_words()
     ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))
     references = tuple(str(path) for _, path in ordered)
     labels = tuple(numbers[wnid] for wnid, _ in ordered)
-    shown = _Labelled(name, references, labels, names, templates, "OpenAI's for ImageNet")
+    shown = Labelled(name, references, labels, names, templates, "OpenAI's for ImageNet")
     return ZeroShot("imagenet", shown, how)
 
 
 @cache
-def _imagenet_ids() -> tuple[str, ...]:
+def imagenet_ids() -> tuple[str, ...]:
     """Return the 1,000 WordNet ids, in the order of the classes."""
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo().label_names())
 
 
-def _imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
+def imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the 1,000 names and the 80 templates."""
     from open_clip import zero_shot_metadata as words
 
@@ -275,7 +275,7 @@ def load_cifar(layout: _Cifar, data: Path | None, how: Arithmetic) -> ZeroShot:
     name = f"test pictures of {layout.folder}"
     references = tuple(f"tar://{row:05d}.ppm::{packed}" for row in range(len(rows)))
     labelled = tuple(map(int, labels))
-    shown = _Labelled(name, references, labelled, names, _CIFAR_TEMPLATES, "OpenAI's for CIFAR")
+    shown = Labelled(name, references, labelled, names, _CIFAR_TEMPLATES, "OpenAI's for CIFAR")
     return ZeroShot(layout.name, shown, how)
 
 
