@@ -80,12 +80,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            # Without it, a crash of the machine may leave the new name on an empty file.
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)  # it has its final name after success
 
 
 def check_name(path: Path | str) -> None:
@@ -107,7 +108,7 @@ def check_input(path: Path | str, hint: str = "Write its content to a file and n
     """
     check_name(path)
     try:
-        mode = os.stat(path).st_mode
+        mode = os.stat(path).st_mode  # of a link's target, as of /dev/stdin
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UserError(path, *TOO_LONG) from error
@@ -119,7 +120,7 @@ def check_input(path: Path | str, hint: str = "Write its content to a file and n
 def check_output(path: Path) -> None:
     """Refuse pipes, devices, and folders that cannot be replaced, such as `.`, `..` and `/`."""
     check_input(path, OTHER_PATH)
-    if path.name in ("", ".."):
+    if path.name in ("", ".."):  # `Path.name` of `.` and `/` is empty
         raise UserError(path, "does not end in the name of a file or a folder", OTHER_PATH)
 
 
@@ -131,7 +132,9 @@ def check_room(folder: Path, size: float = 0) -> None:
         size: number of bytes that are certainly needed.
     """
     check_input(folder, OTHER_PATH)
+    # A link to nothing is in the way as well, and `os.path.exists` denies it.
     there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    # A file without a name: rights are tried, and nothing is left.
     with disk_errors(folder), TemporaryFile(dir=there):
         disk = shutil.disk_usage(there)
     if disk.total and size > disk.free:  # some file systems of networks state no size
@@ -158,13 +161,14 @@ def take_lock(file: IO[bytes] | int, name: Path, hint: str = "", wait: bool = Fa
     or raises UserError with the path `name` and the hint.
     """
     try:
+        # Without waiting, to be able to say what is waited for.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         if not wait:
             raise UserError(name, "another run is writing here", hint) from error
         print(f"paraclip: waiting for another run, which is writing {name}", file=sys.stderr)
         fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
+    except OSError:  # some file systems of networks have no locks
         return
 
 
@@ -175,10 +179,11 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     If it is locked, it waits, or raises UserError.
     """
     check_name(folder)
+    # It stays: if it were deleted, two runs could hold locks on two files of this name.
     path = folder / ".lock"
     with disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        file = path.open("ab")  # created, but never truncated
     with file:
         take_lock(file, folder, "Wait for it, or name another folder.", wait)
         yield
@@ -193,6 +198,7 @@ def write_text(path: Path | str, text: str) -> None:
 def render_page(template: Path, title: str, content: object) -> str:
     """A page of HTML with a title, and with data that cannot end its script element."""
     data = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    # JSON's escapes: `</script>` ends the element, and `<!--` changes where it ends.
     for letter in "<>&":
         data = data.replace(letter, f"\\u{ord(letter):04x}")
     page = template.read_text("utf-8").replace("<!-- title -->", html.escape(title))
@@ -208,6 +214,7 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
     """
     check_input(path)
     with Path(path).open("rb") as source:
+        # One byte more shows a file that is too large.
         content = source.read(most + 1)
     if len(content) > most:
         what = f"holds more than {most / 2**20:.0f} MiB"
@@ -257,7 +264,7 @@ def cache_folder() -> Path:
     Raises:
         UserError: it is in the home folder of an unknown user.
     """
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"  # XDG Base Directory Specification
     folder = os.environ.get("PARACLIP_CACHE") or f"{root}/paraclip"
     try:
         return Path(folder).expanduser()

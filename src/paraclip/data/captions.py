@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from paraclip.data.config import Columns
 from paraclip.errors import UserError, nearest
 
-_LONGEST_CAPTION = 10_000
+_LONGEST_CAPTION = 10_000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ def choose_columns(available: Iterable[str], columns: Columns, where: str) -> _K
             guess = nearest(name, known) if known else ""
             hint = f"Rename it, or name it with --{flag}-column, if the command has this option."
             require_columns(known, [name], where, f"{hint} {guess}")
+    # Decided once for the file: the row's number, in place of an id, could be another row's id.
     return _Keys(columns.caption, columns.image, "id" if "id" in known else None, "image_id")
 
 
@@ -92,8 +93,10 @@ def plain_text(value: Any, name: str) -> str | None:
     """A text, bytes or integer as text, or None; raises BrokenRow for other types and non-UTF-8."""
     if value is None:
         return None
+    # Most texts: no bytes to decode, and no surrogates.
     if isinstance(value, str) and value.isascii():
         return value
+    # True is an int in Python.
     if not isinstance(value, str | bytes | int) or isinstance(value, bool):
         raise BrokenRow(f"the {name} is not text")
     try:
@@ -106,6 +109,6 @@ def plain_text(value: Any, name: str) -> str | None:
 def picture_name(value: Any) -> str | None:
     """The name of a picture; raises BrokenRow like `plain_text`, and for a NUL character."""
     name = plain_text(value, "image name")
-    if name is not None and "\0" in name:
+    if name is not None and "\0" in name:  # for which `os.stat` raises ValueError
         raise BrokenRow("the image name contains a NUL character")
     return name

@@ -30,7 +30,7 @@ def read_folder(
     """
     pictures = 0
     for path in walk(Path(source)):
-        if path.suffix == ".txt":
+        if path.suffix == ".txt":  # only one without a picture comes here
             problems.add(path, "there is no picture with this name")
             continue
         pictures += 1
@@ -58,7 +58,9 @@ def walk(folder: Path) -> Iterator[Path]:
             folders = {entry.name for entry in shown if entry.is_dir(follow_symlinks=False)}
     except OSError as error:
         raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
+    # File systems list names in different orders.
     names = sorted(entry.name for entry in shown)
+    # A folder may be called `a.jpg`.
     stems = {Path(x).stem for x in names if x not in folders and Path(x).suffix.lower() in SUFFIXES}
     for name in names:
         path, (stem, suffix) = folder / name, os.path.splitext(name)
@@ -83,5 +85,6 @@ def first_line(path: Path) -> bytes:
         raise BrokenRow(f"the picture has no caption file {path.name!r} beside it") from None
     if text.startswith(UTF16_MARKS):
         raise BrokenRow("the caption is in UTF-16, not UTF-8")
+    # Of bytes: `str.splitlines` would also end a line at U+2028 and others inside a caption.
     lines = (line.strip() for line in text.removeprefix(UTF8_MARK).splitlines())
     return next((line for line in lines if line), b"")

@@ -27,8 +27,9 @@ from paraclip.files import check_input, file_hash, text_hash
 # Pillow's other formats include some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands
+# COCO_train2014_000000000009.jpg of one release is 000000000009.jpg in another.
 _NUMBERED = re.compile(r"(?:COCO_\w+_)?0*(\d+)\.jpe?g")
-LARGEST_FILE = 256 * 2**20
+LARGEST_FILE = 256 * 2**20  # bytes of what is read into memory: downloads, members of shards, HEIC
 _LONGEST_DOWNLOAD = 300.0  # seconds
 # Reverses each EXIF orientation.
 _TURNS = {
@@ -84,6 +85,7 @@ class Crop:
         """Open the crop as RGB; it is black outside the picture, as in ARO's code."""
         picture, (x, y, width, height) = open_image(self.path, _FULL_SIZE), self.box
         overlaps = -width < x < picture.width and -height < y < picture.height
+        # A crop is black outside the picture, so a small picture does not bound its size.
         if width < 1 or height < 1 or not overlaps or width * height > MOST_PIXELS:
             what = f"the box {self.box} is not inside a picture of {picture.size}"
             raise UserError(self.path, what, "Fix the box or replace the picture.")
@@ -115,16 +117,17 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
     with _picture_errors(reference):
         formats = _load_heif(stream, reference) if _is_heic(stream) else FORMATS
         with without_warnings():
+            # Reads the header alone, so that size and shape are checked before decoding.
             image = Image.open(stream, formats=formats)
         if image.width * image.height > MOST_PIXELS:
             raise UserError(reference, _TOO_MANY, "Replace the picture.")
         if max(image.size) > _MOST_RATIO * min(image.size):
             what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
             raise UserError(reference, what, "Crop or replace the picture.")
-        image.draft("RGB", (2 * side, 2 * side))
+        image.draft("RGB", (2 * side, 2 * side))  # changes how JPEG is decoded, and no other format
         turn = _TURNS.get(_orientation(image))
         small = _averageable(image)
-        factor = min(small.size) // (2 * side)
+        factor = min(small.size) // (2 * side)  # `reduce` averages blocks of whole pixels
         if factor > 1:
             small = small.reduce(factor)
         if small.mode in ("RGBa", "La"):
@@ -252,7 +255,9 @@ def _download(url: str) -> bytes:
     request = Request(without_password(url), headers={"User-Agent": "paraclip"})
     content = bytearray()
     try:
+        # 30 seconds without a byte; `until` limits the whole.
         with build_opener(_SameHost).open(request, timeout=30) as response:
+            # `read` would wait for all of a part, and the clock below with it.
             while len(content) <= LARGEST_FILE and (part := response.read1(2**16)):
                 content += part
                 if monotonic() > until:
@@ -265,6 +270,7 @@ def _download(url: str) -> bytes:
 def picture_files(folder: Path) -> list[Path]:
     """All pictures in a folder and its subfolders, sorted by path; nothing hidden (`._a.jpg`)."""
     pictures = (path for path in walk(folder) if path.suffix.lower() in SUFFIXES)
+    # `walk` takes a link to a folder for a file.
     return [path for path in pictures if not path.is_dir()]
 
 

@@ -15,11 +15,11 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import check_input
 
-_LONGEST_LINE = 2**20
-UTF8_MARK = b"\xef\xbb\xbf"
+_LONGEST_LINE = 2**20  # bytes; a file without line feeds would fill the memory
+UTF8_MARK = b"\xef\xbb\xbf"  # the byte order mark, which Excel writes
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_ON_DISK = ("file://", "local://")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")  # a scheme as in RFC 3986, section 3.1
+_ON_DISK = ("file://", "local://")  # fsspec's names of the local file system
 _SCHEMES = frozenset(
     ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory")
 )
@@ -93,6 +93,7 @@ def open_source(source: str) -> Iterator[IO[bytes]]:
                 yield stream
             else:
                 with decompress(stream) as expanded:
+                    # A raw file's own `readline` reads a byte at a time.
                     yield io.BufferedReader(_Expanded(expanded, stream), 2**16)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             what = f"cannot be read to its end ({error})"

@@ -5,7 +5,7 @@ from pathlib import Path
 from paraclip.errors import UserError, printable, without_password
 from paraclip.output_folder import OutputFolder
 
-_MOST_LISTED = 1_000
+_MOST_LISTED = 1_000  # a broken file of millions would fill memory and disk
 
 
 class Problems:
@@ -28,6 +28,7 @@ class Problems:
         """Count and list a broken row."""
         self.count += rows
         if len(self.listed) < _MOST_LISTED:
+            # The URL of a picture may contain one.
             self.listed.append((without_password(where), without_password(what)))
 
     def take(self, other: "Problems", total: int | None = None) -> None:
@@ -39,7 +40,7 @@ class Problems:
 
     def check(self, total: int) -> None:
         """Raise UserError if more than `max_share` of `total` rows are broken."""
-        if self.count <= self.max_share * total:
+        if self.count <= self.max_share * total:  # no division: there may be no rows
             return
         where, what = self.listed[0]
         share = f"{self.count:,} of {total:,} rows are broken, this is the first"

@@ -23,7 +23,8 @@ from paraclip.data.rows import Values, is_folder, read_items, reader_of, row_num
 from paraclip.errors import UserError, without_password
 from paraclip.files import check_input, check_name
 
-_MOST_FILES = 1_000_000
+_MOST_FILES = 1_000_000  # {0..999999999} is short, and its names would fill the memory
+# Possessive, so that it takes linear time; `int` refuses more than 4,300 digits.
 _BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))\}")
 
 
@@ -62,10 +63,12 @@ class _CaptionMaker:
         if not row_id:
             raise BrokenRow("the id is empty")
         if image_name and not is_remote(image_name):
+            # `a.jpg` beside two files is two pictures.
             image_name = os.path.join(self.folder, image_name)
         image_id = plain_text(values.get("image_id"), "image id") or image_name or row_id
         ids = [f"{row_id}-{number}" for number in range(1, len(texts) + 1)] if listed else [row_id]
         for caption_id in ids if has_id else ():  # row numbers are unique
+            # 64 bits: that two of 100 million ids share one has a probability of 0.03 %.
             if (key := hash(caption_id)) in self.seen:
                 what = f"the id {label(caption_id)} occurs twice"
                 raise UserError(where, what, self.hint)
@@ -81,7 +84,9 @@ class _CaptionMaker:
         if is_remote(name):
             return name
         for root in self.roots:
+            # `os.path.join` leaves an absolute name as it is.
             path = f"{root}/{name}" if is_remote(root) else os.path.join(root, name)
+            # Remote pictures are not looked for here, which would take a request for each.
             if is_remote(root) or os.path.isfile(path):
                 return path
         folders = " or ".join(label(root or ".") for root in self.roots)
@@ -156,7 +161,9 @@ def find_files(source: str) -> list[str]:
     """The files and folders that a path, URL, glob or brace pattern names; raises UserError."""
     check_name(source)
     source = local_path(source)
+    # The name of an existing file may contain braces.
     patterns = ([source] if os.path.exists(source) else braces(source)) or [source]
+    # Two patterns may name the same file.
     files = list(dict.fromkeys(file for pattern in patterns for file in _named(pattern)))
     for file in files:
         if is_remote(file):
@@ -164,7 +171,7 @@ def find_files(source: str) -> list[str]:
         else:
             check_input(file)
         if not is_folder(file):
-            reader_of(file)
+            reader_of(file)  # refuses an unknown format, before the first file is read
     return files
 
 
@@ -192,9 +199,10 @@ def braces(pattern: str) -> list[str]:
     for match in _BRACES.finditer(pattern):
         first, last, listed = match.groups()
         count = len(listed.split(",")) if listed is not None else int(last) - int(first) + 1
-        if count * len(names) > _MOST_FILES:
+        if count * len(names) > _MOST_FILES:  # before they are made
             raise UserError(pattern, "names more than a million files", "Name fewer.")
         numbers = range(int(first), int(last) + 1) if listed is None else ()
+        # As many digits as the first number has.
         middles = listed.split(",") if listed else [f"{n:0{len(first)}d}" for n in numbers]
         head, end = pattern[end : match.start()], match.end()
         names = [f"{name}{head}{middle}" for name in names for middle in middles]

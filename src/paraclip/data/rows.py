@@ -30,10 +30,10 @@ from paraclip.errors import UserError
 _Item = TypeVar("_Item")
 Values = dict[str, Any]
 """Values of a row by column name; texts may be bytes, whose encoding is not yet checked."""
-_Rows = Iterator[tuple[str, Values]]
-_Fields = Iterator[tuple[int, list[str]]]
+_Rows = Iterator[tuple[str, Values]]  # where each row is, and its values
+_Fields = Iterator[tuple[int, list[str]]]  # number of a row's first line, and its fields
 _Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], _Fields]
-_ROWS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 1024  # of a Parquet file, as Python objects
 _LARGEST_JSON = 2**28  # bytes; COCO's largest file of captions has 144 MB
 _MOST_VALUES = 2**24  # of a JSON file; COCO's has 11 million, which take 1 GB
 _CHECK_HEADER = "It must name the columns, with closed quotes, and end in a line feed."
@@ -138,11 +138,12 @@ def _read_delimited(
 ) -> _Rows:
     """Rows with as many fields as the header; `csv_fields` or `tsv_fields` splits the lines."""
     with open_source(source) as stream:
+        # Bytes that are not UTF-8 become lone surrogates, for which `plain_text` refuses their row.
         lines = (
             (number, line.decode("utf-8", "surrogateescape"))
             for number, line in bounded_lines(stream, source, problems, headed=True)
         )
-        before = problems.count
+        before = problems.count  # the header is the first row, so a problem until then is its own
         rows = split(lines, source, problems)
         _, header = next(rows, (0, []))
         if problems.count > before:
@@ -151,6 +152,7 @@ def _read_delimited(
             raise UserError(source, "is empty", "Its first line must name the columns.")
         header = [name.strip() for name in header]
         chosen = choose_columns(header, columns, source) if columns else None
+        # Columns that are not read may share a name.
         refuse_equal_names([name for name in header if not chosen or name in chosen], source)
         for number, fields in rows:
             where = f"{source}:{number}"
@@ -164,7 +166,7 @@ def _read_delimited(
 
 def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> _Fields:
     """Number of the first line and fields of each row; other rows are added to `problems`."""
-    last = 0
+    last = 0  # line of the file; `reader.line_num` does not count the overlong ones
 
     def counted() -> Iterator[str]:
         nonlocal last
@@ -172,6 +174,7 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
             last = number
             yield line
 
+    # Without `strict`, a quote that never closes takes in the rest of the file, as one good field.
     reader = csv.reader(counted(), strict=True)
     while True:
         before = reader.line_num
@@ -185,7 +188,8 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
             if lost > 1:
                 what = f"a quote that opens here is not closed properly and spans {lost:,} lines"
             problems.add(f"{source}:{last - lost + 1}", what, rows=lost)
-            continue
+            continue  # the reader begins anew with the next line
+        # Blank lines are no rows; of one with spaces, `csv` makes a field.
         if fields and not (len(fields) == 1 and fields[0].isspace()):
             yield last - (reader.line_num - before) + 1, fields
 
@@ -251,6 +255,7 @@ def _read_json(source: str, problems: Problems, columns: Columns | None) -> _Row
     whole = _parse_file(source)
     kind = _kind_of(whole, source)
     names: dict[str, str] = {}
+    # COCO: an annotation names its picture by the id of an entry of `images`.
     if kind == "annotation" and columns and columns.image:
         if not isinstance(whole.get("images"), list):
             raise UserError(source, "has no 'images'", _LAYOUT)
@@ -270,6 +275,7 @@ def _read_json(source: str, problems: Problems, columns: Columns | None) -> _Row
             yield where, values
             continue
         if chosen is None:
+            # An annotation has no name of a picture, and must not be refused for that.
             own = columns if kind != "annotation" else replace(columns, image=None)
             usual = _CAPTION_NAMES if columns.caption == "caption" else ()
             caption = next((name for name in usual if name in values), columns.caption)
@@ -297,6 +303,7 @@ def _kind_of(whole: Any, source: str) -> str:
     if not isinstance(whole, dict | list):
         raise UserError(source, "is neither a list nor an object", _LAYOUT)
     if isinstance(whole, dict):
+        # COCO has both lists, and its captions are in the first.
         for kind in ("annotation", "image"):
             if isinstance(whole.get(f"{kind}s"), list):
                 return kind
@@ -307,6 +314,7 @@ def _parse_file(source: str) -> Any:
     """The value of a JSON file; raises UserError. Lone surrogates remain, for a check by row."""
     with open_source(source) as stream, _collected_later():
         try:
+            # One byte more shows a file that is too long.
             return parse_json(stream.read(_LARGEST_JSON + 1), _LARGEST_JSON, _MOST_VALUES)
         except BadJson as error:
             hint = "Make the file again; if it is large, as JSON lines (.jsonl)."
@@ -336,6 +344,7 @@ def _read_parquet(source: str, problems: Problems, columns: Columns | None) -> _
         refuse_equal_names(names, source)
         chosen = choose_columns(names, columns, source) if columns else None
         if chosen:
+            # In the order of the file, as are the columns of its batches.
             names = [name for name in names if name in chosen]
             if chosen.image in names:
                 _refuse_pictures(file.schema_arrow.field(chosen.image), source)

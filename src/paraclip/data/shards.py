@@ -26,13 +26,15 @@ SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
 ) | {".heic", ".heif"}
 """Of the names of pictures, in shards and in folders."""
-LARGEST_TEXT = 2**20
+LARGEST_TEXT = 2**20  # bytes of a caption file, or of a picture's JSON
 _LARGEST_FILE = 2**33  # bytes; the limit of the plain tar format
 _LARGEST_HEADER = 2**13  # bytes of a long name or a PAX header, in which `tarfile` searches slowly
+# Types of headers whose content describes the next member, such as its long name.
 _FURTHER_HEADERS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
+# Private to `tarfile`, whose `next` takes them for the end.
 _ENDS_EARLY = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 _PREFIX = "tar://"
 
@@ -84,6 +86,7 @@ def _open_shard(source: str) -> Iterator[_Shard]:
                 try:
                     yield shard
                 except tarfile.ReadError as error:
+                    # The words of `tarfile` for a shard that is cut between or inside members.
                     if "unexpected end" not in str(error):
                         raise
                     shard.truncated = True
@@ -124,6 +127,7 @@ def read_member(shard: str, member: str, most: int) -> bytes:
     state = None if is_remote(shard) else os.stat(shard)
     index = shard_index(shard, *((state.st_size, state.st_mtime_ns) if state else ()))
     if member not in index:
+        # As a missing file does, so that `open_image` reports both alike.
         raise FileNotFoundError(member)
     offset, size = index[member]
     if is_remote(shard):
@@ -135,7 +139,7 @@ def read_member(shard: str, member: str, most: int) -> bytes:
         return stream.read(min(size, most))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=16)  # shuffled pictures come from several shards in turn
 def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
     """Offset and size in bytes of every member; cached for the last 16 shards.
 
@@ -158,6 +162,7 @@ def read_shard(
     """
     columns = columns or Columns()
     with _open_shard(source) as shard:
+        # In WebDataset, the files of a sample follow each other.
         for key, parts in groupby(_members(shard), key=_key):
             image, texts = None, {}
             for member in parts:
@@ -166,11 +171,11 @@ def read_shard(
                     image = member.name
                 elif suffix in (".txt", ".json"):
                     opened = shard.extractfile(member)
-                    text = opened.read(LARGEST_TEXT) if opened else b""
+                    text = opened.read(LARGEST_TEXT) if opened else b""  # the rest is cut off
                     texts[suffix] = text.removeprefix(UTF8_MARK)
             caption: Any = texts.get(".txt")
             if caption is None:
-                with suppress(BadJson):
+                with suppress(BadJson):  # without a caption, only this row is broken
                     caption = parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
             name = _member_reference(source, image) if image and columns.image else None
             values = {"caption": caption, "image": name, "id": key, "image_id": key}

@@ -32,6 +32,7 @@ from paraclip.errors import UserError
 from paraclip.files import atomic_path, check_input, read_bounded
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
+# Of each step: similarity of meaning (MiniLM) and share of common words.
 _SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
 SCHEMA = pa.schema(
     [
@@ -55,7 +56,7 @@ ENGLISH = "en"
 _MOST_WORDINGS = 64  # of a row
 _ROWS_AT_ONCE = 10_000
 _LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
-PROVENANCE = b"paraclip"
+PROVENANCE = b"paraclip"  # key in Parquet's metadata, whose keys are bytes
 _JSON_LINES = (".jsonl", ".ndjson")
 _REMAKE = "Make the triples with `paraclip generate`, or name another file."
 
@@ -84,6 +85,7 @@ def with_schema(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """A table with SCHEMA's columns, in its order, and WORDINGS if there are some."""
     listed = [dict(row) for row in rows]
     some = any(row.get(WORDINGS.name) for row in listed)
+    # With a schema, a column of nulls alone keeps its type.
     return pa.Table.from_pylist(listed, schema=SCHEMA.append(WORDINGS) if some else SCHEMA)
 
 
@@ -135,7 +137,7 @@ def _make_triple(values: Values, where: str) -> dict[str, Any]:
     values = {name: value for name, value in values.items() if value == value}  # NaN is missing
     row: dict[str, Any] = {WORDINGS.name: (further := _read_wordings(values.get(WORDINGS.name)))}
     english = [one for one in further if (one["lang"] or ENGLISH) == ENGLISH]
-    has_further = bool(further)
+    has_further = bool(further)  # `further` loses those that become paraphrases
     for name in TEXTS:
         if name in values:
             row[name] = clean_text(values[name], name)
@@ -167,6 +169,7 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
     index, kind = table.schema.get_field_index(name), table[name].type
     if isinstance(values, list):
         values = pa.array(values, pa.string())
+    # Other programs' tables may have large_string.
     return table.set_column(index, table.schema.field(index), values.cast(kind))
 
 
@@ -196,6 +199,7 @@ def choose_wordings(
     return [
         [
             (one["text"], one["lang"] or ENGLISH)
+            # In Parquet, the list, a wording and its text may each be null.
             for one in found or ()
             if one and one["text"] and (languages is None or (one["lang"] or ENGLISH) in languages)
         ]
@@ -250,6 +254,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
 
 def with_starter(rows: pa.Table) -> pa.Table:
     """Append the starter set, whose triples have no pictures."""
+    # Fills the columns that one of them lacks with nulls.
     return pa.concat_tables([rows, read_triples(starter.STARTER)], promote_options="default")
 
 

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 from paraclip.errors import UserError
 from paraclip.files import read_bounded, read_errors
 
-_MOST_BYTES = 64 * 2**20
+_MOST_BYTES = 64 * 2**20  # by default, as of a line, a header or a configuration
 _MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions fail
 _MOST_DIGITS = 100  # digits of an integer; a 256-bit hash has 77
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # either half of a pair, as an escape
 # All but brackets; a text that does not end takes the rest, so that the time is linear.
 _OUTSIDE_BRACKETS = re.compile(r'(?:[^][{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)++', re.DOTALL)
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
@@ -43,12 +43,13 @@ def parse_json(
     in_rows = most_values is not None
     try:
         if isinstance(content, str):
-            content.encode()
+            content.encode()  # fails for a lone surrogate
             text = content
         else:
             text = content.decode("utf-8-sig", "surrogateescape" if in_rows else "strict")
     except UnicodeError:
         raise BadJson("is not UTF-8") from None
+    # Each value but the outermost follows one of these, or a key that does.
     if most_values is not None and sum(map(text.count, ",[{")) > most_values:
         raise BadJson(f"holds more than {most_values:,} values")
     check_depth(text)
@@ -56,6 +57,7 @@ def parse_json(
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BadJson(f"is not JSON ({error.msg} at character {error.pos + 1:,})") from None
+    # Only an escape can be half of a pair: decoding has refused its bytes.
     if not in_rows and _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -83,7 +85,7 @@ def read_json_object(path: Path | str, hint: str, most: int = _MOST_BYTES) -> di
 
 def check_depth(text: str) -> None:
     """Raise BadJson for a text nested deeper than 100 levels, before anything is parsed."""
-    if text.count("[") + text.count("{") <= _MOST_DEPTH:
+    if text.count("[") + text.count("{") <= _MOST_DEPTH:  # too few to be deep
         return
     brackets = _OUTSIDE_BRACKETS.sub("", text)
     levels = accumulate(map(_STEPS.__getitem__, brackets))
@@ -102,14 +104,14 @@ def _bounded_integer(text: str) -> int:
 def _finite_number(text: str) -> float:
     """The float; raises BadJson if it is infinite."""
     number = float(text)
-    if math.isinf(number):
+    if math.isinf(number):  # from 1e999, for example
         raise BadJson("holds a number that is too large")
     return number
 
 
 def _refuse_constant(name: str) -> NoReturn:
     """Raise BadJson for NaN and Infinity."""
-    raise BadJson(f"holds {name}, which is not a JSON number")
+    raise BadJson(f"holds {name}, which is not a JSON number")  # Python reads it by default
 
 
 _DECODER = json.JSONDecoder(
