@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 
 def import_ray() -> Any:
     """The package `ray`; raises UserError without it."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # on by default; before the import
     return optional_import("ray", "ray")
 
 
@@ -37,7 +37,8 @@ def cluster(workers: int) -> Iterator[Any]:
     if not connected:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
         if not os.environ.get("RAY_ADDRESS"):
-            # Logical CPUs: most workers wait for servers most of the time.
+            # "local": not a cluster of another program here, which Ray would connect to. Logical CPUs:
+            # most workers wait for servers most of the time.
             options |= {
                 "address": "local", "num_cpus": max(os.cpu_count() or 1, workers),
                 "object_store_memory": _OBJECT_STORE, "include_dashboard": False,
@@ -107,6 +108,8 @@ def spread(
     # Restarted and repeated without a limit: a long run may lose many machines.
     actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)(_Worker)
     actors = [actor.remote(make) for _ in range(workers)]
+    # An actor is free once for each item that it may hold; taken from the end, none gets a second
+    # item before all have one.
     free, running, waiting = actors * ahead, dict[Any, Any](), iter(items)
 
     def start() -> None:
@@ -119,13 +122,13 @@ def spread(
         while running:
             [done], _ = ray.wait([*running], num_returns=1)
             free.append(running.pop(done))
-            start()
+            start()  # before the caller uses the result, for which no worker waits then
             result = ray.get(done)
             if isinstance(result, UserError):
                 raise result
             yield result
     except ray.exceptions.RayError as error:
-        last = str(error).strip().splitlines()[-1][:300]
+        last = str(error).strip().splitlines()[-1][:300]  # before it is the worker's traceback
         hint = "Everything that a run reads and writes must be reachable from every machine."
         raise UserError("--ray-workers", f"a worker failed ({last})", hint) from error
     finally:

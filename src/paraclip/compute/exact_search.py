@@ -80,22 +80,23 @@ class _Best:
 
     def __init__(self, queries: NDArray[np.float32], k: int) -> None:
         self.queries, self.k = queries, k
-        self.scores = np.full((len(queries), k), -np.inf)
+        self.scores = np.full((len(queries), k), -np.inf)  # float64 [queries, k], best first
         self.positions = np.full((len(queries), k), np.iinfo(np.int64).max, np.int64)
 
     def offer(self, vectors: NDArray[np.float32], start: int) -> None:
         """Update with a block of the pool, vectors [block, width] that begin at `start`."""
-        coarse = self.queries @ vectors.T
-        # Groups are of scores far apart, whose maxima are computed with vector instructions.
+        coarse = self.queries @ vectors.T  # float32 [queries, block]
+        # [queries, members, groups]: members are far apart, so that maxima are computed with vector
+        # instructions. The last block may be no multiple of GROUP.
         grouped = coarse.reshape(len(coarse), gcd(coarse.shape[1], GROUP), -1)
-        tops = grouped.max(axis=1)
+        tops = grouped.max(axis=1)  # [queries, groups]; a maximum passes on any NaN
         if not np.isfinite(tops).all():
             hint = "The weights or the vectors file are corrupt; create them again."
             raise UserError("search", "a vector is not finite", hint)
-        bar = self._bar(coarse, tops)[:, None]
-        rows, groups = np.nonzero(tops >= bar)
+        bar = self._bar(coarse, tops)[:, None]  # [queries, 1]
+        rows, groups = np.nonzero(tops >= bar)  # query and number of each group to look into
         hits, places = np.nonzero(grouped[rows, :, groups] >= bar[rows])
-        rows, columns = rows[hits], places * tops.shape[1] + groups[hits]
+        rows, columns = rows[hits], places * tops.shape[1] + groups[hits]  # both [candidates]
         scores = np.empty(len(rows))
         for begin in range(0, len(rows), _GATHER):
             part = slice(begin, begin + _GATHER)
@@ -119,7 +120,8 @@ class _Best:
         owners = np.concatenate([np.repeat(np.arange(len(touched)), self.k), local])
         scores = np.concatenate([self.scores[touched].ravel(), scores])
         positions = np.concatenate([self.positions[touched].ravel(), positions])
-        order = np.lexsort((positions, -scores, owners))
+        order = np.lexsort((positions, -scores, owners))  # by the last key first
         starts = np.searchsorted(owners[order], np.arange(len(touched)))
+        # [touched, k]: each query has k entries at least, those that it had.
         kept = order[starts[:, None] + np.arange(self.k)[None, :]]
         self.scores[touched], self.positions[touched] = scores[kept], positions[kept]

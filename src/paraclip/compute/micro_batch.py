@@ -35,7 +35,7 @@ class MicroBatchQueue(Generic[_Item, _Result]):
     ) -> None:
         self._work, self._most, self._limit = work, most, waiting
         self._waiting: list[tuple[_Item, asyncio.Future[_Result]]] = []
-        self._running: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None  # asyncio itself keeps only weak references
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
 
     async def __call__(self, item: _Item) -> _Result:
@@ -58,12 +58,13 @@ class MicroBatchQueue(Generic[_Item, _Result]):
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            # Without those whose caller has left.
             batch = [(item, future) for item, future in batch if not future.done()]
             results: Sequence[_Result | BaseException]
             try:
                 items = [item for item, _ in batch]
                 results = await loop.run_in_executor(self._thread, self._compute, items)
-            except Exception as error:
+            except Exception as error:  # the thread takes no work after `close`
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 if future.done():  # cancelled
@@ -87,6 +88,6 @@ class MicroBatchQueue(Generic[_Item, _Result]):
 
 def _raisable(error: BaseException) -> Exception:
     """The error, or one that a future accepts and that `except Exception` catches."""
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):  # asyncio refuses it
         return error
     return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)

@@ -22,7 +22,7 @@ _SAME = 0.9
 """Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
 from the base's image tower. Another tower gives about 0 for both. Previews, another decoder or 16
 bits reduce the cosine by a few hundredths."""
-EXACT = 0.99
+EXACT = 0.99  # cosine of two vectors of one picture, computed alike
 SAMPLE = 16
 """Most pictures that are embedded again."""
 NOTHING_OPENED = "none of its pictures can be opened"
@@ -67,6 +67,7 @@ def find_origin(
         return None
     chosen = np.random.default_rng(0).permutation(list(pictures))[:SAMPLE]
     files = [pictures[row] for row in chosen.tolist()]
+    # Broken ones are left out, and give rows of NaN.
     again = encode_images(base, files, problems=Problems(max_share=1.0)).numpy()
     opened = np.isfinite(again).all(axis=1)
     if not opened.any():

@@ -14,7 +14,7 @@ from paraclip.systems import INDEXED, SYSTEMS
 from paraclip.systems.pgvector import POSTGRES, kind_in_database
 from paraclip.systems.system import FIX, IndexAddress, Parts
 
-_MOST_ROWS = 5_000_000
+_MOST_ROWS = 5_000_000  # 10 GB of memory at a width of 512
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def read_index(
                     size = min(most, max(rows, len(vectors) * 9 // 8))
                     vectors.resize((size, part.shape[1]), refcheck=False)
                     paths += [""] * (size - len(paths)) if names else []
+                # A later row replaces a random one, or none: all are kept with one probability.
                 places = np.where(numbers < most, numbers, rng.integers(0, numbers + 1))
                 kept = np.flatnonzero(places < most)
                 vectors[places[kept]] = part[kept]  # of several rows for a place, the last one

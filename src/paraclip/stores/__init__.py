@@ -20,8 +20,8 @@ STATE = ("id", "path", "size", "modified", "hash", "caption")
 """Columns that show whether a picture or its caption has changed."""
 SHOWN = ("id", "path", "caption", "vector")
 """Columns that a search needs in memory."""
-POSTGRES = ("postgresql://", "postgres://")
-ROWS_AT_ONCE = 4096
+POSTGRES = ("postgresql://", "postgres://")  # libpq accepts both
+ROWS_AT_ONCE = 4096  # 8 MiB of vectors that are 512 wide
 
 
 def schema(width: int) -> pa.Schema:
@@ -47,13 +47,14 @@ def schema(width: int) -> pa.Schema:
 
 def vectors_of(rows: pa.Table) -> Float:
     """The column of vectors, float32 [rows, width]."""
+    # `flatten` has the numbers of these rows; `values` has those of the array they are a slice of.
     flat = np.asarray(rows["vector"].combine_chunks().flatten(), np.float32)
     return flat.reshape(-1, rows.schema.field("vector").type.list_size)
 
 
 def picture_id(path: str) -> str:
     """The id of a picture, 24 hex digits, from its path in the index."""
-    return sha256(path.encode()).hexdigest()[:24]
+    return sha256(path.encode()).hexdigest()[:24]  # 96 bits: no two paths share them
 
 
 def full_path(root: str, path: str) -> str:
@@ -79,7 +80,7 @@ class IndexFacts:
         default_factory=lambda: uuid4().hex
     )
     format: Literal["paraclip-index-2"] = "paraclip-index-2"  # of the table
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid")  # saving would lose facts of a later version
 
     def to_json(self) -> str:
         """The facts as a JSON object."""
@@ -165,7 +166,7 @@ class Store(Protocol):
 
     def state(self) -> pa.Table:
         """The columns `STATE` of all rows."""
-        parts = list(self.batches(STATE))
+        parts = list(self.batches(STATE))  # none of an empty table, which pyarrow does not join
         return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
 
     def put(self, rows: pa.Table) -> None:

@@ -37,7 +37,7 @@ from paraclip.stores import (
 )
 
 FACTS, STAGED_FACTS = "index.json", "index.staged.json"
-_OS_ERROR = re.compile(r"os error (\d+)")
+_OS_ERROR = re.compile(r"os error (\d+)")  # LanceDB states errno only in its messages
 _PANICS = (("pyo3_async_runtimes", "RustPanic"), ("pyo3_runtime", "PanicException"))
 PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
 
@@ -74,7 +74,8 @@ class LanceStore(Store):
         if facts is None:
             raise self.gone()
         versions = self.folder / f"{_table_of(facts)}.lance" / "_versions"
-        # Not all files: Finder adds .DS_Store, which would be the newest version for ever.
+        # Lance names them by 2^64 - 1 less the version, so that the newest comes first. Not all
+        # files: Finder adds .DS_Store, which would be the newest version for ever.
         newest = min((path.name for path in versions.glob("*.manifest")), default=None)
         if newest is None:
             raise self.gone()
@@ -83,7 +84,7 @@ class LanceStore(Store):
     def save_facts(self, facts: IndexFacts) -> None:
         """Write `index.json`, and create the table if it does not exist."""
         known = self.facts()
-        if known is None:
+        if known is None:  # the table first: `index.json` never names one that does not exist
             with self.errors():
                 self.opened = _database(self.folder).create_table(
                     _table_of(facts), schema=schema(facts.width)
@@ -99,10 +100,10 @@ class LanceStore(Store):
 
     def publish(self) -> None:
         """Rename the file of the facts, then remove the table that it no longer names."""
-        self.output.record({self.folder / FACTS: self.folder / STAGED_FACTS})
+        self.output.record({self.folder / FACTS: self.folder / STAGED_FACTS})  # before it appears
         with disk_errors(self.folder / FACTS):
             (self.folder / STAGED_FACTS).replace(self.folder / FACTS)
-        self.opened = None
+        self.opened = None  # it is the table that was replaced
         self.discard_staged()
 
     def discard_staged(self) -> None:
@@ -132,7 +133,7 @@ class LanceStore(Store):
             if table is None or table.name != _table_of(facts):
                 table = self.opened = _database(self.folder).open_table(_table_of(facts))
             else:
-                table.checkout_latest()
+                table.checkout_latest()  # an open table stays at its version
             return table
 
     def count(self) -> int:
@@ -172,6 +173,7 @@ class LanceStore(Store):
                 from lancedb.index import HnswSq
 
                 table.create_index("vector", config=HnswSq(distance_type="dot"))
+            # Not at once: a search or a server may still be reading an earlier version.
             table.optimize(cleanup_older_than=timedelta(hours=1))
 
     def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
@@ -186,7 +188,7 @@ class LanceStore(Store):
                     search = search.nprobes(PROBES).ef(max(EFFORT, k))
                 hits = search.limit(k).select(["id", "_distance"]).to_arrow()
                 ids.append(hits["id"].to_pylist())
-                scores.append(1 - hits["_distance"].to_numpy())
+                scores.append(1 - hits["_distance"].to_numpy())  # its distance is 1 - dot
         return ids, np.array(scores, np.float32).reshape(len(queries), -1 if ids else 0)
 
     def close(self) -> None:

@@ -20,14 +20,14 @@ from paraclip.stores import ROWS_AT_ONCE, IndexFacts, Store, StoreUnavailable, s
 
 _MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
 _EFFORT = 200  # candidates that an approximate search examines
-# Numbers of the advisory lock: ours, and one of the schema.
+# Numbers of the advisory lock: ours ("para" in ASCII), and one of the schema.
 _LOCK = "1885434465, hashtext(coalesce(quote_ident(current_schema()), ''))"
 _COLUMNS = """
     id text PRIMARY KEY, path text NOT NULL, size bigint NOT NULL, modified bigint NOT NULL,
     hash text NOT NULL, caption text NOT NULL, thumbnail bytea NOT NULL,
     time timestamptz NOT NULL, vector vector({width}) NOT NULL"""
 _NAMES = schema(1).names
-_VECTOR_TYPE = "SELECT to_regtype('vector')"
+_VECTOR_TYPE = "SELECT to_regtype('vector')"  # null if it is not on the search path
 
 
 class PostgresStore(Store):
@@ -66,7 +66,7 @@ class PostgresStore(Store):
             raise ValueError("facts of another index")
         with self.cursor() as cursor:
             if known is None:
-                self.drop(cursor)
+                self.drop(cursor)  # somebody may have dropped only one of them
                 columns = _COLUMNS.format(width=facts.width)
                 cursor.execute(f"CREATE TABLE {self.pictures} ({columns})")
                 cursor.execute(
@@ -99,7 +99,7 @@ class PostgresStore(Store):
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold an advisory lock of the schema, which ends with the connection."""
-        with self.cursor() as cursor:
+        with self.cursor() as cursor:  # the lock is the session's, and outlasts this transaction
             (taken,) = cursor.execute(f"SELECT pg_try_advisory_lock({_LOCK})").fetchone()
         if not taken:
             raise UserError(self.where, "another run is writing here", "Wait for it.")
@@ -143,6 +143,7 @@ class PostgresStore(Store):
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows from one snapshot, through a server-side cursor."""
         statement = f"SELECT {', '.join(columns)} FROM {self.pictures}"
+        # A server-side cursor lives in a transaction, which `own` begins.
         with self.cursor() as own, self.connected().cursor(name="paraclip") as cursor:
             # In the same order each time: the rows may be those that a stopped training learns by.
             own.execute("SET LOCAL synchronize_seqscans = off")
@@ -165,9 +166,11 @@ class PostgresStore(Store):
         """From a sequential scan or the HNSW index with iterative scans."""
         ids, scores = [], []
         with self.cursor() as cursor:
+            # Without it, HNSW returns at most `ef_search` rows, which pgvector limits to 1,000.
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             cursor.execute(f"SET LOCAL hnsw.ef_search = {max(_EFFORT, min(k, 1000))}")
             cursor.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
+            # <#> is the negative dot product: indexes return the lowest first.
             statement = f"SELECT id, vector <#> %s AS d FROM {self.pictures} ORDER BY d LIMIT %s"
             for query in queries:
                 rows = cursor.execute(statement, (query, k)).fetchall()
@@ -208,6 +211,7 @@ class PostgresStore(Store):
             # The server's own reason, such as a wrong password or a missing database.
             before, fatal, reason = str(error).partition("FATAL:")
             said = " ".join((reason if fatal else before).split())[:200]
+            # These do not pass by waiting, as the loss of a server may.
             if isinstance(error, psycopg.errors.DiskFull | psycopg.errors.InsufficientPrivilege):
                 raise UserError(self.where, said, "Change that on the server.") from error
             self.close()
@@ -225,10 +229,12 @@ def _connect(address: str) -> Any:
     except psycopg.ProgrammingError:  # its text may contain the password
         hint = "In a password, write % as %25, @ as %40, / as %2F and : as %3A."
         raise UserError(shown, "is not a valid address", hint) from None
+    # Autocommit: `cursor` begins transactions itself, and VACUUM must run in none.
     connection = psycopg.connect(address, autocommit=True, connect_timeout=5)
     try:
         if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        # Still null: it exists, but elsewhere.
         if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
             hint = "End the address in ?options=-csearch_path%3DNAME,public."
             raise UserError(shown, "has pgvector in a schema outside the search path", hint)
