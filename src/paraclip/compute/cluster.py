@@ -37,8 +37,8 @@ def cluster(workers: int) -> Iterator[Any]:
     if not connected:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
         if not os.environ.get("RAY_ADDRESS"):
-            # "local": not a cluster of another program here, which Ray would connect to. Logical CPUs:
-            # most workers wait for servers most of the time.
+            # "local": Ray would connect to a cluster of another program here. Logical CPUs: most
+            # workers wait for servers most of the time.
             options |= {
                 "address": "local", "num_cpus": max(os.cpu_count() or 1, workers),
                 "object_store_memory": _OBJECT_STORE, "include_dashboard": False,
