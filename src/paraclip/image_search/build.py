@@ -57,7 +57,7 @@ from paraclip.stores import (
     vectors_of,
 )
 
-_WRITE_ROWS = 4096
+_WRITE_ROWS = 4096  # about 50 MB: 10 kB of thumbnail and 2 kB of vector each
 _WRITE_SECONDS = 30.0  # maximum time between writes
 _RECALL_QUERIES = 100
 _LEAST_THUMBNAIL = 1000  # bytes of most pictures; usual ones take ten times as many
@@ -76,8 +76,8 @@ class IndexSummary:
     broken: int = 0
     total: int = 0
     seconds: float = 0.0
-    embedded: int = 0
-    recall: float | None = None
+    embedded: int = 0  # by the image tower; copied rows are not
+    recall: float | None = None  # recall@10, 0 to 1, of a large index's approximate search
 
     def lines(self) -> str:
         """The counts as text."""
@@ -119,6 +119,7 @@ def build_index(
         import_ray()
     names = {"base": base, **({} if tuned is None else {"tuned": tuned})}
     models = {
+        # Only base embeds pictures; the others embed a few texts, for cut-offs.
         label: load_model(name, device if label == "base" else "cpu")
         for label, name in names.items()
     }
@@ -132,7 +133,7 @@ def build_index(
         except UserError:
             if not rebuild:
                 raise
-            opened.discard_staged()
+            opened.discard_staged()  # of a run with other options, or broken
             known = None
         both = {**known.models, **new.models} if known else new.models
         facts = replace(known or new, source=new.source, models=both)
@@ -140,6 +141,7 @@ def build_index(
         if ray_workers:
             from paraclip.image_search.ray_build import RayReader
 
+            # The name in the facts is absolute: workers have other working folders.
             builder.read = RayReader(facts.models["base"], device, precision, ray_workers)
         summary = builder.run(pictures, facts)
         changed = summary.unchanged < summary.total or summary.removed
@@ -271,6 +273,7 @@ class _IndexBuilder:
                 self.store.put(rows)
         if not work.unchanged + self._used():
             raise self._not_finite() if self.infinite else _no_pictures(source.name, self.problems)
+        # Last, since the rows of moved pictures are copied from rows that are gone.
         self.store.remove(sorted({*gone, *self.stale}))
         self.summary.removed = len(gone) - self.summary.moved
         self.summary.unchanged += work.unchanged
@@ -319,7 +322,7 @@ class _IndexBuilder:
             if stored := [one for one in batch if one.row is not None]:
                 known, overwritten, copies = self._copies(stored)
                 for one in known:
-                    if work.hashes.get(one.found.path) == one.hash:
+                    if work.hashes.get(one.found.path) == one.hash:  # only time or caption is new
                         self.summary.unchanged += 1
                     elif gone[one.hash]:
                         gone[one.hash] -= 1
@@ -327,6 +330,7 @@ class _IndexBuilder:
                     else:
                         self.summary.copied += 1
                 yield copies
+                # Without hashes, so that they are embedded.
                 reader = PictureReader(self.model.preprocess, self.model.image_size, {})
                 results = [(one.found, reader.read(one.found)) for one in overwritten]
                 if again := list(self._readable(results, work)):

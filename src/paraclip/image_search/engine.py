@@ -71,11 +71,11 @@ def combine_vectors(query: Query, vectors: Sequence[Float]) -> Float:
     """
     if not vectors and query.picture is None:
         raise UserError("query", "it is empty", "Describe a picture, or give one with --image.")
-    added = len(vectors) - sum(bool(text.strip()) for text in query.minus)
+    added = len(vectors) - sum(bool(text.strip()) for text in query.minus)  # `texts` has no blanks
     parts = [*vectors[:added], *(-vector for vector in vectors[added:])]
     total = np.sum([*parts, *([] if query.picture is None else [query.picture])], axis=0)
     length = float(np.linalg.norm(total))
-    if not length > 1e-6:
+    if not length > 1e-6:  # or NaN
         raise UserError("query", "its parts cancel each other", "Leave one of them out.")
     return np.asarray(total / length, np.float32)
 
@@ -140,7 +140,7 @@ def search_index(
     picture = None
     if image:
         tower = next(iter(towers.values()))
-        if not isinstance(tower, TorchTower):
+        if not isinstance(tower, TorchTower):  # any will do: they have one image tower
             tower = TorchTower(tower.name)
         picture = tower.embed_image(open_image(image, tower.model.image_size))
     asked = Query(query, tuple(plus), tuple(minus), picture)

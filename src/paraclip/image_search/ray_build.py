@@ -72,6 +72,7 @@ class RayReader:
         size = min(_BLOCK_ROWS, -(-len(rows) // self.workers))
         blocks = (rows[start : start + size] for start in range(0, len(rows), size))
         with cluster(self.workers) as ray:
+            # For all or for none: Ray starts no worker without what it asks for.
             gpus = self.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= self.workers
             make = partial(
                 _PictureEmbedder, self.model, self.device, self.precision, [ray.put(work.by_hash)]

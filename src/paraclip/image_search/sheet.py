@@ -13,7 +13,7 @@ from paraclip.files import check_room
 from paraclip.image_search.snapshot import Hit
 from paraclip.output_folder import OutputFolder
 
-SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26
+SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26  # pixels, except COLUMNS
 INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
@@ -56,7 +56,7 @@ def _draw(
     sets = [{hit.id for hit in hits} for hits in found.values()]
     shared = set.intersection(*sets) if len(sets) > 1 else set()
     most = max(map(len, found.values()), default=0)
-    columns = min(max(most, 3), COLUMNS)
+    columns = min(max(most, 3), COLUMNS)  # three have room for a title
     step = SIDE + GAP
     heights = [LINE + ceil(len(hits) / columns) * step for hits in found.values()]
     size = (2 * MARGIN + columns * step - GAP, 2 * MARGIN + LINE + sum(heights))
@@ -86,5 +86,5 @@ def _tile(thumbnail: bytes | None, shared: bool) -> Image.Image:
 
 def _fitting(text: str, width: int) -> str:
     """One line of text that fits into a width in pixels."""
-    line = " ".join(text.split())
+    line = " ".join(text.split())  # a letter is about 9 pixels wide
     return line if len(line) * 9 < width else f"{line[: max(width // 9 - 3, 1)]}..."

@@ -31,7 +31,7 @@ from paraclip.stores import (
 
 VECTORS, ROWS = "vectors.f32", "rows.arrow"
 _KINDS = pa.schema([(name, pa.string()) for name in SHOWN[:3]])  # of the rows
-_ABANDONED_SECONDS = 3600.0
+_ABANDONED_SECONDS = 3600.0  # age at which an unfinished snapshot is that of a killed process
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,7 @@ def _open_snapshot(folder: Path, width: int) -> _Snapshot | None:
         with pa.memory_map(str(folder / ROWS)) as file:
             rows = pa.ipc.open_file(file).read_all()
         size = width * len(rows)
+        # An empty file cannot be mapped.
         numbers = np.memmap(folder / VECTORS, "<f4", "r") if size else np.empty(0, np.float32)
     except (OSError, ValueError, pa.ArrowInvalid):
         return None

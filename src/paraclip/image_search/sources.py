@@ -184,6 +184,7 @@ class PictureReader:
             digest = sha256(content).hexdigest()
             if row := self.by_hash.get(digest):
                 return ReadPicture(found, digest, row)
+            # `decode_image` keeps twice this side, which is the thumbnail's.
             image = decode_image(io.BytesIO(content), found.path, max(self.side, _THUMBNAIL // 2))
             pixels = self.preprocess(image)
         except UserError as error:

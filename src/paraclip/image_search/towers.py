@@ -38,6 +38,8 @@ LONGEST_QUERY = 2_000
 _FORMAT = "paraclip-tower-2"
 GRAPH, TOKENIZER, FACTS = "text.onnx", "tokenizer.json", "tower.json"
 _CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model
+# Empty, one letter, longer than a context, capitals and accents, what open_clip repairs, other
+# scripts, one long word, and numbers with signs.
 _PROBES = (
     "a kid holding a box of pizza", "", "a", "two dogs " * 100, "A YOUNG Child's café, naïve",
     "\u201ccurly\u201d &amp; it\u2019s", "日本の猫 🐈", "x" * 500, "3 red cars, 2 blue; 1/2 (half)",
@@ -129,7 +131,7 @@ class _OnnxTower:
         context = self.facts.context
         # A truncated text keeps its end token.
         rows = [row if len(row) <= context else [*row[: context - 1], row[-1]] for row in rows]
-        length = context if self.facts.fixed else max(2, *map(len, rows))
+        length = context if self.facts.fixed else max(2, *map(len, rows))  # the graph's minimum
         padded = [[*row, *[self.facts.pad] * (length - len(row))] for row in rows]
         ids = np.array(padded, np.int64).reshape(len(rows), length)
         (vectors,) = self.session.run(None, {"input_ids": ids})
@@ -175,6 +177,7 @@ def prepared_tower(name: str) -> _OnnxTower | None:
     """The tower of a model, written by a separate process if needed; None if it needs torch."""
     if (tower := _kept_tower(name)) is not None or not all(map(importlib.util.find_spec, WRITERS)):
         return tower
+    # In a process of its own, so that this one does not load torch.
     command = [sys.executable, "-m", "paraclip.image_search.towers", name]
     subprocess.run(command, capture_output=True, check=False)
     return _kept_tower(name)
@@ -194,6 +197,7 @@ def _write_tower(name: str) -> bool:
     own = getattr(model, "tokenizer", None)
     if isinstance(model, BertEncoder):
         tokenizer = model.text_files["tokenizer.json"]
+    # A `reduction_fn` shortens long texts in ways of its own.
     elif isinstance(own, SimpleTokenizer) and own.reduction_fn is None:
         tokenizer = clip_tokenizer(model.architecture.context_length)
     else:

@@ -39,7 +39,7 @@ def cutoffs_of(
     """
     texts = unrelated_texts()
     queries = np.concatenate([embed(texts) for embed in models.values()])
-    best, seen = np.full(len(queries), -np.inf), 0
+    best, seen = np.full(len(queries), -np.inf), 0  # best [models x texts]
     for part in store.batches(("vector",)):
         best = np.maximum(best, (queries @ vectors_of(part).T).max(axis=1, initial=-np.inf))
         if (seen := seen + len(part)) >= _MOST:

@@ -166,7 +166,7 @@ def make_app(service: Service, local: bool, reworder: Reworder | None) -> FastAP
 
     app = FastAPI(
         title="ParaCLIP search", version=__version__, lifespan=lifespan,
-        docs_url=None, redoc_url=None, responses=_PROBLEMS,
+        docs_url=None, redoc_url=None, responses=_PROBLEMS,  # those load scripts from elsewhere
         exception_handlers=dict.fromkeys(_REFUSED, _refused),
         description="Search pictures with words; models side by side over one index.",
     )  # fmt: skip
@@ -184,6 +184,7 @@ def make_app(service: Service, local: bool, reworder: Reworder | None) -> FastAP
             "root": facts.root if local else "", "fault": service.fault,
         }  # fmt: skip
 
+    # Last, since it takes every path that no route before it has.
     app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
     return app
 
@@ -204,6 +205,7 @@ async def _refused(_: Request, error: Exception) -> Response:
             return refusal(503, "Too many requests are waiting.", {"retry-after": "1"})
         case RequestValidationError():
             first = error.errors()[0]
+            # The first part is where the field is: "query" or "body".
             place = ".".join(str(part) for part in first["loc"][1:]) or "request"
             return refusal(422, f"{place}: {first['msg']}"[:300])
     return refusal(400, "The client left.")  # nobody reads it
@@ -224,10 +226,11 @@ def _add_search(app: FastAPI, service: Service) -> None:
             queries.append(engine.Query(asked.second, plus, minus, picture))
         if not {*asked.models} <= {*service.towers}:
             return refusal(404, "There is no model with that label.")
-        version = service.current
+        version = service.current  # once: it may be replaced during an `await`
         answer = await _answer(service, version, queries, asked.models, asked.k)
         if asked.judge:
             await _judge(service, version, queries, answer)
+        # Not the answer itself, each of whose results FastAPI would validate.
         return Response(json.dumps(answer), media_type="application/json")
 
     @app.post("/api/search/picture", response_model=_SearchResponse, openapi_extra=_PICTURE_BODY)

@@ -14,10 +14,10 @@ from paraclip.paraphrase.language.words import content_roots
 from paraclip.paraphrase.prompts import make_prompt
 
 _STEP = 2  # the step that uses other words and another structure
-_OFFERED, _DRAWN = 3, 6
+_OFFERED, _DRAWN = 3, 6  # the checker refuses some answers, and some are alike
 _MOST_WAITING = 8  # requests; a local model answers one in a few seconds
 _CACHED = 1000
-_SECONDS = 30.0
+_SECONDS = 30.0  # for an answer of the model
 
 
 class Reworder:
@@ -83,7 +83,7 @@ class Reworder:
         for verdict in sorted(verdicts, key=lambda one: one.overlap):
             if verdict.reason is None:
                 wordings.setdefault(tuple(content_roots(verdict.text)), verdict.text)
-        return list(wordings.values())[1 : _OFFERED + 1]
+        return list(wordings.values())[1 : _OFFERED + 1]  # the first stands for the query itself
 
     async def close(self) -> None:
         """Release the model."""

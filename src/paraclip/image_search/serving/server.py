@@ -44,8 +44,8 @@ _SEND_SECONDS = 10.0  # for reading 64 KiB of a response
 _CLOSE = {"connection": "close"}
 _MOST_CONNECTIONS = 2000
 _OTHER_FILES = 256  # files of the index, and connections that are being accepted
-_BACKLOG = 128
-_STOP_SECONDS = 10
+_BACKLOG = 128  # connections that wait to be accepted
+_STOP_SECONDS = 10  # for requests in progress when the server stops
 _MOST_HEAD = 65_536  # maximum size of the request line and the headers in bytes
 _HEADERS = {
     "content-security-policy": (
@@ -174,7 +174,7 @@ class Guard:
         if request.method not in ("GET", "HEAD") and not _is_same_origin(headers):
             return refusal(403, "the request comes from the page of another server")
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > MOST_BYTES:
+        if length.isdecimal() and int(length[:20]) > MOST_BYTES:  # Python refuses 5,000 digits
             return refusal(413, "the request is too large")
         if limits.token is None or request.url.path == "/healthz":  # open to probes
             return None
@@ -192,6 +192,7 @@ class Guard:
 
     def fits(self, given: str) -> bool:
         """Whether the given token is correct, compared in constant time."""
+        # As bytes: of texts, it takes only ASCII.
         return hmac.compare_digest(given.encode(), str(self.limits.token).encode())
 
 
@@ -209,7 +210,7 @@ def _is_same_origin(headers: Headers) -> bool:
     """Whether a request comes from a page of this server, or from a program that is no browser."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
-        return site in ("same-origin", "none")
+        return site in ("same-origin", "none")  # none: the user, such as by the address bar
     return origin is None or origin.partition("://")[2] == headers.get("host")
 
 

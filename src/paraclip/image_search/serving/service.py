@@ -146,6 +146,7 @@ class Service:
     def _nearest(self, asked: list[tuple[Version, Float, int]]) -> list[list[Hit]]:
         """Results of a batch of query vectors, each with its version and number of results."""
         found = []
+        # Consecutive ones alone, since results are returned in order.
         for version, together in groupby(asked, key=lambda one: one[0]):
             _, vectors, counts = zip(*together, strict=True)
             results = version.pool.nearest(np.stack(vectors), max(counts))
@@ -215,7 +216,7 @@ class Service:
         """The vector of an indexed or uploaded picture."""
         if upload := self.uploads.get(picture):
             return upload.vector
-        row = await self.row(picture, ("vector",))
+        row = await self.row(picture, ("vector",))  # which may be of an index that took its place
         await self.reads(lambda: facts_in_space(self.store, self.current.facts.image_space))
         return np.asarray(row["vector"], np.float32) if row else None
 
