@@ -29,7 +29,7 @@ from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
 
 _FORMAT = "paraclip-model-1"
-_NOT_ON_CARD = ("text_files", "open_clip")
+_NOT_ON_CARD = ("text_files", "open_clip")  # whole files of a tokenizer, and a long configuration
 _CARD_FIELDS = {  # line of the card: keys of the header that hold its values
     "base": ("base",),
     "teacher": ("taught_by",),
@@ -69,6 +69,7 @@ def save_model(
         folder = OutputFolder(path.parent, "model")
     made_from = {"made_from": publishable(model.made_from)} if model.made_from else {}
     header = header_of(model) | made_from | publishable(extra or {})
+    # `format` is for transformers 4, which refuses a file without it.
     metadata = {"format": "pt", "paraclip": json.dumps(header, default=str)}
     save_tensors(model.state_dict(), path, metadata, folder.replacing)
     folder.write(path.with_suffix(".md"), model_card(path.name, header))
@@ -154,6 +155,7 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, "pt") as stored:
             text = (stored.metadata() or {}).get("paraclip")
+        # A header of nested brackets would exhaust the stack of `json.loads`.
         check_depth(text or "")
         header = json.loads(text) if text else None
     except SafetensorError as error:
@@ -194,6 +196,7 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
         check_text_files(header["text_files"])
         check_numbers([header["architecture"], header.get("sentence")])
         shapes = read_shapes(path)
+        # Only the file's header was read so far, and this takes no memory for weights.
         empty = lay_out(lambda: kind.from_header(header), len(shapes))
         if {name: list(value.shape) for name, value in empty.state_dict().items()} != shapes:
             raise UserError(path, "its weights do not fit its header", RETRY)
@@ -203,8 +206,10 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
         what = f"is a checkpoint of {stored.name}, not of {architecture[0]}"
         raise UserError(path, what, "Give the path alone: the checkpoint states its architecture.")
     copy_weights(model, path)
+    # Damage inside the file changes no shape.
     if hash_tensors(model.state_dict()) != header.get("weights"):
         raise UserError(path, "its weights do not have the hash that its header states", RETRY)
+    # What is left says where the model comes from: data, base, options.
     excluded = {*model.header(), "format", "architecture", "logit_scale"}
     model.made_from = {name: value for name, value in header.items() if name not in excluded}
     return model.eval()
@@ -215,6 +220,7 @@ def copy_weights(model: DualEncoder, path: Path) -> None:
     ours = model.state_dict()
     try:
         with safe_open(path, "pt") as stored:
+            # One at a time, so that the weights are not in memory twice.
             for name in ours:
                 ours[name].copy_(stored.get_tensor(name))
     except (SafetensorError, RuntimeError) as error:

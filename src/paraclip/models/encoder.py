@@ -60,11 +60,13 @@ def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -
         pad: id of the padding.
     """
     truncated = sum(len(row) > context_length for row in rows)
+    # CLIP's towers read the vector of a text at its end token.
     kept = [
         row if len(row) <= context_length else [*row[: context_length - 1], row[-1]] for row in rows
     ]
     length = max((len(row) for row in kept), default=0)
     padded = [[*row, *[pad] * (length - len(row))] for row in kept]
+    # Without rows, `torch.tensor` has one dimension.
     return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), length), truncated)
 
 
@@ -135,4 +137,4 @@ class DualEncoder(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
-        return self.logit_scale.device
+        return self.logit_scale.device  # every model has it, and some have no image tower

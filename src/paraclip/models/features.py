@@ -30,7 +30,8 @@ from paraclip.models.row_store import StoredRows, stored_rows
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar, track
 
-IMAGES_AT_ONCE = 64
+IMAGES_AT_ONCE = 64  # in a batch, which is what a killed run loses
+# CPUs that this process may use, where the system says so (macOS does not).
 _CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 PREPROCESSORS = min(max(_CPUS, 2), 16)  # threads; two, so that one decodes while another waits
 
@@ -38,7 +39,7 @@ _Decoded = Tensor | UserError
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-_TEXTS_AT_ONCE = 256
+_TEXTS_AT_ONCE = 256  # in a batch
 
 
 def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager[object]:
@@ -68,7 +69,7 @@ def encode_texts(
         label: label of a progress bar, or None for no bar.
         precision: fp32 or bf16.
     """
-    model.eval()
+    model.eval()  # without dropout
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     vectors = torch.empty(len(rows), model.architecture.embed_dim)
     with half_precision(model, precision):
@@ -81,7 +82,9 @@ def _encode(
     model: DualEncoder, texts: Sequence[str], batch_size: int, label: str | None
 ) -> Iterator[tuple[Integers, Tensor]]:
     """Batches of texts by number of tokens, and their vectors."""
+    # One by one, since a batch is padded to its longest text.
     lengths = [model.tokenize([text]).ids.shape[1] for text in texts]
+    # Stable: what a killed run left is batched as it would have been.
     order = np.argsort(lengths, kind="stable")
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     for batch in parts if label is None else track(parts, label, len(parts), "batch"):
@@ -106,7 +109,9 @@ def stored_texts(model: DualEncoder, texts: Sequence[str], cache: Path, label: s
         left = [every[number] for number in missing]
         return _encode(model, left, _TEXTS_AT_ONCE, label)
 
+    # The tokenizer and the pooling change vectors as well as the weights do.
     facts = json.dumps([model.architecture.as_dict(), model.header()], sort_keys=True)
+    # As the name of an empty tensor, because names are hashed as well.
     weights = hash_tensors({**model.text_tower.state_dict(), facts: torch.zeros(0)})
     folder = cache / f"{model.architecture.kind}-{weights}-fp32"
     found = stored_rows(folder, every, width, make)
@@ -168,8 +173,10 @@ def image_features(
         problems.add(name, error.what, rows=1)
     if not len(features.stored):  # all pictures are broken
         side = model.image_size
+        # The features of a black picture show it; for `mini`, it is not that of the vectors.
         width = embed(model, torch.zeros(1, 3, side, side), "fp32").shape[1]
         features = replace(features, stored=torch.empty(0, width))
+    # Number -1 is a row of NaN.
     return features.take(np.array([names.get(name or "", -1) for name in references], np.int64))
 
 
@@ -200,6 +207,7 @@ def picture_features(
     keys, kind = list(map(identity, names)), ""
     if crops is not None:
         parts = [crops[name] for name in names]
+        # Crops of one file differ in their boxes, and are in a store of their own.
         keys, kind = [f"{identity(part.path)}#{part.box}" for part in parts], "-crops"
     folder = cache and cache / f"{model.image_key()}-{precision}{kind}"
     width = model.architecture.embed_dim  # those of `mini` are wider
@@ -223,6 +231,7 @@ def compute(
         broken |= {name: one for _, (name, one) in batch if isinstance(one, UserError)}
         if good:
             features = embed(model, torch.stack([pixels for *_, pixels in good]), precision)
+            # In a store, NaN stands for a picture that cannot be read.
             if len(wrong := (~torch.isfinite(features)).any(1).nonzero()):
                 what = "its image features are NaN or infinite"
                 hint = "Use fp32, or check the model's weights."
@@ -253,6 +262,7 @@ def read_pictures(
         except UserError as error:
             return error
 
+    # While one batch is computed, the next ones are decoded.
     return ahead(read, names, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
 
 
@@ -266,11 +276,12 @@ def ahead(
         for item in items:
             waiting.append((item, pool.submit(work, item)))
             if len(waiting) >= most:
-                first, done = waiting.pop(0)
+                first, done = waiting.pop(0)  # the oldest, so that results keep the order
                 yield first, done.result()
         for first, done in waiting:
             yield first, done.result()
     finally:
+        # Also when the consumer stops early, which closes this generator.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -304,6 +315,8 @@ def identity(reference: str) -> str:
         except OSError:
             facts = f"missing {reference}"
         else:
+            # In place, because a picture in a tar file has the path inside its reference.
             absolute = reference.replace(path, os.path.abspath(path))
             facts = f"{absolute} {state.st_size} {state.st_mtime_ns}"
+    # The bytes of a name that is not UTF-8 are surrogates in Python.
     return sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:32]

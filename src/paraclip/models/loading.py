@@ -69,6 +69,7 @@ def describe(name: str) -> Callable[[], DualEncoder]:
     if name in built_in:
         return built_in[name]
     check_model(name)
+    # With a colon, it is an architecture and its weights.
     if ":" not in name and os.path.isfile(name):
         return partial(load_checkpoint, Path(name))
     from paraclip.models.formats.clips import describe_clip  # takes seconds to import

@@ -46,10 +46,10 @@ from paraclip.models.wheels import (
     wheel_file,
 )
 
-_CONTEXT_LENGTH = 256
+_CONTEXT_LENGTH = 256  # tokens, as all-MiniLM-L6-v2 states in `sentence_bert_config.json`
 _CLASS_HEAD = Path(__file__).with_name("weights") / "class_head.safetensors"
-BACKBONE = "tf_efficientnet_lite0"
-_CLASSES = 1000
+BACKBONE = "tf_efficientnet_lite0"  # timm's name; "tf" pads as TensorFlow does
+_CLASSES = 1000  # of ImageNet-1k
 _SHARPNESS = 0.5
 """Factor of the classifier's logits. With 1, most pictures have a single class; a picture of
 something that ImageNet does not name needs a mixture. Chosen on the training stamps."""
@@ -96,6 +96,7 @@ class _TextTower(nn.Module):
             self.transformer = AutoModel.from_config(config)
         self.pad = int(config.pad_token_id)
         self.width = int(config.hidden_size)
+        # A longer text has no positions in the BERT.
         self.context_length = min(settings.context_length, int(config.max_position_embeddings))
         self.settings = settings
         width = settings.embed_dim
@@ -115,6 +116,7 @@ class _TextTower(nn.Module):
         if self.settings.pooling == "cls":
             return states[:, 0]
         weights = (ids != self.pad).unsqueeze(-1).to(states.dtype)  # [batch, length, 1]
+        # A text of no tokens is a vector of zeros, not NaN.
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -141,17 +143,21 @@ class BertEncoder(DualEncoder):
         content = text_files["tokenizer.json"]
         with tokenizer_errors("tokenizer.json"):
             self.tokenizer = Tokenizer.from_str(content)
+            # MiniLM's file cuts and pads to 128 tokens.
             self.tokenizer.no_truncation()
             self.tokenizer.no_padding()
             self.tokenizer.encode_batch(UNUSUAL)
+        # `Unigram`, of SentencePiece, has no such attribute.
         name = getattr(self.tokenizer.model, "unk_token", None)
         unknown = self.tokenizer.token_to_id(name or "")
         self.unknown_id = -1 if unknown is None else unknown
         with folder_of(text_files) as folder:
             self.text_tower = _TextTower(folder, settings)
         ids = [*self.tokenizer.get_vocab().values(), *self.tokenizer.encode("").ids]
+        # The embedding would fail at the first text with this token.
         if max(ids, default=0) >= self.text_tower.transformer.config.vocab_size:
             raise ValueError(f"its tokenizer.json has a token {max(ids):,}, which the model lacks")
+        # CLIP's first temperature (Radford et al. 2021), until weights are loaded.
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
@@ -182,6 +188,7 @@ class _ImageTower(nn.Module):
         import timm
 
         super().__init__()
+        # Without classes, it returns the pooled features.
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
@@ -220,6 +227,7 @@ class Mini(BertEncoder):
         self.image_tower = _ImageTower(width, names_classes=embed_dim is None)
         self.image_size = _IMAGE_SIZE
         context = self.text_tower.context_length
+        # No QuickGELU, and a BERT is not causal.
         self.architecture = Architecture("mini", "mini", width, context, False, False)
         self.eval()
 
@@ -256,6 +264,7 @@ class Mini(BertEncoder):
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> "Mini":
         """The model that a checkpoint's header describes, with random weights."""
+        # Only the present form states it; its predecessor has a head of this width.
         own_space = header.get("names_classes") is True
         return cls(header["text_files"], None if own_space else header["architecture"]["embed_dim"])
 
@@ -295,9 +304,11 @@ def load_backbone(backbone: nn.Module, path: Path) -> list[Tensor]:
         ValueError: the file does not contain this network.
     """
     stored = torch.load(path, map_location="cpu", weights_only=True)
+    # Counters of batches, which only training uses.
     weights = [value for name, value in stored.items() if "num_batches_tracked" not in name]
     ours = backbone.state_dict()
     names = [name for name in ours if "num_batches_tracked" not in name]
+    # `strict=True` refuses a file of fewer weights, and `load_state_dict` other shapes.
     named = dict(zip(names, weights[: len(names)], strict=True))
     backbone.load_state_dict(ours | named)
     return weights[len(names) :]
@@ -322,7 +333,7 @@ class SentenceModel(BertEncoder):
     ) -> None:
         super().__init__(text_files, settings)
         self.image_tower = nn.Identity()
-        self.image_size = 224
+        self.image_size = 224  # no picture is read
         width, context = settings.embed_dim or self.text_tower.width, self.text_tower.context_length
         self.architecture = Architecture(TEXT_ONLY, name, width, context, False, False)
         self.eval()

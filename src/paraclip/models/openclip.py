@@ -22,10 +22,11 @@ from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
 from paraclip.models.sources import UNUSUAL, TextFiles, folder_of, tokenizer_errors
 from paraclip.models.tensors import hash_tensors
 
-_CONTEXT_LENGTH = 77
+_CONTEXT_LENGTH = 77  # tokens, of CLIP
 AS_TRANSFORMERS = "transformers"
 """`tokenizer_mode` of a folder of transformers: texts are not repaired and cleaned as by
 open_clip."""
+# The towers have the same names in every kind of model here.
 _TOWERS = {"visual": "image_tower", "text": "text_tower"}
 
 
@@ -46,11 +47,11 @@ class ClipSpec:
 def build_clip(spec: ClipSpec) -> nn.Module:
     """The open_clip model with random weights; its text tower is the child `text`."""
     config = deepcopy(spec.config)
-    config.pop("custom_text", None)
+    config.pop("custom_text", None)  # an option of open_clip's factory, not of the class
     kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP
     with folder_of(spec.text_files or {}) as folder:
         if "timm_model_name" in (vision := config["vision_cfg"]):
-            vision["timm_model_pretrained"] = False
+            vision["timm_model_pretrained"] = False  # all weights are in the file
             if sizes := vision.pop("timm_model_args", None):  # open_clip's names imply them
                 sizes |= {"img_size": vision["image_size"], "patch_size": vision["patch_size"]}
                 known = {"architecture": vision["timm_model_name"], "pretrained_cfg": {}}
@@ -89,8 +90,9 @@ class OpenClip(DualEncoder):
                 mode = config.get("tokenizer_mode")
                 self.tokenizer: Any = HFTokenizer(str(folder), tokenizer_mode=mode, **options)
                 if mode == AS_TRANSFORMERS:
+                    # Its own tokenizer does all that transformers does to a text.
                     self.tokenizer.clean_fn = str
-                self.tokenizer(UNUSUAL)
+                self.tokenizer(UNUSUAL)  # a broken one fails here, with the file's name
             inner = self.tokenizer.tokenizer
             if inner.unk_token_id not in (None, inner.eos_token_id):  # CLIP's own names its end
                 self.unknown_id = inner.unk_token_id
@@ -100,6 +102,7 @@ class OpenClip(DualEncoder):
         if isinstance(text, TextTransformer) and text.attn_mask is not None:
             text.transformer.register_forward_pre_hook(_cut_mask, with_kwargs=True)
         size: Any = self.image_tower.image_size
+        # All configurations of open_clip have square pictures.
         self.image_size = int(size[0] if isinstance(size, tuple | list) else size)
         preprocessing = PreprocessCfg(**{**spec.preprocessing, "size": self.image_size})
         self.transform = image_transform_v2(preprocessing, is_train=False)
@@ -132,13 +135,14 @@ class OpenClip(DualEncoder):
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """open_clip's ids, padded to the longest text."""
         context = self.architecture.context_length
+        # This is what its call does, without padding all texts to the context.
         if isinstance(self.tokenizer, SimpleTokenizer) and self.tokenizer.reduction_fn is None:
             start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
             rows = [[start, *self.tokenizer.encode(text), end] for text in texts]
             return pad_rows(rows, context)
         truncated = self._longer_than(texts, context)
         ids = self.tokenizer(list(texts), context_length=context)
-        filled = (ids != self.pad_id).any(0).nonzero()
+        filled = (ids != self.pad_id).any(0).nonzero()  # columns that are not padding in all texts
         return Tokens(ids[:, : int(filled.max()) + 1 if len(filled) else 1], truncated)
 
     def _longer_than(self, texts: Sequence[str], context: int) -> int:
@@ -155,7 +159,7 @@ class OpenClip(DualEncoder):
         rows = tokenizer.tokenizer(
             [tokenizer.clean_fn(text) for text in texts],
             add_special_tokens=not clips,
-            truncation=True,
+            truncation=True,  # one more token than fits is enough to know
             max_length=longest + 1,
         ).input_ids
         return sum(len(row) > longest for row in rows)

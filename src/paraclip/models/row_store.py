@@ -37,8 +37,8 @@ in `missing` [b], and rows float32 [b, width]. A key that it leaves out has a ro
 
 _FORMAT, _HEADER = "paraclip-rows-1", 512
 _RECORD = np.dtype([("key", "S16"), ("sum", "<u4")])
-_WIDEST = 2**16
-_BYTES_AT_ONCE = 1 << 24
+_WIDEST = 2**16  # numbers in a row; wider ones are a damaged header
+_BYTES_AT_ONCE = 1 << 24  # of rows that are compared with their sums
 _DAY = 86_400.0  # seconds
 _IN_USE = 3_600.0  # seconds; a run reads its rows repeatedly
 _FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}-(fp32|bf16)(-crops)?")
@@ -97,6 +97,7 @@ def stored_rows(folder: Path | None, keys: Sequence[str], width: int, make: Make
     """
     if folder is None:
         return _in_memory(len(keys), width, make)
+    # A text may hold half of a surrogate pair, which UTF-8 refuses.
     digests = [sha256(key.encode("utf-8", "surrogatepass")).digest()[:16] for key in keys]
     names = np.array(digests, _RECORD["key"])
     store = _Store(folder)
@@ -104,6 +105,7 @@ def stored_rows(folder: Path | None, keys: Sequence[str], width: int, make: Make
     if (places < 0).any():
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            # The folder itself is locked, so no file of a lock is left in it.
             descriptor = os.open(folder, os.O_RDONLY)
         try:
             take_lock(descriptor, folder, wait=True)

@@ -27,11 +27,12 @@ from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file
 BUILT_IN = ("mini", "minilm")
 TEXT_ONLY = "sentence"
 """Kind of a model without an image encoder."""
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")  # of files of weights
+# As in open_clip's names.
 FOLDER, HUB, QUICK = "local-dir:", "hf-hub:", "-quickgelu"
-_DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")  # torch's names
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
-_OLDER = ("vocab.json", "vocab.txt", "merges.txt")
+_OLDER = ("vocab.json", "vocab.txt", "merges.txt")  # of a tokenizer before `tokenizer.json`
 _TEXT_FILES = (
     *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
     *_OLDER,
@@ -39,7 +40,7 @@ _TEXT_FILES = (
 
 TextFiles = dict[str, str]
 """Contents by file name."""
-START, END = "<|startoftext|>", "<|endoftext|>"
+START, END = "<|startoftext|>", "<|endoftext|>"  # special tokens of CLIP
 UNUSUAL = ["", "a red disc", "Caf\u00e9 \u2603 xq7\n"]
 """Texts that a tokenizer must read, with words that it may not know: some fail only there."""
 PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -62,6 +63,7 @@ def check_model(name: str) -> None:
         if not folder.is_dir():
             raise UserError(folder, "there is no such folder", "Check the path.")
         return
+    # `NAME:FILE` or `NAME:TAG:FILE`, in which a shell does not expand ~.
     file = os.path.expanduser(weights.rpartition(":")[2]) if colon else name
     found = any(map(os.path.isfile, (file, os.path.expanduser(weights))))
     if colon or found or file.endswith(SUFFIXES):
@@ -71,6 +73,7 @@ def check_model(name: str) -> None:
             if not Path(file).is_file():
                 raise UserError(file, "there is no such file", "Check the path.")
     if colon or not found:
+        # OpenAI writes ViT-B/32, open_clip ViT-B-32.
         architecture, names = architecture.replace("/", "-"), architectures()
         if architecture not in names:
             if "/" in name and not colon:
@@ -83,6 +86,7 @@ def check_model(name: str) -> None:
             hint = f"Name them, as in {architecture}:{tags[-1] if tags else 'weights.safetensors'}"
             raise UserError(architecture, "names an architecture but no weights", hint)
         is_file = os.path.isfile(os.path.expanduser(weights))
+        # Spelt as open_clip does before it looks up a tag (`_clean_tag`).
         if not is_file and tag.lower().replace("-", "_") not in tags:
             hint = nearest(tag, tags) if tags else "Name a file of weights after the colon."
             raise UserError(f"{architecture}:{weights}", "open_clip has no such weights", hint)
@@ -132,6 +136,7 @@ def _tags_in_source() -> dict[str, list[str]]:
         calls = tables.get(ast.unparse(tags), tags).keywords  # of `dict`, by a name or in place
         fields = {tag.arg: [field.arg for field in tag.value.keywords] for tag in calls}
         found[name.value] = list(fields)
+        # As `open_clip.pretrained` adds them at import.
         found[f"{name.value}{QUICK}"] = [tag for tag in fields if "quick_gelu" in fields[tag]]
     return found
 
@@ -176,6 +181,7 @@ def offline(enabled: bool = True) -> Iterator[None]:
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
+    # The hub's client reads it from there at each request.
     constants.HF_HUB_OFFLINE = before or enabled
     try:
         yield
@@ -275,6 +281,7 @@ def tokenizer_errors(names: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        # PyO3's PanicException derives from BaseException alone.
         if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
             raise
         raise ValueError(f"its {names}: {error}") from error
@@ -300,8 +307,9 @@ def vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Ids by token under Hugging Face's names of the special tokens, and the merges in order."""
     path = wheel_file("open_clip", "bpe_simple_vocab_16e6.txt.gz")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = lines.read().split("\n")[1 : 1 + _MERGES]
+        rows = lines.read().split("\n")[1 : 1 + _MERGES]  # the first line is a version
     merges = [(first, second) for first, _, second in (row.partition(" ") for row in rows)]
+    # GPT-2's letters for the 256 bytes: printable ones stand for themselves.
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     letters = [*map(chr, printable), *(chr(0x100 + index) for index in range(256 - len(printable)))]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]

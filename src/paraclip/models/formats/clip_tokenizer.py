@@ -15,7 +15,7 @@ from typing import Any
 
 from paraclip.models.sources import END, PIECES, START, TextFiles, vocabulary_and_merges
 
-START_ID, END_ID = 49406, 49407
+START_ID, END_ID = 49406, 49407  # the last two of the vocabulary
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
 _WIDE = "ﬀﬁﬂﬃﬄ！？，：；（）＂"
 """Ligatures and wide punctuation. Each replacement takes 20 microseconds per text, so the others in
@@ -31,10 +31,12 @@ def clip_tokenizer_files(context_length: int) -> dict[str, str]:
         context_length: maximum length of a text in tokens, including start and end token.
     """
     vocabulary, merges = vocabulary_and_merges()
+    # As in `CLIPTokenizer` of transformers, where the end token has three uses.
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     return {
         **_files(clip_tokenizer(context_length), context_length, special),
         "vocab.json": json.dumps(vocabulary, ensure_ascii=False),
+        # Readers skip the first line.
         "merges.txt": "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]),
     }
 
@@ -52,6 +54,7 @@ def clip_tokenizer(context_length: int) -> str:
     )
     tokenizer.normalizer = normalizers.Sequence([
         *_repairs(),
+        # From here on as `CLIPConverter` of transformers makes it.
         normalizers.NFC(),
         normalizers.Replace(Regex(r"\s+"), " "),
         normalizers.Lowercase(),
@@ -97,13 +100,16 @@ def cleaning_tokenizer(tokenizer: str, clean: str) -> str:
     from tokenizers.normalizers import Lowercase, Replace, Sequence, Strip
 
     found = Tokenizer.from_str(tokenizer)
+    # The program that loads it sets both.
     found.no_padding()
     found.no_truncation()
     # Python lowers a Greek sigma by its place in the word.
     lower = [Replace(Regex(r"(?<=\p{L})\u03a3(?!\p{L})"), "\u03c2"), Lowercase()]
+    # Python's \s, with four separators that the tokenizers' does not have.
     space = [Replace(Regex(r"[\s\x1c-\x1f]+"), " "), Strip()]
     bare = Replace(Regex(f"[{re.escape(string.punctuation)}]"), "")
     steps = {
+        # U+2581 is a space of SentencePiece.
         "siglip": [Replace("\u2581", " "), *lower, bare, *space],
         "canonicalize": [*_repairs(), Replace("_", " "), bare, *lower, *space],
         "lower": [*_repairs(), *space, *lower],

@@ -48,7 +48,7 @@ from paraclip.models.sources import FOLDER, HUB, QUICK, SUFFIXES, text_files_of
 
 _State = dict[str, Tensor]
 _CONFIG = "open_clip_config.json"
-_SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.")  # transformers' names of parts
 _BROKEN = "Download it again, or name another file."
 _FIT = "Name the architecture that the weights were trained with."
 # A weight needs at least one byte, but tied weights are stored once.
@@ -73,6 +73,7 @@ def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncode
         preferred: tuple[str, ...] = ("open_clip_",)
         with build_errors(path, "is not an open_clip configuration"):
             content = read_json_object(path, _BROKEN)
+            # As in open_clip, the file may also be the model's configuration itself.
             config = content.get("model_cfg", content)
             preprocessing = dict(content.get("preprocess_cfg") or {})
             check_config(config)
@@ -112,6 +113,7 @@ def _by_name(full_name: str) -> Callable[[], DualEncoder]:
         named, _, file = weights.partition(":")
         tag = open_clip.get_pretrained_cfg(name, named) if file else {}
         path = Path(os.path.expanduser(file if tag else weights))
+        # A checkpoint of ours states all that follows.
         if path.suffix == ".safetensors" and header_or_none(path) is not None:
             return partial(load_checkpoint, path, (name, bool(config.get("quick_gelu", False))))
         tag = tag or published.published_as(name.removesuffix(QUICK), path)
@@ -193,6 +195,7 @@ def _build(spec: ClipSpec, path: Path, where: Path) -> OpenClip:
                 raise UserError(path, what, _FIT)
         if extra := next((name for name in state if name not in ours), None):
             raise UserError(path, f"does not fit {spec.name}: it has an extra {extra}", _FIT)
+        # Only now with memory: the file holds weights of all these shapes.
         clip = build_clip(spec)
         clip.load_state_dict(state)
         return OpenClip(spec, clip)
@@ -203,6 +206,7 @@ def open_clip_names(clip: nn.Module, state: _State) -> _State:
     state = convert_to_custom_text_state_dict(convert_state_dict(clip, from_hugging_face(state)))
     state.pop(_POSITIONS, None)
     ours = clip.state_dict()
+    # Of one number, stored with or without a dimension.
     for name in ("logit_scale", "logit_bias"):
         if name in ours and name in state and state[name].numel() == 1:
             state[name] = state[name].reshape(ours[name].shape)
@@ -245,8 +249,10 @@ def _read_torch(path: Path) -> object:
             hint = "Save its state_dict() as .safetensors and name that."
             raise UserError(path, "is a TorchScript program, not weights", hint)
         script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        # Constants of OpenAI's program, which open_clip leaves out as well.
         others = ("input_resolution", "context_length", "vocab_size")
         return {name: value for name, value in script.state_dict().items() if name not in others}
+    # torch.load would expand an archive of zeros to any size; files before torch 1.6 are no zip.
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):

@@ -24,9 +24,9 @@ from paraclip.models.formats.untrusted import build_errors, check_numbers, check
 from paraclip.models.openclip import AS_TRANSFORMERS, OpenClip
 
 _RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
-_ACTIVATIONS = {"quick_gelu": True, "gelu": False}
-_TANH = "gelu_pytorch_tanh"
-VOCABULARY = 49408
+_ACTIVATIONS = {"quick_gelu": True, "gelu": False}  # whether it is QuickGELU
+_TANH = "gelu_pytorch_tanh"  # GELU by its approximation with tanh
+VOCABULARY = 49408  # of CLIP: 2 x 256 bytes, 48,894 merges and 2 special tokens
 _LATEST_END = 2  # in configurations older than transformers 4.31: read at the largest id
 _WRONG = "is not a configuration of CLIP"
 _RETRY = "Download it again."
@@ -58,6 +58,7 @@ class _Tower(NamedTuple):
     names_in_block: dict[str, str]
 
 
+# The weight by which the names of transformers are recognised.
 _TOKENS = "text_model.embeddings.token_embedding.weight"
 _BLOCK = {
     "attn.in_proj_": "self_attn.{}_proj.",
@@ -112,8 +113,9 @@ _SIGLIP_IMAGE = _Tower(
         "mlp.fc2.": "mlp.fc2.",
     },
 )
+# A vector times the matrix in open_clip; a `Linear` of transformers multiplies by its transpose.
 _TRANSPOSED = ("text_projection", "proj")
-_SCALES = ("logit_scale", "logit_bias")
+_SCALES = ("logit_scale", "logit_bias")  # of the same name in both
 _TEXT_SIZES = {
     "context_length": "max_position_embeddings", "vocab_size": "vocab_size",
     "width": "hidden_size", "heads": "num_attention_heads", "layers": "num_hidden_layers",
@@ -157,7 +159,8 @@ def _renamed(
         if all(name in state for name in found):
             joined, kind = torch.cat([state[name] for name in found]), ours[0].rpartition(".")[2]
             if kind in _TRANSPOSED:
-                joined = joined.T.contiguous()
+                joined = joined.T.contiguous()  # safetensors needs it
+            # timm has a dimension of the batch before it.
             if kind == "pos_embed":
                 joined = joined[None] if back else joined[0]
             # A fused projection as q, k and v, or as q and the two others.
@@ -172,6 +175,7 @@ def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     renamed = _renamed(state, "text_tower", "image_tower", siglip)
     for name in _SCALES:
         if name in renamed:
+            # Of one dimension in SigLIP's class, of none in CLIP's.
             renamed[name] = renamed[name].reshape([1] if siglip else [])
     return {name: value.detach().cpu().contiguous() for name, value in renamed.items()}
 
@@ -211,6 +215,7 @@ def open_clip_config_of(folder: Path) -> dict[str, Any] | None:
             kind, **{key: content[key] for key in _PARTS if key in content}
         )
         text, vision = config.text_config, config.vision_config
+        # As in open_clip's towers of CLIP and timm's of SigLIP.
         epsilon = 1e-6 if kind == "siglip" else 1e-5
         if {text.layer_norm_eps, vision.layer_norm_eps} != {epsilon}:
             raise UserError(path, f"has a layer_norm_eps other than {epsilon:g}", _FIX)
@@ -231,6 +236,7 @@ def open_clip_config_of(folder: Path) -> dict[str, Any] | None:
         elif text.vocab_size != VOCABULARY:
             what = f"has {text.vocab_size} tokens and not the {VOCABULARY} of CLIP's vocabulary"
             raise UserError(path, what, _FIX)
+        # open_clip reads at the largest id, which CLIP's end token has.
         elif text.eos_token_id not in (_LATEST_END, VOCABULARY - 1):
             what = f"reads texts at token {text.eos_token_id} and not at CLIP's"
             raise UserError(path, what, _FIX)
@@ -285,7 +291,7 @@ def _siglip_config(
 def _mlp_ratio(tower: Any) -> dict[str, float]:
     """open_clip's `_mlp_ratio`, if it is not the default."""
     value = tower.intermediate_size / tower.hidden_size
-    return {} if value == 4 else {"mlp_ratio": value}
+    return {} if value == 4 else {"mlp_ratio": value}  # 4 is open_clip's default
 
 
 def config_of(clip: OpenClip, kind: str, half: bool) -> dict[str, Any]:
@@ -398,6 +404,7 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
             if settings.get(step) is False:
                 raise UserError(path, f"sets {step} to false, which open_clip lacks", _FIX)
         size, crop = settings.get("size", {}), settings.get("crop_size")
+        # Older versions of transformers wrote a number.
         edge = size.get("shortest_edge") if isinstance(size, dict) else size
         side = crop.get("height") if isinstance(crop, dict) else crop
         if edge and side and edge != side:

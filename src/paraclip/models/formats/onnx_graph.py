@@ -26,10 +26,11 @@ from paraclip.models.tensors import count_bytes
 LARGEST = 2**31 - 2**20
 """Most bytes of weights in an ONNX file: a protobuf message holds 2 GiB, with the graph."""
 _MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
+# Of several lengths, one of them empty.
 _TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
 _INNER = ("paraclip_input", "paraclip_output")  # names that no exporter uses
 _LARGE = 1 << 20  # minimum number of values in a table that is quantised
-_LEVELS = 127
+_LEVELS = 127  # of a signed byte, on either side of zero
 _OPSET = 18  # needs onnxruntime 1.14 or newer
 
 
@@ -43,6 +44,7 @@ class _TextGraph(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Text vectors; the tower itself finds the end token or the padding."""
         if self.end is not None:
+            # The program cuts a long text with its end token, at which the tower reads.
             ended = (ids == self.end).any(dim=1, keepdim=True)
             last = torch.where(ended, ids[:, -1:], self.end)
             ids = torch.cat([ids[:, :-1], last], dim=1)
@@ -82,6 +84,7 @@ def write_text_graph(
     shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
     if length is None:
         context = model.architecture.context_length
+        # torch.export takes a length of 0 or 1 for a constant.
         shape[1] = torch.export.Dim("length", min=2, max=context)
     example = _padded_ids(model, _TEXTS, length).to(getattr(torch, interface.dtype))
     graph = _TextGraph(model, interface.unit, interface.end)
@@ -118,6 +121,7 @@ def write_image_graph(
 def _fixed_length(model: DualEncoder, interface: TextGraph) -> int | None:
     """The length of all texts of a graph, or None if it is free."""
     context = model.architecture.context_length
+    # A tower that computes its context for a text of one token needs it always.
     fixed = interface.fixed_length or model.computed_length(1) == context
     return context if fixed else None
 
@@ -168,6 +172,7 @@ def _rename(path: Path, inputs: Sequence[str], output: str) -> None:
     """
     import onnx
 
+    # The weights beside it are renamed and not read: they may take gigabytes.
     model = onnx.load(str(path), load_external_data=False)
     graph = model.graph
     ours = dict(zip(_INNER, (inputs[0], output), strict=True))
@@ -196,7 +201,7 @@ def _compare(path: Path, names: Sequence[str], example: Tensor, graph: nn.Module
     inputs = dict.fromkeys(names, example.numpy())
     theirs = open_session(path, "export").run(None, inputs)[0]
     difference = float(np.abs(theirs - graph(example).numpy()).max())
-    if not difference <= _MOST_DIFFERENCE:
+    if not difference <= _MOST_DIFFERENCE:  # also for NaN
         what = f"its vectors differ from torch's by {difference:.2g}"
         raise UserError(path.name, what, "Report this with the versions of torch and onnxruntime.")
 
@@ -263,6 +268,7 @@ def _split_table(table: Any) -> tuple[Any, Any]:
 
     values = numpy_helper.to_array(table)
     scale = np.abs(values).max(axis=1, keepdims=True) / _LEVELS
+    # A row of zeros has no scale.
     whole = np.rint(values / np.where(scale == 0, 1, scale)).astype(np.int8)
     return (
         numpy_helper.from_array(whole, f"{table.name}_int8"),

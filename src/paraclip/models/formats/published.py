@@ -26,14 +26,15 @@ _NO_ACCESS = (
     "the server denies access",
     "Accept the model's terms on that page, and log in with `hf auth login`.",
 )
+# Hugging Face answers 401 or 403 where the terms of a model were not accepted.
 _ANSWERS = {
     401: _NO_ACCESS,
     403: _NO_ACCESS,
     404: ("the server has no such file", ""),
     429: ("too many requests", "Wait and run again."),
 }
-_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-_SMALL_FILES = ("*.json", "*.txt")
+_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")  # OWNER/NAME
+_SMALL_FILES = ("*.json", "*.txt")  # configuration and tokenizer
 _WEIGHTS = {
     True: ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
     False: ("model.safetensors", "pytorch_model.bin"),
@@ -70,6 +71,7 @@ def is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
+        # `torch.save` writes no such file.
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
@@ -147,6 +149,7 @@ def download_folder(repository: str) -> Path:
         preferred, other = _WEIGHTS[(folder / "open_clip_config.json").is_file()]
         if not ((folder / preferred).is_file() or (folder / other).is_file()):
             try:
+                # The snapshot's folder has the name of its commit, and the weights are of the same.
                 hf_hub_download(repository, preferred, revision=folder.name)
             except EntryNotFoundError:
                 hf_hub_download(repository, other, revision=folder.name)
@@ -194,7 +197,7 @@ def _http_status(error: BaseException) -> int:
 
 def _error_chain(error: BaseException) -> Iterator[BaseException]:
     """An error and its causes."""
-    seen: set[int] = set()
+    seen: set[int] = set()  # a chain may be a circle
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))

@@ -30,7 +30,7 @@ from paraclip.models.sources import TextFiles, read_text_files
 MODULES = "modules.json"
 _RETRY = "Download it again."
 _FIX = "Name a model of a transformer, mean or cls pooling and at most one dense layer."
-_ORDER = ("Transformer", "Pooling", "Dense", "Normalize")
+_ORDER = ("Transformer", "Pooling", "Dense", "Normalize")  # in which the modules are applied
 _POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 """Keys of sentence-transformers before 6."""
 ACTIVATIONS = ("torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Tanh")
@@ -53,6 +53,7 @@ def describe_sentences(
     path = folder / MODULES
     with build_errors(path, "is not a model of sentence-transformers", _FIX):
         listed = parse_json(read_bounded(path).decode())
+        # Class names of any module path; none is imported.
         kinds = [str(one["type"]).rpartition(".")[2] for one in listed]
         folders = dict(zip(kinds, (str(one["path"]) for one in listed), strict=True))
         known = [kind for kind in _ORDER if kind in folders]
@@ -79,12 +80,14 @@ def _settings_of(folder: Path, folders: dict[str, str], texts: TextFiles) -> Sen
     texts_read = read(own / "sentence_bert_config.json")
     pooling = read(folder / folders["Pooling"] / "config.json")
     dense = read(folder / folders["Dense"] / "config.json") if "Dense" in folders else {}
+    # One name or several in version 6, a flag for each before.
     modes = pooling.get("pooling_mode") or [
         _POOLING.get(key, key)
         for key in pooling
         if key.startswith("pooling_mode_") and pooling[key]
     ]
     mode = str(modes[0] if isinstance(modes, list) and len(modes) == 1 else modes)
+    # Its default for a file that does not say.
     activation = dense.get("activation_function", ACTIVATIONS[True])
     whole = read(folder / "config_sentence_transformers.json")
     prompts = {str(key): str(text) for key, text in (whole.get("prompts") or {}).items() if text}
@@ -96,6 +99,7 @@ def _settings_of(folder: Path, folders: dict[str, str], texts: TextFiles) -> Sen
     ):
         if wrong:
             raise UserError(folder, what, _FIX)
+    # As sentence-transformers itself: its own limit, else the tokenizer's.
     longest = texts_read.get("max_seq_length") or read(own / "tokenizer_config.json").get(
         "model_max_length", SentenceSettings.context_length
     )
@@ -124,6 +128,7 @@ def _build(
     with build_errors(folder):
         empty = lay_out(lambda: SentenceModel(texts, settings, name), len(stored))
         tower: Any = empty.text_tower
+        # Some files name weights `bert.encoder...`.
         prefix = f"{tower.transformer.base_model_prefix}."
         state = {key.removeprefix(prefix): value for key, value in stored.items()}
         wanted = tower.state_dict()

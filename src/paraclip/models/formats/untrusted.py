@@ -19,9 +19,10 @@ from paraclip.errors import UserError
 from paraclip.models.sources import offline
 
 _LARGEST_NUMBER = 2**24  # larger than any vocabulary or width
-_LARGEST = {"context_length": 8192, "image_size": 4096}
-_MOST_PATCHES = 2**16
+_LARGEST = {"context_length": 8192, "image_size": 4096}  # tokens, and pixels of a side
+_MOST_PATCHES = 2**16  # of a picture: 256 by 256
 _LONGEST_NAME = 255  # bytes of a file name
+# Sizes and the activation: others could name files.
 _TIMM_ARGUMENTS = {"embed_dim", "depth", "num_heads", "mlp_ratio", "act_layer"}
 _TOKENIZER_OPTIONS = {
     *("clean", "reduction_mask", "additional_special_tokens"),
@@ -51,6 +52,7 @@ def check_config(config: Any) -> None:
     if (size / max(patch, 1)) ** 2 > _MOST_PATCHES:
         raise ValueError(f"a picture of {size} by {size} in patches of {patch} is impossibly large")
     name = config["vision_cfg"].get("timm_model_name")
+    # Before a colon, timm reads `hf-hub` and `local-dir`.
     if name is not None and not (isinstance(name, str) and ":" not in name and timm.is_model(name)):
         raise ValueError(f"{name!r} is not a model of timm")
     if other := set(config["vision_cfg"].get("timm_model_args") or {}) - _TIMM_ARGUMENTS:
@@ -78,6 +80,7 @@ def check_preprocessing(settings: dict[str, Any]) -> None:
     try:
         fields = merge_preprocess_dict(PreprocessCfg(), {**settings, "size": 2})
         transform = image_transform_v2(PreprocessCfg(**fields), is_train=False)
+        # Not square, so that it is resized and cropped or padded.
         finite = transform(Image.new("RGB", (1, 2))).isfinite().all()
     except Exception as error:  # open_clip, torchvision and Pillow each have their own
         raise ValueError(f"pictures cannot be preprocessed: {reason_of(error)}") from error
@@ -93,6 +96,7 @@ def check_numbers(value: Any, name: str = "") -> None:
     elif isinstance(value, list):
         for inner in value:
             check_numbers(inner, name)
+    # `not ... <=` refuses NaN as well.
     elif isinstance(value, int | float) and not abs(value) <= _LARGEST.get(name, _LARGEST_NUMBER):
         raise ValueError(f"{name} is impossibly large")
 
