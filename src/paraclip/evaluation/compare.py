@@ -39,7 +39,7 @@ from paraclip.evaluation.statistics import (
 )
 from paraclip.files import check_input
 
-RESAMPLES = 5000
+RESAMPLES = 5000  # whose lowest p-value can count among up to 125 figures
 _AGAIN = "Evaluate again."
 _UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
@@ -54,6 +54,7 @@ def compare_models(
         labels: labels of all models of the report; values of one without the metric are undefined.
     """
     value = {label: 100 * metric.value() for label, metric in column.items()}
+    # With one seed, all models have the same draws, so that differences are paired.
     drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
     values = {
         label: interval(value[label], drawn[label]) if label in column else _UNDEFINED
@@ -100,6 +101,7 @@ def compare(
     adjusted = iter(holm([row.p for _, _, rows, _ in found for row in rows]))
     figures = sum(len(rows) for _, _, rows, _ in found)
     too_few = f"nothing can count: {resamples} resamples are too few for {figures} figures"
+    # Holm's correction multiplies the lowest p-value by the number of figures.
     coarse = [f"{too_few}; give more"] if figures * 2 / (resamples + 1) >= LEVEL else []
     return [
         Comparison(
@@ -243,13 +245,14 @@ def _compare_pair(
             ones, others = (
                 [run.metric(benchmark, line, side.label) for run in side.runs] for side in sides
             )
+            # A model that cannot read a picture has fewer items of the same data.
             paired = same and len({len(metric.items) for metric in (*ones, *others)}) == 1
             drawn = drawn_difference(ones, others, resamples, seed, paired)
             was, now = (100 * float(np.mean([m.value() for m in side])) for side in (ones, others))
             rows.append(
                 Difference(
                     benchmark, line.name, len(ones[0].items), paired, was, now,
-                    interval(now - was, drawn), p_value(drawn), adjusted=1.0,
+                    interval(now - was, drawn), p_value(drawn), adjusted=1.0,  # by `compare`
                 )
             )  # fmt: skip
     if not rows:
@@ -274,6 +277,7 @@ def _shared_lines(
                 if not known
             ]
             continue
+        # Reversed, so that the first run decides what is a headline.
         every = {n: line for known in reversed(scored) for n, line in known.items()}
         lines = {n: line for n, line in every.items() if line.headline or all_metrics}
         for (run, label), known in zip(runs, scored, strict=True):
@@ -295,7 +299,7 @@ def _compare_origins(benchmark: str, runs: Sequence[tuple[Stored, str]]) -> tupl
         if section is None or compared is None:
             continue
         both = f"{benchmark}: {run.path} and {other.path}"
-        skipped = [
+        skipped = [  # as `left_out` of `benchmark.py` writes them
             [note for note in one.notes if " left out: " in note] for one in (section, compared)
         ]
         if section.data_hash != compared.data_hash:

@@ -43,7 +43,7 @@ _TEXT = 270  # width of the column of texts
 HEAD, TITLE = 32, 86  # height of the line above a pair, and of the title
 _CELL = _SIDE + 2 * FRAME + GAP
 SHARED, RIGHT, OTHER, INK, FAINT = "#0072B2", "#00795A", "#d8d8d8", "#1a1a1a", "#6a6a6a"
-_BADGE = 22
+_BADGE = 22  # pixels of the square with a tick
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +194,7 @@ def choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
     """Select the pairs to show by their gain (ties by index), with the reason for each."""
     gain = _benefit(pairs.tuned) - _benefit(pairs.base)
     numbers = _close_pairs(pairs) or list(range(len(gain)))
+    # Of the pairs with one first wording, the first: the last that is put in.
     first = {pairs.base.texts[number][0]: number for number in reversed(numbers)}
     order = sorted(first.values(), key=lambda number: (-float(gain[number]), number))
     middle = max(0, (len(order) - MEDIAN) // 2)
@@ -204,7 +205,7 @@ def choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
         ("greatest loss", order[-WORST:]),
     ):
         for number in numbers:
-            kinds.setdefault(number, kind)
+            kinds.setdefault(number, kind)  # one of few pairs may be of several kinds
     return list(kinds.items())
 
 

@@ -57,7 +57,8 @@ def _agreement(first: Integers, second: Integers) -> Float:
     items, k = first.shape
     # A result with index i in A and j in B is shared at every depth greater than max(i, j).
     places = np.maximum(np.arange(k), _places_in(first, second))
-    met = np.zeros((items, k + 1), np.int64)
+    met = np.zeros((items, k + 1), np.int64)  # the last column: those that are not shared
+    # Not `+=`, which adds once where two results are first shared at one depth.
     np.add.at(met, (np.arange(items)[:, None], np.minimum(places, k)), 1)
     shared: Float = met[:, :k].cumsum(axis=1) / np.arange(1, k + 1)
     return shared
@@ -72,6 +73,7 @@ def _places_in(first: Integers, second: Integers) -> Integers:
     order = np.argsort(second, axis=1)
     sorted_keys = (np.take_along_axis(second, order, axis=1) + rows).ravel()
     keys = (first + rows).ravel()
+    # [items * k]; a key above all others has no index, and is not equal to the last of them.
     indices = np.minimum(np.searchsorted(sorted_keys, keys), items * k - 1)
     places: Integers = np.where(sorted_keys[indices] == keys, order.ravel()[indices], k)
     return places.reshape(items, k)
@@ -89,6 +91,7 @@ def first_relevant(relevant: NDArray[np.bool_]) -> Integers:
     Args:
         relevant: whether the result at each rank is correct [items, k].
     """
+    # `argmax` is the first True, and 0 without any.
     rank: Integers = np.where(relevant.any(axis=1), relevant.argmax(axis=1), relevant.shape[1])
     return rank
 

@@ -32,7 +32,7 @@ from paraclip.files import check_input, check_name, file_hash, read_lines, text_
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
-_CHECK_ROWS = 65_536
+_CHECK_ROWS = 65_536  # 128 MiB at a width of 512
 _LARGEST_LIST = 2**30  # bytes of a list of names
 _UNIT = 1e-3  # largest deviation of the length of a unit vector
 
@@ -124,7 +124,7 @@ def _read_unit_vectors(path: Path) -> Float:
     if not vectors.size:
         raise UserError(path, "holds no vectors", hint)
     for start in range(0, len(vectors), _CHECK_ROWS):
-        block = np.asarray(vectors[start : start + _CHECK_ROWS], np.float32)
+        block = np.asarray(vectors[start : start + _CHECK_ROWS], np.float32)  # [rows, width]
         refuse_infinite(block, str(path), start)
         lengths = np.linalg.norm(block, axis=1)
         if len(bad := np.flatnonzero(abs(lengths - 1) > _UNIT)):
@@ -218,6 +218,7 @@ def image_vectors(
     good = [number for number, name in enumerate(pictures) if name not in broken]
     if not good:
         raise UserError("pictures", "none can be read", "Replace them.")
+    # Back to one row for each good entry of `pictures`.
     vectors = project(model, features).numpy()[[rows[pictures[number]] for number in good]]
     refuse_infinite(vectors, "the model's image vectors")
     return vectors, np.array(good, np.int64), left_out(problems, len(rows))
@@ -225,6 +226,7 @@ def image_vectors(
 
 def refuse_blind(model: "DualEncoder") -> None:
     """Raise an error early for a model without an image tower."""
+    # That of a text encoder refuses any picture.
     model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
 
 

@@ -47,6 +47,7 @@ def plot_lines(
     rows = math.ceil(len(lines) / columns)
     width = 3.6 * columns + 0.6
     below = [part for note in notes for part in textwrap.wrap(printable(note), int(width * 15))]
+    # In inches: of a panel, title and axis, and each model; of all, the heading, and each note.
     height = rows * (0.75 + 0.32 * len(labels)) + 0.5 + 0.16 * len(below)
     drawing = new_figure(width, height)
     for place, panel in enumerate(drawing.subplots(rows, columns, squeeze=False).flat):
@@ -66,8 +67,8 @@ def plot_lines(
                 figure(interval.value), (interval.value, row), xytext=(0, 6),
                 textcoords="offset points", ha="center", fontsize=8,
             )  # fmt: skip
-        panel.set_title(title, fontsize=10, parse_math=False)
-        panel.set_ylim(len(labels) - 0.5, -0.75)
+        panel.set_title(title, fontsize=10, parse_math=False)  # $ is a dollar
+        panel.set_ylim(len(labels) - 0.5, -0.75)  # downwards, with room for the first figure
         names = labels if place % columns == 0 else [""] * len(labels)
         panel.set_yticks(range(len(labels)), names, parse_math=False)
         panel.margins(x=0.12)
@@ -90,6 +91,7 @@ def appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     free = (place for place in count() if place not in taken)
     places |= {label: next(free) for label in labels if label not in places}
     return {
+        # The markers move on by one after each seven, so that 49 models differ.
         label: (COLOURS[place % 7], _MARKERS[(place + place // 7) % 7])
         for label, place in places.items()
     }
@@ -98,6 +100,7 @@ def appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
 def arms(found: Interval) -> list[list[float]]:
     """Return the lengths of the error bar to the left and to the right of the point."""
     bounds = (found.value - found.low, found.high - found.value)
+    # A value may be outside the percentiles of its resamples; matplotlib refuses negative lengths.
     return [[max(0.0, bound) if math.isfinite(bound) else 0.0] for bound in bounds]
 
 
@@ -112,7 +115,7 @@ def new_figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(drawing)
+    FigureCanvasAgg(drawing)  # without pyplot, which keeps figures and looks for a display
     return drawing
 
 

@@ -33,7 +33,7 @@ from paraclip.provenance import provenance
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
-_RESAMPLES = 1000
+_RESAMPLES = 1000  # enough for intervals; the p-values of `compare` need more
 OUT = "runs/evaluation"  # folder of the report, if none is named
 _OUTPUTS = (
     *("scores.png", "contact_sheet.png", "browser.html"),  # not in every report
@@ -89,6 +89,7 @@ def evaluate(
             try:
                 scores = _score_models(benchmark, models, settings.get("cache"), moving)
             except UserError as error:
+                # The last one is raised if none could be scored.
                 if not pass_over or (benchmark is benchmarks[-1] and not sections):
                     raise
                 left_out[benchmark.name] = str(error)
@@ -205,8 +206,9 @@ def _write_files(
             output.remove(folder / name)
         else:
             output.write(folder / name, content)
+    # An open file, since NumPy would add .npz to the temporary name.
     with output.replacing(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **items)  # type: ignore[arg-type]  # names, not options
     names = [name for name, content in drawn.items() if content is not None]
     output.write(folder / "report.md", report_page(report, names))
-    output.write(folder / "report.json", report_json(report))
+    output.write(folder / "report.json", report_json(report))  # last: all that it reports is there

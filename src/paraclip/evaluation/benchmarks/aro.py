@@ -48,7 +48,7 @@ _GET = (
     "Get visual_genome_relation.json, visual_genome_attribution.json and images/ (1 GB) into aro/ "
     "as https://github.com/mertyg/vision-language-models-are-bows says."
 )
-_LEAST_CASES = 25
+_LEAST_CASES = 25  # of a pair of attributes in the macro mean, as the authors have it
 # Relations that the authors' notebook ("Replicate ARO!") excludes from the macro mean: symmetric
 # relations, and many rare ones.
 SYMMETRIC = frozenset(
@@ -80,7 +80,7 @@ def _read_case(row: dict[str, Any], where: str) -> Item:
     columns = ("image_path", "true_caption", "false_caption", group, *sides)
     require_columns(row, columns, where, _GET)
     x, y, width, height = (row[side] for side in sides)
-    if not all(type(side) is int for side in (x, y, width, height)):
+    if not all(type(side) is int for side in (x, y, width, height)):  # True is no width
         raise BrokenRow(f"the box {[x, y, width, height]} is not of whole pixels")
     kind = row[group]
     if group == "attributes":
@@ -97,7 +97,7 @@ def accuracies(
     task: str, similar: Float, items: Sequence[Item], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
     """Return the authors' macro mean, the micro mean, each group's mean, and a note on coverage."""
-    right, groups = true_is_nearest(similar), [item.group for item in items]
+    right, groups = true_is_nearest(similar), [item.group for item in items]  # both [items]
     if task == RELATION:
         label, groups_are, counted = "VG-R", "relations", sorted(set(groups) - SYMMETRIC)
     else:
@@ -210,6 +210,7 @@ def precision(
 
     A shuffle that equals the caption is not compared with it.
     """
+    # Both [items, shuffles].
     changed = np.array([[text != one.texts[0] for text in one.texts[1:]] for one in items], bool)
     beaten = similar[:, :1] > similar[:, 1:]
     first = (beaten | ~changed).all(axis=1).astype(np.float64)
@@ -300,6 +301,7 @@ def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[li
     """Each caption and its four shuffles, all normalised."""
     tokenizer, rows = optional_import("nltk.tokenize", "aro").NLTKWordTokenizer(), []
     for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
+        # Not `hash`, which is another number in each process.
         random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
         parts = _SENTENCE.split(caption.strip())
         words = [token for part in parts for token in tokenizer.tokenize(part)]

@@ -72,7 +72,7 @@ class Choice:
         items = [self.items[number] for number in kept]
         texts = [text for item in items for text in item.texts]
         vectors = text_vectors(model, texts, self.how, self.name).astype(np.float64)
-        vectors = vectors.reshape(len(items), -1, images.shape[1])
+        vectors = vectors.reshape(len(items), -1, images.shape[1])  # [items, texts, width]
         similar = np.einsum("iw,itw->it", images.astype(np.float64), vectors)
         clusters = numbered([self.paths[number] for number in kept])  # those of one picture
         found, remarks = self.figures(similar, items, clusters)

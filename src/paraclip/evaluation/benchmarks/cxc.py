@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
 _K = 10
-_THRESHOLDS = (4.0, 4.5)
+_THRESHOLDS = (4.0, 4.5)  # least mean ratings of two wordings of one scene
 _SAME_PICTURE = "c2c_cocaption"
 _COLUMNS = ("image_1", "image_2", "caption", "caption2", "score", "sampling")
 _MOST = 5.0
@@ -104,14 +104,15 @@ class CrissCrossed:
         images, places, notes = image_vectors(model, self.pictures, cache, self.how)
         known: dict[str, int] = {}
         sides = [[known.setdefault(text, len(known)) for text in one.texts] for one in self.judged]
-        first, second = np.array(sides).T
+        first, second = np.array(sides).T  # rows of `vectors` [pairs]
         vectors = text_vectors(model, list(known), self.how, "CxC")
+        # Pool positions [texts, k]: `places` are those of the pictures that could be read.
         ranked = places[top_k(vectors, images, _K, label="search")]
         overlap = metrics.average_overlap(ranked[first], ranked[second])
         shared = metrics.jaccard(ranked[first], ranked[second])
         cosines = metrics.cosine(vectors[first], vectors[second])
-        judged = np.stack([cosines, self.score_of_pair, self.queries], axis=1)
-        graded = np.stack([overlap, self.score_of_pair], axis=1)
+        judged = np.stack([cosines, self.score_of_pair, self.queries], axis=1)  # [pairs, 3]
+        graded = np.stack([overlap, self.score_of_pair], axis=1)  # [pairs, 2]
         results = [
             Metric("CxC-STS", judged, "sampled_spearman", clusters=self.queries),
             Metric("graded consistency", graded, "spearman", clusters=self.clusters),

@@ -143,7 +143,7 @@ class ImageTextRetrieval:
         images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
         numbers = np.full(len(self.shown.references), -1)  # of the readable pictures
         numbers[places] = np.arange(len(places))
-        owners = numbers[np.asarray(self.shown.owners)]
+        owners = numbers[np.asarray(self.shown.owners)]  # [captions]; -1 of a broken picture
         kept = np.flatnonzero(owners >= 0)
         captions = [self.shown.captions[row] for row in kept]
         texts = text_vectors(model, captions, self.how, "captions")
@@ -161,8 +161,8 @@ class ImageTextRetrieval:
             owners: index of each caption's picture [captions].
         """
         widest = max(self.cutoffs)
-        pictures = top_k(texts, images, widest)
-        sentences = owners[top_k(images, texts, widest)]
+        pictures = top_k(texts, images, widest)  # [captions, widest]
+        sentences = owners[top_k(images, texts, widest)]  # their pictures [pictures, widest]
         to_image = metrics.first_relevant(pictures == owners[:, None])
         to_text = metrics.first_relevant(sentences == np.arange(len(images))[:, None])
         found = [

@@ -91,8 +91,9 @@ class ParaphrasedRetrieval:
         depth = max(longest, min(_RBO_DEPTH, len(pool)))
         wordings = [*self.pairs.captions, *self.pairs.paraphrases, *self.pairs.negatives]
         texts = text_vectors(model, wordings, self.how, "wordings")
-        best = top_k(texts, pool, depth, label="search")
-        ranked = places[best]
+        best = top_k(texts, pool, depth, label="search")  # rows of `pool` [texts, depth]
+        ranked = places[best]  # positions in the whole pool
+        # Each [pairs, depth], in the order of `wordings`.
         first, second, *negative = ranked.reshape(-1, len(self.pairs), depth)
         if known := int((self.own >= 0).sum()):
             notes = [*notes, f"{known:,} of {len(self.pairs):,} pairs name a picture of the pool"]
@@ -106,6 +107,7 @@ class ParaphrasedRetrieval:
         drawn = Shown(pairs, [""] * len(pairs), shown, self.pictures)
         if (self.own >= 0).all():
             return Scores(found, arrays, notes, replace(drawn, answers=self.own.tolist()))
+        # Of captions, then of paraphrases, with their first results; negatives follow.
         similarities = (texts * pool[best[:, 0]]).sum(axis=1)[: 2 * len(pairs)]
         unrelated = text_vectors(model, unrelated_texts(), self.how, "unrelated texts")
         cutoff = cutoff_above(nearest(unrelated, pool, 1)[1][:, 0])
@@ -135,7 +137,7 @@ class ParaphrasedRetrieval:
 
     def _correctness(self, first: Integers, second: Integers, places: Integers) -> list[Metric]:
         """Return how often each wording finds the picture of its pair, where it is known."""
-        known = np.flatnonzero(np.isin(self.own, places))
+        known = np.flatnonzero(np.isin(self.own, places))  # neither -1 nor a broken picture
         if not len(known):
             return []
         own, depth = self.own[known, None], first.shape[1]
@@ -154,7 +156,7 @@ class ParaphrasedRetrieval:
 
 def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
     """Return the unique values of k in ascending order."""
-    for k in cutoffs or (0,):
+    for k in cutoffs or (0,):  # none is refused like 0
         if k < 1 or len(pool) < k:
             what = f"k = {k} does not fit a pool of {len(pool):,} pictures"
             raise UserError(pool.name, what, "Give a larger pool or another --k.")

@@ -159,7 +159,7 @@ class SemanticSimilarity:
         pairs = [pair for task in self.tasks for pair in task.pairs]
         texts = [text for first, second, _ in pairs for text in (first, second)]
         vectors = text_vectors(model, texts, self.how, "STS")
-        cosines = metrics.cosine(vectors[::2], vectors[1::2])
+        cosines = metrics.cosine(vectors[::2], vectors[1::2])  # [pairs]: first and second alternate
         items = np.stack([cosines, [gold for _, _, gold in pairs]], axis=1)
         return Scores([*self.correlations(items, "spearman"), *self.correlations(items, "pearson")])
 
@@ -180,7 +180,7 @@ class SemanticSimilarity:
         ]
         if not any(part.any() for part in parts):
             return results
-        both = np.stack([groups, np.concatenate(parts)], axis=1)
+        both = np.stack([groups, np.concatenate(parts)], axis=1)  # task and subset [pairs, 2]
         results.append(Metric(f"{mean}, {_SUBSETS}{label}", items, statistic, both, headline=False))
         return results + [
             Metric(f"{task.name}, {_SUBSETS}{label}", pairs, statistic, part, headline=False)

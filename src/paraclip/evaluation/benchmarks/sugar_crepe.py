@@ -201,13 +201,14 @@ class SugarCrepePlusPlus:
     def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Compute TOT for each row, and ITT for rows with a picture; texts are not cached."""
         texts = [text for row in self.rows for text in row]
+        # [rows, 3, width]: caption, caption2, negative
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(self.rows), 3, -1)
         right = metrics.text_only_test(*vectors.swapaxes(0, 1))
         results = self._figures("TOT", right, self.groups, self.clusters, True)
         if not len(self.seen) or not reads_pictures(model):
             return Scores(results, notes=self.notes)
         images, kept, notes = image_vectors(model, self.paths, cache, self.how)
-        rows = self.seen[kept]
+        rows = self.seen[kept]  # those whose picture can be read
         seen = metrics.image_text_test(images, *vectors[rows].swapaxes(0, 1))
         clusters = numbered([self.paths[n] for n in kept])
         whole = len(rows) == len(self.rows)
@@ -219,7 +220,7 @@ class SugarCrepePlusPlus:
     ) -> list[Metric]:
         """Return the macro mean, the micro mean, and the means of each kind and subset."""
         macro, micro, *each = grouped(name, right, groups, self.labels, clusters, headline)
-        kinds = np.array([label.partition("_")[0] for label in self.labels])[groups]
+        kinds = np.array([label.partition("_")[0] for label in self.labels])[groups]  # [rows]
         parts = [
             Metric(f"{name} {kind.title()}", right[own], "mean", groups[own], clusters[own], False)
             for kind in ("replace", "swap")

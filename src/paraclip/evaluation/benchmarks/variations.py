@@ -73,6 +73,7 @@ class Variations:
             for number, item in enumerate(self.kept)
             for kind, text in item.rewordings
         ]
+        # Of each of T rewordings [T]: the number of its caption in `kept`, and that of its kind.
         self.item = np.array([number for number, _, _ in rows])
         self.kind = np.array([wordings.kinds.index(kind) for _, kind, _ in rows])
         self.reworded = [text for _, _, text in rows]
@@ -121,9 +122,10 @@ class Variations:
         texts = [self.kept[index].caption for index in item]
         texts += [self.reworded[row] for row in rows]
         texts += [self.kept[index].contrast for index in item]
+        # [3, T, width]; a caption, equal for all of its rewordings, is encoded once.
         vectors = text_vectors(model, texts, self.how, self.name).reshape(3, len(rows), -1)
         plain, reworded, contrast = vectors
-        own = images[np.searchsorted(good, self.owners[item])]
+        own = images[np.searchsorted(good, self.owners[item])]  # [T, width]; `good` ascends
         discriminated = {
             f"{what} discrimination":
                 (metrics.cosine(one, reworded) > metrics.cosine(one, contrast)).astype(np.float64)
@@ -159,6 +161,7 @@ class Variations:
                 Metric(f"{name} {label}", judged[name][own], clusters=pictures[own], headline=False)
                 for name in varied
             ]
+        # References have one value for all rewordings of a caption, which counts once.
         _, once = np.unique(item, return_index=True)
         beside = [name for name in judged if name not in varied]
         return results + [
@@ -206,6 +209,6 @@ def load(
     """Read reworded captions and a pool; a file that `--wordings` names may define any kinds."""
     file = find_source(data, "paraphrases/variations.jsonl", _GET, "--wordings", wordings)
     pictures = find_source(data, "flickr8k/images", _GET, "--pool", pool)
-    kinds = KINDS if wordings is None else None
+    kinds = KINDS if wordings is None else None  # None: those of the file
     read = read_wordings(file, kinds, Problems(how.max_broken))
     return Variations("variations", read, read_pool(pictures, images), k, how)
