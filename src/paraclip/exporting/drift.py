@@ -21,9 +21,9 @@ from paraclip.starter import QUERIES
 
 _LEAST = {"--half": ("float16", 0.999), "--int8": ("int8", 0.99)}
 """The weights that an option writes, and the lowest cosine that is accepted."""
-_QUERY_PAIRS = 30
+_QUERY_PAIRS = 30  # of a query and its rewording
 _AWKWARD = ("", "a", "two dogs " * 60, "A YOUNG Child's café", "日本の猫 🐈", "3 red cars; 2 blue")
-_AT_ONCE = 16
+_AT_ONCE = 16  # texts in a batch
 
 Vectors = NDArray[np.float32]
 
@@ -87,6 +87,7 @@ def check_drift(option: str, shortened: Vectors, floats: Vectors) -> Drift:
     # A vector of zeros or NaN has no direction, and NaN would pass a comparison.
     cosines = np.where(np.isfinite(cosines), cosines, -1)
     lowest, mean = float(cosines.min()), float(cosines.mean())
+    # To the digits that are reported.
     if round(lowest, 6) < least:
         what = (
             f"changes vectors of this model to a cosine of {lowest:.4f} with the float ones, and"

@@ -44,13 +44,15 @@ from paraclip.models.tensors import save_tensors
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Layout, System
 
+# Options of open_clip's towers that may have any value in a model of transformers.
 _TEXT_SIZES = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
 _IMAGE_SIZES = {
     *("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
     "patch_dropout",  # used only in training
 }
+# Options that name a tokenizer, which is checked on its own.
 _TOKENIZER = {"hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "eos_id"}
-_IMAGE_NAMES = ("pixel_values", "image_embeds")
+_IMAGE_NAMES = ("pixel_values", "image_embeds")  # input and output, as in transformers
 
 
 def write_layout(
@@ -100,6 +102,7 @@ def _write_graph(
         files = clip_tokenizer_files(size.context_length)
         if layout.config:
             config = json.dumps(layout.config, indent=1)
+            # In quotes in the table, without them in the file.
             for name, number in (("context", size.context_length), ("width", size.embed_dim)):
                 config = config.replace(f'"{{{name}}}"', str(number))
             files["config.json"] = config
@@ -111,6 +114,7 @@ def _write_graph(
     if options.int8:
         small = folder / layout.small
         quantise(path, small)
+        # Both in onnxruntime, where the program computes them.
         shortened, floats = (run_text_graph(model, one, graph, probes()) for one in (small, path))
         drift = check_drift("--int8", shortened, floats)
     return drift
@@ -133,6 +137,7 @@ def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> None:
     model, plain = source.model, TextGraph()
     width, context = model.architecture.embed_dim, model.architecture.context_length
     write_text_graph(model, folder / "text_model.onnx", plain)
+    # As the graph was exported: 1 would be a constant.
     length: Any = context if model.computed_length(1) == context else f"2 to {context}"
     interface: dict[str, Any] = {
         "text": {
@@ -153,7 +158,7 @@ def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> None:
         files = clip_tokenizer_files(context)
     else:
         files = dict(model.header().get("text_files") or {})
-        files.pop("config.json", None)
+        files.pop("config.json", None)  # of the BERT, which is in the graph
     _write_files(folder, {**files, "interface.json": interface})
 
 
@@ -178,6 +183,7 @@ def _weights(model: DualEncoder, half: bool) -> dict[str, Tensor]:
     tensors = {}
     for name, value in model.state_dict().items():
         tower, dot, rest = name.partition(".")
+        # Numbers of positions stay integers.
         value = value.half() if half and value.is_floating_point() else value
         tensors[towers.get(tower + dot, tower + dot) + rest] = value
     return tensors
@@ -194,6 +200,7 @@ def _write_open_clip(source: Source, folder: Path, options: ExportOptions) -> No
     settings = model.spec.preprocessing
     config = {
         "model_cfg": {**model.spec.config, "quick_gelu": model.architecture.quick_gelu},
+        # Without the size, which is that of the image tower.
         "preprocess_cfg": {name: settings[name] for name in PREPROCESSING if name in settings},
     }
     _write_files(folder, {"open_clip_config.json": config, **(model.spec.text_files or {})})
@@ -220,6 +227,7 @@ def _write_clip(source: Source, folder: Path, options: ExportOptions) -> None:
     elif text.get("tokenizer_mode") == AS_TRANSFORMERS:
         tokenizer = dict(clip.spec.text_files or {})
     else:
+        # The default of open_clip's `HFTokenizer`.
         clean = (text.get("tokenizer_kwargs") or {}).get("clean", "whitespace")
         tokenizer = tokenizer_files_of(clip.tokenizer.tokenizer, context, clean)
     files = {
@@ -241,7 +249,7 @@ def _write_sentence_transformers(source: Source, folder: Path, options: ExportOp
     else:
         names = ["CLIPModel"]
         _clip_of(source.model, "sentence-transformers")
-        inner = folder / "0_CLIPModel"
+        inner = folder / "0_CLIPModel"  # the form of its own folders: place and module
         inner.mkdir()
         _write_clip(source, inner, options)
     modules = [
@@ -263,7 +271,9 @@ def _write_bert(model: BertEncoder, folder: Path) -> list[str]:
         state["pooler.dense.weight"] = torch.zeros(tower.width, tower.width)
         state["pooler.dense.bias"] = torch.zeros(tower.width)
     save_tensors(state, folder / "model.safetensors", {"format": "pt"})
+    # Its tokenizer lowers texts, if any does.
     length = {"max_seq_length": tower.context_length, "do_lower_case": False}
+    # Keys of versions before 6, which version 6 reads as well.
     pooling = {
         "word_embedding_dimension": tower.width,
         "pooling_mode_mean_tokens": settings.pooling == "mean",
@@ -277,14 +287,16 @@ def _write_bert(model: BertEncoder, folder: Path) -> list[str]:
     if settings.prompts:
         files["config_sentence_transformers.json"] = {"prompts": dict(settings.prompts)}
     names = ["Transformer", "Pooling", *(["Normalize"] if settings.normalised else [])]
+    # Empty without a head.
     if head := {f"linear.{k}": v for k, v in tower.head.state_dict().items()}:
         files["2_Dense/config.json"] = {
             "in_features": tower.width, "out_features": model.architecture.embed_dim,
             "bias": settings.bias, "activation_function": ACTIVATIONS[settings.tanh],
         }  # fmt: skip
         save_tensors(head, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
-        names.insert(2, "Dense")
+        names.insert(2, "Dense")  # before `Normalize`
     _write_files(folder, files)
+    # It has no files, but `modules.json` names its folder.
     if settings.normalised:
         (folder / f"{names.index('Normalize')}_Normalize").mkdir()
     return names
@@ -308,6 +320,7 @@ def _clip_of(model: DualEncoder, wanted_by: str, image: bool = True) -> OpenClip
 def _of_transformers(model: DualEncoder) -> tuple[OpenClip, str]:
     """The model and its `model_type` in transformers; raises UserError if it has none."""
     text = model.spec.config["text_cfg"] if isinstance(model, OpenClip) else {}
+    # CLIP itself reads at the largest id ("argmax"), the default of open_clip.
     kinds = {TEXT_OPTIONS[kind]["pool_type"]: kind for kind in ("metaclip_2", "siglip")}
     kind = kinds.get(text.get("pool_type", ""), "clip")
     if not isinstance(model, OpenClip) or kind == "clip":
@@ -316,6 +329,7 @@ def _of_transformers(model: DualEncoder) -> tuple[OpenClip, str]:
     reason = _no_clip_image(model) if kind == "metaclip_2" else _no_siglip_image(model)
     if option := _unusual(text, asdict(CLIPTextCfg()) | TEXT_OPTIONS[kind], sizes):
         reason = f"its text tower has the option {option}"
+    # Other options change the ids in ways that its files cannot state.
     if not text.get("hf_tokenizer_name") or set(text.get("tokenizer_kwargs") or {}) - {"clean"}:
         reason = "its tokenizer has no form in transformers"
     if reason:
@@ -328,7 +342,7 @@ def _no_siglip_image(model: OpenClip) -> str | None:
     """The reason why an image tower is not SigLIP's, or None."""
     vision = model.spec.config["vision_cfg"]
     name = str(vision.get("timm_model_name"))
-    is_siglip = "_siglip_" in name and vision.get("timm_pool") == "map"
+    is_siglip = "_siglip_" in name and vision.get("timm_pool") == "map"  # of any size and patch
     return None if is_siglip and vision.get("timm_proj") == "none" else f"its image tower is {name}"
 
 
@@ -355,6 +369,7 @@ def _no_clip_image(model: OpenClip) -> str | None:
     vision = model.spec.config["vision_cfg"]
     if name := vision.get("timm_model_name"):
         return f"its image tower is timm's {name} and not CLIP's vision transformer"
+    # Without timm, open_clip has these two.
     if not isinstance(model.image_tower, VisionTransformer):
         return "its image tower is a ResNet and not CLIP's vision transformer"
     if option := _unusual(vision, asdict(CLIPVisionCfg()), _IMAGE_SIZES):
@@ -366,6 +381,7 @@ def _no_clip_image(model: OpenClip) -> str | None:
 
 def _unusual(config: dict[str, Any], defaults: dict[str, Any], sizes: set[str]) -> str | None:
     """The first option that differs from its default and is not a size."""
+    # A configuration may state its defaults.
     others = sorted(name for name in config if name not in sizes)
     return next((name for name in others if config[name] != defaults.get(name)), None)
 

@@ -74,6 +74,7 @@ def export_model(
         check_model(name)
     files = [file for name in named for file in model_files(name)]
     refuse_overwriting(out, files)
+    # `out` is replaced as a whole, and links may lead into it.
     if inside := [file for file in files if file.resolve().is_relative_to(out.resolve())]:
         hint = "Name another folder; this one is read."
         raise UserError(out, f"holds {inside[0].name}, which is exported", hint)
@@ -92,13 +93,15 @@ def export_model(
     with steps("export", *named) as begin_next:
         begin_next()
         source = load_source(model, options.base, options.tag)
+        # What is certainly written: both towers, or at least that of texts.
         part = source.model if "half" in layout.takes else source.model.text_tower
         check_room(out.parent, count_bytes(part) / (2 if options.half else 1))
         written = {name: value for name, value in asdict(options).items() if value}
         drift = None
         if options.half:
             begin_next()
-            drift = check_half(source.model)
+            drift = check_half(source.model)  # before anything is written
+        # Before writing as well: it refuses a base that the program does not use.
         then = _steps_of(layout, system, source, out)
         begin_next()
         if is_file:
@@ -149,6 +152,7 @@ def _steps_of(
         others = "--to sentence-transformers and --to onnx do not"
         return (f"The weights in {out} have ParaCLIP's own names; {others}.",)
     path, architecture = str((out / layout.file).resolve()), source.architecture
+    # Absolute, so that a step can be pasted in any folder.
     values = {
         "folder": str(out), "name": out.name, "file": layout.file, "path": path,
         "architecture": architecture, "local": f"local-dir:{out}",
@@ -158,6 +162,7 @@ def _steps_of(
         return tuple(step.format(**values) for step in layout.steps)
     base = architecture.removesuffix(QUICK)
     if isinstance(source.model, OpenClip):
+        # The user fills in a tag that was not recorded.
         base += f":{source.tags[0] if len(source.tags) == 1 else 'TAG'}"
     first = (
         "Check that your index was made with this base: paraclip swap-check --index"
@@ -171,6 +176,7 @@ def _steps_of(
 def _new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder that replaces `path`, or an export there, if the block succeeds."""
     _check_folder(path)
+    # Beside it, because a rename cannot cross disks.
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
     old = temporary.with_suffix(".old")
     try:
@@ -180,12 +186,13 @@ def _new_folder(path: Path) -> Iterator[Path]:
             written = [temporary / name for name in sorted(_files_below(temporary))]
             OutputFolder(temporary, _KIND).record(dict(zip(written, written, strict=True)))
             _check_folder(path)  # meanwhile, something else may have been written there
+            # A rename replaces no folder with files in it.
             if path.exists():
                 path.rename(old)
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if old.is_symlink():
+    if old.is_symlink():  # which `rmtree` refuses
         old.unlink()
     shutil.rmtree(old, ignore_errors=True)
 
@@ -196,6 +203,7 @@ def _check_folder(path: Path) -> None:
     with disk_errors(path):
         if path.is_file():
             raise UserError(path, "is a file, and a folder is to be written", OTHER_PATH)
+        # The record may change: it lists the others.
         files = _files_below(path) - {RECORD}
         OutputFolder(path, _KIND).refuse_foreign(*(path / name for name in sorted(files)))
 

@@ -86,7 +86,7 @@ def load_source(
         if image_space(load_model(base, "cpu")) != image_space(source.model):
             what = f"its image tower or preprocessing is not that of {base}"
             raise UserError(source.name, what, _VOID)
-        named = base.split(":")[1] if ":" in base else None
+        named = base.split(":")[1] if ":" in base else None  # NAME:TAG or NAME:TAG:FILE
         if tag is None and named in open_clip.list_pretrained_tags_by_model(source.architecture):
             source = replace(source, tag=named)
     elif _image_tower_was_trained(source.header):
@@ -98,10 +98,12 @@ def _image_tower_was_trained(header: dict[str, Any]) -> bool:
     """Whether the training of a checkpoint, or of a merged one, changed the image tower."""
     made_from = header.get("made_from")
     if "merged" in header and isinstance(made_from, dict):
+        # A mixture of weights: its image tower is the base's if that of tuned is.
         tuned = made_from.get("tuned")
         return isinstance(tuned, dict) and _image_tower_was_trained(tuned)
     training = header.get("training")
     config = training.get("config") if isinstance(training, dict) else None
+    # Set only where a recipe trains the image tower as well.
     return isinstance(config, dict) and config.get("image_learning_rate") is not None
 
 
@@ -119,6 +121,7 @@ def _known_architecture(model: OpenClip) -> str | None:
     """open_clip's name for a model's configuration, independent of the folder's name."""
     config, stated = model.spec.config, model.architecture.name
     essential = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")  # not the activation
+    # The stated name first: several names can have one configuration.
     for name in sorted(open_clip.list_models(), key=lambda name: (name != stated, name)):
         known = open_clip.get_model_config(name) or {}
         if all(known.get(part) == config.get(part) for part in essential):
@@ -137,6 +140,7 @@ def base_name(source: Source, system: System) -> str:
         return ""
     stated = source.architecture
     architectures = {_spelt(stated), _spelt(stated.removesuffix(QUICK))}
+    # ARCHITECTURE__TAG, with QuickGELU in the name or as a fact of the tag.
     same = [name for name in system.bases if _spelt(name.split("__")[0]) in architectures]
     if not same:
         what = f"its base is {stated}, which {system.name} does not load"
