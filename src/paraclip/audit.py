@@ -107,7 +107,7 @@ def _rejected_pairs(run: Path) -> Iterator[_Pair]:
                 hint = "Run `paraclip generate` again; answered questions are not repeated."
                 raise UserError(f"{path}:{number}", "is damaged", hint) from error
             for index, (text, reason) in enumerate(candidates):
-                if text and reason != "None":
+                if text and reason != "None":  # null: the candidate itself passed
                     name = f"{row.get('id', number)}/{step}.{index}"  # no kept pair ends like this
                     yield _Pair(name, step, caption, text, reason, f"rejected, {reason}")
 
@@ -120,15 +120,15 @@ def _draw_sample(pairs: Iterable[_Pair], size: int) -> list[_Pair]:
         strata[pair.stratum].append(pair)
     kept = [members for members in strata.values() if members[0].verdict == _KEPT]
     rejected = [members for members in strata.values() if members[0].verdict != _KEPT]
-    generator = random.Random(0)
+    generator = random.Random(0)  # the same sheet of the same run, so that marks stay valid
     chosen: list[_Pair] = []
-    half = min(size // 2, sum(map(len, rejected)))
+    half = min(size // 2, sum(map(len, rejected)))  # of few rejected pairs, kept ones fill the rest
     for group, most in ((kept, size - half), (rejected, size)):
         counts = _share_out([len(members) for members in group], most - len(chosen))
         for members, count in zip(group, counts, strict=True):
             drawn = generator.sample(members, count)
             chosen += [replace(pair, weight=len(members) / count) for pair in drawn]
-    generator.shuffle(chosen)
+    generator.shuffle(chosen)  # the order must not tell reviewers what the filters decided
     return chosen
 
 
@@ -228,6 +228,7 @@ def report_marks(sheet: Mapping[str, _Pair], marks: Sequence[_Mark]) -> str:
         lines.append(f"| {group} | {len(marked)} | {' | '.join(rates)} |")
         if group == _KEPT:
             notes.append(f"precision of the filters: {rates[0]} of what they keep")
+    # Pairs of the run with the same meaning, as the marks of each stratum estimate them.
     good = {
         stratum: sum(pair.weight for pair in sheet.values() if pair.stratum == stratum)
         * (sum(same) / len(same))

@@ -160,7 +160,7 @@ def parse(arguments: list[str]) -> Any:
         description=f"{_flow(str(config.__doc__))}\n\nExample: {command.example}",
         args=words,
         registry=_REGISTRY,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=(tyro.conf.FlagCreatePairsOff,),  # no --no-NAME beside each --NAME
         **_read_preset(name, config, words),
     )
 
@@ -221,7 +221,7 @@ def _interrupted(arguments: list[str]) -> int:
     how = "without --fresh" if "--fresh" in arguments else "again"  # it would delete the progress
     again = f"; run the same command {how} to resume" if command and command.resumes else ""
     print(f"\nparaclip: interrupted{again}.", file=sys.stderr)
-    return 130
+    return 130  # 128 and the number of SIGINT, as shells have it
 
 
 def _work(arguments: list[str]) -> None:

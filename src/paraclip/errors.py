@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-MOST_OFFERED = 8
+MOST_OFFERED = 8  # names in a hint
 # To the last @ of the authority. Without one there, a colon that precedes no port begins a password
 # with a slash, ? or #, which ends at the last @ that is in no query and before another URL. pathlib
 # merges slashes. `az://container@host`, `[::1]:80` and `C:/` have no user.
@@ -86,7 +86,7 @@ def optional_import(module: str, extra: str) -> Any:
 
 def require(needed: Mapping[str, str]) -> None:
     """Raise one UserError for all modules that are missing of those given with their extra."""
-    missing = [module for module in needed if find_spec(module) is None]
+    missing = [module for module in needed if find_spec(module) is None]  # imports take seconds
     if missing:
         extras = sorted({needed[module] for module in missing})
         raise not_installed(" and ".join(missing), ",".join(extras))

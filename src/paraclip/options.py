@@ -98,7 +98,7 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
 
     hint = _hints(config)[name]
     kind = getattr(hint, "__origin__", hint)
-    if is_dataclass(kind):
+    if is_dataclass(kind):  # whose own fields were checked when it was created
         instance_of: Any = InstanceOf
         return TypeAdapter(instance_of[kind])
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))

@@ -39,7 +39,7 @@ def check_graphs(place: Cache, source: "Source", file: Path, new: Path) -> list[
     old, ours = (
         {node.name: node.type for node in _session(path).get_inputs()} for path in (file, new)
     )
-    if not ours.items() <= old.items():
+    if not ours.items() <= old.items():  # the program gives the inputs of its own graph
         what = f"has the inputs {', '.join(old)}, and not {', '.join(ours)}"
         raise UserError(file, what, "This version of the program is not known.")
     graphs = find_files(file.parent, place.image)
@@ -74,7 +74,7 @@ def _compare_image_towers(model: "DualEncoder", graph: Path) -> float:
     from paraclip.models.features import embed, project
 
     side, random = model.image_size, torch.Generator().manual_seed(0)
-    coarse = torch.randn(4, 3, 7, 7, generator=random)
+    coarse = torch.randn(4, 3, 7, 7, generator=random)  # 7 x 7 pixels, enlarged: no sharp noise
     pixels = interpolate(coarse, (side, side), mode="bicubic")
     ours = project(model, embed(model, pixels, "fp32")).numpy()
     session = _session(graph)
@@ -121,6 +121,7 @@ def _is_base(file: Path, new: Path, wanted: str) -> bool:
     from paraclip.models.tensors import read_shapes
 
     with suppress(UserError, OSError, SafetensorError):
+        # Shapes first, since loading takes long; the file may also hold the image tower.
         if read_shapes(new).items() <= read_shapes(file).items():
             return image_space(load_model(str(file.parent), "cpu")) == wanted
     return False

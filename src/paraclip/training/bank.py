@@ -33,7 +33,7 @@ from paraclip.training.sources import BASE, split_share
 _MOST = 100_000
 """Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
 _SEED = 0xBA2C
-_SAMPLE = 512
+_SAMPLE = 512  # captions whose similarities determine a temperature
 _SPREAD, _LEAST_SPREAD = 3.0, 0.003
 """Deviation of a text's logits over pictures; that of the study's three CLIPs is 2.6 to 2.7."""
 _OF_BASE = "Name an index that the image encoder of this base made; `swap-check` tells."

@@ -55,6 +55,7 @@ class MetricsLog:
             if self._enabled and find_spec("tensorboard"):
                 from torch.utils.tensorboard import SummaryWriter
 
+                # `purge_step` hides repeated steps; `checkpoint.py` knows our files by the suffix.
                 with disk_errors(self.place):
                     self._board = SummaryWriter(  # type: ignore[no-untyped-call]
                         str(self.place), purge_step=self._after + 1, filename_suffix=".paraclip"

@@ -11,7 +11,7 @@ from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 
 _WARMUP = 0.1  # share of the steps with linear warm-up; cosine decay follows
-_BETAS = (0.9, 0.98)
+_BETAS = (0.9, 0.98)  # as epsilon, those of CLIP's vision transformers (Radford et al. 2021)
 _EPSILON = 1e-6
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _MOST_SCALE = math.log(100.0)
@@ -90,7 +90,7 @@ def learning_rate_share(step: int, total: int, warmup: float = _WARMUP) -> float
     """Share of the peak learning rate at a step: linear warm-up, then a cosine towards 0."""
     rising = max(1, round(total * warmup)) if warmup else 0
     if step < rising:
-        return (step + 1) / (rising + 1)
+        return (step + 1) / (rising + 1)  # above 0 at first; 1 is reached by the step after it
     done = (step - rising) / max(1, total - rising)
     return 0.5 * (1 + math.cos(math.pi * done))
 
@@ -131,7 +131,7 @@ def restore_training(
     """Restore what `training_tensors` returned."""
     for name, value in weights.items():
         value.copy_(tensors[f"weight.{name}"])
-        if f"step.{name}" in tensors:
+        if f"step.{name}" in tensors:  # none before its first gradient
             optimizer.state[value] = {
                 moment: tensors[f"{moment}.{name}"].to(value.device) for moment in _MOMENTS
             }

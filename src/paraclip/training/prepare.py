@@ -66,7 +66,7 @@ def prepare(
     if sources.bank is not None and not sources.control:
         bank = read_bank(str(sources.bank), model, problems, sources.seed, sources.images)
         known["bank"] = {"source": str(sources.bank), "pictures": len(bank.vectors)}
-        check_bank(bank, teachers, model)
+        check_bank(bank, teachers, model)  # before pictures are embedded for long
         if text_only:
             match_spread(model, bank, table["caption"].to_pylist())
     pictures = [None] * len(table) if text_only else table["image"].to_pylist()

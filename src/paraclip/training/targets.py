@@ -43,8 +43,8 @@ from paraclip.training.sources import BASE
 
 _SAMPLE, _SAMPLE_SEED = 512, 0x7EAC
 """Captions, and four times as many pictures, whose rankings determine a teacher's temperature."""
-_LARGEST_SCALE = 1000.0
-_HALVINGS = 40
+_LARGEST_SCALE = 1000.0  # CLIP's is 100, SigLIP's 117
+_HALVINGS = 40  # of the range of the logarithm, 6.9: to less than float32 resolves
 
 
 def with_targets(
@@ -84,6 +84,7 @@ def _with_rankers(
     model, teachers = data.model, data.teachers or (Teacher(BASE, data.model),)
     bank = data.bank or _bank_of_rows(examples, data)
     bank_GD, seen = bank.vectors, [_encode_bank(one, model, bank) for one in teachers]
+    # One column tells: the row of a picture that cannot be opened is NaN throughout.
     kept_G = torch.isfinite(torch.stack([vectors_GE[:, 0] for vectors_GE in seen])).all(0)
     if not kept_G.all():
         notice(f"{int((~kept_G).sum()):,} pictures of the bank cannot be opened and are left out")
@@ -169,7 +170,7 @@ def matching_scale(
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         above = _mean_entropy(math.exp(middle) * similar_BM) > wanted
-        low, high = (middle, high) if above else (low, middle)
+        low, high = (middle, high) if above else (low, middle)  # too flat: a higher scale
     return math.exp(low)
 
 

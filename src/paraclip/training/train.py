@@ -205,7 +205,7 @@ def fit(
         "facts": dict(facts),
     }  # fmt: skip
     processes.check_alike(identity)
-    if len(examples) // examples.epoch_steps < processes.count:
+    if len(examples) // examples.epoch_steps < processes.count:  # each needs a row in every step
         steps = f"{len(examples)} rows in {examples.epoch_steps} steps"
         what = f"{steps}, {processes.count} processes"
         raise UserError("processes", what, "Start fewer, or raise --batch-size.")
@@ -330,7 +330,7 @@ def encode_batch(
         images_kD = encode_plain(partial(_project, model), [batch.features], image_seed)
     else:
         at_once = min(_PICTURES_AT_ONCE, micro_batch or _PICTURES_AT_ONCE)
-        starts = range(0, max(1, len(batch.pictures)), at_once)
+        starts = range(0, max(1, len(batch.pictures)), at_once)  # one part at least, perhaps empty
         parts = [batch.pictures[start : start + at_once] for start in starts]
         kept = len(parts) if len(batch.pictures) <= (micro_batch or _PLAIN_PICTURES) else 0
         images_kD = encode_cached(
