@@ -70,24 +70,24 @@ class GenerateKeywords(TypedDict, total=False):
     """Options of `paraclip generate`."""
 
     columns: Columns
-    max_broken: float
-    first: int | None
-    backend: str
-    model: str | None
-    base_url: str | tuple[str, ...]
-    kinds: str
-    candidates: int | None
+    max_broken: float  # largest share of the rows, 0 to 1
+    first: int | None  # number of captions
+    backend: str  # of the language model
+    model: str | None  # its name in the backend
+    base_url: str | tuple[str, ...]  # of one server, or of several equal ones
+    kinds: str  # further wordings to ask for, with commas
+    candidates: int | None  # answers to a question, of which the best is kept
     temperature: float | None
     concurrency: int | None
-    per_minute: tuple[float, float] | None
-    prices: tuple[float, float] | None
-    max_cost: float | None
-    to_file: Path | None
-    from_file: Path | None
-    limits: Literal["auto", "strong", "checked", "small"]
-    licence: str | None
+    per_minute: tuple[float, float] | None  # at most these requests and tokens
+    prices: tuple[float, float] | None  # dollars per million tokens of prompts and of answers
+    max_cost: float | None  # dollars, earlier runs included
+    to_file: Path | None  # folder for the open questions, in place of a server
+    from_file: Path | None  # such a folder with answers in it
+    limits: Literal["auto", "strong", "checked", "small"]  # strictness of the filters
+    licence: str | None  # of the answers, for the provenance
     fresh: bool
-    part: str | None
+    part: str | None  # of a large run, such as `3/100`
     ray_workers: int | None
 
 
@@ -95,37 +95,37 @@ class TrainKeywords(TypedDict, total=False):
     """Hyperparameters of `paraclip train`."""
 
     epochs: int
-    batch_size: int
-    learning_rate: float | None
+    batch_size: int  # rows, each other's negatives
+    learning_rate: float | None  # at its peak; None: by the kind of the base
     seed: int
-    micro_batch: int | None
-    dropout: float | None
+    micro_batch: int | None  # texts with a graph at a time (GradCache)
+    dropout: float | None  # None: the model's own
     precision: Precision
-    recipe: Recipe | None
-    weights: tuple[float, float, float] | None
-    image_loss_on: tuple[TextName, ...] | None
-    text_temperature: float | None
-    ranking: float | None
-    sentence_teacher: float | None
-    image_learning_rate: float | None
-    control: bool
+    recipe: Recipe | None  # preset of the losses
+    weights: tuple[float, float, float] | None  # of L1, L2 and L3
+    image_loss_on: tuple[TextName, ...] | None  # texts that L1 pairs with the picture
+    text_temperature: float | None  # of L2 and L3
+    ranking: float | None  # weight of R
+    sentence_teacher: float | None  # weight of S
+    image_learning_rate: float | None  # also trains the image tower, which voids an index
+    control: bool  # L1 on the original captions alone
 
 
 class EvaluateKeywords(TypedDict, total=False):
     """Options of `paraclip evaluate`."""
 
-    benchmarks: str
-    data: Path | str | None
-    pairs: Path | str | None
-    columns: tuple[str, ...]
-    pool: Path | str | None
-    wordings: Path | str | None
-    captions: Path | str | None
-    images: Path | str | None
-    images_by_class: Path | str | None
-    k: tuple[int, ...]
+    benchmarks: str  # names, with commas
+    data: Path | str | None  # folder of the benchmarks' data
+    pairs: Path | str | None  # captions with paraphrases
+    columns: tuple[str, ...]  # of the two wordings in `pairs`
+    pool: Path | str | None  # pictures to search
+    wordings: Path | str | None  # reworded captions of the pictures in `pool`
+    captions: Path | str | None  # with their pictures, for image-text-retrieval
+    images: Path | str | None  # folder that names of pictures refer to
+    images_by_class: Path | str | None  # folder with a subfolder for each class
+    k: tuple[int, ...]  # numbers of results
     out: Path | str | None
-    resamples: int | None
+    resamples: int | None  # of the bootstrap
     precision: Literal["fp32", "bf16"]
     max_broken: float
     device: str
@@ -137,9 +137,9 @@ class ExportKeywords(TypedDict, total=False):
     to: Format | None
     target: Exported | None
     base: Path | str | None
-    tag: str | None
-    half: bool
-    int8: bool
+    tag: str | None  # of the base in open_clip
+    half: bool  # 16-bit weights
+    int8: bool  # 8-bit weights as well
     image_tower: bool
 
 
@@ -151,38 +151,39 @@ class IndexKeywords(TypedDict, total=False):
     columns: Columns
     device: str
     precision: Literal["fp32", "bf16"]
-    ray_workers: int
+    ray_workers: int  # 0: this process alone
     rebuild: bool
 
 
 class SearchKeywords(TypedDict, total=False):
     """Options of `paraclip search`."""
 
-    image: Path | str | None
-    plus: tuple[str, ...]
-    minus: tuple[str, ...]
-    models: str | None
+    image: Path | str | None  # to search by
+    plus: tuple[str, ...]  # words whose vectors are added
+    minus: tuple[str, ...]  # words whose vectors are subtracted
+    models: str | None  # labels, with commas
     k: int
-    cutoff: float | Literal["auto"] | None
+    cutoff: float | Literal["auto"] | None  # similarity above which a result is close
     device: str
 
 
 class SwapCheckKeywords(TypedDict, total=False):
     """Options of `paraclip swap-check`."""
 
-    queries: Path | str | None
-    pictures: Path | str | None
-    paths: Path | str | None
-    table: str | None
-    column: str | None
+    queries: Path | str | None  # one a line, or captions of pictures of the index
+    pictures: Path | str | None  # folder of pictures, if the paths in the index lead nowhere
+    paths: Path | str | None  # of the pictures of an `.npy` index, one a line
+    table: str | None  # of a database, if there are several
+    column: str | None  # of the vectors, if there are several
     k: int
-    cutoff: float | None
+    cutoff: float | None  # your cut-off on the similarity with the base
     device: str
 
 
 def _config(options: type[_R], **given: Any) -> _R:
     """The checked options of a command, most of which hold paths as text."""
     hints = get_type_hints(options)
+    # Strictly checked fields take no path for a text.
     texts = {
         name: str(value)
         for name, value in given.items()

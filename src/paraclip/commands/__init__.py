@@ -34,6 +34,7 @@ class Command:
 
 def _load(place: str) -> Any:
     module, name = place.split(":")
+    # Only now, so that a command loads no other's modules.
     return getattr(import_module(f"paraclip.{module}"), name)
 
 

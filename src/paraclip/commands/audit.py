@@ -43,10 +43,13 @@ def audit_command(config: AuditConfig) -> None:
             print(printable(f"{count:>5,}  {stratum}"))
         print(printable(f"{len(pairs):,} pairs to check: open {folder / PAGE} in a browser."))
         return
+    # By their real paths: a link to a file is the same file.
     if len(set(map(os.path.realpath, config.marks))) < len(config.marks):
         what = "a file is given twice and would count as two reviewers"
         raise UserError("--marks", what, "Name each file once.")
     sheet = read_sheet(folder / SHEET)
+    # Marks name the sheet that they are of by this hash.
     name = text_hash(read_bounded(folder / SHEET).decode())
     marks = [mark for path in config.marks for mark in read_marks(path, sheet, name)]
+    # One by one, because `printable` escapes line feeds.
     print("\n".join(map(printable, report_marks(sheet, marks).split("\n"))))

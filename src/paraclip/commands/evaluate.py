@@ -21,6 +21,7 @@ def evaluate_command(config: EvaluateConfig) -> None:
     report = evaluate_configured(names, config, models=names)
     out = Path(config.out or OUT)
     if config.json:
+        # It ends in a line feed.
         print((out / "report.json").read_text(encoding="utf-8"), end="")
     else:
         print(report.table())
@@ -33,7 +34,7 @@ def _compare_reports(config: EvaluateConfig) -> None:
         refuse_overwriting(config.out, read)
         out = Path(config.out)
         folder = OutputFolder(out.parent, "comparison")
-        folder.refuse_foreign(out)
+        folder.refuse_foreign(out)  # before the bootstrap
     resamples = config.resamples or RESAMPLES
     comparisons = compare(*config.compare, models=config.models, resamples=resamples)
     wanted = config.json or config.out is not None
@@ -44,5 +45,5 @@ def _compare_reports(config: EvaluateConfig) -> None:
         print("\n\n".join(comparison.table() for comparison in comparisons))
     if config.out is not None:
         folder.write(out, content)
-        if not config.json:
+        if not config.json:  # standard output is JSON alone
             print(f"\nWritten: {config.out}")

@@ -17,6 +17,7 @@ _SHOWN = 5  # captions
 def generate_command(config: GenerateConfig) -> None:
     """Generate triples and print the counts, or with --dry-run what is read and an estimate."""
     require(PACKAGES | backend_packages(config.llm))
+    # First: without MiniLM's files it fails, before the server is asked.
     judge = Judge(config.filter_limits)
     if config.dry_run:
         _print_plan(config, judge)
@@ -44,7 +45,7 @@ def generate_command(config: GenerateConfig) -> None:
     if summary.unjudged:
         print(f"{summary.unjudged:,} captions failed because of an error in judging their answers.")
         print(f"Please report it, with the reasons in {FAILED}.")
-    generation.check()
+    generation.check()  # last, because the counts explain the error
 
 
 def _print_plan(config: GenerateConfig, judge: Judge) -> None:

@@ -21,11 +21,12 @@ def index_command(config: IndexConfig) -> None:
     require(packages_of(config.base) | store_packages(config.index))
     for name in filter(None, (config.base, config.tuned)):
         check_model(name)
-    picture_source(config.source, config.columns)
+    picture_source(config.source, config.columns)  # refuses one that there is not
     from paraclip.image_search.build import build_index  # torch, only now
 
-    problems = Problems(1.0)
+    problems = Problems(1.0)  # no share of broken pictures stops an index
     summary = build_index(problems=problems, **config.arguments())
+    # Written now, so that the first search need not wait for torch.
     for name in filter(None, (config.base, config.tuned)):
         prepared_tower(absolute_name(name))
     store = _without_password(config.index)
@@ -38,6 +39,7 @@ def index_command(config: IndexConfig) -> None:
         print(f"Approximate index: recall@10 is {summary.recall:.3f} of exact search.")
     if problems.count:
         print(problems.summary())
+    # The default need not be named.
     suggest("search", "a dog on a beach", *([] if store == INDEX else ["--index", store]))
 
 
@@ -46,5 +48,6 @@ def _without_password(store: str) -> str:
     if store.startswith(POSTGRES):
         password = urlsplit(store).password
         store = store.replace(f":{password}@", "@", 1) if password else store
+        # libpq also takes it as a parameter.
         store = re.sub(r"(?<=[?&])password=[^&]*&?", "", store).rstrip("?&")
     return store

@@ -21,13 +21,14 @@ def quickstart_command(config: QuickstartConfig) -> None:
     require(packages_of(config.base) | generating | serving)
     check_model(config.base)
     if config.source is not None:
-        find_files(config.source)
+        find_files(config.source)  # refuses one that there is not
     from paraclip.quickstart.results import recommend, table
     from paraclip.quickstart.run import checkpoint_of, run_quickstart  # torch, only now
 
     report = run_quickstart(config)
     label, reasons = recommend(report, config.base)
     print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n\n{reasons}\n")
+    # A test on the user's own captions, if their paraphrases passed the filters.
     own = config.folder / "report_easier" / "contact_sheet.png"
     files = {
         **({"Your captions": own} if config.source and own.is_file() else {}),
@@ -35,6 +36,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
         "Examples": config.folder / "report" / "browser.html",
         "Report": config.folder / "report" / "report.md",
     }
+    # The control is for comparison alone.
     for model in (name for name in report.models if name not in ("base", "control")):
         files[f"Model {model}"] = checkpoint_of(config, model)
     width = max(map(len, files)) + 1
@@ -44,6 +46,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
     if source is None:
         stamps = stamps_folder()
         source = stamps_file(read_stamps(stamps).captions, stamps)
+    # One for each source: an index refuses the pictures of another.
     index = str(config.folder / f"index-{text_hash(source)[:8]}")
     page = Page(source, config.base, index, str(files[f"Model {label}"]) if label else None)
     if config.serve:
@@ -60,4 +63,4 @@ def open_page(page: Page) -> None:
 
     summary = paraclip.index(page.source, page.index, base=page.base, tuned=page.tuned)
     print(summary.lines(), flush=True)
-    serve_command(ServeConfig(index=page.index, port=0))
+    serve_command(ServeConfig(index=page.index, port=0))  # any free port

@@ -23,11 +23,13 @@ def search_command(config: SearchConfig) -> None:
     if config.sheet:
         from paraclip.image_search.sheet import check_sheet, write_sheet
 
+        # All before the search, which may load a model.
         refuse_overwriting(config.sheet, [config.image] if config.image else [])
         check_sheet(config.sheet)
     answers, facts = search_index(**config.arguments())
     results = {label: answer.hits for label, answer in answers.items()}
     if config.paths:
+        # Of the first model alone: other programs read a path a line.
         for hit in filter(attrgetter("close"), next(iter(results.values()))):
             print(printable(full_path(facts.root, hit.path)))
     elif config.json:
@@ -61,6 +63,7 @@ def search_command(config: SearchConfig) -> None:
         hint = "Add some with `paraclip index`."
         raise UserError(store.where, "the index contains no pictures", hint)
     if config.sheet:
+        # Once each: several models may find a picture.
         ids = sorted({hit.id for hits in results.values() for hit in hits})
         rows = store.rows(ids, ("id", "thumbnail")).to_pylist()
         picture = [f"[{config.image}]"] if config.image else []
@@ -68,6 +71,7 @@ def search_command(config: SearchConfig) -> None:
         title = " ".join(filter(None, [config.query, *picture, *more]))
         thumbnails = {row["id"]: row["thumbnail"] for row in rows}
         write_sheet(config.sheet, title, results, thumbnails)
+        # Standard output may be JSON or paths.
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
 
 

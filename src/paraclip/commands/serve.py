@@ -19,8 +19,10 @@ def serve_command(config: ServeConfig) -> None:
     from paraclip.image_search.towers import open_tower
     from paraclip.image_search.unrelated import measure_cutoffs
 
+    # Not an option, because other users see the arguments of a process.
     token = os.environ.get("PARACLIP_TOKEN") or None
     limits = make_limits(config.host, token, config.allow_host)
+    # First, because models take seconds to load and the port may be taken.
     with listen(config.host, config.port) as listener:
         store = open_store(config.index)
         facts, name, pool = open_pool(store, EXACT_BELOW)
@@ -34,8 +36,9 @@ def serve_command(config: ServeConfig) -> None:
         reworder = None if config.llm == "none" else Reworder(config.llm)
         if not is_quiet():
             log_to_stderr()
+        # 0.0.0.0 and :: mean all interfaces, and are no address to open.
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
-        shown = f"[{host}]" if ":" in host else printable(host)
-        port = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else printable(host)  # IPv6
+        port = listener.getsockname()[1]  # 0 has become a free one
         print(f"Open http://{shown}:{port}/ in a browser; stop with Ctrl-C.", flush=True)
         make_server(service, limits, reworder).run([listener])

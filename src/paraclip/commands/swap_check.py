@@ -24,6 +24,7 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     else:
         for line in lines_of(report):
             print(printable(line))
+    # After the report, which shows how far the vectors differ.
     if report.origin is not None and not report.origin.same:
         what = "its vectors do not come from the base's image tower"
         raise UserError(without_secrets(config.index), what, "Name the model that made the index.")
@@ -34,6 +35,7 @@ def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
     """Suggest to swap the checked model, or to export it for the program whose index it is; nothing
     if it finds fewer right pictures."""
     model, use = config.tuned, report.recommendation.use if report.recommendation else "tuned"
+    # The whole interval is below zero.
     if report.right is not None and report.right.change[use].high < 0:
         return
     if report.recommendation is not None:
@@ -42,6 +44,7 @@ def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
         elif use == "merged":
             model = config.merged
     if report.store == "rclip":
+        # Its index is a file in the folder of its models.
         folder = Path(config.index) if Path(config.index).is_dir() else Path(config.index).parent
         suggest("swap", "rclip", "--cache", folder, "--tuned", model)
     elif report.store in EXPORTED:

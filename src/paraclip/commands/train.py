@@ -42,7 +42,7 @@ def _train(config: TrainConfig, sources: Sources, device: str) -> None:
     out, problems = Path(config.out), Problems()
     rows = read_rows(config.triples, sources, problems)  # what is wrong there needs no model
     base = load_model(config.base, device)
-    check_training(config, out, config.fresh, base)
+    check_training(config, out, config.fresh, base)  # before pictures are encoded
     data = prepare(rows, base, sources, problems=problems, facts={"base": config.base})
     count, pictures = len(data.triples), int(data.has_image().sum())
     print(f"{count:,} rows, {f'{pictures:,} with' if pictures else 'all without'} a picture.")
@@ -51,7 +51,7 @@ def _train(config: TrainConfig, sources: Sources, device: str) -> None:
     if 0 < pictures < count:
         print(f"L1 learns nothing from the {count - pictures:,} without.")
     checkpoint = train(data, config, out, fresh=config.fresh)
-    if this_process().first:
+    if this_process().first:  # the others would print the same
         print_summary(checkpoint, data.problems)
         _suggest_check(config, checkpoint)
 
