@@ -46,7 +46,7 @@ def locked(folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    facts = folder.stat()
+    facts = folder.stat()  # device and inode, since links give a folder several paths
     return facts.st_dev, facts.st_ino
 
 

@@ -45,7 +45,7 @@ def check_graphs(place: Cache, source: "Source", file: Path, new: Path) -> list[
     graphs = find_files(file.parent, place.image)
     for graph in graphs:
         lowest = _compare_image_towers(source.model, graph)
-        if not lowest >= _LOWEST:
+        if not lowest >= _LOWEST:  # or NaN
             what = f"its vectors are not those of the model's image tower (cosine {lowest:.3f})"
             raise UserError(graph, what, f"Tune the base that is in {file.parent}.")
     if not graphs:

@@ -44,7 +44,7 @@ def replace_file(change: Kept, new: Path) -> None:
     """
     for old in outdated(change):
         old.path.rename(outdated_path(old))
-    if _hash(change.path) != change.base:
+    if _hash(change.path) != change.base:  # else an earlier run has kept it
         with atomic_path(change.path) as temporary:
             _link(change.file, temporary)
     weights = {change.file.with_name(path.name): path for path in weight_files(new)}
@@ -130,7 +130,7 @@ def outdated_path(old: Kept) -> Path:
 
 def base_of(file: Path, kept: Sequence[Kept]) -> Kept | None:
     """The base of a file as it is now; None if it has changed since the swap."""
-    present = _hash(file)
+    present = _hash(file)  # "" if it is gone
     fitting = [one for one in kept if one.file == file and present in ("", one.base, one.written)]
     if len({one.base for one in fitting}) > 1:
         names = " and ".join(one.path.name for one in fitting)

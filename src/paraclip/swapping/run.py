@@ -170,7 +170,7 @@ def _plan(system: str, files: Sequence[Path], new: Mapping[str, Path]) -> list[K
     """The files to replace, each with the base to keep; UserError for one that was swapped."""
     written = {name: file_hash(path) for name, path in new.items()}
     plan = [Kept(file, file_hash(file), written[file.name]) for file in files]
-    plan = [one for one in plan if one.base != one.written]
+    plan = [one for one in plan if one.base != one.written]  # the others are swapped already
     for one in plan:
         if any(old.written == one.base != old.base for old in kept_of(one.file)):
             what = "was swapped already, for another model"

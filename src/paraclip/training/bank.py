@@ -87,7 +87,7 @@ def read_bank(
                 model, names, cache_folder() / "image_features", seen, label="bank"
             )
         problems.take(seen, len(names))
-        usable = torch.isfinite(vectors).all(1)
+        usable = torch.isfinite(vectors).all(1)  # [G]; broken pictures have rows of NaN
         return Bank(vectors[usable], [names[row] for row in usable.nonzero().flatten().tolist()])
     place = IndexAddress(source, selectable=False)
     index = read_index(place, sample=_MOST, seed=seeds)

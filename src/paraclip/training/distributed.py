@@ -70,7 +70,7 @@ class Processes:
         """Broadcast a JSON-serialisable value from the first process; the others wait for it."""
         if self.count == 1:
             return value
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"  # which NCCL needs
         encoded = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
         size = torch.tensor([len(encoded)], device=device)
         with _communicating():
@@ -138,7 +138,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """Return this process's rows of the summed gradient."""
-        total = gradients[0].contiguous().clone()
+        total = gradients[0].contiguous().clone()  # `all_reduce` works in place
         with _communicating():
             dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.size], None, None

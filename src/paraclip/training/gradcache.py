@@ -30,7 +30,7 @@ Context = Callable[[], AbstractContextManager[Any]]
 KEPT_TOKENS = {"cpu": 20_480}
 """Maximum number of tokens in a step whose graph is kept, unless --micro-batch limits it: about
 5 GB in the text tower of ViT-B/32, and 1,280 captions of the usual length."""
-KEPT_TOKENS_ELSEWHERE = 131_072
+KEPT_TOKENS_ELSEWHERE = 131_072  # where memory allows: see `token_limit`
 BYTES_A_NUMBER = 2.5
 """Bytes of a kept graph per input or output of a weight matrix: 5 GB for 20,480 tokens of ViT-B/32
 in bf16."""
@@ -110,9 +110,9 @@ class _Cached(torch.autograd.Function):
             for at, (vectors, piece) in enumerate(zip(ctx.first, pieces, strict=True)):
                 if at >= kept:
                     vectors = _seeded(encode, parts[at], (*seed, at))
-                if vectors.requires_grad:
+                if vectors.requires_grad:  # an empty one has no graph
                     vectors.backward(piece.to(vectors.dtype))
-        return None, None, None, None, None, None
+        return None, None, None, None, None, None  # the weights have their gradients by now
 
 
 def _seeded(encode: Encode, part: Any, numbers: tuple[int, ...]) -> Tensor:
@@ -158,6 +158,7 @@ def token_limit(tower: nn.Module, device: torch.device) -> int:
     if device.type != "cuda":
         return usual
     free, _ = torch.cuda.mem_get_info(device)
+    # What torch keeps for itself and does not use at present is free as well.
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     matrices = [value.shape for value in tower.parameters() if value.ndim == 2]
     numbers = sum(sum(shape) for shape in matrices if max(shape) < NO_MATRIX)

@@ -84,7 +84,7 @@ class MetricsLog:
         if self._lines is not None:
             with disk_errors(self.path):
                 self._lines.write(json.dumps({"step": step, **figures}) + "\n")
-                self._lines.flush()
+                self._lines.flush()  # a kill loses no line
         if self._board is not None:
             with disk_errors(self.place):
                 for name, value in figures.items():
@@ -153,5 +153,5 @@ def peak_memory(device: torch.device) -> dict[str, float]:
     """Return the peak memory of this process in bytes; on a GPU, the peak GPU memory."""
     if device.type == "cuda":
         return {"peak_memory_bytes": float(torch.cuda.max_memory_allocated(device))}
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
     return {"peak_memory_bytes": float(getrusage(RUSAGE_SELF).ru_maxrss * unit)}

@@ -398,7 +398,7 @@ def _identify_run(model: DualEncoder, examples: Examples) -> dict[str, Any]:
     if examples.bank is not None:
         data["bank"] = examples.bank
     for number, vectors in enumerate(examples.teachers_bank):
-        if vectors is not examples.bank:
+        if vectors is not examples.bank:  # as where the base is a teacher
             data[f"bank {number}"] = vectors
     return {
         **hyperparameters(examples.options),

@@ -110,6 +110,7 @@ def read_subset(
             raise UserError(where, f"id {label(name)} occurs twice", "Remove one.")
         seen.add(str(name))
         texts = {column: clean_text(row[column], column) for column in columns}
+        # One of the columns in SugarCrepe; files of SugarCrepe++ may lack it.
         image = texts.pop("filename", str(row.get("filename") or ""))
         return tuple(texts.values()), image
 
@@ -178,6 +179,7 @@ class SugarCrepePlusPlus:
         self.rows = [row for subset in subsets for row in subset.rows]
         self.groups = np.repeat(np.arange(len(subsets)), [len(s.rows) for s in subsets])
         names = [name for one in subsets for name in one.images or [""] * len(one.rows)]
+        # Of one picture; a row without a name is a cluster of its own.
         self.clusters = numbered([name or f"row {n}" for n, name in enumerate(names)])
         found = found or Found({})
         self.seen = np.array([n for n, name in enumerate(names) if name in found.paths], np.int64)

@@ -36,7 +36,7 @@ _PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
 _MOST_RESULTS = 1000
 _MOST_PARTS = 8
 _DRAWN, _EXAMPLES = 40, 4  # queries of which those are offered that the pictures fit best
-_RANDOM_PICTURES = 12
+_RANDOM_PICTURES = 12  # that the page shows before a search
 
 
 class _SearchRequest(BaseModel):
@@ -238,7 +238,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
         request: Request, k: Annotated[int, Query(ge=1, le=_MOST_RESULTS)] = 10
     ) -> Any:
         """Search with an uploaded picture: the request body is its file, at most 10 MiB."""
-        sent = await service.keep_upload(await request.body())
+        sent = await service.keep_upload(await request.body())  # `Guard` limits its size
         query = engine.Query(picture=await service.picture_vector(sent))
         label = next(iter(service.towers))
         answer = await _answer(service, service.current, [query], [label], k)

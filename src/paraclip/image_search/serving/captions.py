@@ -43,6 +43,7 @@ class CaptionWords:
     def has_right(self, wanted: Wanted) -> bool:
         """Whether the pool is known to have a picture whose caption fits."""
         by_word = ([self._rows.get(word, ()) for word in one] for one in wanted.sets)
+        # From the rarest word, so that the set is small.
         return any(set(min(rows, key=len)).intersection(*rows) for rows in by_word)
 
 
