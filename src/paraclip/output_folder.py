@@ -21,7 +21,7 @@ from paraclip.errors import UserError
 from paraclip.files import atomic_path, disk_errors, file_hash, read_bounded, readable, text_hash
 
 RECORD = ".paraclip"
-_SIGNED = "written by ParaCLIP, SHA-256 of the above: "
+_SIGNED = "written by ParaCLIP, SHA-256 of the above: "  # in a text's last line
 _LAST_RELEASE = {
     "training": ("run.json", b'"identity": '),
     "generation": ("summary.json", b'"reused_answers": '),
@@ -57,6 +57,7 @@ class OutputFolder:
         """Raise UserError for an existing file that may not be replaced or deleted."""
         self.adopt(*paths)
         for path in paths:
+            # A link to nothing also belongs to somebody.
             if os.path.lexists(path) and not self.owns(path):
                 what = "exists and was not written by ParaCLIP, or has changed since"
                 raise UserError(path, what, "Choose another output path, or move it away.")
@@ -113,6 +114,7 @@ class OutputFolder:
             with suppress(ValueError, KeyError, TypeError, RecursionError):  # a line cut short
                 row = json.loads(line)
                 if row["kind"] == self.kind:
+                    # A set, because the file may still be the earlier one.
                     found[row["file"]].add(row["hash"])
         return found
 
@@ -141,7 +143,7 @@ def _hash_of(path: Path) -> str:
         digest = sha256(str(size).encode())
         with path.open("rb") as file:
             for part in range(_PARTS):
-                file.seek(part * (size - _PART) // (_PARTS - 1))
+                file.seek(part * (size - _PART) // (_PARTS - 1))  # from the first byte to the last
                 digest.update(file.read(_PART))
     return digest.hexdigest()[:16]
 

@@ -35,10 +35,12 @@ def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
     """Create a `tqdm` bar that the caller updates; in a log, it is a line every half a minute."""
     from tqdm import tqdm
 
+    # None in a process that was started with a closed standard error.
     terminal = sys.stderr is not None and sys.stderr.isatty()
     return tqdm(
         desc=label, total=total, unit=unit, initial=done, disable=is_quiet() or sys.stderr is None,
         dynamic_ncols=terminal, mininterval=0.5 if terminal else _LOGGED_SECONDS, smoothing=0.1,
+        # Without a position, a bar inside another moves the cursor, which a log shows.
         file=None if terminal else _Log(), position=None if terminal else 0,
     )  # fmt: skip
 

@@ -16,8 +16,8 @@ from paraclip.version import __version__
 
 FOLDED = re.compile(r"([a-zA-Z][\w+.-]+):/+(.+)")
 """A URL as a path: pathlib merges double slashes."""
-_QUERY = re.compile(r"\b([A-Za-z]\w+:/+[^\s?]*)\?\S+")
-_HTTP_PATH = re.compile(r"\bhttps?:/+[^\s/]+(/\S*)")
+_QUERY = re.compile(r"\b([A-Za-z]\w+:/+[^\s?]*)\?\S+")  # a signed address has its key there
+_HTTP_PATH = re.compile(r"\bhttps?:/+[^\s/]+(/\S*)")  # some services have it here
 KEY = re.compile(r"(?<=/)(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{16,}(?![\w.%-])")
 """A part of a path that looks like a key: 16 or more letters and digits, and no file ending."""
 _PACKAGES = (
@@ -46,12 +46,14 @@ def processor_name() -> str:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             return next(line.split(":")[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
+        # ARM states no model name there.
         return platform.machine()
 
 
 def without_secrets(text: str) -> str:
     """The text without the secrets of its URLs: user, password, query, and keys in http paths."""
     text = _QUERY.sub(r"\1?...", without_password(text))
+    # In these paths alone: a file on disk may have such a name.
     return _HTTP_PATH.sub(lambda found: KEY.sub("***", found[0]), text)
 
 
@@ -80,7 +82,7 @@ def publishable(value: Any) -> Any:
         return shown_path(value)
     if isinstance(value, Mapping):
         return {name: publishable(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple):  # JSON has lists alone
         return [publishable(one) for one in value]
     return value
 
@@ -91,7 +93,9 @@ def provenance(**settings: Any) -> dict[str, Any]:
     Args:
         settings: everything that determines the result: configuration, hashes, seed, generator.
     """
+    # Without its folder, which may name the user.
     name = os.path.basename(sys.argv[0])
+    # `python -m paraclip` runs `__main__.py`.
     script = name if name.endswith(".py") and name != "__main__.py" else "paraclip"
     # No name of the host or the user.
     machine = {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}

@@ -99,6 +99,7 @@ def _side_by_side(results: Mapping[str, list[Hit]]) -> str:
         ]
         for hits in results.values()
     ]
+    # Labels are in the same columns.
     width = max(len(line) for lines in columns for line in [*lines, *results])
     lines = ["     " + "  ".join(printable(label).ljust(width) for label in results)]
     for rank in range(max(map(len, columns))):

@@ -93,7 +93,7 @@ def header_of(model: DualEncoder) -> dict[str, Any]:
         "format": _FORMAT,
         "architecture": model.architecture.as_dict(),
         "logit_scale": float(model.logit_scale.detach()),
-        "weights": hash_tensors(model.state_dict()),
+        "weights": hash_tensors(model.state_dict()),  # compared after loading
         **model.header(),
     }
 
@@ -194,6 +194,7 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
             if not isinstance(header["architecture"]["name"], str):
                 raise ValueError("its architecture's name is not text")
         check_text_files(header["text_files"])
+        # Widths and lengths, from which memory is allocated.
         check_numbers([header["architecture"], header.get("sentence")])
         shapes = read_shapes(path)
         # Only the file's header was read so far, and this takes no memory for weights.

@@ -47,6 +47,7 @@ def find_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.zeros(1, device=device).item()  # fails on `meta`, which holds no values
+    # In this order: an unknown name, a device that torch was built without, and one of a plug-in.
     except (RuntimeError, AssertionError, ImportError) as error:
         what = f"this machine has no device {device!r}"
         usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"

@@ -63,6 +63,7 @@ def published_as(name: str, path: Path) -> _Settings | None:
         published: _Settings = open_clip.get_pretrained_cfg(name, tag)
         if published.get("url", "").rsplit("/", 1)[-1] == path.name:
             return published
+    # Renamed, OpenAI's files are still known by their hash.
     return {"quick_gelu": True} if is_torchscript(path) and from_openai(path) else None
 
 
@@ -80,6 +81,7 @@ def from_openai(path: Path) -> bool:
     addresses = [
         open_clip.get_pretrained_cfg(*names).get("url", "") for names in open_clip.list_pretrained()
     ]
+    # Its addresses end in HASH/NAME.
     published = {address.split("/")[-2] for address in addresses if "openaipublic" in address}
     with path.open("rb") as stream:
         return file_digest(stream, "sha256").hexdigest() in published
