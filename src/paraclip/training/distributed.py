@@ -70,7 +70,7 @@ class Processes:
         """Broadcast a JSON-serialisable value from the first process; the others wait for it."""
         if self.count == 1:
             return value
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"  # which NCCL needs
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"  # NCCL sends only from GPUs
         encoded = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
         size = torch.tensor([len(encoded)], device=device)
         with _communicating():
