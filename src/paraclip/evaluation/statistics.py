@@ -63,10 +63,12 @@ class Metric:
         """Return the item indices of each group (or part) and its weight; weights sum to 1."""
         if self.groups is None:
             return [np.arange(len(self.items))], np.ones(1)
+        # Group, and part, of each part [parts, 1 or 2]; the number of each item's part [items].
         names, numbers = np.unique(
             self.groups.reshape(len(self.groups), -1), axis=0, return_inverse=True
         )
         members = [np.flatnonzero(numbers.ravel() == number) for number in range(len(names))]
+        # The group of each part [parts]; the number of parts of each group [groups].
         _, owners, sizes = np.unique(names[:, 0], return_inverse=True, return_counts=True)
         return members, 1 / (len(sizes) * sizes[owners])
 
@@ -98,6 +100,7 @@ def resample(metric: Metric, resamples: int, seed: int) -> Float:
     to draw, which says nothing about others.
     """
     members, shares = metric.parts()
+    # What is drawn together: the number of units; of each part, its items and the unit of each.
     if metric.clusters is None:
         strata = [(len(rows), [(rows, np.arange(len(rows)))]) for rows in members]
     else:
@@ -110,7 +113,9 @@ def resample(metric: Metric, resamples: int, seed: int) -> Float:
         of_parts = [(STATISTICS[metric.statistic](metric.items[rows]), own) for rows, own in parts]
         blocks = draw_weights(count, resamples, np.random.default_rng([seed, number]))
         found = [[of(np.take(often, own, axis=1)) for of, own in of_parts] for often in blocks]
-        drawn.extend(np.concatenate(found, axis=1))
+        drawn.extend(np.concatenate(found, axis=1))  # [resamples] of each of its parts
+    # [parts, resamples]. A mean is NaN if nothing of its part is drawn; a correlation, if a column
+    # is constant, and then its resample does not count.
     present = np.ma.array(drawn, mask=np.isnan(drawn) & (metric.statistic == "mean"))
     averaged: Float = np.ma.filled(np.ma.average(present, axis=0, weights=shares), np.nan)
     return averaged
@@ -142,10 +147,10 @@ def _weighted_mean(items: Float) -> _Weighted:
 def _weighted_pearson(items: Float) -> _Weighted:
     """Return the linear correlation of two columns [items, 2] as a function of weights."""
     first, second = (items - items.mean(axis=0)).T
-    columns = np.stack([first, second, first**2, second**2, first * second], axis=1)
+    columns = np.stack([first, second, first**2, second**2, first * second], axis=1)  # [items, 5]
 
     def correlation(weights: Float) -> Float:
-        sums = (weights @ columns) / weights.sum(axis=1, keepdims=True)
+        sums = (weights @ columns) / weights.sum(axis=1, keepdims=True)  # [resamples, 5]
         return _ratio(*sums.T)
 
     return correlation
@@ -159,8 +164,8 @@ def _weighted_spearman(items: Float) -> _Weighted:
     ranks = _weighted_ranks(items[:, 0]), _weighted_ranks(items[:, 1])
 
     def correlation(weights: Float) -> Float:
-        first, second = (rank(weights) for rank in ranks)
-        total = weights.sum(axis=1)
+        first, second = (rank(weights) for rank in ranks)  # [resamples, items]
+        total = weights.sum(axis=1)  # [resamples]
         centre = (total[:, None] + 1) / 2  # the mean of the ranks 1..total
         first -= centre
         second -= centre
@@ -192,14 +197,15 @@ def _sampled_spearman(items: Float) -> float:
     _, queries, counts = np.unique(items[:, 2], return_inverse=True, return_counts=True)
     if len(counts) < 4:
         return float("nan")
-    by_query = np.argsort(queries, kind="stable")
-    starts = np.cumsum(counts) - counts
+    by_query = np.argsort(queries, kind="stable")  # [items]
+    starts = np.cumsum(counts) - counts  # of each query's items in `by_query` [queries]
     correlation, random = _weighted_spearman(items[:, :2]), np.random.default_rng(0)
     rows, correlations = max(1, _SAMPLED // len(items)), []
     for first in range(0, _SAMPLES, rows):
         size = (min(rows, _SAMPLES - first), len(counts))
         weights = np.zeros((size[0], len(items)))
         half = np.argsort(random.random(size), axis=1)[:, : len(counts) // 2]  # half of the queries
+        # Places in `by_query` of one item of each drawn query [rows, queries // 2].
         place = starts[half] + (random.random(half.shape) * counts[half]).astype(np.int64)
         np.put_along_axis(weights, by_query[place], 1.0, axis=1)
         correlations.append(correlation(weights))
@@ -210,13 +216,14 @@ def _sampled_spearman(items: Float) -> float:
 
 def _weighted_ranks(column: Float) -> _Weighted:
     """Return the mean ranks [resamples, items] of a column as a function of weights."""
-    level = np.unique(column, return_inverse=True)[1]
+    level = np.unique(column, return_inverse=True)[1]  # [items], equal for equal values
     order = np.argsort(level, kind="stable")
+    # The last place of each level in `order` [levels].
     ends = np.searchsorted(level[order], np.arange(level.max() + 1), side="right") - 1
 
     def ranks(weights: Float) -> Float:
         drawn = np.take(weights, order, axis=1)  # three times as fast as an index expression
-        through = np.take(np.cumsum(drawn, axis=1), ends, axis=1)
+        through = np.take(np.cumsum(drawn, axis=1), ends, axis=1)  # up to each level [., levels]
         below = np.zeros_like(through)
         below[:, 1:] = through[:, :-1]
         found: Float = np.take((below + through + 1) / 2, level, axis=1)
@@ -227,7 +234,7 @@ def _weighted_ranks(column: Float) -> _Weighted:
 
 def _ratio(first: Float, second: Float, square: Float, other: Float, product: Float) -> Float:
     """Return the correlation from weighted moments; NaN where a column is constant."""
-    one, two = square - first**2, other - second**2
+    one, two = square - first**2, other - second**2  # variances; all are [resamples]
     varies = (one > _ROUNDING * square) & (two > _ROUNDING * other)
     value = np.full_like(one, np.nan)
     np.divide(product - first * second, np.sqrt(abs(one * two)), out=value, where=varies)
