@@ -183,8 +183,7 @@ class SwapCheckKeywords(TypedDict, total=False):
 def _config(options: type[_R], **given: Any) -> _R:
     """The checked options of a command, most of which hold paths as text."""
     hints = get_type_hints(options)
-    # Strictly checked fields take no path for a text.
-    texts = {
+    texts = {  # strictly checked fields take no path for a text
         name: str(value)
         for name, value in given.items()
         if isinstance(value, Path) and name in hints

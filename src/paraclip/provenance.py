@@ -46,8 +46,7 @@ def processor_name() -> str:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             return next(line.split(":")[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
-        # ARM states no model name there.
-        return platform.machine()
+        return platform.machine()  # ARM states no model name there
 
 
 def without_secrets(text: str) -> str:
@@ -93,8 +92,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
     Args:
         settings: everything that determines the result: configuration, hashes, seed, generator.
     """
-    # Without its folder, which may name the user.
-    name = os.path.basename(sys.argv[0])
+    name = os.path.basename(sys.argv[0])  # without its folder, which may name the user
     # `python -m paraclip` runs `__main__.py`.
     script = name if name.endswith(".py") and name != "__main__.py" else "paraclip"
     # No name of the host or the user.

@@ -21,8 +21,7 @@ def evaluate_command(config: EvaluateConfig) -> None:
     report = evaluate_configured(names, config, models=names)
     out = Path(config.out or OUT)
     if config.json:
-        # It ends in a line feed.
-        print((out / "report.json").read_text(encoding="utf-8"), end="")
+        print((out / "report.json").read_text(encoding="utf-8"), end="")  # it ends in a line feed
     else:
         print(report.table())
         print(f"\nWritten: {out / 'report.md'} (and report.json, plots, items.npz)")

@@ -20,8 +20,7 @@ def merge_command(config: MergeConfig) -> None:
     check_checkpoint_path(out)
     refuse_overwriting(out, [*model_files(config.base), *model_files(config.tuned)])
     base = load_model(config.base, "cpu")
-    # The merged model is as large as the base.
-    check_room(out.parent, count_bytes(base))
+    check_room(out.parent, count_bytes(base))  # the merged model is as large as the base
     merged = merge(base, load_model(config.tuned, "cpu"), config.share)
     sources = {"base": config.base, "tuned": config.tuned, "share": config.share}
     save_model(merged, out, provenance(merged=sources))

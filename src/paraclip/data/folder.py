@@ -58,8 +58,7 @@ def walk(folder: Path) -> Iterator[Path]:
             folders = {entry.name for entry in shown if entry.is_dir(follow_symlinks=False)}
     except OSError as error:
         raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
-    # File systems list names in different orders.
-    names = sorted(entry.name for entry in shown)
+    names = sorted(entry.name for entry in shown)  # file systems list names in different orders
     # A folder may be called `a.jpg`.
     stems = {Path(x).stem for x in names if x not in folders and Path(x).suffix.lower() in SUFFIXES}
     for name in names:

@@ -117,7 +117,7 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
     with _picture_errors(reference):
         formats = _load_heif(stream, reference) if _is_heic(stream) else FORMATS
         with without_warnings():
-            # Reads the header alone, so that size and shape are checked before decoding.
+            # Decodes nothing yet, so that size and shape are checked before.
             image = Image.open(stream, formats=formats)
         if image.width * image.height > MOST_PIXELS:
             raise UserError(reference, _TOO_MANY, "Replace the picture.")

@@ -143,7 +143,7 @@ def _read_delimited(
             (number, line.decode("utf-8", "surrogateescape"))
             for number, line in bounded_lines(stream, source, problems, headed=True)
         )
-        before = problems.count  # the header is the first row, so a problem until then is its own
+        before = problems.count  # the header is read first, so a problem until then is its own
         rows = split(lines, source, problems)
         _, header = next(rows, (0, []))
         if problems.count > before:
@@ -344,7 +344,7 @@ def _read_parquet(source: str, problems: Problems, columns: Columns | None) -> _
         refuse_equal_names(names, source)
         chosen = choose_columns(names, columns, source) if columns else None
         if chosen:
-            # In the order of the file, as are the columns of its batches.
+            # The file may lack some of the chosen ones.
             names = [name for name in names if name in chosen]
             if chosen.image in names:
                 _refuse_pictures(file.schema_arrow.field(chosen.image), source)

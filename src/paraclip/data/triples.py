@@ -169,7 +169,6 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
     index, kind = table.schema.get_field_index(name), table[name].type
     if isinstance(values, list):
         values = pa.array(values, pa.string())
-    # Other programs' tables may have large_string.
     return table.set_column(index, table.schema.field(index), values.cast(kind))
 
 
@@ -199,8 +198,7 @@ def choose_wordings(
     return [
         [
             (one["text"], one["lang"] or ENGLISH)
-            # In Parquet, the list, a wording and its text may each be null.
-            for one in found or ()
+            for one in found or ()  # in Parquet, the list, a wording and its text may each be null
             if one and one["text"] and (languages is None or (one["lang"] or ENGLISH) in languages)
         ]
         for found in rows[WORDINGS.name].to_pylist()

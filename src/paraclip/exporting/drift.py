@@ -87,8 +87,7 @@ def check_drift(option: str, shortened: Vectors, floats: Vectors) -> Drift:
     # A vector of zeros or NaN has no direction, and NaN would pass a comparison.
     cosines = np.where(np.isfinite(cosines), cosines, -1)
     lowest, mean = float(cosines.min()), float(cosines.mean())
-    # To the digits that are reported.
-    if round(lowest, 6) < least:
+    if round(lowest, 6) < least:  # to the digits that are reported
         what = (
             f"changes vectors of this model to a cosine of {lowest:.4f} with the float ones, and"
             f" {least} is the least"

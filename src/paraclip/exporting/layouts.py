@@ -273,8 +273,7 @@ def _write_bert(model: BertEncoder, folder: Path) -> list[str]:
     save_tensors(state, folder / "model.safetensors", {"format": "pt"})
     # Its tokenizer lowers texts, if any does.
     length = {"max_seq_length": tower.context_length, "do_lower_case": False}
-    # Keys of versions before 6, which version 6 reads as well.
-    pooling = {
+    pooling = {  # keys of versions before 6, which version 6 reads as well
         "word_embedding_dimension": tower.width,
         "pooling_mode_mean_tokens": settings.pooling == "mean",
         "pooling_mode_cls_token": settings.pooling == "cls",
@@ -296,8 +295,7 @@ def _write_bert(model: BertEncoder, folder: Path) -> list[str]:
         save_tensors(head, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
         names.insert(2, "Dense")  # before `Normalize`
     _write_files(folder, files)
-    # It has no files, but `modules.json` names its folder.
-    if settings.normalised:
+    if settings.normalised:  # it has no files, but `modules.json` names its folder
         (folder / f"{names.index('Normalize')}_Normalize").mkdir()
     return names
 

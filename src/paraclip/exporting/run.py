@@ -152,8 +152,7 @@ def _steps_of(
         others = "--to sentence-transformers and --to onnx do not"
         return (f"The weights in {out} have ParaCLIP's own names; {others}.",)
     path, architecture = str((out / layout.file).resolve()), source.architecture
-    # Absolute, so that a step can be pasted in any folder.
-    values = {
+    values = {  # absolute, so that a step can be pasted in any folder
         "folder": str(out), "name": out.name, "file": layout.file, "path": path,
         "architecture": architecture, "local": f"local-dir:{out}",
         "all_clip": f"open_clip:{architecture}/{path}",
@@ -186,8 +185,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
             written = [temporary / name for name in sorted(_files_below(temporary))]
             OutputFolder(temporary, _KIND).record(dict(zip(written, written, strict=True)))
             _check_folder(path)  # meanwhile, something else may have been written there
-            # A rename replaces no folder with files in it.
-            if path.exists():
+            if path.exists():  # a rename replaces no folder with files in it
                 path.rename(old)
             temporary.rename(path)
     finally:
@@ -203,8 +201,7 @@ def _check_folder(path: Path) -> None:
     with disk_errors(path):
         if path.is_file():
             raise UserError(path, "is a file, and a folder is to be written", OTHER_PATH)
-        # The record may change: it lists the others.
-        files = _files_below(path) - {RECORD}
+        files = _files_below(path) - {RECORD}  # the record may change: it lists the others
         OutputFolder(path, _KIND).refuse_foreign(*(path / name for name in sorted(files)))
 
 

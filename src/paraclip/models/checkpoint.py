@@ -155,7 +155,7 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, "pt") as stored:
             text = (stored.metadata() or {}).get("paraclip")
-        # A header of nested brackets would exhaust the stack of `json.loads`.
+        # Of thousands of brackets, `json.loads` raises RecursionError.
         check_depth(text or "")
         header = json.loads(text) if text else None
     except SafetensorError as error:
@@ -221,8 +221,7 @@ def copy_weights(model: DualEncoder, path: Path) -> None:
     ours = model.state_dict()
     try:
         with safe_open(path, "pt") as stored:
-            # One at a time, so that the weights are not in memory twice.
-            for name in ours:
+            for name in ours:  # one at a time, so that the weights are not in memory twice
                 ours[name].copy_(stored.get_tensor(name))
     except (SafetensorError, RuntimeError) as error:
         raise UserError(path, "its weights do not fit its header", RETRY) from error

@@ -60,8 +60,7 @@ def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -
         pad: id of the padding.
     """
     truncated = sum(len(row) > context_length for row in rows)
-    # CLIP's towers read the vector of a text at its end token.
-    kept = [
+    kept = [  # CLIP's towers read the vector of a text at its end token
         row if len(row) <= context_length else [*row[: context_length - 1], row[-1]] for row in rows
     ]
     length = max((len(row) for row in kept), default=0)

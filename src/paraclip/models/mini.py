@@ -143,8 +143,7 @@ class BertEncoder(DualEncoder):
         content = text_files["tokenizer.json"]
         with tokenizer_errors("tokenizer.json"):
             self.tokenizer = Tokenizer.from_str(content)
-            # MiniLM's file cuts and pads to 128 tokens.
-            self.tokenizer.no_truncation()
+            self.tokenizer.no_truncation()  # MiniLM's file cuts and pads to 128 tokens
             self.tokenizer.no_padding()
             self.tokenizer.encode_batch(UNUSUAL)
         # `Unigram`, of SentencePiece, has no such attribute.

@@ -28,8 +28,7 @@ BUILT_IN = ("mini", "minilm")
 TEXT_ONLY = "sentence"
 """Kind of a model without an image encoder."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")  # of files of weights
-# As in open_clip's names.
-FOLDER, HUB, QUICK = "local-dir:", "hf-hub:", "-quickgelu"
+FOLDER, HUB, QUICK = "local-dir:", "hf-hub:", "-quickgelu"  # as in open_clip's names
 _DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")  # torch's names
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
 _OLDER = ("vocab.json", "vocab.txt", "merges.txt")  # of a tokenizer before `tokenizer.json`

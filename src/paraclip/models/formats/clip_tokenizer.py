@@ -54,8 +54,7 @@ def clip_tokenizer(context_length: int) -> str:
     )
     tokenizer.normalizer = normalizers.Sequence([
         *_repairs(),
-        # From here on as `CLIPConverter` of transformers makes it.
-        normalizers.NFC(),
+        normalizers.NFC(),  # from here on as `CLIPConverter` of transformers makes it
         normalizers.Replace(Regex(r"\s+"), " "),
         normalizers.Lowercase(),
     ])  # fmt: skip
@@ -100,8 +99,7 @@ def cleaning_tokenizer(tokenizer: str, clean: str) -> str:
     from tokenizers.normalizers import Lowercase, Replace, Sequence, Strip
 
     found = Tokenizer.from_str(tokenizer)
-    # The program that loads it sets both.
-    found.no_padding()
+    found.no_padding()  # the program that loads it sets both
     found.no_truncation()
     # Python lowers a Greek sigma by its place in the word.
     lower = [Replace(Regex(r"(?<=\p{L})\u03a3(?!\p{L})"), "\u03c2"), Lowercase()]

@@ -195,8 +195,7 @@ def _build(spec: ClipSpec, path: Path, where: Path) -> OpenClip:
                 raise UserError(path, what, _FIT)
         if extra := next((name for name in state if name not in ours), None):
             raise UserError(path, f"does not fit {spec.name}: it has an extra {extra}", _FIT)
-        # Only now with memory: the file holds weights of all these shapes.
-        clip = build_clip(spec)
+        clip = build_clip(spec)  # only now with memory: the file holds weights of all these shapes
         clip.load_state_dict(state)
         return OpenClip(spec, clip)
 
@@ -206,8 +205,7 @@ def open_clip_names(clip: nn.Module, state: _State) -> _State:
     state = convert_to_custom_text_state_dict(convert_state_dict(clip, from_hugging_face(state)))
     state.pop(_POSITIONS, None)
     ours = clip.state_dict()
-    # Of one number, stored with or without a dimension.
-    for name in ("logit_scale", "logit_bias"):
+    for name in ("logit_scale", "logit_bias"):  # of one number, stored with or without a dimension
         if name in ours and name in state and state[name].numel() == 1:
             state[name] = state[name].reshape(ours[name].shape)
     return state

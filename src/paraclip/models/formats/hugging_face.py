@@ -159,9 +159,8 @@ def _renamed(
         if all(name in state for name in found):
             joined, kind = torch.cat([state[name] for name in found]), ours[0].rpartition(".")[2]
             if kind in _TRANSPOSED:
-                joined = joined.T.contiguous()  # safetensors needs it
-            # timm has a dimension of the batch before it.
-            if kind == "pos_embed":
+                joined = joined.T.contiguous()
+            if kind == "pos_embed":  # timm has a dimension of the batch before it
                 joined = joined[None] if back else joined[0]
             # A fused projection as q, k and v, or as q and the two others.
             third = [len(joined) // 3] if len(wanted) == 2 else len(wanted)

@@ -26,8 +26,7 @@ _NO_ACCESS = (
     "the server denies access",
     "Accept the model's terms on that page, and log in with `hf auth login`.",
 )
-# Hugging Face answers 401 or 403 where the terms of a model were not accepted.
-_ANSWERS = {
+_ANSWERS = {  # Hugging Face answers 401 or 403 where the terms of a model were not accepted
     401: _NO_ACCESS,
     403: _NO_ACCESS,
     404: ("the server has no such file", ""),

@@ -87,7 +87,7 @@ def _settings_of(folder: Path, folders: dict[str, str], texts: TextFiles) -> Sen
         if key.startswith("pooling_mode_") and pooling[key]
     ]
     mode = str(modes[0] if isinstance(modes, list) and len(modes) == 1 else modes)
-    # Its default for a file that does not say.
+    # With tanh, as in sentence-transformers, if the file does not say.
     activation = dense.get("activation_function", ACTIVATIONS[True])
     whole = read(folder / "config_sentence_transformers.json")
     prompts = {str(key): str(text) for key, text in (whole.get("prompts") or {}).items() if text}
@@ -99,7 +99,7 @@ def _settings_of(folder: Path, folders: dict[str, str], texts: TextFiles) -> Sen
     ):
         if wrong:
             raise UserError(folder, what, _FIX)
-    # As sentence-transformers itself: its own limit, else the tokenizer's.
+    # As in sentence-transformers: the limit of the module, else the tokenizer's.
     longest = texts_read.get("max_seq_length") or read(own / "tokenizer_config.json").get(
         "model_max_length", SentenceSettings.context_length
     )
@@ -128,7 +128,7 @@ def _build(
     with build_errors(folder):
         empty = lay_out(lambda: SentenceModel(texts, settings, name), len(stored))
         tower: Any = empty.text_tower
-        # Some files name weights `bert.encoder...`.
+        # Files of a whole model name its weights `bert.encoder...`.
         prefix = f"{tower.transformer.base_model_prefix}."
         state = {key.removeprefix(prefix): value for key, value in stored.items()}
         wanted = tower.state_dict()
