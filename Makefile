@@ -17,9 +17,10 @@ ARGS =
 # Extras of the demo.
 DEMO := all,local-llm
 
-# Processes of the tests: one a core, at most eight; make test WORKERS=4
+# Processes of the tests: one a core, at most eight; make test WORKERS=4. Compiled modules are kept,
+# also in an image that says otherwise.
 WORKERS ?= logical
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --durations=20
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --durations=20
 
 # Cells of the study: make study CELLS="a/main/*/0"; see study/run.py
 CELLS = *

@@ -1,6 +1,6 @@
 """Settings for all tests: property-based tests have no time limit per example, memory that is
-freed is kept, as in the commands, a test of the fast suite that is slow fails, and a test whose
-data or weights are not here is skipped."""
+freed is kept, as in the commands, nothing waits for the disk, a test of the fast suite that is slow
+fails, and a test whose data or weights are not here is skipped."""
 
 import os
 from collections.abc import Generator
@@ -22,6 +22,7 @@ settings.register_profile(
 )
 
 keep_freed_memory()
+os.fsync = lambda file: None  # tests kill processes, which lose nothing that was written
 
 LONGEST = 3.0
 """Seconds of CPU that a test of the fast suite may take."""

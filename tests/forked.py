@@ -14,7 +14,17 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["paraclip.api", "paraclip.cli"])
+SERVER.set_forkserver_preload(
+    [
+        "paraclip.api",
+        "paraclip.cli",
+        "paraclip.training.train",
+        "open_clip",
+        "openai",
+        "pandas",
+        "pytest",
+    ]
+)
 
 
 class Command:

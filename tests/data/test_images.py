@@ -223,7 +223,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
     monkeypatch.setenv("no_proxy", "*")
     with ThreadingHTTPServer(("127.0.0.1", 0), Redirects) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         yield running.server_port
         running.shutdown()
 

@@ -103,6 +103,7 @@ class FakeServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet: a second one waits 40 ms for the first
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""

@@ -1,7 +1,6 @@
 """`swap` and `undo` are killed at any change of the cache: the old or the new file is in place."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from program_caches import contents, small_architectures, small_base, without_pr
 from test_swap import FILES, tag
 
 from extent import KILLS
+from forked import SERVER
 from paraclip.compute.onnx_session import weight_files
 from paraclip.models.openclip import OpenClip
 from paraclip.swapping.run import swap, undo
@@ -130,10 +130,8 @@ def test_killed_anywhere(
         for cpu in start.glob("clip/**/cpu"):  # as the program prepares its graphs again
             shutil.copytree(cpu, base / cpu.relative_to(start))
         start = base
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["paraclip.api", "paraclip.cli"])
     arguments = (system, deed, start, new, before, after)
-    process = context.Process(target=kill_everywhere, args=arguments)
+    process = SERVER.Process(target=kill_everywhere, args=arguments)
     process.start()
     process.join(250)
     assert process.exitcode == 0

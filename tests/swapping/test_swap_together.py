@@ -1,7 +1,6 @@
 """Two runs of `swap` and `undo` change one cache at once: the base is never lost."""
 
 import io
-import multiprocessing
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,12 +11,12 @@ import pytest
 from program_caches import contents, small_architectures, small_base
 from test_swap import FILES
 
+from forked import SERVER
 from paraclip.errors import UserError
 from paraclip.swapping.run import swap, undo
 
 pytestmark = pytest.mark.slow
 SYSTEM = "hugging-face"
-CONTEXT = multiprocessing.get_context("forkserver")
 
 
 class Watched(io.StringIO):
@@ -78,11 +77,10 @@ def test_two_runs_at_once_keep_the_base(
     before = contents(hub)
     if swapped:
         swap(SYSTEM, hub, small_base(SYSTEM, seed=swapped))
-    CONTEXT.set_forkserver_preload(["paraclip.api", "paraclip.cli"])
-    stopped, other = CONTEXT.Event(), CONTEXT.Event()
+    stopped, other = SERVER.Event(), SERVER.Event()
     folders = (hub, hub / "models--openai--clip")
     runs = [
-        CONTEXT.Process(target=act, args=(seed, folder, not number, stopped, other))
+        SERVER.Process(target=act, args=(seed, folder, not number, stopped, other))
         for number, (seed, folder) in enumerate(zip(seeds, folders, strict=True))
     ]
     runs[0].start()

@@ -1,6 +1,5 @@
 """A tiny run that meets a fault, in a separate process forked from a server that has torch."""
 
-import multiprocessing
 import os
 import resource
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from training_rows import before_step, tune
 
+from forked import SERVER
 from paraclip.errors import UserError
 from paraclip.models import tensors
 from paraclip.training import log
@@ -20,9 +20,7 @@ SETTINGS = {"epochs": 4, "dropout": 0.2}
 
 def apart(deed: Callable[..., None], *arguments: object) -> int | None:
     """Call a function in a separate process and return its exit code."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["paraclip.training.train", "torch.utils.tensorboard", "pytest"])
-    process = context.Process(target=deed, args=arguments)
+    process = SERVER.Process(target=deed, args=arguments)
     process.start()
     process.join(100)
     return process.exitcode

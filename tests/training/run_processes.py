@@ -1,6 +1,5 @@
 """The process functions of distributed tests; forked from a server that has torch loaded."""
 
-import multiprocessing
 import os
 import random
 import socket
@@ -16,6 +15,7 @@ from gradients import ROWS, VARIANTS, Step
 from safetensors.torch import save_file
 from training_rows import Told, before_step, tune
 
+from forked import SERVER
 from paraclip.errors import UserError
 from paraclip.training import targets
 from paraclip.training.distributed import _joined, this_process
@@ -28,11 +28,9 @@ RUNS = {"cached": {"micro_batch": 5}, "went_on": {}}
 
 def start(count: int, folder: Path, what: str) -> list[tuple[int | None, str, str]]:
     """Call a function in this many local processes; returns exit code, output and errors."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["paraclip.training.train", "torch.utils.tensorboard", "pytest"])
     port = free_port()
     places = [(rank, count, port, folder, what) for rank in range(count)]
-    processes = [context.Process(target=one_of, args=place) for place in places]
+    processes = [SERVER.Process(target=one_of, args=place) for place in places]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,6 +1,5 @@
 """Vectors of frozen teachers: to the last bit those in memory, and encoded once for all runs."""
 
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from training_rows import (
     tune,
 )
 
+from forked import SERVER
 from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
 from paraclip.models import features
@@ -89,11 +89,8 @@ def test_a_killed_run_resumes_and_encodes_no_text_twice(tmp_path):
 
 
 def test_of_two_runs_at_once_one_encodes(tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    together = context.Barrier(2)
-    processes = [
-        context.Process(target=encode, args=(tmp_path, 0.2, 0, together)) for _ in range(2)
-    ]
+    together = SERVER.Barrier(2)
+    processes = [SERVER.Process(target=encode, args=(tmp_path, 0.2, 0, together)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

@@ -190,6 +190,7 @@ def test_the_image_tower_unfrozen_learns_at_its_own_rate(tmp_path):
     features[-1] = torch.nan
     options = {
         "features": features, "image_learning_rate": 1e-3, "learning_rate": 1e-3, "epochs": 4,
+        "save_seconds": 60,
     }  # fmt: skip
     run = tune(tmp_path / "run", model, triples, **options)
     assert [name for name in changed(model, before) if name.startswith("image_tower")]
