@@ -16,7 +16,7 @@ _MOST_DIGITS = 100  # digits of an integer; a 256-bit hash has 77
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # either half of a pair, as an escape
 # All but brackets; a text that does not end takes the rest, so that the time is linear.
 _OUTSIDE_BRACKETS = re.compile(r'(?:[^][{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)++', re.DOTALL)
-_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}  # levels down and up
 
 
 class BadJson(ValueError):

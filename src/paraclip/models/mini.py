@@ -57,7 +57,8 @@ _CLASS_GAIN = 20.0
 """Length of the class names' vectors. It has no effect before alignment; in alignment, it
 determines the weight of the trained features relative to that of the classes
 (recipes/mini/README.md)."""
-_IMAGE_SIZE = 224
+_IMAGE_SIZE = 224  # pixels of a side
+# Part of `image_key`, so that another preprocessing has other features in the cache.
 _PREPROCESSING = f"squashed to {_IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
 

@@ -41,6 +41,7 @@ _WIDEST = 2**16  # numbers in a row; wider ones are a damaged header
 _BYTES_AT_ONCE = 1 << 24  # of rows that are compared with their sums
 _DAY = 86_400.0  # seconds
 _IN_USE = 3_600.0  # seconds; a run reads its rows repeatedly
+# KIND-HASH-PRECISION, as `features` names the folders of stores.
 _FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}-(fp32|bf16)(-crops)?")
 # With those of earlier versions, which are not read any more.
 _FILE = re.compile(r"rows\.f32|keys\.bin|[0-9a-f]{32}\.safetensors|rows-[0-9a-f]{16}\.npy")

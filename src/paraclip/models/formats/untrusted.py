@@ -24,6 +24,7 @@ _MOST_PATCHES = 2**16  # of a picture: 256 by 256
 _LONGEST_NAME = 255  # bytes of a file name
 # Sizes and the activation: others could name files.
 _TIMM_ARGUMENTS = {"embed_dim", "depth", "num_heads", "mlp_ratio", "act_layer"}
+# open_clip passes others to `AutoTokenizer.from_pretrained`, such as trust_remote_code.
 _TOKENIZER_OPTIONS = {
     *("clean", "reduction_mask", "additional_special_tokens"),
     *("strip_sep_token", "language"),
