@@ -228,8 +228,7 @@ def report_marks(sheet: Mapping[str, _Pair], marks: Sequence[_Mark]) -> str:
         lines.append(f"| {group} | {len(marked)} | {' | '.join(rates)} |")
         if group == _KEPT:
             notes.append(f"precision of the filters: {rates[0]} of what they keep")
-    # Pairs of the run with the same meaning, as the marks of each stratum estimate them.
-    good = {
+    good = {  # pairs of the run with the same meaning, as the marks of each stratum estimate them
         stratum: sum(pair.weight for pair in sheet.values() if pair.stratum == stratum)
         * (sum(same) / len(same))
         for stratum, same in strata.items()

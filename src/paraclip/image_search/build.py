@@ -273,8 +273,7 @@ class _IndexBuilder:
                 self.store.put(rows)
         if not work.unchanged + self._used():
             raise self._not_finite() if self.infinite else _no_pictures(source.name, self.problems)
-        # Last, since the rows of moved pictures are copied from rows that are gone.
-        self.store.remove(sorted({*gone, *self.stale}))
+        self.store.remove(sorted({*gone, *self.stale}))  # last: moved rows are copied from these
         self.summary.removed = len(gone) - self.summary.moved
         self.summary.unchanged += work.unchanged
         self.summary.total = self.store.count()

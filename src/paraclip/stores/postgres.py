@@ -234,8 +234,7 @@ def _connect(address: str) -> Any:
     try:
         if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        # Still null: it exists, but elsewhere.
-        if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:
+        if connection.execute(_VECTOR_TYPE).fetchone()[0] is None:  # it exists elsewhere
             hint = "End the address in ?options=-csearch_path%3DNAME,public."
             raise UserError(shown, "has pgvector in a schema outside the search path", hint)
         register_vector(connection)

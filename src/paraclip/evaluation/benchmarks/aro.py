@@ -301,8 +301,7 @@ def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[li
     """Each caption and its four shuffles, all normalised."""
     tokenizer, rows = optional_import("nltk.tokenize", "aro").NLTKWordTokenizer(), []
     for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
-        # Not `hash`, which is another number in each process.
-        random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
+        random = np.random.default_rng([seed, zlib.crc32(caption.encode())])  # not `hash`: salted
         parts = _SENTENCE.split(caption.strip())
         words = [token for part in parts for token in tokenizer.tokenize(part)]
         rows.append([normalised(text) for text in (caption, *shuffles_of(tagged, words, random))])

@@ -93,8 +93,7 @@ class ParaphrasedRetrieval:
         texts = text_vectors(model, wordings, self.how, "wordings")
         best = top_k(texts, pool, depth, label="search")  # rows of `pool` [texts, depth]
         ranked = places[best]  # positions in the whole pool
-        # Each [pairs, depth], in the order of `wordings`.
-        first, second, *negative = ranked.reshape(-1, len(self.pairs), depth)
+        first, second, *negative = ranked.reshape(-1, len(self.pairs), depth)  # [pairs, depth] each
         if known := int((self.own >= 0).sum()):
             notes = [*notes, f"{known:,} of {len(self.pairs):,} pairs name a picture of the pool"]
         found = self._agreement(first, second, *negative)

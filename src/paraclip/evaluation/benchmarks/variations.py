@@ -161,8 +161,7 @@ class Variations:
                 Metric(f"{name} {label}", judged[name][own], clusters=pictures[own], headline=False)
                 for name in varied
             ]
-        # References have one value for all rewordings of a caption, which counts once.
-        _, once = np.unique(item, return_index=True)
+        _, once = np.unique(item, return_index=True)  # a reference has one value per caption
         beside = [name for name in judged if name not in varied]
         return results + [
             Metric(name, judged[name][once], clusters=pictures[once], headline=False)
