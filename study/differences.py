@@ -20,7 +20,7 @@ from paraclip.evaluation import statistics
 from paraclip.evaluation.compare import Stored
 from paraclip.evaluation.statistics import (
     Metric,
-    _draws,
+    draw_weights,
     holm,
     interval,
     over_seeds,
@@ -116,7 +116,7 @@ def drawn_units(units: int, resamples: int, seed: int) -> NDArray[np.uint8]:
     """How often each unit is drawn [resamples, units], as `resample` draws them."""
     often = np.empty((resamples, units), np.uint8)
     start = 0
-    for block in _draws(units, resamples, np.random.default_rng([seed, 0])):
+    for block in draw_weights(units, resamples, np.random.default_rng([seed, 0])):
         if block.max() > np.iinfo(often.dtype).max:
             raise ValueError("a unit is drawn too often for a byte")
         often[start : start + len(block)] = block
