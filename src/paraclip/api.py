@@ -195,12 +195,14 @@ def _config(options: type[_R], **given: Any) -> _R:
 def _accepts_old_names(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """A function that also takes its options by their old names, with a DeprecationWarning."""
     command = function.__name__.replace("_", "-")
-    warn = partial(warnings.warn, category=DeprecationWarning, stacklevel=4)
+    warn = partial(warnings.warn, category=DeprecationWarning, stacklevel=3)
 
     @wraps(function)
     def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
-        named = {current_name(command, name, warn=warn): one for name, one in options.items()}
-        current: Any = {name.replace("-", "_"): one for name, one in named.items()}
+        current: Any = {}
+        # A comprehension is a frame before Python 3.12 and none after it; `stacklevel` counts them.
+        for name, one in options.items():
+            current[current_name(command, name, warn=warn).replace("-", "_")] = one
         return function(*arguments, **current)
 
     return call
