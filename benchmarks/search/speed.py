@@ -87,7 +87,7 @@ def make_store(address: str, rows: int, width: int) -> Store:
             "thumbnail": [b"x"] * count, "time": [datetime.now(UTC)] * count, "vector": flat,
         }  # fmt: skip
         store.put(pa.table(columns, schema=schema(width)))
-    store.finish(10**9)
+    store.finish()
     return store
 
 
@@ -99,7 +99,7 @@ def serve(address: str, width: int) -> None:
 
     store = open_store(address)
     towers = {"base": CannedTower("canned", unit_vectors(QUERIES, width, 0))}
-    service = Service(store, Version(*open_pool(store, 10**9), {"base": 0.5}), towers, 10**9)
+    service = Service(store, Version(*open_pool(store), {"base": 0.5}), towers)
     listener = listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
     make_server(service, Limits()).run([listener])

@@ -95,10 +95,10 @@ def made_index(folder: Path, address: str) -> Store:
     return store
 
 
-def made_service(store: Store, noise: float = 1.0, exact_below: int = 1_000_000) -> Service:
+def made_service(store: Store, noise: float = 1.0) -> Service:
     """A service with a noisy base and an exact tuned tower."""
     towers = {"base": HashTower("base", noise), "tuned": HashTower("tuned")}
-    return Service(store, Version(*open_pool(store, exact_below)), towers, exact_below)
+    return Service(store, Version(*open_pool(store)), towers)
 
 
 @dataclass

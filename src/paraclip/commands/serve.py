@@ -3,7 +3,7 @@
 import os
 
 from paraclip.errors import printable, require
-from paraclip.image_search.config import EXACT_BELOW, SERVER, ServeConfig
+from paraclip.image_search.config import SERVER, ServeConfig
 from paraclip.progress import is_quiet
 from paraclip.stores import open_store, store_packages
 
@@ -25,14 +25,14 @@ def serve_command(config: ServeConfig) -> None:
     # First, because models take seconds to load and the port may be taken.
     with listen(config.host, config.port) as listener:
         store = open_store(config.index)
-        facts, name, pool = open_pool(store, EXACT_BELOW)
+        facts, name, pool = open_pool(store)
         models = facts.models if config.models is None else choose_models(facts, config.models)
         towers = {
             label: open_tower(model, facts, store.where, prepare=True)
             for label, model in models.items()
         }
         current = Version(facts, name, pool, measure_cutoffs(store, facts, towers))
-        service = Service(store, current, towers, EXACT_BELOW)
+        service = Service(store, current, towers)
         reworder = None if config.llm == "none" else Reworder(config.llm)
         if not is_quiet():
             log_to_stderr()

@@ -20,7 +20,6 @@ from paraclip.compute.cluster import import_ray
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.image_search.config import EXACT_BELOW
 from paraclip.image_search.sources import (
     UNKNOWN,
     FoundPicture,
@@ -48,6 +47,7 @@ from paraclip.models.sources import absolute_name
 from paraclip.progress import bar
 from paraclip.provenance import publishable
 from paraclip.stores import (
+    ROWS_AT_ONCE,
     IndexFacts,
     Store,
     check_image_space,
@@ -57,7 +57,6 @@ from paraclip.stores import (
     vectors_of,
 )
 
-_WRITE_ROWS = 4096  # about 50 MB: 10 kB of thumbnail and 2 kB of vector each
 _WRITE_SECONDS = 30.0  # maximum time between writes
 _RECALL_QUERIES = 100
 _LEAST_THUMBNAIL = 1000  # bytes of most pictures; usual ones take ten times as many
@@ -152,8 +151,8 @@ def build_index(
         if rebuild:
             target.close()
             opened.publish()
-        opened.finish(EXACT_BELOW)
-        if summary.total >= EXACT_BELOW:
+        opened.finish()
+        if summary.total >= opened.EXACT_BELOW:
             summary.recall = _recall_at_10(opened)
     problems.check(summary.total + problems.count)
     return summary
@@ -375,7 +374,7 @@ class _IndexBuilder:
         began = time.monotonic()
         for part in parts:
             waiting.append(part)
-            full = sum(map(len, waiting)) >= _WRITE_ROWS
+            full = sum(map(len, waiting)) >= ROWS_AT_ONCE
             if full or time.monotonic() - began > _WRITE_SECONDS:
                 yield pa.concat_tables(waiting)
                 waiting, began = [], time.monotonic()

@@ -12,9 +12,6 @@ from paraclip.options import Checked
 INDEX = "runs/index"
 SERVER = dict.fromkeys(("fastapi", "uvicorn"), "search")
 """The modules of the server, each with its extra."""
-EXACT_BELOW = 1_000_000
-"""Number of pictures from which an index is searched with an approximate one, and no longer in
-memory."""
 
 
 @dataclass(frozen=True)

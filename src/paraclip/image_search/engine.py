@@ -10,7 +10,6 @@ from paraclip.arrays import Float
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
-from paraclip.image_search.config import EXACT_BELOW
 from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.towers import LONGEST_QUERY, TorchTower, open_tower
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
@@ -134,7 +133,7 @@ def search_index(
         UserError: the query is empty, or the index, a model or the picture cannot be used.
     """
     opened = open_store(index)
-    facts, _, pool = open_pool(opened, EXACT_BELOW)
+    facts, _, pool = open_pool(opened)
     names = choose_models(facts, models)
     towers = {label: open_tower(name, facts, opened.where, device) for label, name in names.items()}
     picture = None

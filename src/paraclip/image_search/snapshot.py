@@ -132,7 +132,7 @@ class _StorePool(Pool):
         ]
 
 
-def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
+def open_pool(store: Store) -> tuple[IndexFacts, str, Pool]:
     """Facts, version and pool, a snapshot of a small table; raises UserError without an index."""
     existing_facts(store)  # a clear error without an index
     # The version first: what changes meanwhile is of a later one, which is opened next.
@@ -143,7 +143,7 @@ def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
     if (pool := _open_snapshot(folder / version, facts.width)) is not None:
         return facts, version, pool
     shutil.rmtree(folder / version, ignore_errors=True)  # damaged
-    if (count := store.count()) >= exact_below:
+    if (count := store.count()) >= store.EXACT_BELOW:
         return facts, version, _StorePool(store, facts, count)
     return facts, version, _take_snapshot(store, facts, folder, version)
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, ClassVar, Literal, Protocol, Self
 from uuid import uuid4
 
 import numpy as np
@@ -134,6 +134,9 @@ class Store(Protocol):
     """One table of pictures. Every method raises `StoreUnavailable` if the store is unavailable."""
 
     where: str  # address for messages, without a password
+    # number of pictures from which an index is searched with an approximate one, and no longer in
+    # memory
+    EXACT_BELOW: ClassVar[int] = 1_000_000
 
     def check(self, size: float = 0) -> None:
         """Raise UserError, before long work, if the store could not be written, or has no room for
@@ -181,8 +184,8 @@ class Store(Protocol):
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows, a few thousand at a time."""
 
-    def finish(self, exact_below: int) -> None:
-        """Compact the table; from `exact_below` rows, also build an approximate index."""
+    def finish(self) -> None:
+        """Compact the table; from `EXACT_BELOW` rows, also build an approximate index."""
 
     def close(self) -> None:
         """Close connections; the next use opens them again."""

@@ -163,13 +163,13 @@ class LanceStore(Store):
             for batch in query.to_batches(batch_size=ROWS_AT_ONCE):
                 yield pa.Table.from_batches([batch]).select(list(columns))
 
-    def finish(self, exact_below: int) -> None:
+    def finish(self) -> None:
         """Compact the fragments, drop old versions, and index the vectors of a large table."""
         table = self.table
         self.discard_staged()
         with self.errors():
             indexed = any("vector" in one.columns for one in table.list_indices())
-            if table.count_rows() >= exact_below and not indexed:
+            if table.count_rows() >= self.EXACT_BELOW and not indexed:
                 from lancedb.index import HnswSq
 
                 table.create_index("vector", config=HnswSq(distance_type="dot"))

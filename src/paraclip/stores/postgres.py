@@ -151,10 +151,10 @@ class PostgresStore(Store):
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 yield _as_table(rows, columns)
 
-    def finish(self, exact_below: int) -> None:
-        """Gather statistics; from `exact_below` rows, build an HNSW index."""
+    def finish(self) -> None:
+        """Gather statistics; from `EXACT_BELOW` rows, build an HNSW index."""
         self.discard_staged()
-        facts, large = self.facts(), self.count() >= exact_below
+        facts, large = self.facts(), self.count() >= self.EXACT_BELOW
         if large and facts is not None and facts.width <= _MOST_INDEXED:
             with self.cursor() as cursor:
                 where = f"{self.pictures} USING hnsw (vector vector_ip_ops)"

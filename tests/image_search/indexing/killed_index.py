@@ -12,7 +12,7 @@ from paraclip.cli import main
 from paraclip.image_search import build
 
 if __name__ == "__main__":
-    build._WRITE_ROWS, build.IMAGES_AT_ONCE = 2, 2
+    build.ROWS_AT_ONCE, build.IMAGES_AT_ONCE = 2, 2
     embed, batches = build.embed, count()
 
     def slowly(*arguments: Any) -> Any:

@@ -23,7 +23,7 @@ from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.config import IndexConfig
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
-from paraclip.stores import open_store, picture_id
+from paraclip.stores import Store, open_store, picture_id
 from tiny import draw
 
 
@@ -75,16 +75,16 @@ def test_a_second_run_reads_what_changed(
     (pictures / "broken.png").write_bytes(b"no picture")
     os.utime(pictures / "more" / "square-blue.png", (1, 1))  # touched, not changed
     read = []
-    original = reading._file_bytes
+    original = reading.open_bytes
     monkeypatch.setattr(
-        reading, "_file_bytes", lambda found: read.append(found.path) or original(found)
+        reading, "open_bytes", lambda reference: read.append(reference) or original(reference)
     )
     summary = index(pictures, address, models)
     assert counts(summary) == {
         "added": 1, "changed": 1, "moved": 1, "copied": 1, "removed": 1, "unchanged": 3,
         "broken": 1, "embedded": 2,
     }  # fmt: skip
-    assert sorted(read) == [
+    assert sorted(os.path.relpath(one, pictures) for one in read) == [
         "broken.png", "copy.png", "disc-blue.png", "more/renamed.png", "more/square-blue.png",
         "new.png",
     ]  # fmt: skip
@@ -109,11 +109,24 @@ def test_a_changed_caption_is_taken_over_and_nothing_is_embedded(
     assert rows["thumbnail"][0].as_py()[:2] == b"\xff\xd8"
 
 
+def test_the_recall_of_a_large_index_is_measured(
+    pictures: Path, address: str, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert index(pictures, address, models).recall is None
+    monkeypatch.setattr(Store, "EXACT_BELOW", 1)
+    assert index(pictures, address, models).recall == 1
+    for path in pictures.rglob("*-*.png"):
+        if path.name != "disc-red.png":
+            path.unlink()
+    summary = index(pictures, address, models)
+    assert (summary.total, summary.recall) == (1, 1), "a single picture has no query"
+
+
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_pictures_that_exchange_their_names_keep_their_own_vectors(
     tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(build, "_WRITE_ROWS", batch)
+    monkeypatch.setattr(build, "ROWS_AT_ONCE", batch)
     monkeypatch.setattr(build, "IMAGES_AT_ONCE", batch)
     folder, address = tmp_path / "many", str(tmp_path / "index")
     folder.mkdir()

@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_line_and_the_index_stays(
             index(many, address, models["base"], rebuild=rebuild)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert len(open_pool(open_store(address), 1000)[2]) == COUNT
+    assert len(open_pool(open_store(address))[2]) == COUNT
     assert index(many, address, models["base"]).total == COUNT + 1
 
 

@@ -13,4 +13,4 @@ if __name__ == "__main__":
         time.sleep(60)
 
     snapshot.pa.ipc.new_file = slowly
-    snapshot.open_pool(open_store(sys.argv[1]), 1_000_000)
+    snapshot.open_pool(open_store(sys.argv[1]))

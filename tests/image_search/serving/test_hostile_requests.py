@@ -242,7 +242,7 @@ def upload(site: Site, sent: int) -> socket.socket:
 def test_two_hundred_slow_clients_hold_nobody_up(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_BODY_SECONDS", 1.0)
+    monkeypatch.setattr(server, "BODY_SECONDS", 1.0)
     with ExitStack() as stack:
         sockets = [stack.enter_context(upload(site, 1)) for _ in range(200)]
         assert site.json("api/search?q=disc")["models"], "others are served meanwhile"
@@ -254,7 +254,7 @@ def test_two_hundred_slow_clients_hold_nobody_up(
 def test_unfinished_uploads_are_bounded_together(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_MOST_HELD", 2**20)
+    monkeypatch.setattr(server, "MOST_HELD", 2**20)
     with upload(site, 600_000), upload(site, 600_000) as second:
         assert second.recv(4096).startswith(b"HTTP/1.1 503")
     wait_until(lambda: site.get("api/search/picture", b"x" * 600_000)[0] == 422)
@@ -289,7 +289,7 @@ def test_a_client_that_leaves_is_no_error_of_the_server(
 def test_a_client_that_does_not_read_a_large_picture_is_given_up(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_SEND_SECONDS", 0.5)
+    monkeypatch.setattr(server, "SEND_SECONDS", 0.5)
     large, name = Path(site.service.current.facts.root) / NAMES[5], picture_id(NAMES[5])
     large.write_bytes(bytes(30 * 2**20))
     with socket.create_connection(("127.0.0.1", site.port)) as raw:
@@ -303,7 +303,7 @@ def test_a_client_that_does_not_read_a_large_picture_is_given_up(
 def test_requests_above_the_limit_of_connections_are_refused_until_others_leave(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
     with served(made_service(site.service.store)) as small:
         place = ("127.0.0.1", small.port)
         with ExitStack() as stack:
@@ -317,8 +317,9 @@ def test_requests_above_the_limit_of_connections_are_refused_until_others_leave(
 def test_the_number_of_connections_fits_the_limit_of_open_files() -> None:
     code = (
         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (300, 1024))\n"
-        "from paraclip.image_search.serving.server import _most_connections\n"
-        "print(_most_connections(), *r.getrlimit(r.RLIMIT_NOFILE))"
+        "from paraclip.image_search.serving.server import Limits, make_server\n"
+        "server = make_server(None, Limits())\n"
+        "print(server.config.limit_concurrency, *r.getrlimit(r.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["384", "1024", "1024"]

@@ -12,10 +12,10 @@ from served import COUNT, NAMES, FirstAxis, HashTower, Site
 
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
-from paraclip.image_search.serving import app, service
+from paraclip.image_search.serving import app
 from paraclip.image_search.snapshot import open_pool
 from paraclip.starter import QUERIES
-from paraclip.stores import picture_id
+from paraclip.stores import Store, picture_id
 from tiny import jpeg
 
 
@@ -112,8 +112,11 @@ def test_examples_are_pairs_of_wordings_that_the_pictures_fit_and_random_picture
     assert site.json("api/examples")["queries"] == [[*pairs[1]]] * 4
 
 
-def test_pictures_of_a_table_that_is_not_in_memory(site: Site) -> None:
-    pool = open_pool(site.service.store, 1)[2]
+def test_pictures_of_a_table_that_is_not_in_memory(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "EXACT_BELOW", 1)
+    pool = open_pool(site.service.store)[2]
     found = pool.sample(5)
     assert pool.captions is None and 0 < len({hit.id for hit in found}) == len(found) <= 5
 
@@ -128,9 +131,9 @@ def test_an_uploaded_picture_is_searched_again_by_its_id(
     status, headers, body = site.get(f"api/thumbnail/{sent['like']}")
     assert (status, headers["content-type"]) == (200, "image/jpeg") and body[:2] == b"\xff\xd8"
     kept = site.service.uploads.values[sent["like"]]
-    for number in range(service._MOST_UPLOADS):
+    for number in range(site.service.uploads.most):
         site.service.uploads.put(str(number), kept)
-    assert len(site.service.uploads.values) == service._MOST_UPLOADS
+    assert len(site.service.uploads.values) == site.service.uploads.most
     assert site.get(f"api/search?like={sent['like']}")[0] == 404
 
 

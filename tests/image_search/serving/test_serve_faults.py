@@ -45,7 +45,7 @@ ONE = picture_id(NAMES[0])
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_REFRESH_SECONDS", 0.05)
+    monkeypatch.setattr(serving, "REFRESH_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -80,11 +80,12 @@ def check_back(site: Site) -> None:
 
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_folder_gone_while_serving_and_back(
-    store: Store, tmp_path: Path, in_memory: bool
+    store: Store, tmp_path: Path, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = made_service(store, exact_below=COUNT + in_memory)
+    monkeypatch.setattr(Store, "EXACT_BELOW", COUNT + in_memory)
+    service = made_service(store)
     pool = service.current.pool
-    assert isinstance(pool, snapshot._Snapshot if in_memory else snapshot._StorePool)
+    assert (pool.captions is not None) == in_memory
     vector = store.rows([ONE], ("vector",))["vector"].to_numpy()[0][None]
     assert pool.nearest(vector, 5)[0][0].id == ONE
     with served(service) as site:
@@ -204,7 +205,7 @@ def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_t
 ) -> None:
     with served(service, reworder=reworder) as site, ExitStack() as stack:
         waiting = []
-        for number in range(rewording._MOST_WAITING):
+        for number in range(rewording.MOST_WAITING):
             waiting.append(stack.enter_context(send_question(site, number)))
             wait_until(lambda: reworder.waiting == len(waiting))
         status, headers, _ = site.get(
@@ -223,7 +224,7 @@ def test_a_stopped_server_does_not_wait_long_for_the_language_model(
     service: Service, model: Model, reworder: Reworder, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(server, "_STOP_SECONDS", 1)
+    monkeypatch.setattr(server, "STOP_SECONDS", 1)
     with ExitStack() as stack:
         with served(service, reworder=reworder) as site:
             waiting = [stack.enter_context(send_question(site, number)) for number in range(3)]
@@ -289,7 +290,7 @@ def test_a_replaced_model_file_is_reported_once(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(serving, "_REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(serving, "REFRESH_SECONDS", 0.01)
     file = tmp_path / "tuned.safetensors"
     file.write_bytes(b"old")
     # By a path of its own: the server of the other tests watches its models, too.
@@ -334,7 +335,7 @@ def cutoffs_of(value: float) -> dict[str, float]:
 def test_an_index_run_is_copied_once_and_not_after_each_write(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_ROWS_A_SECOND", 0.001)  # hours for this index
+    monkeypatch.setattr(serving, "ROWS_A_SECOND", 0.001)  # hours for this index
     service, batches, copied = made_service(store), store.batches, []
 
     def counted(columns: tuple[str, ...]) -> Iterator[pa.Table]:
@@ -352,7 +353,7 @@ def test_an_index_run_is_copied_once_and_not_after_each_write(
     assert copied == [] and len(service.current.pool) == COUNT
     store.save_facts(replace(facts, cutoffs=cutoffs_of(0.1)))
     service.take_newest()
-    store.finish(10**9)
+    store.finish()
     for _ in range(3):
         service.take_newest()
     assert sum(copied) == len(service.current.pool) == COUNT + 4
@@ -361,7 +362,7 @@ def test_an_index_run_is_copied_once_and_not_after_each_write(
     store.remove([ONE])
     service.take_newest()
     assert len(service.current.pool) == COUNT + 4
-    monkeypatch.setattr(serving, "_ROWS_A_SECOND", 10**9)
+    monkeypatch.setattr(serving, "ROWS_A_SECOND", 10**9)
     service.take_newest()
     assert len(service.current.pool) == COUNT + 3, "a run that was killed, or goes on for long"
     service.close()
@@ -418,10 +419,12 @@ def test_an_answer_is_of_one_version_and_pictures_do_not_wait_for_the_next(
 
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_an_index_of_another_image_tower_is_not_shown(
-    tmp_path: Path, pictures: Path, models: dict[str, str], in_memory: bool
-) -> None:
+    tmp_path: Path, pictures: Path, models: dict[str, str], in_memory: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Store, "EXACT_BELOW", COUNT + in_memory)
     address = str(tmp_path / "index")
-    service = made_service(made_index(tmp_path, address), exact_below=COUNT + in_memory)
+    service = made_service(made_index(tmp_path, address))
     build_index(str(pictures), address, models["base"], Problems(1.0), rebuild=True)
     asyncio.run(service.refresh())
     assert service.fault == "holds another index now" and len(service.current.pool) == COUNT
@@ -452,11 +455,11 @@ def test_killed_while_searching(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     (folder,) = (cache_folder() / "search").iterdir()
     assert [path.name[0] for path in folder.iterdir()] == ["."], "nothing looks finished"
-    assert len(open_pool(open_store(address), 1000)[2]) == COUNT
+    assert len(open_pool(open_store(address))[2]) == COUNT
     for part in folder.glob(".*"):
         os.utime(part, (1, 1))
     open_store(address).remove([ONE])
-    assert len(open_pool(open_store(address), 1000)[2]) == COUNT - 1
+    assert len(open_pool(open_store(address))[2]) == COUNT - 1
     assert len(list(folder.iterdir())) == 1, "one version is kept, and no leavings"
 
 
@@ -466,21 +469,21 @@ def test_a_full_disk_while_searching_is_one_line(store: Store) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
         with pytest.raises(UserError, match="largest allowed file size"):
-            open_pool(store, 1000)
+            open_pool(store)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         signal.signal(signal.SIGXFSZ, before)
     (folder,) = (cache_folder() / "search").iterdir()
     assert list(folder.iterdir()) == [], "nothing incomplete is left"
-    assert len(open_pool(store, 1000)[2]) == COUNT
+    assert len(open_pool(store)[2]) == COUNT
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"\x80\x04cos\nsystem\n"])
 def test_a_damaged_copy_is_taken_again(store: Store, content: bytes) -> None:
-    open_pool(store, 1000)
+    open_pool(store)
     (path,) = cache_folder().rglob(snapshot.VECTORS)
     path.write_bytes(content)
-    assert len(open_pool(store, 1000)[2]) == COUNT
+    assert len(open_pool(store)[2]) == COUNT
 
 
 @pytest.mark.slow

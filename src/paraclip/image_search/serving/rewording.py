@@ -15,7 +15,7 @@ from paraclip.paraphrase.prompts import make_prompt
 
 _STEP = 2  # the step that uses other words and another structure
 _OFFERED, _DRAWN = 3, 6  # the checker refuses some answers, and some are alike
-_MOST_WAITING = 8  # requests; a local model answers one in a few seconds
+MOST_WAITING = 8  # requests; a local model answers one in a few seconds
 _CACHED = 1000
 _SECONDS = 30.0  # for an answer of the model
 
@@ -49,7 +49,7 @@ class Reworder:
         known = self.known.get(text)
         if known is not None:
             return known
-        if self.waiting >= _MOST_WAITING:
+        if self.waiting >= MOST_WAITING:
             raise Overloaded
         self.waiting += 1
         try:

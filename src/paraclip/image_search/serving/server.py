@@ -38,14 +38,14 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 """Characters of a bearer token (RFC 6750), which a cookie can carry as well."""
-_MOST_HELD = 128 * 2**20  # bytes of all request bodies that are being received or processed
-_BODY_SECONDS = 10.0  # for receiving a request's body
-_SEND_SECONDS = 10.0  # for reading 64 KiB of a response
+MOST_HELD = 128 * 2**20  # bytes of all request bodies that are being received or processed
+BODY_SECONDS = 10.0  # for receiving a request's body
+SEND_SECONDS = 10.0  # for reading 64 KiB of a response
 _CLOSE = {"connection": "close"}
-_MOST_CONNECTIONS = 2000
+MOST_CONNECTIONS = 2000
 _OTHER_FILES = 256  # files of the index, and connections that are being accepted
 _BACKLOG = 128  # connections that wait to be accepted
-_STOP_SECONDS = 10  # for requests in progress when the server stops
+STOP_SECONDS = 10  # for requests in progress when the server stops
 _MOST_HEAD = 65_536  # maximum size of the request line and the headers in bytes
 _HEADERS = {
     "content-security-policy": (
@@ -120,7 +120,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         began, status, read = time.perf_counter(), 0, 0
-        end: float | None = asyncio.get_running_loop().time() + _BODY_SECONDS
+        end: float | None = asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -128,7 +128,7 @@ class Guard:
                 status = message["status"]
                 MutableHeaders(scope=message).update(_HEADERS)
             try:
-                async with asyncio.timeout(_SEND_SECONDS):
+                async with asyncio.timeout(SEND_SECONDS):
                     await send(message)
             except TimeoutError as error:
                 raise _NotRead from error
@@ -148,7 +148,7 @@ class Guard:
             read, self._held = read + size, self._held + size
             if read > MOST_BYTES:
                 raise HTTPException(413, "the request is too large")
-            if self._held > _MOST_HELD:
+            if self._held > MOST_HELD:
                 raise HTTPException(503, "too many requests are waiting", {"retry-after": "1"})
             return message
 
@@ -229,7 +229,7 @@ def make_server(
         log_config=None, access_log=False, proxy_headers=False, server_header=False,
         http="h11",  # httptools has no limit for heads
         h11_max_incomplete_event_size=_MOST_HEAD, backlog=_BACKLOG,
-        limit_concurrency=_most_connections(), timeout_graceful_shutdown=_STOP_SECONDS,
+        limit_concurrency=_most_connections(), timeout_graceful_shutdown=STOP_SECONDS,
     )  # fmt: skip
     return uvicorn.Server(settings)
 
@@ -239,13 +239,13 @@ def _most_connections() -> int:
 
     A connection may need two files: itself, and the picture that it sends.
     """
-    wanted = 2 * _MOST_CONNECTIONS + _OTHER_FILES
+    wanted = 2 * MOST_CONNECTIONS + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     allowed = wanted if soft == resource.RLIM_INFINITY else soft
-    return max(min(_MOST_CONNECTIONS, (allowed - _OTHER_FILES) // 2), 8)
+    return max(min(MOST_CONNECTIONS, (allowed - _OTHER_FILES) // 2), 8)
 
 
 def listen(host: str, port: int) -> socket.socket:

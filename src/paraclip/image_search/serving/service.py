@@ -32,8 +32,8 @@ from paraclip.stores import IndexFacts, Store, facts_in_space
 _LOG = logging.getLogger("paraclip.serve")
 _CACHED_TEXTS = 20_000  # 2 kB each
 _CACHED_THUMBNAILS = 4_000  # about 10 kB each
-_REFRESH_SECONDS = 5.0
-_ROWS_A_SECOND = 2_000  # of the index: how long a run may write before its changes are shown
+REFRESH_SECONDS = 5.0
+ROWS_A_SECOND = 2_000  # of the index: how long a run may write before its changes are shown
 MOST_BYTES = 10 * 2**20  # of an uploaded picture
 _MOST_PIXELS = 50_000_000
 _SIDE = 336  # pixels; the largest input of CLIP models
@@ -120,7 +120,6 @@ class Service:
     store: Store
     current: Version
     towers: Mapping[str, TextTower]  # by label, base first
-    exact_below: int
     fault: str | None = None  # why the store cannot be reached
     image_tower: TorchTower | None = None
     uploads: Recent[str, _Upload] = field(default_factory=lambda: Recent(_MOST_UPLOADS))
@@ -244,7 +243,7 @@ class Service:
     async def follow(self) -> None:
         """Check for a new version of the index until cancelled."""
         while True:
-            await asyncio.sleep(_REFRESH_SECONDS)
+            await asyncio.sleep(REFRESH_SECONDS)
             await self.refresh()
             with suppress(OSError):  # a folder that may not be listed for a moment
                 await asyncio.to_thread(self.warn_of_replaced_models)
@@ -276,9 +275,9 @@ class Service:
         self._waiting = name, since
         # A run states the cut-offs at its end, and compacts the table after that.
         ended = bool(facts.cutoffs) and name == seen
-        if not ended and now - since < len(known.pool) // _ROWS_A_SECOND:
+        if not ended and now - since < len(known.pool) // ROWS_A_SECOND:
             return
-        facts, name, pool = open_pool(self.store, self.exact_below)
+        facts, name, pool = open_pool(self.store)
         facts_in_space(self.store, known.facts.image_space)  # it may have been replaced meanwhile
         cutoffs = known.cutoffs
         if facts.cutoffs:
