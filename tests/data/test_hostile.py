@@ -264,9 +264,9 @@ WHOLE = ('[{"caption": "A cat."}]', '{"images": [], "annotations": []}', "[]")
 def test_a_file_out_of_bounds_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | bytes, word: str
 ) -> None:
-    monkeypatch.setattr(rows, "_LARGEST_JSON", 2**18)
-    monkeypatch.setattr(rows, "_MOST_VALUES", 2**15)
-    monkeypatch.setattr(lines, "_ALWAYS_ALLOWED", 2**16)
+    monkeypatch.setattr(rows, "LARGEST_JSON", 2**18)
+    monkeypatch.setattr(rows, "MOST_VALUES", 2**15)
+    monkeypatch.setattr(lines, "ALWAYS_ALLOWED", 2**16)
     source = put(tmp_path / name, content)
     with pytest.raises(UserError, match=word) as caught:
         lenient(source)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.data.problems import _MOST_LISTED, Problems
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError, printable
 
 
@@ -33,14 +33,14 @@ def test_up_to_the_share_is_accepted(count: int, share: float, total: int, passe
 
 
 def test_all_are_counted_and_the_first_thousand_listed_and_written(tmp_path: Path) -> None:
-    problems = noted(_MOST_LISTED)
+    problems = noted(1_000)
     problems.write(tmp_path / "all.txt")
-    assert len((tmp_path / "all.txt").read_text().splitlines()) == _MOST_LISTED
+    assert len((tmp_path / "all.txt").read_text().splitlines()) == 1_000
     problems.add("a.csv:3", "a quote is not closed", rows=40)
-    assert problems.count == _MOST_LISTED + 40 and len(problems.listed) == _MOST_LISTED
+    assert problems.count == 1_000 + 40 and len(problems.listed) == 1_000
     problems.write(tmp_path / "deep" / "first.txt")
     *rows, last = (tmp_path / "deep" / "first.txt").read_text().splitlines()
-    assert len(rows) == _MOST_LISTED and last.startswith("...\t1,040 rows were skipped")
+    assert len(rows) == 1_000 and last.startswith("...\t1,040 rows were skipped")
 
 
 def test_summary_shows_five_rows_and_no_control_sequences() -> None:

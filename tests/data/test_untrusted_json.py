@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.untrusted_json import (
-    _MOST_DEPTH,
     BadJson,
     parse_json,
     parse_json_object,
@@ -56,7 +55,7 @@ def test_what_is_refused(content: bytes | str, what: str) -> None:
 
 
 def test_the_limits_themselves_are_accepted() -> None:
-    deep = "[" * _MOST_DEPTH + "]" * _MOST_DEPTH
+    deep = "[" * 100 + "]" * 100
     assert json.dumps(parse_json(deep)) == deep
     assert parse_json(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
     assert parse_json(b"12", most=2) == 12

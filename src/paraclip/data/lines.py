@@ -26,7 +26,7 @@ _SCHEMES = frozenset(
 """Others wrap further URLs or run programs, and reach hosts and files that the URL hides."""
 DECOMPRESSORS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _MOST_EXPANSION = 100  # times the compressed size; text reaches about 10
-_ALWAYS_ALLOWED = 2**24  # decompressed bytes
+ALWAYS_ALLOWED = 2**24  # decompressed bytes
 
 
 def local_path(name: str) -> str:
@@ -114,7 +114,7 @@ class _Expanded(io.RawIOBase):
         """Fill a buffer; raises OSError if the file expands too much."""
         count: int = self._expanded.readinto(buffer)  # type: ignore[attr-defined]
         self._count += count
-        if self._count > _ALWAYS_ALLOWED + _MOST_EXPANSION * self._stored.tell():
+        if self._count > ALWAYS_ALLOWED + _MOST_EXPANSION * self._stored.tell():
             raise OSError(f"it expands to more than {_MOST_EXPANSION} times its size")
         return count
 

@@ -34,8 +34,8 @@ _Rows = Iterator[tuple[str, Values]]  # where each row is, and its values
 _Fields = Iterator[tuple[int, list[str]]]  # number of a row's first line, and its fields
 _Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], _Fields]
 _ROWS_AT_ONCE = 1024  # of a Parquet file, as Python objects
-_LARGEST_JSON = 2**28  # bytes; COCO's largest file of captions has 144 MB
-_MOST_VALUES = 2**24  # of a JSON file; COCO's has 11 million, which take 1 GB
+LARGEST_JSON = 2**28  # bytes; COCO's largest file of captions has 144 MB
+MOST_VALUES = 2**24  # of a JSON file; COCO's has 11 million, which take 1 GB
 _CHECK_HEADER = "It must name the columns, with closed quotes, and end in a line feed."
 _LAYOUT = 'It must hold {"images": [...], "annotations": [...]} or a list of objects.'
 # Keys of the picture and the caption in plain lists; the first key that an element has is read.
@@ -315,7 +315,7 @@ def _parse_file(source: str) -> Any:
     with open_source(source) as stream, _collected_later():
         try:
             # One byte more shows a file that is too long.
-            return parse_json(stream.read(_LARGEST_JSON + 1), _LARGEST_JSON, _MOST_VALUES)
+            return parse_json(stream.read(LARGEST_JSON + 1), LARGEST_JSON, MOST_VALUES)
         except BadJson as error:
             hint = "Make the file again; if it is large, as JSON lines (.jsonl)."
             raise UserError(source, str(error), hint) from error
