@@ -3,6 +3,8 @@
 import io
 import sqlite3
 from contextlib import closing
+from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from paraclip.errors import UserError
 from paraclip.indexes import reading
 from paraclip.indexes.reading import read_index
-from paraclip.systems import rclip
-from paraclip.systems.columns import _is_vector, _vectors_of_column
+from paraclip.systems.columns import arrow_parts, columns_of
 from paraclip.systems.system import IndexAddress
 
 WIDTH = 6
@@ -319,12 +320,12 @@ def test_what_holds_no_vectors_is_refused(name, content, reason, tmp_path) -> No
 
 
 def test_ctrl_c_reaches_a_query_of_sqlite(rows, tmp_path, monkeypatch) -> None:
-    def interrupted():
-        raise KeyboardInterrupt
+    class Interrupted(sqlite3.Connection):
+        def set_progress_handler(self, handler, steps) -> None:
+            super().set_progress_handler(Mock(side_effect=KeyboardInterrupt), 1)
 
     rclip_index(tmp_path / "db.sqlite3", *rows)
-    monkeypatch.setattr(rclip, "_STEPS", 1)
-    monkeypatch.setattr(rclip, "_let_signals_in", interrupted)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Interrupted))
     with pytest.raises(KeyboardInterrupt):
         read(tmp_path / "db.sqlite3")
 
@@ -346,7 +347,7 @@ def test_more_rows_than_allowed(rows, tmp_path, monkeypatch) -> None:
     np.save(tmp_path / "v.npy", values)
     pq.write_table(pa.table({"v": as_lists(values)}), tmp_path / "v.parquet")
     rclip_index(tmp_path / "db.sqlite3", values, paths)
-    monkeypatch.setattr(reading, "_MOST_ROWS", 3)
+    monkeypatch.setattr(reading, "MOST_ROWS", 3)
     for name in ("v.npy", "v.parquet", "db.sqlite3"):
         with pytest.raises(UserError, match="holds more than 3 rows"):
             read(tmp_path / name)
@@ -358,5 +359,7 @@ def test_a_part_of_a_column_is_its_own_rows(values, start) -> None:
     for kind in (pa.float16(), pa.float32(), pa.float64()):
         for lists in (pa.list_(kind), pa.large_list(kind), pa.list_(kind, width)):
             column = pa.array(values.tolist(), lists)[min(start, len(values) - 1) :]
-            assert _is_vector(column.type)
-            np.testing.assert_array_equal(_vectors_of_column(column, "a"), values[-len(column) :])
+            batch, place = pa.RecordBatch.from_arrays([column], ["v"]), IndexAddress("a")
+            assert columns_of(batch.schema, place) == ("v", None)
+            ((_, part),) = arrow_parts([batch], "v", None, place)
+            np.testing.assert_array_equal(part, values[-len(column) :])

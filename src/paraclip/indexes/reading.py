@@ -14,7 +14,7 @@ from paraclip.systems import INDEXED, SYSTEMS
 from paraclip.systems.pgvector import POSTGRES, kind_in_database
 from paraclip.systems.system import FIX, IndexAddress, Parts
 
-_MOST_ROWS = 5_000_000  # 10 GB of memory at a width of 512
+MOST_ROWS = 5_000_000  # 10 GB of memory at a width of 512
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def read_index(
             what = f"gives the paths of a .npy file, and this is an index of {store}"
             hint = "Leave it out; without paths in the index, save its vectors as .npy."
             raise UserError("--paths", what, hint)
-        most, rng, rows = sample or _MOST_ROWS, np.random.default_rng(seed), 0
+        most, rng, rows = sample or MOST_ROWS, np.random.default_rng(seed), 0
         vectors, paths = np.empty((0, 0), np.float32), list[str]()
         with closing(INDEXED[store](place)) as parts:
             for names, part in _unit_parts(parts, place.where):
