@@ -3,16 +3,15 @@
 import json
 import string
 from pathlib import Path
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip import SimpleTokenizer
 from tokenizers import Tokenizer
 
-from paraclip.exporting.drift import Drift
-from paraclip.exporting.run import _write_card
-from paraclip.exporting.source import Source, load_source
+from paraclip.api import export
+from paraclip.exporting.source import load_source
+from paraclip.models.checkpoint import save_model
 from paraclip.models.formats.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.models.openclip import OpenClip
 
@@ -44,23 +43,19 @@ def test_the_vocabulary_and_its_merges_agree_in_all_files() -> None:
     assert {vocabulary[token] for token in special.values()} == {START_ID, END_ID}
 
 
-def card(source: Source, folder: Path, **options: Any) -> str:
-    """The card of an export."""
-    _write_card(source, folder / "README.md", "Größe 日本", {"target": "immich"}, **options)
-    return (folder / "README.md").read_text(encoding="utf-8")
-
-
 def test_a_card_has_its_parts_in_order_whatever_the_values_look_like(
     quick_clip: OpenClip, tmp_path: Path
 ) -> None:
-    source, drift = load_source(quick_clip, tag="openai"), Drift("int8", 0.9912, 0.9987, 66)
-    source.header["base"] = "a ## Terms b\n## Terms\nc"
-    text = card(source, tmp_path, steps=("Stop it.", "Copy {x}."), drift=drift)
+    header = {"base": "a ## Terms b\n## Terms\nc"}
+    path = save_model(quick_clip, tmp_path / "model.safetensors", header)
+    out, plain = tmp_path / "Größe 日本", tmp_path / "plain"
+    export(path, out, target="open-clip", tag="openai", half=True)
+    text = (out / "README.md").read_text(encoding="utf-8")
     assert "- base: a ## Terms b ## Terms c\n" in text
     parts = [
         "# Größe 日本",
         "\n## What an index",
-        str(drift),
+        " cosine ",
         "\n## Steps",
         "\n## Terms\n",
         "```json",
@@ -68,6 +63,7 @@ def test_a_card_has_its_parts_in_order_whatever_the_values_look_like(
     positions = [text.index(part) for part in parts]
     assert positions == sorted(positions)
     facts = json.loads(text.split("```json\n")[1].split("```")[0])["export"]
-    assert facts["versions"] and facts | {"target": "immich"} | source.facts() == facts
-    plain = card(source, tmp_path)
-    assert "## Steps" not in plain and "cosine" not in plain
+    stated = {"target": "open-clip", "half": True, **load_source(path, tag="openai").facts()}
+    assert facts["versions"] and facts | stated == facts
+    card = (export(path, plain) / "README.md").read_text(encoding="utf-8")
+    assert "## Steps" not in card and "cosine" not in card

@@ -351,7 +351,7 @@ def test_what_is_not_a_siglip_is_refused(changes, reason, tmp_path) -> None:
 def hub(tmp_path, monkeypatch):
     """An empty cache of the hub, and no server."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("paraclip.models.sources._reachable", lambda _: False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:0")
     return tmp_path / "hub"
 
 

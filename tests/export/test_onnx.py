@@ -15,7 +15,6 @@ from paraclip.compute.onnx_session import TextGraph, weight_files
 from paraclip.errors import UserError
 from paraclip.exporting.run import export_model
 from paraclip.files import file_hash
-from paraclip.models.formats import onnx_graph
 from paraclip.models.formats.onnx_graph import write_image_graph, write_text_graph
 from paraclip.systems.config import ExportOptions
 from tiny import small_clip
@@ -116,14 +115,14 @@ def test_mini_keeps_its_tokenizer(mini, tmp_path) -> None:
 
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch) -> None:
     model = small_clip()
-    written = onnx_graph._export_graph
+    written = torch.onnx.export
 
-    def other(graph, *arguments) -> None:
-        written(graph, *arguments)
+    def other(graph, *arguments, **options) -> None:
+        written(graph, *arguments, **options)
         with torch.no_grad():
             graph.tower.text_projection.mul_(-1)
 
-    monkeypatch.setattr(onnx_graph, "_export_graph", other)
+    monkeypatch.setattr(torch.onnx, "export", other)
     with pytest.raises(UserError, match="its vectors differ from torch's"):
         write_text_graph(model, tmp_path / "a.onnx", TextGraph())
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -15,7 +16,6 @@ from paraclip.api import export
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
 from paraclip.exporting import layouts
-from paraclip.exporting.run import _new_folder
 from paraclip.exporting.source import load_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats.onnx_graph import write_text_graph
@@ -172,41 +172,53 @@ def tree(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
 
-def filled(path: Path, fault: BaseException | None = None, text: str = "new") -> None:
-    """Write a folder with one file, or fail in the middle."""
-    with _new_folder(path) as folder:
-        (folder / "inner").mkdir()
-        (folder / "inner" / "a.txt").write_text(text)
-        if fault is not None:
-            raise fault
+@pytest.fixture
+def fill(quick_clip: OpenClip, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Export a folder with one file of this text; `then` is called in the middle."""
+
+    def fill(path: Path, text: str = "new", then: Callable[[], object] = list) -> None:
+        def write(layout: object, source: object, folder: Path, *_: object) -> None:
+            (folder / "inner").mkdir()
+            (folder / "inner" / "a.txt").write_text(text)
+            then()
+
+        monkeypatch.setattr(layouts, "write_layout", write)
+        export(quick_clip, path)
+
+    return fill
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), UserError("a", "b", "c"), OSError(5, "x")])
 def test_a_failure_keeps_the_folder_that_was_to_be_replaced(
-    tmp_path: Path, fault: BaseException
+    fill: Callable[..., None], tmp_path: Path, fault: BaseException
 ) -> None:
-    filled(tmp_path / "out", text="old")
+    fill(tmp_path / "out", "old")
     with pytest.raises(type(fault)):
-        filled(tmp_path / "out", fault=fault)
+        fill(tmp_path / "out", then=Mock(side_effect=fault))
     assert tree(tmp_path)["out/inner/a.txt"] == "old"
-    filled(tmp_path / "out")
+    fill(tmp_path / "out")
     assert tree(tmp_path)["out/inner/a.txt"] == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_was_written_there_meanwhile_is_kept(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(UserError, match="was not written"), _new_folder(out) as folder:
-        (folder / "new.txt").touch()
-        out.mkdir()
-        (out / "mine.txt").write_text("mine")
+def test_what_was_written_there_meanwhile_is_kept(
+    fill: Callable[..., None], tmp_path: Path
+) -> None:
+    def write_mine() -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "mine.txt").write_text("mine")
+
+    with pytest.raises(UserError, match="was not written"):
+        fill(tmp_path / "out", then=write_mine)
     assert tree(tmp_path) == {"out/mine.txt": "mine"}
 
 
-def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
-    filled(tmp_path / "target", text="old")
+def test_a_link_to_a_folder_is_replaced_and_its_target_stays(
+    fill: Callable[..., None], tmp_path: Path
+) -> None:
+    fill(tmp_path / "target", "old")
     (tmp_path / "out").symlink_to(tmp_path / "target")
-    filled(tmp_path / "out")
+    fill(tmp_path / "out")
     assert tree(tmp_path / "target")["inner/a.txt"] == "old"
     assert tree(tmp_path / "out")["inner/a.txt"] == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "target"]
