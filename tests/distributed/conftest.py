@@ -22,7 +22,7 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_LEAST_CAPTIONS", LEAST)
+    monkeypatch.setattr(parts, "LEAST_CAPTIONS", LEAST)
     once = replace(BACKENDS["openai"], options=LLMOptions(max_retries=1))
     monkeypatch.setitem(BACKENDS, "openai", once)
 

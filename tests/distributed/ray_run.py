@@ -21,5 +21,5 @@ def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> Generate
 
 
 if __name__ == "__main__":
-    parts._LEAST_CAPTIONS = LEAST
+    parts.LEAST_CAPTIONS = LEAST
     generated_from_source(ray_config(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

@@ -15,7 +15,7 @@ from ray_run import ray_config
 
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
-from paraclip.paraphrase.run import _Generation
+from paraclip.paraphrase.outputs import Summary
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 ROWS = 48
@@ -30,8 +30,8 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-def generated(url: str | tuple[str, ...], out: Path, source: str) -> _Generation:
-    return generated_from_source(ray_config(url, out, source))
+def generated(url: str | tuple[str, ...], out: Path, source: str) -> Summary:
+    return generated_from_source(ray_config(url, out, source)).summary
 
 
 def test_only_failures_are_repeated(
@@ -40,13 +40,13 @@ def test_only_failures_are_repeated(
     server.behave = lambda prompt, time: 400 if "babax" in prompt else rotate(prompt)
     out = tmp_path / "out"
     first = generated(server.url, out, source)
-    assert (first.summary.kept, first.summary.failed) == (ROWS - 1, 1)
+    assert (first.kept, first.failed) == (ROWS - 1, 1)
     failed = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
     assert [row["id"] for row in failed] == ["c0"] and "400" in failed[0]["problem"]
     asked = server.asked.total()
     server.behave = lambda prompt, time: rotate(prompt)
     second = generated(server.url, out, source)
-    assert (second.summary.kept, second.summary.failed) == (ROWS, 0)
+    assert (second.kept, second.failed) == (ROWS, 0)
     assert server.asked.total() - asked == 2
     ids = read_triples(out / "triples.parquet")["id"].to_pylist()
     assert sorted(ids) == sorted(one.id for one in captions(ROWS))
@@ -61,7 +61,7 @@ def test_out_may_be_a_url_and_servers_several(
         broken.behave = lambda prompt, time: 500
         urls = (server.url, broken.url)
         out = Path(f"file://{tmp_path / 'bucket'}")
-        summary = generated(urls, out, source).summary
+        summary = generated(urls, out, source)
         assert (summary.captions, summary.kept) == (ROWS, ROWS)
         assert broken.asked.total() < server.asked.total()
     triples = read_triples(tmp_path / "bucket" / "triples.parquet")

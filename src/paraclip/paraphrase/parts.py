@@ -46,7 +46,7 @@ from paraclip.provenance import unfolded, without_secrets
 
 _NAME = re.compile(r"part-\d+-of-(\d+)")
 _MOST_CAPTIONS = 5_000  # of a part on Ray: a killed run into an object store repeats its last parts
-_LEAST_CAPTIONS = 256  # of one that exists to keep all workers busy until the end
+LEAST_CAPTIONS = 256  # of one that exists to keep all workers busy until the end
 _PARTS_OF_WORKER = 4
 _LARGEST_SUMMARY = 2**20  # bytes
 _SHARED = "Every machine must reach it: give a shared folder, or the URL of an object store."
@@ -261,7 +261,7 @@ def _number_of_parts(place: _Place, part: Part | None, captions: int, workers: i
         if other != of:
             hint = f"Give --part i/{other}, or name another output folder."
             raise UserError(without_secrets(place.address), f"contains {name}", hint)
-    busy = min(_PARTS_OF_WORKER * workers, captions // _LEAST_CAPTIONS)
+    busy = min(_PARTS_OF_WORKER * workers, captions // LEAST_CAPTIONS)
     return of or max(1, busy, -(-captions // _MOST_CAPTIONS))
 
 
