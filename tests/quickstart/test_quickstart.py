@@ -38,7 +38,7 @@ SHAPES = ("circle", "square")
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, count in (
         ("HELD_OUT", 12), ("ASKED", 12), ("ASKED_HELD_OUT", 12), ("STARTER_ROWS", 48),
-        ("_ASKED_OF_STAMPS", 12),
+        ("ASKED_OF_STAMPS", 12),
     ):  # fmt: skip
         monkeypatch.setattr(run, name, count)
 

@@ -17,7 +17,7 @@ from paraclip.image_search.build import IndexSummary
 from paraclip.image_search.config import IndexConfig
 from paraclip.image_search.sources import picture_source
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.page import Page, _own_program, stamps_file
+from paraclip.quickstart.page import Page, stamps_file
 from paraclip.quickstart.stamps import read_stamps
 
 PAGE = Page("my pictures", "mini", "out/index-1", "out/merged/last.safetensors")
@@ -25,8 +25,7 @@ PAGE = Page("my pictures", "mini", "out/index-1", "out/merged/last.safetensors")
 
 def test_the_commands_are_paraclips_and_agree() -> None:
     first, second = (shlex.split(words) for words in PAGE.commands().split("&&"))
-    start = len(_own_program())
-    index, serve = parse(first[start:]), parse(second[start:])
+    index, serve = parse(first[first.index("index") :]), parse(second[second.index("serve") :])
     assert (index.source, index.base, index.tuned, index.index) == (
         PAGE.source, PAGE.base, PAGE.tuned, PAGE.index,
     )  # fmt: skip

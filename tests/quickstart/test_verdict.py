@@ -75,7 +75,10 @@ def test_a_model_that_finds_fewer_right_pictures_than_control_is_left_out(figure
 def test_the_plot_has_the_figures_of_the_table_in_its_words_and_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = [*reversed(results._OF_STAMPS), "not shown"]
+    found = [f"R@{k}{kind}" for kind in ("", " plain caption") for k in (1, 5, 10)]
+    agreement = ["AO@10 margin", "JS@10", "AO@10"]
+    refused = ["picture discrimination", "text discrimination"]
+    names = [*refused, "R@10 both ways", *found, *agreement, "not shown"]
     pool = "150 captions of wordings.jsonl in 450 rewordings, over 150 pictures of pool.txt"
     lines = [line(name) for name in names]
     section = Section("variations", pool, {}, lines, ["a blind guess gets R@10 6.67%"])

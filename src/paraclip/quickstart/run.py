@@ -53,7 +53,7 @@ _CANDIDATES = 4  # answers per caption and step; the best one that passes the fi
 HELD_OUT = 100  # of the user's pictures; of the stamps, those that their captions name
 ASKED = 150  # most captions that are paraphrased, the slowest stage
 ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
-_ASKED_OF_STAMPS = 24  # captions of the stamps that are paraphrased, for a look at the triples
+ASKED_OF_STAMPS = 24  # captions of the stamps that are paraphrased, for a look at the triples
 STARTER_ROWS = FIRST_EDITION  # of the starter set
 _ROWS = "rows.jsonl"
 _DATA = (
@@ -171,7 +171,7 @@ def _of_stamps(config: QuickstartConfig) -> _Task:
         stamps.captions[: len(stamps.triples)],
     )
     print(f"{len(learn)} pictures to learn from, {len(pool)} held out")
-    for row in _generate(config, _sampled(learn, _ASKED_OF_STAMPS, config.seed))[:3]:
+    for row in _generate(config, _sampled(learn, ASKED_OF_STAMPS, config.seed))[:3]:
         print(printable(" -> ".join(row[name] for name in TEXTS)))
     wordings = _write_rows(config, "wordings.jsonl", stamps.wordings)
     test = {"benchmarks": "variations", "wordings": wordings, "k": CUTOFFS}
