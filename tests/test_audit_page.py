@@ -6,34 +6,32 @@ from pathlib import Path
 import pytest
 
 from chromium import CHROMIUM, OPTIONS, needs_chromium
-from paraclip.audit import _KEPT, _Pair, _render_page, read_marks
+from paraclip.audit import read_marks, read_sheet, write_sheet
+from paraclip.data.triples import TEXTS, write_triples
+from paraclip.files import text_hash
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
 NASTY = "</script><img src=x onerror=alert(1)> \u2028 & 'quoted'"
-PAIRS = [
-    _Pair("0/1", 1, "a dog runs", NASTY, _KEPT, "kept"),
-    _Pair("1/1", 1, "a cat sits", "one cat", _KEPT, "kept"),
-    _Pair("2/1", 1, "a bird", "two birds", "number", "rejected, number"),
-]
 
 
 def mark(page: sync_api.Page) -> None:
-    """Mark the first two of three pairs, with keys and with a button."""
+    """Mark the first two of four pairs, with keys and with a button."""
     page.fill("#reviewer", "Ana 1")
     page.press("#reviewer", "1")  # typed into the name, not a mark
     page.locator("h1").click()
     page.keyboard.press("1")
     page.keyboard.press("4")  # both marks: the next pair comes
-    assert page.text_content("#source") == "a cat sits"
+    assert page.text_content("#count") == "2 of 4, 1 marked"
     page.keyboard.press("2")
     page.click("button[data-value=stilted]")
 
 
 @needs_chromium
 def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
-    path = tmp_path / "audit.html"
-    path.write_text(_render_page(PAIRS, "abc"), "utf-8")
+    triples = [{"id": name, "image_id": name} | dict.fromkeys(TEXTS, NASTY + name) for name in "ab"]
+    write_triples(tmp_path / "triples.parquet", triples, {})
+    first, second, *_ = write_sheet(tmp_path, tmp_path, 4)
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(tmp_path / "profile"), executable_path=CHROMIUM, args=[*OPTIONS], headless=True,
@@ -42,15 +40,15 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
         page = context.pages[0]
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
-        page.goto(path.as_uri())
-        assert page.text_content("#answer") == NASTY and page.query_selector("img") is None
+        page.goto((tmp_path / "audit.html").as_uri())
+        assert page.text_content("#answer") == first.answer and page.query_selector("img") is None
         for _ in range(4):
             mark(page)
             page.reload()
             # Just after its start, Chromium may drop what a page of a file has stored.
-            if page.text_content("#count") != "1 of 3, 0 marked":
+            if page.text_content("#count") != "1 of 4, 0 marked":
                 break
-        assert page.text_content("#count") == "3 of 3, 2 marked"
+        assert page.text_content("#count") == "3 of 4, 2 marked"
         assert page.input_value("#reviewer") == "Ana 11"
         page.keyboard.press("ArrowLeft")
         pressed = "button[aria-pressed=true]"
@@ -65,10 +63,10 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
         context.close()
     rows = [json.loads(line) for line in (tmp_path / "marks.jsonl").read_text().splitlines()]
     assert [(row["id"], row["meaning"], row["style"]) for row in rows] == [
-        ("0/1", "same", "plain"),
-        ("1/1", "changed", "stilted"),
+        (first.id, "same", "plain"),
+        (second.id, "changed", "stilted"),
     ]
-    assert {row["sheet"] for row in rows} == {"abc"}
-    marks = read_marks(tmp_path / "marks.jsonl", {pair.id: pair for pair in PAIRS}, "abc")
+    name = text_hash((tmp_path / "sheet.jsonl").read_text())
+    marks = read_marks(tmp_path / "marks.jsonl", read_sheet(tmp_path / "sheet.jsonl"), name)
     assert [mark.reviewer for mark in marks] == ["Ana 11"] * 2
     assert all(url.startswith(("file:", "blob:")) for url in requests)

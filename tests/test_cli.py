@@ -126,7 +126,8 @@ def test_an_example_is_a_call_of_its_command_which_can_be_quiet(
 def test_what_follows_two_hyphens_is_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARACLIP_QUIET", "0")
     given: list[list[str]] = []
-    monkeypatch.setattr("paraclip.cli._work", given.append)
+    monkeypatch.setattr("paraclip.cli.parse", given.append)
+    monkeypatch.setattr("paraclip.commands.search.search_command", lambda _: None)
     for words in (["search", "--", "-q"], ["search", "-q", "--", "--quiet", "-q"]):
         assert main(words) == 0
         assert os.environ["PARACLIP_QUIET"] == ("0" if len(given) == 1 else "1")
@@ -248,11 +249,11 @@ def test_a_terminal_without_the_characters_gets_escapes() -> None:
     assert "caf\\xe9" in done.stdout
 
 
-def interrupt(arguments: list[str]) -> None:
+def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def fail_to_import(arguments: list[str]) -> None:
+def fail_to_import(*_: object) -> None:
     """As a C++ module that is interrupted during its import."""
     try:
         try:
@@ -279,7 +280,8 @@ def test_an_interruption_is_one_line_and_code_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("PARACLIP_QUIET", "1")
-    monkeypatch.setattr("paraclip.cli._work", work)
+    for name in ("parse", "groupby"):  # of a command, or of the help
+        monkeypatch.setattr(f"paraclip.cli.{name}", work)
     assert main(words.split()) == 130
     assert capsys.readouterr().err == f"\nparaclip: interrupted{hint}.\n"
 
@@ -288,9 +290,9 @@ def test_an_error_of_another_file_keeps_its_traceback(monkeypatch: pytest.Monkey
     def full(arguments: list[str]) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "elsewhere")
 
-    monkeypatch.setattr("paraclip.cli._work", full)
+    monkeypatch.setattr("paraclip.cli.parse", full)
     with pytest.raises(OSError, match="elsewhere"):
-        main([])
+        main(["search"])
 
 
 def test_a_working_folder_that_was_deleted_is_one_line(
