@@ -21,7 +21,7 @@ STATE = ("id", "path", "size", "modified", "hash", "caption")
 SHOWN = ("id", "path", "caption", "vector")
 """Columns that a search needs in memory."""
 POSTGRES = ("postgresql://", "postgres://")  # libpq accepts both
-ROWS_AT_ONCE = 4096  # 8 MiB of vectors that are 512 wide
+ROWS_AT_ONCE = 4096  # 8 MiB of vectors that are 512 wide, and about 40 MB of thumbnails
 
 
 def schema(width: int) -> pa.Schema:

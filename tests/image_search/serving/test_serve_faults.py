@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 from served import COUNT, NAMES, Site, made_index, made_service, served
 
+from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
@@ -435,13 +436,16 @@ def test_an_index_of_another_image_tower_is_not_shown(
         assert site.get(f"api/search?like={picture_id('disc-red.png')}")[0] == 503
 
 
-def test_a_full_queue_is_refused_until_there_is_room(service: Service) -> None:
+def test_a_full_queue_is_refused_until_there_is_room(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with served(service) as site:
-        waiting, site.service.searches._limit = site.service.searches._limit, 0
+        monkeypatch.setattr(service, "searches", MicroBatchQueue(list, waiting=0))
         status, headers, body = site.get("api/search?q=disc")
         assert status == 503 and headers["retry-after"] == "1"
         assert json.loads(body)["detail"] == "Too many requests are waiting."
-        site.service.searches._limit = waiting
+        service.searches.close()
+        monkeypatch.undo()
         assert site.json("api/search?q=disc")["pictures"] == COUNT
 
 
