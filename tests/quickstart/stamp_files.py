@@ -8,12 +8,8 @@ from typing import Any
 from tiny import draw
 
 
-def write_stamps(folder: Path, train: int = 100, test: int = 50) -> Path:
-    """Draw pictures into `folder/stamps` and write `folder/stamps.jsonl`; two have one base name.
-
-    Returns:
-        The file of the texts.
-    """
+def write_stamps(folder: Path, train: int = 100, test: int = 50) -> None:
+    """Draw `folder/stamps`, two pictures with one base name, and write `folder/stamps.jsonl`."""
     rows: list[dict[str, Any]] = []
     for number in range(train + test):
         name = f"{number % 2}/thing-{number // 2}.png"
@@ -29,6 +25,4 @@ def write_stamps(folder: Path, train: int = 100, test: int = 50) -> Path:
         texts |= {kind: f"{kind} {number}" for kind in names}
         split = "train" if number < train else "test"
         rows.append({"image": name, "sha256": hashed, "split": split, **texts})
-    texts_file = folder / "stamps.jsonl"
-    texts_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return texts_file
+    (folder / "stamps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -21,7 +21,6 @@ from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.stamps import read_stamps
 from paraclip.starter import TRIPLES
 from tiny import tiny_clip
 
@@ -120,10 +119,10 @@ def table_of(shown: str) -> list[str]:
 def test_the_stamps_are_tuned_and_scored_on_held_out_wordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    texts = write_stamps(tmp_path)
+    write_stamps(tmp_path)
+    monkeypatch.setattr("paraclip.quickstart.stamps.CAPTIONS", tmp_path / "stamps.jsonl")
     for module in (command, run):
         monkeypatch.setattr(module, "stamps_folder", lambda: tmp_path / "stamps")
-        monkeypatch.setattr(module, "read_stamps", lambda folder: read_stamps(folder, texts))
     out = tmp_path / "out"
     command.quickstart_command(QuickstartConfig(out=str(out), epochs=1))
     shown = capsys.readouterr().out

@@ -33,8 +33,12 @@ def test_the_commands_are_paraclips_and_agree() -> None:
     assert "--tuned" not in replace(PAGE, tuned=None).commands()
 
 
-def test_all_captioned_stamps_are_on_the_page(tmp_path: Path) -> None:
-    stamps = read_stamps(tmp_path / "stamps", write_stamps(tmp_path))
+def test_all_captioned_stamps_are_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_stamps(tmp_path)
+    monkeypatch.setattr("paraclip.quickstart.stamps.CAPTIONS", tmp_path / "stamps.jsonl")
+    stamps = read_stamps(tmp_path / "stamps")
     path = stamps_file(stamps.captions, tmp_path / "stamps")
     rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
     assert len(rows) == 150 and rows[0]["caption"] == "caption 0 of a thing in colour"

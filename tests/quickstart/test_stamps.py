@@ -9,10 +9,18 @@ import pytest
 from stamp_files import write_stamps
 
 from paraclip.errors import UserError
+from paraclip.quickstart import stamps
 from paraclip.quickstart.stamps import IN_PACKAGE, PACKAGE, read_stamps, stamps_folder
 
 NEEDS_DPKG = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
 CONTROL = f"Package: {PACKAGE}\nVersion: 1\nArchitecture: all\nMaintainer: a test\nDescription: x\n"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of the test, and the captions that `write_stamps` writes."""
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(stamps, "CAPTIONS", tmp_path / "stamps.jsonl")
 
 
 def install(folder: Path, name: str, script: str) -> None:
@@ -46,7 +54,7 @@ def test_the_package_is_unpacked_once_over_a_folder_without_the_stamps(
     install(tools, "apt-get", f"echo call >> {tmp_path / 'calls'}; {packing(tmp_path)}")
     (tmp_path / "cache" / PACKAGE / "usr").mkdir(parents=True)
     for _ in range(2):
-        folder = stamps_folder(tmp_path / "cache")
+        folder = stamps_folder()
         assert (folder / "duck.txt").read_text() == "A duck.\n"
     assert (tmp_path / "calls").read_text() == "call\n"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [PACKAGE]
@@ -61,7 +69,7 @@ def test_missing_lists_are_read_without_root(tools: Path, tmp_path: Path) -> Non
         f'case "$*" in *Dir::State::lists*update*) touch {lists};; '
         f"*) test -e {lists} || exit 100; {packing(tmp_path)};; esac",
     )
-    assert (stamps_folder(tmp_path / "cache") / "duck.txt").exists()
+    assert (stamps_folder() / "duck.txt").exists()
 
 
 NO_NETWORK = "E: Failed to fetch http://deb/x  Temporary failure resolving 'deb'"
@@ -87,7 +95,7 @@ def test_a_failure_is_one_line_and_nothing_remains(
     install(tools, "apt-get", packing(tmp_path).replace("dpkg-deb", str(shutil.which("dpkg-deb"))))
     install(tools, tool, script)
     with pytest.raises(UserError, match=message) as raised:
-        stamps_folder(tmp_path / "cache")
+        stamps_folder()
     assert "\n" not in str(raised.value) and not list((tmp_path / "cache").iterdir())
 
 
@@ -96,42 +104,42 @@ def test_without_apt_the_hint_names_an_own_folder(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"no apt-get .*DATA=folder"):
-        stamps_folder(tmp_path / "cache")
+        stamps_folder()
 
 
 # --- joined to their texts ---
 
 
 def test_texts_are_joined_to_their_pictures(tmp_path: Path) -> None:
-    texts = write_stamps(tmp_path)
-    stamps = read_stamps(tmp_path / "stamps", texts)
-    assert (len(stamps.triples), len(stamps.wordings), stamps.skipped()) == (100, 50, "")
-    row = stamps.triples[3]
+    write_stamps(tmp_path)
+    found = read_stamps(tmp_path / "stamps")
+    assert (len(found.triples), len(found.wordings), found.skipped()) == (100, 50, "")
+    row = found.triples[3]
     assert row["image"] == str(tmp_path / "stamps" / "1/thing-1.png")
     assert row["paraphrase_2"] == "paraphrase_2 3" and row["image_id"] == "1/thing-1.png"
-    assert stamps.wordings[0]["variations"] == {
+    assert found.wordings[0]["variations"] == {
         name: f"{name} 100" for name in ("sentence", "short", "colloquial", "contrast")
     }
-    images = [*(one["image"] for one in stamps.triples), *(x["image_id"] for x in stamps.wordings)]
-    assert [caption.image for caption in stamps.captions] == images
+    images = [*(one["image"] for one in found.triples), *(x["image_id"] for x in found.wordings)]
+    assert [caption.image for caption in found.captions] == images
     assert len(set(images)) == 150
 
 
 def test_missing_and_changed_pictures_are_skipped_and_counted(tmp_path: Path) -> None:
-    texts = write_stamps(tmp_path, 103, 51)
+    write_stamps(tmp_path, 103, 51)
     (tmp_path / "stamps/0/thing-0.png").unlink()
     (tmp_path / "stamps/0/thing-1.png").unlink()
     changed = tmp_path / "stamps/1/thing-70.png"
     changed.write_bytes(changed.read_bytes() + b"more")
-    stamps = read_stamps(tmp_path / "stamps", texts)
-    assert (stamps.missing, stamps.changed) == (2, 1)
-    assert (len(stamps.triples), len(stamps.wordings)) == (101, 50)
-    assert stamps.skipped().startswith("2 captioned stamps are missing and 1 have changed")
+    found = read_stamps(tmp_path / "stamps")
+    assert (found.missing, found.changed) == (2, 1)
+    assert (len(found.triples), len(found.wordings)) == (101, 50)
+    assert found.skipped().startswith("2 captioned stamps are missing and 1 have changed")
 
 
 def test_another_version_of_the_package_is_refused_with_the_numbers(tmp_path: Path) -> None:
-    texts = write_stamps(tmp_path)
+    write_stamps(tmp_path)
     for path in list((tmp_path / "stamps/0").iterdir())[:40]:
         path.write_bytes(b"another picture")
     with pytest.raises(UserError, match=r"another version: only 110 of 150 .*DATA=folder"):
-        read_stamps(tmp_path / "stamps", texts)
+        read_stamps(tmp_path / "stamps")

@@ -74,11 +74,11 @@ def parse_json_object(content: bytes | str, most: int = _MOST_BYTES) -> dict[str
     return value
 
 
-def read_json_object(path: Path | str, hint: str, most: int = _MOST_BYTES) -> dict[str, Any]:
-    """The object in a JSON file of at most `most` bytes; raises UserError with the hint."""
+def read_json_object(path: Path | str, hint: str) -> dict[str, Any]:
+    """The object in a JSON file of at most 64 MiB; raises UserError with the hint."""
     try:
         with read_errors(path, hint):
-            return parse_json_object(read_bounded(path, most), most)
+            return parse_json_object(read_bounded(path))
     except BadJson as error:
         raise UserError(path, str(error), hint) from error
 

@@ -33,14 +33,14 @@ _FEWEST_TRAIN, _FEWEST_TEST = 100, 50
 _WRITER = "a large language model, for this project"
 
 
-def stamps_folder(cache: Path | None = None) -> Path:
+def stamps_folder() -> Path:
     """The unpacked stamps, fetched into the cache if missing; no root needed.
 
     Raises:
         UserError: there is no `apt-get` or `dpkg-deb`, the package cannot be fetched or unpacked,
             or the disk is full. Nothing incomplete remains.
     """
-    home = (cache or cache_folder()) / PACKAGE
+    home = cache_folder() / PACKAGE
     if (home / IN_PACKAGE).is_dir():
         return home / IN_PACKAGE
     for tool in ("apt-get", "dpkg-deb"):
@@ -122,15 +122,15 @@ class CaptionedStamps:
         )
 
 
-def read_stamps(folder: Path, texts: Path = CAPTIONS) -> CaptionedStamps:
-    """Join the captions (JSON lines) to the pictures of `tuxpaint/stamps`, unpacked.
+def read_stamps(folder: Path) -> CaptionedStamps:
+    """Join the captions to the pictures of `tuxpaint/stamps`, unpacked.
 
     Raises:
         UserError: too few of the pictures exist unchanged.
     """
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     missing = changed = 0
-    for row in read_texts(texts):
+    for row in read_texts(CAPTIONS):
         path = folder / row["image"]
         if not path.is_file():
             missing += 1
