@@ -1,19 +1,14 @@
-"""CLIP's tokenizer as files, the card of an export, and which models count as a CLIP."""
+"""CLIP's tokenizer as files."""
 
 import json
 import string
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip import SimpleTokenizer
 from tokenizers import Tokenizer
 
-from paraclip.api import export
-from paraclip.exporting.source import load_source
-from paraclip.models.checkpoint import save_model
 from paraclip.models.formats.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
-from paraclip.models.openclip import OpenClip
 
 FILES = clip_tokenizer_files(33)
 THEIRS = SimpleTokenizer()
@@ -41,29 +36,3 @@ def test_the_vocabulary_and_its_merges_agree_in_all_files() -> None:
     special = json.loads(FILES["special_tokens_map.json"])
     assert special.items() <= settings.items() and settings["model_max_length"] == 33
     assert {vocabulary[token] for token in special.values()} == {START_ID, END_ID}
-
-
-def test_a_card_has_its_parts_in_order_whatever_the_values_look_like(
-    quick_clip: OpenClip, tmp_path: Path
-) -> None:
-    header = {"base": "a ## Terms b\n## Terms\nc"}
-    path = save_model(quick_clip, tmp_path / "model.safetensors", header)
-    out, plain = tmp_path / "Größe 日本", tmp_path / "plain"
-    export(path, out, target="open-clip", tag="openai", half=True)
-    text = (out / "README.md").read_text(encoding="utf-8")
-    assert "- base: a ## Terms b ## Terms c\n" in text
-    parts = [
-        "# Größe 日本",
-        "\n## What an index",
-        " cosine ",
-        "\n## Steps",
-        "\n## Terms\n",
-        "```json",
-    ]
-    positions = [text.index(part) for part in parts]
-    assert positions == sorted(positions)
-    facts = json.loads(text.split("```json\n")[1].split("```")[0])["export"]
-    stated = {"target": "open-clip", "half": True, **load_source(path, tag="openai").facts()}
-    assert facts["versions"] and facts | stated == facts
-    card = (export(path, plain) / "README.md").read_text(encoding="utf-8")
-    assert "## Steps" not in card and "cosine" not in card

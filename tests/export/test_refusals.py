@@ -7,7 +7,7 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
@@ -147,20 +147,27 @@ def test_a_tower_that_exceeds_an_onnx_file(quick_clip, tmp_path, monkeypatch) ->
         export(quick_clip, tmp_path / "out", target="transformers-js")
 
 
-def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> None:
-    model = named("ViT-B-32-quickgelu", quick=True)
+def test_a_card_has_its_parts_in_order_and_states_what_an_index_depends_on(
+    named, tmp_path, capsys
+) -> None:
     header = {"training": {"facts": {"base": "ViT-B-32:openai"}, "generator": "a language model"}}
+    header |= {"base": "a ## Terms b\n## Terms\nc"}
+    model, out = named("ViT-B-32-quickgelu", quick=True), tmp_path / "Größe 日本"
     path = save_model(model, tmp_path / "model.safetensors", header)
-    out = tmp_path / "out"
-    export_command(ExportConfig(model=str(path), out=str(out), target="open-clip"))
+    export_command(ExportConfig(model=str(path), out=str(out), target="open-clip", half=True))
     assert "\n4." in capsys.readouterr().out
-    card = (out / "README.md").read_text()
-    facts = load_source(path).facts()
+    card, facts = (out / "README.md").read_text("utf-8"), load_source(path).facts()
     assert facts["base_tags"] == ["openai"]
-    for name in ("image_tower", "tokenizer", "preprocessing"):
-        assert facts[name] in card
-    assert "## Terms" in card and "a language model" in card and "To go back" in card
-    assert json.loads(card.split("```json")[1].split("```")[0])["export"]["target"] == "open-clip"
+    for text in ("- base: a ## Terms b ## Terms c\n", "a language model", "To go back"):
+        assert text in card
+    parts = ["# Größe 日本", "## What an index", facts["image_tower"], facts["preprocessing"],
+             facts["tokenizer"], " cosine ", "\n## Steps", "\n## Terms\n", "```json\n"]  # fmt: skip
+    positions = [card.index(part) for part in parts]
+    assert positions == sorted(positions)
+    stated = json.loads(card.split("```json\n")[1].split("```")[0])["export"]
+    assert stated["versions"] and stated | {"target": "open-clip", "half": True, **facts} == stated
+    plain = (export(path, tmp_path / "plain") / "README.md").read_text("utf-8")
+    assert "## Steps" not in plain and "cosine" not in plain
 
 
 # --- where it is written, and what is known of the base ---
@@ -172,53 +179,47 @@ def tree(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
 
-@pytest.fixture
-def fill(quick_clip: OpenClip, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def fill(model: OpenClip, path: Path, text: str = "new", then: Callable = list) -> None:
     """Export a folder with one file of this text; `then` is called in the middle."""
 
-    def fill(path: Path, text: str = "new", then: Callable[[], object] = list) -> None:
-        def write(layout: object, source: object, folder: Path, *_: object) -> None:
-            (folder / "inner").mkdir()
-            (folder / "inner" / "a.txt").write_text(text)
-            then()
+    def write(layout: object, source: object, folder: Path, *_: object) -> None:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "a.txt").write_text(text)
+        then()
 
-        monkeypatch.setattr(layouts, "write_layout", write)
-        export(quick_clip, path)
-
-    return fill
+    with patch.object(layouts, "write_layout", write):
+        export(model, path)
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), UserError("a", "b", "c"), OSError(5, "x")])
 def test_a_failure_keeps_the_folder_that_was_to_be_replaced(
-    fill: Callable[..., None], tmp_path: Path, fault: BaseException
+    quick_clip: OpenClip, tmp_path: Path, fault: BaseException
 ) -> None:
-    fill(tmp_path / "out", "old")
+    fill(quick_clip, tmp_path / "out", "old")
     with pytest.raises(type(fault)):
-        fill(tmp_path / "out", then=Mock(side_effect=fault))
+        fill(quick_clip, tmp_path / "out", then=Mock(side_effect=fault))
     assert tree(tmp_path)["out/inner/a.txt"] == "old"
-    fill(tmp_path / "out")
+    fill(quick_clip, tmp_path / "out")
     assert tree(tmp_path)["out/inner/a.txt"] == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_was_written_there_meanwhile_is_kept(
-    fill: Callable[..., None], tmp_path: Path
-) -> None:
+def test_what_was_written_there_meanwhile_is_kept(quick_clip: OpenClip, tmp_path: Path) -> None:
     def write_mine() -> None:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "mine.txt").write_text("mine")
 
     with pytest.raises(UserError, match="was not written"):
-        fill(tmp_path / "out", then=write_mine)
+        fill(quick_clip, tmp_path / "out", then=write_mine)
     assert tree(tmp_path) == {"out/mine.txt": "mine"}
 
 
 def test_a_link_to_a_folder_is_replaced_and_its_target_stays(
-    fill: Callable[..., None], tmp_path: Path
+    quick_clip: OpenClip, tmp_path: Path
 ) -> None:
-    fill(tmp_path / "target", "old")
+    fill(quick_clip, tmp_path / "target", "old")
     (tmp_path / "out").symlink_to(tmp_path / "target")
-    fill(tmp_path / "out")
+    fill(quick_clip, tmp_path / "out")
     assert tree(tmp_path / "target")["inner/a.txt"] == "old"
     assert tree(tmp_path / "out")["inner/a.txt"] == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "target"]
