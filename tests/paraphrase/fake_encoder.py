@@ -5,16 +5,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paraclip.paraphrase.filters.minilm import Reading, _unit
+from paraclip.paraphrase.filters.minilm import Reading
 from paraclip.paraphrase.language.words import root, words
 
 WIDTH = 384
 
 
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
 def direction(word: str) -> np.ndarray:
     """A unit vector that depends on the word's root alone; two of them are nearly orthogonal."""
     seed = int.from_bytes(hashlib.sha256(root(word).encode()).digest()[:4], "big")
-    return _unit(np.random.default_rng(seed).standard_normal(WIDTH).astype(np.float32))
+    return unit(np.random.default_rng(seed).standard_normal(WIDTH).astype(np.float32))
 
 
 class BagEncoder:
@@ -25,6 +29,6 @@ class BagEncoder:
         found = []
         for text in texts:
             text_words = words(text)
-            rows = np.array([direction(word) for word in text_words] or np.zeros((1, WIDTH)))
-            found.append(Reading(_unit(rows.mean(0)), text_words, rows[: len(text_words)]))
+            rows = np.array([direction(word) for word in text_words or [""]])
+            found.append(Reading(unit(rows.mean(0)), text_words, rows[: len(text_words)]))
         return found

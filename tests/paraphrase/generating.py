@@ -10,7 +10,7 @@ from paraclip.data.captions import Caption
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.run import _Generation, generate, generate_from_source
+from paraclip.paraphrase.run import Generation, generate, generate_from_source
 
 
 def name_of(number: int) -> str:
@@ -53,7 +53,7 @@ def generated(
     return generate(rows, config.llm, judge or bag_judge(), config.outputs)
 
 
-def generated_from_source(config: GenerateConfig, judge: Judge | None = None) -> _Generation:
+def generated_from_source(config: GenerateConfig, judge: Judge | None = None) -> Generation:
     """A run over the source that the options name."""
     return generate_from_source(
         config.captions, config.llm, judge or bag_judge(), config.outputs,

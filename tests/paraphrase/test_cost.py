@@ -20,10 +20,11 @@ from generating import (
 
 from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.cost import Meter, _Prices, _prices_of, show_dollars
+from paraclip.paraphrase.backends import Answer, LLMOptions
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
+from paraclip.paraphrase.cost import Meter, Prices, meter_of, show_dollars
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.run import _SAMPLE, _Estimate, estimate
+from paraclip.paraphrase.run import Estimate, estimate
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -109,19 +110,24 @@ def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
     assert generated_from_source(replace(config, source=str(source))).summary.waiting == 3
 
 
+def prices(model: str, url: str, given: tuple[float, float] | None = None) -> Prices | None:
+    llm = LLMOptions(model=model, base_url=(url,), prices=given)
+    return meter_of(OpenAIBackend(llm, key="none"), llm).prices
+
+
 def test_prices() -> None:
-    known = _prices_of("gpt-4o-mini", "https://api.openai.com/v1", None)
+    known = prices("gpt-4o-mini", "https://api.openai.com/v1")
     assert known is not None and 0 < known.prompt < known.answer and "genai-prices" in known.source
-    assert _prices_of("gpt-4o-mini", "http://localhost:8000/v1", None) is None
-    assert _prices_of("no such model", "https://api.openai.com/v1", None) is None
-    dear = _prices_of("claude-sonnet-4-5", "https://api.anthropic.com/v1", None)
+    assert prices("gpt-4o-mini", "http://localhost:8000/v1") is None
+    assert prices("no such model", "https://api.openai.com/v1") is None
+    dear = prices("claude-sonnet-4-5", "https://api.anthropic.com/v1")
     assert dear and (dear.prompt, dear.answer) == (3.0, 15.0)  # twice that from 200,000 tokens
-    given = _prices_of("any", "http://localhost", (1.0, 2.0))
-    assert given == _Prices(1.0, 2.0, "--prices") and given.cost((10**6, 5 * 10**5)) == 2.0
+    given = prices("any", "http://localhost", (1.0, 2.0))
+    assert given == Prices(1.0, 2.0, "--prices") and given.cost((10**6, 5 * 10**5)) == 2.0
 
 
 def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
-    meter = Meter(_Prices(1.0, 1.0, "x"), most=2.0)
+    meter = Meter(Prices(1.0, 1.0, "x"), most=2.0)
     meter.reserve((10**6, 10**6))
     assert meter.spent and meter.cost == 0.0
     unknown = Meter()
@@ -134,14 +140,14 @@ def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
 def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_path: Path) -> None:
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
 
-    def estimated() -> _Estimate:
+    def estimated() -> Estimate:
         return estimate(captions(320), 320, config.llm, bag_judge(), config.outputs)
 
-    run(server.url, tmp_path, _SAMPLE // 2)
+    run(server.url, tmp_path, 16)
     partly = estimated()
-    assert (partly.sampled, partly.kept, partly.prompt_tokens) == (_SAMPLE, _SAMPLE, 320 * 200)
+    assert (partly.sampled, partly.kept, partly.prompt_tokens) == (32, 32, 320 * 200)
     assert partly.dollars == pytest.approx(320 * 220e-6) and partly.seconds
-    assert "$0.0704 (--prices)" in partly.table() and server.asked.total() == 2 * _SAMPLE
+    assert "$0.0704 (--prices)" in partly.table() and server.asked.total() == 64
     again = estimated()  # the log has all answers
     assert again.prompt_tokens == partly.prompt_tokens and again.dollars == partly.dollars
     assert again.seconds is None and "time: unknown" in again.table()
@@ -163,7 +169,7 @@ def test_the_progress_shows_counts_and_costs(
     run(server.url, tmp_path, 3)
     assert "3 kept, 0 rejected, 660 tokens, cost unknown" in capsys.readouterr().err
     earlier = [7_000_000, 1_000_000]  # of captions that are still to come, or were edited
-    meter = Meter(_Prices(1.0, 2.0, "x"), tokens=list(earlier))
+    meter = Meter(Prices(1.0, 2.0, "x"), tokens=list(earlier))
     meter.reuse([Answer("x", tokens=(1_000_000, 200_000))])
     meter.add([Answer("x", tokens=(1_000_000, 300_000))])
     summary = Summary(captions=50, kept=40, failed=1)

@@ -22,7 +22,7 @@ from paraclip.data.config import Columns
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import BACKENDS, LLMOptions
+from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions, Refused
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import SMALL, GenerateConfig, Outputs
 from paraclip.paraphrase.cost import Meter
@@ -242,15 +242,21 @@ def test_a_server_that_dies_ends_the_run_but_loses_nothing(
 
 
 @pytest.mark.parametrize(
-    ("working", "what"), [(0, r"[2-3]\d questions.*400"), (20, r"[4-9]\d quest")]
+    ("working", "what"), [(0, r"^generator: [2-3]\d questions"), (20, r"^generator: 10\d\d quest")]
 )
 def test_a_server_that_refuses_everything_ends_the_run(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, working: int, what: str
 ) -> None:
-    monkeypatch.setattr("paraclip.paraphrase.steps._MOST_REFUSED", 40)
-    server.behave = lambda prompt, count: rotate(prompt) if server.asked.total() < working else 400
+    left = ["fine"] * working
+
+    async def refuse(self: OpenAIBackend, prompt: Prompt, candidates: int) -> list[Answer]:
+        if left:
+            return [Answer(left.pop())]
+        raise Refused("403")
+
+    monkeypatch.setattr(OpenAIBackend, "answer", refuse)
     with pytest.raises(UserError, match=what):
-        run(server.url, tmp_path, 90)
+        run(server.url, tmp_path, 1100)
 
 
 @pytest.mark.parametrize(

@@ -22,22 +22,15 @@ from paraclip.errors import UserError
 from paraclip.output_folder import RECORD
 from paraclip.paraphrase import batch
 from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions
-from paraclip.paraphrase.batch import (
-    _MANIFEST,
-    _Arrived,
-    _RequestWriter,
-    answer_files,
-    log_answers,
-    new_writer,
-)
+from paraclip.paraphrase.batch import Arrived, answer_files, log_answers, new_writer
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.run import _Generation
+from paraclip.paraphrase.run import Generation
 
 pytestmark = pytest.mark.usefixtures("quiet")
 KEY = "0123456789abcdef"
 
 
-def run(folder: Path, count: int = 6, **changed: Any) -> _Generation:
+def run(folder: Path, count: int = 6, **changed: Any) -> Generation:
     """A run in the folder; its options `to_file` and `from_file` are names in it."""
     options = {name: folder / value if name.endswith("file") else value
                for name, value in changed.items()}  # fmt: skip
@@ -166,7 +159,7 @@ def test_answers_of_a_killed_round_count_once_towards_the_cost_limit(tmp_path: P
     vllm(tmp_path / "one", partial(answered, prompt_tokens=10_000, completion_tokens=0))
     options = {"from_file": "one", "to_file": "two", "prices": (1.0, 1.0), "max_cost": 0.045}
     first = run(tmp_path, 3, **options)
-    (tmp_path / "two" / "manifest.json").unlink()  # as if it were killed after the log was written
+    (tmp_path / "two" / MANIFEST).unlink()  # as if it were killed after the log was written
     (tmp_path / "two" / "requests-0001.jsonl").unlink()
     again = run(tmp_path, 3, **options)
     for one in (first, again):
@@ -244,7 +237,7 @@ def test_lines_without_answers(
     assert (failure.attempt, failure.reason, failure.passes) == (1, reason, passes)
 
 
-def arrived(folder: Path, entries: Sequence[dict[str, Any]]) -> _Arrived:
+def arrived(folder: Path, entries: Sequence[dict[str, Any]]) -> Arrived:
     """What the log gets from lines about as many questions, each at the first attempt."""
     named = [entry | {"custom_id": f"{place:016x}-1"} for place, entry in enumerate(entries)]
     (folder / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in named))
@@ -269,27 +262,27 @@ def test_any_line_is_an_answer_or_a_failure(entries: list[dict[str, Any]]) -> No
     assert all(failure.reason.isprintable() for failure in found.failures.values())
 
 
-CHAT = "/v1/chat/completions"
+MANIFEST, CHAT = "manifest.json", "/v1/chat/completions"
 SETTINGS = {"generator": "fake", "candidates": 2, "prompts": ["é"]}
 
 
-def written(folder: Path, count: int = 3) -> _RequestWriter:
-    """The files of a complete round with a manifest."""
+def written(folder: Path, count: int = 3) -> list[int]:
+    """The numbers of requests in the files of a complete round."""
     writer = new_writer(folder)
     for attempt in range(1, count + 1):
         writer.add(f"{KEY}-{attempt}", CHAT, {"prompt": "é"})
     writer.finish(SETTINGS)
-    return writer
+    return list(writer.written.values())
 
 
-@pytest.mark.parametrize(("bound", "most"), [("_MOST_REQUESTS", 2), ("_MOST_BYTES", 300)])
+@pytest.mark.parametrize(("bound", "most"), [("MOST_REQUESTS", 2), ("MOST_BYTES", 300)])
 def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
     monkeypatch.setattr(batch, bound, most)
-    assert list(written(tmp_path / "one").written.values()) == [2, 1]
+    assert written(tmp_path / "one") == [2, 1]
     names = {"requests-0001.jsonl", "requests-0002.jsonl"}
-    assert set(json.loads((tmp_path / "one" / _MANIFEST).read_text())["files"]) == names
+    assert set(json.loads((tmp_path / "one" / MANIFEST).read_text())["files"]) == names
     for name in ("b.jsonl", "a.jsonl", "notes.txt"):
         (tmp_path / "one" / name).touch()
     found = answer_files(tmp_path / "one", {"candidates": 2, "prompts": ("é",)})
@@ -299,15 +292,15 @@ def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(
         was = SETTINGS.get(name)
         with pytest.raises(UserError, match=f"other settings: {name} was {was} and is") as caught:
             answer_files(tmp_path / "one", changed)
-        assert caught.value.where == f"{tmp_path}/one/{_MANIFEST}"
-    assert not written(tmp_path / "empty", 0).written and not (tmp_path / "empty").exists()
+        assert caught.value.where == f"{tmp_path}/one/{MANIFEST}"
+    assert not written(tmp_path / "empty", 0) and not (tmp_path / "empty").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        (_MANIFEST, {"files": ["requests-0001.jsonl"], "settings": {"generator": "mine"}}),
-        (_MANIFEST, None),
+        (MANIFEST, {"files": ["requests-0001.jsonl"], "settings": {"generator": "mine"}}),
+        (MANIFEST, None),
         (".requests-0001.jsonl.part", {"custom_id": 1}),
         (".requests-0001.jsonl.part", None),
         (".requests-0001.jsonl.part", "link"),
@@ -329,7 +322,7 @@ def test_files_and_folders_of_others_are_kept(tmp_path: Path, name: str, content
 @pytest.mark.parametrize("listed", ["x", None, [1], ["requests-0001.jsonl", {}]])
 def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, listed: Any) -> None:
     written(tmp_path)
-    (tmp_path / _MANIFEST).write_text(json.dumps({"files": listed, "settings": 3}))
+    (tmp_path / MANIFEST).write_text(json.dumps({"files": listed, "settings": 3}))
     with pytest.raises(UserError, match=r"manifest\.json: lists no files\. Give --to-file a new"):
         new_writer(tmp_path)
     with pytest.raises(UserError, match="candidates was None and is 2"):
@@ -340,21 +333,21 @@ def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, listed: Any) -> None
 def test_only_unfinished_files_of_a_killed_round_are_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_MOST_REQUESTS", 2)
+    monkeypatch.setattr(batch, "MOST_REQUESTS", 2)
     outside, folder = tmp_path / "outside.jsonl", tmp_path / "one"
     outside.touch()
     written(folder)
-    manifest = (folder / _MANIFEST).read_bytes()
+    manifest = (folder / MANIFEST).read_bytes()
     listed = [*json.loads(manifest)["files"], "../outside.jsonl", "/etc/passwd"]
-    (folder / _MANIFEST).write_text(json.dumps({"files": listed}))
+    (folder / MANIFEST).write_text(json.dumps({"files": listed}))
     with pytest.raises(UserError, match="holds the questions of an earlier round"):
         new_writer(folder)
-    (folder / _MANIFEST).write_bytes(manifest)
+    (folder / MANIFEST).write_bytes(manifest)
     (folder / listed[1]).rename(folder / f".{listed[1]}.part")
     (folder / "mine.jsonl").touch()
     with pytest.raises(UserError, match="holds other files"):
         new_writer(folder)
     (folder / "mine.jsonl").unlink()
-    assert list(written(folder, 1).written.values()) == [1]
-    assert {path.name for path in folder.iterdir()} == {RECORD, _MANIFEST, listed[0]}
+    assert written(folder, 1) == [1]
+    assert {path.name for path in folder.iterdir()} == {RECORD, MANIFEST, listed[0]}
     assert outside.exists()

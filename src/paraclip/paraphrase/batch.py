@@ -21,8 +21,8 @@ from paraclip.paraphrase.log import AnswerLog, bounded_lines, object_of
 from paraclip.paraphrase.prompts import Prompt
 
 _MANIFEST, _FORMAT = "manifest.json", "paraclip-batch-1"
-_MOST_REQUESTS = 50_000  # per file; OpenAI's limit
-_MOST_BYTES = 200_000_000
+MOST_REQUESTS = 50_000  # per file; OpenAI's limit
+MOST_BYTES = 200_000_000
 _REQUESTS = re.compile(r"requests-(\d{4,})\.jsonl")
 _CUSTOM_ID = re.compile(r"([0-9a-f]{16})-(\d{1,3})")  # key of the question in the log, and attempt
 _LONGEST_REASON = 200  # characters
@@ -42,7 +42,7 @@ class _Failure:
 
 
 @dataclass
-class _Arrived:
+class Arrived:
     """What the files of a round contained."""
 
     answers: int = 0  # questions with answers
@@ -50,7 +50,7 @@ class _Arrived:
     unknown: int = 0  # lines that are damaged, or belong to no question of ParaCLIP
 
 
-def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> _Arrived:
+def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
     """Append the answers in the files of a runner, which are untrusted, to the log.
 
     Args:
@@ -61,7 +61,7 @@ def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> _Arrived:
     Raises:
         UserError: a file cannot be read, or the log cannot be written.
     """
-    arrived, seen = _Arrived(), set[str]()
+    arrived, seen = Arrived(), set[str]()
     for path in paths:
         check_input(path)
         with read_errors(path, "Check the file and its rights."):
@@ -129,7 +129,7 @@ class _RequestWriter:
         """Write one request; all requests of a writer have the same endpoint."""
         line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
         content = json.dumps(line).encode() + b"\n"
-        if self._lines == _MOST_REQUESTS or self._bytes + len(content) > _MOST_BYTES:
+        if self._lines == MOST_REQUESTS or self._bytes + len(content) > MOST_BYTES:
             self._close()
         with disk_errors(self.folder):
             if self._file is None:

@@ -12,7 +12,7 @@ _TYPICAL = 100  # tokens of a prompt or an answer; some vendors charge more for 
 
 
 @dataclass(frozen=True)
-class _Prices:
+class Prices:
     """Prices in dollars per million tokens of prompts and of answers, and their source."""
 
     prompt: float
@@ -24,7 +24,7 @@ class _Prices:
         return (tokens[0] * self.prompt + tokens[1] * self.answer) / _MILLION
 
 
-def _prices_of(model: str, url: str, given: tuple[float, float] | None) -> _Prices | None:
+def _prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices | None:
     """The prices of a model, or None if they are unknown.
 
     Args:
@@ -37,7 +37,7 @@ def _prices_of(model: str, url: str, given: tuple[float, float] | None) -> _Pric
         UserError: genai-prices is not installed.
     """
     if given is not None:
-        return _Prices(*given, "--prices")
+        return Prices(*given, "--prices")
     genai_prices = optional_import("genai_prices", "llm")
     try:
         usage = genai_prices.Usage(input_tokens=_TYPICAL, output_tokens=_TYPICAL)
@@ -45,7 +45,7 @@ def _prices_of(model: str, url: str, given: tuple[float, float] | None) -> _Pric
     except LookupError:
         return None
     scale, source = _MILLION // _TYPICAL, f"genai-prices {genai_prices.__version__}"
-    return _Prices(float(price.input_price * scale), float(price.output_price * scale), source)
+    return Prices(float(price.input_price * scale), float(price.output_price * scale), source)
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Meter:
         UserError: there is a limit, but the price is unknown.
     """
 
-    prices: _Prices | None = None  # None if unknown
+    prices: Prices | None = None  # None if unknown
     most: float | None = None  # cost in dollars at which no further question is asked
     tokens: list[int] = field(default_factory=lambda: [0, 0])  # as reported by the server
     used: list[int] = field(default_factory=lambda: [0, 0])  # by this run, also from the log

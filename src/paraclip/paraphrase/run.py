@@ -58,7 +58,7 @@ _SAMPLE = 32  # captions that --dry-run asks about
 
 
 @dataclass(frozen=True)
-class _Generation:
+class Generation:
     """The result of `generate_from_source`."""
 
     triples: Path
@@ -78,7 +78,7 @@ class _Generation:
 
 
 @dataclass(frozen=True)
-class _Estimate:
+class Estimate:
     """Estimate for all captions of a source, assuming that the sample is representative."""
 
     captions: int
@@ -140,7 +140,7 @@ def generate_from_source(
     from_file: Path | None = None,
     part: Part | None = None,
     ray_workers: int | None = None,
-) -> _Generation:
+) -> Generation:
     """Read captions, paraphrase them and write every output file; the same call resumes.
 
     Args:
@@ -158,7 +158,7 @@ def generate_from_source(
     if part or ray_workers:
         from paraclip.paraphrase.parts import generate_in_parts
 
-        return _Generation(*generate_in_parts(source, llm, judge, outputs, part, ray_workers))
+        return Generation(*generate_in_parts(source, llm, judge, outputs, part, ray_workers))
     for log in out.glob(f"part-*-of-*/{LOG}"):
         hint = "Continue with --part or --ray-workers, or name another output folder."
         raise UserError(log.parent, "is a part of a run in parts", hint)
@@ -171,8 +171,8 @@ def generate_from_source(
         if by_files:
             summary, notes = _run_a_round(llm, outputs, to_file, from_file, run)
             again = "this command with --from-file and a new --to-file"
-            return _Generation(out / TRIPLES, summary, problems, notes, again)
-        return _Generation(out / TRIPLES, run(outputs, backend=backend), problems)
+            return Generation(out / TRIPLES, summary, problems, notes, again)
+        return Generation(out / TRIPLES, run(outputs, backend=backend), problems)
 
 
 def check_generation(llm: LLMOptions, outputs: Outputs, backend: Backend) -> None:
@@ -214,7 +214,7 @@ def _run_a_round(
 
 def estimate(
     captions: Iterable[Caption], total: int, llm: LLMOptions, judge: Judge, outputs: Outputs
-) -> _Estimate:
+) -> Estimate:
     """Estimate what a run over `total` captions needs: ask about the first ones and extrapolate.
 
     The sample is really sent to the generator, because neither the length of answers nor the speed
@@ -242,7 +242,7 @@ def estimate(
     if meter.answers:  # questions that the log answered count as long as the others
         share = 1 + meter.reused_answers / meter.answers
         seconds = meter.seconds * share / llm.concurrency * factor
-    return _Estimate(
+    return Estimate(
         captions=total,
         sampled=len(sample),
         kept=sum(isinstance(one, KeptTriple) for one in outcomes),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,6 @@ from paraclip.paraphrase.backends import (
     Refused,
     llm_options,
     make_backend,
-    openai_server,
 )
 from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
@@ -176,8 +176,9 @@ def test_a_variable_that_keeps_the_client_from_working_is_named_and_its_value_no
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, what: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
-    for other in [*openai_server._PROXIES, *openai_server._CERTIFICATES]:
-        monkeypatch.delenv(other, raising=False)
+    for other in os.environ.copy():
+        if other.lower().endswith("_proxy") or other.startswith("SSL_CERT_"):
+            monkeypatch.delenv(other)
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError) as caught:
         OpenAIBackend(options("https://server.invalid/v1"))

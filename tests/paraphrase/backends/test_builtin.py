@@ -3,22 +3,18 @@
 import asyncio
 import importlib.util
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from generating import generated
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import (
-    ADAPTER,
-    BACKENDS,
-    Answer,
-    builtin,
-    llm_options,
-    make_backend,
-)
+from paraclip.paraphrase.backends import ADAPTER, BACKENDS, Answer, llm_options, make_backend
 from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.checks import Question
@@ -71,10 +67,12 @@ def test_more_candidates_than_slots_are_refused() -> None:
 
 
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert builtin._processors() == 3
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert builtin._processors() >= 1
+    llama = Mock(**{"Server.return_value.listening_address": "http://127.0.0.1:9"})
+    monkeypatch.setitem(sys.modules, "xllamacpp", llama)
+    for requested, threads in (("3", 3), ("0", len(os.sched_getaffinity(0)))):
+        monkeypatch.setenv("OMP_NUM_THREADS", requested)
+        asyncio.run(BuiltInBackend(llm_options("builtin", model=str(ADAPTER))).start())
+        assert llama.CommonParams().cpuparams.n_threads == threads
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """MiniLM and the checker in onnxruntime give what they give in torch; readings are cached."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,6 @@ from safetensors import safe_open
 from paraclip.models.mini import SentenceModel
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters import judge as judging_module
-from paraclip.paraphrase.filters import minilm
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, GRAPH, Checker, Reading, SentenceEncoder
@@ -96,36 +96,33 @@ class Counting(SentenceEncoder):
     """Records what it reads, and gives each text a different vector."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Reading] = {}
-        self._model, self.batches = self, list[list[str]]()
+        super().__init__()
+        self.batches: list[list[str]] = []
 
     def read_batch(self, texts: list[str]) -> list[Reading]:
         self.batches.append(list(texts))
         return [Reading(np.array([float(text)]), [text], np.zeros((1, 1))) for text in texts]
 
 
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
-    monkeypatch.setattr(minilm, "_BATCH", 2)
-    monkeypatch.setattr(minilm, "_MOST_KEPT", 3)
-    return Counting()
-
-
-def read(encoder: SentenceEncoder, *numbers: int) -> list[float]:
+def read(encoder: SentenceEncoder, numbers: Iterable[int]) -> list[float]:
     return [float(one.vector[0]) for one in encoder.read([str(number) for number in numbers])]
 
 
-def test_no_text_is_read_twice_and_batches_are_of_like_length(counting: Counting) -> None:
-    assert read(counting, 100, 1, 10, 2, 100) == [100, 1, 10, 2, 100]
-    assert counting.batches == [["1", "2"], ["10", "100"]]
+@weights
+def test_no_text_is_read_twice_and_batches_are_of_like_length() -> None:
+    counting, numbers = Counting(), [1000, *range(90, 110), 1000]
+    assert read(counting, numbers) == numbers
+    lengths = [[len(text) for text in batch] for batch in counting.batches]
+    assert lengths == [[2] * 10 + [3] * 6, [3] * 4 + [4]]
 
 
-def test_the_readings_used_last_are_kept(counting: Counting) -> None:
-    for numbers in ((1, 4), (2,), (1,), (3,), (1,), (4,)):
-        read(counting, *numbers)
-        assert len(counting._kept) <= 3
-    assert counting.batches == [["1", "4"], ["2"], ["3"], ["4"]]
-    assert read(counting, 1, 2, 3, 4) == [1, 2, 3, 4]
+@weights
+def test_the_readings_used_last_are_kept() -> None:
+    counting = Counting()
+    for numbers in (range(1000), [0], range(1000, 2000)):
+        assert read(counting, numbers) == list(numbers)
+    counting.batches.clear()
+    assert read(counting, [0, 1, 1999]) == [0, 1, 1999] and counting.batches == [["1"]]
 
 
 def test_pairs_are_checked_only_if_they_passed_so_far(monkeypatch: pytest.MonkeyPatch) -> None:

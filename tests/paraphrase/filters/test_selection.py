@@ -3,40 +3,58 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
+from pathlib import Path
 
 import pytest
 from fake_encoder import BagEncoder
+from fake_server import FakeServer
+from generating import fake_config, generated
 
+from paraclip.data.captions import Caption
+from paraclip.data.triples import read_triples
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict
-from paraclip.paraphrase.steps import _SIMILARITY_MARGIN, _choose_candidate, _main_reason
+from paraclip.paraphrase.outputs import Summary
 
 
-def verdict(text: str, similarity: float, overlap: float, reason: str | None = None) -> Verdict:
-    return Verdict(text, reason, similarity, overlap)
+def run_judged(verdicts: Sequence[Verdict], out: Path) -> Summary:
+    """A run over "A dog runs.", in which these are the answers to each question."""
+    of_text = {one.text: one for one in verdicts}
+
+    class Told(Judge):
+        def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+            return [of_text[one.answer] for one in questions]
+
+    with FakeServer() as server:
+        server.behave = lambda prompt, count: list(of_text)
+        config = fake_config(server.url, out, candidates=len(of_text))
+        caption = Caption("c", "A dog runs.", "c", None, "here")
+        return generated([caption], config, Told(encoder=BagEncoder()))
 
 
 @pytest.mark.parametrize(
     ("chosen", "other"),
     [  # the nearest, if others are far in meaning; else the farthest in wording
-        (("near", 0.9, 0.9), ("far", 0.9 - 2 * _SIMILARITY_MARGIN, 0.1)),
-        (("other", 0.9 - _SIMILARITY_MARGIN / 2, 0.1), ("same", 0.9, 0.9)),
-        (("A pup jogs", 0.8, 0.2), ("A dog runs", 0.8, 0.2)),  # words of the caption count
-        (("passed", 0.5, 0.5), ("", 0.99, 0.0, "copy")),
+        (Verdict("near", None, 0.9, 0.9), Verdict("far", None, 0.75, 0.1)),
+        (Verdict("other", None, 0.85, 0.1), Verdict("same", None, 0.9, 0.9)),
+        # Words of the caption count, too.
+        (Verdict("A pup jogs", None, 0.8, 0.2), Verdict("A dog runs", None, 0.8, 0.2)),
+        (Verdict("passed", None, 0.5, 0.5), Verdict("", "copy", 0.99, 0.0)),
     ],
 )
-def test_the_best_candidate(chosen: tuple[Any, ...], other: tuple[Any, ...]) -> None:
-    best = verdict(*chosen)
-    assert _choose_candidate([verdict(*other), best], ("A dog runs.",)) is best
-    assert _choose_candidate([]) is None
+def test_the_best_candidate(chosen: Verdict, other: Verdict, tmp_path: Path) -> None:
+    run_judged([other, chosen], tmp_path)
+    assert read_triples(tmp_path / "triples.parquet")["paraphrase_2"].to_pylist() == [chosen.text]
 
 
-def test_the_most_frequent_reason_represents_all() -> None:
-    failed = [verdict("", 0, 0, reason) for reason in ("copy", "drift", "drift")]
-    assert _main_reason(failed) == "drift"
-    assert _main_reason(failed[:2]) == "copy"
-    assert _main_reason([]) == "empty"
+@pytest.mark.parametrize(
+    ("reasons", "main"), [(["copy", "drift", "drift"], "drift"), (["copy", "drift"], "copy")]
+)
+def test_the_most_frequent_reason_represents_all(
+    reasons: list[str], main: str, tmp_path: Path
+) -> None:
+    verdicts = [Verdict(str(number), reason, 0, 0) for number, reason in enumerate(reasons)]
+    assert run_judged(verdicts, tmp_path).rejected == {f"step 1: {main}": 1}
 
 
 def test_the_answers_of_many_captions_are_judged_together() -> None:
@@ -45,7 +63,7 @@ def test_the_answers_of_many_captions_are_judged_together() -> None:
     class Counting(Judge):
         def judge(self, questions: Sequence[Question]) -> list[Verdict]:
             batches.append(len(questions))
-            return [verdict(one.answer, 1.0, 0.0) for one in questions]
+            return [Verdict(one.answer, None, 1.0, 0.0) for one in questions]
 
     async def all_of_them() -> list[Verdict]:
         with closing(Counting(encoder=BagEncoder()).queue()) as queue:

@@ -48,7 +48,7 @@ _PROXIES = ("all_proxy", "https_proxy", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"
 
 # The HTTP package that `openai` uses: `httpx`, or its successor from openai 3 on.
 _bases = {one.__name__: one for one in openai.DefaultAsyncHttpxClient.__mro__}
-_http: Any = sys.modules[_bases["AsyncClient"].__module__.partition(".")[0]]
+http: Any = sys.modules[_bases["AsyncClient"].__module__.partition(".")[0]]
 
 
 def _now() -> float:
@@ -92,7 +92,7 @@ class _Server(openai.DefaultAsyncHttpxClient):
     def __init__(
         self, address: str, options: LLMOptions, key: str, servers: "list[_Server]"
     ) -> None:
-        self.url, self.shown = _http.URL(address), without_secrets(address)
+        self.url, self.shown = http.URL(address), without_secrets(address)
         # What the environment says about proxies and certificates is of no use, and may be wrong.
         plain = self.url.scheme == "http" and self.url.host in _THIS_MACHINE
         headers = {"Accept-Encoding": "identity"}
@@ -125,7 +125,7 @@ class _Server(openai.DefaultAsyncHttpxClient):
         try:
             response = await self._bounded(request, self.seconds, **options)
             self._note(response)
-        except _http.RequestError:
+        except http.RequestError:
             self.rests_until = _now() + _REST
             raise
         return response
@@ -145,18 +145,18 @@ class _Server(openai.DefaultAsyncHttpxClient):
                     headers, body = response.headers.copy(), bytearray()
                     if headers.pop("Content-Encoding", "").lower() not in _ENCODINGS:
                         what = "the answer is compressed in an unknown way"
-                        raise _http.DecodingError(what, request=request)
+                        raise http.DecodingError(what, request=request)
                     async for piece in response.aiter_bytes():
                         body += piece
                         if len(body) > _MOST_RESPONSE_BYTES:
-                            raise _http.DecodingError(_TOO_LARGE, request=request)
+                            raise http.DecodingError(_TOO_LARGE, request=request)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
-            raise _http.ReadTimeout("the answer took too long", request=request) from error
+            raise http.ReadTimeout("the answer took too long", request=request) from error
         for name in ("Content-Length", "Transfer-Encoding"):
             headers.pop(name, None)
-        return _http.Response(
+        return http.Response(
             response.status_code, headers=headers, content=bytes(body), request=request
         )
 
@@ -185,7 +185,7 @@ class _Server(openai.DefaultAsyncHttpxClient):
                 answers = messages.answers_in(_parsed(response.content))
             except ValueError as error:
                 what = f"malformed answer: {error}"
-                raise _http.DecodingError(what, request=response.request) from error
+                raise http.DecodingError(what, request=response.request) from error
             size = len(response.request.content) + len(response.content)
             self.tokens.add(sum(answers[0].tokens) or size / _BYTES_PER_TOKEN)
             self.rests_until = float("-inf")
@@ -239,9 +239,9 @@ def _check_address(option: str, address: str) -> None:
         raise UserError(option, f"is longer than {_LONGEST_ADDRESS:,} characters", _ADDRESS_HINT)
     try:
         parts = urlsplit(address)
-        _http.URL(address)
+        http.URL(address)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except (ValueError, _http.InvalidURL):
+    except (ValueError, http.InvalidURL):
         valid = False
     if not valid or not address.isprintable() or " " in address:
         shown = without_secrets(address) if "://" in address else address.rpartition("@")[2]
@@ -269,8 +269,8 @@ def _environment_fault(error: Exception) -> UserError | None:
     for name in filter(os.environ.get, _PROXIES):
         address = os.environ[name]
         try:
-            proxy = _http.Proxy(address if "://" in address else f"http://{address}")
-            _http.AsyncHTTPTransport(proxy=proxy, verify=False)
+            proxy = http.Proxy(address if "://" in address else f"http://{address}")
+            http.AsyncHTTPTransport(proxy=proxy, verify=False)
         except ImportError:
             what = "names a SOCKS proxy, and the package socksio is not installed"
             return UserError(name, what, "pip install socksio")
@@ -363,7 +363,7 @@ class OpenAIBackend:
         """Why a server cannot be used, or None."""
         try:
             response = await server.probe(min(self.options.timeout, _PROBE_SECONDS))
-        except _http.RequestError as error:
+        except http.RequestError as error:
             hint = "Check http or https in --base-url, or SSL_CERT_FILE and SSL_CERT_DIR."
             what = _tls_problem(error)
             if what is None:
@@ -425,7 +425,7 @@ class OpenAIBackend:
         endpoint, body = messages.request_of(self.model, self.options, prompt, count, name)
         try:
             # The package's response classes accept any JSON; the client validates the body.
-            response = await server.api.post(endpoint, cast_to=_http.Response, body=body)
+            response = await server.api.post(endpoint, cast_to=http.Response, body=body)
         except openai.BadRequestError as error:
             if name == messages.NEWER_LIMIT or messages.NEWER_LIMIT not in str(error):
                 raise
@@ -449,7 +449,7 @@ class OpenAIBackend:
             kind = AnswerError if messages.may_pass(error.status_code) else Refused
             return kind(self._safe(f"{type(error).__name__}: {error}"))
         what, cause = f"{type(error).__name__}: {error}", error.__cause__
-        if isinstance(cause, _http.DecodingError):  # `openai` calls it a connection error
+        if isinstance(cause, http.DecodingError):  # `openai` calls it a connection error
             what = str(cause)
         elif cause:
             what = f"{what} ({cause})"

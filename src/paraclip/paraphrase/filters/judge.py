@@ -15,14 +15,13 @@ from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.errors import UserError, require
 from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
-from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
+from paraclip.paraphrase.filters.checks import CLOSE, Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.minilm import Checker, Reading, SentenceEncoder
 from paraclip.paraphrase.kinds import CONTRAST, KINDS, is_loose
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
 
-_REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning", "same meaning")
 _DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "new content", "meaning"}
 PACKAGES = dict.fromkeys((TEXT_PACKAGE, "onnxruntime", "simplemma", "snowballstemmer"), "llm")
 """The modules that filters need, each with its extra. They are imported for the first answer, while
@@ -39,7 +38,7 @@ class Verdict:
     """The filters' result for one answer."""
 
     text: str  # the answer, cleaned
-    reason: str | None  # None for a paraphrase, else one of `_REASONS`
+    reason: str | None  # None for a paraphrase, else the check that failed, such as "copy"
     similarity: float  # MiniLM cosine with the source; NaN if a check without a model failed
     overlap: float  # share of content words in common with the source, 0 to 1
 
