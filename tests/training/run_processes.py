@@ -18,7 +18,7 @@ from training_rows import Told, before_step, tune
 from forked import SERVER
 from paraclip.errors import UserError
 from paraclip.training import targets
-from paraclip.training.distributed import _joined, this_process
+from paraclip.training.distributed import in_each_process, this_process
 
 ALIKE = {"epochs": 2, "dropout": 0.0}
 FEW = np.array([3, 5, 8, 6])
@@ -70,8 +70,7 @@ def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
     }  # fmt: skip
     torch.set_num_threads(1)
     try:
-        with _joined("cpu"):
-            DEEDS[what](folder)
+        in_each_process("cpu", lambda device: DEEDS[what](folder))
     except UserError as error:  # as the command line does
         print(f"paraclip: {error}", file=sys.stderr)
         sys.exit(2)

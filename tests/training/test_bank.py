@@ -17,7 +17,6 @@ from paraclip.models.features import encode_images, image_space
 from paraclip.stores import IndexFacts, open_store, schema
 from paraclip.systems import columns, files
 from paraclip.systems.system import IndexAddress
-from paraclip.training import bank as bank_module
 from paraclip.training.bank import Bank, read_bank
 from paraclip.training.config import TrainConfig, resolved
 from paraclip.training.data import BANK_AT_ONCE, TrainingData
@@ -60,28 +59,21 @@ def test_an_index_gives_its_vectors(index, monkeypatch, capsys):
     assert f"no picture of {index} can be opened" in capsys.readouterr().err
 
 
-def test_of_a_large_index_the_seed_determines_a_sample_and_no_more_is_held(index, monkeypatch):
-    monkeypatch.setattr(bank_module, "_MOST", 40)
+def test_of_a_large_index_the_seed_determines_a_sample_and_no_more_is_held(index):
+    np.save(index, unit_rows(100_099))
     one, again, other = (read(index, seed=seed).vectors for seed in (1, 1, 2))
-    assert one.shape == (40, EMBED_DIM)
+    assert one.shape == (100_000, EMBED_DIM)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
-    large = np.lib.format.open_memmap(index, "w+", np.float32, (400_000, EMBED_DIM))
-    large[:] = 1
-    whole = _most_memory(lambda: reading.read_index(IndexAddress(str(index))))
-    assert whole < 1.25 * large.nbytes
-    monkeypatch.setattr(reading, "_MOST_ROWS", 1000)  # which limits no sample
-    assert _most_memory(lambda: read(index)) < large.nbytes / 8
-
-
-def _most_memory(work):
-    """The most bytes that were held at a time."""
-    tracemalloc.start()
-    try:
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    rows = 5_000_099  # more than are read without a sample
+    np.save(index, np.ones((rows, 1), np.float32))
+    for sample, share in ((rows, 1.25), (1000, 0.1)):
+        tracemalloc.start()
+        try:
+            reading.read_index(IndexAddress(str(index)), sample)
+            assert tracemalloc.get_traced_memory()[1] < share * rows * 4
+        finally:
+            tracemalloc.stop()
 
 
 def test_each_row_of_a_large_index_is_as_likely_and_keeps_its_name(tmp_path, monkeypatch):

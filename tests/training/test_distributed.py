@@ -1,24 +1,19 @@
 """Several processes match a single one; if one process exits, the others stop."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from gradients import VARIANTS, Step, assert_same
 from run_processes import ALIKE, FEW, RUNS, start
 from training_rows import Tuned, stopped, tune, weights_of
 
 from paraclip.errors import UserError
 from paraclip.training import train as loop
-from paraclip.training.distributed import (
-    ALONE,
-    Processes,
-    _joined,
-    _own_device,
-    _placed,
-    this_process,
-)
+from paraclip.training.distributed import ALONE, Processes, in_each_process, this_process
 
 
 def assert_trained_alike(one: Tuned, other: Tuned) -> None:
@@ -112,34 +107,49 @@ def test_alone_there_is_nothing_to_join_or_to_wait_for():
     with ALONE.first_goes_first():
         ALONE.add_up([rows])
     assert torch.equal(rows, torch.ones(2, 3))
-    with _joined("cpu") as (processes, device):
-        assert (processes, device) == (ALONE, "cpu")
 
 
-def test_places_given_by_torchrun_and_by_slurm():
-    assert _placed({}) == {}
-    ours = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}
-    assert _placed({**ours, "SLURM_PROCID": "9"}) == ours
-    slurm = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
-    assert _placed(slurm) == {}, "without MASTER_ADDR every task is a run of its own"
-    assert _placed({**slurm, "MASTER_ADDR": "node1"}) == {
-        "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1",
-    }  # fmt: skip
+SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
+OURS = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}
 
 
-@pytest.mark.parametrize("device", ["cuda:1", "mps"])
-def test_one_device_for_all_processes_is_refused(device):
-    with pytest.raises(UserError, match=f"--device: {device} cannot serve several processes"):
-        _own_device(device, 0)
-
-
-def test_more_processes_than_gpus_are_refused(monkeypatch):
+@pytest.fixture
+def joined(monkeypatch):
+    """On a machine with two GPUs: the ranks with which this process joined others, and devices."""
+    seen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
-    assert [_own_device("auto", 1), _own_device("cuda", 0)] == ["cuda:1", "cuda:0"]
+    monkeypatch.setattr(
+        dist, "init_process_group", lambda *_, **__: seen.extend(map(os.environ.get, OURS))
+    )
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+
+    def join(environment, device="auto"):
+        monkeypatch.setattr(os, "environ", dict(environment))
+        seen.clear()
+        in_each_process(device, seen.append)
+        return seen
+
+    return join
+
+
+def test_places_given_by_torchrun_and_by_slurm(joined):
+    assert joined({}) == ["auto"]
+    assert joined({**OURS, "SLURM_PROCID": "9"}) == ["1", "4", "0", "cuda:0"]
+    assert joined(SLURM) == ["auto"], "without MASTER_ADDR every task is a run of its own"
+    assert joined({**SLURM, "MASTER_ADDR": "node1"}, "cuda") == ["3", "4", "1", "cuda:1"]
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "mps"])
+def test_one_device_for_all_processes_is_refused(joined, device):
+    with pytest.raises(UserError, match=f"--device: {device} cannot serve several processes"):
+        joined(OURS, device)
+
+
+def test_more_processes_than_gpus_are_refused(joined):
     with pytest.raises(UserError, match="which has 2 GPUs"):
-        _own_device("auto", 2)
+        joined({**OURS, "LOCAL_RANK": "2"})
 
 
 def test_more_processes_than_rows_in_a_batch_are_refused(tmp_path, monkeypatch):

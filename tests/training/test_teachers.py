@@ -42,7 +42,7 @@ DIFFERENT = 13
 
 def encode(folder: Path, slow: float = 0.0, last: int = 0, together=None) -> None:
     """Encode `TEXTS` into the cache in a folder, in a separate process."""
-    features._TEXTS_AT_ONCE = 4
+    features.TEXTS_AT_ONCE = 4
     model = Told(folder / "told", slow=slow, last=last)
     if together is not None:
         together.wait(60)
@@ -51,7 +51,7 @@ def encode(folder: Path, slow: float = 0.0, last: int = 0, together=None) -> Non
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch, tmp_path):
-    monkeypatch.setattr(features, "_TEXTS_AT_ONCE", 4)
+    monkeypatch.setattr(features, "TEXTS_AT_ONCE", 4)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
 
 

@@ -30,7 +30,7 @@ from paraclip.models.row_store import StoredRows, stored_rows
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar, track
 
-IMAGES_AT_ONCE = 64  # in a batch, which is what a killed run loses
+IMAGES_AT_ONCE, TEXTS_AT_ONCE = 64, 256  # in a batch, which is what a killed run loses
 # CPUs that this process may use, where the system says so (macOS does not).
 _CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 PREPROCESSORS = min(max(_CPUS, 2), 16)  # threads; two, so that one decodes while another waits
@@ -38,8 +38,6 @@ PREPROCESSORS = min(max(_CPUS, 2), 16)  # threads; two, so that one decodes whil
 _Decoded = Tensor | UserError
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-_TEXTS_AT_ONCE = 256  # in a batch
 
 
 def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager[object]:
@@ -53,7 +51,7 @@ def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager
 def encode_texts(
     model: DualEncoder,
     texts: Sequence[str],
-    batch_size: int = _TEXTS_AT_ONCE,
+    batch_size: int = TEXTS_AT_ONCE,
     label: str | None = None,
     precision: str = "fp32",
 ) -> Tensor:
@@ -107,7 +105,7 @@ def stored_texts(model: DualEncoder, texts: Sequence[str], cache: Path, label: s
 
     def make(missing: Integers) -> Iterator[tuple[Integers, Tensor]]:
         left = [every[number] for number in missing]
-        return _encode(model, left, _TEXTS_AT_ONCE, label)
+        return _encode(model, left, TEXTS_AT_ONCE, label)
 
     # The tokenizer and the pooling change vectors as well as the weights do.
     facts = json.dumps([model.architecture.as_dict(), model.header()], sort_keys=True)
