@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paraclip.compute import allocator
+from paraclip.compute.allocator import keep_freed_memory
 
 LIBC = Path("/proc/self/maps")
 GLIBC = sys.platform == "linux" and "libc.so.6" in LIBC.read_text()
@@ -28,7 +28,7 @@ for step in range(4):
 
 def page_faults(how: str) -> list[int]:
     """Page faults of four steps that each allocate and free 48 MiB, in a process of their own."""
-    configuring = allocator._CONFIGURING
+    configuring = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
     clean = {key: text for key, text in os.environ.items() if not key.startswith(configuring)}
     words = [sys.executable, "-c", STEPS, how]
     done = subprocess.run(words, env=clean, check=True, capture_output=True, text=True)
@@ -45,4 +45,4 @@ class TestKeepFreedMemory:
     )
     def test_environment_has_priority(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "1")
-        assert not allocator.keep_freed_memory()
+        assert not keep_freed_memory()

@@ -1,12 +1,15 @@
 """The built-in weights as Q8_0: the same values, to the precision of Q8_0."""
 
+import asyncio
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from paraclip.paraphrase.backends.builtin import _fast_weights, _requantise
+from paraclip.paraphrase.backends import builtin, llm_options
 
 gguf: Any = pytest.importorskip("gguf", reason="the package gguf is not installed")
 KINDS = gguf.GGMLQuantizationType
@@ -28,10 +31,21 @@ def tiny_model(path: Path) -> np.ndarray:
     return np.asarray(gguf.dequantize(packed, KINDS.Q4_1))
 
 
-def test_only_q4_1_tensors_are_converted(tmp_path: Path) -> None:
+def test_only_q4_1_tensors_are_converted_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     values = tiny_model(tmp_path / "slow.gguf")
-    _requantise(tmp_path / "slow.gguf", tmp_path / "fast.gguf")
-    reader = gguf.GGUFReader(str(tmp_path / "fast.gguf"))
+    monkeypatch.setattr(builtin, "wheel_file", lambda *_: tmp_path / "slow.gguf")
+    llama = Mock(**{"Server.return_value.listening_address": "http://127.0.0.1:9"})
+    monkeypatch.setitem(sys.modules, "xllamacpp", llama)
+    written = set()
+    for _ in range(2):
+        asyncio.run(builtin.BuiltInBackend(llm_options("builtin")).start())
+        converted = Path(llama.CommonParams().model.path)
+        written.add((converted, converted.stat().st_mtime_ns))
+    assert len(written) == 1 and converted.parent == tmp_path / "cache" / "builtin"
+    reader = gguf.GGUFReader(str(converted))
     assert reader.fields["llama.block_count"].contents() == 7
     assert reader.fields["tokenizer.ggml.tokens"].contents() == ["a", "b"]
     tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -40,15 +54,3 @@ def test_only_q4_1_tensors_are_converted(tmp_path: Path) -> None:
     assert tensors["matrix"].tensor_type == KINDS.Q8_0
     again = gguf.dequantize(tensors["matrix"].data, KINDS.Q8_0)
     assert np.abs(again - values).max() < 0.02
-
-
-def test_weights_are_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    tiny_model(tmp_path / "slow.gguf")
-    converted = _fast_weights(tmp_path / "slow.gguf")
-    assert converted.parent == tmp_path / "cache" / "builtin"
-    before = converted.stat().st_mtime_ns
-    assert (
-        _fast_weights(tmp_path / "slow.gguf") == converted
-        and converted.stat().st_mtime_ns == before
-    )

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import open_clip
 import pytest
@@ -11,8 +12,8 @@ from open_clip import factory
 from safetensors.torch import save_file
 
 from paraclip.errors import UserError
-from paraclip.models.formats import published
-from paraclip.models.loading import describe, load_model
+from paraclip.models.formats.published import download, preprocessing_of
+from paraclip.models.loading import describe
 from paraclip.models.sources import published_tags
 
 TAGS = [tuple(names) for names in open_clip.list_pretrained()]
@@ -75,13 +76,28 @@ def test_a_tag_is_loaded_as_open_clip_loads_it(ours, theirs, name, tag):
     assert quick or not open_clip.get_pretrained_cfg(name, tag).get("quick_gelu")
 
 
+@pytest.fixture
+def fetched_by_hand(monkeypatch):
+    """The name that a failed download gives to a file that is fetched by hand."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("open_clip.download_pretrained", Mock(side_effect=FileNotFoundError))
+
+    def named(name, tag):
+        with pytest.raises(UserError) as caught:
+            download(name, tag, open_clip.get_pretrained_cfg(name, tag))
+        return caught.value.hint.rpartition(" ")[2]
+
+    return named
+
+
 @pytest.mark.parametrize(("name", "tag"), TAGS)
-def test_a_file_is_loaded_as_its_tag_or_the_choice_is_asked_for(ours, theirs, name, tag):
+def test_a_file_is_loaded_as_its_tag_or_the_choice_is_asked_for(
+    ours, theirs, fetched_by_hand, name, tag
+):
     named = f"{name}:{tag}:FILE"
-    assert ours(named) == ours(f"{name}:{tag}")
-    hint = published._file_name(name, tag)
-    assert ours(hint) == ours(named), "the file that was fetched by hand"
-    if len(published._tags_by_preprocessing(name)) > 1:
+    assert ours(named) == ours(f"{name}:{tag}") == ours(fetched_by_hand(name, tag))
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if len({str(preprocessing_of(open_clip.get_pretrained_cfg(name, one))) for one in tags}) > 1:
         with pytest.raises(UserError, match=f"2 kinds of preprocessing.*{name}:"):
             ours(f"{name}:FILE")
     else:
@@ -100,14 +116,6 @@ def test_roberta_keeps_the_quickgelu_of_its_configuration(ours):
         assert ours(f"roberta-ViT-B-32:{weights}")[1] is True
 
 
-def test_openais_file_is_asked_for_under_the_name_with_quickgelu(monkeypatch):
-    monkeypatch.setattr("paraclip.models.sources._reachable", lambda address: False)
-
-    def offline(settings):
-        raise FileNotFoundError("Failed to download file")
-
-    monkeypatch.setattr("open_clip.download_pretrained", offline)
-    with pytest.raises(UserError, match="name ViT-B-32-quickgelu:FILE"):
-        load_model("ViT-B-32:openai")
-    with pytest.raises(UserError, match="name ViT-H-14-quickgelu:dfn5b:FILE"):
-        load_model("ViT-H-14:dfn5b")
+def test_openais_file_is_asked_for_under_the_name_with_quickgelu(fetched_by_hand):
+    assert fetched_by_hand("ViT-B-32", "openai") == "ViT-B-32-quickgelu:FILE"
+    assert fetched_by_hand("ViT-H-14", "dfn5b") == "ViT-H-14-quickgelu:dfn5b:FILE"
