@@ -64,3 +64,23 @@ def test_one_step_leads_from_a_task_to_its_place() -> None:
             )
             defined |= {one.id for one in targets if isinstance(one, ast.Name)}
         assert name in defined, file
+
+
+def test_no_test_uses_a_private_name_of_the_project() -> None:
+    ours = {"paraclip", "benchmarks", "recipes", "study"}
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        known = set()  # names that stand for modules of ours
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            used: list[str] = []
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ours:
+                used = [alias.name for alias in node.names]
+                known |= {
+                    alias.asname or alias.name for alias in node.names if alias.name.islower()
+                }
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                used = [node.attr] if node.value.id in known else []
+            elif isinstance(node, ast.Constant) and str(node.value).partition(".")[0] in ours:
+                used = str(node.value).split(".") if " " not in str(node.value) else []
+            wrong += [f"{path.name}: {name}" for name in used if re.fullmatch(r"_[^_]\w*", name)]
+    assert not wrong
