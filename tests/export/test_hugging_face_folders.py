@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import string
 from copy import deepcopy
 from dataclasses import replace
@@ -24,10 +25,15 @@ from paraclip.models.openclip import OpenClip, build_clip
 from tiny import make_triples, retuned
 
 
+@pytest.fixture(scope="module")
+def exported(quick_clip, tmp_path_factory):
+    return export(quick_clip, tmp_path_factory.mktemp("exported") / "theirs", to="hf")
+
+
 @pytest.fixture
-def folder(quick_clip, tmp_path):
+def folder(exported, tmp_path):
     """A Hugging Face folder of the tiny CLIP."""
-    return export(quick_clip, tmp_path / "theirs", to="hf")
+    return shutil.copytree(exported, tmp_path / "theirs")
 
 
 def edited(folder, name, **changes):

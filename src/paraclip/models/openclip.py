@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -64,6 +65,19 @@ def build_clip(spec: ClipSpec) -> nn.Module:
     return clip
 
 
+class _SharedTokenizer(SimpleTokenizer):  # type: ignore[misc]
+    """open_clip's tokenizer, which copies of a model share: to copy it takes longer than the rest
+    of a small model."""
+
+    def __deepcopy__(self, memo: object) -> "_SharedTokenizer":
+        return self
+
+
+@lru_cache(8)  # to read its merges takes 0.1 s
+def _shared_tokenizer(options: str) -> _SharedTokenizer:
+    return _SharedTokenizer(**json.loads(options))
+
+
 class OpenClip(DualEncoder):
     """A model of open_clip. Parts other than the two towers (CoCa's decoder) are kept but not used.
 
@@ -97,7 +111,7 @@ class OpenClip(DualEncoder):
             if inner.unk_token_id not in (None, inner.eos_token_id):  # CLIP's own names its end
                 self.unknown_id = inner.unk_token_id
         else:
-            self.tokenizer = SimpleTokenizer(**options)
+            self.tokenizer = _shared_tokenizer(json.dumps(options))
         text = self.text_tower
         if isinstance(text, TextTransformer) and text.attn_mask is not None:
             text.transformer.register_forward_pre_hook(_cut_mask, with_kwargs=True)
