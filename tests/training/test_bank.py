@@ -70,7 +70,7 @@ def test_of_a_large_index_the_seed_determines_a_sample_and_no_more_is_held(index
     for sample, share in ((rows, 1.25), (1000, 0.1)):
         tracemalloc.start()
         try:
-            reading.read_index(IndexAddress(str(index)), sample)
+            assert len(reading.read_index(IndexAddress(str(index)), sample).vectors) == sample
             assert tracemalloc.get_traced_memory()[1] < share * rows * 4
         finally:
             tracemalloc.stop()
