@@ -193,6 +193,11 @@ def served_files(folder: Path, cifar: bool) -> dict[str, bytes]:
     }  # fmt: skip
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # of 16 clients at once, those that find it full wait for a second
+
+
 class World:
     """Use as a context manager: a server of all files, with faults.
 
@@ -210,8 +215,7 @@ class World:
         self.faults: dict[str, list[int | str]] = {}
         self.got: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> "World":
