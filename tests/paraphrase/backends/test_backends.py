@@ -66,6 +66,12 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a second request, `openai` waits half a second."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+
+
 def test_chat_and_completion_endpoints(server: FakeServer) -> None:
     expected = [Answer(rotate("a dog runs"))]
     assert ask(OpenAIBackend(options(server.url))) == expected
