@@ -339,7 +339,8 @@ def _collected_later() -> Iterator[None]:
 def _read_parquet(source: str, problems: Problems, columns: Columns | None) -> _Rows:
     """Rows of a Parquet file; of given columns, only these are read."""
     with open_source(source) as stream, _parquet_errors(source):
-        file = pq.ParquetFile(stream, buffer_size=2**20)
+        # Pre-buffering, which is the default, would hold a whole row group.
+        file = pq.ParquetFile(stream, buffer_size=2**20, pre_buffer=False)
         names = file.schema_arrow.names
         refuse_equal_names(names, source)
         chosen = choose_columns(names, columns, source) if columns else None
