@@ -208,8 +208,8 @@ def _unquoted(field: str) -> str:
     """The field without the quotes around it, if all quotes inside are doubled."""
     if len(field) < 2 or not (field.startswith('"') and field.endswith('"')):
         return field
-    inside = field[1:-1].replace('""', "\0")
-    return field if '"' in inside else inside.replace("\0", '"')
+    parts = field[1:-1].split('""')
+    return field if any('"' in part for part in parts) else '"'.join(parts)
 
 
 def _read_plain_lines(source: str, problems: Problems, columns: Columns | None) -> _Rows:
