@@ -1,6 +1,6 @@
 """Feed bad inputs to every reader, model loader and option; count the outcomes.
 
-    python -m benchmarks.inputs.bad_inputs              # everything, 8 to 25 minutes on 2 cores
+    python -m benchmarks.inputs.bad_inputs              # everything, minutes on 2 cores
     python -m benchmarks.inputs.bad_inputs --only 'files*' --show
 
 Each input of `areas.py` runs in a separate process, in a folder of its own, with limits on time and
