@@ -202,7 +202,7 @@ def braces(pattern: str) -> list[str]:
         if count * len(names) > _MOST_FILES:  # before they are made
             raise UserError(pattern, "names more than a million files", "Name fewer.")
         numbers = range(int(first), int(last) + 1) if listed is None else ()
-        # As many digits as the first number has.
+        # Padded to the width of the first number.
         middles = listed.split(",") if listed else [f"{n:0{len(first)}d}" for n in numbers]
         head, end = pattern[end : match.start()], match.end()
         names = [f"{name}{head}{middle}" for name in names for middle in middles]
