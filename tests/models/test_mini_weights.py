@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from importlib.resources import files
 
 import pytest
 import torch
@@ -63,6 +64,9 @@ def test_a_plain_colour_is_found_by_its_name_after_flickr8k(flickr8k):
 
 
 def test_the_shipped_head_carries_no_non_commercial_terms(real, tmp_path):
+    assert (
+        len(files("paraclip.models").joinpath("weights/class_head.safetensors").read_bytes()) < 1e6
+    )
     made = json.dumps(real.made_from)
     assert "Flickr8k" not in made and "non-commercial" not in made
     assert '"/' not in made, "no path of a machine"

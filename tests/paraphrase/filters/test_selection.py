@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from fake_encoder import BagEncoder
@@ -12,6 +13,7 @@ from generating import fake_config, generated
 
 from paraclip.data.captions import Caption
 from paraclip.data.triples import read_triples
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict
 from paraclip.paraphrase.outputs import Summary
@@ -51,6 +53,14 @@ def test_the_best_candidate(chosen: Verdict, other: Verdict, tmp_path: Path) -> 
 def test_the_most_frequent_reason_represents_all(reasons: str, main: str, tmp_path: Path) -> None:
     verdicts = [Verdict(f"{row}", one, 0, 0) for row, one in enumerate(reasons.split())]
     assert run_judged(verdicts, tmp_path).rejected == {f"step 1: {main}": 1}
+
+
+def test_a_backend_without_answers_gives_the_reason_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenAIBackend, "answer", AsyncMock(return_value=[]))
+    found = run_judged([Verdict("not asked", None, 1, 1)], tmp_path)
+    assert found.rejected == {"step 1: empty": 1}
 
 
 def test_the_answers_of_many_captions_are_judged_together() -> None:
