@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from paraclip import progress
 from paraclip.progress import bar, steps, suggest, track
 
 
@@ -37,6 +38,7 @@ def test_a_bar_redraws_itself_in_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     monkeypatch.delenv("PARACLIP_QUIET", raising=False)
+    monkeypatch.setattr(progress, "LOGGED_SECONDS", 0.0)
     for _ in track(range(20), "reading", 20):
         list(track(range(3), "reading parts", 3))
     lines = capfd.readouterr().err.splitlines(keepends=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from paraclip.errors import printable
 
 _Item = TypeVar("_Item")
-_LOGGED_SECONDS = 30.0  # between two lines in a log
+LOGGED_SECONDS = 30.0  # between two lines in a log
 
 
 class _Log:
@@ -39,7 +39,7 @@ def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
     terminal = sys.stderr is not None and sys.stderr.isatty()
     return tqdm(
         desc=label, total=total, unit=unit, initial=done, disable=is_quiet() or sys.stderr is None,
-        dynamic_ncols=terminal, mininterval=0.5 if terminal else _LOGGED_SECONDS, smoothing=0.1,
+        dynamic_ncols=terminal, mininterval=0.5 if terminal else LOGGED_SECONDS, smoothing=0.1,
         # Without a position, a bar inside another moves the cursor, which a log shows.
         file=None if terminal else _Log(), position=None if terminal else 0,
     )  # fmt: skip
