@@ -34,13 +34,8 @@ from benchmarks.export.loaders import environments
 from benchmarks.generation.watching import worked
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.compute.exact_search import nearest
-from paraclip.stores import (
-    IndexFacts,
-    Store,
-    open_store,
-    picture_id,
-    schema,
-)
+from paraclip.stores import IndexFacts, Store, picture_id, schema
+from paraclip.stores.opening import open_store
 
 QUERIES = 2_000
 CLUSTERS = 2_000

@@ -35,7 +35,7 @@ from paraclip.models.loading import load_model, loaded_model
 from paraclip.options import current_name
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.run import generate_from_source
+from paraclip.paraphrase.generation import generate_from_source
 from paraclip.swapping.checking import SwapReport
 from paraclip.swapping.checking import swap_check as check_index
 from paraclip.swapping.run import Swapped, undo

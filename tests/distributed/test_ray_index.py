@@ -11,7 +11,7 @@ import pytest
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.models.checkpoint import save_model
-from paraclip.stores import open_store
+from paraclip.stores.opening import open_store
 from tiny import draw, tiny_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

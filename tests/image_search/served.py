@@ -18,7 +18,8 @@ from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, make_limits, make_server
 from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
-from paraclip.stores import IndexFacts, Store, open_store, picture_id, schema
+from paraclip.stores import IndexFacts, Store, picture_id, schema
+from paraclip.stores.opening import open_store
 from postgres_server import wait_until
 from tiny import jpeg
 

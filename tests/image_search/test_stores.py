@@ -18,11 +18,11 @@ from paraclip.stores import (
     Store,
     StoreUnavailable,
     existing_facts,
-    open_store,
     picture_id,
     schema,
     vectors_of,
 )
+from paraclip.stores.opening import open_store
 from paraclip.stores.postgres import PostgresStore
 from postgres_server import PostgresServer
 

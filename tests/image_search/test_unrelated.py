@@ -19,7 +19,8 @@ from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
-from paraclip.stores import IndexFacts, open_store
+from paraclip.stores import IndexFacts
+from paraclip.stores.opening import open_store
 from tiny import draw
 
 

@@ -9,8 +9,9 @@ from fake_encoder import BagEncoder
 from paraclip.data.captions import Caption
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.generation import Generation, generate_from_source
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.run import Generation, generate, generate_from_source
+from paraclip.paraphrase.run import generate
 
 
 def name_of(number: int) -> str:

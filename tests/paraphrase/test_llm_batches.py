@@ -23,8 +23,8 @@ from paraclip.output_folder import RECORD
 from paraclip.paraphrase import batch
 from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions
 from paraclip.paraphrase.batch import Arrived, answer_files, log_answers, new_writer
+from paraclip.paraphrase.generation import Generation
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.run import Generation
 
 pytestmark = pytest.mark.usefixtures("quiet")
 KEY = "0123456789abcdef"

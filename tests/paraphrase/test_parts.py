@@ -23,8 +23,8 @@ from paraclip.paraphrase import parts
 from paraclip.paraphrase.backends import LLMOptions, make_backend
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.generation import Generation
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.run import Generation
 from paraclip.paraphrase.steps import answer_settings
 
 pytestmark = pytest.mark.usefixtures("quiet")

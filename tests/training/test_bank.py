@@ -14,7 +14,8 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.indexes import reading
 from paraclip.models.features import encode_images, image_space
-from paraclip.stores import IndexFacts, open_store, schema
+from paraclip.stores import IndexFacts, schema
+from paraclip.stores.opening import open_store
 from paraclip.systems import columns, files
 from paraclip.systems.system import IndexAddress
 from paraclip.training.bank import Bank, read_bank

@@ -7,8 +7,9 @@ from paraclip.paraphrase.backends import backend_packages
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
 from paraclip.paraphrase.filters.judge import PACKAGES, Judge
+from paraclip.paraphrase.generation import generate_from_source
 from paraclip.paraphrase.outputs import FAILED
-from paraclip.paraphrase.run import count_captions, estimate, generate_from_source
+from paraclip.paraphrase.run import count_captions, estimate
 from paraclip.provenance import shown_path
 
 _SHOWN = 5  # captions

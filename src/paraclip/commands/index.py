@@ -12,7 +12,8 @@ from paraclip.image_search.sources import picture_source
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.sources import absolute_name, check_device, check_model, packages_of
 from paraclip.progress import suggest
-from paraclip.stores import POSTGRES, store_packages
+from paraclip.stores import POSTGRES
+from paraclip.stores.opening import store_packages
 
 
 def index_command(config: IndexConfig) -> None:

@@ -11,7 +11,7 @@ from paraclip.paraphrase.filters.judge import PACKAGES
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import Page, stamps_file
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
-from paraclip.stores import store_packages
+from paraclip.stores.opening import store_packages
 
 
 def quickstart_command(config: QuickstartConfig) -> None:

@@ -12,7 +12,8 @@ from paraclip.files import refuse_overwriting
 from paraclip.image_search.config import SearchConfig
 from paraclip.image_search.engine import Overlap, measure_overlap, search_index
 from paraclip.image_search.snapshot import Hit
-from paraclip.stores import full_path, open_store, store_packages
+from paraclip.stores import full_path
+from paraclip.stores.opening import open_store, store_packages
 
 LONGEST_SHOWN = 60  # characters of a caption in a table
 

@@ -5,7 +5,7 @@ import os
 from paraclip.errors import printable, require
 from paraclip.image_search.config import SERVER, ServeConfig
 from paraclip.progress import is_quiet
-from paraclip.stores import open_store, store_packages
+from paraclip.stores.opening import open_store, store_packages
 
 
 def serve_command(config: ServeConfig) -> None:

@@ -13,19 +13,20 @@ from itertools import islice
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from paraclip.arrays import Float
 from paraclip.compute.cluster import import_ray
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.image_search.ray_build import RayReader
 from paraclip.image_search.sources import (
     UNKNOWN,
     FoundPicture,
     PictureReader,
     PictureSource,
     ReadPicture,
+    ReadResult,
     picture_source,
 )
 from paraclip.image_search.towers import model_stamp
@@ -36,10 +37,9 @@ from paraclip.models.features import (
     PREPROCESSORS,
     ahead,
     batches,
-    embed,
     encode_texts,
     image_space,
-    project,
+    pixel_vectors,
 )
 from paraclip.models.loading import load_model
 from paraclip.models.mini import SentenceModel
@@ -51,11 +51,11 @@ from paraclip.stores import (
     IndexFacts,
     Store,
     check_image_space,
-    open_store,
     picture_id,
     schema,
     vectors_of,
 )
+from paraclip.stores.opening import open_store
 
 _WRITE_SECONDS = 30.0  # maximum time between writes
 _RECALL_QUERIES = 100
@@ -138,8 +138,6 @@ def build_index(
         facts = replace(known or new, source=new.source, models=both)
         builder = _IndexBuilder(models["base"], target, problems, precision)
         if ray_workers:
-            from paraclip.image_search.ray_build import RayReader
-
             # The name in the facts is absolute: workers have other working folders.
             builder.read = RayReader(facts.models["base"], device, precision, ray_workers)
         summary = builder.run(pictures, facts)
@@ -198,7 +196,7 @@ def _check_facts(known: IndexFacts, new: IndexFacts, base: str, where: str) -> N
 
 
 @dataclass
-class Changes:
+class _Changes:
     """The work of a run: what is in the index, and what in the source."""
 
     known: dict[str, str]  # ids of the rows in the index, by path
@@ -213,12 +211,12 @@ class Changes:
         return [row for path, row in self.known.items() if path not in self.present]
 
 
-def _find_changes(found: Iterable[FoundPicture], state: pa.Table) -> Changes:
+def _find_changes(found: Iterable[FoundPicture], state: pa.Table) -> _Changes:
     """Compare the pictures of a source with the rows (columns `STATE`) of an index."""
     columns = state.to_pydict()
     facts = zip(columns["size"], columns["modified"], columns["caption"], strict=True)
     stamps = dict(zip(columns["path"], facts, strict=True))
-    work = Changes(
+    work = _Changes(
         known=dict(zip(columns["path"], columns["id"], strict=True)),
         by_hash=dict(zip(columns["hash"], columns["id"], strict=True)),
         hashes=dict(zip(columns["path"], columns["hash"], strict=True)),
@@ -235,9 +233,6 @@ def _find_changes(found: Iterable[FoundPicture], state: pa.Table) -> Changes:
     return work
 
 
-ReadResult = tuple[FoundPicture, ReadPicture | UserError]
-
-
 @dataclass
 class _IndexBuilder:
     """A run that updates one store, which is locked for writing."""
@@ -246,7 +241,7 @@ class _IndexBuilder:
     store: Store
     problems: Problems
     precision: str = "fp32"
-    read: Callable[[Changes], Iterator[ReadResult]] | None = None  # None: threads of this process
+    read: RayReader | None = None  # None: threads of this process
     summary: IndexSummary = field(default_factory=IndexSummary)
     stale: list[str] = field(default_factory=list)  # ids of rows whose picture is now broken
     infinite: int = 0  # number of vectors that are not finite
@@ -266,7 +261,7 @@ class _IndexBuilder:
         with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
             reader = PictureReader(self.model.preprocess, self.model.image_size, work.by_hash)
             here = ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
-            results = self.read(work) if self.read else here
+            results = self.read(work.to_read, work.by_hash) if self.read else here
             pictures = self._readable(results, work, progress.update)
             for rows in self._written_together(self._rows(pictures, work)):
                 self.store.put(rows)
@@ -282,7 +277,7 @@ class _IndexBuilder:
     def _readable(
         self,
         results: Iterable[ReadResult],
-        work: Changes,
+        work: _Changes,
         report: Callable[[], object] = lambda: None,
     ) -> Iterator[ReadPicture]:
         """Pictures that could be read; the others are counted as broken."""
@@ -293,7 +288,7 @@ class _IndexBuilder:
                 yield result
             report()
 
-    def _reject(self, found: FoundPicture, what: str, work: Changes) -> None:
+    def _reject(self, found: FoundPicture, what: str, work: _Changes) -> None:
         """Count a picture as broken; the row that it may have is removed at the end."""
         self.problems.add(found.path, what)
         self.summary.broken += 1
@@ -310,7 +305,7 @@ class _IndexBuilder:
         what = f"its vectors of all {self.infinite:,} pictures are NaN or infinite"
         return UserError(self.model.architecture.name, what, "Check its weights and --precision.")
 
-    def _rows(self, pictures: Iterator[ReadPicture], work: Changes) -> Iterator[pa.Table]:
+    def _rows(self, pictures: Iterator[ReadPicture], work: _Changes) -> Iterator[pa.Table]:
         """Rows of pictures, in batches of the image tower."""
         # Hashes of the files that are no longer in the source; moved ones are taken out.
         gone = Counter(one for path, one in work.hashes.items() if path not in work.present)
@@ -334,10 +329,11 @@ class _IndexBuilder:
                 if again := list(self._readable(results, work)):
                     yield self._embedded(again, work)
 
-    def _embedded(self, pictures: list[ReadPicture], work: Changes) -> pa.Table:
+    def _embedded(self, pictures: list[ReadPicture], work: _Changes) -> pa.Table:
         """Rows of pictures with new vectors, if these are finite."""
         if pictures[0].vector is None:
-            vectors = embed_pixels(self.model, pictures, self.precision)
+            pixels = [one.pixels for one in pictures]
+            vectors = pixel_vectors(self.model, pixels, self.precision)
         else:
             vectors = np.stack([one.vector for one in pictures])
         finite = np.isfinite(vectors).all(axis=1)
@@ -390,12 +386,6 @@ def _no_pictures(source: str, problems: Problems) -> UserError:
         return UserError(where, f"{what}, and {source} contains no other pictures", hint)
     hint = "Name a folder of pictures, a captions file that names some, or shards."
     return UserError(source, "contains no pictures", hint)
-
-
-def embed_pixels(model: DualEncoder, pictures: list[ReadPicture], precision: str) -> Float:
-    """Unit vectors float32 [pictures, width]."""
-    pixels = torch.stack([one.pixels for one in pictures])
-    return np.asarray(project(model, embed(model, pixels, precision)).numpy())
 
 
 def _rows_of(

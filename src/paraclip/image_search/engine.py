@@ -13,7 +13,8 @@ from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
 from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.towers import LONGEST_QUERY, TorchTower, open_tower
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
-from paraclip.stores import IndexFacts, open_store
+from paraclip.stores import IndexFacts
+from paraclip.stores.opening import open_store
 
 _DEPTH = 10  # depth of the overlaps
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from paraclip.compute.cluster import cluster, spread
 from paraclip.errors import UserError
-from paraclip.image_search.build import Changes, ReadResult, embed_pixels
-from paraclip.image_search.sources import FoundPicture, PictureReader, ReadPicture
-from paraclip.models.features import IMAGES_AT_ONCE, PREPROCESSORS, ahead
+from paraclip.image_search.sources import FoundPicture, PictureReader, ReadPicture, ReadResult
+from paraclip.models.features import IMAGES_AT_ONCE, PREPROCESSORS, ahead, pixel_vectors
 from paraclip.models.loading import load_model
 
 _BLOCK_ROWS = 4 * IMAGES_AT_ONCE  # maximum number of pictures that a worker takes at a time
@@ -36,7 +35,8 @@ class _PictureEmbedder:
             part = pictures[start : start + IMAGES_AT_ONCE]
             read = [result for _, result in ahead(self._safe, part, PREPROCESSORS, len(part))]
             new = [one for one in read if isinstance(one, ReadPicture) and one.row is None]
-            vectors = iter(embed_pixels(self.model, new, self.precision) if new else ())
+            pixels = [one.pixels for one in new]
+            vectors = iter(pixel_vectors(self.model, pixels, self.precision) if new else ())
             for found, one in zip(part, read, strict=True):
                 if isinstance(one, ReadPicture):  # without the pixels
                     vector = next(vectors) if one.row is None else None
@@ -61,21 +61,24 @@ class RayReader:
     precision: str
     workers: int
 
-    def __call__(self, work: Changes) -> Iterator[ReadResult]:
+    def __call__(
+        self, pictures: list[FoundPicture], by_hash: dict[str, str]
+    ) -> Iterator[ReadResult]:
         """Results in the order in which blocks are ready.
 
         Raises:
             UserError: the cluster is too small, or a worker failed.
         """
-        if not (rows := work.to_read):
+        if not pictures:
             return
-        size = min(_BLOCK_ROWS, -(-len(rows) // self.workers))
-        blocks = (rows[start : start + size] for start in range(0, len(rows), size))
+        count = len(pictures)
+        size = min(_BLOCK_ROWS, -(-count // self.workers))
+        blocks = (pictures[start : start + size] for start in range(0, count, size))
         with cluster(self.workers) as ray:
             # For all or for none: Ray starts no worker without what it asks for.
             gpus = self.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= self.workers
             make = partial(
-                _PictureEmbedder, self.model, self.device, self.precision, [ray.put(work.by_hash)]
+                _PictureEmbedder, self.model, self.device, self.precision, [ray.put(by_hash)]
             )
             # Two blocks, so that no worker waits while this process writes.
             for block in spread(ray, make, blocks, self.workers, gpus=int(gpus), ahead=2):

@@ -169,6 +169,9 @@ class ReadPicture:
     vector: Any = None  # float32 [width], if another process computed it
 
 
+ReadResult = tuple[FoundPicture, ReadPicture | UserError]
+
+
 @dataclass(frozen=True)
 class PictureReader:
     """Reads each picture once, for its hash, thumbnail and pixels; usable in several threads."""

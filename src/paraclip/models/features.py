@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paraclip.arrays import Integers
+from paraclip.arrays import Float, Integers
 from paraclip.data.images import Crop, open_image
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
@@ -243,6 +243,11 @@ def embed(model: DualEncoder, pixels: Tensor, precision: str) -> Tensor:
     """Frozen features float32 [batch, width] on the CPU."""
     with half_precision(model, precision):
         return model.embed_pixels(pixels.to(model.device)).float().cpu()
+
+
+def pixel_vectors(model: DualEncoder, pixels: Sequence[Tensor], precision: str) -> Float:
+    """Unit vectors float32 [pictures, embed_dim] of the pixels of each picture."""
+    return np.asarray(project(model, embed(model, torch.stack([*pixels]), precision)).numpy())
 
 
 def read_pictures(

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol, Self
 from uuid import uuid4
 
@@ -193,24 +192,6 @@ class Store(Protocol):
     def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
         """Ids and scores [queries, k] of the pictures nearest to unit vectors [queries, width],
         best first; fewer if the table is smaller. `exact` uses no approximate index."""
-
-
-def store_packages(address: str) -> dict[str, str]:
-    """The modules that a store needs, each with its extra."""
-    if address.startswith(POSTGRES):
-        return dict.fromkeys(("psycopg", "pgvector"), "postgres")
-    return {"lancedb": "search"}
-
-
-def open_store(address: str) -> Store:
-    """The store of `postgresql://...` or a LanceDB folder; raises UserError without its package."""
-    if address.startswith(POSTGRES):
-        from paraclip.stores.postgres import PostgresStore
-
-        return PostgresStore(address)
-    from paraclip.stores.lance import LanceStore
-
-    return LanceStore(Path(address))
 
 
 def existing_facts(store: Store) -> IndexFacts:

@@ -61,7 +61,8 @@ def _read_parquet(place: IndexAddress) -> Parts:
 
 def _read_paraclip(place: IndexAddress) -> Parts:
     """The index of `paraclip index`, with paths under the folder that was indexed."""
-    from paraclip.stores import existing_facts, full_path, open_store, vectors_of
+    from paraclip.stores import existing_facts, full_path, vectors_of
+    from paraclip.stores.opening import open_store
 
     with closing(open_store(place.address)) as store:
         facts = existing_facts(store)

@@ -24,7 +24,8 @@ from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.models.loading import load_model
 from paraclip.models.sources import TEXT_ONLY
 from paraclip.provenance import without_secrets
-from paraclip.stores import check_image_space, existing_facts, open_store
+from paraclip.stores import check_image_space, existing_facts
+from paraclip.stores.opening import open_store
 from paraclip.systems.system import IndexAddress
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice

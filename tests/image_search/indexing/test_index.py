@@ -23,7 +23,8 @@ from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.config import IndexConfig
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
-from paraclip.stores import Store, open_store, picture_id
+from paraclip.stores import Store, picture_id
+from paraclip.stores.opening import open_store
 from tiny import draw
 
 
@@ -148,8 +149,8 @@ def test_a_picture_whose_new_vector_is_not_finite_leaves_the_index(
     address = str(tmp_path / "index")
     index(pictures, address, models)
     draw(pictures / "disc-red.png", "square", "black")
-    embed = build.embed_pixels
-    monkeypatch.setattr(build, "embed_pixels", lambda *given: embed(*given) * np.nan)
+    embed = build.pixel_vectors
+    monkeypatch.setattr(build, "pixel_vectors", lambda *given: embed(*given) * np.nan)
     assert counts(index(pictures, address, models)) == {"unchanged": 5, "broken": 1}
     assert "disc-red.png" not in paths(address)
 

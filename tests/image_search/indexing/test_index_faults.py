@@ -18,7 +18,8 @@ from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.snapshot import open_pool
 from paraclip.models.mini import SentenceModel
 from paraclip.output_folder import RECORD
-from paraclip.stores import StoreUnavailable, open_store
+from paraclip.stores import StoreUnavailable
+from paraclip.stores.opening import open_store
 from postgres_server import PostgresServer, wait_until
 from tiny import draw, word_files
 
@@ -100,7 +101,7 @@ def test_a_model_whose_vectors_are_not_finite_is_an_error(
     address = str(tmp_path / "index")
     if rebuild:
         index(many, address, models["base"])
-    monkeypatch.setattr(build, "embed_pixels", lambda _, some, __: np.full((len(some), 16), np.nan))
+    monkeypatch.setattr(build, "pixel_vectors", lambda _, some, __: np.full((len(some), 16), np.nan))
     with pytest.raises(UserError, match="NaN or infinite") as caught:
         index(many, address, models["base"], rebuild=rebuild)
     assert str(many) not in str(caught.value)

@@ -15,7 +15,7 @@ from paraclip.data.problems import Problems
 from paraclip.image_search.build import build_index
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
-from paraclip.stores import open_store
+from paraclip.stores.opening import open_store
 from postgres_server import wait_until
 from tiny import draw
 

@@ -4,7 +4,7 @@ import sys
 import time
 
 from paraclip.image_search import snapshot
-from paraclip.stores import open_store
+from paraclip.stores.opening import open_store
 
 if __name__ == "__main__":
 

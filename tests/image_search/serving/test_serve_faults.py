@@ -37,7 +37,8 @@ from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.stores import IndexFacts, Store, existing_facts, open_store, picture_id
+from paraclip.stores import IndexFacts, Store, existing_facts, picture_id
+from paraclip.stores.opening import open_store
 from postgres_server import PostgresServer, wait_until
 
 HERE = Path(__file__).parent
