@@ -101,7 +101,8 @@ def test_a_model_whose_vectors_are_not_finite_is_an_error(
     address = str(tmp_path / "index")
     if rebuild:
         index(many, address, models["base"])
-    monkeypatch.setattr(build, "pixel_vectors", lambda _, some, __: np.full((len(some), 16), np.nan))
+    nan = np.nan
+    monkeypatch.setattr(build, "pixel_vectors", lambda _, some, __: np.full((len(some), 16), nan))
     with pytest.raises(UserError, match="NaN or infinite") as caught:
         index(many, address, models["base"], rebuild=rebuild)
     assert str(many) not in str(caught.value)
