@@ -14,7 +14,14 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.statistics import LEVEL, MARGIN, Interval, not_inferior, prefers_lower
+from paraclip.evaluation.statistics import (
+    FEWEST,
+    LEVEL,
+    MARGIN,
+    Interval,
+    not_inferior,
+    prefers_lower,
+)
 from paraclip.files import text_hash
 from paraclip.provenance import provenance
 
@@ -151,7 +158,7 @@ class Difference:
     @property
     def not_inferior(self) -> bool:
         """Whether the interval excludes that the second is worse by the margin or more."""
-        return not_inferior(self.difference, prefers_lower(self.metric))
+        return not_inferior(self.difference, self.items, prefers_lower(self.metric))
 
     @property
     def gain(self) -> float:
@@ -206,7 +213,7 @@ class Comparison:
             f"no change that counts: {unchanged} of {figures} figures",
             f"counts: p under {LEVEL:g} after Holm's correction over all figures compared",
             f"not inferior: {sum(row.not_inferior for row in self.rows)} of {figures} figures; "
-            f"the interval excludes a loss of {MARGIN:g} point or more",
+            f"of {FEWEST} items or more, the interval excludes a loss of {MARGIN:g} point",
             *([runs] if max(self.seeds) > 1 else []),
         ]
 
@@ -223,7 +230,7 @@ def _legend(labels: list[str]) -> str:
         return ""
     return (
         f"In brackets: difference from {compared_with(labels)[0]}; * its 95 % interval excludes 0; "
-        f"≥ not inferior: the interval excludes a loss of {MARGIN:g} point or more."
+        f"≥ not inferior: of {FEWEST} items or more, it excludes a loss of {MARGIN:g} point."
     )
 
 
@@ -323,8 +330,8 @@ def _section_page(section: Section, labels: list[str]) -> str:
             rows = [[line.name, *(_marked(line, pair) for pair in pairs)] for line in lines]
             tables.append(_markdown_table(["paired difference", *pairs], rows))
             tables.append(
-                "Bold: the 95 % interval of the difference excludes zero. ≥: not inferior, it "
-                f"excludes a loss of {MARGIN:g} point or more."
+                "Bold: the 95 % interval of the difference excludes zero. ≥: not inferior, of "
+                f"{FEWEST} items or more, it excludes a loss of {MARGIN:g} point."
             )
         if not headline:
             summary = f"<details><summary>{len(lines)} further figures</summary>"
@@ -342,7 +349,7 @@ def _marked(line: Line, pair: str) -> str:
 
 
 def _not_inferior(line: Line, difference: Interval) -> bool:
-    return not_inferior(difference, prefers_lower(line.name))
+    return not_inferior(difference, line.items, prefers_lower(line.name))
 
 
 def figure(value: float, signed: bool = False) -> str:

@@ -27,6 +27,7 @@ _SAMPLED = 2_000_000  # number of its weights at a time; another number gives ot
 _ROUNDING = 1e-12  # a variance below this share of the mean square is due to rounding
 LEVEL = 0.05  # differences with a smaller corrected p-value are significant
 MARGIN = 1.0  # points that a figure may lose and still be "not inferior"
+FEWEST = 100  # items of which that can be said
 _APART = 1_000_003  # added to the seed of the second model if draws are not paired
 
 _LOWER_IS_BETTER = re.compile(r"first result changes|\w+@\d+ (contrast|negative)")
@@ -260,15 +261,16 @@ def prefers_lower(name: str) -> bool:
     return _LOWER_IS_BETTER.fullmatch(name) is not None
 
 
-def not_inferior(difference: Interval, lower_is_better: bool = False) -> bool:
+def not_inferior(difference: Interval, items: int, lower_is_better: bool = False) -> bool:
     """Return whether the interval of a difference, in points, excludes a loss of `MARGIN` or more.
 
-    False also where the interval is undefined.
+    False also where the interval is undefined, for fewer items than `FEWEST`, and where it has no
+    width: that nothing was drawn which changes says little of what changes seldom.
 
     Source: Piaggio et al. 2012, CONSORT statement on non-inferiority trials.
     """
     worst = -difference.high if lower_is_better else difference.low
-    return worst > -MARGIN
+    return items >= FEWEST and difference.low < difference.high and worst > -MARGIN
 
 
 def p_value(drawn: Float) -> float:

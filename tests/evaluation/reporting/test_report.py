@@ -199,12 +199,15 @@ def test_one_model_is_enough_and_an_undefined_figure_is_a_dash(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "marks"),
-    [(-3, 2, "  "), (-0.5, 2, "≥ "), (0.5, 2, "*≥"), (-0.8, -0.2, "*≥"), (-2, -1.2, "* ")],
-)
-def test_marks_tell_significant_from_not_inferior(low: float, high: float, marks: str) -> None:
+    ("low", "high", "items", "marks"),
+    [(-3, 2, 100, "  "), (-0.5, 2, 100, "≥ "), (0.5, 2, 100, "*≥"), (-0.8, -0.2, 100, "*≥"),
+     (-2, -1.2, 100, "* "), (-0.5, 2, 99, "  "), (0, 0, 100, "  ")],
+)  # fmt: skip
+def test_marks_tell_significant_from_not_inferior(
+    low: float, high: float, items: int, marks: str
+) -> None:
     value = Interval(50.0, 49.0, 51.0)
-    line = Line("m", True, 9, {"base": value, "tuned": value}, {
+    line = Line("m", True, items, {"base": value, "tuned": value}, {
         "tuned - base": Interval(0.04, low, high)
     })  # fmt: skip
     report = Report({"base": {}, "tuned": {}}, [Section("x", "9", {}, [line])], {})

@@ -162,22 +162,24 @@ def test_a_p_value_equals_its_slow_twin(gains: list[int], seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "lower", "expected"),
+    ("low", "high", "items", "lower", "expected"),
     [
-        (-0.9, 3, False, True),
-        (-1.0, 3, False, False),
-        (-2.5, -0.7, False, False),  # a certain loss that Holm's correction may hide
-        (-0.9, -0.1, False, True),  # a certain loss, but smaller than the margin
-        (-5, 5, False, False),  # no mark of significance is no evidence of equality
-        (-9, 0.9, True, True),
-        (-9, 1.1, True, False),
-        (math.nan, math.nan, False, False),
+        (-0.9, 3, 100, False, True),
+        (-1.0, 3, 100, False, False),
+        (-2.5, -0.7, 100, False, False),  # a certain loss that Holm's correction may hide
+        (-0.9, -0.1, 100, False, True),  # a certain loss, but smaller than the margin
+        (-5, 5, 100, False, False),  # no mark of significance is no evidence of equality
+        (-9, 0.9, 100, True, True),
+        (-9, 1.1, 100, True, False),
+        (math.nan, math.nan, 100, False, False),
+        (-0.9, 3, 99, False, False),  # too few
+        (0, 0, 1000, False, False),  # nothing changed in any draw: what changes seldom is not seen
     ],
 )
 def test_not_inferior_means_that_a_loss_of_the_margin_is_excluded(
-    low: float, high: float, lower: bool, expected: bool
+    low: float, high: float, items: int, lower: bool, expected: bool
 ) -> None:
-    assert not_inferior(Interval((low + high) / 2, low, high), lower) == expected
+    assert not_inferior(Interval((low + high) / 2, low, high), items, lower) == expected
 
 
 @given(runs=st.integers(2, 5), resamples=st.integers(1, 20), seed=st.integers(0, 10**6))
