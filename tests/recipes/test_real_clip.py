@@ -18,6 +18,7 @@ from tiny_world import World, zipped
 
 from extent import ALL
 from paraclip.errors import UserError
+from paraclip.training.config import RECIPES, TrainOptions, resolved
 from recipes import downloads
 from recipes.real_clip import data, tables
 from recipes.real_clip.__main__ import Run, check_published, read_json
@@ -300,6 +301,14 @@ def test_one_in_a_hundred_pictures_may_be_missing(world: World, no_pause, tmp_pa
     assert downloads.download_all(files).count == 1, "those that are there are not asked for"
 
 
+def test_both_recipes_have_the_losses_that_the_study_chose(tmp_path: Path) -> None:
+    settings = read_settings(SETTINGS)
+    made = resolved(TrainOptions(**settings.training), "open_clip")
+    assert {name: getattr(made, name) for name in RECIPES["taught"]} == RECIPES["taught"]
+    further = {name for one in Run(BASE, settings, tmp_path).recipes.values() for name in one}
+    assert further == {"teacher", "texts"}
+
+
 def test_half_of_the_pairs_choose_the_rate_and_the_others_are_reported(get, tmp_path: Path) -> None:
     get()
     subsets = ("development/replace_obj.json", "data/sugar_crepe_pp/replace_obj.json")
@@ -354,7 +363,7 @@ def test_figures_of_the_base_that_are_not_the_published_ones_are_refused(tmp_pat
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
     [
-        ("ranking = 3.0", "rankin = 3.0", "rankin"),
+        ('recipe = "taught"', 'recipes = "taught"', "recipes"),
         ("bank = 5000", "banks = 5000", "bank"),
         ("bank = 5000", 'bank = "many"', "bank"),
         ("keep = 'dataset_coco", "kept = 'dataset_coco", "kept"),
