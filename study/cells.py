@@ -142,6 +142,10 @@ def read_grid(path: Path, further: Options, files: Mapping[str, Mapping[str, Pat
         further_row = reference if reference != name else None
         rows.append(Row(name, kind, options, share, control, further_row, seeds))
     known = (Row("base", "base", {}), *controls.values(), *rows)
+    names = [row.name for row in known]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        what = f"has two rows named {', '.join(twice)}"
+        raise UserError(path, what, "Rename the variant: base and controls have rows of their own.")
     sets = content.get("sets", path.parent.name)
     return Grid(name_of_grid(path), sets, common, variants, tuple(content["seeds"]), known)
 

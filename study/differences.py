@@ -57,6 +57,15 @@ def metrics_of(stored: Stored, label: str, wanted: Iterable[Key]) -> Metrics:
     return {key: stored.metric(key[0], lines[key], label) for key in wanted if key in lines}
 
 
+def units_of(metrics: Metrics) -> dict[str, dict[str, int]]:
+    """How many items, or clusters of them, a resample draws; by benchmark and figure."""
+    found: dict[str, dict[str, int]] = {}
+    for (benchmark, figure), one in metrics.items():
+        drawn = one.items if one.clusters is None else np.unique(one.clusters)
+        found.setdefault(benchmark, {})[figure] = len(drawn)
+    return found
+
+
 @dataclass(frozen=True)
 class Draws:
     """Resamples of the figures of cells, kept in a folder: those of correlations take long."""

@@ -47,7 +47,15 @@ from study.cells import (
     scores_of,
     weights_of,
 )
-from study.differences import Draws, Figure, ManyDraws, Metrics, figures_of, metrics_of
+from study.differences import (
+    Draws,
+    Figure,
+    ManyDraws,
+    Metrics,
+    figures_of,
+    metrics_of,
+    units_of,
+)
 from study.plots import trade_off
 from study.sets import SETS
 from study.tables import (
@@ -212,11 +220,12 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
         {(one["row"], (one["benchmark"], one["figure"])) for one in goals} if is_third else None,
     )  # fmt: skip
     sections = next(iter(finished.values())).report.sections
-    name = f"study_{base}_{grid.name}"
+    name, first = f"study_{base}_{grid.name}", next(iter(scored.values()))
+    units = units_of(next(iter(first.values())))
     variants = {row: dict(variant) for row, variant in grid.variants.items()}
     record: dict[str, Any] = {
         "base": base, "kind": grid.sets,
-        "sets": {section.name: section.pool for section in sections},
+        "sets": {section.name: section.pool for section in sections}, "units": units,
         "settings": {"common": dict(grid.common), "variants": variants}, "figures": figures,
     }  # fmt: skip
     record |= {"goals": goals} if goals else {}
@@ -225,7 +234,7 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
         single = f"{name}_{more}"
         if grid.name in SINGLED_OUT:
             single_figures = figures_of(grid.rows, scored, list(labels), Draws(MEANS_ALONE, draws))
-            keep(single, place.results, tables_of, base=base, figures=single_figures)
+            keep(single, place.results, tables_of, base=base, figures=single_figures, units=units)
     place.images.mkdir(parents=True, exist_ok=True)
     wanted = PLOTTED.get(grid.sets, tuple(LABELS))
     shown = [one for one in figures if (one["benchmark"], one["figure"]) in wanted]

@@ -15,7 +15,7 @@ from benchmarks.machine import keep, markdown
 from paraclip.evaluation.pairs import KINDS
 from paraclip.evaluation.report import figure as shown
 from paraclip.evaluation.report import spread
-from paraclip.evaluation.statistics import Interval, not_inferior, prefers_lower
+from paraclip.evaluation.statistics import FEWEST, Interval, not_inferior, prefers_lower
 from study.differences import LEVEL, Figure, Key
 from study.sets import LANGUAGES
 from study.third.queries import KINDS as QUERY_KINDS
@@ -235,12 +235,17 @@ OVERVIEWS = {
     "languages-dev": tuple(LABELS), "languages-test": tuple(LABELS), "third": THIRD_OVERVIEW,
 }  # fmt: skip
 UNITS = "Percent, mean over seeds; correlations times 100."
-DIFFERENCES, DECLARED = "all differences of the grid", "the declared goals of this base"
+DIFFERENCES, DECLARED = "all differences of the grid", "the declared goals of the base"
 """Families of Holm's correction."""
 HOLM = f"p < {LEVEL:g} after Holm's correction over {DIFFERENCES}"
 NOT_INFERIOR, ABOVE = "not inferior", "above base"
 """Goals that are no number."""
-MARGIN = "≥ not inferior: the 95 % interval excludes a loss of 1 point or more"
+MEAN_ALONE = "met by the mean"
+"""Of a goal that the mean meets, and the lower end of its interval does not."""
+MARGIN = (
+    f"≥ not inferior: of {FEWEST} items or more that are drawn apart, the 95 % interval excludes a "
+    "loss of 1 point or more"
+)
 FLOORS: Mapping[Key, float] = {
     ("imagenet", "top-1"): 5.0, ("aro-coco-order", "COCO-Order"): 20.0,
     ("sugar-crepe-pp", "TOT Swap"): 100 / 3, ("effective-rank", "effective rank"): 1000.0,
@@ -257,11 +262,12 @@ class Figures:
     """The stored figures of a grid, by row and figure.
 
     Args:
-        figures: as they are stored.
-        family: differences over which the p-values are corrected.
+        record: the figures, and of how many items that are drawn apart each is, as they are stored.
     """
 
-    def __init__(self, figures: Sequence[Figure], family: str = DIFFERENCES) -> None:
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        figures, self.units = record["figures"], record["units"]
+        family = DECLARED if record.get("goals") else DIFFERENCES
         self.holm = HOLM.replace(DIFFERENCES, family)
         self.legend = LEGEND.replace(DIFFERENCES, family)
         self.unmarked = UNMARKED if family == DECLARED else ()
@@ -280,7 +286,8 @@ class Figures:
         floor = key in self.unmarked or (
             base is not None and base["value"]["value"] < FLOORS.get(key, 0.0)
         )
-        return {one["row"]: {**one, "floor": floor} for one in self.by_place[row, key]["against"]}
+        shared = {"floor": floor, "units": self.units[key[0]][key[1]]}
+        return {one["row"]: {**one, **shared} for one in self.by_place[row, key]["against"]}
 
     def others(self, row: str) -> list[str]:
         """The rows that a row is compared with."""
@@ -299,7 +306,7 @@ def marks(change: Figure | None, name: str) -> tuple[str, str]:
     beyond = change["adjusted"] is not None and change["adjusted"] < LEVEL
     gain = beyond and (change["difference"]["value"] > 0) != lower
     held = not (gain or change.get("floor")) and not_inferior(
-        Interval(**change["difference"]), lower
+        Interval(**change["difference"]), change["units"], lower
     )
     return "*" if beyond else "", "≥" if held else ""
 
@@ -375,19 +382,19 @@ def front_table(record: Mapping[str, Any]) -> str:
     rows = []
     for name in record["grids"]:
         stored = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        found = Figures(stored["figures"])
+        found = Figures(stored)
         for kind, (benchmark, figures) in FRONT.items():
             cells = (_from_base(found, (benchmark, name)) if name else "-" for name in figures)
             rows.append([f"{FRONT_BASES[stored['base']]}: {kind}", *cells])
-    note = "\\* the 95 % interval of the difference excludes 0."
+    note = f"\\* {found.holm}; ° of no declared goal, so not tested."
     return f"{markdown(['base → tuned', *FRONT_COLUMNS], rows)}\n\n{note}"
 
 
 def _from_base(found: Figures, key: Key) -> str:
-    """A figure of base and of *taught*, with a star if their difference is beyond chance."""
-    change = Interval(**found.changes("taught", key)["base"]["difference"])
-    star = " *" if change.low > 0 or change.high < 0 else ""
-    return f"{found.mean('base', key)} → {found.mean('taught', key)}{star}"
+    """A figure of base and of *taught*, with a mark if their difference is significant, or `°`."""
+    change = found.changes("taught", key)["base"]
+    mark = "°" if change["adjusted"] is None else marks(change, key[1])[0]
+    return f"{found.mean('base', key)} → {found.mean('taught', key)} {mark}".rstrip()
 
 
 def seeds_note(found: Figures) -> str:
@@ -397,13 +404,16 @@ def seeds_note(found: Figures) -> str:
 
 
 def judged(change: Figure, key: Key, goal: float | str) -> str:
-    """A difference from base, and whether it meets a goal."""
+    """A difference from base, and whether it meets a goal, or its mean alone does."""
     found = Interval(**change["difference"])
     if goal == NOT_INFERIOR:
-        met = not_inferior(found)
+        by_mean = met = not_inferior(found, change["units"])
+    elif goal == ABOVE:
+        by_mean, met = found.value > 0, found.low > 0
     else:
-        met = found.value > 0 if goal == ABOVE else found.value >= float(goal)
-    return f"{difference(change, key[1])} {'met' if met else '**missed**'}"
+        by_mean, met = found.value >= float(goal), found.low >= float(goal)
+    verdict = "met" if met else MEAN_ALONE if by_mean else "**missed**"
+    return f"{difference(change, key[1])} {verdict}"
 
 
 def read_goals(base: str) -> list[dict[str, Any]]:
@@ -431,13 +441,13 @@ def declared_goals_table(found: Figures, goals: Sequence[Mapping[str, Any]]) -> 
 
     lines = [[ALL_LABELS[key], *(cell for row in rows for cell in cells(row, key))] for key in keys]
     heads = [head for row in rows for head in (f"goal, {row}", f"{row} − base")]
-    return "\n\n".join([markdown(["", *heads], lines), found.legend, seeds_note(found)])
+    note = f"{found.legend} *{MEAN_ALONE.capitalize()}*: its interval reaches below the goal."
+    return "\n\n".join([markdown(["", *heads], lines), note, seeds_note(found)])
 
 
 def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
     """The tables of a stored grid, by the name of their file."""
-    goals = record.get("goals")
-    name, found = record["name"], Figures(record["figures"], DECLARED if goals else DIFFERENCES)
+    goals, name, found = record.get("goals"), record["name"], Figures(record)
     tables = {name: means_table(found)}
     if "kind" not in record:  # of single figures
         return tables

@@ -31,7 +31,7 @@ from paraclip.training.losses import (
 )
 from study import differences, items, oracles, sets, tables, wordings
 from study.cells import Row
-from study.differences import Draws, ManyDraws, figures_of
+from study.differences import Draws, ManyDraws, figures_of, units_of
 from study.rivals import mean_squares
 from study.third import searches
 from study.third.queries import Query
@@ -369,15 +369,15 @@ def test_a_correlation_has_fewer_draws_and_one_item_none(
     assert np.isnan(alone).all()
 
 
-def third_figures(tmp_path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Figures of base and a better row, and the goals of base a."""
+def third_record(tmp_path: Path) -> dict[str, Any]:
+    """A record of base a, a better row, and one that hardly differs, with the goals of base a."""
     goals = tables.read_goals("a")
     rows = [Row("base", "base", {}), Row("taught", "tuned", {}), Row("starter taught", "tuned", {})]
     draw = np.random.default_rng(0)
-    items = {key: draw.random(60) / 2 for key in tables.THIRD_LABELS}
+    items = {key: draw.random(120) / 2 for key in tables.THIRD_LABELS}
 
     def cell(lift: float) -> dict[tuple[str, str], Metric]:
-        noise = np.random.default_rng(1).normal(0, 0.01, 60)
+        noise = np.random.default_rng(1).normal(0, 0.01, 120)
         return {key: Metric(key[1], one + lift + lift * noise) for key, one in items.items()}
 
     cells: dict[str, dict[int | None, Any]] = {
@@ -386,18 +386,20 @@ def third_figures(tmp_path: Path) -> tuple[list[dict[str, Any]], list[dict[str, 
     }  # fmt: skip
     family = {(one["row"], (one["benchmark"], one["figure"])) for one in goals}
     found = figures_of(rows, cells, list(tables.THIRD_LABELS), ManyDraws(9_000, tmp_path), family)
-    return [dict(one) for one in found], goals
+    record = {"name": "study_a_third_main", "kind": "third", "base": "a", "goals": goals,
+              "figures": found, "units": units_of(cells["base"][None])}  # fmt: skip
+    made: dict[str, Any] = json.loads(json.dumps(record))
+    return made
 
 
 def test_the_family_is_the_declared_goals_and_each_is_met_or_missed(tmp_path: Path) -> None:
-    figures, goals = third_figures(tmp_path)
+    record = third_record(tmp_path)
     tested = {
         (one["row"], one["benchmark"], one["figure"])
-        for one in figures for change in one["against"] if change["adjusted"] is not None
+        for one in record["figures"]
+        for change in one["against"] if change["adjusted"] is not None
     }  # fmt: skip
-    assert tested == {(one["row"], one["benchmark"], one["figure"]) for one in goals}
-    record = {"name": "study_a_third_main", "kind": "third", "base": "a", "goals": goals,
-              "figures": json.loads(json.dumps(figures))}  # fmt: skip
+    assert tested == {(one["row"], one["benchmark"], one["figure"]) for one in record["goals"]}
     made = tables.tables_of(record)
     assert {*made} == {"study_a_third_main" + more
                        for more in ("", "_differences", "_overview", "_goals")}  # fmt: skip
@@ -408,12 +410,50 @@ def test_the_family_is_the_declared_goals_and_each_is_met_or_missed(tmp_path: Pa
     assert agreed[3] == "+10" and agreed[4].removesuffix(" |").endswith("**missed**")
     kept = lines["| text to image R@1"].split(" | ")
     assert kept[1] == "not inferior" and kept[2].endswith("met")
-    assert "the declared goals of this base" in made["study_a_third_main_goals"]
+    assert tables.DECLARED in made["study_a_third_main_goals"]
     for line in made["study_a_third_main_differences"].splitlines():
         if line.startswith(("| zero-shot", "| COCO-Order", "| effective rank")):
             assert "*" not in line and "≥" not in line
     known = [line for line in made["study_a_third_main_overview"].splitlines() if "knows" in line]
     assert len(known) == 10
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "units", "goal", "verdict"),
+    [
+        (4.0, 6, 100, 4.0, "met"),
+        (3.9, 6, 100, 4.0, "met by the mean"),
+        (1, 6, 100, 4.0, "**missed**"),
+        (0.1, 2, 100, "above base", "met"),
+        (-0.1, 2, 100, "above base", "met by the mean"),
+        (-0.9, 2, 100, "not inferior", "met"),
+        (-0.9, 2, 99, "not inferior", "**missed**"),
+    ],
+)
+def test_a_goal_is_met_by_the_whole_interval_by_the_mean_or_not(
+    low: float, high: float, units: int, goal: float | str, verdict: str
+) -> None:
+    interval = {"value": (low + high) / 2, "low": low, "high": high}
+    change = {"difference": interval, "adjusted": 1.0, "units": units}
+    held = "≥ " if low > -1 and units > 99 else ""
+    assert tables.judged(change, ("people", "R@10"), goal).endswith(f"] {held}{verdict}")
+
+
+def test_a_star_of_the_front_table_is_that_of_the_declared_goals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = third_record(tmp_path)
+    for one in record["figures"]:
+        if (one["row"], one["figure"]) == ("taught", "R@10 both ways"):
+            assert one["against"][0]["difference"]["low"] > 0
+            one["against"][0]["adjusted"] = 0.07
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    shown = tables.front_table({"grids": ["a"]})
+    (people,) = (line for line in shown.splitlines() if "people" in line)
+    _, alike, _, right, both, _ = people.split(" |")
+    assert (alike[-1], right[-1]) == ("*", "°") and both[-1].isdigit()
+    assert tables.DECLARED in shown
 
 
 @pytest.mark.parametrize("base", ["a", "b"])

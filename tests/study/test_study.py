@@ -14,6 +14,7 @@ from text_sets import write_sugar_crepe_pp
 from benchmarks.machine import rendered
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_triples
+from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.pairs import Wording, Wordings
@@ -378,6 +379,16 @@ def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
             TrainOptions(**{name: row.options[name] for name in names})
 
 
+@pytest.mark.parametrize("name", ["base", "control"])
+def test_a_variant_with_the_name_of_another_row_is_refused(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "main.toml"
+    path.write_text(GRID.replace("[variants.ours]", f"[variants.{name}]"))
+    with pytest.raises(UserError, match=f"two rows named {name}"):
+        grid_of(path, data, tmp_path)
+
+
 def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base: Path) -> None:
     banks = {"flickr-train": bank_file("flickr-train", tiny_base, data, tmp_path / "banks")}
     index = read_index(IndexAddress(str(banks["flickr-train"])))
@@ -425,16 +436,18 @@ def published(name: str) -> dict[str, Any]:
 
 
 def test_a_table_marks_differences_and_what_is_not_inferior() -> None:
-    def change(value: float, low: float, high: float, adjusted: float) -> dict[str, Any]:
+    def change(
+        value: float, low: float, high: float, adjusted: float, units: int = 100
+    ) -> dict[str, Any]:
         interval = {"value": value, "low": low, "high": high}
-        return {"row": "base", "difference": interval, "adjusted": adjusted}
+        return {"row": "base", "difference": interval, "adjusted": adjusted, "units": units}
 
     found = [
         study_tables.marks(change(*numbers), "T2I R@10")
         for numbers in ((2, 1, 3, 0.01), (-0.2, -0.9, 0.5, 1), (-1.6, -2.5, -0.7, 0.3),
-                        (-0.5, -0.8, -0.2, 0.01))
+                        (-0.5, -0.8, -0.2, 0.01), (-0.2, -0.9, 0.5, 1, 99), (0, 0, 0, 1))
     ]  # fmt: skip
-    assert found == [("*", ""), ("", "≥"), ("", ""), ("*", "≥")]
+    assert found == [("*", ""), ("", "≥"), ("", ""), ("*", "≥"), ("", ""), ("", "")]
 
 
 @pytest.mark.parametrize(("base", "held"), [(3.4, False), (69.7, True)])
@@ -446,9 +459,9 @@ def test_no_figure_at_its_floor_is_marked_as_kept(base: float, held: bool) -> No
          "value": {"value": base}, "against": against * (row != "base")}
         for row in ("base", "ranked")
     ]  # fmt: skip
-    assert (
-        "| +0.0 [-0.5, +0.5] ≥ |" in study_tables.differences_tables(study_tables.Figures(figures))
-    ) == held
+    record = {"figures": figures, "units": {"imagenet": {"top-1": 1000}}}
+    shown = study_tables.differences_tables(study_tables.Figures(record))
+    assert ("| +0.0 [-0.5, +0.5] ≥ |" in shown) == held
 
 
 def test_the_trade_off_joins_the_shares_of_tuned(tmp_path: Path) -> None:
