@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         load_model,
         merge,
         read_captions,
+        scenes,
         search,
         swap,
         swap_check,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Columns", "UserError", "compare", "encode_images", "encode_texts", "evaluate", "export",
-    "generate", "index", "load_model", "merge", "read_captions", "search", "swap", "swap_check",
-    "train", "undo_swap",
+    "generate", "index", "load_model", "merge", "read_captions", "scenes", "search", "swap",
+    "swap_check", "train", "undo_swap",
 )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from paraclip.options import current_name
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.generation import generate_from_source
+from paraclip.starter.scenes import scenes
 from paraclip.swapping.checking import SwapReport
 from paraclip.swapping.checking import swap_check as check_index
 from paraclip.swapping.run import Swapped, undo
@@ -56,8 +57,8 @@ from paraclip.training.train import train as train_data
 
 __all__ = (
     "Columns", "UserError", "compare", "encode_images", "encode_texts", "evaluate", "export",
-    "generate", "index", "load_model", "merge", "read_captions", "search", "swap", "swap_check",
-    "train", "undo_swap",
+    "generate", "index", "load_model", "merge", "read_captions", "scenes", "search", "swap",
+    "swap_check", "train", "undo_swap",
 )  # fmt: skip
 
 _P = ParamSpec("_P")

@@ -30,6 +30,7 @@ from paraclip.data.rows import Values, read_items, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, check_input, read_bounded
+from paraclip.starter.scenes import scenes
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
 # Of each step: similarity of meaning (MiniLM) and share of common words.
@@ -248,6 +249,17 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
         hint = "Name a folder whose file names match image_id, or omit the folder."
         raise UserError(folder, what, hint)
     return with_column(table, "image", images)
+
+
+def scene_table(
+    count: int,
+    seed: int = 0,
+    languages: Collection[str] = (ENGLISH,),
+    held_out: bool = False,
+) -> pa.Table:
+    """Everyday scenes as triples: those of `paraclip.scenes`, without their contrasts."""
+    rows = scenes(count, seed=seed, languages=languages, held_out=held_out)
+    return with_schema({**row, "image_id": row["id"], "generator": "scenes"} for row in rows)
 
 
 def with_starter(rows: pa.Table) -> pa.Table:

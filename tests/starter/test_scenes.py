@@ -1,0 +1,144 @@
+"""Everyday scenes: grammatical, different, of one meaning, and apart from what is held out."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.data.triples import scene_table
+from paraclip.errors import UserError
+from paraclip.starter.concepts import GRAMMAR, read_grammar
+from paraclip.starter.languages import HELD_OUT_MARK, read_language
+from paraclip.starter.scenes import scenes
+
+LANGUAGES = sorted(path.stem for path in GRAMMAR.glob("??.toml"))
+FIRST = ("caption", "paraphrase_1", "paraphrase_2")
+LENGTHS = {"one_word": (1, 6), "short": (1, 12), "keywords": (1, 16)}
+"""Fewest and most words of a kind; of the others 1 to 20."""
+SINGULAR = re.compile(r"\b(two|three|four|five|2|3|4|5) (\w+ )?(boy|girl|man|woman|dog|cat|car)\b")
+
+
+def texts_of(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The wordings of a scene: kind, language, text."""
+    yield from zip(row["kinds"], ["en"] * 3, (row[name] for name in FIRST), strict=True)
+    yield from ((one["kind"], one.get("lang", "en"), one["text"]) for one in row["wordings"])
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[dict[str, Any]]:
+    return scenes(500, seed=3, languages=LANGUAGES)
+
+
+def test_scenes_depend_on_the_seed_alone_and_begin_alike() -> None:
+    assert scenes(30, seed=5) == scenes(60, seed=5)[:30]
+    assert scenes(30, seed=5) != scenes(30, seed=6)
+    assert scenes(1, seed=0)[0]["caption"] == scenes(1)[0]["caption"]
+
+
+@given(st.integers(), st.booleans())
+def test_every_seed_gives_scenes_of_several_texts_and_no_contrast_among_them(
+    seed: int, held_out: bool
+) -> None:
+    rows = scenes(3, seed=seed, held_out=held_out)
+    assert len({row["id"] for row in rows}) == 3
+    for row in rows:
+        texts = [text for _, _, text in texts_of(row)]
+        assert len(texts) == len(set(texts)) >= 3
+        assert not {one["text"] for one in row["contrasts"]} & set(texts)
+        for text in (*texts, *(one["text"] for one in row["contrasts"])):
+            assert not re.search(r"[{}\[\]|*/+=;]|  |^ | $| ,", text), text
+
+
+def test_english_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, Any]]) -> None:
+    texts = [text for row in drawn for _, lang, text in texts_of(row) if lang == "en"]
+    texts += [one["text"] for row in drawn for one in row["contrasts"]]
+    for text in texts:
+        assert not re.search(r"\b[Aa] (?!one|uni|uku)[aeiou]|\b[Aa]n [^aeiouhx]", text), text
+        assert not re.search(r"\b(an?|the|in|on|at|of|is|with) \1\b", text), text
+        assert not re.search(r"\b(a|an|the) (a|an|the|some|someone|people)\b", text, re.I), text
+        assert not SINGULAR.search(text), text
+
+
+def test_lengths_are_those_of_queries_and_captions(drawn: list[dict[str, Any]]) -> None:
+    lengths: Counter[str] = Counter()
+    for row in drawn:
+        for kind, lang, text in texts_of(row):
+            count = len(text.split())
+            fewest, most = LENGTHS.get(kind, (1, 20))
+            assert lang != "en" or fewest <= count <= most, text
+            if lang == "en":
+                lengths[
+                    "1" if count == 1 else "2-4" if count < 5 else "5-10" if count < 11 else "more"
+                ] += 1
+    total = lengths.total()
+    assert lengths["1"] / total > 0.02
+    assert 0.2 < lengths["2-4"] / total < 0.5
+    assert 0.35 < lengths["5-10"] / total < 0.7
+    assert lengths["more"] / total < 0.2
+
+
+def test_every_language_has_a_word_for_every_concept_and_templates_for_every_frame() -> None:
+    grammar = read_grammar()
+    for name in LANGUAGES:
+        language = read_language(name)
+        assert language.words.keys() == grammar.facts.keys(), name
+        assert language.templates.keys() == grammar.frames.keys(), name
+        for concept, words in language.words.items():
+            assert any(not word.held_out for word in words), concept
+
+
+def test_the_grammar_names_only_concepts_that_it_has() -> None:
+    grammar = read_grammar()
+    named = {
+        concept
+        for facts in grammar.facts.values()
+        for name, value in facts.items()
+        if name not in ("category", "contrast")
+        for concept in grammar.expand(value)
+    }
+    assert named | grammar.held_out <= grammar.facts.keys()
+
+
+def test_what_is_held_out_is_in_held_out_scenes_alone() -> None:
+    grammar, english = read_grammar(), read_language("en")
+    new = {word.base for words in english.words.values() for word in words if word.held_out}
+    found = re.compile(rf"\b({'|'.join(map(re.escape, sorted(new)))})\b", re.I)
+    for row in scenes(300, seed=8):
+        for _, _, text in texts_of(row):
+            assert not found.search(text), text
+    assert any(template.startswith(HELD_OUT_MARK) for frames in english.templates.values()
+               for templates in frames.values() for template in templates)  # fmt: skip
+    seen = [text for row in scenes(200, seed=8, held_out=True) for _, _, text in texts_of(row)]
+    assert len({found.search(text)[0].lower() for text in seen if found.search(text)}) > 20
+    assert grammar.held_out
+
+
+@pytest.mark.parametrize(
+    ("action", "agent"),
+    [("swim_bowl", "horse"), ("graze", "dolphin"), ("shave", "baby"), ("gallop", "cow")],
+)
+def test_who_does_what_is_a_list_of_what_is_possible(action: str, agent: str) -> None:
+    grammar = read_grammar()
+    assert agent not in grammar.expand(grammar.facts[action]["who"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("dog", "puppy"), ("man", "old_man"), ("garden", "park"), ("mug", "cup")]
+)
+def test_what_may_be_the_same_is_no_contrast(one: str, other: str) -> None:
+    assert read_grammar().are_alike(one, other)
+
+
+def test_a_language_without_words_is_refused() -> None:
+    with pytest.raises(UserError, match="Choose"):
+        scenes(1, languages=("xx",))
+
+
+def test_scenes_are_triples() -> None:
+    table = scene_table(20, seed=2)
+    assert table["caption"].to_pylist() == [row["caption"] for row in scenes(20, seed=2)]
+    assert "contrasts" not in table.column_names
