@@ -243,7 +243,7 @@ def triples_file(name: str, data: Path, folder: Path) -> Path:
 
 
 def training_texts(data: Path) -> list[str]:
-    """All training captions of Flickr8k, as texts whose pictures nobody knows."""
+    """All training captions of Flickr8k, as texts that no row pairs with a picture."""
     return [row.caption for row in training_captions(data)]
 
 
