@@ -2,13 +2,17 @@
 
 import dataclasses
 import inspect
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from doctest import DocTestParser
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -17,7 +21,7 @@ import paraclip
 from paraclip import api
 from paraclip.commands import COMMANDS
 from paraclip.models.checkpoint import read_header, save_model
-from tiny import tiny_clip
+from tiny import draw, tiny_clip
 
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
 
@@ -68,8 +72,12 @@ def test_keywords_are_the_options_of_the_command(
         typed = get_type_hints(keywords)
     assert names | {*typed} == {field.name for field in dataclasses.fields(config)} - left_out
     declared = get_type_hints(config)
-    for name, hint in typed.items():  # paths, and one of several texts, are accepted as well
-        assert kinds(declared[name]) <= kinds(hint) <= kinds(declared[name]) | {Path, str}, name
+    for name, hint in typed.items():
+        taken, needed = kinds(hint), kinds(declared[name])
+        # Paths, sequences, and one of several texts are accepted as well.
+        several = {kind for kind in taken if get_origin(kind) is Sequence}
+        needed = {kind for kind in needed if not (several and get_origin(kind) is tuple)}
+        assert needed <= taken <= needed | several | {Path, str}, name
 
 
 @pytest.fixture
@@ -90,9 +98,13 @@ def triples(tmp_path: Path) -> Path:
 
 
 def test_pictures_are_indexed_and_found(
-    triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    triples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("lancedb")
+    monkeypatch.chdir(tmp_path)
     model = str(save_model(tiny_clip(), tmp_path / "base.safetensors"))
     summary = paraclip.index(tmp_path, tmp_path / "index", base=model, device="cpu")
     assert (summary.added, summary.total) == (12, 12)
@@ -100,6 +112,10 @@ def test_pictures_are_indexed_and_found(
     assert list(found) == ["base"] and found["base"][0].path == "3.png"
     assert len(paraclip.search("a red square", tmp_path / "index", k=5)["base"]) == 5
     assert capsys.readouterr().out == ""
+    paraclip.index(tmp_path, base=model, tuned=model, device="cpu")
+    for example in DocTestParser().get_examples(str(paraclip.search.__doc__)):
+        exec(example.source, {"search": paraclip.search})
+    assert capsys.readouterr().out.startswith("tuned [")
 
 
 def test_train_merge_export_and_evaluate_without_a_word(
@@ -118,6 +134,7 @@ def test_train_merge_export_and_evaluate_without_a_word(
     texts = [paraclip.encode_texts(one, ["a square", "the box"]) for one in (base, tuned)]
     assert texts[0].shape == texts[1].shape and not texts[0].equal(texts[1])
     torch.testing.assert_close(texts[1].norm(dim=1), torch.ones(2))
+    assert paraclip.encode_texts(base, "the box").equal(texts[0][1])
 
     half = paraclip.merge(base, tuned, 0.5)
     written = paraclip.export(half, tmp_path / "half.safetensors")
@@ -163,6 +180,80 @@ def test_old_names_of_options_are_accepted_with_a_warning(tmp_path: Path) -> Non
         assert warned[0].filename == __file__
 
 
+def test_pictures_are_encoded_from_files_and_from_memory(tmp_path: Path) -> None:
+    path, model = draw(tmp_path / "disc.png", "disc", "red"), tiny_clip()
+    picture = Image.open(path)
+    array = np.asarray(picture.convert("RGB"))
+    vectors = paraclip.encode_images(model, [path, str(path), picture, array])
+    assert vectors.shape == (4, model.architecture.embed_dim) and (vectors == vectors[0]).all()
+    for one in (path, str(path), picture, array):
+        torch.testing.assert_close(paraclip.encode_images(model, one), vectors[0])
+    assert paraclip.encode_images(model, np.stack([array] * 2)).shape == vectors[:2].shape
+    assert paraclip.encode_images(model, []).shape == (0, model.architecture.embed_dim)
+    with pytest.raises(paraclip.UserError, match="float32"):
+        paraclip.encode_images(model, array.astype(np.float32))
+    with pytest.raises(paraclip.UserError, match="no such picture"):
+        paraclip.encode_images(model, "nowhere.png")
+
+
+@pytest.mark.parametrize("form", ["dictionaries", "pyarrow", "pandas", "datasets"])
+def test_triples_are_a_file_or_rows_in_memory(form: str, triples: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in triples.read_text().splitlines()]
+    given: Any = [row | {"image": tmp_path / f"{row['image_id']}.png"} for row in rows]
+    if form != "dictionaries":
+        given = pa.Table.from_pylist([row | {"image": str(row["image"])} for row in given])
+    if form == "pandas":
+        pytest.importorskip("pandas")
+        given = given.to_pandas()
+    if form == "datasets":
+        given = pytest.importorskip("datasets").Dataset(given)
+    options = {"epochs": 1, "batch_size": 4}
+    base = tiny_clip()
+    tuned = paraclip.train(base, given, tmp_path / form, **options)
+    same = paraclip.train(base, triples, tmp_path / "file", images=tmp_path, **options)
+    for name, value in tuned.state_dict().items():
+        assert value.equal(same.state_dict()[name]), name
+
+
+def test_one_text_of_several_is_no_list_of_letters(triples: Path, tmp_path: Path) -> None:
+    base = save_model(tiny_clip(), tmp_path / "base.safetensors")
+    (tmp_path / "queries.txt").write_text("a red disc\n")
+    options = {
+        "bank": tmp_path, "teacher": base, "texts": tmp_path / "queries.txt", "languages": ["en"],
+        "images": tmp_path, "epochs": 1, "batch_size": 4, "sentence_teacher": 0.0,
+    }  # fmt: skip
+    paraclip.train(base, triples, tmp_path / "run", **options)
+    facts = read_header(tmp_path / "run" / "last.safetensors")["training"]["facts"]
+    assert facts["texts"]["count"] == 1 and facts["teachers"]["1"]["taught_by"] == str(base)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda base, rows: api.train(base, rows, "out", bacth_size=2), "Did you mean batch_size"),
+        (lambda base, rows: api.train(base, rows, "out", device="cpu"), "paraclip train` alone"),
+        (lambda *_: api.search("a disc", kk=3), "kk: is not an option of search"),
+        (lambda *_: api.search("a disc", json=True), "json: is an option of the command"),
+        (lambda *_: api.generate("a", "b", dry_run=True), "dry_run: is an option of the command"),
+        (lambda base, _: api.export(base, "out", formt="hf"), "formt"),
+        (lambda base, _: api.evaluate({"base": base}, benchmark="sts"), "mean benchmarks"),
+        (lambda base, rows: api.train(rows, base, "out"), "is a model.*train\\(base, triples"),
+        (lambda base, rows: api.train(rows, "ViT-B-32:openai", "out"), "is a model"),
+        (lambda base, rows: api.train(rows, "mini", "out"), "is a model"),
+        (lambda _, rows: api.train(rows, tiny_clip(), "out"), "TinyClip|rows"),
+        (lambda base, _: api.train(base, [], "out"), "no triples"),
+        (lambda base, _: api.train(base, ["a disc"], "out"), "rows are broken"),
+        (lambda base, rows: api.train(base, rows, "o", recipe="paper", bank="."), "--ranking"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    call: Callable[[Path, Path], object], message: str, triples: Path, tmp_path: Path
+) -> None:
+    base = save_model(tiny_clip(), tmp_path / "base.safetensors")
+    with pytest.raises(paraclip.UserError, match=message):
+        call(base, triples)
+
+
 def test_wrong_options_are_user_errors(triples: Path, tmp_path: Path) -> None:
     base = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
     with pytest.raises(paraclip.UserError, match="--epochs"):
@@ -171,5 +262,3 @@ def test_wrong_options_are_user_errors(triples: Path, tmp_path: Path) -> None:
         paraclip.evaluate({"base": base}, device="gpu9")
     with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
         paraclip.swap_check(tmp_path, base, base, device="gpu9")
-    with pytest.raises(paraclip.UserError, match="--dry-run: is an estimate"):
-        paraclip.generate(tmp_path, tmp_path / "run", dry_run=True)

@@ -395,6 +395,8 @@ WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
     ("train starter --base ViT-B-32", 2, "names an architecture but no weights"),
     ("train starter --base openai/clip", 2, "write hf-hub:openai/clip"),
     ("train starter --starter", 2, "adds the triples that are trained on"),
+    ("train mini --base triples.parquet", 2, "train TRIPLES --base MODEL"),
+    ("train base.safetensors --base triples.parquet", 2, "is a model, and triples are due"),
     ("train starter --bank nosuch", 2, "nosuch: there is no such file or folder"),
     ("train starter --teacher nosuch=2", 2, "nosuch: is not a known model"),
     ("train starter --texts nosuch.txt", 2, "nosuch.txt: there is no such file"),
@@ -402,11 +404,14 @@ WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
     ("quickstart pictures --base ViT-B-32:opneai", 2, "Did you mean openai?"),
     ("index nosuch", 2, "nosuch: there is no such file or folder"),
     ("index pictures --base nosuch", 2, "nosuch: is not a known model"),
+    ("index pictures --base base.safetensors --tuned stopped", 2, "a run without a model"),
     ("search disc --index nosuch", 2, "nosuch: there is no index"),
+    ("search", 2, "query: it is empty"),
     ("export nosuch.safetensors out", 2, "there is no such file"),
     ("export base.safetensors out --base nosuch", 2, "nosuch: is not a known model"),
     (f"{EXPORT_TO} hf --int8", 2, "--int8: does not apply to --to hf"),
     ("swap-check --index nosuch --base mini --tuned mini", 2, "nosuch: there is no such file"),
+    (CHECK.replace("index.npy", "pictures"), 2, "`paraclip index FOLDER` makes one"),
     ("swap-check --index index.npy --base nosuch --tuned mini", 2, "nosuch: is not a known model"),
     (f"{CHECK} --queries nosuch", 2, "nosuch: there is no such file"),
     ("merge base.safetensors nosuch.safetensors", 2, "there is no such file"),
@@ -435,6 +440,8 @@ def answers(
     base, tuned = (sha256(text).hexdigest()[:16] for text in (b"base", b"tuned"))
     file.write_bytes(b"tuned")
     file.with_name(f"{file.name}.{base}.{tuned}.base").write_bytes(b"base")
+    (here / "stopped").mkdir()
+    (here / "stopped" / "run.json").write_text("{}")
     asked = json.dumps([words for words, _, _ in WITHOUT_TORCH])
     done = subprocess.run(
         [sys.executable, "-c", ASK],

@@ -7,17 +7,31 @@ types; one that is left out has the command's default.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from functools import partial, wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, get_args, get_type_hints
+from types import UnionType
+from typing import (
+    Any,
+    Literal,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    Union,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from torch import Tensor
 
 from paraclip.data.config import Columns
+from paraclip.data.images import Picture, is_picture
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.errors import UserError
+from paraclip.data.rows import InMemory
+from paraclip.errors import UserError, nearest
 from paraclip.evaluation.compare import compare
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import evaluate_configured
@@ -42,6 +56,7 @@ from paraclip.swapping.checking import swap_check as check_index
 from paraclip.swapping.run import Swapped, undo
 from paraclip.swapping.run import swap as swap_encoder
 from paraclip.systems.config import (
+    ExportConfig,
     Exported,
     ExportOptions,
     Format,
@@ -49,10 +64,8 @@ from paraclip.systems.config import (
     SwapConfig,
 )
 from paraclip.systems.system import IndexAddress
-from paraclip.training.config import Precision, Recipe, TextName, TrainOptions, usual_recipe
-from paraclip.training.prepare import prepare
-from paraclip.training.sources import Sources, read_rows
-from paraclip.training.train import check_training
+from paraclip.training.config import Precision, Recipe, TextName, TrainConfig
+from paraclip.training.prepare import prepare_run
 from paraclip.training.train import train as train_data
 
 __all__ = (
@@ -93,8 +106,15 @@ class GenerateKeywords(TypedDict, total=False):
 
 
 class TrainKeywords(TypedDict, total=False):
-    """Hyperparameters of `paraclip train`."""
+    """Options of `paraclip train`."""
 
+    images: Path | str | None  # folder of the pictures, for triples that name them by image_id only
+    starter: bool  # also train on the starter set
+    bank: Path | str | None  # pictures whose rankings are learned: a folder, or an index
+    teacher: Path | str | Sequence[Path | str]  # models that rank them, MODEL or MODEL=SHARE
+    texts: Path | str | Sequence[Path | str]  # sources of texts without pictures
+    languages: str | Sequence[str]  # of further wordings
+    fresh: bool  # from scratch, in a folder that holds another run
     epochs: int
     batch_size: int  # rows, each other's negatives
     learning_rate: float | None  # at its peak; None: by the kind of the base
@@ -182,33 +202,56 @@ class SwapCheckKeywords(TypedDict, total=False):
 
 
 def _config(options: type[_R], **given: Any) -> _R:
-    """The checked options of a command, most of which hold paths as text."""
+    """The checked options of a command, from values as a program has them."""
     hints = get_type_hints(options)
-    texts = {  # strictly checked fields take no path for a text
-        name: str(value)
-        for name, value in given.items()
-        if isinstance(value, Path) and name in hints
-        if Path not in (hints[name], *get_args(hints[name]))
-    }
-    return options(**{**given, **texts})
+    return options(**{name: _as_option(value, hints[name]) for name, value in given.items()})
 
 
-def _accepts_old_names(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """A function that also takes its options by their old names, with a DeprecationWarning."""
-    command = function.__name__.replace("_", "-")
-    warn = partial(warnings.warn, category=DeprecationWarning, stacklevel=3)
-
-    @wraps(function)
-    def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
-        current: Any = {}
-        # A comprehension is a frame before Python 3.12 and none after it; `stacklevel` counts them.
-        for name, one in options.items():
-            current[current_name(command, name, warn=warn).replace("-", "_")] = one
-        return function(*arguments, **current)
-
-    return call
+def _as_option(value: Any, hint: Any) -> Any:
+    """A value in the type of an option, which is checked strictly: a path as text, several texts as
+    a tuple or with commas, and one as a tuple of one."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if isinstance(value, Path):
+        value = value if Path in kinds else str(value)
+    elif isinstance(value, list | tuple):
+        parts = tuple(str(one) if isinstance(one, Path) else one for one in value)
+        return ",".join(map(str, parts)) if str in kinds else parts
+    several = any(get_origin(kind) is tuple for kind in kinds)
+    return (value,) if several and value is not None else value
 
 
+def _options_of(config: type) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """A function that takes the options of a command: also by their old names, with a
+    DeprecationWarning, and no others."""
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        name = function.__name__
+        warn = partial(warnings.warn, category=DeprecationWarning, stacklevel=3)
+        known = [*signature(function).parameters]
+        if known[-1] == "options":
+            (keywords,) = get_args(function.__annotations__[known.pop()])
+            known += keywords.__annotations__
+
+        @wraps(function)
+        def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
+            command, current = name.replace("_", "-"), dict[str, Any]()
+            # A comprehension is a frame before Python 3.12 and none after it; `stacklevel` counts
+            # them.
+            for given, one in options.items():
+                current[current_name(command, given, warn=warn).replace("-", "_")] = one
+            for given in (one for one in current if one not in known):
+                if given in get_type_hints(config):
+                    what = f"is an option of the command `paraclip {command}` alone"
+                    raise UserError(given, what, "Leave it out.")
+                raise UserError(given, f"is not an option of {name}", nearest(given, known))
+            return function(*arguments, **current)
+
+        return call
+
+    return decorate
+
+
+@_options_of(GenerateConfig)
 def generate(source: Path | str, out: Path | str, **options: Unpack[GenerateKeywords]) -> Path:
     """Paraphrase captions in two steps with a large language model.
 
@@ -228,8 +271,6 @@ def generate(source: Path | str, out: Path | str, **options: Unpack[GenerateKeyw
         >>> triples = generate("my_pictures", out="runs/triples")  # doctest: +SKIP
     """
     config = _config(GenerateConfig, source=source, out=Path(out), **options)
-    if config.dry_run:
-        raise UserError("--dry-run", "is an estimate", "Use the command `paraclip generate`.")
     generation = generate_from_source(
         config.captions, config.llm, Judge(config.filter_limits), config.outputs,
         to_file=config.to_file, from_file=config.from_file, part=config.one_part,
@@ -239,38 +280,23 @@ def generate(source: Path | str, out: Path | str, **options: Unpack[GenerateKeyw
     return Path(generation.triples)
 
 
-@_accepts_old_names
+@_options_of(TrainConfig)
 def train(
     base: Model,
-    triples: Path | str,
+    triples: Path | str | InMemory,
     out: Path | str,
-    *,
-    images: Path | str | None = None,
-    starter: bool = False,
-    bank: Path | str | None = None,
-    teacher: Sequence[Path | str] = (),
-    texts: Sequence[Path | str] = (),
-    languages: Sequence[str] = ("en",),
-    fresh: bool = False,
     **options: Unpack[TrainKeywords],
 ) -> DualEncoder:
     """Fine-tune the text encoder on triples; the image encoder is not changed.
 
     Args:
         base: the model to tune; one that is passed is not changed.
-        triples: file written by `generate`, the paper's JSON lines, or `starter` for the set that
-            ships with ParaCLIP.
+        triples: file written by `generate`, the paper's JSON lines, `starter` for the set that
+            ships with ParaCLIP, or the rows themselves: a list of dictionaries with `caption`,
+            `paraphrase_1` and `paraphrase_2`, a `pyarrow.Table`, a data frame or a
+            `datasets.Dataset`.
         out: folder of the checkpoints; a stopped run resumes, a finished one is not repeated.
-        images: folder of the pictures, for triples that name them by image_id only, or for a bank
-            whose index has the paths of another machine.
-        starter: whether to train on the starter set as well.
-        bank: pictures for `ranking=WEIGHT`: a folder, or an index that `swap_check` reads.
-        teacher: models whose rankings of the bank are learned, each as MODEL or MODEL=SHARE;
-            `base` is the base itself, which is also the default.
-        texts: sources of texts without pictures to learn from as well.
-        languages: languages of the further wordings to learn from, for rows that have some.
-        fresh: whether to start from scratch in a folder that holds another run.
-        options: hyperparameters of `paraclip train`, such as `epochs=2`, `recipe="paper"` or
+        options: options of `paraclip train`, such as `bank="my_pictures"`, `epochs=2` or
             `control=True`.
 
     Returns:
@@ -284,22 +310,16 @@ def train(
 
     Source: paper, section 3.
     """
-    options["recipe"] = options.get("recipe") or usual_recipe(teacher)
-    hyperparameters = TrainOptions(**options)
-    facts = {} if isinstance(base, DualEncoder) else {"base": str(base)}
-    out, problems = Path(out), Problems()
-    sources = Sources(
-        images, starter, bank, list(map(str, teacher)), list(map(str, texts)), languages,
-        hyperparameters.control, hyperparameters.seed,
+    config = _config(
+        TrainConfig, out=out, base=_name_of(base), **options,
+        triples=triples if isinstance(triples, Path | str) else "rows in memory",
     )  # fmt: skip
-    rows = read_rows(str(triples), sources, problems)  # what is wrong there needs no model
-    base = deepcopy(base) if isinstance(base, DualEncoder) else load_model(str(base))
-    check_training(hyperparameters, out, fresh, base)
-    data = prepare(rows, base, sources, problems=problems, facts=facts)
-    checkpoint = train_data(data, hyperparameters, out, fresh=fresh)
+    data = prepare_run(config, triples, base if isinstance(base, DualEncoder) else str(base))
+    checkpoint = train_data(data, config, Path(out), fresh=config.fresh)
     return load_model(str(checkpoint), str(data.model.device))
 
 
+@_options_of(EvaluateConfig)
 def evaluate(models: Mapping[str, Model], **options: Unpack[EvaluateKeywords]) -> Report:
     """Score models side by side, with 95 % intervals and paired differences.
 
@@ -316,6 +336,7 @@ def evaluate(models: Mapping[str, Model], **options: Unpack[EvaluateKeywords]) -
     return evaluate_configured(models, _config(EvaluateConfig, models=tuple(models), **options))
 
 
+@_options_of(ExportConfig)
 def export(model: Model, out: Path | str, **options: Unpack[ExportKeywords]) -> Path:
     """Write a model in the layout that another system loads, with a model card.
 
@@ -335,7 +356,7 @@ def export(model: Model, out: Path | str, **options: Unpack[ExportKeywords]) -> 
     return export_model(model, out, _config(ExportOptions, **options)).path
 
 
-@_accepts_old_names
+@_options_of(IndexConfig)
 def index(
     source: Path | str, index: Path | str = INDEX, **options: Unpack[IndexKeywords]
 ) -> IndexSummary:
@@ -356,7 +377,7 @@ def index(
     return build_index(problems=Problems(1.0), **config.arguments())
 
 
-@_accepts_old_names
+@_options_of(SearchConfig)
 def search(
     query: str = "", index: Path | str = INDEX, **options: Unpack[SearchKeywords]
 ) -> dict[str, list[Hit]]:
@@ -366,6 +387,7 @@ def search(
         query: description of the pictures to find.
         index: folder of the index, or `postgresql://...`.
         options: options of `paraclip search`, such as `image="cat.jpg"` or `models="base,tuned"`.
+            Without `models`, the index's tuned model answers, or its base if it has none.
 
     Returns:
         The results by label of the model, best first, each with path, caption, score, and with
@@ -375,15 +397,15 @@ def search(
         UserError: the query is empty, or the index or a model cannot be used.
 
     Example:
-        >>> for hit in search("a child eating pizza", k=5)["base"]:  # doctest: +SKIP
-        ...     print(f"{hit.score:.3f} {hit.path}")
+        >>> for label, hits in search("a child eating pizza", k=5).items():  # doctest: +SKIP
+        ...     print(label, [hit.path for hit in hits])
     """
     config = _config(SearchConfig, query=query, index=index, **options)
     answers, _ = search_index(**config.arguments())
     return {label: answer.hits for label, answer in answers.items()}
 
 
-@_accepts_old_names
+@_options_of(SwapCheckConfig)
 def swap_check(
     index: Path | str,
     base: Model,
@@ -408,15 +430,13 @@ def swap_check(
     Raises:
         UserError: the models have different image towers, or the index cannot be read.
     """
-    names = {
-        role: one.architecture.name if isinstance(one, DualEncoder) else str(one)
-        for role, one in (("base", base), ("tuned", tuned))
-    }
-    config = _config(SwapCheckConfig, index=index, **names, **options)
+    config = _config(
+        SwapCheckConfig, index=index, base=_name_of(base), tuned=_name_of(tuned), **options
+    )
     return check_index(base, tuned, config, merged)
 
 
-@_accepts_old_names
+@_options_of(SwapConfig)
 def swap(
     system: str,
     cache: Path | str,
@@ -473,15 +493,20 @@ def undo_swap(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapp
     return undo(system, cache, dry_run=dry_run)
 
 
-def encode_texts(model: Model, texts: Sequence[str]) -> Tensor:
+def _name_of(model: Model) -> str:
+    return model.architecture.name if isinstance(model, DualEncoder) else str(model)
+
+
+def encode_texts(model: Model, texts: str | Sequence[str]) -> Tensor:
     """Vectors of texts, such as queries for an index of the model's pictures.
 
     Args:
         model: the text encoder; one that is passed is put in evaluation mode.
-        texts: texts; each is cut to the model's context.
+        texts: texts, or one; each is cut to the model's context.
 
     Returns:
-        Unit vectors, float32 [texts, width] on the CPU, in the order of the texts.
+        Unit vectors, float32 [texts, width] on the CPU, in the order of the texts; of one text,
+        its vector [width].
 
     Raises:
         UserError: the model cannot be loaded.
@@ -490,21 +515,27 @@ def encode_texts(model: Model, texts: Sequence[str]) -> Tensor:
         >>> encode_texts("mini", ["a dog", "one dog"]).shape  # doctest: +SKIP
         torch.Size([2, 384])
     """
+    if isinstance(texts, str):
+        return features.encode_texts(loaded_model(model), [texts])[0]
     return features.encode_texts(loaded_model(model), texts)
 
 
-def encode_images(model: Model, pictures: Sequence[Path | str]) -> Tensor:
+def encode_images(model: Model, pictures: Picture | Sequence[Picture]) -> Tensor:
     """Vectors of pictures, such as an index of your own.
 
     Args:
         model: the image encoder; one that is passed is put in evaluation mode.
-        pictures: paths or URLs of the pictures.
+        pictures: pictures, or one: paths, URLs, Pillow's pictures, or arrays of 8-bit colours
+            [height, width, 3].
 
     Returns:
-        Unit vectors, float32 [pictures, width] on the CPU, in the order of the pictures.
+        Unit vectors, float32 [pictures, width] on the CPU, in the order of the pictures; of one
+        picture, its vector [width].
 
     Raises:
         UserError: the model cannot be loaded or reads no pictures, or a picture is missing or
             broken.
     """
-    return features.encode_images(loaded_model(model), [str(one) for one in pictures])
+    given: Any = [pictures] if (one := is_picture(pictures)) else pictures
+    vectors = features.encode_pictures(loaded_model(model), given)
+    return vectors[0] if one else vectors

@@ -20,11 +20,11 @@ from paraclip.commands import train as commands_train
 from paraclip.commands.train import train_command
 from paraclip.data.triples import read_triples, write_triples
 from paraclip.errors import UserError
-from paraclip.models import loading
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.training import bank as bank_module
+from paraclip.training import prepare as prepare_module
 from paraclip.training import sources as sources_module
 from paraclip.training import train as loop
 from paraclip.training.config import TrainConfig
@@ -93,7 +93,10 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys, monk
     path = triples.parent / "run" / "last.safetensors"
     assert f"Checkpoint: {path}" in output
     program, *suggested = shlex.split(said.splitlines()[-1].removeprefix("Next: "))
-    assert program == "paraclip" and parse(suggested).models == (f"base={base}", f"tuned={path}")
+    assert (program, suggested[0]) == ("paraclip", "index")
+    index = parse(suggested)
+    assert index.base == base
+    assert index.arguments()["tuned"] == str(path.with_name("merged.safetensors"))
     before, after = load_model(base), load_model(str(path))
     for name, value in before.image_tower.state_dict().items():
         assert torch.equal(after.image_tower.state_dict()[name], value)
@@ -173,7 +176,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     monkeypatch.setattr("sys.argv", ["paraclip", *words])
     monkeypatch.setattr("paraclip.training.train.train", partial(train, save_seconds=0))
     local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731
-    for module in (loading, bank_module):
+    for module in (prepare_module, bank_module):
         monkeypatch.setattr(module, "load_model", local)
     for module in (commands_train, sources_module):
         monkeypatch.setattr(module, "check_model", lambda _: None)

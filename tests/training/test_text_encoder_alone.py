@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from paraclip.api import export
+from paraclip.api import export, train
 from paraclip.cli import main
 from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.features import encode_images, encode_texts
@@ -60,6 +60,9 @@ def test_wordings_learn_the_ranking_of_their_average(world: Path) -> None:
     texts = ["a small red disc", "red disc small", "disc on paper red small"]
     base, after = (encode_texts(one, texts) for one in (load_model("base", "cpu"), tuned))
     assert (after[0] @ after[1:].T).mean() > (base[0] @ base[1:].T).mean()
+    options = {"epochs": 40, "batch_size": 12, "learning_rate": 1e-3, "sentence_teacher": 0.0}
+    same = train("base", "triples.jsonl", "python", bank="index.npy", **options)
+    assert encode_texts(same, texts).equal(after)
 
 
 def test_a_clip_teaches_it_what_its_own_vectors_of_the_pictures_rank(world: Path) -> None:

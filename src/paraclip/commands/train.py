@@ -11,7 +11,7 @@ from paraclip.models.sources import check_device, check_model, packages_of
 from paraclip.progress import suggest
 from paraclip.provenance import without_secrets
 from paraclip.training.config import TrainConfig
-from paraclip.training.sources import Sources, read_rows
+from paraclip.training.sources import Sources
 
 SHOWN = ("steps", "rows", "texts_cut_to_context")
 """Values of `summary.json` that are printed."""
@@ -19,52 +19,41 @@ SHOWN = ("steps", "rows", "texts_cut_to_context")
 
 def train_command(config: TrainConfig) -> None:
     """Train, in all processes that torchrun or SLURM started together."""
-    sources = Sources(
-        config.images, config.starter, config.bank, config.teacher, config.texts,
-        config.languages.split(","), config.control, config.seed,
-    )  # fmt: skip
     check_device(config.device)
     sentences = config.teachers[1] and not config.control  # S asks MiniLM
     require(packages_of(config.base, "minilm" if sentences else ""))
-    sources.check(config.triples)
+    Sources.of(config).check(config.triples)
     check_model(config.base)
     from paraclip.training.distributed import in_each_process  # torch, only now
 
-    in_each_process(config.device, lambda device: _train(config, sources, device))
+    in_each_process(config.device, lambda device: _train(config, device))
 
 
-def _train(config: TrainConfig, sources: Sources, device: str) -> None:
-    from paraclip.models.loading import load_model
+def _train(config: TrainConfig, device: str) -> None:
     from paraclip.training.distributed import this_process
-    from paraclip.training.prepare import prepare
-    from paraclip.training.train import check_training, train
+    from paraclip.training.prepare import prepare_run
+    from paraclip.training.train import train
 
-    out, problems = Path(config.out), Problems()
-    rows = read_rows(config.triples, sources, problems)  # what is wrong there needs no model
-    base = load_model(config.base, device)
-    check_training(config, out, config.fresh, base)  # before pictures are encoded
-    data = prepare(rows, base, sources, problems=problems, facts={"base": config.base})
+    data = prepare_run(config, config.triples, config.base, device)
     count, pictures = len(data.triples), int(data.has_image().sum())
     print(f"{count:,} rows, {f'{pictures:,} with' if pictures else 'all without'} a picture.")
     if data.bank is not None:
         print(f"A bank of {len(data.bank.vectors):,} pictures.")
     if 0 < pictures < count:
         print(f"L1 learns nothing from the {count - pictures:,} without.")
-    checkpoint = train(data, config, out, fresh=config.fresh)
+    checkpoint = train(data, config, Path(config.out), fresh=config.fresh)
     if this_process().first:  # the others would print the same
         print_summary(checkpoint, data.problems)
         _suggest_check(config, checkpoint)
 
 
 def _suggest_check(config: TrainConfig, checkpoint: Path) -> None:
-    """Suggest to check the index that was learned from, or else to score the model."""
+    """Suggest to check the index that was learned from, or else to index pictures."""
+    models = ("--base", config.base, "--tuned", checkpoint if config.control else checkpoint.parent)
     if config.bank and is_index(config.bank):
-        tuned = checkpoint.parent if not config.control else checkpoint
-        index = without_secrets(config.bank)
-        suggest("swap-check", "--index", index, "--base", config.base, "--tuned", tuned)
+        suggest("swap-check", "--index", without_secrets(config.bank), *models)
     else:
-        label = "control" if config.control else "tuned"
-        suggest("evaluate", f"base={config.base}", f"{label}={checkpoint}", "--benchmarks", "quick")
+        suggest("index", config.bank or config.images or "my_pictures", *models)
 
 
 def print_summary(checkpoint: Path, problems: Problems) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from paraclip.data.folder import walk
@@ -24,6 +25,9 @@ from paraclip.data.shards import SUFFIXES, read_member, split_reference
 from paraclip.errors import UserError, optional_import, without_password
 from paraclip.files import check_input, file_hash, text_hash
 
+Picture = Path | str | Image.Image | NDArray[np.uint8]
+"""A picture: its path, URL or `tar://member::shard.tar`, Pillow's, or 8-bit colours [height, width,
+3]."""
 # Pillow's other formats include some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands
@@ -68,6 +72,32 @@ def open_image(reference: str, side: int) -> Image.Image:
     """
     with _picture_errors(reference), open_bytes(reference) as stream:
         return decode_image(stream, reference, side)
+
+
+def is_picture(given: object) -> bool:
+    """Whether this is one picture, rather than several."""
+    if isinstance(given, np.ndarray):
+        return given.ndim < 4
+    return isinstance(given, Path | str | Image.Image)
+
+
+def open_picture(given: Picture, side: int) -> Image.Image:
+    """A picture as `open_image` opens it, from a file or from memory.
+
+    Raises:
+        UserError: as `open_image` does, or an array is of other numbers than 8-bit colours.
+    """
+    if isinstance(given, Path | str):
+        return open_image(str(given), side)
+    where = f"a picture of type {type(given).__name__}"
+    with _picture_errors(where):
+        if isinstance(given, np.ndarray):
+            if given.dtype != np.uint8:
+                what = f"is an array of {given.dtype}"
+                raise UserError(where, what, "Give 8-bit colours, uint8 [height, width, 3].")
+            given = Image.fromarray(given)
+        _check_size(given, where)
+        return _shrink(given, side)
 
 
 @dataclass(frozen=True)
@@ -119,23 +149,32 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
         with without_warnings():
             # Decodes nothing yet, so that size and shape are checked before.
             image = Image.open(stream, formats=formats)
-        if image.width * image.height > MOST_PIXELS:
-            raise UserError(reference, _TOO_MANY, "Replace the picture.")
-        if max(image.size) > _MOST_RATIO * min(image.size):
-            what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
-            raise UserError(reference, what, "Crop or replace the picture.")
+        _check_size(image, reference)
         image.draft("RGB", (2 * side, 2 * side))  # changes how JPEG is decoded, and no other format
-        turn = _TURNS.get(_orientation(image))
-        small = _averageable(image)
-        factor = min(small.size) // (2 * side)  # `reduce` averages blocks of whole pixels
-        if factor > 1:
-            small = small.reduce(factor)
-        if small.mode in ("RGBa", "La"):
-            straight = small.convert({"RGBa": "RGBA", "La": "LA"}[small.mode]).convert("RGBA")
-            small = Image.new("RGB", small.size, "white")
-            small.paste(straight, mask=straight.getchannel("A"))
-        small = small.convert("RGB")
-        return small if turn is None else small.transpose(turn)
+        return _shrink(image, side)
+
+
+def _check_size(image: Image.Image, where: object) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise UserError(where, _TOO_MANY, "Replace the picture.")
+    if max(image.size) > _MOST_RATIO * min(image.size):
+        what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
+        raise UserError(where, what, "Crop or replace the picture.")
+
+
+def _shrink(image: Image.Image, side: int) -> Image.Image:
+    """The picture upright in RGB, about as small as `side` allows."""
+    turn = _TURNS.get(_orientation(image))
+    small = _averageable(image)
+    factor = min(small.size) // (2 * side)  # `reduce` averages blocks of whole pixels
+    if factor > 1:
+        small = small.reduce(factor)
+    if small.mode in ("RGBa", "La"):
+        straight = small.convert({"RGBa": "RGBA", "La": "LA"}[small.mode]).convert("RGBA")
+        small = Image.new("RGB", small.size, "white")
+        small.paste(straight, mask=straight.getchannel("A"))
+    small = small.convert("RGB")
+    return small if turn is None else small.transpose(turn)
 
 
 def _is_heic(stream: BinaryIO) -> bool:

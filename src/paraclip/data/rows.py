@@ -8,7 +8,7 @@ listed.
 import csv
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -30,6 +30,9 @@ from paraclip.errors import UserError
 _Item = TypeVar("_Item")
 Values = dict[str, Any]
 """Values of a row by column name; texts may be bytes, whose encoding is not yet checked."""
+InMemory = Iterable[Mapping[str, Any]]
+"""Rows in memory: dictionaries, a `datasets.Dataset`, or what has Arrow's interface, as a
+`pyarrow.Table` and the data frames of pandas and polars have."""
 _Rows = Iterator[tuple[str, Values]]  # where each row is, and its values
 _Fields = Iterator[tuple[int, list[str]]]  # number of a row's first line, and its fields
 _Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], _Fields]
@@ -43,13 +46,13 @@ _IMAGE_NAMES = ("file_name", "filename", "image")
 _CAPTION_NAMES = ("captions", "caption", "sentences")
 
 
-def read_rows(source: str, problems: Problems, columns: Columns | None = None) -> _Rows:
+def read_rows(source: str | InMemory, problems: Problems, columns: Columns | None = None) -> _Rows:
     """Yield where each row is, for messages, and its values.
 
     Where is the file and, at its end, the row's number (`captions.csv:12`) or key.
 
     Args:
-        source: file, URL or folder.
+        source: file, URL or folder; without `columns`, also the rows themselves.
         problems: lists broken rows, which are skipped.
         columns: yield `caption`, `image`, `id` and `image_id` instead of a file's own columns, as
             far as the file has them; only these are read of a Parquet file.
@@ -58,7 +61,10 @@ def read_rows(source: str, problems: Problems, columns: Columns | None = None) -
         UserError: the file is missing, broken, out of bounds or of an unknown format, a column is
             missing, or two have one name.
     """
-    yield from reader_of(source)(source, problems, columns)
+    if isinstance(source, str):
+        yield from reader_of(source)(source, problems, columns)
+    else:
+        yield from _read_memory(source, problems)
 
 
 def reader_of(source: str) -> Callable[[str, Problems, Columns | None], _Rows]:
@@ -79,6 +85,22 @@ def reader_of(source: str) -> Callable[[str, Problems, Columns | None], _Rows]:
     raise UserError(source, "has a format that cannot be read", hint)
 
 
+def _read_memory(rows: InMemory, problems: Problems) -> _Rows:
+    if hasattr(rows, "__arrow_c_stream__"):
+        batches = pa.table(rows).to_batches(max_chunksize=_ROWS_AT_ONCE)
+        rows = (row for batch in batches for row in batch.to_pylist())
+    if not isinstance(rows, Iterable):
+        hint = "Give a file, a list of dictionaries, or a table."
+        raise UserError("rows", f"a {type(rows).__name__} has none", hint)
+    for number, values in enumerate(rows, 1):
+        where = f"row {number}"
+        if isinstance(values, Mapping):
+            paths = {name: str(one) for name, one in values.items() if isinstance(one, Path)}
+            yield where, {**values, **paths}
+        else:
+            problems.add(where, "is not a dictionary")
+
+
 def is_folder(source: str) -> bool:
     """Whether the path or URL is a local folder."""
     return not is_remote(source) and Path(source).is_dir()
@@ -90,7 +112,7 @@ def row_number(where: str) -> str:
 
 
 def read_items(
-    source: str,
+    source: str | InMemory,
     make: Callable[[Values, str], _Item],
     problems: Problems,
     columns: Columns | None = None,

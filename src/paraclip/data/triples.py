@@ -9,6 +9,7 @@ the first English ones take the place of missing paraphrases, or the caption doe
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from paraclip.data.captions import (
 from paraclip.data.images import PictureNames, picture_files
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
-from paraclip.data.rows import Values, read_items, row_number
+from paraclip.data.rows import InMemory, Values, read_items, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, check_input, read_bounded
@@ -90,13 +91,14 @@ def with_schema(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(listed, schema=SCHEMA.append(WORDINGS) if some else SCHEMA)
 
 
-def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table:
-    """All triples of a file, with SCHEMA's columns, and WORDINGS if there are some.
+def read_triples(source: Path | str | InMemory, problems: Problems | None = None) -> pa.Table:
+    """All triples of a source, with SCHEMA's columns, and WORDINGS if there are some.
 
     A missing `image_id` is replaced by `image`, so that triples of one picture belong together.
 
     Args:
-        path: Parquet, the paper's JSONL, or `starter` for the triples included in ParaCLIP.
+        source: Parquet, the paper's JSONL, `starter` for the triples included in ParaCLIP, or the
+            rows themselves.
         problems: lists rows that lack one of the three texts; they are skipped.
 
     Raises:
@@ -104,10 +106,11 @@ def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table
             rows are broken.
     """
     problems = Problems() if problems is None else problems
-    path = check_triples(path)
+    if isinstance(source, Path | str):
+        source = str(check_triples(source))
     before, seen = problems.count, set[int]()
     tables, rows = [SCHEMA.empty_table()], list[dict[str, Any]]()
-    for where, row in read_items(str(path), _make_triple, problems):
+    for where, row in read_items(source, _make_triple, problems):
         if (key := hash(row["id"])) in seen:
             what = f"the id {label(row['id'])} occurs twice"
             raise UserError(where, what, "Make the ids unique.")
@@ -118,7 +121,8 @@ def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table
             rows = []
     problems.check(len(seen) + problems.count - before)
     if not seen:
-        raise UserError(path, "contains no triples", _REMAKE)
+        named = source if isinstance(source, str) else "triples"
+        raise UserError(named, "contains no triples", _REMAKE)
     return pa.concat_tables([*tables, with_schema(rows)], promote_options="default")
 
 
@@ -135,7 +139,8 @@ def check_triples(path: Path | str) -> Path:
 
 def _make_triple(values: Values, where: str) -> dict[str, Any]:
     """A row of SCHEMA and WORDINGS; raises BrokenRow if it lacks a text or has a wrong value."""
-    values = {name: value for name, value in values.items() if value == value}  # NaN is missing
+    missing = [name for name, value in values.items() if isinstance(value, float) and isnan(value)]
+    values = {name: value for name, value in values.items() if name not in missing}
     row: dict[str, Any] = {WORDINGS.name: (further := _read_wordings(values.get(WORDINGS.name)))}
     english = [one for one in further if (one["lang"] or ENGLISH) == ENGLISH]
     has_further = bool(further)  # `further` loses those that become paraphrases

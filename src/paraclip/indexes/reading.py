@@ -104,6 +104,8 @@ def _store_of(place: IndexAddress) -> str:
         if SYSTEMS[name].recognises(path):
             return name
     hint = f"Known are {', '.join(INDEXED)}."
+    if path.is_dir():
+        hint = f"{hint} `paraclip index FOLDER` makes one of a folder of pictures."
     raise UserError(path, "is not an index that can be recognised", hint)
 
 

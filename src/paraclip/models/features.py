@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.images import Crop, open_image
+from paraclip.data.images import Crop, Picture, open_image, open_picture
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.shards import split_reference
@@ -126,6 +126,26 @@ def encode_images(
 ) -> Tensor:
     """Unit vectors float32 [references, embed_dim] on the CPU; arguments of `image_features`."""
     return project(model, image_features(model, references, cache, problems, precision, label))
+
+
+@torch.no_grad()
+def encode_pictures(model: DualEncoder, pictures: Sequence[Picture]) -> Tensor:
+    """Unit vectors float32 [pictures, embed_dim] on the CPU, of files and of pictures in memory.
+
+    Raises:
+        UserError: a picture is missing or broken, or its features are not finite.
+    """
+    model.eval()
+
+    def read(picture: Picture) -> tuple[str, Tensor]:
+        shown = str(picture) if isinstance(picture, Path | str) else type(picture).__name__
+        return shown, model.preprocess(open_picture(picture, model.image_size))
+
+    read_ahead = (pixels for _, pixels in ahead(read, pictures, PREPROCESSORS, 3 * IMAGES_AT_ONCE))
+    parts = [rows for _, rows in compute(model, read_ahead, {}, "fp32", lambda _: None)]
+    if not parts:
+        return torch.empty(0, model.architecture.embed_dim)
+    return project(model, torch.cat(parts))
 
 
 @torch.no_grad()

@@ -28,6 +28,8 @@ BUILT_IN = ("mini", "minilm")
 TEXT_ONLY = "sentence"
 """Kind of a model without an image encoder."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")  # of files of weights
+RUN_RECORD, LAST, MERGED = "run.json", "last.safetensors", "merged.safetensors"
+"""Files in the folder of a run: its record, the model after the last step, and that merged."""
 FOLDER, HUB, QUICK = "local-dir:", "hf-hub:", "-quickgelu"  # as in open_clip's names
 _DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")  # torch's names
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
@@ -138,6 +140,22 @@ def _tags_in_source() -> dict[str, list[str]]:
         # As `open_clip.pretrained` adds them at import.
         found[f"{name.value}{QUICK}"] = [tag for tag in fields if "quick_gelu" in fields[tag]]
     return found
+
+
+def model_of_run(name: str) -> str:
+    """The merged model in the folder of a run, else its tuned one; any other name as it is.
+
+    Raises:
+        UserError: the run has not ended.
+    """
+    folder = Path(name)
+    with readable(folder):
+        if not (folder / RUN_RECORD).is_file():
+            return name
+        for file in (folder / MERGED, folder / LAST):
+            if file.is_file():
+                return str(file)
+    raise UserError(folder, "is a run without a model", "Let `paraclip train` finish.")
 
 
 def model_files(name: str) -> list[Path]:

@@ -174,9 +174,6 @@ class GenerateConfig(Checked):
     """Number of processes on a Ray cluster that run all parts. Default: ask without Ray."""
 
     def __post_init__(self) -> None:
-        one: object = self.base_url  # in Python, one server may be given as a string
-        if one is None or isinstance(one, str):
-            object.__setattr__(self, "base_url", () if one is None else (one,))
         super().__post_init__()
         if tyro.MISSING not in (self.source, self.out):  # else the command line completes a file
             self._check_together()

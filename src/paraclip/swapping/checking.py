@@ -21,7 +21,7 @@ from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.files import read_lines
 from paraclip.indexes.origin import NOTHING_OPENED, Origin, find_origin, find_pictures
 from paraclip.indexes.reading import Index, read_index
-from paraclip.models.sources import check_device, check_model
+from paraclip.models.sources import LAST, MERGED, RUN_RECORD, check_device, check_model
 from paraclip.starter import QUERIES
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.system import IndexAddress
@@ -116,6 +116,7 @@ class SwapReport:
     rows: int  # number of vectors
     width: int  # of the vectors
     k: int  # number of results that were compared
+    kind: str  # of the models: "open_clip", "mini" or "sentence"
     origin: Origin | None  # of the vectors; None if no picture could be opened
     queries: int = 0  # number of queries
     overlap: float | None = None  # mean share of results in common, 0 to 1; None without queries
@@ -211,7 +212,8 @@ def swap_check(
     pictures = find_pictures(index.paths or [], config.pictures)
     origin = find_origin(base, index, pictures)
     rows, width = index.vectors.shape
-    report = SwapReport(index.kind, rows, width, min(config.k, rows), origin)
+    kind = base.architecture.kind
+    report = SwapReport(index.kind, rows, width, min(config.k, rows), kind, origin)
     chosen = models["tuned"]
     report = replace(
         report, right=_find_right_pictures(base, models, index, queries, pictures, report.k)
@@ -231,16 +233,14 @@ def swap_check(
 
 def _models_of_run(folder: Path) -> "dict[str, _Model] | None":
     """Tuned and merged in the folder of a run; None for anything else."""
-    from paraclip.training.checkpoint import RunFolder
-
-    run = RunFolder(folder)
-    if not run.identity_file.is_file():
+    if not (folder / RUN_RECORD).is_file():
         return None
-    for file in (run.last, run.merged):
+    models = {"tuned": folder / LAST, "merged": folder / MERGED}
+    for file in models.values():
         if not file.is_file():
             hint = f"Let `paraclip train` finish, or name one model; a control has no {file.name}."
             raise UserError(folder, f"is a run without {file.name}", hint)
-    return {"tuned": run.last, "merged": run.merged}
+    return dict(models)
 
 
 def _query_pairs() -> list[dict[str, str]]:

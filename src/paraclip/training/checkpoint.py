@@ -26,6 +26,7 @@ from paraclip.files import (
 from paraclip.merging import SHARE, merge
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.sources import LAST, MERGED, RUN_RECORD
 from paraclip.models.tensors import count_bytes, hash_tensors, save_tensors
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import provenance
@@ -34,7 +35,6 @@ from paraclip.training.distributed import Processes, this_process
 from paraclip.training.log import notice
 from paraclip.training.optimizer import restore_training, training_tensors
 
-_RECORD = "run.json"
 START_OVER = "Choose another --out, or add --fresh to start over here."
 FORMAT = "paraclip-run-1"
 """Value of the key `format` of every JSON file of a run."""
@@ -45,7 +45,7 @@ FILES = (
     *("last.safetensors", "last.md", "merged.safetensors", "merged.md"),
     *("summary.json", "metrics.jsonl", "problems.txt"),
     *("tensorboard/events.out.tfevents.*.paraclip", "inspect/step-*.json"),
-    *("inspect/step-*.safetensors", *STATES, _RECORD),
+    *("inspect/step-*.safetensors", *STATES, RUN_RECORD),
 )
 """Every file that a run writes. The record comes last: a run without it is a new one."""
 _GROWING = ("metrics.jsonl", "tensorboard/*", "states/*")
@@ -67,10 +67,10 @@ class RunFolder:
     def __init__(self, path: Path, header: Mapping[str, Any] | None = None) -> None:
         self.path, self.files = path, OutputFolder(path, "training")
         self.header = header or {}
-        self.last = path / "last.safetensors"  # checkpoint after the last step
-        self.merged = path / "merged.safetensors"  # half of its weights, and half of base's
+        self.last = path / LAST  # checkpoint after the last step
+        self.merged = path / MERGED  # half of its weights, and half of base's
         self.states = path / "states"  # folder of the states from which a killed run resumes
-        self.identity_file = path / _RECORD  # everything that determines the weights of the run
+        self.identity_file = path / RUN_RECORD  # everything that determines the weights of the run
         self.summary_file = path / "summary.json"  # the results, written at the very end
         self.problems_file = path / "problems.txt"  # broken rows and pictures that were skipped
 

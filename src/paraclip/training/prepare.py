@@ -1,30 +1,59 @@
 """What a run reads before the first step: triples, pictures, the bank, and its teachers."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from paraclip.data.problems import Problems
+from paraclip.data.rows import InMemory
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
+from paraclip.models.loading import load_model
 from paraclip.models.row_store import StoredRows
 from paraclip.models.sources import TEXT_ONLY
 from paraclip.training.bank import check_bank, load_teachers, match_spread, read_bank
+from paraclip.training.config import TrainConfig
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
 from paraclip.training.sources import Rows, Sources, read_rows
+from paraclip.training.train import check_training
 
 _TRIPLES_ALONE = Sources()
 
 
+def prepare_run(
+    config: TrainConfig,
+    triples: Path | str | InMemory,
+    base: DualEncoder | str,
+    device: str = "auto",
+) -> TrainingData:
+    """What the options of a run name, read and checked.
+
+    Args:
+        config: the options.
+        triples: what `read_triples` reads.
+        base: the model to tune, or its name; one that is passed is not changed.
+        device: where a named model is loaded.
+
+    Raises:
+        UserError: a file cannot be used, or the run could not be written.
+    """
+    sources, problems = Sources.of(config), Problems()
+    rows = read_rows(triples, sources, problems)  # what is wrong there needs no model
+    facts = {"base": base} if isinstance(base, str) else {}
+    model = load_model(base, device) if isinstance(base, str) else deepcopy(base)
+    check_training(config, Path(config.out), config.fresh, model)  # before pictures are encoded
+    return prepare(rows, model, sources, problems=problems, facts=facts)
+
+
 def prepare(
-    triples: Rows | pa.Table | Path | str,
+    triples: Rows | Path | str | InMemory,
     model: DualEncoder,
     sources: Sources = _TRIPLES_ALONE,
     *,
@@ -35,7 +64,7 @@ def prepare(
     """Read triples, find their pictures, and compute or load the image features.
 
     Args:
-        triples: what `read_rows` has read, or what it reads.
+        triples: what `read_rows` has read, or what `read_triples` reads.
         model: the base.
         sources: what else is learned from.
         cache: folder of image features; None: the default in ParaCLIP's cache folder.

@@ -1,6 +1,8 @@
 """What a run learns from: its rows from all sources, read without a model and without torch."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import pyarrow.compute as pc
 from paraclip.data.captions import label
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
+from paraclip.data.rows import InMemory
 from paraclip.data.triples import (
     ENGLISH,
     attach_images,
@@ -25,8 +28,9 @@ from paraclip.data.triples import (
 from paraclip.errors import UserError
 from paraclip.files import file_hash
 from paraclip.indexes.reading import check_address
-from paraclip.models.sources import check_model
+from paraclip.models.sources import BUILT_IN, SUFFIXES, check_model
 from paraclip.starter import STARTER, TRIPLES, resolve
+from paraclip.training.config import TrainConfig
 
 BASE = "base"
 """Name of the student before training, as a teacher."""
@@ -59,12 +63,22 @@ class Sources:
     control: bool = False
     seed: int = 0
 
-    def check(self, triples: Path | str) -> None:
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Sources":
+        """The sources that options name."""
+        return cls(
+            config.images, config.starter, config.bank, config.teacher, config.texts,
+            config.languages.split(","), config.control, config.seed,
+        )  # fmt: skip
+
+    def check(self, triples: Path | str | InMemory) -> None:
         """Raise UserError for the name of no model, file or folder, before torch is imported."""
-        path = check_triples(triples)
-        if self.starter and path.resolve() == TRIPLES.resolve():
-            what = "adds the triples that are trained on already"
-            raise UserError("--starter", what, "Omit it, or name other triples.")
+        if isinstance(triples, Path | str):
+            _refuse_model(str(triples))
+            path = check_triples(triples)
+            if self.starter and path.resolve() == TRIPLES.resolve():
+                what = "adds the triples that are trained on already"
+                raise UserError("--starter", what, "Omit it, or name other triples.")
         for source in self.texts:
             find_files(source)
         if self.control:
@@ -83,11 +97,24 @@ class Rows(NamedTuple):
     facts: dict[str, Any]  # of their sources, for the checkpoints
 
 
-def read_rows(triples: pa.Table | Path | str, sources: Sources, problems: Problems) -> Rows:
+def _refuse_model(triples: str) -> None:
+    """Raise UserError for a model in the place of triples."""
+    model = triples in BUILT_IN or triples.endswith(SUFFIXES)
+    if not model and not os.path.exists(triples):
+        with suppress(UserError):
+            check_model(triples)
+            model = True
+    if model:
+        what = "is a model, and triples are due here"
+        order = "train(base, triples, out) in Python, and train TRIPLES --base MODEL as a command"
+        raise UserError(triples, what, f"Write {order}.")
+
+
+def read_rows(triples: Path | str | InMemory, sources: Sources, problems: Problems) -> Rows:
     """The rows of a run from all their sources; no model is needed for them.
 
     Args:
-        triples: a file written by `paraclip generate`, JSON lines, or the rows themselves.
+        triples: what `read_triples` reads.
         sources: what else is learned from.
         problems: collects broken rows.
 
@@ -97,11 +124,9 @@ def read_rows(triples: pa.Table | Path | str, sources: Sources, problems: Proble
     """
     known: dict[str, Any] = {}
     of_starter = False
-    if isinstance(triples, pa.Table):
-        table = triples
-    else:
-        sources.check(triples)
-        table = read_triples(triples, problems)
+    sources.check(triples)
+    table = read_triples(triples, problems)
+    if isinstance(triples, Path | str):
         known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
         of_starter = Path(resolve(triples)).resolve() == TRIPLES.resolve()
     if pc.any(pc.equal(table["image"], "")).as_py():

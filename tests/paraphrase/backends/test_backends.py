@@ -136,7 +136,7 @@ def test_no_server_is_one_line_without_the_password() -> None:
     with pytest.raises(UserError, match=r"no server answers there\. Start the server") as caught:
         ask(OpenAIBackend(options(url, max_retries=0)))
     assert "secret" not in str(caught.value) and "127.0.0.1" in str(caught.value)
-    settings = GenerateConfig("a", Path("o"), backend="openai", base_url=url).outputs.settings
+    settings = GenerateConfig("a", Path("o"), backend="openai", base_url=(url,)).outputs.settings
     assert settings["base_url"] == gone.url and "secret" not in str(settings)
 
 
