@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ from paraclip.swapping.checking import (
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.training.checkpoint import RunFolder
 from tiny import draw, retuned
+
+SIDE_BY_SIDE = "--index {index} --models base,tuned={tuned}"
 
 
 @pytest.fixture
@@ -208,6 +211,26 @@ def test_a_model_that_finds_fewer_right_pictures_is_not_suggested(
     assert "100.0 % of 12 captions with the base" in shown
     assert ("keep the base" in shown) == (place == "far")
     assert ("Next:" in said) == (place == "near")
+
+
+@pytest.mark.parametrize(
+    ("store", "kind", "words"),
+    [
+        ("npy", "open_clip", "export {tuned} exports/open-clip"),
+        ("npy", "mini", "export {tuned} exports/modules --to sentence-transformers"),
+        ("immich", "open_clip", "export {tuned} exports/immich --for immich"),
+        ("paraclip", "mini", f"search 'a dog on a beach' {SIDE_BY_SIDE}"),
+    ],
+)
+def test_the_next_command_is_one_that_the_model_and_the_index_take(
+    store, kind, words, index, base, tuned, models, capsys, monkeypatch
+) -> None:
+    report = replace(paraclip.swap_check(index, base, tuned), store=store, kind=kind)
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
+    monkeypatch.setattr("paraclip.commands.swap_check.swap_check", lambda *_: report)
+    swap_check_command(SwapCheckConfig(index=index, **models))
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"Next: paraclip {words.format(index=index, tuned=models['tuned'])}"
 
 
 def test_captions_of_other_pictures_are_refused(index, base, tuned, tmp_path) -> None:

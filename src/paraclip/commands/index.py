@@ -20,15 +20,17 @@ def index_command(config: IndexConfig) -> None:
     """Bring an index up to date; print the counts and the broken pictures."""
     check_device(config.device)
     require(packages_of(config.base) | store_packages(config.index))
-    for name in filter(None, (config.base, config.tuned)):
+    arguments = config.arguments()
+    names = list(filter(None, (config.base, arguments["tuned"])))
+    for name in names:
         check_model(name)
     picture_source(config.source, config.columns)  # refuses one that there is not
     from paraclip.image_search.build import build_index  # torch, only now
 
     problems = Problems(1.0)  # no share of broken pictures stops an index
-    summary = build_index(problems=problems, **config.arguments())
+    summary = build_index(problems=problems, **arguments)
     # Written now, so that the first search need not wait for torch.
-    for name in filter(None, (config.base, config.tuned)):
+    for name in names:
         prepared_tower(absolute_name(name))
     store = _without_password(config.index)
     if config.json:

@@ -12,6 +12,7 @@ from paraclip.provenance import provenance, without_secrets
 from paraclip.swapping.checking import AGREES_LITTLE, MOST_LOST, Scores, SwapReport, swap_check
 from paraclip.systems import EXPORTED
 from paraclip.systems.config import SwapCheckConfig
+from paraclip.systems.files import PARACLIP
 
 SHOWN = 3  # number of results printed for a changed query
 
@@ -32,8 +33,8 @@ def swap_check_command(config: SwapCheckConfig) -> None:
 
 
 def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
-    """Suggest to swap the checked model, or to export it for the program whose index it is; nothing
-    if it finds fewer right pictures."""
+    """Suggest to swap the checked model, to search with it, or to export it for the program whose
+    index it is; nothing if it finds fewer right pictures."""
     model, use = config.tuned, report.recommendation.use if report.recommendation else "tuned"
     # The whole interval is below zero.
     if report.right is not None and report.right.change[use].high < 0:
@@ -47,6 +48,11 @@ def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
         # Its index is a file in the folder of its models.
         folder = Path(config.index) if Path(config.index).is_dir() else Path(config.index).parent
         suggest("swap", "rclip", "--cache", folder, "--tuned", model)
+    elif report.store == PARACLIP.name:
+        index, models = without_secrets(config.index), f"base,tuned={model}"
+        suggest("search", "a dog on a beach", "--index", index, "--models", models)
+    elif report.kind != "open_clip":
+        suggest("export", model, "exports/modules", "--to", "sentence-transformers")
     elif report.store in EXPORTED:
         suggest("export", model, f"exports/{report.store}", "--for", report.store)
     else:

@@ -89,8 +89,7 @@ def evaluate(
             try:
                 scores = _score_models(benchmark, models, settings.get("cache"), moving)
             except UserError as error:
-                # The last one is raised if none could be scored.
-                if not pass_over or (benchmark is benchmarks[-1] and not sections):
+                if not pass_over:
                     raise
                 left_out[benchmark.name] = str(error)
                 print(f"paraclip: {benchmark.name} left out: {error}", file=sys.stderr)
@@ -104,6 +103,9 @@ def evaluate(
             one, other = (scores[x].shown if x in scores else None for x in (base, tuned))
             if base != tuned and one and other and one.texts:
                 examples.append(RankedPairs(name, benchmark.pool, one, other))
+    if not sections:
+        why = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise UserError("evaluate", "no benchmark can be scored", why)
     settings = {**settings, "left_out": left_out}
     report = Report(facts, sections, provenance(**settings))
     _write_files(report, items, examples, (base, tuned), Path(out))

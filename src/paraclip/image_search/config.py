@@ -7,6 +7,7 @@ import tyro
 from annotated_types import Ge, Le
 
 from paraclip.data.config import ColumnOptions, Columns
+from paraclip.models.sources import model_of_run
 from paraclip.options import Checked
 
 INDEX = "runs/index"
@@ -29,8 +30,8 @@ class IndexConfig(Checked):
     """Base model, as in `paraclip evaluate`. Its image tower computes the vectors."""
 
     tuned: str | None = None
-    """Model tuned from the base, which `search` and `serve` show next to it. It must have the same
-    image tower."""
+    """Model tuned from the base, or the folder of its run, for the merged one; `search` and `serve`
+    show it next to the base. It must have the same image tower."""
 
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns of a captions file."""
@@ -55,7 +56,8 @@ class IndexConfig(Checked):
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of `build_index`, except the list of problems."""
-        return {name: value for name, value in vars(self).items() if name != "json"}
+        given = {name: value for name, value in vars(self).items() if name != "json"}
+        return {**given, "tuned": self.tuned and model_of_run(self.tuned)}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Queries with words and pictures, answered by one or several models over one index."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -70,7 +70,7 @@ def combine_vectors(query: Query, vectors: Sequence[Float]) -> Float:
     or they cancel each other.
     """
     if not vectors and query.picture is None:
-        raise UserError("query", "it is empty", "Describe a picture, or give one with --image.")
+        raise _empty_query()
     added = len(vectors) - sum(bool(text.strip()) for text in query.minus)  # `texts` has no blanks
     parts = [*vectors[:added], *(-vector for vector in vectors[added:])]
     total = np.sum([*parts, *([] if query.picture is None else [query.picture])], axis=0)
@@ -78,6 +78,10 @@ def combine_vectors(query: Query, vectors: Sequence[Float]) -> Float:
     if not length > 1e-6:  # or NaN
         raise UserError("query", "its parts cancel each other", "Leave one of them out.")
     return np.asarray(total / length, np.float32)
+
+
+def _empty_query() -> UserError:
+    return UserError("query", "it is empty", "Describe a picture, or give one with --image.")
 
 
 def measure_overlap(first: Sequence[str], second: Sequence[str]) -> Overlap:
@@ -133,17 +137,19 @@ def search_index(
     Raises:
         UserError: the query is empty, or the index, a model or the picture cannot be used.
     """
+    asked = Query(query, tuple(plus), tuple(minus))
+    if not (asked.texts or image):  # before models are loaded
+        raise _empty_query()
     opened = open_store(index)
     facts, _, pool = open_pool(opened)
     names = choose_models(facts, models)
     towers = {label: open_tower(name, facts, opened.where, device) for label, name in names.items()}
-    picture = None
     if image:
         tower = next(iter(towers.values()))
         if not isinstance(tower, TorchTower):  # any will do: they have one image tower
             tower = TorchTower(tower.name)
         picture = tower.embed_image(open_image(image, tower.model.image_size))
-    asked = Query(query, tuple(plus), tuple(minus), picture)
+        asked = replace(asked, picture=picture)
     vectors = [
         combine_vectors(asked, list(tower.embed(asked.texts)) if asked.texts else [])
         for tower in towers.values()

@@ -117,6 +117,15 @@ class Broken:
         raise UserError("a.png", "is broken", "Fix it.")
 
 
+class Unread(Broken):
+    """Another one, for another reason."""
+
+    name = "unread"
+
+    def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+        raise UserError("model", "reads no pictures", "Name a CLIP.")
+
+
 def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +140,8 @@ def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
     for benchmarks, pass_over in (([Broken(), tasks], False), ([Broken()], True)):
         with pytest.raises(UserError, match=r"a\.png: is broken"):
             evaluate(models, benchmarks, tmp_path / "none", settings, pass_over)
+    with pytest.raises(UserError, match=r"a\.png: is broken.*reads no pictures"):
+        evaluate(models, [Broken(), Unread()], tmp_path / "none", settings, pass_over=True)
     assert not (tmp_path / "none" / "report.json").exists()
 
 
