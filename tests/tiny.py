@@ -11,8 +11,10 @@ Shape suffixes: B batch, L length, W width, F features of a picture, D shared sp
 
 import io
 import json
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -341,3 +343,16 @@ def make_triples(count: int = 24, folder: Path | None = None) -> pa.Table:
             "image": picture, "generator": "by hand",
         })  # fmt: skip
     return pa.Table.from_pylist(rows)
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Be a user who owns nothing, where this one is root."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)

@@ -34,7 +34,7 @@ from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
 from paraclip.swapping.run import swap, undo
 from paraclip.systems import SWAPPED
-from tiny import draw, other_image_tower
+from tiny import draw, other_image_tower, without_rights
 
 pytestmark = pytest.mark.slow
 TEXTS = ["a red disc", "small blue square on white paper"]
@@ -272,18 +272,13 @@ def test_other_repositories_stay_as_they_are(cache, tuned, tmp_path) -> None:
 
 
 def test_a_cache_that_may_not_be_read_is_not_called_empty(tuned, tmp_path) -> None:
-    folder, root = tmp_path / "cache", os.geteuid() == 0
+    folder = tmp_path / "cache"
     folder.mkdir(mode=0)
-    if root:
-        os.seteuid(65534)
-    try:
+    with without_rights():
         with pytest.raises(UserError, match="may not be read"):
             undo("immich", folder)
         with pytest.raises(UserError, match="may not be read"):
             swap("immich", folder, tuned["immich"], tag="openai")
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_what_cannot_be_written_is_an_error_of_one_line(cache, tuned, monkeypatch) -> None:

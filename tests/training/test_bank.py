@@ -26,7 +26,7 @@ from paraclip.training.losses import BANK
 from paraclip.training.prepare import prepare
 from paraclip.training.sources import Sources
 from paraclip.training.train import plan_training, train
-from tiny import EMBED_DIM, TinyModel, draw_pictures, make_triples
+from tiny import EMBED_DIM, TinyModel, draw_pictures, make_triples, without_rights
 
 
 def vectors_alone(count, width=EMBED_DIM):
@@ -148,6 +148,14 @@ def test_a_folder_gives_the_vectors_of_its_pictures(photos, tmp_path):
 def test_a_bank_without_pictures_is_refused(tmp_path):
     with pytest.raises(UserError, match="no pictures"):
         read(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o755)
+    Path("photos").chmod(0)
+    with without_rights(), pytest.raises(UserError, match=r"photos.*: may not be read"):
+        read("photos")
 
 
 def test_a_bank_without_a_name_is_not_the_working_folder(photos, tmp_path, monkeypatch):

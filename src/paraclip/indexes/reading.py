@@ -88,11 +88,16 @@ def check_address(address: str) -> None:
 
 
 def is_index(address: str) -> bool:
-    """Whether a folder, file or address is an index that can be recognised."""
-    try:
-        return bool(_store_of(IndexAddress(address)))
-    except UserError:
-        return False
+    """Whether it is an address of a database, or a file or folder that is recognised as an index.
+
+    Raises UserError for a folder that may not be read.
+    """
+    return address.startswith(POSTGRES) or _kind_of_files(Path(address)) is not None
+
+
+def _kind_of_files(path: Path) -> str | None:
+    with readable(path):
+        return next((name for name in INDEXED if SYSTEMS[name].recognises(path)), None)
 
 
 def _store_of(place: IndexAddress) -> str:
@@ -100,9 +105,8 @@ def _store_of(place: IndexAddress) -> str:
     if place.address.startswith(POSTGRES):
         return kind_in_database(place)
     path = Path(place.address)
-    for name in INDEXED:
-        if SYSTEMS[name].recognises(path):
-            return name
+    if kind := _kind_of_files(path):
+        return kind
     hint = f"Known are {', '.join(INDEXED)}."
     if path.is_dir():
         hint = f"{hint} `paraclip index FOLDER` makes one of a folder of pictures."

@@ -3,6 +3,7 @@
 A teacher is a frozen model with an image encoder of its own.
 """
 
+import os.path
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def read_bank(
     if not source:
         raise UserError("--bank", "is empty", "Name a folder of pictures or an index.")
     seeds, text_only = (seed, _SEED), model.architecture.kind == TEXT_ONLY
-    if Path(source).is_dir() and not is_index(source):
+    if os.path.isdir(source) and not is_index(source):
         if text_only:
             what = "is a folder of pictures, and the base has only a text encoder"
             raise UserError("--bank", what, "Name the index whose queries it encodes.")
