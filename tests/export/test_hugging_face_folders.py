@@ -111,6 +111,26 @@ def test_what_is_not_a_clip_is_refused(folder, file, changes, reason) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("logit_scale", torch.tensor(4), "logit_scale has the type int64"),
+        ("logit_scale", torch.tensor(4.0).to(torch.float8_e5m2), "has the type float8_e5m2"),
+        ("logit_scale", torch.tensor(torch.nan), "logit_scale .* not finite"),
+        ("logit_scale", torch.tensor(1e300, dtype=torch.float64), "logit_scale .* not finite"),
+        ("logit_scale.SCB", torch.ones(1), "an extra logit_scale.SCB"),
+        ("text_projection", torch.ones(1), r"an extra text_projection\)"),  # of open_clip
+    ],
+)
+def test_weights_that_are_quantised_left_over_or_not_finite_are_refused(
+    folder, name, value, reason
+) -> None:
+    path = folder / "model.safetensors"
+    save_file({**load_file(path), name: value}, path)
+    with pytest.raises(UserError, match=reason):
+        load_model(str(folder), "cpu")
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"resample": [1]}, {"size": None}, {"image_mean": 0.5}, {"image_std": None},

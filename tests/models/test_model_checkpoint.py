@@ -75,6 +75,8 @@ TOO_DEEP = json.loads("[" * 700 + "]" * 700)
         ({}, {"image_tower.class_embedding": torch.zeros(1)}, "do not fit its header"),  # broadcast
         ({}, {"logit_scale": None}, "do not fit its header"),
         ({}, {"logit_scale": torch.tensor(0.0)}, "do not have the hash that its header states"),
+        ({}, {"logit_scale": torch.tensor(1)}, "logit_scale has the type int64"),
+        ({}, {"logit_scale": torch.tensor(torch.inf)}, "logit_scale .* not finite"),
     ],
 )
 def test_a_header_or_weights_that_are_not_as_written_are_refused(

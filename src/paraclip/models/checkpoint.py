@@ -24,11 +24,18 @@ from paraclip.models.formats.untrusted import (
 )
 from paraclip.models.mini import Mini, SentenceModel
 from paraclip.models.sources import TEXT_ONLY
-from paraclip.models.tensors import hash_tensors, read_shapes, save_tensors
+from paraclip.models.tensors import (
+    check_fit,
+    fill_weights,
+    hash_tensors,
+    read_shapes,
+    save_tensors,
+)
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
 
 _FORMAT = "paraclip-model-1"
+_MISFIT = "its weights do not fit its header"
 _NOT_ON_CARD = ("text_files", "open_clip")  # whole files of a tokenizer, and a long configuration
 _CARD_FIELDS = {  # line of the card: keys of the header that hold its values
     "base": ("base",),
@@ -199,8 +206,8 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
         shapes = read_shapes(path)
         # Only the file's header was read so far, and this takes no memory for weights.
         empty = lay_out(lambda: kind.from_header(header), len(shapes))
-        if {name: list(value.shape) for name, value in empty.state_dict().items()} != shapes:
-            raise UserError(path, "its weights do not fit its header", RETRY)
+        with build_errors(path, _MISFIT):
+            check_fit(shapes, empty)
         model = kind.from_header(header)
     stored = model.architecture
     if architecture not in (None, (stored.name, stored.quick_gelu)):
@@ -217,11 +224,9 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
 
 
 def copy_weights(model: DualEncoder, path: Path) -> None:
-    """Load the tensors, one at a time."""
-    ours = model.state_dict()
+    """Load the tensors, one at a time, so that they are not in memory twice."""
     try:
         with safe_open(path, "pt") as stored:
-            for name in ours:  # one at a time, so that the weights are not in memory twice
-                ours[name].copy_(stored.get_tensor(name))
+            fill_weights(model, stored.get_tensor, path)
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(path, "its weights do not fit its header", RETRY) from error
+        raise UserError(path, _MISFIT, RETRY) from error

@@ -11,12 +11,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from paraclip.errors import UserError
 from paraclip.files import atomic_path
 from paraclip.models.row_store import StoredRows
 
 _OS_ERROR = re.compile(r"os error (\d+)")  # safetensors states the number only in its message
 _MODE = 0o644  # safetensors creates files that only their owner can read
 _ROWS_AT_ONCE = 16_384
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def hash_tensors(tensors: Mapping[str, Tensor] | Mapping[str, Tensor | StoredRows]) -> str:
@@ -45,6 +47,42 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
     with safe_open(path, "pt") as stored:
         # A slice has its shape before its weights are read.
         return {name: list(stored.get_slice(name).get_shape()) for name in list(stored.keys())}
+
+
+def check_fit(shapes: Mapping[str, list[int]], model: nn.Module) -> None:
+    """Raise ValueError unless a file has all tensors of a model, and no other.
+
+    Args:
+        shapes: of the tensors in the file, by their names in the model.
+        model: the model, which may be laid out without memory.
+    """
+    ours = {name: list(value.shape) for name, value in model.state_dict().items()}
+    for name, shape in ours.items():
+        if name not in shapes:
+            raise ValueError(f"it has no {name}")
+        if shapes[name] != shape:
+            raise ValueError(f"{name} is {shapes[name]}, not {shape}")
+    if extra := next((name for name in shapes if name not in ours), None):
+        raise ValueError(f"it has an extra {extra}")
+
+
+def fill_weights(model: nn.Module, stored: Callable[[str], Tensor], path: Path) -> None:
+    """Copy the tensors of a file, by their names in the model, one at a time.
+
+    Raises:
+        UserError: one is not of floats where the model has floats, as in quantised weights, or has
+            numbers that are not finite.
+    """
+    for name, ours in model.state_dict().items():
+        value, floats = stored(name), ours.is_floating_point()
+        if floats != (value.dtype in _FLOATS):
+            hint = "Save it as floats; quantised weights cannot be read."
+            kind = str(value.dtype).removeprefix("torch.")
+            raise UserError(path, f"its {name} has the type {kind}", hint)
+        ours.copy_(value)
+        if floats and not ours.isfinite().all():
+            hint = "Train, write or download it again."
+            raise UserError(path, f"its {name} has numbers that are not finite", hint)
 
 
 def save_tensors(

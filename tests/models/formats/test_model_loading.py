@@ -131,9 +131,11 @@ def test_unknown_names_get_the_nearest_as_hint(named, monkeypatch, name, words):
 @pytest.mark.parametrize(
     ("other", "more", "less", "words"),
     [
-        ({"embed_dim": 24}, {}, None, r"does not fit tiny: visual.proj is \[32, 24\]"),
+        ({"embed_dim": 24}, {}, None, r"does not fit tiny \(visual.proj is \[32, 24\]"),
         ({}, {"more": torch.zeros(1)}, None, "it has an extra more"),
         ({}, {}, "visual.proj", "it has no visual.proj"),
+        ({}, {"visual.proj": torch.ones(32, 16).char()}, None, "visual.proj has the type int8"),
+        ({}, {"visual.proj": torch.ones(32, 16) / 0}, None, "visual.proj .* not finite"),
     ],
 )
 def test_the_first_difference_from_another_architecture_is_named(

@@ -1,12 +1,14 @@
 """Folders of sentence-transformers, read and written."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from paraclip.api import export
 from paraclip.errors import UserError
@@ -86,6 +88,24 @@ def sentence_folder(tmp_path: Path) -> Path:
     return export(SentenceModel(word_files("bert")), tmp_path / "model", to="sentence-transformers")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("embeddings.LayerNorm.bias", torch.ones(32).char(), "bias has the type int8"),
+        ("embeddings.LayerNorm.bias", torch.full([32], torch.nan), "bias .* not finite"),
+        ("embeddings.LayerNorm.scale", torch.ones(1), "an extra transformer.embeddings"),
+        ("pooler.dense.bias", torch.ones(32), ""),
+    ],
+)
+def test_weights_that_are_quantised_left_over_or_not_finite_are_refused(
+    sentence_folder: Path, name: str, value: torch.Tensor, reason: str
+) -> None:
+    path = sentence_folder / "model.safetensors"
+    save_file({**load_file(path), name: value}, path)
+    with pytest.raises(UserError, match=reason) if reason else nullcontext():
+        load_model(str(sentence_folder), "cpu")
+
+
 POOLING = {"pooling_mode_mean_tokens": True}
 
 
@@ -103,7 +123,7 @@ POOLING = {"pooling_mode_mean_tokens": True}
         ("1_Pooling/config.json", POOLING | {"pooling_mode_max_tokens": True}, "pools by"),
         ("sentence_bert_config.json", {"do_lower_case": True}, "lowers texts"),
         ("config.json", {"model_type": "bert", "hidden_size": 10**12}, "impossibly large"),
-        ("config.json", {"model_type": "bert"}, "has no transformer.embeddings"),
+        ("config.json", {"model_type": "bert"}, r"is \[15, 32\], not \[30522, 768\]"),
         ("config.json", {"model_type": "nosuch"}, "cannot be built"),
     ],
 )

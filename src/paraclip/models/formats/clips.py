@@ -45,12 +45,13 @@ from paraclip.models.formats.untrusted import (
 )
 from paraclip.models.openclip import AS_TRANSFORMERS, ClipSpec, OpenClip, build_clip
 from paraclip.models.sources import FOLDER, HUB, QUICK, SUFFIXES, text_files_of
+from paraclip.models.tensors import check_fit, fill_weights
 
 _State = dict[str, Tensor]
 _CONFIG = "open_clip_config.json"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")  # transformers' names of parts
 _BROKEN = "Download it again, or name another file."
-_FIT = "Name the architecture that the weights were trained with."
+_FIT = "Name the architecture of the weights; quantised ones cannot be read."
 # A weight needs at least one byte, but tied weights are stored once.
 _WEIGHTS_PER_BYTE = 4
 _POSITIONS = "text.transformer.embeddings.position_ids"  # older transformers stored them
@@ -185,25 +186,20 @@ def _build(spec: ClipSpec, path: Path, where: Path) -> OpenClip:
     state = read_state(path)
     with build_errors(where):
         empty = lay_out(lambda: build_clip(spec), len(state))
-        state = open_clip_names(empty, state)
-        ours = {name: list(value.shape) for name, value in empty.state_dict().items()}
-        for name, shape in ours.items():
-            if name not in state:
-                raise UserError(path, f"does not fit {spec.name}: it has no {name}", _FIT)
-            if (found := list(state[name].shape)) != shape:
-                what = f"does not fit {spec.name}: {name} is {found}, not {shape}"
-                raise UserError(path, what, _FIT)
-        if extra := next((name for name in state if name not in ours), None):
-            raise UserError(path, f"does not fit {spec.name}: it has an extra {extra}", _FIT)
+        with build_errors(path, f"does not fit {spec.name}", _FIT):
+            state = open_clip_names(empty, state)
+            check_fit({name: list(value.shape) for name, value in state.items()}, empty)
         clip = build_clip(spec)  # only now with memory: the file holds weights of all these shapes
-        clip.load_state_dict(state)
+        fill_weights(clip, state.__getitem__, path)
         return OpenClip(spec, clip)
 
 
 def open_clip_names(clip: nn.Module, state: _State) -> _State:
-    """Weights of any of the layouts, under the names of a model from `build_clip`."""
-    state = convert_to_custom_text_state_dict(convert_state_dict(clip, from_hugging_face(state)))
-    state.pop(_POSITIONS, None)
+    """Weights of any of the layouts, under the names of a model from `build_clip`; raises
+    ValueError for weights of transformers that such a model lacks."""
+    if (known := from_hugging_face(state)) is None:
+        known = convert_to_custom_text_state_dict(convert_state_dict(clip, state))
+    state = {name: value for name, value in known.items() if name != _POSITIONS}
     ours = clip.state_dict()
     for name in ("logit_scale", "logit_bias"):  # of one number, stored with or without a dimension
         if name in ours and name in state and state[name].numel() == 1:

@@ -116,6 +116,8 @@ _SIGLIP_IMAGE = _Tower(
 # A vector times the matrix in open_clip; a `Linear` of transformers multiplies by its transpose.
 _TRANSPOSED = ("text_projection", "proj")
 _SCALES = ("logit_scale", "logit_bias")  # of the same name in both
+# Numbers from 0 on, which older versions of transformers stored.
+_POSITIONS = [f"{tower}_model.embeddings.position_ids" for tower in ("text", "vision")]
 _TEXT_SIZES = {
     "context_length": "max_position_embeddings", "vocab_size": "vocab_size",
     "width": "hidden_size", "heads": "num_attention_heads", "layers": "num_hidden_layers",
@@ -179,12 +181,16 @@ def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in renamed.items()}
 
 
-def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor] | None:
     """Weights of a model of transformers under the names of open_clip's model with a separate text
-    tower; those of another model as they are."""
+    tower; None for those of another model. Raises ValueError for a tensor that is left over."""
     if _TOKENS not in state:
-        return state
-    return _renamed(state, "text", "visual", "text_model.head.weight" in state, back=True)
+        return None
+    towers = "text", "visual", "text_model.head.weight" in state
+    known = {name for _, theirs in _names(*towers, len(state)) for name in theirs}
+    if left := state.keys() - known - {*_SCALES, *_POSITIONS}:
+        raise ValueError(f"it has an extra {min(left)}")
+    return _renamed(state, *towers, back=True)
 
 
 _PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")

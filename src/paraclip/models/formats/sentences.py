@@ -6,12 +6,12 @@ Source: sentence-transformers 6.2: `modules.json` (`base/model.py`), `sentence_b
 keys of older versions are read, too.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from paraclip.data.untrusted_json import parse_json, read_json_object
@@ -26,6 +26,7 @@ from paraclip.models.formats.untrusted import (
 )
 from paraclip.models.mini import SentenceModel, SentenceSettings
 from paraclip.models.sources import TextFiles, read_text_files
+from paraclip.models.tensors import check_fit, fill_weights
 
 MODULES = "modules.json"
 _RETRY = "Download it again."
@@ -35,6 +36,9 @@ _POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 """Keys of sentence-transformers before 6."""
 ACTIVATIONS = ("torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Tanh")
 """Of a dense layer: without and with tanh."""
+_UNUSED = re.compile(r"pooler\.|embeddings\.position_ids$|cls\.|lm_head\.|vocab_")
+"""Weights of a BERT beside its encoder: the head of the first token, positions as older versions of
+transformers stored them, and the heads that predict words."""
 
 
 def describe_sentences(
@@ -131,15 +135,12 @@ def _build(
         # Files of a whole model name its weights `bert.encoder...`.
         prefix = f"{tower.transformer.base_model_prefix}."
         state = {key.removeprefix(prefix): value for key, value in stored.items()}
-        wanted = tower.state_dict()
         found = {
-            **{f"transformer.{key}": value for key, value in state.items()},
-            **{key.replace("linear.", "head."): value for key, value in head.items()},
+            **{f"transformer.{key}": one for key, one in state.items() if not _UNUSED.match(key)},
+            **{f"head.{key.removeprefix('linear.')}": value for key, value in head.items()},
         }
-        for key, value in wanted.items():
-            if key not in found or found[key].shape != value.shape:
-                raise UserError(folder, f"has no {key} of {list(value.shape)}", _RETRY)
+        with build_errors(folder, "has weights that do not fit its configuration", _RETRY):
+            check_fit({key: list(value.shape) for key, value in found.items()}, tower)
         model = SentenceModel(texts, settings, name)
-        with torch.no_grad():
-            model.text_tower.load_state_dict({key: found[key] for key in wanted})
+        fill_weights(model.text_tower, found.__getitem__, folder)
         return model.eval()
