@@ -261,6 +261,21 @@ def test_librephotos(kind, rows, postgres) -> None:
     postgres.query("DROP TABLE api_photo, api_file")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "view",
+    [f"photos AS SELECT pg_sleep(9)::text, '{[1] * WIDTH}'::vector", "paraclip_index AS SELECT ''"],
+)
+def test_a_database_that_computes_for_too_long_is_given_up(view, postgres, monkeypatch) -> None:
+    monkeypatch.setattr("paraclip.stores.postgres.STATEMENT_SECONDS", 1)
+    postgres.query(f"CREATE VIEW {view} AS facts, pg_sleep(9)::text AS version")
+    try:
+        with pytest.raises(UserError, match="has not answered within 1 seconds"):
+            read(postgres.url)
+    finally:
+        postgres.query(f"DROP VIEW {view.partition(' ')[0]}")
+
+
 def test_a_server_that_does_not_answer_shows_no_password() -> None:
     pytest.importorskip("psycopg")
     with pytest.raises(UserError, match="the database cannot be read") as caught:

@@ -18,6 +18,8 @@ from paraclip.errors import UserError, optional_import
 from paraclip.provenance import without_secrets
 from paraclip.stores import ROWS_AT_ONCE, IndexFacts, Store, StoreUnavailable, schema
 
+STATEMENT_SECONDS = 60
+"""Limit of a statement that reads: another program may lock a table, and a view may compute."""
 _MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
 _EFFORT = 200  # candidates that an approximate search examines
 # Numbers of the advisory lock: ours ("para" in ASCII), and one of the schema.
@@ -50,6 +52,7 @@ class PostgresStore(Store):
         """Facts and version; None without an index."""
         with self.cursor() as cursor:
             # In the first schema of the search path; another index may follow on it.
+            limit_statements(cursor)
             own = "SELECT to_regclass(quote_ident(current_schema()) || %s)"
             if cursor.execute(own, (f".{self.index}",)).fetchone()[0] is None:
                 return None
@@ -147,6 +150,7 @@ class PostgresStore(Store):
         with self.cursor() as own, self.connected().cursor(name="paraclip") as cursor:
             # In the same order each time: the rows may be those that a stopped training learns by.
             own.execute("SET LOCAL synchronize_seqscans = off")
+            limit_statements(own)
             cursor.execute(statement)
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 yield _as_table(rows, columns)
@@ -215,9 +219,22 @@ class PostgresStore(Store):
             if isinstance(error, psycopg.errors.DiskFull | psycopg.errors.InsufficientPrivilege):
                 raise UserError(self.where, said, "Change that on the server.") from error
             self.close()
+            if isinstance(error, psycopg.errors.QueryCanceled):
+                raise StoreUnavailable(self.where, *no_answer()) from error
             lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
             what = "cannot be reached" if lost and not fatal else f"refused ({said})"
             raise StoreUnavailable(self.where, what, "Check the server and the address.") from error
+
+
+def limit_statements(cursor: Any) -> None:
+    """Limit each statement of the transaction to `STATEMENT_SECONDS`."""
+    cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+
+
+def no_answer() -> tuple[str, str]:
+    """What is wrong when a statement was cancelled, and how to fix it."""
+    what = f"has not answered within {STATEMENT_SECONDS} seconds"
+    return what, "Look for a lock on its tables, or for a view that takes long."
 
 
 def _connect(address: str) -> Any:

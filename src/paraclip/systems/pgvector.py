@@ -36,13 +36,18 @@ def kind_in_database(place: IndexAddress) -> str:
 def connected(place: IndexAddress) -> Iterator[Any]:
     """A read-only connection to a PostgreSQL server, whose errors show no password."""
     psycopg = optional_import("psycopg", "postgres")
+    from paraclip.stores.postgres import limit_statements, no_answer
+
     try:
         with psycopg.connect(place.address, connect_timeout=_SECONDS) as connection:
             connection.read_only = True
             # Large tables are otherwise read from a place of the server's choice, and training
             # that resumes would see another bank.
             connection.execute("SET synchronize_seqscans = off")
+            limit_statements(connection)
             yield connection
+    except psycopg.errors.QueryCanceled as error:
+        raise UserError(place.where, *no_answer()) from error
     except psycopg.Error as error:
         from paraclip.provenance import without_secrets
 
