@@ -237,7 +237,10 @@ def read_errors(path: Path | str, hint: str) -> Iterator[None]:
 def read_lines(path: Path | str, hint: str, most: int = 64 * 2**20) -> list[str]:
     """Return the lines of a text file; raises UserError, with the hint for what is no such file."""
     with read_errors(path, hint):
-        return text_lines(read_bounded(path, most).decode("utf-8-sig"))
+        text = read_bounded(path, most).decode("utf-8-sig")
+    if "\0" in text:
+        raise UserError(path, "contains NUL characters: it is in UTF-16, or no text", hint)
+    return text_lines(text)
 
 
 def text_lines(text: str) -> list[str]:

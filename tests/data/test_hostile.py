@@ -249,6 +249,10 @@ WHOLE = ('[{"caption": "A cat."}]', '{"images": [], "annotations": []}', "[]")
         ("a.csv", f"caption,{'x' * 2**20}\nA cat.,1\n", "header is longer"),
         ("a.csv", '"caption"s,image\nOne,a.png\n', "first line that cannot be read"),
         ("a.csv", "caption,image\rOne,\rOne,a.png\n", "first line that cannot be read"),
+        ("a.txt", "A cat.\rA dog.\r\nA bird.\r", "ends its lines by CR alone"),
+        ("a.txt", "A cat.\nA dog.\n".encode("utf-16-le"), "is in UTF-16"),
+        ("a.txt", "A cat.\nA dog.\n".encode("utf-16-be"), "is in UTF-16"),
+        ("a.txt", "\0\0\0\n\0\n", "or no text"),
         ("a.csv", '"caption\nOne,a.png\n', "first line that cannot be read"),
         ("a.tsv", "caption\t\tcaption\n1\t2\t3\n", "two columns called 'caption'"),
         ("a.parquet", TWICE.getvalue(), "two columns called 'caption'"),
@@ -282,7 +286,8 @@ TEXTS = {"caption": "A cat.", "paraphrase_1": "One cat.", "paraphrase_2": "A fel
 @pytest.mark.parametrize(
     ("row", "word"),
     [
-        ({"image": "a\0b"}, "NUL"), ({"similarity_1": 10**50}, "too large"), ({"id": 1.5}, "id"),
+        ({"image": "a\0b"}, "NUL"), ({"caption": "A \0 cat."}, "NUL"), ({"id": "\0"}, "NUL"),
+        ({"similarity_1": 10**50}, "too large"), ({"id": 1.5}, "id"),
         ({"paraphrase_2": None}, "paraphrase_2"), ({"similarity_1": "high"}, "is not a number"),
     ],
 )  # fmt: skip

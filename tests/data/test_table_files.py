@@ -221,7 +221,9 @@ def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
     content = io.StringIO()
     csv.writer(content, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
     stream = io.BytesIO(content.getvalue().encode("utf-8", "replace"))
-    numbered = ((number, line.decode()) for number, line in bounded_lines(stream, "a", Problems()))
+    numbered = (
+        (number, line.decode()) for number, line in bounded_lines(stream, "a", Problems(), True)
+    )
     clean = [[text.encode("utf-8", "replace").decode() for text in row] for row in rows]
     assert [fields for _, fields in csv_fields(numbered, "a", Problems())] == clean
 

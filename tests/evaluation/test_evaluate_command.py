@@ -160,3 +160,5 @@ def test_labels() -> None:
         label_models(("mini", "mini=other"))
     with pytest.raises(UserError, match="no model is given"):
         label_models(())
+    with pytest.raises(UserError, match="a label of more than 4,096 bytes"):
+        api.evaluate({"x" * 65_000: "mini"}, benchmarks="sts")

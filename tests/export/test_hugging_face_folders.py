@@ -98,6 +98,7 @@ def test_older_configurations_and_weights(quick_clip, folder) -> None:
         ("config.json", {"vision_config__patch_size": 0}, "theirs"),
         ("config.json", {"model_type": "bert"}, "no open_clip_config.json, and no config.json"),
         ("config.json", {"model_type": "siglip2"}, "NaFlex"),
+        ("config.json", {"model_type": ["clip"]}, "no open_clip_config.json, and no config.json"),
         ("preprocessor_config.json", {"resample": 0}, "filter 0, which open_clip lacks"),
         ("preprocessor_config.json", {"size": {"shortest_edge": 64}}, "to 64 and crops to 32"),
         ("preprocessor_config.json", {"size": 64, "crop_size": 32}, "to 64 and crops to 32"),

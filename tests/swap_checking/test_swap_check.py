@@ -399,6 +399,7 @@ def test_queries_are_read_line_by_line(tmp_path) -> None:
     for content, reason in [
         (b"\n\n", "holds no queries"),
         (b"\xff\xfe", "is not UTF-8"),
+        ("red disc\nblue disc\n".encode("utf-16-le"), "NUL"),
         (b"a\n" * 100_001, "more than 100,000 lines"),
     ]:
         path.write_bytes(content)

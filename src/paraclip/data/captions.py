@@ -90,25 +90,21 @@ def clean_text(value: Any, name: str = "caption") -> str:
 
 
 def plain_text(value: Any, name: str) -> str | None:
-    """A text, bytes or integer as text, or None; raises BrokenRow for other types and non-UTF-8."""
+    """A text, bytes or integer as text, or None; raises BrokenRow for other types, what is not
+    UTF-8, and NUL characters."""
     if value is None:
         return None
-    # Most texts: no bytes to decode, and no surrogates.
-    if isinstance(value, str) and value.isascii():
-        return value
     # True is an int in Python.
     if not isinstance(value, str | bytes | int) or isinstance(value, bool):
         raise BrokenRow(f"the {name} is not text")
-    try:
-        # Undecodable bytes of a text file arrive as lone surrogates, which no encoder accepts.
-        return (value if isinstance(value, bytes) else str(value).encode()).decode()
-    except UnicodeError:
-        raise BrokenRow(f"the {name} is not UTF-8") from None
-
-
-def picture_name(value: Any) -> str | None:
-    """The name of a picture; raises BrokenRow like `plain_text`, and for a NUL character."""
-    name = plain_text(value, "image name")
-    if name is not None and "\0" in name:  # for which `os.stat` raises ValueError
-        raise BrokenRow("the image name contains a NUL character")
-    return name
+    text = value if isinstance(value, str) else ""
+    # Most texts are ASCII: no bytes to decode, and no surrogates.
+    if not text or not text.isascii():
+        try:
+            # Undecodable bytes of a text file arrive as lone surrogates, which no encoder accepts.
+            text = (value if isinstance(value, bytes) else str(value).encode()).decode()
+        except UnicodeError:
+            raise BrokenRow(f"the {name} is not UTF-8") from None
+    if "\0" in text:  # no name of a file, and no text of PostgreSQL
+        raise BrokenRow(f"the {name} contains a NUL character")
+    return text

@@ -119,6 +119,19 @@ class _Expanded(io.RawIOBase):
         return count
 
 
+def _check_first(first: bytes, source: str, headed: bool) -> None:
+    """Raise UserError for a first line in UTF-16, or with others that end by CR alone in it."""
+    # Without a mark, every second byte of most texts is NUL.
+    halves = (first[start::2].strip(b"\0") for start in (0, 1) if len(first) > 1)
+    if first.startswith(UTF16_MARKS) or not all(halves):
+        hint = "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
+        raise UserError(source, "is in UTF-16, or no text", hint)
+    # A quoted name of a column may contain CR.
+    if not headed and b"\r" in first.rstrip(b"\r\n"):
+        hint = r"Save it with line feeds (tr '\r' '\n')."
+        raise UserError(source, "ends its lines by CR alone", hint)
+
+
 def bounded_lines(
     stream: IO[bytes], source: str, problems: Problems, headed: bool = False
 ) -> Iterator[tuple[int, bytes]]:
@@ -136,9 +149,7 @@ def bounded_lines(
     while line := stream.readline(_LONGEST_LINE):
         number += 1
         if number == 1:
-            if line.startswith(UTF16_MARKS):
-                hint = "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
-                raise UserError(source, "is in UTF-16", hint)
+            _check_first(line, source, headed)
             line = line.removeprefix(UTF8_MARK)
         if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
             if headed and number == 1:

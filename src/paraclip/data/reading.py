@@ -13,7 +13,6 @@ from paraclip.data.captions import (
     Caption,
     clean_text,
     label,
-    picture_name,
     plain_text,
 )
 from paraclip.data.config import Columns
@@ -57,7 +56,7 @@ class _CaptionMaker:
         texts = [clean_text(one) for one in (text if listed else [text])]
         if not texts:
             raise BrokenRow("the list of captions is empty")
-        image_name = picture_name(values.get("image"))
+        image_name = plain_text(values.get("image"), "image name")
         image = self.find(image_name) if image_name else None
         row_id = plain_text(values["id"], "id") if has_id else self.prefix + row_number(where)
         if not row_id:

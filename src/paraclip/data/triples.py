@@ -21,7 +21,6 @@ from paraclip.data.captions import (
     BrokenRow,
     clean_text,
     label,
-    picture_name,
     plain_text,
 )
 from paraclip.data.images import PictureNames, picture_files
@@ -162,7 +161,7 @@ def _make_triple(values: Values, where: str) -> dict[str, Any]:
         if value is not None and abs(row[name]) > _LARGEST_SCORE:
             raise BrokenRow(f"{label(name)} is too large")
     row["generator"] = plain_text(values.get("generator"), "generator")
-    row["image"] = picture_name(values.get("image"))
+    row["image"] = plain_text(values.get("image"), "image name")
     names = {name: plain_text(values.get(name), name) for name in ("id", "index", "image_id")}
     # Writers differ in empty cells.
     row["id"] = names["id"] or names["index"] or row_number(where)

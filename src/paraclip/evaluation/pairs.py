@@ -124,6 +124,7 @@ KINDS = (
 _CONTRAST = "contrast"
 # Kinds of these names would give two figures one name, as in "R@10 change".
 _RESERVED = ("change", "plain caption", "both ways", "margin")
+_LONGEST_KIND = 100  # characters; it is part of the names of figures and arrays
 _FORM = (
     'A row is {"image_id": "a.jpg", "caption": "...", "variations": {"lexical": "...", ..., '
     '"contrast": "..."}}.'
@@ -193,6 +194,10 @@ def _read_wording(values: Values, kinds: Sequence[str] | None, where: str) -> Wo
         what = f"has no {missing[0]!r}" if missing else "has no rewording"
         raise UserError(where, f"{what} among its variations", _FORM)
     for kind in wanted:
+        clean_text(kind, "kind")
+        if len(kind) > _LONGEST_KIND:
+            what = f"has a kind of rewording of more than {_LONGEST_KIND} characters"
+            raise UserError(where, what, "Rename the kind.")
         if kind in _RESERVED:
             what = f"has a kind of rewording called {kind!r}, which is the name of a figure"
             raise UserError(where, what, "Rename the kind.")

@@ -22,6 +22,8 @@ from paraclip.models.sources import check_device, check_model
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
+_LONGEST_LABEL = 4096  # bytes; it is part of the names of arrays, and a path may be one
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -121,7 +123,10 @@ def evaluate_configured(
     Models given by name are loaded when the report can be written and the data are read.
     """
     check_device(config.device)
-    for model in models.values():
+    for label, model in models.items():
+        if len(label.encode()) > _LONGEST_LABEL:
+            what = f"is a label of more than {_LONGEST_LABEL:,} bytes"
+            raise UserError(f"{label[:20]}...", what, "Choose a shorter one.")
         if isinstance(model, Path | str):
             check_model(str(model))
     out = config.out or OUT

@@ -18,7 +18,7 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import top_k
-from paraclip.data.captions import BrokenRow, Caption, clean_text, picture_name
+from paraclip.data.captions import BrokenRow, Caption, clean_text, plain_text
 from paraclip.data.config import Columns
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
@@ -250,14 +250,14 @@ def _captions_of(folder: Path, entry: dict[str, Any], where: str) -> list[Captio
     """
     if entry.get("split") != "test":
         return []
-    name = picture_name(entry.get("filename"))
+    name = plain_text(entry.get("filename"), "image name")
     if not name:
         raise BrokenRow("the filename is empty")
     sentences = entry.get("sentences")
     if not isinstance(sentences, list) or not sentences:
         raise BrokenRow("there are no sentences")
     texts = [clean_text(one.get("raw") if isinstance(one, dict) else None) for one in sentences]
-    filepath = picture_name(entry.get("filepath"))
+    filepath = plain_text(entry.get("filepath"), "image name")
     paths = [folder / part / name for part in (*filter(None, [filepath]), "images", "")]
     image = str(next((path for path in paths if os.path.isfile(path)), paths[0]))
     return [

@@ -209,7 +209,7 @@ def open_clip_config_of(folder: Path) -> dict[str, Any] | None:
     if kind == "siglip2":
         what = "is a SigLIP 2 for pictures of any shape (NaFlex), which open_clip lacks"
         raise UserError(path, what, "Name a SigLIP 2 of a fixed resolution.")
-    if kind not in TEXT_OPTIONS:
+    if not isinstance(kind, str) or kind not in TEXT_OPTIONS:
         return None
     from transformers import AutoConfig
 
