@@ -35,7 +35,6 @@ class Grammar:
             for name in names:
                 self._alike.setdefault(name, set()).update(names)
         self.expand = cache(self._expand)
-        self.members = cache(lambda names: frozenset(self.expand(names)))
 
     def _expand(self, names: str) -> tuple[str, ...]:
         """The concepts of some names of concepts and sets; `-name` takes away."""
@@ -50,12 +49,21 @@ class Grammar:
                     found[concept] = None
         return tuple(found)
 
-    def allowed(self, source: str, drawn: Drawn) -> str:
-        """What a slot may hold: a set, or what `slot.property` of the concept there names."""
-        slot, _, name = source.partition(".")
-        if not name:
-            return source
-        return self.facts[drawn[slot]].get(name, "") if slot in drawn else ""
+    def allowed(self, frame: str, slot: str, drawn: Drawn) -> tuple[str, ...]:
+        """What a slot may hold beside the others: what `from` names, as far as `among` does too."""
+
+        def named(source: str) -> tuple[str, ...]:
+            other, _, fact = source.partition(".")  # SLOT.FACT of the concept there, or sets
+            if not fact:
+                return self.expand(source)
+            return self.expand(self.facts[drawn[other]].get(fact, "")) if other in drawn else ()
+
+        spec = self.frames[frame]["slots"][slot]
+        found = named(spec["from"])
+        if "among" in spec:
+            wanted = named(spec["among"])
+            found = tuple(concept for concept in found if concept in wanted)
+        return found
 
     def draw(self, frame: str, rng: random.Random, held_out: bool) -> Drawn | None:
         """A scene of a frame; None where a slot that it needs finds no concept."""
@@ -65,7 +73,7 @@ class Grammar:
                 continue
             options = [
                 concept
-                for concept in self.expand(self.allowed(spec["from"], drawn))
+                for concept in self.allowed(frame, slot, drawn)
                 if (held_out or concept not in self.held_out) and concept not in drawn.values()
             ]
             if options:
@@ -77,10 +85,7 @@ class Grammar:
 
     def fits(self, frame: str, drawn: Drawn) -> bool:
         """Whether each concept may stand where it does, beside the others."""
-        slots = self.frames[frame]["slots"]
-        return all(
-            drawn[slot] in self.members(self.allowed(slots[slot]["from"], drawn)) for slot in drawn
-        )
+        return all(drawn[slot] in self.allowed(frame, slot, drawn) for slot in drawn)
 
     def are_alike(self, one: str, other: str) -> bool:
         """Whether a picture may show both, so that neither is a contrast of the other."""

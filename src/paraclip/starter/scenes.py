@@ -23,6 +23,7 @@ from paraclip.starter.languages import (
 ENGLISH = "en"
 _FIRST = ("caption", "paraphrase_1", "paraphrase_2")
 _LOOSE = ("question", "keywords")  # kinds that no caption has
+_RARE = "question"  # every second scene has one
 _MOST_WORDINGS = 6  # of a scene in a language
 _FORMAL = 0.4  # share of texts that begin with a capital letter and end with their stop
 _TRIES = 2000  # to find a scene that is new
@@ -88,7 +89,7 @@ def _tell(
         for concept, words in _words_of(language, frame, drawn, held_out).items()
     }
     rounds = [
-        (number, kind in _LOOSE, rng.random(), kind, template)
+        (number + (kind == _RARE and rng.random() < 0.5), rng.random(), kind, template)
         for kind, templates in language.templates[frame].items()
         for number, template in enumerate(shuffled(templates, rng))
         if held_out or not template.startswith(HELD_OUT_MARK)
@@ -107,7 +108,8 @@ def _tell(
             known.add(bare)
         if len(told) == _MOST_WORDINGS:
             break
-    return told
+    first = next((text for text, one in told.items() if one.kind not in _LOOSE), "")
+    return {first: told.pop(first), **told} if first else {}
 
 
 def _contrasts(
