@@ -55,6 +55,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet --min-severity medium .github/workflows
 
 # pip is the last file of a new environment: without it (no ensurepip, interrupted) it is made again.
 $(BIN)/pip:
@@ -93,16 +94,18 @@ study: $(VENV)/dev.stamp
 real-clip: $(VENV)/dev.stamp
 	$(PYTEST) tests/recipes/test_real_clip.py
 
-# The oldest required packages that pyproject.toml allows, with the fast tests that need no other.
+# The oldest packages that pyproject.toml allows: the required ones and those of the server, with the
+# fast tests that need no other.
 # Pillow before 13 cannot read the YCbCr TIFF that it writes.
 oldest:
 	$(PYTHON) -m venv --clear build/oldest
 	$(PYTHON) tests/release/oldest.py $(NEW) > build/oldest/constraints.txt
 	build/oldest/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
-		--constraint build/oldest/constraints.txt . hypothesis pytest pytest-timeout pytest-xdist
+		--constraint build/oldest/constraints.txt '.[search]' hypothesis pytest pytest-timeout pytest-xdist
 	OMP_NUM_THREADS=1 PARACLIP_QUIET=1 build/oldest/bin/python -m pytest -q -n $(WORKERS) --maxprocesses 8 \
 		-m "not slow and not weights" --deselect "tests/data/test_images.py::test_every_mode_becomes_rgb_of_the_same_look[YCbCr]" \
-		tests/data tests/training tests/test_cli.py tests/test_merging.py
+		tests/data tests/training tests/test_cli.py tests/test_merging.py \
+		tests/image_search/serving/test_hostile_requests.py
 
 # Environments of the systems that exports are loaded by, for the tests of round trips.
 targets: $(VENV)/dev.stamp

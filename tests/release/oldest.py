@@ -16,5 +16,5 @@ def oldest_versions(requirements: Iterable[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    pins = oldest_versions(PROJECT["dependencies"])
+    pins = oldest_versions([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["search"]])
     print("\n".join(pin for pin in pins if pin.split("==")[0] not in sys.argv[1:]))

@@ -35,6 +35,8 @@ _LOG = logging.getLogger("paraclip.serve")
 _COOKIE = "paraclip_token"
 _MOST_URL = 32_768
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_HOST = re.compile(r"(?:[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::\d*)?", re.ASCII)
+"""A Host header: a name or an address, and a port; none in HTTP/1.0."""
 _SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 """Characters of a bearer token (RFC 6750), which a cookie can carry as well."""
@@ -169,14 +171,17 @@ class Guard:
         headers, limits = request.headers, self.limits
         if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > _MOST_URL:
             return refusal(414, "the address is too long")
-        if limits.hosts and _without_port(headers.get("host", "")) not in limits.hosts:
+        host = headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            return refusal(400, "the Host header is not a name and a port")
+        if limits.hosts and _without_port(host) not in limits.hosts:
             return refusal(400, "this server has another name; see --allow-host")
         if request.method not in ("GET", "HEAD") and not _is_same_origin(headers):
             return refusal(403, "the request comes from the page of another server")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > MOST_BYTES:  # Python refuses 5,000 digits
             return refusal(413, "the request is too large")
-        if limits.token is None or request.url.path == "/healthz":  # open to probes
+        if limits.token is None or request.scope["path"] == "/healthz":  # open to probes
             return None
         pairs = request.query_params.multi_items()
         given = next((value for name, value in pairs if name == "token"), None)
