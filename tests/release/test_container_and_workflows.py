@@ -93,6 +93,19 @@ def test_a_workflow_runs_make_targets_and_scripts_that_exist(workflow: Path) -> 
             assert (ROOT / words[1]).is_file()
 
 
+def test_a_workflow_uses_actions_by_their_commits_and_keeps_no_credentials() -> None:
+    steps = [
+        step for file in WORKFLOWS for job in jobs(file).values() for step in job.get("steps", [])
+    ]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert len(used) > 20
+    assert [one for one in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", one)] == []
+    text = "".join(file.read_text(encoding="utf-8") for file in WORKFLOWS)
+    assert len(re.findall(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", text, re.MULTILINE)) == len(used)
+    checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
 def test_only_the_publishing_job_may_sign_and_it_holds_no_secret() -> None:
     release = ROOT / ".github" / "workflows" / "release.yml"
     writers = [name for name, job in jobs(release).items() if job.get("permissions")]
