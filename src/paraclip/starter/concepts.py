@@ -101,9 +101,13 @@ class Grammar:
                 continue
             for other in shuffled(self.expand(facts.get("rivals", facts["category"])), rng):
                 changed = drawn | {slot: other}
-                if other in drawn.values() or (other in self.held_out and not held_out):
-                    continue
-                if not self.are_alike(concept, other) and self.fits(frame, changed):
+                if (
+                    "contrast" in self.facts[other]
+                    and other not in drawn.values()
+                    and (held_out or other not in self.held_out)
+                    and not self.are_alike(concept, other)
+                    and self.fits(frame, changed)
+                ):
                     yield facts["contrast"], changed
                     break
         one, two = self.frames[frame].get("swap", ("", ""))

@@ -127,6 +127,8 @@ class Text:
             table = self._language.forms[form]
             pattern = table.get(key, table["p" if key.endswith("p") else ""])
             return self._fill(pattern, slot)
+        if form == "class":
+            return word.kind
         self.said.add(slot)
         return self._fill(_inflect(self._language, form, word), slot)
 

@@ -5,7 +5,7 @@ file says how a language is added.
 """
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,80 +53,95 @@ class _Telling:
                 written = pattern.sub(replacement, written)
         if not self.formal:
             return written.rstrip("?？ ").removeprefix("¿")
-        return (
-            written[:1].upper() + written[1:] + (language.stop if self.kind == "sentence" else "")
-        )
+        stop = language.stop if self.kind == "sentence" else ""
+        return written[:1].upper() + written[1:] + stop
 
     def held_out(self) -> bool:
-        return self.template.startswith(HELD_OUT_MARK) or any(
-            word.held_out for word in self.words.values()
+        words = self.words.values()
+        return self.template.startswith(HELD_OUT_MARK) or any(word.held_out for word in words)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A frame whose slots hold concepts, and whether its texts may use what is held out."""
+
+    frame: str
+    drawn: Drawn
+    held_out: bool
+
+    def words(self, language: Language) -> dict[str, Sequence[Word]]:
+        """The words that may stand for each concept."""
+        slots = read_grammar().frames[self.frame]["slots"]
+        counted = {self.drawn[slot] for slot in counted_slots(slots, self.drawn)}
+        return {
+            concept: [
+                word
+                for word in language.words[concept]
+                if (self.held_out or not word.held_out)
+                and not (concept in counted and word.kind in language.uncounted)
+            ]
+            for concept in self.drawn.values()
+        }
+
+    def tell(self, language: Language, rng: random.Random) -> dict[str, _Telling]:
+        """Wordings: each kind of the frame once, then again; other words each time."""
+        some = {
+            concept: shuffled(words, rng, lead=1) for concept, words in self.words(language).items()
+        }
+        if not all(some.values()):
+            return {}
+        rounds = sorted(
+            (number + (kind == _RARE and rng.random() < 0.5), rng.random(), kind, template)
+            for kind, templates in language.templates[self.frame].items()
+            for number, template in enumerate(shuffled(templates, rng))
+            if self.held_out or not template.startswith(HELD_OUT_MARK)
+        )
+        told: dict[str, _Telling] = {}
+        known: set[str] = set()
+        for number, (*_, kind, template) in enumerate(rounds * 2):
+            words = {concept: one[number % len(one)] for concept, one in some.items()}
+            telling = _Telling(kind, template, words, rng.random() < _FORMAL)
+            text = telling.write(language, self.frame, self.drawn)
+            bare = text.lower().strip(".?。？¿")
+            if text and bare not in known:
+                told[text] = telling
+                known.add(bare)
+            if len(told) == _MOST_WORDINGS:
+                break
+        first = next((text for text, one in told.items() if one.kind not in _LOOSE), "")
+        return {first: told.pop(first), **told} if first else {}
+
+    def contrasts(
+        self, told: Mapping[str, _Telling], language: Language, rng: random.Random
+    ) -> list[dict[str, str]]:
+        """The caption with one part of its meaning changed: each kind of change once."""
+        caption = next(iter(told.values()))
+        found: dict[str, str] = {}
+        for kind, changed in read_grammar().changes(self.frame, self.drawn, rng, self.held_out):
+            words = replace(self, drawn=changed).words(language)
+            words |= {concept: [word] for concept, word in caption.words.items()}
+            telling = replace(caption, words={one: some[0] for one, some in words.items() if some})
+            if telling.words.keys() >= {*changed.values()}:
+                text = telling.write(language, self.frame, changed)
+                if text and text not in told:
+                    found.setdefault(kind, text)
+        return [{"kind": kind, "text": text} for kind, text in found.items()]
+
+    def is_new(self, told: Mapping[str, _Telling]) -> bool:
+        """Whether it uses something that is held out."""
+        return not read_grammar().held_out.isdisjoint(self.drawn.values()) or any(
+            one.held_out() for one in told.values()
         )
 
 
-def _words_of(
-    language: Language, frame: str, drawn: Drawn, held_out: bool
-) -> dict[str, Sequence[Word]]:
-    """The words that may stand for each concept of a scene."""
-    slots = read_grammar().frames[frame]["slots"]
-    counted = {drawn[slot] for slot in counted_slots(slots, drawn)}
-    return {
-        concept: [
-            word
-            for word in language.words[concept]
-            if (held_out or not word.held_out)
-            and not (concept in counted and word.kind in language.uncounted)
-        ]
-        for concept in drawn.values()
-    }
-
-
-def _tell(
-    language: Language, frame: str, drawn: Drawn, rng: random.Random, held_out: bool
-) -> dict[str, _Telling]:
-    """Wordings of a scene: each kind of the frame once, then again; other words each time."""
-    choices = {
-        concept: shuffled(words, rng, lead=1)
-        for concept, words in _words_of(language, frame, drawn, held_out).items()
-    }
-    rounds = [
-        (number + (kind == _RARE and rng.random() < 0.5), rng.random(), kind, template)
-        for kind, templates in language.templates[frame].items()
-        for number, template in enumerate(shuffled(templates, rng))
-        if held_out or not template.startswith(HELD_OUT_MARK)
-    ]
-    if not all(choices.values()):
-        return {}
-    told: dict[str, _Telling] = {}
-    known: set[str] = set()
-    for number, (*_, kind, template) in enumerate(sorted(rounds) * 2):
-        words = {concept: some[number % len(some)] for concept, some in choices.items()}
-        telling = _Telling(kind, template, words, rng.random() < _FORMAL)
-        text = telling.write(language, frame, drawn)
-        bare = text.lower().strip(".?。？¿")
-        if text and bare not in known:
-            told[text] = telling
-            known.add(bare)
-        if len(told) == _MOST_WORDINGS:
-            break
-    first = next((text for text, one in told.items() if one.kind not in _LOOSE), "")
-    return {first: told.pop(first), **told} if first else {}
-
-
-def _contrasts(
-    told: Mapping[str, _Telling], frame: str, drawn: Drawn, rng: random.Random, held_out: bool
-) -> list[dict[str, str]]:
-    """The caption with one part of its meaning changed: each kind of change once."""
-    language, caption = read_language(ENGLISH), next(iter(told.values()))
-    found: dict[str, str] = {}
-    for kind, changed in read_grammar().changes(frame, drawn, rng, held_out):
-        words = _words_of(language, frame, changed, held_out)
-        words |= {concept: [word] for concept, word in caption.words.items()}
-        telling = replace(caption, words={one: some[0] for one, some in words.items() if some})
-        if telling.words.keys() >= {*changed.values()}:
-            text = telling.write(language, frame, changed)
-            if text and text not in told:
-                found.setdefault(kind, text)
-    return [{"kind": kind, "text": text} for kind, text in found.items()]
+def _draw(rng: random.Random, held_out: bool) -> Iterator[_Scene]:
+    """Scenes without end, some of them alike."""
+    grammar = read_grammar()
+    lots = [frame for frame, facts in grammar.frames.items() for _ in range(facts["weight"])]
+    while True:
+        frame = lots[int(rng.random() * len(lots))]
+        if (drawn := grammar.draw(frame, rng, held_out)) is not None:
+            yield _Scene(frame, drawn, held_out)
 
 
 def scenes(
@@ -150,43 +165,39 @@ def scenes(
     Raises:
         UserError: a language has no words, or there are not so many scenes.
     """
-    grammar, rng = read_grammar(), random.Random(f"scenes {seed} {held_out}")
-    spoken = {name: read_language(name) for name in dict.fromkeys((ENGLISH, *languages))}
-    lots = [frame for frame, facts in grammar.frames.items() for _ in range(facts["weight"])]
+    english, *others = [(one, read_language(one)) for one in dict.fromkeys((ENGLISH, *languages))]
+    rng = random.Random(f"scenes {seed} {held_out}")
     rows: list[dict[str, Any]] = []
     known: set[tuple[object, ...]] = set()
-    tries = 0
-    while len(rows) < count:
-        if (tries := tries + 1) > _TRIES:
+    missed = 0
+    for scene in _draw(rng, held_out):
+        if len(rows) == count:
+            break
+        if (missed := missed + 1) > _TRIES:
             what = f"there are only {len(rows)} different scenes"
             raise UserError("count", what, "Ask for fewer.")
-        frame = lots[int(rng.random() * len(lots))]
-        drawn = grammar.draw(frame, rng, held_out)
-        if drawn is None or (key := (frame, *drawn.items())) in known:
+        if (key := (scene.frame, *scene.drawn.items())) in known:
             continue
-        told = _tell(spoken[ENGLISH], frame, drawn, rng, held_out)
-        new = not grammar.held_out.isdisjoint(drawn.values())
-        if held_out and not new and not any(one.held_out() for one in told.values()):
-            continue
-        if len(told) < len(_FIRST):
+        told = scene.tell(english[1], rng)
+        if len(told) < len(_FIRST) or (held_out and not scene.is_new(told)):
             continue
         known.add(key)
-        tries = 0
+        missed = 0
+        row = {"id": f"scene-{seed}-{'held-out-' * held_out}{len(rows) + 1}", "domain": scene.frame}
         texts = [{"text": text, "kind": one.kind} for text, one in told.items()]
+        row |= {name: one["text"] for name, one in zip(_FIRST, texts, strict=False)}
         further = [
             {"text": text, "kind": one.kind, "lang": name}
-            for name, language in spoken.items()
-            if name != ENGLISH
-            for text, one in _tell(language, frame, drawn, rng, held_out).items()
+            for name, language in others
+            # Numbers of its own: the other texts are those of a call without this language.
+            for text, one in scene.tell(language, random.Random(f"{row['id']} {name}")).items()
         ]
         rows.append(
             {
-                "id": f"scene-{seed}-{'held-out-' * held_out}{len(rows) + 1}",
-                "domain": frame,
-                **{name: one["text"] for name, one in zip(_FIRST, texts, strict=False)},
+                **row,
                 "kinds": [one["kind"] for one in texts[: len(_FIRST)]],
                 "wordings": texts[len(_FIRST) :] + further,
-                "contrasts": _contrasts(told, frame, drawn, rng, held_out),
+                "contrasts": scene.contrasts(told, english[1], rng),
             }
         )
     return rows
