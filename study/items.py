@@ -1,12 +1,12 @@
-"""The score of every item of the second report's cells, small enough for the repository.
+"""The score of every item of the second and third reports' cells, small enough for the repository.
 
-    python -m study.items --keep a/second_main b/second_main_b    # of cells, after study.run
-    python -m study.items                                         # recompute figures; minutes
+    python -m study.items --keep a/second_main a/third_main    # of cells, after study.run
+    python -m study.items                                      # recompute figures; minutes
 
-`second/items/BASE_GRID.npz` has the items of each cell's main figures: values that repeat as a
-table and codes, exactly; the cosines of a rank correlation as their rank in 256 steps, which
-changes a correlation by less than 0.1 points. The second command computes values, intervals and
-differences from these files alone, and exits with 1 if one differs from `results/` by more.
+`REPORT/items/BASE_GRID.npz` has the items of each cell's main figures (`tables.KEPT`): values that
+repeat as a table and codes, exactly; the cosines of a rank correlation as their rank in 256 steps,
+which changes a correlation by less than 0.1 points. The second command computes values, intervals
+and differences from these files alone, and exits with 1 if one differs from `results/` by more.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from study.cells import Row, cells_of, name_of_grid, scores_of
 from study.differences import Draws, Metrics, Scored, figures_of, metrics_of
 from study.tables import KEPT, RESULTS
 
-ITEMS = Path(__file__).parent / "second" / "items"
+REPORTS = Path(__file__).parent
+"""The files of a report are in its folder."""
 STEPS = 256
 TOLERANCE = 0.1
 """In points, as much as a table shows."""
@@ -119,7 +120,7 @@ def differing(path: Path, record: Mapping[str, Any], draws: Draws) -> list[str]:
     """The figures of a stored record that the items of a file do not give."""
     rows, scored = read_items(path)
     made = {(one["row"], one["benchmark"], one["figure"]): one
-            for one in figures_of(rows, scored, KEPT, draws)}  # fmt: skip
+            for one in figures_of(rows, scored, KEPT[record["kind"]], draws)}  # fmt: skip
     stored = {(one["row"], one["benchmark"], one["figure"]): one for one in record["figures"]}
     return [
         f"{path.stem}: {', '.join(key)}"
@@ -134,8 +135,8 @@ def numbers_of(figure: Mapping[str, Any]) -> Float:
     return np.array([[one["value"], one["low"], one["high"]] for one in found]).ravel()
 
 
-def keep_items(name: str, place: run.Place, folder: Path) -> Path:
-    """Write the items of the finished cells of BASE/GRID."""
+def keep_items(name: str, place: run.Place, reports: Path = REPORTS) -> Path:
+    """Write the items of the finished cells of BASE/GRID into the folder of its report."""
     base, _, grid_name = name.partition("/")
     (path,) = (path for path in run.grid_files() if name_of_grid(path) == grid_name)
     grid = run.grid_of(path, base, place)
@@ -143,9 +144,9 @@ def keep_items(name: str, place: run.Place, folder: Path) -> Path:
     scored: dict[str, dict[int | None, Metrics]] = {}
     for cell in cells_of(grid, run.BASES[base](place), place.out / "cells" / base):
         if stored := scores_of(cell, sets):
-            metrics = metrics_of(stored, cell.row.kind, KEPT)
+            metrics = metrics_of(stored, cell.row.kind, KEPT[grid.sets])
             scored.setdefault(cell.row.name, {})[cell.seed] = metrics
-    file = folder / f"{base}_{grid_name}.npz"
+    file = reports / grid.sets / "items" / f"{base}_{grid_name}.npz"
     write_items(file, grid.rows, scored)
     return file
 
@@ -157,18 +158,15 @@ def main() -> int:
     made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
     options = parse_with_data(made)
     for name in options.keep:
-        path = keep_items(name, run.Place(Path(options.data), options.out), ITEMS)
+        path = keep_items(name, run.Place(Path(options.data), options.out))
         say(f"{path}: {path.stat().st_size:,} bytes")
     if options.keep:
         return 0
-    draws = Draws(run.RESAMPLES["second"], options.out / "draws")
-    differ = [
-        line
-        for path in sorted(ITEMS.glob("*.npz"))
-        for line in differing(
-            path, json.loads((RESULTS / f"study_{path.stem}.json").read_text("utf-8")), draws
-        )
-    ]
+    differ: list[str] = []
+    for path in sorted(REPORTS.glob("*/items/*.npz")):
+        record = json.loads((RESULTS / f"study_{path.stem}.json").read_text("utf-8"))
+        grid = path.stem.partition("_")[2]
+        differ += differing(path, record, run.draws_of(grid, record["kind"], options.out))
     for line in differ:
         print(f"differs: {line}", file=sys.stderr)
     return 1 if differ else 0

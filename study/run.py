@@ -205,18 +205,23 @@ def cell_name(base: str, grid: Grid, cell: Cell) -> str:
     return f"{base}/{grid.name}/{cell.row.name}{seed}"
 
 
+def draws_of(name: str, sets: str, out: Path) -> Draws:
+    """The draws of the items of a grid."""
+    resamples = MORE_RESAMPLES.get(name, RESAMPLES[sets])
+    return (ManyDraws if sets == "third" else Draws)(resamples, out / "draws")
+
+
 def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place: Place) -> None:
     """Write the JSON, the tables and the plots of what is finished."""
     scored: dict[str, dict[int | None, Metrics]] = {}
     for cell, stored in finished.items():
         found = metrics_of(stored, cell.row.kind, ALL_LABELS)
         scored.setdefault(cell.row.name, {})[cell.seed] = found
-    draws, is_third = place.out / "draws", grid.sets == "third"
-    resamples = MORE_RESAMPLES.get(grid.name, RESAMPLES[grid.sets])
+    is_third = grid.sets == "third"
     goals = read_goals(base) if is_third else []
     figures = figures_of(
         grid.rows, scored, list(THIRD_LABELS if is_third else LABELS),
-        (ManyDraws if is_third else Draws)(resamples, draws),
+        draws_of(grid.name, grid.sets, place.out),
         {(one["row"], (one["benchmark"], one["figure"])) for one in goals} if is_third else None,
     )  # fmt: skip
     sections = next(iter(finished.values())).report.sections
@@ -233,7 +238,9 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = f"{name}_{more}"
         if grid.name in SINGLED_OUT:
-            single_figures = figures_of(grid.rows, scored, list(labels), Draws(MEANS_ALONE, draws))
+            single_figures = figures_of(
+                grid.rows, scored, list(labels), Draws(MEANS_ALONE, place.out / "draws")
+            )
             keep(single, place.results, tables_of, base=base, figures=single_figures, units=units)
     place.images.mkdir(parents=True, exist_ok=True)
     wanted = PLOTTED.get(grid.sets, tuple(LABELS))

@@ -206,7 +206,8 @@ def test_the_second_report_with_its_items_and_its_rival(
     assert overview.count("share of pairs that gain") == 1
 
     place = study.Place(data, tmp_path / "out")
-    kept = study_items.keep_items("a/second_main", place, tmp_path / "items")
+    kept = study_items.keep_items("a/second_main", place, tmp_path)
+    assert kept.parent == tmp_path / "second" / "items"
     assert study_items.differing(kept, record, Draws(50, tmp_path / "other")) == []
 
     words = ["averaged.py", "--rows", "ours", "--grid", path, "--data", data]
@@ -263,6 +264,17 @@ def test_the_third_report_with_its_goals_its_oracles_and_seeds_of_a_rival(
     }  # fmt: skip
     goals = (tmp_path / "results" / "study_a_third_main_goals.md").read_text()
     assert "| AO@10, five captions by people | +8 |" in goals and "**missed**" in goals
+    place = study.Place(tmp_path / "data", tmp_path / "out")
+    kept = study_items.keep_items("a/third_main", place, tmp_path)
+    draws = study.draws_of("third_main", "third", tmp_path)
+    assert kept.parent == tmp_path / "third" / "items"
+    assert study_items.differing(kept, record, draws) == []
+    changed = next(one for one in record["figures"] if one["figure"] == "R@10 both ways")
+    changed["value"]["high"] += 1
+    assert study_items.differing(kept, record, draws) == [
+        f"a_third_main: {changed['row']}, {changed['benchmark']}, {changed['figure']}"
+    ]
+    changed["value"]["high"] -= 1
     assert rendered("study_a_third_main", record).keys() == {
         f"study_a_third_main{more}" for more in ("", "_differences", "_overview", "_goals")
     }
