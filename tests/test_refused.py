@@ -21,6 +21,7 @@ Break = Callable[[Path, pytest.MonkeyPatch], object]
 TRAIN = "train triples.parquet --base base.safetensors --images pictures --out out"
 QUICKSTART = "quickstart pictures --out out --base"
 QUICKSTART_BASE = f"{QUICKSTART} base.safetensors"
+QUICKSTART_LLM = f"{QUICKSTART_BASE} --llm builtin"
 MERGE = "merge base.safetensors base.safetensors --out"
 EVALUATE = "evaluate base=base.safetensors --benchmarks paraphrased-retrieval --pairs pairs.csv"
 EVALUATE += " --pool pictures --k 2 --out out"
@@ -97,13 +98,12 @@ Case = tuple[str, str, Break, tuple[str, ...]]
 """Words, message, what is wrong, and functions of the package that may not be called."""
 WEIGHTS: list[Case] = [
     (f"{QUICKSTART} minilm", "only a text", nothing, LLM),
-    (QUICKSTART_BASE, "xllamacpp", without("xllamacpp"), LLM),
+    (QUICKSTART_LLM, "xllamacpp", without("xllamacpp"), LLM),
     (QUICKSTART_BASE, "out/tuned/last.safetensors", file_at("out/tuned/last.safetensors"), LLM),
     (QUICKSTART_BASE, "out/tuned/merged.safetensors", file_at("out/tuned/merged.safetensors"), LLM),
-    (QUICKSTART_BASE, "out/triples/rejected.jsonl", file_at("out/triples/rejected.jsonl"), LLM),
+    (QUICKSTART_LLM, "out/triples/rejected.jsonl", file_at("out/triples/rejected.jsonl"), LLM),
     (QUICKSTART_BASE, "0.0 MB free", full, LLM),
-    ("quickstart --out out --base base.safetensors", "xllamacpp", without("xllamacpp"), LLM),
-    (GENERATE, "xllamacpp", without("xllamacpp"), READING),
+    (f"{GENERATE} --backend builtin", "xllamacpp", without("xllamacpp"), READING),
 ]
 BEFORE_LONG_WORK: list[Case] = [
     (f"{QUICKSTART} nosuch", "nosuch: is not", nothing, LLM),
@@ -157,8 +157,9 @@ BEFORE_LONG_WORK: list[Case] = [
         alone_with_cache,
         EXPORTING,
     ),
-    (GENERATE, "'paraclip[llm,local-llm]'", WHEEL_ALONE, READING),
-    (f"{QUICKSTART} mini --serve", "'paraclip[builtin,llm,local-llm,search]'", WHEEL_ALONE, LLM),
+    (f"{GENERATE} --backend builtin", "'paraclip[llm,local-llm]'", WHEEL_ALONE, READING),
+    (f"{QUICKSTART} mini --serve", "'paraclip[builtin,search]'", WHEEL_ALONE, LLM),
+    (f"{QUICKSTART_LLM} --serve", "'paraclip[llm,local-llm,search]'", WHEEL_ALONE, LLM),
     ("evaluate mini --benchmarks sts", "'paraclip[builtin]'", WHEEL_ALONE, SCORING),
     ("train starter --base base.safetensors", "'paraclip[builtin]'", WHEEL_ALONE, ENCODING),
     (INDEX.replace("out", "postgresql://a/b"), "psycopg: is not", without("psycopg"), INDEXING),
@@ -175,7 +176,7 @@ BEFORE_LONG_WORK: list[Case] = [
     ),
     (f"{GENERATE} {SERVER}", "failed.jsonl: exists", file_at("out/failed.jsonl"), READING),
     (f"{GENERATE} {SERVER}", "out", file_at("out"), READING),
-    (f"{GENERATE} --backend openai", "--model", nothing, READING),
+    (GENERATE, "--model", nothing, READING),
     (f"{GENERATE} {SERVER} --max-cost 1", "--max-cost", nothing, READING),
     (f"{GENERATE} {SERVER} --ray-workers 2", "ray: is not", without("ray"), READING),
     (f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"), EXPORTING),
@@ -208,7 +209,8 @@ VALUES = [  # an option, and a value that is not valid
 NOT_TOGETHER = [  # options that cannot be used, and the one that is named
     ("train a.parquet --recipe taught --ranking 0 --sentence-teacher 0", "losses"),
     ("train a.parquet --recipe paper --bank pictures", "--bank"),
-    (f"{GENERATE} --ray-workers 2", "--ray-workers"),
+    (f"{GENERATE} --backend builtin --ray-workers 2", "--ray-workers"),
+    ("quickstart --out out --llm openai", "--llm"),
     *(
         (f"{GENERATE} {SERVER} --{words}", named)
         for words, named in (
@@ -299,7 +301,7 @@ AT_ONCE: list[Case] = [
         (words, "nowhere", nothing, ())
         for words in (
             "quickstart nowhere",
-            "generate nowhere.csv --out out",
+            f"generate nowhere.csv --out out {SERVER}",
             "train nowhere.parquet",
             "export nowhere.safetensors copy.safetensors",
             "index nowhere",

@@ -258,7 +258,7 @@ def generate(source: Path | str, out: Path | str, **options: Unpack[GenerateKeyw
     Args:
         source: folder of pictures, each with a `.txt` of the same name, or a captions file.
         out: folder for the triples, the log of answers and the summary; a stopped run resumes.
-        options: options of `paraclip generate`, such as `backend="openai"` or
+        options: options of `paraclip generate`, such as `model="gpt-4o-mini"` or
             `columns=Columns(caption="text")`.
 
     Returns:
@@ -268,7 +268,7 @@ def generate(source: Path | str, out: Path | str, **options: Unpack[GenerateKeyw
         UserError: the captions cannot be read, the server fails, or no caption got an answer.
 
     Example:
-        >>> triples = generate("my_pictures", out="runs/triples")  # doctest: +SKIP
+        >>> generate("my_pictures", "runs/triples", model="gpt-4o-mini")  # doctest: +SKIP
     """
     config = _config(GenerateConfig, source=source, out=Path(out), **options)
     generation = generate_from_source(

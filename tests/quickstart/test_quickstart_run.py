@@ -109,8 +109,8 @@ def test_no_scored_caption_is_learned_and_all_others_are(
 ) -> None:
     out = tmp_path / "out"
     source = pictures(40)
-    report = run_quickstart(QuickstartConfig(str(source), str(out)))
-    names = ["paraphrased-retrieval", "rewordings of the built-in LLM", "image-text-retrieval"]
+    report = run_quickstart(QuickstartConfig(str(source), str(out), llm="builtin"))
+    names = ["paraphrased-retrieval", "rewordings of the language model", "image-text-retrieval"]
     assert [section.name for section in report.sections] == names
     assert "27 captions to learn from, 13 held out" in capsys.readouterr().out
     (path, *others), calls = zip(*noted.trained, strict=True)
@@ -134,6 +134,20 @@ def test_no_scored_caption_is_learned_and_all_others_are(
     assert record["triples"]["generator"] == "some LLM" and record["starter"]["generator"]
     assert record["base"] == "mini" and record["data"] == str(source)
     assert noted.loaded == ["mini", str(out / "tuned" / "merged.safetensors")]
+
+
+def test_no_language_model_is_asked_unless_one_is_named(
+    noted: Noted, pictures: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "generate", lambda *_, **__: pytest.fail("asked"))
+    report = run_quickstart(QuickstartConfig(str(pictures(40)), str(tmp_path / "out")))
+    names = [section.name for section in report.sections]
+    assert names == ["paraphrased-retrieval", "image-text-retrieval"]
+    path = noted.trained[0][0]
+    own = [row for row in read_triples(path).to_pylist() if row["image"]]
+    assert len(own) == 27 and all(row["paraphrase_1"] == row["caption"] for row in own)
+    record = json.loads(path.with_name(f"{path.name}.provenance.json").read_text())
+    assert "triples" not in record and not (tmp_path / "out" / "data" / "asked.jsonl").exists()
 
 
 def test_broken_pictures_are_in_no_part_and_listed_beside_broken_rows(
@@ -225,7 +239,7 @@ def test_captions_are_paraphrased_in_order_and_more_of_them_contain_fewer(
 
     def asked(most: int) -> list[str]:
         monkeypatch.setattr(run, "ASKED", most)
-        run_quickstart(QuickstartConfig(source, str(tmp_path / "out")))
+        run_quickstart(QuickstartConfig(source, str(tmp_path / "out"), llm="openai"))
         return [row["id"] for row in rows_of(tmp_path / "out" / "data" / "asked.jsonl")]
 
     some, few = asked(20), asked(10)

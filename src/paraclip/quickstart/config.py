@@ -3,10 +3,11 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
+from paraclip.errors import UserError
 from paraclip.options import Checked, Count, Seed, Share
 
 BUILT_IN = "mini"
@@ -29,9 +30,14 @@ class QuickstartConfig(Checked):
     """Base model, as in `paraclip train`, such as ViT-B-32:weights.safetensors. A real CLIP is
     larger than the built-in model: a GPU, which is used if there is one, saves most of the time."""
 
+    llm: Literal["none", "openai", "builtin"] = "none"
+    """Language model that rewords some of your captions, to learn from and to score with. openai:
+    that of the environment variables OPENAI_BASE_URL and PARACLIP_MODEL; builtin: the small one of
+    a clone, which takes hours."""
+
     epochs: Count = 2
-    """Epochs over the strong triples (the stamps' or your own, with the starter set). All models
-    train for the same number of steps."""
+    """Epochs over the triples (the stamps' or your own, with the starter set). All models train for
+    the same number of steps."""
 
     seed: Seed = 0
     """Random seed of the split, the order of the data and the sampling."""
@@ -46,6 +52,13 @@ class QuickstartConfig(Checked):
 
     max_broken: Share = 0.03
     """Largest share (0 to 1) of broken rows or pictures to skip; more is an error."""
+
+    def __post_init__(self) -> None:
+        """Also check that a language model has something to reword."""
+        super().__post_init__()
+        if self.llm != "none" and self.source is None:
+            what = "rewords captions of your own, and those of the stamps have their wordings"
+            raise UserError("--llm", what, "Name your pictures, or leave it out.")
 
     @property
     def folder(self) -> Path:

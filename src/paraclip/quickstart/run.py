@@ -1,13 +1,12 @@
 """The whole workflow, a script on the public API: each stage has its own folder, and resumes.
 
-captions and pictures -> triples -> control, teacher, tuned, merged -> report, sheet, browser
+captions and pictures -> control, teacher, tuned, merged -> report, sheet, browser
 
 The base is `mini` as included in ParaCLIP, or the user's CLIP. On the stamps, the models learn from
-the stamps' own triples and the starter set; a few triples of the built-in LLM are only shown,
-because a model of 135 million parameters loses too much of the meaning. On the user's own pictures,
-they learn from that LLM's triples and the starter set. `teacher` learns the captioned pictures with
-L1 alone. It finds more of them than base does, and `tuned` learns what both find: on pictures that
-were held out of the stamps' own, it found as many as teacher and its wordings agreed more.
+the stamps' own triples and the starter set; on the user's pictures, from their captions, the
+starter set and, if a language model is named, its triples. `teacher` learns the captioned pictures
+with L1 alone. It finds more of them than base does, and `tuned` learns what both find: on pictures
+that were held out of the stamps' own, it found as many as teacher and its wordings agreed more.
 """
 
 import json
@@ -49,11 +48,9 @@ from paraclip.training.prepare import check_base
 from paraclip.training.train import check_training
 
 _FEWEST = 30  # pictures: a third of them are the ten that a search returns
-_CANDIDATES = 4  # answers per caption and step; the best one that passes the filters is kept
 HELD_OUT = 100  # of the user's pictures; of the stamps, those that their captions name
 ASKED = 150  # most captions that are paraphrased, the slowest stage
 ASKED_HELD_OUT = 60  # most held-out captions that are paraphrased, for the easier test
-ASKED_OF_STAMPS = 24  # captions of the stamps that are paraphrased, for a look at the triples
 STARTER_ROWS = FIRST_EDITION  # of the starter set
 _ROWS = "rows.jsonl"
 _DATA = (
@@ -62,7 +59,7 @@ _DATA = (
 )
 """Files that one stage writes and the next one reads."""
 _REPORTS = ("report", "report_easier")
-_EASIER = "rewordings of the built-in LLM"
+_EASIER = "rewordings of the language model"
 _L1_ALONE = (1.0, 0.0, 0.0)  # weights of L1, L2 and L3
 _LOSSES: dict[str, dict[str, Any]] = {
     "control": {"control": True},  # learns from the original captions only
@@ -94,7 +91,7 @@ def run_quickstart(config: QuickstartConfig) -> Report:
         check_report_folder(folder / name)
     captions, problems = None, Problems(config.max_broken)
     if config.source is not None:
-        _announce(1, f"Reading captions and pictures of {without_secrets(config.source)}")
+        _announce(f"Reading captions and pictures of {without_secrets(config.source)}")
         captions = list(paraclip.read_captions(config.source, problems=problems))
     # The processor for the built-in model, so that figures are the same everywhere.
     base = paraclip.load_model(config.base, "cpu" if config.base == BUILT_IN else "auto")
@@ -104,13 +101,13 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     else:
         captions = _readable_captions(config, base, captions, problems)
         task = _of_own(config, *split_pictures(captions, HELD_OUT, config.seed))
-    _announce(3, f"Training the text encoder: {', '.join(_LOSSES)}")
+    _announce(f"Training the text encoder: {', '.join(_LOSSES)}")
     rows = _write_training(config, task)
     trained = {name: _train(config, base, rows, name) for name in _LOSSES}
     del trained["teacher"]  # not compared: it is part of the recipe of tuned
     merged = paraclip.load_model(str(checkpoint_of(config, "merged")), str(base.device))
     models = {"base": base, **trained, "merged": merged}
-    _announce(4, f"Scoring {', '.join(models)}")
+    _announce(f"Scoring {', '.join(models)}")
     report, *easier = (
         paraclip.evaluate(
             models, data=folder, out=folder / name, max_broken=config.max_broken, **options
@@ -132,9 +129,9 @@ def checkpoint_of(config: QuickstartConfig, label: str) -> Path:
     return RunFolder(config.folder / label).last
 
 
-def _announce(number: int, stage: str) -> None:
+def _announce(stage: str) -> None:
     """Print which stage starts."""
-    print(f"\n[{number}/4] {printable(stage)}", flush=True)
+    print(f"\n== {printable(stage)}", flush=True)
 
 
 def _check(config: QuickstartConfig, base: DualEncoder) -> None:
@@ -142,9 +139,10 @@ def _check(config: QuickstartConfig, base: DualEncoder) -> None:
     check_base(base)
     data = OutputFolder(config.folder / "data", "quickstart")
     data.refuse_foreign(*(data.path / name for name in _DATA))
-    asked = GenerateConfig("", config.folder / "triples", candidates=_CANDIDATES)
-    Judge(asked.filter_limits)  # raises without MiniLM's wheel
-    check_generation(asked.llm, asked.outputs, make_backend(asked.llm))
+    if config.llm != "none":
+        asked = GenerateConfig("", config.folder / "triples", backend=config.llm)
+        Judge(asked.filter_limits)  # raises without MiniLM's wheel
+        check_generation(asked.llm, asked.outputs, make_backend(asked.llm))
     for name in _LOSSES:
         options = TrainOptions(**_training(config, name))
         with suppress(AnotherRun):  # starts from scratch
@@ -162,7 +160,7 @@ def _training(config: QuickstartConfig, name: str) -> dict[str, Any]:
 
 def _of_stamps(config: QuickstartConfig) -> _Task:
     """What the captioned stamps are made into."""
-    _announce(1, "Fetching and reading the captioned stamps")
+    _announce("Fetching and reading the captioned stamps")
     stamps = read_stamps(stamps_folder())
     if line := stamps.skipped():
         print(line)
@@ -171,8 +169,6 @@ def _of_stamps(config: QuickstartConfig) -> _Task:
         stamps.captions[: len(stamps.triples)],
     )
     print(f"{len(learn)} pictures to learn from, {len(pool)} held out")
-    for row in _generate(config, _sampled(learn, ASKED_OF_STAMPS, config.seed))[:3]:
-        print(printable(" -> ".join(row[name] for name in TEXTS)))
     wordings = _write_rows(config, "wordings.jsonl", stamps.wordings)
     test = {"benchmarks": "variations", "wordings": wordings, "k": CUTOFFS}
     return _Task(stamps.triples, [], {"report": {**test, "pool": _write_pool(config, pool)}})
@@ -188,7 +184,7 @@ def _of_own(config: QuickstartConfig, learn: list[Caption], held_out: list[Capti
         *_sampled(learn, ASKED, config.seed),
         *_sampled(held_out, ASKED_HELD_OUT, config.seed),
     ]
-    triples = {row["id"]: row for row in _generate(config, asked)}
+    triples = {row["id"]: row for row in _generate(config, asked)} if config.llm != "none" else {}
     pool = _write_pool(config, (str(row.image) for row in (*learn, *held_out)))
     captions = _write_rows(config, "held_out.jsonl", map(asdict, held_out))
     tests: dict[str, dict[str, Any]] = {
@@ -212,11 +208,11 @@ def _of_own(config: QuickstartConfig, learn: list[Caption], held_out: list[Capti
 
 
 def _generate(config: QuickstartConfig, captions: list[Caption]) -> _Rows:
-    """Triples by the built-in LLM; none if no answer passed the filters."""
-    _announce(2, f"Paraphrasing {len(captions)} captions in two steps with the built-in LLM")
+    """Triples by the language model; none if no answer passed the filters."""
+    _announce(f"Paraphrasing {len(captions)} captions in two steps")
     asked = _write_rows(config, "asked.jsonl", map(asdict, captions))
     out = config.folder / "triples"
-    triples = paraclip.generate(asked, out, candidates=_CANDIDATES, fresh=config.fresh)
+    triples = paraclip.generate(asked, out, backend=config.llm, fresh=config.fresh)
     rows: _Rows = pq.read_table(triples).to_pylist()
     print(f"{len(rows)} of {len(captions)} captions have a triple")
     return rows
@@ -240,7 +236,7 @@ def _write_training(config: QuickstartConfig, task: _Task) -> Path:
         "base": config.base,
         "data": without_secrets(config.source or PACKAGE),
     }
-    if config.source:  # those of the stamps are only shown
+    if config.llm != "none":
         record["triples"] = read_provenance(config.folder / "triples" / "triples.parquet")
     record["starter"] = read_provenance(STARTER)
     starter = read_triples(STARTER).slice(0, STARTER_ROWS).to_pylist()

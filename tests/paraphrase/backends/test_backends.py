@@ -246,7 +246,9 @@ def test_a_backend_owns_its_defaults() -> None:
     assert (built_in.llm.candidates, built_in.llm.asks, built_in.filter_limits) == (6, 2, SMALL)
     assert (built_in.llm.temperature, built_in.llm.top_p) == (0.7, 0.9)
     assert server.llm == LLMOptions() and server.filter_limits == STRONG
-    changed = GenerateConfig("a", Path("o"), candidates=2, temperature=0.5, limits="checked")
+    changed = GenerateConfig(
+        "a", Path("o"), backend="builtin", candidates=2, temperature=0.5, limits="checked"
+    )
     assert (changed.llm.candidates, changed.llm.temperature, changed.llm.top_p) == (2, 0.5, 1.0)
     assert changed.filter_limits == CHECKED and "Apache-2.0" in changed.outputs.settings["licence"]
     assert "vendor" in server.outputs.settings["licence"]
