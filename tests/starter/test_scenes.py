@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from paraclip.data.triples import scene_table
 from paraclip.errors import UserError
 from paraclip.starter.concepts import GRAMMAR, read_grammar
-from paraclip.starter.languages import HELD_OUT_MARK, Text, parse_word, read_language
+from paraclip.starter.languages import HELD_OUT_MARK, Language, Text, parse_word, read_language
 from paraclip.starter.scenes import scenes
 
 LANGUAGES = sorted(path.stem for path in GRAMMAR.glob("??.toml"))
@@ -47,11 +47,14 @@ def test_scenes_depend_on_the_seed_alone_and_begin_alike() -> None:
 def test_every_seed_gives_scenes_of_several_texts_and_no_contrast_among_them(
     seed: int, held_out: bool
 ) -> None:
-    rows = scenes(3, seed=seed, held_out=held_out)
+    rows = scenes(3, seed=seed, languages=LANGUAGES, held_out=held_out)
     assert len({row["id"] for row in rows}) == 3
     for row in rows:
         texts = [text for _, _, text in texts_of(row)]
-        assert len(texts) == len(set(texts)) >= 3
+        assert len(texts) == len(set(texts))
+        spoken = Counter(lang for _, lang, _ in texts_of(row))
+        assert spoken.keys() == set(LANGUAGES)
+        assert spoken["en"] >= 3
         assert not {one["text"] for one in row["contrasts"]} & set(texts)
         for text in (*texts, *(one["text"] for one in row["contrasts"])):
             assert not re.search(r"[{}\[\]|*/+=;]|  |^ | $| ,", text), text
@@ -90,6 +93,40 @@ def test_english_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, 
 def test_english_words_have_their_forms(word: str, template: str, written: str) -> None:
     text = Text(read_language("en"), {"word": {}}, {"word": parse_word(word)})
     assert " ".join(text.write(template).split()) == written
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        ("{who:ein} {does:v} {does:o}", "ein kleiner Hund frisst einen alten Knochen"),
+        ("{who:der}, der {does:o} {does:v}", "der kleine Hund, der einen alten Knochen frisst"),
+        ("{what:ein} ist {size:base}[ {where:base}]", "ein alter Knochen"),
+        ("{does:inf}", "einen alten Knochen fressen"),
+        ("{who:class}", "m"),
+    ],
+)
+def test_words_of_a_language_agree_by_its_own_classes_and_parts(
+    template: str, written: str
+) -> None:
+    forms = {
+        "ein": {"": "", "m": "ein {+:er} {base}"},
+        "der": {"": "", "m": "der {+:e} {base}"},
+        "ein_akk": {"": "", "m": "einen {+:en} {base}"},
+        "inf": {"": "{o} {base}"},
+    }
+    rules = {ending: [(re.compile("$"), ending)] for ending in ("e", "en", "er")}
+    german = Language({}, forms, rules, {}, {}, (), ".")
+    slots = {
+        "who": {},
+        "size": {"modifies": "who"},
+        "what": {},
+        "age": {"modifies": "what"},
+        "does": {"of": "who"},
+    }
+    words = {"who": "Hund/m", "size": "klein", "what": "Knochen/m", "age": "alt",
+             "does": "fressen; v=frisst; o={what:ein_akk}"}  # fmt: skip
+    text = Text(german, slots, {slot: parse_word(word) for slot, word in words.items()})
+    assert text.write(template).startswith(written)
 
 
 def test_lengths_are_those_of_queries_and_captions(drawn: list[dict[str, Any]]) -> None:
@@ -133,17 +170,30 @@ def test_the_grammar_names_only_concepts_that_it_has() -> None:
 
 
 def test_what_is_held_out_is_in_held_out_scenes_alone() -> None:
-    english = read_language("en")
-    new = {word.base for words in english.words.values() for word in words if word.held_out}
-    new |= {"accordion", "badger", "lighthouse", "aubergine", "tram", "attic"}  # concepts
-    found = re.compile(rf"\b({'|'.join(map(re.escape, sorted(new)))})\b", re.I)
-    for row in scenes(300, seed=8):
-        for _, _, text in texts_of(row):
-            assert not found.search(text), text
-    assert any(template.startswith(HELD_OUT_MARK) for frames in english.templates.values()
-               for templates in frames.values() for template in templates)  # fmt: skip
-    seen = [text for row in scenes(200, seed=8, held_out=True) for _, _, text in texts_of(row)]
-    assert len({found.search(text)[0].lower() for text in seen if found.search(text)}) > 20
+    rows, new_rows = (
+        scenes(300, seed=8, languages=LANGUAGES, held_out=held_out) for held_out in (False, True)
+    )
+    for name in LANGUAGES:
+        language = read_language(name)
+        new = {word.base for words in language.words.values() for word in words if word.held_out}
+        new |= {
+            language.words[concept][0].base for concept in ("badger", "lighthouse", "aubergine")
+        }
+        found = re.compile(
+            rf"(?<![a-zß-ÿ])({'|'.join(map(re.escape, sorted(new)))})(?![a-zß-ÿ])", re.I
+        )
+        for row in rows:
+            assert not [
+                text for _, lang, text in texts_of(row) if lang == name and found.search(text)
+            ]
+        seen = [text for row in new_rows for _, lang, text in texts_of(row) if lang == name]
+        assert len({match[0].lower() for text in seen if (match := found.search(text))}) > 10
+    assert any(
+        template.startswith(HELD_OUT_MARK)
+        for kinds in read_language("en").templates.values()
+        for templates in kinds.values()
+        for template in templates
+    )
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ class _Telling:
         if not self.formal:
             return written.rstrip("?？ ").removeprefix("¿")
         stop = language.stop if self.kind == "sentence" else ""
-        return written[:1].upper() + written[1:] + stop
+        first = 1 + written.startswith("¿")
+        return written[:first].upper() + written[first:] + stop
 
     def held_out(self) -> bool:
         words = self.words.values()
