@@ -138,7 +138,7 @@ def test_the_command_draws_a_sheet_and_reports_its_marks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write_run(tmp_path)
-    audit_command(AuditConfig(run, sample=10))
+    audit_command(AuditConfig(str(run), sample=10))
     printed = capsys.readouterr().out
     assert "10 pairs to check: open" in printed and "rejected, drift" in printed
     sheet = run / "audit" / "sheet.jsonl"
@@ -147,15 +147,15 @@ def test_the_command_draws_a_sheet_and_reports_its_marks(
     name = page.partition('{"sheet":"')[2].partition('"')[0]
     ana = write_marks(tmp_path / "ana.jsonl", " ".join(kept), sheet=name, reviewer="\x1b[31mAna")
     ben = write_marks(tmp_path / "ben.jsonl", kept[0], sheet=name)
-    audit_command(AuditConfig(run, marks=(ana, ben)))
+    audit_command(AuditConfig(str(run), marks=(str(ana), str(ben))))
     printed = capsys.readouterr().out
     assert "| kept | 6 |" in printed and "precision of the filters: 100.0" in printed
     (tmp_path / "link.jsonl").symlink_to(ana)
     with pytest.raises(UserError, match="given twice"):
-        audit_command(AuditConfig(run, marks=(ana, tmp_path / "link.jsonl")))
+        audit_command(AuditConfig(str(run), marks=(str(ana), str(tmp_path / "link.jsonl"))))
     write_marks(ben, kept[0], sheet="0123456789abcdef")
     with pytest.raises(UserError, match=r"ben\.jsonl:1: belongs to another sheet"):
-        audit_command(AuditConfig(run, marks=(ben,)))
+        audit_command(AuditConfig(str(run), marks=(str(ben),)))
 
 
 def test_the_last_mark_of_a_pair_counts(sheet: dict[str, Any], tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 
 from paraclip.cli import main
+from paraclip.commands import COMMANDS
 from paraclip.data.triples import write_triples
+from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
 from tiny import draw, make_triples, tiny_clip
 
@@ -275,6 +279,11 @@ AT_ONCE: list[Case] = [
         ("train a.parquet --config run.toml", what, options(text), ("options.tomllib.loads",))
         for text, what in SLOW_OPTIONS
     ),
+    *(
+        (words, "is empty. Give it a value, or leave it out.", nothing, ())
+        for words in ("index pictures --index=", "train starter --config=", "audit a --out=")
+    ),
+    ("train starter --config run.toml", "run.toml: out: is empty", options("out = ''"), ()),
     ("train a.parquet --config nosuch.toml", "nosuch.toml: there is no such file", nothing, ()),
     ("train a.parquet --config damaged.safetensors", "is too large", nothing, ()),
     *(
@@ -377,6 +386,20 @@ def test_it_is_refused_in_one_line_before_any_work(
         assert after == before
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_text_is_empty_that_has_a_value_without_the_option(command: str) -> None:
+    """As the name of a folder, an empty one would be the working folder."""
+    config = COMMANDS[command].options_class()
+    hints, given = get_type_hints(config), {"system": "immich"}
+    given = {one.name: given.get(one.name, "a") for one in fields(config) if one.default is MISSING}
+    for one in fields(config):
+        kinds = (hints[one.name], *get_args(hints[one.name]))
+        if one.default != "" and not {str, tuple[str, ...]}.isdisjoint(kinds):
+            empty: Any = "" if str in kinds and tuple not in map(get_origin, kinds) else ("",)
+            with pytest.raises(UserError, match=f"--{one.name.replace('_', '-')}: is empty"):
+                config(**{**given, one.name: empty})
+
+
 KEPT = "swapped/clip/a__b/textual/model.onnx"
 """A file in immich's cache that `swap` replaced."""
 WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
@@ -422,6 +445,7 @@ HEAVY = {"torch", "open_clip", "transformers", "onnx", "onnxruntime", "lancedb"}
 ASK = f"""
 import contextlib, io, json, sys
 from paraclip.cli import main
+from paraclip.commands import COMMANDS
 for words in json.load(sys.stdin):
     with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.redirect_stderr(shown):
         code = main(words.split())

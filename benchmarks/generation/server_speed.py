@@ -81,7 +81,7 @@ def measured(
     """Answers, rate, processor seconds and triples of the client alone and of the run."""
     with tempfile.TemporaryDirectory() as folder:
         config = GenerateConfig(
-            source="own", out=Path(folder), backend="openai", base_url=(url,), model="fake",
+            source="own", out=folder, backend="openai", base_url=(url,), model="fake",
             concurrency=concurrency,
         )  # fmt: skip
         alone = counted(lambda: ask_alone(rows, config), url, server)

@@ -96,8 +96,8 @@ class GenerateKeywords(TypedDict, total=False):
     per_minute: tuple[float, float] | None  # at most these requests and tokens
     prices: tuple[float, float] | None  # dollars per million tokens of prompts and of answers
     max_cost: float | None  # dollars, earlier runs included
-    to_file: Path | None  # folder for the open questions, in place of a server
-    from_file: Path | None  # such a folder with answers in it
+    to_file: Path | str | None  # folder for the open questions, in place of a server
+    from_file: Path | str | None  # such a folder with answers in it
     limits: Literal["auto", "strong", "checked", "small"]  # strictness of the filters
     licence: str | None  # of the answers, for the provenance
     fresh: bool
@@ -212,7 +212,7 @@ def _as_option(value: Any, hint: Any) -> Any:
     a tuple or with commas, and one as a tuple of one."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if isinstance(value, Path):
-        value = value if Path in kinds else str(value)
+        value = str(value)
     elif isinstance(value, list | tuple):
         parts = tuple(str(one) if isinstance(one, Path) else one for one in value)
         return ",".join(map(str, parts)) if str in kinds else parts
@@ -270,7 +270,7 @@ def generate(source: Path | str, out: Path | str, **options: Unpack[GenerateKeyw
     Example:
         >>> generate("my_pictures", "runs/triples", model="gpt-4o-mini")  # doctest: +SKIP
     """
-    config = _config(GenerateConfig, source=source, out=Path(out), **options)
+    config = _config(GenerateConfig, source=source, out=out, **options)
     generation = generate_from_source(
         config.captions, config.llm, Judge(config.filter_limits), config.outputs,
         to_file=config.to_file, from_file=config.from_file, part=config.one_part,

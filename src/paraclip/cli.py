@@ -116,7 +116,7 @@ def _read_preset(command: str, config: type, arguments: list[str]) -> dict[str, 
         if options and not is_quiet():
             # It may lie in a folder above, which other people can write to.
             print(f"paraclip: with the options of [{command}] in {settings}", file=sys.stderr)
-    elif path is not None and "config" in {field.name for field in fields(config)}:
+    elif path and "config" in {field.name for field in fields(config)}:
         options = read_options(path, command, config)
     if not options:
         return {}

@@ -69,9 +69,15 @@ class Checked:
 
 
 def _check(config: type, name: str, value: object, where: str) -> Any:
-    """The value of a field, an integer as a float where one is due; `where` names the option."""
+    """The value of a field, an integer as a float where one is due; `where` names the option.
+
+    A text is empty only if that is its default: as the name of a file, it would be the working
+    folder.
+    """
     from pydantic import ValidationError
 
+    if "" in (value if isinstance(value, tuple) else (value,)) and _default(config, name) != "":
+        raise UserError(where, "is empty", "Give it a value, or leave it out.")
     try:
         return _adapter(config, name).validate_python(value)
     except ValidationError as error:
@@ -89,6 +95,11 @@ def _hints(config: Any) -> dict[str, Any]:
     """Return the types of a dataclass's fields with their ranges, by name."""
     known = get_type_hints(config, include_extras=True)
     return {name: known[name] for name in (field.name for field in fields(config))}
+
+
+@cache
+def _default(config: Any, name: str) -> object:
+    return next(field.default for field in fields(config) if field.name == name)
 
 
 @cache

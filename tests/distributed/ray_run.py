@@ -15,8 +15,8 @@ LEAST = 16  # captions of a part
 def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> GenerateConfig:
     """Options of all distributed runs of the tests."""
     return GenerateConfig(
-        captions, out, backend="openai", base_url=url, model="fake", limits="small", ray_workers=2,
-        concurrency=IN_FLIGHT,
+        captions, str(out), backend="openai", base_url=url, model="fake", limits="small",
+        ray_workers=2, concurrency=IN_FLIGHT,
     )  # fmt: skip
 
 

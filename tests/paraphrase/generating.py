@@ -39,7 +39,7 @@ def captions_file(folder: Path, count: int, start: int = 0) -> Path:
 def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
     """Options for the fake server."""
     options = {"model": "fake", "limits": "small", "concurrency": 4} | changed
-    return GenerateConfig("captions.csv", out, backend="openai", base_url=(url,), **options)
+    return GenerateConfig("captions.csv", str(out), backend="openai", base_url=(url,), **options)
 
 
 def bag_judge() -> Judge:

@@ -71,13 +71,13 @@ def test_triples_are_in_input_order_with_settings_and_counts(
 
 
 def test_settings_are_json_and_contain_no_key_of_an_address() -> None:
-    out, server = Path("s3://KEY:password@bucket/run?region=x"), {"backend": "openai"}
+    out, server = "s3://KEY:password@bucket/run?region=x", {"backend": "openai"}
     settings = GenerateConfig("a.csv", out, ray_workers=1, **server).outputs.settings
     assert settings["out"] == "s3://bucket/run?..."
     pictures = Columns(images="https://user:password@host/pictures")
-    settings = GenerateConfig("a.csv", Path("o"), pictures).outputs.settings
+    settings = GenerateConfig("a.csv", "o", pictures).outputs.settings
     assert settings["columns"]["images"] == "https://host/pictures"
-    settings = GenerateConfig("a.csv", Path("o"), to_file=Path("round"), **server).outputs.settings
+    settings = GenerateConfig("a.csv", "o", to_file="round", **server).outputs.settings
     assert json.loads(json.dumps(settings))["to_file"] == "round"
 
 

@@ -32,7 +32,7 @@ KEY = "0123456789abcdef"
 
 def run(folder: Path, count: int = 6, **changed: Any) -> Generation:
     """A run in the folder; its options `to_file` and `from_file` are names in it."""
-    options = {name: folder / value if name.endswith("file") else value
+    options = {name: str(folder / value) if name.endswith("file") else value
                for name, value in changed.items()}  # fmt: skip
     source = captions_file(folder, count)
     config = replace(fake_config("http://none", folder / "out", **options), source=str(source))

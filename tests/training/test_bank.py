@@ -158,15 +158,6 @@ def test_a_folder_that_may_not_be_read_is_one_line(photos, tmp_path, monkeypatch
         read("photos")
 
 
-def test_a_bank_without_a_name_is_not_the_working_folder(photos, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path / "photos")
-    with pytest.raises(UserError, match="--bank: is empty"):
-        read("")
-    np.save(tmp_path / "photos" / "v.npy", unit_rows(3))
-    with pytest.raises(UserError, match="empty name"):
-        reading.read_index(IndexAddress(""))
-
-
 def test_the_choice_of_a_column_names_no_option_that_train_lacks(photos, tmp_path):
     table = pa.table({name: list(photos[1]) for name in ("text", "image")})
     pq.write_table(table, tmp_path / "i.parquet")

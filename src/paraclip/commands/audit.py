@@ -19,26 +19,26 @@ class AuditConfig(Checked):
     """Sample paraphrases for people to check, on a page that works offline in any browser; with
     --marks, report what they marked."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """Output folder of `paraclip generate`."""
 
-    out: Path | None = None
+    out: str | None = None
     """Folder of audit.html and sheet.jsonl. Default: RUN/audit."""
 
     sample: Count = 100
     """Number of pairs on the page: half of them kept by the filters, half rejected. If there are
     fewer of one kind, the others fill the page."""
 
-    marks: tuple[Path, ...] = ()
+    marks: tuple[str, ...] = ()
     """Files of marks exported from the page, one for each reviewer: report rates with intervals and
     the filters' precision and recall, and draw no sample."""
 
 
 def audit_command(config: AuditConfig) -> None:
     """Write the page and print what it contains; with marks, print the report."""
-    folder = config.out or config.run / "audit"
+    folder = Path(config.out or Path(config.run, "audit"))
     if not config.marks:
-        pairs = write_sheet(config.run, folder, config.sample)
+        pairs = write_sheet(Path(config.run), folder, config.sample)
         for stratum, count in sorted(Counter(pair.stratum for pair in pairs).items()):
             print(printable(f"{count:>5,}  {stratum}"))
         print(printable(f"{len(pairs):,} pairs to check: open {folder / PAGE} in a browser."))
@@ -50,6 +50,6 @@ def audit_command(config: AuditConfig) -> None:
     sheet = read_sheet(folder / SHEET)
     # Marks name the sheet that they are of by this hash.
     name = text_hash(read_bounded(folder / SHEET).decode())
-    marks = [mark for path in config.marks for mark in read_marks(path, sheet, name)]
+    marks = [mark for path in config.marks for mark in read_marks(Path(path), sheet, name)]
     # One by one, because `printable` escapes line feeds.
     print("\n".join(map(printable, report_marks(sheet, marks).split("\n"))))

@@ -50,7 +50,7 @@ def generate_command(config: GenerateConfig) -> None:
 
 
 def _print_plan(config: GenerateConfig, judge: Judge) -> None:
-    with count_captions(config.captions, config.out) as counts:
+    with count_captions(config.captions, config.outputs.folder) as counts:
         for row in islice(counts.rows(), _SHOWN):
             print("\t".join(map(printable, (row.id, row.caption, row.image or "(no picture)"))))
         captions = counts.captions

@@ -78,8 +78,6 @@ def read_index(
 
 def check_address(address: str) -> None:
     """Raise UserError for an index that is not there; a database is not opened."""
-    if not address:
-        raise UserError("index", "has an empty name", "Name a file, a folder or an address.")
     if not address.startswith(POSTGRES):
         check_input(address)
         with readable(address):

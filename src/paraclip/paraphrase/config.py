@@ -104,7 +104,7 @@ class GenerateConfig(Checked):
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
     """Folder of pictures and texts; CSV, JSONL, Parquet or COCO file; WebDataset shards."""
 
-    out: Path
+    out: str
     """Folder of the triples, the log of all answers and the counts."""
 
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
@@ -154,10 +154,10 @@ class GenerateConfig(Checked):
     max_cost: Annotated[float, Ge(0)] | None = None
     """Stop when the cost reaches this many dollars, earlier runs included."""
 
-    to_file: Path | None = None
+    to_file: str | None = None
     """New folder for the open questions as batch files; no question is sent."""
 
-    from_file: Path | None = None
+    from_file: str | None = None
     """Folder of an earlier --to-file, with the answers in it."""
 
     limits: Literal["auto", "strong", "checked", "small"] = "auto"
@@ -185,7 +185,7 @@ class GenerateConfig(Checked):
         remote, ray = self.backend == "openai", self.ray_workers
         in_parts = "--ray-workers" if ray else "--part" if self.part else ""
         for wrong, option, what, hint in (
-            (FOLDED.fullmatch(str(self.out)) and (not in_parts or self.dry_run), "--out",
+            (FOLDED.fullmatch(self.out) and (not in_parts or self.dry_run), "--out",
              "is a URL", "Name a folder; runs in parts write to object stores."),
             (by_files and not remote, files, "is for servers only",
              "Give --backend openai and --model."),
@@ -249,4 +249,4 @@ class GenerateConfig(Checked):
             "llm": asdict(self.llm) | {"base_url": None},
             "filter_limits": asdict(self.filter_limits),
         }
-        return Outputs(self.out, publishable(settings), self.fresh)
+        return Outputs(Path(self.out), publishable(settings), self.fresh)

@@ -61,8 +61,8 @@ def generate_from_source(
     judge: Judge,
     outputs: Outputs,
     *,
-    to_file: Path | None = None,
-    from_file: Path | None = None,
+    to_file: Path | str | None = None,
+    from_file: Path | str | None = None,
     part: Part | None = None,
     ray_workers: int | None = None,
 ) -> Generation:
@@ -99,17 +99,18 @@ def generate_from_source(
 
 
 def _run_a_round(
-    llm: LLMOptions, outputs: Outputs, to_file: Path | None, from_file: Path | None,
+    llm: LLMOptions, outputs: Outputs, to_file: Path | str | None, from_file: Path | str | None,
     run: Callable[..., Summary],
 ) -> tuple[Summary, tuple[str, ...]]:  # fmt: skip
     """Log the answers of `from_file`, run, and write the questions that are open to `to_file`."""
     settings = answer_settings(llm, BatchBackend(llm))
-    paths = answer_files(from_file, settings) if from_file else []
-    writer = new_writer(to_file) if to_file else None
+    paths = answer_files(Path(from_file), settings) if from_file else []
+    writer = new_writer(Path(to_file)) if to_file else None
     with closing(AnswerLog(outputs.folder / LOG, settings, outputs.fresh)) as log:
         log.begin()
         arrived = log_answers(paths, log, llm.candidates)
-    backend = BatchBackend(llm, arrived.failures, writer, from_file)
+    last = Path(from_file) if from_file else None
+    backend = BatchBackend(llm, arrived.failures, writer, last)
     try:
         summary = run(replace(outputs, fresh=False), backend=backend)
         if writer is not None:

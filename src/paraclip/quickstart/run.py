@@ -140,7 +140,7 @@ def _check(config: QuickstartConfig, base: DualEncoder) -> None:
     data = OutputFolder(config.folder / "data", "quickstart")
     data.refuse_foreign(*(data.path / name for name in _DATA))
     if config.llm != "none":
-        asked = GenerateConfig("", config.folder / "triples", backend=config.llm)
+        asked = GenerateConfig("captions", str(config.folder / "triples"), backend=config.llm)
         Judge(asked.filter_limits)  # raises without MiniLM's wheel
         check_generation(asked.llm, asked.outputs, make_backend(asked.llm))
     for name in _LOSSES:

@@ -70,8 +70,6 @@ def read_bank(
         UserError: there are no pictures, the index cannot be read, or its vectors are not those of
             the model.
     """
-    if not source:
-        raise UserError("--bank", "is empty", "Name a folder of pictures or an index.")
     seeds, text_only = (seed, _SEED), model.architecture.kind == TEXT_ONLY
     if os.path.isdir(source) and not is_index(source):
         if text_only:

@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,7 +135,7 @@ def test_no_server_is_one_line_without_the_password() -> None:
     with pytest.raises(UserError, match=r"no server answers there\. Start the server") as caught:
         ask(OpenAIBackend(options(url, max_retries=0)))
     assert "secret" not in str(caught.value) and "127.0.0.1" in str(caught.value)
-    settings = GenerateConfig("a", Path("o"), backend="openai", base_url=(url,)).outputs.settings
+    settings = GenerateConfig("a", "o", backend="openai", base_url=(url,)).outputs.settings
     assert settings["base_url"] == gone.url and "secret" not in str(settings)
 
 
@@ -242,12 +241,12 @@ def test_missing_model_key_and_backend_are_one_line() -> None:
 
 
 def test_a_backend_owns_its_defaults() -> None:
-    built_in, server = (GenerateConfig("a", Path("o"), backend=name) for name in BACKENDS)
+    built_in, server = (GenerateConfig("a", "o", backend=name) for name in BACKENDS)
     assert (built_in.llm.candidates, built_in.llm.asks, built_in.filter_limits) == (6, 2, SMALL)
     assert (built_in.llm.temperature, built_in.llm.top_p) == (0.7, 0.9)
     assert server.llm == LLMOptions() and server.filter_limits == STRONG
     changed = GenerateConfig(
-        "a", Path("o"), backend="builtin", candidates=2, temperature=0.5, limits="checked"
+        "a", "o", backend="builtin", candidates=2, temperature=0.5, limits="checked"
     )
     assert (changed.llm.candidates, changed.llm.temperature, changed.llm.top_p) == (2, 0.5, 1.0)
     assert changed.filter_limits == CHECKED and "Apache-2.0" in changed.outputs.settings["licence"]

@@ -57,7 +57,9 @@ def test_a_model_of_ones_own_has_chats_with_examples_and_other_terms(tmp_path: P
     assert backend.style == "few-shot" and backend.generator.startswith(f"{mine.stem} temp")
     assert set(backend.identity) == {"weights"}
     for model, included in ((None, True), (str(mine), False)):
-        settings = GenerateConfig("x", tmp_path, backend="builtin", model=model).outputs.settings
+        settings = GenerateConfig(
+            "x", str(tmp_path), backend="builtin", model=model
+        ).outputs.settings
         assert ("ParaCLIP's adapter" in settings["licence"]) == included
 
 
@@ -81,7 +83,7 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PARACLIP_QUIET", "1")
     texts = ["A small boat floats on a calm lake.", "Two cats sleep on a red sofa."]
     captions = [Caption(str(n), text, str(n), None, "here") for n, text in enumerate(texts)]
-    config = GenerateConfig("x", tmp_path, backend="builtin", candidates=2)
+    config = GenerateConfig("x", str(tmp_path), backend="builtin", candidates=2)
     judge = Judge(config.filter_limits)
     first = generated(captions, config, judge)
     assert first.captions == 2 and first.failed == 0
