@@ -154,7 +154,8 @@ def test_shards_may_be_missing_number_their_rows_alike_and_be_broken(
 def test_the_shipped_settings_are_options_that_exist() -> None:
     settings = reproduce.read_settings(reproduce.SETTINGS)
     assert len(settings.shards) == 2176 and settings.shards[3].endswith("-0003.tar")
-    generation = GenerateConfig("captions.jsonl", "triples", **settings.generation)
+    given = {**settings.generation, "base_url": (settings.generation["base_url"],)}
+    generation = GenerateConfig("captions.jsonl", "triples", **given)
     assert generation.llm.concurrency > 327, "in flight for one server, docs/full-scale.md"
     EvaluateConfig(models=("base",), **settings.evaluation)
     for options in settings.rows.values():
