@@ -138,9 +138,14 @@ def check_room(folder: Path, size: float = 0) -> None:
     with disk_errors(folder), TemporaryFile(dir=there):
         disk = shutil.disk_usage(there)
     if disk.total and size > disk.free:  # some file systems of networks state no size
-        needed, free = (f"{one / 1e6:,.1f} MB" for one in (size, disk.free))
+        needed, free = map(_shown_size, (size, disk.free))
         what = f"needs {needed}, and its disk has {free} free"
         raise UserError(folder, what, "Free some space, or choose another folder.")
+
+
+def _shown_size(count: float) -> str:
+    """A number of bytes, in MB from 0.1 on."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,.0f} bytes"
 
 
 def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None:

@@ -182,16 +182,16 @@ def test_names_and_shares(monkeypatch):
         bank_module, "load_model", lambda name, _: loaded.append(name) or OtherModel()
     )
     base = TinyModel()
-    found = load_teachers(["base=0.5", "ViT-B-32:openai", "runs/a=b.safetensors=2"], base)
-    assert [one.share for one in found] == [0.5, 1.0, 2.0]
+    found = load_teachers(["base=0.5", "ViT-B-32:openai", "runs/a=b.safetensors=2e3"], base)
+    assert [one.share for one in found] == [0.5, 1.0, 2000.0]
     assert found[0].model is base
     assert loaded == ["ViT-B-32:openai", "runs/a=b.safetensors"]
 
 
-@pytest.mark.parametrize("named", ["other=0", "other=0.0"])
-def test_a_share_of_nothing_is_refused(named):
-    with pytest.raises(UserError, match="share"):
-        load_teachers([named], TinyModel())
+@pytest.mark.parametrize("share", ["0", "0.0", "-1", "nan", "inf", "9" * 400])
+def test_a_share_of_nothing_or_without_a_limit_is_refused(share):
+    with pytest.raises(UserError, match="the share of 'other' is"):
+        load_teachers([f"other={share}"], TinyModel())
 
 
 def test_a_text_encoder_cannot_rank_pictures(monkeypatch):

@@ -1,13 +1,15 @@
 """Graphs in ONNX: how a program calls one, and sessions of onnxruntime on the CPU."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paraclip.errors import optional_import
+from paraclip.errors import UserError, optional_import
+from paraclip.files import read_bounded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +53,8 @@ def open_session(path: Path, extra: str, weights: "Mapping[str, np.ndarray] | No
             must live as long as the session.
 
     Raises:
-        UserError: onnxruntime is not installed.
+        UserError: onnxruntime is not installed, or weights that the graph names are missing, cut or
+            in another folder.
     """
     onnxruntime = optional_import("onnxruntime", extra)
     options = onnxruntime.SessionOptions()
@@ -59,4 +62,27 @@ def open_session(path: Path, extra: str, weights: "Mapping[str, np.ndarray] | No
     if weights:
         values = map(onnxruntime.OrtValue.ortvalue_from_numpy, weights.values())
         options.add_external_initializers(list(weights), list(values))
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common class
+        for file, what in _broken_weights(path):
+            hint = "Fetch or write both files again."
+            raise UserError(file, f"{what}; {path.name} names it for its weights", hint) from error
+        raise
+
+
+def _broken_weights(path: Path) -> Iterator[tuple[Path, str]]:
+    """Files that a graph names for its weights and that do not hold them, each with the reason."""
+    with suppress(Exception):  # no graph, or onnx is not installed
+        import onnx
+        from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+        graph = onnx.load_model_from_string(read_bounded(path)).graph
+        for place in map(ExternalDataInfo, filter(uses_external_data, graph.initializer)):
+            file = path.parent / place.location
+            if Path(place.location).is_absolute() or ".." in Path(place.location).parts:
+                yield file, "is in another folder"
+            elif not file.is_file():
+                yield file, "there is no such file"
+            elif file.stat().st_size < (place.offset or 0) + (place.length or 0):
+                yield file, "is cut"

@@ -34,6 +34,7 @@ from paraclip.training.config import TrainConfig
 
 BASE = "base"
 """Name of the student before training, as a teacher."""
+_LARGEST_SHARE = 1_000_000  # of a teacher; the sum of all is finite
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,13 @@ def read_rows(triples: Path | str | InMemory, sources: Sources, problems: Proble
 
 
 def split_share(named: str) -> tuple[str, float]:
-    """The name and the share of MODEL or MODEL=SHARE; raises UserError if the share is 0."""
-    name, equals, share = named.rpartition("=")
-    if not equals or not share.replace(".", "", 1).isdecimal():
+    """The name and the share of MODEL or MODEL=SHARE; raises UserError for a share out of range."""
+    name, equals, stated = named.rpartition("=")
+    try:
+        share = float(stated if equals else "")
+    except ValueError:
         return named, 1.0  # a path may contain the sign
-    if not float(share) > 0:
-        raise UserError("--teacher", f"the share of {label(name)} is 0", "Leave the model out.")
-    return name, float(share)
+    if not 1 / _LARGEST_SHARE <= share <= _LARGEST_SHARE:  # or NaN
+        hint = f"Give a number up to {_LARGEST_SHARE:,}, or leave the model out."
+        raise UserError("--teacher", f"the share of {label(name)} is {stated[:20]}", hint)
+    return name, share
