@@ -295,6 +295,21 @@ def test_an_error_of_another_file_keeps_its_traceback(monkeypatch: pytest.Monkey
         main(["search"])
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EACCES, "/mine: may not be read"), (errno.ENAMETOOLONG, "/mine: has a name that is")],
+)
+def test_what_the_system_refuses_to_look_up_is_one_line(
+    number: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(number, "refused", "/mine")
+
+    monkeypatch.setattr("paraclip.commands.doctor.doctor_command", refuse)
+    assert main(["doctor"]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_working_folder_that_was_deleted_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ import paraclip
 from paraclip.commands import COMMANDS
 from paraclip.compute.allocator import keep_freed_memory
 from paraclip.errors import UserError, nearest
-from paraclip.files import check_name
+from paraclip.files import check_name, readable
 from paraclip.options import WITH_SETTINGS, current_name, find_settings, read_options, read_settings
 from paraclip.progress import is_quiet
 from paraclip.version import __version__
@@ -245,7 +245,8 @@ def _work(arguments: list[str]) -> None:
             raise UserError("temporary files", "no folder takes them", hint) from error
         config = parse(arguments)
         keep_freed_memory()
-        COMMANDS[first].run(first, config)
+        with readable("a file"):  # of the dozens of places that look for one
+            COMMANDS[first].run(first, config)
 
 
 def _print_completion(shell: str) -> None:

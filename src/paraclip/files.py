@@ -57,11 +57,21 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def readable(path: Path | str) -> Iterator[None]:
-    """Raise `UserError` if a file or folder, or one below it, may not be read."""
+    """Raise `UserError` if a file or folder, or one below it, may not be read, or not be named."""
     try:
         yield
     except PermissionError as error:
         raise UserError(error.filename or path, "may not be read", "Check its rights.") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UserError(error.filename or path, *TOO_LONG) from error
+
+
+def check_readable(path: Path | str) -> None:
+    """Raise `UserError` for a file that may not be read, which safetensors reports as missing."""
+    with readable(path):
+        open(path, "rb").close()
 
 
 @contextmanager
@@ -133,7 +143,8 @@ def check_room(folder: Path, size: float = 0) -> None:
     """
     check_input(folder, OTHER_PATH)
     # A link to nothing is in the way as well, and `os.path.exists` denies it.
-    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    # None is found in a working folder that may not be entered.
+    there = next(filter(os.path.lexists, (folder, *folder.parents)), folder)
     # A file without a name: rights are tried, and nothing is left.
     with disk_errors(folder), TemporaryFile(dir=there):
         disk = shutil.disk_usage(there)

@@ -5,6 +5,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from paraclip.data import images
-from paraclip.data.images import open_image, picture_files
+from paraclip.data.images import decode_image, open_image, picture_files
 from paraclip.errors import UserError
 
 RED, BLUE = (200, 30, 30), (20, 40, 220)
@@ -183,6 +184,30 @@ def test_heic_is_read_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(images, "LARGEST_FILE", 100)
     with pytest.raises(UserError, match="is larger than"):
         open_image(path, 32)
+
+
+@pytest.mark.parametrize(("side", "together"), [(4000, True), (4100, False)])
+def test_large_pictures_are_decoded_one_at_a_time(side: int, together: bool) -> None:
+    meeting, met = threading.Barrier(2), []
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if size is None or size < 0 or size > 2**12:  # pixels, not the header
+                with suppress(threading.BrokenBarrierError):
+                    met.append(meeting.wait(0.5))
+            return super().read(size)
+
+    file = io.BytesIO()
+    Image.new("1", (side, side)).save(file, "PPM")
+    opened = [
+        threading.Thread(target=decode_image, args=(Slow(file.getvalue()), "a.pbm", 32))
+        for _ in range(2)
+    ]
+    for one in opened:
+        one.start()
+    for one in opened:
+        one.join()
+    assert bool(met) == together
 
 
 def test_heic_without_its_package_names_the_extra(

@@ -304,3 +304,13 @@ def test_the_version_changes_although_finder_left_a_file_there(tmp_path: Path) -
     before = store.version()
     store.put(made(["a.png"]))
     assert store.version() != before
+
+
+def test_no_folder_for_temporary_files_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+    store = open_store(str(tmp_path / "index"))
+    store.save_facts(FACTS)
+    store.put(made(["a.png"]))
+    assert store.count() == 1

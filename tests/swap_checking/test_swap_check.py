@@ -280,6 +280,9 @@ def test_of_a_run_one_model_is_recommended_and_its_queries_are_compared(
     assert re.search(rf"^Use {advice.use}: .*%", shown, re.MULTILINE)
     use = run.last if advice.use == "tuned" else run.merged
     assert said.splitlines()[-1] == f"Next: paraclip export {use} exports/open-clip"
+    save_model(merged, run.merged, {"merged": {}, "training": {"identity": "of another run"}})
+    with pytest.raises(UserError, match=r"merged\.safetensors: was not made from last"):
+        paraclip.swap_check(index, base, run.path, queries=queries, k=3)
 
 
 def test_only_the_ten_most_changed_are_listed(index, base, tuned, tmp_path) -> None:

@@ -1,6 +1,8 @@
 """Every kind of index is read as it was written, and broken ones are reported."""
 
+import errno
 import io
+import os
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -343,6 +345,21 @@ def test_ctrl_c_reaches_a_query_of_sqlite(rows, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Interrupted))
     with pytest.raises(KeyboardInterrupt):
         read(tmp_path / "db.sqlite3")
+
+
+def test_a_subfolder_that_may_not_be_read_is_not_left_out(rows, tmp_path, monkeypatch) -> None:
+    pq.write_table(pa.table({"vector": as_lists(rows[0])}), tmp_path / "0.parquet")
+    (tmp_path / "more").mkdir()
+    scan = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(UserError, match="more: may not be read"):
+        read(tmp_path)
 
 
 def test_what_is_not_an_index(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pyarrow as pa
 import pytest
@@ -83,7 +84,12 @@ def test_half_of_base_is_merged_into_a_checkpoint_beside_it_but_not_for_a_contro
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
     card = tuned.merged.with_suffix(".md").read_text()
     assert "- generator: by hand" in card and '"share": 0.5' in card
-    assert not tune(tmp_path, control=True, epochs=1).merged.exists()
+    assert not tune(tmp_path / "control", control=True, epochs=1).merged.exists()
+    shutil.copytree(tuned.out, tmp_path / "run")
+    other = tune(tmp_path / "other", epochs=1)
+    shutil.copy(other.merged, tmp_path / "run")
+    with pytest.raises(UserError, match=r"merged\.safetensors: .*was not written"):
+        tune(tmp_path / "run")
 
 
 def test_each_loss_and_rate_is_logged_apart(tmp_path):

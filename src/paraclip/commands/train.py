@@ -71,5 +71,5 @@ def print_summary(checkpoint: Path, problems: Problems) -> None:
         print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
     print(f"{summary['steps']:,} steps on {summary['rows']:,} rows")
     print(f"Checkpoint: {checkpoint}")
-    if folder.merged.is_file():
+    if folder.has_merged():
         print(f"Merged with half of base: {folder.merged}")

@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -48,6 +48,8 @@ _TURNS = {
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
 _MOST_RATIO = 100  # longer side to shorter, which a model scales to hundreds of pixels
 _FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
+_LARGE = 2**24  # pixels; a WebP of 81 million takes 1.2 GB while it is decoded
+_ALONE = Lock()  # held while a large picture is decoded: dozens of threads may do so
 _TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
 _QUIET = Lock()  # all threads share Python's list of warning filters
 
@@ -165,15 +167,16 @@ def _check_size(image: Image.Image, where: object) -> None:
 def _shrink(image: Image.Image, side: int) -> Image.Image:
     """The picture upright in RGB, about as small as `side` allows."""
     turn = _TURNS.get(_orientation(image))
-    small = _averageable(image)
-    factor = min(small.size) // (2 * side)  # `reduce` averages blocks of whole pixels
-    if factor > 1:
-        small = small.reduce(factor)
-    if small.mode in ("RGBa", "La"):
-        straight = small.convert({"RGBa": "RGBA", "La": "LA"}[small.mode]).convert("RGBA")
-        small = Image.new("RGB", small.size, "white")
-        small.paste(straight, mask=straight.getchannel("A"))
-    small = small.convert("RGB")
+    with _ALONE if image.width * image.height > _LARGE else nullcontext():
+        small = _averageable(image)
+        factor = min(small.size) // (2 * side)  # `reduce` averages blocks of whole pixels
+        if factor > 1:
+            small = small.reduce(factor)
+        if small.mode in ("RGBa", "La"):
+            straight = small.convert({"RGBa": "RGBA", "La": "LA"}[small.mode]).convert("RGBA")
+            small = Image.new("RGB", small.size, "white")
+            small.paste(straight, mask=straight.getchannel("A"))
+        small = small.convert("RGB")
     return small if turn is None else small.transpose(turn)
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from paraclip.data.untrusted_json import check_depth
 from paraclip.errors import UserError
-from paraclip.files import readable
+from paraclip.files import check_readable
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.untrusted import (
     RETRY,
@@ -23,7 +23,7 @@ from paraclip.models.formats.untrusted import (
     reason_of,
 )
 from paraclip.models.mini import Mini, SentenceModel
-from paraclip.models.sources import TEXT_ONLY
+from paraclip.models.sources import LAST, MERGED, RUN_RECORD, TEXT_ONLY
 from paraclip.models.tensors import (
     check_fit,
     fill_weights,
@@ -157,8 +157,7 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
     """The header, or None for a safetensors file written by another program."""
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")
-    with readable(path):
-        path.open("rb").close()  # safetensors reports a file that may not be read as missing
+    check_readable(path)
     try:
         with safe_open(path, "pt") as stored:
             text = (stored.metadata() or {}).get("paraclip")
@@ -170,6 +169,21 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise UserError(path, f"its header cannot be read ({reason_of(error)})", RETRY) from error
     return header if isinstance(header, dict) and "architecture" in header else None
+
+
+def is_merged_from(merged: Path, tuned: Path) -> bool:
+    """Whether a merged checkpoint was made from a tuned one, which may be missing."""
+    return not tuned.is_file() or _run_of(read_header(merged)) == _run_of(read_header(tuned))
+
+
+def _run_of(header: dict[str, Any]) -> Any:
+    """The identity of the run that tuned a model, or the one that was merged."""
+    match header:
+        case {"merged": _, "made_from": {"tuned": {"training": {"identity": identity}}}}:
+            return identity
+        case {"training": {"identity": identity}}:
+            return identity
+    return None
 
 
 def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = None) -> DualEncoder:
@@ -192,6 +206,10 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
     if header.get("format") != _FORMAT:
         what = f"has the format {header.get('format')}, this version reads {_FORMAT}"
         raise UserError(path, what, "Use the version of ParaCLIP that wrote it.")
+    tuned, run = path.with_name(LAST), path.with_name(RUN_RECORD)
+    if path.name == MERGED and run.is_file() and not is_merged_from(path, tuned):
+        hint = "Move it away, and run the same `paraclip train` again, which makes it."
+        raise UserError(path, f"was not made from {LAST} beside it", hint)
     with build_errors(path):
         kinds: dict[str, type[Mini | SentenceModel]] = {"mini": Mini, TEXT_ONLY: SentenceModel}
         kind = kinds.get(header["architecture"]["kind"], OpenClip)
@@ -225,6 +243,7 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
 
 def copy_weights(model: DualEncoder, path: Path) -> None:
     """Load the tensors, one at a time, so that they are not in memory twice."""
+    check_readable(path)
     try:
         with safe_open(path, "pt") as stored:
             fill_weights(model, stored.get_tensor, path)

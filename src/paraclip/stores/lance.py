@@ -5,6 +5,7 @@ to another in one step. LanceDB is imported at the first use of the table, becau
 longer than a search.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Self
 
 import numpy as np
@@ -74,9 +76,11 @@ class LanceStore(Store):
         if facts is None:
             raise self.gone()
         versions = self.folder / f"{_table_of(facts)}.lance" / "_versions"
+        with self.errors():
+            names = os.listdir(versions) if os.path.lexists(versions) else []
         # Lance names them by 2^64 - 1 less the version, so that the newest comes first. Not all
         # files: Finder adds .DS_Store, which would be the newest version for ever.
-        newest = min((path.name for path in versions.glob("*.manifest")), default=None)
+        newest = min((name for name in names if name.endswith(".manifest")), default=None)
         if newest is None:
             raise self.gone()
         return f"{facts.created}-{newest}-{text_hash(facts.to_json())}"
@@ -208,6 +212,9 @@ class LanceStore(Store):
         except (OSError, RuntimeError, ValueError, pa.ArrowInvalid) as error:
             match = _OS_ERROR.search(str(error))
             number = int(match[1]) if match else getattr(error, "errno", None)
+            if number in (errno.EACCES, errno.EPERM):  # which of both, LanceDB does not say
+                what = "may not be read or written"
+                raise UserError(self.where, what, "Check the rights of its files.") from error
             for numbers, what, hint in DISK_ERRORS:
                 if number in numbers:
                     raise UserError(self.where, what, hint) from error
@@ -238,6 +245,7 @@ def _table_of(facts: IndexFacts) -> str:
 def _database(folder: Path) -> Any:
     """LanceDB's connection to a folder."""
     os.environ.setdefault("LANCEDB_LOG", "error")  # it warns about every new table
+    os.environ["TMPDIR"] = gettempdir()  # Rust, unlike Python, takes one that does not exist
     return optional_import("lancedb", "search").connect(folder)
 
 

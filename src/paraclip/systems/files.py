@@ -3,6 +3,7 @@
 Formats are named by `export --to`; the index of `paraclip index` is in a folder or a database.
 """
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -47,7 +48,10 @@ def _read_parquet(place: IndexAddress) -> Parts:
 
     folder, files = Path(place.address), [place.address]
     if folder.is_dir():  # which may hold other files
-        found = (path for path in folder.rglob("*.parquet") if path.is_file())
+        # Unlike `rglob`, it reports a subfolder that may not be read.
+        walked = os.walk(folder, onerror=_raise)
+        found = (Path(root, name) for root, _, names in walked for name in names)
+        found = (path for path in found if path.suffix == ".parquet" and path.is_file())
         files = sorted(str(path) for path in found if not path.name.startswith((".", "_")))
     with read_as("Parquet", place.address, PARQUET_ERRORS):
         for name in files:
@@ -57,6 +61,10 @@ def _read_parquet(place: IndexAddress) -> Parts:
             columns = [column, path] if path else [column]
             batches = file.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False)
             yield from arrow_parts(batches, column, path, place)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _read_paraclip(place: IndexAddress) -> Parts:

@@ -24,7 +24,7 @@ from paraclip.files import (
     text_hash,
 )
 from paraclip.merging import SHARE, merge
-from paraclip.models.checkpoint import read_header, save_model
+from paraclip.models.checkpoint import is_merged_from, read_header, save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import LAST, MERGED, RUN_RECORD
 from paraclip.models.tensors import count_bytes, hash_tensors, save_tensors
@@ -81,8 +81,9 @@ class RunFolder:
         return read_json_object(self.summary_file, START_OVER)
 
     def has_merged(self) -> bool:
-        """Whether the merged checkpoint and its card are there."""
-        return self.merged.exists() and self.merged.with_suffix(".md").exists()
+        """Whether the merged checkpoint of this run is there with its card."""
+        card = self.merged.with_suffix(".md")
+        return card.exists() and self.merged.exists() and is_merged_from(self.merged, self.last)
 
     def clear(self) -> None:
         """Remove what a run wrote, its record last, and no other files."""

@@ -138,7 +138,7 @@ def test_an_id_that_is_not_hexadecimal_reaches_no_query(name: str, tmp_path: Pat
     ("error", "kind", "what"),
     [
         (RuntimeError("lance: No space left (os error 28)"), UserError, "the disk is full"),
-        (OSError(13, "Permission denied"), UserError, "may not be written"),
+        (OSError(13, "Permission denied"), UserError, "may not be read or written"),
         (RuntimeError("a\n b " + "x" * 500), StoreUnavailable, "cannot be read or written (a b x"),
         (ValueError("os error 9999999"), StoreUnavailable, "cannot be read or written"),
         *(
