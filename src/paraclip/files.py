@@ -71,7 +71,7 @@ def readable(path: Path | str) -> Iterator[None]:
 def check_readable(path: Path | str) -> None:
     """Raise `UserError` for a file that may not be read, which safetensors reports as missing."""
     with readable(path):
-        open(path, "rb").close()
+        Path(path).open("rb").close()
 
 
 @contextmanager
