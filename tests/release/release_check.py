@@ -25,6 +25,8 @@ Not asked here, because only the accounts know:
   PyPI: a trusted publisher for release.yml and the environment pypi
   GitHub: the environment pypi, Pages from Actions (site.yml), a green run of ci.yml on this commit
   Hugging Face: downloads of weights by tag, which `paraclip train --base ViT-B-32:openai` shows"""
+FIRST_STEPS = ROOT / "notebooks" / "first_steps.ipynb"
+NUMBER = re.compile(r"\d[\d,.]*")
 RELATIVE_LINK = re.compile(r"(?:\]\(|(?:src|href)=\")(?!https?:|#)[^)\"]*")
 
 
@@ -81,12 +83,23 @@ def check_distributions(repository: str) -> str:
     return f"{len(built)} files in dist; {check_wheel(wheel, repository)}"
 
 
-def check_notebook() -> str:
-    """The notebook of five minutes runs."""
-    place = ROOT / "notebooks" / "first_steps.ipynb"
+def check_notebook(place: Path = FIRST_STEPS) -> str:
+    """The notebook of five minutes runs, and its outputs are those of its code, but for numbers."""
     with tempfile.TemporaryDirectory() as folder:
-        run_notebook(place, Path(folder))
+        printed = run_notebook(place, Path(folder))
+    if NUMBER.sub("0", printed) != NUMBER.sub("0", stored_output(place)):
+        raise NotReadyError(f"{place.name} has other outputs than its code: run and save it again")
     return place.name
+
+
+def stored_output(place: Path) -> str:
+    """What the code of a notebook printed when it was saved."""
+    outputs = [
+        output
+        for cell in json.loads(place.read_text("utf-8"))["cells"]
+        for output in cell.get("outputs", ())
+    ]
+    return "".join("".join(one["text"]) for one in outputs if one.get("name") == "stdout")
 
 
 def run_notebook(place: Path, folder: Path) -> str:

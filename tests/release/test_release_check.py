@@ -1,11 +1,20 @@
 """What `make release-check` refuses; its notebook runs."""
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
-from release_check import NotReadyError, check_version, check_wheel, run_notebook
+from release_check import (
+    FIRST_STEPS,
+    NotReadyError,
+    check_notebook,
+    check_version,
+    check_wheel,
+    run_notebook,
+    stored_output,
+)
 
 from paraclip import __version__
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
@@ -75,6 +84,15 @@ def test_a_wheel_that_is_not_as_a_release_is_refused(
         check_wheel(path, REPOSITORY)
 
 
+def test_notebooks_install_their_clone_and_the_first_one_shows_what_it_prints() -> None:
+    for place in FIRST_STEPS.parent.glob("*.ipynb"):
+        cells = json.loads(place.read_text("utf-8"))["cells"]
+        (install,) = [one for one in cells if "install" in one["metadata"].get("tags", ())]
+        assert "://" not in "".join(install["source"]), place.name
+    shown = stored_output(FIRST_STEPS)
+    assert "54 pictures in the index" in shown and "stays valid: True" in shown
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.weights(IMAGE_PACKAGE, TEXT_PACKAGE, "lancedb")
@@ -82,7 +100,7 @@ def test_the_notebook_of_the_first_steps_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    text = (ROOT / "notebooks" / "first_steps.ipynb").read_text("utf-8")
+    text = FIRST_STEPS.read_text("utf-8")
     assert text.count("islice(rows, 512)") == 1
     (tmp_path / "short.ipynb").write_text(text.replace("(rows, 512)", "(rows, 48)"), "utf-8")
     printed = run_notebook(tmp_path / "short.ipynb", tmp_path)
@@ -93,3 +111,17 @@ def test_the_notebook_of_the_first_steps_runs(
     )
     with pytest.raises(NotReadyError, match="ZeroDivisionError"):
         run_notebook(tmp_path / "broken.ipynb", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "is_right"), [("4 rows\n", True), ("3 lines\n", False)])
+def test_outputs_of_other_code_are_refused(text: str, is_right: bool, tmp_path: Path) -> None:
+    output = {"output_type": "stream", "name": "stdout", "text": [text]}
+    cell = {"cell_type": "code", "metadata": {}, "source": ["print('5 rows')"], "outputs": [output]}
+    place = tmp_path / "small.ipynb"
+    place.write_text(json.dumps({"cells": [cell]}))
+    if is_right:
+        assert check_notebook(place) == place.name
+    else:
+        with pytest.raises(NotReadyError, match="other outputs"):
+            check_notebook(place)
