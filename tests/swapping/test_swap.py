@@ -309,6 +309,16 @@ def test_an_index_of_another_model_is_refused(cache, tuned, tmp_path) -> None:
     assert contents(folder) == before
 
 
+def test_the_base_itself_leaves_nothing_to_undo(cache, tuned, tmp_path, capsys) -> None:
+    trained = {"training": {"facts": {"base": "ViT-B-32-quickgelu:openai"}}}
+    words = ["swap", "immich", "--cache", str(cache("immich")), "--tuned"]
+    base = str(save_model(small_base("immich"), tmp_path / "base.safetensors", trained))
+    model = str(save_model(tuned["immich"], tmp_path / "tuned.safetensors", trained))
+    for name, to_undo in ((base, False), (model, True), (model, True)):
+        assert main([*words, name]) == 0
+        assert ("--undo" in capsys.readouterr().out) is to_undo
+
+
 def test_the_command_says_what_it_does_and_a_dry_run_does_nothing(
     cache, tuned, tmp_path, capsys
 ) -> None:

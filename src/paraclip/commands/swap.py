@@ -33,7 +33,7 @@ def swap_command(config: SwapConfig) -> None:
     if not done.files and not config.undo:
         lines.append("The model is in place already.")
     lines.append(SWAPPED[config.system].restart)
-    if not config.undo and not config.dry_run:
+    if done.kept and not config.dry_run:
         cache = shlex.quote(config.cache)
         lines.append(f"To go back: paraclip swap {config.system} --cache {cache} --undo")
     for line in lines:

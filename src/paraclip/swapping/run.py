@@ -54,7 +54,7 @@ class Swapped:
     """What `swap` or `undo` did, or would do."""
 
     files: list[Path]  # the program's files that were replaced
-    kept: list[Path]  # where the replaced files are; empty after `undo`
+    kept: list[Path]  # where the base's files are; empty after `undo`
     cleared: list[Path]  # folders that the program had made from the replaced files
     checked: list[str]  # what was compared, in sentences
     left: list[str]  # what was left because the program has changed it, in sentences
@@ -145,7 +145,9 @@ def _swap(
         f" as {outdated_path(old)}: delete it if you do not need it."
         for old in before
     ]
-    return Swapped([one.file for one in plan], [one.path for one in plan], cleared, checked, left)
+    # Without a change, those of an earlier swap; none, if the model is the base itself.
+    kept = plan or [old for file in files for old in kept_of(file)]
+    return Swapped([one.file for one in plan], [one.path for one in kept], cleared, checked, left)
 
 
 def _export(system: System, source: "Source", names: set[str], folder: Path) -> dict[str, Path]:
