@@ -129,10 +129,15 @@ def test_search_says_that_nothing_is_close(
 
     assert "~" not in found() and "~" not in found("--cutoff", "-1")
     shown = found("--cutoff", "1")
-    assert "Nothing close" in shown and shown.count("~") == 6
+    assert "Nothing close" in shown and shown.count("~0.") == 6
+    assert "Close: above 1.000 (base)" in shown and "above" not in found()
     assert found("--cutoff", "1", "--paths") == ""
+    assert "Close" not in found("--cutoff", "-1", "--paths")
     twice = ("--models", f"base,again={models['base']}")
     assert "again: nothing close" in found("--cutoff", "1", *twice)
+    automatic = f"{cutoffs_in(address)[model_stamp(models['base'])]:.3f}"
+    assert f"above {automatic} (base), {automatic} (again)" in found("--cutoff", "auto", *twice)
+    assert "above" not in found("--cutoff", "auto", "--minus", "a square")
 
     content = json.loads(found("--cutoff", "auto", "--json", *twice))
     cutoff = cutoffs_in(address)[model_stamp(models["base"])]

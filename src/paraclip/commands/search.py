@@ -10,7 +10,7 @@ from operator import attrgetter
 from paraclip.errors import UserError, printable, require
 from paraclip.files import refuse_overwriting
 from paraclip.image_search.config import SearchConfig
-from paraclip.image_search.engine import Overlap, measure_overlap, search_index
+from paraclip.image_search.engine import Answer, Overlap, measure_overlap, search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.stores import full_path
 from paraclip.stores.opening import open_store, store_packages
@@ -59,6 +59,8 @@ def search_command(config: SearchConfig) -> None:
             print(printable(f"{place}  {hit.path}  {caption}".rstrip()))
     else:
         print(_side_by_side(results))
+    if config.cutoff is not None and not (config.paths or config.json) and any(results.values()):
+        print(printable(_cutoff_line(answers)))
     store = open_store(config.index)
     if not any(results.values()):
         hint = "Add some with `paraclip index`."
@@ -74,6 +76,18 @@ def search_command(config: SearchConfig) -> None:
         write_sheet(config.sheet, title, results, thumbnails)
         # Standard output may be JSON or paths.
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
+
+
+def _cutoff_line(answers: Mapping[str, Answer]) -> str:
+    """The cut-off of each model."""
+    known = [
+        f"{answer.cutoff:.3f} ({label})"
+        for label, answer in answers.items()
+        if answer.cutoff is not None
+    ]
+    if not known:
+        return "All count as close: only a query of words alone has an automatic cut-off."
+    return f"Close: above {', '.join(known)}."
 
 
 def _nothing_close(hits: list[Hit]) -> bool:
