@@ -12,7 +12,7 @@ def serve_command(config: ServeConfig) -> None:
     """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
     require(SERVER | store_packages(config.index))
     from paraclip.image_search.engine import choose_models
-    from paraclip.image_search.serving.rewording import Reworder
+    from paraclip.image_search.serving.rewording import make_reworder
     from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server
     from paraclip.image_search.serving.service import Service, Version
     from paraclip.image_search.snapshot import open_pool
@@ -22,6 +22,7 @@ def serve_command(config: ServeConfig) -> None:
     # Not an option, because other users see the arguments of a process.
     token = os.environ.get("PARACLIP_TOKEN") or None
     limits = make_limits(config.host, token, config.allow_host)
+    reworder = make_reworder(config.llm)
     # First, because models take seconds to load and the port may be taken.
     with listen(config.host, config.port) as listener:
         store = open_store(config.index)
@@ -33,7 +34,6 @@ def serve_command(config: ServeConfig) -> None:
         }
         current = Version(facts, name, pool, measure_cutoffs(store, facts, towers))
         service = Service(store, current, towers)
-        reworder = None if config.llm == "none" else Reworder(config.llm)
         if not is_quiet():
             log_to_stderr()
         # 0.0.0.0 and :: mean all interfaces, and are no address to open.

@@ -131,6 +131,7 @@ class ServeConfig(Checked):
     allow_host: tuple[str, ...] = ()
     """Additional host names to accept for a server on a loopback address."""
 
-    llm: Literal["builtin", "openai", "none"] = "builtin"
+    llm: Literal["builtin", "openai", "none"] | None = None
     """Language model that suggests rewordings, as in `paraclip generate --backend`; openai: that of
-    the environment variables OPENAI_BASE_URL and PARACLIP_MODEL."""
+    the environment variables OPENAI_BASE_URL and PARACLIP_MODEL. Default: builtin where it is
+    installed, else none."""

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import COUNT, NASTY, SCRIPT, FirstAxis, Site, made_service, served
+from served import COUNT, NASTY, SCRIPT, FirstAxis, HashTower, Site, made_service, served
 
 from chromium import launched, needs_chromium, needs_playwright
 from paraclip.stores import picture_id
 from postgres_server import wait_until
 from tiny import draw
 
-FORBIDDEN = "Content Security"
+OPACITIES = "all => all.map(one => Number(getComputedStyle(one).opacity))"
 
 pytestmark = [pytest.mark.slow, needs_chromium, needs_playwright]
 
@@ -97,7 +97,8 @@ def test_typing_shows_both_models_side_by_side(site: Site, page: Any) -> None:
     one, two = (set(shown(page, column)) for column in (1, 2))
     assert page.locator(".tile.shared").count() == 2 * len(one & two)
     shared = found["between"][0]["shared"]
-    assert f"base and tuned: {shared} of 10 the same" in page.inner_text("#status")
+    assert f"base and tuned share {shared} of 10 (framed)" in page.inner_text("#status")
+    assert page.locator("#columns .flags span").count() == 0, "said once, not on each tile"
     assert "q=red+disc+small" in page.url
 
 
@@ -121,13 +122,12 @@ def test_two_wordings_are_connected_and_counted_in_words(site: Site, page: Any) 
     found = site.json("api/search?q=red+disc+small&second=small+disc+red&k=10")
     for column, model in enumerate(found["models"], start=1):
         place = page.locator(f".model:nth-child({column})")
-        assert f"{model['agreement']['shared']} of 10 the same" in place.inner_text()
+        assert f"{model['agreement']['shared']} of 10 found with both" in place.inner_text()
         assert "AO" not in place.inner_text()
         assert place.locator("h3").all_inner_texts() == ["red disc small", "small disc red"]
         one, two = (set(shown(page, column, wording)) for wording in (0, 1))
         assert place.locator("path[data-picture]").count() == len(one & two)
-    dimmed = "all => all.filter(one => getComputedStyle(one).opacity !== '1').length"
-    assert page.locator(".tile, .tile img").evaluate_all(dimmed) == 0
+    assert {*page.locator(".tile, .tile img").evaluate_all(OPACITIES)} == {1}
     page.hover(".model:nth-child(2) .tile >> nth=0")
     assert page.locator(".model:nth-child(2) path.same").count() == 1
     assert page.locator("#agreements").is_hidden()
@@ -164,6 +164,9 @@ def test_nonsense_finds_nothing_close(
     assert "Nothing close" not in page.inner_text("#status"), "base finds some"
     assert page.locator(".model:nth-child(2) .nothing").is_visible()
     assert page.locator(".nothing").count() == 1 and page.locator(".tile.far").count() == 12
+    faded = page.locator(".tile img").evaluate_all(OPACITIES)
+    assert set(faded[:12]) == {1} and max(faded[12:]) < 0.6
+    assert "not close" not in page.locator("#columns").inner_text()
     page.uncheck("#models input >> nth=0")
     ready(page, 12)
     assert "Nothing close" in page.inner_text("#status")
@@ -247,6 +250,7 @@ def test_the_empty_page_offers_queries_and_pictures(site: Site, page: Any) -> No
     assert page.locator("dialog[open]").count() == 1
     assert "score" not in page.inner_text("#large-path")
     page.keyboard.press("Escape")
+    until(page, "document.querySelector('#queries img').naturalWidth > 0")
     texts = page.inner_text("#queries button >> nth=0").splitlines()
     page.click("#queries button >> nth=0")
     ready(page, 40)
@@ -388,11 +392,11 @@ def boxes(page: Any, place: str) -> list[dict[str, float]]:
 
 
 def test_ten_pictures_of_each_wording_and_model_fit_on_one_screen(site: Site, page: Any) -> None:
-    page.set_viewport_size({"width": 1280, "height": 860})
+    page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(f"{site.url}?q=red+disc&second=disc+red")
     ready(page, 40)
     tiles = boxes(page, "#columns .tile")
-    assert max(box["bottom"] for box in tiles) <= 860
+    assert max(box["bottom"] for box in boxes(page, ".model")) <= 800
     assert max(box["right"] for box in tiles) <= 1280
     assert len({round(box["top"]) for box in tiles}) == 4, "a strip for each wording and model"
     assert min(box["width"] for box in tiles) >= 100
@@ -406,10 +410,12 @@ def test_ten_pictures_of_each_wording_and_model_fit_on_one_screen(site: Site, pa
 def test_labels_on_a_phone_are_beside_their_pictures(
     site: Site, page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cutoffs = {"base": 0.2, "tuned": 0.2}
-    monkeypatch.setattr(site.service, "current", replace(site.service.current, cutoffs=cutoffs))
+    pool = site.service.current.pool
+    assert pool.captions is not None
+    found = replace(pool, vectors=HashTower("tuned").embed(pool.captions.to_pylist()))
+    monkeypatch.setattr(site.service, "current", replace(site.service.current, pool=found))
     page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{site.url}?q=picture+07&second=07+picture&models=tuned")
+    page.goto(f"{site.url}?q=picture+07.png&second=07.png+picture&models=tuned")
     ready(page, 20)
     left, right = boxes(page, ".pair ol")
     heads = boxes(page, ".pair h3")

@@ -7,14 +7,15 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from served import COUNT, NAMES, FirstAxis, HashTower, Site
 
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
 from paraclip.image_search.serving import app
+from paraclip.image_search.serving.captions import everyday_pairs
 from paraclip.image_search.snapshot import open_pool
-from paraclip.starter import QUERIES
 from paraclip.stores import Store, picture_id
 from tiny import jpeg
 
@@ -95,21 +96,38 @@ def test_results_above_the_cutoff_of_their_model_are_close(
     assert all(hit["close"] for hit in like["models"][0]["results"][0]), "on another scale"
 
 
-def test_examples_are_pairs_of_wordings_that_the_pictures_fit_and_random_pictures(
+def test_examples_are_pictures_of_the_index_in_two_wordings_that_find_them(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, again = site.json("api/examples"), site.json("api/examples")
     assert found != again and len(found["pictures"]) == 12
-    known = {json.loads(line)["query"] for line in QUERIES.read_text("utf-8").splitlines()}
-    for query, rewording in found["queries"]:
-        assert query in known and rewording and query != rewording
-    captions = ["picture 03.png", "picture 07.png"]
-    pairs = [("no such thing", "nothing of it"), ("03.png picture", "picture 03.png")]
-    monkeypatch.setattr(app, "query_pairs", lambda: pairs * 20)
-    vectors = HashTower("tuned").embed(captions)
-    pool = replace(site.service.current.pool, vectors=np.repeat(vectors, 17, axis=0)[:COUNT])
-    monkeypatch.setattr(site.service, "current", replace(site.service.current, pool=pool))
-    assert site.json("api/examples")["queries"] == [[*pairs[1]]] * 4
+    pairs = [
+        ("picture three", "three picture"),
+        ("picture seven", "two"),  # finds another picture
+        ("a bus", "bus a"),  # finds both times the same one, which is not close
+        ("three the picture", "three the picture old"),  # of a picture that has a better pair
+        ("two", "two two"),
+    ]
+    monkeypatch.setattr(app, "everyday_pairs", lambda: pairs * 20)
+    texts = ["picture three", "picture seven", "two", *["none of these"] * (COUNT - 3)]
+    pool = replace(site.service.current.pool, vectors=HashTower("tuned").embed(texts))
+    current = replace(site.service.current, pool=pool, cutoffs={"tuned": 0.8})
+    monkeypatch.setattr(site.service, "current", current)
+    ids = pool.rows["id"].to_pylist()
+    best = [{"q": q, "second": second, "picture": one} for (q, second), one in
+            ((pairs[0], ids[0]), (pairs[4], ids[2]))]  # fmt: skip
+    shown = site.json("api/examples")["queries"]
+    assert sorted(shown, key=lambda one: one["q"]) == best
+    for example in best:
+        told = [example["q"] if one == example["picture"] else "" for one in ids]
+        place = pool.rows.column_names.index("caption")
+        rows = pool.rows.set_column(place, "caption", pa.array(told))
+        captioned = replace(current, pool=replace(pool, rows=rows))
+        monkeypatch.setattr(site.service, "current", captioned)
+        assert site.json("api/examples")["queries"][0] == example, "whose caption says so"
+    everyday = everyday_pairs()
+    assert len(everyday) > 100
+    assert all({*one.split()} != {*other.split()} for one, other in everyday)
 
 
 def test_pictures_of_a_table_that_is_not_in_memory(
@@ -152,28 +170,37 @@ def test_pictures_and_thumbnails(site: Site) -> None:
         ("api/search", 422, "it is empty"),
         ("api/search?q=+", 422, "it is empty"),
         ("api/search?q=a&minus=a", 422, "cancel each other"),
-        ("api/search?q=a&k=0", 422, "k: "),
-        ("api/search?q=a&k=1001", 422, "k: "),
+        ("api/search?q=a&k=0", 422, "k is less than 1."),
+        ("api/search?q=a&k=1001", 422, "k is more than 1,000."),
+        ("api/search?q=a&k=x", 422, "k is not of the kind"),
         ("api/search?q=a&models=nope", 404, "no model"),
-        ("api/search?q=a&nope=1", 422, "nope"),
+        ("api/search?q=a&nope=1", 422, "nope means nothing"),
         (f"api/search?like={'0' * 24}", 404, "no such picture"),
-        ("api/search?like=..", 422, "like"),
-        ("api/search?q=" + "a" * 2001, 422, "2000"),
+        ("api/search?like=..", 422, "like is not the id"),
+        ("api/search?q=" + "a" * 2001, 422, "The query (q) has more than 2,000"),
         ("api/search?q=a&second=" + "a" * 2001, 422, "second"),
-        ("api/search?" + "plus=x&" * 9, 422, "plus"),
+        ("api/search?" + "plus=x&" * 9, 422, "plus is given more than 8 times"),
         ("api/search?q=a&minus=" + "a" * 2001, 422, "minus"),
         ("api/search?q=a&" + "models=x&" * 9, 422, "models"),
         ("api/search?q=a&models=" + "x" * 101, 422, "models"),
         (f"api/search?like={'A' * 24}", 422, "like"),
         (f"api/search?like={'0' * 24}%0A", 422, "like"),
-        ("api/thumbnail/..%2f..%2fetc", 404, ""),
-        ("nowhere", 404, ""),
+        ("api/thumbnail/..%2f..%2fetc", 404, "nothing at this address"),
+        ("nowhere", 404, "nothing at this address"),
+        ("api/reword", 404, "nothing at this address"),
     ],
 )
 def test_a_bad_request_is_a_sentence(site: Site, path: str, status: int, part: str) -> None:
     got, _, body = site.get(path)
     assert got == status
-    assert part in json.loads(body)["detail"]
+    assert part in json.loads(body)["detail"] and "should" not in json.loads(body)["detail"]
+
+
+@pytest.mark.parametrize(("path", "home"), [("nowhere", "./"), ("photos/of/us", "../../")])
+def test_a_browser_gets_a_page_at_a_wrong_address(site: Site, path: str, home: str) -> None:
+    status, headers, body = site.get(path, accept="text/html,*/*;q=0.8")
+    assert status == 404 and headers["content-type"].startswith("text/html")
+    assert f'href="{home}"' in body.decode() and f'href="{home}page.css"' in body.decode()
 
 
 def test_the_longest_request_is_answered(site: Site) -> None:

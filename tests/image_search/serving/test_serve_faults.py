@@ -29,10 +29,11 @@ from paraclip.image_search.build import build_index
 from paraclip.image_search.engine import Query
 from paraclip.image_search.serving import rewording, server
 from paraclip.image_search.serving import service as serving
-from paraclip.image_search.serving.rewording import Reworder
+from paraclip.image_search.serving.rewording import Reworder, make_reworder
 from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.towers import model_stamp
+from paraclip.paraphrase import backends
 from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.filters.judge import Judge
@@ -42,6 +43,7 @@ from paraclip.stores.opening import open_store
 from postgres_server import PostgresServer, wait_until
 
 HERE = Path(__file__).parent
+JSON = "application/json"
 ONE = picture_id(NAMES[0])
 
 
@@ -276,6 +278,32 @@ def test_a_language_model_that_fails_is_not_the_fault_of_the_request(
         for text in ("", " \n", "x" * 501, None):
             assert site.get("api/reword", json.dumps({"text": text}).encode(), **headers)[0] == 422
     assert model.asked == 1
+
+
+@pytest.mark.parametrize(("llm", "hint"), [("builtin", "clone"), ("openai", "PARACLIP_MODEL")])
+def test_rewordings_are_offered_only_where_they_can_work(
+    llm: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = replace(backends.BACKENDS["builtin"], adapter=tmp_path / "nosuch.gguf", packages={})
+    monkeypatch.setitem(backends.BACKENDS, "builtin", without)
+    monkeypatch.delenv("PARACLIP_MODEL", raising=False)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    assert make_reworder(None) is None and make_reworder("none") is None
+    with pytest.raises(UserError, match=hint) as raised:
+        make_reworder(llm)
+    assert "--backend" not in str(raised.value), "serve has no such option"
+
+
+def test_a_reader_of_the_page_is_not_told_of_options(
+    service: Service, model: Model, reworder: Reworder
+) -> None:
+    async def fail(*_: object) -> None:
+        raise UserError("http://localhost:1", "no server answers there", "Check --base-url.")
+
+    model.start = fail  # type: ignore[method-assign]
+    with served(service, reworder=reworder) as site:
+        body = site.get("api/reword", b'{"text": "a dog"}', **{"content-type": JSON})[2]
+    assert json.loads(body)["detail"] == "http://localhost:1: no server answers there."
 
 
 def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field, StringConstraints
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
@@ -22,9 +23,15 @@ from paraclip.compute.micro_batch import Overloaded
 from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
-from paraclip.image_search.serving.captions import Wanted, query_pairs
+from paraclip.image_search.serving.captions import Wanted, everyday_pairs
 from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
+from paraclip.image_search.serving.service import (
+    KINDS,
+    Example,
+    Service,
+    Version,
+    find_original,
+)
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.stores import StoreUnavailable
@@ -35,7 +42,7 @@ _Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
 _PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
 _MOST_RESULTS = 1000
 _MOST_PARTS = 8
-_DRAWN, _EXAMPLES = 40, 4  # queries of which those are offered that the pictures fit best
+_DRAWN, _EXAMPLES = 100, 4  # pairs of wordings of which those are offered that fit best
 _RANDOM_PICTURES = 12  # that the page shows before a search
 
 
@@ -71,9 +78,9 @@ class _Rewordings(BaseModel):
 
 
 class _Examples(BaseModel):
-    """Queries to try, each with another wording, and random pictures."""
+    """Queries to try, each with another wording and a picture, and random pictures."""
 
-    queries: list[tuple[str, str]]
+    queries: list[Example]
     pictures: list[Hit]
 
 
@@ -141,7 +148,25 @@ class _Problem(BaseModel):
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": _Problem} for status in (400, 401, 403, 404, 408, 413, 414, 422, 503)
 }
-_REFUSED = (StoreUnavailable, UserError, Overloaded, RequestValidationError, ClientDisconnect)
+_REFUSED = (
+    *(StoreUnavailable, UserError, Overloaded, RequestValidationError, ClientDisconnect),
+    HTTPException,
+)
+_NAMES = {"q": "The query (q)", "second": "The second wording (second)", "text": "The query (text)"}
+"""Fields as the page calls them, and others by their own name."""
+_FAULTS = {
+    "string_too_long": "has more than {max_length:,} characters",
+    "string_too_short": "is empty",
+    "string_pattern_mismatch": "is not the id of a picture",
+    "too_long": "is given more than {max_length} times",
+    "greater_than_equal": "is less than {ge}",
+    "less_than_equal": "is more than {le:,}",
+    "extra_forbidden": "means nothing here",
+    "missing": "is missing",
+    "json_invalid": "is not JSON",
+}
+"""What is wrong with a field, by pydantic's name of the fault."""
+_PAGE, _MISSING = (Path(__file__).with_name(name) for name in ("page", "missing.html"))
 _PICTURE_BODY = {
     "requestBody": {
         "required": True,
@@ -185,7 +210,7 @@ def make_app(service: Service, local: bool, reworder: Reworder | None) -> FastAP
         }  # fmt: skip
 
     # Last, since it takes every path that no route before it has.
-    app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
+    app.mount("/", StaticFiles(directory=_PAGE, html=True))
     return app
 
 
@@ -194,8 +219,8 @@ def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse({"detail": detail}, status, headers)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    """Errors of users and of the store as JSON with one sentence."""
+async def _refused(request: Request, error: Exception) -> Response:
+    """Errors of users and of the store as JSON with one sentence; a page where a page was asked."""
     match error:
         case StoreUnavailable():
             return refusal(503, f"The index {error.what}.")
@@ -204,11 +229,28 @@ async def _refused(_: Request, error: Exception) -> Response:
         case Overloaded():
             return refusal(503, "Too many requests are waiting.", {"retry-after": "1"})
         case RequestValidationError():
-            first = error.errors()[0]
-            # The first part is where the field is: "query" or "body".
-            place = ".".join(str(part) for part in first["loc"][1:]) or "request"
-            return refusal(422, f"{place}: {first['msg']}"[:300])
+            return refusal(422, _sentence(error.errors()[0]))
+        case HTTPException(status_code=404) if "text/html" in request.headers.get("accept", ""):
+            # Relative, since a proxy may serve the page below another address.
+            home = "../" * (request.scope["path"].count("/") - 1) or "./"
+            return HTMLResponse(_MISSING.read_text("utf-8").replace("HOME/", home), 404)
+        case HTTPException(status_code=404):
+            return refusal(404, "There is nothing at this address.")
+        case HTTPException(status_code=405):
+            return refusal(405, "This address takes another method.", dict(error.headers or {}))
+        case HTTPException():
+            return refusal(error.status_code, error.detail, dict(error.headers or {}))
     return refusal(400, "The client left.")  # nobody reads it
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    """What is wrong with a request, of one of pydantic's errors."""
+    # The first part is where the field is: "query" or "body".
+    parts = [str(part) for part in fault["loc"][1:] if not isinstance(part, int)]
+    place = ".".join(parts) if fault["type"] != "json_invalid" else ""
+    what = _FAULTS.get(fault["type"], "is not of the kind that this address takes")
+    name = _NAMES.get(place, place or "The request")
+    return f"{name[:200]} {what.format(**fault.get('ctx', {}))}."
 
 
 def _add_search(app: FastAPI, service: Service) -> None:
@@ -328,8 +370,8 @@ def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) 
     async def examples() -> Any:
         """Queries to try, and random pictures; others each time."""
         version = service.current
-        drawn = random.sample(query_pairs(), _DRAWN)
-        queries = await service.closest_queries(version, drawn, _EXAMPLES)
+        drawn = random.sample(everyday_pairs(), _DRAWN)
+        queries = await service.examples(version, drawn, _EXAMPLES)
         pictures = await service.reads(lambda: version.pool.sample(_RANDOM_PICTURES))
         return {"queries": queries, "pictures": [vars(hit) for hit in pictures]}
 
@@ -337,11 +379,13 @@ def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) 
     async def reword(asked: _RewordRequest, request: Request) -> Any:
         """Other wordings of a query, from a language model."""
         if reworder is None:
-            return refusal(404, "This server has no language model (see --llm).")
+            return refusal(404, "This server has no language model (see `serve --llm`).")
         try:
             return {"rewordings": await reworder.suggest(asked.text, request.is_disconnected)}
         except UserError as error:  # the model failed; the request is valid
-            return refusal(503, str(error))
+            # The hint names options of commands, which a reader of the page does not have.
+            _LOG.warning("no rewording", extra={"fields": {"reason": str(error)}})
+            return refusal(503, f"{error.where}: {error.what}.")
 
     @app.get("/healthz", response_model=_Health)
     async def health() -> Response:

@@ -1,16 +1,20 @@
 """What captions say about a query: which pictures are right; and queries to try."""
 
-import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import combinations
 
+from paraclip.data.triples import TEXTS
 from paraclip.image_search.snapshot import Pool
-from paraclip.paraphrase.language.words import is_content, words
-from paraclip.starter import QUERIES
+from paraclip.paraphrase.language.words import is_content, is_negated, words
+from paraclip.starter.scenes import scenes
 
 _MOST_CAPTIONS = 300_000  # of which the words are kept: about 40 bytes a caption
+_SCENES = 400  # of which examples are chosen
+_TYPED = ("caption", "sentence", "short")  # kinds of wording
+_ALIKE = 0.8  # share of common content words from which two wordings show nothing
 
 
 class Wanted:
@@ -20,7 +24,7 @@ class Wanted:
     """
 
     def __init__(self, wordings: Sequence[str]) -> None:
-        sets = (frozenset(_singulars(filter(is_content, words(text)))) for text in wordings)
+        sets = map(_content, wordings)
         self.sets = list(dict.fromkeys(one for one in sets if one))
 
     def fits(self, caption: str) -> bool:
@@ -47,13 +51,39 @@ class CaptionWords:
         return any(set(min(rows, key=len)).intersection(*rows) for rows in by_word)
 
 
+def share_said(wordings: Iterable[str], caption: str) -> float:
+    """The share of a wording's content words that a caption has, 0 to 1: the largest of them."""
+    said = _content(caption)
+    return max(len(one & said) / max(len(one), 1) for one in map(_content, wordings))
+
+
+def _content(text: str) -> frozenset[str]:
+    """The content words of a text."""
+    return frozenset(_singulars(filter(is_content, words(text))))
+
+
 def _singulars(found: Iterable[str]) -> list[str]:
     """The words without the s of a plural."""
     return [word[:-1] if len(word) > 3 and word.endswith("s") else word for word in found]
 
 
 @cache
-def query_pairs() -> list[tuple[str, str]]:
-    """The starter set's queries, each with another wording."""
-    rows = map(json.loads, QUERIES.read_text("utf-8").splitlines())
-    return [(row["query"], row["rewording"]) for row in rows]
+def everyday_pairs() -> list[tuple[str, str]]:
+    """Everyday scenes, which no model of ours learnt from, each in the two of its wordings that
+    have the fewest words in common."""
+    pairs = []
+    for row in scenes(_SCENES, held_out=True):
+        texts = dict(zip((row[name] for name in TEXTS), row["kinds"], strict=True))
+        texts |= {wording["text"]: wording["kind"] for wording in row["wordings"]}
+        typed = [
+            text for text, kind in texts.items() if kind in _TYPED and not is_negated(words(text))
+        ]
+        rated = [(_common(*pair), pair) for pair in combinations(typed, 2)]
+        pairs += [pair for common, pair in sorted(rated)[:1] if common < _ALIKE]
+    return pairs
+
+
+def _common(one: str, other: str) -> float:
+    """The share of the content words of two texts that both have, 0 to 1."""
+    first, second = _content(one), _content(other)
+    return len(first & second) / max(len(first | second), 1)

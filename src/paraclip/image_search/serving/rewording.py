@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from paraclip.compute.micro_batch import Overloaded
 from paraclip.errors import UserError
 from paraclip.image_search.serving.service import Recent
-from paraclip.paraphrase.backends import AnswerError, Backend, llm_options, make_backend
+from paraclip.paraphrase.backends import AnswerError, llm_options, make_backend
 from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
@@ -20,16 +20,37 @@ _CACHED = 1000
 _SECONDS = 30.0  # for an answer of the model
 
 
+def make_reworder(llm: str | None) -> "Reworder | None":
+    """The reworder that `--llm` names; without a name, the built-in one, or None if it cannot work
+    in this installation.
+
+    Raises:
+        UserError: the named language model cannot work.
+    """
+    if llm == "none":
+        return None
+    try:
+        return Reworder(llm or "builtin")
+    except UserError:
+        if llm is not None:
+            raise
+    return None
+
+
 class Reworder:
     """Suggests rewordings; the model is started at the first request.
 
     Args:
         llm: backend of the language model, as for `paraclip generate`.
+
+    Raises:
+        UserError: a package, weights or an option of the language model or the filters is missing.
     """
 
     def __init__(self, llm: str) -> None:
-        self.options = llm_options(llm, timeout=_SECONDS, max_retries=1)
-        self.started: tuple[Backend, Judge] | None = None
+        self.backend = make_backend(llm_options(llm, timeout=_SECONDS, max_retries=1))
+        self.judge = Judge(CHECKED)
+        self.is_started = False
         self.one_at_a_time = asyncio.Lock()
         self.known: Recent[str, list[str]] = Recent(_CACHED)
         self.waiting = 0
@@ -43,7 +64,8 @@ class Reworder:
 
         Raises:
             Overloaded: too many requests wait for the model.
-            UserError: the model cannot be started, or gave no answer.
+            UserError: the model cannot be started, or gave no answer; its hint is for whoever runs
+                the server.
         """
         text = " ".join(text.split())
         known = self.known.get(text)
@@ -64,20 +86,17 @@ class Reworder:
 
     async def _ask(self, text: str) -> list[str]:
         """Send the question to the model."""
-        if self.started is None:
-            # In a thread: its packages take seconds to import.
-            backend = await asyncio.to_thread(make_backend, self.options)
-            await backend.start()
-            self.started = backend, Judge(CHECKED)
-        backend, judge = self.started
-        prompt = make_prompt(backend.style, _STEP, text)
+        if not self.is_started:
+            await self.backend.start()
+            self.is_started = True
+        prompt = make_prompt(self.backend.style, _STEP, text)
         try:
-            answers = await asyncio.wait_for(backend.answer(prompt, _DRAWN), _SECONDS)
+            answers = await asyncio.wait_for(self.backend.answer(prompt, _DRAWN), _SECONDS)
         except (AnswerError, TimeoutError) as error:
             what = "the language model gave no answer"
             raise UserError("rewording", what, "Try again.") from error
         questions = [Question(text, answer.text, cut=answer.cut) for answer in answers]
-        verdicts = await asyncio.to_thread(judge.judge, questions)
+        verdicts = await asyncio.to_thread(self.judge.judge, questions)
         # Texts with the same content words in the same order are one wording.
         wordings = {tuple(content_roots(text)): ""}
         for verdict in sorted(verdicts, key=lambda one: one.overlap):
@@ -87,5 +106,4 @@ class Reworder:
 
     async def close(self) -> None:
         """Release the model."""
-        if self.started is not None:
-            await self.started[0].close()
+        await self.backend.close()

@@ -152,7 +152,7 @@ def backend_packages(options: LLMOptions) -> dict[str, str]:
     kind = backend_kind(options.backend)
     if options.model is None and kind.adapter is not None and not kind.adapter.is_file():
         what = "the adapter of the built-in language model is only in a clone of the repository"
-        hint = "Install from the clone with `pip install -e`, or use --backend openai."
+        hint = "Install from the clone with `pip install -e`, or choose a server (openai)."
         raise UserError(kind.adapter.name, what, hint)
     return kind.packages
 

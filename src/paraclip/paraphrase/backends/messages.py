@@ -17,8 +17,8 @@ def model_of(options: LLMOptions) -> str:
     """The server's name of the model; raises UserError if none is given."""
     model = options.model or os.environ.get("PARACLIP_MODEL", "")
     if not model:
-        hint = "Name one with --model or PARACLIP_MODEL."
-        raise UserError("--model", "the model is not named", hint)
+        hint = "Set it, or give --model to `paraclip generate`."
+        raise UserError("PARACLIP_MODEL", "the server's model is not named", hint)
     return model
 
 

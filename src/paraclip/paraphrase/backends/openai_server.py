@@ -320,7 +320,7 @@ class OpenAIBackend:
         self.base_url = addresses[0]
         self._key = os.environ.get("OPENAI_API_KEY", "").strip() if key is None else key
         if _OPENAI_URL in addresses and not self._key:
-            hint = "Set OPENAI_API_KEY, or name another server with --base-url."
+            hint = "Set it, or name another server with OPENAI_BASE_URL."
             raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
         sent = [(name, os.environ.get(name, "")) for name in _HEADERS]
         for name, value in [("OPENAI_API_KEY", self._key), *sent]:

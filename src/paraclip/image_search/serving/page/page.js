@@ -167,14 +167,15 @@ async function offerExamples() {
   const found = await ask("api/examples").catch(() => ({ queries: [], pictures: [] }));  // none without a store
   byId("examples").hidden = !found.queries.length;
   byId("random").hidden = !found.pictures.length;
-  byId("queries").replaceChildren(...found.queries.map(([q, second]) => {
-    const item = element("li"), button = element("button"), lines = [[q, "one"], [second, "two"]].filter(([text]) => text);
+  byId("queries").replaceChildren(...found.queries.map(({ q, second, picture }) => {
+    const item = element("li"), button = element("button"), words = element("span");
     button.type = "button";
-    button.append(...lines.map(([text, dot]) => {
+    words.append(...[[q, "one"], [second, "two"]].map(([text, dot]) => {
       const line = element("span", "wording", text);
       line.prepend(element("span", `dot ${dot}`));
       return line;
     }));
+    button.append(thumbnail(picture), words);
     button.addEventListener("click", () => { fields.q.value = q; fields.second.value = second; submit(); });
     item.append(button);
     return item;
@@ -192,7 +193,7 @@ function draw(results) {
   columns.replaceChildren(...found.models.map((model, at) => column(model, at)));
   const pictures = found.pictures.toLocaleString("en");
   byId("status").textContent = hits.length
-    ? `${nothingClose(hits) ? "Nothing close among" : "The best of"} ${pictures} pictures in ${duration(milliseconds)}.${sharedText(found)}`
+    ? `${nothingClose(hits) ? "Nothing close among" : "The best of"} ${pictures} pictures in ${duration(milliseconds)}.${sharedText(found)}${hits.some(isFar) ? " Faded: not close." : ""}`
     : "No pictures: the index is empty.";
   explain(hits);
   tabulate();
@@ -209,14 +210,16 @@ function nothingClose(hits) { return hits.length > 0 && hits.every(isFar); }
 
 function sharedText(found) {
   const one = found.between.find(pair => pair.wording === 0);
-  return one ? ` ${one.models.join(" and ")}: ${one.shared} of ${one.depth} the same.` : "";
+  if (!one) return "";
+  const place = shown.texts.length > 1 ? " for the first wording" : one.shared && found.models.length === 2 ? " (framed)" : "";
+  return ` ${one.models.join(" and ")} share ${one.shared} of ${one.depth}${place}.`;
 }
 
 function explain(hits) {
   const parts = [];
-  if (columns.querySelector(".shared")) parts.push(shown.texts.length > 1 ? "both: found with both wordings; a line joins the two places." : "both: found by all models.");
+  if (columns.querySelector(".shared")) parts.push(shown.texts.length > 1 ? "Line: joins the two places of a picture that both wordings find." : "Frame: found by all models.");
   if (hits.some(hit => hit.right)) parts.push("✓ caption: the picture's caption has every word of a wording, so it is right; others may be, too.");
-  if (hits.some(isFar)) parts.push("not close: no more similar than what unrelated queries find.");
+  if (hits.some(isFar)) parts.push("Faded: no more similar than what unrelated queries find.");
   byId("legend").textContent = parts.join(" ");
 }
 
@@ -226,8 +229,8 @@ function column(model, at) {
   made.id = `panel-${at}`;
   made.setAttribute("aria-labelledby", title.id);
   head.append(title, ...findings(model));
+  if (nothingClose(model.results.flat())) head.append(element("span", "nothing bad", "Nothing close: no better than what unrelated queries find."));
   made.append(head);
-  if (nothingClose(model.results.flat())) made.append(element("p", "nothing", "Nothing close. These pictures fit no better than pictures fit unrelated queries."));
   made.append(model.results.length === 2 ? pair(model) : grid(model));
   return made;
 }
@@ -244,7 +247,7 @@ function findings(model) {
   const known = lists.flat().some(hit => hit.right !== null && hit.right !== undefined), made = [];
   if (lists.length === 2) {
     const ids = new Set(lists[1].map(hit => hit.id)), both = lists[0].filter(hit => ids.has(hit.id));
-    made.push(counted(both.length, model.agreement.depth, "the same"));
+    made.push(counted(both.length, model.agreement.depth, "found with both wordings"));
     if (known && both.length) made.push(right(both) ? element("span", "good", `✓ ${right(both)} of them right`) : element("span", "bad", "✗ none of them right"));
     if (known && !right(both) && right(lists.flat())) made.push(element("span", "good", `✓ ${lists.map(right).join(" and ")} right`));
   } else if (known) made.push(counted(right(lists[0]), lists[0].length, "right"));
@@ -299,16 +302,16 @@ function verdict(hit) { return hit.right ? "right" : hit.right === false ? "wron
 
 function tile(hits, at, shared) {
   const hit = hits[at], item = element("li"), button = element("button", `tile ${shared ? "shared" : ""} ${verdict(hit)} ${isFar(hit) ? "far" : ""}`), image = element("img");
-  const notes = [hit.right && "✓ caption", shared && "both", isFar(hit) && "not close"].filter(Boolean), flags = element("span", "flags");
+  const common = shared && (shown.texts.length > 1 ? "found with both wordings" : "found by all models");
+  const notes = [hit.right && "right by its caption", common, isFar(hit) && "not close"].filter(Boolean), flags = element("span", "flags");
   button.type = "button";
   button.dataset.picture = hit.id;
   image.addEventListener("load", () => fit(image, button));
   image.src = `api/thumbnail/${hit.id}`;
   image.loading = "lazy";
-  image.alt = `${at + 1}: ${hit.caption || hit.path}${notes.length ? ` (${notes.join(", ").replace("✓ caption", "right by its caption")})` : ""}`;
+  image.alt = `${at + 1}: ${hit.caption || hit.path}${notes.length ? ` (${notes.join(", ")})` : ""}`;
   button.title = hit.caption || hit.path;
-  const marks = isFar(hit) && hits.findIndex(isFar) < at ? notes.slice(0, -1) : notes;  // those after the first are further away
-  flags.append(...marks.map(note => element("span", { "✓ caption": "good", "not close": "distant" }[note] || note, note.replace("not", "rest not"))));
+  if (hit.right) flags.append(element("span", "good", "✓ caption"));
   button.append(image, element("span", "rank", String(at + 1)));
   if (fields.scores.checked && hit.score) button.append(element("span", "score", hit.score.toFixed(3)));
   for (const one of [button.querySelector(".rank"), flags]) one.setAttribute("aria-hidden", "true");
