@@ -291,10 +291,10 @@ def train(
 
     Args:
         base: the model to tune; one that is passed is not changed.
-        triples: file written by `generate`, the paper's JSON lines, `starter` for the set that
-            ships with ParaCLIP, or the rows themselves: a list of dictionaries with `caption`,
-            `paraphrase_1` and `paraphrase_2`, a `pyarrow.Table`, a data frame or a
-            `datasets.Dataset`.
+        triples: `scenes` for the everyday scenes that ship with ParaCLIP (`starter` for the older
+            set), a file written by `generate`, the paper's JSON lines, or the rows themselves: a
+            list of dictionaries with `caption`, `paraphrase_1` and `paraphrase_2`, a
+            `pyarrow.Table`, a data frame or a `datasets.Dataset`.
         out: folder of the checkpoints; a stopped run resumes, a finished one is not repeated.
         options: options of `paraclip train`, such as `bank="my_pictures"`, `epochs=2` or
             `control=True`.
@@ -306,7 +306,7 @@ def train(
         UserError: the triples cannot be used, or `out` belongs to another run.
 
     Example:
-        >>> tuned = train("mini", "starter", "runs/tuned", bank="my_pictures")  # doctest: +SKIP
+        >>> tuned = train("mini", "scenes", "runs/tuned", bank="my_pictures")  # doctest: +SKIP
 
     Source: paper, section 3.
     """

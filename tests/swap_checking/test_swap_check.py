@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 from copy import deepcopy
 from dataclasses import replace
@@ -19,18 +18,13 @@ from paraclip.commands.swap_check import swap_check_command
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
+from paraclip.evaluation.unlabelled import scene_queries
 from paraclip.image_search.build import build_index
 from paraclip.indexes.origin import SAMPLE
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
-from paraclip.starter import QUERIES
-from paraclip.swapping.checking import (
-    MOST_LOST,
-    compare_scores,
-    read_queries,
-    recommend,
-)
+from paraclip.swapping.checking import compare_scores, read_queries
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.training.checkpoint import RunFolder
 from tiny import draw, retuned
@@ -135,7 +129,8 @@ def test_scores_that_all_move_alike_move_the_cutoff_by_as_much() -> None:
 
 def test_the_same_model_changes_nothing_also_without_queries(index, queries, base) -> None:
     report = paraclip.swap_check(index, base, deepcopy(base), cutoff=0.1)
-    assert report.queries == 0 and report.scores.queries == 500
+    assert report.queries == 0 and report.scores.queries == report.recommendation.scenes > 400
+    assert report.recommendation.use == "base"
     assert report.scores.cutoff.after is None or report.scores.cutoff.after.value == pytest.approx(
         0.1, abs=2e-3
     )
@@ -178,12 +173,7 @@ def test_captions_say_how_often_their_picture_is_found(
         change = right.change[label]
         assert change.value == pytest.approx(found(model) - found(base))
         assert change.low <= change.value <= change.high
-    use = "tuned" if right.change["tuned"].low >= -MOST_LOST else "merged"
-    assert report.recommendation.use == use
-    same = paraclip.swap_check(
-        index, base, deepcopy(base), merged=merged, queries=str(source), pictures=pictures, k=3
-    )
-    assert same.recommendation.use == "tuned" and same.right.change["tuned"].low == 0
+    assert report.recommendation.measured.keys() == {"base", "tuned", "merged"}
     config = SwapCheckConfig(index=index, queries=str(source), pictures=pictures, k=3, **models)
     swap_check_command(config)
     assert f"{100 * right.base:.1f} % of 8 captions" in capsys.readouterr().out
@@ -209,8 +199,7 @@ def test_a_model_that_finds_fewer_right_pictures_is_not_suggested(
     )
     shown, said = capsys.readouterr()
     assert "100.0 % of 12 captions with the base" in shown
-    assert ("keep the base" in shown) == (place == "far")
-    assert ("Next:" in said) == (place == "near")
+    assert "Keep your base" in shown and "Next:" not in said
 
 
 @pytest.mark.parametrize(
@@ -225,6 +214,7 @@ def test_a_model_that_finds_fewer_right_pictures_is_not_suggested(
 def test_the_next_command_is_one_that_the_model_and_the_index_take(
     store, kind, words, index, base, tuned, models, capsys, monkeypatch
 ) -> None:
+    monkeypatch.setattr("paraclip.swapping.checking.recommend", lambda *_: ("tuned", "Use it."))
     report = replace(paraclip.swap_check(index, base, tuned), store=store, kind=kind)
     monkeypatch.delenv("PARACLIP_QUIET", raising=False)
     monkeypatch.setattr("paraclip.commands.swap_check.swap_check", lambda *_: report)
@@ -240,46 +230,28 @@ def test_captions_of_other_pictures_are_refused(index, base, tuned, tmp_path) ->
         paraclip.swap_check(index, base, tuned, queries=str(tmp_path / "captions.csv"))
 
 
-@pytest.mark.parametrize(("agreement", "use"), [(0.1, "tuned"), (0.2, "merged"), (0.9, "merged")])
-def test_merged_is_recommended_unless_base_agrees_little(agreement: float, use: str) -> None:
-    assert recommend(agreement) == use
-
-
 def test_of_a_run_one_model_is_recommended_and_its_queries_are_compared(
-    index, queries, base, tuned, vectors, models, tmp_path, capsys, monkeypatch
+    index, queries, base, tuned, models, tmp_path, capsys, monkeypatch
 ) -> None:
     run = RunFolder(tmp_path / "run")
     run.files.write(run.identity_file, "{}")
     merged = merge(base, tuned, 0.5)
     for model, path in ((tuned, run.last), (merged, run.merged)):
         save_model(model, path)
-    report = paraclip.swap_check(index, base, run.path, queries=queries, k=3)
-    pairs = [json.loads(line) for line in QUERIES.read_text().splitlines()]
-
-    def found(model, key):
-        texts = encode_texts(model, [pair[key] for pair in pairs]).numpy()
-        return np.argsort(-(texts @ vectors.T), axis=1)[:, :3]
-
-    advice, before = report.recommendation, found(base, "query")
-    agreement = average_overlap(before, found(base, "rewording")).mean()
-    assert advice.agreement == pytest.approx(agreement, abs=1e-3)
-    assert advice.use == recommend(agreement) and list(advice.kept) == ["tuned", "merged"]
-    for label, model in (("tuned", tuned), ("merged", merged)):
-        rows = zip(before.tolist(), found(model, "query").tolist(), strict=True)
-        kept = np.mean([len({*one} & {*other}) / 3 for one, other in rows])
-        assert advice.kept[label] == pytest.approx(kept, abs=1e-3)
-    chosen = {"tuned": tuned, "merged": merged}[advice.use]
-    alone = paraclip.swap_check(index, base, chosen, queries=queries, k=3)
-    assert alone.recommendation is None
-    assert (alone.overlap, alone.consistency) == (report.overlap, report.consistency)
-    both = paraclip.swap_check(index, base, run.last, merged=run.merged, k=3)
-    assert both.recommendation == advice and both.scores is None
-    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
-    swap_check_command(SwapCheckConfig(index=index, base=models["base"], tuned=str(run.path)))
-    shown, said = capsys.readouterr()
-    assert re.search(rf"^Use {advice.use}: .*%", shown, re.MULTILINE)
-    use = run.last if advice.use == "tuned" else run.merged
-    assert said.splitlines()[-1] == f"Next: paraclip export {use} exports/open-clip"
+    monkeypatch.setattr("paraclip.swapping.checking.scene_queries", lambda: scene_queries(20))
+    for use, chosen in (("tuned", tuned), ("merged", merged), ("base", tuned)):
+        monkeypatch.setattr("paraclip.swapping.checking.recommend", lambda *_, use=use: (use, "x"))
+        report = paraclip.swap_check(index, base, run.path, queries=queries, k=3)
+        alone = paraclip.swap_check(index, base, chosen, queries=queries, k=3)
+        assert (alone.overlap, alone.consistency) == (report.overlap, report.consistency)
+        both = paraclip.swap_check(index, base, run.last, merged=run.merged, k=3)
+        assert both.recommendation == report.recommendation and both.scores is None
+        assert report.recommendation.use == use
+        monkeypatch.delenv("PARACLIP_QUIET", raising=False)
+        swap_check_command(SwapCheckConfig(index=index, base=models["base"], tuned=str(run.path)))
+        said = capsys.readouterr().err.splitlines()
+        file = run.merged if use == "merged" else run.last
+        assert (said[-1:] == [f"Next: paraclip export {file} exports/open-clip"]) == (use != "base")
     save_model(merged, run.merged, {"merged": {}, "training": {"identity": "of another run"}})
     with pytest.raises(UserError, match=r"merged\.safetensors: was not made from last"):
         paraclip.swap_check(index, base, run.path, queries=queries, k=3)
@@ -322,8 +294,7 @@ def test_pictures_that_were_moved_are_found_by_names_that_are_certain(
     moved = [f"/elsewhere/{Path(path).name}" for path in photos]
     origin = report(moved, tmp_path / "copies")
     assert origin.pictures == 4 and origin.same
-    with pytest.raises(UserError, match=r"none of its pictures can be opened.*--pictures"):
-        report(moved, None)
+    assert report(moved, None) is None
     one = tmp_path / "one"  # of two cameras whose pictures have the same names
     one.mkdir()
     for row in range(6):

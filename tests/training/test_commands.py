@@ -173,6 +173,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
         words += [f"--{option}", f"{address}{name}"]
     words += ["--teacher", "base", f"{address}/base.safetensors=0.5"]
     words += ["--out", f"{address}/run", "--batch-size", "4", "--epochs", "2"]
+    words += ["--learning-rate", "1e-3"]
     monkeypatch.setattr("sys.argv", ["paraclip", *words])
     monkeypatch.setattr("paraclip.training.train.train", partial(train, save_seconds=0))
     local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731

@@ -8,7 +8,14 @@ from training_rows import Tuned, make_options, tune
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
-from paraclip.training.config import TrainConfig, TrainOptions, hyperparameters, resolved
+from paraclip.training.config import (
+    LEARNING_RATE,
+    RECIPES,
+    TrainConfig,
+    TrainOptions,
+    hyperparameters,
+    resolved,
+)
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import L1, L2, L3, RANKING, SENTENCES
 from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
@@ -49,14 +56,21 @@ def test_the_default_recipe_adds_both_teachers():
     assert objective_of(replace(unfrozen, control=True)).losses == (L1,)
 
 
-def test_rates_are_those_of_the_kind_of_base_unless_given():
+def test_a_run_of_r_finds_its_rate_and_others_have_a_small_one():
     config = TrainConfig(triples="rows")
-    assert resolved(config, "mini").learning_rate == 5e-5
+    assert resolved(config, "mini").learning_rate is None
     alone = resolved(config, "sentence")
     assert alone == replace(resolved(config, "mini"), weights=(0.0, 0.0, 0.0)), "MiniLM is mini's"
     assert objective_of(alone).losses == (RANKING, SENTENCES)
-    clip = resolved(config, "open_clip")
-    assert clip.learning_rate == 1e-5 and resolved(clip, "mini") == clip, "what is decided stays"
+    for changes in ({"recipe": "paper"}, {"control": True}):
+        given = resolved(replace(config, **changes), "open_clip")
+        assert given.learning_rate == LEARNING_RATE and resolved(given, "mini") == given
+    assert resolved(replace(config, learning_rate=2e-4), "mini").learning_rate == 2e-4
+
+
+def test_a_bank_is_learned_from_with_r_and_s_alone():
+    assert TrainConfig(triples="rows", bank="index").preset == RECIPES["taught"]
+    assert TrainConfig(triples="rows").preset == RECIPES["ranked"]
 
 
 def test_a_teacher_is_learned_from_with_r_and_s_alone_unless_a_recipe_is_named():
@@ -87,7 +101,7 @@ def test_a_run_records_what_was_decided_and_continues_under_it(tmp_path):
     made = read_header(tune(tmp_path, **short).checkpoint)["training"]
     for options in (made["config"], made["identity"]):
         assert options["image_loss_on"] == ["caption"] and options["text_temperature"] == 0.2
-        assert options["learning_rate"] == 5e-5
+        assert options["learning_rate"] == LEARNING_RATE
     before = (tmp_path / "last.safetensors").stat().st_mtime_ns
     same = {"recipe": "paper", "image_loss_on": ("caption",), "text_temperature": 0.2}
     tune(tmp_path, **(short | same))

@@ -6,10 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
+from paraclip.evaluation.report import aligned
+from paraclip.evaluation.unlabelled import measures_table
 from paraclip.indexes.origin import EXACT
 from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swapping.checking import AGREES_LITTLE, MOST_LOST, Scores, SwapReport, swap_check
+from paraclip.swapping.checking import Scores, SwapReport, swap_check
 from paraclip.systems import EXPORTED
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.files import PARACLIP
@@ -36,14 +38,13 @@ def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
     """Suggest to swap the checked model, to search with it, or to export it for the program whose
     index it is; nothing if it finds fewer right pictures."""
     model, use = config.tuned, report.recommendation.use if report.recommendation else "tuned"
-    # The whole interval is below zero.
-    if report.right is not None and report.right.change[use].high < 0:
+    if use == "base":
         return
     if report.recommendation is not None:
-        if config.merged is None:  # the folder of a run
+        if config.merged is None and Path(model).is_dir():  # of a run
             model = str(Path(model) / f"{'last' if use == 'tuned' else use}.safetensors")
         elif use == "merged":
-            model = config.merged
+            model = str(config.merged)
     if report.store == "rclip":
         # Its index is a file in the folder of its models.
         folder = Path(config.index) if Path(config.index).is_dir() else Path(config.index).parent
@@ -76,19 +77,10 @@ def lines_of(report: SwapReport) -> Iterator[str]:
             yield "Cosines below 0.99 come from previews, another decoder or another preprocessing."
     model, advice = "tuned", report.recommendation
     if advice is not None:
-        model = advice.use
-        kept = ", ".join(f"{100 * share:.0f} % with {name}" for name, share in advice.kept.items())
-        agreement = (
-            f"on this index, base agrees {100 * advice.agreement:.1f} % between two wordings"
-        )
-        reason = f"{agreement} (below {100 * AGREES_LITTLE:.0f} %: tuned, else merged)"
-        if report.right is not None:
-            lost = max(0.0, -100 * report.right.change["tuned"].low)
-            reason = (
-                f"tuned may lose up to {lost:.1f} % of the right pictures of your captions (at most"
-                f" {100 * MOST_LOST:.0f} %: tuned, else merged); {agreement}"
-            )
-        yield f"Use {model}: {reason}. Queries keep {kept} of their first {report.k} results."
+        model = "tuned" if advice.use == "base" else advice.use
+        yield f"{advice.scenes} scenes in two wordings and with another meaning, percent:"
+        yield from aligned(measures_table(advice.measured))
+        yield advice.reason
     if report.right is not None:
         shares = "; ".join(
             f"{name} {100 * one.value:+.1f} (95 % {100 * one.low:+.1f} to {100 * one.high:+.1f})"
@@ -99,8 +91,6 @@ def lines_of(report: SwapReport) -> Iterator[str]:
             f" {100 * report.right.base:.1f} % of {report.right.captions:,} captions with the base;"
             f" {shares}."
         )
-        if report.right.change[model].high < 0:
-            yield f"So {model} finds fewer: keep the base, or train with these captions, too."
     if report.overlap is not None:
         yield (
             f"{report.queries:,} queries keep {100 * report.overlap:.1f} % of their first"

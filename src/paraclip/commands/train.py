@@ -6,6 +6,8 @@ from paraclip.data.captions import label
 from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, require
+from paraclip.evaluation.report import aligned
+from paraclip.evaluation.unlabelled import measures_table
 from paraclip.indexes.reading import is_index
 from paraclip.models.sources import check_device, check_model, packages_of
 from paraclip.progress import suggest
@@ -71,5 +73,11 @@ def print_summary(checkpoint: Path, problems: Problems) -> None:
         print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
     print(f"{summary['steps']:,} steps on {summary['rows']:,} rows")
     print(f"Checkpoint: {checkpoint}")
+    choice = summary.get("choice")
     if folder.has_merged():
-        print(f"Merged with half of base: {folder.merged}")
+        share = f"{100 * choice['share']:.0f} % of it" if choice else "half of it"
+        print(f"Merged, {share} and the rest of base: {folder.merged}")
+    if choice:
+        print(f"\n{choice['scenes']} scenes that no run learns, in the bank, without labels:")
+        print("\n".join(aligned(measures_table(choice["measured"]))))
+        print(choice["reason"])

@@ -11,6 +11,10 @@ from pathlib import Path
 FOLDER = Path(str(files(__name__)))
 STARTER = "starter"
 """Name that stands for the starter triples wherever a triples file is expected."""
+SCENES = "scenes"
+"""Name that stands for everyday scenes drawn from the grammar, in the same places."""
+DRAWN = 10_000
+"""How many of them a run learns from."""
 TRIPLES = FOLDER / "triples.jsonl"
 FIRST_EDITION = 3000
 """Rows of TRIPLES that are its first edition, of which older weights and figures were made."""
@@ -23,3 +27,8 @@ STAMPS = FOLDER / "stamps.jsonl"
 def resolve(source: Path | str) -> Path | str:
     """The file behind the name `starter`; any other source, and a file of that name, unchanged."""
     return TRIPLES if str(source) == STARTER and not Path(source).exists() else source
+
+
+def is_scenes(source: object) -> bool:
+    """Whether a source is the name `scenes`, and no file of that name."""
+    return isinstance(source, Path | str) and str(source) == SCENES and not Path(SCENES).exists()

@@ -1,7 +1,6 @@
 """`swap_check`: does the index come from the base, what does the tuned text encoder change, and
 should it or its mixture with base be used?"""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +17,17 @@ from paraclip.data.rows import READERS, is_folder
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.evaluation.unlabelled import (
+    first_pictures,
+    read_answers,
+    recommend,
+    scene_queries,
+    search_scenes,
+)
 from paraclip.files import read_lines
-from paraclip.indexes.origin import NOTHING_OPENED, Origin, find_origin, find_pictures
+from paraclip.indexes.origin import Origin, find_origin, find_pictures
 from paraclip.indexes.reading import Index, read_index
 from paraclip.models.sources import LAST, MERGED, RUN_RECORD, check_device, check_model
-from paraclip.starter import QUERIES
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.system import IndexAddress
 
@@ -31,12 +36,6 @@ if TYPE_CHECKING:
 
     _Model = DualEncoder | Path | str
 
-AGREES_LITTLE = 0.2
-"""AO@10 of base below which tuned is recommended. Of the study's two bases, one has 17.5 % on typed
-queries, and lost no right pictures on development sets when it was tuned; the other has 45.2 %,
-and lost some, and fewer when merged. Nothing between them was measured."""
-MOST_LOST = 0.02
-"""Share of right pictures that tuned may lose at most, as for the verdict of `quickstart`."""
 _LISTED = 10
 _RESAMPLES = 1000
 _MOST_SCORED = 2000
@@ -101,11 +100,13 @@ class RightPictures:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Which of tuned and merged to use, and what it depends on; shares are from 0 to 1."""
+    """Which model to use on this index, and why."""
 
-    use: str  # "tuned" or "merged"
-    agreement: float  # AO@k of base, of the starter set's held-out queries and their rewordings
-    kept: Mapping[str, float]  # share of the same queries' results that stay, by model
+    use: str  # "tuned", "merged" or "base"
+    reason: str
+    scenes: int  # held-out scenes that were searched for
+    # means of the measures of `evaluation.unlabelled`, 0 to 1, by model; base is the only judge
+    measured: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class SwapReport:
     right: RightPictures | None = None  # None without captions
     changes: list[_Change] = field(default_factory=list)  # by overlap, the least first
     scores: Scores | None = None  # of the results; None without queries and cut-off
-    # None without a merged model; with one, the figures above are those of the recommended one
+    # Without labels; the figures above are those of the recommended model, or of tuned if that is
+    # base.
     recommendation: Recommendation | None = None
 
 
@@ -151,25 +153,6 @@ def read_queries(path: str) -> list[_WordedQuery]:
     return queries
 
 
-def recommend(agreement: float, change: Interval | None = None) -> str:
-    """Recommend tuned if it loses few right pictures; if that is not known, merged, unless base
-    agrees so little that tuned had nothing to lose.
-
-    How much unchanged queries change decides nothing, because no figure says what is too much.
-
-    Args:
-        agreement: AO@10 of base on the index, of the starter set's held-out queries and their
-            rewordings, 0 to 1.
-        change: share of right pictures with tuned less that with base, if there are captions.
-
-    Returns:
-        "tuned" or "merged".
-    """
-    if change is not None:
-        return "tuned" if change.low >= -MOST_LOST else "merged"
-    return "tuned" if agreement < AGREES_LITTLE else "merged"
-
-
 def swap_check(
     base: "_Model", tuned: "_Model", config: SwapCheckConfig, merged: "_Model | None" = None
 ) -> SwapReport:
@@ -182,7 +165,7 @@ def swap_check(
         base: the model that made the index.
         tuned: the tuned model, or the folder of its run, which also has `merged`.
         config: the options.
-        merged: tuned merged with base, from which `recommend` chooses.
+        merged: tuned merged with base, which may be recommended instead.
 
     Raises:
         UserError: the index or the queries cannot be read, base and tuned have different image
@@ -214,19 +197,13 @@ def swap_check(
     rows, width = index.vectors.shape
     kind = base.architecture.kind
     report = SwapReport(index.kind, rows, width, min(config.k, rows), kind, origin)
-    chosen = models["tuned"]
-    report = replace(
-        report, right=_find_right_pictures(base, models, index, queries, pictures, report.k)
-    )
-    if "merged" in models:
-        advice = _recommendation(base, models, index, report)
-        report, chosen = replace(report, recommendation=advice), models[advice.use]
+    right = _find_right_pictures(base, models, index, queries, pictures, report.k)
+    advice = _measure(base, models, index, right)
+    report = replace(report, right=right, recommendation=advice)
+    chosen = models.get(advice.use, models["tuned"])
     if not queries and config.cutoff is None:
-        if origin is None and report.recommendation is None:
-            hint = "Give --pictures FOLDER (or --paths FILE), or --queries FILE."
-            raise UserError("--index", NOTHING_OPENED, hint)
         return report
-    asked = queries or [_WordedQuery(pair["query"]) for pair in _query_pairs()]
+    asked = queries or [_WordedQuery(text) for text in scene_queries().texts]
     compared = _compare_queries(base, chosen, index, asked, report, config.cutoff)
     return compared if queries else replace(report, scores=compared.scores)
 
@@ -241,11 +218,6 @@ def _models_of_run(folder: Path) -> "dict[str, _Model] | None":
             hint = f"Let `paraclip train` finish, or name one model; a control has no {file.name}."
             raise UserError(folder, f"is a run without {file.name}", hint)
     return dict(models)
-
-
-def _query_pairs() -> list[dict[str, str]]:
-    """The starter set's held-out queries, each with a rewording."""
-    return [json.loads(line) for line in QUERIES.read_text(encoding="utf-8").splitlines()]
 
 
 def _find_right_pictures(
@@ -279,26 +251,21 @@ def _find_right_pictures(
     return RightPictures(len(texts), float(before.mean()), change)
 
 
-def _recommendation(
-    base: "DualEncoder", models: "Mapping[str, DualEncoder]", index: Index, report: SwapReport
-) -> Recommendation:
-    """What base and the models find for the query pairs, and the recommended one."""
-    from paraclip.models.features import encode_texts
-
-    pairs = _query_pairs()
-
-    def found(model: "DualEncoder", key: str) -> Integers:
-        vectors = encode_texts(model, [pair[key] for pair in pairs]).numpy()
-        return nearest(vectors, index.vectors, report.k)[0]
-
-    before = found(base, "query")
-    agreement = float(average_overlap(before, found(base, "rewording")).mean())
-    kept = {
-        label: float(shared_results(before, found(model, "query")).mean()) / report.k
-        for label, model in models.items()
+def _measure(
+    base: "DualEncoder", models: "Mapping[str, DualEncoder]", index: Index,
+    right: RightPictures | None,
+) -> Recommendation:  # fmt: skip
+    """What base and the models find for held-out scenes, and which of them to use."""
+    queries = scene_queries()
+    firsts = {"base": first_pictures(base, index.vectors, queries)}
+    before = search_scenes(base, index.vectors, queries)
+    readings = {
+        label: read_answers(search_scenes(one, index.vectors, queries), before, queries, firsts)
+        for label, one in {"base": base, **models}.items()
     }
-    change = report.right.change["tuned"] if report.right else None
-    return Recommendation(recommend(agreement, change), agreement, kept)
+    use, reason = recommend(readings, {} if right is None else right.change)
+    measured = {label: one.means() for label, one in readings.items()}
+    return Recommendation(use, reason, len(queries.texts), measured)
 
 
 def _compare_queries(

@@ -24,12 +24,13 @@ from paraclip.files import (
     text_hash,
 )
 from paraclip.merging import SHARE, merge
-from paraclip.models.checkpoint import is_merged_from, read_header, save_model
+from paraclip.models.checkpoint import is_merged_from, save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import LAST, MERGED, RUN_RECORD
 from paraclip.models.tensors import count_bytes, hash_tensors, save_tensors
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import provenance
+from paraclip.training.choice import Judge, choose_model
 from paraclip.training.data import Batch, Examples, TrainingData
 from paraclip.training.distributed import Processes, this_process
 from paraclip.training.log import notice
@@ -68,7 +69,7 @@ class RunFolder:
         self.path, self.files = path, OutputFolder(path, "training")
         self.header = header or {}
         self.last = path / LAST  # checkpoint after the last step
-        self.merged = path / MERGED  # half of its weights, and half of base's
+        self.merged = path / MERGED  # a share of its weights, the rest base's
         self.states = path / "states"  # folder of the states from which a killed run resumes
         self.identity_file = path / RUN_RECORD  # everything that determines the weights of the run
         self.summary_file = path / "summary.json"  # the results, written at the very end
@@ -283,30 +284,42 @@ def resume(
 
 
 def finish_run(
-    folder: RunFolder, model: DualEncoder, progress: Progress, examples: Examples
+    folder: RunFolder,
+    base: DualEncoder | None,
+    tuned: DualEncoder,
+    progress: Progress,
+    examples: Examples,
+    judge: Judge | None,
 ) -> None:
-    """Write the checkpoint, the whole model with its provenance, and the summary."""
+    """Write the checkpoints, whole models with their provenance, and at last the summary.
+
+    Args:
+        folder: of the run.
+        base: what is merged with tuned; None: nothing is.
+        tuned: the model after the last step.
+        progress: the last step.
+        examples: the rows.
+        judge: what chooses the share of tuned in merged, and one of the models; None: half of it.
+    """
     # The path was checked when the run began; an edit of the card since must not stop it.
     training = {**folder.header, "step": progress.step}
-    extra = provenance(training=training)
-    save_model(model, folder.last, extra, folder=folder.files)
+    choice = None if judge is None or base is None else choose_model(judge, base, tuned)
+    chosen = {} if choice is None else {"choice": choice.as_facts()}
+    save_model(tuned, folder.last, provenance(training=training, **chosen), folder=folder.files)
+    if base is not None:
+        share = SHARE if choice is None else choice.share
+        merged = merge(base, tuned, share, image_tower=True)
+        merged.made_from = {"base": base.made_from, "tuned": {"training": training}}
+        extra = provenance(merged={"tuned": folder.last.name, "share": share}, **chosen)
+        save_model(merged, folder.merged, extra, folder=folder.files)
     folder.write_summary({
         "steps": progress.step,
         "rows": len(examples),
         "rows_with_image": int(examples.has_image.sum()),
         "texts_cut_to_context": examples.tokens.truncated,
         "identity": folder.header["identity"],
+        **chosen,
     })  # fmt: skip
-
-
-def save_merged(folder: RunFolder, base: DualEncoder, tuned: DualEncoder) -> None:
-    """Write half base, half tuned beside the checkpoint of a finished run, whose facts it names."""
-    folder.files.refuse_foreign(folder.merged, folder.merged.with_suffix(".md"))
-    merged = merge(base, tuned, SHARE, image_tower=True)
-    training = read_header(folder.last)["training"]
-    merged.made_from = {"base": base.made_from, "tuned": {"training": training}}
-    extra = provenance(merged={"tuned": folder.last.name, "share": SHARE})
-    save_model(merged, folder.merged, extra, folder=folder.files)
 
 
 def save_failed_step(

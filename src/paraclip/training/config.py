@@ -3,7 +3,6 @@
 The text under a field is its help on the command line.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
@@ -37,7 +36,8 @@ class LoopOptions(Checked):
     """Maximum number of rows per step, each other's negatives."""
 
     learning_rate: Positive | None = None
-    """Peak learning rate. Default: 5e-5 for mini, 1e-5 for CLIP."""
+    """Peak learning rate. Default: with R, what a short run finds best on scenes that it does not
+    learn; otherwise 1e-5."""
 
     seed: Seed = 0
     """Seed of order and dropout."""
@@ -62,7 +62,7 @@ class TrainOptions(LoopOptions):
     recipe: Recipe | None = None
     """Preset of the losses, which other options override. consistent: L1 on the caption, L2 and L3
     at temperature 0.2. ranked: with R and S as well. taught: R and S alone. paper: as in the paper.
-    Default: taught with --teacher and for a text encoder alone, otherwise ranked."""
+    Default: taught with --bank or --teacher, otherwise ranked."""
 
     weights: Annotated[Weights | None, tyro.conf.Suppress] = None
     """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (both paraphrases). Default: 1 1
@@ -91,7 +91,7 @@ class TrainOptions(LoopOptions):
     @property
     def preset(self) -> dict[str, Any]:
         """What the recipe says of the losses."""
-        return RECIPES[self.recipe or usual_recipe(())]
+        return RECIPES[self.recipe or usual_recipe(False)]
 
     @property
     def teachers(self) -> tuple[float, float]:
@@ -122,7 +122,8 @@ class TrainConfig(TrainOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
-    """Triples (.parquet, .jsonl), or `starter`."""
+    """`scenes`: everyday scenes in several wordings, which come with ParaCLIP. Or triples
+    (.parquet, .jsonl), or the older set `starter`."""
 
     config: str | None = None
     """TOML file with any of these options."""
@@ -163,7 +164,7 @@ class TrainConfig(TrainOptions):
     @property
     def preset(self) -> dict[str, Any]:
         """What the recipe says of the losses."""
-        return RECIPES[self.recipe or usual_recipe(self.teacher)]
+        return RECIPES[self.recipe or usual_recipe(bool(self.bank or self.teacher))]
 
     def __post_init__(self) -> None:
         """Also check that a bank or a teacher has a loss that reads it."""
@@ -194,21 +195,20 @@ RECIPES: dict[str, dict[str, Any]] = {
 Source: paper, section 3, for `paper`; the others were chosen on development sets
 (docs/results.md).
 """
-LEARNING_RATES = {"open_clip": 1e-5}
-"""By the kind of the base: a pretrained CLIP needs smaller steps, as in READ-CLIP, CLIC and
-FSC-CLIP."""
-LEARNING_RATE = 5e-5  # of `mini` and models built on it
+LEARNING_RATE = 1e-5
+"""Of a run without R, which measures nothing; as in READ-CLIP, CLIC and FSC-CLIP."""
 WEIGHT_DECAYS = {"open_clip": 0.1}
 WEIGHT_DECAY = 0.01
 
 
-def usual_recipe(teachers: Sequence[object]) -> Recipe:
-    """The recipe if none is named; a teacher's ranking needs no other loss beside it."""
-    return "taught" if teachers else "ranked"
+def usual_recipe(ranked: bool) -> Recipe:
+    """The recipe if none is named; the ranking of a bank needs no other loss beside it."""
+    return "taught" if ranked else "ranked"
 
 
 def resolved(options: TrainOptions, kind: str) -> TrainOptions:
-    """The options with all defaults filled in that depend on the base or the recipe.
+    """The options with all defaults filled in that depend on the base or the recipe, but for the
+    learning rate of a run of R, which it finds itself.
 
     This happens only here. The result resolves to itself, and is what a run records.
 
@@ -221,8 +221,10 @@ def resolved(options: TrainOptions, kind: str) -> TrainOptions:
     """
     text_only = kind == TEXT_ONLY
     preset = RECIPES["taught"] if text_only and options.recipe is None else options.preset
-    usual = {"learning_rate": LEARNING_RATES.get(kind, LEARNING_RATE), **preset}
+    usual = dict(preset)
     usual["ranking"], usual["sentence_teacher"] = options.teachers
+    if options.control or not usual["ranking"]:
+        usual["learning_rate"] = LEARNING_RATE
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
     found = replace(options, **missing)
     if text_only and (found.control or (found.weights or (0,))[0]):

@@ -37,6 +37,7 @@ from paraclip.training.losses import (
     ALL_TEXTS,
     BANK,
     CAPTION,
+    HUBS,
     TEACHERS_BANK,
     Rows,
     find_false_negatives,
@@ -222,6 +223,10 @@ class Examples:
     bank: Tensor | None = None
     # those of each teacher, float32 [G, E]; and the shares and weights, unless base is alone
     teachers_bank: Sequence[Tensor] = ()
+    # what each of K teachers' logits of the pictures are lowered by, float32 [K, G]
+    hubs: Tensor | None = None
+    # of a short run: the number of steps; None: all epochs
+    most_steps: int | None = None
     teachers: Sequence[tuple[float, str]] = ()
 
     def __len__(self) -> int:
@@ -235,7 +240,8 @@ class Examples:
     @property
     def steps(self) -> int:
         """Number of steps of the run."""
-        return self.epoch_steps * self.options.epochs
+        every = self.epoch_steps * self.options.epochs
+        return every if self.most_steps is None else min(every, self.most_steps)
 
     def rows_from(self, start: int) -> Iterator[Integers]:
         """Yield the rows [B] of each step after `start`: shuffled by seed and epoch, sizes equal
@@ -277,6 +283,8 @@ class Examples:
             constants[BANK] = self.bank[drawn_M]  # [M, D]
             of_teachers = [vectors[drawn_M] for vectors in self.teachers_bank]
             constants[TEACHERS_BANK] = torch.cat(of_teachers, dim=1)  # [M, E]
+            assert self.hubs is not None  # of the teachers
+            constants[HUBS] = self.hubs[:, drawn_M]  # [K, M]
         return Batch(
             chunks,
             restore,

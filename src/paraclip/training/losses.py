@@ -9,7 +9,7 @@ Source: paper, section 3, for L1, L2 and L3.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,9 +26,10 @@ CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 L1, L2, L3, RANKING, SENTENCES = "L1", "L2", "L3", "R", "S"
 BANK, TEACHERS, TEACHERS_BANK, MEANINGS = "bank", "teachers", "teachers_bank", "meanings"
+HUBS = "hubs"
 """Names in `Vectors.constants`: image vectors [M, D]; by the teachers of R, side by side, vectors
-of the averaged wordings [B, E] and of the same M pictures [M, E]; and the wordings' vectors by a
-sentence encoder [B, 3, E]."""
+of the averaged wordings [B, E] and of the same M pictures [M, E]; the wordings' vectors by a
+sentence encoder [B, 3, E]; and what each teacher's logits of the pictures are lowered by [K, M]."""
 SENTENCE_TEMPERATURE = 0.05
 PAIRS = ((CAPTION, PARAPHRASE_1), (PARAPHRASE_1, PARAPHRASE_2), (CAPTION, PARAPHRASE_2))
 """Wordings whose similarities S compares with those of the sentence encoder."""
@@ -378,6 +379,26 @@ def _distil(
     return total / (wordings * count)
 
 
+def rank_pictures(
+    rankers: Sequence[Ranker], texts_BE: Tensor, pictures_ME: Tensor, hubs_KM: Tensor
+) -> Tensor:
+    """The target of R [B, M]: the softmax of each of K teachers over M pictures, averaged by share.
+
+    Args:
+        rankers: the teachers.
+        texts_BE: their vectors of the texts, side by side.
+        pictures_ME: their vectors of the pictures, side by side.
+        hubs_KM: what the logits of each picture are lowered by; see `targets.measure_hubs`.
+    """
+    widths = [ranker.width for ranker in rankers]
+    texts, pictures = (torch.split(both, widths, 1) for both in (texts_BE, pictures_ME))
+    parts = zip(rankers, texts, pictures, hubs_KM, strict=True)
+    return torch.stack([
+        one.share * (one.scale * text @ picture.T - hub).softmax(1)
+        for one, text, picture, hub in parts
+    ]).sum(0)  # fmt: skip
+
+
 def _ranking(
     vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
 ) -> Tensor:
@@ -385,23 +406,18 @@ def _ranking(
 
     A ranking is the softmax of the scaled similarities to the pictures. A teacher's is that of its
     own vectors of the same pictures, for the normalised mean of a row's wordings; those of several
-    teachers are averaged after the softmax. The student's vectors of the pictures stay as they are.
+    teachers are averaged after the softmax. The logits of pictures that every text likes are
+    lowered (`measure_hubs`). The student's vectors of the pictures stay as they are.
 
     Source: ranking distillation (Tang and Wang 2018), relational distillation of CLIPs (CRD of
     CLIP-KD, arXiv 2307.12732), averaged teachers (MobileCLIP2, arXiv 2508.20691); the averaged
     wordings are ours.
     """
-    widths, dtype = [ranker.width for ranker in objective.rankers], vectors.texts[CAPTION].dtype
-    texts, pictures = (  # [B, E_k] and [M, E_k] for each teacher
-        torch.split(vectors.constants[name].to(dtype), widths, 1)
-        for name in (TEACHERS, TEACHERS_BANK)
-    )
+    constants, dtype = vectors.constants, vectors.texts[CAPTION].dtype
+    texts, pictures, hubs = (constants[name].to(dtype) for name in (TEACHERS, TEACHERS_BANK, HUBS))
 
     def wanted_of(block: slice) -> Tensor:
-        return torch.stack([
-            ranker.share * (ranker.scale * text[block] @ picture.T).softmax(1)
-            for ranker, text, picture in zip(objective.rankers, texts, pictures, strict=True)
-        ]).sum(0)  # fmt: skip
+        return rank_pictures(objective.rankers, texts[block], pictures, hubs)
 
     wordings = torch.stack([vectors.texts[name] for name in ALL_TEXTS])  # [3, B, D]
     return _distil(wordings, vectors.constants[BANK], wanted_of, objective.ranking_scale, share)

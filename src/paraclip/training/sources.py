@@ -21,6 +21,7 @@ from paraclip.data.triples import (
     choose_wordings,
     read_provenance,
     read_triples,
+    scene_table,
     with_column,
     with_starter,
     with_texts,
@@ -29,7 +30,7 @@ from paraclip.errors import UserError
 from paraclip.files import file_hash
 from paraclip.indexes.reading import check_address
 from paraclip.models.sources import BUILT_IN, SUFFIXES, check_model
-from paraclip.starter import STARTER, TRIPLES, resolve
+from paraclip.starter import DRAWN, STARTER, TRIPLES, is_scenes, resolve
 from paraclip.training.config import TrainConfig
 
 BASE = "base"
@@ -74,7 +75,7 @@ class Sources:
 
     def check(self, triples: Path | str | InMemory) -> None:
         """Raise UserError for the name of no model, file or folder, before torch is imported."""
-        if isinstance(triples, Path | str):
+        if isinstance(triples, Path | str) and not is_scenes(triples):
             _refuse_model(str(triples))
             path = check_triples(triples)
             if self.starter and path.resolve() == TRIPLES.resolve():
@@ -126,8 +127,12 @@ def read_rows(triples: Path | str | InMemory, sources: Sources, problems: Proble
     known: dict[str, Any] = {}
     of_starter = False
     sources.check(triples)
-    table = read_triples(triples, problems)
-    if isinstance(triples, Path | str):
+    if is_scenes(triples):
+        table = scene_table(DRAWN, sources.seed, sources.languages)
+        known["triples"] = {"scenes": DRAWN, "seed": sources.seed}
+    else:
+        table = read_triples(triples, problems)
+    if isinstance(triples, Path | str) and not is_scenes(triples):
         known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
         of_starter = Path(resolve(triples)).resolve() == TRIPLES.resolve()
     if pc.any(pc.equal(table["image"], "")).as_py():

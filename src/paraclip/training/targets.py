@@ -44,6 +44,9 @@ from paraclip.training.sources import BASE
 _SAMPLE, _SAMPLE_SEED = 512, 0x7EAC
 """Captions, and four times as many pictures, whose rankings determine a teacher's temperature."""
 _LARGEST_SCALE = 1000.0  # CLIP's is 100, SigLIP's 117
+HUBS_LOWERED = 0.5
+"""Share of a picture's popularity among texts that a teacher's logits lose; chosen in the study."""
+_REFERENCES = 8192  # texts at most that say which pictures are hubs
 _HALVINGS = 40  # of the range of the logarithm, 6.9: to less than float32 resolves
 
 
@@ -101,6 +104,8 @@ def _with_rankers(
     total = sum(teacher.share for teacher in teachers)
     captions = data.texts()[CAPTION]
     rankers, averages = list[Ranker](), list[Callable[[Integers], Tensor]]()
+    hubs = list[Tensor]()
+    references = np.random.default_rng(_SAMPLE_SEED).permutation(len(captions))[:_REFERENCES]
     for teacher, vectors_GE in zip(teachers, seen, strict=True):
         scale = base_scale
         if teacher.name != BASE:
@@ -108,6 +113,7 @@ def _with_rankers(
         rankers.append(Ranker(teacher.name, teacher.share / total, scale, vectors_GE.shape[1]))
         found = _read_wordings(data, teacher.model, f"texts by {teacher.name}")
         averages.append(partial(_average_wordings, *found))
+        hubs.append(HUBS_LOWERED * measure_hubs(averages[-1](references), vectors_GE, scale))
 
     def average(rows_B: Integers, _: Integers) -> Tensor:
         return torch.cat([of_teacher(rows_B) for of_teacher in averages], dim=1)  # [B, E]
@@ -118,8 +124,9 @@ def _with_rankers(
         if len(teachers) > 1 or teacher.name != BASE
     ]
     examples = replace(
-        examples, bank=bank_GD, teachers_bank=seen, teachers=others, constants={TEACHERS: average}
-    )
+        examples, bank=bank_GD, teachers_bank=seen, hubs=torch.stack(hubs), teachers=others,
+        constants={TEACHERS: average},
+    )  # fmt: skip
     return examples, replace(objective, ranking_scale=base_scale, rankers=tuple(rankers))
 
 
@@ -146,6 +153,21 @@ def _encode_bank(teacher: Teacher, base: DualEncoder, bank: Bank) -> Tensor:
             teacher.model, names, cache_folder() / "image_features",
             Problems(max_share=1.0), label=f"bank by {teacher.name}",
         )  # fmt: skip
+
+
+def measure_hubs(texts_BE: Tensor, bank_GE: Tensor, scale: float) -> Tensor:
+    """How popular each picture is among texts, [G]: log mean exp of its scaled similarities.
+
+    The mean is over the texts that match some picture best, since texts of what the bank does not
+    show have hubs of their own.
+
+    Source: the dynamic inverted softmax of QB-Norm, Bogolin et al. 2022, equation 4.
+    """
+    parts = torch.split(bank_GE, _REFERENCES)
+    best = torch.cat([(part @ texts_BE.T).argmax(1) for part in parts])
+    chosen_bE = texts_BE[np.unique(best.numpy())]
+    logs = torch.cat([(scale * part @ chosen_bE.T).logsumexp(1) for part in parts])
+    return logs - math.log(len(chosen_bE))
 
 
 def matching_scale(

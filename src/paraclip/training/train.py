@@ -9,13 +9,15 @@ row; K rows have a picture, k of them in this process, of F features; vectors ha
 The image tower is not run unless it is trained: its features are rows of a matrix (`data.prepare`).
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +27,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.data.captions import label
 from paraclip.data.images import pictures_hash
+from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.files import locked
 from paraclip.models.checkpoint import copy_weights
@@ -34,6 +37,7 @@ from paraclip.models.tensors import hash_tensors
 from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.progress import bar
 from paraclip.training.checkpoint import (
+    START_OVER,
     STATES,
     Progress,
     RunFolder,
@@ -42,10 +46,11 @@ from paraclip.training.checkpoint import (
     open_run,
     resume,
     save_failed_step,
-    save_merged,
     save_state,
 )
+from paraclip.training.choice import RATES, SHORT, Judge, kept_weights, make_judge, nearest_to_judge
 from paraclip.training.config import (
+    LEARNING_RATE,
     WEIGHT_DECAY,
     WEIGHT_DECAYS,
     TrainOptions,
@@ -121,8 +126,12 @@ def train(
     Source: paper, section 3: L = L1 + L2 + L3.
     """
     options = resolved(options, data.model.architecture.kind)
-    plan = plan_training(data, options)
-    return fit(data, plan, _facts_of(data, plan.objective), out, fresh, save_seconds)
+    plan, judge = plan_training(data, options), None
+    if RANKING in plan.objective.losses:
+        judge = make_judge(data, plan.examples, plan.objective)
+        if options.learning_rate is None:
+            plan = plan.with_rate(choose_rate(data, plan, judge, out, fresh))
+    return fit(data, plan, _facts_of(data, plan.objective), out, fresh, save_seconds, judge)
 
 
 def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEncoder) -> None:
@@ -133,6 +142,8 @@ def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEnc
     if this_process().first:
         known = hyperparameters(resolved(options, model.architecture.kind))
         known["precision"] = precision_of(options.precision, model.device)
+        if known["learning_rate"] is None:  # is found later, or is that of the run there
+            del known["learning_rate"]
         check_run(RunFolder(out), model, known, fresh)
 
 
@@ -142,6 +153,13 @@ class Plan(NamedTuple):
     examples: Examples  # the rows of the run as numbers
     objective: Objective  # the losses
     parts: Parts  # the trained modules with their learning rates; all other weights stay
+
+    def with_rate(self, rate: float, steps: int | None = None) -> "Plan":
+        """The same at another learning rate of the text tower, for so many steps at most."""
+        options = replace(self.examples.options, learning_rate=rate)
+        examples = replace(self.examples, options=options, most_steps=steps)
+        (tower, _), *others = self.parts
+        return self._replace(examples=examples, parts=[(tower, rate), *others])
 
 
 def plan_training(data: TrainingData, options: TrainOptions) -> Plan:
@@ -161,8 +179,7 @@ def plan_training(data: TrainingData, options: TrainOptions) -> Plan:
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
     examples, objective = with_targets(examples, objective, data)
-    assert options.learning_rate is not None  # resolved
-    parts = [(model.text_tower, options.learning_rate)]
+    parts = [(model.text_tower, options.learning_rate or LEARNING_RATE)]  # or what is found
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
     return Plan(examples, objective, parts)
@@ -179,6 +196,26 @@ def objective_of(options: TrainOptions) -> Objective:
     return Objective(weights, texts, options.text_temperature)
 
 
+def choose_rate(data: TrainingData, plan: Plan, judge: Judge, out: Path, fresh: bool) -> float:
+    """The learning rate at which a short run from the base comes nearest to the judge.
+
+    A run that is there already keeps its own.
+    """
+    record = RunFolder(out).identity_file
+    if record.is_file() and not fresh:
+        return float(read_json_object(record, START_OVER)["identity"]["learning_rate"])
+    weights, losses = train_only(data.model, plan.parts), dict[float, float]()
+    set_dropout(plan.parts, plan.examples.options.dropout)
+    precision = precision_of(plan.examples.options.precision, data.model.device)
+    for rate in RATES:
+        with kept_weights(weights), TemporaryDirectory() as folder, suppress(UserError):
+            short = RunFolder(Path(folder), {"identity": {"precision": precision}})
+            _run_steps(data, plan.with_rate(rate, SHORT), short, math.inf)
+            losses[rate] = this_process().from_first(judge.loss(data.model))
+            notice(f"a short run at the learning rate {rate:g}: {losses[rate]:.3f} from the judge")
+    return nearest_to_judge(losses)
+
+
 def fit(
     data: TrainingData,
     plan: Plan,
@@ -186,6 +223,7 @@ def fit(
     out: Path,
     fresh: bool = False,
     save_seconds: float = _SAVE_SECONDS,
+    judge: Judge | None = None,
 ) -> Path:
     """Train, or resume a stopped run; a finished one gives the model its last weights at once.
 
@@ -194,6 +232,7 @@ def fit(
         plan: rows, losses and trained parts; its hyperparameters have a learning rate.
         facts: for the checkpoint.
         out: see `train`, as for `fresh` and `save_seconds`.
+        judge: what chooses the share of tuned to use; None: half of tuned is merged.
     """
     model, processes, examples = data.model, this_process(), plan.examples
     options = examples.options
@@ -213,27 +252,24 @@ def fit(
     with locked(out) if processes.first else nullcontext():
         if processes.first:
             open_run(folder, identity, fresh)
-        base = None
-        # A control is only compared with.
-        if processes.first and plan.objective != CAPTIONS_ONLY and not folder.has_merged():
-            stay = frozen_tensors(model).values()
-            base = deepcopy(model, {id(one): one for one in stay})  # shares what stays as it is
         if processes.from_first(folder.finished()):
             notice(f"{out} is finished already; --fresh starts it over")
             if processes.first:
                 folder.remove(*STATES)  # a kill after the summary left them
             copy_weights(model, folder.last)
         else:
-            frozen = hash_tensors(frozen_tensors(model))
+            stay = frozen_tensors(model)
+            # Shares what stays as it is.
+            base = deepcopy(model, {id(one): one for one in stay.values()})
+            frozen = hash_tensors(stay)
             with _reproducible(model.device):
                 progress = _run_steps(data, plan, folder, save_seconds)
             model.eval()
             if hash_tensors(frozen_tensors(model)) != frozen:
                 raise AssertionError("a frozen weight changed in training")
             if processes.first:
-                finish_run(folder, model, progress, examples)
-        if base is not None:
-            save_merged(folder, base, model)
+                is_control = plan.objective == CAPTIONS_ONLY  # which is only compared with
+                finish_run(folder, None if is_control else base, model, progress, examples, judge)
         if processes.first and data.problems.count:
             data.problems.write(folder.problems_file, folder.files.kind)
     return folder.last

@@ -1,0 +1,224 @@
+"""What a text encoder finds in an index, measured without labels, with scenes that no run learns.
+
+A scene is searched for in its own words, in another wording, and as a text with another meaning.
+That two wordings find the same pictures is no proof that these are right: any two texts that land
+in one place agree. So agreement stands beside how often another wording finds the picture that a
+judge, a frozen model, ranks first for the scene, and beside the agreement with the other meaning.
+
+Shape suffixes: N scenes; G pictures of width D; K = 10 results.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from paraclip.arrays import Float, Integers
+from paraclip.compute.exact_search import top_k
+from paraclip.evaluation.metrics import average_overlap
+from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.starter.scenes import scenes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paraclip.models.encoder import DualEncoder
+
+K = 10
+COUNT = 500
+"""Scenes: the interval of a share of them is at most nine points wide."""
+ALIKE, CONTRAST, KEPT = "alike", "another meaning", "kept"
+FIRST = "first picture of "
+"""Names of the measures; the last one is followed by the name of its judge."""
+_FIRST = ("caption", "paraphrase_1", "paraphrase_2")
+_SEED = 0x5CE9E
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class SceneQueries:
+    """N held-out scenes as queries."""
+
+    texts: Sequence[str]
+    rewordings: Sequence[str]  # of the same meaning, one each
+    kinds: Sequence[str]  # of the rewordings
+    contrasts: Sequence[str]  # with another meaning, one each
+    wordings: Sequence[Sequence[str]]  # all of the same meaning, of which a judge takes the mean
+
+
+def scene_queries(count: int = COUNT) -> SceneQueries:
+    """Held-out scenes, always the same."""
+    rows, rng = scenes(count, seed=_SEED, held_out=True), random.Random(_SEED)
+    rows = [row for row in rows if row["contrasts"]]
+    worded = [
+        [
+            *zip(row["kinds"], (row[name] for name in _FIRST), strict=True),
+            *((one["kind"], one["text"]) for one in row["wordings"]),
+        ]
+        for row in rows
+    ]
+    asked = [rng.choice(of_row[1:]) for of_row in worded]
+    return SceneQueries(
+        texts=[of_row[0][1] for of_row in worded],
+        rewordings=[text for _, text in asked],
+        kinds=[kind for kind, _ in asked],
+        contrasts=[rng.choice(row["contrasts"])["text"] for row in rows],
+        wordings=[[text for _, text in of_row] for of_row in worded],
+    )
+
+
+class Answers(NamedTuple):
+    """The first K pictures that a model finds for N scenes, as rows of the index [N, K]."""
+
+    texts: Integers
+    rewordings: Integers
+    contrasts: Integers
+
+
+def search_scenes(model: "DualEncoder", pictures_GD: Float, queries: SceneQueries) -> Answers:
+    """What a model finds for the scenes."""
+    from paraclip.models.features import encode_texts
+
+    asked = (queries.texts, queries.rewordings, queries.contrasts)
+    vectors = encode_texts(model, [text for texts in asked for text in texts]).numpy()
+    return Answers(*np.split(top_k(vectors, pictures_GD, min(K, len(pictures_GD))), len(asked)))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model finds for the scenes: values of each, 0 to 1.
+
+    Args:
+        values: [N] by name: `ALIKE`, AO@10 of a scene and its rewording; `CONTRAST`, AO@10 of a
+            scene and a text with another meaning; `FIRST` and a judge's name, whether its first
+            picture for the scene is among the first ten of the rewording; `KEPT`, AO@10 of the
+            scene with this model and with base.
+        kinds: [N], of the rewordings.
+    """
+
+    values: Mapping[str, Float]
+    kinds: Sequence[str]
+
+    def means(self) -> dict[str, float]:
+        """The mean of each measure, and of agreement by kind of rewording."""
+        by_kind = defaultdict[str, list[float]](list)
+        for kind, value in zip(self.kinds, self.values[ALIKE].tolist(), strict=True):
+            by_kind[f"{ALIKE}, {kind}"].append(value)
+        means = {name: float(values.mean()) for name, values in self.values.items()}
+        return means | {name: float(np.mean(of_kind)) for name, of_kind in sorted(by_kind.items())}
+
+    def change(self, base: "Reading", name: str) -> Interval:
+        """The difference of a measure from base, paired, with its 95 % interval over scenes."""
+        metric = Metric(name, self.values[name] - base.values[name])
+        return interval(metric.value(), resample(metric, _RESAMPLES, 0))
+
+
+def read_answers(
+    found: Answers, base: Answers, queries: SceneQueries, firsts: Mapping[str, Integers]
+) -> Reading:
+    """The measures of a model.
+
+    Args:
+        found: what it finds.
+        base: what the model before tuning finds.
+        queries: the scenes.
+        firsts: the picture [N] that each judge ranks first, by its name.
+    """
+    judged = {
+        f"{FIRST}{name}": (found.rewordings == first_N[:, None]).any(axis=1).astype(np.float64)
+        for name, first_N in firsts.items()
+    }
+    return Reading(
+        {
+            ALIKE: average_overlap(found.texts, found.rewordings),
+            CONTRAST: average_overlap(found.texts, found.contrasts),
+            **judged,
+            KEPT: average_overlap(base.texts, found.texts),
+        },
+        queries.kinds,
+    )
+
+
+def first_pictures(model: "DualEncoder", pictures_GD: Float, queries: SceneQueries) -> Integers:
+    """The picture [N] that a model ranks first for the mean of all wordings of each scene."""
+    return top_k(mean_wordings(model, queries).numpy(), pictures_GD, 1)[:, 0]
+
+
+def mean_wordings(model: "DualEncoder", queries: SceneQueries) -> "Tensor":
+    """The normalised mean of a model's vectors of the wordings of each scene, [N, D]."""
+    import torch
+    from torch.nn.functional import normalize
+
+    from paraclip.models.features import encode_texts
+
+    vectors = encode_texts(model, [text for of_scene in queries.wordings for text in of_scene])
+    parts = torch.split(vectors, [len(of_scene) for of_scene in queries.wordings])
+    return normalize(torch.stack([part.sum(0) for part in parts]), dim=-1)
+
+
+MOST_LOST = 0.02
+"""Share of right pictures, or of the judges' first ones, that a model may lose at most."""
+MOST_CONFUSED = 0.5
+"""Largest rise of the agreement with another meaning, as a share of the rise of agreement."""
+
+
+def recommend(
+    readings: Mapping[str, Reading], right: Mapping[str, Interval] | None = None
+) -> tuple[str, str]:
+    """Recommend a model on an index: this is the one rule, wherever a model is recommended.
+
+    Of the models that two wordings agree more with than with base, beyond chance, and that confuse
+    meanings and lose pictures no more than `MOST_CONFUSED` and `MOST_LOST` allow, it is the one
+    whose other wording finds the judges' first pictures most often; if there is none, base.
+
+    Args:
+        readings: by model; one is `base`.
+        right: the change of the share of right pictures from base, by model, if there are captions,
+            which then decide what is lost.
+
+    Returns:
+        The label of the model, and the reason in a sentence.
+    """
+    base, fits, why = readings["base"], dict[str, float](), list[str]()
+    for label, reading in readings.items():
+        if label == "base":
+            continue
+        alike, confused = (reading.change(base, name) for name in (ALIKE, CONTRAST))
+        judged = [name for name in reading.values if name.startswith(FIRST)]
+        lost = {name: reading.change(base, name) for name in judged}
+        if right:
+            lost = {"right pictures": right[label]}
+        worst = min(lost, key=lambda name: lost[name].low)
+        if alike.low <= 0:
+            why.append(f"two wordings agree no more with {label} ({_points(alike)})")
+        elif confused.value > MOST_CONFUSED * alike.value:
+            what = f"agreement rises by {_points(alike)}, that of other meanings by"
+            why.append(f"with {label}, {what} {_points(confused)}")
+        elif lost[worst].low < -MOST_LOST:
+            why.append(f"{label} may lose {worst} ({_points(lost[worst])})")
+        else:
+            fits[label] = float(np.mean([reading.values[name].mean() for name in judged]))
+    if not fits:
+        return "base", f"Keep your base: {'; '.join(why)}."
+    use = max(fits, key=lambda label: fits[label])
+    gains = [
+        (ALIKE, readings[use].change(base, ALIKE)),
+        (CONTRAST, readings[use].change(base, CONTRAST)),
+    ]
+    said = ", ".join(f"{name} {_points(change)}" for name, change in gains)
+    return use, f"Use {use}: {said}."
+
+
+def _points(change: Interval) -> str:
+    """A difference in points with its interval."""
+    return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+
+
+def measures_table(measured: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """Header and rows of a table of `Reading.means` by model, in percent."""
+    names = next(iter(measured.values()))
+    rows = [[name, *(f"{100 * one[name]:.1f}" for one in measured.values())] for name in names]
+    return [["", *measured], *rows]

@@ -1,0 +1,140 @@
+"""What a run of R chooses itself, without labels: its learning rate, and the share of tuned to use.
+
+The judge is the target of R for scenes that no run learns, over the whole bank: the rankings that
+the teachers find for all wordings of a scene. The model whose rankings for another wording are
+nearest to it is chosen, so the bank should be the index that is searched (study/LOG.md).
+
+Shape suffixes: N scenes; G pictures of the bank; D and E widths of the base and of all teachers.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paraclip.errors import UserError
+from paraclip.evaluation.unlabelled import (
+    Answers,
+    Reading,
+    SceneQueries,
+    mean_wordings,
+    read_answers,
+    recommend,
+    scene_queries,
+    search_scenes,
+)
+from paraclip.merging import merge
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import encode_texts
+from paraclip.training.bank import Teacher
+from paraclip.training.data import Examples, TrainingData
+from paraclip.training.losses import Objective, rank_pictures
+from paraclip.training.sources import BASE
+
+RATES = (1e-5, 3e-5, 1e-4, 3e-4)
+"""Learning rates that a short run tries."""
+SHORT = 32
+"""Steps of a short run."""
+SHARES = (0.25, 0.5, 0.75)
+"""Shares of tuned in the mixtures of which the best is written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """The teachers' rankings of the bank for held-out scenes."""
+
+    queries: SceneQueries
+    pictures: Tensor  # the student's vectors of the bank, float32 [G, D]
+    scale: float  # inverse temperature of R
+    target: Tensor  # float32 [N, G]; each row adds up to 1
+    firsts: Mapping[str, Tensor]  # the picture that each teacher ranks first, int64 [N]
+    base: Answers  # what the model finds before the first step
+
+    def loss(self, model: DualEncoder) -> float:
+        """The cross-entropy of a model's rankings for the rewordings with the target, in nats."""
+        texts = encode_texts(model, self.queries.rewordings)
+        logits = (self.scale * texts @ self.pictures.T).log_softmax(1)
+        return float(-(self.target * logits).sum(1).mean())
+
+    def read(self, model: DualEncoder) -> Reading:
+        """What a model finds for the scenes."""
+        found = search_scenes(model, self.pictures.numpy(), self.queries)
+        firsts = {name: first.numpy() for name, first in self.firsts.items()}
+        return read_answers(found, self.base, self.queries, firsts)
+
+
+def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> Judge:
+    """The judge of a run of R, before its first step.
+
+    Args:
+        data: the base and its teachers.
+        examples: the rows, with the bank of `with_targets`.
+        objective: the losses, with the teachers of R.
+    """
+    queries, model = scene_queries(), data.model
+    teachers = data.teachers or (Teacher(BASE, model),)
+    texts_NE = [mean_wordings(one.model, queries) for one in teachers]
+    assert examples.bank is not None and examples.hubs is not None  # of `with_targets`
+    firsts = {}
+    for ranker, text, picture, hub in zip(
+        objective.rankers, texts_NE, examples.teachers_bank, examples.hubs, strict=True
+    ):
+        firsts[ranker.name] = (ranker.scale * text @ picture.T - hub).argmax(1)
+    target = rank_pictures(
+        objective.rankers, torch.cat(texts_NE, 1), torch.cat(list(examples.teachers_bank), 1),
+        examples.hubs,
+    )  # fmt: skip
+    base = search_scenes(model, examples.bank.numpy(), queries)
+    return Judge(queries, examples.bank, objective.ranking_scale, target, firsts, base)
+
+
+@contextmanager
+def kept_weights(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give weights their values back at the end."""
+    before = {name: value.detach().clone() for name, value in weights.items()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in weights.items():
+                value.copy_(before[name])
+
+
+def nearest_to_judge(losses: Mapping[float, float]) -> float:
+    """The rate or share with the smallest loss."""
+    finite = {one: loss for one, loss in losses.items() if math.isfinite(loss)}
+    if not finite:
+        what = f"a short run diverges at each of {', '.join(f'{one:g}' for one in RATES)}"
+        raise UserError("training", what, "Give a smaller --learning-rate, or check the base.")
+    return min(finite, key=lambda one: finite[one])
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The model that a run recommends, and what was measured."""
+
+    use: str  # "tuned", "merged" or "base"
+    share: float  # of tuned in merged
+    reason: str
+    readings: Mapping[str, Reading]  # of base, merged and tuned
+
+    def as_facts(self) -> dict[str, Any]:
+        """The choice for JSON, with the mean of each measure."""
+        measured = {label: reading.means() for label, reading in self.readings.items()}
+        facts = {"use": self.use, "share": self.share, "reason": self.reason}
+        return {**facts, "scenes": len(self.readings["base"].kinds), "measured": measured}
+
+
+def choose_model(judge: Judge, base: DualEncoder, tuned: DualEncoder) -> Choice:
+    """The share of tuned whose mixture comes nearest to the judge, and the model to use."""
+    mixtures = {share: merge(base, tuned, share, image_tower=True) for share in SHARES}
+    losses = {share: judge.loss(model) for share, model in mixtures.items()}
+    share = nearest_to_judge(losses)
+    models = {"base": base, "merged": mixtures[share], "tuned": tuned}
+    readings = {label: judge.read(model) for label, model in models.items()}
+    use, reason = recommend(readings)
+    return Choice(use, share, reason, readings)

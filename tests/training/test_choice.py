@@ -1,0 +1,149 @@
+"""What a run of R finds out by itself: its learning rate, and the share of tuned to use."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+from training_rows import Stop, Tuned, before_step, make_options, stop, weights_of
+
+from paraclip.errors import UserError
+from paraclip.evaluation.unlabelled import ALIKE, CONTRAST, KEPT, scene_queries
+from paraclip.merging import merge
+from paraclip.training import choice
+from paraclip.training.bank import Bank
+from paraclip.training.choice import RATES, SHARES, Judge, make_judge
+from paraclip.training.config import LEARNING_RATE
+from paraclip.training.data import TrainingData
+from paraclip.training.losses import Ranker, rank_pictures
+from paraclip.training.targets import HUBS_LOWERED, measure_hubs
+from paraclip.training.train import plan_training, train
+from tiny import EMBED_DIM, TinyModel, make_triples
+
+RANKED = {
+    "recipe": "taught", "sentence_teacher": 0.0, "weights": (0.0, 0.0, 0.0), "epochs": 2,
+    "learning_rate": None,
+}  # fmt: skip
+
+
+def unit(rows: int, width: int, seed: int) -> torch.Tensor:
+    return normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+@pytest.fixture(autouse=True)
+def few_scenes(monkeypatch):
+    """Forty scenes are enough to see what is computed."""
+    queries = scene_queries(40)
+    monkeypatch.setattr(choice, "scene_queries", lambda: queries)
+
+
+@pytest.fixture
+def data() -> TrainingData:
+    bank = Bank(unit(30, EMBED_DIM, 1), None)
+    return TrainingData(TinyModel(), make_triples(), None, bank=bank)
+
+
+def run(data: TrainingData, out, fresh: bool = False, **changes) -> Tuned:
+    options = make_options(**RANKED | changes)
+    return Tuned(data.model, out, train(data, options, out, fresh=fresh, save_seconds=0))
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[float]:
+    """The losses of the judge, in order; the third rate has the smallest, then half of tuned."""
+    script, asked = [4.0, 3.0, 2.0, math.nan, 9.0, 1.0, 5.0], list[float]()
+
+    def loss(self: Judge, model: TinyModel) -> float:
+        asked.append(script[len(asked) % len(script)])
+        return asked[-1]
+
+    monkeypatch.setattr(Judge, "loss", loss)
+    return asked
+
+
+def test_a_hub_is_what_texts_of_the_bank_like() -> None:
+    texts, pictures, scale = unit(20, 6, 2), unit(5, 6, 3), 7.0
+    best = {max(range(20), key=lambda row: float(texts[row] @ one)) for one in pictures}
+    wanted = [
+        math.log(sum(math.exp(scale * float(texts[row] @ one)) for row in best) / len(best))
+        for one in pictures
+    ]
+    torch.testing.assert_close(measure_hubs(texts, pictures, scale), torch.tensor(wanted))
+
+
+def test_the_target_of_two_teachers_is_lowered_where_their_hubs_are(data) -> None:
+    rankers = [Ranker("base", 0.25, 5.0, 4), Ranker("other", 0.75, 3.0, 2)]
+    texts, pictures, hubs = unit(3, 6, 4), unit(7, 6, 5), torch.randn(2, 7)
+    logits = [
+        5.0 * texts[:, :4] @ pictures[:, :4].T - hubs[0],
+        3.0 * texts[:, 4:] @ pictures[:, 4:].T - hubs[1],
+    ]
+    wanted = 0.25 * logits[0].softmax(1) + 0.75 * logits[1].softmax(1)
+    torch.testing.assert_close(rank_pictures(rankers, texts, pictures, hubs), wanted)
+    examples, objective, _ = plan_training(data, make_options(**RANKED))
+    found = examples.constants["teachers"](torch.arange(len(examples)).numpy(), None)
+    [ranker] = objective.rankers
+    hub = measure_hubs(found, data.bank.vectors, ranker.scale)
+    torch.testing.assert_close(examples.hubs, HUBS_LOWERED * hub[None])
+
+
+def test_the_judge_is_the_target_over_the_whole_bank(data) -> None:
+    examples, objective, _ = plan_training(data, make_options(**RANKED))
+    judge = make_judge(data, examples, objective)
+    assert judge.target.shape == (len(judge.queries.texts), 30)
+    torch.testing.assert_close(judge.target.sum(1), torch.ones(len(judge.target)))
+    assert torch.equal(judge.firsts["base"], judge.target.argmax(1))
+    means = judge.read(data.model).means()
+    assert means[KEPT] == 1 and 0 <= means[CONTRAST] <= 1 and 0 <= means[ALIKE] <= 1
+    assert judge.loss(data.model) >= float(
+        -(judge.target * judge.target.log()).sum(1).mean()
+    )  # Gibbs
+
+
+def test_the_best_rate_of_short_runs_trains_from_the_base(data, asked, tmp_path) -> None:
+    found = run(data, tmp_path / "found")
+    assert asked[:4] == pytest.approx([4.0, 3.0, 2.0, math.nan], nan_ok=True)
+    assert found.summary["identity"]["learning_rate"] == RATES[2]
+    again = TrainingData(TinyModel(), data.triples, None, bank=data.bank)
+    given = run(again, tmp_path / "given", learning_rate=RATES[2])
+    ours, theirs = weights_of(found.checkpoint), weights_of(given.checkpoint)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_stopped_run_keeps_its_rate(data, asked, tmp_path) -> None:
+    with before_step(1, lambda: len(asked) < 4 or stop()), pytest.raises(Stop):
+        run(data, tmp_path)
+    assert len(asked) == 4
+    asked[:] = [0.0] * 4  # what is asked next is about shares
+    again = TrainingData(TinyModel(), data.triples, None, bank=data.bank)
+    assert run(again, tmp_path).summary["identity"]["learning_rate"] == RATES[2]
+    assert len(asked) == 7
+    third = TrainingData(TinyModel(), data.triples, None, bank=data.bank)
+    run(third, tmp_path)
+    assert len(asked) == 7, "a finished run asks nothing"
+
+
+def test_rates_that_all_diverge_are_an_error(data, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Judge, "loss", lambda *_: math.nan)
+    with pytest.raises(UserError, match="--learning-rate"):
+        run(data, tmp_path)
+
+
+def test_the_share_of_merged_is_found_and_recorded(data, asked, tmp_path) -> None:
+    base = TinyModel()
+    tuned = run(data, tmp_path)
+    chosen = tuned.summary["choice"]
+    assert chosen["share"] == SHARES[1] and chosen["use"] in ("base", "merged", "tuned")
+    assert chosen["measured"].keys() == {"base", "merged", "tuned"}
+    assert json.dumps(chosen["reason"]) in tuned.merged.with_suffix(".md").read_text()
+    wanted = merge(base, data.model, SHARES[1]).state_dict()
+    for name, value in weights_of(tuned.merged).items():
+        torch.testing.assert_close(value, wanted[name])
+
+
+def test_a_run_that_measures_nothing_takes_a_small_rate(tmp_path) -> None:
+    data = TrainingData(TinyModel(), make_triples(), None)
+    tuned = run(data, tmp_path, recipe="consistent", weights=(0.0, 1.0, 1.0))
+    assert tuned.summary["identity"]["learning_rate"] == LEARNING_RATE
+    assert "choice" not in tuned.summary
