@@ -18,6 +18,7 @@ from paraclip.training.distributed import this_process
 from paraclip.training.gradcache import encode_plain
 from paraclip.training.losses import (
     BANK,
+    HUBS,
     MEANINGS,
     TEACHERS,
     TEACHERS_BANK,
@@ -137,13 +138,13 @@ class Step:
             "L3": info(first[two], second[two], two, warm),
         }  # fmt: skip
         if self.options.ranking:
-            bank, texts, pictures = (
-                batch.constants[name].double() for name in (BANK, TEACHERS, TEACHERS_BANK)
+            bank, texts, pictures, hubs = (
+                batch.constants[name].double() for name in (BANK, TEACHERS, TEACHERS_BANK, HUBS)
             )
             wanted, start = torch.zeros(()), 0
-            for one in self.objective.rankers:
+            for one, hub in zip(self.objective.rankers, hubs, strict=True):
                 own = slice(start, start := start + one.width)
-                logits = one.scale * texts[:, own] @ pictures[:, own].T
+                logits = one.scale * texts[:, own] @ pictures[:, own].T - hub
                 wanted = wanted + one.share * logits.softmax(1)
             found["R"] = -torch.stack([
                 wanted * (self.objective.ranking_scale * one @ bank.T).log_softmax(1)

@@ -15,6 +15,7 @@ from paraclip.training.losses import (
     ALL_TEXTS,
     BANK,
     CAPTION,
+    HUBS,
     L1,
     L2,
     L3,
@@ -137,7 +138,10 @@ def test_of_a_large_batch_a_distilled_loss_keeps_no_similarities(name, monkeypat
     teacher, bank, meanings = (
         torch.from_numpy(unit(2, *shape)) for shape in ((200, 4), (50, 4), (200, 3, 4))
     )
-    constants = {TEACHERS: teacher, BANK: bank, TEACHERS_BANK: bank, MEANINGS: meanings}
+    constants = {
+        TEACHERS: teacher, BANK: bank, TEACHERS_BANK: bank, MEANINGS: meanings,
+        HUBS: torch.zeros(1, 50),
+    }  # fmt: skip
     rankers = (Ranker("base", 1.0, 100.0, 4),)
     every = torch.arange(200)
     with torch.autograd.graph.saved_tensors_hooks(
