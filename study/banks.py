@@ -43,6 +43,13 @@ def foreign(data: Path) -> list[Path]:
     return [*picture_files(data / "coco" / "images"), *picture_files(data / "imagenet_sample")]
 
 
+def unseen(data: Path) -> list[Path]:
+    """The pictures of Flickr8k that no model was trained on."""
+    learned = set(training_pictures(data))
+    every = picture_files(data / "flickr8k" / "images")
+    return [path for path in every if path not in learned]
+
+
 def shuffled(data: Path) -> list[Path]:
     """All pictures of the other banks in random order."""
     pictures = BANKS["everything"](data)
@@ -55,6 +62,7 @@ BANKS: Mapping[str, Callable[[Path], list[Path]]] = {
     "flickr-300": some_of_them(300),
     "flickr-2000": some_of_them(2_000),
     "foreign": foreign,
+    "unseen": unseen,
     "everything": lambda data: [*training_pictures(data), *foreign(data)],
     "crops-100000": shuffled,
 }

@@ -6,7 +6,7 @@
 
 A cell is BASE/GRID/ROW/SEED, such as `a/main/consistent/2`; the base's own is `a/main/base`. Grids
 are the files of `development/`, which choose settings, and `report/`, which report with settings
-frozen; those of `second/` and `third/` are named `second_GRID` and `third_GRID`. Bases: a,
+frozen; those of `second/`, `third/` and `fourth/` are named `second_GRID` and so on. Bases: a,
 `clip-small` of `recipes/clip_small`; a1 and a2, the same pre-trained with other seeds; b, `mini`
 aligned on the same captions. A finished cell is not repeated and a stopped one resumes; a grid that
 has a finished cell gets `results/study_BASE_GRID.json`, its tables and its plots. These take
@@ -73,7 +73,7 @@ from study.tables import (
 from study.triples import texts_file, triples_file
 
 GRIDS = Path(__file__).parent
-FOLDERS = ("development", "report", "second", "third")
+FOLDERS = ("development", "report", "second", "third", "fourth")
 IMAGES = GRIDS / "images"
 RESAMPLES = {
     "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000, "kinds": 48_000,

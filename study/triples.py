@@ -13,9 +13,16 @@ from typing import Any
 
 from benchmarks.evaluation.flickr8k import training_captions
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import ENGLISH, SCHEMA, attach_images, read_triples, write_triples
+from paraclip.data.triples import (
+    ENGLISH,
+    SCHEMA,
+    attach_images,
+    read_triples,
+    scene_table,
+    write_triples,
+)
 from paraclip.files import write_text
-from paraclip.starter import FIRST_EDITION, STARTER
+from paraclip.starter import DRAWN, FIRST_EDITION, STARTER
 
 Row = dict[str, Any]
 SEED = 0
@@ -57,6 +64,11 @@ def web(data: Path) -> list[Row]:
 def starter(data: Path) -> list[Row]:
     """The starter set's first edition, without pictures and further wordings."""
     return read_triples(STARTER).slice(0, FIRST_EDITION).select(SCHEMA.names).to_pylist()
+
+
+def scenes(data: Path) -> list[Row]:
+    """The everyday scenes that `paraclip train scenes` draws with the seed 0."""
+    return scene_table(DRAWN).to_pylist()
 
 
 def wordings(count: int | None = None) -> Callable[[Path], list[Row]]:
@@ -194,6 +206,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "placebo": placebo,
     "wrong10": wrong(0.1),
     "wrong20": wrong(0.2),
+    "scenes": scenes,
     "starter": starter,
     "wordings": wordings(),
     "wordings-1500": wordings(1500),

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,14 +13,14 @@ from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import ALIKE, CONTRAST, KEPT, scene_queries
 from paraclip.merging import merge
 from paraclip.training import choice
-from paraclip.training.bank import Bank
+from paraclip.training.bank import Bank, Teacher
 from paraclip.training.choice import RATES, SHARES, Judge, make_judge
 from paraclip.training.config import LEARNING_RATE
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import Ranker, rank_pictures
 from paraclip.training.targets import HUBS_LOWERED, measure_hubs
 from paraclip.training.train import plan_training, train
-from tiny import EMBED_DIM, TinyModel, make_triples
+from tiny import EMBED_DIM, TinyModel, make_triples, retuned
 
 RANKED = {
     "recipe": "taught", "sentence_teacher": 0.0, "weights": (0.0, 0.0, 0.0), "epochs": 2,
@@ -93,7 +94,10 @@ def test_the_judge_is_the_target_over_the_whole_bank(data) -> None:
     judge = make_judge(data, examples, objective)
     assert judge.target.shape == (len(judge.queries.texts), 30)
     torch.testing.assert_close(judge.target.sum(1), torch.ones(len(judge.target)))
-    assert torch.equal(judge.firsts["base"], judge.target.argmax(1))
+    assert judge.firsts["base"].tolist() == judge.target.argmax(1).tolist()
+    other = replace(data, teachers=(Teacher("other", retuned(data.model)),))
+    examples, objective, _ = plan_training(other, make_options(**RANKED))
+    assert make_judge(other, examples, objective).firsts.keys() == {"base", "other"}
     means = judge.read(data.model).means()
     assert means[KEPT] == 1 and 0 <= means[CONTRAST] <= 1 and 0 <= means[ALIKE] <= 1
     assert judge.loss(data.model) >= float(

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paraclip.arrays import Integers
 from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import (
     Answers,
     Reading,
     SceneQueries,
+    first_pictures,
     mean_wordings,
     read_answers,
     recommend,
@@ -37,7 +39,7 @@ from paraclip.training.sources import BASE
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4)
 """Learning rates that a short run tries."""
-SHORT = 32
+SHORT = 16
 """Steps of a short run."""
 SHARES = (0.25, 0.5, 0.75)
 """Shares of tuned in the mixtures of which the best is written."""
@@ -51,7 +53,7 @@ class Judge:
     pictures: Tensor  # the student's vectors of the bank, float32 [G, D]
     scale: float  # inverse temperature of R
     target: Tensor  # float32 [N, G]; each row adds up to 1
-    firsts: Mapping[str, Tensor]  # the picture that each teacher ranks first, int64 [N]
+    firsts: Mapping[str, Integers]  # the picture that base and each teacher rank first, [N]
     base: Answers  # what the model finds before the first step
 
     def loss(self, model: DualEncoder) -> float:
@@ -63,8 +65,7 @@ class Judge:
     def read(self, model: DualEncoder) -> Reading:
         """What a model finds for the scenes."""
         found = search_scenes(model, self.pictures.numpy(), self.queries)
-        firsts = {name: first.numpy() for name, first in self.firsts.items()}
-        return read_answers(found, self.base, self.queries, firsts)
+        return read_answers(found, self.base, self.queries, self.firsts)
 
 
 def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> Judge:
@@ -79,11 +80,12 @@ def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> 
     teachers = data.teachers or (Teacher(BASE, model),)
     texts_NE = [mean_wordings(one.model, queries) for one in teachers]
     assert examples.bank is not None and examples.hubs is not None  # of `with_targets`
-    firsts = {}
+    # Base judges even if it does not teach: to a worse teacher, its pictures are lost.
+    firsts = {BASE: first_pictures(model, examples.bank.numpy(), queries)}
     for ranker, text, picture, hub in zip(
         objective.rankers, texts_NE, examples.teachers_bank, examples.hubs, strict=True
     ):
-        firsts[ranker.name] = (ranker.scale * text @ picture.T - hub).argmax(1)
+        firsts[ranker.name] = (ranker.scale * text @ picture.T - hub).argmax(1).numpy()
     target = rank_pictures(
         objective.rankers, torch.cat(texts_NE, 1), torch.cat(list(examples.teachers_bank), 1),
         examples.hubs,
