@@ -40,7 +40,7 @@ from study.third.queries import KINDS, Query
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
 from tiny import tiny_clip, write_flickr8k
 
-WITHOUT_PICTURES = (
+WITHOUT_PICTURES = ("scenes", 
     "starter", "wordings", "wordings-1500", "wordings-3000", "multi30k", "starter-translations",
 )  # fmt: skip
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
