@@ -52,11 +52,11 @@ OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--d
 PLAIN = 0.1
 """Largest share of neighbouring pixels of one colour in a photograph; drawings have more."""
 SHOTS = {
-    "wide": ((1280, 860), "light"),
+    "wide": ((1280, 800), "light"),
     "narrow": ((390, 844), "light"),
-    "dark": ((1280, 860), "dark"),
+    "dark": ((1280, 800), "dark"),
     "nothing": ((1280, 640), "light"),
-    "wrong": ((1280, 860), "light"),
+    "wrong": ((1280, 800), "light"),
 }
 """Size of the window in pixels and colour scheme by the name of the screenshot."""
 
