@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         export,
         generate,
         index,
+        inspect_swap,
         load_model,
         merge,
         read_captions,
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Columns", "UserError", "compare", "encode_images", "encode_texts", "evaluate", "export",
-    "generate", "index", "load_model", "merge", "read_captions", "scenes", "search", "swap",
-    "swap_check", "train", "undo_swap",
+    "generate", "index", "inspect_swap", "load_model", "merge", "read_captions", "scenes", "search",
+    "swap", "swap_check", "train", "undo_swap",
 )  # fmt: skip
 
 

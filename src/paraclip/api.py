@@ -54,6 +54,7 @@ from paraclip.starter.scenes import scenes
 from paraclip.swapping.checking import SwapReport
 from paraclip.swapping.checking import swap_check as check_index
 from paraclip.swapping.run import Swapped, undo
+from paraclip.swapping.run import inspect_swap as inspect_cache
 from paraclip.swapping.run import swap as swap_encoder
 from paraclip.systems.config import (
     ExportConfig,
@@ -70,8 +71,8 @@ from paraclip.training.train import train as train_data
 
 __all__ = (
     "Columns", "UserError", "compare", "encode_images", "encode_texts", "evaluate", "export",
-    "generate", "index", "load_model", "merge", "read_captions", "scenes", "search", "swap",
-    "swap_check", "train", "undo_swap",
+    "generate", "index", "inspect_swap", "load_model", "merge", "read_captions", "scenes", "search",
+    "swap", "swap_check", "train", "undo_swap",
 )  # fmt: skip
 
 _P = ParamSpec("_P")
@@ -471,6 +472,23 @@ def swap(
     config = _config(SwapConfig, system=system, cache=cache, index=index)
     vectors = read_index(IndexAddress(config.index, selectable=False)) if config.index else None
     return swap_encoder(system, cache, tuned, tag=tag, index=vectors, dry_run=dry_run)
+
+
+def inspect_swap(system: str, cache: Path | str) -> Swapped:
+    """Whether what `swap` put into a cache is still in place; nothing is changed.
+
+    Args:
+        system: the program, as for `swap`.
+        cache: its model cache.
+
+    Returns:
+        The files that are in place; `left` says which are not.
+
+    Raises:
+        UserError: the program is unknown, or nothing is swapped there.
+    """
+    _config(SwapConfig, system=system, cache=cache)
+    return inspect_cache(system, cache)
 
 
 def undo_swap(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:

@@ -71,6 +71,8 @@ def _write_immich(base: OpenClip, folder: Path) -> None:
         for name, inside in (("cpu", "model.onnx"), ("cpu", "model.data"), ("openvino", "a.blob")):
             (root / "textual" / name).mkdir(exist_ok=True)
             (root / "textual" / name / inside).write_bytes(b"prepared from the base")
+    for name in ("model.rw-0123456789ab.onnx", "model.lock"):  # not with the revision `main`
+        (model / "v2" / "textual" / name).write_bytes(b"")
         write_image_graph(base, root / "visual" / "model.onnx", ("image", "embedding"))
 
 
@@ -151,6 +153,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 def without_prepared(found: dict[str, str]) -> dict[str, str]:
     """What is left of a cache when graphs that the program prepared are removed."""
-    return {
-        name: one for name, one in found.items() if not {"cpu", "openvino"} & {*name.split("/")}
-    }
+    return {name: one for name, one in found.items() if not is_prepared(name)}
+
+
+def is_prepared(name: str) -> bool:
+    return any(part in name for part in ("/cpu/", "/openvino/", "/model.rw-"))

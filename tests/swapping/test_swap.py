@@ -16,7 +16,9 @@ from program_caches import (
     COMMIT,
     TAGS,
     TEXT,
+    VISION,
     contents,
+    is_prepared,
     small_base,
     without_prepared,
     write_snapshot,
@@ -32,7 +34,7 @@ from paraclip.files import file_hash
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
-from paraclip.swapping.run import swap, undo
+from paraclip.swapping.run import inspect_swap, swap, undo
 from paraclip.systems import SWAPPED
 from tiny import draw, other_image_tower, without_rights
 
@@ -48,6 +50,13 @@ FILES = {
     "librephotos": ("clip_vit_b32/text_model.onnx",),
 }
 """What a program reads, by system."""
+IMAGES = {
+    "immich": "clip/ViT-B-32__openai/visual/model.onnx",
+    "rclip": "*/visual.onnx",
+    "fastembed": f"{VISION}/snapshots/*/model.onnx",
+    "librephotos": "clip_vit_b32/vision_model.onnx",
+}
+"""The graph of the image tower, by system."""
 
 
 def tag(system: str) -> str:
@@ -87,15 +96,18 @@ def test_the_program_reads_the_tuned_encoder_until_it_is_undone(system, cache, t
         assert kept.name == f"{file.name}.{old}.{file_hash(file)}.base"
         assert file_hash(kept) == old
     changed = {name for name, one in before.items() if contents(folder).get(name) != one}
-    prepared = {name for name in before if "/cpu/" in name or "/openvino/" in name}
+    prepared = {name for name in before if is_prepared(name)}
     sizes = {f"{TEXT}/files_metadata.json"} if system == "fastembed" else set()
     assert changed == {*FILES[system]} | prepared | sizes
     assert swap(system, folder, tuned[system], tag=tag(system)).files == []
+    state = paraclip.inspect_swap(system, folder)
+    assert {*files} <= {*state.files} and not state.left
     restored = paraclip.undo_swap(system, folder).files
     assert {path.parent for path in files} <= {path.parent for path in restored}
     assert contents(folder) == {name: before[name] for name in before if name not in prepared}
-    with pytest.raises(UserError, match="no swapped file"):
-        undo(system, folder)
+    for deed in (undo, inspect_swap):
+        with pytest.raises(UserError, match="no swapped file"):
+            deed(system, folder)
 
 
 def test_weights_beside_a_graph_come_and_go_with_it(large, tuned) -> None:
@@ -238,6 +250,16 @@ def test_what_a_program_reads_otherwise_is_refused(cache, tuned, tmp_path) -> No
         swap("immich", folder, tuned["immich"], tag="openai")
 
 
+@pytest.mark.parametrize("system", IMAGES)
+def test_an_image_tower_that_is_a_pipe_is_refused(system, cache, tuned) -> None:
+    folder = cache(system)
+    (graph,) = folder.glob(IMAGES[system])
+    graph.unlink()
+    os.mkfifo(graph)
+    with pytest.raises(UserError, match="is a pipe"):
+        swap(system, folder, tuned[system], tag=tag(system))
+
+
 def test_a_second_model_needs_an_undo_and_a_damaged_base_is_not_restored(cache, tuned) -> None:
     folder = cache("hugging-face") / "models--openai--clip"
     swap("hugging-face", folder, tuned["hugging-face"])
@@ -335,13 +357,11 @@ def test_the_command_says_what_it_does_and_a_dry_run_does_nothing(
     assert main([*words, "--tuned", model]) == 0
     shown = capsys.readouterr().out
     assert "Restart machine learning" in shown and "--undo" in shown and ".base" in shown
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("In place: ") == len(FILES["immich"])
     assert main([*words, "--undo", "--dry-run"]) == 0
     assert main([*words, "--undo"]) == 0
     assert "Restored" in capsys.readouterr().out
-    assert contents(folder) == {
-        name: one
-        for name, one in before.items()
-        if "/cpu/" not in name and "/openvino/" not in name
-    }
+    assert contents(folder) == without_prepared(before)
     assert main(words) == 2
-    assert "--tuned: is missing" in capsys.readouterr().err
+    assert "no swapped file" in capsys.readouterr().err

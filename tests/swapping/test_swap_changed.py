@@ -19,7 +19,7 @@ from test_swap import FILES, tag
 from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.models.openclip import OpenClip
-from paraclip.swapping.run import Swapped, swap, undo
+from paraclip.swapping.run import Swapped, inspect_swap, swap, undo
 
 pytestmark = pytest.mark.slow
 HUB = "hugging-face"
@@ -56,6 +56,8 @@ def test_undo_leaves_a_newer_base_and_swap_takes_it_for_the_base(
     (kept,) = swap(HUB, hub, tuned[HUB]).kept
     old = kept.read_bytes()
     newer = download(HUB, file, 5, tmp_path)
+    assert main(["swap", HUB, "--cache", str(hub)]) == 2
+    assert f"{file} has changed" in capsys.readouterr().out
     assert main(["swap", HUB, "--cache", str(hub), "--undo"]) == 0
     shown = capsys.readouterr().out
     assert f"{file} has changed" in shown and str(kept) in shown
@@ -68,6 +70,31 @@ def test_undo_leaves_a_newer_base_and_swap_takes_it_for_the_base(
     rest = {path.name for path in file.parent.iterdir() if path.name.startswith(NAME)}
     assert rest == {NAME, f"{NAME}.{kept.name.split('.')[2]}.old"}
     assert file.with_name(max(rest)).read_bytes() == old
+
+
+@pytest.mark.parametrize(
+    ("system", "old", "new", "left"),
+    [
+        (HUB, f"models--openai--clip/snapshots/{COMMIT}", "models--openai--clip/snapshots/new", 1),
+        (HUB, f"models--openai--clip/snapshots/{COMMIT}", "models--else--clip/snapshots/new", 0),
+        ("immich", "clip/ViT-B-32__openai/v2", "clip/ViT-B-32__openai/v3", 1),
+        ("immich", "clip/ViT-B-32__openai/v2", "clip/ViT-L-14__openai/v2", 0),
+    ],
+)
+def test_a_newer_revision_is_not_swapped_but_another_model_need_not_be(
+    system, old, new, left, cache, tuned
+) -> None:
+    folder = cache(system)
+    if system == HUB:
+        shutil.rmtree(folder / "models--laion--clip")
+    shutil.copytree(folder / old, folder / new, symlinks=False)
+    shutil.move(folder / new, folder / "later")
+    files = swap_model(system, folder, tuned[system]).files
+    (folder / new).parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder / "later", folder / new)
+    state = inspect_swap(system, folder)
+    assert {*files} == {*state.files} and len(state.left) == left
+    assert all(new in one and "not swapped" in one for one in state.left)
 
 
 def test_undo_leaves_a_newer_list_of_sizes(cache, tuned, tmp_path) -> None:

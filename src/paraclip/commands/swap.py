@@ -3,18 +3,20 @@
 import shlex
 
 from paraclip.errors import UserError, printable
-from paraclip.swapping.run import swap, undo
+from paraclip.swapping.run import inspect_swap, swap, undo
 from paraclip.systems import SWAPPED
 from paraclip.systems.config import SwapConfig
 from paraclip.systems.system import IndexAddress
 
 
 def swap_command(config: SwapConfig) -> None:
-    """Swap, or undo it, and print what was done and what to restart."""
+    """Swap, or undo it, and print what was done and what to restart; or say what is in place."""
+    again = f"paraclip swap {config.system} --cache {shlex.quote(config.cache)}"
     if config.undo:
         done = undo(config.system, config.cache, dry_run=config.dry_run)
     elif config.tuned is None:
-        raise UserError("--tuned", "is missing", "Name the tuned model, or add --undo.")
+        _print_state(config, again)
+        return
     else:
         from paraclip.indexes.reading import read_index  # numpy: --undo needs none
 
@@ -34,7 +36,17 @@ def swap_command(config: SwapConfig) -> None:
         lines.append("The model is in place already.")
     lines.append(SWAPPED[config.system].restart)
     if done.kept and not config.dry_run:
-        cache = shlex.quote(config.cache)
-        lines.append(f"To go back: paraclip swap {config.system} --cache {cache} --undo")
+        lines.append(f"Whether it is still in place, after an update of {config.system}: {again}")
+        lines.append(f"To go back: {again} --undo")
     for line in lines:
         print(printable(line))
+
+
+def _print_state(config: SwapConfig, again: str) -> None:
+    """Print which files are in place; raises UserError if one is not."""
+    state = inspect_swap(config.system, config.cache)
+    for line in (*(f"In place: {path}" for path in state.files), *state.left):
+        print(printable(line))
+    if state.left:
+        what, hint = "is not swapped, or not as a whole", f"Swap again: {again} --tuned MODEL"
+        raise UserError(config.cache, what, hint)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError, optional_import
-from paraclip.files import read_bounded
+from paraclip.files import check_input, read_bounded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,9 +53,10 @@ def open_session(path: Path, extra: str, weights: "Mapping[str, np.ndarray] | No
             must live as long as the session.
 
     Raises:
-        UserError: onnxruntime is not installed, or weights that the graph names are missing, cut or
-            in another folder.
+        UserError: onnxruntime is not installed, the graph is a pipe or a device, or weights that it
+            names are missing, cut or in another folder.
     """
+    check_input(path)
     onnxruntime = optional_import("onnxruntime", extra)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -89,6 +89,22 @@ def find_files(folder: Path, pattern: str) -> list[Path]:
     return sorted({Path(os.path.normpath(path)) for path in found})
 
 
+def model_folder(file: Path) -> str:
+    """The folder of a model in the hub's cache, with all its commits; "" for other files."""
+    return str(file).rpartition("/snapshots/")[0]
+
+
+def files_of_models(
+    place: Cache, cache: Path, bases: Sequence[str], files: Iterable[Path]
+) -> set[Path]:
+    """The program's files of the models that these files are of, in all their revisions."""
+    files = {*files}
+    models = {model_folder(file) for file in files}
+    groups = ({*_in_folders(place, cache, place.files, base)} for base in bases or ("",))
+    found = {one for group in groups if group & files for one in group if one.is_file()}
+    return {one for one in found if model_folder(one) in models}
+
+
 def listings(place: Cache, files: Sequence[Path]) -> set[Path]:
     return {path for file in files if place.sizes for path in find_files(file.parent, place.sizes)}
 
@@ -101,18 +117,19 @@ def check_writable(folders: Iterable[Path]) -> None:
             raise UserError(folder, "may not be written", hint)
 
 
-def prepared_folders(place: Cache, files: Sequence[Path]) -> list[Path]:
-    """Folders that the program made from the files."""
-    folders = [file.parent / name for file in files for name in place.prepared]
-    return [folder for folder in folders if folder.is_dir()]
+def prepared_from(place: Cache, files: Sequence[Path]) -> list[Path]:
+    """Files and folders that the program made from the files."""
+    return [
+        made for file in files for name in place.prepared for made in find_files(file.parent, name)
+    ]
 
 
 def clear(place: Cache, files: Sequence[Path], folders: Iterable[Path]) -> None:
     """Remove what the program made from the old files, and what a killed run left in folders."""
-    for folder in prepared_folders(place, files):
+    for made in prepared_from(place, files):
         # renamed first: half a folder could pass for a whole one
-        with disk_errors(folder):
-            folder.rename(folder.with_name(f".{folder.name}.{uuid4().hex[:12]}.part"))
+        with disk_errors(made):
+            made.rename(made.with_name(f".{made.name}.{uuid4().hex[:12]}.part"))
     for path in (path for folder in folders for path in folder.iterdir()):
         if _part(place).fullmatch(path.name):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -133,6 +150,6 @@ def traces(place: Cache, cache: Path) -> list[Path]:
 def _part(place: Cache) -> re.Pattern[str]:
     """Names of temporary files and folders of `swap` and `undo`, and of no other program."""
     names = (*place.files, *place.prepared, os.path.basename(place.sizes))
-    ours = "|".join(re.escape(name) for name in names if name)
+    ours = "|".join(re.escape(name).replace(r"\*", "[^.]+") for name in names if name)
     kept = rf"(?:\.[0-9a-f]{{16}}){{2}}{re.escape(BASE)}|\.[0-9a-f]{{16}}{re.escape(WEIGHTS)}"
     return re.compile(rf"\.(?:{ours})(?:{kept})?\.[0-9a-f]{{12}}\.part")

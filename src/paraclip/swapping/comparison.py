@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paraclip.compute.onnx_session import open_session
 from paraclip.errors import UserError
-from paraclip.swapping.cache import DOWNLOAD_AGAIN, find_files
+from paraclip.swapping.cache import DOWNLOAD_AGAIN, find_files, model_folder
 from paraclip.systems.system import Cache
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def snapshot_of_base(
 
     wanted = image_space(source.model)
     found = [file for file in files if file.name in new and _is_base(file, new[file.name], wanted)]
-    repositories = sorted({str(file).rpartition("/snapshots/")[0] for file in found})
+    repositories = sorted({model_folder(file) for file in found})
     if not found:
         what = "holds no CLIP with the model's image tower, activation and preprocessing"
         hint = "Only safetensors with their configuration beside them are compared. Check --cache."

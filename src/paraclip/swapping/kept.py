@@ -100,6 +100,11 @@ def _set_owner(path: Path, facts: os.stat_result) -> None:
             os.chown(path, owner, facts.st_gid, follow_symlinks=False)
 
 
+def is_in_place(one: Kept) -> bool:
+    """Whether a file is what took the base's place."""
+    return _hash(one.file) == one.written
+
+
 def _hash(path: Path) -> str:
     return file_hash(path) if path.is_file() else ""
 

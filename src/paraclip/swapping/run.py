@@ -23,15 +23,17 @@ from paraclip.swapping.cache import (
     check_writable,
     clear,
     files_of,
+    files_of_models,
     listings,
     locked,
-    prepared_folders,
+    prepared_from,
     traces,
 )
 from paraclip.swapping.comparison import check_graphs, check_index, snapshot_of_base
 from paraclip.swapping.kept import (
     Kept,
     base_of,
+    is_in_place,
     kept_of,
     outdated,
     outdated_path,
@@ -48,14 +50,16 @@ if TYPE_CHECKING:
     from paraclip.indexes.reading import Index
     from paraclip.models.encoder import DualEncoder
 
+_CHANGED = "has changed since the swap (a newer download?)"
+
 
 @dataclass(frozen=True)
 class Swapped:
-    """What `swap` or `undo` did, or would do."""
+    """What `swap` or `undo` did, or would do, or what `inspect_swap` found."""
 
-    files: list[Path]  # the program's files that were replaced
+    files: list[Path]  # the program's files that were replaced, or are in place
     kept: list[Path]  # where the base's files are; empty after `undo`
-    cleared: list[Path]  # folders that the program had made from the replaced files
+    cleared: list[Path]  # what the program had made from the replaced files
     checked: list[str]  # what was compared, in sentences
     left: list[str]  # what was left because the program has changed it, in sentences
 
@@ -133,7 +137,7 @@ def _swap(
             changes = _shortened(place, files, Path(folder))
             changes |= {one: new[one.file.name] for one in plan}
             before = [old for one in changes for old in outdated(one)]
-            cleared = prepared_folders(place, files)
+            cleared = prepared_from(place, files)
             if not dry_run:
                 clear(place, files, folders)
                 for one, path in changes.items():
@@ -193,6 +197,32 @@ def _shortened(place: Cache, files: Sequence[Path], folder: Path) -> dict[Kept, 
     return changes
 
 
+def inspect_swap(system: str, cache: Path | str) -> Swapped:
+    """Which files of a cache are as `swap` wrote them; nothing is changed.
+
+    The sentences in `left` name the others: an update of the program may have brought the base back
+    or a newer one.
+
+    Raises:
+        UserError: nothing is swapped there.
+    """
+    place = SWAPPED[system]
+    with cache_errors(cache):
+        kept = read_kept(traces(place, Path(cache)))
+        if not kept:
+            hint = "Check --cache, or swap with --tuned."
+            raise UserError(cache, f"holds no swapped file of {system}", hint)
+        present = {one.file: one.path for one in kept if is_in_place(one)}
+        once = {one.file for one in kept}
+        left = [f"{file} {_CHANGED}." for file in sorted(once - present.keys())]
+        # A newer version of the program may read another revision.
+        others = files_of_models(place, Path(cache), SYSTEMS[system].bases, once) - once
+        left += [
+            f"{file} is another revision of the model, and not swapped." for file in sorted(others)
+        ]
+    return Swapped([*present], [*present.values()], [], [], left)
+
+
 def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
     """Restore the files that `swap` replaced in a cache, byte for byte.
 
@@ -214,7 +244,7 @@ def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
                 outer = {folder for file in changed for folder in file.parent.parents}
                 restored = [base for base in restored if base.file.parent not in outer]
             files = [base.file for base in restored]
-            cleared = prepared_folders(place, files)
+            cleared = prepared_from(place, files)
             if not dry_run:
                 clear(place, files, folders)
                 for base in restored:
@@ -227,7 +257,7 @@ def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
         if not kept:
             raise UserError(cache, f"holds no swapped file of {system}", "Check --cache.")
     left = [
-        f"{one.file} has changed since the swap (a newer download?) and stays as it is. The base of"
+        f"{one.file} {_CHANGED} and stays as it is. The base of"
         f" before stays as {one.path}: rename it to {one.file.name}, or delete it."
         for one in kept
         if one.file in changed

@@ -78,7 +78,8 @@ class SwapConfig(Checked):
     folder of one model in it."""
 
     tuned: str | None = None
-    """The tuned model (.safetensors), or any model as for `paraclip train --base`."""
+    """The tuned model (.safetensors), or any model as for `paraclip train --base`. Without it, the
+    command says whether an earlier swap is still in place, and fails if not."""
 
     tag: str | None = None
     """Pretrained tag of the base in open_clip, such as `openai`, for a checkpoint that does not

@@ -14,6 +14,10 @@ Source, immich-app/immich (read in November 2026):
 - `machine-learning/immich_ml/sessions/ort.py`, `prepare.py`: prepared graphs are kept in
   textual/PROVIDER (cpu, openvino, cuda, migraphx, coreml) and are reused as long as onnxruntime,
   its options and the processor are the same, even for another model.onnx.
+- `machine-learning/immich_ml/sessions/prepare.py` at 766d01c, and `runtime.py` of immich-app/
+  ml-models, `apply_rewrites`: except with revision `main`, a prepared graph may name
+  textual/model.rw-DIGEST.onnx, which is model.onnx with other operators for a device; the digest is
+  not of the model. `model.lock` is empty and is held while a graph is prepared, so it stays.
 - immich-app/ml-models at 8897fc0, `immich_model_exporter/exporters/`: `onnx/models/openclip.py`,
   line 143: the base's graph has the output `embedding`, of unit length. `torch.onnx.export` puts
   weights of more than 2 GiB beside it, a file each in older versions (named in `constants.py`, line
@@ -38,10 +42,10 @@ _LAYOUT = Layout(
         " openvino or another prepared graph gets a new date when machine learning starts.",
         "Stop machine learning. Rename TEXTUAL to textual.base beside it, copy"
         " {folder}/clip/{base}/textual to TEXTUAL, and copy the files of textual.base that are"
-        " missing there, but not the folders of the next step.",
-        "Delete the prepared graphs TEXTUAL/cpu, openvino, cuda, migraphx and coreml if they are"
-        " there: they are not keyed by the model. Start machine learning again; the pictures need"
-        " no new job.",
+        " missing there, but not what the next step deletes.",
+        "Delete the prepared graphs TEXTUAL/cpu, openvino, cuda, migraphx, coreml and"
+        " model.rw-*.onnx if they are there: they are not keyed by the model. Start machine"
+        " learning again; the pictures need no new job.",
         "To go back, delete TEXTUAL and rename textual.base to textual.",
     ),
     file="clip/{base}/textual/model.onnx",
@@ -72,7 +76,7 @@ IMMICH = System(
         "Restart machine learning (docker restart immich_machine_learning); the pictures need no"
         " new job.",
         image="../visual/model.onnx",
-        prepared=("cpu", "openvino", "cuda", "migraphx", "coreml"),
+        prepared=("cpu", "openvino", "cuda", "migraphx", "coreml", "model.rw-*.onnx"),
         instead=("model.armnn", "**/*.rknn"),
     ),
     _read,

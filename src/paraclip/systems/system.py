@@ -57,7 +57,7 @@ class Cache:
     folders: tuple[str, ...]  # patterns of its folder below the cache, with `{base}`
     restart: str  # what to do afterwards
     image: str = ""  # pattern of the graph of the image tower, from the file's folder
-    prepared: tuple[str, ...] = ()  # folders beside the file that the program makes from it
+    prepared: tuple[str, ...] = ()  # patterns of what the program makes from it, beside the file
     instead: tuple[str, ...] = ()  # patterns of files that it reads instead on some devices
     sizes: str = ""  # list of the sizes that the program expects, from the file's folder
 
