@@ -25,7 +25,8 @@ from paraclip.systems.system import IndexAddress
 WIDTH = 6
 IMAGES = """
 CREATE TABLE images (id INTEGER PRIMARY KEY, deleted BOOLEAN, filepath TEXT NOT NULL UNIQUE,
-modified_at DATETIME NOT NULL, size INTEGER NOT NULL, vector BLOB NOT NULL, indexing BOOLEAN)
+modified_at DATETIME NOT NULL, size INTEGER NOT NULL, vector BLOB NOT NULL, indexing BOOLEAN,
+hash TEXT)
 """
 
 
@@ -165,7 +166,7 @@ def rclip_index(path, values, paths) -> None:
         connection.execute(IMAGES)
         for name, row in zip(paths, values, strict=True):
             blob = row.astype("<f4").tobytes()
-            statement = "INSERT INTO images VALUES (NULL, NULL, ?, 0, 0, ?, NULL)"
+            statement = "INSERT INTO images VALUES (NULL, NULL, ?, 0, 0, ?, NULL, NULL)"
             connection.execute(statement, (name, blob))
         connection.execute("UPDATE images SET deleted = 1 WHERE id = 3")
         connection.commit()
@@ -253,10 +254,18 @@ def test_librephotos(kind, rows, postgres) -> None:
     if kind == "jsonb":
         others += [("'[]'", 0)]
         postgres.query("INSERT INTO api_photo VALUES ('[1, 2]', '0', 'mobileclip_s2')")
+        with pytest.raises(UserError, match=r"has no column clip.*mobileclip_s2"):
+            read(postgres.url, column="clip")
+        assert_read(read(postgres.url), np.array([[1.0, 2.0]]), [paths[0]])
     for value, number in stored + others:
         name = f", {next(names)}" if kind == "jsonb" else ""
         postgres.query(f"INSERT INTO api_photo VALUES ({value}, '{number}'{name})")
-    found = read(postgres.url)
+    named = {}
+    if kind == "jsonb":
+        named = {"column": "clip_vit_b32"}
+        with pytest.raises(UserError, match=r"several columns.*--column clip_vit_b32"):
+            read(postgres.url)
+    found = read(postgres.url, **named)
     assert (found.kind, found.paths) == ("librephotos", list(paths))
     unit = values / np.linalg.norm(values, axis=1, keepdims=True)
     np.testing.assert_allclose(found.vectors, unit, atol=1e-6)
@@ -316,8 +325,8 @@ def several(values: np.ndarray) -> bytes:
         ("parquet", b"PAR1 garbage", "cannot be read as Parquet"),
         ("sqlite3", "CREATE TABLE other (x)", "is not an index of rclip"),
         ("sqlite3", ENDLESS, "is not an index of rclip"),
-        ("sqlite3", f"{INSERT} zeroblob(90000000), NULL)", "is not an index of rclip"),
-        ("sqlite3", f"{INSERT} x'0102', NULL)", "different widths"),
+        ("sqlite3", f"{INSERT} zeroblob(90000000), NULL, NULL)", "is not an index of rclip"),
+        ("sqlite3", f"{INSERT} x'0102', NULL, NULL)", "different widths"),
         ("sqlite3", IMAGES, "holds no rows"),
     ],
 )

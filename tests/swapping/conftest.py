@@ -5,12 +5,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-from program_caches import small_architectures, small_base, write_cache
+from program_caches import KINDS, small_architectures, small_base, write_cache
 
 from paraclip.exporting import layouts
 from paraclip.models.formats.onnx_graph import write_text_graph
 from paraclip.models.openclip import OpenClip
-from paraclip.systems import SWAPPED
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +21,8 @@ def named() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tuned() -> dict[str, OpenClip]:
-    """A tuned model of each system's base."""
-    return {system: small_base(system, seed=1) for system in SWAPPED}
+    """A tuned model of each program's base."""
+    return {kind: small_base(kind, seed=1) for kind in KINDS}
 
 
 @pytest.fixture(scope="session")

@@ -6,21 +6,40 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+import onnx
 import open_clip
 
 from paraclip.exporting.layouts import write_layout
-from paraclip.exporting.source import Source
+from paraclip.exporting.source import Source, find_base
+from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files
 from paraclip.models.formats.onnx_graph import write_image_graph
+from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.openclip import OpenClip
-from paraclip.systems import SWAPPED, SYSTEMS
+from paraclip.systems import SWAPPED
 from paraclip.systems.config import ExportOptions
 from tiny import SMALL_CLIP, retuned, small_clip
 
-CONFIGS = {"ViT-B-32-quickgelu": {**SMALL_CLIP, "quick_gelu": True}, "ViT-B-32-256": SMALL_CLIP}
-TAGS = {"rclip": "datacomp_s34b_b86k"}  # of the other systems: openai
+_READS_PADDING = {**SMALL_CLIP["text_cfg"], "no_causal_mask": True}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "ViT-B-32-quickgelu": {**SMALL_CLIP, "quick_gelu": True},
+    "ViT-B-32-256": SMALL_CLIP,
+    "MobileCLIP-S2": {**SMALL_CLIP, "text_cfg": _READS_PADDING},
+    "ViT-B-16-SigLIP2": {
+        **SMALL_CLIP, "text_cfg": {**_READS_PADDING, "context_length": 64, "pool_type": "last"},
+    },
+}  # fmt: skip
+_OTHER_BASES = {
+    "rclip": ("ViT-B-32-256", "datacomp_s34b_b86k"),
+    "librephotos MobileCLIP": ("MobileCLIP-S2", "datacompdr"),
+    "fastembed SigLIP": ("ViT-B-16-SigLIP2", "webli"),
+}
+KINDS = (*SWAPPED, *(kind for kind in _OTHER_BASES if kind not in SWAPPED))
+"""The programs, and again with a base that lies elsewhere."""
 TEXT, VISION = (f"models--Qdrant--clip-ViT-B-32-{part}" for part in ("text", "vision"))
+SIGLIP = "models--onnx-community--siglip2-base-patch16-224-ONNX"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -31,29 +50,37 @@ def small_architectures() -> Iterator[None]:
         yield
 
 
-def small_base(system: str, seed: int = 0) -> OpenClip:
-    """The base of a system, tiny; other seeds give other text towers, as tuning does."""
-    name = "ViT-B-32-256" if system == "rclip" else "ViT-B-32-quickgelu"
-    return retuned(small_clip(name, **CONFIGS[name]), seed, 0.02 * seed).eval()
+def base_of(kind: str) -> tuple[str, str]:
+    """open_clip's name and tag of a program's base."""
+    return _OTHER_BASES.get(kind, ("ViT-B-32-quickgelu", "openai"))
 
 
-def write_text_file(system: str, model: OpenClip, folder: Path, name: str) -> Path:
-    """The file of the text encoder as the system loads it, with others of the export beside it."""
+def small_base(kind: str, seed: int = 0) -> OpenClip:
+    """The base of a program, tiny; other seeds give other text towers, as tuning does."""
+    name, tag = base_of(kind)
+    model = small_clip(name, **CONFIGS[name])
+    model.spec.preprocessing.update(preprocessing_of(open_clip.get_pretrained_cfg(name, tag)))
+    return retuned(model, seed, 0.02 * seed).eval()
+
+
+def write_text_file(kind: str, model: OpenClip, folder: Path, name: str) -> Path:
+    """The file of the text encoder as a program loads it, with others of the export beside it."""
     folder.mkdir(parents=True)
-    source = Source(model, {}, "model", TAGS.get(system, "openai"))
-    layout = SWAPPED[system].files[name]
-    write_layout(layout, source, folder, ExportOptions(), SYSTEMS[system])
+    source = Source(model, {}, "model", base_of(kind)[1])
+    system, _ = find_base(source, SWAPPED[kind.split()[0]])
+    write_layout(system.cache.files[name], source, folder, ExportOptions(), system)
     return next(path for path in folder.rglob(name) if path.is_file())
 
 
-def write_cache(system: str, base: OpenClip, folder: Path) -> Path:
-    """Write the cache of a system after it downloaded and used the base."""
+def write_cache(kind: str, base: OpenClip, folder: Path) -> Path:
+    """Write the cache of a program after it downloaded and used the base."""
     writers: dict[str, Callable[[OpenClip, Path], None]] = {
         "immich": _write_immich, "rclip": _write_rclip, "fastembed": _write_fastembed,
-        "librephotos": _write_librephotos,
+        "librephotos": _write_librephotos, "librephotos MobileCLIP": _write_mobileclip,
+        "fastembed SigLIP": _write_siglip,
         "hugging-face": _write_hub, "weaviate": _write_weaviate,
     }  # fmt: skip
-    writers[system](base, folder)
+    writers[kind](base, folder)
     return folder
 
 
@@ -82,6 +109,13 @@ def _write_librephotos(base: OpenClip, folder: Path) -> None:
     write_image_graph(base, file.with_name("vision_model.onnx"), ("pixel_values", "image_embeds"))
 
 
+def _write_mobileclip(base: OpenClip, folder: Path) -> None:
+    """The folder `data_models`, with the vectors of the tags that LibrePhotos computed."""
+    file = write_text_file("librephotos MobileCLIP", base, folder, "text_model.onnx")
+    write_image_graph(base, file.with_name("vision_model.onnx"), ("pixel_values", "image_embeds"))
+    file.with_name("tag_embeddings.npy").write_bytes(b"prepared from the base")
+
+
 def _write_rclip(base: OpenClip, folder: Path) -> None:
     """The data folder of rclip."""
     file = write_text_file("rclip", base, folder, "textual.onnx")
@@ -97,20 +131,56 @@ def _write_fastembed(base: OpenClip, folder: Path) -> None:
     """A cache of the hub with fastembed's list of sizes."""
     exported = write_text_file("fastembed", base, folder.with_name("fastembed-base"), "model.onnx")
     write_snapshot(folder / TEXT, exported.parent)
-    sizes = {
-        f"snapshots/{COMMIT}/{file.name}": {"size": file.stat().st_size, "blob_id": "b"}
-        for file in sorted(exported.parent.iterdir())
-    }
-    (folder / TEXT / "files_metadata.json").write_text(json.dumps(sizes))
+    _write_sizes(folder / TEXT)
     vision = folder.with_name("fastembed-vision")
     vision.mkdir()
     write_image_graph(base, vision / "model.onnx", ("pixel_values", "image_embeds"))
     write_snapshot(folder / VISION, vision)
 
 
+def _write_siglip(base: OpenClip, folder: Path) -> None:
+    """The same of a repository with both towers in a folder, and a tokenizer that pads with 0."""
+    name = "fastembed SigLIP"
+    exported = write_text_file(name, base, folder.with_name("siglip-base"), "text_model.onnx")
+    names = ("pixel_values", "pooler_output")
+    write_image_graph(base, exported.with_name("vision_model.onnx"), names)
+    _add_states(exported.with_name("vision_model.onnx"))
+    files = {**clip_tokenizer_files(64), "config.json": {"pad_token_id": 0}}
+    files["tokenizer.json"] = json.loads(str(files["tokenizer.json"])) | {"padding": None}
+    files["tokenizer_config.json"] = {"model_max_length": 64, "pad_token": "!"}
+    for one, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (exported.parents[1] / one).write_text(text)
+    write_snapshot(folder / SIGLIP, exported.parents[1])
+    _write_sizes(folder / SIGLIP)
+
+
+def _add_states(path: Path) -> None:
+    """Make the pixels the first output of a graph, as other graphs return states of patches."""
+    model = onnx.load(path)
+    states = onnx.helper.make_tensor_value_info("last_hidden_state", 1, ["a", "b", "c", "d"])
+    model.graph.node.append(
+        onnx.helper.make_node("Identity", [model.graph.input[0].name], [states.name])
+    )
+    outputs = [states, *model.graph.output]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    onnx.save(model, path)
+
+
+def _write_sizes(repository: Path) -> None:
+    """fastembed's list of the files of a snapshot."""
+    sizes = {
+        file.relative_to(repository).as_posix(): {"size": file.stat().st_size, "blob_id": "b"}
+        for file in sorted((repository / "snapshots" / COMMIT).rglob("*"))
+        if file.is_file()
+    }
+    (repository / "files_metadata.json").write_text(json.dumps(sizes))
+
+
 def _write_hub(base: OpenClip, folder: Path) -> None:
     """A cache of the hub with the base as transformers and as open_clip load it."""
-    for name in SWAPPED["hugging-face"].files:
+    for name in SWAPPED["hugging-face"].cache.files:
         exported = write_text_file("hugging-face", base, folder.with_name(f"hub-{name}"), name)
         exported.with_name("README.md").write_text(name)
         write_snapshot(folder / f"models--someone--{name}", exported.parent)
@@ -133,10 +203,12 @@ def write_snapshot(repository: Path, files: Path) -> None:
     for part in (snapshot, repository / "blobs", repository / "refs"):
         part.mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
-    for file in files.iterdir():
+    for file in (path for path in files.rglob("*") if path.is_file()):
         blob = repository / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
         blob.write_bytes(file.read_bytes())
-        (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+        link = snapshot / file.relative_to(files)
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -157,4 +229,4 @@ def without_prepared(found: dict[str, str]) -> dict[str, str]:
 
 
 def is_prepared(name: str) -> bool:
-    return any(part in name for part in ("/cpu/", "/openvino/", "/model.rw-"))
+    return any(part in name for part in ("/cpu/", "/openvino/", "/model.rw-", "/tag_"))

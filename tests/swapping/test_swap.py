@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from program_caches import (
     COMMIT,
-    TAGS,
+    KINDS,
+    SIGLIP,
     TEXT,
     VISION,
+    base_of,
     contents,
     is_prepared,
     small_base,
@@ -35,7 +37,6 @@ from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
 from paraclip.swapping.run import inspect_swap, swap, undo
-from paraclip.systems import SWAPPED
 from tiny import draw, other_image_tower, without_rights
 
 pytestmark = pytest.mark.slow
@@ -48,8 +49,10 @@ FILES = {
     "hugging-face": (f"models--openai--clip/snapshots/{COMMIT}/model.safetensors",),
     "weaviate": ("text/model.safetensors",),
     "librephotos": ("clip_vit_b32/text_model.onnx",),
+    "librephotos MobileCLIP": ("mobileclip_s2/text_model.onnx",),
+    "fastembed SigLIP": (f"{SIGLIP}/snapshots/{COMMIT}/onnx/text_model.onnx",),
 }
-"""What a program reads, by system."""
+"""What a program reads."""
 IMAGES = {
     "immich": "clip/ViT-B-32__openai/visual/model.onnx",
     "rclip": "*/visual.onnx",
@@ -59,8 +62,8 @@ IMAGES = {
 """The graph of the image tower, by system."""
 
 
-def tag(system: str) -> str:
-    return TAGS.get(system, "openai")
+def tag(kind: str) -> str:
+    return base_of(kind)[1]
 
 
 def vectors(file: Path, model) -> np.ndarray:
@@ -73,33 +76,33 @@ def vectors(file: Path, model) -> np.ndarray:
     rows = []
     for text in TEXTS:
         ids = model.tokenize([text]).ids.numpy()
-        padded = np.zeros((1, 77), kind)
+        padded = np.zeros((1, model.architecture.context_length), kind)
         padded[:, : ids.shape[1]] = ids
         rows.append(graph.run(None, {node.name: padded})[0][0])
     found = np.stack(rows)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("system", SWAPPED)
-def test_the_program_reads_the_tuned_encoder_until_it_is_undone(system, cache, tuned) -> None:
-    folder = cache(system)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_program_reads_the_tuned_encoder_until_it_is_undone(kind, cache, tuned) -> None:
+    folder, system = cache(kind), kind.split()[0]
     if system == "hugging-face":  # two repositories with this model are ambiguous
         shutil.rmtree(folder / "models--laion--clip")
     before = contents(folder)
-    files = [folder / name for name in FILES[system]]
+    files = [folder / name for name in FILES[kind]]
     hashes = [file_hash(file) for file in files]
-    done = paraclip.swap(system, folder, tuned[system], tag=tag(system))
+    done = paraclip.swap(system, folder, tuned[kind], tag=tag(kind))
     assert done.files == files
-    expected = encode_texts(tuned[system], TEXTS).numpy()
+    expected = encode_texts(tuned[kind], TEXTS).numpy()
     for file, kept, old in zip(files, done.kept, hashes, strict=True):
-        np.testing.assert_allclose(vectors(file, tuned[system]), expected, atol=1e-4)
+        np.testing.assert_allclose(vectors(file, tuned[kind]), expected, atol=1e-4)
         assert kept.name == f"{file.name}.{old}.{file_hash(file)}.base"
         assert file_hash(kept) == old
     changed = {name for name, one in before.items() if contents(folder).get(name) != one}
     prepared = {name for name in before if is_prepared(name)}
-    sizes = {f"{TEXT}/files_metadata.json"} if system == "fastembed" else set()
-    assert changed == {*FILES[system]} | prepared | sizes
-    assert swap(system, folder, tuned[system], tag=tag(system)).files == []
+    sizes = {name for name in before if name.endswith("files_metadata.json")}
+    assert changed == {*FILES[kind]} | prepared | sizes
+    assert swap(system, folder, tuned[kind], tag=tag(kind)).files == []
     state = paraclip.inspect_swap(system, folder)
     assert {*files} <= {*state.files} and not state.left
     restored = paraclip.undo_swap(system, folder).files
@@ -147,6 +150,11 @@ from fastembed import TextEmbedding
 model = TextEmbedding("Qdrant/clip-ViT-B-32-text", cache_dir=folder, local_files_only=True)
 vectors = list(model.embed(texts))
 """,
+    "fastembed SigLIP": """
+from fastembed import TextEmbedding
+model = TextEmbedding("google/siglip2-base-patch16-224", cache_dir=folder, local_files_only=True)
+vectors = list(model.embed(texts))
+""",
     "rclip": """
 os.environ["RCLIP_DATADIR"] = folder
 from rclip.model import Model
@@ -171,17 +179,17 @@ for part in ("text", "clip"):
 
 
 @pytest.mark.parametrize(
-    ("system", "environment"),
+    ("kind", "environment"),
     [
-        ("fastembed", "fastembed"), ("rclip", "rclip3"), ("rclip", "rclip4"),
-        ("weaviate", "weaviate"),
+        ("fastembed", "fastembed"), ("fastembed SigLIP", "fastembed"), ("rclip", "rclip3"),
+        ("rclip", "rclip4"), ("weaviate", "weaviate"),
     ],
 )  # fmt: skip
-def test_the_programs_own_loader_finds_it(system, environment, cache, tuned, tmp_path) -> None:
+def test_the_programs_own_loader_finds_it(kind, environment, cache, tuned, tmp_path) -> None:
     python = environments.program(environment)
     if python is None:
         pytest.skip(f"no environment {environment}: make targets creates it")
-    folder = cache(system)
+    folder, system = cache(kind), kind.split()[0]
 
     def run(code: str) -> None:
         start = f"import os, shutil, numpy\nfolder, texts = {str(folder)!r}, {TEXTS!r}\n"
@@ -191,29 +199,44 @@ def test_the_programs_own_loader_finds_it(system, environment, cache, tuned, tmp
 
     run(WRITERS.get(system, ""))
     before = contents(folder)
-    swap(system, folder, tuned[system], tag=tag(system))
-    run(f"{LOADERS[system]}\nnumpy.save('vectors.npy', numpy.stack(vectors))")
+    swap(system, folder, tuned[kind], tag=tag(kind))
+    run(f"{LOADERS[kind]}\nnumpy.save('vectors.npy', numpy.stack(vectors))")
     found = np.load(tmp_path / "vectors.npy")
     found /= np.linalg.norm(found, axis=1, keepdims=True)
-    np.testing.assert_allclose(found, encode_texts(tuned[system], TEXTS).numpy(), atol=1e-5)
+    np.testing.assert_allclose(found, encode_texts(tuned[kind], TEXTS).numpy(), atol=1e-5)
     undo(system, folder)
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("system", SWAPPED)
-def test_a_model_of_another_base_is_refused(system, cache, tuned) -> None:
-    folder = cache(system)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_another_base_is_refused(kind, cache, tuned) -> None:
+    folder, system = cache(kind), kind.split()[0]
     before = contents(folder)
-    blurred = deepcopy(tuned[system])
-    blurred.spec.preprocessing["mean"] = (0.5, 0.5, 0.5)
-    wrong = small_base("rclip" if system != "rclip" else "immich", seed=1)
+    blurred = deepcopy(tuned[kind])
+    blurred.spec.preprocessing["mean"] = (0.4, 0.5, 0.6)
+    wrong = small_base("rclip" if kind != "rclip" else "immich", seed=1)
     for model, reason in (
-        (other_image_tower(tuned[system]), "image tower"),
+        (other_image_tower(tuned[kind]), "image tower"),
         (blurred, "preprocessing"),
         (wrong, r"GELU|its base is|activation|does not load"),
     ):
         with pytest.raises(UserError, match=reason):
-            swap(system, folder, model, tag=tag(system))
+            swap(system, folder, model, tag=tag(kind))
+    assert contents(folder) == before
+
+
+def test_two_bases_of_a_program_are_swapped_and_restored_each(cache, tuned) -> None:
+    kinds = ("librephotos", "librephotos MobileCLIP")
+    folder, second = map(cache, kinds)
+    with pytest.raises(UserError, match=r"holds no mobileclip_s2/text_model\.onnx"):
+        swap("librephotos", folder, tuned[kinds[1]], tag=tag(kinds[1]))
+    shutil.copytree(second, folder, dirs_exist_ok=True)
+    before = without_prepared(contents(folder))
+    for kind in kinds:
+        swap("librephotos", folder, tuned[kind], tag=tag(kind))
+    files = [folder / name for kind in kinds for name in FILES[kind]]
+    assert inspect_swap("librephotos", folder).files == files
+    assert undo("librephotos", folder).files == files
     assert contents(folder) == before
 
 

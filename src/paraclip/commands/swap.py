@@ -34,7 +34,7 @@ def swap_command(config: SwapConfig) -> None:
     lines += done.left
     if not done.files and not config.undo:
         lines.append("The model is in place already.")
-    lines.append(SWAPPED[config.system].restart)
+    lines.append(SWAPPED[config.system].cache.restart)
     if done.kept and not config.dry_run:
         lines.append(f"Whether it is still in place, after an update of {config.system}: {again}")
         lines.append(f"To go back: {again} --undo")

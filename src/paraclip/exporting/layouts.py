@@ -19,7 +19,7 @@ from torch import Tensor
 from paraclip.compute.onnx_session import TextGraph, weight_files
 from paraclip.errors import UserError
 from paraclip.exporting.drift import Drift, check_drift, probes
-from paraclip.exporting.source import PREPROCESSING, Source, base_name
+from paraclip.exporting.source import PREPROCESSING, Source, find_base
 from paraclip.files import write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files, tokenizer_files_of
@@ -92,7 +92,7 @@ def _write_graph(
     layout: Layout, source: Source, folder: Path, options: ExportOptions, system: System
 ) -> Drift | None:
     """Write a text tower as a program calls it, with the tokenizer and `config.json` it reads."""
-    base, model, drift = base_name(source, system), source.model, None
+    (_, base), model, drift = find_base(source, system), source.model, None
     size, graph = model.architecture, layout.graph or TextGraph()
     if not layout.any_tower:
         _clip_of(model, system.name, image=False)

@@ -86,7 +86,7 @@ def export_model(
         _check_folder(out)
     from paraclip.exporting.drift import check_half  # torch, only now
     from paraclip.exporting.layouts import write_layout
-    from paraclip.exporting.source import load_source
+    from paraclip.exporting.source import find_base, load_source
     from paraclip.models.tensors import count_bytes
 
     named = ["loading the model", *["measuring 16 bits"] * options.half, "writing"]
@@ -101,7 +101,9 @@ def export_model(
         if options.half:
             begin_next()
             drift = check_half(source.model)  # before anything is written
-        # Before writing as well: it refuses a base that the program does not use.
+        if system is not None:  # refused before writing if it does not use the base
+            system, _ = find_base(source, system)
+            layout = system.layout or layout
         then = _steps_of(layout, system, source, out)
         begin_next()
         if is_file:
@@ -145,7 +147,7 @@ def _steps_of(
     layout: Layout, system: System | None, source: "Source", out: Path
 ) -> tuple[str, ...]:
     """What the user does next; for a system, the first step is a check of the index."""
-    from paraclip.exporting.source import base_name
+    from paraclip.exporting.source import find_base
     from paraclip.models.openclip import OpenClip
 
     if layout is FORMATS["weights"] and not isinstance(source.model, OpenClip):
@@ -167,7 +169,7 @@ def _steps_of(
         "Check that your index was made with this base: paraclip swap-check --index"
         f" {system.index} --base {base} --tuned {shlex.quote(source.name)}"
     )
-    values["base"] = base_name(source, system)
+    _, values["base"] = find_base(source, system)
     return (first, *(step.format(**values) for step in layout.steps))
 
 

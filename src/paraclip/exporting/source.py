@@ -129,22 +129,23 @@ def _known_architecture(model: OpenClip) -> str | None:
     return None
 
 
-def base_name(source: Source, system: System) -> str:
-    """A program's name of the base; empty if it uses any.
+def find_base(source: Source, system: System) -> tuple[System, str]:
+    """The variant of a program that uses the base, and its name of it; empty if it uses any.
 
     Raises:
         UserError: the program does not use the base, with its activation and preprocessing, or the
             checkpoint does not record it.
     """
-    if not system.bases:
-        return ""
+    bases = [name for one in system.variants for name in one.bases]
+    if not bases:
+        return system, ""
     stated = source.architecture
     architectures = {_spelt(stated), _spelt(stated.removesuffix(QUICK))}
     # ARCHITECTURE__TAG, with QuickGELU in the name or as a fact of the tag.
-    same = [name for name in system.bases if _spelt(name.split("__")[0]) in architectures]
+    same = [name for name in bases if _spelt(name.split("__")[0]) in architectures]
     if not same:
         what = f"its base is {stated}, which {system.name} does not load"
-        raise UserError(source.name, what, nearest(stated, list(system.bases)))
+        raise UserError(source.name, what, nearest(stated, bases))
     tags = {_spelt(tag) for tag in source.tags}
     matching = [name for name in same if _spelt(name.split("__")[1]) in tags]
     if len(matching) != 1:
@@ -156,7 +157,7 @@ def base_name(source: Source, system: System) -> str:
     for known in open_clip.list_pretrained_tags_by_model(architecture):
         if _spelt(known) == _spelt(tag):
             _check_settings(source, system.name, architecture, known)
-    return matching[0]
+    return next(one for one in system.variants if matching[0] in one.bases), matching[0]
 
 
 def _spelt(name: str) -> str:

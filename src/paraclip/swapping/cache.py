@@ -50,12 +50,16 @@ def _identity(folder: Path) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def files_of(place: Cache, cache: Path, base: str) -> list[Path]:
+def files_of(places: Sequence[Cache], cache: Path, base: str) -> list[Path]:
     """The program's files that may hold the base's text encoder."""
-    files = [path for path in _in_folders(place, cache, place.files, base) if path.is_file()]
+    found = (path for one in places for path in _in_folders(one, cache, one.files, base))
+    files = [path for path in found if path.is_file()]
     if not files:
         wanted = " or ".join(
-            f"{folder.format(base=base)}/{name}" for folder in place.folders for name in place.files
+            f"{folder.format(base=base)}/{name}"
+            for place in places
+            for folder in place.folders
+            for name in place.files
         )
         what = f"holds no {wanted}"
         raise UserError(cache, what, "Check --cache, and let the program download the base first.")

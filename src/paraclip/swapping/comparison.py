@@ -81,12 +81,14 @@ def _compare_image_towers(model: "DualEncoder", graph: Path) -> float:
     node = session.get_inputs()[0]
     kind = np.float16 if "float16" in node.type else np.float32
     try:
-        rows = [session.run(None, {node.name: one[None].numpy().astype(kind)})[0] for one in pixels]
+        runs = [session.run(None, {node.name: one[None].numpy().astype(kind)}) for one in pixels]
     except Exception:  # other sizes or inputs: another model
         return float("nan")
-    theirs = np.concatenate(rows).astype(np.float32)
-    if theirs.shape != ours.shape:
+    # Beside the vectors, a graph may return the states of patches.
+    vectors = [one for outputs in runs for one in outputs if one.shape == (1, ours.shape[1])]
+    if len(vectors) != len(ours):
         return float("nan")
+    theirs = np.concatenate(vectors).astype(np.float32)
     return float(((theirs * ours).sum(1) / np.linalg.norm(theirs, axis=1)).min())
 
 

@@ -6,7 +6,8 @@ and the base's is kept beside it (`kept`).
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ from paraclip.swapping.kept import (
     replace_file,
     restore_file,
 )
-from paraclip.systems import SWAPPED, SYSTEMS
+from paraclip.systems import SWAPPED
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Cache, System
 
@@ -62,6 +63,10 @@ class Swapped:
     cleared: list[Path]  # what the program had made from the replaced files
     checked: list[str]  # what was compared, in sentences
     left: list[str]  # what was left because the program has changed it, in sentences
+
+
+def _places(system: str) -> list[Cache]:
+    return [variant.cache for variant in SWAPPED[system].variants]
 
 
 def swap(
@@ -87,10 +92,10 @@ def swap(
         UserError: the cache does not hold the base, its image tower, activation or preprocessing is
             not the model's, or another tuned model is in its place.
     """
-    place, name = SWAPPED[system], str(model) if isinstance(model, Path | str) else None
+    name, places = str(model) if isinstance(model, Path | str) else None, _places(system)
     with cache_errors(cache):
-        found = files_of(place, Path(cache), "*")
-    graphs = any(place.files[file.name].format == "onnx" for file in found)
+        files_of(places, Path(cache), "*")
+    graphs = any(one.format == "onnx" for place in places for one in place.files.values())
     require((packages_of(name) if name else {}) | (WRITERS if graphs else {}))
     if name is not None:
         check_model(name)
@@ -111,17 +116,18 @@ def _swap(
     dry_run: bool,
     begin_next: Callable[[], None],
 ) -> Swapped:
-    from paraclip.exporting.source import base_name
+    from paraclip.exporting.source import find_base
 
-    place, base = SWAPPED[system], base_name(source, SYSTEMS[system])
+    variant, base = find_base(source, SWAPPED[system])
+    place = variant.cache
     with TemporaryDirectory() as folder, cache_errors(cache):
-        files = files_of(place, Path(cache), base)
+        files = files_of([place], Path(cache), base)
         if place.image:  # else, one of several is chosen by its content
             check_writable({file.parent for file in files})
         checked = check_index(source, index) if index is not None else []
         begin_next()
         with disk_errors(Path(folder)):
-            new = _export(SYSTEMS[system], source, {file.name for file in files}, Path(folder))
+            new = _export(variant, source, {file.name for file in files}, Path(folder))
         begin_next()
         if place.image:
             for file in files:
@@ -158,7 +164,7 @@ def _export(system: System, source: "Source", names: set[str], folder: Path) -> 
     """Write the model in the layouts of these files; returns the new files by name."""
     from paraclip.exporting.layouts import write_layout
 
-    new, errors, layouts = {}, [], SWAPPED[system.name].files
+    new, errors, layouts = {}, [], system.cache.files
     for name in sorted(names):
         (folder / name).mkdir()
         try:
@@ -206,21 +212,30 @@ def inspect_swap(system: str, cache: Path | str) -> Swapped:
     Raises:
         UserError: nothing is swapped there.
     """
-    place = SWAPPED[system]
-    with cache_errors(cache):
-        kept = read_kept(traces(place, Path(cache)))
-        if not kept:
-            hint = "Check --cache, or swap with --tuned."
-            raise UserError(cache, f"holds no swapped file of {system}", hint)
-        present = {one.file: one.path for one in kept if is_in_place(one)}
-        once = {one.file for one in kept}
-        left = [f"{file} {_CHANGED}." for file in sorted(once - present.keys())]
-        # A newer version of the program may read another revision.
-        others = files_of_models(place, Path(cache), SYSTEMS[system].bases, once) - once
-        left += [
-            f"{file} is another revision of the model, and not swapped." for file in sorted(others)
-        ]
+    return _of_variants(system, cache, _inspect)
+
+
+def _inspect(system: System, cache: Path) -> Swapped:
+    kept = read_kept(traces(system.cache, cache))
+    present = {one.file: one.path for one in kept if is_in_place(one)}
+    once = {one.file for one in kept}
+    left = [f"{file} {_CHANGED}." for file in sorted(once - present.keys())]
+    # A newer version of the program may read another revision.
+    others = files_of_models(system.cache, cache, system.bases, once) - once
+    left += [f"{file} is another revision of it, and not swapped." for file in sorted(others)]
     return Swapped([*present], [*present.values()], [], [], left)
+
+
+def _of_variants(system: str, cache: Path | str, act: Callable[[System, Path], Swapped]) -> Swapped:
+    """What a function did with each variant of a program; UserError if nothing is swapped."""
+    with cache_errors(cache):
+        parts = [act(variant, Path(cache)) for variant in SWAPPED[system].variants]
+    lists = ([one for part in parts for one in getattr(part, of.name)] for of in fields(Swapped))
+    done = Swapped(*lists)
+    if not done.files and not done.left:
+        hint = "Check --cache, or swap with --tuned."
+        raise UserError(cache, f"holds no swapped file of {system}", hint)
+    return done
 
 
 def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
@@ -231,31 +246,32 @@ def undo(system: str, cache: Path | str, *, dry_run: bool = False) -> Swapped:
     Raises:
         UserError: there are none, or a kept file is gone or damaged.
     """
-    place = SWAPPED[system]
-    with cache_errors(cache):
-        folders = {path.parent for path in traces(place, Path(cache))}
-        check_writable(folders)
-        with locked(folders):
-            kept = read_kept(path for path in traces(place, Path(cache)) if path.parent in folders)
-            found = {one.file: base_of(one.file, kept) for one in kept}
-            changed = [file for file, base in found.items() if base is None]
-            restored = [base for base in found.values() if base is not None]
-            if place.sizes:  # those of the base do not fit a file below the list that has changed
-                outer = {folder for file in changed for folder in file.parent.parents}
-                restored = [base for base in restored if base.file.parent not in outer]
-            files = [base.file for base in restored]
-            cleared = prepared_from(place, files)
-            if not dry_run:
-                clear(place, files, folders)
-                for base in restored:
-                    restore_file(base)
-                clear(place, files, folders)
-                # last, so that a run that is killed before can be repeated
-                for one in kept:
-                    if any((one.file, one.base) == (base.file, base.base) for base in restored):
-                        one.path.unlink()
-        if not kept:
-            raise UserError(cache, f"holds no swapped file of {system}", "Check --cache.")
+    return _of_variants(system, cache, partial(_undo, dry_run=dry_run))
+
+
+def _undo(system: System, cache: Path, dry_run: bool) -> Swapped:
+    place = system.cache
+    folders = {path.parent for path in traces(place, cache)}
+    check_writable(folders)
+    with locked(folders):
+        kept = read_kept(path for path in traces(place, cache) if path.parent in folders)
+        found = {one.file: base_of(one.file, kept) for one in kept}
+        changed = [file for file, base in found.items() if base is None]
+        restored = [base for base in found.values() if base is not None]
+        if place.sizes:  # those of the base do not fit a file below the list that has changed
+            outer = {folder for file in changed for folder in file.parent.parents}
+            restored = [base for base in restored if base.file.parent not in outer]
+        files = [base.file for base in restored]
+        cleared = prepared_from(place, files)
+        if not dry_run:
+            clear(place, files, folders)
+            for base in restored:
+                restore_file(base)
+            clear(place, files, folders)
+            # last, so that a run that is killed before can be repeated
+            for one in kept:
+                if any((one.file, one.base) == (base.file, base.base) for base in restored):
+                    one.path.unlink()
     left = [
         f"{one.file} {_CHANGED} and stays as it is. The base of"
         f" before stays as {one.path}: rename it to {one.file.name}, or delete it."

@@ -32,5 +32,5 @@ SYSTEMS: dict[str, System] = {
 }  # fmt: skip
 """By name. An index is of the first one that recognises it."""
 EXPORTED = {name: system.layout for name, system in SYSTEMS.items() if system.layout}
-SWAPPED = {name: system.cache for name, system in SYSTEMS.items() if system.cache}
+SWAPPED = {name: system for name, system in SYSTEMS.items() if system.cache.files}
 INDEXED = {name: system.read for name, system in SYSTEMS.items() if system.read}

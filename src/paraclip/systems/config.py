@@ -132,7 +132,7 @@ class SwapCheckConfig(Checked):
     """Table of a LanceDB folder or a database, if there are several."""
 
     column: str | None = None
-    """Column of the vectors, if there are several."""
+    """Column of the vectors, or LibrePhotos' model, if there are several."""
 
     k: Annotated[int, Ge(1), Le(1000)] = 10
     """Number of results to compare per query."""

@@ -2,11 +2,13 @@
 
 Source, rclip 3.3.0 and 4.0.8 from PyPI:
 - `rclip/model_download.py`: `download_onnx_model` returns DATADIR/MODEL_SUBDIR/textual.onnx without
-  a download if that file exists; DATADIR is RCLIP_DATADIR or ~/.local/share/rclip.
+  a download if that file exists, in 4.0.8 only with the four `MODEL_LEGAL_FILES` in DATADIR, which
+  is RCLIP_DATADIR or ~/.local/share/rclip. But `ensure_downloaded`, with which every start begins,
+  downloads of these four and the graphs only what is missing, so a swap outlives the upgrade.
 - `rclip/model.py`: the graph gets `input` int64 [N, 77] and returns one output, which rclip scales
   to unit length; `rclip/utils/tokenizer.py` is open_clip's.
-- `rclip/db.py`: version 3 of the index holds vectors of ViT-B-32-256, datacomp_s34b_b86k: the
-  table `images`, with `vector` in float32.
+- `rclip/db.py`: from version 3 of the index on, of which 3.3.0 and 4.0.8 write version 4, the table
+  `images` holds vectors of ViT-B-32-256, datacomp_s34b_b86k, in `vector` in float32.
 """
 
 import sqlite3

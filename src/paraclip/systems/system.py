@@ -88,7 +88,13 @@ class System:
     layout: Layout | None = None  # what it loads
     # The bases that it uses, as open_clip's ARCHITECTURE__TAG in its own spelling; empty: any.
     bases: tuple[str, ...] = ()
-    cache: Cache | None = None  # where it keeps it
+    cache: Cache = Cache({}, (), "")  # where it keeps it
     read: Callable[[IndexAddress], Parts] | None = None  # yields the rows of its index
     recognises: Callable[[Path], bool] = lambda _: False  # whether a file or folder is its index
     index: str = "INDEX"  # shown for the address of its index
+    others: tuple["System", ...] = ()  # the same with bases that it loads from other files
+
+    @property
+    def variants(self) -> tuple["System", ...]:
+        """It with each set of its bases."""
+        return (self, *self.others)
