@@ -13,8 +13,11 @@ from safetensors.torch import load_file
 
 from paraclip.api import export
 from paraclip.models.features import embed, project
+from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files
+from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.mini import Mini
 from recipes.mini.flickr8k import mini_flickr8k
+from tiny import SMALL_CLIP, small_clip
 
 pytestmark = pytest.mark.slow
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
@@ -106,6 +109,19 @@ def test_systems_of_openais_model(system, named, tmp_path, load: Load) -> None:
     assert_same_search(vectors[read], ours(model)[read])
     if system == "immich":
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_librephotos_mobileclip(monkeypatch, tmp_path, load: Load) -> None:
+    text = {**SMALL_CLIP["text_cfg"], "no_causal_mask": True}
+    name, config = "MobileCLIP-S2", {**SMALL_CLIP, "text_cfg": text}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
+    model = small_clip(name, text_cfg=text)
+    published = open_clip.get_pretrained_cfg(name, "datacompdr")
+    model.spec.preprocessing.update(preprocessing_of(published))
+    folder = export(model, tmp_path / "out", target="librephotos", tag="datacompdr")
+    tokenizer = clip_tokenizer_files(77)["tokenizer.json"]  # LibrePhotos' own, which stays
+    (folder / "mobileclip_s2" / "tokenizer.json").write_text(str(tokenizer))
+    assert_same_search(load("load_librephotos.py", "here", folder), ours(model))
 
 
 def test_transformers_js(quick_clip, tmp_path, load: Load) -> None:

@@ -1,12 +1,18 @@
 """The commands and programs of docs/guide/programs do what they say, section by section."""
 
+import base64
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+from http.server import HTTPServer
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import open_clip
@@ -15,9 +21,9 @@ from export_models import program, unit
 
 from paraclip.cli import main
 from paraclip.models.checkpoint import save_model
-from paraclip.models.features import encode_texts
+from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.openclip import OpenClip
-from tiny import SMALL_CLIP
+from tiny import SMALL_CLIP, draw
 
 pytestmark = pytest.mark.slow
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "guide" / "programs").glob("*.md"))
@@ -77,7 +83,10 @@ def tuned(named, folder) -> OpenClip:
     return model
 
 
-WITH_PROGRAM = [title for title, text in sections().items() if blocks(text, "python")]
+SERVER = "frigate: Swap"
+WITH_PROGRAM = [
+    title for title, text in sections().items() if blocks(text, "python") and title != SERVER
+]
 
 
 @pytest.mark.parametrize("title", WITH_PROGRAM)
@@ -103,6 +112,38 @@ def test_a_section_with_a_program(title, named, folder) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     found = np.load("vectors.npy").reshape(-1, model.architecture.embed_dim)[:1]
     np.testing.assert_allclose(unit(found), encode_texts(model, [TEXT]).numpy(), atol=1e-4)
+
+
+def test_a_server_gives_vectors_as_frigate_asks(tuned, folder, monkeypatch) -> None:
+    """The requests follow Frigate's `llama_cpp.py`, `_get_model_info` and `embed`, at e3fa701."""
+    servers: SimpleQueue[HTTPServer] = SimpleQueue()
+
+    def serve(server: HTTPServer) -> None:
+        servers.put(server)
+        for _ in range(2):
+            server.handle_request()
+        server.server_close()
+
+    monkeypatch.setattr(HTTPServer, "serve_forever", serve)
+    (code,) = blocks(sections()[SERVER], "python")
+    thread = Thread(target=exec, args=(code.replace("8080", "0"), {}))
+    thread.start()
+    port = servers.get(timeout=200).server_address[1]
+
+    def ask(path: str, content: bytes | None = None) -> Any:
+        with urlopen(f"http://127.0.0.1:{port}{path}", content, timeout=200) as answer:
+            return json.load(answer)
+
+    assert ask("/v1/models")["data"] == [{"id": "clip"}]
+    picture = draw(folder / "picture.jpg")
+    encoded = base64.b64encode(Path(picture).read_bytes()).decode()
+    image = {"prompt_string": "<__media__>\n", "multimodal_data": [encoded]}
+    asked = {"model": "clip", "content": [{"prompt_string": TEXT}, image]}
+    found = ask("/embeddings", json.dumps(asked).encode())
+    thread.join()
+    expected = [*encode_texts(tuned, [TEXT]), *encode_images(tuned, [picture])]
+    for one, vector in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one["embedding"], vector.numpy(), atol=1e-5)
 
 
 COMMANDS_ALONE = [
