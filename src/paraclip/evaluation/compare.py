@@ -37,7 +37,7 @@ from paraclip.evaluation.statistics import (
     p_value,
     resample,
 )
-from paraclip.files import check_input
+from paraclip.files import check_input, file_hash
 
 RESAMPLES = 5000  # whose lowest p-value can count among up to 125 figures
 _AGAIN = "Evaluate again."
@@ -175,12 +175,23 @@ def read_stored(path: str | Path) -> Stored:
     path, items = stored_files(path)
     report = read_report(path)
     try:
-        return Stored(path, report, read_arrays(items))
+        arrays, found = read_arrays(items), file_hash(items)
     except FileNotFoundError:
         hint = "Keep report.json and items.npz in one folder."
         raise UserError(items, "is not beside its report", hint) from None
     except (OSError, ValueError) as error:
         raise UserError(items, f"cannot be read ({error})", _AGAIN) from error
+    if report.items not in (None, found):
+        raise UserError(items, f"has the items of another run than {path.name}", _AGAIN)
+    for section in report.sections:
+        for line in section.lines:
+            names = (f"{section.name}/{label}/{line.name}" for label in line.values)
+            # Those of the first model are counted; others may have left out pictures.
+            first = next((arrays[name] for name in names if name in arrays), None)
+            if first is not None and first.ndim and len(first) != line.items:
+                what = f"has {len(first):,} items of {line.name} of {section.name}"
+                raise UserError(items, f"{what}, and {path.name} has {line.items:,}", _AGAIN)
+    return Stored(path, report, arrays)
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,6 +94,7 @@ class Report:
     models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     sections: Annotated[list[Section], Field(alias="benchmarks")]  # one section per benchmark
     provenance: dict[str, Any]  # versions, machine, command, time, settings
+    items: str | None = None  # hash of its items.npz; None in reports of earlier versions
 
     def line(self, name: str) -> Line | None:
         """Return the first figure with that name."""

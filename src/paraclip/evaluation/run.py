@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -25,7 +26,7 @@ from paraclip.evaluation.report import (
     report_page,
 )
 from paraclip.evaluation.statistics import Metric
-from paraclip.files import check_room
+from paraclip.files import check_room, file_hash, locked
 from paraclip.output_folder import OutputFolder
 from paraclip.progress import bar
 from paraclip.provenance import provenance
@@ -65,14 +66,27 @@ def evaluate(
 
     Raises:
         UserError: if there are no models or benchmarks, the data or a model cannot be scored, or
-            `out` contains a file of one of these names that no report wrote, or that was edited.
+            `out` contains a file of one of these names that no report wrote, or that was edited, or
+            another run is writing there.
     """
-    from paraclip.models.tensors import hash_tensors
-
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
     check_report_folder(Path(out))
+    with locked(Path(out)):
+        return _evaluate(models, benchmarks, Path(out), settings, pass_over)
+
+
+def _evaluate(
+    models: "dict[str, DualEncoder]",
+    benchmarks: Sequence[Benchmark],
+    out: Path,
+    settings: Mapping[str, Any],
+    pass_over: bool,
+) -> Report:
+    """`evaluate` in a folder that is locked."""
+    from paraclip.models.tensors import hash_tensors
+
     settings = {"seed": 0, "resamples": _RESAMPLES, **settings}
     facts: dict[str, dict[str, Any]] = {}
     for label, model in models.items():
@@ -108,8 +122,7 @@ def evaluate(
         raise UserError("evaluate", "no benchmark can be scored", why)
     settings = {**settings, "left_out": left_out}
     report = Report(facts, sections, provenance(**settings))
-    _write_files(report, items, examples, (base, tuned), Path(out))
-    return report
+    return _write_files(report, items, examples, (base, tuned), out)
 
 
 def check_report_folder(folder: Path) -> None:
@@ -190,8 +203,9 @@ def _write_files(
     examples: list[RankedPairs],
     labels: tuple[str, str],
     folder: Path,
-) -> None:
-    """Write all files of the report, and remove those of an earlier report."""
+) -> Report:
+    """Write all files of the report, and remove those of an earlier one; returns it with the hash
+    of its items, by which a run that was killed between two files is known."""
     drawn: dict[str, str | bytes | None] = {"scores.png": None, "contact_sheet.png": None}
     if find_spec("matplotlib") is None:
         print("paraclip: no plots: matplotlib is missing (the extra `plots`)", file=sys.stderr)
@@ -211,6 +225,8 @@ def _write_files(
     # An open file, since NumPy would add .npz to the temporary name.
     with output.replacing(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **items)  # type: ignore[arg-type]  # names, not options
+    report = replace(report, items=file_hash(folder / "items.npz"))
     names = [name for name, content in drawn.items() if content is not None]
     output.write(folder / "report.md", report_page(report, names))
     output.write(folder / "report.json", report_json(report))  # last: all that it reports is there
+    return report

@@ -271,12 +271,56 @@ def test_items_that_do_not_fit_together_are_refused(
     write: Write, name: str, array: np.ndarray
 ) -> None:
     path = Path(write("a", {"base": 0.1, "tuned": 0.2}))
-    with np.load(path.with_name("items.npz")) as stored:
-        arrays = dict(stored)
-    assert name in arrays
-    np.savez(path.with_name("items.npz"), **{**arrays, name: array})
+    change_items(path, {name: array})
     with pytest.raises(UserError, match=r"arrays of .* do not fit together"):
         compare(path, all_metrics=True, resamples=50)
+
+
+def change_items(report: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Exchange arrays of a report of an earlier version, which has no hash of them."""
+    content = json.loads(report.read_text())
+    del content["items"]
+    report.write_text(json.dumps(content))
+    with np.load(report.with_name("items.npz")) as stored:
+        known = dict(stored)
+    assert arrays.keys() <= known.keys()
+    np.savez(report.with_name("items.npz"), **{**known, **arrays})
+
+
+def test_fewer_items_than_the_report_has_are_refused(write: Write) -> None:
+    path = Path(write("a", {"base": 0.1, "tuned": 0.2}, [Made("only")]))
+    with np.load(path.with_name("items.npz")) as stored:
+        change_items(path, {name: stored[name][: ITEMS // 2] for name in stored})
+    with pytest.raises(UserError, match=r"has 60 items of mean of it of only, and .* 120"):
+        compare(path, resamples=50)
+
+
+def test_the_items_of_another_run_are_refused(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("a", {"base": 0.1, "tuned": 0.2})
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(run, "report_page", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write("a", {"base": 0.4, "tuned": 0.2})
+    with pytest.raises(UserError, match="items of another run"):
+        compare(path)
+    write("a", {"base": 0.4, "tuned": 0.2})
+    compare(path, resamples=50)
+
+
+def test_two_runs_do_not_write_one_report(write: Write) -> None:
+    class Second(Made):
+        def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+            with pytest.raises(UserError, match="another run is writing here"):
+                write("a", {"base": 0.3})
+            return super().score(model, cache)
+
+    compare(write("a", {"base": 0.1, "tuned": 0.2}, [Second("first")]), resamples=50)
 
 
 def test_fewer_changes_and_less_overlap_with_another_meaning_are_better() -> None:

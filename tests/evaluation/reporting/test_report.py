@@ -35,6 +35,7 @@ from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.output_folder import RECORD
 from tiny import COLOURS, ColourEncoder, draw_pictures
 
+OURS = {RECORD, ".lock"}  # beside the files of a report
 MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
 
 
@@ -268,7 +269,7 @@ def test_a_report_without_a_headline_or_matplotlib_has_no_plot(
     report = evaluate({"only": ColourEncoder()}, [constant], out, SETTINGS)
     assert report.sections[0].lines[0].values["only"].value == 100
     names = {path.name for path in out.iterdir()}
-    assert names == {RECORD, "items.npz", "report.json", "report.md"}
+    assert names == {*OURS, "items.npz", "report.json", "report.md"}
     assert "scores.png" not in (out / "report.md").read_text()
     assert ("matplotlib is missing" in capsys.readouterr().err) != installed
 
@@ -288,7 +289,7 @@ def test_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     assert (out / "contact_sheet.png").exists() and (out / "browser.html").exists()
     (out / "mine.txt").write_text("stays")
     evaluate({"other": ColourEncoder()}, [Constant("x")], out, SETTINGS)
-    names = {path.name for path in out.iterdir()} - {RECORD}
+    names = {path.name for path in out.iterdir()} - OURS
     assert names == {"items.npz", "mine.txt", "report.json", "report.md", "scores.png"}
 
 
@@ -299,7 +300,7 @@ def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(
         def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
             raise AssertionError("scored")
 
-    written = {path.name for path in evaluated[1].iterdir()} - {RECORD}
+    written = {path.name for path in evaluated[1].iterdir()} - OURS
     assert len(written) == 6
     for name in written:
         mine = tmp_path / name / name
