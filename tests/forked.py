@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -34,17 +36,19 @@ class Command:
         words: arguments of `paraclip`.
         cwd: its folder; that of the test by default.
         env: environment variables in addition to those of the test.
+        within: what it runs in, a function of a module.
     """
 
     def __init__(
-        self, *words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
-    ) -> None:
+        self, *words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:  # fmt: skip
         self.words = tuple(map(str, words))
         self.folder = tempfile.TemporaryDirectory()
         self.out, self.err = Path(self.folder.name, "out"), Path(self.folder.name, "err")
         arguments = (
             self.words, str(cwd or Path.cwd()), {**os.environ, **(env or {})},
-            str(self.out), str(self.err),
+            str(self.out), str(self.err), within,
         )  # fmt: skip
         self.process: BaseProcess = SERVER.Process(target=_run, args=arguments)
         self.process.start()
@@ -74,10 +78,14 @@ def paraclip(
     return Command(*words, cwd=cwd, env=env).wait(timeout)
 
 
-def _run(words: tuple[str, ...], cwd: str, env: dict[str, str], out: str, err: str) -> None:
+def _run(
+    words: tuple[str, ...], cwd: str, env: dict[str, str], out: str, err: str,
+    within: Callable[[], AbstractContextManager[None]],
+) -> None:  # fmt: skip
     """Be the command: in the forked process."""
     os.environ.clear()
     os.environ.update(env)
+    tempfile.tempdir = None  # the server's
     os.chdir(cwd)
     for number, path in enumerate((os.devnull, out, err)):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -89,4 +97,5 @@ def _run(words: tuple[str, ...], cwd: str, env: dict[str, str], out: str, err: s
     sys.argv = ["paraclip", *words]
     from paraclip.__main__ import main
 
-    sys.exit(main())
+    with within():
+        sys.exit(main())

@@ -271,6 +271,8 @@ def fail_to_import(*_: object) -> None:
         ("index pictures", "; run the same command again to resume"),
         ("-q index pictures", "; run the same command again to resume"),
         ("generate a.csv --fresh", "; run the same command without --fresh to resume"),
+        ("export mini out", "; run the same command again to start over"),
+        ("swap immich", "; run the same command again to finish it"),
         ("search words", ""),
         ("", ""),
     ],

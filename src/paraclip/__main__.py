@@ -1,9 +1,11 @@
-"""`paraclip` and `python -m paraclip`: Ctrl-C prints one line even while modules are imported."""
+"""`paraclip` and `python -m paraclip`: a signal leads to one line even during imports."""
 
 import io
 import os
 import sys
 from typing import Any
+
+from paraclip.signals import end_as_ctrl_c_does, report_end
 
 
 class _LossyFile(io.FileIO):
@@ -31,13 +33,13 @@ def _open_streams() -> None:
 def main() -> int:
     """Entry point of the `paraclip` script; returns the exit code."""
     try:
+        end_as_ctrl_c_does()
         _open_streams()
         from paraclip.cli import main as run
 
         return run()
     except KeyboardInterrupt:
-        print("\nparaclip: interrupted.", file=sys.stderr)
-        return 130
+        return report_end()
 
 
 if __name__ == "__main__":

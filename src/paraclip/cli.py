@@ -29,6 +29,7 @@ from paraclip.errors import UserError, nearest
 from paraclip.files import check_name, readable
 from paraclip.options import WITH_SETTINGS, current_name, find_settings, read_options, read_settings
 from paraclip.progress import is_quiet
+from paraclip.signals import report_end
 from paraclip.version import __version__
 
 _QUIET = ("-q", "--quiet")
@@ -208,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether an error was caused by Ctrl-C: a C++ module that is interrupted during its import
+    """Whether an error was caused by a signal: a C++ module that is interrupted during its import
     raises ImportError instead."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
@@ -219,9 +220,8 @@ def _interrupted(arguments: list[str]) -> int:
     """Report that the command was interrupted; returns the exit code."""
     command = COMMANDS.get(arguments[0]) if arguments else None
     how = "without --fresh" if "--fresh" in arguments else "again"  # it would delete the progress
-    again = f"; run the same command {how} to resume" if command and command.resumes else ""
-    print(f"\nparaclip: interrupted{again}.", file=sys.stderr)
-    return 130  # 128 and the number of SIGINT, as shells have it
+    again = f"; run the same command {how} to {command.again}" if command and command.again else ""
+    return report_end(again)
 
 
 def _work(arguments: list[str]) -> None:

@@ -1,4 +1,5 @@
-"""`swap` and `undo` are killed at any change of the cache: the old or the new file is in place."""
+"""`swap` and `undo` are killed at any change of the cache: the old or the new file is in place.
+A signal that can be handled leaves no temporary folder, either."""
 
 import json
 import os
@@ -15,10 +16,12 @@ from program_caches import contents, small_architectures, small_base, without_pr
 from test_swap import FILES, tag
 
 from extent import KILLS
-from forked import SERVER
+from forked import SERVER, Command
 from paraclip.compute.onnx_session import weight_files
+from paraclip.models.checkpoint import save_model
 from paraclip.models.openclip import OpenClip
 from paraclip.swapping.run import swap, undo
+from postgres_server import wait_until
 
 pytestmark = pytest.mark.slow
 CHANGES = {
@@ -135,3 +138,22 @@ def test_killed_anywhere(
     process.start()
     process.join(250)
     assert process.exitcode == 0
+
+
+def test_a_signal_leaves_no_temporary_folder(
+    cache: Callable[[str], Path], tuned: dict[str, OpenClip], tmp_path: Path
+) -> None:
+    folder, temporary = cache("immich"), tmp_path / "temporary"
+    temporary.mkdir()
+    save_model(tuned["immich"], tmp_path / "tuned.safetensors")
+    before = contents(folder)
+    command = Command(
+        *("swap", "immich", "--cache", folder, "--tuned", tmp_path / "tuned.safetensors"),
+        *("--tag", str(tag("immich"))), env={"TMPDIR": str(temporary)}, within=small_architectures,
+    )  # fmt: skip
+    wait_until(lambda: any(temporary.iterdir()) or not command.process.is_alive())
+    os.kill(command.pid, signal.SIGTERM)
+    done = command.wait()
+    assert (done.returncode, "Traceback" in done.stderr) == (143, False), done.stderr
+    assert done.stderr.splitlines()[-1].endswith("; run the same command again to finish it.")
+    assert contents(folder) == before and not [*temporary.iterdir()]

@@ -19,7 +19,7 @@ class Command:
     options: str
     summary: str  # one line for `paraclip --help`
     example: str  # a call, for the command's own help
-    resumes: bool = False  # whether the same command again continues an interrupted run
+    again: str = ""  # what the same command does again after it was interrupted: "resume"
 
     def options_class(self) -> type:
         """Import the class of the options."""
@@ -46,14 +46,14 @@ COMMANDS = {
         "quickstart.config:QuickstartConfig",
         "Run the whole workflow on a folder of pictures with captions, and print the gains.",
         "paraclip quickstart my_pictures --out runs/mine",
-        resumes=True,
+        again="resume",
     ),
     "index": Command(
         EVERYDAY,
         "image_search.config:IndexConfig",
         "Index pictures for search; only new and changed ones are read.",
         "paraclip index my_pictures --base ViT-B-32:openai --tuned runs/tuned/last.safetensors",
-        resumes=True,
+        again="resume",
     ),
     "search": Command(
         EVERYDAY,
@@ -72,45 +72,49 @@ COMMANDS = {
         "systems.config:ExportConfig",
         "Write a model in the layout that another system loads, with a model card.",
         "paraclip export runs/tuned/last.safetensors exports/immich --for immich",
+        again="start over",
     ),
     "swap-check": Command(
         EVERYDAY,
         "systems.config:SwapCheckConfig",
         "Check an index before its text encoder is replaced: its origin and the effect on queries.",
         "paraclip swap-check --index index.npy --base ViT-B-32:openai --tuned tuned.safetensors",
+        again="start over",
     ),
     "swap": Command(
         EVERYDAY,
         "systems.config:SwapConfig",
         "Swap the text encoder in the cache of immich, rclip, fastembed or the hub; --undo it.",
         "paraclip swap immich --cache /cache --tuned runs/tuned/last.safetensors",
+        again="finish it",
     ),
     "generate": Command(
         TRAINING,
         "paraphrase.config:GenerateConfig",
         "Paraphrase captions in two steps with a large language model; writes triples.",
         "paraclip generate my_pictures --out runs/triples --model gpt-4o-mini",
-        resumes=True,
+        again="resume",
     ),
     "train": Command(
         TRAINING,
         "training.config:TrainConfig",
         "Fine-tune the text encoder on triples; the image encoder is not changed.",
         "paraclip train runs/triples/triples.parquet --base ViT-B-32:openai --out runs/tuned",
-        resumes=True,
+        again="resume",
     ),
     "merge": Command(
         TRAINING,
         "merging:MergeConfig",
         "Interpolate the weights of base and tuned (WiSE-FT).",
         "paraclip merge ViT-B-32:openai runs/tuned/last.safetensors --out runs/merged.safetensors",
+        again="start over",
     ),
     "evaluate": Command(
         EVALUATION,
         "evaluation.config:EvaluateConfig",
         "Score models on benchmarks, with 95 % intervals; --compare compares stored reports.",
         "paraclip evaluate base=mini tuned=runs/tuned/last.safetensors --benchmarks quick",
-        resumes=True,
+        again="resume",
     ),
     "audit": Command(
         EVALUATION,

@@ -1,6 +1,7 @@
 """The Ray cluster of a run: connect or start one, refuse one that is too small, and use it."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -44,7 +45,11 @@ def cluster(workers: int) -> Iterator[Any]:
                 "object_store_memory": _OBJECT_STORE, "include_dashboard": False,
             }  # fmt: skip
         try:
+            handler = signal.getsignal(signal.SIGTERM)
             ray.init(**options)
+            if callable(handler) and signal.getsignal(signal.SIGTERM) is not handler:
+                # Ray's own would end the process with another code, and say nothing.
+                signal.signal(signal.SIGTERM, handler)
         except (ConnectionError, RuntimeError, ValueError) as error:
             hint = "Start it with `ray start --head`, or unset RAY_ADDRESS."
             raise UserError("RAY_ADDRESS", f"no cluster answers ({error})", hint) from error

@@ -91,11 +91,15 @@ def _run_tool(command: list[str], folder: Path) -> None:
         subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=out, text=True) as process,
         bar(command[0], 100, "%") as progress,
     ):
-        for line in process.stdout or ():
-            if status := _STATUS.match(line):
-                progress.update(float(status[1]) - progress.n)
-            elif line.strip():
-                last_line, full = line.strip(), full or _FULL in line
+        try:
+            for line in process.stdout or ():
+                if status := _STATUS.match(line):
+                    progress.update(float(status[1]) - progress.n)
+                elif line.strip():
+                    last_line, full = line.strip(), full or _FULL in line
+        except KeyboardInterrupt:
+            process.terminate()  # a signal to this process alone would wait for the tool
+            raise
         if process.wait() != 0:
             what = "the disk is full" if full else f"{command[0]} failed: {last_line}"
             raise UserError(PACKAGE, what, _FREE_SPACE if full else _OWN_FOLDER)

@@ -521,8 +521,9 @@ def test_a_damaged_copy_is_taken_again(store: Store, content: bytes) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_command_serves_and_stops_gracefully(
-    pictures: Path, tmp_path: Path, models: dict[str, str]
+    pictures: Path, tmp_path: Path, models: dict[str, str], number: int
 ) -> None:
     address = str(tmp_path / "index")
     build_index(str(pictures), address, models["base"], Problems(1.0))
@@ -539,10 +540,10 @@ def test_the_command_serves_and_stops_gracefully(
         picture = (pictures / "disc-red.png").read_bytes()
         with urllib.request.urlopen(f"{url[0]}api/search/picture", picture, timeout=60) as response:
             like = json.loads(response.read())
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         *shown, last = [line for line in process.stderr.read().splitlines() if line]
         lines = [json.loads(line) for line in shown]
-        assert process.wait(60) == 130 and last == "paraclip: interrupted."
+        assert process.wait(60) == 128 + number and last == "paraclip: interrupted."
     assert found["pictures"] == 6 and len(found["models"][0]["results"][0]) == 6
     assert like["models"][0]["results"][0][0]["path"] == "disc-red.png"
     assert [line["event"] for line in lines if "ready" in line["event"]]
