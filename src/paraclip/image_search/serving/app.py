@@ -370,7 +370,8 @@ def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) 
     async def examples() -> Any:
         """Queries to try, and random pictures; others each time."""
         version = service.current
-        drawn = random.sample(everyday_pairs(), _DRAWN)
+        known = await asyncio.to_thread(everyday_pairs)  # the first call takes a third of a second
+        drawn = random.sample(known, _DRAWN)
         queries = await service.examples(version, drawn, _EXAMPLES)
         pictures = await service.reads(lambda: version.pool.sample(_RANDOM_PICTURES))
         return {"queries": queries, "pictures": [vars(hit) for hit in pictures]}
