@@ -46,7 +46,7 @@ class Settings(_Strict):
 
     # address of a server with the files of all others, at HOST/PATH; empty: those themselves
     mirror: str = ""
-    triples: str = "starter"
+    triples: str = "scenes"
     rates: tuple[float, ...]  # learning rates to choose from
     bank: int  # pictures of the bank
     others: int  # further pictures among which the development pairs search

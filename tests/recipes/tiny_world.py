@@ -241,7 +241,7 @@ class World:
         )  # fmt: skip
         triples.write_text("".join(json.dumps(row) + "\n" for row in rows))
         for old, new in (
-            ('triples = "starter"', f'mirror = "{self.url}"\ntriples = "{triples}"'),
+            ('triples = "scenes"', f'mirror = "{self.url}"\ntriples = "{triples}"'),
             ("bank = 5000", "bank = 12"), ("others = 1000", "others = 6"),
             ("texts = 20000", "texts = 8"), ("deviation = 0.3", "deviation = 100.0"),
             ("[training]", "[evaluation]\nresamples = 20\n[training]\nepochs = 1\nbatch_size = 8"),
