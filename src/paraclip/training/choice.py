@@ -107,10 +107,10 @@ def kept_weights(weights: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def nearest_to_judge(losses: Mapping[float, float]) -> float:
-    """The rate or share with the smallest loss."""
+    """The rate or share with the smallest loss; raises UserError if none is finite."""
     finite = {one: loss for one, loss in losses.items() if math.isfinite(loss)}
     if not finite:
-        what = f"a short run diverges at each of {', '.join(f'{one:g}' for one in RATES)}"
+        what = "short runs lead to rankings that are not numbers"
         raise UserError("training", what, "Give a smaller --learning-rate, or check the base.")
     return min(finite, key=lambda one: finite[one])
 

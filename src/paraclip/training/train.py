@@ -12,7 +12,7 @@ The image tower is not run unless it is trained: its features are rows of a matr
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
@@ -203,16 +203,26 @@ def choose_rate(data: TrainingData, plan: Plan, judge: Judge, out: Path, fresh: 
     """
     record = RunFolder(out).identity_file
     if record.is_file() and not fresh:
-        return float(read_json_object(record, START_OVER)["identity"]["learning_rate"])
+        known = read_json_object(record, START_OVER).get("identity")
+        if isinstance(known, dict) and isinstance(rate := known.get("learning_rate"), float):
+            return rate  # of another record, `fit` says what is wrong
     weights, losses = train_only(data.model, plan.parts), dict[float, float]()
     set_dropout(plan.parts, plan.examples.options.dropout)
     precision = precision_of(plan.examples.options.precision, data.model.device)
+    failed = None
     for rate in RATES:
-        with kept_weights(weights), TemporaryDirectory() as folder, suppress(UserError):
+        with kept_weights(weights), TemporaryDirectory() as folder:
             short = RunFolder(Path(folder), {"identity": {"precision": precision}})
-            _run_steps(data, plan.with_rate(rate, SHORT), short, math.inf)
+            try:
+                with _reproducible(data.model.device):
+                    _run_steps(data, plan.with_rate(rate, SHORT), short, math.inf)
+            except UserError as error:  # it diverges, or a larger one does
+                failed = error
+                break
             losses[rate] = this_process().from_first(judge.loss(data.model))
             notice(f"a short run at the learning rate {rate:g}: {losses[rate]:.3f} from the judge")
+    if failed is not None and not losses:
+        raise failed
     return nearest_to_judge(losses)
 
 
