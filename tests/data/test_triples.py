@@ -37,7 +37,8 @@ ROWS = [
     triple("a", image="/p/a.png", similarity_1=0.75, overlap_2=0.5, generator="builtin"),
     triple("b"),
 ]
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+TEXT = st.text(CHARACTERS, min_size=1).filter(str.strip)
 
 
 @pytest.fixture(params=["parquet", "jsonl"])

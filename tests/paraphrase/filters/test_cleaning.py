@@ -19,6 +19,7 @@ WRAPPED = [
     "Paraphrase: A cat naps.",
     "Paraphrased caption: **A cat naps.**",
     "  A   cat\tnaps.  \n",
+    "A cat\0 naps.",
     "\u00a0\n\u2003\nA cat naps.",
     "Answer: A cat naps.",
     "```\nA cat naps.\n```",

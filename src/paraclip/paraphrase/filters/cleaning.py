@@ -30,7 +30,7 @@ def clean(answer: str) -> str:
 
     Idempotent: cleaning a cleaned text changes nothing.
     """
-    text = answer
+    text = answer.replace("\0", " ")  # no reader of triples takes NUL
     while True:
         inner = _without_wrapping(text)
         if inner == text:
