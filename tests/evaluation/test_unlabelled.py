@@ -91,10 +91,10 @@ BASE = reading(0.4, 0.2, 0.5)
 @pytest.mark.parametrize(
     ("merged", "tuned", "use", "word"),
     [
-        pytest.param((0.5, 0.22, 0.6), (0.6, 0.25, 0.7), "tuned", "alike", id="both fit"),
-        pytest.param((0.5, 0.22, 0.7), (0.6, 0.25, 0.6), "merged", "alike", id="finds more"),
-        pytest.param((0.5, 0.22, 0.5), (0.6, 0.25, 0.4), "merged", "alike", id="tuned loses"),
-        pytest.param((0.5, 0.24, 0.6), (0.7, 0.36, 0.9), "merged", "alike", id="confuses"),
+        pytest.param((0.5, 0.22, 0.6), (0.6, 0.25, 0.7), "tuned", "agree", id="both fit"),
+        pytest.param((0.5, 0.22, 0.7), (0.6, 0.25, 0.6), "merged", "agree", id="finds more"),
+        pytest.param((0.5, 0.22, 0.5), (0.6, 0.25, 0.4), "merged", "agree", id="tuned loses"),
+        pytest.param((0.5, 0.24, 0.6), (0.7, 0.36, 0.9), "merged", "agree", id="confuses"),
         pytest.param((0.4, 0.2, 0.6), (0.4, 0.1, 0.9), "base", "no more", id="agrees no more"),
         pytest.param((0.5, 0.3, 0.6), (0.6, 0.5, 0.9), "base", "meanings", id="both confuse"),
         pytest.param((0.5, 0.2, 0.4), (0.6, 0.2, 0.4), "base", "first picture", id="both lose"),

@@ -204,12 +204,9 @@ def recommend(
     if not fits:
         return "base", f"Keep your base: {'; '.join(why)}."
     use = max(fits, key=lambda label: fits[label])
-    gains = [
-        (ALIKE, readings[use].change(base, ALIKE)),
-        (CONTRAST, readings[use].change(base, CONTRAST)),
-    ]
-    said = ", ".join(f"{name} {_points(change)}" for name, change in gains)
-    return use, f"Use {use}: {said}."
+    alike, confused = (readings[use].change(base, name) for name in (ALIKE, CONTRAST))
+    agree = f"two wordings agree by {_points(alike)} points more than with base"
+    return use, f"Use {use}: {agree}, and another meaning by {_points(confused)}."
 
 
 def _points(change: Interval) -> str:
