@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paraclip.evaluation.unlabelled import scene_queries
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_images
 from paraclip.models.openclip import OpenClip
@@ -12,6 +13,12 @@ from tiny import draw, retuned, tiny_clip
 
 SHAPES = ("disc", "square")
 COLOURS = ("red", "green", "blue", "black", "orange", "purple")
+
+
+@pytest.fixture(autouse=True)
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty scenes are enough to see what is computed."""
+    monkeypatch.setattr("paraclip.swapping.checking.scene_queries", lambda: scene_queries(40))
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
 K = 10
-COUNT = 500
-"""Scenes: the interval of a share of them is at most nine points wide."""
+COUNT = 1000
+"""Scenes: enough that a share which stays is not lost by `MOST_LOST` by chance."""
 ALIKE, CONTRAST, KEPT = "alike", "another meaning", "kept"
 FIRST = "first picture of "
 """Names of the measures; the last one is followed by the name of its judge."""
@@ -83,7 +83,8 @@ def search_scenes(model: "DualEncoder", pictures_GD: Float, queries: SceneQuerie
     from paraclip.models.features import encode_texts
 
     asked = (queries.texts, queries.rewordings, queries.contrasts)
-    vectors = encode_texts(model, [text for texts in asked for text in texts]).numpy()
+    every = [text for texts in asked for text in texts]
+    vectors = encode_texts(model, every, label="scenes").numpy()
     return Answers(*np.split(top_k(vectors, pictures_GD, min(K, len(pictures_GD))), len(asked)))
 
 
