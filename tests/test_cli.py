@@ -322,6 +322,14 @@ def test_a_working_folder_that_was_deleted_is_one_line(
     assert "working folder: was deleted" in capsys.readouterr().err
 
 
+def test_a_locale_in_another_encoding_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
+    assert main(["search", "words"]) == 2
+    assert "PYTHONUTF8" in capsys.readouterr().err
+
+
 def test_no_place_for_temporary_files_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -238,6 +238,9 @@ def _work(arguments: list[str]) -> None:
             os.getcwd()  # without one, loading torch ends the process
         except FileNotFoundError as error:
             raise UserError("working folder", "was deleted", "Change to another one.") from error
+        if (encoding := sys.getfilesystemencoding()) != "utf-8":  # of names, and of words here
+            hint = "Set PYTHONUTF8=1, or LC_ALL to a locale in UTF-8 such as C.UTF-8."
+            raise UserError("locale", f"is in {encoding}, and all files are in UTF-8", hint)
         try:
             gettempdir()  # without one, torch cannot be imported
         except FileNotFoundError as error:
