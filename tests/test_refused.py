@@ -431,6 +431,7 @@ WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
     ("train starter --teacher nosuch=2", 2, "nosuch: is not a known model"),
     ("train starter --texts nosuch.txt", 2, "nosuch.txt: there is no such file"),
     ("quickstart nosuch", 2, "nosuch: there is no such file or folder"),
+    (f"index {'x' * 256}", 2, "has a name that is too long"),
     ("quickstart pictures --base ViT-B-32:opneai", 2, "Did you mean openai?"),
     ("index nosuch", 2, "nosuch: there is no such file or folder"),
     ("index pictures --base nosuch", 2, "nosuch: is not a known model"),

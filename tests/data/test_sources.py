@@ -114,8 +114,9 @@ def test_a_relative_folder_with_a_slash_is_read(
 
 
 def test_a_folder_gives_the_first_line_of_each_text(tmp_path: Path) -> None:
-    for name in ("b/swan.png", "a.JPG", "b/c/kite.png", "d.png", "e.png"):
+    for name in ("b/swan.png", "a.JPG", "b/c/kite.png", "d.png", "e.png", "f.png"):
         draw(tmp_path / name)
+    (tmp_path / "f.txt").mkdir()
     put(tmp_path / "b/swan.txt", b"\n  A swan.  \r\nes.utf8=Un cisne.\nlatin=\xf6\n")
     put(tmp_path / "a.txt", "\ufeffAn apple.")
     put(tmp_path / "b/c/kite.txt", "A kite.")
@@ -130,6 +131,7 @@ def test_a_folder_gives_the_first_line_of_each_text(tmp_path: Path) -> None:
     assert problems.listed == [
         (f"{tmp_path}/d.png", "the picture has no caption file 'd.txt' beside it"),
         (f"{tmp_path}/e.png", "the caption is in UTF-16, not UTF-8"),
+        (f"{tmp_path}/f.png", "the caption file 'f.txt' cannot be read (Is a directory)"),
     ]
 
 

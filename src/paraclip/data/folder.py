@@ -80,8 +80,11 @@ def first_line(path: Path) -> bytes:
             text = stream.read(LARGEST_TEXT)
     except UserError as error:
         raise BrokenRow(f"the caption file {path.name!r} {error.what}") from None
-    except OSError:
+    except FileNotFoundError:
         raise BrokenRow(f"the picture has no caption file {path.name!r} beside it") from None
+    except OSError as error:
+        what = f"the caption file {path.name!r} cannot be read ({error.strerror})"
+        raise BrokenRow(what) from None
     if text.startswith(UTF16_MARKS):
         raise BrokenRow("the caption is in UTF-16, not UTF-8")
     # Of bytes: `str.splitlines` would also end a line at U+2028 and others inside a caption.

@@ -4,6 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from paraclip.data.lines import check_scheme, file_system, is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.rows import Values, is_folder, read_items, reader_of, row_number
 from paraclip.errors import UserError, without_password
-from paraclip.files import check_input, check_name
+from paraclip.files import check_input, check_name, readable
 
 _MOST_FILES = 1_000_000  # {0..999999999} is short, and its names would fill the memory
 # Possessive, so that it takes linear time; `int` refuses more than 4,300 digits.
@@ -188,6 +189,9 @@ def _named(pattern: str) -> list[str]:
     else:
         found = sorted(glob.glob(pattern, recursive=True))
     if not found:
+        # Nothing above says that a name is too long, or that its folder may not be looked into.
+        with suppress(FileNotFoundError, NotADirectoryError), readable(pattern):
+            os.stat(pattern)
         raise UserError(pattern, "there is no such file or folder", "Check the name.")
     return found
 

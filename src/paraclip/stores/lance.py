@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import gettempdir
@@ -75,9 +75,9 @@ class LanceStore(Store):
         facts = self.facts()
         if facts is None:
             raise self.gone()
-        versions = self.folder / f"{_table_of(facts)}.lance" / "_versions"
-        with self.errors():
-            names = os.listdir(versions) if os.path.lexists(versions) else []
+        versions, names = self.folder / f"{_table_of(facts)}.lance" / "_versions", list[str]()
+        with self.errors(), suppress(FileNotFoundError, NotADirectoryError):
+            names = os.listdir(versions)
         # Lance names them by 2^64 - 1 less the version, so that the newest comes first. Not all
         # files: Finder adds .DS_Store, which would be the newest version for ever.
         newest = min((name for name in names if name.endswith(".manifest")), default=None)
