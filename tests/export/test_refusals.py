@@ -1,6 +1,7 @@
 """Refused exports and their reasons; where an export is written; what a header states of a base."""
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
@@ -22,6 +23,15 @@ from paraclip.models.formats.onnx_graph import write_text_graph
 from paraclip.models.openclip import OpenClip
 from paraclip.systems.config import ExportConfig
 from tiny import TINY_CLIP, roberta_clip, small_clip, tiny_clip
+
+
+@pytest.mark.parametrize("gain", [0.0, 1e30, math.nan])
+def test_vectors_without_a_direction(gain: float, tmp_path: Path) -> None:
+    model = small_clip(gain=gain)
+    for target in ("opensearch", "open-clip"):
+        with pytest.raises(UserError, match="zero, NaN or infinite"):
+            export(model, tmp_path / "out", target=target)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("to", ["hf", "sentence-transformers"])

@@ -53,6 +53,14 @@ def probes() -> tuple[str, ...]:
     return (*(row[key] for row in rows for key in ("query", "rewording")), *_AWKWARD)
 
 
+def check_vectors(model: DualEncoder, name: str) -> None:
+    """Raise UserError for a model with damaged weights, whose text vectors have no direction."""
+    lengths = encode_texts(model, list(_AWKWARD), _AT_ONCE).norm(dim=1)
+    if not bool((lengths.isfinite() & (lengths > 0)).all()):
+        what = "has vectors of texts that are zero, NaN or infinite"
+        raise UserError(name, what, "Train it again, or use an earlier checkpoint.")
+
+
 def check_half(model: DualEncoder) -> Drift:
     """The drift of a model's text vectors with 16-bit weights, computed in float32.
 

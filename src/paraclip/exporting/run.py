@@ -84,7 +84,7 @@ def export_model(
         OutputFolder(out.parent, _KIND).refuse_foreign(out, card)
     else:
         _check_folder(out)
-    from paraclip.exporting.drift import check_half  # torch, only now
+    from paraclip.exporting.drift import check_half, check_vectors  # torch, only now
     from paraclip.exporting.layouts import write_layout
     from paraclip.exporting.source import find_base, load_source
     from paraclip.models.tensors import count_bytes
@@ -93,6 +93,7 @@ def export_model(
     with steps("export", *named) as begin_next:
         begin_next()
         source = load_source(model, options.base, options.tag)
+        check_vectors(source.model, source.name)
         # What is certainly written: both towers, or at least that of texts.
         part = source.model if "half" in layout.takes else source.model.text_tower
         check_room(out.parent, count_bytes(part) / (2 if options.half else 1))
