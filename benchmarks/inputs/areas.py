@@ -30,6 +30,7 @@ from benchmarks.inputs.cases import (
     dry_run,
     generate,
 )
+from benchmarks.inputs.circumstances import circumstance_cases
 from benchmarks.inputs.sound import NAMES, SNAPSHOT
 from paraclip.commands import COMMANDS
 
@@ -38,6 +39,7 @@ def all_cases(sound: Path) -> Iterator[Case]:
     """Every input; `sound` is the folder that `write_sound` writes."""
     makers = (
         file_cases, kept_cases, model_cases, index_cases, swap_cases, option_cases,
+        circumstance_cases,
     )  # fmt: skip
     seen: Counter[tuple[str, str]] = Counter()
     for case in chain.from_iterable(make(sound) for make in makers):
