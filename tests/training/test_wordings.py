@@ -1,5 +1,6 @@
 """Rows with further wordings: which texts a batch shows, and what the teachers see."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import torch
 from training_rows import make_features, make_options
 
-from paraclip.data.triples import WORDINGS, with_column
+from paraclip.data.problems import Problems
+from paraclip.data.triples import WORDINGS, choose_wordings, scene_table, with_column
 from paraclip.errors import UserError
 from paraclip.models.features import encode_texts
 from paraclip.training import targets
@@ -17,7 +19,7 @@ from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import MEANINGS, TEACHERS
 from paraclip.training.prepare import prepare
-from paraclip.training.sources import Sources
+from paraclip.training.sources import Sources, read_rows
 from paraclip.training.train import plan_training
 from tiny import EMBED_DIM, TinyModel, make_triples
 
@@ -125,3 +127,25 @@ def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
 def test_a_language_that_no_row_has_is_named():
     with pytest.raises(UserError, match="fr"):
         prepare(make_triples(), TinyModel(), Sources(languages=("en", "fr")))
+
+
+def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("paraclip.training.sources.DRAWN", 12)
+
+    def read(**sources):
+        return read_rows("scenes", Sources(**sources), Problems())
+
+    found = read(seed=3)
+    assert found.table.equals(scene_table(12, 3)) and found.facts["triples"]["seed"] == 3
+    assert found.facts["triples"]["licence"] == "Apache-2.0"
+    german = choose_wordings(read(languages=("en", "de")).table, ("de",))
+    assert len(german) == 12 and all(german)
+    with pytest.raises(UserError, match="xx"):
+        read(languages=("xx",))
+    row = {"id": "1", "caption": "a dog", "paraphrase_1": "one dog", "paraphrase_2": "the dog"}
+    (tmp_path / "scenes").write_text(json.dumps(row))
+    with pytest.raises(UserError, match="scenes"):
+        read()  # a file without an ending is none of triples

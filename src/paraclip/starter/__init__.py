@@ -15,6 +15,9 @@ SCENES = "scenes"
 """Name that stands for everyday scenes drawn from the grammar, in the same places."""
 DRAWN = 10_000
 """How many of them a run learns from."""
+SCENES_ORIGIN = {
+    "generator": "a grammar by a large language model, for this project", "licence": "Apache-2.0",
+}  # fmt: skip
 TRIPLES = FOLDER / "triples.jsonl"
 FIRST_EDITION = 3000
 """Rows of TRIPLES that are its first edition, of which older weights and figures were made."""

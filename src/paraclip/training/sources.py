@@ -30,7 +30,7 @@ from paraclip.errors import UserError
 from paraclip.files import file_hash
 from paraclip.indexes.reading import check_address
 from paraclip.models.sources import BUILT_IN, SUFFIXES, check_model
-from paraclip.starter import DRAWN, STARTER, TRIPLES, is_scenes, resolve
+from paraclip.starter import DRAWN, SCENES_ORIGIN, STARTER, TRIPLES, is_scenes, resolve
 from paraclip.training.config import TrainConfig
 
 BASE = "base"
@@ -129,7 +129,7 @@ def read_rows(triples: Path | str | InMemory, sources: Sources, problems: Proble
     sources.check(triples)
     if is_scenes(triples):
         table = scene_table(DRAWN, sources.seed, sources.languages)
-        known["triples"] = {"scenes": DRAWN, "seed": sources.seed}
+        known["triples"] = {"scenes": DRAWN, "seed": sources.seed, **SCENES_ORIGIN}
     else:
         table = read_triples(triples, problems)
     if isinstance(triples, Path | str) and not is_scenes(triples):
