@@ -180,7 +180,7 @@ BEFORE_LONG_WORK: list[Case] = [
     ),
     (f"{GENERATE} {SERVER}", "failed.jsonl: exists", file_at("out/failed.jsonl"), READING),
     (f"{GENERATE} {SERVER}", "out", file_at("out"), READING),
-    (GENERATE, "--model", nothing, READING),
+    (GENERATE, "localhost:11434/v1 for Ollama", nothing, READING),
     (f"{GENERATE} {SERVER} --max-cost 1", "--max-cost", nothing, READING),
     (f"{GENERATE} {SERVER} --ray-workers 2", "ray: is not", without("ray"), READING),
     (f"{EXPORT} out --to onnx", "onnx: is not", without("onnx"), EXPORTING),

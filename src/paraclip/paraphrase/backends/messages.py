@@ -17,7 +17,8 @@ def model_of(options: LLMOptions) -> str:
     """The server's name of the model; raises UserError if none is given."""
     model = options.model or os.environ.get("PARACLIP_MODEL", "")
     if not model:
-        hint = "Set it, or give --model to `paraclip generate`."
+        server = "OPENAI_BASE_URL or --base-url, http://localhost:11434/v1 for Ollama"
+        hint = f"Set it, or give --model to `paraclip generate`; its server is {server}."
         raise UserError("PARACLIP_MODEL", "the server's model is not named", hint)
     return model
 
