@@ -155,7 +155,7 @@ def test_train_merge_export_and_evaluate_without_a_word(
 
 def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) -> None:
     path = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
-    options = {"epochs": 1, "batch_size": 4}
+    options = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
     first = paraclip.train(str(path), triples, tmp_path / "run", images=tmp_path, **options)
     again = paraclip.train(path, triples, tmp_path / "run", images=tmp_path, **options)
     for name, value in first.state_dict().items():
@@ -207,7 +207,7 @@ def test_triples_are_a_file_or_rows_in_memory(form: str, triples: Path, tmp_path
         given = given.to_pandas()
     if form == "datasets":
         given = pytest.importorskip("datasets").Dataset(given)
-    options = {"epochs": 1, "batch_size": 4}
+    options = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
     base = tiny_clip()
     tuned = paraclip.train(base, given, tmp_path / form, **options)
     same = paraclip.train(base, triples, tmp_path / "file", images=tmp_path, **options)
