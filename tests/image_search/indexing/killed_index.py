@@ -13,11 +13,11 @@ from paraclip.image_search import build
 
 if __name__ == "__main__":
     build.ROWS_AT_ONCE, build.IMAGES_AT_ONCE = 2, 2
-    embed, batches = build.embed, count()
+    embed, batches = build.pixel_vectors, count()
 
     def slowly(*arguments: Any) -> Any:
         time.sleep(0.05 if next(batches) < 10 else 600)
         return embed(*arguments)
 
-    build.embed = slowly
+    build.pixel_vectors = slowly
     sys.exit(main())

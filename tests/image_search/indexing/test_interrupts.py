@@ -1,4 +1,7 @@
-"""Ctrl-C in index, search, serve and swap-check: one line, exit code 130, and index resumes."""
+"""Ctrl-C in index, search, serve and swap-check: one line, exit code 130, and index resumes.
+
+SIGTERM while modules are imported does the same; `tests/test_signals.py` sends it later.
+"""
 
 import os
 import signal
@@ -32,16 +35,17 @@ def start(*words: str, program: Sequence[str] = ("-m", "paraclip")) -> subproces
     )  # fmt: skip
 
 
-def interrupt(process: subprocess.Popen[str]) -> str:
-    """Send SIGINT, as Ctrl-C does; returns the last line of standard error."""
-    process.send_signal(signal.SIGINT)
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
+    """Send SIGINT, as Ctrl-C does, or another; returns the last line of standard error."""
+    process.send_signal(number)
     try:
         shown = process.communicate(timeout=60)[1]
     finally:
         process.kill()
     # Where the interrupt meets `exec` of a string, as dataclasses use it, CPython notes it as
     # unhandled even if it is caught, and ends by the signal: a shell calls both 130.
-    assert process.returncode in (130, -signal.SIGINT), shown
+    expected = (130, -signal.SIGINT) if number == signal.SIGINT else (128 + number,)
+    assert process.returncode in expected, shown
     assert "Traceback" not in shown
     return shown.splitlines()[-1]
 
@@ -81,16 +85,18 @@ def index(pictures: Path, tmp_path: Path, models: dict[str, str]) -> str:
     return address
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("library", ["_pydantic_core", "_multiarray_umath", "libarrow"])
-def test_search_at_any_moment(index: str, library: str) -> None:
+def test_search_at_any_moment(index: str, library: str, number: int) -> None:
     process = start("search", "disc", "--index", index)
     wait_until(lambda: imported(process, library), 60)
-    assert interrupt(process) == "paraclip: interrupted."
+    assert interrupt(process, number) == "paraclip: interrupted."
 
 
 def test_serve_before_it_listens(index: str) -> None:
     process = start("serve", "--index", index, "--port", "0")
-    wait_until(lambda: imported(process, "onnxruntime_pybind11_state"), 60)
+    # The tower is prepared first.
+    wait_until(lambda: imported(process, "onnxruntime_pybind11_state"), 240)
     assert interrupt(process) == "paraclip: interrupted."
 
 
@@ -105,4 +111,4 @@ def test_swap_check(pictures: Path, tmp_path: Path, models: dict[str, str]) -> N
         "--tuned", models["tuned"], "--queries", str(queries),
     )  # fmt: skip
     wait_until(lambda: imported(process, "libtorch_cpu"), 60)
-    assert interrupt(process) == "paraclip: interrupted."
+    assert interrupt(process) == "paraclip: interrupted; run the same command again to start over."
