@@ -103,7 +103,7 @@ class _Scene:
             words = {concept: one[number % len(one)] for concept, one in some.items()}
             telling = _Telling(kind, template, words, rng.random() < _FORMAL)
             text = telling.write(language, self.frame, self.drawn)
-            bare = text.lower().strip(".?。？¿")
+            bare = text.lower().strip(".?。？¿ ")
             if text and bare not in known:
                 told[text] = telling
                 known.add(bare)
