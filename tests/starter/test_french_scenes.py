@@ -28,6 +28,7 @@ from paraclip.starter.languages import Text, parse_word, read_language
         ("eau/fm", "propre", "un verre de {noun:bare}", "un verre d'eau propre"),
         ("eau/fm", "sale", "{noun:a}", "de l'eau sale"),
         ("frites/fpp", "froid", "à côté de {noun:a}", "à côté de frites froides"),
+        ("table/f", "en bois/made", "{noun:many} {noun:a}", "tables en bois une table en bois"),
         ("fauteuil/m", "neuf", "à côté de {noun:the}", "à côté du fauteuil neuf"),
         ("enfant/m", "blond", "un signe à {noun:the}", "un signe à l'enfant blond"),
         ("plage/f; at=sur {the}", "gelé", "{noun:at}", "sur la plage gelée"),
