@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
 K = 10
-COUNT = 1000
+COUNT = 500
 """Scenes: enough that a share which stays is not lost by `MOST_LOST` by chance."""
 ALIKE, CONTRAST, KEPT = "alike", "another meaning", "kept"
 FIRST = "first picture of "
