@@ -104,7 +104,7 @@ def test_a_limit_that_allows_no_question_is_no_fault_of_the_server(
 
 
 def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
-    files = {"to_file": tmp_path / "questions", "prices": (1.0, 1.0), "max_cost": 5.0}
+    files = {"to_file": str(tmp_path / "questions"), "prices": (1.0, 1.0), "max_cost": 5.0}
     config = fake_config("http://127.0.0.1:9/v1", tmp_path / "out", **files)
     source = captions_file(tmp_path, 3)
     assert generated_from_source(replace(config, source=str(source))).summary.waiting == 3

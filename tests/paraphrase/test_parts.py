@@ -213,7 +213,8 @@ def test_workers_share_concurrency_and_rates_and_need_no_environment(
         return map(make(), tasks)
 
     monkeypatch.setattr(parts, "spread", spread)
-    config = fake_config("", tmp_path / "out", ray_workers=2, concurrency=9, per_minute=(6e8, 9e8))
+    named = {"ray_workers": 2, "concurrency": 9, "per_minute": (6e8, 9e8)}
+    config = fake_config(server.url, tmp_path / "out", **named)
     config = replace(config, source=source, base_url=())
     assert generated_from_source(config).summary.kept == ROWS
     [share] = shares

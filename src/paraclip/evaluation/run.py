@@ -42,6 +42,10 @@ _OUTPUTS = (
 )
 
 
+_SMALLEST = 2**20
+"""Bytes of the files of a report at least."""
+
+
 def evaluate(
     models: "dict[str, DualEncoder]",
     benchmarks: Sequence[Benchmark],
@@ -128,7 +132,7 @@ def _evaluate(
 def check_report_folder(folder: Path) -> None:
     """Raise UserError for a folder that may not be written, or with a file of the name of an output
     that no report wrote, or that was edited."""
-    check_room(folder)
+    check_room(folder, _SMALLEST)
     OutputFolder(folder, "report").refuse_foreign(*(folder / name for name in _OUTPUTS))
 
 

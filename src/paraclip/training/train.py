@@ -129,8 +129,9 @@ def train(
     plan, judge = plan_training(data, options), None
     if RANKING in plan.objective.losses:
         judge = make_judge(data, plan.examples, plan.objective)
-        if options.learning_rate is None:
-            plan = plan.with_rate(choose_rate(data, plan, judge, out, fresh))
+    if options.learning_rate is None:
+        found = judge and choose_rate(data, plan, judge, out, fresh)
+        plan = plan.with_rate(found or LEARNING_RATE)
     return fit(data, plan, _facts_of(data, plan.objective), out, fresh, save_seconds, judge)
 
 

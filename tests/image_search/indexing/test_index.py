@@ -360,7 +360,6 @@ def test_a_picture_finds_itself_and_arithmetic_moves_the_query(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["search"], "query: it is empty"),
         (["search", "x", "--models", "nope"], "the index has no model 'nope'"),
         (["search", "x", "--models", ","], "names no model"),
         (["search", "x", "--models", "tuned="], "--models: 'tuned=' is not LABEL=MODEL"),
