@@ -28,6 +28,7 @@ from paraclip.training.data import TrainingData, padding_id
 from paraclip.training.losses import (
     ALL_TEXTS,
     BANK,
+    HUBS,
     MEANINGS,
     PAIRS,
     SENTENCE_TEMPERATURE,
@@ -81,8 +82,8 @@ class PlainRecipe:
         rankers = self.ours.objective.rankers
         widths = [ranker.width for ranker in rankers]
         texts, pictures = (known[name].split(widths, 1) for name in (TEACHERS, TEACHERS_BANK))
-        every = zip(rankers, texts, pictures, strict=True)
-        return sum(one.share * (one.scale * a @ b.T).softmax(1) for one, a, b in every)
+        every = zip(rankers, texts, pictures, known[HUBS], strict=True)
+        return sum(one.share * (one.scale * a @ b.T - hub).softmax(1) for one, a, b, hub in every)
 
 
 def mean(losses: Sequence[Tensor]) -> Tensor:

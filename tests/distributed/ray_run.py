@@ -14,8 +14,9 @@ LEAST = 16  # captions of a part
 
 def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> GenerateConfig:
     """Options of all distributed runs of the tests."""
+    urls = (url,) if isinstance(url, str) else url
     return GenerateConfig(
-        captions, str(out), backend="openai", base_url=url, model="fake", limits="small",
+        captions, str(out), backend="openai", base_url=urls, model="fake", limits="small",
         ray_workers=2, concurrency=IN_FLIGHT,
     )  # fmt: skip
 

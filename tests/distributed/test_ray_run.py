@@ -95,7 +95,7 @@ def test_a_fresh_run_that_cannot_begin_deletes_nothing(
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     before = {path: path.read_bytes() for path in files}
     faults: list[dict[str, Any]] = [
-        {"base_url": "http://127.0.0.1:9/v1"}, {"source": "none.csv"},
+        {"base_url": ("http://127.0.0.1:9/v1",)}, {"source": "none.csv"},
     ]  # fmt: skip
     for wrong in faults:
         with pytest.raises(UserError, match=r"no server answers|no such file"):
