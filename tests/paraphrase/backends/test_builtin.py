@@ -95,7 +95,7 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(ADAPTER.read_bytes()[:5000])
     with pytest.raises(UserError, match=str(mine)):
-        generated(captions, replace(config, model=str(mine), out=tmp_path / "other"), judge)
+        generated(captions, replace(config, model=str(mine), out=str(tmp_path / "other")), judge)
     again = generated(captions, config, judge)
     assert again.as_dict() | {"reused_answers": 0} == first.as_dict()
 
