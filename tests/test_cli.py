@@ -81,7 +81,7 @@ def test_the_help_of_a_command(
 
 
 MOST_OPTIONS = {
-    "quickstart": 9, "index": 12, "search": 12, "serve": 6, "export": 9, "swap-check": 13,
+    "quickstart": 8, "index": 12, "search": 12, "serve": 6, "export": 9, "swap-check": 13,
     "swap": 7,
     "generate": 25, "train": 21, "merge": 4, "evaluate": 17, "audit": 4, "doctor": 1,
 }  # fmt: skip

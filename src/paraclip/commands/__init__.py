@@ -44,7 +44,7 @@ COMMANDS = {
     "quickstart": Command(
         EVERYDAY,
         "quickstart.config:QuickstartConfig",
-        "Run the whole workflow on a folder of pictures with captions, and print the gains.",
+        "Run the whole workflow on a folder of pictures, and say which model to use.",
         "paraclip quickstart my_pictures --out runs/mine",
         again="resume",
     ),

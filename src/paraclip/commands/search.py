@@ -22,7 +22,7 @@ def search_command(config: SearchConfig) -> None:
     """Search an index and print the results."""
     require(store_packages(config.index))
     if config.sheet:
-        from paraclip.image_search.sheet import check_sheet, write_sheet
+        from paraclip.image_search.sheet import check_sheet, thumbnails_of, write_sheet
 
         # All before the search, which may load a model.
         refuse_overwriting(config.sheet, [config.image] if config.image else [])
@@ -66,14 +66,11 @@ def search_command(config: SearchConfig) -> None:
         hint = "Add some with `paraclip index`."
         raise UserError(store.where, "the index contains no pictures", hint)
     if config.sheet:
-        # Once each: several models may find a picture.
-        ids = sorted({hit.id for hits in results.values() for hit in hits})
-        rows = store.rows(ids, ("id", "thumbnail")).to_pylist()
         picture = [f"[{config.image}]"] if config.image else []
         more = [f"+ {word}" for word in config.plus] + [f"- {word}" for word in config.minus]
         title = " ".join(filter(None, [config.query, *picture, *more]))
-        thumbnails = {row["id"]: row["thumbnail"] for row in rows}
-        write_sheet(config.sheet, title, results, thumbnails)
+        groups = [(title, results)]
+        write_sheet(config.sheet, groups, thumbnails_of(groups, store))
         # Standard output may be JSON or paths.
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from paraclip.arrays import Float
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
-from paraclip.image_search.snapshot import Hit, open_pool
-from paraclip.image_search.towers import LONGEST_QUERY, TorchTower, open_tower
+from paraclip.image_search.snapshot import Hit, Pool, open_pool
+from paraclip.image_search.towers import LONGEST_QUERY, TextTower, TorchTower, open_tower
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
-from paraclip.stores import IndexFacts
+from paraclip.stores import IndexFacts, Store
 from paraclip.stores.opening import open_store
 
 _DEPTH = 10  # depth of the overlaps
@@ -118,6 +118,36 @@ def choose_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
     return chosen
 
 
+class _Opened(NamedTuple):
+    """An index with the models that search it."""
+
+    store: Store
+    facts: IndexFacts
+    pool: Pool
+    towers: dict[str, TextTower]  # by label
+
+
+def _open(index: str, models: str | None, device: str) -> _Opened:
+    store = open_store(index)
+    facts, _, pool = open_pool(store)
+    names = choose_models(facts, models)
+    towers = {label: open_tower(name, facts, store.where, device) for label, name in names.items()}
+    return _Opened(store, facts, pool, towers)
+
+
+def search_texts(
+    texts: Sequence[str], index: str, *, models: str | None = None, k: int = 10
+) -> dict[str, list[list[Hit]]]:
+    """The first k results of each text by each model; see `search_index`. Close are those that
+    the index's own cut-off lets through."""
+    store, facts, pool, towers = _open(index, models, "auto")
+    cutoffs, answers = measure_cutoffs(store, facts, towers), {}
+    for label, tower in towers.items():
+        found = pool.nearest(tower.embed(texts), k)
+        answers[label] = [mark_close(hits, cutoffs.get(label)) for hits in found]
+    return answers
+
+
 def search_index(
     query: str,
     index: str,
@@ -140,10 +170,7 @@ def search_index(
     asked = Query(query, tuple(plus), tuple(minus))
     if not (asked.texts or image):  # before models are loaded
         raise _empty_query()
-    opened = open_store(index)
-    facts, _, pool = open_pool(opened)
-    names = choose_models(facts, models)
-    towers = {label: open_tower(name, facts, opened.where, device) for label, name in names.items()}
+    store, facts, pool, towers = _open(index, models, device)
     if image:
         tower = next(iter(towers.values()))
         if not isinstance(tower, TorchTower):  # any will do: they have one image tower
@@ -155,7 +182,7 @@ def search_index(
         for tower in towers.values()
     ]
     if cutoff == "auto":
-        cutoffs = measure_cutoffs(opened, facts, towers) if asked.is_text else {}
+        cutoffs = measure_cutoffs(store, facts, towers) if asked.is_text else {}
     else:
         cutoffs = {} if cutoff is None else dict.fromkeys(towers, cutoff)
     answers = {}

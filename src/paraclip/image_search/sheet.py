@@ -1,7 +1,8 @@
-"""The results of a query as one picture: one row per model, shared results framed."""
+"""Results of queries as one picture: groups of rows, such as one per model; what all rows of a
+group hold is framed."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from paraclip.errors import UserError
 from paraclip.files import check_room
 from paraclip.image_search.snapshot import Hit
 from paraclip.output_folder import OutputFolder
+from paraclip.stores import Store
 
 SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26  # pixels, except COLUMNS
 INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"
@@ -19,23 +21,33 @@ _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
 
 
-def write_sheet(
-    path: str, title: str, found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]
-) -> None:
-    """Write the results of each model, by its label, as a picture; thumbnails are JPEGs by id.
+Group = tuple[str, Mapping[str, list[Hit]]]
+"""A title, and rows of results by their label."""
+
+
+def write_sheet(path: str, groups: Sequence[Group], thumbnails: Mapping[str, bytes]) -> None:
+    """Write groups of results as a picture, one below the other; thumbnails are JPEGs by id.
 
     Raises:
         UserError: an error of `check_sheet`, the format does not allow its height, or it cannot be
             written.
     """
     kind = check_sheet(path)
-    sheet = _draw(title, found, thumbnails)
+    sheet = _draw(groups, thumbnails)
     most = _LARGEST.get(kind, sheet.height)
     if sheet.height > most:
         what = f"would be {sheet.height:,} pixels high, and {kind} allows {most:,}"
         raise UserError(path, what, "End it in .png, or lower --k.")
     with OutputFolder(Path(path).parent, "sheet").replacing(Path(path)) as temporary:
         sheet.save(temporary, kind)
+
+
+def thumbnails_of(groups: Sequence[Group], store: Store) -> dict[str, bytes]:
+    """The thumbnails of all results by id."""
+    # Once each: several rows may hold a picture.
+    ids = sorted({hit.id for _, found in groups for hits in found.values() for hit in hits})
+    rows = store.rows(ids, ("id", "thumbnail")).to_pylist()
+    return {row["id"]: row["thumbnail"] for row in rows}
 
 
 def check_sheet(path: str) -> str:
@@ -49,28 +61,28 @@ def check_sheet(path: str) -> str:
     return kind
 
 
-def _draw(
-    title: str, found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]
-) -> Image.Image:
+def _draw(groups: Sequence[Group], thumbnails: Mapping[str, bytes]) -> Image.Image:
     """Draw the picture."""
-    sets = [{hit.id for hit in hits} for hits in found.values()]
-    shared = set.intersection(*sets) if len(sets) > 1 else set()
-    most = max(map(len, found.values()), default=0)
+    most = max((len(hits) for _, found in groups for hits in found.values()), default=0)
     columns = min(max(most, 3), COLUMNS)  # three have room for a title
     step = SIDE + GAP
-    heights = [LINE + ceil(len(hits) / columns) * step for hits in found.values()]
-    size = (2 * MARGIN + columns * step - GAP, 2 * MARGIN + LINE + sum(heights))
-    sheet = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), _fitting(title, size[0]), INK, ImageFont.load_default(18))
-    top = MARGIN + LINE
-    for (label, hits), height in zip(found.items(), heights, strict=True):
-        pen.text((MARGIN, top + 4), _fitting(label, size[0]), FAINT, ImageFont.load_default(14))
-        for number, hit in enumerate(hits):
-            left = MARGIN + number % columns * step
-            place = (left, top + LINE + number // columns * step)
-            sheet.paste(_tile(thumbnails.get(hit.id), hit.id in shared), place)
-        top += height
+    rows = [ceil(len(hits) / columns) for _, found in groups for hits in found.values()]
+    width = 2 * MARGIN + columns * step - GAP
+    height = 2 * MARGIN + LINE * (len(groups) + len(rows)) + step * sum(rows)
+    sheet = Image.new("RGB", (width, height), "white")
+    pen, top = ImageDraw.Draw(sheet), MARGIN
+    for title, found in groups:
+        sets = [{hit.id for hit in hits} for hits in found.values()]
+        shared = set.intersection(*sets) if len(sets) > 1 else set()
+        pen.text((MARGIN, top), _fitting(title, width), INK, ImageFont.load_default(18))
+        top += LINE
+        for label, hits in found.items():
+            pen.text((MARGIN, top + 4), _fitting(label, width), FAINT, ImageFont.load_default(14))
+            for number, hit in enumerate(hits):
+                left = MARGIN + number % columns * step
+                place = (left, top + LINE + number // columns * step)
+                sheet.paste(_tile(thumbnails.get(hit.id), hit.id in shared), place)
+            top += LINE + ceil(len(hits) / columns) * step
     return sheet
 
 

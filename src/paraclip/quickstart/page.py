@@ -28,7 +28,12 @@ class Page:
         index = ["index", without_password(self.source), "--base", self.base, *tuned]
         place = ["--index", self.index]
         calls = ([*index, *place], ["serve", *place])
-        return printable(" && ".join(shlex.join([*_own_program(), *words]) for words in calls))
+        return " && ".join(map(own_call, calls))
+
+
+def own_call(words: Sequence[str]) -> str:
+    """A command of ParaCLIP as it is called in the user's shell."""
+    return printable(shlex.join([*_own_program(), *words]))
 
 
 def stamps_file(captions: Sequence[Caption], folder: Path) -> str:

@@ -1,13 +1,10 @@
 """The table of all models, the same as a plot, and the recommended model."""
 
-from collections.abc import Sequence
-
 from paraclip.errors import printable
 from paraclip.evaluation.plots import plot_lines
 from paraclip.evaluation.report import (
     Line,
     Report,
-    Section,
     aligned,
     compared_with,
     figure,
@@ -16,9 +13,6 @@ from paraclip.evaluation.report import (
 
 _OUR_FILES = {
     "captions of wordings.jsonl": "captions of the held-out pictures",
-    "pairs of queries.jsonl": "query pairs of the starter set",
-    "pairs of pairs.jsonl": "held-out captions with their rewordings",
-    "captions of held_out.jsonl": "captions of the held-out pictures",
     " of pool.txt": "",
 }
 """What the files that quickstart writes for its benchmarks are for a reader."""
@@ -32,11 +26,9 @@ _OF_STAMPS = {
     "text discrimination": "contrast refused, text", "picture discrimination": "same, picture",
 }  # fmt: skip
 """Figures of the stamps' table by their name in the report."""
-_OF_PAIRS = (f"R@{K} rewording", f"R@{K} both ways")
-"""Figures of pairs whose picture is known, shown beside their consistency."""
-_RIGHT = (f"T2I R@{K}", f"R@{K} plain caption", f"R@{K}", *_OF_PAIRS)
-"""Figures of right pictures, of which a recommended model may lose none; the first that a report
-has is also shown for one."""
+_RIGHT = (f"R@{K} plain caption", f"R@{K}", f"R@{K} both ways")
+"""Figures of right pictures, of which a recommended model may lose none; the first is also shown
+for one."""
 _MOST_LOST = -2.0
 """Points of it that a recommended model may lose to base, at the lower end of the interval."""
 
@@ -48,38 +40,27 @@ def table(report: Report) -> str:
 
 
 def table_rows(report: Report) -> list[list[str]]:
-    """Header and rows; a row of one cell is the name of a benchmark, if there are several."""
+    """Header and rows."""
     labels = list(report.models)
     against = compared_with(labels)
     rows = [["", *labels, *(f"tuned - {other}" for other in against)]]
-    for section in report.sections:
-        lines = _shown(section)
-        if lines and len(report.sections) > 1:
-            rows.append([section.name])
-        for line in lines:
-            values = [figure(line.values[label].value) for label in labels]
-            gains = [spread(line.differences[f"tuned - {other}"], True) for other in against]
-            rows.append([_title(line), *values, *gains])
+    for title, line in _shown(report):
+        values = [figure(line.values[label].value) for label in labels]
+        gains = [spread(line.differences[f"tuned - {other}"], True) for other in against]
+        rows.append([title, *values, *gains])
     return rows
 
 
 def plot(report: Report) -> bytes | None:
     """The figures of the table as a plot, PNG; None without a figure."""
-    lines = [
-        (_title(line) if len(report.sections) == 1 else f"{_title(line)}\n{section.name}", line)
-        for section in report.sections
-        for line in _shown(section)
-    ]
+    lines = _shown(report)
     return plot_lines(list(report.models), lines, _notes(report)) if lines else None
 
 
-def _shown(section: Section) -> list[Line]:
-    """The figures of a benchmark that are shown, in their order."""
-    by_name = {line.name: line for line in section.lines}
-    if by_name.keys() >= _OF_STAMPS.keys():
-        return [by_name[name] for name in _OF_STAMPS]
-    lines = [line for line in section.lines if line.headline or line.name in _OF_PAIRS]
-    return [line for line in lines if not line.name.startswith("I2T")]
+def _shown(report: Report) -> list[tuple[str, Line]]:
+    """The figures that are shown with their names, in their order."""
+    shown = ((title, report.line(name)) for name, title in _OF_STAMPS.items())
+    return [(title, line) for title, line in shown if line is not None]
 
 
 def _notes(report: Report) -> list[str]:
@@ -105,9 +86,9 @@ def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
         The label, or None for base, and the reasons in a few lines: the figures of each model that
         was looked at, and what it loses.
     """
-    overlap = _first(report, (f"AO@{K}",))
+    overlap, guard = report.line(f"AO@{K}"), report.line(_RIGHT[0])
+    assert overlap is not None and guard is not None  # of the report of the stamps
     right = [line for section in report.sections for line in section.lines if line.name in _RIGHT]
-    guard = _first(report, _RIGHT)
     trained = [label for label in report.models if label not in ("base", "control")]
     refused = list[str]()
     for label in sorted(trained, key=lambda label: -overlap.values[label].value):
@@ -135,14 +116,9 @@ def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
     return None, "\n".join(["Keep base: no model agrees more and loses nothing.", *refused, hint])
 
 
-def _first(report: Report, names: Sequence[str]) -> Line:
-    """The first of some figures that the report has."""
-    return next(line for name in names if (line := report.line(name)) is not None)
-
-
 def _title(line: Line) -> str:
-    """A figure's name in the table of the stamps, or else in the report."""
-    return _OF_STAMPS.get(line.name, line.name)
+    """A figure's name in the table."""
+    return _OF_STAMPS[line.name]
 
 
 def _evidence(overlap: Line, guard: Line, label: str) -> str:

@@ -23,10 +23,7 @@ _REPORT_STATUS = ("-q", "-o", "APT::Status-Fd=1")
 _STATUS = re.compile(r"dlstatus:\d+:(\d+(?:\.\d+)?):")  # apt's line with the percentage fetched
 _FULL = "No space left on device"
 _FREE_SPACE = "Free some space (about 200 MB), or set PARACLIP_CACHE to a folder on another disk."
-_OWN_FOLDER = (
-    "Give a folder of your own: pictures, each with a .txt of the same name, or a captions file "
-    "(`make demo DATA=folder`)."
-)
+_OWN_FOLDER = "Give a folder of your own pictures (`make demo DATA=folder`)."
 _WORDINGS = ("sentence", "short", "colloquial", "contrast")
 """How people type a query: in full, in a few words, or in a roundabout way; and something else."""
 _FEWEST_TRAIN, _FEWEST_TEST = 100, 50

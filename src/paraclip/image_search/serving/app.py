@@ -23,11 +23,10 @@ from paraclip.compute.micro_batch import Overloaded
 from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
-from paraclip.image_search.serving.captions import Wanted, everyday_pairs
+from paraclip.image_search.serving.captions import Example, Wanted, everyday_pairs
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import (
     KINDS,
-    Example,
     Service,
     Version,
     find_original,

@@ -3,11 +3,12 @@
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
 from paraclip.data.triples import TEXTS
-from paraclip.image_search.snapshot import Pool
+from paraclip.image_search.snapshot import Hit, Pool
 from paraclip.paraphrase.language.words import is_content, is_negated, words
 from paraclip.starter.scenes import scenes
 
@@ -51,7 +52,36 @@ class CaptionWords:
         return any(set(min(rows, key=len)).intersection(*rows) for rows in by_word)
 
 
-def share_said(wordings: Iterable[str], caption: str) -> float:
+@dataclass(frozen=True)
+class Example:
+    """Two wordings of a picture of the index."""
+
+    q: str
+    second: str
+    picture: str  # its id
+
+
+def choose_examples(
+    pairs: Sequence[tuple[str, str]], found: Sequence[Sequence[Hit]], count: int
+) -> list[Example]:
+    """The pairs of wordings that both find one picture first, and close, each of another picture:
+    those that captions confirm, then the most similar ones.
+
+    `found` are the results of both wordings of each pair in turn.
+    """
+    best: dict[str, tuple[tuple[float, float], Example]] = {}
+    for pair, one, two in zip(pairs, found[::2], found[1::2], strict=True):
+        if not one or one[0].id != two[0].id or not (one[0].close and two[0].close):
+            continue
+        picture = one[0].id
+        rating = _share_said(pair, one[0].caption), min(one[0].score, two[0].score)
+        if picture not in best or rating > best[picture][0]:
+            best[picture] = rating, Example(*pair, picture)
+    ranked = sorted(best.values(), key=lambda known: known[0], reverse=True)
+    return [example for _, example in ranked[:count]]
+
+
+def _share_said(wordings: Iterable[str], caption: str) -> float:
     """The share of a wording's content words that a caption has, 0 to 1: the largest of them."""
     said = _content(caption)
     return max(len(one & said) / max(len(one), 1) for one in map(_content, wordings))

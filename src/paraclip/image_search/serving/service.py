@@ -23,7 +23,7 @@ from paraclip.data.images import FORMATS, decode_image, without_warnings
 from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors
-from paraclip.image_search.serving.captions import CaptionWords, share_said
+from paraclip.image_search.serving.captions import CaptionWords, Example, choose_examples
 from paraclip.image_search.snapshot import Hit, Pool, open_pool
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
@@ -102,15 +102,6 @@ class _Upload:
     thumbnail: bytes
 
 
-@dataclass(frozen=True)
-class Example:
-    """Two wordings of a picture of the index."""
-
-    q: str
-    second: str
-    picture: str  # its id
-
-
 @dataclass(frozen=True, eq=False)
 class Version:
     """What is served of an index: all of one version, replaced by one assignment."""
@@ -181,21 +172,11 @@ class Service:
     async def examples(
         self, version: Version, pairs: Sequence[tuple[str, str]], count: int
     ) -> list[Example]:
-        """The pairs of wordings that both find one picture first, and close, each of another
-        picture: those that captions confirm, then the most similar ones."""
+        """The pairs of wordings that fit pictures of the index best."""
         label = list(self.towers)[-1]
         texts = [Query(text) for pair in pairs for text in pair]
         (found,) = await self.search(version, texts, [label], 1)
-        best: dict[str, tuple[tuple[float, float], Example]] = {}
-        for pair, one, two in zip(pairs, found[::2], found[1::2], strict=True):
-            if not one or one[0].id != two[0].id or not (one[0].close and two[0].close):
-                continue
-            picture = one[0].id
-            rating = share_said(pair, one[0].caption), min(one[0].score, two[0].score)
-            if picture not in best or rating > best[picture][0]:
-                best[picture] = rating, Example(*pair, picture)
-        ranked = sorted(best.values(), key=lambda known: known[0], reverse=True)
-        return [example for _, example in ranked[:count]]
+        return choose_examples(pairs, found, count)
 
     async def caption_words(self, version: Version) -> CaptionWords:
         """The words of all captions, collected once for each version of the index."""
