@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 K = 10
 COUNT = 500
-"""Scenes: enough that a share which stays is not lost by `MOST_LOST` by chance."""
+"""Scenes: the interval of the change of a share is about five points wide."""
 ALIKE, CONTRAST, KEPT = "alike", "another meaning", "kept"
 FIRST = "first picture of "
 """Names of the measures; the last one is followed by the name of its judge."""
@@ -161,7 +161,8 @@ def mean_wordings(model: "DualEncoder", queries: SceneQueries) -> "Tensor":
 
 
 MOST_LOST = 0.02
-"""Share of right pictures, or of the judges' first ones, that a model may lose at most."""
+"""Share of the judges' first pictures that a model may lose; of right pictures, if there are captions,
+the lower end of the interval."""
 MOST_CONFUSED = 0.5
 """Largest rise of the agreement with another meaning, as a share of the rise of agreement."""
 
@@ -189,17 +190,18 @@ def recommend(
             continue
         alike, confused = (reading.change(base, name) for name in (ALIKE, CONTRAST))
         judged = [name for name in reading.values if name.startswith(FIRST)]
-        lost = {name: reading.change(base, name) for name in judged}
-        if right:
-            lost = {"right pictures": right[label]}
-        worst = min(lost, key=lambda name: lost[name].low)
+        changes = {name: reading.change(base, name) for name in judged}
+        least = {name: change.value for name, change in changes.items()}
+        if right:  # what captions say may not be lost even by chance
+            changes, least = {"right pictures": right[label]}, {"right pictures": right[label].low}
+        worst = min(least, key=lambda name: least[name])
         if alike.low <= 0:
             why.append(f"two wordings agree no more with {label} ({_points(alike)})")
         elif confused.value > MOST_CONFUSED * alike.value:
             what = f"agreement rises by {_points(alike)}, that of other meanings by"
             why.append(f"with {label}, {what} {_points(confused)}")
-        elif lost[worst].low < -MOST_LOST:
-            why.append(f"{label} may lose {worst} ({_points(lost[worst])})")
+        elif least[worst] < -MOST_LOST:
+            why.append(f"{label} loses {worst} ({_points(changes[worst])})")
         else:
             fits[label] = float(np.mean([reading.values[name].mean() for name in judged]))
     if not fits:
