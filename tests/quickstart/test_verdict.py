@@ -47,6 +47,14 @@ def test_a_model_that_may_lose_more_than_two_points_of_retrieval_is_left_out(
     assert recommend(report(*lines))[0] == recommended
 
 
+@pytest.mark.parametrize(("gain", "found", "recommended"), [(0.5, 1.5, "tuned"), (-0.5, 9, None)])
+def test_more_right_pictures_are_enough_if_it_agrees_as_much(
+    gain: float, found: float, recommended: str | None
+) -> None:
+    lines = line("AO@10", tuned=gain, merged=-1), line("R@10 plain caption", tuned=found)
+    assert recommend(report(*lines))[0] == recommended
+
+
 @pytest.mark.parametrize(("gain", "lost"), [(0.9, 0), (-4, 0), (6, -1.5)])
 def test_without_such_a_model_it_says_what_to_do_next(gain: float, lost: float) -> None:
     gains, losses = (dict.fromkeys(("tuned", "merged"), value) for value in (gain, lost))

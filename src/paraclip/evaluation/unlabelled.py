@@ -161,8 +161,8 @@ def mean_wordings(model: "DualEncoder", queries: SceneQueries) -> "Tensor":
 
 
 MOST_LOST = 0.02
-"""Share of the judges' first pictures that a model may lose; of right pictures, if there are captions,
-the lower end of the interval."""
+"""Share of the judges' first pictures that a model may lose; of right pictures, if captions name
+them, the lower end of the interval."""
 MOST_CONFUSED = 0.5
 """Largest rise of the agreement with another meaning, as a share of the rise of agreement."""
 

@@ -74,9 +74,10 @@ def _notes(report: Report) -> list[str]:
 def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
     """Recommend the model whose wordings agree most, of those that lose no right pictures.
 
-    It agrees more than base, no figure of right pictures is below that of base or control, and it
-    loses at most two points of the first of these figures to base. Above and below: the 95 %
-    interval of the paired difference is on one side of 0; at most two points: its lower end.
+    It agrees more than base, or agrees as much and finds more right pictures; no figure of right
+    pictures is below that of base or control, and it loses at most two points of the first of these
+    figures to base. More and below: the 95 % interval of the paired difference is on one side of 0;
+    as much: the difference is not below 0; at most two points: the lower end of the interval.
 
     Args:
         report: report with base, control and the trained models.
@@ -101,9 +102,10 @@ def recommend(report: Report, base: str = "mini") -> tuple[str | None, str]:
         gain, kept = (line.differences[f"{label} - base"] for line in (overlap, guard))
         if not lost and kept.low <= _MOST_LOST:
             lost = [f"may lose up to {-kept.low:.1f} points of {_title(guard)} against base"]
-        if gain.low > 0 and not lost:
+        more = gain.low > 0 or (gain.value >= 0 and kept.low > 0)
+        if more and not lost:
             return label, "\n".join([f"Use {label}: {_evidence(overlap, guard, label)}.", *refused])
-        if gain.low <= 0:
+        if not more:
             lost = ["agrees no more than base, beyond chance", *lost]
         refused.append(
             f"Not {label} ({_evidence(overlap, guard, label)}): " + "; ".join(lost) + "."
