@@ -3,6 +3,7 @@ freed is kept, as in the commands, nothing waits for the disk, a test of the fas
 fails, and a test whose data or weights are not here is skipped."""
 
 import os
+import signal
 from collections.abc import Generator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 settings.register_profile(
     "paraclip", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow]
 )
+
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # of a runner under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 keep_freed_memory()
 os.fsync = lambda file: None  # tests kill processes, which lose nothing that was written
