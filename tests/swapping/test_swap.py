@@ -54,7 +54,7 @@ FILES = {
 }
 """What a program reads."""
 IMAGES = {
-    "immich": "clip/ViT-B-32__openai/visual/model.onnx",
+    "immich": "**/visual/model.onnx",
     "rclip": "*/visual.onnx",
     "fastembed": f"{VISION}/snapshots/*/model.onnx",
     "librephotos": "clip_vit_b32/vision_model.onnx",

@@ -209,7 +209,7 @@ def test_a_cache_that_cannot_be_is_an_error_of_one_line(name, tuned, tmp_path) -
         lambda: undo(HUB, tmp_path / name),
         lambda: swap(HUB, tmp_path / name, tuned[HUB]),
     ):
-        with pytest.raises(UserError, match=r"cannot be used|NUL|not UTF-8"):
+        with pytest.raises(UserError, match=r"cannot be used|NUL|not UTF-8|long"):
             deed()
 
 
