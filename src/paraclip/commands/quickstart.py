@@ -8,7 +8,7 @@ from paraclip.commands.swap_check import lines_of
 from paraclip.commands.train import print_summary
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
-from paraclip.errors import UserError, printable, require
+from paraclip.errors import UserError, printable, require, without_password
 from paraclip.files import text_hash
 from paraclip.image_search.config import SERVER, ServeConfig
 from paraclip.image_search.sources import picture_source
@@ -30,6 +30,9 @@ def quickstart_command(config: QuickstartConfig) -> None:
         check_model(config.base)
         page = _run_on_stamps(config)
     else:
+        if without_password(config.source) != config.source:  # its index would hold it
+            what = "has a password in it, which the index would store"
+            raise UserError(without_secrets(config.source), what, "Copy the pictures to a folder.")
         named = packages_of(config.base, "minilm")  # S asks MiniLM
         require(named | store | (SERVER if config.serve else {}))
         check_model(config.base)
