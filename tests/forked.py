@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -99,3 +101,19 @@ def _run(
 
     with within():
         sys.exit(main())
+
+
+def peak_memory(work: Callable[..., object], *arguments: object) -> int:
+    """Python's largest memory in bytes while `work` runs, in a process where no other thread is.
+
+    It runs twice, and the second time counts: what is set up once does not.
+    """
+    with ProcessPoolExecutor(1, mp_context=SERVER) as alone:
+        return alone.submit(_peak_memory, work, arguments).result()
+
+
+def _peak_memory(work: Callable[..., object], arguments: tuple[object, ...]) -> int:
+    work(*arguments)
+    tracemalloc.start()
+    work(*arguments)
+    return tracemalloc.get_traced_memory()[1]

@@ -230,7 +230,8 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
     """
     check_input(path)
     with Path(path).open("rb") as source:
-        content = source.read(most + 1)  # one byte more shows a file that is too large
+        size = min(os.fstat(source.fileno()).st_size, most)  # as much is allocated as is asked for
+        content = source.read(size + 1)  # one byte more shows a file that is too large
     if len(content) > most:
         what = f"holds more than {most / 2**20:.0f} MiB"
         raise UserError(path, what, "Check that it is the right file.")
