@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from paraclip.data.triples import scene_table
 from paraclip.errors import UserError
+from paraclip.starter import scenes as scenes_module
 from paraclip.starter.concepts import GRAMMAR, read_grammar
 from paraclip.starter.languages import HELD_OUT_MARK, Language, Text, parse_word, read_language
 from paraclip.starter.scenes import scenes
@@ -157,6 +158,52 @@ def test_every_language_has_a_word_for_every_concept_and_templates_for_every_fra
         assert language.templates.keys() == grammar.frames.keys(), name
         for concept, words in language.words.items():
             assert any(not word.held_out for word in words), concept
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_every_template_and_every_slot_of_a_scene_can_be_written(name: str) -> None:
+    language, grammar, rng = read_language(name), read_grammar(), Random(1)
+    for frame in grammar.frames:
+        unwritten = [
+            (kind, one) for kind, some in language.templates[frame].items() for one in some
+        ]
+        written: list[tuple[str, str]] = []
+        named: set[str] = set()
+        for _ in range(500):
+            if (drawn := grammar.draw(frame, rng, held_out=True)) is None:
+                continue
+            scene = scenes_module._Scene(frame, drawn, held_out=True)
+            words = {concept: rng.choice(some) for concept, some in scene.words(language).items()}
+            texts = {
+                one: scenes_module._Telling(*one, words, False).write(language, frame, drawn)
+                for one in unwritten
+            }
+            written += [one for one, text in texts.items() if text]
+            unwritten = [one for one, text in texts.items() if not text]
+            assert any(
+                scenes_module._Telling(*one, words, False).write(language, frame, drawn)
+                for one in written
+            ), (frame, drawn)
+            named |= drawn.keys()
+        assert not unwritten, frame
+        assert named == grammar.frames[frame]["slots"].keys()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "slot", "odd"),
+    [
+        ({"view": "office", "state": "empty_state"}, "feature", "people_feature"),
+        ({"view": "lake_view", "state": "frozen"}, "feature", "boats_feature"),
+        ({"view": "forest_view", "state": "snowy"}, "when", "summer_day"),
+        ({"view": "coast", "feature": "rainbow"}, "when", "night"),
+    ],
+)
+def test_what_excludes_each_other_is_never_beside_each_other(
+    drawn: dict[str, str], slot: str, odd: str
+) -> None:
+    grammar = read_grammar()
+    assert odd in grammar.allowed("scenery", slot, {"view": drawn["view"]})
+    assert odd not in grammar.allowed("scenery", slot, drawn)
 
 
 def test_the_grammar_names_only_concepts_that_it_has() -> None:

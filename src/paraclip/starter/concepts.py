@@ -51,19 +51,20 @@ class Grammar:
 
     def allowed(self, frame: str, slot: str, drawn: Drawn) -> tuple[str, ...]:
         """What a slot may hold beside the others: what `from` names, as far as `among` does too."""
-
-        def named(source: str) -> tuple[str, ...]:
-            other, _, fact = source.partition(".")  # SLOT.FACT of the concept there, or sets
-            if not fact:
-                return self.expand(source)
-            return self.expand(self.facts[drawn[other]].get(fact, "")) if other in drawn else ()
-
         spec = self.frames[frame]["slots"][slot]
-        found = named(spec["from"])
-        if "among" in spec:
-            wanted = named(spec["among"])
-            found = tuple(concept for concept in found if concept in wanted)
+        found = self._named(spec["from"], drawn) or ()
+        for source in spec.get("among", "").split():
+            if (wanted := self._named(source, drawn)) is not None:
+                found = tuple(concept for concept in found if concept in wanted)
         return found
+
+    def _named(self, source: str, drawn: Drawn) -> tuple[str, ...] | None:
+        """The concepts of some sets, or of SLOT.FACT; None where nothing drawn has that fact."""
+        slot, _, fact = source.partition(".")
+        if not fact:
+            return self.expand(source)
+        facts = self.facts[drawn[slot]] if slot in drawn else {}
+        return self.expand(facts[fact]) if fact in facts else None
 
     def draw(self, frame: str, rng: random.Random, held_out: bool) -> Drawn | None:
         """A scene of a frame; None where a slot that it needs finds no concept."""
