@@ -6,22 +6,26 @@ picture name it by its path, so that sources with and without pictures can be on
 
 import csv
 import io
+import json
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from benchmarks.evaluation.flickr8k import training_captions
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
     ENGLISH,
+    PROVENANCE,
     SCHEMA,
     attach_images,
     read_triples,
     scene_table,
-    write_triples,
+    with_schema,
 )
-from paraclip.files import write_text
+from paraclip.files import atomic_path, write_text
 from paraclip.starter import DRAWN, FIRST_EDITION, STARTER
 
 Row = dict[str, Any]
@@ -251,7 +255,10 @@ def triples_file(name: str, data: Path, folder: Path) -> Path:
     for number, row in enumerate(rows):
         row["id"] = str(number)  # sources may use the same numbers
     folder.mkdir(parents=True, exist_ok=True)
-    write_triples(path, rows, {"source": name})
+    made = {PROVENANCE: json.dumps({"source": name}).encode()}
+    with atomic_path(path) as temporary:
+        table = with_schema(rows).replace_schema_metadata(made)
+        pq.write_table(table, temporary, compression="zstd")
     return path
 
 

@@ -67,14 +67,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session")
 def mini() -> "Mini":
-    """`mini-flickr8k` with a tiny BERT and random weights."""
+    """`mini` with a tiny BERT and random weights."""
     import torch
 
     from paraclip.models.mini import Mini
     from tiny import word_files
 
     torch.manual_seed(0)
-    return Mini(word_files("bert"), embed_dim=8)
+    return Mini(word_files("bert"))
 
 
 @pytest.fixture(scope="session")

@@ -164,22 +164,6 @@ def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) 
     assert header["training"]["facts"]["base"] == str(path)
 
 
-def test_old_names_of_options_are_accepted_with_a_warning(tmp_path: Path) -> None:
-    base, old = save_model(tiny_clip(), tmp_path / "base.safetensors"), tmp_path / "nowhere"
-    for call in (
-        lambda: paraclip.index(old, store=tmp_path / "index"),
-        lambda: paraclip.search("a disc", store=old),
-        lambda: paraclip.swap_check(old, base, model=base),
-        lambda: paraclip.train(model=base, triples=old, out=old),
-    ):
-        with (
-            pytest.warns(DeprecationWarning, match="(store|model) is now") as warned,
-            pytest.raises(paraclip.UserError, match="nowhere"),
-        ):
-            call()
-        assert warned[0].filename == __file__
-
-
 def test_pictures_are_encoded_from_files_and_from_memory(tmp_path: Path) -> None:
     path, model = draw(tmp_path / "disc.png", "disc", "red"), tiny_clip()
     picture = Image.open(path)

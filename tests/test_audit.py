@@ -9,8 +9,8 @@ import pytest
 
 from paraclip.audit import read_marks, read_sheet, report_marks, write_sheet
 from paraclip.commands.audit import AuditConfig, audit_command
-from paraclip.data.triples import write_triples
 from paraclip.errors import UserError
+from tiny import write_triples
 
 NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
 KEPT = {"id": "k0", "step": 1, "source": "a dog", "answer": "one dog", "verdict": "kept",
@@ -37,7 +37,7 @@ def write_run(folder: Path, kept: int = 30, rejected: int = 12) -> Path:
          "similarity_2": 1 - n / 40}
         for n in range(kept)
     ]  # fmt: skip
-    write_triples(folder / "triples.parquet", rows, {})
+    write_triples(folder / "triples.parquet", rows)
     lines = [
         {"id": f"r{n}", "caption": f"a cat {n}", "step": 1 + n % 2, "reason": "copy",
          "candidates": [{"text": f"a cat {n}", "reason": "copy" if n else "drift"},

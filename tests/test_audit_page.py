@@ -7,8 +7,9 @@ import pytest
 
 from chromium import CHROMIUM, OPTIONS, needs_chromium
 from paraclip.audit import read_marks, read_sheet, write_sheet
-from paraclip.data.triples import TEXTS, write_triples
+from paraclip.data.triples import TEXTS
 from paraclip.files import text_hash
+from tiny import write_triples
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -30,7 +31,7 @@ def mark(page: sync_api.Page) -> None:
 @needs_chromium
 def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
     triples = [{"id": name, "image_id": name} | dict.fromkeys(TEXTS, NASTY + name) for name in "ab"]
-    write_triples(tmp_path / "triples.parquet", triples, {})
+    write_triples(tmp_path / "triples.parquet", triples)
     first, second, *_ = write_sheet(tmp_path, tmp_path, 4)
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(

@@ -23,7 +23,6 @@ from paraclip.commands import COMMANDS
 from paraclip.data.config import Columns
 from paraclip.errors import UserError
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.options import RENAMED
 
 HEAVY = (
     "torch", "transformers", "open_clip", "pyarrow", "matplotlib", "openai", "pydantic",
@@ -132,29 +131,6 @@ def test_what_follows_two_hyphens_is_no_option(monkeypatch: pytest.MonkeyPatch) 
         assert main(words) == 0
         assert os.environ["PARACLIP_QUIET"] == ("0" if len(given) == 1 else "1")
     assert given == [["search", "--", "-q"], ["search", "--", "--quiet", "-q"]]
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [(name, *names) for name, table in RENAMED.items() for names in table.items()],
-)
-def test_an_old_name_of_an_option_is_accepted_with_a_warning(
-    name: str, old: str, new: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = shlex.split(COMMANDS[name].example)[1:]
-    found = parse([*words, f"--{new}", "npy"])
-    assert getattr(found, new.replace("-", "_")) == "npy" and not hasattr(found, old)
-    assert not capsys.readouterr().err
-    for given in ([f"--{old}", "npy"], [f"--{old}=npy"]):
-        assert parse([*words, *given]) == found
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"paraclip: --{old} is now --{new};")
-
-
-def test_a_word_that_is_no_option_is_no_old_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert parse(["search", "store"]).query == "store"
-    assert parse(["search", "--", "--store"]).query == "--store"
-    assert not capsys.readouterr().err
 
 
 def test_an_unknown_option_offers_the_nearest_and_exits_with_2() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from paraclip.errors import UserError
-from paraclip.files import text_hash
 from paraclip.output_folder import RECORD, OutputFolder
 
 
@@ -92,26 +91,6 @@ def test_a_large_file_is_known_by_its_size_its_ends_and_parts(folder: OutputFold
     for changed in (b"x" + content[1:], content[1:] + b"x", content + b"\0", content[1:]):
         path.write_bytes(changed)
         assert not folder.owns(path)
-
-
-def test_a_folder_of_the_last_release_is_listed_without_its_edited_texts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = OutputFolder(tmp_path, "training")
-    paths = [tmp_path / name for name in ("run.json", "log", "a.md", "edited.md", "own.md")]
-    signed = "written by ParaCLIP, SHA-256 of the above:"
-    card = f"A card\n<!-- {signed} {text_hash('A card' + chr(10))} -->\n"
-    for path, text in zip(paths, ("{}", "x", card, f"My {card}", "Mine\n"), strict=True):
-        path.write_text(text)
-    folder.adopt(*paths)
-    assert not (tmp_path / RECORD).exists()
-    paths[0].write_text('{"format": "paraclip-run-1", "identity": {}}')
-    with pytest.raises(UserError, match=r"edited\.md: exists and was not"):
-        folder.refuse_foreign(*paths, tmp_path / "missing")
-    assert [folder.owns(path) for path in paths] == [True, True, True, False, False]
-    assert "is of an earlier version" in capsys.readouterr().err
-    folder.refuse_foreign(*paths[:3])
-    assert not capsys.readouterr().err
 
 
 def test_a_record_that_cannot_be_read_or_written_is_named(folder: OutputFolder) -> None:

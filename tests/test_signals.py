@@ -10,11 +10,10 @@ import pytest
 from fake_server import FakeServer
 
 from forked import SERVER, Command
-from paraclip.data.triples import write_triples
 from paraclip.models.checkpoint import save_model
 from paraclip.signals import end_as_ctrl_c_does, report_end
 from postgres_server import wait_until
-from tiny import draw, make_triples, tiny_clip
+from tiny import draw, make_triples, tiny_clip, write_triples
 
 COUNT = 3000
 """Pictures and captions: more than a command is done with before the signal comes."""

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from paraclip.data.triples import PROVENANCE, with_schema
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens
 from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
@@ -324,6 +326,15 @@ def write_flickr8k(folder: Path, shades: int, tested: int | None = None) -> list
 
 THINGS = ["cat", "dog", "boat", "tree", "lamp", "fish", "bird", "shoe", "drum", "kite"]
 PAINTS = ["red", "blue", "green", "black"]
+
+
+def write_triples(
+    path: Path, rows: Iterable[Mapping[str, Any]], provenance: Mapping[str, Any] = {}
+) -> None:
+    """A Parquet file as `paraclip generate` writes it; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {PROVENANCE: json.dumps(provenance).encode()}
+    pq.write_table(with_schema(rows).replace_schema_metadata(metadata), path)
 
 
 def make_triples(count: int = 24, folder: Path | None = None) -> pa.Table:

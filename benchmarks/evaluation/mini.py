@@ -1,4 +1,4 @@
-"""The built-in model as included, its predecessor, and the model aligned to Flickr8k.
+"""The built-in model as included, `mini-flickr8k`, and the model aligned to Flickr8k.
 
     PARACLIP_DATA=folder python -m benchmarks.evaluation.mini
 

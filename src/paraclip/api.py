@@ -5,9 +5,8 @@ Keyword options are those of the command of the same name (`paraclip train --hel
 types; one that is left out has the command's default.
 """
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, wraps
+from functools import wraps
 from inspect import signature
 from pathlib import Path
 from types import UnionType
@@ -46,7 +45,6 @@ from paraclip.merging import merge
 from paraclip.models import features
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model, loaded_model
-from paraclip.options import current_name
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.generation import generate_from_source
@@ -222,12 +220,10 @@ def _as_option(value: Any, hint: Any) -> Any:
 
 
 def _options_of(config: type) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """A function that takes the options of a command: also by their old names, with a
-    DeprecationWarning, and no others."""
+    """A function that takes the options of a command, and no others."""
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         name = function.__name__
-        warn = partial(warnings.warn, category=DeprecationWarning, stacklevel=3)
         known = [*signature(function).parameters]
         if known[-1] == "options":
             (keywords,) = get_args(function.__annotations__[known.pop()])
@@ -235,17 +231,13 @@ def _options_of(config: type) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
 
         @wraps(function)
         def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
-            command, current = name.replace("_", "-"), dict[str, Any]()
-            # A comprehension is a frame before Python 3.12 and none after it; `stacklevel` counts
-            # them.
-            for given, one in options.items():
-                current[current_name(command, given, warn=warn).replace("-", "_")] = one
-            for given in (one for one in current if one not in known):
+            for given in (one for one in options if one not in known):
                 if given in get_type_hints(config):
+                    command = name.replace("_", "-")
                     what = f"is an option of the command `paraclip {command}` alone"
                     raise UserError(given, what, "Leave it out.")
                 raise UserError(given, f"is not an option of {name}", nearest(given, known))
-            return function(*arguments, **current)
+            return function(*arguments, **options)
 
         return call
 

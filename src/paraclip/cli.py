@@ -27,8 +27,7 @@ from paraclip.commands import COMMANDS
 from paraclip.compute.allocator import keep_freed_memory
 from paraclip.errors import UserError, nearest
 from paraclip.files import check_name, readable
-from paraclip.options import WITH_SETTINGS, current_name, find_settings, read_options, read_settings
-from paraclip.progress import is_quiet
+from paraclip.options import read_options
 from paraclip.signals import report_end
 from paraclip.version import __version__
 
@@ -102,38 +101,20 @@ def _flow(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-def _read_preset(command: str, config: type, arguments: list[str]) -> dict[str, Any]:
-    """Return the options from `--config FILE` or `paraclip.toml` as a default for tyro; empty
-    without a file."""
+def _read_preset(config: type, arguments: list[str]) -> dict[str, Any]:
+    """Return the options from `--config FILE` as a default for tyro; empty without a file."""
     path = None  # the last one counts, as for every option that is repeated
     for word, following in zip_longest(arguments, arguments[1:]):
         if word.startswith("--config="):
             path = word.partition("=")[2]
         elif word == "--config":
             path = following
-    options = {}
-    if command in WITH_SETTINGS and (settings := find_settings()):
-        options = read_settings(settings, command, config)
-        if options and not is_quiet():
-            # It may lie in a folder above, which other people can write to.
-            print(f"paraclip: with the options of [{command}] in {settings}", file=sys.stderr)
-    elif path and "config" in {field.name for field in fields(config)}:
-        options = read_options(path, command, config)
-    if not options:
+    if not path or "config" not in {field.name for field in fields(config)}:
         return {}
+    options = read_options(path, config)
     required = [field.name for field in fields(config) if field.default is MISSING]
     missing = {name: tyro.MISSING for name in required if name not in options}
     return {"default": config(**missing, **options)}
-
-
-def _with_current_names(command: str, words: list[str]) -> list[str]:
-    """The words of a command with the names that its options have now."""
-    end = words.index("--") if "--" in words else len(words)
-    named = [word.partition("=") for word in words[:end]]
-    return [
-        (current_name(command, first) if first.startswith("--") else first) + equals + value
-        for first, equals, value in named
-    ] + words[end:]
 
 
 def parse(arguments: list[str]) -> Any:
@@ -154,7 +135,7 @@ def parse(arguments: list[str]) -> Any:
         hint = f"paraclip {_COMPLETION} bash prints the completion of all commands."
         raise UserError(words[0], "is not an option", hint)
     command = COMMANDS[name]
-    config, words = command.options_class(), _with_current_names(name, words)
+    config = command.options_class()
     return tyro.cli(
         config,
         prog=f"paraclip {name}",
@@ -162,7 +143,7 @@ def parse(arguments: list[str]) -> Any:
         args=words,
         registry=_REGISTRY,
         config=(tyro.conf.FlagCreatePairsOff,),  # no --no-NAME beside each --NAME
-        **_read_preset(name, config, words),
+        **_read_preset(config, words),
     )
 
 

@@ -6,10 +6,8 @@ pydantic is imported at the first check, because `paraclip --help` does not need
 """
 
 import os
-import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import tyro
 from annotated_types import Ge, Gt, Le
 
-from paraclip.errors import UserError, nearest, printable
+from paraclip.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -33,24 +31,8 @@ Resamples = Annotated[int, Ge(1), Le(1_000_000)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """Seed of a random generator."""
 
-SETTINGS, WITH_SETTINGS = "paraclip.toml", ("index", "search", "serve")
-"""Name of the user's file of settings, and the commands that it has tables for."""
-RENAMED = {
-    "quickstart": {"model": "base"},
-    "index": {"model": "base", "store": "index"},
-    "search": {"store": "index"},
-    "serve": {"store": "index"},
-    "swap-check": {"model": "tuned"},
-    "swap": {"model": "tuned"},
-    "train": {"model": "base"},
-}
-"""New names of options by their old names, which version 0.3 no longer accepts, by command."""
 _LONGEST_VALUE = 60  # characters of a value in an error
 _MOST_BYTES, _MOST_DOTS = 1 << 14, 100  # of a TOML file, of its lines
-
-
-def _print_warning(line: str) -> None:
-    print(printable(f"paraclip: {line}"), file=sys.stderr)
 
 
 class Checked:
@@ -115,88 +97,24 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
-def current_name(
-    command: str, given: str, where: str = "", warn: Callable[[str], object] = _print_warning
-) -> str:
-    """The name of an option, `--NAME` or `NAME`, that may be given by its old name; `warn` gets a
-    line about the use of an old one, which `where` begins."""
-    name = given.removeprefix("--")
-    new = RENAMED.get(command, {}).get(name)
-    if new is None:
-        return given
-    new = given.removesuffix(name) + new
-    warn(f"{where}{given} is now {new}; version 0.3 accepts only the new name")
-    return new
-
-
-def read_options(path: Path | str, command: str, config: type) -> dict[str, Any]:
-    """Return the options of a command that a TOML file sets, by field name.
+def read_options(path: Path | str, config: type) -> dict[str, Any]:
+    """Return the options of the class `config` that a TOML file sets, by field name.
 
     Keys are option names, with `-` or `_`; arrays become tuples.
 
     Raises:
         UserError: the file cannot be read, or a key or its value is not valid.
     """
-    return _check_all(read_toml(path), command, config, f"{path}: ")
-
-
-def find_settings() -> Path | None:
-    """The user's `paraclip.toml`: in the working folder or the nearest one above it, else in the
-    folder `paraclip` of XDG_CONFIG_HOME (~/.config)."""
-    here = Path.cwd()
-    own = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "paraclip")
-    places = (folder / SETTINGS for folder in (here, *here.parents, own))
-    return next(filter(os.path.isfile, places), None)
-
-
-def read_settings(path: Path, command: str, config: type) -> dict[str, Any]:
-    """Return the options of a command that the user's settings set, by field name.
-
-    They are the table of the command's name.
-
-    Raises:
-        UserError: the file cannot be read, or a table, a key or its value is not valid.
-    """
-    tables = read_toml(path)
-    for name, table in tables.items():
-        if name not in WITH_SETTINGS or not isinstance(table, dict):
-            hint = f"Put options into {', '.join(f'[{one}]' for one in WITH_SETTINGS)}."
-            raise UserError(f"{path}: {name}", "is not the table of a command", hint)
-    return _check_all(tables.get(command, {}), command, config, f"{path}: [{command}] ")
-
-
-def _check_all(given: dict[str, Any], command: str, config: type, where: str) -> dict[str, Any]:
-    """Return the checked options of a file by field name; `where` begins the errors."""
-    known, seen = _fields(config), set()
+    known = [name for name in _hints(config) if name != "config"]
     values: dict[str, Any] = {}
-    for key, value in given.items():
-        name = current_name(command, key, where).replace("-", "_")
+    for key, value in read_toml(path).items():
+        name = key.replace("-", "_")
         if name not in known:
-            raise UserError(f"{where}{key}", "is not an option", nearest(name, list(known)))
-        if name in seen:
-            raise UserError(f"{where}{name}", "is given twice", "Keep one spelling, with - or _.")
-        seen.add(name)
-        owner, field, holder = known[name]
-        checked = _check(owner, field, _as_given(value), f"{where}{key}")
-        if holder:
-            values[holder] = replace(values.get(holder, owner()), **{field: checked})
-        else:
-            values[field] = checked
+            raise UserError(f"{path}: {key}", "is not an option", nearest(name, known))
+        if name in values:
+            raise UserError(f"{path}: {name}", "is given twice", "Keep one spelling, with - or _.")
+        values[name] = _check(config, name, _as_given(value), f"{path}: {key}")
     return values
-
-
-@cache
-def _fields(config: Any, holder: str = "") -> dict[str, tuple[Any, str, str]]:
-    """Class and field of each option, and the field that holds an inner class, by option name."""
-    found: dict[str, tuple[Any, str, str]] = {}
-    for name, hint in _hints(config).items():
-        if is_dataclass(getattr(hint, "__origin__", None)):
-            found |= _fields(hint.__origin__, name)
-        elif name != "config":
-            names = (getattr(one, "name", None) for one in getattr(hint, "__metadata__", ()))
-            option = next(filter(None, names), name)
-            found[option.replace("-", "_")] = (config, name, holder)
-    return found
 
 
 def _as_given(value: Any) -> Any:

@@ -10,7 +10,6 @@ run writes, or that may be damaged, has a line without a hash, which is added be
 
 import json
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,18 +17,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, disk_errors, file_hash, read_bounded, readable, text_hash
+from paraclip.files import atomic_path, disk_errors, file_hash, read_bounded, readable
 
 RECORD = ".paraclip"
-_SIGNED = "written by ParaCLIP, SHA-256 of the above: "  # in a text's last line
-_LAST_RELEASE = {
-    "training": ("run.json", b'"identity": '),
-    "generation": ("summary.json", b'"reused_answers": '),
-    "report": ("report.json", b'"program": "ParaCLIP"'),
-    "index": ("index.json", b'"format": "paraclip-index-'),
-}
-"""By kind, the file that identifies a folder of version 0.1, which kept no record, and a part of
-it."""
 _WHOLE, _PARTS, _PART = 2**24, 16, 2**20  # bytes that are hashed whole; parts of a larger file
 
 
@@ -55,7 +45,6 @@ class OutputFolder:
 
     def refuse_foreign(self, *paths: Path) -> None:
         """Raise UserError for an existing file that may not be replaced or deleted."""
-        self.adopt(*paths)
         for path in paths:
             # A link to nothing also belongs to somebody.
             if os.path.lexists(path) and not self.owns(path):
@@ -118,17 +107,6 @@ class OutputFolder:
                     found[row["file"]].add(row["hash"])
         return found
 
-    def adopt(self, *paths: Path) -> None:
-        """List these files if the last release wrote the folder, except texts edited since."""
-        name, mark = _LAST_RELEASE.get(self.kind, ("", b""))
-        try:
-            is_earlier = name and not self._listed() and mark in read_bounded(self.path / name)
-        except (OSError, UserError):
-            return
-        if is_earlier:
-            print(f"paraclip: {self.path} is of an earlier version: listing it", file=sys.stderr)
-            self.record({path: path for path in paths if _is_of_last_release(path)})
-
 
 def _hash_of(path: Path) -> str:
     """16 hex digits: the SHA-256 of a file or, if it is large, of its size and 16 parts of it.
@@ -146,11 +124,3 @@ def _hash_of(path: Path) -> str:
                 file.seek(part * (size - _PART) // (_PARTS - 1))  # from the first byte to the last
                 digest.update(file.read(_PART))
     return digest.hexdigest()[:16]
-
-
-def _is_of_last_release(path: Path) -> bool:
-    """Whether a file exists and, if it is a text, ends with its hash, as in the last release."""
-    if not path.is_file() or path.suffix not in (".md", ".txt"):
-        return path.is_file()
-    text, _, found = read_bounded(path).decode(errors="replace").rpartition(_SIGNED)
-    return text_hash(text[: text.rfind("\n") + 1]) == found[:16]

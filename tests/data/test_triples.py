@@ -21,10 +21,9 @@ from paraclip.data.triples import (
     read_triples,
     with_schema,
     with_texts,
-    write_triples,
 )
 from paraclip.errors import UserError
-from tiny import draw
+from tiny import draw, write_triples
 
 
 def triple(name: str, **more: object) -> dict[str, object]:
@@ -96,7 +95,7 @@ def test_any_text_survives_both_forms(tmp_path_factory, rows: list[tuple[str, st
         {"id": f"{n}", "image_id": "p", **dict(zip(TEXTS, (x.strip() for x in row), strict=True))}
         for n, row in enumerate(rows)
     ]
-    write_triples(folder / "t.parquet", made, {})
+    write_triples(folder / "t.parquet", made)
     json_lines(folder / "t.jsonl", made)
     for name in ("t.parquet", "t.jsonl"):
         table = read_triples(folder / name).select(["id", "image_id", *TEXTS])
@@ -119,7 +118,7 @@ def test_rows_without_a_text_are_left_out_and_listed(tmp_path: Path, ending: str
 def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "caption": ["Kite"]}), tmp_path / "half.parquet")
     put(tmp_path / "none.jsonl", ""), put(tmp_path / "line.jsonl", "not JSON")
-    write_triples(tmp_path / "none.parquet", [], {})
+    write_triples(tmp_path / "none.parquet", [])
     raw = pa.array([b"Zw\xf6lf"], pa.binary())
     latin = pa.Array.from_buffers(pa.string(), 1, raw.buffers())
     pq.write_table(pa.table(dict.fromkeys(("id", *TEXTS), latin)), tmp_path / "latin.parquet")
@@ -211,7 +210,7 @@ def test_further_wordings_are_read_and_stand_in_for_missing_paraphrases(tmp_path
     assert choose_wordings(table, ("en",)) == [[("d", "en")], [("i", "en")], [], []]
     assert choose_wordings(table, ("de",)) == [[("e", "de")], [], [], [("n", "de")]]
     again = tmp_path / "rows.parquet"
-    write_triples(again, table.to_pylist(), {})
+    write_triples(again, table.to_pylist())
     assert choose_wordings(read_triples(again), ("en", "de"))[0] == [("d", "en"), ("e", "de")]
 
 

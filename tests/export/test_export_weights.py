@@ -86,7 +86,7 @@ def test_a_model_in_memory_exports_like_its_checkpoint(request, kind, tmp_path, 
 def test_mini_keeps_its_names_and_halves(mini, tmp_path):
     tensors = load_file(export(mini, tmp_path / "out.safetensors", half=True))
     assert tensors.keys() == mini.state_dict().keys()
-    assert tensors["text_tower.head.weight"].dtype == torch.float16
+    assert tensors["image_tower.head.weight"].dtype == torch.float16
     assert tensors["image_tower.backbone.bn1.num_batches_tracked"].dtype == torch.int64
 
 

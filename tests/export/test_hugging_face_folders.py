@@ -16,13 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from paraclip.api import export
 from paraclip.cli import main
-from paraclip.data.triples import write_triples
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip, build_clip
-from tiny import make_triples, retuned
+from tiny import make_triples, retuned, write_triples
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +303,7 @@ def test_commands_take_a_siglip_folder(tmp_path, monkeypatch, capsys) -> None:
     rows = make_triples(12).to_pylist()
     for row in rows:
         (tmp_path / "pictures" / f"{row['image_id']}.txt").write_text(row["caption"])
-    write_triples(tmp_path / "triples.parquet", rows, {})
+    write_triples(tmp_path / "triples.parquet", rows)
 
     def run(words: str) -> str:
         assert main(words.split()) == 0, capsys.readouterr().err

@@ -18,7 +18,7 @@ from training_rows import Stop, before_step, weights_of
 from paraclip.cli import main, parse
 from paraclip.commands import train as commands_train
 from paraclip.commands.train import train_command
-from paraclip.data.triples import read_triples, write_triples
+from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.features import encode_images
@@ -30,7 +30,7 @@ from paraclip.training import train as loop
 from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
 from paraclip.training.train import train
-from tiny import draw, tiny_clip
+from tiny import draw, tiny_clip, write_triples
 
 COLOURS = ("red", "green", "blue")
 PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]
@@ -132,7 +132,7 @@ def test_the_starter_set_is_added_to_the_triples(triples, base, capsys):
 
 def test_broken_triples_are_named(triples, base):
     rows = pq.read_table(triples).to_pylist()
-    write_triples(triples, [*rows, rows[0] | {"id": "broken", "caption": ""}], {})
+    write_triples(triples, [*rows, rows[0] | {"id": "broken", "caption": ""}])
     with pytest.raises(UserError, match=r"triples\.parquet"):
         train_command(config_of(triples, base))
 

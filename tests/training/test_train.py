@@ -173,7 +173,7 @@ def test_the_terms_of_paraphrases_do_not_bind_a_control_which_reads_none(tmp_pat
 
 def tiny_mini() -> Mini:
     pytest.importorskip("transformers")
-    return Mini(word_files("bert"), embed_dim=8)
+    return Mini(word_files("bert"))
 
 
 @pytest.mark.parametrize("make", [tiny_clip, tiny_mini])

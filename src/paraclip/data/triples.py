@@ -6,7 +6,6 @@ with a `text` and, optionally, its `kind` and its language (`lang`; without one,
 the first English ones take the place of missing paraphrases, or the caption does if there are none.
 """
 
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from math import isnan
@@ -29,7 +28,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.rows import InMemory, Values, read_items, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, check_input, read_bounded
+from paraclip.files import check_input, read_bounded
 from paraclip.starter.scenes import scenes
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
@@ -60,26 +59,6 @@ _LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
 PROVENANCE = b"paraclip"  # key in Parquet's metadata, whose keys are bytes
 _JSON_LINES = (".jsonl", ".ndjson")
 _REMAKE = "Make the triples with `paraclip generate`, or name another file."
-
-
-def write_triples(
-    path: Path | str, rows: Iterable[Mapping[str, Any]], provenance: Mapping[str, Any]
-) -> None:
-    """Write a complete Parquet file of triples, or none at all.
-
-    Args:
-        path: the file.
-        rows: mappings; missing columns of SCHEMA become null, others than these and WORDINGS are
-            left out.
-        provenance: JSON-serialisable record of how the triples were made.
-
-    Raises:
-        UserError: the path cannot be written, or the disk is full.
-    """
-    metadata = {PROVENANCE: json.dumps(dict(provenance), ensure_ascii=False).encode()}
-    table = with_schema(rows).replace_schema_metadata(metadata)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 def with_schema(rows: Iterable[Mapping[str, Any]]) -> pa.Table:

