@@ -1,0 +1,120 @@
+"""Words of each language in their forms: nouns and adjectives, verbs and participles agree."""
+
+from typing import Any
+
+import pytest
+
+from paraclip.starter.languages import Text, parse_word, read_language
+
+DE = "{agent:bare} {action:nun} {action:o} {action:pre}, {agent:rel} {action:r} {action:dass}"
+NUMBERS = ("num", "zahl")  # classes of what makes its noun plural
+NOUNS = {
+    "de": [
+        ("Hund/m", "klein", "{noun:ein}", "ein kleiner Hund"),
+        ("Hund/m", "klein", "{noun:der} {noun:einen}", "der kleine Hund einen kleinen Hund"),
+        ("Frau/f", "alt", "{noun:ein} {noun:einem}", "eine alte Frau einer alten Frau"),
+        ("Kind/n", "nass", "{noun:der} {noun:bare}", "das nasse Kind nasses Kind"),
+        ("Stiefel/p", "rot", "{noun:mit} {noun:der}", "mit roten Stiefeln die roten Stiefel"),
+        ("Hut/m; kurz={mit}", "blau", "{noun:kurz}", "mit blauem Hut"),
+        ("Kleid/n", "gelb", "{noun:kurz} {noun:clad}", "im gelben Kleid in einem gelben Kleid"),
+        ("Reis/mm", "weiß", "{noun:ein} {noun:mit}", "weißer Reis mit weißem Reis"),
+        ("Junge/m", "blond", "von {noun:einem}", "von einem blonden Jungen"),
+        ("Elefant/m", "groß", "{noun:einen}", "einen großen Elefanten"),
+        ("Kleid/n", "rosa", "{noun:ein}", "ein rosa Kleid"),
+        ("Mütze/f", "orange", "{noun:keinen}", "keine orange Mütze"),
+        ("Frau/f; x=jung", "groß", "{noun:einem}", "einer großen jungen Frau"),
+        ("Vase/f; z=mit Blumen", "aus Glas/post", "{noun:ein}", "eine Vase aus Glas mit Blumen"),
+        ("Hund/m", "zwei/zahl; en=zwei", "{noun:ein} {noun:ist}", "zwei Hunde sind"),
+        ("Kind/n; plural=Kinder", "drei/zahl; en=drei", "{noun:einem}", "drei Kindern"),
+        ("Auto/n", "mehrere/zahl; en=mehreren", "{noun:einem}", "mehreren Autos"),
+        ("Löwin/f", "einige/zahl; en=einigen", "wo sind {noun:der}", "wo sind die Löwinnen"),
+        ("Strand/m; prep=an", "lang", "{noun:at}", "am langen Strand"),
+        ("Küche/f", "leer", "{noun:at}", "in der leeren Küche"),
+    ],
+    "fr": [
+        ("chien/m", "blanc/col", "{noun:a}", "un chien blanc"),
+        ("robe/f", "blanc/col", "{noun:a}", "une robe blanche"),
+        ("bottes/fpp", "violet/col", "{noun:a}", "des bottes violettes"),
+        ("veste/f", "marron/col", "{noun:a}", "une veste marron"),
+        ("femme/f", "roux", "{noun:the}", "la femme rousse"),
+        ("fille/f", "aux cheveux gris/inv", "{noun:many}", "filles aux cheveux gris"),
+        ("vache/f", "couvert de boue", "{noun:many}", "vaches couvertes de boue"),
+        ("avion/m", "vieil/pre", "{noun:a}", "un vieil avion"),
+        ("horloge/f", "vieil/pre", "{noun:the}", "la vieille horloge"),
+        ("vélo/m", "vieil/pre", "{noun:bare}", "vieux vélo"),
+        ("ciseaux/mpp", "vieil/pre", "{noun:a}", "de vieux ciseaux"),
+        ("école/f", "vide", "{noun:the}", "l'école vide"),
+        ("hibou/m", "gros/pre", "{noun:many}", "gros hiboux"),
+        ("hibou/m", "gris/col", "{noun:the}", "le hibou gris"),
+        ("homme/m", "deux/num", "{noun:a}, {noun:the}", "deux hommes, les deux hommes"),
+        ("cheval/m", "plusieurs/num", "où {noun:is} {noun:the}", "où sont les chevaux"),
+        ("brosse à dents/f", "cinq/num", "{noun:a}", "cinq brosses à dents"),
+        ("eau/fm", "propre", "un verre de {noun:bare}", "un verre d'eau propre"),
+        ("eau/fm", "sale", "{noun:a}", "de l'eau sale"),
+        ("frites/fpp", "froid", "à côté de {noun:a}", "à côté de frites froides"),
+        ("table/f", "en bois/made", "{noun:many} {noun:a}", "tables en bois une table en bois"),
+        ("fauteuil/m", "neuf", "à côté de {noun:the}", "à côté du fauteuil neuf"),
+        ("enfant/m", "blond", "un signe à {noun:the}", "un signe à l'enfant blond"),
+        ("plage/f; at=sur {the}", "gelé", "{noun:at}", "sur la plage gelée"),
+        ("jardin/m", "petit/pre", "{noun:at}", "dans un petit jardin"),
+    ],
+}  # fmt: skip
+VERBS = {
+    "de": [
+        ("Kind/n", "schlafen", DE, "Kind schläft, das schläft"),
+        ("Männer/p", "lesen; o=ein Buch", DE, "Männer lesen ein Buch, die ein Buch lesen"),
+        ("Frau/f", "hängen; o=Wäsche; pre=auf", DE, "Frau hängt Wäsche auf, die Wäsche aufhängt"),
+        ("Mann/m", "rasieren; r=sich", DE, "Mann rasiert sich, der sich rasiert"),
+        ("Ente/f", "zeichnen", DE, "Ente zeichnet, die zeichnet"),
+        ("Bär/m", "sein; o=unterwegs", DE, "Bär ist unterwegs, der unterwegs ist"),
+        ("Kuh/f", "säugen; o={seine} Jungen", DE, "Kuh säugt ihre Jungen, die ihre Jungen säugt"),
+    ],
+    "fr": [
+        ("fille/f", "lire", "{action:who} {action:doing}", "qui lit est en train de lire"),
+        ("gens/mpp", "prendre un café", "{action:finite}", "prennent un café"),
+        ("gens/mpp", "manger", "{action:doing}", "sont en train de manger"),
+        ("lion/m", "s'étirer", "{action:doing}", "est en train de s'étirer"),
+        ("chat/m", "se promener", "{action:finite}, {action:ing}", "se promène, se promenant"),
+        ("femme/f", "être assis{x}", "{action:doing}, {action:who}", "est assise, qui est assise"),
+        ("femmes/fpp", "être assis{x}", "{action:ptc}", "assises"),
+        ("voitures/fpp", "être garé{e}", "{action:finite}", "sont garées"),
+        ("oiseaux/mpp", "nourrir {its_many} petits", "{action:ing}", "nourrissant leurs petits"),
+        ("homme/m", "éteindre", "{action:finite}, {action:pl}", "éteint, éteignent"),
+        ("homme/m", "lancer une balle", "{action:ing}", "lançant une balle"),
+        ("fille/f", "x; pl=assis{agent:pair_x}", "{action:pl}", "assises"),
+        ("garçon/m", "x; pl=allongé{agent:pair_e}", "{action:pl}", "allongés"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("language", "noun", "adjective", "template", "written"),
+    [(language, *case) for language, cases in NOUNS.items() for case in cases],
+)
+def test_nouns_and_their_adjectives_agree(
+    language: str, noun: str, adjective: str, template: str, written: str
+) -> None:
+    plural = parse_word(adjective).kind in NUMBERS
+    slots = {"noun": {}, "other": {"modifies": "noun", "plural": plural}}
+    assert _text(language, slots, {"noun": noun, "other": adjective}, template) == written
+
+
+@pytest.mark.parametrize(
+    ("language", "agent", "action", "template", "written"),
+    [(language, *case) for language, cases in VERBS.items() for case in cases],
+)
+def test_verbs_and_participles_agree(
+    language: str, agent: str, action: str, template: str, written: str
+) -> None:
+    slots = {"agent": {}, "other": {}, "action": {"of": "agent"}}
+    words = {"agent": agent, "other": "dame/f", "action": action}
+    assert _text(language, slots, words, template) == written
+
+
+def _text(name: str, slots: dict[str, dict[str, Any]], words: dict[str, str], template: str) -> str:
+    language = read_language(name)
+    parsed = {slot: parse_word(word) for slot, word in words.items()}
+    text = Text(language, slots, parsed).write(template)
+    for pattern, replacement in language.finish["every"]:
+        text = pattern.sub(replacement, text)
+    return text
