@@ -1,4 +1,4 @@
-"""Queries as people type them, and the pictures that are right for each: the third report."""
+"""Queries as people type them, and their right pictures: the third and the fourth report."""
 
 import json
 import re
@@ -11,6 +11,8 @@ from typing import Any
 from paraclip.data.reading import read_captions
 
 QUERIES = Path(__file__).parent / "queries.jsonl"
+FOURTH = Path(__file__).parents[1] / "fourth" / "queries.jsonl"
+"""The same rows with repaired groups, for the fourth report."""
 KINDS = (
     "one_word", "two_words", "three_or_four_words", "question", "plural", "phrase_without_article",
 )  # fmt: skip
@@ -24,7 +26,7 @@ Found = Mapping[str, set[tuple[str, int]]]
 
 @dataclass(frozen=True)
 class Query:
-    """A row of the file, with the pictures that people's captions make right for it.
+    """A row of a file, with the pictures that people's captions make right for it.
 
     Attributes:
         wording: another way to type `query`.
@@ -47,9 +49,9 @@ class Query:
     doubtful: tuple[str, ...]
 
 
-def read_queries(data: Path) -> list[Query]:
+def read_queries(data: Path, path: Path = QUERIES) -> list[Query]:
     """The queries with their right pictures, which the captions of the research data decide."""
-    rows = read_rows()
+    rows = read_rows(path)
     captions = {pool: captions_of(data, pool) for pool in POOLS}
     found = {
         pool: find_words(
@@ -67,9 +69,9 @@ def read_queries(data: Path) -> list[Query]:
     return made
 
 
-def read_rows() -> list[dict[str, Any]]:
-    """The rows of the file, without pictures."""
-    return [json.loads(line) for line in QUERIES.read_text("utf-8").splitlines()]
+def read_rows(path: Path = QUERIES) -> list[dict[str, Any]]:
+    """The rows of a file, without pictures."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def captions_of(data: Path, pool: str) -> dict[str, list[str]]:

@@ -12,8 +12,10 @@ from study import sets as study_sets
 from study import triples as study_triples
 from study import wordings as study_wordings
 from study.third.queries import (
+    FOURTH,
     KINDS,
     POOLS,
+    QUERIES,
     captions_of,
     find_words,
     judge_pictures,
@@ -52,8 +54,9 @@ def test_a_right_picture_is_named_by_one_caption_and_supported_by_another(
     assert judge_pictures(concepts, found) == (right, doubtful)
 
 
-def test_rows_have_the_form_of_their_kind() -> None:
-    rows = read_rows()
+@pytest.mark.parametrize("path", [QUERIES, FOURTH])
+def test_rows_have_the_form_of_their_kind(path: Path) -> None:
+    rows = read_rows(path)
     assert len({row["id"] for row in rows}) == len(rows)
     texts = [row[name] for row in rows for name in ("query", "wording")]
     assert len(set(texts)) == len(texts)
@@ -70,8 +73,25 @@ def test_rows_have_the_form_of_their_kind() -> None:
         assert row["concepts"] and all(row["concepts"]), row["id"]
 
 
-def test_kinds_are_about_equally_many_and_half_have_a_less_common_word() -> None:
-    rows = read_rows()
+def test_the_fourth_report_changes_nothing_but_groups() -> None:
+    before = {row["id"]: row for row in read_rows()}
+    after = read_rows(FOURTH)
+    kept = {row["id"] for row in after}
+    assert [row["id"] for row in after] == [name for name in before if name in kept]
+    for row in after:
+        assert {**row, "concepts": before[row["id"]]["concepts"]} == before[row["id"]]
+        for group in row["concepts"]:
+            assert len(set(group)) == len(group), row["id"]
+            assert all(re.fullmatch("[a-z0-9]+( [a-z0-9]+)*", word) for word in group), group
+    changed = sum(row != before[row["id"]] for row in after)
+    described = FOURTH.with_name("README.md").read_text("utf-8")
+    assert f"{changed} rows were repaired" in described
+    assert f"{len(before) - len(after)} dropped" in described
+
+
+@pytest.mark.parametrize("path", [QUERIES, FOURTH])
+def test_kinds_are_about_equally_many_and_half_have_a_less_common_word(path: Path) -> None:
+    rows = read_rows(path)
     kinds = Counter(row["kind"] for row in rows)
     assert set(kinds) == set(KINDS) and max(kinds.values()) < 1.4 * min(kinds.values())
     assert {row["pool"] for row in rows} == set(POOLS)
@@ -80,14 +100,18 @@ def test_kinds_are_about_equally_many_and_half_have_a_less_common_word() -> None
 
 @pytest.mark.slow
 @pytest.mark.shared_data("coco")
-def test_queries_have_right_pictures_and_are_no_captions() -> None:
-    tested = set((DATA / "flickr8k" / "test_images.txt").read_text().split())
+@pytest.mark.parametrize(("path", "splits"), [(QUERIES, ["test"]), (FOURTH, ["test", "dev"])])
+def test_queries_have_right_pictures_and_are_no_captions(path: Path, splits: list[str]) -> None:
+    tested = {
+        name for split in splits
+        for name in (DATA / "flickr8k" / f"{split}_images.txt").read_text().split()
+    }  # fmt: skip
     captions = {
         pool: {" ".join(words_of(text)) for texts in captions_of(DATA, pool).values()
                for text in texts}
         for pool in POOLS
     }  # fmt: skip
-    for query in read_queries(DATA):
+    for query in read_queries(DATA, path):
         assert 1 <= len(query.right) <= 60, query.id
         assert query.pool == "coco" or tested & set(query.right), query.id
         assert not set(query.right) & set(query.doubtful)
