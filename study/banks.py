@@ -40,7 +40,12 @@ def some_of_them(count: int) -> Callable[[Path], list[Path]]:
 
 def foreign(data: Path) -> list[Path]:
     """The COCO photographs and the ImageNet sample."""
-    return [*picture_files(data / "coco" / "images"), *picture_files(data / "imagenet_sample")]
+    return [*coco(data), *picture_files(data / "imagenet_sample")]
+
+
+def coco(data: Path) -> list[Path]:
+    """The COCO photographs."""
+    return picture_files(data / "coco" / "images")
 
 
 def unseen(data: Path) -> list[Path]:
@@ -62,6 +67,7 @@ BANKS: Mapping[str, Callable[[Path], list[Path]]] = {
     "flickr-300": some_of_them(300),
     "flickr-2000": some_of_them(2_000),
     "foreign": foreign,
+    "coco": coco,
     "unseen": unseen,
     "everything": lambda data: [*training_pictures(data), *foreign(data)],
     "crops-100000": shuffled,

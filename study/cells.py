@@ -3,7 +3,8 @@
 A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
 each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
 `bank` (one of `banks.py`, or `pictures`), `texts` (names of `triples.py`), `teacher` (names of
-bases, with or without a share), `merge` (share of tuned in the model that is scored), `rival`
+bases, with or without a share), `merge` (share of tuned in the model that is scored, or "chosen"
+for the model that the run recommends), `hubs` (share of popularity that leaves the target), `rival`
 (a model of `rivals.py` in place of a training, with its `gamma`, or `mean-squares`, a training with
 another loss) and `seeds` (of a variant, in place of the grid's).
 Each variant with pictures has a control: the same number of steps of L1 on the original captions,
@@ -26,6 +27,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import paraclip
 from paraclip.data.triples import read_triples
@@ -37,6 +39,7 @@ from paraclip.evaluation.run import evaluate
 from paraclip.files import cache_folder, file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import model_files
+from paraclip.training import targets
 from study.banks import PICTURES, pictures_of
 from study.rivals import drift_adapter, linear_estimate, mean_squares
 
@@ -58,7 +61,8 @@ class Row:
         name: of the variant; or base, or control.
         kind: of its models.
         options: of the training, with the file of the triples; empty for base.
-        merge: share of tuned in the model that is scored; None for tuned itself.
+        merge: share of tuned in the model that is scored, or "chosen" for the model that the run
+            recommends; None for tuned itself.
         control: name of the row of its control; None for controls and without pictures.
         reference: name of a further row that it is compared with.
         seeds: of its cells; none for base.
@@ -67,7 +71,7 @@ class Row:
     name: str
     kind: Literal["base", "control", "tuned", "merged"]
     options: Options
-    merge: float | None = None
+    merge: float | Literal["chosen"] | None = None
     control: str | None = None
     reference: str | None = None
     seeds: tuple[int, ...] = ()
@@ -220,7 +224,7 @@ def cells_of(grid: Grid, base: Path, root: Path) -> Iterator[Cell]:
             }  # fmt: skip
             run = scores = folder(f"{row.name} seed {seed}", decisive)
             if row.merge is not None:
-                scores = folder(f"{row.name} {row.merge:g} seed {seed}", decisive, row.merge)
+                scores = folder(f"{row.name} {row.merge} seed {seed}", decisive, row.merge)
             yield Cell(row, seed, scores / place, run)
 
 
@@ -239,11 +243,16 @@ def model_of(cell: Cell, base: Path) -> DualEncoder:
         return rival_of(rival, options, base)
     triples = options.pop("triples")
     options.pop("held_out", None)  # 0 in all grids of the first two reports; names their runs
-    with mean_squares() if rival else nullcontext():
+    hubs = options.pop("hubs", targets.HUBS_LOWERED)
+    with mean_squares() if rival else nullcontext(), patch.object(targets, "HUBS_LOWERED", hubs):
         tuned = paraclip.train(str(base), triples, out=cell.run, seed=cell.seed, **options)
-    if cell.row.merge is None:
+    share = cell.row.merge
+    if share == "chosen":
+        choice = json.loads((cell.run / "summary.json").read_text("utf-8"))["choice"]
+        share = {"base": 0.0, "tuned": None, "merged": choice["share"]}[choice["use"]]
+    if share is None:
         return tuned
-    return paraclip.merge(paraclip.load_model(str(base)), tuned, cell.row.merge)
+    return paraclip.merge(paraclip.load_model(str(base)), tuned, share)
 
 
 def rival_of(rival: str, options: Options, base: Path) -> DualEncoder:

@@ -64,9 +64,9 @@ from study.tables import (
     KIND_LABELS,
     LABELS,
     PLOTTED,
+    REPORT_LABELS,
     RESULTS,
     TASK_LABELS,
-    THIRD_LABELS,
     read_goals,
     tables_of,
 )
@@ -78,6 +78,7 @@ IMAGES = GRIDS / "images"
 RESAMPLES = {
     "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000, "kinds": 48_000,
     "languages-dev": 12_000, "languages-test": 12_000, "third": 1_000_000,
+    "fourth": 100_000,
 }  # fmt: skip
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 MORE_RESAMPLES = {"temperatures": 36_000}
@@ -146,7 +147,7 @@ OPTIONS_OF_BASE: Mapping[str, Mapping[str, Any]] = {
 def grid_files() -> list[Path]:
     """Grids in the order in which they are run: development first, then main, then the others."""
     found = [path for name in FOLDERS for path in GRIDS.glob(f"{name}/*.toml")
-             if path.name != GOALS.name]  # fmt: skip
+             if path.name != GOALS]  # fmt: skip
     return sorted(found, key=lambda path: (path.parent.name, path.stem != "main", path.stem))
 
 
@@ -208,7 +209,7 @@ def cell_name(base: str, grid: Grid, cell: Cell) -> str:
 def draws_of(name: str, sets: str, out: Path) -> Draws:
     """The draws of the items of a grid."""
     resamples = MORE_RESAMPLES.get(name, RESAMPLES[sets])
-    return (ManyDraws if sets == "third" else Draws)(resamples, out / "draws")
+    return (ManyDraws if sets in REPORT_LABELS else Draws)(resamples, out / "draws")
 
 
 def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place: Place) -> None:
@@ -217,12 +218,12 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     for cell, stored in finished.items():
         found = metrics_of(stored, cell.row.kind, ALL_LABELS)
         scored.setdefault(cell.row.name, {})[cell.seed] = found
-    is_third = grid.sets == "third"
-    goals = read_goals(base) if is_third else []
+    declares = grid.sets in REPORT_LABELS
+    goals = read_goals(grid.sets, base) if declares else []
+    family = {(one["row"], (one["benchmark"], one["figure"])) for one in goals}
     figures = figures_of(
-        grid.rows, scored, list(THIRD_LABELS if is_third else LABELS),
-        draws_of(grid.name, grid.sets, place.out),
-        {(one["row"], (one["benchmark"], one["figure"])) for one in goals} if is_third else None,
+        grid.rows, scored, list(REPORT_LABELS.get(grid.sets, LABELS)),
+        draws_of(grid.name, grid.sets, place.out), family if declares else None,
     )  # fmt: skip
     sections = next(iter(finished.values())).report.sections
     name, first = f"study_{base}_{grid.name}", next(iter(scored.values()))

@@ -53,6 +53,7 @@ from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.starter import HELD_OUT
+from study.fourth.measures import HalfTruths, Relations, Slips, read_relations
 from study.third.queries import read_queries
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
 from study.triples import STARTER_KINDS, english_wordings, translations
@@ -169,6 +170,56 @@ def third_sets(data: Path) -> list[Benchmark]:
         zero_shot(data),
         load_coco_order(data, HOW),
     ]  # fmt: skip
+
+
+def fourth_sets(data: Path) -> list[Benchmark]:
+    """What is reported for the fourth time, over pictures that no model was trained on."""
+    everything, photographs = (
+        read_pool(data / "flickr8k" / "images"),
+        read_pool(data / "coco" / "images"),
+    )
+    pools = {"unseen": unseen(data, everything), "coco": photographs}
+    queries, shown = read_queries(data), gallery_of(data, "test")
+    galleries = {"unseen": shown, "coco": coco_gallery(data, photographs)}
+    wordings = {
+        name: joined(*(read_new_wordings(path, data)[source] for path in (SECOND, THIRD)))
+        for name, source in (("unseen", "flickr8k"), ("coco", "coco"))
+    }
+    changes, known = contrast_kinds(), known_words(data)
+    typed = {name: [one for one in queries if one.pool == source]
+             for name, source in (("unseen", "flickr8k"), ("coco", "coco"))}  # fmt: skip
+    relations = data / "visual_relations"
+    return [
+        *(TypedQueries(f"typed-{name}", rows, pools[name], HOW) for name, rows in typed.items()),
+        *(PeoplesCaptions(f"people-{name}", found, pools[name], HOW)
+          for name, found in galleries.items()),
+        *(Reworded(f"reworded-{name}", found, pools[name], changes, known, HOW)
+          for name, found in wordings.items()),
+        *(HalfTruths(f"half-truths-{name}", found.items, pools[name], HOW)
+          for name, found in wordings.items()),
+        Slips("slips", [one.query for one in typed["unseen"]], pools["unseen"], HOW),
+        *([Relations(read_relations(relations, pools["unseen"]), HOW)]
+          if relations.is_dir() else []),
+        KeptRetrieval(shown, how=HOW),
+        unseen_sts(data),
+        EffectiveRank(data),
+    ]  # fmt: skip
+
+
+def joined(first: Wordings, second: Wordings) -> Wordings:
+    """The wordings of two files."""
+    kinds = tuple(dict.fromkeys([*first.kinds, *second.kinds]))
+    made_of = text_hash(f"{first.hash} {second.hash}")
+    return Wordings(f"{first.name}, and {second.name}", first.items + second.items, kinds, made_of)
+
+
+def coco_gallery(data: Path, pool: Pool) -> Gallery:
+    """The COCO photographs with their captions."""
+    entries = json.loads((data / "coco" / "captions.json").read_text("utf-8"))
+    place = {Path(one).name: number for number, one in enumerate(pool.references)}
+    rows = [(text, place[one["file_name"]]) for one in entries for text in one["captions"]]
+    captions, owners = zip(*rows, strict=True)
+    return Gallery(pool.name, pool.references, captions, owners)
 
 
 def held_out_pairs(kind: str) -> Pairs:
@@ -303,6 +354,7 @@ SETS: dict[str, Callable[[Path], list[Benchmark]]] = {
     "report": report_sets,
     "second": second_sets,
     "third": third_sets,
+    "fourth": fourth_sets,
     "kinds": kinds_sets,
     "languages-dev": partial(language_sets, split="dev"),
     "languages-test": partial(language_sets, split="test"),

@@ -1,8 +1,9 @@
 """Tables of the study, made of the figures that a run has stored.
 
 A grid has a table of means (a figure a row, a model a column), one of the differences of each
-model, and `overview`, one of a few figures. The third report's grids also have one of their goals,
-which are data (`third/goals.toml`). `python -m study.tables` makes the README's of two of them.
+model, and `overview`, one of a few figures. The third and the fourth report's grids also have one
+of their goals, which are data (`goals.toml`). `python -m study.tables` makes the README's of two of
+them.
 """
 
 import json
@@ -24,7 +25,8 @@ from study.triples import STARTER_KINDS
 from study.wordings import CONTRASTS, SECOND_KINDS, THIRD_KINDS
 
 RESULTS = Path(__file__).parent / "results"
-GOALS = Path(__file__).parent / "third" / "goals.toml"
+GOALS = "goals.toml"
+"""The declared goals of a report, in its folder."""
 PAIRS = {
     "pairs-sugar-crepe-pp": "SugarCrepe++ pairs (LLM)",
     "pairs-replace_att": "SugarCrepe++ replace_att (LLM)",
@@ -123,6 +125,12 @@ SEARCHED = {
     "reworded-flickr8k": "LLM, Flickr8k", "reworded-coco": "LLM, COCO",
 }  # fmt: skip
 """Sets of the third report whose texts are searched for."""
+SEARCHED_AGAIN = {
+    "typed-unseen": "typed queries, unseen pictures", "typed-coco": "typed queries, COCO",
+    "people-unseen": "people, unseen pictures", "people-coco": "people, COCO",
+    "reworded-unseen": "LLM, unseen pictures", "reworded-coco": "LLM, COCO",
+}  # fmt: skip
+"""Those of the fourth."""
 AGREEMENT = {"AO@10": "AO@10", "JS@10": "JS@10", "RBO": "RBO"}
 MARGINS = {
     "AO@10 contrast": "AO@10 with the contrast",
@@ -158,7 +166,7 @@ SEARCH_PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "reworded": (
         ("AO@10", "R@10", "R@10 both ways", "R@10 change", "AO@10 margin"),
-        (*THIRD_KINDS, KNOWN, NEW),
+        (*dict.fromkeys([*SECOND_KINDS, *THIRD_KINDS]), KNOWN, NEW),
     ),
 }
 """Figures that are shown of parts of the texts, and these parts."""
@@ -169,22 +177,46 @@ STANDARD = (
     ("aro-coco-order", "COCO-Order"),
 )  # fmt: skip
 UNMARKED = STANDARD[-3:]
-"""Figures without marks in the third report."""
+"""Figures without marks in the reports that declare their goals."""
+
+
+def search_labels(searched: Mapping[str, str]) -> dict[Key, str]:
+    """The figures of sets whose texts are searched for, with their names, in order."""
+    return {
+        **{(one, figure): f"{label}, {where}" for one, where in searched.items()
+           for figure, label in SEARCH_FIGURES[one.partition("-")[0]].items()},
+        **{(one, f"{figure}, {part}"):
+               f"{SEARCH_FIGURES[kind][figure]}, {where}: {part.replace('_', ' ')}"
+           for one, where in searched.items() for kind in [one.partition("-")[0]]
+           if kind in SEARCH_PARTS for part in SEARCH_PARTS[kind][1]
+           for figure in SEARCH_PARTS[kind][0]},
+        **{(one, f"AO@10 margin, change of {change}"):
+               f"AO@10 over that with the contrast, {where}: change of {change}"
+           for one, where in searched.items() if one.startswith("reworded")
+           for change in CONTRASTS},
+    }  # fmt: skip
+
+
 THIRD_LABELS: Mapping[Key, str] = {
-    **{(one, figure): f"{label}, {where}" for one, where in SEARCHED.items()
-       for figure, label in SEARCH_FIGURES[one.partition("-")[0]].items()},
-    **{(one, f"{figure}, {part}"):
-           f"{SEARCH_FIGURES[kind][figure]}, {where}: {part.replace('_', ' ')}"
-       for one, where in SEARCHED.items() for kind in [one.partition("-")[0]]
-       if kind in SEARCH_PARTS for part in SEARCH_PARTS[kind][1]
-       for figure in SEARCH_PARTS[kind][0]},
-    **{(one, f"AO@10 margin, change of {change}"):
-           f"AO@10 over that with the contrast, {SEARCHED[one]}: change of {change}"
-       for one in SEARCHED if one.startswith("reworded") for change in CONTRASTS},
-    **{key: LABELS.get(key, "image to text R@1") for key in STANDARD},
+    **search_labels(SEARCHED), **{key: LABELS.get(key, "image to text R@1") for key in STANDARD},
 }  # fmt: skip
 """Figures of the third report with their names, in order."""
-ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS, **THIRD_LABELS}
+FOURTH_LABELS: Mapping[Key, str] = {
+    **search_labels(SEARCHED_AGAIN),
+    **{(f"half-truths-{name}", f"{text} over contrast"):
+           f"the picture is nearer to {said} than to a false text, {where}"
+       for name, where in (("unseen", "unseen pictures"), ("coco", "COCO"))
+       for text, said in (("caption", "the caption"), ("short", "a shorter true text"))},
+    ("relations", "true order"): "the picture is nearer to a relation than to its exchange",
+    **{("slips", f"AO@10 {name}"): f"AO@10, typed query and {said}"
+       for name, said in (("full stop", "a full stop"), ("capitals", "capitals"),
+                          ("typing slip", "a typing slip"))},
+    **{key: THIRD_LABELS[key] for key in STANDARD[:-2]},
+}  # fmt: skip
+"""Figures of the fourth report with their names, in order."""
+REPORT_LABELS = {"third": THIRD_LABELS, "fourth": FOURTH_LABELS}
+"""Figures of the reports that declare their goals."""
+ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS, **THIRD_LABELS, **FOURTH_LABELS}
 OVERVIEW = (
     ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
     ("variations", "AO@10"), ("variations", "text discrimination"),
@@ -227,25 +259,30 @@ KEPT = {
         key for key in THIRD_LABELS
         if key[1] == f"R@10, {KNOWN}" or ("," not in key[1] and key[1] != "RBO")
     ),
+    "fourth": tuple(key for key in FOURTH_LABELS if "," not in key[1] and key[1] != "RBO"),
 }  # fmt: skip
-"""Figures whose items are kept in the repository, by report: the third's are of all texts, and of
-the parts that have a goal."""
-THIRD_OVERVIEW = tuple(key for key in THIRD_LABELS if "change of" not in key[1])
-"""Figures of the main table of the third report: all texts, and their parts."""
+"""Figures whose items are kept in the repository, by report: of all texts, and of the parts that
+have a goal."""
+OF_PARTS = {
+    name: tuple(key for key in labels if "change of" not in key[1])
+    for name, labels in REPORT_LABELS.items()
+}
+"""Figures of the main tables of these reports: all texts, and their parts."""
 PLOTTED = {
     "second": KEPT["second"], "kinds": SECOND_OVERVIEW,
-    "third": tuple(key for key in THIRD_LABELS if "," not in key[1]),
+    **{name: tuple(key for key in labels if "," not in key[1])
+       for name, labels in REPORT_LABELS.items()},
 }  # fmt: skip
 """Figures of the plots of some sets, in place of all."""
 OVERVIEWS = {
     "report": OVERVIEW, "second": SECOND_OVERVIEW, "kinds": SECOND_OVERVIEW,
-    "languages-dev": tuple(LABELS), "languages-test": tuple(LABELS), "third": THIRD_OVERVIEW,
+    "languages-dev": tuple(LABELS), "languages-test": tuple(LABELS), **OF_PARTS,
 }  # fmt: skip
 UNITS = "Percent, mean over seeds; correlations times 100."
 DIFFERENCES, DECLARED = "all differences of the grid", "the declared goals of the base"
 """Families of Holm's correction."""
 HOLM = f"p < {LEVEL:g} after Holm's correction over {DIFFERENCES}"
-NOT_INFERIOR, ABOVE = "not inferior", "above base"
+NOT_INFERIOR, ABOVE, NOT_ABOVE = "not inferior", "above base", "not above base"
 """Goals that are no number."""
 MEAN_ALONE = "met by the mean"
 """Of a goal that the mean meets, and the lower end of its interval does not."""
@@ -417,18 +454,20 @@ def judged(change: Figure, key: Key, goal: float | str) -> str:
         by_mean = met = not_inferior(found, change["units"])
     elif goal == ABOVE:
         by_mean, met = found.value > 0, found.low > 0
+    elif goal == NOT_ABOVE:
+        by_mean, met = found.value <= 0, found.high <= 0
     else:
         by_mean, met = found.value >= float(goal), found.low >= float(goal)
     verdict = "met" if met else MEAN_ALONE if by_mean else "**missed**"
     return f"{difference(change, key[1])} {verdict}"
 
 
-def read_goals(base: str) -> list[dict[str, Any]]:
-    """The goals of the third report for a base: `row`, `benchmark`, `figure` and `goal` of each."""
-    groups = tomllib.loads(GOALS.read_text(encoding="utf-8"))
+def read_goals(report: str, base: str) -> list[dict[str, Any]]:
+    """The goals of a report for a base: `row`, `benchmark`, `figure` and `goal` of each."""
+    groups = tomllib.loads((Path(__file__).parent / report / GOALS).read_text(encoding="utf-8"))
     return [
         {"row": row, "benchmark": benchmark, "figure": figure, "goal": group["goal"]}
-        for group in (*groups[base[0]], *groups["both"])
+        for group in (*groups.get(base[0], ()), *groups.get("both", ()))
         for benchmark, figure in group["figures"] for row in group["rows"]
     ]  # fmt: skip
 

@@ -212,6 +212,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wrong20": wrong(0.2),
     "scenes": scenes,
     "starter": starter,
+    "scenes+wordings": together(scenes, wordings()),
     "wordings": wordings(),
     "wordings-1500": wordings(1500),
     "wordings-3000": wordings(3000),

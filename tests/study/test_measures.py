@@ -1,6 +1,7 @@
-"""What the second and the third report measure, their kept results, goals, rivals and resamples."""
+"""What the second to the fourth report measure, their kept results, goals, rivals and resamples."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ from paraclip.training.losses import (
     Vectors,
 )
 from study import differences, items, oracles, sets, tables, wordings
-from study.cells import Row
+from study.cells import Row, content_of_grid
 from study.differences import Draws, ManyDraws, figures_of, units_of
+from study.fourth import measures
 from study.rivals import mean_squares
+from study.run import GRIDS
 from study.third import searches
 from study.third.queries import Query
 from study.triples import STARTER_KINDS
@@ -372,7 +375,7 @@ def test_a_correlation_has_fewer_draws_and_one_item_none(
 
 def third_record(tmp_path: Path) -> dict[str, Any]:
     """A record of base a, a better row, and one that hardly differs, with the goals of base a."""
-    goals = tables.read_goals("a")
+    goals = tables.read_goals("third", "a")
     rows = [Row("base", "base", {}), Row("taught", "tuned", {}), Row("starter taught", "tuned", {})]
     draw = np.random.default_rng(0)
     items = {key: draw.random(120) / 2 for key in tables.THIRD_LABELS}
@@ -457,15 +460,65 @@ def test_a_star_of_the_front_table_is_that_of_the_declared_goals(
     assert tables.DECLARED in shown
 
 
+NAMED_GOALS = (tables.NOT_INFERIOR, tables.ABOVE, tables.NOT_ABOVE)
+
+
 @pytest.mark.parametrize("base", ["a", "b"])
-def test_every_goal_is_of_a_figure_of_the_tables(base: str) -> None:
-    goals = tables.read_goals(base)
+@pytest.mark.parametrize("report", tables.REPORT_LABELS)
+def test_every_goal_is_of_a_row_and_a_figure_of_the_tables(report: str, base: str) -> None:
+    goals = tables.read_goals(report, base)
     places = [(one["row"], one["benchmark"], one["figure"]) for one in goals]
-    assert len(places) == len(set(places)) and len(places) > 30
+    assert len(places) == len(set(places)) and goals
+    rows = {row for path in (GRIDS / report).glob("*.toml") if path.name != tables.GOALS
+            for row in content_of_grid(path)["variants"]}  # fmt: skip
     for one in goals:
-        assert (one["benchmark"], one["figure"]) in tables.THIRD_LABELS
-        assert isinstance(one["goal"], float) or one["goal"] in (tables.NOT_INFERIOR, tables.ABOVE)
-    assert {one["row"] for one in goals} == {"taught", "starter taught"}
+        assert (one["benchmark"], one["figure"]) in tables.REPORT_LABELS[report]
+        assert isinstance(one["goal"], float) or one["goal"] in NAMED_GOALS
+        assert one["row"] in rows
+
+
+# --- the fourth report ---
+
+
+def test_a_text_agrees_with_itself_as_it_is_typed_and_a_slip_keeps_its_letters(pool: Pool) -> None:
+    queries = [f"{colour} sheets" for colour in COLOURS]
+    slips = [measures.exchange_letters(text) for text in queries]
+    for text, slip in zip(queries, slips, strict=True):
+        assert slip != text and sorted(slip) == sorted(text)
+        assert slip == measures.exchange_letters(text)
+    made = measures.Slips("slips", queries, pool, HOW)
+    figures = {one.name: one for one in made.score(ColourEncoder(noise=0.0), None).metrics}
+    assert {*figures} == {figure for one, figure in tables.FOURTH_LABELS if one == "slips"}
+    assert figures["AO@10 full stop"].value() == 1 and len(figures["AO@10 capitals"].items) == 4
+
+
+def test_a_picture_is_nearer_to_what_is_true(colours: tuple[Wordings, Path]) -> None:
+    found, folder = colours
+    made = measures.HalfTruths("half-truths-unseen", found.items, read_pool(folder), HOW)
+    scores = made.score(ColourEncoder(noise=0.0), None)
+    wanted = {figure for one, figure in tables.FOURTH_LABELS if one == made.name}
+    assert {one.name: one.value() for one in scores.metrics} == dict.fromkeys(wanted, 1.0)
+    wrong = [replace(one, contrast=one.caption, caption=one.contrast) for one in found.items]
+    swapped = measures.HalfTruths("half-truths-unseen", wrong, read_pool(folder), HOW)
+    assert swapped.score(ColourEncoder(noise=0.0), None).metrics[0].value() == 0
+
+
+def test_relations_hold_one_way_and_were_judged_true(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pool", shades=1)
+    for path in (tmp_path / "pool").iterdir():
+        path.rename(path.with_name(f"{path.stem.partition('_')[0]}_1.png"))
+    head = "ImageID,SentenceNo,Entity1,Relation,Entity2,Answer\n"
+    (tmp_path / "testSplit_AMT.csv").write_text(
+        head + "red,0,A red&#44; red page,on,a table,1\nred,1,A page,next to,a table,1\n"
+        "blue,0,A blue page,on,a table,0\nnobody,0,A page,on,a table,1\n"
+    )
+    (tmp_path / "valSplit_AMT.csv").write_text(head + "red,0,A page,on,a page,1\n" * 2)
+    pool = read_pool(tmp_path / "pool")
+    (found,) = measures.read_relations(tmp_path, pool)
+    assert (found.first, found.relation, found.second) == ("A red, red page", "on", "a table")
+    assert Path(found.picture).name == "red_1.png"
+    (figure,) = measures.Relations([found], HOW).score(ColourEncoder(noise=0.1), None).metrics
+    assert figure.name == "true order" and figure.clusters.tolist() == [0]
 
 
 def test_the_squared_distance_is_least_at_the_target() -> None:
