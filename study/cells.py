@@ -41,7 +41,13 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import model_files
 from paraclip.training import targets
 from study.banks import PICTURES, pictures_of
-from study.rivals import drift_adapter, linear_estimate, mean_squares
+from study.rivals import (
+    POPULARITY,
+    drift_adapter,
+    linear_estimate,
+    lower_hubs,
+    mean_squares,
+)
 
 Options = Mapping[str, Any]
 OF_LOSSES = (
@@ -260,6 +266,8 @@ def rival_of(rival: str, options: Options, base: Path) -> DualEncoder:
     model = paraclip.load_model(str(base))
     if rival == "linear-estimate":
         return linear_estimate(model, options["gamma"])
+    if rival in POPULARITY:
+        return lower_hubs(model, rival, pictures_of(Path(options["bank"])))
     teacher = paraclip.load_model(options["teacher"][0])
     if rival == "teacher":
         return teacher

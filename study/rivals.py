@@ -3,24 +3,27 @@
 `drift_adapter`: the text encoder of another model, with a linear map from its space of pictures to
 that of the base, fitted on a bank. The index stays, as with a tuned text encoder, but the user runs
 the larger model for every query. `linear_estimate`: the base's own text encoder, with the best
-linear estimate of a meaning from one wording, fitted on the starter set. `mean_squares`: training
-with the mean squared distance to the same target in place of R.
+linear estimate of a meaning from one wording, fitted on the starter set. `lower_hubs`: the base's
+own rankings with hubs lowered, which asks more of an index than inner products. `mean_squares`:
+training with the mean squared distance to the same target in place of R.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from paraclip.data.triples import read_triples
+from paraclip.data.triples import read_triples, scene_table
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder, Tokens
 from paraclip.models.features import encode_images, encode_texts
-from paraclip.starter import STARTER
+from paraclip.starter import DRAWN, STARTER
 from paraclip.training.losses import (
     ALL_TEXTS,
     BANK,
@@ -32,6 +35,7 @@ from paraclip.training.losses import (
     Rows,
     Vectors,
 )
+from paraclip.training.targets import measure_hubs
 from recipes.clip_small.teacher import fit_linear
 from study.triples import english_wordings
 
@@ -132,6 +136,89 @@ def linear_estimate(base: DualEncoder, gamma: float) -> Mapped:
     between, around = torch.cov((means - mean).T), within.T @ within / (len(flat) - len(rows))
     weight = torch.linalg.solve(between + gamma * around, between).T
     return Mapped(base, base, weight.float(), (mean - weight @ mean).float(), "linear estimate")
+
+
+class Lowered(Mapped):
+    """A model whose pictures have another coordinate: what their score loses for any text.
+
+    Args:
+        base: the model.
+        popularity: what pictures lose, float32 [n], by their unit vectors [n, D].
+        name: of the rival.
+    """
+
+    def __init__(
+        self, base: DualEncoder, popularity: Callable[[Tensor], Tensor], name: str
+    ) -> None:
+        width = base.architecture.embed_dim
+        super().__init__(base, base, torch.eye(width), torch.zeros(width), name)
+        self.popularity = popularity
+        self.architecture = replace(self.architecture, embed_dim=width + 1)
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """The base's text vectors, and a 1."""
+        vectors = self.texts.encode_tokens(ids)
+        return torch.cat([vectors, vectors.new_ones(len(vectors), 1)], dim=1)
+
+    def project_images(self, features: Tensor) -> Tensor:
+        """The base's picture vectors, and what they lose."""
+        vectors = self.pictures.project_images(features)
+        return torch.cat([vectors, -self.popularity(vectors)[:, None]], dim=1)
+
+
+@torch.no_grad()
+def lower_hubs(base: DualEncoder, how: str, bank: Sequence[str]) -> Lowered:
+    """The base's rankings without training, less how popular a picture is among the scenes.
+
+    Args:
+        base: model of the index.
+        how: a name of `POPULARITY`.
+        bank: pictures of the index.
+    """
+    texts = encode_texts(base, scene_table(DRAWN)["caption"].to_pylist())
+    seen = encode_images(base, bank, cache_folder() / "image_features")
+    best = torch.from_numpy(np.unique((seen @ texts.T).argmax(1).numpy()))
+    scale = float(base.logit_scale.exp())
+    return Lowered(base, partial(POPULARITY[how], texts, texts[best], seen, scale), how)
+
+
+def _qb_norm(texts: Tensor, best: Tensor, seen: Tensor, scale: float, pictures: Tensor) -> Tensor:
+    """Dynamic inverted softmax over the scenes that a picture of the index matches best.
+
+    Source: QB-Norm, Bogolin et al. 2022.
+    """
+    return measure_hubs(best, pictures, scale) / scale
+
+
+def _nnn(texts: Tensor, best: Tensor, seen: Tensor, scale: float, pictures: Tensor) -> Tensor:
+    """Three quarters of the mean similarity of the 128 nearest scenes.
+
+    Source: nearest neighbor normalization, Chowdhury et al. 2024, with a middle of its settings.
+    """
+    return 0.75 * (pictures @ texts.T).topk(128).values.mean(1)
+
+
+def _of_bank(texts: Tensor, best: Tensor, seen: Tensor, scale: float, pictures: Tensor) -> Tensor:
+    """Half of the mean similarity of the ten nearest other pictures of the index."""
+    return 0.5 * (pictures @ seen.T).topk(11).values[:, 1:].mean(1)
+
+
+def _dn(texts: Tensor, best: Tensor, seen: Tensor, scale: float, pictures: Tensor) -> Tensor:
+    """Half of the similarity with the mean of the scenes.
+
+    Source: distribution normalization, Zhou et al. 2023; its other term is equal for all pictures.
+    """
+    return 0.5 * pictures @ texts.mean(0)
+
+
+POPULARITY: Mapping[str, Callable[[Tensor, Tensor, Tensor, float, Tensor], Tensor]] = {
+    "QB-Norm": _qb_norm,
+    "NNN": _nnn,
+    "hubs by pictures": _of_bank,
+    "DN": _dn,
+}
+"""How popular pictures are, by the name of the rival: from texts, those of them that match a
+picture of the index best, the pictures of the index, and the inverse temperature."""
 
 
 @contextmanager

@@ -54,7 +54,7 @@ from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.starter import HELD_OUT
 from study.fourth.measures import HalfTruths, Relations, Slips, read_relations
-from study.third.queries import read_queries
+from study.third.queries import FOURTH, read_queries
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
 from study.triples import STARTER_KINDS, english_wordings, translations
 from study.wordings import (
@@ -179,7 +179,7 @@ def fourth_sets(data: Path) -> list[Benchmark]:
         read_pool(data / "coco" / "images"),
     )
     pools = {"unseen": unseen(data, everything), "coco": photographs}
-    queries, shown = read_queries(data), gallery_of(data, "test")
+    queries, shown = read_queries(data, FOURTH), gallery_of(data, "test")
     galleries = {"unseen": shown, "coco": coco_gallery(data, photographs)}
     wordings = {
         name: joined(*(read_new_wordings(path, data)[source] for path in (SECOND, THIRD)))

@@ -34,7 +34,7 @@ from study import differences, items, oracles, sets, tables, wordings
 from study.cells import Row, content_of_grid
 from study.differences import Draws, ManyDraws, figures_of, units_of
 from study.fourth import measures
-from study.rivals import mean_squares
+from study.rivals import POPULARITY, Lowered, mean_squares
 from study.run import GRIDS
 from study.third import searches
 from study.third.queries import Query
@@ -519,6 +519,27 @@ def test_relations_hold_one_way_and_were_judged_true(tmp_path: Path) -> None:
     assert Path(found.picture).name == "red_1.png"
     (figure,) = measures.Relations([found], HOW).score(ColourEncoder(noise=0.1), None).metrics
     assert figure.name == "true order" and figure.clusters.tolist() == [0]
+
+
+@pytest.mark.parametrize("how", POPULARITY)
+def test_a_hub_loses_more_than_other_pictures(how: str) -> None:
+    texts = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    texts[:, 0] += 3  # all texts like the first direction
+    texts = normalize(texts, dim=1)
+    pictures = normalize(torch.cat([torch.eye(6), -torch.eye(6)]), dim=1)
+    lost = POPULARITY[how](texts, texts, torch.cat([pictures, texts]), 20.0, pictures)
+    assert lost.shape == (12,) and lost.argmax() == 0
+
+
+def test_lowered_pictures_keep_their_order_but_for_what_they_lose(pool: Pool) -> None:
+    base = ColourEncoder(noise=0.0)
+    queries = [f"{colour} sheets by the wall" for colour in COLOURS]
+    plain, lowered = (
+        measures.Slips("slips", queries, pool, HOW).score(model, None)
+        for model in (base, Lowered(base, lambda vectors: torch.zeros(len(vectors)), "nothing"))
+    )
+    for one, other in zip(plain.metrics, lowered.metrics, strict=True):
+        assert (one.items == other.items).all()
 
 
 def test_the_squared_distance_is_least_at_the_target() -> None:
