@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS, keep, markdown, parse_with_data, say
-from paraclip.paraphrase.config import CHECKED, SMALL, STRONG
+from paraclip.paraphrase.config import CHECKED, STRONG
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, Checker, SentenceEncoder
@@ -27,7 +27,7 @@ from recipes.filters.labelled import REPORTED, Labelled, labelled_pairs, read
 
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}
 CREPE = {"replace_obj": "object", "replace_att": "attribute", "swap_obj": "objects swapped"}
-RULES = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
+RULES = {"strong": STRONG, "checked": CHECKED}
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,6 @@ def columns() -> dict[str, dict[str, Any]]:
     return {
         "`strong`": {"rules": "strong"},
         "`checked`": {"rules": "checked", "fault": CHECKED.fault},
-        "`small`": {"rules": "small"},
     }
 
 

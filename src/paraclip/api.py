@@ -97,7 +97,7 @@ class GenerateKeywords(TypedDict, total=False):
     max_cost: float | None  # dollars, earlier runs included
     to_file: Path | str | None  # folder for the open questions, in place of a server
     from_file: Path | str | None  # such a folder with answers in it
-    limits: Literal["auto", "strong", "checked", "small"]  # strictness of the filters
+    limits: Literal["strong", "checked"]  # of the filters
     licence: str | None  # of the answers, for the provenance
     fresh: bool
     part: str | None  # of a large run, such as `3/100`

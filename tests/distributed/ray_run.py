@@ -16,7 +16,7 @@ def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> Generate
     """Options of all distributed runs of the tests."""
     urls = (url,) if isinstance(url, str) else url
     return GenerateConfig(
-        captions, str(out), backend="openai", base_url=urls, model="fake", limits="small",
+        captions, str(out), backend="openai", base_url=urls, model="fake",
         ray_workers=2, concurrency=IN_FLIGHT,
     )  # fmt: skip
 

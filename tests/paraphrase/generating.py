@@ -7,7 +7,7 @@ from typing import Any
 from fake_encoder import BagEncoder
 
 from paraclip.data.captions import Caption
-from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.config import STRONG, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.generation import Generation, generate_from_source
 from paraclip.paraphrase.outputs import Summary
@@ -38,13 +38,13 @@ def captions_file(folder: Path, count: int, start: int = 0) -> Path:
 
 def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
     """Options for the fake server."""
-    options = {"model": "fake", "limits": "small", "concurrency": 4} | changed
+    options = {"model": "fake", "concurrency": 4} | changed
     return GenerateConfig("captions.csv", str(out), backend="openai", base_url=(url,), **options)
 
 
 def bag_judge() -> Judge:
-    """The small limits without weights."""
-    return Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    """The default limits without weights."""
+    return Judge(STRONG, BagEncoder())  # type: ignore[arg-type]
 
 
 def generated(

@@ -24,7 +24,7 @@ from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions, Refused
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import SMALL, GenerateConfig, Outputs
+from paraclip.paraphrase.config import GenerateConfig, Limits, Outputs
 from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.filters.checks import FILTERS
 from paraclip.paraphrase.filters.judge import Judge
@@ -94,7 +94,7 @@ def test_every_row_is_kept_rejected_or_failed(server: FakeServer, tmp_path: Path
     summary = run(server.url, tmp_path, 10)
     assert (summary.captions, summary.kept, summary.failed) == (10, 2, 2)
     first = {"step 1: refusal": 1, "step 1: copy": 1, "step 1: empty": 3}
-    assert summary.rejected == first | {"step 2: number": 1}
+    assert summary.rejected == first | {"step 2: new content": 1}
     rejected = {row["id"]: row for row in lines(tmp_path / "rejected.jsonl")}
     assert rejected["c2"]["reason"] == "copy" and rejected["c2"]["step"] == 1
     assert rejected["c1"]["candidates"][0]["text"].startswith("I'm sorry")
@@ -172,7 +172,7 @@ def test_the_command_says_how_many_captions_could_not_be_judged(
 def test_other_limits_judge_old_answers_without_asking(server: FakeServer, tmp_path: Path) -> None:
     run(server.url, tmp_path)
     before = server.asked.total()
-    strict = Judge(SMALL.__class__(similarity=1.01), BagEncoder())  # type: ignore[arg-type]
+    strict = Judge(Limits(similarity=1.01), BagEncoder())  # type: ignore[arg-type]
     summary = generated(captions(5), fake_config(server.url, tmp_path), strict)
     assert summary.rejected == {"step 1: drift": 5} and server.asked.total() == before
 

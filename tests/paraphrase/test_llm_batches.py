@@ -139,7 +139,7 @@ def test_the_commands_name_the_next_step(
 ) -> None:
     monkeypatch.setenv("PARACLIP_MODEL", "fake")
     words = ["generate", str(captions_file(tmp_path, 3)), "--out", str(tmp_path / "out"),
-             "--backend", "openai", "--limits", "small"]  # fmt: skip
+             "--backend", "openai"]  # fmt: skip
     assert paraclip([*words, "--to-file", str(tmp_path / "round 1")]) == 0
     assert f"-i '{tmp_path}/round 1/requests" in capsys.readouterr().out
     assert paraclip([*words, "--to-file", str(tmp_path / "one")]) == 0

@@ -67,7 +67,6 @@ backend = "openai"
 base_url = "URL"
 model = "fake"
 concurrency = 4
-limits = "small"
 [training]
 epochs = 1
 batch_size = 8

@@ -37,9 +37,6 @@ class Limits:
     changed_kind: bool = False
     """Reject an answer that names another kind of thing than its source ("canine" for "pony"), by a
     list of common kinds, even if most other words have changed."""
-    doubtful: bool = False
-    """Reject an answer with other relations ("in" for "under", "him" for "it"), another grammatical
-    number ("couples" for "a couple") or a repeated word; for small generators."""
     fault: float = 1.0
     """Maximum probability of a fault according to the checker (`filters/minilm.py`), 0 to 1; 1
     switches it off."""
@@ -48,10 +45,7 @@ class Limits:
 STRONG = Limits()
 CHECKED = Limits(similarity=0.2, support=-1.0, exchange=-1.0, kept=0.0, fault=0.6)
 """The checker instead of the limits on vectors; the choice is in `recipes/filters/README.md`."""
-SMALL = Limits(
-    similarity=0.7, support=0.76, kept=1.0, growth=1.6, words=40, changed_kind=True, doubtful=True
-)
-LIMITS = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
+LIMITS = {"strong": STRONG, "checked": CHECKED}
 
 
 @dataclass(frozen=True)
@@ -160,8 +154,8 @@ class GenerateConfig(Checked):
     from_file: str | None = None
     """Folder of an earlier --to-file, with the answers in it."""
 
-    limits: Literal["auto", "strong", "checked", "small"] = "auto"
-    """Strictness of the filters. auto: small for builtin, else strong."""
+    limits: Literal["strong", "checked"] = "strong"
+    """Filters: strong compares vectors; checked asks a small model in place of that."""
 
     licence: str | None = None
     """Licence or terms of the answers, for the provenance of triples and models."""
@@ -237,7 +231,7 @@ class GenerateConfig(Checked):
     @property
     def filter_limits(self) -> Limits:
         """The thresholds that `limits` names."""
-        return LIMITS[backend_kind(self.backend).limits if self.limits == "auto" else self.limits]
+        return LIMITS[self.limits]
 
     @property
     def outputs(self) -> Outputs:

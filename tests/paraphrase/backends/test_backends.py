@@ -22,7 +22,7 @@ from paraclip.paraphrase.backends import (
 )
 from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, GenerateConfig
+from paraclip.paraphrase.config import CHECKED, STRONG, GenerateConfig
 from paraclip.paraphrase.prompts import Prompt, make_prompt
 
 KEY = "sk-secret-key"
@@ -242,7 +242,7 @@ def test_missing_model_key_and_backend_are_one_line() -> None:
 
 def test_a_backend_owns_its_defaults() -> None:
     built_in, server = (GenerateConfig("a", "o", backend=name) for name in BACKENDS)
-    assert (built_in.llm.candidates, built_in.llm.asks, built_in.filter_limits) == (6, 2, SMALL)
+    assert (built_in.llm.candidates, built_in.llm.asks, built_in.filter_limits) == (6, 2, STRONG)
     assert (built_in.llm.temperature, built_in.llm.top_p) == (0.7, 0.9)
     assert server.llm == LLMOptions() and server.filter_limits == STRONG
     changed = GenerateConfig(

@@ -16,7 +16,7 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import ADAPTER, BACKENDS, Answer, llm_options, make_backend
 from paraclip.paraphrase.backends.builtin import BuiltInBackend
-from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import make_prompt
@@ -116,4 +116,4 @@ def test_the_model_writes_search_queries() -> None:
 
     asked = zip(texts, asyncio.run(ask()), strict=True)
     questions = [Question(text, one.text, kind="short") for text, of in asked for one in of]
-    assert any(verdict.reason is None for verdict in Judge(SMALL).judge(questions))
+    assert any(verdict.reason is None for verdict in Judge().judge(questions))

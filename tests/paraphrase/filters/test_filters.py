@@ -7,7 +7,7 @@ from fake_encoder import BagEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.paraphrase.config import SMALL, STRONG, Limits
+from paraclip.paraphrase.config import STRONG, Limits
 from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.judge import Judge, Verdict
 from paraclip.paraphrase.language.words import words
@@ -75,11 +75,12 @@ def test_an_endless_or_cut_answer_is_too_long() -> None:
     assert plain_reason(Question(CAPTION, endless), endless, Limits(growth=99)) == "too long"
 
 
-def judged(answer: str, source: str, caption: str = "", limits: Limits = SMALL) -> Verdict:
+def judged(answer: str, source: str, caption: str = "", limits: Limits = STRONG) -> Verdict:
     judge = Judge(limits, BagEncoder())  # type: ignore[arg-type]
     return judge.judge([Question(source, answer, caption)])[0]
 
 
+STRICT = Limits(similarity=0.7, support=0.76, kept=1.0, changed_kind=True)
 LENIENT = Limits(similarity=-1, support=-1, kept=0)
 PUPPY = "A puppy splashes through water and snaps at melting "
 
@@ -87,11 +88,11 @@ PUPPY = "A puppy splashes through water and snaps at melting "
 @pytest.mark.parametrize(
     ("source", "answer", "limits", "reason"),
     [
-        ("Dogs run in a park", "Dogs with harnesses run in a park", SMALL, "new content"),
-        ("A pony trots in a park", "A canine trots in a park", SMALL, "new content"),
-        ("A dog runs in a park", "A pooch runs in a park", SMALL, None),
-        ("A dog runs in a park", "An animal runs in a park", SMALL, "lost content"),
-        ("A waiter carries soup, bread and cheese to the terrace", "The waiter is carrying", SMALL,
+        ("Dogs run in a park", "Dogs with harnesses run in a park", STRICT, "new content"),
+        ("A pony trots in a park", "A canine trots in a park", STRICT, "new content"),
+        ("A dog runs in a park", "A pooch runs in a park", STRICT, None),
+        ("A dog runs in a park", "An animal runs in a park", STRICT, "lost content"),
+        ("A waiter carries soup, bread and cheese to the terrace", "The waiter is carrying", STRICT,
          "lost content"),
         ("A dog runs in a park", "In a park runs the dog",
          Limits(similarity=0.999, support=-1, kept=0), "drift"),
@@ -140,7 +141,7 @@ def test_identity_is_always_a_copy(caption: str) -> None:
 @given(PLAIN, st.text(max_size=80))
 def test_every_answer_gets_one_known_reason_or_none(source: str, answer: str) -> None:
     verdict = judged(answer, source)
-    of_judge = ("relation", "new content", "lost content", "drift", "meaning", "same meaning")
+    of_judge = ("new content", "lost content", "drift", "meaning", "same meaning")
     assert verdict.reason in (None, *FILTERS, *of_judge)
     assert verdict.reason is not None or words(verdict.text)
 
@@ -160,5 +161,3 @@ def test_every_answer_gets_one_known_reason_or_none(source: str, answer: str) ->
 )
 def test_where_most_words_differ_things_may_be_described(source: str, answer: str, reason) -> None:
     assert reason_of(answer, source) == reason
-    if "tomato" in source:  # a small generator may not describe things
-        assert plain_reason(Question(source, answer), answer, SMALL) == "colour"

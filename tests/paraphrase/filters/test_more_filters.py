@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_encoder import BagEncoder
 from fake_server import FakeServer
 from generating import captions, fake_config, generated
 
@@ -92,6 +93,7 @@ def test_an_instruction_in_a_caption_is_data(tmp_path: Path) -> None:
     ]  # fmt: skip
     rows = [Caption(str(n), text, str(n), None, "x") for n, text in enumerate(orders)]
     heard: list[str] = []
+    judge = Judge(Limits(similarity=0.7), BagEncoder())  # type: ignore[arg-type]
     with FakeServer() as server:
 
         def obey(prompt: str, count: int) -> str:
@@ -99,6 +101,6 @@ def test_an_instruction_in_a_caption_is_data(tmp_path: Path) -> None:
             return "HACKED" if "HACKED" in prompt else "The sea, the sea, it calls to me"
 
         server.behave = obey
-        summary = generated(rows, fake_config(server.url, tmp_path))
+        summary = generated(rows, fake_config(server.url, tmp_path), judge)
     assert summary.kept == 0 and summary.rejected.total() == 3
     assert sorted(heard) == sorted(orders)  # each came whole, as the user's message, once

@@ -1,9 +1,9 @@
-"""Agents and their actions, the nouns that adjectives describe, and function words."""
+"""Agents and their actions, and the nouns that adjectives describe."""
 
 import pytest
 
 from paraclip.data.triples import read_triples
-from paraclip.paraphrase.language.relations import doubtful_reason, roles_changed
+from paraclip.paraphrase.language.relations import roles_changed
 from paraclip.paraphrase.language.words import words
 
 VERBS = {"chases": "chased", "pushes": "pushed", "follows": "followed", "watches": "watched"}
@@ -64,49 +64,3 @@ def test_another_order_is_no_other_role(source: str, answer: str) -> None:
 def test_a_copy_of_a_text_of_the_starter_set_changes_nothing(column: str) -> None:
     for text in read_triples("starter")[column].to_pylist()[::3]:
         assert not roles_changed(words(text), words(text)), text
-        assert doubtful_reason(text, text) is None, text
-
-
-@pytest.mark.parametrize(
-    ("source", "answer", "expected"),
-    [
-        ("Men play cards under a tree.", "Men are playing cards in a tree.", "relation"),
-        ("A nurse pushes a man in a wheelchair.", "A nurse pushes a man into a wheelchair.",
-         "relation"),
-        ("A boy throws a stick and his dog chases it.",
-         "A boy throws a stick and his dog chases him.", "relation"),
-        ("A goalkeeper dives.", "A goalkeeper is diving as he does.", "relation"),
-        ("A map of the trails.", "A map of all the trails.", "relation"),
-        ("Cheap car rental.", "A car rental cheaper than this.", "relation"),
-        ("A kid eats melon on the old porch steps.", "A kid eats melon steps on the old porch.",
-         "relation"),
-        ("A couple kisses.", "Couples kiss.", "number"),
-        ("A butcher weighs sausages.", "A sausage is weighed by a butcher.", "number"),
-        ("Two men hold two dogs.", "Men hold two dogs.", "number"),
-        ("A man at a city crosswalk.", "A man at a crosswalk across a city.", "relation"),
-        ("A pair of mittens.", "Pairs of mittens.", "number"),
-        ("A cake with cream.", "A cake with cream and cream.", "repetition"),
-        ("A man swims.", "A man swims, wet.", "new content"),
-    ],
-)  # fmt: skip
-def test_what_a_small_generator_mixes_up(source: str, answer: str, expected: str) -> None:
-    assert doubtful_reason(source, answer) == expected
-
-
-@pytest.mark.parametrize(
-    ("source", "answer"),
-    [
-        ("Men play cards under a tree.", "Beneath a tree, men are playing cards."),
-        ("A woman in a red coat waits.", "A woman wearing a red coat is waiting."),
-        ("A baby sleeps.", "A young baby is sleeping."),
-        ("A man sits by a bench.", "A man is sitting near a bench."),
-        ("A couple kisses.", "A couple is kissing."),
-        ("Two dogs and two cats.", "A pair of dogs and 2 cats."),
-        ("A giraffe.", "A picture of a giraffe."),
-        ("Two goats stand near a shed.", "A pair of goats is standing next to a shed."),
-        ("A bowl of hot soup.", "Hot soup of a bowl."),
-    ],
-)
-def test_what_may_stay(source: str, answer: str) -> None:
-    assert doubtful_reason(source, answer) is None
-    assert doubtful_reason("A man swims.", "A man swims, wet.", "A wet man swims.") is None

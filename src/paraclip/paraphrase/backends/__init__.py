@@ -45,7 +45,6 @@ class BackendKind:
 
     place: str  # "module:class", imported at the first use; constructed from `LLMOptions`
     options: LLMOptions = LLMOptions()  # those of the class are the paper's
-    limits: str = "strong"  # default of `--limits`
     licence: str = UNKNOWN_LICENCE  # licence or terms of the answers
     # The modules that it needs, each with its extra.
     packages: dict[str, str] = field(default_factory=dict)
@@ -56,7 +55,6 @@ BACKENDS = {
     "builtin": BackendKind(
         "paraclip.paraphrase.backends.builtin:BuiltInBackend",
         LLMOptions(candidates=6, asks=2, temperature=0.7, top_p=0.9, timeout=600.0),
-        limits="small",
         licence=BUILTIN_LICENCE,
         packages={"openai": "llm", "xllamacpp": "local-llm"},
         adapter=ADAPTER,

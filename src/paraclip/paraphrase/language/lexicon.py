@@ -27,7 +27,7 @@ def listed(section: str) -> frozenset[str]:
     return frozenset(" ".join(_SECTIONS[section]).split())
 
 
-def named_lists(section: str) -> dict[str, frozenset[str]]:
+def _named_lists(section: str) -> dict[str, frozenset[str]]:
     """The lists of a section of lines `name: words`, by name."""
     lines = (line.partition(":") for line in _SECTIONS[section])
     return {name: frozenset(words.split()) for name, _, words in lines}
@@ -41,7 +41,7 @@ def _pairs(section: str) -> dict[str, str]:
 def _by_word(section: str) -> dict[str, set[str]]:
     """Names of the lists in which each word of a section occurs."""
     found: dict[str, set[str]] = {}
-    for name, words in named_lists(section).items():
+    for name, words in _named_lists(section).items():
         for word in words:
             found.setdefault(word, set()).add(name)
     return found
@@ -49,7 +49,7 @@ def _by_word(section: str) -> dict[str, set[str]]:
 
 STOP_WORDS, CARRIER_WORDS = listed("stop words"), listed("carrier words")
 COUPLES, EITHER_GENDER, YOUNG = listed("couples"), listed("either gender"), listed("young")
-GENDER_WORDS = named_lists("gender words")
+GENDER_WORDS = _named_lists("gender words")
 LEMMAS, UNSTEMMED, DERIVED = _pairs("lemmas"), listed("unstemmed"), _pairs("families")
 NUMBERS, LOOSE_NUMBERS = _pairs("numbers"), _pairs("loose numbers")
 NEGATIONS, LACKS, UNNEGATED = listed("negations"), listed("lacks"), listed("unnegated")

@@ -1,44 +1,22 @@
-"""Relations that a paraphrase must keep: who does what to whom, which adjective belongs to which
-noun, prepositions, grammatical number and pronouns.
+"""Relations that a paraphrase must keep: who does what to whom, and which adjective belongs to
+which noun.
 
 "A dog pulls a child" does not paraphrase "A child pulls a dog", although all words are the same and
-MiniLM rates the two as similar. The checks of roles are cautious: an answer fails only if words
-that both texts share are clearly exchanged. `doubtful_reason` is for small generators, which keep
-the nouns and change the function words: "under a tree" becomes "in a tree", "chases it" becomes
-"chases him", "a couple" becomes "couples".
+MiniLM rates the two as similar. The checks are cautious: an answer fails only if words that both
+texts share are clearly exchanged.
 """
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from paraclip.paraphrase.language.lexicon import (
-    CARRIER_WORDS,
-    COLOUR_OF,
-    LOOSE_NUMBERS,
-    NUMBERS,
-    YOUNG,
-    listed,
-    named_lists,
-)
-from paraclip.paraphrase.language.words import is_content, root, with_parents, words
+from paraclip.paraphrase.language.lexicon import COLOUR_OF, listed
+from paraclip.paraphrase.language.words import is_content, root, with_parents
 
 PEOPLE, ADJECTIVES = listed("people"), listed("adjectives")
 FRONTING, INVERTING = listed("fronting"), listed("inverting")
 _AUXILIARIES = listed("auxiliaries")
-_PREPOSITIONS = named_lists("prepositions")
-# "to" also marks infinitives, and negation has its own check.
-_UNCHECKED = frozenset({"toward", "without"})
-_BESIDE = frozenset({"by", "at"})  # mean a place, among other things
-CLOTHING_WORDS, QUANTIFIERS = listed("clothing words"), listed("quantifiers")
-_PRONOUNS = named_lists("pronouns")
-_ARTICLES = frozenset({"a", "an", "one"})
-_PAIR_WORDS = frozenset({"couple", "both", "pairs", "twins"})
-_GROUPS = frozenset({"couple", "pair", "set", "trio"})
 _REACH = 3
-"""Maximum number of words between an article or a preposition and its noun, and between two words
-that belong together ("alley covered in snow")."""
+"""Maximum number of words between a preposition and its noun."""
 
 
 def roles_changed(source: Sequence[str], answer: Sequence[str]) -> bool:
@@ -130,90 +108,3 @@ def _living_beings(tokens: Sequence[str]) -> list[tuple[int, frozenset[str]]]:
             names = frozenset({root(word)} | (kinds - {"person", "animal", "adult"}))
             beings.append((index, names))
     return beings
-
-
-def doubtful_reason(source: str, answer: str, caption: str = "") -> str | None:
-    """The reason of the first check for small generators that an answer fails, or None.
-
-    Args:
-        source: the text that was to be reworded.
-        answer: the answer, cleaned.
-        caption: the caption, in step 2; its words do not count as new content.
-    """
-    before, after = words(source), words(answer)
-    if _changed_plurality(before, after) or _count_numbers(before) != _count_numbers(after):
-        return "number"
-    counts = Counter(map(root, before))
-    repeated = Counter(root(word) for word in after if is_content(word))
-    if any(count > max(1, counts[word]) for word, count in repeated.items()):
-        return "repetition"
-    pronouns = any(
-        word in after and not allowed & set(before) for word, allowed in _PRONOUNS.items()
-    )
-    quantifiers = (set(before) ^ set(after)) & QUANTIFIERS
-    compounds = any(_new_compound(before, words(part)) for part in re.split("[,;:.]", answer))
-    if _changed_preposition(before, after) or pronouns or quantifiers or compounds:
-        return "relation"
-    # A synonym replaces a word; further words were added, unless they come from the caption.
-    old, new = _described_things(before), _described_things(after)
-    added = new - old - _described_things(words(caption))
-    return "new content" if len(added) > len(old - new) else None
-
-
-def _count_numbers(tokens: Sequence[str]) -> Counter[str]:
-    """Number of occurrences of each number: "two men with two dogs" is not "men with two dogs"."""
-    return Counter(
-        NUMBERS.get(word, LOOSE_NUMBERS.get(word, word))
-        for word in tokens
-        if word in NUMBERS or word in _PAIR_WORDS or word.isdigit()
-    )
-
-
-def _changed_preposition(source: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether source and answer use prepositions of different classes."""
-    before, after = (
-        {kind for kind, names in _PREPOSITIONS.items() if names & set(tokens)}
-        for tokens in (source, answer)
-    )
-    changed = (before ^ after) - _UNCHECKED
-    if CLOTHING_WORDS & set(source if "in" in after else answer):  # "in" may mean "wearing"
-        changed -= {"in"}
-    if _BESIDE & set(answer if "beside" in before else source):
-        changed -= {"beside"}
-    return bool(changed)
-
-
-def _changed_plurality(source: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether a singular became a plural or vice versa ("a couple" as "couples")."""
-    for one, many in ((source, answer), (answer, source)):
-        singles = {
-            word
-            for index, word in enumerate(one)
-            if not word.endswith("s")
-            and (word in _GROUPS or _ARTICLES & set(one[max(0, index - _REACH) : index]))
-        }
-        plurals = {word[:-1] for word in many if word.endswith("s")}
-        if (singles & plurals) - set(many):
-            return True
-    return False
-
-
-def _new_compound(source: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether the answer joins words that are far apart: "melon on porch steps", "melon steps"."""
-    indices: dict[str, list[int]] = {}
-    for index, word in enumerate(source):
-        indices.setdefault(root(word), []).append(index)
-    for one, other in pairwise(answer):
-        if is_content(one) and is_content(other):
-            ones, others = indices.get(root(one), []), indices.get(root(other), [])
-            distances = [abs(first - second) for first in ones for second in others]
-            if distances and min(distances) > _REACH:
-                return True
-    return False
-
-
-def _described_things(tokens: Sequence[str]) -> set[str]:
-    """Roots of the words that describe the picture, without carriers, numbers and "young"."""
-    known = CARRIER_WORDS | YOUNG | NUMBERS.keys()
-    described = (word for word in tokens if word not in known and not word.isdigit())
-    return {root(word) for word in described if is_content(word)}
