@@ -162,7 +162,6 @@ BEFORE_LONG_WORK: list[Case] = [
     ("train starter --base base.safetensors", "'paraclip[builtin]'", WHEEL_ALONE, ENCODING),
     (INDEX.replace("out", "postgresql://a/b"), "psycopg: is not", without("psycopg"), INDEXING),
     (INDEX, "out", file_at("out"), INDEXING),
-    (f"{INDEX} --ray-workers 2", "ray: is not", without("ray"), INDEXING),
     (INDEX, "10 bytes", full, ("image_search.build.ahead",)),
     ("search disc --index out --sheet a.txt", "End it in .png", nothing, SEARCHING),
     ("search disc --index out --sheet a.png", "a.png: exists", file_at("a.png"), SEARCHING),

@@ -171,7 +171,6 @@ class IndexKeywords(TypedDict, total=False):
     columns: Columns
     device: str
     precision: Literal["fp32", "bf16"]
-    ray_workers: int  # 0: this process alone
     rebuild: bool
 
 

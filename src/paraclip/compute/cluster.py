@@ -91,9 +91,6 @@ def spread(
     make: Callable[[], Callable[[_Item], _Result]],
     items: Iterable[_Item],
     workers: int,
-    *,
-    gpus: int = 0,
-    ahead: int = 1,
 ) -> Iterator[_Result]:
     """The results of all items, in the order in which they are ready.
 
@@ -104,18 +101,14 @@ def spread(
         make: makes, in each worker, the function from items to results; all are pickled.
         items: read as workers become free.
         workers: number of processes.
-        gpus: number of GPUs of each.
-        ahead: most items that a worker has at a time: the one in progress, and those that wait.
 
     Raises:
         UserError: a worker raised it, or failed for another reason.
     """
     # Restarted and repeated without a limit: a long run may lose many machines.
-    actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)(_Worker)
+    actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker)
     actors = [actor.remote(make) for _ in range(workers)]
-    # An actor is free once for each item that it may hold; taken from the end, none gets a second
-    # item before all have one.
-    free, running, waiting = actors * ahead, dict[Any, Any](), iter(items)
+    free, running, waiting = [*actors], dict[Any, Any](), iter(items)
 
     def start() -> None:
         for item in islice(waiting, len(free)):

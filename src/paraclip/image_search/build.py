@@ -15,11 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from paraclip.arrays import Float
-from paraclip.compute.cluster import import_ray
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.image_search.ray_build import RayReader
 from paraclip.image_search.sources import (
     UNKNOWN,
     FoundPicture,
@@ -99,7 +97,6 @@ def build_index(
     columns: Columns = Columns(),  # noqa: B008 frozen
     device: str = "auto",
     precision: str = "fp32",
-    ray_workers: int = 0,
     rebuild: bool = False,
 ) -> IndexSummary:
     """Update the index of a source; prints nothing. See `IndexConfig` for the arguments.
@@ -114,8 +111,6 @@ def build_index(
     """
     pictures, opened = picture_source(source, columns), open_store(index)
     opened.check()
-    if ray_workers:
-        import_ray()
     names = {"base": base, **({} if tuned is None else {"tuned": tuned})}
     models = {
         # Only base embeds pictures; the others embed a few texts, for cut-offs.
@@ -136,11 +131,7 @@ def build_index(
             known = None
         both = {**known.models, **new.models} if known else new.models
         facts = replace(known or new, source=new.source, models=both)
-        builder = _IndexBuilder(models["base"], target, problems, precision)
-        if ray_workers:
-            # The name in the facts is absolute: workers have other working folders.
-            builder.read = RayReader(facts.models["base"], device, precision, ray_workers)
-        summary = builder.run(pictures, facts)
+        summary = _IndexBuilder(models["base"], target, problems, precision).run(pictures, facts)
         changed = summary.unchanged < summary.total or summary.removed
         embed = {model_stamp(facts.models[label]): _embedder(one) for label, one in models.items()}
         if changed or embed.keys() - facts.cutoffs.keys():
@@ -241,7 +232,6 @@ class _IndexBuilder:
     store: Store
     problems: Problems
     precision: str = "fp32"
-    read: RayReader | None = None  # None: threads of this process
     summary: IndexSummary = field(default_factory=IndexSummary)
     stale: list[str] = field(default_factory=list)  # ids of rows whose picture is now broken
     infinite: int = 0  # number of vectors that are not finite
@@ -260,8 +250,7 @@ class _IndexBuilder:
         done = work.unchanged
         with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
             reader = PictureReader(self.model.preprocess, self.model.image_size, work.by_hash)
-            here = ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
-            results = self.read(work.to_read, work.by_hash) if self.read else here
+            results = ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
             pictures = self._readable(results, work, progress.update)
             for rows in self._written_together(self._rows(pictures, work)):
                 self.store.put(rows)
@@ -331,11 +320,8 @@ class _IndexBuilder:
 
     def _embedded(self, pictures: list[ReadPicture], work: _Changes) -> pa.Table:
         """Rows of pictures with new vectors, if these are finite."""
-        if pictures[0].vector is None:
-            pixels = [one.pixels for one in pictures]
-            vectors = pixel_vectors(self.model, pixels, self.precision)
-        else:
-            vectors = np.stack([one.vector for one in pictures])
+        pixels = [one.pixels for one in pictures]
+        vectors = pixel_vectors(self.model, pixels, self.precision)
         finite = np.isfinite(vectors).all(axis=1)
         kept = [pictures[row] for row in np.flatnonzero(finite)]
         for row in np.flatnonzero(~finite):

@@ -42,11 +42,6 @@ class IndexConfig(Checked):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the image tower; the same in every run on an index."""
 
-    ray_workers: Annotated[int, Ge(0), Le(100_000)] = 0
-    """Number of processes of a Ray cluster that read and embed; 0: this process does. RAY_ADDRESS
-    names the cluster; without it, Ray runs here. All of them must reach the pictures and the model,
-    and each uses a GPU if there are enough."""
-
     json: bool = False
     """Print the counts and the broken pictures (at most 1,000) as JSON, and nothing else."""
 

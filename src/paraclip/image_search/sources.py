@@ -166,7 +166,6 @@ class ReadPicture:
     row: str | None = None  # id of the row in the index with this hash; the rest is then empty
     pixels: Any = None  # input of the image tower
     thumbnail: bytes = b""  # JPEG
-    vector: Any = None  # float32 [width], if another process computed it
 
 
 ReadResult = tuple[FoundPicture, ReadPicture | UserError]
