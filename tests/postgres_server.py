@@ -31,10 +31,7 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    """A server in a temporary folder: `with PostgresServer() as server: server.url`.
-
-    `stop` and `start` keep the data, so that a test can take it away and bring it back.
-    """
+    """A server in a temporary folder: `with PostgresServer() as server: server.url`."""
 
     def __init__(self) -> None:
         found = programs()
@@ -54,11 +51,6 @@ class PostgresServer:
         """Address of the database `postgres`."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
 
-    def schema_url(self, name: str) -> str:
-        """Address with a new schema first in the search path: an empty database to a test."""
-        self.query(f'CREATE SCHEMA "{name}"')
-        return f"{self.url}?options=-csearch_path%3D{name}%2Cpublic"
-
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Run one statement; returns its rows."""
         import psycopg
@@ -73,22 +65,14 @@ class PostgresServer:
         with (data / "postgresql.conf").open("a", encoding="utf-8") as settings:
             settings.writelines(f"{name} = '{value}'\n" for name, value in SETTINGS.items())
             settings.write(f"port = {self.port}\nunix_socket_directories = '{self.folder}'\n")
-        self.start()
+        log = self.folder / "log"
+        self.run("pg_ctl", "-D", data, "-l", log, "-w", "-t", "60", "start")
         self.query("CREATE EXTENSION vector")
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def start(self) -> None:
-        """Start, and wait until it answers."""
-        log = self.folder / "log"
-        self.run("pg_ctl", "-D", self.folder / "data", "-l", log, "-w", "-t", "60", "start")
-
-    def stop(self) -> None:
-        """Stop at once, as if the machine crashed."""
         self.run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, program: str, *words: object) -> None:
         """Run one of the server's programs as its owner."""

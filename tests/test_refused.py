@@ -160,7 +160,6 @@ BEFORE_LONG_WORK: list[Case] = [
     (QUICKSTART_BASE, "'paraclip[builtin,search]'", WHEEL_ALONE, OWN),
     ("evaluate mini --benchmarks sts", "'paraclip[builtin]'", WHEEL_ALONE, SCORING),
     ("train starter --base base.safetensors", "'paraclip[builtin]'", WHEEL_ALONE, ENCODING),
-    (INDEX.replace("out", "postgresql://a/b"), "psycopg: is not", without("psycopg"), INDEXING),
     (INDEX, "out", file_at("out"), INDEXING),
     (INDEX, "10 bytes", full, ("image_search.build.ahead",)),
     ("search disc --index out --sheet a.txt", "End it in .png", nothing, SEARCHING),
@@ -213,6 +212,10 @@ NOT_TOGETHER = [  # options that cannot be used, and the one that is named
     ("train a.parquet --recipe paper --bank pictures", "--bank"),
     (f"{GENERATE} --backend builtin --ray-workers 2", "--ray-workers"),
     ("quickstart --out out --teacher mini", "--teacher"),
+    *(
+        (f"{words} --index postgresql://me:secret@host/photos", "--index")
+        for words in ("index pictures", "search disc", "serve")
+    ),
     *(
         (f"{GENERATE} {SERVER} --{words}", named)
         for words, named in (

@@ -34,8 +34,7 @@ from benchmarks.export.loaders import environments
 from benchmarks.generation.watching import worked
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.compute.exact_search import nearest
-from paraclip.stores import IndexFacts, Store, picture_id, schema
-from paraclip.stores.opening import open_store
+from paraclip.store import IndexFacts, Store, picture_id, schema
 
 QUERIES = 2_000
 CLUSTERS = 2_000
@@ -69,7 +68,7 @@ def unit_vectors(rows: int, width: int, seed: int) -> np.ndarray:
 
 def make_store(address: str, rows: int, width: int) -> Store:
     """An index of synthetic vectors."""
-    store = open_store(address)
+    store = Store(address)
     store.save_facts(IndexFacts("made-up", width, "/made-up", "", {"base": "canned"}))
     for start in range(0, rows, AT_ONCE):
         paths = [f"folder/{number}.jpg" for number in range(start, min(start + AT_ONCE, rows))]
@@ -92,7 +91,7 @@ def serve(address: str, width: int) -> None:
     from paraclip.image_search.serving.service import Service, Version
     from paraclip.image_search.snapshot import open_pool
 
-    store = open_store(address)
+    store = Store(address)
     towers = {"base": CannedTower("canned", unit_vectors(QUERIES, width, 0))}
     service = Service(store, Version(*open_pool(store), {"base": 0.5}), towers)
     listener = listen("127.0.0.1", 0)

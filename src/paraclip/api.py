@@ -356,7 +356,7 @@ def index(
 
     Args:
         source: folder of pictures, captions file, or WebDataset shards.
-        index: folder of the index, or `postgresql://...`.
+        index: folder of the index.
         options: options of `paraclip index`, such as `base=...`, `tuned=...` or `rebuild=True`.
 
     Returns:
@@ -377,7 +377,7 @@ def search(
 
     Args:
         query: description of the pictures to find.
-        index: folder of the index, or `postgresql://...`.
+        index: folder of the index.
         options: options of `paraclip search`, such as `image="cat.jpg"` or `models="base,tuned"`.
             Without `models`, the index's tuned model answers, or its base if it has none.
 

@@ -1,4 +1,4 @@
-"""Stores, a tiny CLIP with a tuned copy, and drawn pictures."""
+"""A tiny CLIP with a tuned copy, and drawn pictures."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from paraclip.models.checkpoint import save_model
-from postgres_server import PostgresServer
 from tiny import draw, tiny_clip
 
 KINDS = [(shape, colour) for shape in ("disc", "square") for colour in ("red", "green", "blue")]
@@ -22,20 +21,10 @@ def quiet(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A server for the session."""
-    with PostgresServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["lancedb", pytest.param("postgres", marks=pytest.mark.slow)])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Address of an empty store of each kind."""
-    if request.param == "lancedb":
-        return str(tmp_path / "index")
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return server.schema_url(f"s{abs(hash(str(tmp_path)))}")
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    """Address of a store that is not there yet."""
+    return str(tmp_path / "index")
 
 
 @pytest.fixture(scope="session")

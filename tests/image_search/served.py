@@ -18,8 +18,7 @@ from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, make_limits, make_server
 from paraclip.image_search.serving.service import Service, Version
 from paraclip.image_search.snapshot import open_pool
-from paraclip.stores import IndexFacts, Store, picture_id, schema
-from paraclip.stores.opening import open_store
+from paraclip.store import IndexFacts, Store, picture_id, schema
 from postgres_server import wait_until
 from tiny import jpeg
 
@@ -88,7 +87,7 @@ def made_index(folder: Path, address: str) -> Store:
         "time": [datetime.now(UTC)] * len(names),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH),
     }
-    store = open_store(address)
+    store = Store(address)
     models = {"base": "hash", "tuned": "hash"}
     known = store.facts()
     store.save_facts(known or IndexFacts("space", WIDTH, str(pictures), str(pictures), models))

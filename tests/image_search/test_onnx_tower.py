@@ -22,7 +22,7 @@ from paraclip.image_search.towers import (
 from paraclip.models import features
 from paraclip.models.features import encode_texts, image_space
 from paraclip.models.loading import load_model
-from paraclip.stores import IndexFacts
+from paraclip.store import IndexFacts
 
 TEXTS = (
     "a red disc on white paper", "", "a", "two dogs " * 100, "A YOUNG Child's café, naïve",

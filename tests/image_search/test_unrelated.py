@@ -19,8 +19,7 @@ from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
-from paraclip.stores import IndexFacts
-from paraclip.stores.opening import open_store
+from paraclip.store import IndexFacts, Store
 from tiny import draw
 
 
@@ -53,7 +52,7 @@ def test_the_cutoff_is_made_of_the_best_result_of_each_unrelated_text(
 
 
 def test_an_empty_index_has_no_cutoff(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "empty"))
+    store = Store(tmp_path / "empty")
     facts = IndexFacts("space", WIDTH, "/pictures", "/pictures", {"base": "mini"})
     store.save_facts(facts)
     assert measure_cutoffs(store, facts, {"base": HashTower("base")}) == {}
@@ -66,7 +65,7 @@ def test_results_at_the_cutoff_are_not_close() -> None:
 
 
 def cutoffs_in(address: str) -> dict[str, float]:
-    facts = open_store(address).facts()
+    facts = Store(address).facts()
     assert facts is not None
     return facts.cutoffs
 
@@ -154,7 +153,7 @@ def test_an_index_without_cutoffs_gets_the_same(
     address = str(tmp_path / "index")
     build_index(str(pictures), address, models["base"], Problems(1.0))
     stored, _ = search_index("a red disc", address, cutoff="auto")
-    store = open_store(address)
+    store = Store(address)
     facts = store.facts()
     assert facts is not None
     store.save_facts(replace(facts, cutoffs={}))

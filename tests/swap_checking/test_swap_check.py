@@ -262,19 +262,14 @@ def test_only_the_ten_most_changed_are_listed(index, base, tuned, tmp_path) -> N
     assert len(overlaps) == 10 and overlaps == sorted(overlaps) and report.queries == 30
 
 
-@pytest.mark.parametrize("kind", ["folder", pytest.param("database", marks=pytest.mark.slow)])
 def test_an_index_of_paraclip_knows_where_its_pictures_are(
-    base, tuned, photos, models, tmp_path, request, kind
+    base, tuned, photos, models, tmp_path
 ) -> None:
     address = str(tmp_path / "own")
-    if kind == "database":
-        address = request.getfixturevalue("postgres").schema_url("own")
     build_index(os.path.dirname(photos[0]), address, models["base"], Problems(1.0))
     report = paraclip.swap_check(address, base, tuned)
     assert (report.store, report.rows, report.origin.pictures) == ("paraclip", 12, 12)
     assert report.origin.same
-    if kind == "database":
-        request.getfixturevalue("postgres").query("DROP SCHEMA own CASCADE")
 
 
 def test_pictures_that_were_moved_are_found_by_names_that_are_certain(

@@ -14,8 +14,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.indexes import reading
 from paraclip.models.features import encode_images, image_space
-from paraclip.stores import IndexFacts, schema
-from paraclip.stores.opening import open_store
+from paraclip.store import IndexFacts, Store, schema
 from paraclip.systems import columns, files
 from paraclip.systems.system import IndexAddress
 from paraclip.training.bank import Bank, read_bank
@@ -119,13 +118,12 @@ def test_our_own_index_is_refused_by_its_image_tower_without_any_picture(photos,
     pytest.importorskip("lancedb")
     files, vectors = photos
     for name, space in (("same", image_space(TinyModel())), ("other", "0" * 16)):
-        store = open_store(str(tmp_path / name))
+        store = Store(tmp_path / name)
         store.save_facts(IndexFacts(space, EMBED_DIM, "a", "", {"base": "a"}))
         columns = {kind.name: [0] * 20 for kind in schema(EMBED_DIM) if kind.name != "vector"}
         columns |= {"path": files, "vector": list(vectors), "thumbnail": [b""] * 20}
         columns |= {key: [f"{row:x}" for row in range(20)] for key in ("id", "hash", "caption")}
         store.put(pa.table(columns, schema(EMBED_DIM)))
-        store.close()
     assert read(tmp_path / "same").names == files
     with pytest.raises(UserError, match="another image tower"):
         read(tmp_path / "other")

@@ -1,25 +1,21 @@
 """`paraclip index`."""
 
 import json
-import re
 from dataclasses import asdict
-from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
 from paraclip.errors import require
-from paraclip.image_search.config import INDEX, IndexConfig
+from paraclip.image_search.config import INDEX, STORE, IndexConfig
 from paraclip.image_search.sources import picture_source
 from paraclip.image_search.towers import prepared_tower
 from paraclip.models.sources import absolute_name, check_device, check_model, packages_of
 from paraclip.progress import suggest
-from paraclip.stores import POSTGRES
-from paraclip.stores.opening import store_packages
 
 
 def index_command(config: IndexConfig) -> None:
     """Bring an index up to date; print the counts and the broken pictures."""
     check_device(config.device)
-    require(packages_of(config.base) | store_packages(config.index))
+    require(packages_of(config.base) | STORE)
     arguments = config.arguments()
     names = list(filter(None, (config.base, arguments["tuned"])))
     for name in names:
@@ -32,25 +28,15 @@ def index_command(config: IndexConfig) -> None:
     # Written now, so that the first search need not wait for torch.
     for name in names:
         prepared_tower(absolute_name(name))
-    store = _without_password(config.index)
     if config.json:
         broken = [{"where": where, "what": what} for where, what in problems.listed]
-        print(json.dumps({"store": store, **asdict(summary), "problems": broken}, indent=1))
+        content = {"store": config.index, **asdict(summary), "problems": broken}
+        print(json.dumps(content, indent=1))
         return
     print(summary.lines())
     if summary.recall is not None:
         print(f"Approximate index: recall@10 is {summary.recall:.3f} of exact search.")
     if problems.count:
         print(problems.summary())
-    # The default need not be named.
-    suggest("search", "a dog on a beach", *([] if store == INDEX else ["--index", store]))
-
-
-def _without_password(store: str) -> str:
-    """The address of a store without its password, which a shell's history must not contain."""
-    if store.startswith(POSTGRES):
-        password = urlsplit(store).password
-        store = store.replace(f":{password}@", "@", 1) if password else store
-        # libpq also takes it as a parameter.
-        store = re.sub(r"(?<=[?&])password=[^&]*&?", "", store).rstrip("?&")
-    return store
+    named = [] if config.index == INDEX else ["--index", config.index]  # the default need not be
+    suggest("search", "a dog on a beach", *named)

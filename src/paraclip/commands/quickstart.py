@@ -10,7 +10,7 @@ from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError, printable, require, without_password
 from paraclip.files import text_hash
-from paraclip.image_search.config import SERVER, ServeConfig
+from paraclip.image_search.config import SERVER, STORE, ServeConfig
 from paraclip.image_search.sources import picture_source
 from paraclip.models.sources import check_model, packages_of
 from paraclip.provenance import without_secrets
@@ -18,15 +18,13 @@ from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import Page, own_call, stamps_file
 from paraclip.quickstart.stamps import read_stamps, stamps_folder
 from paraclip.starter import SCENES
-from paraclip.stores.opening import store_packages
 from paraclip.training.sources import Sources
 
 
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print what it finds, the recommended model and the files."""
-    store = store_packages(str(config.folder))
     if config.source is None:
-        require(packages_of(config.base) | (SERVER | store if config.serve else {}))
+        require(packages_of(config.base) | (SERVER if config.serve else {}))
         check_model(config.base)
         page = _run_on_stamps(config)
     else:
@@ -34,7 +32,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
             what = "has a password in it, which the index would store"
             raise UserError(without_secrets(config.source), what, "Copy the pictures to a folder.")
         named = packages_of(config.base, "minilm")  # S asks MiniLM
-        require(named | store | (SERVER if config.serve else {}))
+        require(named | (SERVER if config.serve else STORE))
         check_model(config.base)
         Sources(teachers=config.teacher).check(SCENES)
         picture_source(config.source, Columns())  # refuses one that there is not

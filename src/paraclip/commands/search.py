@@ -9,18 +9,17 @@ from operator import attrgetter
 
 from paraclip.errors import UserError, printable, require
 from paraclip.files import refuse_overwriting
-from paraclip.image_search.config import SearchConfig
+from paraclip.image_search.config import STORE, SearchConfig
 from paraclip.image_search.engine import Answer, Overlap, measure_overlap, search_index
 from paraclip.image_search.snapshot import Hit
-from paraclip.stores import full_path
-from paraclip.stores.opening import open_store, store_packages
+from paraclip.store import Store, full_path
 
 LONGEST_SHOWN = 60  # characters of a caption in a table
 
 
 def search_command(config: SearchConfig) -> None:
     """Search an index and print the results."""
-    require(store_packages(config.index))
+    require(STORE)
     if config.sheet:
         from paraclip.image_search.sheet import check_sheet, thumbnails_of, write_sheet
 
@@ -61,7 +60,7 @@ def search_command(config: SearchConfig) -> None:
         print(_side_by_side(results))
     if config.cutoff is not None and not (config.paths or config.json) and any(results.values()):
         print(printable(_cutoff_line(answers)))
-    store = open_store(config.index)
+    store = Store(config.index)
     if not any(results.values()):
         hint = "Add some with `paraclip index`."
         raise UserError(store.where, "the index contains no pictures", hint)

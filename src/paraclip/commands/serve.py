@@ -5,12 +5,11 @@ import os
 from paraclip.errors import printable, require
 from paraclip.image_search.config import SERVER, ServeConfig
 from paraclip.progress import is_quiet
-from paraclip.stores.opening import open_store, store_packages
 
 
 def serve_command(config: ServeConfig) -> None:
     """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
-    require(SERVER | store_packages(config.index))
+    require(SERVER)
     from paraclip.image_search.engine import choose_models
     from paraclip.image_search.serving.rewording import make_reworder
     from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server
@@ -18,6 +17,7 @@ def serve_command(config: ServeConfig) -> None:
     from paraclip.image_search.snapshot import open_pool
     from paraclip.image_search.towers import open_tower
     from paraclip.image_search.unrelated import measure_cutoffs
+    from paraclip.store import Store
 
     # Not an option, because other users see the arguments of a process.
     token = os.environ.get("PARACLIP_TOKEN") or None
@@ -25,7 +25,7 @@ def serve_command(config: ServeConfig) -> None:
     reworder = make_reworder(config.llm)
     # First, because models take seconds to load and the port may be taken.
     with listen(config.host, config.port) as listener:
-        store = open_store(config.index)
+        store = Store(config.index)
         facts, name, pool = open_pool(store)
         models = facts.models if config.models is None else choose_models(facts, config.models)
         towers = {

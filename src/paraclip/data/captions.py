@@ -105,6 +105,6 @@ def plain_text(value: Any, name: str) -> str | None:
             text = (value if isinstance(value, bytes) else str(value).encode()).decode()
         except UnicodeError:
             raise BrokenRow(f"the {name} is not UTF-8") from None
-    if "\0" in text:  # no name of a file, and no text of PostgreSQL
+    if "\0" in text:  # no name of a file
         raise BrokenRow(f"the {name} contains a NUL character")
     return text

@@ -44,7 +44,7 @@ from paraclip.models.mini import SentenceModel
 from paraclip.models.sources import absolute_name
 from paraclip.progress import bar
 from paraclip.provenance import publishable
-from paraclip.stores import (
+from paraclip.store import (
     ROWS_AT_ONCE,
     IndexFacts,
     Store,
@@ -53,7 +53,6 @@ from paraclip.stores import (
     schema,
     vectors_of,
 )
-from paraclip.stores.opening import open_store
 
 _WRITE_SECONDS = 30.0  # maximum time between writes
 _RECALL_QUERIES = 100
@@ -109,7 +108,7 @@ def build_index(
             or source, another run is writing, no picture can be used, or the disk is full. Written
             rows are kept.
     """
-    pictures, opened = picture_source(source, columns), open_store(index)
+    pictures, opened = picture_source(source, columns), Store(index)
     opened.check()
     names = {"base": base, **({} if tuned is None else {"tuned": tuned})}
     models = {
@@ -138,7 +137,6 @@ def build_index(
             facts = replace(facts, cutoffs=cutoffs_of(target, embed))
         target.save_facts(facts)
         if rebuild:
-            target.close()
             opened.publish()
         opened.finish()
         if summary.total >= opened.EXACT_BELOW:

@@ -7,16 +7,32 @@ import tyro
 from annotated_types import Ge, Le
 
 from paraclip.data.config import ColumnOptions, Columns
+from paraclip.errors import UserError
 from paraclip.models.sources import model_of_run
 from paraclip.options import Checked
 
 INDEX = "runs/index"
-SERVER = dict.fromkeys(("fastapi", "uvicorn"), "search")
+STORE = {"lancedb": "search"}
+"""The module that an index needs, with its extra."""
+SERVER = dict.fromkeys(("fastapi", "uvicorn", "lancedb"), "search")
 """The modules of the server, each with its extra."""
 
 
+class _OfIndex(Checked):
+    """Options of a command on an index, which is a folder."""
+
+    index: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "://" in self.index:
+            what = "is an address, and ParaCLIP keeps an index of its own in a folder"
+            hint = "Name a folder; `swap-check` and `train --bank` read vectors in PostgreSQL."
+            raise UserError("--index", what, hint)
+
+
 @dataclass(frozen=True)
-class IndexConfig(Checked):
+class IndexConfig(_OfIndex):
     """Index the pictures of a folder, a captions file or shards for `search` and `serve`."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PICTURES")]
@@ -24,7 +40,7 @@ class IndexConfig(Checked):
     file, or WebDataset shards. Run it again after changes: only what is new or changed is read."""
 
     index: str = INDEX
-    """Folder of the index (LanceDB), or postgresql://user@host/database (with pgvector)."""
+    """Folder of the index, a table of LanceDB."""
 
     base: str = "mini"
     """Base model, as in `paraclip evaluate`. Its image tower computes the vectors."""
@@ -56,14 +72,14 @@ class IndexConfig(Checked):
 
 
 @dataclass(frozen=True)
-class SearchConfig(Checked):
+class SearchConfig(_OfIndex):
     """Search an index with words or a picture."""
 
     query: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[QUERY]")] = ""
     """Query: a description of the pictures to find."""
 
     index: str = INDEX
-    """Index to search: a folder, or postgresql://..."""
+    """Folder of the index to search."""
 
     image: str | None = None
     """Picture to use as the query, alone or together with words."""
@@ -105,11 +121,11 @@ class SearchConfig(Checked):
 
 
 @dataclass(frozen=True)
-class ServeConfig(Checked):
+class ServeConfig(_OfIndex):
     """Serve an index as a web page and over HTTP."""
 
     index: str = INDEX
-    """Index to search: a folder, or postgresql://..."""
+    """Folder of the index to search."""
 
     models: str | None = None
     """Comma-separated models to show side by side: labels of the index (base,tuned), or

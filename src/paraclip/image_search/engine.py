@@ -10,11 +10,10 @@ from paraclip.arrays import Float
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
-from paraclip.image_search.snapshot import Hit, Pool, open_pool
+from paraclip.image_search.snapshot import Hit, SearchPool, open_pool
 from paraclip.image_search.towers import LONGEST_QUERY, TextTower, TorchTower, open_tower
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
-from paraclip.stores import IndexFacts, Store
-from paraclip.stores.opening import open_store
+from paraclip.store import IndexFacts, Store
 
 _DEPTH = 10  # depth of the overlaps
 
@@ -123,12 +122,12 @@ class _Opened(NamedTuple):
 
     store: Store
     facts: IndexFacts
-    pool: Pool
+    pool: SearchPool
     towers: dict[str, TextTower]  # by label
 
 
 def _open(index: str, models: str | None, device: str) -> _Opened:
-    store = open_store(index)
+    store = Store(index)
     facts, _, pool = open_pool(store)
     names = choose_models(facts, models)
     towers = {label: open_tower(name, facts, store.where, device) for label, name in names.items()}

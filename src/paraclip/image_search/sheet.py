@@ -13,7 +13,7 @@ from paraclip.errors import UserError
 from paraclip.files import check_room
 from paraclip.image_search.snapshot import Hit
 from paraclip.output_folder import OutputFolder
-from paraclip.stores import Store
+from paraclip.store import Store
 
 SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26  # pixels, except COLUMNS
 INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"

@@ -10,7 +10,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -19,7 +18,7 @@ import pyarrow as pa
 from paraclip.arrays import Float
 from paraclip.compute.exact_search import nearest
 from paraclip.files import cache_folder, disk_errors, text_hash
-from paraclip.stores import (
+from paraclip.store import (
     SHOWN,
     IndexFacts,
     Store,
@@ -53,25 +52,8 @@ class Hit:
     close: bool = True
 
 
-class Pool(Protocol):
-    """A set of pictures to search."""
-
-    @property
-    def captions(self) -> pa.ChunkedArray | None:
-        """All captions; None if they are not in memory."""
-
-    def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
-        """The first k results of each query [queries, width]."""
-
-    def sample(self, count: int) -> list[Hit]:
-        """Random pictures, each once, with score 0; fewer if there are not as many."""
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-
-
 @dataclass(frozen=True)
-class _Snapshot(Pool):
+class _Snapshot:
     """Exact search over one version of an index."""
 
     vectors: Float  # unit vectors float32 [rows, width]
@@ -82,14 +64,17 @@ class _Snapshot(Pool):
 
     @property
     def captions(self) -> pa.ChunkedArray:
+        """All captions."""
         return self.rows["caption"]
 
     def sample(self, count: int) -> list[Hit]:
+        """Random pictures, each once, with score 0; fewer if there are not as many."""
         places = random.sample(range(len(self)), min(count, len(self)))
         rows = self.rows.take(pa.array(places, pa.int64())).to_pylist()
         return [Hit(**row, score=0.0) for row in rows]
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
+        """The first k results of each query [queries, width]."""
         positions, scores = nearest(queries, self.vectors, min(k, len(self.vectors)))
         shown = self.rows.take(pa.array(positions.ravel(), pa.int64()))
         hits = list(map(Hit, *(column.to_pylist() for column in shown), scores.ravel().tolist()))
@@ -98,13 +83,13 @@ class _Snapshot(Pool):
 
 
 @dataclass(frozen=True)
-class _StorePool(Pool):
-    """Search in the store itself, for a table that is too large for memory."""
+class _LargePool:
+    """The same in the store itself, for a table that is too large for memory."""
 
     store: Store
     facts: IndexFacts
     count: int  # kept, since a server reports it also while the store is unavailable
-    captions = None
+    captions = None  # not in memory
 
     def __len__(self) -> int:
         return self.count
@@ -132,19 +117,22 @@ class _StorePool(Pool):
         ]
 
 
-def open_pool(store: Store) -> tuple[IndexFacts, str, Pool]:
+SearchPool = _Snapshot | _LargePool
+"""The pictures of an index, as they are searched."""
+
+
+def open_pool(store: Store) -> tuple[IndexFacts, str, SearchPool]:
     """Facts, version and pool, a snapshot of a small table; raises UserError without an index."""
     existing_facts(store)  # a clear error without an index
     # The version first: what changes meanwhile is of a later one, which is opened next.
     version, facts = store.version(), existing_facts(store)
     # The same from every working folder.
-    place = store.where if "://" in store.where else str(Path(store.where).absolute())
-    folder = cache_folder() / "search" / text_hash(place)
+    folder = cache_folder() / "search" / text_hash(str(store.folder.absolute()))
     if (pool := _open_snapshot(folder / version, facts.width)) is not None:
         return facts, version, pool
     shutil.rmtree(folder / version, ignore_errors=True)  # damaged
     if (count := store.count()) >= store.EXACT_BELOW:
-        return facts, version, _StorePool(store, facts, count)
+        return facts, version, _LargePool(store, facts, count)
     return facts, version, _take_snapshot(store, facts, folder, version)
 
 

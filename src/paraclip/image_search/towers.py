@@ -27,7 +27,7 @@ from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
 from paraclip.models.sources import clean_text, model_files
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
-from paraclip.stores import IndexFacts, check_image_space
+from paraclip.store import IndexFacts, check_image_space
 from paraclip.version import __version__
 
 if TYPE_CHECKING:

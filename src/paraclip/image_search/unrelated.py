@@ -9,7 +9,7 @@ from paraclip.arrays import Float
 from paraclip.evaluation.unrelated import cutoff_above, unrelated_texts
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import TextTower, model_stamp
-from paraclip.stores import IndexFacts, Store, vectors_of
+from paraclip.store import IndexFacts, Store, vectors_of
 
 _MOST = 1_000_000  # pictures of a huge index in which the best ones are looked for
 

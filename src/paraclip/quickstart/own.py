@@ -14,8 +14,7 @@ from paraclip.image_search.sheet import Group, check_sheet, thumbnails_of, write
 from paraclip.output_folder import OutputFolder
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.starter import SCENES
-from paraclip.stores import existing_facts, full_path
-from paraclip.stores.opening import open_store
+from paraclip.store import Store, existing_facts, full_path
 from paraclip.training.checkpoint import AnotherRun
 from paraclip.training.config import TrainConfig
 from paraclip.training.prepare import check_base
@@ -55,7 +54,7 @@ def check_own(config: QuickstartConfig) -> None:
 def write_captions(config: QuickstartConfig) -> Path | None:
     """Write the captions that the index has of picture files, at most 10,000 of them; None if there
     are none."""
-    store = open_store(str(index_of(config)))
+    store = Store(index_of(config))
     root, rows = existing_facts(store).root, list[dict[str, str]]()
     for part in store.batches(("path", "caption")):
         rows += [
@@ -87,5 +86,5 @@ def write_examples(config: QuickstartConfig, models: str) -> Path | None:
             groups.append((f"{label}: {len(shared)} found by both wordings", rows))
     if not groups:
         return None
-    write_sheet(str(path), groups, thumbnails_of(groups, open_store(index)))
+    write_sheet(str(path), groups, thumbnails_of(groups, Store(index)))
     return path

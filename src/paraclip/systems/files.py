@@ -4,7 +4,6 @@ Formats are named by `export --to`; the index of `paraclip index` is in a folder
 """
 
 import os
-from contextlib import closing
 from pathlib import Path
 
 from paraclip.errors import UserError
@@ -69,16 +68,12 @@ def _raise(error: OSError) -> None:
 
 def _read_paraclip(place: IndexAddress) -> Parts:
     """The index of `paraclip index`, with paths under the folder that was indexed."""
-    from paraclip.stores import existing_facts, full_path, vectors_of
-    from paraclip.stores.opening import open_store
+    from paraclip.store import Store, existing_facts, full_path, vectors_of
 
-    with closing(open_store(place.address)) as store:
-        facts = existing_facts(store)
-        for part in store.batches(("path", "vector")):
-            yield (
-                [full_path(facts.root, path) for path in part["path"].to_pylist()],
-                vectors_of(part),
-            )
+    store = Store(place.address)
+    root = existing_facts(store).root
+    for part in store.batches(("path", "vector")):
+        yield [full_path(root, path) for path in part["path"].to_pylist()], vectors_of(part)
 
 
 PARACLIP = System(

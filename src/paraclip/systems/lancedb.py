@@ -13,7 +13,7 @@ from paraclip.systems.system import FIX, ROWS_AT_ONCE, IndexAddress, Layout, Par
 def _read(place: IndexAddress) -> Parts:
     """A table of a LanceDB folder."""
     lancedb = optional_import("lancedb", "search")
-    from paraclip.stores.lance import without_panics
+    from paraclip.store import without_panics
     from paraclip.systems.columns import arrow_parts, choose_one, columns_of, read_as
 
     if not Path(place.address).is_dir():  # LanceDB would create it

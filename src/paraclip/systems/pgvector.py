@@ -10,6 +10,8 @@ from paraclip.systems.system import FIX, PATH_COLUMNS, ROWS_AT_ONCE, IndexAddres
 
 POSTGRES = ("postgresql://", "postgres://")
 _SECONDS = 10  # timeout of connections
+STATEMENT_SECONDS = 60
+"""Limit of a statement: another program may lock a table, and a view may compute."""
 _TABLES = {"immich": "smart_search", "librephotos": "api_photo"}  # by program
 _VECTOR_COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name FROM information_schema.columns c
@@ -24,8 +26,6 @@ WHERE table_schema = %s AND table_name = %s AND data_type <> 'bytea'
 def kind_in_database(place: IndexAddress) -> str:
     """The kind of an index in PostgreSQL, by the names of its tables."""
     with connected(place) as connection:
-        if place.table is None and exists(connection, "paraclip_index"):
-            return "paraclip"
         for kind, table in _TABLES.items():
             if place.table in (None, table) and exists(connection, table):
                 return kind
@@ -36,18 +36,24 @@ def kind_in_database(place: IndexAddress) -> str:
 def connected(place: IndexAddress) -> Iterator[Any]:
     """A read-only connection to a PostgreSQL server, whose errors show no password."""
     psycopg = optional_import("psycopg", "postgres")
-    from paraclip.stores.postgres import limit_statements, no_answer
-
+    try:
+        psycopg.conninfo.conninfo_to_dict(place.address)
+    except psycopg.ProgrammingError:  # its text may contain the password
+        hint = "In a password, write % as %25, @ as %40, / as %2F, : as %3A and a space as %20."
+        server = place.where.rpartition("@")[2]  # what is before it may be left of a password
+        raise UserError(server, "is not a valid address", hint) from None
     try:
         with psycopg.connect(place.address, connect_timeout=_SECONDS) as connection:
             connection.read_only = True
             # Large tables are otherwise read from a place of the server's choice, and training
             # that resumes would see another bank.
             connection.execute("SET synchronize_seqscans = off")
-            limit_statements(connection)
+            connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
             yield connection
     except psycopg.errors.QueryCanceled as error:
-        raise UserError(place.where, *no_answer()) from error
+        what = f"has not answered within {STATEMENT_SECONDS} seconds"
+        hint = "Look for a lock on its tables, or for a view that takes long."
+        raise UserError(place.where, what, hint) from error
     except psycopg.Error as error:
         from paraclip.provenance import without_secrets
 

@@ -5,7 +5,6 @@ A teacher is a frozen model with an image encoder of its own.
 
 import os.path
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +24,7 @@ from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.models.loading import load_model
 from paraclip.models.sources import TEXT_ONLY
 from paraclip.provenance import without_secrets
-from paraclip.stores import check_image_space, existing_facts
-from paraclip.stores.opening import open_store
+from paraclip.store import Store, check_image_space, existing_facts
 from paraclip.systems.system import IndexAddress
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice
@@ -111,8 +109,7 @@ def _check_origin(
 ) -> None:
     """Raise UserError for vectors of another image tower; say so if that cannot be found out."""
     if index.kind == "paraclip" and model.architecture.kind != TEXT_ONLY:
-        with closing(open_store(place.address)) as store:
-            facts = existing_facts(store)
+        facts = existing_facts(Store(place.address))
         check_image_space(facts, image_space(model), model.architecture.name, place.where)
         return
     origin = find_origin(model, index, pictures, option="--bank")

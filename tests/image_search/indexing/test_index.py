@@ -23,8 +23,7 @@ from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.config import IndexConfig
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
-from paraclip.stores import Store, picture_id
-from paraclip.stores.opening import open_store
+from paraclip.store import Store, picture_id
 from tiny import draw
 
 
@@ -39,7 +38,7 @@ def index(source: Path | str, address: str, models: dict[str, str], **options: A
 
 
 def paths(address: str) -> list[str]:
-    return sorted(open_store(address).state()["path"].to_pylist())
+    return sorted(Store(address).state()["path"].to_pylist())
 
 
 def counts(summary: IndexSummary) -> dict[str, int]:
@@ -52,9 +51,7 @@ def test_vectors_are_those_of_the_model(
 ) -> None:
     summary = index(pictures, address, models)
     assert counts(summary) == {"added": 6, "embedded": 6}
-    rows = open_store(address).rows(
-        [picture_id("disc-red.png"), picture_id("more/square-blue.png")]
-    )
+    rows = Store(address).rows([picture_id("disc-red.png"), picture_id("more/square-blue.png")])
     found = {row["path"]: row for row in rows.to_pylist()}
     assert found["disc-red.png"]["caption"] == "a red disc"
     assert found["more/square-blue.png"]["caption"] == ""
@@ -105,7 +102,7 @@ def test_a_changed_caption_is_taken_over_and_nothing_is_embedded(
     index(pictures, address, models)
     (pictures / "disc-red.txt").write_text("a crimson disc\n")
     assert counts(index(pictures, address, models)) == {"unchanged": 6}
-    rows = open_store(address).rows([picture_id("disc-red.png")], ("caption", "thumbnail"))
+    rows = Store(address).rows([picture_id("disc-red.png")], ("caption", "thumbnail"))
     assert rows["caption"].to_pylist() == ["a crimson disc"]
     assert rows["thumbnail"][0].as_py()[:2] == b"\xff\xd8"
 
@@ -135,7 +132,7 @@ def test_pictures_that_exchange_their_names_keep_their_own_vectors(
     draw(folder / "0.png", "square", "blue")
     summary = index(folder, address, models)
     assert (summary.total, summary.removed, summary.broken) == (7, 0, 0)
-    rows = open_store(address).rows([picture_id(f"{number}.png") for number in range(7)])
+    rows = Store(address).rows([picture_id(f"{number}.png") for number in range(7)])
     model = load_model(models["base"], "cpu")
     for row in rows.to_pylist():
         expected = encode_images(model, [str(folder / row["path"])]).numpy()[0]
@@ -192,7 +189,7 @@ def test_a_source_that_cannot_be_read_replaces_nothing(
     table.write_text("image,text\na.png,a disc\n", "utf-8")
     with pytest.raises(UserError, match="caption"):
         index(table, address, models, rebuild=True)
-    facts = open_store(address).facts()
+    facts = Store(address).facts()
     assert len(paths(address)) == 6 and facts is not None and facts.source == str(pictures)
 
 
@@ -213,7 +210,7 @@ def test_another_tower_source_or_precision_needs_rebuild(
     (pictures / "disc-red.png").write_bytes(b"no picture any more")
     assert counts(index(pictures, address, models)) == {"unchanged": 5, "broken": 1}
     assert counts(index(pictures, address, other, rebuild=True))["added"] == 5
-    facts = open_store(address).facts()
+    facts = Store(address).facts()
     assert facts is not None and facts.models == {"base": models["other"]}
 
 
@@ -225,11 +222,11 @@ def test_the_facts_of_an_index_hold_no_secret_of_its_source(
     remote.pipe("/me:sesame@host/p.png", (pictures / "disc-red.png").read_bytes())
     remote.pipe("/me:sesame@host/a.csv", b"image,caption\np.png,a disc\n")
     assert counts(index(source, address, models))["added"] == 1
-    facts = open_store(address).facts()
+    facts = Store(address).facts()
     assert facts is not None and facts.source == "memory://host/a.csv"
-    open_store(address).save_facts(replace(facts, source=source))  # as earlier versions did
+    Store(address).save_facts(replace(facts, source=source))  # as earlier versions did
     assert counts(index(source, address, models)) == {"unchanged": 1}, "URLs are not read again"
-    assert open_store(address).facts() == facts
+    assert Store(address).facts() == facts
 
 
 def test_a_pattern_that_fits_another_folder_now_is_called_so(
@@ -281,7 +278,7 @@ def test_thumbnails_are_small_jpegs_without_metadata(
     exif[0x010E] = "secret place"
     Image.new("RGB", (1200, 600), "red").save(folder / "large.jpg", exif=exif)
     index(folder, str(tmp_path / "index"), models)
-    (row,) = open_store(str(tmp_path / "index")).rows([picture_id("large.jpg")]).to_pylist()
+    (row,) = Store(tmp_path / "index").rows([picture_id("large.jpg")]).to_pylist()
     assert b"secret" not in row["thumbnail"] and len(row["thumbnail"]) < 10_000
     (tmp_path / "t.jpg").write_bytes(row["thumbnail"])
     with Image.open(tmp_path / "t.jpg") as small:
@@ -327,13 +324,9 @@ def test_the_commands_print_results_and_broken_pictures(
     [
         ("runs/index", ""),
         ("my index", " --index 'my index'"),
-        ("postgresql://me:se:cret@host:1/db", " --index postgresql://me@host:1/db"),
-        ("postgresql://me@host/db?a=b", " --index 'postgresql://me@host/db?a=b'"),
-        ("postgresql://me@host/db?password=s&a=b", " --index 'postgresql://me@host/db?a=b'"),
-        ("postgresql://me@host/db?password=s", " --index postgresql://me@host/db"),
     ],
 )
-def test_the_printed_search_can_be_pasted_and_shows_no_password(
+def test_the_printed_search_can_be_pasted(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     store: str, shown: str,
 ) -> None:  # fmt: skip

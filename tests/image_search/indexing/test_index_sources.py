@@ -15,8 +15,7 @@ from paraclip.errors import UserError
 from paraclip.image_search import sources
 from paraclip.image_search.build import build_index
 from paraclip.image_search.sources import FoundPicture, PictureReader, picture_source
-from paraclip.stores import IndexFacts, StoreUnavailable
-from paraclip.stores.lance import FACTS, LanceStore
+from paraclip.store import FACTS, IndexFacts, Store, StoreUnavailable
 from tiny import draw
 
 READER = PictureReader(lambda image: image.size, 32, {})
@@ -127,7 +126,7 @@ def test_a_known_file_is_not_decoded_and_a_vanished_one_is_named(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["", "0' OR '1'='1", "AB", "a" * 65, "0\n", "日"])
 def test_an_id_that_is_not_hexadecimal_reaches_no_query(name: str, tmp_path: Path) -> None:
-    store = LanceStore(tmp_path)
+    store = Store(tmp_path)
     store.save_facts(IndexFacts("space", 8, "/a", "/a", {"base": "mini"}))
     for query in (store.rows, store.remove):
         with pytest.raises(UserError, match="is not hexadecimal"):
@@ -157,7 +156,7 @@ def test_an_id_that_is_not_hexadecimal_reaches_no_query(name: str, tmp_path: Pat
 def test_errors_of_lancedb_are_one_line_with_the_folder(
     error: Exception, kind: type[UserError], what: str, tmp_path: Path
 ) -> None:
-    store = LanceStore(tmp_path)
+    store = Store(tmp_path)
     store.opened = "a table"
     with pytest.raises(UserError) as caught, store.errors():
         raise error
@@ -169,10 +168,10 @@ def test_errors_of_lancedb_are_one_line_with_the_folder(
 def test_facts_that_cannot_be_read_are_not_a_missing_index(tmp_path: Path) -> None:
     (tmp_path / FACTS).mkdir()
     with pytest.raises(UserError, match=rf"{FACTS}: cannot be read \(Is a directory\)"):
-        LanceStore(tmp_path).facts()
+        Store(tmp_path).facts()
     (tmp_path / "file").write_text("")
-    assert LanceStore(tmp_path / "file").facts() is None
-    assert LanceStore(tmp_path / "nowhere").facts() is None
+    assert Store(tmp_path / "file").facts() is None
+    assert Store(tmp_path / "nowhere").facts() is None
 
 
 def test_a_remote_picture_that_is_too_large_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:

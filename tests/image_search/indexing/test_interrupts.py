@@ -18,7 +18,7 @@ from paraclip.data.problems import Problems
 from paraclip.image_search.build import build_index
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
-from paraclip.stores.opening import open_store
+from paraclip.store import Store
 from postgres_server import wait_until
 from tiny import draw
 
@@ -63,7 +63,7 @@ def test_index_resumes(tmp_path: Path, models: dict[str, str]) -> None:
     folder.mkdir()
     for number in range(COUNT):
         draw(folder / f"{number:02}.png", "disc", "red", (40 + number, 30))
-    store = open_store(address)
+    store = Store(address)
     words = ("index", str(folder), "--index", address, "--base", models["base"])
     process = start(*words, program=[SCRIPT])
     wait_until(

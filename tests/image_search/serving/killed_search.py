@@ -4,7 +4,7 @@ import sys
 import time
 
 from paraclip.image_search import snapshot
-from paraclip.stores.opening import open_store
+from paraclip.store import Store
 
 if __name__ == "__main__":
 
@@ -13,4 +13,4 @@ if __name__ == "__main__":
         time.sleep(60)
 
     snapshot.pa.ipc.new_file = slowly
-    snapshot.open_pool(open_store(sys.argv[1]))
+    snapshot.open_pool(Store(sys.argv[1]))

@@ -21,7 +21,7 @@ from paraclip.errors import UserError
 from paraclip.image_search.serving import server
 from paraclip.image_search.serving.server import listen, make_limits
 from paraclip.image_search.serving.service import MOST_BYTES, find_original
-from paraclip.stores import picture_id
+from paraclip.store import picture_id
 from postgres_server import wait_until
 
 TOKEN = "AZaz09-._~+/==" * 2

@@ -11,7 +11,7 @@ import pytest
 from served import COUNT, NASTY, SCRIPT, FirstAxis, HashTower, Site, made_service, served
 
 from chromium import launched, needs_chromium, needs_playwright
-from paraclip.stores import picture_id
+from paraclip.store import picture_id
 from postgres_server import wait_until
 from tiny import draw
 

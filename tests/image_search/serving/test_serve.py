@@ -16,7 +16,7 @@ from paraclip.image_search.engine import measure_overlap
 from paraclip.image_search.serving import app
 from paraclip.image_search.serving.captions import everyday_pairs
 from paraclip.image_search.snapshot import open_pool
-from paraclip.stores import Store, picture_id
+from paraclip.store import Store, picture_id
 from tiny import jpeg
 
 

@@ -38,9 +38,8 @@ from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.stores import IndexFacts, Store, existing_facts, picture_id
-from paraclip.stores.opening import open_store
-from postgres_server import PostgresServer, wait_until
+from paraclip.store import IndexFacts, Store, existing_facts, picture_id
+from postgres_server import wait_until
 
 HERE = Path(__file__).parent
 JSON = "application/json"
@@ -98,18 +97,6 @@ def test_a_folder_gone_while_serving_and_back(
         check_gone(site, in_memory)
         (tmp_path / "away").rename(tmp_path / "index")
         check_back(site)
-
-
-@pytest.mark.slow
-def test_a_server_gone_while_serving_and_back(tmp_path: Path) -> None:
-    with PostgresServer() as server:
-        store = made_index(tmp_path, server.url)
-        with served(made_service(store)) as site:
-            server.stop()
-            check_gone(site)
-            server.start()
-            check_back(site)
-        store.close()
 
 
 def test_any_failure_of_the_store_is_reported_and_passes(
@@ -309,7 +296,7 @@ def test_a_reader_of_the_page_is_not_told_of_options(
 def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:
     address = str(tmp_path / "index")
     with served(made_service(made_index(tmp_path, address))) as site:
-        store = open_store(address)
+        store = Store(address)
         store.remove([ONE])
         wait_until(lambda: site.json("api/index")["pictures"] == COUNT - 1)
         found = site.json("api/search?q=disc&k=100")["models"][0]["results"][0]
@@ -488,11 +475,11 @@ def test_killed_while_searching(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     (folder,) = (cache_folder() / "search").iterdir()
     assert [path.name[0] for path in folder.iterdir()] == ["."], "nothing looks finished"
-    assert len(open_pool(open_store(address))[2]) == COUNT
+    assert len(open_pool(Store(address))[2]) == COUNT
     for part in folder.glob(".*"):
         os.utime(part, (1, 1))
-    open_store(address).remove([ONE])
-    assert len(open_pool(open_store(address))[2]) == COUNT - 1
+    Store(address).remove([ONE])
+    assert len(open_pool(Store(address))[2]) == COUNT - 1
     assert len(list(folder.iterdir())) == 1, "one version is kept, and no leavings"
 
 

@@ -33,7 +33,7 @@ from paraclip.image_search.serving.service import (
 )
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import LONGEST_QUERY
-from paraclip.stores import StoreUnavailable
+from paraclip.store import StoreUnavailable
 from paraclip.version import __version__
 
 _LOG = logging.getLogger("paraclip.serve")

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import combinations
 
 from paraclip.data.triples import TEXTS
-from paraclip.image_search.snapshot import Hit, Pool
+from paraclip.image_search.snapshot import Hit, SearchPool
 from paraclip.paraphrase.language.words import is_content, is_negated, words
 from paraclip.starter.scenes import scenes
 
@@ -37,7 +37,7 @@ class Wanted:
 class CaptionWords:
     """The rows of a pool by the words of their captions; empty for a large or stored pool."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: SearchPool) -> None:
         self.pool = pool
         self._rows: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
         captions = pool.captions if len(pool) <= _MOST_CAPTIONS else None

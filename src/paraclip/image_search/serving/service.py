@@ -24,10 +24,10 @@ from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors
 from paraclip.image_search.serving.captions import CaptionWords, Example, choose_examples
-from paraclip.image_search.snapshot import Hit, Pool, open_pool
+from paraclip.image_search.snapshot import Hit, SearchPool, open_pool
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
-from paraclip.stores import IndexFacts, Store, facts_in_space
+from paraclip.store import IndexFacts, Store, facts_in_space
 
 _LOG = logging.getLogger("paraclip.serve")
 _CACHED_TEXTS = 20_000  # 2 kB each
@@ -108,7 +108,7 @@ class Version:
 
     facts: IndexFacts
     name: str  # of the store
-    pool: Pool
+    pool: SearchPool
     cutoffs: Mapping[str, float] = field(default_factory=dict)  # of close results, by label
     thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(_CACHED_THUMBNAILS))
 
@@ -185,7 +185,7 @@ class Service:
             known = await self.reads(lambda: self._collect_words(version.pool))
         return known
 
-    def _collect_words(self, pool: Pool) -> CaptionWords:
+    def _collect_words(self, pool: SearchPool) -> CaptionWords:
         """Collect the words, unless another request has just done it."""
         if self._words is None or self._words.pool is not pool:
             self._words = CaptionWords(pool)

@@ -1,4 +1,4 @@
-"""The contract of a store, for both LanceDB and PostgreSQL."""
+"""The contract of a store."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +12,7 @@ import pytest
 from paraclip.compute.exact_search import nearest
 from paraclip.errors import UserError
 from paraclip.image_search.snapshot import open_pool
-from paraclip.stores import (
+from paraclip.store import (
     STATE,
     IndexFacts,
     Store,
@@ -22,9 +22,6 @@ from paraclip.stores import (
     schema,
     vectors_of,
 )
-from paraclip.stores.opening import open_store
-from paraclip.stores.postgres import PostgresStore
-from postgres_server import PostgresServer
 
 WIDTH = 8
 NASTY = ["a'b\"c.png", "<script>alert(1)</script>.png", "naïve 日本 🍕.png", "%s {x} \\ ;--.png"]
@@ -57,13 +54,13 @@ def stored(store: Store) -> pa.Table:
 
 @pytest.fixture
 def store(address: str) -> Store:
-    opened = open_store(address)
+    opened = Store(address)
     opened.save_facts(FACTS)
     return opened
 
 
 def test_an_empty_place_has_no_facts(address: str) -> None:
-    opened = open_store(address)
+    opened = Store(address)
     assert opened.facts() is None
     with pytest.raises(UserError, match="there is no index"):
         existing_facts(opened)
@@ -75,7 +72,7 @@ def test_facts_are_kept_and_changed_without_touching_the_rows(store: Store, addr
     store.put(made(["a.png"]))
     both = replace(FACTS, models={**FACTS.models, "tuned": "t.safetensors"})
     store.save_facts(both)
-    again = open_store(address)
+    again = Store(address)
     assert again.facts() == both
     assert again.count() == 1
     with pytest.raises(ValueError, match="another index"):
@@ -91,10 +88,8 @@ def test_a_staged_index_replaces_the_other_in_one_step(store: Store, address: st
     staged.save_facts(other)
     again = store.staged()
     assert (again.facts(), again.count()) == (other, 0), "a stopped run resumes"
-    reader = open_store(address)
+    reader = Store(address)
     assert (reader.facts(), reader.count()) == (FACTS, 2)
-    for opened in (staged, again):
-        opened.close()
     store.publish()
     for opened in (store, reader):
         assert (opened.facts(), opened.count()) == (other, 0)
@@ -106,7 +101,6 @@ def test_an_abandoned_staged_index_is_removed(store: Store, tmp_path: Path) -> N
     staged = store.staged()
     staged.save_facts(replace(FACTS, created="f" * 32))
     staged.put(made(["b.png"]))
-    staged.close()
     store.finish()
     assert store.staged().facts() is None and store.count() == 1
     assert len(list((tmp_path / "index").glob("*.lance"))) <= 1
@@ -208,7 +202,7 @@ def test_threads_may_search_and_read_at_once(store: Store) -> None:
 
 
 def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:
-    other = open_store(address)
+    other = Store(address)
     with store.writing(), pytest.raises(UserError, match="another run is writing"), other.writing():
         pass
     with other.writing():
@@ -247,57 +241,18 @@ def test_stores_of_one_name_in_two_folders_keep_their_snapshots(
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        opened = open_store("index")
+        opened = Store("index")
         opened.save_facts(FACTS)
         opened.put(made([f"{name}.png"]))
         open_pool(opened)
     assert len(list((tmp_path / "cache" / "search").glob("*/*"))) == 2
     monkeypatch.chdir(tmp_path)
-    open_pool(open_store("two/index"))
+    open_pool(Store("two/index"))
     assert len(list((tmp_path / "cache" / "search").glob("*/*"))) == 2
 
 
-@pytest.mark.slow
-def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
-    postgres: PostgresServer,
-) -> None:
-    first = open_store(postgres.schema_url("first"))
-    first.save_facts(FACTS)
-    first.put(made(["a.png"]))
-    postgres.query("CREATE SCHEMA second")
-    second = open_store(f"{postgres.url}?options=-csearch_path%3Dsecond,first,public")
-    assert second.facts() is None
-    with pytest.raises(StoreUnavailable, match="is gone"):
-        second.version()
-    other = IndexFacts("other", WIDTH, "/p", "/p", {"base": "mini"})
-    with first.writing(), second.writing():
-        second.save_facts(other)
-    assert (second.facts(), second.count()) == (other, 0)
-    assert (first.facts(), first.count()) == (FACTS, 1)
-
-
-@pytest.mark.slow
-def test_postgresql_reads_the_index_from_its_start(postgres: PostgresServer) -> None:
-    opened = PostgresStore(postgres.schema_url("ordered"))
-    opened.save_facts(FACTS)
-    opened.put(made(["a.png"]))
-    rows = opened.batches(["path"])
-    next(rows)
-    setting = "SHOW synchronize_seqscans"
-    assert opened.connected().execute(setting).fetchone() == ("off",)
-    assert list(rows) == []
-    assert opened.connected().execute(setting).fetchone() == ("on",)
-
-
-@pytest.mark.slow
-def test_a_search_path_without_pgvector_is_called_so(postgres: PostgresServer) -> None:
-    postgres.query("CREATE SCHEMA alone")
-    with pytest.raises(UserError, match=r"outside the search path.*=-csearch_path%3DNAME,public"):
-        open_store(f"{postgres.url}?options=-csearch_path%3Dalone").facts()
-
-
 def test_the_version_changes_although_finder_left_a_file_there(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path))
+    store = Store(tmp_path)
     store.save_facts(FACTS)
     (table,) = tmp_path.glob("*.lance")
     (table / "_versions" / ".DS_Store").touch()
@@ -310,7 +265,7 @@ def test_no_folder_for_temporary_files_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
-    store = open_store(str(tmp_path / "index"))
+    store = Store(tmp_path / "index")
     store.save_facts(FACTS)
     store.put(made(["a.png"]))
     assert store.count() == 1

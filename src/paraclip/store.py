@@ -1,4 +1,4 @@
-"""An index as a LanceDB table in a folder; `index.json` next to it contains the facts.
+"""The table of an index, in LanceDB in a folder; `index.json` next to it contains its facts.
 
 A table is named after the creation in its facts, so replacing `index.json` switches from one index
 to another in one step. LanceDB is imported at the first use of the table, because the import takes
@@ -6,18 +6,23 @@ longer than a search.
 """
 
 import errno
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from paraclip.arrays import Float
 from paraclip.errors import UserError, optional_import
@@ -30,36 +35,138 @@ from paraclip.files import (
     text_hash,
 )
 from paraclip.output_folder import OutputFolder
-from paraclip.stores import (
-    ROWS_AT_ONCE,
-    IndexFacts,
-    Store,
-    StoreUnavailable,
-    schema,
-)
 
 FACTS, STAGED_FACTS = "index.json", "index.staged.json"
 _OS_ERROR = re.compile(r"os error (\d+)")  # LanceDB states errno only in its messages
 _PANICS = (("pyo3_async_runtimes", "RustPanic"), ("pyo3_runtime", "PanicException"))
 PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
+STATE = ("id", "path", "size", "modified", "hash", "caption")
+"""Columns that show whether a picture or its caption has changed."""
+SHOWN = ("id", "path", "caption", "vector")
+"""Columns that a search needs in memory."""
+ROWS_AT_ONCE = 4096  # 8 MiB of vectors that are 512 wide, and about 40 MB of thumbnails
 
 
-class LanceStore(Store):
-    """A store in a folder; the facts of a staged index are in another file of the folder."""
+def schema(width: int) -> pa.Schema:
+    """Columns of the table for vectors of this width.
 
-    def __init__(self, folder: Path, facts_file: str = FACTS) -> None:
-        self.folder, self.facts_file = folder, facts_file
+    `id` is a hash of `path`, which is relative to the indexed folder (or a URL); `modified` is the
+    modification time in nanoseconds; `hash` is the SHA-256 of the file; `time` is the time of
+    writing the row, in UTC.
+    """
+    kinds = {
+        "id": pa.string(),
+        "path": pa.string(),
+        "size": pa.int64(),
+        "modified": pa.int64(),
+        "hash": pa.string(),
+        "caption": pa.string(),
+        "thumbnail": pa.binary(),
+        "time": pa.timestamp("us", tz="UTC"),
+        "vector": pa.list_(pa.float32(), width),
+    }
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
+
+
+def vectors_of(rows: pa.Table) -> Float:
+    """The column of vectors, float32 [rows, width]."""
+    # `flatten` has the numbers of these rows; `values` has those of the array they are a slice of.
+    flat = np.asarray(rows["vector"].combine_chunks().flatten(), np.float32)
+    return flat.reshape(-1, rows.schema.field("vector").type.list_size)
+
+
+def picture_id(path: str) -> str:
+    """The id of a picture, 24 hex digits, from its path in the index."""
+    return sha256(path.encode()).hexdigest()[:24]  # 96 bits: no two paths share them
+
+
+def full_path(root: str, path: str) -> str:
+    """The path of a picture as programs can open it: under the root, or a URL."""
+    return path if "://" in path or not root else f"{root}/{path}"
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """Facts about an index, stored with its table."""
+
+    image_space: str  # hash of the image tower that made the vectors (`models.image_space`)
+    width: Annotated[int, Field(gt=0, le=2**14)]  # of the vectors
+    source: str  # absolute path of the folder, captions file or shards
+    root: str  # absolute folder that the paths are relative to, or "" if they are URLs
+    # names by label, such as {"base": "mini"}; the first made the index
+    models: Annotated[dict[str, str], Field(min_length=1)]
+    precision: str = "fp32"  # or bf16
+    # similarity that close results exceed, by stamp of the model (see `unrelated`)
+    cutoffs: dict[str, FiniteFloat] = field(default_factory=dict)
+    # distinguishes the index from others at the same address; names a folder of the cache
+    created: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = field(
+        default_factory=lambda: uuid4().hex
+    )
+    format: Literal["paraclip-index-2"] = "paraclip-index-2"  # of the table
+    __pydantic_config__ = ConfigDict(extra="forbid")  # saving would lose facts of a later version
+
+    def to_json(self) -> str:
+        """The facts as a JSON object."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: object) -> "IndexFacts":
+        """Read facts from an untrusted source; raises UserError if they are not those of an index
+        of this format."""
+        try:
+            return _FACTS.validate_json(text, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            reason = ": ".join([*map(str, first["loc"]), first["msg"]])
+            raise not_an_index(where, f"({reason})") from error
+
+
+_FACTS = TypeAdapter(IndexFacts)
+
+
+def not_an_index(where: object, why: str) -> UserError:
+    """The error for facts that cannot be used."""
+    hint = "Make the index again with `paraclip index --rebuild`, or name another --index."
+    return UserError(where, f"is not an index of this version {why}", hint)
+
+
+def check_image_space(facts: IndexFacts, space: str, model: str, where: object) -> None:
+    """Raise UserError if a model with another image tower would search or extend an index."""
+    if facts.image_space != space:
+        what = f"was made with another image tower than that of {model}"
+        base = next(iter(facts.models.values()))
+        hint = f"Use a model tuned from {base}, or make a separate index with --index."
+        raise UserError(where, what, hint)
+
+
+class StoreUnavailable(UserError):
+    """The store does not exist any more or does not respond; it may become available again."""
+
+
+class Store:
+    """The table of an index; the facts of a staged one are in another file of the folder.
+
+    Every method raises `StoreUnavailable` if the table is unavailable.
+    """
+
+    # number of pictures from which an index is searched with an approximate one, and no longer in
+    # memory
+    EXACT_BELOW: ClassVar[int] = 1_000_000
+
+    def __init__(self, folder: Path | str, facts_file: str = FACTS) -> None:
+        self.folder, self.facts_file = Path(folder), facts_file
         self.where = str(folder)
-        self.output = OutputFolder(folder, "index")
+        self.output = OutputFolder(self.folder, "index")
         self.opened: Any = None
 
     def check(self, size: float = 0) -> None:
-        """Import LanceDB, and look at the folder's disk."""
+        """Raise UserError, before long work, without LanceDB, or if the folder could not be written
+        or has no room for a number of bytes."""
         optional_import("lancedb", "search")
         check_room(self.folder, size)
 
     def facts(self) -> IndexFacts | None:
-        """The facts of the index, from `index.json`."""
+        """The facts of the index; None if there is none yet."""
         path = self.folder / self.facts_file
         try:
             return IndexFacts.from_json(read_bounded(path), path)
@@ -71,7 +178,7 @@ class LanceStore(Store):
             raise UserError(path, what, hint) from error
 
     def version(self) -> str:
-        """The table's creation and version, and a hash of the facts, read without LanceDB."""
+        """A text that changes with every change of the table or its facts, read without LanceDB."""
         facts = self.facts()
         if facts is None:
             raise self.gone()
@@ -86,7 +193,8 @@ class LanceStore(Store):
         return f"{facts.created}-{newest}-{text_hash(facts.to_json())}"
 
     def save_facts(self, facts: IndexFacts) -> None:
-        """Write `index.json`, and create the table if it does not exist."""
+        """Create the table if there is none, and write `index.json`; raises ValueError for the
+        facts of another index, which `staged` may replace."""
         known = self.facts()
         if known is None:  # the table first: `index.json` never names one that does not exist
             with self.errors():
@@ -98,12 +206,13 @@ class LanceStore(Store):
         self.output.write(self.folder / self.facts_file, facts.to_json() + "\n")
 
     def staged(self) -> Self:
-        """A table in the same folder; raises UserError if a file of the user has a name of ours."""
+        """The place, in the same folder, where an index that will replace this one is built; raises
+        UserError if a file of the user has a name of ours."""
         self.output.refuse_foreign(self.folder / FACTS, self.folder / STAGED_FACTS)
         return type(self)(self.folder, STAGED_FACTS)
 
     def publish(self) -> None:
-        """Rename the file of the facts, then remove the table that it no longer names."""
+        """Replace the index by the staged one in one step, and remove its table."""
         self.output.record({self.folder / FACTS: self.folder / STAGED_FACTS})  # before it appears
         with disk_errors(self.folder / FACTS):
             (self.folder / STAGED_FACTS).replace(self.folder / FACTS)
@@ -123,7 +232,7 @@ class LanceStore(Store):
                 shutil.rmtree(path, ignore_errors=True)
 
     def writing(self) -> AbstractContextManager[None]:
-        """Lock a file in the folder."""
+        """Hold the folder for writing; raises UserError if another process is writing."""
         return locked(self.folder)
 
     @property
@@ -141,27 +250,35 @@ class LanceStore(Store):
             return table
 
     def count(self) -> int:
+        """Number of pictures."""
         return int(self.table.count_rows())
 
+    def state(self) -> pa.Table:
+        """The columns `STATE` of all rows."""
+        parts = list(self.batches(STATE))  # none of an empty table, which pyarrow does not join
+        return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
+
     def put(self, rows: pa.Table) -> None:
+        """Write rows of `schema` in one transaction; a row replaces the one with its id."""
         with self.errors():
             merge = self.table.merge_insert("id").when_matched_update_all()
             merge.when_not_matched_insert_all().execute(rows)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Remove rows, a few thousand per transaction."""
+        """Remove rows, a few thousand per transaction; unknown ids are ignored."""
         for start in range(0, len(ids), ROWS_AT_ONCE):
             with self.errors():
                 self.table.delete(_among(ids[start : start + ROWS_AT_ONCE]))
 
     def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by id, all columns by default, in any order; unknown ids are ignored."""
         names = list(columns or self.table.schema.names)
         with self.errors():
             query = self.table.search().where(_among(ids)).select(names).limit(max(len(ids), 1))
             return query.to_arrow().select(names)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """All rows in the order of the table."""
+        """All rows in the order of the table, a few thousand at a time."""
         with self.errors():
             query = self.table.search().select(list(columns))
             for batch in query.to_batches(batch_size=ROWS_AT_ONCE):
@@ -181,7 +298,8 @@ class LanceStore(Store):
             table.optimize(cleanup_older_than=timedelta(hours=1))
 
     def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
-        """From LanceDB's flat search or its index."""
+        """Ids and scores [queries, k] of the pictures nearest to unit vectors [queries, width],
+        best first; fewer if the table is smaller. `exact` uses no approximate index."""
         table, ids, scores = self.table, [], []
         with self.errors():
             for query in queries:
@@ -194,10 +312,6 @@ class LanceStore(Store):
                 ids.append(hits["id"].to_pylist())
                 scores.append(1 - hits["_distance"].to_numpy())  # its distance is 1 - dot
         return ids, np.array(scores, np.float32).reshape(len(queries), -1 if ids else 0)
-
-    def close(self) -> None:
-        """Release the table; the next use opens it again."""
-        self.opened = None
 
     def gone(self) -> StoreUnavailable:
         """The error for a folder without an index."""
@@ -221,6 +335,25 @@ class LanceStore(Store):
             self.opened = None  # when the folder is back, it may be another table
             what = f"cannot be read or written ({' '.join(str(error).split())[:200]})"
             raise StoreUnavailable(self.where, what, "Check it.") from error
+
+
+def existing_facts(store: Store) -> IndexFacts:
+    """The facts of an index; raises UserError if there is none."""
+    facts = store.facts()
+    if facts is None:
+        hint = "Make it with `paraclip index FOLDER`, or name it with --index."
+        raise UserError(store.where, "there is no index", hint)
+    return facts
+
+
+def facts_in_space(store: Store, space: str) -> IndexFacts:
+    """The facts of an index that is in use; raises StoreUnavailable if one of another image tower
+    has taken its place."""
+    facts = existing_facts(store)
+    if facts.image_space != space:
+        hint = "Start the command again."
+        raise StoreUnavailable(store.where, "holds another index now", hint)
+    return facts
 
 
 @contextmanager
