@@ -58,6 +58,24 @@ NOUNS = {
         ("plage/f; at=sur {the}", "gelé", "{noun:at}", "sur la plage gelée"),
         ("jardin/m", "petit/pre", "{noun:at}", "dans un petit jardin"),
     ],
+    "zh": [
+        ("狗/只", "黑色/col", "{noun:a}，{noun:bare}", "一只黑色的狗，黑狗"),
+        ("汽车/辆", "红色/col", "{noun:a}，{noun:bare}", "一辆红色的汽车，红色汽车"),
+        ("蛇/条", "绿色/col", "{noun:bare}", "绿色的蛇"),
+        ("椅子/把", "老旧的", "{noun:that}，{noun:some}", "那把老旧的椅子，一些老旧的椅子"),
+        ("城堡/座", "旧的", "{noun:a}", "一座古老的城堡"),
+        ("桌子/张", "木头/mat", "{noun:core}上，{noun:few}", "木头桌子上，几张木头桌子"),
+        ("杯子/个", "空荡荡的", "{noun:a}", "一个空的杯子"),
+        ("大象/头", "大/size", "{noun:a}", "一头巨大的大象"),
+        ("小提琴/把", "小/size", "{noun:a}", "一把小巧的小提琴"),
+        ("男孩/个", "三/num", "{noun:bare}，{noun:that}", "三个男孩，那三个男孩"),
+        ("猫/只", "好几/num", "{noun:a}，{noun:that}", "好几只猫，那几只猫"),
+        ("一家人/x", "微笑的", "{noun:n}野餐的{noun:core}", "野餐的微笑的一家人"),
+        ("女人/个", "微笑的", "{noun:n}跑步的{noun:core}", "一个跑步的微笑的女人"),
+        ("帽子/顶; put=戴", "蓝色/col", "没{noun:put}{noun:slim}", "没戴蓝色帽子"),
+        ("沙滩/片; loc=上", "很大的", "{noun:at}", "在沙滩上"),
+        ("公园/座", "很大的", "{noun:where}，在{noun:over}", "公园里，在公园上空"),
+    ],
 }  # fmt: skip
 VERBS = {
     "de": [
@@ -83,6 +101,15 @@ VERBS = {
         ("homme/m", "lancer une balle", "{action:ing}", "lançant une balle"),
         ("fille/f", "x; pl=assis{agent:pair_x}", "{action:pl}", "assises"),
         ("garçon/m", "x; pl=allongé{agent:pair_e}", "{action:pl}", "allongés"),
+    ],
+    "zh": [
+        ("男孩/个", "跑步", "{action:now}，{action:doing}", "正在跑步，在跑步"),
+        ("男孩/个", "站着/°; key=站", "{action:now}，{action:key}", "站着，站"),
+        ("男孩/个", "跑步", "沙滩上{action:exist}", "沙滩上有一个男孩在跑步"),
+        ("一家人/x", "野餐", "沙滩上{action:exist}", "沙滩上一家人正在野餐"),
+        ("公园/座", "跑步; pw={agent:where}", "{action:nowthere}", "正在公园里跑步"),
+        ("长椅/张; loc=上", "坐着/°; there=坐{agent:at}", "{action:nowthere}", "坐在长椅上"),
+        ("大海/片; up=海上", "冲浪; pw={agent:up}", "{action:there}", "在海上冲浪"),
     ],
 }  # fmt: skip
 

@@ -79,6 +79,13 @@ def test_english_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, 
         assert not SINGULAR.search(text), text
 
 
+def test_chinese_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, Any]]) -> None:
+    texts = [(kind, text) for row in drawn for kind, lang, text in texts_of(row) if lang == "zh"]
+    for kind, text in texts:
+        assert not re.search(r"[~°,?]|的的|在在|有有|一[两2-5]|那一|们们|，，", text), text
+        assert kind == "keywords" or " " not in text, text
+
+
 @pytest.mark.parametrize(
     ("word", "template", "written"),
     [
