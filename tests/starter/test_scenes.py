@@ -79,6 +79,15 @@ def test_english_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, 
         assert not SINGULAR.search(text), text
 
 
+def test_spanish_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, Any]]) -> None:
+    articles = re.compile(r"\b(una?|el|las?|los|dos|varios) (una?|el|las?|los)\b", re.I)
+    for text in (text for row in drawn for _, lang, text in texts_of(row) if lang == "es"):
+        assert not articles.search(text), text
+        assert not re.search(r"\b(de|a) el\b|\by h?i(?!e)", text), text
+        assert not re.search(r"\b(sin|no lleva) una?s?\b", text), text
+        assert text.startswith("¿") == text.endswith("?"), text
+
+
 def test_chinese_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, Any]]) -> None:
     texts = [(kind, text) for row in drawn for kind, lang, text in texts_of(row) if lang == "zh"]
     for kind, text in texts:
