@@ -241,17 +241,18 @@ SECOND_OVERVIEW = (
 """Figures of the tables of the second report."""
 FRONT = {
     "typed queries": (
-        "typed-flickr8k", ("AO@10", "AO@10 contrast", "hit@10 wording", "hit@10 both")
+        "typed-unseen", ("AO@10", "AO@10 contrast", "hit@10 wording", "hit@10 both")
     ),
     "people's captions": (
-        "people", ("AO@10", "", "R@10 other captions", "R@10 both ways")
+        "people-unseen", ("AO@10", "", "R@10", "R@10 both ways")
     ),
     "captions, reworded by an LLM": (
-        "reworded-flickr8k", ("AO@10", "AO@10 contrast", "R@10", "R@10 both ways")
+        "reworded-unseen", ("AO@10", "AO@10 contrast", "R@10", "R@10 both ways")
     ),
 }  # fmt: skip
 """Benchmark and figures of the README's table by the kind of text."""
 FRONT_COLUMNS = ("alike ↑", "another meaning ↓", "right ↑", "both ways ↑")
+FRONT_ROWS = ("base", "alone", "command")
 FRONT_BASES = {"a": "**small CLIP**", "b": "**CLIP that agrees more**"}
 KEPT = {
     "second": tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen"),
@@ -422,23 +423,24 @@ def overview_table(found: Figures, keys: Sequence[Key]) -> str:
 
 
 def front_table(record: Mapping[str, Any]) -> str:
-    """The README's table, of stored grids: base and *taught*, by base and kind of text."""
+    """The README's table, of stored grids: base and its rows, by base and kind of text."""
     rows = []
     for name in record["grids"]:
         stored = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         found = Figures(stored)
         for kind, (benchmark, figures) in FRONT.items():
-            cells = (_from_base(found, (benchmark, name)) if name else "-" for name in figures)
+            cells = (_along(found, (benchmark, name)) if name else "-" for name in figures)
             rows.append([f"{FRONT_BASES[stored['base']]}: {kind}", *cells])
+    heads = ["base → alone → with another CLIP", *FRONT_COLUMNS]
     note = f"\\* {found.holm}; ° of no declared goal, so not tested."
-    return f"{markdown(['base → tuned', *FRONT_COLUMNS], rows)}\n\n{note}"
+    return f"{markdown(heads, rows)}\n\n{note}"
 
 
-def _from_base(found: Figures, key: Key) -> str:
-    """A figure of base and of *taught*, with a mark if their difference is significant, or `°`."""
-    change = found.changes("taught", key)["base"]
+def _along(found: Figures, key: Key) -> str:
+    """A figure of `FRONT_ROWS`; a mark if the last differs from base significantly, or `°`."""
+    change = found.changes(FRONT_ROWS[-1], key)["base"]
     mark = "°" if change["adjusted"] is None else marks(change, key[1])[0]
-    return f"{found.mean('base', key)} → {found.mean('taught', key)} {mark}".rstrip()
+    return " → ".join(found.mean(row, key) for row in FRONT_ROWS) + f" {mark}".rstrip()
 
 
 def seeds_note(found: Figures) -> str:
@@ -506,5 +508,5 @@ def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    keep("study_third_front", RESULTS, front_table,
-         grids=["study_a_third_main", "study_b_third_main_b"])  # fmt: skip
+    keep("study_fourth_front", RESULTS, front_table,
+         grids=["study_a_fourth_main", "study_b_fourth_main"])  # fmt: skip

@@ -373,31 +373,32 @@ def test_a_correlation_has_fewer_draws_and_one_item_none(
     assert np.isnan(alone).all()
 
 
-def third_record(tmp_path: Path) -> dict[str, Any]:
+def record_of(
+    tmp_path: Path, report: str = "third", better: str = "taught", alike: str = "starter taught"
+) -> dict[str, Any]:
     """A record of base a, a better row, and one that hardly differs, with the goals of base a."""
-    goals = tables.read_goals("third", "a")
-    rows = [Row("base", "base", {}), Row("taught", "tuned", {}), Row("starter taught", "tuned", {})]
+    goals, labels = tables.read_goals(report, "a"), tables.REPORT_LABELS[report]
+    rows = [Row("base", "base", {}), Row(better, "tuned", {}), Row(alike, "tuned", {})]
     draw = np.random.default_rng(0)
-    items = {key: draw.random(120) / 2 for key in tables.THIRD_LABELS}
+    items = {key: draw.random(120) / 2 for key in labels}
 
     def cell(lift: float) -> dict[tuple[str, str], Metric]:
         noise = np.random.default_rng(1).normal(0, 0.01, 120)
         return {key: Metric(key[1], one + lift + lift * noise) for key, one in items.items()}
 
     cells: dict[str, dict[int | None, Any]] = {
-        "base": {None: cell(0.0)}, "taught": {0: cell(0.25), 1: cell(0.25)},
-        "starter taught": {0: cell(-0.01)},
+        "base": {None: cell(0.0)}, better: {0: cell(0.25), 1: cell(0.25)}, alike: {0: cell(-0.01)},
     }  # fmt: skip
     family = {(one["row"], (one["benchmark"], one["figure"])) for one in goals}
-    found = figures_of(rows, cells, list(tables.THIRD_LABELS), ManyDraws(9_000, tmp_path), family)
-    record = {"name": "study_a_third_main", "kind": "third", "base": "a", "goals": goals,
+    found = figures_of(rows, cells, list(labels), ManyDraws(9_000, tmp_path), family)
+    record = {"name": f"study_a_{report}_main", "kind": report, "base": "a", "goals": goals,
               "figures": found, "units": units_of(cells["base"][None])}  # fmt: skip
     made: dict[str, Any] = json.loads(json.dumps(record))
     return made
 
 
 def test_the_family_is_the_declared_goals_and_each_is_met_or_missed(tmp_path: Path) -> None:
-    record = third_record(tmp_path)
+    record = record_of(tmp_path)
     tested = {
         (one["row"], one["benchmark"], one["figure"])
         for one in record["figures"]
@@ -446,17 +447,22 @@ def test_a_goal_is_met_by_the_whole_interval_by_the_mean_or_not(
 def test_a_star_of_the_front_table_is_that_of_the_declared_goals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = third_record(tmp_path)
+    record = record_of(tmp_path, "fourth", "command", "alone")
     for one in record["figures"]:
-        if (one["row"], one["figure"]) == ("taught", "R@10 both ways"):
+        place = one["row"], one["benchmark"], one["figure"]
+        if place == ("command", "reworded-unseen", "R@10 both ways"):
             assert one["against"][0]["difference"]["low"] > 0
             one["against"][0]["adjusted"] = 0.07
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     (tmp_path / "a.json").write_text(json.dumps(record))
     shown = tables.front_table({"grids": ["a"]})
-    (people,) = (line for line in shown.splitlines() if "people" in line)
-    _, alike, _, right, both, _ = people.split(" |")
-    assert (alike[-1], right[-1]) == ("*", "°") and both[-1].isdigit()
+    marks = {}
+    for text in ("people", "LLM"):
+        (line,) = (line for line in shown.splitlines() if text in line)
+        _, alike, _, right, both, _ = line.split(" |")
+        marks[text] = alike[-1], right[-1], both[-1]
+    assert marks["people"] == ("*", "*", "°") and marks["LLM"][:2] == ("*", "*")
+    assert marks["LLM"][2].isdigit()
     assert tables.DECLARED in shown
 
 
