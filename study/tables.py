@@ -252,6 +252,7 @@ FRONT = {
 }  # fmt: skip
 """Benchmark and figures of the README's table by the kind of text."""
 FRONT_COLUMNS = ("alike ↑", "another meaning ↓", "right ↑", "both ways ↑")
+FRONT_GRIDS = ("study_a_fourth_main", "study_b_fourth_main")
 FRONT_ROWS = ("base", "alone", "command")
 FRONT_BASES = {"a": "**small CLIP**", "b": "**CLIP that agrees more**"}
 KEPT = {
@@ -508,5 +509,4 @@ def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    keep("study_fourth_front", RESULTS, front_table,
-         grids=["study_a_fourth_main", "study_b_fourth_main"])  # fmt: skip
+    keep("study_fourth_front", RESULTS, front_table, grids=FRONT_GRIDS)
