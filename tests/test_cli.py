@@ -82,7 +82,7 @@ def test_the_help_of_a_command(
 MOST_OPTIONS = {
     "quickstart": 8, "index": 12, "search": 12, "serve": 6, "export": 9, "swap-check": 13,
     "swap": 7,
-    "generate": 25, "train": 21, "merge": 4, "evaluate": 17, "audit": 4, "doctor": 1,
+    "generate": 25, "train": 21, "merge": 4, "evaluate": 17, "audit": 4,
 }  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def test_a_reader_that_leaves_is_not_a_fault() -> None:
 
 def test_a_terminal_without_the_characters_gets_escapes() -> None:
     folder = "caf\u00e9"
-    done = shown_by("paraclip doctor", PYTHONIOENCODING="ascii", PARACLIP_CACHE=folder)
+    done = shown_by("paraclip --version", PYTHONIOENCODING="ascii", PARACLIP_CACHE=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert "caf\\xe9" in done.stdout
 
@@ -283,8 +283,8 @@ def test_what_the_system_refuses_to_look_up_is_one_line(
     def refuse(_: object) -> None:
         raise OSError(number, "refused", "/mine")
 
-    monkeypatch.setattr("paraclip.commands.doctor.doctor_command", refuse)
-    assert main(["doctor"]) == 2
+    monkeypatch.setattr("paraclip.commands.search.search_command", refuse)
+    assert main(["search", "x"]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -313,20 +313,3 @@ def test_no_place_for_temporary_files_is_one_line(
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     assert main(["search", "words"]) == 2
     assert "Set TMPDIR" in capsys.readouterr().err
-
-
-def test_the_shell_completes_commands_and_their_options() -> None:
-    complete = "_paraclip 2> /dev/null; echo ${#COMPREPLY[@]} ${COMPREPLY[@]}"
-    done = shown_by(
-        'eval "$(paraclip --tyro-print-completion bash)"\n'
-        f"COMP_WORDS=(paraclip ser) COMP_CWORD=1; {complete}\n"
-        f"COMP_WORDS=(paraclip swap '') COMP_CWORD=2; {complete}\n"
-        f"COMP_WORDS=(paraclip export run) COMP_CWORD=2; {complete}\n"
-        f"COMP_WORDS=(paraclip train a --out run) COMP_CWORD=4; {complete}\n"
-        "complete -p paraclip"
-    )
-    commands, options, *files, registered = map(str.split, done.stdout.splitlines())
-    assert files == [["0"], ["0"]], "bash itself lists files"
-    assert "-o default" in " ".join(registered)
-    assert commands == ["1", "serve"]
-    assert "--undo" in options and not [word for word in options[1:] if not word.startswith("-")]

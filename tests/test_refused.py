@@ -260,7 +260,6 @@ SLOW_OPTIONS = [  # they would take long to parse
     (f"[{'a.' * 101}a]", "run.toml:1: has more than 100 dots"),
     ("# a comment\n" * 1500, "too large for a file of options"),
 ]
-COMPLETION = "--tyro-print-completion"
 AT_ONCE: list[Case] = [
     *((words, "is not valid. It should be", nothing, ()) for words in VALUES),
     *((words, f"paraclip: {named}: ", nothing, ()) for words, named in NOT_TOGETHER),
@@ -283,7 +282,6 @@ AT_ONCE: list[Case] = [
         for name in ("", "generate ", "swap-check ")
         for word in ("--tyro-write-completion", "--tyro_write_completion")
     ),
-    *((f"{COMPLETION}{shell}", "bash, zsh, fish", nothing, ()) for shell in ("", " cmd", " a b")),
     *(
         (f"{name} {word}", message, nothing, ())
         for name in ("generate", "evaluate", "export")

@@ -333,18 +333,17 @@ def index_cases(sound: Path) -> Iterator[Case]:
 
         yield Case("index: search", what, at_place)
         for inside in ("", "features/x", "builtin/x.gguf"):
-            for words in (["doctor"], ["doctor", "--prune"]):
-                shown = f"{' '.join(words)}: {inside or 'the folder'} is {what}"
-                yield Case("caches", shown, partial(with_cache, words, inside, place), ("*",))
+            shown = f"--version: {inside or 'the folder'} is {what}"
+            yield Case("caches", shown, partial(with_cache, inside, place), ("*",))
 
 
-def with_cache(words: list[str], inside: str, place: Write, folder: Path) -> Action:
+def with_cache(inside: str, place: Write, folder: Path) -> Action:
     """A bad cache folder."""
     path = folder / "cache" / inside if inside else folder / "cache"
     path.parent.mkdir(parents=True, exist_ok=True)
     place(path)
     os.environ["PARACLIP_CACHE"] = str(folder / "cache")
-    return words
+    return ["--version"]
 
 
 # Caches of other programs ------------------------------------------------------------------------
@@ -406,7 +405,7 @@ def swap_cases(sound: Path) -> Iterator[Case]:
 
 # Options -----------------------------------------------------------------------------------------
 
-SKIPPED = ("config", "fresh", "device", "prune")
+SKIPPED = ("config", "fresh", "device")
 """Options for which every value is a text, or that start long jobs."""
 
 
@@ -465,7 +464,6 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
         "serve": ["--index", "nowhere", "--llm", "none"],
         "swap-check": ["--index", str(sound / "stores" / "v.npy"), "--base", tiny, "--tuned", tiny],
         "swap": ["hugging-face", "--cache", "nowhere", "--tuned", tiny],
-        "doctor": [],
         "quickstart": ["nowhere", "--out", "out"],
         "export": [tiny, "out.safetensors"],
     }  # fmt: skip

@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import partial
 from itertools import groupby, zip_longest
@@ -25,27 +24,12 @@ from tyro.constructors import (
 import paraclip
 from paraclip.commands import COMMANDS
 from paraclip.compute.allocator import keep_freed_memory
-from paraclip.errors import UserError, nearest
+from paraclip.errors import UserError, nearest, printable
 from paraclip.files import check_name, readable
 from paraclip.options import read_options
 from paraclip.signals import report_end
-from paraclip.version import __version__
 
 _QUIET = ("-q", "--quiet")
-_COMPLETION = "--tyro-print-completion"
-_FILES = {
-    "bash": """
-_paraclip() {
-  _tyro_paraclip
-  [[ -z ${COMPREPLY[*]} || $COMP_CWORD -gt 1 && -e ${COMPREPLY[0]} ]] && COMPREPLY=()
-}
-complete -o default -F _paraclip paraclip
-""",
-    "zsh": "\n(( compstate[nmatches] )) || _files\n",
-    "fish": "\ncomplete --force-files --command paraclip\n",
-}
-"""What follows tyro's scripts: the shell's own files where they offer nothing, as for arguments,
-and in bash also where they offer files, because they do not end folders in a slash."""
 _NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 _REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the two below."""
@@ -132,8 +116,7 @@ def parse(arguments: list[str]) -> Any:
         known = [*COMMANDS, "--help", "--version"]
         raise UserError(name, "is not a command", nearest(name, known))
     if words and words[0].replace("_", "-").startswith("--tyro-"):  # one replaces any file
-        hint = f"paraclip {_COMPLETION} bash prints the completion of all commands."
-        raise UserError(words[0], "is not an option", hint)
+        raise UserError(words[0], "is not an option", f"See paraclip {name} --help.")
     command = COMMANDS[name]
     config = command.options_class()
     return tyro.cli(
@@ -156,7 +139,7 @@ def _help_text() -> str:
         lines += [f"  {name.ljust(width)}  {command.summary}" for name, command in commands]
     return "\n".join([*lines, "", "paraclip COMMAND --help   options of a command, with an example",
                       "paraclip COMMAND --quiet  (-q) print results and errors, but no progress",
-                      "paraclip --version        version of the package"])  # fmt: skip
+                      "paraclip --version        versions, missing extras, the cache"])  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -207,13 +190,13 @@ def _interrupted(arguments: list[str]) -> int:
 
 def _work(arguments: list[str]) -> None:
     """Run the command given by the arguments."""
-    first, *rest = arguments or ["--help"]
+    first = arguments[0] if arguments else "--help"
     if first == "--version":
-        print(f"paraclip {__version__}")
+        from paraclip.installed import version_lines
+
+        print("\n".join(map(printable, version_lines())))
     elif first in ("--help", "-h"):
         print(_help_text())
-    elif first == _COMPLETION:
-        _print_completion(" ".join(rest))
     else:
         try:
             os.getcwd()  # without one, loading torch ends the process
@@ -231,19 +214,6 @@ def _work(arguments: list[str]) -> None:
         keep_freed_memory()
         with readable("a file"):  # of the dozens of places that look for one
             COMMANDS[first].run(first, config)
-
-
-def _print_completion(shell: str) -> None:
-    """Print the script by which a shell completes commands and their options."""
-    if shell not in _FILES:
-        raise UserError(_COMPLETION, "needs the name of a shell", f"One of {', '.join(_FILES)}.")
-    classes: dict[str, Any] = {name: one.options_class() for name, one in COMMANDS.items()}
-    with suppress(SystemExit):
-        tyro.extras.subcommand_cli_from_dict(
-            classes, prog="paraclip", args=[_COMPLETION, shell], registry=_REGISTRY,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )  # fmt: skip
-    print(_FILES[shell], end="")
 
 
 def _output_failed(error: OSError) -> int:

@@ -40,7 +40,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def processor_name() -> str:
+def _processor_name() -> str:
     """The processor's trade name from Linux, else the architecture."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
@@ -96,7 +96,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
     # `python -m paraclip` runs `__main__.py`.
     script = name if name.endswith(".py") and name != "__main__.py" else "paraclip"
     # No name of the host or the user.
-    machine = {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}
+    machine = {"processor": _processor_name(), "cores": os.cpu_count(), "system": platform.system()}
     return {
         "command": [script, *map(without_secrets, sys.argv[1:])],
         "time": now(),

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 import textwrap
@@ -8,7 +7,7 @@ import pytest
 import torch
 
 from paraclip.errors import UserError
-from paraclip.models.row_store import KEYS, ROWS, prune, stored_rows
+from paraclip.models.row_store import KEYS, ROWS, stored_rows
 
 WIDTH = 3
 
@@ -134,21 +133,3 @@ def test_what_follows_the_last_whole_row_is_written_over(tmp_path, capsys, name)
 def test_a_full_disk_is_one_line_before_the_work(tmp_path):
     with pytest.raises(UserError, match=r"has .* free"):
         stored_rows(tmp_path / "store", ["a"], 2**50, lambda _: pytest.fail("made"))
-
-
-def test_rows_are_pruned_by_age_and_no_other_file(tmp_path):
-    folders = [tmp_path / f"open_clip-{age:016x}-fp32" for age in range(1, 5)]
-    for age, folder in enumerate(folders, start=1):
-        rows_of(folder, ["a"])
-        (folder / f"{'0' * 32}.safetensors").write_text("of an earlier version")
-        for path in folder.iterdir():
-            os.utime(path, (path.stat().st_mtime - age * 86_400 - 60,) * 2)
-    foreign = [folders[3] / "notes.txt", tmp_path / "pictures" / ROWS]
-    foreign[1].parent.mkdir()
-    for path in foreign:
-        path.write_text("mine")
-        os.utime(path, (0, 0))
-    rows_of(folders[2], ["a"])  # used now
-    prune(tmp_path, days=1.5)
-    assert [len(list(folder.glob("*.*"))) for folder in folders] == [3, 0, 2, 1]
-    assert not folders[1].exists() and all(path.read_text() == "mine" for path in foreign)

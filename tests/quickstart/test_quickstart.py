@@ -95,8 +95,7 @@ def test_the_stamps_are_tuned_and_scored_on_held_out_wordings(
     assert "paraclip index" in shown and f"--index {out}/index" in shown
     assert "R@10 of another wording" in shown and "contrast refused, text" in shown
     assert "R@10 of both" in shown and "AO@10 over another meaning" in shown
-    for name in ("contact_sheet.png", "browser.html"):
-        assert (out / "report" / name).stat().st_size > 500
+    assert (out / "report" / "contact_sheet.png").stat().st_size > 500
     steps = {
         name: json.loads((out / name / "summary.json").read_text())["steps"]
         for name in ("control", "teacher", "tuned")

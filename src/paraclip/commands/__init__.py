@@ -38,7 +38,7 @@ def _load(place: str) -> Any:
     return getattr(import_module(f"paraclip.{module}"), name)
 
 
-EVERYDAY, TRAINING, EVALUATION, SYSTEM = "Everyday", "Training", "Evaluation", "System"
+EVERYDAY, TRAINING, EVALUATION = "Everyday", "Training", "Evaluation"
 
 COMMANDS = {
     "quickstart": Command(
@@ -121,11 +121,5 @@ COMMANDS = {
         "commands.audit:AuditConfig",
         "Draw paraphrases for people to check on a page, and report their marks.",
         "paraclip audit runs/triples",
-    ),
-    "doctor": Command(
-        SYSTEM,
-        "commands.doctor:DoctorConfig",
-        "Show the environment, optional packages and the cache, and what is missing; --prune it.",
-        "paraclip doctor --prune 30",
     ),
 }

@@ -50,7 +50,6 @@ def _run_on_stamps(config: QuickstartConfig) -> Page:
     print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n\n{reasons}\n")
     files = {
         "Contact sheet": config.folder / "report" / "contact_sheet.png",
-        "Examples": config.folder / "report" / "browser.html",
         "Report": config.folder / "report" / "report.md",
     }
     # The control is for comparison alone.

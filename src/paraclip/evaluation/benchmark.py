@@ -52,7 +52,7 @@ def grouped(
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Pairs of wordings with the pictures that each finds, for the example browser."""
+    """Pairs of wordings with the pictures that each finds, for the contact sheet."""
 
     texts: Sequence[tuple[str, str]]  # both wordings of each pair
     kinds: Sequence[str]  # kind of rewording of each pair; empty strings if there is only one kind
@@ -69,7 +69,7 @@ class Scores:
     """Scores of one model on one benchmark."""
 
     metrics: list[Metric]  # metrics, in the order of the report
-    # further arrays per item, saved with the report (rankings for the example browser)
+    # further arrays per item, such as rankings, saved with the report
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     # notes for the report ("3 of 100 pictures left out")
     notes: list[str] = field(default_factory=list)

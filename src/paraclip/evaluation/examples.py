@@ -1,43 +1,29 @@
-"""Examples of a report: an HTML browser of the pairs that changed most, and a contact sheet.
+"""The contact sheet of a report: what two models find for two wordings of a query.
 
-The page is one self-contained HTML file: pictures are small JPEGs in data URIs, texts and rankings
-are embedded JSON, and plain JavaScript renders, sorts and filters them. Texts are inserted only as
-text nodes, and the page's content security policy blocks all loading.
-
-The pairs of the sheet are selected by a fixed rule, which the title states: the three largest
+Its pairs are selected by a fixed rule, which the title states: the three largest
 gains, two pairs in the middle, and the largest loss; of pairs with the same first wording, one. The
 gain is that of AO@k, plus that of the correct picture's reciprocal rank, if it is known. Where it
 is not, pairs are left out for whose wordings no picture is close, unless there are no others.
 """
 
-import base64
 import io
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from paraclip.arrays import Float, Integers
+from paraclip.arrays import Float
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Shown
 from paraclip.evaluation.metrics import average_overlap, shared_results
-from paraclip.files import render_page
 
-_EACH = 20  # pairs of the page with the largest gains, and as many with the largest losses
-_SHOWN = 10  # results of each ranking on the page
-LARGEST_PAGE = 12 * 2**20  # largest total size of its pictures in bytes; further pairs are omitted
-_QUALITY = 62  # of JPEG
-_LARGE = 180  # pixels of a picture of the page
-_SIDE = 100  # pixels of a picture of the sheet
+_SIDE = 100  # pixels of a picture
 
-GREATEST, MEDIAN, WORST = 3, 2, 1  # pairs of the sheet
-_SHOWN_ON_SHEET = 5  # results of each ranking
+GREATEST, MEDIAN, WORST = 3, 2, 1  # pairs
+_SHOWN = 5  # results of each ranking
 GAP, FRAME = 6, 4  # pixels between two pictures, and of a frame
 _TEXT = 270  # width of the column of texts
 HEAD, TITLE = 32, 86  # height of the line above a pair, and of the title
@@ -50,18 +36,8 @@ _BADGE = 22  # pixels of the square with a tick
 class RankedPairs:
     """All pairs of one benchmark with the rankings of two models."""
 
-    name: str  # name of the benchmark in the report
-    pool: str  # description of the pool
     base: Shown  # the pairs, and the rankings of the first model
     tuned: Shown  # the same pairs with those of the second
-
-
-def most_changed(gains: Float, each: int = _EACH) -> list[int]:
-    """Return up to `each` pairs with the largest gains, and losses, sorted by size, then index."""
-    order = np.argsort(-gains, kind="stable")
-    won = [int(number) for number in order[:each] if gains[number] > 0]
-    lost = [int(number) for number in order[::-1][:each] if gains[number] < 0]
-    return sorted({*won, *lost}, key=lambda number: (-abs(float(gains[number])), number))
 
 
 def _read(reference: str, side: int) -> Image.Image:
@@ -72,73 +48,6 @@ def _read(reference: str, side: int) -> Image.Image:
         return Image.new("RGB", (side, side), "#d8d8d8")
 
 
-def render_browser(found: Sequence[RankedPairs], models: tuple[str, str]) -> str | None:
-    """The page as HTML, or None if there is nothing to show."""
-    album = _Album()
-    sets = [_pairs_as_dict(pairs, album) for pairs in found]
-    if not any(one["pairs"] for one in sets):
-        return None
-    content = {"models": list(models), "sets": sets, "pictures": album.pictures}
-    title = f"{models[0]} and {models[1]}: the pairs that changed most"
-    return render_page(Path(__file__).with_name("browser_page.html"), title, content)
-
-
-class _Album:
-    """The pictures of a page as data URIs with names, without duplicates."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-        self.pictures: list[dict[str, str]] = []
-        self.bytes = 0
-
-    def number(self, reference: str) -> int:
-        """Return the index of a picture in the page; add the picture if it is new."""
-        if reference not in self.numbers:
-            self.numbers[reference] = len(self.pictures)
-            stream = io.BytesIO()
-            picture = _read(reference, _LARGE)
-            picture.thumbnail((_LARGE, _LARGE))  # not padded: the page has no white of its own
-            picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
-            source = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
-            self.bytes += len(source)
-            self.pictures.append({"name": PurePosixPath(reference).name, "source": source})
-        return self.numbers[reference]
-
-
-def _pairs_as_dict(pairs: RankedPairs, album: _Album) -> dict[str, Any]:
-    """Return the pairs of one benchmark that changed most as a dict for the page."""
-    shown, rankings = pairs.base, [pairs.base.rankings, pairs.tuned.rankings]
-    scores = [average_overlap(*ranking) for ranking in rankings]
-    gains, depth = scores[1] - scores[0], rankings[0][0].shape[1]
-
-    def results(ranking: Integers, other: Integers) -> list[list[int]]:
-        """The first results: index of the picture, and its rank for the other wording or 0."""
-        ranks = {position: rank for rank, position in enumerate(other.tolist(), start=1)}
-        return [
-            [album.number(shown.references[position]), ranks.get(position, 0)]
-            for position in ranking[:_SHOWN].tolist()
-        ]
-
-    changed = []
-    for number in most_changed(gains):
-        if album.bytes >= LARGEST_PAGE:
-            break
-        answer = album.number(shown.references[shown.answers[number]]) if shown.answers else None
-        wordings = [[ranking[number] for ranking in model] for model in rankings]
-        changed.append(
-            {
-                "kind": shown.kinds[number], "texts": list(shown.texts[number]), "answer": answer,
-                "overlap": [round(100 * float(score[number]), 2) for score in scores],
-                "results": [[results(one, two), results(two, one)] for one, two in wordings],
-            }
-        )  # fmt: skip
-    return {
-        "name": pairs.name, "pool": pairs.pool, "k": depth,
-        "kinds": list(dict.fromkeys(shown.kinds)), "all": len(gains),
-        "gained": int((gains > 0).sum()), "lost": int((gains < 0).sum()), "pairs": changed,
-    }  # fmt: skip
-
-
 def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
     """The sheet as PNG: a block per pair, a row per wording, the first five results per model.
 
@@ -146,7 +55,7 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
     """
     chosen, shown = choose_examples(pairs), pairs.base
     depth = shown.rankings[0].shape[1]
-    column, height = min(_SHOWN_ON_SHEET, depth) * _CELL + 14, HEAD + 2 * _CELL + 10
+    column, height = min(_SHOWN, depth) * _CELL + 14, HEAD + 2 * _CELL + 10
     size = (_TEXT + 2 * column + GAP, TITLE + len(chosen) * height)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
@@ -178,7 +87,7 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
             shared = int(shared_results(first[None], second[None])[0])
             write(left, top + 7, f"{label}: {shared} of {depth} results shared", 17)
             for row, (ranking, other) in enumerate(((first, second), (second, first))):
-                for rank, position in enumerate(ranking[:_SHOWN_ON_SHEET].tolist()):
+                for rank, position in enumerate(ranking[:_SHOWN].tolist()):
                     picture = _read(shown.references[position], _SIDE)
                     picture = ImageOps.pad(picture, (_SIDE, _SIDE), color="white")
                     corner = (left + rank * _CELL, top + HEAD + row * _CELL)

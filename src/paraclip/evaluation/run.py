@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores
 from paraclip.evaluation.compare import compare_models
-from paraclip.evaluation.examples import RankedPairs, contact_sheet, render_browser
+from paraclip.evaluation.examples import RankedPairs, contact_sheet
 from paraclip.evaluation.pictures import reads_pictures
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _RESAMPLES = 1000  # enough for intervals; the p-values of `compare` need more
 OUT = "runs/evaluation"  # folder of the report, if none is named
 _OUTPUTS = (
-    *("scores.png", "contact_sheet.png", "browser.html"),  # not in every report
+    *("scores.png", "contact_sheet.png"),  # not in every report
     *("items.npz", "report.json", "report.md"),
 )
 
@@ -56,8 +56,8 @@ def evaluate(
     """Score every model on every benchmark and write the results.
 
     Writes `report.json`, `report.md`, `scores.png` and `items.npz` (the scores of every item, for
-    later comparisons) to `out` and, where applicable, `contact_sheet.png` and `browser.html` (the
-    pairs whose rankings changed most).
+    later comparisons) to `out` and, where applicable, `contact_sheet.png` (what is found for some
+    pairs of wordings).
 
     Args:
         models: models by label; the others are compared with "base" (or else the first model) and
@@ -120,7 +120,7 @@ def _evaluate(
                 items |= _item_arrays(f"{name}/{label}", got)
             one, other = (scores[x].shown if x in scores else None for x in (base, tuned))
             if base != tuned and one and other and one.texts:
-                examples.append(RankedPairs(name, benchmark.pool, one, other))
+                examples.append(RankedPairs(one, other))
     if not sections:
         why = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise UserError("evaluate", "no benchmark can be scored", why)
@@ -219,7 +219,6 @@ def _write_files(
         if pairs.base.answers or not any(pairs.base.kinds):
             drawn["contact_sheet.png"] = contact_sheet(pairs, labels)
             break
-    drawn["browser.html"] = render_browser(examples, labels)
     output = OutputFolder(folder, "report")
     for name, content in drawn.items():
         if content is None:  # an earlier run's file shows other models

@@ -5,17 +5,13 @@ row 16 bytes of the hash of its key and its CRC-32. A row is written before its 
 leaves no key without a row; rows that it leaves without a key are written over. Only the keys are
 read at once; the rows are mapped, and compared with their sums when they are asked for. One that
 does not match is named and made again at the end, where the last row of a key counts. One process
-at a time makes rows; others wait, and find them. `prune` removes what is no longer used.
+at a time makes rows; others wait, and find them.
 """
 
 import json
 import os
-import re
-import stat
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -39,12 +35,6 @@ _FORMAT, _HEADER = "paraclip-rows-1", 512
 _RECORD = np.dtype([("key", "S16"), ("sum", "<u4")])
 _WIDEST = 2**16  # numbers in a row; wider ones are a damaged header
 _BYTES_AT_ONCE = 1 << 24  # of rows that are compared with their sums
-_DAY = 86_400.0  # seconds
-_IN_USE = 3_600.0  # seconds; a run reads its rows repeatedly
-# KIND-HASH-PRECISION, as `features` names the folders of stores.
-_FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}-(fp32|bf16)(-crops)?")
-# With those of earlier versions, which are not read any more.
-_FILE = re.compile(r"rows\.f32|keys\.bin|[0-9a-f]{32}\.safetensors|rows-[0-9a-f]{16}\.npy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +112,6 @@ def stored_rows(folder: Path | None, keys: Sequence[str], width: int, make: Make
             os.close(descriptor)
         store = _Store(folder)
         places = store.find(names)
-    for name in (ROWS, KEYS):
-        with suppress(OSError):
-            os.utime(folder / name)  # the time of the last use, for `prune`
     return StoredRows(store.rows if store.count else torch.empty(0, width), places)
 
 
@@ -219,25 +206,3 @@ def _write_end(path: Path, place: int, content: bytes) -> None:
         file.seek(place)
         file.write(content)
         file.truncate()
-
-
-def prune(cache: Path, days: float) -> None:
-    """Remove rows that were not used for some days, and those of earlier versions.
-
-    Only files of this module are removed, and none that was used within the last hour.
-
-    Args:
-        cache: folder of the stores' folders.
-        days: maximum age since the last use.
-    """
-    latest = time.time() - max(days * _DAY, _IN_USE)
-    for folder in cache.iterdir() if cache.is_dir() else ():
-        if folder.is_symlink() or not (_FOLDER.fullmatch(folder.name) and folder.is_dir()):
-            continue
-        for path in filter(lambda path: _FILE.fullmatch(path.name), folder.iterdir()):
-            with suppress(FileNotFoundError):  # another process may remove it as well
-                state = path.lstat()
-                if stat.S_ISREG(state.st_mode) and state.st_mtime < latest:
-                    path.unlink()
-        with suppress(OSError):  # not empty
-            folder.rmdir()

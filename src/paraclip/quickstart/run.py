@@ -1,7 +1,7 @@
 """The whole workflow on Debian's stamps, a script on the public API: each stage has its own folder,
 and resumes.
 
-captions and pictures -> control, teacher, tuned, merged -> report, sheet, browser
+captions and pictures -> control, teacher, tuned, merged -> report, sheet
 
 The base is `mini` as included in ParaCLIP, or the user's CLIP. The models learn from the stamps'
 own triples and the starter set. `teacher` learns the captioned pictures with L1 alone. It finds

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Format = str
     Exported = str
     Swapped = str
-else:  # the names of the table, for help, completion and checks
+else:  # the names of the table, for help and checks
     Format, Exported, Swapped = (Literal[tuple(names)] for names in (FORMATS, EXPORTED, SWAPPED))
 
 

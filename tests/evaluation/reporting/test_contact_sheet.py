@@ -24,7 +24,7 @@ def ranked(
         Shown(texts, [""] * len(texts), (np.array(first), np.array(second)), references, answers)
         for first, second in (base, tuned)
     )
-    return RankedPairs("made", "9 pictures", *models)
+    return RankedPairs(*models)
 
 
 def pixels(path: Path, colour: tuple[int, int, int]) -> np.ndarray:
