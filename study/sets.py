@@ -19,8 +19,6 @@ from benchmarks.evaluation.flickr8k import training_captions
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark, Scores, text_vectors
-from paraclip.evaluation.benchmarks.aro import load_coco_order
-from paraclip.evaluation.benchmarks.cxc import load as load_cxc
 from paraclip.evaluation.benchmarks.image_text_retrieval import (
     Gallery,
     ImageTextRetrieval,
@@ -53,6 +51,7 @@ from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.starter import HELD_OUT
+from study.benchmarks import coco_order, cxc
 from study.fourth.measures import HalfTruths, Relations, Slips, read_relations
 from study.third.queries import FOURTH, read_queries
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
@@ -97,7 +96,7 @@ def development_sets(data: Path) -> list[Benchmark]:
           for name in REPORT_SUBSETS),
         consistency("pairs-flickr8k-second", half(flickr_pairs(data), first=False), pool),
         text_test(data, (*DEVELOPMENT_SUBSETS, *REPORT_SUBSETS)),
-        load_cxc(data, HOW),
+        cxc.load(data, HOW),
         Variations("variations", wordings, pool, how=HOW),
     ]  # fmt: skip
 
@@ -115,7 +114,7 @@ def second_sets(data: Path) -> list[Benchmark]:
         retrieval(data, "test"),
         EffectiveRank(data),
         zero_shot(data),
-        load_coco_order(data, HOW),
+        coco_order.load(data, HOW),
     ]
 
 
@@ -168,7 +167,7 @@ def third_sets(data: Path) -> list[Benchmark]:
         unseen_sts(data),
         EffectiveRank(data),
         zero_shot(data),
-        load_coco_order(data, HOW),
+        coco_order.load(data, HOW),
     ]  # fmt: skip
 
 
@@ -311,10 +310,10 @@ def report_sets(data: Path) -> list[Benchmark]:
     return [
         consistency("pairs-sugar-crepe-pp", sugar_pairs(data, REPORT_SUBSETS), pool),
         consistency("pairs-flickr8k", half(flickr_pairs(data), first=False), pool),
-        load_cxc(data, HOW),
+        cxc.load(data, HOW),
         SemanticSimilarity(read_tasks(data / "sts"), HOW),
         text_test(data, REPORT_SUBSETS),
-        load_coco_order(data, HOW),
+        coco_order.load(data, HOW),
         Variations("variations", wordings, pool, how=HOW),
         retrieval(data, "test"),
         zero_shot(data),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-from paraclip.evaluation.benchmarks.aro import ADJECTIVES, NOUNS, Tagged
 from paraclip.paraphrase.language.words import is_content
+from recipes.tagger import ADJECTIVES, NOUNS, Tagged
 
 VERB_TAGS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))
 NUMBER_TAGS = frozenset(("CD",))

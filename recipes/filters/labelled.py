@@ -15,12 +15,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from paraclip.evaluation.benchmarks.aro import ADJECTIVES, NOUNS, Tagged, Tagger
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.language.lexicon import NUMBERS
 from paraclip.paraphrase.language.words import content_roots, is_content, words
 from paraclip.starter import FIRST_EDITION, QUERIES, STAMPS, TRIPLES
 from recipes.filters.edits import NEGATIVE_KINDS, Draw, sentence, vocabulary_of
+from recipes.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
 
 Row = dict[str, Any]
 Change = Callable[[Row, Tagged, random.Random], str | None]

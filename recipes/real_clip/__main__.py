@@ -27,6 +27,7 @@ from recipes.downloads import digest
 from recipes.real_clip.data import get_data
 from recipes.real_clip.settings import SETTINGS, Settings, read_settings
 from recipes.real_clip.tables import table_of
+from study.evaluate import add_benchmarks
 from study.rivals import drift_adapter
 
 CHOSEN_BY = "R@10 both ways"
@@ -116,6 +117,7 @@ def measure(run: Run) -> None:
     Raises:
         UserError: the base's figures differ from the published ones: something is wrong here.
     """
+    add_benchmarks()
     checkpoints = {recipe: str(run.checkpoint(recipe)) for recipe in run.recipes}
     base, tuned, taught = map(paraclip.load_model, (run.base, *checkpoints.values()))
     merged = paraclip.merge(base, tuned, 0.5)

@@ -28,11 +28,11 @@ from paraclip.data.reading import read_captions
 from paraclip.data.rows import read_rows
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.aro import read_cases
 from paraclip.evaluation.benchmarks.image_text_retrieval import read_split
 from paraclip.evaluation.benchmarks.sugar_crepe import read_subset
 from paraclip.evaluation.pairs import read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_pool
+from study.benchmarks.coco_order import read_cases
 from tiny import draw
 
 # --- generated nonsense ---

@@ -8,13 +8,13 @@ import pytest
 pytest.importorskip("nltk")
 pytest.importorskip("spacy")
 
-from paraclip.evaluation.benchmarks.aro import TAGGERS, Tagged, Tagger
 from paraclip.paraphrase.filters.checks import same_words
 from paraclip.paraphrase.language.words import numbers
 from paraclip.starter import TRIPLES
 from recipes.filters import labelled
 from recipes.filters.edits import NEGATIVE_KINDS, Draw, replace_at, sentence, vocabulary_of
 from recipes.filters.labelled import CHOSEN_ON, REPORTED, TRAINED_ON, labelled_pairs, part_of, read
+from recipes.tagger import TAGGERS, Tagged, Tagger
 
 needs_spacy = pytest.mark.skipif(
     not any(map(find_spec, TAGGERS)), reason="no English model of spaCy"

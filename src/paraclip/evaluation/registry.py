@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark, MissingData
-from paraclip.evaluation.benchmarks import aro, cxc, sts, sugar_crepe, variations, zero_shot
+from paraclip.evaluation.benchmarks import aro, sts, sugar_crepe, variations, zero_shot
 from paraclip.evaluation.benchmarks import image_text_retrieval as karpathy
 from paraclip.evaluation.benchmarks import paraphrased_retrieval as paraphrased
 from paraclip.evaluation.config import EvaluateConfig
@@ -46,16 +46,12 @@ BENCHMARKS: dict[str, Entry] = {
     "sugar-crepe": Entry(sugar_crepe.load_sugar_crepe),
     "sugar-crepe-pp": Entry(sugar_crepe.load_sugar_crepe_pp, ("quick",)),
     "sts": Entry(sts.load, ("paper", "quick")),
-    "cxc": Entry(cxc.load),
     "variations": Entry(variations.load, options=("wordings", "pool", "images", "k")),
     "aro-vg-relation": Entry(partial(aro.load, aro.RELATION), ("paper",)),
     "aro-vg-attribution": Entry(partial(aro.load, aro.ATTRIBUTION), ("paper",)),
-    "aro-coco-order": Entry(aro.load_coco_order),
     "coco-retrieval": Entry(karpathy.load_coco, ("paper",)),
     "flickr8k-retrieval": Entry(karpathy.load_flickr8k),
     "imagenet": Entry(zero_shot.load_imagenet, ("paper",)),
-    "cifar10": Entry(partial(zero_shot.load_cifar, zero_shot.CIFAR10)),
-    "cifar100": Entry(partial(zero_shot.load_cifar, zero_shot.CIFAR100)),
     "image-folder": Entry(zero_shot.load_folder, options=("images_by_class",)),
 }
 

@@ -1,18 +1,14 @@
 """Every benchmark of the table on small data: figures by hand, and what is wrong with data."""
 
-import json
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from text_sets import ListTagger, write_data
+from text_sets import change, write_data
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores
-from paraclip.evaluation.benchmarks import aro
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import KINDS
 from paraclip.evaluation.registry import load_benchmark
@@ -34,11 +30,6 @@ BENCHMARKS: dict[str, tuple[str, dict[str, float | None]]] = {
         "15 rows; ITT on 15 of them (replace_att 3, replace_obj 3, ", {"TOT": 2 / 3, "ITT": 2 / 3},
     ),
     "sts": ("130 pairs, test sets of STS12, STS13, ", {"STS mean of 7": None}),
-    "cxc": (
-        "4 pairs (2 of one picture at 4 or more, 1 of one picture at 4.5 or more), over 20 pict",
-        dict.fromkeys(["CxC-STS", "graded consistency",
-                       *(f"{x}@10 CxC ≥ {least}" for least in ("4", "4.5") for x in ("AO", "JS"))]),
-    ),
     "variations": (
         "3 captions of variations.jsonl in 21 rewordings, over 20 pictures of flickr8k/images",
         {"AO@10": None, "R@10": 1, "text discrimination": 2 / 3, "picture discrimination": 1},
@@ -49,7 +40,6 @@ BENCHMARKS: dict[str, tuple[str, dict[str, float | None]]] = {
     "aro-vg-attribution": (
         "27 entries of visual_genome_attribution.json, 3 pictures cut ", {"VG-A macro": 2 / 3},
     ),
-    "aro-coco-order": ("40 captions of 20 pictures, each with four shuffles", {"COCO-Order": None}),
     "coco-retrieval": (
         "20 pictures and 40 captions of COCO, Karpathy's test split", dict.fromkeys(RECALLS),
     ),
@@ -61,14 +51,11 @@ BENCHMARKS: dict[str, tuple[str, dict[str, float | None]]] = {
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(aro, "Tagger", ListTagger)
+def data(tmp_path: Path) -> Path:
     return write_data(tmp_path / "data")
 
 
 def load(name: str, data: Path, max_broken: float = 0.01) -> Benchmark:
-    if name == "aro-coco-order":
-        pytest.importorskip("nltk")
     folder = str(data / "by_class")
     config = EvaluateConfig(data=str(data), images_by_class=folder, max_broken=max_broken)
     return load_benchmark(name, config)
@@ -108,11 +95,10 @@ def data_of(benchmark: Benchmark) -> str:
 
 
 SUGAR, SUGAR_PP = "sugar_crepe/add_obj.json", "sugar_crepe_pp/swap_obj.json"
-RELATION, ORDER = "aro/visual_genome_relation.json", "coco/karpathy_test_captions.json"
-SPLIT, CXC, WORDS = "flickr8k/dataset_flickr8k.json", "cxc/sts.csv", "paraphrases/variations.jsonl"
+RELATION, SPLIT = "aro/visual_genome_relation.json", "flickr8k/dataset_flickr8k.json"
+WORDS = "paraphrases/variations.jsonl"
 GOLD, BENCH = "sts/STS/STS12-en-test/STS.gs.MSRpar.txt", "sts/STS/STSBenchmark/sts-test.csv"
 PLAIN = dict.fromkeys(KINDS[:-1], "x")
-TWICE = json.dumps([{"file_name": "red_0.png"}] * 2)
 # Benchmark; file; what becomes of it (None: removed; a dict: changes of its first row, of which
 # None removes a value; `,x,`: the first score; else its text); the error.
 REFUSED: list[tuple[str, str, Any, str]] = [
@@ -133,12 +119,6 @@ REFUSED: list[tuple[str, str, Any, str]] = [
      "the attributes are not two"),
     ("aro-vg-relation", RELATION, {"image_path": "x.png"}, r"x.png: there is no .* \(1 of 4"),
     ("aro-vg-relation", "aro/images", None, "aro/images is missing. Get visual_genome"),
-    ("aro-coco-order", ORDER, {"image": None}, r":1: has no column 'image' .*Get "),
-    ("aro-coco-order", ORDER, {"caption": "b"}, "the captions are not a list"),
-    ("aro-coco-order", ORDER, {"caption": [" "]}, "the caption is empty"),
-    ("aro-coco-order", ORDER, {"image": "red_1.png"}, r":2: 'red_1.png' occurs twice"),
-    ("aro-coco-order", "coco/captions.json", '[{"file_name": "x.png"}]', "are not a list"),
-    ("aro-coco-order", "coco/captions.json", TWICE, r"json:2: 'red_0.png' occurs twice"),
     ("flickr8k-retrieval", SPLIT, '{"images": [' * 2, "is not JSON"),
     ("flickr8k-retrieval", SPLIT, '{"dataset": "x"}', "object"),
     ("flickr8k-retrieval", SPLIT, "[]", r"contains no picture of the split 'test'. Get dataset_"),
@@ -148,10 +128,6 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("flickr8k-retrieval", SPLIT, {"filename": "red_1.png"},
      r"image 2: the picture 'red_1.png' occurs twice"),
     ("flickr8k-retrieval", SPLIT, {"filename": "x.png"}, r"x.png: there is no such pic"),
-    ("cxc", CXC, "image_1,image_2,caption,score\n1,1,red,5\n", "has no column 'caption2'"),
-    ("cxc", CXC, ",six,", r"csv:2: the score is not from 0 to 5: 'six' \(1 of 4 rows"),
-    ("cxc", CXC, ",5.1,", "not from 0 to 5"),
-    ("cxc", CXC, ",nan,", "not from 0 to 5"),
     ("sts", GOLD, "1\n2\n", r"gs.MSRpar.txt: has 2 lines, and .* has 6.*Get SentEval"),
     ("sts", GOLD, "1\n2\nnan\n1\n1\n1\n", r"MSRpar.txt:3: 'nan' is not a gold score"),
     ("sts", BENCH, "a\tb\n", r"sts-test.csv:1: has 2 columns"),
@@ -167,27 +143,6 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("image-folder", "by_class/red", None, "has 1 classes and 5 pictures"),
     ("image-folder", "by_class/black/a.txt", "x", "1 of 3 class folders have no picture, such as"),
 ]  # fmt: skip
-
-
-def change(path: Path, how: Any) -> None:
-    """Remove a file or folder, write another text, or change the first row or score."""
-    if how is None:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-        return
-    path.parent.mkdir(exist_ok=True)
-    if isinstance(how, bytes):
-        path.write_bytes(how)
-        return
-    if isinstance(how, dict):
-        lines = path.suffix == ".jsonl"
-        text = path.read_text()
-        content = [*map(json.loads, text.splitlines())] if lines else json.loads(text)
-        rows = content["images"] if isinstance(content, dict) else content
-        rows[0] = {name: x for name, x in (rows[0] | how).items() if x is not None}
-        how = "\n".join(map(json.dumps, rows)) if lines else json.dumps(content)
-    elif how.startswith(","):
-        how = re.sub(r",5,", how, path.read_text(), count=1)
-    path.write_text(how)
 
 
 @pytest.mark.parametrize(("name", "file", "how", "message"), REFUSED)

@@ -1,47 +1,32 @@
 """Zero-shot classification: figures worked by hand, data layouts, and refused inputs."""
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from text_sets import Reader
 
-from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
-from paraclip.evaluation.benchmarks import zero_shot
 from paraclip.evaluation.benchmarks.zero_shot import (
     Labelled,
     ZeroShot,
     imagenet_ids,
     imagenet_words,
-    load_cifar,
     load_folder,
     load_imagenet,
 )
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.registry import choose_benchmarks
-from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
 from tiny import COLOURS, ColourEncoder, draw_pictures
 
 HOW = Arithmetic()
-
-
-class Reader(ColourEncoder):
-    """Reads colour words before a full stop too, and hardly anything else."""
-
-    def __init__(self) -> None:
-        super().__init__(noise=0.01)
-
-    def tokenize(self, texts: Sequence[str]) -> Tokens:
-        return super().tokenize([text.replace(".", "") for text in texts])
 
 
 @pytest.fixture
@@ -178,63 +163,3 @@ def test_imagenet_half_downloaded_is_refused(tmp_path: Path) -> None:
     (tmp_path / "imagenet" / "n0" / "a.jpg").touch()
     with pytest.raises(UserError, match=r"a.jpg: 'n0' is not a class of ImageNet-1k"):
         load_imagenet(tmp_path, HOW)
-
-
-@pytest.fixture
-def small_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Both sets with twelve plain pictures, red for class 0, green for class 1."""
-    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    for name in ("CIFAR10", "CIFAR100"):
-        layout = replace(getattr(zero_shot, name), classes=2, rows=12)
-        monkeypatch.setattr(zero_shot, name, layout)
-        rows = []
-        for row in range(12):
-            colour = [200 + row, 9, 9] if row % 2 == 0 else [9, 200 + row, 9]
-            label = [7] * (layout.label_bytes - 1) + [row % 2]
-            planes = np.repeat(np.array(colour, np.uint8), 1024)
-            planes[1024 + 32 * 5 + 3] = 255  # green of the fifth line, third column (from 0)
-            rows.append(np.concatenate([np.array(label, np.uint8), planes]))
-        (tmp_path / layout.folder).mkdir()
-        np.stack(rows).tofile(tmp_path / layout.folder / layout.test)
-        (tmp_path / layout.folder / layout.names).write_text("red\ngreen_thing\n\n")
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100"])
-def test_cifar_is_read_from_plain_bytes(small_cifar: Path, name: str) -> None:
-    layout = getattr(zero_shot, name)
-    benchmark = load_cifar(layout, small_cifar, HOW)
-    assert benchmark.shown.classes == ("red", "green thing")
-    assert benchmark.shown.labels == (0, 1) * 6
-    assert "12 pictures of 2 classes" in benchmark.pool and "18 templates" in benchmark.pool
-    picture = Image.new("RGB", (32, 32), (200, 9, 9))
-    picture.putpixel((3, 5), (200, 255, 9))
-    seen = open_image(benchmark.shown.references[0], 16)
-    assert np.array_equal(np.asarray(seen), np.asarray(picture))
-    scores = benchmark.score(Reader(), None)
-    assert values(scores) == {"top-1": 1, "mean per class": 1}
-    assert (
-        load_cifar(layout, small_cifar, HOW).data == benchmark.data
-    )  # the packed pictures serve again
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("batches.meta.txt", lambda content: b"red\n", "names 1 classes, not 2"),
-        ("batches.meta.txt", None, "batches.meta.txt: is missing. Get the binary version"),
-        ("test_batch.bin", lambda content: b"\x02" + content[1:], "contains a class 2 of 2"),
-        ("test_batch.bin", lambda content: content[:-5], "contains 36,871 bytes, not 36,876"),
-        ("test_batch.bin", None, "test_batch.bin: is missing. Get the binary version"),
-    ],
-)  # fmt: skip
-def test_what_is_wrong_with_cifar_is_reported(
-    small_cifar: Path, name: str, change: Callable[[bytes], bytes] | None, message: str
-) -> None:
-    file = small_cifar / "cifar-10-batches-bin" / name
-    content = file.read_bytes()
-    file.unlink()
-    if change:
-        file.write_bytes(change(content))
-    with pytest.raises(UserError, match=message):
-        load_cifar(zero_shot.CIFAR10, small_cifar, HOW)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from paraclip.evaluation import metrics, statistics
 from paraclip.evaluation.statistics import (
@@ -51,6 +52,51 @@ def test_results_do_not_depend_on_the_size_of_blocks(
     assert whole.shape == (25,)
     monkeypatch.setattr(statistics, "BLOCK", block)
     assert resample(metric, 25, 0) == pytest.approx(whole, abs=1e-12)
+
+
+def sampled(items: np.ndarray) -> float:
+    return Metric("a", items, "sampled_spearman").value()
+
+
+def slow_sampled(items: np.ndarray, samples: int, random: np.random.Generator) -> float:
+    """The published procedure, one sample at a time."""
+    queries = np.unique(items[:, 2])
+    found = []
+    for _ in range(samples):
+        half = random.permutation(queries)[: len(queries) // 2]
+        rows = [random.choice(np.flatnonzero(items[:, 2] == query)) for query in half]
+        found.append(spearmanr(items[rows, 0], items[rows, 1]).statistic)
+    return float(np.mean(found))
+
+
+def test_the_sampled_correlation_is_the_published_procedure() -> None:
+    random = np.random.default_rng(0)
+    queries = random.integers(0, 60, 150)
+    gold = random.normal(size=150) + queries / 30
+    similar = gold + random.normal(size=150)
+    items = np.stack([similar, gold, queries], axis=1)
+    slow = slow_sampled(items, 2000, random)
+    assert sampled(items) == pytest.approx(slow, abs=0.01)
+    assert sampled(items) == sampled(items)
+    (whole,) = STATISTICS["sampled_spearman"](items)(np.ones((1, len(items))))
+    assert whole == pytest.approx(slow, abs=0.02)
+
+
+@given(seed=st.integers(0, 1000))
+def test_with_one_pair_a_query_resamples_are_plain(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pairs = random.integers(0, 9, (20, 2)).astype(np.float64)  # ties are many
+    items = np.column_stack([pairs, np.arange(20)])
+    drawn = resample(Metric("a", items, "sampled_spearman", clusters=np.arange(20)), 20, seed)
+    plain = resample(Metric("a", pairs, "spearman", clusters=np.arange(20)), 20, seed)
+    assert drawn == pytest.approx(plain, nan_ok=True)
+
+
+def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
+    items = np.column_stack([np.arange(6.0), np.arange(6.0), [0, 0, 1, 1, 2, 2]])
+    assert np.isnan(sampled(items))
+    items = np.column_stack([np.ones(8), np.arange(8.0), np.arange(8)])
+    assert np.isnan(sampled(items))
 
 
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 20), clustered=st.booleans())

@@ -3,7 +3,7 @@
 Parekh et al. 2021 (https://github.com/google-research-datasets/Crisscrossed-Captions). The captions
 of a pair describe one picture (`c2c_cocaption`: two people, one scene) or two similar pictures
 (`c2c_isim`); its score is the mean of five people's ratings from 0 to 5. A model that returns the
-same pictures for every query fails graded consistency. Formula: docs/guide/evaluate.md.
+same pictures for every query fails graded consistency. Formula: README.md.
 """
 
 import math
