@@ -276,10 +276,10 @@ def rival_of(rival: str, options: Options, base: Path) -> DualEncoder:
 
 def run_cell(cell: Cell, base: Path, sets: Sequence[Benchmark]) -> Stored:
     """Train, merge and score a cell; returns its report."""
-    settings = {
-        **SCORING, "seed": 0, "resamples": 100, "cache": cache_folder() / "image_features",
-    }  # fmt: skip
-    evaluate({cell.row.kind: model_of(cell, base)}, sets, cell.scores, settings)
+    evaluate(
+        {cell.row.kind: model_of(cell, base)}, sets, cell.scores,
+        resamples=100, cache=cache_folder() / "image_features", recorded=SCORING,
+    )  # fmt: skip
     return read_stored(cell.scores)
 
 

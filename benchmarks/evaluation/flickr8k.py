@@ -129,7 +129,7 @@ def benchmarks(data: Path) -> list[Benchmark]:
 
 def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> Report:
     """Evaluate all models of a seed."""
-    evaluate(models, benchmarks(data), out, {"seed": seed, "cache": feature_cache()})
+    evaluate(models, benchmarks(data), out, seed=seed, cache=feature_cache())
     return read_report(out / "report.json")
 
 

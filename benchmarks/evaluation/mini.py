@@ -55,8 +55,7 @@ def main() -> None:
     data = Path(options.data)
     models: dict[str, DualEncoder] = {"mini": load_model("mini"), "mini-flickr8k": mini_flickr8k()}
     models[ALIGNED] = load_model(str(aligned(data, options.out / "aligned")))
-    settings = {"seed": 0, "cache": feature_cache()}
-    report = evaluate(models, benchmarks(data), options.out / "scores", settings)
+    report = evaluate(models, benchmarks(data), options.out / "scores", cache=feature_cache())
     figures = {label: figures_of(report, label) for label in models}
     made = {"options": asdict(OPTIONS), "share": SHARE}
     keep("mini", Path(options.results), table, figures=figures, **made)

@@ -35,7 +35,7 @@ from paraclip.files import file_hash, text_hash
 from recipes.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
 
 _SEED = 1  # as in the authors' code
-_COCO = "coco/coco_karpathy_test.json|coco/karpathy_test_captions.json"
+_COCO = ("coco/coco_karpathy_test.json", "coco/karpathy_test_captions.json")
 _GET_COCO = (
     "Get https://storage.googleapis.com/sfr-vision-language-research/datasets/"
     "coco_karpathy_test.json into coco/ and the pictures of "
@@ -174,18 +174,23 @@ _SHUFFLES = (
 
 
 def shuffles_of(tagged: Tagged, words: Sequence[str], random: np.random.Generator) -> list[str]:
-    """Return the shuffles of a caption, given spaCy's tokens with tags and NLTK's words."""
-    tokens, tags = [token for token, _ in tagged], [tag for _, tag in tagged]
-    kinds = ([n for n, tag in enumerate(tags) if tag in kind] for kind in (NOUNS, ADJECTIVES))
-    others = [n for n, tag in enumerate(tags) if tag not in NOUNS | ADJECTIVES]
-    starts = range(0, len(words), 3)
-    trigrams = [words[start : start + 3] for start in starts]
-    return [
-        _permute(tokens, kinds, random),
-        _permute(tokens, [others], random),
-        _permute(words, [range(len(words))[start : start + 3] for start in starts], random),
-        " ".join(word for n in random.permutation(len(trigrams)) for word in trigrams[n]),
-    ]
+    """Return the shuffles of a caption, given spaCy's tokens with tags and NLTK's words.
+
+    Each draws from where the one before it left the generator: the order of the draws is part of
+    the benchmark, and with another one, every figure changes.
+    """
+    tokens = [token for token, _ in tagged]
+    nouns = [place for place, (_, tag) in enumerate(tagged) if tag in NOUNS]
+    adjectives = [place for place, (_, tag) in enumerate(tagged) if tag in ADJECTIVES]
+    others = [place for place, (_, tag) in enumerate(tagged) if tag not in NOUNS | ADJECTIVES]
+    trigrams = [range(len(words))[start : start + 3] for start in range(0, len(words), 3)]
+
+    nouns_and_adjectives = _permute(tokens, [nouns, adjectives], random)
+    all_but_these = _permute(tokens, [others], random)
+    within_trigrams = _permute(words, trigrams, random)
+    order = random.permutation(len(trigrams))
+    whole_trigrams = " ".join(words[place] for number in order for place in trigrams[number])
+    return [nouns_and_adjectives, all_but_these, within_trigrams, whole_trigrams]
 
 
 def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:

@@ -15,7 +15,7 @@ from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, l
 class Found:
     """A benchmark that remembers where its data is."""
 
-    def __init__(self, data: Path | None, get: str, *needs: str) -> None:
+    def __init__(self, data: Path | None, get: str, *needs: str | tuple[str, ...]) -> None:
         found = [find_source(data, need, get) for need in needs]
         self.name, self.pool, self.data = "made", "1 item", {"folder": str(found[0].parent)}
 
@@ -24,7 +24,7 @@ class Found:
 def made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Benchmarks `made-one` and `made-two`, STS, and one whose data options select."""
     rows = {
-        "made-one": Entry(lambda data, how: Found(data, "Draw one.", "one|other_one", "both")),
+        "made-one": Entry(lambda data, how: Found(data, "Draw one.", ("one", "other_one"), "both")),
         "made-two": Entry(lambda data, how: Found(data, "Draw two.", "two")),
         **{name: BENCHMARKS[name] for name in ("sts", "image-text-retrieval")},
     }

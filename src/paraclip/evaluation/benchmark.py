@@ -99,13 +99,17 @@ class MissingData(UserError):
 
 
 def find_source(
-    data: Path | None, default: str, get: str, option: str = "--data", given: str | None = None
+    data: Path | None,
+    default: str | Sequence[str],
+    get: str,
+    option: str = "--data",
+    given: str | None = None,
 ) -> Path:
     """Return the source that an option names, or else the default in the data folder.
 
     Args:
         data: the data folder, if there is one.
-        default: path in it; of several ("a|b"), the first that exists.
+        default: path in it; of several, the first that exists is taken.
         get: one sentence on how to get it.
         option: the option, and `given`, its value.
 
@@ -116,7 +120,7 @@ def find_source(
         return Path(given)
     if data is None:
         raise MissingData(option, "no data folder is named", get)
-    paths = [data / path for path in default.split("|")]
+    paths = [data / path for path in ([default] if isinstance(default, str) else default)]
     found = next((path for path in paths if path.exists()), None)
     if found is None:
         raise MissingData(option, f"{' or '.join(map(str, paths))} is missing", get)

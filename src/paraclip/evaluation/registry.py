@@ -15,7 +15,7 @@ from paraclip.evaluation.benchmarks import image_text_retrieval as karpathy
 from paraclip.evaluation.benchmarks import paraphrased_retrieval as paraphrased
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.report import Report
-from paraclip.evaluation.run import OUT, check_report_folder, evaluate
+from paraclip.evaluation.run import OUT, RESAMPLES, check_report_folder, evaluate
 from paraclip.files import cache_folder
 from paraclip.models.sources import check_device, check_model
 
@@ -132,11 +132,17 @@ def evaluate_configured(
 
     warn_left_out(left_out)
     loaded = {label: loaded_model(model, config.device) for label, model in models.items()}
-    settings = {name: value for name, value in asdict(config).items() if value not in (None, ())}
-    settings |= {**facts, "cache": cache_folder() / "image_features", "left_out": left_out}
-    # A suite passes over what cannot be scored, unless options name data.
-    pass_over = not set(SUITES).isdisjoint(_names(config)) and not names_sources(config)
-    return evaluate(loaded, benchmarks, out, settings, pass_over)
+    options = {name: value for name, value in asdict(config).items() if value not in (None, ())}
+    options.pop("resamples", None)  # recorded with the seed
+    return evaluate(
+        loaded, benchmarks, out,
+        resamples=config.resamples or RESAMPLES,
+        cache=cache_folder() / "image_features",
+        # A suite passes over what cannot be scored, unless options name data.
+        pass_over=not set(SUITES).isdisjoint(_names(config)) and not names_sources(config),
+        left_out=left_out,
+        recorded={**options, **facts},
+    )  # fmt: skip
 
 
 def _names(config: EvaluateConfig) -> list[str]:

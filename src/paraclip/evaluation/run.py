@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -34,7 +34,7 @@ from paraclip.provenance import provenance
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
-_RESAMPLES = 1000  # enough for intervals; the p-values of `compare` need more
+RESAMPLES = 1000  # enough for intervals; the p-values of `compare` need more
 OUT = "runs/evaluation"  # folder of the report, if none is named
 _OUTPUTS = (
     *("scores.png", "contact_sheet.png"),  # not in every report
@@ -46,12 +46,25 @@ _SMALLEST = 2**20
 """Bytes of the files of a report at least."""
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """The section of one benchmark, and the scores of the models by label."""
+
+    section: Section
+    scores: Mapping[str, Scores]
+
+
 def evaluate(
-    models: "dict[str, DualEncoder]",
+    models: "Mapping[str, DualEncoder]",
     benchmarks: Sequence[Benchmark],
     out: Path | str,
-    settings: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    cache: Path | str | None = None,
     pass_over: bool = False,
+    left_out: Mapping[str, str] = {},
+    recorded: Mapping[str, Any] = {},
 ) -> Report:
     """Score every model on every benchmark and write the results.
 
@@ -62,71 +75,51 @@ def evaluate(
     Args:
         models: models by label; the others are compared with "base" (or else the first model) and
             "control".
-        settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features (no
-            cache if absent); these and any other settings (precision, sources) are recorded in the
-            provenance.
-        pass_over: whether to skip benchmarks that cannot be scored (broken pictures, text-only
-            models) with a warning, provided that at least one can.
+        benchmarks: benchmarks with their data.
+        out: folder of the report.
+        seed: random seed of the bootstrap.
+        resamples: number of its draws.
+        cache: folder of image features; None: they are not kept.
+        pass_over: whether to leave out, with a warning, benchmarks that cannot be scored (broken
+            pictures, text-only models).
+        left_out: reasons by name for benchmarks that are left out already; the report shows them.
+        recorded: further settings (precision, sources) for the provenance.
 
     Raises:
-        UserError: if there are no models or benchmarks, the data or a model cannot be scored, or
-            `out` contains a file of one of these names that no report wrote, or that was edited, or
-            another run is writing there.
+        UserError: if there are no models or benchmarks, a benchmark cannot be scored and is not
+            passed over, none can be scored, or `out` contains a file of one of these names that no
+            report wrote, or that was edited, or another run is writing there.
     """
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
-    check_report_folder(Path(out))
-    with locked(Path(out)):
-        return _evaluate(models, benchmarks, Path(out), settings, pass_over)
-
-
-def _evaluate(
-    models: "dict[str, DualEncoder]",
-    benchmarks: Sequence[Benchmark],
-    out: Path,
-    settings: Mapping[str, Any],
-    pass_over: bool,
-) -> Report:
-    """`evaluate` in a folder that is locked."""
-    from paraclip.models.tensors import hash_tensors
-
-    settings = {"seed": 0, "resamples": _RESAMPLES, **settings}
-    facts: dict[str, dict[str, Any]] = {}
-    for label, model in models.items():
-        weights = hash_tensors(model.state_dict())
-        facts[label] = {"weights": weights, "architecture": model.architecture.as_dict()}
-    base = compared_with(list(models))[0]
-    tuned = "tuned" if "tuned" in models else list(models)[-1]
-    sections: list[Section] = []
-    items: dict[str, NDArray[Any]] = {}
-    examples: list[RankedPairs] = []
-    left_out: dict[str, str] = dict(settings.get("left_out", {}))
-    with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
-        for benchmark in benchmarks:
-            try:
-                scores = _score_models(benchmark, models, settings.get("cache"), moving)
-            except UserError as error:
-                if not pass_over:
-                    raise
-                left_out[benchmark.name] = str(error)
-                print(f"paraclip: {benchmark.name} left out: {error}", file=sys.stderr)
-                continue
-            taken = {section.name for section in sections}
-            names = (f"{benchmark.name} {n}" if n > 1 else benchmark.name for n in count(1))
-            name = next(name for name in names if name not in taken)  # same benchmark, other data
-            sections.append(_section(name, benchmark, scores, facts, settings))
-            for label, got in scores.items():
-                items |= _item_arrays(f"{name}/{label}", got)
-            one, other = (scores[x].shown if x in scores else None for x in (base, tuned))
-            if base != tuned and one and other and one.texts:
-                examples.append(RankedPairs(one, other))
-    if not sections:
-        why = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise UserError("evaluate", "no benchmark can be scored", why)
-    settings = {**settings, "left_out": left_out}
-    report = Report(facts, sections, provenance(**settings))
-    return _write_files(report, items, examples, (base, tuned), out)
+    folder, cache = Path(out), Path(cache) if cache else None
+    check_report_folder(folder)
+    with locked(folder):
+        facts = {label: _facts_of(model) for label, model in models.items()}
+        scored: list[_Scored] = []
+        reasons = dict(left_out)
+        with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
+            for benchmark in benchmarks:
+                try:
+                    scores = _score_models(benchmark, models, cache, moving)
+                except UserError as error:
+                    if not pass_over:
+                        raise
+                    reasons[benchmark.name] = str(error)
+                    print(f"paraclip: {benchmark.name} left out: {error}", file=sys.stderr)
+                else:
+                    name = _free_name(benchmark.name, [one.section.name for one in scored])
+                    section = _section(name, benchmark, scores, facts, seed, resamples)
+                    scored.append(_Scored(section, scores))
+        if not scored:
+            why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise UserError("evaluate", "no benchmark can be scored", why)
+        settings = {"seed": seed, "resamples": resamples, **recorded}
+        settings |= {"cache": cache} if cache else {}
+        made_by = provenance(**settings, left_out=reasons)
+        report = Report(facts, [one.section for one in scored], made_by)
+        return _write_files(report, scored, folder)
 
 
 def check_report_folder(folder: Path) -> None:
@@ -136,10 +129,24 @@ def check_report_folder(folder: Path) -> None:
     OutputFolder(folder, "report").refuse_foreign(*(folder / name for name in _OUTPUTS))
 
 
+def _facts_of(model: "DualEncoder") -> dict[str, Any]:
+    """What the report says of a model."""
+    from paraclip.models.tensors import hash_tensors
+
+    weights = hash_tensors(model.state_dict())
+    return {"weights": weights, "architecture": model.architecture.as_dict()}
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    """Return the name, with a number if another data set of the benchmark has it."""
+    names = (f"{name} {number}" if number > 1 else name for number in count(1))
+    return next(one for one in names if one not in taken)
+
+
 def _score_models(
     benchmark: Benchmark,
     models: "Mapping[str, DualEncoder]",
-    cache: Path | str | None,
+    cache: Path | None,
     moving: Any,
 ) -> dict[str, Scores]:
     """Score all models, except text-only ones if another model reads the benchmark's pictures."""
@@ -147,7 +154,7 @@ def _score_models(
     for label, model in models.items():
         moving.set_postfix_str(f"{benchmark.name}, {label}")
         try:
-            scores[label] = benchmark.score(model, Path(cache) if cache else None)
+            scores[label] = benchmark.score(model, cache)
         except UserError as error:
             if not benchmark.pictures or reads_pictures(model):
                 raise
@@ -163,7 +170,8 @@ def _section(
     benchmark: Benchmark,
     found: Mapping[str, Scores],
     facts: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Any],
+    seed: int,
+    resamples: int,
 ) -> Section:
     """Return the figures of one benchmark with their intervals."""
     made = {
@@ -172,7 +180,7 @@ def _section(
             "data_hash": data_hash(benchmark.pool, benchmark.data),
             "pool_size": benchmark.data.get("pool_size", len(benchmark.pictures) or None),
             "precision": benchmark.how.precision,
-            "seed": settings["seed"], "resamples": settings["resamples"],
+            "seed": seed, "resamples": resamples,
         }
         for label in found
     }  # fmt: skip
@@ -180,10 +188,7 @@ def _section(
     for label, scores in found.items():
         for metric in scores.metrics:
             columns.setdefault(metric.name, {})[label] = metric
-    lines = [
-        compare_models(column, list(facts), settings["resamples"], settings["seed"])
-        for column in columns.values()
-    ]
+    lines = [compare_models(column, list(facts), resamples, seed) for column in columns.values()]
     notes = list(dict.fromkeys(note for scores in found.values() for note in scores.notes))
     notes += [f"{label} reads no pictures" for label in facts if label not in found]
     return Section(name, benchmark.pool, benchmark.data, lines, notes, made)
@@ -201,15 +206,26 @@ def _item_arrays(place: str, scores: Scores) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _write_files(
-    report: Report,
-    items: Mapping[str, NDArray[Any]],
-    examples: list[RankedPairs],
-    labels: tuple[str, str],
-    folder: Path,
-) -> Report:
+def _ranked_pairs(scored: Sequence[_Scored], labels: tuple[str, str]) -> list[RankedPairs]:
+    """Return what two models find for the pairs of every benchmark that ranks pictures."""
+    found = []
+    for one in scored:
+        base, tuned = (one.scores[x].shown if x in one.scores else None for x in labels)
+        if base and tuned and base.texts:
+            found.append(RankedPairs(base, tuned))
+    return found
+
+
+def _write_files(report: Report, scored: Sequence[_Scored], folder: Path) -> Report:
     """Write all files of the report, and remove those of an earlier one; returns it with the hash
     of its items, by which a run that was killed between two files is known."""
+    items: dict[str, NDArray[Any]] = {}
+    for one in scored:
+        for label, scores in one.scores.items():
+            items |= _item_arrays(f"{one.section.name}/{label}", scores)
+    names = list(report.models)
+    labels = compared_with(names)[0], "tuned" if "tuned" in names else names[-1]
+    examples = _ranked_pairs(scored, labels) if len(set(labels)) == 2 else []
     drawn: dict[str, str | bytes | None] = {"scores.png": None, "contact_sheet.png": None}
     if find_spec("matplotlib") is None:
         print("paraclip: no plots: matplotlib is missing (the extra `plots`)", file=sys.stderr)
@@ -229,7 +245,7 @@ def _write_files(
     with output.replacing(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **items)  # type: ignore[arg-type]  # names, not options
     report = replace(report, items=file_hash(folder / "items.npz"))
-    names = [name for name, content in drawn.items() if content is not None]
-    output.write(folder / "report.md", report_page(report, names))
+    shown = [name for name, content in drawn.items() if content is not None]
+    output.write(folder / "report.md", report_page(report, shown))
     output.write(folder / "report.json", report_json(report))  # last: all that it reports is there
     return report

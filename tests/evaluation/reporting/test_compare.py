@@ -57,9 +57,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
     def made(name: str, noises: dict[str, float], benchmarks=None) -> str:
         models = {label: ColourEncoder(noise) for label, noise in noises.items()}
-        settings = {"resamples": 20}
         chosen = benchmarks or [Made("first"), Made("none", 0.0)]
-        evaluate(models, chosen, tmp_path / name, settings)
+        evaluate(models, chosen, tmp_path / name, resamples=20)
         return str(tmp_path / name / "report.json")
 
     return made

@@ -55,8 +55,11 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
         SemanticSimilarity(read_tasks(write_sts(folder / "sts"), ["STS-B", "SICK-R"])),
     ]
     models = {label: ColourEncoder(noise) for label, noise in MODELS.items()}
-    settings = {"seed": 3, "resamples": 50, "cache": folder / "cache", "pairs": Path("made")}
-    return evaluate(models, benchmarks, folder / "out", settings), folder / "out"
+    report = evaluate(
+        models, benchmarks, folder / "out",
+        seed=3, resamples=50, cache=folder / "cache", recorded={"pairs": Path("made")},
+    )  # fmt: skip
+    return report, folder / "out"
 
 
 def test_the_json_reads_back_as_the_report(evaluated: tuple[Report, Path]) -> None:
@@ -130,9 +133,12 @@ class Unread(Broken):
 def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models, settings = {"base": ColourEncoder()}, {"resamples": 5, "left_out": {"gone": "why"}}
+    models = {"base": ColourEncoder()}
     tasks = SemanticSimilarity(read_tasks(write_sts(tmp_path / "sts"), ["STS-B"]))
-    report = evaluate(models, [Broken(), tasks], tmp_path / "out", settings, pass_over=True)
+    report = evaluate(
+        models, [Broken(), tasks], tmp_path / "out",
+        resamples=5, pass_over=True, left_out={"gone": "why"},
+    )  # fmt: skip
     assert [section.name for section in report.sections] == ["sts"]
     assert report.provenance["left_out"] == {"gone": "why", "broken": "a.png: is broken. Fix it."}
     assert "paraclip: broken left out: a.png: is broken. Fix it." in capsys.readouterr().err
@@ -140,9 +146,9 @@ def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
     assert "## Left out\n\n- gone: why\n- broken: a.png: is broken. Fix it.\n" in text
     for benchmarks, pass_over in (([Broken(), tasks], False), ([Broken()], True)):
         with pytest.raises(UserError, match=r"a\.png: is broken"):
-            evaluate(models, benchmarks, tmp_path / "none", settings, pass_over)
+            evaluate(models, benchmarks, tmp_path / "none", pass_over=pass_over)
     with pytest.raises(UserError, match=r"a\.png: is broken.*reads no pictures"):
-        evaluate(models, [Broken(), Unread()], tmp_path / "none", settings, pass_over=True)
+        evaluate(models, [Broken(), Unread()], tmp_path / "none", pass_over=True)
     assert not (tmp_path / "none" / "report.json").exists()
 
 
@@ -159,7 +165,7 @@ def test_a_model_of_text_alone_is_listed_with_dashes(tmp_path: Path) -> None:
     tasks = SemanticSimilarity(read_tasks(write_sts(tmp_path / "sts"), ["STS-B"]))
     benchmarks = [ParaphrasedRetrieval(pairs, read_pool(tmp_path / "pictures"), 5), tasks]
     models = {"base": ColourEncoder(), "text": Blind(0.7)}
-    report = evaluate(models, benchmarks, tmp_path / "out", {"resamples": 9})
+    report = evaluate(models, benchmarks, tmp_path / "out", resamples=9)
     retrieval, sts = report.sections
     assert "text reads no pictures" in retrieval.notes and list(retrieval.made) == ["base"]
     assert np.isnan(retrieval.lines[0].values["text"].value)
@@ -170,7 +176,7 @@ def test_a_model_of_text_alone_is_listed_with_dashes(tmp_path: Path) -> None:
     assert {row.benchmark for row in found.rows} == {"sts"}
     assert any("paraphrased-retrieval is left out" in warning for warning in found.warnings)
     with pytest.raises(UserError, match="blind: reads no pictures"):
-        evaluate({"text": Blind()}, benchmarks, tmp_path / "none", {})
+        evaluate({"text": Blind()}, benchmarks, tmp_path / "none")
 
 
 def test_the_table_shows_headlines_with_differences(evaluated: tuple[Report, Path]) -> None:
@@ -239,7 +245,7 @@ def test_names_from_the_data_are_not_html_in_the_report() -> None:
     assert "<script" not in shown and "<img" not in shown and "&lt;img src=x&gt;" in shown
 
 
-SETTINGS = {"resamples": 5}
+FEW = 5  # resamples
 FIRST = tuple(f"a {name} thing" for name in COLOURS)
 SECOND = tuple(f"some {name} stuff" for name in COLOURS)
 COLOUR_PAIRS = Pairs("made here", tuple(COLOURS), FIRST, SECOND, "0")
@@ -266,7 +272,7 @@ def test_a_report_without_a_headline_or_matplotlib_has_no_plot(
     if not installed:
         monkeypatch.setattr(run, "find_spec", lambda name: None)
     constant, out = Constant("x", headline=not installed), tmp_path / "out"
-    report = evaluate({"only": ColourEncoder()}, [constant], out, SETTINGS)
+    report = evaluate({"only": ColourEncoder()}, [constant], out, resamples=FEW)
     assert report.sections[0].lines[0].values["only"].value == 100
     names = {path.name for path in out.iterdir()}
     assert names == {*OURS, "items.npz", "report.json", "report.md"}
@@ -276,19 +282,19 @@ def test_a_report_without_a_headline_or_matplotlib_has_no_plot(
 
 def test_nothing_to_score_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model is given"):
-        evaluate({}, [Constant("x")], tmp_path, SETTINGS)
+        evaluate({}, [Constant("x")], tmp_path, resamples=FEW)
     with pytest.raises(UserError, match="no benchmark is given"):
-        evaluate({"only": ColourEncoder()}, [], tmp_path, SETTINGS)
+        evaluate({"only": ColourEncoder()}, [], tmp_path, resamples=FEW)
 
 
 def test_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "pictures")
     retrieval = ParaphrasedRetrieval(COLOUR_PAIRS, read_pool(tmp_path / "pictures"), 3)
     models, out = {"base": ColourEncoder(2), "tuned": ColourEncoder(0.1)}, tmp_path / "out"
-    evaluate(models, [retrieval], out, SETTINGS)
+    evaluate(models, [retrieval], out, resamples=FEW)
     assert (out / "contact_sheet.png").exists()
     (out / "mine.txt").write_text("stays")
-    evaluate({"other": ColourEncoder()}, [Constant("x")], out, SETTINGS)
+    evaluate({"other": ColourEncoder()}, [Constant("x")], out, resamples=FEW)
     names = {path.name for path in out.iterdir()} - OURS
     assert names == {"items.npz", "mine.txt", "report.json", "report.md", "scores.png"}
 
@@ -307,7 +313,7 @@ def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(
         mine.parent.mkdir()
         mine.write_text('{"mine": "report"}')
         with pytest.raises(UserError, match=f"{name}: exists and was not written by ParaCLIP"):
-            evaluate({"only": ColourEncoder()}, [Never("x")], mine.parent, SETTINGS)
+            evaluate({"only": ColourEncoder()}, [Never("x")], mine.parent, resamples=FEW)
         assert mine.read_text() == '{"mine": "report"}'
 
 
@@ -318,7 +324,7 @@ def test_benchmarks_with_blanks_in_their_names_are_numbered(tmp_path: Path) -> N
         Constant("my", 0.5),
         Constant("my set 2"),
     ]
-    report = evaluate({"only": ColourEncoder()}, benchmarks, tmp_path, SETTINGS)
+    report = evaluate({"only": ColourEncoder()}, benchmarks, tmp_path, resamples=FEW)
     names = [section.name for section in report.sections]
     assert names == ["my set", "my set 2", "my", "my set 2 2"]
     with np.load(tmp_path / "items.npz", allow_pickle=False) as items:
@@ -330,7 +336,7 @@ def test_names_from_the_data_cannot_control_a_terminal(tmp_path: Path) -> None:
     hostile, models = Constant("x"), {"base": ColourEncoder(), "tuned": ColourEncoder()}
     for number in range(2):
         hostile.pool = f"{number} items of \x1b[2J\u202e"
-        report = evaluate(models, [hostile], tmp_path / str(number), SETTINGS)
+        report = evaluate(models, [hostile], tmp_path / str(number), resamples=FEW)
         assert rf"x: {number} items of \x1b[2J\u202e" in report.table()
         assert r" items of \x1b[2J\u202e" in (tmp_path / str(number) / "report.md").read_text()
     found, _ = compare(tmp_path / "0", tmp_path / "1", resamples=10)
@@ -345,11 +351,11 @@ def test_an_error_without_pictures_is_not_taken_for_a_lack_of_an_image_tower(
     retrieval = ParaphrasedRetrieval(COLOUR_PAIRS, read_pool(tmp_path / "pool.npy"), 3)
     models = {"base": ColourEncoder(), "text": Blind(width=12)}
     with pytest.raises(UserError, match="vectors are 8 wide and this model's are 12"):
-        evaluate(models, [retrieval], tmp_path / "out", SETTINGS)
+        evaluate(models, [retrieval], tmp_path / "out", resamples=FEW)
     damaged = Blind()
     damaged.text_tower.weight.data[:] = float("nan")
     with pytest.raises(UserError, match="not finite"):
-        evaluate({"base": ColourEncoder(), "text": damaged}, [retrieval], tmp_path, SETTINGS)
+        evaluate({"base": ColourEncoder(), "text": damaged}, [retrieval], tmp_path, resamples=FEW)
 
 
 def test_a_role_looks_the_same_whatever_is_next_to_it() -> None:

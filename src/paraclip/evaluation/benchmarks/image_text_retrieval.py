@@ -206,7 +206,7 @@ def load(
 
 def load_coco(data: Path | None, how: Arithmetic) -> ImageTextRetrieval:
     """Load the 5,000 Karpathy test pictures of COCO, or else those of `coco/captions.json`."""
-    file = find_source(data, "coco/dataset_coco.json|coco/captions.json", _GET_COCO)
+    file = find_source(data, ("coco/dataset_coco.json", "coco/captions.json"), _GET_COCO)
     if file.name != "captions.json":
         return _load_split("COCO", file, _GET_COCO, how)
     problems = Problems(how.max_broken)

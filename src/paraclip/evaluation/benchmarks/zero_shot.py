@@ -142,31 +142,38 @@ def load_folder(data: Path | None, how: Arithmetic, images_by_class: str | None)
 
 def load_imagenet(data: Path | None, how: Arithmetic) -> ZeroShot:
     """Load ImageNet-1k: the pictures in `imagenet/`, or else those in `imagenet_sample/`."""
-    folder = find_source(data, "imagenet|imagenet_sample", _GET_IMAGENET)
-    if folder.name == "imagenet":
-        folder = folder / "val" if (folder / "val").is_dir() else folder
-        by_id = [(path.parent.name, path) for path in picture_files(folder)]
-        by_id = [pair for pair in by_id if pair[1].parent != folder]
-        name = f"{folder.parent.name}/{folder.name}"
-        if len(by_id) != _VALIDATION:
-            name += f", not the {_VALIDATION:,} of its validation set"
-    else:
-        by_id = [(path.name.split("_")[0], path) for path in picture_files(folder)]
-        name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
+    folder = find_source(data, ("imagenet", "imagenet_sample"), _GET_IMAGENET)
+    folder = folder / "val" if (folder / "val").is_dir() else folder
+    name, pictures = (_sample if folder.name == "imagenet_sample" else _validation_set)(folder)
     numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
-    for wnid, path in by_id:
+    for wnid, path in pictures:
         if wnid not in numbers:
             raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", _GET_IMAGENET)
-    present = {wnid for wnid, _ in by_id}
+    present = {wnid for wnid, _ in pictures}
     if missing := [wnid for wnid in numbers if wnid not in present]:
         what = f"has no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
         raise UserError(folder, what, _GET_IMAGENET)
-    names, templates = imagenet_words()
-    ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))
-    references = tuple(str(path) for _, path in ordered)
-    labels = tuple(numbers[wnid] for wnid, _ in ordered)
-    shown = Labelled(name, references, labels, names, templates, "OpenAI's for ImageNet")
+    labelled = sorted((numbers[wnid], path) for wnid, path in pictures)
+    labels, paths = zip(*labelled, strict=True)
+    classes, templates = imagenet_words()
+    references = tuple(map(str, paths))
+    shown = Labelled(name, references, labels, classes, templates, "OpenAI's for ImageNet")
     return ZeroShot("imagenet", shown, how)
+
+
+def _validation_set(folder: Path) -> tuple[str, list[tuple[str, Path]]]:
+    """Return the name and the pictures, each with the WordNet id that its folder is named after."""
+    in_folders = [path for path in picture_files(folder) if path.parent != folder]
+    name = f"{folder.parent.name}/{folder.name}"
+    if len(in_folders) != _VALIDATION:
+        name += f", not the {_VALIDATION:,} of its validation set"
+    return name, [(path.parent.name, path) for path in in_folders]
+
+
+def _sample(folder: Path) -> tuple[str, list[tuple[str, Path]]]:
+    """Return the name and the pictures, each with the WordNet id that its name begins with."""
+    name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
+    return name, [(path.name.split("_")[0], path) for path in picture_files(folder)]
 
 
 @cache
