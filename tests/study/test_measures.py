@@ -30,7 +30,7 @@ from paraclip.training.losses import (
     Rows,
     Vectors,
 )
-from study import differences, items, oracles, sets, tables, wordings
+from study import chosen, differences, items, oracles, sets, tables, wordings
 from study.cells import Row, content_of_grid
 from study.differences import Draws, ManyDraws, figures_of, units_of
 from study.fourth import measures
@@ -546,6 +546,20 @@ def test_lowered_pictures_keep_their_order_but_for_what_they_lose(pool: Pool) ->
     )
     for one, other in zip(plain.metrics, lowered.metrics, strict=True):
         assert (one.items == other.items).all()
+
+
+def test_a_choice_is_near_or_not(tmp_path: Path) -> None:
+    def model(rate: float, share: float, right: float, agreement: float) -> dict[str, float]:
+        figures = {chosen.RIGHT: right, **dict.fromkeys(chosen.AGREEMENT, agreement)}
+        return {"rate": rate, "share": share, **figures}
+
+    grid = [model(0.0, 0.0, 50, 20), model(1e-4, 0.5, 54.6, 30), model(3e-4, 1.0, 55, 30.5)]
+    pair = {"student": "a", "teacher": "c", "grid": grid}
+    near = {**pair, "chosen": {"rate": 1e-4, "share": 0.5}}
+    far = {**pair, "chosen": {"rate": 0.0, "share": 0.0}}
+    assert [chosen.verdict(one)[2] for one in (near, far)] == [True, False]
+    lines = chosen.table_of({"pairs": [near, far]}).splitlines()
+    assert "54.6 (55.0)" in lines[2] and "| base |" in lines[3]
 
 
 def test_the_squared_distance_is_least_at_the_target() -> None:
