@@ -166,7 +166,7 @@ SEARCH_PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "reworded": (
         ("AO@10", "R@10", "R@10 both ways", "R@10 change", "AO@10 margin"),
-        (*dict.fromkeys([*SECOND_KINDS, *THIRD_KINDS]), KNOWN, NEW),
+        (*dict.fromkeys([*THIRD_KINDS, *SECOND_KINDS]), KNOWN, NEW),
     ),
 }
 """Figures that are shown of parts of the texts, and these parts."""
