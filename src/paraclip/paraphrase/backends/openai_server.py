@@ -2,8 +2,8 @@
 are bounded, and redirects are not followed.
 
 Retries are those of the `openai` package, with a client for each server. Its HTTP client is
-subclassed here: every attempt waits for the server's rates and pauses, and a malformed answer is an
-error that may be retried. A question goes to the least busy server.
+subclassed here: every attempt waits for the server's rates, and a malformed answer is an error that
+may be retried. A question goes to the least busy server.
 """
 
 import asyncio
@@ -11,11 +11,8 @@ import json
 import os
 import ssl
 import sys
-import time
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -29,13 +26,13 @@ from paraclip.provenance import KEY, without_secrets
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _PROBE_SECONDS = 15.0
-_REST = 60.0  # seconds during which a server that failed is used only if all others did as well
+_REST = 60.0  # seconds for which a server that failed is used only if all others did as well
 _MOST_RESPONSE_BYTES = 8 << 20  # long lists of models have 1 MiB
 _TOO_LARGE = f"the answer is larger than {_MOST_RESPONSE_BYTES >> 20} MiB"
 _LONGEST_ADDRESS = 2000
 _LONGEST_PLACEHOLDER = 15  # letters; keys are longer or contain digits
+_OWN_PAUSE = 60.0  # seconds; `openai` waits for shorter ones (3.57 for up to 120)
 _LONGEST_PAUSE = 3600.0  # seconds; a server that requests a longer pause ends the run
-_SHORT_PAUSE = 10.0  # seconds; longer ones are announced
 _BYTES_PER_TOKEN = 4  # rough figure for English, if the server does not report the number
 _ENCODINGS = ("", "identity", "gzip", "deflate")  # one layer, which expands at most 1,000 times
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -62,39 +59,29 @@ class _Rate:
         self._spacing = 60 / per_minute if per_minute else 0.0
         self._free = 0.0  # event loop time at which the next unit may be used
 
-    async def wait(self, units: float) -> None:
-        """Wait for earlier units, then take these; callers are served in order."""
+    def take(self, units: float) -> float:
+        """Count units; returns the seconds to wait for all that were counted before."""
         now = _now()
         turn = max(now, self._free)
         self._free = turn + units * self._spacing
-        if turn > now:
-            await asyncio.sleep(turn - now)
-
-    def add(self, units: float) -> None:
-        """Count units whose number was not known before."""
-        self._free = max(_now(), self._free) + units * self._spacing
+        return turn - now
 
 
 class _Server(openai.DefaultAsyncHttpxClient):
     """A server: an HTTP client that aborts answers that take too long or are too large.
 
-    Times such as `paused_until`, until which the server requested a pause, are those of the event
-    loop. Redirects are not followed: they could send captions, and possibly the key, to another
-    host.
+    Redirects are not followed: they could send captions, and possibly the key, to another host.
 
     Args:
         address: its base URL.
         options: time-out, retries, and rates, of which each server gets an equal share.
         key: API key.
-        servers: all servers, which may take its questions.
     """
 
-    def __init__(
-        self, address: str, options: LLMOptions, key: str, servers: "list[_Server]"
-    ) -> None:
-        self.url, self.shown = http.URL(address), without_secrets(address)
+    def __init__(self, address: str, options: LLMOptions, key: str) -> None:
+        url, self.shown = http.URL(address), without_secrets(address)
         # What the environment says about proxies and certificates is of no use, and may be wrong.
-        plain = self.url.scheme == "http" and self.url.host in _THIS_MACHINE
+        plain = url.scheme == "http" and url.host in _THIS_MACHINE
         headers = {"Accept-Encoding": "identity"}
         super().__init__(
             follow_redirects=False, headers=headers, mounts=_NO_PROXY, trust_env=not plain
@@ -103,43 +90,35 @@ class _Server(openai.DefaultAsyncHttpxClient):
             base_url=address, api_key=key, timeout=options.timeout,
             max_retries=options.max_retries, http_client=self,
         )  # fmt: skip
-        self.seconds, self.key = options.timeout, key
-        self.per_minute, self.tokens = (
+        self.requests, self.tokens = (
             _Rate(rate and rate / len(options.base_url)) for rate in options.per_minute or (0, 0)
         )
-        self.servers = servers
         self.in_flight = 0  # questions
-        self.paused_until = self.rests_until = float("-inf")
+        self.rests_until = float("-inf")  # event loop time
 
     async def send(self, request: Any, **options: Any) -> Any:
-        """The whole response to a request, which waits for rates and pauses.
+        """The whole response to a request; a question waits for the rates.
 
         Raises:
             ReadTimeout: an error of the HTTP package: the response took too long.
             DecodingError: the body is too large, or contains no answers.
         """
-        await self.tokens.wait(0)
-        await self.per_minute.wait(1)
-        while (pause := self.paused_until - _now()) > 0:  # requested in the meantime
-            await asyncio.sleep(pause)
-        try:
-            response = await self._bounded(request, self.seconds, **options)
-            self._note(response)
-        except http.RequestError:
-            self.rests_until = _now() + _REST
-            raise
+        if request.method == "GET":
+            return await self._bounded(request, **options)
+        await asyncio.sleep(self.tokens.take(0))
+        await asyncio.sleep(self.requests.take(1))
+        response = await self._bounded(request, **options)
+        if response.is_success:
+            self.tokens.take(_tokens_of(response))
+        elif _OWN_PAUSE < (pause := _requested_pause(response)) <= _LONGEST_PAUSE:
+            await self._pause(pause)
+            del response.headers["Retry-After"]
         return response
 
-    async def probe(self, seconds: float) -> Any:
-        """The response to a request for the list of models; see `send`."""
-        url = self.url.copy_with(path=self.url.path.rstrip("/") + "/models")
-        headers = {"Authorization": f"Bearer {self.key}"}
-        return await self._bounded(self.build_request("GET", url, headers=headers), seconds)
-
-    async def _bounded(self, request: Any, seconds: float, **options: Any) -> Any:
+    async def _bounded(self, request: Any, **options: Any) -> Any:
         """A copy of a response with its body read, and decompressed although identity was asked."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(request.extensions["timeout"]["read"]):
                 response = await super().send(request, **options | {"stream": True})
                 try:
                     headers, body = response.headers.copy(), bytearray()
@@ -160,69 +139,42 @@ class _Server(openai.DefaultAsyncHttpxClient):
             response.status_code, headers=headers, content=bytes(body), request=request
         )
 
-    def busyness(self) -> tuple[float, bool, int]:
-        """What orders servers: seconds of pause, whether it rests, and questions in flight."""
-        return max(0.0, self.paused_until - _now()), self.rests_until > _now(), self.in_flight
+    async def _pause(self, seconds: float) -> None:
+        """Wait as the server requests, and say so once; new questions go to other servers."""
+        if _now() + seconds > self.rests_until + _OWN_PAUSE and not is_quiet():
+            what = f"{self.shown} requests {_shown_pause(seconds)}; waiting."
+            print(what, file=sys.stderr, flush=True)
+        self.rest(seconds)
+        await asyncio.sleep(seconds)
 
-    def _note(self, response: Any) -> None:
-        """Keep the pause that a response requests; raises DecodingError like `send`."""
-        status, headers = response.status_code, response.headers
-        pause = (_requested_pause(headers) if status >= 400 else None) or 0.0
-        longer = pause > _SHORT_PAUSE and pause > self.paused_until - _now() + _SHORT_PAUSE
-        self.paused_until = max(self.paused_until, _now() + pause)
-        if longer and not is_quiet():
-            what = f"{self.shown} requests a pause of {_shown_seconds(pause)} (Retry-After)"
-            print(f"{what}; waiting.", file=sys.stderr, flush=True)
-        no_quota = status == 429 and b"insufficient_quota" in response.content
-        elsewhere = any(one.paused_until <= _now() for one in self.servers)
-        in_time = pause <= (_SHORT_PAUSE if elsewhere else _LONGEST_PAUSE)
-        again = messages.may_pass(status) and in_time and not no_quota
-        headers["x-should-retry"] = "true" if again else "false"
-        for name in ("retry-after", "retry-after-ms"):  # `send` waits, also longer than `openai`
-            headers.pop(name, None)
-        if 200 <= status < 300:
-            try:
-                answers = messages.answers_in(_parsed(response.content))
-            except ValueError as error:
-                what = f"malformed answer: {error}"
-                raise http.DecodingError(what, request=response.request) from error
-            size = len(response.request.content) + len(response.content)
-            self.tokens.add(sum(answers[0].tokens) or size / _BYTES_PER_TOKEN)
-            self.rests_until = float("-inf")
+    def rest(self, seconds: float = _REST) -> None:
+        """Take questions only if all other servers rest as well."""
+        self.rests_until = max(self.rests_until, _now() + seconds)
+
+    def busyness(self) -> tuple[bool, int]:
+        """What orders servers: whether it rests, and questions in flight."""
+        return self.rests_until > _now(), self.in_flight
 
 
-def _requested_pause(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the headers of a response request to wait, or None; there is no upper limit.
-
-    Reads `retry-after-ms` and `Retry-After` (seconds or a date, RFC 9110, section 10.2.3). A date
-    is compared with the `Date` of the response, because the clocks may differ.
-    """
-    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        try:
-            seconds = float(headers.get(name, "")) / unit
-        except ValueError:
-            continue
-        if 0 <= seconds < float("inf"):
-            return seconds
-    until = _time_in(headers.get("retry-after", ""))
-    if until is None:
-        return None
-    return max(0.0, until - (_time_in(headers.get("date", "")) or time.time()))
+def _requested_pause(response: Any) -> float:
+    """Seconds to wait until the request may succeed (Retry-After, if not a date), or 0."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() and messages.may_pass(response.status_code) else 0.0
 
 
-def _time_in(text: str) -> float | None:
+def _shown_pause(seconds: float) -> str:
+    return f"a pause of {-(-seconds // 60):,.0f} minutes (Retry-After)"
+
+
+def _tokens_of(response: Any) -> float:
+    """Tokens of a question and its answers; raises DecodingError if there are no answers."""
     try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError, TypeError):
-        return None
-
-
-def _shown_seconds(seconds: float) -> str:
-    """A duration in a suitable unit."""
-    for unit, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:,.0f} {name}"
-    return f"{seconds:.0f} seconds"
+        answers = messages.answers_in(_parsed(response.content))
+    except ValueError as error:
+        what = f"malformed answer: {error}"
+        raise http.DecodingError(what, request=response.request) from error
+    size = len(response.request.content) + len(response.content)
+    return sum(answers[0].tokens) or size / _BYTES_PER_TOKEN
 
 
 def _parsed(content: bytes) -> Any:
@@ -318,28 +270,24 @@ class OpenAIBackend:
             _check_address(option, address)
         self.options = options = replace(options, base_url=addresses)
         self.base_url = addresses[0]
-        self._key = os.environ.get("OPENAI_API_KEY", "").strip() if key is None else key
-        if _OPENAI_URL in addresses and not self._key:
+        key = os.environ.get("OPENAI_API_KEY", "").strip() if key is None else key
+        if _OPENAI_URL in addresses and not key:
             hint = "Set it, or name another server with OPENAI_BASE_URL."
             raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
         sent = [(name, os.environ.get(name, "")) for name in _HEADERS]
-        for name, value in [("OPENAI_API_KEY", self._key), *sent]:
+        for name, value in [("OPENAI_API_KEY", key), *sent]:
             # One of the headers a line; their white space is stripped.
             lines = map(str.strip, value.split("\n")) if "HEADERS" in name else [value]
             if not all(line.isascii() and line.isprintable() for line in lines):
                 what = "contains a line break or a non-ASCII character, which no header may have"
                 raise UserError(name, what, "Copy the value again.")
-        self._secrets = {secret for one in addresses for secret in _secrets_of(self._key, one)}
+        self._secrets = {secret for one in addresses for secret in _secrets_of(key, one)}
         self._one_by_one, self._limit_name = False, "max_tokens"
         self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
         self.style = options.style or "paper"
-        self._places = asyncio.Semaphore(options.concurrency)
-        self.servers: list[_Server] = []
         try:
-            for address in addresses:
-                key = self._key or "none"
-                self.servers.append(_Server(address, options, key, self.servers))
+            self.servers = [_Server(one, options, key or "none") for one in addresses]
         except Exception as error:
             fault = _environment_fault(error)
             if fault is None:
@@ -355,30 +303,29 @@ class OpenAIBackend:
         faults = await asyncio.gather(*map(self._fault, self.servers))
         for server, fault in zip(self.servers, faults, strict=True):
             if fault is not None:
-                server.rests_until = _now() + _REST
+                server.rest()
         if all(faults):
             raise next(fault for fault in faults if fault is not None)
 
     async def _fault(self, server: _Server) -> UserError | None:
         """Why a server cannot be used, or None."""
+        once: Any = {"max_retries": 0, "timeout": min(self.options.timeout, _PROBE_SECONDS)}
         try:
-            response = await server.probe(min(self.options.timeout, _PROBE_SECONDS))
-        except http.RequestError as error:
+            response = await server.api.get("/models", cast_to=http.Response, options=once)
+        except openai.APIConnectionError as error:
             hint = "Check http or https in --base-url, or SSL_CERT_FILE and SSL_CERT_DIR."
             what = _tls_problem(error)
             if what is None:
                 what = "no server answers there"
                 hint = "Start the server, or check --base-url and OPENAI_BASE_URL."
             return UserError(server.shown, what, hint)
-        if response.status_code == 401:
-            return _wrong_key(server)
-        if 300 <= response.status_code < 400:
-            return self._redirect(server, response)
-        kind = response.headers.get("Content-Type", "").lower()
-        if response.status_code == 200 and "html" in kind:
+        except openai.APIStatusError as error:  # many servers do not list models
+            fault = self._final(server, error)
+            return fault if error.status_code <= 401 and isinstance(fault, UserError) else None
+        if "html" in response.headers.get("Content-Type", "").lower():
             what = "answers with a web page, so it is not an OpenAI-compatible server"
             return UserError(server.shown, what, "Check --base-url: most addresses end in /v1.")
-        return None  # many servers do not list models
+        return None
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
         """See `Backend.answer`; repeats the request if the server ignores `n` and returns fewer."""
@@ -394,30 +341,19 @@ class OpenAIBackend:
         """Send one question; if a server fails, it rests, and the question goes to another."""
         errors: list[UserError | AnswerError] = []
         left = list(self.servers)
-        async with self._places:
-            while left:
-                self._check_pause()
-                server = min(left, key=_Server.busyness)
-                left.remove(server)
-                server.in_flight += 1
-                try:
-                    return await self._sent(server, prompt, count)
-                except openai.OpenAIError as error:
-                    self._check_pause()
-                    server.rests_until = _now() + _REST
-                    errors.append(self._final(server, error))
-                    errors[-1].__cause__ = error
-                finally:
-                    server.in_flight -= 1
+        while left:
+            server = min(left, key=_Server.busyness)
+            left.remove(server)
+            server.in_flight += 1
+            try:
+                return await self._sent(server, prompt, count)
+            except openai.OpenAIError as error:
+                server.rest()
+                errors.append(self._final(server, error))
+                errors[-1].__cause__ = error
+            finally:
+                server.in_flight -= 1
         raise next((one for one in errors if isinstance(one, Refused)), errors[0])
-
-    def _check_pause(self) -> None:
-        """Raise UserError if all servers requested a pause that is too long to wait for."""
-        pause = min(server.paused_until for server in self.servers) - _now()
-        if pause > _LONGEST_PAUSE:
-            what = f"requests a pause of {_shown_seconds(pause)} (Retry-After)"
-            hint = "Run the same command after it, or name another server."
-            raise UserError(self.servers[0].shown, what, hint)
 
     async def _sent(self, server: _Server, prompt: Prompt, count: int) -> list[Answer]:
         """The answers; switches to the newer name of the token limit if a server requires it."""
@@ -437,15 +373,19 @@ class OpenAIBackend:
         """The exception to raise for an error that remains after all retries."""
         if isinstance(error, openai.APIStatusError):
             if isinstance(error, openai.AuthenticationError):
-                return _wrong_key(server)
+                hint = "Check OPENAI_API_KEY and its rights for the model."
+                return UserError(server.shown, "the server refuses the key", hint)
             if isinstance(error, openai.NotFoundError):
                 what = f"{server.shown} has no such model"
                 return UserError(self.model, what, "Check --model and --base-url.")
             if error.code == "insufficient_quota":
                 hint = "Raise the account's limit; the same command resumes."
                 return UserError(server.shown, "the account has no quota left", hint)
-            if 300 <= error.status_code < 400:
+            if error.status_code < 400:
                 return self._redirect(server, error.response)
+            if (pause := _requested_pause(error.response)) > _LONGEST_PAUSE:
+                hint = "Run the same command after it, or name another server."
+                return UserError(server.shown, f"requests {_shown_pause(pause)}", hint)
             kind = AnswerError if messages.may_pass(error.status_code) else Refused
             return kind(self._safe(f"{type(error).__name__}: {error}"))
         what, cause = f"{type(error).__name__}: {error}", error.__cause__
@@ -474,8 +414,3 @@ class OpenAIBackend:
     async def close(self) -> None:
         """Close the connections."""
         await asyncio.gather(*(server.aclose() for server in self.servers))
-
-
-def _wrong_key(server: _Server) -> UserError:
-    hint = "Check OPENAI_API_KEY and its rights for the model."
-    return UserError(server.shown, "the server refuses the key", hint)
