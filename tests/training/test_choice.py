@@ -13,6 +13,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import ALIKE, CONTRAST, KEPT, scene_queries
 from paraclip.merging import merge
 from paraclip.training import choice
+from paraclip.training import train as loop
 from paraclip.training.bank import Bank, Teacher
 from paraclip.training.choice import RATES, SHARES, Judge, make_judge
 from paraclip.training.config import LEARNING_RATE
@@ -131,6 +132,24 @@ def test_a_stopped_run_keeps_its_rate(data, asked, tmp_path) -> None:
 def test_rates_that_all_diverge_are_an_error(data, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Judge, "loss", lambda *_: math.nan)
     with pytest.raises(UserError, match="--learning-rate"):
+        run(data, tmp_path)
+
+
+def test_a_short_run_that_diverges_names_no_file_that_is_gone(data, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "find_divergence", lambda *_: "the loss is nan")
+    with pytest.raises(UserError, match="the loss is nan") as raised:
+        run(data, tmp_path)
+    assert "--learning-rate" in raised.value.hint and "inspect" not in raised.value.hint
+
+
+def test_a_full_disk_chooses_no_rate(data, tmp_path) -> None:
+    full = iter([False, True])  # in the second short run, and never again
+
+    def fill() -> None:
+        if next(full, False):
+            raise UserError("metrics.jsonl", "the disk is full", "Free some space.")
+
+    with before_step(1, fill), pytest.raises(UserError, match="disk is full"):
         run(data, tmp_path)
 
 

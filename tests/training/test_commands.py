@@ -20,6 +20,7 @@ from paraclip.commands import train as commands_train
 from paraclip.commands.train import train_command
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
+from paraclip.evaluation.unlabelled import scene_queries
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
@@ -115,8 +116,9 @@ def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsy
     lines = tmp_path / "triples.jsonl"
     rows = read_triples(triples).to_pylist()
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    train_command(config_of(lines, base, images=str(pictures)))
-    assert "7 rows, 6 with a picture." in capsys.readouterr().out
+    train_command(config_of(lines, base, images=str(pictures), weights=(0.0, 1.0, 1.0)))
+    output = capsys.readouterr().out
+    assert "7 rows, 6 with a picture." in output and "L1" not in output  # which has no weight
 
 
 @pytest.mark.slow
@@ -176,6 +178,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     words += ["--learning-rate", "1e-3"]
     monkeypatch.setattr("sys.argv", ["paraclip", *words])
     monkeypatch.setattr("paraclip.training.train.train", partial(train, save_seconds=0))
+    monkeypatch.setattr("paraclip.training.choice.scene_queries", partial(scene_queries, 40))
     local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731
     for module in (prepare_module, bank_module):
         monkeypatch.setattr(module, "load_model", local)

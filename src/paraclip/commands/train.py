@@ -41,7 +41,7 @@ def _train(config: TrainConfig, device: str) -> None:
     print(f"{count:,} rows, {f'{pictures:,} with' if pictures else 'all without'} a picture.")
     if data.bank is not None:
         print(f"A bank of {len(data.bank.vectors):,} pictures.")
-    if 0 < pictures < count:
+    if 0 < pictures < count and (config.contrastive[0] or config.control):
         print(f"L1 learns nothing from the {count - pictures:,} without.")
     checkpoint = train(data, config, Path(config.out), fresh=config.fresh)
     if this_process().first:  # the others would print the same

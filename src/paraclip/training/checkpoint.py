@@ -57,6 +57,10 @@ class AnotherRun(UserError):
     """The folder contains a run with another configuration, base or data."""
 
 
+class Diverged(UserError):
+    """A step has a loss or a gradient that is not finite, or a loss far above the first."""
+
+
 class RunFolder:
     """The files of a run.
 
@@ -330,7 +334,7 @@ def save_failed_step(
     data: TrainingData,
     examples: Examples,
     batch: Batch,
-) -> UserError:
+) -> Diverged:
     """Save the batch of a failed step, and return an error that names the file.
 
     `inspect/step-N.json` holds the rows [B] with their ids and texts, the hash of the weights, the
@@ -367,7 +371,7 @@ def save_failed_step(
         folder.files.write(path, text + "\n")
     processes.wait()  # a process that exits stops the others, even during a write
     hint = f"Lower --learning-rate or use --precision fp32; look at {path}."
-    return UserError(f"step {step}", problem, hint)
+    return Diverged(f"step {step}", problem, hint)
 
 
 def _not_finite(tensors: Mapping[str, Tensor | None]) -> list[str]:

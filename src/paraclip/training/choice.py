@@ -43,6 +43,7 @@ SHORT = 16
 """Steps of a short run."""
 SHARES = (0.25, 0.5, 0.75)
 """Shares of tuned in the mixtures of which the best is written."""
+SMALLER = "Give a smaller --learning-rate, or check the base."
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,7 @@ def nearest_to_judge(losses: Mapping[float, float]) -> float:
     finite = {one: loss for one, loss in losses.items() if math.isfinite(loss)}
     if not finite:
         what = "short runs lead to rankings that are not numbers"
-        raise UserError("training", what, "Give a smaller --learning-rate, or check the base.")
+        raise UserError("training", what, SMALLER)
     return min(finite, key=lambda one: finite[one])
 
 
@@ -133,10 +134,10 @@ class Choice:
 
 def choose_model(judge: Judge, base: DualEncoder, tuned: DualEncoder) -> Choice:
     """The share of tuned whose mixture comes nearest to the judge, and the model to use."""
-    mixtures = {share: merge(base, tuned, share, image_tower=True) for share in SHARES}
-    losses = {share: judge.loss(model) for share, model in mixtures.items()}
+    # One mixture at a time: the memory of three could be lacking at the end of a long run.
+    losses = {share: judge.loss(merge(base, tuned, share, image_tower=True)) for share in SHARES}
     share = nearest_to_judge(losses)
-    models = {"base": base, "merged": mixtures[share], "tuned": tuned}
+    models = {"base": base, "merged": merge(base, tuned, share, image_tower=True), "tuned": tuned}
     readings = {label: judge.read(model) for label, model in models.items()}
     use, reason = recommend(readings)
     return Choice(use, share, reason, readings)

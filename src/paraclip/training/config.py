@@ -94,6 +94,12 @@ class TrainOptions(LoopOptions):
         return RECIPES[self.recipe or usual_recipe(False)]
 
     @property
+    def contrastive(self) -> Weights:
+        """The weights of L1, L2 and L3, the recipe's unless they are given."""
+        weights: Weights = self.preset["weights"] if self.weights is None else self.weights
+        return weights
+
+    @property
     def teachers(self) -> tuple[float, float]:
         """The weights of R and S, the recipe's unless they are given."""
         usual, ranking, sentences = self.preset, self.ranking, self.sentence_teacher
@@ -105,13 +111,12 @@ class TrainOptions(LoopOptions):
     def __post_init__(self) -> None:
         """Also check options that depend on each other."""
         super().__post_init__()
-        weights = self.preset["weights"] if self.weights is None else self.weights
-        if not any((*weights, *self.teachers)):
+        if not any((*self.contrastive, *self.teachers)):
             raise UserError("losses", "none of them has a weight", "Give one above 0.")
-        if self.image_loss_on == () and weights[0]:
+        if self.image_loss_on == () and self.contrastive[0]:
             hint = "Name one, or give L1 the weight 0."
             raise UserError("image_loss_on", "names no text", hint)
-        if self.image_learning_rate is not None and not (weights[0] or self.control):
+        if self.image_learning_rate is not None and not (self.contrastive[0] or self.control):
             # Weight decay alone would change the image tower.
             hint = "Leave it out, or give L1 a weight."
             raise UserError("image_learning_rate", "is for L1, which has no weight", hint)

@@ -39,6 +39,7 @@ from paraclip.progress import bar
 from paraclip.training.checkpoint import (
     START_OVER,
     STATES,
+    Diverged,
     Progress,
     RunFolder,
     check_run,
@@ -48,7 +49,15 @@ from paraclip.training.checkpoint import (
     save_failed_step,
     save_state,
 )
-from paraclip.training.choice import RATES, SHORT, Judge, kept_weights, make_judge, nearest_to_judge
+from paraclip.training.choice import (
+    RATES,
+    SHORT,
+    SMALLER,
+    Judge,
+    kept_weights,
+    make_judge,
+    nearest_to_judge,
+)
 from paraclip.training.config import (
     LEARNING_RATE,
     WEIGHT_DECAY,
@@ -110,7 +119,7 @@ def train(
         data: the base and the rows; afterwards, the base has the weights of the last step.
         options: hyperparameters; with `control`, L1 on the original captions only, for the same
             number of steps.
-        out: folder of the checkpoint (`last.safetensors`), of the same merged with half of base
+        out: folder of the checkpoint (`last.safetensors`), of the same merged with base
             (`merged.safetensors`, unless `control`), log and states; a stopped run resumes.
         fresh: whether to start from scratch in a folder that holds another run.
         save_seconds: time between two states from which a stopped run resumes.
@@ -129,9 +138,8 @@ def train(
     plan, judge = plan_training(data, options), None
     if RANKING in plan.objective.losses:
         judge = make_judge(data, plan.examples, plan.objective)
-    if options.learning_rate is None:
-        found = judge and choose_rate(data, plan, judge, out, fresh)
-        plan = plan.with_rate(found or LEARNING_RATE)
+        if options.learning_rate is None:
+            plan = plan.with_rate(choose_rate(data, plan, judge, out, fresh))
     return fit(data, plan, _facts_of(data, plan.objective), out, fresh, save_seconds, judge)
 
 
@@ -200,7 +208,7 @@ def objective_of(options: TrainOptions) -> Objective:
 def choose_rate(data: TrainingData, plan: Plan, judge: Judge, out: Path, fresh: bool) -> float:
     """The learning rate at which a short run from the base comes nearest to the judge.
 
-    A run that is there already keeps its own.
+    A run that is there already keeps its own. Raises UserError if all short runs diverge.
     """
     record = RunFolder(out).identity_file
     if record.is_file() and not fresh:
@@ -210,20 +218,18 @@ def choose_rate(data: TrainingData, plan: Plan, judge: Judge, out: Path, fresh: 
     weights, losses = train_only(data.model, plan.parts), dict[float, float]()
     set_dropout(plan.parts, plan.examples.options.dropout)
     precision = precision_of(plan.examples.options.precision, data.model.device)
-    failed = None
     for rate in RATES:
         with kept_weights(weights), TemporaryDirectory() as folder:
             short = RunFolder(Path(folder), {"identity": {"precision": precision}})
             try:
                 with _reproducible(data.model.device):
                     _run_steps(data, plan.with_rate(rate, SHORT), short, math.inf)
-            except UserError as error:  # it diverges, or a larger one does
-                failed = error
+            except Diverged as error:  # as a larger rate would
+                if not losses:  # the folder of which its hint speaks is not kept
+                    raise UserError(error.where, error.what, SMALLER) from error
                 break
             losses[rate] = this_process().from_first(judge.loss(data.model))
             notice(f"a short run at the learning rate {rate:g}: {losses[rate]:.3f} from the judge")
-    if failed is not None and not losses:
-        raise failed
     return nearest_to_judge(losses)
 
 
