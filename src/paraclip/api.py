@@ -107,7 +107,8 @@ class GenerateKeywords(TypedDict, total=False):
 class TrainKeywords(TypedDict, total=False):
     """Options of `paraclip train`."""
 
-    images: Path | str | None  # folder of the pictures, for triples that name them by image_id only
+    # folder of the pictures, for triples with image_id only or an index from another machine
+    images: Path | str | None
     starter: bool  # also train on the starter set
     bank: Path | str | None  # pictures whose rankings are learned: a folder, or an index
     teacher: Path | str | Sequence[Path | str]  # models that rank them, MODEL or MODEL=SHARE
@@ -116,7 +117,7 @@ class TrainKeywords(TypedDict, total=False):
     fresh: bool  # from scratch, in a folder that holds another run
     epochs: int
     batch_size: int  # rows, each other's negatives
-    learning_rate: float | None  # at its peak; None: by the kind of the base
+    learning_rate: float | None  # at its peak; None: with R what short runs find, else 1e-5
     seed: int
     micro_batch: int | None  # texts with a graph at a time (GradCache)
     dropout: float | None  # None: the model's own
@@ -416,8 +417,7 @@ def swap_check(
         options: options of the command, such as `queries="queries.txt"` or `pictures="photos"`.
 
     Returns:
-        The origin of the vectors, how the results of the queries change, and with `merged` or a
-        run's folder which model to use.
+        The origin of the vectors, how the results of the queries change, and which model to use.
 
     Raises:
         UserError: the models have different image towers, or the index cannot be read.

@@ -140,7 +140,7 @@ def check_image_space(facts: IndexFacts, space: str, model: str, where: object) 
 
 
 class StoreUnavailable(UserError):
-    """The store does not exist any more or does not respond; it may become available again."""
+    """The table is gone or cannot be read; it may become available again."""
 
 
 class Store:

@@ -64,7 +64,7 @@ def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Noted:
         noted.calls.append(("swap_check", {"tuned": tuned, **options}))
         figures = {label: {"alike": 0.5} for label in ("base", "merged", "tuned")}
         advice = Recommendation(noted.use, "So says the rule.", 500, figures)
-        return SwapReport("paraclip", 9, 8, 9, "open_clip", None, recommendation=advice)
+        return SwapReport("paraclip", 9, 8, 9, "open_clip", None, advice)
 
     for name, function in (("index", indexed), ("train", train), ("swap_check", swap_check)):
         monkeypatch.setattr(api, name, function)

@@ -217,9 +217,11 @@ def test_the_next_command_is_one_that_the_model_and_the_index_take(
     report = replace(paraclip.swap_check(index, base, tuned), store=store, kind=kind)
     monkeypatch.delenv("PARACLIP_QUIET", raising=False)
     monkeypatch.setattr("paraclip.commands.swap_check.swap_check", lambda *_: report)
-    swap_check_command(SwapCheckConfig(index=index, **models))
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"Next: paraclip {words.format(index=index, tuned=models['tuned'])}"
+    # The second is the folder of a model, and of no run.
+    for model in (models["tuned"], str(Path(models["tuned"]).parent)):
+        swap_check_command(SwapCheckConfig(index=index, base=models["base"], tuned=model))
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == f"Next: paraclip {words.format(index=index, tuned=model)}"
 
 
 def test_captions_of_other_pictures_are_refused(index, base, tuned, tmp_path) -> None:

@@ -94,7 +94,7 @@ def _run_on_own(config: QuickstartConfig, source: str) -> Page:
     announce("Checking the index with base, merged and tuned")
     report = paraclip.swap_check(index, config.base, out, queries=write_captions(config))
     print("\n".join(map(printable, lines_of(report))))
-    use = report.recommendation.use if report.recommendation else "tuned"
+    use = report.recommendation.use
     models, tuned, files = "base", None, dict[str, Path]()
     if use != "base":
         announce(f"Adding {use} to the index")

@@ -9,6 +9,7 @@ from paraclip.errors import UserError, printable
 from paraclip.evaluation.report import aligned
 from paraclip.evaluation.unlabelled import measures_table
 from paraclip.indexes.origin import EXACT
+from paraclip.models.sources import LAST, MERGED, RUN_RECORD
 from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
 from paraclip.swapping.checking import Scores, SwapReport, swap_check
@@ -36,15 +37,14 @@ def swap_check_command(config: SwapCheckConfig) -> None:
 
 def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
     """Suggest to swap the checked model, to search with it, or to export it for the program whose
-    index it is; nothing if it finds fewer right pictures."""
-    model, use = config.tuned, report.recommendation.use if report.recommendation else "tuned"
+    index it is; nothing if base is recommended."""
+    model, use = config.tuned, report.recommendation.use
     if use == "base":
         return
-    if report.recommendation is not None:
-        if config.merged is None and Path(model).is_dir():  # of a run
-            model = str(Path(model) / f"{'last' if use == 'tuned' else use}.safetensors")
-        elif use == "merged":
-            model = str(config.merged)
+    if config.merged is None and (Path(model) / RUN_RECORD).is_file():
+        model = str(Path(model) / (LAST if use == "tuned" else MERGED))
+    elif use == "merged":
+        model = str(config.merged)
     if report.store == "rclip":
         # Its index is a file in the folder of its models.
         folder = Path(config.index) if Path(config.index).is_dir() else Path(config.index).parent
@@ -75,12 +75,11 @@ def lines_of(report: SwapReport) -> Iterator[str]:
         )
         if origin.same and origin.median < EXACT:
             yield "Cosines below 0.99 come from previews, another decoder or another preprocessing."
-    model, advice = "tuned", report.recommendation
-    if advice is not None:
-        model = "tuned" if advice.use == "base" else advice.use
-        yield f"{advice.scenes} scenes in two wordings and with another meaning, percent:"
-        yield from aligned(measures_table(advice.measured))
-        yield advice.reason
+    advice = report.recommendation
+    model = "tuned" if advice.use == "base" else advice.use
+    yield f"{advice.scenes} scenes in two wordings and with another meaning, percent:"
+    yield from aligned(measures_table(advice.measured))
+    yield advice.reason
     if report.right is not None:
         shares = "; ".join(
             f"{name} {100 * one.value:+.1f} (95 % {100 * one.low:+.1f} to {100 * one.high:+.1f})"

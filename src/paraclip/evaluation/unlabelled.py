@@ -170,7 +170,7 @@ MOST_CONFUSED = 0.5
 def recommend(
     readings: Mapping[str, Reading], right: Mapping[str, Interval] | None = None
 ) -> tuple[str, str]:
-    """Recommend a model on an index: this is the one rule, wherever a model is recommended.
+    """Recommend a model on an index: the one rule of `train` and `swap-check`.
 
     Of the models that two wordings agree more with than with base, beyond chance, and that confuse
     meanings and lose pictures no more than `MOST_CONFUSED` and `MOST_LOST` allow, it is the one
@@ -208,7 +208,7 @@ def recommend(
         return "base", f"Keep your base: {'; '.join(why)}."
     use = max(fits, key=lambda label: fits[label])
     alike, confused = (readings[use].change(base, name) for name in (ALIKE, CONTRAST))
-    agree = f"two wordings agree by {_points(alike)} points more than with base"
+    agree = f"two wordings agree more than with base, by {_points(alike)} points"
     return use, f"Use {use}: {agree}, and another meaning by {_points(confused)}."
 
 

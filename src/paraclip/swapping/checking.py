@@ -119,6 +119,9 @@ class SwapReport:
     k: int  # number of results that were compared
     kind: str  # of the models: "open_clip", "mini" or "sentence"
     origin: Origin | None  # of the vectors; None if no picture could be opened
+    # Without labels; the figures below are those of the recommended model, or of tuned if that is
+    # base.
+    recommendation: Recommendation
     queries: int = 0  # number of queries
     overlap: float | None = None  # mean share of results in common, 0 to 1; None without queries
     wordings: int = 0  # number of pairs of a query and another wording
@@ -127,9 +130,6 @@ class SwapReport:
     right: RightPictures | None = None  # None without captions
     changes: list[_Change] = field(default_factory=list)  # by overlap, the least first
     scores: Scores | None = None  # of the results; None without queries and cut-off
-    # Without labels; the figures above are those of the recommended model, or of tuned if that is
-    # base.
-    recommendation: Recommendation | None = None
 
 
 def read_queries(path: str) -> list[_WordedQuery]:
@@ -159,7 +159,7 @@ def swap_check(
     """Compare an index with its base, and the results of queries before and after a swap.
 
     Index and queries are read before models given by name are loaded. Without queries, the cut-off
-    is moved for the held-out queries of the starter set.
+    is moved for the scenes that no run learns.
 
     Args:
         base: the model that made the index.
@@ -195,11 +195,10 @@ def swap_check(
     pictures = find_pictures(index.paths or [], config.pictures)
     origin = find_origin(base, index, pictures)
     rows, width = index.vectors.shape
-    kind = base.architecture.kind
-    report = SwapReport(index.kind, rows, width, min(config.k, rows), kind, origin)
-    right = _find_right_pictures(base, models, index, queries, pictures, report.k)
+    kind, k = base.architecture.kind, min(config.k, rows)
+    right = _find_right_pictures(base, models, index, queries, pictures, k)
     advice = _measure(base, models, index, right)
-    report = replace(report, right=right, recommendation=advice)
+    report = SwapReport(index.kind, rows, width, k, kind, origin, advice, right=right)
     chosen = models.get(advice.use, models["tuned"])
     if not queries and config.cutoff is None:
         return report

@@ -140,7 +140,7 @@ class SwapCheckConfig(Checked):
     cutoff: Annotated[float, Ge(-1), Le(1)] | None = None
     """Your cut-off on the cosine similarity with the base (of a distance, 1 - distance). The report
     gives the one that lets the same number of results through with the tuned model; without
-    --queries, for the starter set's held-out queries."""
+    --queries, for everyday scenes that no run learns."""
 
     json: bool = False
     """Print the report as JSON, and nothing else."""

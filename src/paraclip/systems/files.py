@@ -1,6 +1,6 @@
 """Files for the user's own programs, and ParaCLIP's own index.
 
-Formats are named by `export --to`; the index of `paraclip index` is in a folder or a database.
+Formats are named by `export --to`; the index of `paraclip index` is a folder.
 """
 
 import os
