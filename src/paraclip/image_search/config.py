@@ -46,8 +46,9 @@ class IndexConfig(_OfIndex):
     """Base model, as in `paraclip evaluate`. Its image tower computes the vectors."""
 
     tuned: str | None = None
-    """Model tuned from the base, or the folder of its run, for the merged one; `search` and `serve`
-    show it next to the base. It must have the same image tower."""
+    """Model tuned from the base, or the folder of its run, for the merged one, or for the tuned one
+    if the run recommends that; `search` and `serve` show it next to the base. It must have the same
+    image tower."""
 
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns of a captions file."""

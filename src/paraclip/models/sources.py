@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, nearest, require
 from paraclip.files import check_input, disk_errors, read_bounded, read_errors, readable
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file
@@ -28,8 +29,10 @@ BUILT_IN = ("mini", "minilm")
 TEXT_ONLY = "sentence"
 """Kind of a model without an image encoder."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")  # of files of weights
-RUN_RECORD, LAST, MERGED = "run.json", "last.safetensors", "merged.safetensors"
-"""Files in the folder of a run: its record, the model after the last step, and that merged."""
+RUN_RECORD, SUMMARY = "run.json", "summary.json"
+LAST, MERGED = "last.safetensors", "merged.safetensors"
+"""Files in the folder of a run: its record and results, the model after the last step, and that
+merged."""
 FOLDER, HUB, QUICK = "local-dir:", "hf-hub:", "-quickgelu"  # as in open_clip's names
 _DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")  # torch's names
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
@@ -143,16 +146,22 @@ def _tags_in_source() -> dict[str, list[str]]:
 
 
 def model_of_run(name: str) -> str:
-    """The merged model in the folder of a run, else its tuned one; any other name as it is.
+    """The tuned model in the folder of a run that recommends it or has no other, else the merged
+    one; any other name as it is.
 
     Raises:
-        UserError: the run has not ended.
+        UserError: the run has not ended, or its results are damaged.
     """
     folder = Path(name)
     with readable(folder):
         if not (folder / RUN_RECORD).is_file():
             return name
-        for file in (folder / MERGED, folder / LAST):
+        summary, files = folder / SUMMARY, [folder / MERGED, folder / LAST]
+        known = read_json_object(summary, "Train again.") if summary.is_file() else {}
+        match known:
+            case {"choice": {"use": "tuned"}}:
+                files.reverse()
+        for file in files:
             if file.is_file():
                 return str(file)
     raise UserError(folder, "is a run without a model", "Let `paraclip train` finish.")

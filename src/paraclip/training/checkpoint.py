@@ -26,7 +26,7 @@ from paraclip.files import (
 from paraclip.merging import SHARE, merge
 from paraclip.models.checkpoint import is_merged_from, save_model
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.sources import LAST, MERGED, RUN_RECORD
+from paraclip.models.sources import LAST, MERGED, RUN_RECORD, SUMMARY
 from paraclip.models.tensors import count_bytes, hash_tensors, save_tensors
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import provenance
@@ -44,7 +44,7 @@ FORMAT = "paraclip-run-1"
 STATES = ("states/state-*.safetensors", "states/state-*.damaged")
 FILES = (
     *("last.safetensors", "last.md", "merged.safetensors", "merged.md"),
-    *("summary.json", "metrics.jsonl", "problems.txt"),
+    *(SUMMARY, "metrics.jsonl", "problems.txt"),
     *("tensorboard/events.out.tfevents.*.paraclip", "inspect/step-*.json"),
     *("inspect/step-*.safetensors", *STATES, RUN_RECORD),
 )
@@ -76,7 +76,7 @@ class RunFolder:
         self.merged = path / MERGED  # a share of its weights, the rest base's
         self.states = path / "states"  # folder of the states from which a killed run resumes
         self.identity_file = path / RUN_RECORD  # everything that determines the weights of the run
-        self.summary_file = path / "summary.json"  # the results, written at the very end
+        self.summary_file = path / SUMMARY  # the results, written at the very end
         self.problems_file = path / "problems.txt"  # broken rows and pictures that were skipped
 
     def finished(self) -> dict[str, Any] | None:
