@@ -67,7 +67,7 @@ class Tuned:
 
     @property
     def merged(self) -> Path:
-        """The checkpoint of half base, half tuned."""
+        """The checkpoint of base and tuned, mixed."""
         return self.out / "merged.safetensors"
 
     def outcome(self) -> tuple[dict[str, Tensor], list[dict[str, float]]]:

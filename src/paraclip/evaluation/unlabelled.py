@@ -201,7 +201,8 @@ def recommend(
             what = f"agreement rises by {_points(alike)}, that of other meanings by"
             why.append(f"with {label}, {what} {_points(confused)}")
         elif least[worst] < -MOST_LOST:
-            why.append(f"{label} loses {worst} ({_points(changes[worst])})")
+            lost = f"may lose {worst}" if right else f"finds the {worst} less often"
+            why.append(f"{label} {lost} ({_points(changes[worst])})")
         else:
             fits[label] = float(np.mean([reading.values[name].mean() for name in judged]))
     if not fits:
