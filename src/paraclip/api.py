@@ -413,7 +413,7 @@ def swap_check(
         index: vectors of pictures, as for `paraclip swap-check`.
         base: the model that made the index.
         tuned: the model that would embed the queries, or the folder of its run.
-        merged: `tuned` merged with base; the report recommends one of them, as for a run's folder.
+        merged: `tuned` merged with base, which may be recommended instead.
         options: options of the command, such as `queries="queries.txt"` or `pictures="photos"`.
 
     Returns:

@@ -118,7 +118,7 @@ class Stored:
 
     path: Path  # path of report.json
     report: Report  # the report
-    # arrays of items.npz by name, as `item_arrays` of `run.py` names them
+    # arrays of items.npz by name, as `_item_arrays` of `run.py` gives them
     items: dict[str, NDArray[Any]]
 
     def section(self, name: str) -> Section | None:

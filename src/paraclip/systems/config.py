@@ -99,7 +99,7 @@ class SwapConfig(Checked):
 @dataclass(frozen=True, kw_only=True)
 class SwapCheckConfig(Checked):
     """Check an index before its text encoder is replaced: do its vectors come from the base's image
-    tower, and how much do your queries change?"""
+    tower, how much do your queries change, and which model should you use?"""
 
     index: str
     """Vectors of the pictures: .npy, .parquet (or a folder of them), a folder of clip-retrieval, a
@@ -110,8 +110,8 @@ class SwapCheckConfig(Checked):
     """The model that made the index, as for `paraclip train --base`."""
 
     tuned: str
-    """The tuned model that would answer queries, or the folder of its run: then tuned and merged
-    are compared, and one of them is recommended."""
+    """The tuned model that would answer queries, or the folder of its run, for tuned and merged:
+    one of them is recommended, or base."""
 
     merged: str | None = None
     """Model merged from base and the tuned one, if --tuned is not the folder of a run."""
