@@ -75,6 +75,11 @@ def scenes(data: Path) -> list[Row]:
     return scene_table(DRAWN).to_pylist()
 
 
+def scenes_de_fr(data: Path) -> list[Row]:
+    """The same scenes with German and French wordings."""
+    return scene_table(DRAWN, 0, (ENGLISH, "de", "fr")).to_pylist()
+
+
 def wordings(count: int | None = None) -> Callable[[Path], list[Row]]:
     """The starter set, or rows drawn from it, with all wordings and without pictures."""
 
@@ -211,6 +216,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wrong10": wrong(0.1),
     "wrong20": wrong(0.2),
     "scenes": scenes,
+    "scenes-de-fr": scenes_de_fr,
     "starter": starter,
     "scenes+wordings": together(scenes, wordings()),
     "wordings": wordings(),
