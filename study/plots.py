@@ -132,10 +132,8 @@ def front_plot(names: Sequence[str]) -> bytes:
         ]  # fmt: skip
         for place, (label, (before, alone, after)) in enumerate(lines):
             colour = "#999999" if "another meaning" in label else COLOURS[2]
-            panel.annotate(
-                "", (after, place), (before, place),
-                arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.6, "shrinkA": 0},
-            )  # fmt: skip
+            panel.plot([before, after], [place, place], color=colour, lw=1.6)
+            panel.plot(after, place, "o", color=colour, ms=6)
             panel.plot(before, place, "o", mfc="white", mec=colour, ms=5, zorder=3)
             panel.plot(alone, place, "|", color=colour, ms=9, mew=1.6, zorder=3)
         panel.set_yticks(range(len(lines)), [label for label, _ in lines], fontsize=8)
@@ -143,9 +141,7 @@ def front_plot(names: Sequence[str]) -> bytes:
         panel.set_xlabel("percent")
         panel.grid(axis="x", alpha=0.3)
     panels[0].invert_yaxis()
-    legend = (
-        "circle: base · bar: taught by itself · arrow: with another CLIP · grey should stay low"
-    )
+    legend = "ring: base · bar: taught by itself · disc: with another CLIP · grey should not grow"
     drawing.suptitle(legend, fontsize=9)
     return as_png(drawing)
 
