@@ -40,8 +40,8 @@ from study.third.queries import KINDS, Query
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
 from tiny import tiny_clip, write_flickr8k
 
-WITHOUT_PICTURES = ("scenes", 
-    "starter", "wordings", "wordings-1500", "wordings-3000", "multi30k", "starter-translations",
+WITHOUT_PICTURES = (
+    "scenes", "scenes+wordings", "scenes-de-fr", "starter", "wordings", "wordings-1500", "wordings-3000", "multi30k", "starter-translations",
 )  # fmt: skip
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 GRID = """
@@ -387,7 +387,7 @@ def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path, monkeypatch)
             without_pictures = row.options["triples"].stem in WITHOUT_PICTURES
             assert without_pictures == (row.control is None)
             assert "recipe" in row.options, "a new default would change what the row is"
-            of_data = {"triples", "bank", "languages", "teacher", "texts", "rival", "gamma"}
+            of_data = {"triples", "bank", "languages", "teacher", "texts", "rival", "gamma", "hubs"}
             names = row.options.keys() - of_data - {"held_out"}
             TrainOptions(**{name: row.options[name] for name in names})
 
