@@ -116,7 +116,7 @@ def test_the_best_rate_of_short_runs_trains_from_the_base(data, asked, tmp_path)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_stopped_run_keeps_its_rate(data, asked, tmp_path) -> None:
+def test_a_stopped_run_keeps_its_rate(data, asked, tmp_path, monkeypatch) -> None:
     with before_step(1, lambda: len(asked) < 4 or stop()), pytest.raises(Stop):
         run(data, tmp_path)
     assert len(asked) == 4
@@ -125,8 +125,8 @@ def test_a_stopped_run_keeps_its_rate(data, asked, tmp_path) -> None:
     assert run(again, tmp_path).summary["identity"]["learning_rate"] == RATES[2]
     assert len(asked) == 7
     third = TrainingData(TinyModel(), data.triples, None, bank=data.bank)
+    monkeypatch.setattr(loop, "make_judge", None)  # a finished run asks nothing
     run(third, tmp_path)
-    assert len(asked) == 7, "a finished run asks nothing"
 
 
 def test_rates_that_all_diverge_are_an_error(data, tmp_path, monkeypatch) -> None:

@@ -137,9 +137,16 @@ def train(
     options = resolved(options, data.model.architecture.kind)
     plan, judge = plan_training(data, options), None
     if RANKING in plan.objective.losses:
-        judge = make_judge(data, plan.examples, plan.objective)
-        if options.learning_rate is None:
-            plan = plan.with_rate(choose_rate(data, plan, judge, out, fresh))
+        rate, done = options.learning_rate, False
+        if not fresh:
+            there = RunFolder(out)
+            rate, done = this_process().from_first(
+                [rate or recorded_rate(there), bool(there.finished())]
+            )
+        if rate is None or not done:  # a finished run has been judged
+            judge = make_judge(data, plan.examples, plan.objective)
+            rate = rate or choose_rate(data, plan, judge)
+        plan = plan.with_rate(rate)
     return fit(data, plan, _facts_of(data, plan.objective), out, fresh, save_seconds, judge)
 
 
@@ -205,16 +212,20 @@ def objective_of(options: TrainOptions) -> Objective:
     return Objective(weights, texts, options.text_temperature)
 
 
-def choose_rate(data: TrainingData, plan: Plan, judge: Judge, out: Path, fresh: bool) -> float:
+def recorded_rate(folder: RunFolder) -> float | None:
+    """The learning rate of the run that is in a folder already, which keeps it."""
+    if folder.identity_file.is_file():
+        match read_json_object(folder.identity_file, START_OVER):
+            case {"identity": {"learning_rate": float(rate)}}:
+                return rate
+    return None  # of another record, `fit` says what is wrong
+
+
+def choose_rate(data: TrainingData, plan: Plan, judge: Judge) -> float:
     """The learning rate at which a short run from the base comes nearest to the judge.
 
-    A run that is there already keeps its own. Raises UserError if all short runs diverge.
+    Raises UserError if all short runs diverge.
     """
-    record = RunFolder(out).identity_file
-    if record.is_file() and not fresh:
-        known = read_json_object(record, START_OVER).get("identity")
-        if isinstance(known, dict) and isinstance(rate := known.get("learning_rate"), float):
-            return rate  # of another record, `fit` says what is wrong
     weights, losses = train_only(data.model, plan.parts), dict[float, float]()
     set_dropout(plan.parts, plan.examples.options.dropout)
     precision = precision_of(plan.examples.options.precision, data.model.device)
