@@ -172,6 +172,7 @@ def test_a_command_is_kept_without_passwords_and_keys(monkeypatch: pytest.Monkey
 def test_a_file_larger_than_it_may_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"12345")
     assert read_bounded(tmp_path / "a.txt", 5) == b"12345"
+    assert b"processor" in read_bounded("/proc/cpuinfo")  # whose size is given as 0
     with pytest.raises(UserError, match=r"a\.txt: holds more than 0 MiB"):
         read_bounded(tmp_path / "a.txt", 4)
 

@@ -232,6 +232,8 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
     with Path(path).open("rb") as source:
         size = min(os.fstat(source.fileno()).st_size, most)  # as much is allocated as is asked for
         content = source.read(size + 1)  # one byte more shows a file that is too large
+        if size < len(content):  # it grows, or tells no size
+            content += source.read(most - size)
     if len(content) > most:
         what = f"holds more than {most / 2**20:.0f} MiB"
         raise UserError(path, what, "Check that it is the right file.")
