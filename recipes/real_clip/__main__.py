@@ -19,10 +19,9 @@ import paraclip
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.report import Report
 from paraclip.files import locked, read_bounded, write_text
-from paraclip.models.checkpoint import save_model
+from paraclip.models.sources import LAST, MERGED
 from paraclip.models.tensors import hash_tensors
 from paraclip.output_folder import RECORD
-from paraclip.provenance import provenance
 from recipes.downloads import digest
 from recipes.real_clip.data import get_data
 from recipes.real_clip.settings import SETTINGS, Settings, read_settings
@@ -30,8 +29,10 @@ from recipes.real_clip.tables import table_of
 from study.evaluate import add_benchmarks
 from study.rivals import drift_adapter
 
-CHOSEN_BY = "R@10 both ways"
-"""On the development pairs: it asks two wordings to agree, and to be right."""
+COMMAND, ALONE = "command", "alone"
+"""Runs: the command of the project's README, and the same with base as the only teacher."""
+MODEL = "model.safetensors"
+"""The published model; absent if the run says to keep base."""
 FORMATS = ("weights", "hf", "onnx")  # of every base; further ones are the base's `systems`
 
 
@@ -48,16 +49,23 @@ class Run:
         """Folder of what depends on the base."""
         return self.work / self.base.replace(":", "__")
 
-    @property
-    def recipes(self) -> Mapping[str, Mapping[str, Any]]:
-        """What each recipe adds to the options of training."""
-        texts, teachers = [self.work / "texts.txt"], ["base", self.settings.teacher]
-        return {"tuned": {}, "taught": {"teacher": teachers, "texts": texts}}
+    def options(self, row: str) -> dict[str, Any]:
+        """The options of training."""
+        teachers = {"teacher": ["base", self.settings.teacher]} if row == COMMAND else {}
+        return {"bank": self.work / "bank", **teachers, **self.settings.training}
 
-    def checkpoint(self, recipe: str, rate: object = None) -> Path:
-        """The weights that a recipe tuned at a learning rate; None: at the one that was chosen."""
-        rate = rate or read_json(self.folder / recipe / "choice.json")["rate"]
-        return self.folder / recipe / str(rate) / "last.safetensors"
+    def choice(self, row: str) -> dict[str, Any]:
+        """What a run found out by itself."""
+        summary = read_json(self.folder / row / "summary.json")
+        if "choice" not in summary:
+            raise UserError(self.folder / row, "recommends no model", "Train it with R.")
+        return {**summary["choice"], "learning_rate": summary["identity"]["learning_rate"]}
+
+    def recommended(self, row: str) -> str:
+        """The model that a run says to use: a file, or the base's name."""
+        place = self.folder / row
+        models = {"base": self.base, "merged": place / MERGED, "tuned": place / LAST}
+        return str(models[self.choice(row)["use"]])
 
 
 def get_bases(run: Run) -> None:
@@ -78,52 +86,26 @@ def get_pictures(run: Run) -> None:
 
 
 def tune(run: Run) -> None:
-    """Tune by both recipes; each keeps the learning rate that is best on the development pairs."""
-    for recipe in run.recipes:
-        kept = run.folder / recipe / "choice.json"
-        if not kept.exists():
-            write_json(kept, {"rate": tune_by(run, recipe), "by": CHOSEN_BY})
-        for rate in run.settings.rates:
-            if str(rate) != read_json(kept)["rate"]:
-                shutil.rmtree(run.checkpoint(recipe, rate).parent, ignore_errors=True)
-
-
-def tune_by(run: Run, recipe: str) -> str:
-    """Tune by one recipe at every learning rate; returns the best one."""
-    models: dict[str, str] = {"base": run.base}
-    for rate in run.settings.rates:
-        print(f"{recipe}: tuning at {rate}", flush=True)
-        checkpoint = run.checkpoint(recipe, rate)
-        paraclip.train(
-            run.base, run.settings.triples, out=checkpoint.parent, bank=run.work / "bank",
-            learning_rate=rate, **run.settings.training, **run.recipes[recipe],
-        )  # fmt: skip
-        models[str(rate)] = str(checkpoint)
-    place = run.work / "development"
-    found = paraclip.evaluate(
-        models, benchmarks="paraphrased-retrieval", pairs=place / "replace_obj.json",
-        pool=place / "pool.txt", images=run.work, out=run.folder / "development" / recipe,
-        **run.settings.evaluation,
-    )  # fmt: skip
-    figures = line(found, CHOSEN_BY).values
-    best = max(map(str, run.settings.rates), key=lambda rate: figures[rate].value)
-    print(f"{found.table()}\n{recipe}: chosen: {best}")
-    return best
+    """Train both rows; each run finds its learning rate, and which model to use."""
+    for row in (COMMAND, ALONE):
+        out = run.folder / row
+        if not (out / "summary.json").exists():
+            print(f"{row}: training", flush=True)
+            paraclip.train(run.base, run.settings.triples, out=out, **run.options(row))
+        print(f"{row}: {run.choice(row)['reason']}", flush=True)
 
 
 def measure(run: Run) -> None:
-    """Score base, recipes and rivals on everything that is there, and write all figures.
+    """Score base, what the runs recommend, and rivals on everything that is there.
 
     Raises:
         UserError: the base's figures differ from the published ones: something is wrong here.
     """
     add_benchmarks()
-    checkpoints = {recipe: str(run.checkpoint(recipe)) for recipe in run.recipes}
-    base, tuned, taught = map(paraclip.load_model, (run.base, *checkpoints.values()))
-    merged = paraclip.merge(base, tuned, 0.5)
-    facts = {"merged": {"base": run.base, "tuned": checkpoints["tuned"], "share": 0.5}}
-    save_model(merged, run.folder / "merged.safetensors", provenance(**facts))
-    models = {"base": base, "tuned": tuned, "merged": merged, "taught": taught}
+    choices = {row: run.choice(row) for row in (COMMAND, ALONE)}
+    kept = [row for row, choice in choices.items() if choice["use"] != "base"]
+    base = paraclip.load_model(run.base)
+    models = {"base": base, **{row: paraclip.load_model(run.recommended(row)) for row in kept}}
     teacher = paraclip.load_model(run.settings.teacher)
     bank = sorted(str(path) for path in (run.work / "bank").iterdir())
     rivals = {"drift-adapter": drift_adapter(base, teacher, bank), "teacher": teacher}
@@ -135,7 +117,7 @@ def measure(run: Run) -> None:
         "kept": {"benchmarks": "all", "images_by_class": data / "imagenette"},
     }
     for name, options in sets.items():
-        # A larger model would take hours for the pictures of all other benchmarks.
+        # A second image encoder would take hours for the pictures of all other benchmarks.
         report = paraclip.evaluate(
             models if name == "kept" else {**models, **rivals}, out=run.folder / "reports" / name,
             **{"data": data, "pool": pool, **run.settings.evaluation, **options},
@@ -145,11 +127,8 @@ def measure(run: Run) -> None:
             check_published(run, report)
     files = {name: run.folder / "reports" / name / "report.json" for name in sets}
     reports = {name: read_json(path) for name, path in files.items()}
-    places = {recipe: run.folder / "development" / recipe for recipe in run.recipes}
-    development = {recipe: read_json(place / "report.json") for recipe, place in places.items()}
-    rates = {recipe: Path(path).parent.name for recipe, path in checkpoints.items()}
-    results = {"base": run.base, "teacher": run.settings.teacher, "rates": rates}
-    results |= {"development": development, "reports": reports}
+    results = {"base": run.base, "teacher": run.settings.teacher, "choices": choices}
+    results |= {"reports": reports}
     write_json(run.folder / "results.json", results)
 
 
@@ -163,26 +142,27 @@ def check_published(run: Run, found: Report) -> None:
 
 
 def publish(run: Run) -> None:
-    """Write merged and taught for other systems, each with card, table and hashes."""
+    """Write what *command* recommends for other systems, each file with card, table and hashes.
+
+    If it recommends base, there are the figures alone.
+    """
     table = table_of(read_json(run.folder / "results.json"))
     out = run.folder / "published"
     systems = (*FORMATS, *run.settings.bases[run.base].systems)
-    merged, taught = run.folder / "merged.safetensors", run.checkpoint("taught")
-    checkpoints = {"merged": merged, "taught": taught}
-    for label, checkpoint in checkpoints.items():
-        for system in systems:
-            name = f"{label}.safetensors" if system == "weights" else system
-            place = out / label / name
-            card = place.with_suffix(".md") if place.suffix else place / "README.md"
-            if not card.exists():
-                option = {"to" if system in FORMATS else "target": system}
-                print(f"writing {label}/{name}", flush=True)
-                paraclip.export(checkpoint, place, base=run.base, **option)
-            text = card.read_text(encoding="utf-8")
-            if table not in text:
-                head, terms, rest = text.partition("\n## Terms\n")
-                write_text(card, f"{head}\n## Measured\n\n{table}\n{terms}{rest}")
-    write_text(out / "README.md", f"# {run.base}, tuned on paraphrases\n\n{table}\n")
+    model = run.recommended(COMMAND)
+    for system in systems if model != run.base else ():
+        place = out / (MODEL if system == "weights" else system)
+        card = place.with_suffix(".md") if place.suffix else place / "README.md"
+        if not card.exists():
+            option = {"to" if system in FORMATS else "target": system}
+            print(f"writing {place.name}", flush=True)
+            paraclip.export(model, place, base=run.base, **option)
+        text = card.read_text(encoding="utf-8")
+        if table not in text:
+            head, terms, rest = text.partition("\n## Terms\n")
+            write_text(card, f"{head}\n## Measured\n\n{table}\n{terms}{rest}")
+    found = f"{run.choice(COMMAND)['reason']}\n\n{table}\n"
+    write_text(out / "README.md", f"# {run.base}, tuned on everyday scenes\n\n{found}")
     shutil.copy(run.folder / "results.json", out / "results.json")
     apart = {"SHA256SUMS", RECORD}
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name not in apart)

@@ -1,4 +1,4 @@
-"""The pictures and texts of the recipe: downloads, and the split into development and report.
+"""The pictures and texts of the recipe, downloaded.
 
 No picture of the bank is in a pool: COCO's unlabelled pictures are in none of its labelled sets.
 """
@@ -16,7 +16,6 @@ from recipes.downloads import digest, download, download_all, unpack
 from recipes.real_clip.settings import Settings, Source
 
 COCO = "http://images.cocodataset.org"
-DEVELOPMENT = "replace_obj"  # the subset of SugarCrepe++ of which half chooses the rate
 CLASSES = {
     "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player",
     "n03000684": "chain saw", "n03028079": "church", "n03394916": "French horn",
@@ -27,7 +26,7 @@ CLASSES = {
 
 
 def get_data(settings: Settings, work: Path) -> None:
-    """Download everything, and write the pairs; what is there is not downloaded again."""
+    """Download everything, and write people's pairs; what is there is not downloaded again."""
     for name, source in settings.sources.items():
         try:
             _get_source(name, source, settings, work)
@@ -36,8 +35,7 @@ def get_data(settings: Settings, work: Path) -> None:
                 raise
             print(f"{name} is left out: {error}", flush=True)
     _get_pictures(settings, work)
-    _write_pairs(settings, work)
-    _write_texts(settings, work)
+    _write_people(work)
     for folder, name in CLASSES.items():
         if (work / "lists" / "imagenette" / folder).exists():
             target = work / "data" / "imagenette" / name
@@ -62,18 +60,15 @@ def _get_source(name: str, source: Source, settings: Settings, work: Path) -> No
 
 
 def _get_pictures(settings: Settings, work: Path) -> None:
-    """Download the bank, the others and Karpathy's test pictures one by one: whole sets are 25 GB.
+    """Download the bank and Karpathy's test pictures one by one: whole sets are 25 GB.
 
     COCO's own archives of them hold 20 times as many pictures as are used.
     """
     listed = work / "lists" / "image_info_unlabeled2017.json"
     names = sorted(row["file_name"] for row in _rows_of(listed))
-    step = max(1, len(names) // (settings.bank + settings.others))
-    chosen = names[::step][: settings.bank + settings.others]  # spread over the whole set
-    files = {
-        f"{COCO}/unlabeled2017/{name}": work / ("bank" if n < settings.bank else "others") / name
-        for n, name in enumerate(chosen)
-    }
+    step = max(1, len(names) // settings.bank)
+    chosen = names[::step][: settings.bank]  # spread over the whole set
+    files = {f"{COCO}/unlabeled2017/{name}": work / "bank" / name for name in chosen}
     split = work / "karpathy" / "coco" / "dataset_coco.json"
     for row in _rows_of(split):
         if row["split"] == "test":
@@ -85,23 +80,8 @@ def _get_pictures(settings: Settings, work: Path) -> None:
         print(problems.summary())
 
 
-def _write_pairs(settings: Settings, work: Path) -> None:
-    """Write the development pairs with their pool, the report pairs, and people's pairs.
-
-    Every other picture of `replace_obj` is the development's, with all its pairs.
-    """
-    found, report = work / "lists" / "sugar_crepe_pp", work / "data" / "sugar_crepe_pp"
-    for path in sorted(found.glob("*.json")):
-        rows = _rows_of(path)
-        if path.stem == DEVELOPMENT:
-            own = sorted({row["filename"] for row in rows})[::2]
-            chosen = [row for row in rows if row["filename"] in set(own)]
-            rows = [row for row in rows if row["filename"] not in set(own)]
-            write_text(work / "development" / path.name, json.dumps(chosen, indent=1))
-            pool = [f"data/coco/val2017/{name}" for name in own]
-            pool += [f"others/{path.name}" for path in sorted((work / "others").iterdir())]
-            write_text(work / "development" / "pool.txt", "\n".join(pool) + "\n")
-        write_text(report / path.name, json.dumps(rows, indent=1))
+def _write_people(work: Path) -> None:
+    """Write two people's captions of each picture as pairs."""
     captions: dict[int, list[str]] = {}
     for row in _rows_of(work / "lists" / "captions_val2017.json"):
         captions.setdefault(row["image_id"], []).append(row["caption"])
@@ -111,18 +91,6 @@ def _write_pairs(settings: Settings, work: Path) -> None:
         if len(texts) > 1
     )
     write_text(work / "people.jsonl", "\n".join(lines) + "\n")
-
-
-def _write_texts(settings: Settings, work: Path) -> None:
-    """Write captions without pictures, one a line, as if they were a log of queries.
-
-    Karpathy's training split has no picture of val2017, and none of his test split.
-    """
-    split = work / "karpathy" / "coco" / "dataset_coco.json"
-    rows = _rows_of(split)
-    found = [row["sentences"][0]["raw"] for row in rows if row["split"] == "train"]
-    chosen = found[:: max(1, len(found) // settings.texts)][: settings.texts]
-    write_text(work / "texts.txt", "".join(f"{' '.join(text.split())}\n" for text in chosen))
 
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:

@@ -47,13 +47,10 @@ class Settings(_Strict):
     # address of a server with the files of all others, at HOST/PATH; empty: those themselves
     mirror: str = ""
     triples: str = "scenes"
-    rates: tuple[float, ...]  # learning rates to choose from
     bank: int  # pictures of the bank
-    others: int  # further pictures among which the development pairs search
-    teacher: str  # a larger CLIP, by open_clip's name and tag
-    texts: int  # captions without pictures, for the recipe with the teacher
+    teacher: str  # a CLIP that knows more, by open_clip's name and tag
     deviation: float  # largest difference from the published figures of a base, in points
-    training: _Options  # options of `paraclip.train`
+    training: _Options = {}  # further options of `paraclip.train`; the command has none
     evaluation: _Options = {}  # options of `paraclip.evaluate`
     bases: Mapping[str, Base]
     sources: Mapping[str, Source]

@@ -38,7 +38,7 @@ ROWS = {
     "VG-Attribution": ("kept", "aro-vg-attribution", "VG-A macro"),
 }
 """Report, benchmark and metric by the name of the row."""
-LABELS = ("base", "tuned", "merged", "taught", "drift-adapter", "teacher")
+LABELS = ("base", "command", "alone", "drift-adapter", "teacher")
 NOT_YET = """\
 Measured on no pretrained CLIP yet: none can be downloaded where ParaCLIP is developed. The
 workflow *real CLIP* measures one on a hosted machine, in a fork, at the press of a button."""
@@ -50,14 +50,21 @@ def table_of(results: Mapping[str, Any]) -> str:
     for name, (report, benchmark, metric) in ROWS.items():
         for found in _lines(results["reports"][report], benchmark, metric):
             rows.append([name, *(_cell(found, label) for label in LABELS)])
-    rates = ", ".join(f"{rate} ({recipe})" for recipe, rate in results["rates"].items())
     notes = (
         "In percent. In brackets: difference from the base; * its 95 % interval excludes 0.",
-        f"Learning rates {rates}, chosen on pairs that are not scored here. Teacher:",
-        f"{results['teacher']}, with an index of its own, so what a new index would give.",
+        *(_recommended(row, choice) for row, choice in results["choices"].items()),
+        f"Teacher: {results['teacher']}, with an index of its own, so what a new index would give.",
         "Drift-adapter: its text encoder, mapped into the index of the base.",
     )
     return "\n\n".join([markdown([results["base"], *LABELS], rows), " ".join(notes)])
+
+
+def _recommended(row: str, choice: Mapping[str, Any]) -> str:
+    """What a run recommends to use."""
+    if choice["use"] == "base":
+        return f"The run of *{row}* says to keep base, so *{row}* has no figures."
+    mixed = f" ({choice['share']:.0%} of tuned)" if choice["use"] == "merged" else ""
+    return f"*{row}*: {choice['use']}{mixed}, learning rate {choice['learning_rate']}."
 
 
 def _cell(found: Mapping[str, Any], label: str) -> str:

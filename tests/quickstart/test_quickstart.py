@@ -125,7 +125,7 @@ def test_the_example_of_the_readme_runs_with_the_built_in_model(tmp_path: Path) 
     (tmp_path / "few.jsonl").write_text("\n".join(rows), encoding="utf-8")
     places = {
         "ViT-B-32:openai": "mini", '"scenes"': '"few.jsonl"',
-        ', "ViT-L-14:laion2b_s32b_b82k"': "",
+        ', "ViT-B-16-SigLIP:webli"': "",
         'target="immich"': 'to="sentence-transformers"',
     }  # fmt: skip
     run_example("README.md", tmp_path, places)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_world import World, zipped
+from tiny_world import PIECES, TEACHER, World, teacher_config, teachers_tokenizer, zipped
 
+import paraclip
 from extent import ALL
 from paraclip.errors import UserError
-from paraclip.training.config import RECIPES, TrainOptions, resolved
 from recipes import downloads
 from recipes.real_clip import data, tables
 from recipes.real_clip.__main__ import Run, check_published, read_json
@@ -84,41 +84,48 @@ def test_from_downloads_to_weights_that_say_what_was_measured(tmp_path: Path) ->
         got = sum(world.got.values())
         again = finish(world, settings, tmp_path / "work", *STAGES)
         assert sum(world.got.values()) == got, "nothing is downloaded again"
-    assert "chosen:" in printed and "aro_attribution is left out" in printed
-    assert "writing" not in again and "tuning" not in again
+    assert "alone: merged is given" in printed and "aro_attribution is left out" in printed
+    assert "writing" not in again and "training" not in again
     folder = tmp_path / "work" / "ViT-B-32__openai"
     table = tables.table_of(read_json(folder / "results.json"))
     rows = ("both wordings", "two people's", "ITT", "R@1", "SICK-R", "CIFAR-100", "Imagenette")
-    assert all(row in table for row in (*rows, "ViT-L-14"))
+    assert all(row in table for row in (*rows, TEACHER, "*command*: merged"))
     assert "VG-Relation" in table and "VG-Attribution" not in table
     assert_that_all_models_are_scored(table)
     tables.main([str(folder / "results.json"), "--out", str(tmp_path / "tables")])
     shown = (tmp_path / "tables" / "real_clip.md").read_text()
     assert shown.startswith(f"{table}\n\nMeasured on ")
     published = folder / "published"
-    for label in ("merged", "taught"):
-        cards = [published / label / f"{label}.md"]
-        cards += [
-            published / label / f"{name}/README.md"
-            for name in ("hf", "onnx", "immich", "fastembed")
-        ]
-        assert all(card.read_text().count(table) == 1 for card in cards)
-    assert "ViT-L-14" in (published / "taught" / "taught.md").read_text().replace(table, "")
+    folders = ("hf", "onnx", "immich", "fastembed")
+    cards = [published / "model.md", *(published / name / "README.md" for name in folders)]
+    assert all(card.read_text().count(table) == 1 for card in cards)
+    assert TEACHER in cards[0].read_text().replace(table, "")
     sums = (published / "SHA256SUMS").read_text().splitlines()
     done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=published, check=False)
-    assert done.returncode == 0 and len(sums) > 20
-    bank = {path.name for path in (tmp_path / "work" / "bank").iterdir()}
-    others = {path.name for path in (tmp_path / "work" / "others").iterdir()}
-    pools = {path.name for path in (tmp_path / "work" / "data" / "coco" / "val2017").iterdir()}
-    assert len(bank) == 12 and len(others) == 6 and not bank & (others | pools)
+    assert done.returncode == 0 and len(sums) > 12
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.timeout(1800)
+def test_no_model_is_published_if_the_run_says_to_keep_the_base(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECOMMENDED", "base")
+    finish(world, world.write_settings(tmp_path), tmp_path / "work", *STAGES)
+    published = tmp_path / "work" / "ViT-B-32__openai" / "published"
+    names = {path.name for path in published.iterdir()}
+    assert names == {"README.md", "results.json", "SHA256SUMS"}
+    shown = (published / "README.md").read_text()
+    assert "base is given" in shown and shown.count("says to keep base") == 2
 
 
 def assert_that_all_models_are_scored(table: str) -> None:
     """The teacher, of another width, and its text encoder in the index of the base among them."""
     rows = {row.split(" | ")[0]: row.split(" | ") for row in table.splitlines()}
-    assert rows["| ViT-B-32:openai"][-3:] == ["taught", "drift-adapter", "teacher |"]
+    assert rows["| ViT-B-32:openai"][2:] == ["command", "alone", "drift-adapter", "teacher |"]
     for name in ("AO@10, rewordings by an LLM", "AO@10, two people's captions"):
-        assert len(rows[f"| {name}"]) == 7 and "- |" not in rows[f"| {name}"]
+        assert len(rows[f"| {name}"]) == 6 and "- |" not in rows[f"| {name}"]
     assert rows["| STS-B"][-2:] == ["-", "- |"], "its pictures would take hours"
 
 
@@ -181,9 +188,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
 def test_every_line_of_the_workflow_runs_as_written(finished: Finished) -> None:
     called, archives = finished.called, finished.archives
     assert "hf upload owner/name" in called and "gh release upload v1 --clobber README.md" in called
-    expected = {"taught-hf.tar", "taught-onnx.tar", "merged-immich.tar", "merged-fastembed.tar"}
-    assert expected < archives
-    files = (*archives, "./merged/merged.safetensors", "./taught/taught.md")
+    assert archives == {"hf.tar", "onnx.tar", "immich.tar", "fastembed.tar"}
+    files = (*archives, "model.safetensors", "model.md")
     assert all(name in called for name in files)
 
 
@@ -199,7 +205,7 @@ def test_the_notebook_goes_on_from_a_run_to_two_queries(finished: Finished) -> N
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "published/taught/immich" in done.stdout and "both wordings" in done.stdout
+    assert "published/immich" in done.stdout and "both wordings" in done.stdout
 
 
 def test_the_workflow_offers_the_bases_of_the_settings_and_passes_what_its_stage_takes() -> None:
@@ -301,26 +307,52 @@ def test_one_in_a_hundred_pictures_may_be_missing(world: World, no_pause, tmp_pa
     assert downloads.download_all(files).count == 1, "those that are there are not asked for"
 
 
-def test_both_recipes_have_the_losses_that_the_study_chose(tmp_path: Path) -> None:
+def test_the_command_of_the_readme_is_what_is_trained(tmp_path: Path) -> None:
     settings = read_settings(SETTINGS)
-    made = resolved(TrainOptions(**settings.training), "open_clip")
-    assert {name: getattr(made, name) for name in RECIPES["taught"]} == RECIPES["taught"]
-    further = {name for one in Run(BASE, settings, tmp_path).recipes.values() for name in one}
-    assert further == {"teacher", "texts"}
+    run = Run(BASE, settings, tmp_path)
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (words,) = [line.split() for line in lines if line.startswith("paraclip train ")]
+    options = {"--base", "--bank", "--teacher", "--out"}
+    assert {word for word in words if word.startswith("--")} == options
+    first = words.index("--teacher") + 1
+    teachers = words[first : first + 2]
+    assert words[2] == settings.triples and teachers == ["base", settings.teacher]
+    assert run.options("command") == {"bank": tmp_path / "bank", "teacher": teachers}
+    assert run.options("alone") == {"bank": tmp_path / "bank"}
+    assert settings.teacher in (ROOT / "docs" / "guide" / "train.md").read_text()
 
 
-def test_half_of_the_pairs_choose_the_rate_and_the_others_are_reported(get, tmp_path: Path) -> None:
+def test_the_teacher_is_loaded_with_its_tokenizer_from_the_hub(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import open_clip.factory
+    from huggingface_hub import constants
+    from tokenizers import Tokenizer
+
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, TEACHER, teacher_config())
+    hub = f"{world.url}/huggingface.co"
+    monkeypatch.setattr(constants, "ENDPOINT", hub)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    template = "{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub}/{template}")
+    model = paraclip.load_model(read_settings(SETTINGS).teacher, "cpu")
+    ids = model.tokenize(["A RED, disc!", ""]).ids
+    own = Tokenizer.from_str(teachers_tokenizer()["tokenizer.json"])
+    expected = own.encode("a red disc").ids[:-1]  # the end token also pads
+    assert ids[0].tolist() == expected and PIECES[ids[0][2]] == "\u2581red"
+    texts = paraclip.encode_texts(model, ["A RED, disc!", "a red disc", "a disc"])
+    assert (texts[0] == texts[1]).all() and (texts[0] != texts[2]).any()
+
+
+def test_no_picture_is_in_two_sets(get, tmp_path: Path) -> None:
     get()
-    subsets = ("development/replace_obj.json", "data/sugar_crepe_pp/replace_obj.json")
-    chosen, reported = (
-        {row["filename"] for row in json.loads((tmp_path / "work" / name).read_text())}
-        for name in subsets
-    )
-    assert len(chosen) == len(reported) == 15 and not chosen & reported
-    pool = (tmp_path / "work" / "development" / "pool.txt").read_text().split()
-    assert len(pool) == 21 and all((tmp_path / "work" / name).exists() for name in pool)
-    texts = (tmp_path / "work" / "texts.txt").read_text().splitlines()
-    assert len(set(texts)) == 8 and all(text.startswith("train, ") for text in texts)
+    work = tmp_path / "work"
+    folders = (work / "bank", work / "data/coco/val2017", work / "karpathy/coco/val2014")
+    bank, pool, test = ({path.name for path in folder.iterdir()} for folder in folders)
+    assert (len(bank), len(pool), len(test)) == (12, 30, 12) and not bank & (pool | test)
+    pairs = json.loads((work / "data" / "sugar_crepe_pp" / "replace_obj.json").read_text())
+    assert {row["filename"] for row in pairs} == pool
 
 
 def test_archives_write_nowhere_else_and_have_a_limit(tmp_path: Path, monkeypatch) -> None:
@@ -363,7 +395,7 @@ def test_figures_of_the_base_that_are_not_the_published_ones_are_refused(tmp_pat
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
     [
-        ('recipe = "taught"', 'recipes = "taught"', "recipes"),
+        ("bank = 5000", 'bank = 5000\ntraining.recipes = "taught"', "recipes"),
         ("bank = 5000", "banks = 5000", "bank"),
         ("bank = 5000", 'bank = "many"', "bank"),
         ("keep = 'dataset_coco", "kept = 'dataset_coco", "kept"),
@@ -385,7 +417,7 @@ def test_without_results_the_table_says_that_there_are_none(tmp_path: Path) -> N
 def test_the_table_has_the_date_of_the_figures(tmp_path: Path) -> None:
     report = {"benchmarks": [], "provenance": {"time": "2020-02-03T04:05:06+00:00"}}
     reports = {name: report for name, _, _ in tables.ROWS.values()}
-    results = {"base": BASE, "teacher": "large", "rates": {}, "reports": reports}
+    results = {"base": BASE, "teacher": "large", "choices": {}, "reports": reports}
     (tmp_path / "results.json").write_text(json.dumps(results))
     tables.main([str(tmp_path / "results.json"), "--out", str(tmp_path)])
     assert "Measured on 3 February 2020." in (tmp_path / "real_clip.md").read_text()

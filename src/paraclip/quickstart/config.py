@@ -31,8 +31,8 @@ class QuickstartConfig(Checked):
     larger than the built-in model: a GPU, which is used if there is one, saves most of the time."""
 
     teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL[=SHARE] ...")] = ()
-    """Models that teach beside the base, as in `paraclip train`: larger CLIPs. Default: base
-    alone."""
+    """Models that teach beside the base, as in `paraclip train`: CLIPs that know more, such as
+    ViT-B-16-SigLIP:webli. Default: base alone."""
 
     epochs: Count | None = None
     """Epochs. Default: that of `paraclip train`; 2 with the stamps, on which all models train for

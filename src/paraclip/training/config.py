@@ -150,8 +150,8 @@ class TrainConfig(TrainOptions):
     """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
 
     teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL[=SHARE] ...")] = ()
-    """Models whose rankings of --bank are learned, each as MODEL or MODEL=SHARE; `base` is the base
-    itself. Default: base alone."""
+    """Models whose rankings of --bank are learned, each as MODEL or MODEL=SHARE, such as
+    `base ViT-B-16-SigLIP:webli`; `base` is the base itself. Default: base alone."""
 
     texts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE ...")] = ()
     """Texts without pictures to learn from as well, such as your queries: files that `generate`
