@@ -147,6 +147,8 @@ def train(
             judge = make_judge(data, plan.examples, plan.objective)
             rate = rate or choose_rate(data, plan, judge)
         plan = plan.with_rate(rate)
+    elif options.learning_rate is None:  # its recipe has R, and its objective does not
+        plan = plan.with_rate(LEARNING_RATE)
     return fit(data, plan, _facts_of(data, plan.objective), out, fresh, save_seconds, judge)
 
 

@@ -17,7 +17,7 @@ from paraclip.image_search import build
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.snapshot import open_pool
 from paraclip.models.mini import SentenceModel
-from paraclip.output_folder import RECORD
+from paraclip.output_folder import OutputFolder
 from paraclip.store import Store
 from postgres_server import wait_until
 from tiny import draw, word_files
@@ -127,8 +127,8 @@ def test_an_index_of_another_version_can_be_rebuilt(
 ) -> None:
     address = str(tmp_path / "index")
     index(many, address, models["base"])
-    (tmp_path / "index" / "index.json").write_text('{"format": "paraclip-index-1"}')
-    (tmp_path / "index" / RECORD).unlink()  # which no earlier version wrote
+    facts = tmp_path / "index" / "index.json"
+    OutputFolder(facts.parent, "index").write(facts, '{"format": "paraclip-index-1"}')
     with pytest.raises(UserError, match="is not an index of this version"):
         index(many, address, models["base"])
     assert index(many, address, models["base"], rebuild=True).total == COUNT
