@@ -35,7 +35,6 @@ OF_WORDS = {
     ("docs/results.md", "row"),
     ("recipes/clip_small/README.md", "part"),
     ("recipes/real_clip/README.md", "stage"),
-    ("recipes/real_clip/README.md", "teacher"),
     ("recipes/real_clip/README.md", "what"),
     ("recipes/reproduce/README.md", "stage"),
     ("src/paraclip/starter/README.md", "file"),
