@@ -333,6 +333,7 @@ print(json.dumps({"ids": model.tokenize([texts[0], ""]).ids.tolist(), "vectors":
 """
 
 
+@pytest.mark.slow
 def test_the_teacher_is_loaded_with_its_tokenizer_from_the_hub(
     world: World, tmp_path: Path
 ) -> None:
