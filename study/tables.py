@@ -272,8 +272,8 @@ OF_PARTS = {
 """Figures of the main tables of these reports: all texts, and their parts."""
 PLOTTED = {
     "second": KEPT["second"], "kinds": SECOND_OVERVIEW,
-    **{name: tuple(key for key in labels if "," not in key[1])
-       for name, labels in REPORT_LABELS.items()},
+    "third": tuple(key for key in THIRD_LABELS if "," not in key[1]),
+    "fourth": tuple((one, name) for one, figures in FRONT.values() for name in figures if name),
 }  # fmt: skip
 """Figures of the plots of some sets, in place of all."""
 OVERVIEWS = {
