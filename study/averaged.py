@@ -6,8 +6,7 @@ Compares base with averages of 1, 2, 3 and 5 texts and tuned with one, on a repo
 (`AveragedWordings` of `wordings.py` says which averages are compared), from finished cells of
 `second/main.toml`, or of another grid with `--grid`; nothing is trained. The time is that of the
 text encoder for one query, the median of many; in use, the time of the LLM that rewords each query
-comes on top. Writes `results/study_BASE_averaged.json` and `.md`; those of a grid of the third
-report are named `study_BASE_third_averaged`.
+comes on top. Writes `results/study_BASE_averaged.json` and `.md`.
 """
 
 import argparse
@@ -30,7 +29,7 @@ from study import run
 from study.cells import cells_of, scores_of
 from study.differences import Draws, Key, Scored, metrics_of, over
 from study.tables import RESULTS
-from study.wordings import AVERAGED, COMPARED, NEW_WORDINGS, SECOND, THIRD, new_rows
+from study.wordings import AVERAGED, COMPARED, NEW_WORDINGS, SECOND, new_rows
 
 GRID = run.GRIDS / "second" / "main.toml"
 SETS = {"averaged-flickr8k": "Flickr8k", "averaged-coco": "COCO"}
@@ -66,11 +65,9 @@ def main() -> None:
         sys.exit(f"base has not been scored: python -m study.run --cells '{options.base}/*/base'")
     draws = Draws(run.RESAMPLES["second"], place.out / "draws")
     averages = figures_of_averages(scored, draws)
-    file = THIRD if grid.sets == "third" else SECOND
-    facts = {"milliseconds": milliseconds(model, file), "words": words_of_rewordings(file),
+    facts = {"milliseconds": milliseconds(model, SECOND), "words": words_of_rewordings(SECOND),
              "threads": torch.get_num_threads()}  # fmt: skip
-    name = f"study_{options.base}{'_third' if file == THIRD else ''}_averaged"
-    keep(name, options.results, table, averages=averages, **facts)
+    keep(f"study_{options.base}_averaged", options.results, table, averages=averages, **facts)
 
 
 def figures_of_averages(scored: Scored, draws: Draws) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""The score of every item of the second and third reports' cells, small enough for the repository.
+"""The score of every item of the second and fourth reports' cells, small enough for the repository.
 
-    python -m study.items --keep a/second_main a/third_main    # of cells, after study.run
+    python -m study.items --keep a/second_main a/fourth_main   # of cells, after study.run
     python -m study.items                                      # recompute figures; minutes
 
 `REPORT/items/BASE_GRID.npz` has the items of each cell's main figures (`tables.KEPT`): values that

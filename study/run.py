@@ -10,9 +10,9 @@ frozen; those of `second/`, `third/` and `fourth/` are named `second_GRID` and s
 `clip-small` of `recipes/clip_small`; a1 and a2, the same pre-trained with other seeds; b, `mini`
 aligned on the same captions. A finished cell is not repeated and a stopped one resumes; a grid that
 has a finished cell gets `results/study_BASE_GRID.json`, its tables and its plots. These take
-minutes for the third report: with `--no-tables`, cells are trained and scored alone, and a pattern
-that fits no cell, such as `a/third_main/none`, makes the tables. Several runs may share a folder if
-they have no row in common.
+minutes for the fourth report: with `--no-tables`, cells are trained and scored alone, and a pattern
+that fits no cell, such as `a/fourth_main/none`, makes the tables. Several runs may share a folder
+if they have no row in common.
 """
 
 import argparse
@@ -77,8 +77,7 @@ FOLDERS = ("development", "report", "second", "third", "fourth")
 IMAGES = GRIDS / "images"
 RESAMPLES = {
     "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000, "kinds": 48_000,
-    "languages-dev": 12_000, "languages-test": 12_000, "third": 1_000_000,
-    "fourth": 100_000,
+    "languages-dev": 12_000, "languages-test": 12_000, "fourth": 100_000,
 }  # fmt: skip
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 MORE_RESAMPLES = {"temperatures": 36_000}
@@ -219,7 +218,8 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
         found = metrics_of(stored, cell.row.kind, ALL_LABELS)
         scored.setdefault(cell.row.name, {})[cell.seed] = found
     declares = grid.sets in REPORT_LABELS
-    goals = read_goals(grid.sets, base) if declares else []
+    declared = read_goals(grid.sets, base) if declares else []
+    goals = [one for one in declared if one["row"] in scored]
     family = {(one["row"], (one["benchmark"], one["figure"])) for one in goals}
     figures = figures_of(
         grid.rows, scored, list(REPORT_LABELS.get(grid.sets, LABELS)),
@@ -234,7 +234,7 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
         "sets": {section.name: section.pool for section in sections}, "units": units,
         "settings": {"common": dict(grid.common), "variants": variants}, "figures": figures,
     }  # fmt: skip
-    record |= {"goals": goals} if goals else {}
+    record |= {"goals": goals} if declares else {}
     keep(name, place.results, tables_of, **record)
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = f"{name}_{more}"

@@ -146,31 +146,6 @@ def kinds_sets(data: Path) -> list[Benchmark]:
     ]
 
 
-def third_sets(data: Path) -> list[Benchmark]:
-    """What is reported for the third time: typed queries, people's captions, an LLM's wordings."""
-    pools = {
-        "flickr8k": read_pool(data / "flickr8k" / "images"),
-        "coco": read_pool(data / "coco" / "images"),
-    }
-    queries, shown = read_queries(data), gallery_of(data, "test")
-    wordings = {name: found for name, found in read_new_wordings(THIRD, data).items() if len(found)}
-    changes, known = contrast_kinds(), known_words(data)
-    return [
-        *(TypedQueries(f"typed-{name}", [one for one in queries if one.pool == name], pool, HOW)
-          for name, pool in pools.items()),
-        PeoplesCaptions("people", shown, pools["flickr8k"], HOW),
-        *(Reworded(f"reworded-{name}", found, pools[name], changes, known, HOW)
-          for name, found in wordings.items()),
-        *(AveragedWordings(f"averaged-{name}", found, pools[name], how=HOW)
-          for name, found in wordings.items()),
-        KeptRetrieval(shown, how=HOW),
-        unseen_sts(data),
-        EffectiveRank(data),
-        zero_shot(data),
-        coco_order.load(data, HOW),
-    ]  # fmt: skip
-
-
 def fourth_sets(data: Path) -> list[Benchmark]:
     """What is reported for the fourth time, over pictures that no model was trained on."""
     everything, photographs = (
@@ -352,7 +327,6 @@ SETS: dict[str, Callable[[Path], list[Benchmark]]] = {
     "development": development_sets,
     "report": report_sets,
     "second": second_sets,
-    "third": third_sets,
     "fourth": fourth_sets,
     "kinds": kinds_sets,
     "languages-dev": partial(language_sets, split="dev"),

@@ -120,17 +120,11 @@ KIND_LABELS: Mapping[Key, str] = {
 }  # fmt: skip
 """Consistency, accuracy and discrimination by kind of rewording and of contrast."""
 SEARCHED = {
-    "typed-flickr8k": "typed queries, Flickr8k", "typed-coco": "typed queries, COCO",
-    "people": "five captions by people",
-    "reworded-flickr8k": "LLM, Flickr8k", "reworded-coco": "LLM, COCO",
-}  # fmt: skip
-"""Sets of the third report whose texts are searched for."""
-SEARCHED_AGAIN = {
     "typed-unseen": "typed queries, unseen pictures", "typed-coco": "typed queries, COCO",
     "people-unseen": "people, unseen pictures", "people-coco": "people, COCO",
     "reworded-unseen": "LLM, unseen pictures", "reworded-coco": "LLM, COCO",
 }  # fmt: skip
-"""Those of the fourth."""
+"""Sets of the fourth report whose texts are searched for."""
 AGREEMENT = {"AO@10": "AO@10", "JS@10": "JS@10", "RBO": "RBO"}
 MARGINS = {
     "AO@10 contrast": "AO@10 with the contrast",
@@ -158,7 +152,7 @@ SEARCH_FIGURES: Mapping[str, Mapping[str, str]] = {
         "MRR@10": "MRR of the rewording", "MRR@10 worst": "MRR of the worst wording", **MARGINS,
     },
 }  # fmt: skip
-"""Figures of the third report's sets by the first word of the set's name."""
+"""Figures of these sets by the first word of the set's name."""
 SEARCH_PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "typed": (
         ("AO@10", "hit@10 wording", "hit@10 both", "AO@10 margin"),
@@ -173,10 +167,9 @@ SEARCH_PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 STANDARD = (
     ("image-text-retrieval", "T2I R@1"), ("image-text-retrieval", "T2I R@10"),
     ("image-text-retrieval", "I2T R@1"), ("image-text-retrieval", "I2T R@10"),
-    ("sts-unseen", "STS mean of 7"), ("effective-rank", "effective rank"), ("imagenet", "top-1"),
-    ("aro-coco-order", "COCO-Order"),
+    ("sts-unseen", "STS mean of 7"), ("effective-rank", "effective rank"),
 )  # fmt: skip
-UNMARKED = STANDARD[-3:]
+UNMARKED = STANDARD[-1:]
 """Figures without marks in the reports that declare their goals."""
 
 
@@ -197,12 +190,8 @@ def search_labels(searched: Mapping[str, str]) -> dict[Key, str]:
     }  # fmt: skip
 
 
-THIRD_LABELS: Mapping[Key, str] = {
-    **search_labels(SEARCHED), **{key: LABELS.get(key, "image to text R@1") for key in STANDARD},
-}  # fmt: skip
-"""Figures of the third report with their names, in order."""
 FOURTH_LABELS: Mapping[Key, str] = {
-    **search_labels(SEARCHED_AGAIN),
+    **search_labels(SEARCHED),
     **{(f"half-truths-{name}", f"{text} over contrast"):
            f"the picture is nearer to {said} than to a false text, {where}"
        for name, where in (("unseen", "unseen pictures"), ("coco", "COCO"))
@@ -211,12 +200,12 @@ FOURTH_LABELS: Mapping[Key, str] = {
     **{("slips", f"AO@10 {name}"): f"AO@10, typed query and {said}"
        for name, said in (("full stop", "a full stop"), ("capitals", "capitals"),
                           ("typing slip", "a typing slip"))},
-    **{key: THIRD_LABELS[key] for key in STANDARD[:-2]},
+    **{key: LABELS.get(key, "image to text R@1") for key in STANDARD},
 }  # fmt: skip
 """Figures of the fourth report with their names, in order."""
-REPORT_LABELS = {"third": THIRD_LABELS, "fourth": FOURTH_LABELS}
+REPORT_LABELS = {"fourth": FOURTH_LABELS}
 """Figures of the reports that declare their goals."""
-ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS, **THIRD_LABELS, **FOURTH_LABELS}
+ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS, **FOURTH_LABELS}
 OVERVIEW = (
     ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
     ("variations", "AO@10"), ("variations", "text discrimination"),
@@ -257,10 +246,6 @@ FRONT_ROWS = ("base", "alone", "command")
 FRONT_BASES = {"a": "**small CLIP**", "b": "**CLIP that agrees more**"}
 KEPT = {
     "second": tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen"),
-    "third": tuple(
-        key for key in THIRD_LABELS
-        if key[1] == f"R@10, {KNOWN}" or ("," not in key[1] and key[1] != "RBO")
-    ),
     "fourth": tuple(key for key in FOURTH_LABELS if "," not in key[1] and key[1] != "RBO"),
 }  # fmt: skip
 """Figures whose items are kept in the repository, by report: of all texts, and of the parts that
@@ -272,7 +257,6 @@ OF_PARTS = {
 """Figures of the main tables of these reports: all texts, and their parts."""
 PLOTTED = {
     "second": KEPT["second"], "kinds": SECOND_OVERVIEW,
-    "third": tuple(key for key in THIRD_LABELS if "," not in key[1]),
     "fourth": tuple((one, name) for one, figures in FRONT.values() for name in figures if name),
 }  # fmt: skip
 """Figures of the plots of some sets, in place of all."""
@@ -282,6 +266,7 @@ OVERVIEWS = {
 }  # fmt: skip
 UNITS = "Percent, mean over seeds; correlations times 100."
 DIFFERENCES, DECLARED = "all differences of the grid", "the declared goals of the base"
+NONE_DECLARED = f"{DECLARED}, of which this table has none"
 """Families of Holm's correction."""
 HOLM = f"p < {LEVEL:g} after Holm's correction over {DIFFERENCES}"
 NOT_INFERIOR, ABOVE, NOT_ABOVE = "not inferior", "above base", "not above base"
@@ -313,10 +298,11 @@ class Figures:
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         figures, self.units = record["figures"], record["units"]
-        family = DECLARED if record.get("goals") else DIFFERENCES
+        goals = record.get("goals")
+        family = DIFFERENCES if goals is None else DECLARED if goals else NONE_DECLARED
         self.holm = HOLM.replace(DIFFERENCES, family)
         self.legend = LEGEND.replace(DIFFERENCES, family)
-        self.unmarked = UNMARKED if family == DECLARED else ()
+        self.unmarked = () if goals is None else UNMARKED
         self.by_place = {(one["row"], (one["benchmark"], one["figure"])): one for one in figures}
         self.rows = list(dict.fromkeys(row for row, _ in self.by_place))
         self.keys = list(dict.fromkeys(key for _, key in self.by_place))

@@ -30,7 +30,7 @@ from paraclip.training.losses import (
     Rows,
     Vectors,
 )
-from study import chosen, differences, items, oracles, sets, tables, wordings
+from study import chosen, differences, items, sets, tables, wordings
 from study.cells import Row, content_of_grid
 from study.differences import Draws, ManyDraws, figures_of, units_of
 from study.fourth import measures
@@ -222,7 +222,7 @@ def test_every_figure_of_the_second_tables_is_scored() -> None:
     assert shares["STS13"] == 1500 and shares["STS15"] < 2400
 
 
-# --- the third report ---
+# --- the fourth report ---
 
 
 OTHER = dict(zip(COLOURS, reversed(COLOURS), strict=True))
@@ -266,7 +266,7 @@ def test_doubtful_pictures_are_in_no_ranking_and_several_may_be_right(pool: Pool
     assert arrays["first_places"].shape == arrays["first_scores"].shape == (12, 18)
     assert (np.diff(arrays["first_scores"], axis=1) <= 1e-6).all()
     assert arrays["first_rank"].tolist() == [0] * 8 + [-1] * 4
-    wanted = {figure for one, figure in tables.THIRD_LABELS if one == "typed-flickr8k"}
+    wanted = {figure for one, figure in tables.FOURTH_LABELS if one == "typed-unseen"}
     absent = {"two_words", "three_or_four_words", "phrase_without_article"}
     assert wanted - {*figures} == {one for one in wanted if one.rpartition(", ")[2] in absent}
     assert len(figures["AO@10, plural"].items) == 2
@@ -282,7 +282,7 @@ def test_all_captions_of_a_picture_and_its_worst(pool: Pool) -> None:
     texts[1] = "nothing at all"
     shown = Gallery("drawn", pool.references, tuple(texts), tuple(owners))
     figures, arrays = scored(searches.PeoplesCaptions("people", shown, pool, HOW), noise=0.2)
-    wanted = {figure for one, figure in tables.THIRD_LABELS if one == "people"}
+    wanted = {figure for one, figure in tables.FOURTH_LABELS if one == "people-unseen"}
     assert wanted == {*figures}
     counts = {name: len(metric.items) for name, metric in figures.items()}
     assert counts["R@10"] == counts["AO@10"] == 60 and counts["R@10 other captions"] == 40
@@ -333,22 +333,6 @@ def test_rewordings_by_kind_and_by_new_words(pool: Pool) -> None:
     assert (arrays["first_rank"][60:] == -1).all()
 
 
-def test_an_oracle_and_what_is_lost_come_from_the_kept_results() -> None:
-    places = np.arange(4 * 20).reshape(4, 20).astype(np.uint16)
-    base = {"first_rank": np.array([0, 0, 7, 30, -1]), "first_places": places[[0, 1, 2, 3, 0]]}
-    row = {"first_rank": np.array([3, 12, 60, 2, -1]), "first_places": places[[0, 1, 3, 3, 1]]}
-    found = oracles.compare(base, row)
-    assert found == {
-        "base": 75.0, "tuned": 50.0, "oracle": 100.0, "lost_first": 50.0, "lost_last": 100.0,
-        "stayed": 75.0,
-    }  # fmt: skip
-    record = {"oracles": [{"set": "people", "row": "taught", "seeds": 3, **found}]}
-    line = oracles.table(record).splitlines()[2]
-    assert (
-        line == "| five captions by people, *taught* | 75.0 | 50.0 | 100.0 | 50.0 | 100.0 | 75.0 |"
-    )
-
-
 @pytest.mark.parametrize("grouped", [False, True])
 def test_many_draws_are_the_bootstrap_of_the_package(tmp_path: Path, grouped: bool) -> None:
     draw = np.random.default_rng(0)
@@ -373,12 +357,11 @@ def test_a_correlation_has_fewer_draws_and_one_item_none(
     assert np.isnan(alone).all()
 
 
-def record_of(
-    tmp_path: Path, report: str = "third", better: str = "taught", alike: str = "starter taught"
-) -> dict[str, Any]:
+def record_of(tmp_path: Path, better: str = "command", alike: str = "alone") -> dict[str, Any]:
     """A record of base a, a better row, and one that hardly differs, with the goals of base a."""
-    goals, labels = tables.read_goals(report, "a"), tables.REPORT_LABELS[report]
+    declared, labels = tables.read_goals("fourth", "a"), tables.FOURTH_LABELS
     rows = [Row("base", "base", {}), Row(better, "tuned", {}), Row(alike, "tuned", {})]
+    goals = [one for one in declared if one["row"] in (better, alike)]
     draw = np.random.default_rng(0)
     items = {key: draw.random(120) / 2 for key in labels}
 
@@ -391,7 +374,7 @@ def record_of(
     }  # fmt: skip
     family = {(one["row"], (one["benchmark"], one["figure"])) for one in goals}
     found = figures_of(rows, cells, list(labels), ManyDraws(9_000, tmp_path), family)
-    record = {"name": f"study_a_{report}_main", "kind": report, "base": "a", "goals": goals,
+    record = {"name": "study_a_fourth_main", "kind": "fourth", "base": "a", "goals": goals,
               "figures": found, "units": units_of(cells["base"][None])}  # fmt: skip
     made: dict[str, Any] = json.loads(json.dumps(record))
     return made
@@ -406,21 +389,23 @@ def test_the_family_is_the_declared_goals_and_each_is_met_or_missed(tmp_path: Pa
     }  # fmt: skip
     assert tested == {(one["row"], one["benchmark"], one["figure"]) for one in record["goals"]}
     made = tables.tables_of(record)
-    assert {*made} == {"study_a_third_main" + more
+    assert {*made} == {"study_a_fourth_main" + more
                        for more in ("", "_differences", "_overview", "_goals")}  # fmt: skip
-    lines = {line.split(" | ")[0]: line for line in made["study_a_third_main_goals"].splitlines()}
-    assert len([line for line in lines if line.startswith("| ")]) > 20
-    agreed = lines["| AO@10, LLM, Flickr8k"].split(" | ")
-    assert agreed[1] == "+20" and agreed[2].endswith("* met")
-    assert agreed[3] == "+10" and agreed[4].removesuffix(" |").endswith("**missed**")
+    lines = {line.split(" | ")[0]: line for line in made["study_a_fourth_main_goals"].splitlines()}
+    assert len([line for line in lines if line.startswith("| ")]) == 1 + len(record["goals"])
+    agreed = lines["| AO@10, LLM, unseen pictures"].split(" | ")
+    assert agreed[1] == "+12" and agreed[2].removesuffix(" |").endswith("* met")
     kept = lines["| text to image R@1"].split(" | ")
-    assert kept[1] == "not inferior" and kept[2].endswith("met")
-    assert tables.DECLARED in made["study_a_third_main_goals"]
-    for line in made["study_a_third_main_differences"].splitlines():
-        if line.startswith(("| zero-shot", "| COCO-Order", "| effective rank")):
+    assert kept[1] == "not inferior" and kept[2].removesuffix(" |").endswith("met")
+    assert tables.DECLARED in made["study_a_fourth_main_goals"]
+    for line in made["study_a_fourth_main_differences"].splitlines():
+        if line.startswith("| effective rank"):
             assert "*" not in line and "≥" not in line
-    known = [line for line in made["study_a_third_main_overview"].splitlines() if "knows" in line]
+    known = [line for line in made["study_a_fourth_main_overview"].splitlines() if "knows" in line]
     assert len(known) == 10
+    untested = tables.tables_of({**record, "goals": []})
+    assert "none" in untested["study_a_fourth_main_overview"]
+    assert "study_a_fourth_main_goals" not in untested
 
 
 @pytest.mark.parametrize(
@@ -447,7 +432,7 @@ def test_a_goal_is_met_by_the_whole_interval_by_the_mean_or_not(
 def test_a_star_of_the_front_table_is_that_of_the_declared_goals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = record_of(tmp_path, "fourth", "command", "alone")
+    record = record_of(tmp_path)
     for one in record["figures"]:
         place = one["row"], one["benchmark"], one["figure"]
         if place == ("command", "reworded-unseen", "R@10 both ways"):

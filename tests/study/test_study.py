@@ -26,7 +26,6 @@ from paraclip.systems.system import IndexAddress
 from paraclip.training.config import TrainOptions
 from study import averaged as study_averaged
 from study import items as study_items
-from study import oracles as study_oracles
 from study import plots as study_plots
 from study import run as study
 from study import sets as study_sets
@@ -219,7 +218,7 @@ def test_the_second_report_with_its_items_and_its_rival(
     assert "| ours − base, average of 5 |" in text and "| base, one text |" in text
 
 
-def tiny_third(data: Path) -> list:
+def tiny_fourth(data: Path) -> list:
     pool, how = read_pool(data / "flickr8k" / "images"), study_sets.HOW
     second, *averaged = tiny_second(data)
     names = [Path(path).name for path in pool.references]
@@ -231,64 +230,54 @@ def tiny_third(data: Path) -> list:
     captions = read_captions(str(data / "flickr8k" / "captions.csv"))
     shown, changes = gallery(captions, "drawn"), study_wordings.contrast_kinds()
     return [
-        TypedQueries("typed-flickr8k", rows, pool, how),
-        PeoplesCaptions("people", shown, pool, how),
-        Reworded("reworded-flickr8k", second.wordings, pool, changes, {"page", "of"}, how),
+        TypedQueries("typed-unseen", rows, pool, how),
+        PeoplesCaptions("people-unseen", shown, pool, how),
+        Reworded("reworded-unseen", second.wordings, pool, changes, {"page", "of"}, how),
         *averaged, KeptRetrieval(shown, how=how),
     ]  # fmt: skip
 
 
 @pytest.mark.slow
-def test_the_third_report_with_its_goals_its_oracles_and_seeds_of_a_rival(
+def test_the_fourth_report_with_its_goals_and_seeds_of_a_rival(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = study.GRIDS / "third" / "main.toml"
+    path = study.GRIDS / "fourth" / "main.toml"
     path.parent.mkdir()
     taught = 'triples = "wordings-1500"\nbank = "flickr-train"\nbatch_size = 500\n'
     taught += "ranking = 3.0\nweights = [0.0, 0.0, 0.0]\n"
     grid = GRID[: GRID.index("[variants")].replace('"placebo"', '"ours"')
     path.write_text(
-        f'bases = ["a"]\n{grid}[variants.ours]\nseeds = [0]\n[variants.taught]\n{taught}'
+        f'bases = ["a"]\n{grid}[variants.ours]\nseeds = [0]\n[variants.command]\n{taught}'
         f'[variants."mean squares"]\nrival = "mean-squares"\nseeds = [1]\n{taught}'
         '[variants."linear estimate"]\nrival = "linear-estimate"\ngamma = 1.0\nseeds = [0]\n'
         'triples = "wordings-1500"\n'
     )
-    monkeypatch.setattr(study, "SETS", {"third": tiny_third})
-    monkeypatch.setattr(study, "RESAMPLES", {"third": 200, "second": 50})
-    assert run("a/third_main/*", "--no-tables") == (0, {})
-    code, found = run("a/third_main/none")
-    record = found["study_a_third_main"]
+    monkeypatch.setattr(study, "SETS", {"fourth": tiny_fourth})
+    monkeypatch.setattr(study, "RESAMPLES", {"fourth": 200, "second": 50})
+    assert run("a/fourth_main/*", "--no-tables") == (0, {})
+    code, found = run("a/fourth_main/none")
+    record = found["study_a_fourth_main"]
     seeds = {one["row"]: one["seeds"] for one in record["figures"]}
     assert code == 0 and seeds == {
-        "base": [], "control": [0], "ours": [0], "taught": [0, 1], "mean squares": [1],
+        "base": [], "control": [0], "ours": [0], "command": [0, 1], "mean squares": [1],
         "linear estimate": [0],
     }  # fmt: skip
-    goals = (tmp_path / "results" / "study_a_third_main_goals.md").read_text()
-    assert "| AO@10, five captions by people | +8 |" in goals and "**missed**" in goals
+    goals = (tmp_path / "results" / "study_a_fourth_main_goals.md").read_text()
+    assert "| AO@10, people, unseen pictures | +4 |" in goals and "**missed**" in goals
     place = study.Place(tmp_path / "data", tmp_path / "out")
-    kept = study_items.keep_items("a/third_main", place, tmp_path)
-    draws = study.draws_of("third_main", "third", tmp_path)
-    assert kept.parent == tmp_path / "third" / "items"
+    kept = study_items.keep_items("a/fourth_main", place, tmp_path)
+    draws = study.draws_of("fourth_main", "fourth", tmp_path)
+    assert kept.parent == tmp_path / "fourth" / "items"
     assert study_items.differing(kept, record, draws) == []
     changed = next(one for one in record["figures"] if one["figure"] == "R@10 both ways")
     changed["value"]["high"] += 1
     assert study_items.differing(kept, record, draws) == [
-        f"a_third_main: {changed['row']}, {changed['benchmark']}, {changed['figure']}"
+        f"a_fourth_main: {changed['row']}, {changed['benchmark']}, {changed['figure']}"
     ]
     changed["value"]["high"] -= 1
-    assert rendered("study_a_third_main", record).keys() == {
-        f"study_a_third_main{more}" for more in ("", "_differences", "_overview", "_goals")
+    assert rendered("study_a_fourth_main", record).keys() == {
+        f"study_a_fourth_main{more}" for more in ("", "_differences", "_overview", "_goals")
     }
-
-    words = ["oracles.py", "--rows", "taught", "ours", "--grid", path, "--data", tmp_path / "data"]
-    words += ["--out", tmp_path / "out", "--results", tmp_path / "results"]
-    for module, name in ((study_oracles, "oracles"), (study_averaged, "third_averaged")):
-        monkeypatch.setattr(sys, "argv", list(map(str, words)))
-        module.main()
-        table = (tmp_path / "results" / f"study_a_{name}.md").read_text()
-        assert "taught" in table
-    oracles = json.loads((tmp_path / "results" / "study_a_oracles.json").read_text())["oracles"]
-    assert len(oracles) == 8 and all(one["oracle"] >= one["tuned"] for one in oracles)
 
 
 @pytest.mark.slow
