@@ -1,9 +1,15 @@
 """Creates small captions files and shards for tests."""
 
+import csv
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from paraclip.data.captions import Caption
 from paraclip.data.config import Columns
@@ -18,20 +24,64 @@ def put(path: Path, content: str | bytes) -> str:
     return str(path)
 
 
-def json_lines(path: Path, rows: list[dict]) -> str:
+def json_lines(path: Path, rows: Sequence[dict[str, Any]]) -> str:
     """A JSONL file."""
-    return put(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return put(path, as_file(rows, ".jsonl"))
 
 
 def shard(path: Path, members: dict[str, bytes]) -> str:
     """A tar file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
+    return put(path, tarred(members))
+
+
+def tarred(members: dict[str, bytes]) -> bytes:
+    """The content of a tar file."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return str(path)
+    return out.getvalue()
+
+
+def table(folder: Path, ending: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a file of any kind."""
+    return put(folder / f"captions.{ending}", as_file(rows, f".{ending}"))
+
+
+def as_file(rows: Sequence[dict[str, Any]], suffix: str) -> bytes:
+    """Rows in any format of `READERS`; of a text and of a shard, only their captions."""
+    if suffix in (".parquet", ".pq"):
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: _column([row.get(name) for row in rows]) for name in names}
+        pq.write_table(pa.table(columns), file := io.BytesIO())
+        return file.getvalue()
+    if suffix in (".csv", ".tsv"):
+        text = io.StringIO()
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(text, list(names), delimiter="," if suffix == ".csv" else "\t")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().encode("utf-8", "surrogatepass")
+    captions = [str(row.get("caption")).encode("utf-8", "surrogatepass") for row in rows]
+    if suffix == ".txt":
+        return b"\n".join(captions)
+    if suffix == ".tar":
+        parts = [{f"{n}.txt": text, f"{n}.png": b"..."} for n, text in enumerate(captions)]
+        return tarred({name: content for part in parts for name, content in part.items()})
+    lines = [json.dumps(row) for row in rows]
+    if suffix == ".json":
+        return f"[{', '.join(lines)}]".encode()
+    return "".join(line + ("\r\n" if suffix == ".ndjson" else "\n") for line in lines).encode()
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Values as Arrow has them; empty if they have no common type."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, UnicodeError, OverflowError):
+        return pa.nulls(len(values))
 
 
 def read(source: str, columns: Columns | None = None, share: float = 0.0) -> list[Caption]:

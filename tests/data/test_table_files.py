@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source_files import json_lines, lenient, put, read, texts
+from source_files import lenient, put, read, table, texts
 
 from forked import peak_memory
+from paraclip.data.captions import BrokenRow
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.rows import csv_fields, read_rows, tsv_fields
+from paraclip.data.rows import READERS, csv_fields, good_rows, read_rows, tsv_fields
 from paraclip.errors import UserError
 from tiny import draw
 
@@ -36,28 +37,48 @@ def ending(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def table(folder: Path, ending: str, rows: list[dict]) -> str:
-    """The same rows as a file of any kind."""
-    path = folder / f"captions.{ending}"
-    if ending == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif ending == "jsonl":
-        json_lines(path, rows)
-    else:
-        content = io.StringIO()
-        writer = csv.DictWriter(content, list(rows[0]), delimiter="," if ending == "csv" else "\t")
-        writer.writeheader()
-        writer.writerows(rows)
-        put(path, content.getvalue())
-    return str(path)
-
-
 def first_row(ending: str) -> int:
     """The number of the first row; a header is a line too."""
     return 2 if ending in ("csv", "tsv") else 1
 
 
 # --- every kind of table ---
+
+
+def text_of(value: Any) -> str:
+    """A text of any format: Parquet's are bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@pytest.mark.parametrize("suffix", sorted({*READERS} - {".tar", ".txt"}))
+def test_every_format_gives_the_same_rows_with_their_numbers(tmp_path: Path, suffix: str) -> None:
+    source, first = table(tmp_path, suffix[1:], ROWS), first_row(suffix[1:])
+    rows = list(read_rows(source, Problems(0.0)))
+    assert [{k: text_of(v) for k, v in values.items()} for _, values in rows] == ROWS
+    assert [where for where, _ in rows] == [f"{source}:{first}", f"{source}:{first + 1}"]
+
+
+def test_broken_rows_of_reader_and_caller_are_counted_together(tmp_path: Path) -> None:
+    def upper(values: dict[str, Any], where: str) -> str:
+        if not values["a"]:
+            raise BrokenRow("a is empty")
+        return text_of(values["a"]).upper()
+
+    path, problems = tmp_path / "a.csv", Problems(1.0)
+    path.write_text("a,b\none,1\n,2\ntwo\nthree,3\n")
+    problems.add("elsewhere", "is broken", rows=2)
+    assert good_rows(path, upper, problems, "Fix it.") == (["ONE", "THREE"], 2)
+    assert problems.listed[1:] == [
+        (f"{path}:3", "a is empty"),
+        (f"{path}:4", "has 1 fields where the header has 2"),
+    ]
+    with pytest.raises(UserError, match=r"csv:3: a is empty \(2 of 4 rows are broken"):
+        good_rows(path, upper, Problems(0.49), "Fix it.")
+    path.write_text("a,b\n")
+    with pytest.raises(UserError, match="contains no rows"):
+        good_rows(path, upper, Problems(), "Fix it.")
+    with pytest.raises(UserError, match="there is no such file"):
+        good_rows(tmp_path / "none.csv", upper, Problems(), "Fix it.")
 
 
 def test_named_columns_are_read(tmp_path: Path, ending: str) -> None:
@@ -305,6 +326,16 @@ def test_plain_lists_are_read(tmp_path: Path) -> None:
     assert good == ["One", "Two"] and problems.listed[0][1] == "is not a JSON object"
 
 
+def test_the_values_of_a_json_object_are_rows(tmp_path: Path) -> None:
+    path, problems = tmp_path / "a.json", Problems(1.0)
+    path.write_text(json.dumps({"x": ROWS[0], "y": [1], "z": None, "x2": ROWS[1]}))
+    assert list(read_rows(str(path), problems)) == [(f"{path}:1", ROWS[0]), (f"{path}:4", ROWS[1])]
+    assert problems.listed == [(f"{path}:{row}", "is not a JSON object") for row in (2, 3)]
+    for content in ("{}", "[]"):
+        path.write_text(content)
+        assert list(read_rows(str(path), problems)) == []
+
+
 # --- Parquet ---
 
 
@@ -317,6 +348,15 @@ def test_texts_are_bytes_for_every_kind_of_text(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns, list("abcd")), tmp_path / "a.parquet")
     found = [tuple(row.values()) for _, row in read_rows(str(tmp_path / "a.parquet"), Problems())]
     assert found == [(text, text, text, [text, None]) for text in expected]
+
+
+def test_values_that_python_lacks_are_still_read(tmp_path: Path) -> None:
+    days, moments = (pa.array([0, 2**31 - 1], pa.int32()), pa.array([0, 2**62]))
+    late = [days.cast(pa.date32()), moments.cast(pa.timestamp("us"))]
+    pq.write_table(pa.table(late, ["day", "moment"]), tmp_path / "a.parquet")
+    rows = [row for _, row in read_rows(str(tmp_path / "a.parquet"), Problems())]
+    assert rows[0]["day"].year == rows[0]["moment"].year == 1970
+    assert isinstance(rows[1]["day"], pa.Scalar) and isinstance(rows[1]["moment"], pa.Scalar)
 
 
 def test_pictures_inside_parquet_are_refused(tmp_path: Path) -> None:

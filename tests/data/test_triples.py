@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from source_files import json_lines, put
+from source_files import as_file, json_lines, put
 
 from paraclip.data.problems import Problems
 from paraclip.data.triples import (
@@ -48,11 +48,7 @@ def ending(request: pytest.FixtureRequest) -> str:
 
 def stored(path: Path, rows: list[dict]) -> Path:
     """The rows as a file of the kind that its name states."""
-    if path.suffix == ".jsonl":
-        return Path(json_lines(path, rows))
-    names = dict.fromkeys(name for row in rows for name in row)
-    pq.write_table(pa.Table.from_pylist([{**dict.fromkeys(names), **row} for row in rows]), path)
-    return path
+    return Path(put(path, as_file(rows, path.suffix)))
 
 
 def test_parquet_keeps_rows_and_provenance(tmp_path: Path) -> None:
