@@ -1,7 +1,7 @@
 """What the third report measures: typed queries, people's captions and an LLM's rewordings.
 
 Every set searches for texts in a pool of pictures and keeps the first twenty results of each text
-with their scores, so that fusion, churn and oracles can be computed from finished cells.
+with their scores, so that fusion, churn and hubs can be computed from finished cells.
 """
 
 from abc import ABC, abstractmethod
@@ -66,6 +66,10 @@ class Rankings:
         return metrics.recall(self.rank[texts], CUTOFF)
 
 
+Compared = tuple[Integers, Integers, Integers | None]
+"""Numbers of the first texts and of the second ones [pairs], and the clusters of the pairs."""
+
+
 class Searches(ABC):
     """Texts that are searched for in a pool of pictures.
 
@@ -110,6 +114,10 @@ class Searches(ABC):
     @abstractmethod
     def figures(self, found: Rankings) -> list[Metric]:
         """The figures of a set."""
+
+    @abstractmethod
+    def compared(self) -> dict[str, Compared]:
+        """The texts whose agreement is measured, by the name of its figure."""
 
 
 def first_results(places: Integers, scores: Float, rank: Integers) -> dict[str, NDArray[Any]]:
@@ -173,7 +181,7 @@ class TypedQueries(Searches):
 
     def figures(self, found: Rankings) -> list[Metric]:
         """All rows, those of each kind, and those with and without a less common word."""
-        query, wording, contrast = np.arange(3 * len(self.rows)).reshape(3, -1)
+        query, wording, contrast = self._numbers()
         hit, other = found.hits(query), found.hits(wording)
         items = {
             "hit@10 query": hit, "hit@10 wording": other, "hit@10 both": hit * other,
@@ -190,6 +198,15 @@ class TypedQueries(Searches):
         for name, part in parts.items():
             made += _made(items, None, part, name) if part.any() else []
         return made
+
+    def compared(self) -> dict[str, Compared]:
+        """Query and wording, query and contrast."""
+        query, wording, contrast = self._numbers()
+        return {"AO@10": (query, wording, None), "AO@10 contrast": (query, contrast, None)}
+
+    def _numbers(self) -> Integers:
+        """The numbers of queries, wordings and contrasts among the texts [3, rows]."""
+        return np.arange(3 * len(self.rows)).reshape(3, -1)
 
     def _precision(self, found: Rankings, texts: Integers) -> Float:
         """The R-precision of the texts [texts]."""
@@ -223,10 +240,7 @@ class PeoplesCaptions(Searches):
         """Figures of captions, of pairs of captions, and of pictures."""
         numbers = np.arange(len(self.texts)).reshape(-1, self.count)  # [pictures, captions]
         hits = found.hits(numbers.ravel()).reshape(numbers.shape)
-        first, second = (
-            numbers[:, places].ravel()
-            for places in np.array(list(combinations(range(self.count), 2))).T
-        )
+        first, second, of_pairs = self.compared()["AO@10"]
         pairs = found.agreement(first, second)
         pairs["R@10 both ways"] = found.hits(first) * found.hits(second)
         reciprocal = metrics.reciprocal_rank(found.rank[numbers], CUTOFF)
@@ -243,8 +257,15 @@ class PeoplesCaptions(Searches):
         return [
             *_made({"R@10": hits.ravel()}, per[self.count]),
             *_made(whole, per[1]), *_made(others, per[self.count - 1]),
-            *_made(pairs, np.repeat(self.owners, len(first) // len(numbers))),
+            *_made(pairs, of_pairs),
         ]  # fmt: skip
+
+    def compared(self) -> dict[str, Compared]:
+        """All pairs of a picture's captions."""
+        numbers = np.arange(len(self.texts)).reshape(-1, self.count)
+        places = np.array(list(combinations(range(self.count), 2)))  # [pairs of a picture, 2]
+        first, second = (numbers[:, column].ravel() for column in places.T)
+        return {"AO@10": (first, second, np.repeat(self.owners, len(places)))}
 
 
 class Reworded(Searches):
@@ -279,9 +300,9 @@ class Reworded(Searches):
 
     def figures(self, found: Rankings) -> list[Metric]:
         """Figures of rewordings (all, by kind, with a new word), captions and contrasts."""
-        count, rows = len(self.owners), len(self.item)
-        caption, reworded = np.arange(count), count + np.arange(rows)
-        contrast = count + rows + np.arange(count)
+        count = len(self.owners)
+        _, reworded, _ = self.compared()["AO@10"]
+        caption, contrast, _ = self.compared()["AO@10 contrast"]
         hit, own = found.hits(reworded), found.hits(caption)
         against = found.agreement(caption, contrast)["AO@10"]
         items = {
@@ -312,6 +333,15 @@ class Reworded(Searches):
         for change in sorted(set(self.change.tolist())):
             made += _made(margin, clusters, self.change[self.item] == change, f"change of {change}")
         return made
+
+    def compared(self) -> dict[str, Compared]:
+        """Caption and rewording, caption and contrast."""
+        count, rows = len(self.owners), len(self.item)
+        caption, reworded = np.arange(count), count + np.arange(rows)
+        return {
+            "AO@10": (self.item, reworded, self.owners[self.item]),
+            "AO@10 contrast": (caption, count + rows + caption, self.owners),
+        }
 
 
 class KeptRetrieval(ImageTextRetrieval):

@@ -30,7 +30,7 @@ from paraclip.training.losses import (
     Rows,
     Vectors,
 )
-from study import chosen, differences, items, sets, tables, wordings
+from study import chosen, differences, hubs, items, sets, tables, wordings
 from study.cells import Row, content_of_grid
 from study.differences import Draws, ManyDraws, figures_of, units_of
 from study.fourth import measures
@@ -331,6 +331,14 @@ def test_rewordings_by_kind_and_by_new_words(pool: Pool) -> None:
     )
     assert len(figures["AO@10 margin, change of colour"].items) == 20
     assert (arrays["first_rank"][60:] == -1).all()
+
+
+def test_hubs_give_their_places_to_the_next_results() -> None:
+    places = np.array([[0, *range(1 + 19 * text, 20 + 19 * text)] for text in range(4)])
+    found = hubs.find_hubs(places, 100)
+    assert np.flatnonzero(found).tolist() == [0], "all texts find it, and any other at most once"
+    moved = hubs.move_to_end(places, found)
+    assert (moved[:, :19] == places[:, 1:]).all() and (moved[:, 19] == 0).all()
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -25,6 +25,7 @@ from paraclip.models.loading import load_model
 from paraclip.systems.system import IndexAddress
 from paraclip.training.config import TrainOptions
 from study import averaged as study_averaged
+from study import hubs as study_hubs
 from study import items as study_items
 from study import plots as study_plots
 from study import run as study
@@ -278,6 +279,18 @@ def test_the_fourth_report_with_its_goals_and_seeds_of_a_rival(
     assert rendered("study_a_fourth_main", record).keys() == {
         f"study_a_fourth_main{more}" for more in ("", "_differences", "_overview", "_goals")
     }
+
+    words = ["hubs.py", "--rows", "command", "--grid", path, "--data", tmp_path / "data"]
+    words += ["--out", tmp_path / "out", "--results", tmp_path / "results"]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    study_hubs.main()
+    stored = json.loads((tmp_path / "results" / "study_a_hubs.json").read_text())
+    value = {(one["row"], one["benchmark"], one["figure"]): one["value"]["value"]
+             for one in stored["figures"]}  # fmt: skip
+    scored = {(one["row"], one["benchmark"], one["figure"]): one["value"]["value"]
+              for one in record["figures"]}  # fmt: skip
+    for place in (("base", "people-unseen", "AO@10"), ("command", "typed-unseen", "AO@10")):
+        assert value[place] == pytest.approx(scored[place], abs=1e-4)
 
 
 @pytest.mark.slow
