@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from paraclip import systems
 from paraclip.cli import COMMANDS, main, parse
-from paraclip.systems import EXPORTED, SWAPPED
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -85,7 +85,7 @@ def test_every_program_that_is_known_has_a_page() -> None:
     shown = [words for words in pages if words[0] in names]
     swapped = {words[3] for words in shown if words[2] == "swap"}
     exported = {after for words in shown for before, after in pairwise(words) if before == "--for"}
-    assert swapped == {*SWAPPED} and exported == {*EXPORTED}
+    assert swapped == {*systems.swapped()} and exported == {*systems.exported()}
 
 
 def test_no_command_is_a_variable() -> None:

@@ -1,6 +1,7 @@
 """A loss, an LLM backend, a reader, a benchmark and a filter, each added by another package.
 
-Each takes one function or class and one line in one table, as ARCHITECTURE.md says.
+Each takes one function or class and one line in one table, as ARCHITECTURE.md says; or an entry
+point, if the package is installed.
 """
 
 import json
@@ -8,6 +9,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +18,16 @@ import paraclip
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.data.rows import READERS, Values
+from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.registry import BENCHMARKS, Entry
 from paraclip.evaluation.statistics import Metric
 from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.backends import BACKENDS, Answer, BackendKind, LLMOptions
+from paraclip.paraphrase.filters.checks import FILTERS
 from paraclip.paraphrase.prompts import Prompt
+from paraclip.plugins import Table
+from paraclip.systems import SYSTEMS
 from paraclip.training.log import read_metrics
 from paraclip.training.losses import LOSSES, Loss, Objective
 from tiny import tiny_clip
@@ -116,3 +122,52 @@ def test_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     shouts = {"shouting": lambda candidate: candidate.answer.isupper()}
     monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", shouts)
     assert plain_reason(question, question.answer, STRONG) == "shouting"
+
+
+TABLES: dict[str, Table[Any]] = {
+    "losses": LOSSES, "backends": BACKENDS, "readers": READERS, "benchmarks": BENCHMARKS,
+    "filters": FILTERS, "systems": SYSTEMS,
+}  # fmt: skip
+
+
+def install(site: Path, package: str, code: str, **entries: str) -> None:
+    """Put a package of one module into a folder, with one entry point in each group named."""
+    (site / f"{package}.py").write_text(code)
+    (site / f"{package}-1.0.dist-info").mkdir()
+    groups = "".join(f"[paraclip.{kind}]\n{entry}\n" for kind, entry in entries.items())
+    (site / f"{package}-1.0.dist-info" / "entry_points.txt").write_text(groups)
+    (site / f"{package}-1.0.dist-info" / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
+
+
+def test_an_installed_package_adds_to_every_table_and_is_imported_when_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = "def read(source, *_):\n    yield source, {'caption': 'A cat sleeps.'}\n"
+    install(tmp_path, "added_package", code, **dict.fromkeys(TABLES, ".added = added_package:read"))
+    monkeypatch.syspath_prepend(tmp_path)
+    for table in TABLES.values():
+        assert list(table)[-1] == ".added" and len(table) == len([*table])
+    assert "added_package" not in sys.modules
+    (tmp_path / "my.added").touch()
+    [row] = paraclip.read_captions(str(tmp_path / "my.added"))
+    assert row.caption == "A cat sleeps."
+    for table in TABLES.values():
+        assert table[".added"] is sys.modules["added_package"].read
+
+
+def test_a_package_whose_entry_is_of_no_use_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install(
+        tmp_path, "faulty_package", "1 / 0",
+        losses="fine = faulty_package:read", filters="number = faulty_package:read",
+    )  # fmt: skip
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"faulty_package.*ZeroDivisionError"):
+        LOSSES["fine"]
+    with pytest.raises(UserError, match=r"faulty_package.*number"):
+        FILTERS["empty"]
+    install(tmp_path, "second_package", "", benchmarks="same = second_package:one")
+    install(tmp_path, "third_package", "", benchmarks="same = third_package:one")
+    with pytest.raises(UserError, match=r"(second|third)_package.*same"):
+        list(BENCHMARKS)

@@ -18,7 +18,7 @@ from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files
 from paraclip.models.formats.onnx_graph import write_image_graph
 from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.openclip import OpenClip
-from paraclip.systems import SWAPPED
+from paraclip.systems import swapped
 from paraclip.systems.config import ExportOptions
 from tiny import SMALL_CLIP, retuned, small_clip
 
@@ -36,7 +36,7 @@ _OTHER_BASES = {
     "librephotos MobileCLIP": ("MobileCLIP-S2", "datacompdr"),
     "fastembed SigLIP": ("ViT-B-16-SigLIP2", "webli"),
 }
-KINDS = (*SWAPPED, *(kind for kind in _OTHER_BASES if kind not in SWAPPED))
+KINDS = (*swapped(), *(kind for kind in _OTHER_BASES if kind not in swapped()))
 """The programs, and again with a base that lies elsewhere."""
 TEXT, VISION = (f"models--Qdrant--clip-ViT-B-32-{part}" for part in ("text", "vision"))
 SIGLIP = "models--onnx-community--siglip2-base-patch16-224-ONNX"
@@ -67,7 +67,7 @@ def write_text_file(kind: str, model: OpenClip, folder: Path, name: str) -> Path
     """The file of the text encoder as a program loads it, with others of the export beside it."""
     folder.mkdir(parents=True)
     source = Source(model, {}, "model", base_of(kind)[1])
-    system, _ = find_base(source, SWAPPED[kind.split()[0]])
+    system, _ = find_base(source, swapped()[kind.split()[0]])
     write_layout(system.cache.files[name], source, folder, ExportOptions(), system)
     return next(path for path in folder.rglob(name) if path.is_file())
 
@@ -180,7 +180,7 @@ def _write_sizes(repository: Path) -> None:
 
 def _write_hub(base: OpenClip, folder: Path) -> None:
     """A cache of the hub with the base as transformers and as open_clip load it."""
-    for name in SWAPPED["hugging-face"].cache.files:
+    for name in swapped()["hugging-face"].cache.files:
         exported = write_text_file("hugging-face", base, folder.with_name(f"hub-{name}"), name)
         exported.with_name("README.md").write_text(name)
         write_snapshot(folder / f"models--someone--{name}", exported.parent)

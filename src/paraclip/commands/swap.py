@@ -4,7 +4,7 @@ import shlex
 
 from paraclip.errors import UserError, printable
 from paraclip.swapping.run import inspect_swap, swap, undo
-from paraclip.systems import SWAPPED
+from paraclip.systems import swapped
 from paraclip.systems.config import SwapConfig
 from paraclip.systems.system import IndexAddress
 
@@ -34,7 +34,7 @@ def swap_command(config: SwapConfig) -> None:
     lines += done.left
     if not done.files and not config.undo:
         lines.append("The model is in place already.")
-    lines.append(SWAPPED[config.system].cache.restart)
+    lines.append(swapped()[config.system].cache.restart)
     if done.kept and not config.dry_run:
         lines.append(f"Whether it is still in place, after an update of {config.system}: {again}")
         lines.append(f"To go back: {again} --undo")

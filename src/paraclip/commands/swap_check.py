@@ -13,7 +13,7 @@ from paraclip.models.sources import LAST, MERGED, RUN_RECORD
 from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
 from paraclip.swapping.checking import Scores, SwapReport, swap_check
-from paraclip.systems import EXPORTED
+from paraclip.systems import exported
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.files import PARACLIP
 
@@ -54,7 +54,7 @@ def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
         suggest("search", "a dog on a beach", "--index", index, "--models", models)
     elif report.kind != "open_clip":
         suggest("export", model, "exports/modules", "--to", "sentence-transformers")
-    elif report.store in EXPORTED:
+    elif report.store in exported():
         suggest("export", model, f"exports/{report.store}", "--for", report.store)
     else:
         suggest("export", model, "exports/open-clip")

@@ -26,6 +26,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.shards import read_shard
 from paraclip.data.untrusted_json import BadJson, parse_json, parse_json_object
 from paraclip.errors import UserError
+from paraclip.plugins import Table
 
 _Item = TypeVar("_Item")
 Values = dict[str, Any]
@@ -435,15 +436,18 @@ def _python_value(value: pa.Scalar) -> Any:
         return value
 
 
-READERS: dict[str, Callable[[str, Problems, Columns | None], _Rows]] = {
-    ".csv": partial(_read_delimited, split=csv_fields),
-    ".tsv": partial(_read_delimited, split=tsv_fields),
-    ".jsonl": _read_json_lines,
-    ".ndjson": _read_json_lines,
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-    ".json": _read_json,
-    ".tar": read_shard,
-    ".txt": _read_plain_lines,
-}
+READERS: Table[Callable[[str, Problems, Columns | None], _Rows]] = Table(
+    "readers",
+    {
+        ".csv": partial(_read_delimited, split=csv_fields),
+        ".tsv": partial(_read_delimited, split=tsv_fields),
+        ".jsonl": _read_json_lines,
+        ".ndjson": _read_json_lines,
+        ".parquet": _read_parquet,
+        ".pq": _read_parquet,
+        ".json": _read_json,
+        ".tar": read_shard,
+        ".txt": _read_plain_lines,
+    },
+)
 """The reader of each kind of file. Arguments: those of `read_rows`."""

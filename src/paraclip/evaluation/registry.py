@@ -18,6 +18,7 @@ from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import OUT, RESAMPLES, check_report_folder, evaluate
 from paraclip.files import cache_folder
 from paraclip.models.sources import check_device, check_model
+from paraclip.plugins import Table
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
@@ -38,22 +39,25 @@ class Entry:
 
 SUITES = ("paper", "quick", "all")
 # "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
-BENCHMARKS: dict[str, Entry] = {
-    "paraphrased-retrieval": Entry(
-        paraphrased.load, ("paper",), ("pairs", "columns", "pool", "images", "k")
-    ),
-    "image-text-retrieval": Entry(karpathy.load, ("quick",), ("captions", "images")),
-    "sugar-crepe": Entry(sugar_crepe.load_sugar_crepe),
-    "sugar-crepe-pp": Entry(sugar_crepe.load_sugar_crepe_pp, ("quick",)),
-    "sts": Entry(sts.load, ("paper", "quick")),
-    "variations": Entry(variations.load, options=("wordings", "pool", "images", "k")),
-    "aro-vg-relation": Entry(partial(aro.load, aro.RELATION), ("paper",)),
-    "aro-vg-attribution": Entry(partial(aro.load, aro.ATTRIBUTION), ("paper",)),
-    "coco-retrieval": Entry(karpathy.load_coco, ("paper",)),
-    "flickr8k-retrieval": Entry(karpathy.load_flickr8k),
-    "imagenet": Entry(zero_shot.load_imagenet, ("paper",)),
-    "image-folder": Entry(zero_shot.load_folder, options=("images_by_class",)),
-}
+BENCHMARKS = Table(
+    "benchmarks",
+    {
+        "paraphrased-retrieval": Entry(
+            paraphrased.load, ("paper",), ("pairs", "columns", "pool", "images", "k")
+        ),
+        "image-text-retrieval": Entry(karpathy.load, ("quick",), ("captions", "images")),
+        "sugar-crepe": Entry(sugar_crepe.load_sugar_crepe),
+        "sugar-crepe-pp": Entry(sugar_crepe.load_sugar_crepe_pp, ("quick",)),
+        "sts": Entry(sts.load, ("paper", "quick")),
+        "variations": Entry(variations.load, options=("wordings", "pool", "images", "k")),
+        "aro-vg-relation": Entry(partial(aro.load, aro.RELATION), ("paper",)),
+        "aro-vg-attribution": Entry(partial(aro.load, aro.ATTRIBUTION), ("paper",)),
+        "coco-retrieval": Entry(karpathy.load_coco, ("paper",)),
+        "flickr8k-retrieval": Entry(karpathy.load_flickr8k),
+        "imagenet": Entry(zero_shot.load_imagenet, ("paper",)),
+        "image-folder": Entry(zero_shot.load_folder, options=("images_by_class",)),
+    },
+)
 
 
 def _data_folder(config: EvaluateConfig) -> Path | None:

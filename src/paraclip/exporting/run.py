@@ -23,7 +23,7 @@ from paraclip.models.sources import QUICK, check_model, model_files, packages_of
 from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.progress import steps
 from paraclip.provenance import package_versions
-from paraclip.systems import EXPORTED, FORMATS, SYSTEMS
+from paraclip.systems import FORMATS, SYSTEMS, exported
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Layout, System
 
@@ -129,7 +129,7 @@ def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | 
     named = options.to or ("weights" if out.suffix == _WEIGHTS else "open-clip")
     layout, system, choice = FORMATS[named], None, f"--to {named}"
     if options.target:
-        layout, system = EXPORTED[options.target], SYSTEMS[options.target]
+        layout, system = exported()[options.target], SYSTEMS[options.target]
         choice = f"--for {options.target}"
     if layout is FORMATS["weights"] and out.suffix != _WEIGHTS:
         raise UserError(out, "is not the name of a safetensors file", f"End it in {_WEIGHTS}.")
@@ -137,7 +137,7 @@ def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | 
         if getattr(options, name) and name not in layout.takes:
             known = {f"--to {one}": found for one, found in FORMATS.items()}
             # The only layout of a program with an option that its format has not.
-            known |= {f"--for {one}": found for one, found in EXPORTED.items() if found.small}
+            known |= {f"--for {one}": found for one, found in exported().items() if found.small}
             fitting = [one for one, found in known.items() if name in found.takes]
             option, what = f"--{name.replace('_', '-')}", f"does not apply to {choice}"
             raise UserError(option, what, f"Use {' or '.join(fitting)}, or leave it out.")

@@ -10,7 +10,7 @@ import numpy as np
 from paraclip.arrays import Float
 from paraclip.errors import UserError
 from paraclip.files import check_input, readable
-from paraclip.systems import INDEXED, SYSTEMS
+from paraclip.systems import SYSTEMS, indexed
 from paraclip.systems.pgvector import POSTGRES, kind_in_database
 from paraclip.systems.system import FIX, IndexAddress, Parts
 
@@ -50,7 +50,7 @@ def read_index(
             raise UserError("--paths", what, hint)
         most, rng, rows = sample or MOST_ROWS, np.random.default_rng(seed), 0
         vectors, paths = np.empty((0, 0), np.float32), list[str]()
-        with closing(INDEXED[store](place)) as parts:
+        with closing(indexed()[store](place)) as parts:
             for names, part in _unit_parts(parts, place.where):
                 numbers = np.arange(rows, rows + len(part))
                 rows += len(part)
@@ -95,7 +95,7 @@ def is_index(address: str) -> bool:
 
 def _kind_of_files(path: Path) -> str | None:
     with readable(path):
-        return next((name for name in INDEXED if SYSTEMS[name].recognises(path)), None)
+        return next((name for name in indexed() if SYSTEMS[name].recognises(path)), None)
 
 
 def _store_of(place: IndexAddress) -> str:
@@ -105,7 +105,7 @@ def _store_of(place: IndexAddress) -> str:
     path = Path(place.address)
     if kind := _kind_of_files(path):
         return kind
-    hint = f"Known are {', '.join(INDEXED)}."
+    hint = f"Known are {', '.join(indexed())}."
     if path.is_dir():
         hint = f"{hint} `paraclip index FOLDER` makes one of a folder of pictures."
     raise UserError(path, "is not an index that can be recognised", hint)

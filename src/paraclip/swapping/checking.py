@@ -44,7 +44,7 @@ _EDGES = np.linspace(-1, 1, 4001)
 """Cut-offs at which results are counted; one between them is interpolated."""
 _BLOCK = 4096  # pictures at a time
 _MOST_QUERIES = 100_000
-_CAPTIONS = READERS.keys() - {".txt", ".tsv"}  # in these, queries are lines, and wordings fields
+_QUERIES = (".txt", ".tsv")  # a query a line, its wordings as fields; other files hold captions
 _EXAMPLE = "Write one query per line; other wordings may follow after tabs."
 
 
@@ -139,7 +139,8 @@ def read_queries(path: str) -> list[_WordedQuery]:
         UserError: the file is missing, cannot be read, is not UTF-8, is empty, or has more than
             100,000 lines or captions.
     """
-    is_captions = is_folder(path) or Path(path).suffix.lower() in _CAPTIONS
+    suffix = Path(path).suffix.lower()
+    is_captions = is_folder(path) or (suffix in READERS and suffix not in _QUERIES)
     captions = list(islice(read_captions(path), _MOST_QUERIES + 1)) if is_captions else []
     lines = [] if is_captions else read_lines(path, _EXAMPLE)
     if max(len(lines), len(captions)) > _MOST_QUERIES:

@@ -42,7 +42,7 @@ from paraclip.swapping.kept import (
     replace_file,
     restore_file,
 )
-from paraclip.systems import SWAPPED
+from paraclip.systems import swapped
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Cache, System
 
@@ -66,7 +66,7 @@ class Swapped:
 
 
 def _places(system: str) -> list[Cache]:
-    return [variant.cache for variant in SWAPPED[system].variants]
+    return [variant.cache for variant in swapped()[system].variants]
 
 
 def swap(
@@ -118,7 +118,7 @@ def _swap(
 ) -> Swapped:
     from paraclip.exporting.source import find_base
 
-    variant, base = find_base(source, SWAPPED[system])
+    variant, base = find_base(source, swapped()[system])
     place = variant.cache
     with TemporaryDirectory() as folder, cache_errors(cache):
         files = files_of([place], Path(cache), base)
@@ -229,7 +229,7 @@ def _inspect(system: System, cache: Path) -> Swapped:
 def _of_variants(system: str, cache: Path | str, act: Callable[[System, Path], Swapped]) -> Swapped:
     """What a function did with each variant of a program; UserError if nothing is swapped."""
     with cache_errors(cache):
-        parts = [act(variant, Path(cache)) for variant in SWAPPED[system].variants]
+        parts = [act(variant, Path(cache)) for variant in swapped()[system].variants]
     lists = ([one for part in parts for one in getattr(part, of.name)] for of in fields(Swapped))
     done = Swapped(*lists)
     if not done.files and not done.left:

@@ -7,14 +7,16 @@ import tyro
 from annotated_types import Ge, Le
 
 from paraclip.options import Checked
-from paraclip.systems import EXPORTED, FORMATS, SWAPPED
+from paraclip.systems import FORMATS, exported, swapped
 
 if TYPE_CHECKING:
     Format = str
     Exported = str
     Swapped = str
 else:  # the names of the table, for help and checks
-    Format, Exported, Swapped = (Literal[tuple(names)] for names in (FORMATS, EXPORTED, SWAPPED))
+    Format, Exported, Swapped = (
+        Literal[tuple(names)] for names in (FORMATS, exported(), swapped())
+    )
 
 
 @dataclass(frozen=True)

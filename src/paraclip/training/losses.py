@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from paraclip.arrays import Integers
+from paraclip.plugins import Table
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
@@ -443,11 +444,14 @@ def _sentences(
     return torch.stack([compare(a, b) for a, b in PAIRS]).mean()
 
 
-LOSSES: dict[str, Loss] = {
-    L1: Loss(lambda objective: objective.image_loss_on, _image_text),
-    L2: _text_text(CAPTION, PARAPHRASE_1, lambda rows: rows.reworded_1),
-    L3: _text_text(PARAPHRASE_1, PARAPHRASE_2, lambda rows: rows.reworded_2),
-    RANKING: Loss(lambda _: ALL_TEXTS, _ranking),
-    SENTENCES: Loss(lambda _: ALL_TEXTS, _sentences),
-}
+LOSSES = Table(
+    "losses",
+    {
+        L1: Loss(lambda objective: objective.image_loss_on, _image_text),
+        L2: _text_text(CAPTION, PARAPHRASE_1, lambda rows: rows.reworded_1),
+        L3: _text_text(PARAPHRASE_1, PARAPHRASE_2, lambda rows: rows.reworded_2),
+        RANKING: Loss(lambda _: ALL_TEXTS, _ranking),
+        SENTENCES: Loss(lambda _: ALL_TEXTS, _sentences),
+    },
+)
 """All terms, in the order in which they are computed."""

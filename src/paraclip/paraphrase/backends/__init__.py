@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 
 from paraclip.errors import UserError, nearest, require
 from paraclip.paraphrase.prompts import Prompt
+from paraclip.plugins import Table
 
 BUILTIN_LICENCE = (
     "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter for non-commercial research only "
@@ -51,18 +52,21 @@ class BackendKind:
     adapter: Path | None = None  # of its own model
 
 
-BACKENDS = {
-    "builtin": BackendKind(
-        "paraclip.paraphrase.backends.builtin:BuiltInBackend",
-        LLMOptions(candidates=6, asks=2, temperature=0.7, top_p=0.9, timeout=600.0),
-        licence=BUILTIN_LICENCE,
-        packages={"openai": "llm", "xllamacpp": "local-llm"},
-        adapter=ADAPTER,
-    ),
-    "openai": BackendKind(
-        "paraclip.paraphrase.backends.openai_server:OpenAIBackend", packages={"openai": "llm"}
-    ),
-}
+BACKENDS = Table(
+    "backends",
+    {
+        "builtin": BackendKind(
+            "paraclip.paraphrase.backends.builtin:BuiltInBackend",
+            LLMOptions(candidates=6, asks=2, temperature=0.7, top_p=0.9, timeout=600.0),
+            licence=BUILTIN_LICENCE,
+            packages={"openai": "llm", "xllamacpp": "local-llm"},
+            adapter=ADAPTER,
+        ),
+        "openai": BackendKind(
+            "paraclip.paraphrase.backends.openai_server:OpenAIBackend", packages={"openai": "llm"}
+        ),
+    },
+)
 """Backends by name for `--backend`."""
 
 

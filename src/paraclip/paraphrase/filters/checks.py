@@ -16,6 +16,7 @@ from paraclip.paraphrase.kinds import KINDS, TYPO, is_loose
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
 from paraclip.paraphrase.language.relations import roles_changed
+from paraclip.plugins import Table
 
 _EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
 # An answer that refuses, or that talks about the task, unless its source reads like that as well.
@@ -200,44 +201,48 @@ def _genders(tokens: Sequence[str]) -> set[str]:
 
 
 # Reason and check, in order of application.
-FILTERS: dict[str, _Filter] = {
-    "empty": lambda one: (
-        not one.answer_words or one.answer.lower().strip(" .") in _EMPTY_ANSWERS  # such as "None"
-    ),
-    "refusal": lambda one: _says(_REFUSAL, one),
-    "chatter": lambda one: _says(_CHATTER, one),
-    "copy": lambda one: any(
-        same_words(one.answer_words, english.words(text))
-        for text in (one.question.source, one.question.caption)
-    ),
-    "kind": lambda one: (
-        one.question.kind in KINDS
-        and not KINDS[one.question.kind].fits(one.source_words, one.answer_words)
-    ),
-    "repetition": lambda one: _repeats(one.answer_words, one.source_words),
-    "too long": lambda one: one.question.cut or len(one.answer_words) > one.limits.words,
-    "tokens": lambda one: _exceeds_context(one.answer),
-    "growth": lambda one: (
-        len(one.answer_words)
-        > max(one.limits.growth * len(one.source_words), len(one.source_words) + 4)
-    ),
-    "language": lambda one: (
-        one.question.kind != TYPO and _is_other_language(one.question.source, one.answer)
-    ),
-    "number": lambda one: _facts_differ(
-        english.numbers, english.allowed_numbers, one.question.source, one.answer, one
-    ),
-    "colour": lambda one: _facts_differ(
-        english.colours, english.allowed_colours, one.source_words, one.answer_words, one
-    ),
-    "negation": lambda one: not _same_negation(one.source_words, one.answer_words),
-    "gender": lambda one: (
-        not _same_gender(
-            [*one.source_words, *english.words(one.question.caption)], one.answer_words
-        )
-    ),
-    "roles": lambda one: roles_changed(one.source_words, one.answer_words),
-}
+FILTERS: Table[_Filter] = Table(
+    "filters",
+    {
+        "empty": lambda one: (
+            not one.answer_words
+            or one.answer.lower().strip(" .") in _EMPTY_ANSWERS  # such as "None"
+        ),
+        "refusal": lambda one: _says(_REFUSAL, one),
+        "chatter": lambda one: _says(_CHATTER, one),
+        "copy": lambda one: any(
+            same_words(one.answer_words, english.words(text))
+            for text in (one.question.source, one.question.caption)
+        ),
+        "kind": lambda one: (
+            one.question.kind in KINDS
+            and not KINDS[one.question.kind].fits(one.source_words, one.answer_words)
+        ),
+        "repetition": lambda one: _repeats(one.answer_words, one.source_words),
+        "too long": lambda one: one.question.cut or len(one.answer_words) > one.limits.words,
+        "tokens": lambda one: _exceeds_context(one.answer),
+        "growth": lambda one: (
+            len(one.answer_words)
+            > max(one.limits.growth * len(one.source_words), len(one.source_words) + 4)
+        ),
+        "language": lambda one: (
+            one.question.kind != TYPO and _is_other_language(one.question.source, one.answer)
+        ),
+        "number": lambda one: _facts_differ(
+            english.numbers, english.allowed_numbers, one.question.source, one.answer, one
+        ),
+        "colour": lambda one: _facts_differ(
+            english.colours, english.allowed_colours, one.source_words, one.answer_words, one
+        ),
+        "negation": lambda one: not _same_negation(one.source_words, one.answer_words),
+        "gender": lambda one: (
+            not _same_gender(
+                [*one.source_words, *english.words(one.question.caption)], one.answer_words
+            )
+        ),
+        "roles": lambda one: roles_changed(one.source_words, one.answer_words),
+    },
+)
 
 
 def is_unsafe(caption: str) -> bool:

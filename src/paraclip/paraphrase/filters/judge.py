@@ -15,7 +15,7 @@ from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.errors import UserError, require
 from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
-from paraclip.paraphrase.filters.checks import CLOSE, Question, plain_reason
+from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.minilm import Checker, Reading, SentenceEncoder
 from paraclip.paraphrase.kinds import CONTRAST, KINDS, is_loose
@@ -53,6 +53,7 @@ class Judge:
         else:  # reported now, not after the first answers of a server
             require(PACKAGES)
             wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+            tuple(FILTERS.values())  # imports those of other packages
 
     @cached_property
     def encoder(self) -> SentenceEncoder:
