@@ -412,6 +412,7 @@ WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
     ("index nosuch", 2, "nosuch: there is no such file or folder"),
     ("index pictures --base nosuch", 2, "nosuch: is not a known model"),
     ("index pictures --base base.safetensors --tuned stopped", 2, "a run without a model"),
+    ("export stopped out", 2, "a run without a model"),
     ("search disc --index nosuch", 2, "nosuch: there is no index"),
     ("search", 2, "query: it is empty"),
     ("export nosuch.safetensors out", 2, "there is no such file"),

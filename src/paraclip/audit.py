@@ -17,7 +17,6 @@ from paraclip.files import (
     read_bounded,
     read_errors,
     readable,
-    render_page,
     text_hash,
 )
 from paraclip.options import Positive
@@ -144,8 +143,13 @@ def _share_out(sizes: Sequence[int], total: int) -> list[int]:
 def _render_page(pairs: Sequence[_Pair], name: str) -> str:
     """The page of a sheet with a name; it shows neither the filters' verdicts nor strata."""
     rows = [{"id": pair.id, "source": pair.source, "answer": pair.answer} for pair in pairs]
-    title, content = f"Paraphrases to check: {len(pairs)}", {"sheet": name, "pairs": rows}
-    return render_page(Path(__file__).with_name("audit_page.html"), title, content)
+    data = json.dumps({"sheet": name, "pairs": rows}, separators=(",", ":"))
+    # JSON's escapes: `</script>` ends the element, and `<!--` changes where it ends.
+    for letter in "<>&":
+        data = data.replace(letter, f"\\u{ord(letter):04x}")
+    page = Path(__file__).with_name("audit_page.html").read_text("utf-8")
+    page = page.replace("<!-- title -->", f"Paraphrases to check: {len(pairs)}")
+    return page.replace("<!-- data -->", data)
 
 
 def read_sheet(path: Path) -> dict[str, _Pair]:

@@ -3,8 +3,6 @@
 import errno
 import fcntl
 import hashlib
-import html
-import json
 import os
 import shutil
 import stat
@@ -97,6 +95,30 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)  # it has its final name after success
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder, which takes the place of the one at `path` if the block succeeds.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written. No incomplete one remains.
+    """
+    # Beside it, because a rename cannot cross disks.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
+    old = temporary.with_suffix(".old")
+    try:
+        with disk_errors(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():  # a rename replaces no folder with files in it
+                path.rename(old)
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if old.is_symlink():  # which `rmtree` refuses
+        old.unlink()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_name(path: Path | str) -> None:
@@ -209,16 +231,6 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a text file as UTF-8; raises the errors of `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def render_page(template: Path, title: str, content: object) -> str:
-    """A page of HTML with a title, and with data that cannot end its script element."""
-    data = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    # JSON's escapes: `</script>` ends the element, and `<!--` changes where it ends.
-    for letter in "<>&":
-        data = data.replace(letter, f"\\u{ord(letter):04x}")
-    page = template.read_text("utf-8").replace("<!-- title -->", html.escape(title))
-    return page.replace("<!-- data -->", data)
 
 
 def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:

@@ -8,6 +8,8 @@ from safetensors.torch import load_file, save_file
 from paraclip.errors import UserError
 from paraclip.merging import merge
 from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
+from paraclip.models.loading import load_model
+from paraclip.models.sources import absolute_name, model_files
 from paraclip.output_folder import RECORD
 from tiny import tiny_clip
 
@@ -138,3 +140,18 @@ def test_only_checkpoints_and_their_cards_are_replaced(mini, tmp_path):
             save_model(mini, path)
         assert file.read_bytes() == content
         file.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("use", "taken"),
+    [("tuned", "last"), ("merged", "merged"), ("base", "merged"), (None, "merged")],
+)
+def test_the_folder_of_a_run_names_the_model_that_it_recommends(use, taken, tmp_path):
+    choice = {} if use is None else {"choice": {"use": use}}
+    (tmp_path / "summary.json").write_text(json.dumps(choice))
+    for name in ("run.json", "last.safetensors", "merged.safetensors"):
+        (tmp_path / name).touch()
+    file = tmp_path / f"{taken}.safetensors"
+    assert absolute_name(str(tmp_path)) == str(file) and model_files(str(tmp_path)) == [file]
+    with pytest.raises(UserError, match=rf"{taken}\.safetensors: .*complete"):
+        load_model(str(tmp_path))

@@ -203,8 +203,8 @@ def test_workers_share_concurrency_and_rates_and_need_no_environment(
     server: FakeServer, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    monkeypatch.setattr(parts, "import_ray", lambda: None)
-    monkeypatch.setattr(parts, "cluster", lambda workers: nullcontext())
+    monkeypatch.setattr(parts, "_import_ray", lambda: None)
+    monkeypatch.setattr(parts, "_cluster", lambda workers: nullcontext())
     shares: list[LLMOptions] = []
 
     def spread(ray: None, make: Callable[[], Any], tasks: Iterable[Any], workers: int) -> Any:
@@ -212,7 +212,7 @@ def test_workers_share_concurrency_and_rates_and_need_no_environment(
         shares.append(make().llm)
         return map(make(), tasks)
 
-    monkeypatch.setattr(parts, "spread", spread)
+    monkeypatch.setattr(parts, "_spread", spread)
     named = {"ray_workers": 2, "concurrency": 9, "per_minute": (6e8, 9e8)}
     config = fake_config(server.url, tmp_path / "out", **named)
     config = replace(config, source=source, base_url=())

@@ -9,7 +9,7 @@ from paraclip.errors import UserError, printable
 from paraclip.evaluation.report import aligned
 from paraclip.evaluation.unlabelled import measures_table
 from paraclip.indexes.origin import EXACT
-from paraclip.models.sources import LAST, MERGED, RUN_RECORD
+from paraclip.models.sources import models_of_run
 from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
 from paraclip.swapping.checking import Scores, SwapReport, swap_check
@@ -41,8 +41,8 @@ def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
     model, use = config.tuned, report.recommendation.use
     if use == "base":
         return
-    if config.merged is None and (Path(model) / RUN_RECORD).is_file():
-        model = str(Path(model) / (LAST if use == "tuned" else MERGED))
+    if config.merged is None:
+        model = models_of_run(model).get(use, model)
     elif use == "merged":
         model = str(config.merged)
     if report.store == "rclip":

@@ -1,18 +1,17 @@
 """`export`: from a checkpoint to the files that another system loads, with a model card."""
 
 import shlex
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from paraclip.compute.onnx_session import WRITERS
 from paraclip.errors import UserError, require
 from paraclip.files import (
     OTHER_PATH,
+    atomic_folder,
     check_output,
     check_room,
     disk_errors,
@@ -178,24 +177,11 @@ def _steps_of(
 def _new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder that replaces `path`, or an export there, if the block succeeds."""
     _check_folder(path)
-    # Beside it, because a rename cannot cross disks.
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
-    old = temporary.with_suffix(".old")
-    try:
-        with disk_errors(path):
-            temporary.mkdir(parents=True, mode=0o755)
-            yield temporary
-            written = [temporary / name for name in sorted(_files_below(temporary))]
-            OutputFolder(temporary, _KIND).record(dict(zip(written, written, strict=True)))
-            _check_folder(path)  # meanwhile, something else may have been written there
-            if path.exists():  # a rename replaces no folder with files in it
-                path.rename(old)
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    if old.is_symlink():  # which `rmtree` refuses
-        old.unlink()
-    shutil.rmtree(old, ignore_errors=True)
+    with atomic_folder(path) as folder:
+        yield folder
+        written = [folder / name for name in sorted(_files_below(folder))]
+        OutputFolder(folder, _KIND).record(dict(zip(written, written, strict=True)))
+        _check_folder(path)  # meanwhile, something else may have been written there
 
 
 def _check_folder(path: Path) -> None:

@@ -8,7 +8,6 @@ from annotated_types import Ge, Le
 
 from paraclip.data.config import ColumnOptions, Columns
 from paraclip.errors import UserError
-from paraclip.models.sources import model_of_run
 from paraclip.options import Checked
 
 INDEX = "runs/index"
@@ -46,9 +45,8 @@ class IndexConfig(_OfIndex):
     """Base model, as in `paraclip evaluate`. Its image tower computes the vectors."""
 
     tuned: str | None = None
-    """Model tuned from the base, or the folder of its run, for the merged one, or for the tuned one
-    if the run recommends that; `search` and `serve` show it next to the base. It must have the same
-    image tower."""
+    """Model tuned from the base, or the folder of its run; `search` and `serve` show it next to the
+    base. It must have the same image tower."""
 
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns of a captions file."""
@@ -68,8 +66,7 @@ class IndexConfig(_OfIndex):
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of `build_index`, except the list of problems."""
-        given = {name: value for name, value in vars(self).items() if name != "json"}
-        return {**given, "tuned": self.tuned and model_of_run(self.tuned)}
+        return {name: value for name, value in vars(self).items() if name != "json"}
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 
 from paraclip.arrays import Float
 from paraclip.compute.exact_search import nearest
-from paraclip.files import cache_folder, disk_errors, text_hash
+from paraclip.errors import UserError
+from paraclip.files import atomic_folder, cache_folder, text_hash
 from paraclip.store import (
     SHOWN,
     IndexFacts,
@@ -152,22 +152,19 @@ def _open_snapshot(folder: Path, width: int) -> _Snapshot | None:
 
 def _take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -> _Snapshot:
     """Copy the vectors and paths of a store, and remove snapshots of other versions."""
-    temporary = folder / f".{uuid4().hex[:12]}.part"
     rows = [_KINDS.empty_table()]
     try:
-        with disk_errors(folder):
-            temporary.mkdir(parents=True)
-            with (temporary / VECTORS).open("wb") as file:
+        with atomic_folder(folder / version) as new:
+            with (new / VECTORS).open("wb") as file:
                 for part in store.batches(SHOWN):  # a few thousand rows at a time
                     file.write(vectors_of(part).data)
                     rows.append(part.select(_KINDS.names).cast(_KINDS))
             table = pa.concat_tables(rows)
-            with pa.ipc.new_file(str(temporary / ROWS), _KINDS) as out:
+            with pa.ipc.new_file(str(new / ROWS), _KINDS) as out:
                 out.write_table(table.combine_chunks())  # one batch, for fast lookup of rows
-            with suppress(OSError):  # another process was faster
-                temporary.rename(folder / version)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except UserError:
+        if not (folder / version).is_dir():  # else another process was faster
+            raise
     for other in folder.iterdir():
         with suppress(OSError):  # another process removes it as well
             unfinished = other.name.startswith(".")

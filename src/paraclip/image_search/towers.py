@@ -17,14 +17,13 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from uuid import uuid4
 
 import numpy as np
 
 from paraclip.arrays import Float
 from paraclip.compute.onnx_session import WRITERS, TextGraph, open_session
 from paraclip.errors import UserError
-from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
+from paraclip.files import atomic_folder, cache_folder, read_bounded, text_hash, write_text
 from paraclip.models.sources import clean_text, model_files
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.store import IndexFacts, check_image_space
@@ -183,8 +182,8 @@ def prepared_tower(name: str) -> _OnnxTower | None:
     return _kept_tower(name)
 
 
-def write_tower(name: str) -> bool:
-    """Write the tower of a model into the cache; False if its tokenizer or tower has no graph."""
+def write_tower(name: str) -> None:
+    """Write the tower of a model into the cache; raises ValueError if it has no graph."""
     from open_clip import SimpleTokenizer
 
     from paraclip.models.features import encode_texts, image_space
@@ -201,27 +200,18 @@ def write_tower(name: str) -> bool:
     elif isinstance(own, SimpleTokenizer) and own.reduction_fn is None:
         tokenizer = clip_tokenizer(model.architecture.context_length)
     else:
-        return False
+        raise ValueError("its tokenizer has no `tokenizer.json`")
     context, clip = model.architecture.context_length, model.architecture.kind == "open_clip"
     pad = 0 if clip else int(getattr(model.text_tower, "pad", 0))
     fixed = model.computed_length(1) == context
     facts = _TowerFacts(name, image_space(model), context, pad, fixed, clip)
     expected = encode_texts(model, _PROBES).numpy()
-    folder = _folder_of(name)
-    part = folder.with_name(f".{folder.name}.{uuid4().hex[:12]}.part")
-    try:
-        with disk_errors(folder):
-            part.mkdir(parents=True)
-            write_text_graph(model, part / GRAPH, TextGraph())
-            write_text(part / TOKENIZER, tokenizer)
-            write_text(part / FACTS, json.dumps(asdict(facts)))
-            if not np.abs(_OnnxTower(part).embed(_PROBES) - expected).max() <= _CLOSE:
-                return False
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return True
+    with atomic_folder(_folder_of(name)) as folder:
+        write_text_graph(model, folder / GRAPH, TextGraph())
+        write_text(folder / TOKENIZER, tokenizer)
+        write_text(folder / FACTS, json.dumps(asdict(facts)))
+        if not np.abs(_OnnxTower(folder).embed(_PROBES) - expected).max() <= _CLOSE:
+            raise ValueError("its graph gives other vectors")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from paraclip.files import readable
 from paraclip.models.checkpoint import load_checkpoint
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini, SentenceModel
-from paraclip.models.sources import check_model
+from paraclip.models.sources import check_model, model_of_run
 
 
 def load_model(name: str, device: str = "auto") -> DualEncoder:
@@ -25,7 +25,8 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             and the preprocessing of that tag; `local-dir:FOLDER` or just the folder, with
             `open_clip_config.json` or the `config.json` of a CLIP, SigLIP or MetaCLIP 2 of
             Hugging Face, and weights;
-            `hf-hub:OWNER/NAME`, such a folder on the Hugging Face hub.
+            `hf-hub:OWNER/NAME`, such a folder on the Hugging Face hub; the folder of a run, for its
+            merged model, or the tuned one if the run recommends that.
         device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
@@ -33,7 +34,7 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             architecture, or the download failed.
     """
     with readable(name):
-        return describe(name)().to(find_device(device)).eval()
+        return describe(model_of_run(name))().to(find_device(device)).eval()
 
 
 def loaded_model(model: DualEncoder | Path | str, device: str = "auto") -> DualEncoder:

@@ -57,6 +57,7 @@ def check_model(name: str) -> None:
 
     The content of a folder or a file, and downloads, are checked when it is loaded.
     """
+    name = model_of_run(name)
     architecture, colon, weights = name.partition(":")
     require(packages_of(name))
     if name in BUILT_IN or name.startswith(HUB):
@@ -145,6 +146,15 @@ def _tags_in_source() -> dict[str, list[str]]:
     return found
 
 
+def models_of_run(name: Path | str) -> dict[str, str]:
+    """Tuned and merged in the folder of a run; empty for any other name."""
+    folder = Path(name)
+    with readable(folder):
+        if not (folder / RUN_RECORD).is_file():
+            return {}
+    return {"tuned": str(folder / LAST), "merged": str(folder / MERGED)}
+
+
 def model_of_run(name: str) -> str:
     """The tuned model in the folder of a run that recommends it or has no other, else the merged
     one; any other name as it is.
@@ -152,19 +162,16 @@ def model_of_run(name: str) -> str:
     Raises:
         UserError: the run has not ended, or its results are damaged.
     """
-    folder = Path(name)
-    with readable(folder):
-        if not (folder / RUN_RECORD).is_file():
-            return name
-        summary, files = folder / SUMMARY, [folder / MERGED, folder / LAST]
-        known = read_json_object(summary, "Train again.") if summary.is_file() else {}
-        match known:
-            case {"choice": {"use": "tuned"}}:
-                files.reverse()
-        for file in files:
-            if file.is_file():
-                return str(file)
-    raise UserError(folder, "is a run without a model", "Let `paraclip train` finish.")
+    if not (models := models_of_run(name)):
+        return name
+    summary, order = Path(name, SUMMARY), ["merged", "tuned"]
+    match read_json_object(summary, "Train again.") if summary.is_file() else {}:
+        case {"choice": {"use": "tuned"}}:
+            order.reverse()
+    for file in map(models.__getitem__, order):
+        if os.path.isfile(file):
+            return file
+    raise UserError(name, "is a run without a model", "Let `paraclip train` finish.")
 
 
 def model_files(name: str) -> list[Path]:
@@ -179,6 +186,7 @@ def model_files(name: str) -> list[Path]:
     """
     if name in BUILT_IN:
         return []
+    name = model_of_run(name)
     for path in (name, os.path.expanduser(name.rpartition(":")[2])):
         if os.path.isfile(path):  # unlike Path.is_file, False for names that are too long
             return [Path(path)]
@@ -190,11 +198,13 @@ def model_files(name: str) -> list[Path]:
 def absolute_name(name: str) -> str:
     """The name with the absolute path of its file or folder, to load it from any working folder.
 
+    Of the folder of a run, it is that of the model which the run recommends.
+
     Example:
         >>> absolute_name("mini")
         'mini'
     """
-    head, colon, path = name.rpartition(":")
+    head, colon, path = model_of_run(name).rpartition(":")
     path = os.path.expanduser(path) if colon else path
     # A tag may have the name of a file, but not its suffix.
     named = name not in BUILT_IN and (not colon or f"{head}:" == FOLDER or path.endswith(SUFFIXES))

@@ -9,11 +9,13 @@ import asyncio
 import json
 import os
 import re
+import signal
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,10 +23,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from paraclip.compute.cluster import cluster, import_ray, spread
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
-from paraclip.errors import UserError
+from paraclip.errors import UserError, optional_import
 from paraclip.files import locked, text_hash
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
@@ -49,6 +50,7 @@ _MOST_CAPTIONS = 5_000  # of a part on Ray: a killed run into an object store re
 LEAST_CAPTIONS = 256  # of one that exists to keep all workers busy until the end
 _PARTS_OF_WORKER = 4
 _LARGEST_SUMMARY = 2**20  # bytes
+_OBJECT_STORE = 256 << 20  # bytes, for a cluster that is started here; parts are small
 _SHARED = "Every machine must reach it: give a shared folder, or the URL of an object store."
 
 
@@ -199,7 +201,7 @@ def generate_in_parts(
             question can succeed, or an error of `generate_from_source`.
     """
     if workers:
-        import_ray()
+        _import_ray()
     place = _place_of(outputs.folder)
     with ExitStack() as stack:
         here = place.local or Path(stack.enter_context(TemporaryDirectory()))
@@ -293,8 +295,8 @@ def _run_on_ray(
     make = partial(_in_worker, runner, key)
     sent = ((part, [*rows], size) for part, rows, size in tasks)
     before = _sum(done.values(), runner.llm, backend)[0].captions
-    with cluster(workers) as ray, bar("paraphrasing", captions, "caption", before) as shown:
-        for part, counts in spread(ray, make, sent, workers):
+    with _cluster(workers) as ray, bar("paraphrasing", captions, "caption", before) as shown:
+        for part, counts in _spread(ray, make, sent, workers):
             done[part] = counts
             summary, meter = _sum(done.values(), runner.llm, backend)
             shown.set_postfix_str(summary.line(meter, captions), refresh=False)
@@ -335,3 +337,95 @@ def _join(
             for part in parts:
                 with place.folder(part.name) as folder:
                     writers.append(folder)
+
+
+def _import_ray() -> Any:
+    """The package `ray`; raises UserError without it."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # on by default; before the import
+    return optional_import("ray", "ray")
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[Any]:
+    """The package `ray`, connected to the cluster of RAY_ADDRESS, or to one started here."""
+    ray = _import_ray()
+    connected = ray.is_initialized()
+    if not connected:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+        if not os.environ.get("RAY_ADDRESS"):
+            # "local": Ray would connect to a cluster of another program here. Logical CPUs: most
+            # workers wait for servers most of the time.
+            options |= {
+                "address": "local", "num_cpus": max(os.cpu_count() or 1, workers),
+                "object_store_memory": _OBJECT_STORE, "include_dashboard": False,
+            }  # fmt: skip
+        try:
+            handler = signal.getsignal(signal.SIGTERM)
+            ray.init(**options)
+            if callable(handler) and signal.getsignal(signal.SIGTERM) is not handler:
+                # Ray's own would end the process with another code, and say nothing.
+                signal.signal(signal.SIGTERM, handler)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            hint = "Start it with `ray start --head`, or unset RAY_ADDRESS."
+            raise UserError("RAY_ADDRESS", f"no cluster answers ({error})", hint) from error
+    try:
+        _check_cpus(ray.cluster_resources().get("CPU", 0.0), workers)
+        yield ray
+    finally:
+        if not connected:
+            ray.shutdown()
+
+
+def _check_cpus(cpus: float, workers: int) -> None:
+    """Refuse a cluster on which workers would wait for ever; Ray itself does not check."""
+    if cpus < workers:
+        what = f"{workers} workers need {workers} logical CPUs and the cluster has {cpus:g}"
+        hint = "Add machines" if cpus < 1 else f"Give --ray-workers {int(cpus)}, or add machines"
+        raise UserError("--ray-workers", what, f"{hint}; `ray start --num-cpus` may name more.")
+
+
+class _Worker:
+    """An actor that calls a function, which it makes itself."""
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+        self._call = make()
+
+    def work(self, item: Any) -> Any:
+        """The result of an item, or the UserError; Ray passes on only the text of exceptions."""
+        try:
+            return self._call(item)
+        except UserError as error:
+            return error
+
+
+def _spread(
+    ray: Any, make: Callable[[], Callable[[Any], Any]], items: Iterable[Any], workers: int
+) -> Iterator[Any]:
+    """The results of all items, as they are ready; `make` makes the function in each worker."""
+    # Restarted and repeated without a limit: a long run may lose many machines.
+    actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker)
+    actors = [actor.remote(make) for _ in range(workers)]
+    free, running, waiting = [*actors], dict[Any, Any](), iter(items)
+
+    def start() -> None:
+        for item in islice(waiting, len(free)):
+            worker = free.pop()
+            running[worker.work.remote(item)] = worker
+
+    try:
+        start()
+        while running:
+            [done], _ = ray.wait([*running], num_returns=1)
+            free.append(running.pop(done))
+            start()  # before the caller uses the result, for which no worker waits then
+            result = ray.get(done)
+            if isinstance(result, UserError):
+                raise result
+            yield result
+    except ray.exceptions.RayError as error:
+        last = str(error).strip().splitlines()[-1][:300]  # before it is the worker's traceback
+        hint = "Everything that a run reads and writes must be reachable from every machine."
+        raise UserError("--ray-workers", f"a worker failed ({last})", hint) from error
+    finally:
+        for one in actors:
+            ray.kill(one)

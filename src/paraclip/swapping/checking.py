@@ -27,7 +27,7 @@ from paraclip.evaluation.unlabelled import (
 from paraclip.files import read_lines
 from paraclip.indexes.origin import Origin, find_origin, find_pictures
 from paraclip.indexes.reading import Index, read_index
-from paraclip.models.sources import LAST, MERGED, RUN_RECORD, check_device, check_model
+from paraclip.models.sources import check_device, check_model, models_of_run
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.system import IndexAddress
 
@@ -174,8 +174,8 @@ def swap_check(
     """
     check_device(config.device)
     names = {"tuned": tuned} if merged is None else {"tuned": tuned, "merged": merged}
-    if merged is None and isinstance(tuned, Path | str) and Path(tuned).is_dir():
-        names = _models_of_run(Path(tuned)) or names
+    if merged is None and isinstance(tuned, Path | str):
+        names = _both_of_run(tuned) or names
     for one in (base, *names.values()):
         if isinstance(one, Path | str):
             check_model(str(one))
@@ -208,12 +208,10 @@ def swap_check(
     return compared if queries else replace(report, scores=compared.scores)
 
 
-def _models_of_run(folder: Path) -> "dict[str, _Model] | None":
-    """Tuned and merged in the folder of a run; None for anything else."""
-    if not (folder / RUN_RECORD).is_file():
-        return None
-    models = {"tuned": folder / LAST, "merged": folder / MERGED}
-    for file in models.values():
+def _both_of_run(folder: Path | str) -> "dict[str, _Model]":
+    """Tuned and merged in the folder of a run; empty for anything else."""
+    models = models_of_run(folder)
+    for file in map(Path, models.values()):
         if not file.is_file():
             hint = f"Let `paraclip train` finish, or name one model; a control has no {file.name}."
             raise UserError(folder, f"is a run without {file.name}", hint)

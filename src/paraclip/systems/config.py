@@ -57,7 +57,8 @@ class ExportConfig(ExportOptions):
     """Write a model in the layout that another system loads, with a model card."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
-    """Checkpoint to export (.safetensors), or any model as for `paraclip train --base`."""
+    """Checkpoint to export (.safetensors), the folder of a run, or any model as for `paraclip train
+    --base`."""
 
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """Folder to write, or a .safetensors file for `--to weights`. An earlier export there is
@@ -80,8 +81,9 @@ class SwapConfig(Checked):
     folder of one model in it."""
 
     tuned: str | None = None
-    """The tuned model (.safetensors), or any model as for `paraclip train --base`. Without it, the
-    command says whether an earlier swap is still in place, and fails if not."""
+    """The tuned model (.safetensors), the folder of its run, or any model as for `paraclip train
+    --base`. Without it, the command says whether an earlier swap is still in place, and fails if
+    not."""
 
     tag: str | None = None
     """Pretrained tag of the base in open_clip, such as `openai`, for a checkpoint that does not

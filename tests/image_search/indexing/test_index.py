@@ -371,16 +371,3 @@ def test_what_a_user_can_fix_is_one_line(
     assert complaint in shown and shown.count("\n") == 1
     assert main([*words, "--index", str(tmp_path / "nowhere")]) == 2
     assert "there is no index" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("use", "taken"),
-    [("tuned", "last"), ("merged", "merged"), ("base", "merged"), (None, "merged")],
-)
-def test_of_a_run_the_model_is_indexed_that_it_recommends(use, taken, tmp_path) -> None:
-    choice = {} if use is None else {"choice": {"use": use}}
-    (tmp_path / "summary.json").write_text(json.dumps(choice))
-    for name in ("run.json", "last.safetensors", "merged.safetensors"):
-        (tmp_path / name).touch()
-    config = IndexConfig("pictures", tuned=str(tmp_path))
-    assert config.arguments()["tuned"] == str(tmp_path / f"{taken}.safetensors")
