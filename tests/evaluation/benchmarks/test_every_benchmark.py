@@ -1,11 +1,14 @@
-"""Every benchmark of the table on small data: figures by hand, and what is wrong with data."""
+"""Every benchmark of the table on small data: plain twins, and what is wrong with data."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import twins
 from PIL import Image
-from text_sets import change, write_data
+from text_sets import change, write_data, write_json
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores
@@ -16,37 +19,48 @@ from paraclip.evaluation.report import data_hash
 from tiny import ColourEncoder
 
 RECALLS = [f"{way} R@{k}" for way in ("T2I", "I2T") for k in (1, 5, 10)]
-# What each benchmark reads and its headlines, with the figures that follow from the data.
-BENCHMARKS: dict[str, tuple[str, dict[str, float | None]]] = {
+OVERLAPS = [f"{name}@{k}" for k in twins.CUTOFFS for name in ("AO", "JS")]
+# What each benchmark reads, its headlines, and the twin of its figures.
+BENCHMARKS: dict[str, tuple[str, list[str], Callable[[Path, ColourEncoder], twins.Figures]]] = {
     "paraphrased-retrieval": (
-        "15 pairs of sugar_crepe_pp (caption and caption2), over 20 pictures of flickr8k/images, "
-        "not the 8,091 of Flickr8k", {"AO@10": None, "JS@10": None},
+        "12 pairs of sugar_crepe_pp (caption and caption2), over 20 pictures of flickr8k/images, "
+        "not the 8,091 of Flickr8k", OVERLAPS, twins.paraphrased_retrieval,
     ),
     "image-text-retrieval": (
-        "20 pictures and 40 captions of captions.csv (test_images.txt)", dict.fromkeys(RECALLS),
+        "20 pictures and 40 captions of captions.csv (test_images.txt)", RECALLS,
+        twins.image_text_retrieval,
     ),
-    "sugar-crepe": ("21 rows over 3 pictures (add_att 3, add_obj 3, ", {"SugarCrepe": 2 / 3}),
+    "sugar-crepe": (
+        "17 rows over 3 pictures (add_att 2, add_obj 3, ", ["SugarCrepe"], twins.sugar_crepe,
+    ),
     "sugar-crepe-pp": (
-        "15 rows; ITT on 15 of them (replace_att 3, replace_obj 3, ", {"TOT": 2 / 3, "ITT": 2 / 3},
+        "12 rows; ITT on 12 of them (replace_att 2, replace_obj 3, ", ["TOT", "ITT"],
+        twins.sugar_crepe_pp,
     ),
-    "sts": ("130 pairs, test sets of STS12, STS13, ", {"STS mean of 7": None}),
+    "sts": ("130 pairs, test sets of STS12, STS13, ", ["STS mean of 7"], twins.sts),
     "variations": (
         "3 captions of variations.jsonl in 21 rewordings, over 20 pictures of flickr8k/images",
-        {"AO@10": None, "R@10": 1, "text discrimination": 2 / 3, "picture discrimination": 1},
+        ["text discrimination", "picture discrimination", "AO@10", "R@10"], twins.variations,
     ),
     "aro-vg-relation": (
-        "27 entries of visual_genome_relation.json, 3 pictures cut to boxes", {"VG-R macro": 2 / 3},
+        "27 entries of visual_genome_relation.json, 3 pictures cut to boxes", ["VG-R macro"],
+        partial(twins.aro, task="relation", label="VG-R"),
     ),
     "aro-vg-attribution": (
-        "27 entries of visual_genome_attribution.json, 3 pictures cut ", {"VG-A macro": 2 / 3},
+        "27 entries of visual_genome_attribution.json, 3 pictures cut ", ["VG-A macro"],
+        partial(twins.aro, task="attribution", label="VG-A"),
     ),
     "coco-retrieval": (
-        "20 pictures and 40 captions of COCO, Karpathy's test split", dict.fromkeys(RECALLS),
+        "20 pictures and 40 captions of COCO, Karpathy's test split", RECALLS,
+        partial(twins.split_retrieval, name="coco", images="val2014"),
     ),
     "flickr8k-retrieval": (
-        "20 pictures and 40 captions of Flickr8k, Karpathy's test split", dict.fromkeys(RECALLS),
+        "20 pictures and 40 captions of Flickr8k, Karpathy's test split", RECALLS,
+        partial(twins.split_retrieval, name="flickr8k", images="images"),
     ),
-    "image-folder": ("10 pictures of 2 classes, by_class/ by folder; 7 templates", {"top-1": None}),
+    "image-folder": (
+        "11 pictures of 2 classes, by_class/ by folder; 7 templates", ["top-1"], twins.image_folder,
+    ),
 }  # fmt: skip
 
 
@@ -57,7 +71,9 @@ def data(tmp_path: Path) -> Path:
 
 def load(name: str, data: Path, max_broken: float = 0.01) -> Benchmark:
     folder = str(data / "by_class")
-    config = EvaluateConfig(data=str(data), images_by_class=folder, max_broken=max_broken)
+    config = EvaluateConfig(
+        data=str(data), images_by_class=folder, max_broken=max_broken, k=(10, 3, 10)
+    )
     return load_benchmark(name, config)
 
 
@@ -65,29 +81,32 @@ def values(scores: Scores) -> dict[str, float]:
     return {metric.name: metric.value() for metric in scores.metrics}
 
 
+@pytest.mark.parametrize("noise", [0.01, 1.5])
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_it_is_read_and_scored(data: Path, name: str) -> None:
+def test_every_figure_equals_its_plain_twin(data: Path, name: str, noise: float) -> None:
+    (pool, headlines, twin), model = BENCHMARKS[name], ColourEncoder(noise)
     benchmark = load(name, data)
-    pool, headlines = BENCHMARKS[name]
     assert benchmark.name == name and benchmark.pool.startswith(pool)
-    model, cache = ColourEncoder(0.2), data / "cache"
-    scores = benchmark.score(model, cache)
-    assert [metric.name for metric in scores.metrics if metric.headline] == list(headlines)
-    known = {figure: value for figure, value in headlines.items() if value is not None}
-    found = values(scores)
-    assert {figure: found[figure] for figure in known} == pytest.approx(known)
+    scores = benchmark.score(model, None)
+    assert [metric.name for metric in scores.metrics if metric.headline] == headlines
+    assert values(scores) == pytest.approx(twin(data, model), abs=1e-6)
     assert all(
         (cluster := metric.clusters) is None or len(cluster) == len(metric.items)
         for metric in scores.metrics
     )
-    if benchmark.pictures:  # another picture under the same name is other data
-        assert data_of(load(name, data)) == data_of(benchmark)
-        picture = next(path for path in benchmark.pictures if path.endswith("red_0.png"))
-        Image.new("RGB", (40, 40), (0, 0, 255)).save(picture)
-        other = load(name, data)
-        assert data_of(other) != data_of(benchmark)
-        if name.startswith(("sugar-crepe", "aro-vg")):
-            assert values(other.score(model, cache)) != found
+
+
+@pytest.mark.parametrize("name", sorted({*BENCHMARKS} - {"sts"}))
+def test_another_picture_under_the_same_name_is_other_data(data: Path, name: str) -> None:
+    model, cache, benchmark = ColourEncoder(0.2), data / "cache", load(name, data)
+    before = values(benchmark.score(model, cache))
+    assert data_of(load(name, data)) == data_of(benchmark)
+    picture = next(path for path in benchmark.pictures if path.endswith("red_0.png"))
+    Image.new("RGB", (40, 40), (0, 0, 255)).save(picture)
+    other = load(name, data)
+    assert data_of(other) != data_of(benchmark)
+    if name.startswith(("sugar-crepe", "aro-vg")):
+        assert values(other.score(model, cache)) != before
 
 
 def data_of(benchmark: Benchmark) -> str:
@@ -107,11 +126,11 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("sugar-crepe", SUGAR, '{"7": 3}', "contains no rows"),
     ("sugar-crepe", SUGAR, '{"7": ', "is not JSON"),
     ("sugar-crepe", SUGAR, {"filename": None}, r":1: has no column 'filename' .*Get the"),
-    ("sugar-crepe", SUGAR, {"caption": ""}, r":1: the caption is empty \(1 of 21 rows"),
+    ("sugar-crepe", SUGAR, {"caption": ""}, r":1: the caption is empty \(1 of 17 rows"),
     ("sugar-crepe", SUGAR, {"filename": "x.png"}, r"x.png: there is no such picture \(1 of"),
     ("sugar-crepe", SUGAR, {"id": 1}, r":2: id '1' occurs twice"),
     ("sugar-crepe-pp", SUGAR_PP, {"negative_caption": None}, "no column 'negative_caption'"),
-    ("sugar-crepe-pp", SUGAR_PP, {"caption2": " "}, r"caption2 is empty \(1 of 15 rows"),
+    ("sugar-crepe-pp", SUGAR_PP, {"caption2": " "}, r"caption2 is empty \(1 of 12 rows"),
     ("aro-vg-relation", RELATION, {"bbox_w": None}, r":1: has no column 'bbox_w' .*Get vis"),
     ("aro-vg-relation", RELATION, {"true_caption": None}, "no column 'true_caption'"),
     ("aro-vg-relation", RELATION, {"bbox_x": 1.5}, "is not of whole pixels"),
@@ -140,7 +159,7 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("variations", WORDS, {"variations": PLAIN}, "has no 'typo' among"),
     ("variations", WORDS, {"variations": {**PLAIN, "typo": "x"}}, "no 'contrast' among"),
     ("variations", WORDS, {"image_id": "x.png"}, r":1: the pool has no picture 'x.png' \(1"),
-    ("image-folder", "by_class/red", None, "has 1 classes and 5 pictures"),
+    ("image-folder", "by_class/red", None, "has 1 classes and 6 pictures"),
     ("image-folder", "by_class/black/a.txt", "x", "1 of 3 class folders have no picture, such as"),
 ]  # fmt: skip
 
@@ -168,3 +187,50 @@ def test_a_few_missing_pictures_are_left_out_with_a_note(data: Path, name: str, 
         path.unlink()
     scores = load(name, data, max_broken=0.5).score(ColourEncoder(), None)
     assert note is None or (note in scores.notes[0] and " left out: " in scores.notes[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "notes"),
+    [
+        ("sugar-crepe", ["the folder is a part of the set: 1 of 3 pictures",
+                         "7 of 17 rows have their picture here"]),
+        ("sugar-crepe-pp", ["the folder is a part of the set: 1 of 3 pictures",
+                            "ITT is of 5 of 12 rows, over 1 pictures"]),
+    ],
+)  # fmt: skip
+def test_a_part_of_the_pictures_of_coco_gives_a_part_of_the_rows(
+    data: Path, name: str, notes: list[str]
+) -> None:
+    write_json(data / "coco/captions.json", [{"file_name": "red_3.png"}])
+    scores = load(name, data).score(ColourEncoder(0.01), None)
+    assert scores.notes == notes
+    if name == "sugar-crepe-pp":
+        found = {metric.name: metric for metric in scores.metrics}
+        assert not found["ITT"].headline and len(found["TOT"].items) == 12
+
+
+def test_without_pictures_sugar_crepe_pp_goes_on_with_its_texts(data: Path) -> None:
+    change(data / "coco", None)
+    change(data / "sugar_crepe_pp/swap_obj.json", None)
+    benchmark = load("sugar-crepe-pp", data)
+    assert "10 rows, text only (replace_att 2, " in benchmark.pool
+    assert "without swap_obj" in benchmark.pool
+    scores = benchmark.score(ColourEncoder(), None)
+    assert scores.notes[0].startswith("ITT is left out: ")
+    assert {metric.name.partition(" ")[0] for metric in scores.metrics} == {"TOT"}
+    for file in (data / "sugar_crepe_pp").iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match=r"contains no SugarCrepe\+\+ file .*Get the JSON files"):
+        load("sugar-crepe-pp", data)
+
+
+def test_rows_of_one_picture_are_resampled_together(data: Path) -> None:
+    scores = load("sugar-crepe-pp", data).score(ColourEncoder(), None)
+    clusters = {metric.name: metric.clusters for metric in scores.metrics}
+    names = [row["filename"] for file in sorted((data / "sugar_crepe_pp").iterdir())
+             for row in twins.read(file)]  # fmt: skip
+    assert len(set(zip(names, clusters["TOT"].tolist(), strict=True))) == len(set(names)) == 3
+    assert clusters["TOT"].tolist() == clusters["TOT micro"].tolist() == clusters["ITT"].tolist()
+    change(data / "sugar_crepe_pp/swap_obj.json", {"filename": None})
+    nameless = load("sugar-crepe-pp", data, max_broken=0.5).score(ColourEncoder(), None)
+    assert len(set(nameless.metrics[0].clusters.tolist())) == 4

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from text_sets import Reader
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
@@ -39,10 +38,6 @@ def by_class(tmp_path: Path) -> Path:
         for path in [path for path in drawn if path.stem.startswith(name)][number:]:
             shutil.move(path, folder / name / path.name)
     return folder
-
-
-def values(scores) -> dict[str, float]:
-    return {metric.name: metric.value() for metric in scores.metrics}
 
 
 def made(names: Sequence[str], templates: tuple[str, ...] = ("a {}",)) -> ZeroShot:
@@ -90,20 +85,6 @@ def test_the_working_folder_has_its_name_in_the_report(
     assert benchmark.pool.endswith(" captions of by_class")
     (by_class / "pairs.csv").write_text("caption,paraphrase\na,b\n")
     assert read_pairs(".").name == "by_class (caption and paraphrase)"
-
-
-def test_a_folder_by_class_is_classified(by_class: Path) -> None:
-    benchmark = load_folder(None, HOW, str(by_class))
-    assert benchmark.pool.startswith("14 pictures of 4 classes, by_class/ by folder; 7 templates")
-    steady = benchmark.score(Reader(), None)
-    assert values(steady) == {"top-1": 1, "mean per class": 1}
-    assert steady.arrays["nearest_classes"].shape == (14, 4)
-    shutil.move(by_class / "red" / "red_0.png", by_class / "white" / "red_0.png")
-    wrong = load_folder(None, HOW, str(by_class))
-    assert values(wrong.score(Reader(), None)) == pytest.approx(
-        {"top-1": 13 / 14, "mean per class": (1 + 1 + 1 + 2 / 3) / 4}
-    )
-    assert wrong.data["hash"] != benchmark.data["hash"]
 
 
 @pytest.mark.parametrize(
