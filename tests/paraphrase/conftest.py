@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
+from generating import Runs
 
 from paraclip.paraphrase.backends import BACKENDS, LLMOptions
 
@@ -21,3 +23,9 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def server() -> Iterator[FakeServer]:
     with FakeServer() as fake:
         yield fake
+
+
+@pytest.fixture
+def run(quiet: None, server: FakeServer, tmp_path: Path) -> Runs:
+    """Runs the two steps in one folder over a server of its own."""
+    return Runs(server, tmp_path / "out")

@@ -1,12 +1,17 @@
 """Captions and options for tests of the two-step run."""
 
+import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fake_encoder import BagEncoder
+from fake_server import FakeServer
 
+from paraclip.commands.generate import generate_command
 from paraclip.data.captions import Caption
+from paraclip.data.triples import read_triples
 from paraclip.paraphrase.config import STRONG, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.generation import Generation, generate_from_source
@@ -61,3 +66,41 @@ def generated_from_source(config: GenerateConfig, judge: Judge | None = None) ->
         to_file=config.to_file, from_file=config.from_file, part=config.one_part,
         ray_workers=config.ray_workers,
     )  # fmt: skip
+
+
+class Runs:
+    """Runs in one folder, `out`, over a server."""
+
+    def __init__(self, server: FakeServer, out: Path) -> None:
+        self.server, self.out, self._seen = server, out, 0
+
+    def __call__(
+        self, rows: int | Iterable[Caption] = 5, judge: Judge | None = None, **changed: Any
+    ) -> Summary:
+        """A run over captions, or over so many."""
+        rows = captions(rows) if isinstance(rows, int) else rows
+        return generated(rows, self.config(**changed), judge)
+
+    def config(self, **changed: Any) -> GenerateConfig:
+        """Options for this server, or for another `url`."""
+        return fake_config(changed.pop("url", self.server.url), self.out, **changed)
+
+    def command(self, source: int | Path = 5, **changed: Any) -> None:
+        """The command over a file, or over one of so many captions beside the folder."""
+        file = captions_file(self.out.parent, source) if isinstance(source, int) else source
+        config = replace(self.config(), **changed)
+        generate_command(replace(config, source=str(file)))
+
+    def asked(self) -> int:
+        """The number of questions since the last call."""
+        before, self._seen = self._seen, self.server.asked.total()
+        return self._seen - before
+
+    def triples(self) -> list[dict[str, Any]]:
+        """The rows of the triples."""
+        rows: list[dict[str, Any]] = read_triples(self.out / "triples.parquet").to_pylist()
+        return rows
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a JSONL file of the folder."""
+        return [json.loads(line) for line in (self.out / name).read_text("utf-8").splitlines()]

@@ -4,29 +4,24 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from fake_server import FakeServer, response, rotate
 from generating import (
+    Runs,
     bag_judge,
     captions,
     captions_file,
     fake_config,
-    generated,
     generated_from_source,
 )
 
-from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, LLMOptions
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.cost import Meter, Prices, meter_of, show_dollars
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import Estimate, estimate
-
-pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture
@@ -44,66 +39,56 @@ def server() -> Iterator[FakeServer]:
         yield fake
 
 
-def run(url: str, out: Path, count: int = 6, **changed: Any) -> Summary:
-    return generated(captions(count), fake_config(url, out, **changed))
-
-
-def test_tokens_and_dollars_are_summed_over_runs(server: FakeServer, tmp_path: Path) -> None:
-    assert run(server.url, tmp_path, 2).spent["prompt_tokens"] == 400
-    summary = run(server.url, tmp_path, 5, prices=(10.0, 100.0))
+def test_tokens_and_dollars_are_summed_over_runs(run: Runs) -> None:
+    assert run(2).spent["prompt_tokens"] == 400
+    summary = run(5, prices=(10.0, 100.0))
     assert summary.spent["prompt_tokens"] == 1000 and summary.spent["answer_tokens"] == 100
     assert summary.spent["dollars"] == pytest.approx(0.02)
-    noted = json.loads((tmp_path / "summary.json").read_text())
+    noted = json.loads((run.out / "summary.json").read_text())
     assert noted["spent"]["prices"]["source"] == "--prices"
 
 
-def test_the_cost_limit_stops_the_run_and_the_next_one_resumes(
-    server: FakeServer, tmp_path: Path
-) -> None:
+def test_the_cost_limit_stops_the_run_and_the_next_one_resumes(run: Runs) -> None:
     limited = {"prices": (1000.0, 0.0), "max_cost": 1.0}  # a dollar pays ten answers
-    summary = run(server.url, tmp_path, 40, **limited)
+    summary = run(40, **limited)
     assert summary.stopped == "--max-cost" and 1.0 <= summary.spent["dollars"] <= 1.4
     assert summary.captions < 40 and summary.failed
-    assert "--max-cost is reached" in (tmp_path / "failed.jsonl").read_text()
-    before = server.asked.total()
-    assert run(server.url, tmp_path, 40, **limited).spent["dollars"] == summary.spent["dollars"]
-    assert server.asked.total() == before
-    whole = run(server.url, tmp_path, 40)
-    assert whole.kept == 40 and not whole.stopped and server.asked.total() == 80
+    assert "--max-cost is reached" in (run.out / "failed.jsonl").read_text()
+    before = run.server.asked.total()
+    assert run(40, **limited).spent["dollars"] == summary.spent["dollars"]
+    assert run.server.asked.total() == before
+    whole = run(40)
+    assert whole.kept == 40 and not whole.stopped and run.server.asked.total() == 80
 
 
-def test_a_run_whose_limit_is_reached_already_keeps_its_triples(
-    server: FakeServer, tmp_path: Path
-) -> None:
-    kept = run(server.url, tmp_path, 4).kept
+def test_a_run_whose_limit_is_reached_already_keeps_its_triples(run: Runs) -> None:
+    kept = run(4).kept
     limited = {"prices": (1000.0, 0.0), "max_cost": 0.1}
-    summary = run(server.url, tmp_path, 9, **limited)
+    summary = run(9, **limited)
     assert summary.kept == summary.captions == kept == 4 and summary.stopped == "--max-cost"
-    assert pq.read_table(tmp_path / "triples.parquet").num_rows == 4
-    assert server.asked.total() == 8
+    assert len(run.triples()) == 4
+    assert run.server.asked.total() == 8
 
 
-def test_a_limit_needs_a_server_that_reports_tokens(tmp_path: Path) -> None:
+def test_a_limit_needs_a_server_that_reports_tokens(run: Runs) -> None:
     limited = {"prices": (1.0, 1.0), "max_cost": 5.0}
-    with FakeServer() as server:
-        with pytest.raises(UserError, match="--max-cost: the server does not report"):
-            run(server.url, tmp_path, 40, **limited)
-        asked = server.asked.total()
-        assert asked <= 16, "those in flight"
-        assert run(server.url, tmp_path, 4).kept == 4
-        assert server.asked.total() < asked + 8, "answers that were paid for are in the log"
+    run.server.behave = lambda prompt, count: rotate(prompt)
+    with pytest.raises(UserError, match="--max-cost: the server does not report"):
+        run(40, **limited)
+    asked = run.asked()
+    assert asked <= 16, "those in flight"
+    assert run(4).kept == 4
+    assert run.asked() < 8, "answers that were paid for are in the log"
 
 
 def test_a_limit_that_allows_no_question_is_no_fault_of_the_server(
-    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = fake_config(server.url, tmp_path / "out", prices=(1.0, 1.0), max_cost=0.0)
-    config = replace(config, source=str(captions_file(tmp_path, 3)))
-    generate_command(config)
-    assert not server.asked and "cost $0.0000" in capsys.readouterr().out
+    run.command(3, prices=(1.0, 1.0), max_cost=0.0)
+    assert not run.asked() and "cost $0.0000" in capsys.readouterr().out
 
 
-def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
+def test_given_prices_apply_without_an_address(quiet: None, tmp_path: Path) -> None:
     files = {"to_file": str(tmp_path / "questions"), "prices": (1.0, 1.0), "max_cost": 5.0}
     config = fake_config("http://127.0.0.1:9/v1", tmp_path / "out", **files)
     source = captions_file(tmp_path, 3)
@@ -137,36 +122,36 @@ def test_a_limit_needs_a_price_and_counts_what_waits() -> None:
         Meter(None, 5.0)
 
 
-def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_path: Path) -> None:
-    config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
+def test_the_estimate_asks_a_sample_that_the_run_reuses(run: Runs) -> None:
+    config = run.config(prices=(1.0, 1.0))
 
     def estimated() -> Estimate:
         return estimate(captions(320), 320, config.llm, bag_judge(), config.outputs)
 
-    run(server.url, tmp_path, 16)
+    run(16)
     partly = estimated()
     assert (partly.sampled, partly.kept, partly.prompt_tokens) == (32, 32, 320 * 200)
     assert partly.dollars == pytest.approx(320 * 220e-6) and partly.seconds
-    assert "$0.0704 (--prices)" in partly.table() and server.asked.total() == 64
+    assert "$0.0704 (--prices)" in partly.table() and run.server.asked.total() == 64
     again = estimated()  # the log has all answers
     assert again.prompt_tokens == partly.prompt_tokens and again.dollars == partly.dollars
     assert again.seconds is None and "time: unknown" in again.table()
-    assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
+    assert run(40).kept == 40 and run.server.asked.total() == 80
 
 
-def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path: Path) -> None:
-    server.behave = lambda prompt, count: 400
-    config = fake_config(server.url, tmp_path)
+def test_an_estimate_without_an_answer_is_an_error(run: Runs) -> None:
+    run.server.behave = lambda prompt, count: 400
+    config = run.config()
     with pytest.raises(UserError, match=r"no caption of the sample got an answer \(BadRequest"):
         estimate(captions(9), 900, config.llm, bag_judge(), config.outputs)
 
 
 def test_the_progress_shows_counts_and_costs(
-    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    run: Runs, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("PARACLIP_QUIET", "0")
-    run(server.url, tmp_path, 3)
+    run(3)
     assert "3 kept, 0 rejected, 660 tokens, cost unknown" in capsys.readouterr().err
     earlier = [7_000_000, 1_000_000]  # of captions that are still to come, or were edited
     meter = Meter(Prices(1.0, 2.0, "x"), tokens=list(earlier))

@@ -1,25 +1,22 @@
-"""`--kinds`: further wordings of each kind are asked for, filtered, written and read."""
+"""Prompts, and `--kinds`: further wordings are asked for, filtered, written and read."""
 
 import json
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from fake_encoder import BagEncoder
 from fake_server import FakeServer, Reply
-from generating import bag_judge, captions, captions_file, fake_config, generated
-from test_llm_batches import answered, run, vllm
+from generating import Runs, bag_judge
+from test_llm_batches import answered, run_of_files, vllm
 
-from paraclip.commands.generate import generate_command
 from paraclip.data.triples import choose_wordings, read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs
-from paraclip.paraphrase.config import STRONG
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.kinds import CONTRAST, KINDS, read_kinds
 from paraclip.paraphrase.prompts import make_prompt
 
@@ -62,16 +59,18 @@ class KindServer(FakeServer):
         return said.format(name_in(prompt)) if isinstance(said, str) else said, prompt, count
 
 
-def test_every_kind_is_written_and_read(tmp_path: Path) -> None:
-    strong = Judge(STRONG, BagEncoder())  # type: ignore[arg-type]
-    with KindServer() as server:
-        config = fake_config(server.url, tmp_path, kinds=ALL)
-        summary = generated(captions(3), config, strong)
+@pytest.fixture
+def server() -> Iterator[KindServer]:
+    with KindServer() as fake:
+        yield fake
+
+
+def test_every_kind_is_written_and_read(run: Runs) -> None:
+    for _ in range(2):
+        summary = run(3, kinds=ALL)
         assert summary.kept == 3 and summary.wordings == dict.fromkeys(KINDS, 3)
-        assert server.kinds == dict.fromkeys(KINDS, 3)
-        generated(captions(3), config, strong)
-        assert server.kinds.total() == 21, "all answers are in the log"
-    path = tmp_path / "triples.parquet"
+        assert run.server.kinds == dict.fromkeys(KINDS, 3), "later, all answers are in the log"
+    path = run.out / "triples.parquet"
     first, *_ = pq.read_table(path).to_pylist()
     name = name_in(first["caption"])
     texts = {one["kind"]: one["text"] for one in first["wordings"]} | {CONTRAST: first[CONTRAST]}
@@ -79,70 +78,61 @@ def test_every_kind_is_written_and_read(tmp_path: Path) -> None:
     found = choose_wordings(read_triples(path))
     assert [len(of_row) for of_row in found] == [6, 6, 6]
     assert read_pairs(path).negatives[0] == REPLIES[CONTRAST].format(name)
-    assert json.loads((tmp_path / "summary.json").read_text())["wordings"]["typo"] == 3
-    assert "| with a wording: short | 3 |" in (tmp_path / "README.md").read_text()
+    assert json.loads((run.out / "summary.json").read_text())["wordings"]["typo"] == 3
+    assert "| with a wording: short | 3 |" in (run.out / "README.md").read_text()
 
 
-def test_kinds_may_be_added_later(tmp_path: Path) -> None:
-    with KindServer() as server:
-        generated(captions(2), fake_config(server.url, tmp_path))
-        assert "wordings" not in pq.read_schema(tmp_path / "triples.parquet").names
-        asked = server.asked.total()
-        limited = {"kinds": "short,typo", "prices": (1.0, 1.0), "max_cost": 0.0}
-        summary = generated(captions(2), fake_config(server.url, tmp_path, **limited))
-        assert (summary.kept, summary.failed, summary.stopped) == (2, 0, "--max-cost")
-        assert not server.kinds and summary.wordings.total() == 0
-        summary = generated(captions(2), fake_config(server.url, tmp_path, kinds="short,typo"))
-        assert server.asked.total() - asked == 4 and summary.wordings == {"short": 2, "typo": 2}
-    rows = pq.read_table(tmp_path / "triples.parquet").to_pylist()
+def test_kinds_may_be_added_later(run: Runs) -> None:
+    run(2)
+    assert "wordings" not in pq.read_schema(run.out / "triples.parquet").names
+    run.asked()
+    summary = run(2, kinds="short,typo", prices=(1.0, 1.0), max_cost=0.0)
+    assert (summary.kept, summary.failed, summary.stopped) == (2, 0, "--max-cost")
+    assert not run.server.kinds and summary.wordings.total() == 0
+    summary = run(2, kinds="short,typo")
+    assert run.asked() == 4 and summary.wordings == {"short": 2, "typo": 2}
+    rows = pq.read_table(run.out / "triples.parquet").to_pylist()
     assert [[one["kind"] for one in row["wordings"]] for row in rows] == [["short", "typo"]] * 2
     assert rows[0][CONTRAST] is None
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @pytest.mark.parametrize("reply", [400, None])
 def test_a_wording_without_an_answer_costs_no_triple_and_is_asked_for_again(
-    tmp_path: Path, reply: Reply
+    run: Runs, reply: Reply
 ) -> None:
-    with KindServer() as server:
-        server.replies["short"] = reply
-        config = fake_config(server.url, tmp_path, kinds="short,typo,contrast")
-        summary = generated(captions(2), config)
-        assert (summary.kept, summary.failed, summary.wordings["typo"]) == (2, 0, 2)
-        assert summary.missing_wordings == {"short: no answer": 2}
-        failed = [(row["id"], row["step"], row["kind"]) for row in lines(tmp_path / "failed.jsonl")]
-        assert failed == [("c0", 3, "short"), ("c1", 3, "short")]
-        server.replies["short"], asked = REPLIES["short"], server.asked.total()
-        summary = generated(captions(2), config)
-        assert server.asked.total() - asked == 2
-        assert summary.wordings == dict.fromkeys(("short", "typo", CONTRAST), 2)
-        assert not summary.missing_wordings and not lines(tmp_path / "failed.jsonl")
+    run.server.replies["short"] = reply
+    summary = run(2, kinds="short,typo,contrast")
+    assert (summary.kept, summary.failed, summary.wordings["typo"]) == (2, 0, 2)
+    assert summary.missing_wordings == {"short: no answer": 2}
+    failed = [(row["id"], row["step"], row["kind"]) for row in run.lines("failed.jsonl")]
+    assert failed == [("c0", 3, "short"), ("c1", 3, "short")]
+    run.server.replies["short"] = REPLIES["short"]
+    run.asked()
+    summary = run(2, kinds="short,typo,contrast")
+    assert run.asked() == 2
+    assert summary.wordings == dict.fromkeys(("short", "typo", CONTRAST), 2)
+    assert not summary.missing_wordings and not run.lines("failed.jsonl")
 
 
 def test_a_rejected_wording_is_listed_with_its_kind_and_a_resumed_run_asks_nothing(
-    tmp_path: Path,
+    run: Runs,
 ) -> None:
-    with KindServer() as server:
-        server.replies |= {"short": "I'm sorry, I cannot help.", "typo": ""}
-        config = fake_config(server.url, tmp_path, kinds="short,typo,contrast")
-        for _ in range(2):
-            summary = generated(captions(2), config)
-            found = [
-                (row["id"], row["step"], row["kind"], row["reason"])
-                for row in lines(tmp_path / "rejected.jsonl")
-            ]
-            assert found == [
-                (f"c{n}", 3, *why)
-                for n in (0, 1) for why in (("short", "refusal"), ("typo", "empty"))
-            ]  # fmt: skip
-        assert server.kinds == Counter(short=2, typo=2, contrast=2)
+    run.server.replies |= {"short": "I'm sorry, I cannot help.", "typo": ""}
+    for _ in range(2):
+        summary = run(2, kinds="short,typo,contrast")
+        found = [
+            (row["id"], row["step"], row["kind"], row["reason"])
+            for row in run.lines("rejected.jsonl")
+        ]
+        assert found == [
+            (f"c{n}", 3, *why)
+            for n in (0, 1) for why in (("short", "refusal"), ("typo", "empty"))
+        ]  # fmt: skip
+    assert run.server.kinds == Counter(short=2, typo=2, contrast=2)
     assert summary.kept == 2 and summary.rejected == {}
     assert summary.missing_wordings == {"short: refusal": 2, "typo: empty": 2}
     assert "without a wording, short: refusal" in summary.table()
-    rows = pq.read_table(tmp_path / "triples.parquet").to_pylist()
+    rows = pq.read_table(run.out / "triples.parquet").to_pylist()
     assert [row["wordings"] for row in rows] == [[], []] and all(row[CONTRAST] for row in rows)
 
 
@@ -154,11 +144,11 @@ def test_the_third_round_of_files_has_the_further_wordings(tmp_path: Path) -> No
         text = REPLIES[kind].format(name_in(line["body"]["messages"][-1]["content"]))
         return answered(line, reword=lambda caption: text)
 
-    run(tmp_path, 2, to_file="one", kinds="short,contrast")
+    run_of_files(tmp_path, 2, to_file="one", kinds="short,contrast")
     for last, following, questions in (("one", "two", 2), ("two", "three", 4), ("three", "", 0)):
         vllm(tmp_path / last, answer)
         files = {"from_file": last} | ({"to_file": following} if following else {})
-        found = run(tmp_path, 2, kinds="short,contrast", **files)
+        found = run_of_files(tmp_path, 2, kinds="short,contrast", **files)
         assert sum(f"{questions} open questions" in note for note in found.notes) == bool(questions)
     assert found.summary.kept == 2 and found.summary.wordings == {"short": 2, CONTRAST: 2}
 
@@ -203,12 +193,38 @@ def test_each_kind_has_its_filters(kind: str, answer: str, reason: str | None) -
     assert verdict.reason == reason
 
 
-def test_kinds_are_a_list_and_unknown_ones_are_one_line(tmp_path: Path) -> None:
+def test_kinds_are_a_list_and_unknown_ones_are_one_line(run: Runs) -> None:
     assert read_kinds(" short, typo,short,") == ("short", "typo") and read_kinds("") == ()
-    config = fake_config("http://127.0.0.1:9/v1", tmp_path / "out", kinds="shrt")
-    config = replace(config, source=str(captions_file(tmp_path, 1)))
     with pytest.raises(UserError, match=r"--kinds: there is no kind 'shrt'\. Did you mean short"):
-        generate_command(config)
+        run.command(1, kinds="shrt")
+
+
+# --- prompts ---
+
+
+@pytest.mark.parametrize(("style", "examples"), [("paper", 0), ("few-shot", 4)])
+def test_chats_end_with_the_caption(style: str, examples: int) -> None:
+    first, second = (make_prompt(style, step, "A  dog\nruns.").messages for step in (1, 2))
+    assert first is not None and second is not None
+    for messages in (first, second):
+        roles = [message["role"] for message in messages]
+        assert roles == ["system", *["user", "assistant"] * examples, "user"]
+        assert messages[-1]["content"] == "A dog runs." and "concisely" in messages[0]["content"]
+    assert "words already used" in second[0]["content"]
+    assert "words already used" not in first[0]["content"]
+
+
+def test_short_prompts_are_the_adapters() -> None:
+    trained = json.loads(files("paraclip.paraphrase").joinpath("adapter_prompts.json").read_text())
+    for step in (1, 2):
+        prompt = make_prompt("short", step, "A {text} dog")
+        assert prompt.messages is None and prompt.stop == ("\n",)
+        assert prompt.text == trained[f"step_{step}"].replace("{text}", "A {text} dog")
+
+
+def test_different_questions_have_different_texts() -> None:
+    styles = [("paper", 1), ("paper", 2), ("few-shot", 1), ("few-shot", 2), ("short", 1)]
+    assert len({make_prompt(style, step, "x").as_text() for style, step in styles}) == len(styles)
 
 
 def test_a_model_that_completes_text_gets_examples() -> None:

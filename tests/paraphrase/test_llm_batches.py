@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 KEY = "0123456789abcdef"
 
 
-def run(folder: Path, count: int = 6, **changed: Any) -> Generation:
+def run_of_files(folder: Path, count: int = 6, **changed: Any) -> Generation:
     """A run in the folder; its options `to_file` and `from_file` are names in it."""
     options = {name: str(folder / value) if name.endswith("file") else value
                for name, value in changed.items()}  # fmt: skip
@@ -67,7 +67,7 @@ def vllm(folder: Path, answer: Callable[[dict[str, Any]], dict[str, Any]] = answ
 
 
 def test_two_rounds_without_a_server(tmp_path: Path) -> None:
-    first = run(tmp_path, to_file="one")
+    first = run_of_files(tmp_path, to_file="one")
     assert first.summary.waiting == 6 and "6 open questions" in first.notes[0]
     first.check()
     assert [path.name for path in sorted((tmp_path / "one").iterdir())] == [
@@ -77,12 +77,12 @@ def test_two_rounds_without_a_server(tmp_path: Path) -> None:
     assert line["method"] == "POST" and line["url"] == "/v1/chat/completions"
     assert line["body"]["model"] == "fake" and re.fullmatch(r"[0-9a-f]{16}-1", line["custom_id"])
     assert vllm(tmp_path / "one") == 6
-    second = run(tmp_path, from_file="one", to_file="two")
+    second = run_of_files(tmp_path, from_file="one", to_file="two")
     assert second.summary.waiting == 6 and vllm(tmp_path / "two") == 6
-    third = run(tmp_path, from_file="two", to_file="three")
+    third = run_of_files(tmp_path, from_file="two", to_file="three")
     assert third.summary.kept == 6 and len(third.notes) == 1
     assert not (tmp_path / "three").exists()
-    assert run(tmp_path, from_file="two").summary.reused_answers == 12
+    assert run_of_files(tmp_path, from_file="two").summary.reused_answers == 12
 
 
 def test_failures_are_repeated_in_the_next_round(
@@ -99,14 +99,14 @@ def test_failures_are_repeated_in_the_next_round(
             return answered(line) | {"response": part, "error": error}
         return refused(line, 400, "too long") if "babex" in text else answered(line)
 
-    run(tmp_path, 4, to_file="one")
+    run_of_files(tmp_path, 4, to_file="one")
     vllm(tmp_path / "one", answer)
-    second = run(tmp_path, 4, from_file="one", to_file="two")
+    second = run_of_files(tmp_path, 4, from_file="one", to_file="two")
     assert second.summary.failed == 1 and second.summary.waiting == 3
     assert second.notes[0].startswith("2 answers and 2 failures")
     assert "too long" in (tmp_path / "out" / "failed.jsonl").read_text()
     vllm(tmp_path / "two", answer)
-    alone = run(tmp_path, 4, from_file="two")
+    alone = run_of_files(tmp_path, 4, from_file="two")
     assert (alone.summary.kept, alone.summary.failed) == (2, 2)
     assert "no file holds an answer" in (tmp_path / "out" / "failed.jsonl").read_text()
 
@@ -116,22 +116,22 @@ def test_the_newer_name_of_the_token_limit_is_kept_in_later_rounds(tmp_path: Pat
         what = "Use 'max_completion_tokens' instead of 'max_tokens'."
         return refused(line, 400, what) if "max_tokens" in line["body"] else answered(line)
 
-    run(tmp_path, 2, to_file="one")
+    run_of_files(tmp_path, 2, to_file="one")
     for last, following, waiting in (("one", "two", 2), ("two", "three", 2), ("three", "four", 0)):
         vllm(tmp_path / last, answer)
-        found = run(tmp_path, 2, from_file=last, to_file=following)
+        found = run_of_files(tmp_path, 2, from_file=last, to_file=following)
         assert found.summary.waiting == waiting
     assert found.summary.kept == 2
 
 
 def test_questions_that_no_file_takes_are_no_fault_of_a_server(tmp_path: Path) -> None:
-    run(tmp_path, 2, to_file="one")
+    run_of_files(tmp_path, 2, to_file="one")
     vllm(tmp_path / "one")
     with pytest.raises(UserError, match="with --from-file and a new --to-file") as caught:
-        run(tmp_path, 2, from_file="one").check()
+        run_of_files(tmp_path, 2, from_file="one").check()
     assert "server" not in caught.value.hint
     with pytest.raises(UserError, match="--fresh: deletes the answers of earlier rounds"):
-        run(tmp_path, 2, from_file="one", to_file="two", fresh=True)
+        run_of_files(tmp_path, 2, from_file="one", to_file="two", fresh=True)
 
 
 def test_the_commands_name_the_next_step(
@@ -155,19 +155,19 @@ def test_the_commands_name_the_next_step(
 
 
 def test_answers_of_a_killed_round_count_once_towards_the_cost_limit(tmp_path: Path) -> None:
-    run(tmp_path, 3, to_file="one")
+    run_of_files(tmp_path, 3, to_file="one")
     vllm(tmp_path / "one", partial(answered, prompt_tokens=10_000, completion_tokens=0))
     options = {"from_file": "one", "to_file": "two", "prices": (1.0, 1.0), "max_cost": 0.045}
-    first = run(tmp_path, 3, **options)
+    first = run_of_files(tmp_path, 3, **options)
     (tmp_path / "two" / MANIFEST).unlink()  # as if it were killed after the log was written
     (tmp_path / "two" / "requests-0001.jsonl").unlink()
-    again = run(tmp_path, 3, **options)
+    again = run_of_files(tmp_path, 3, **options)
     for one in (first, again):
         assert (one.summary.waiting, one.summary.stopped) == (3, "")
 
 
 def test_folders_that_are_refused(tmp_path: Path) -> None:
-    run(tmp_path, 2, to_file="one")
+    run_of_files(tmp_path, 2, to_file="one")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("x")
     refusals: list[tuple[dict[str, Any], str]] = [
@@ -181,10 +181,10 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     ]
     for changed, what in refusals:
         with pytest.raises(UserError, match=what):
-            run(tmp_path, 2, **changed)
+            run_of_files(tmp_path, 2, **changed)
     vllm(tmp_path / "one")
     with pytest.raises(UserError, match=r"generator was 'fake temp.* and is"):
-        run(tmp_path, 2, from_file="one", temperature=0.5)
+        run_of_files(tmp_path, 2, from_file="one", temperature=0.5)
     assert (tmp_path / "other" / "mine.txt").exists()
 
 

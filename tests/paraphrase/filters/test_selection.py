@@ -3,23 +3,20 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from unittest.mock import AsyncMock
 
 import pytest
 from fake_encoder import BagEncoder
-from fake_server import FakeServer
-from generating import fake_config, generated
+from generating import Runs
 
 from paraclip.data.captions import Caption
-from paraclip.data.triples import read_triples
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict
 from paraclip.paraphrase.outputs import Summary
 
 
-def run_judged(verdicts: Sequence[Verdict], out: Path) -> Summary:
+def run_judged(run: Runs, *verdicts: Verdict) -> Summary:
     """A run over "A dog runs.", in which these are the answers to each question."""
     of_text = {one.text: one for one in verdicts}
 
@@ -27,11 +24,9 @@ def run_judged(verdicts: Sequence[Verdict], out: Path) -> Summary:
         def judge(self, questions: Sequence[Question]) -> list[Verdict]:
             return [of_text[one.answer] for one in questions]
 
-    with FakeServer() as server:
-        server.behave = lambda prompt, count: list(of_text)
-        config = fake_config(server.url, out, candidates=len(of_text))
-        caption = Caption("c", "A dog runs.", "c", None, "here")
-        return generated([caption], config, Told(encoder=BagEncoder()))
+    run.server.behave = lambda prompt, count: list(of_text)
+    caption = Caption("c", "A dog runs.", "c", None, "here")
+    return run([caption], Told(encoder=BagEncoder()), candidates=len(of_text))
 
 
 @pytest.mark.parametrize(
@@ -44,22 +39,22 @@ def run_judged(verdicts: Sequence[Verdict], out: Path) -> Summary:
         (Verdict("passed", None, 0.5, 0.5), Verdict("", "copy", 0.99, 0.0)),
     ],
 )
-def test_the_best_candidate(chosen: Verdict, other: Verdict, tmp_path: Path) -> None:
-    run_judged([other, chosen], tmp_path)
-    assert read_triples(tmp_path / "triples.parquet")["paraphrase_2"].to_pylist() == [chosen.text]
+def test_the_best_candidate(run: Runs, chosen: Verdict, other: Verdict) -> None:
+    run_judged(run, other, chosen)
+    assert [row["paraphrase_2"] for row in run.triples()] == [chosen.text]
 
 
 @pytest.mark.parametrize(("reasons", "main"), [("a b b", "b"), ("a b", "a")])
-def test_the_most_frequent_reason_represents_all(reasons: str, main: str, tmp_path: Path) -> None:
+def test_the_most_frequent_reason_represents_all(run: Runs, reasons: str, main: str) -> None:
     verdicts = [Verdict(f"{row}", one, 0, 0) for row, one in enumerate(reasons.split())]
-    assert run_judged(verdicts, tmp_path).rejected == {f"step 1: {main}": 1}
+    assert run_judged(run, *verdicts).rejected == {f"step 1: {main}": 1}
 
 
 def test_a_backend_without_answers_gives_the_reason_empty(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OpenAIBackend, "answer", AsyncMock(return_value=[]))
-    found = run_judged([Verdict("not asked", None, 1, 1)], tmp_path)
+    found = run_judged(run, Verdict("not asked", None, 1, 1))
     assert found.rejected == {"step 1: empty": 1}
 
 
