@@ -1,10 +1,9 @@
 """The trade-off curves of the study: consistency against retrieval and text similarity.
 
     python -m study.plots study_a_main study_a_shares
-    python -m study.plots --front docs/images/gains.png
 
 Draws `images/NAME_trade_off.png` from the figures in `results/NAME.json`. `run.py` does the
-same at its end. The second command draws the README's table.
+same at its end.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from matplotlib.transforms import Bbox
 
 from paraclip.evaluation.plots import COLOURS, arms, as_png, new_figure
 from paraclip.evaluation.statistics import Interval
-from study.tables import FRONT, FRONT_BASES, FRONT_COLUMNS, FRONT_GRIDS, FRONT_ROWS, LABELS
+from study.tables import LABELS
 
 HERE = Path(__file__).parent
 UP = ("pairs-sugar-crepe-pp", "AO@10")
@@ -117,35 +116,6 @@ def shares_of(variants: Mapping[str, Mapping[str, Any]], rows: Sequence[str]) ->
     return sorted(shares, key=lambda row: shares[row])
 
 
-def front_plot(names: Sequence[str]) -> bytes:
-    """PNG of the README's table: what each kind of text finds before and after, a panel a base."""
-    drawing = new_figure(9.6, 3.9)
-    panels = drawing.subplots(1, len(names), squeeze=False, sharex=True, sharey=True)[0]
-    for panel, name in zip(panels, names, strict=True):
-        record = json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8"))
-        values = values_of(record["figures"])
-        lines = [
-            (f"{kind}: {column.rstrip(' ↑↓')}",
-             [values[row, benchmark, figure].value for row in FRONT_ROWS])
-            for kind, (benchmark, figures) in FRONT.items()
-            for column, figure in zip(FRONT_COLUMNS, figures, strict=True) if figure
-        ]  # fmt: skip
-        for place, (label, (before, alone, after)) in enumerate(lines):
-            colour = "#999999" if "another meaning" in label else COLOURS[2]
-            panel.plot([before, after], [place, place], color=colour, lw=1.6)
-            panel.plot(after, place, "o", color=colour, ms=6)
-            panel.plot(before, place, "o", mfc="white", mec=colour, ms=5, zorder=3)
-            panel.plot(alone, place, "|", color=colour, ms=9, mew=1.6, zorder=3)
-        panel.set_yticks(range(len(lines)), [label for label, _ in lines], fontsize=8)
-        panel.set_title(FRONT_BASES[record["base"]].strip("*"), fontsize=9)
-        panel.set_xlabel("percent")
-        panel.grid(axis="x", alpha=0.3)
-    panels[0].invert_yaxis()
-    legend = "ring: base · bar: taught by itself · disc: with another CLIP · grey should not grow"
-    drawing.suptitle(legend, fontsize=9)
-    return as_png(drawing)
-
-
 def label_of(axis: Axis) -> str:
     """The name of a figure in the tables."""
     return LABELS[axis]
@@ -155,11 +125,8 @@ def main() -> None:
     """Draw the curves of the named grids."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("names", nargs="*", help="files in study/results/, without .json")
-    parser.add_argument("--front", type=Path, help="draw the README's table to this file")
     parser.add_argument("--images", type=Path, default=HERE / "images", help="folder of plots")
     options = parser.parse_args()
-    if options.front:
-        options.front.write_bytes(front_plot(FRONT_GRIDS))
     for name in options.names:
         record = json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8"))
         path = options.images / f"{name}_trade_off.png"

@@ -417,9 +417,14 @@ def front_table(record: Mapping[str, Any]) -> str:
         found = Figures(stored)
         for kind, (benchmark, figures) in FRONT.items():
             cells = (_along(found, (benchmark, name)) if name else "-" for name in figures)
-            rows.append([f"{FRONT_BASES[stored['base']]}: {kind}", *cells])
-    heads = ["base → alone → with another CLIP", *FRONT_COLUMNS]
-    note = f"\\* {found.holm}; ° of no declared goal, so not tested."
+            change = found.changes(FRONT_ROWS[-1], (benchmark, "AO@10"))["base"]
+            counted = f"{shown(change['gained'])} / {shown(change['lost'])}"
+            rows.append([f"{FRONT_BASES[stored['base']]}: {kind}", *cells, counted])
+    heads = ["base → alone → with another CLIP", *FRONT_COLUMNS, "more / less alike"]
+    note = (
+        f"\\* {found.holm}; ° of no declared goal, so not tested. *More / less alike*: share of the "
+        "pairs whose overlap rises and falls with another CLIP."
+    )
     return f"{markdown(heads, rows)}\n\n{note}"
 
 

@@ -1,6 +1,7 @@
 """What the second to the fourth report measure, their kept results, goals, rivals and resamples."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -452,7 +453,8 @@ def test_a_star_of_the_front_table_is_that_of_the_declared_goals(
     marks = {}
     for text in ("people", "LLM"):
         (line,) = (line for line in shown.splitlines() if text in line)
-        _, alike, _, right, both, _ = line.split(" |")
+        _, alike, _, right, both, counted, _ = line.split(" |")
+        assert re.fullmatch(r" \d+\.\d / \d+\.\d", counted)
         marks[text] = alike[-1], right[-1], both[-1]
     assert marks["people"] == ("*", "*", "°") and marks["LLM"][:2] == ("*", "*")
     assert marks["LLM"][2].isdigit()
