@@ -11,7 +11,8 @@ BIN := $(VENV)/bin
 PIP_ARGS ?=
 # Your own pictures: make demo DATA=folder
 DATA =
-# Options of `paraclip quickstart`: make demo ARGS="--base ViT-B-32:openai --fresh"
+# Options of `python -m recipes.demo`, or with DATA of `paraclip quickstart`:
+# make demo ARGS="--base ViT-B-32:openai --fresh"
 ARGS =
 
 # Processes of the tests: one a core, at most eight; make test WORKERS=4. Compiled modules are kept,
@@ -30,7 +31,7 @@ NEW =
 
 .PHONY: docs demo test test-all lint release-check study real-clip clean chromium postgres targets oldest
 demo: $(VENV)/builtin.stamp
-	@$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
+	@$(BIN)/$(if $(DATA),paraclip quickstart "$(DATA)",python -m recipes.demo) $(ARGS)
 
 # Lint, types and the tests that take no longer than three seconds each: minutes on two cores.
 test: $(VENV)/dev.stamp lint

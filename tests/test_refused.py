@@ -85,7 +85,7 @@ def options(text: str) -> Break:
     return file_at("run.toml", text)
 
 
-OWN = ("api.index", "api.train", "quickstart.run.stamps_folder")
+OWN = ("api.index", "api.train", "api.swap_check")
 ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
 SCORING = ("evaluation.run._score_models", "models.loading.loaded_model")
 READING, DRAWING = ("paraphrase.run.count_captions",), ("audit._draw_sample",)
@@ -199,7 +199,7 @@ VALUES = [  # an option, and a value that is not valid
     *(f"evaluate mini --{one}" for one in ("k 10 -1", "k 0")),
     *(f"evaluate mini --max-broken {one}" for one in ("1.5", "nan")),
     *(f"train a.parquet --{one}" for one in ("seed -1", "batch-size -3")),
-    *(f"quickstart --{one}" for one in ("epochs 0", "seed -1")),
+    *(f"quickstart pictures --{one}" for one in ("epochs 0", "seed -1")),
     *(
         f"{GENERATE} {SERVER} --{one}"
         for one in ("candidates 0", "concurrency 0", "temperature 2.5", "first 0", "ray-workers 0")
@@ -211,7 +211,6 @@ NOT_TOGETHER = [  # options that cannot be used, and the one that is named
     ("train a.parquet --recipe taught --ranking 0 --sentence-teacher 0", "losses"),
     ("train a.parquet --recipe paper --bank pictures", "--bank"),
     (f"{GENERATE} --backend builtin --ray-workers 2", "--ray-workers"),
-    ("quickstart --out out --teacher mini", "--teacher"),
     *(
         (f"{words} --index postgresql://me:secret@host/photos", "--index")
         for words in ("index pictures", "search disc", "serve")

@@ -2,9 +2,9 @@
 
     python -m benchmarks.evaluation.demo
 
-Runs `paraclip quickstart` without changes (a complete run is only read), copies its contact sheet
-and writes its table. The pictures are Debian's Tux Paint stamps (`tuxpaint-stamps-default`), the
-captions and wordings are included in ParaCLIP.
+Runs `recipes.demo` without changes (a complete run is only read), copies its contact sheet and
+writes its table. The pictures are Debian's Tux Paint stamps (`tuxpaint-stamps-default`), the
+captions and wordings are in `recipes/demo`.
 """
 
 import argparse
@@ -14,9 +14,10 @@ from typing import Any
 
 from benchmarks.machine import RESULTS, from_cells, keep
 from paraclip.evaluation.report import Report
-from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.results import recommend, table_rows
-from paraclip.quickstart.run import run_on_stamps
+from paraclip.quickstart import QuickstartConfig
+from recipes.demo.__main__ import run_stages
+from recipes.demo.results import table_rows
+from recipes.demo.stamps import PACKAGE
 
 PICTURE = Path("docs/images/demo.png")
 
@@ -30,10 +31,10 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=PICTURE, help="picture to write")
     parser.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     options = parser.parse_args()
-    report = run_on_stamps(QuickstartConfig(out=str(options.out), epochs=options.epochs))
+    report = run_stages(QuickstartConfig(PACKAGE, str(options.out), epochs=options.epochs))
     shutil.copyfile(options.out / "report" / "contact_sheet.png", options.picture)
     keep(options.name, Path(options.results), from_cells, cells=[cells(report)],
-         verdict=recommend(report)[1], figures=figures(report))  # fmt: skip
+         figures=figures(report))  # fmt: skip
 
 
 def figures(report: Report) -> dict[str, dict[str, dict[str, float]]]:

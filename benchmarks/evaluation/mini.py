@@ -4,7 +4,7 @@
 
 Aligns `mini` on the training captions of Flickr8k (its heads and text tower; the classifier and the
 class head are not trained), merges the result with `mini`, and prints retrieval on Flickr8k's test
-split and on the captioned stamps included in ParaCLIP, and STS. Takes about 20 minutes on 2 cores.
+split and on the captioned stamps of `recipes/demo`, and STS. Takes about 20 minutes on 2 cores.
 The settings were chosen on Flickr8k's development split, the training stamps and the development
 set of STS-B.
 """
@@ -30,9 +30,8 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.provenance import provenance
-from paraclip.quickstart.stamps import read_texts, stamps_folder
-from paraclip.starter import STAMPS
 from recipes.alignment import AlignOptions, align, drop_features, heads_of, prepare_captions
+from recipes.demo.stamps import STAMPS, read_texts, stamps_folder
 from recipes.mini.flickr8k import mini_flickr8k
 
 OPTIONS = AlignOptions(

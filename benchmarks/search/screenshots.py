@@ -1,6 +1,6 @@
 """The screenshots of `paraclip serve` in the documents, made in headless Chromium.
 
-    python -m benchmarks.search.screenshots --tuned runs/quickstart/tuned/last.safetensors
+    python -m benchmarks.search.screenshots --tuned runs/demo/tuned/last.safetensors
 
 Indexes the photographs among Debian's captioned Tux Paint stamps, serves them with base and tuned,
 and captures the page wide, narrow, dark, for a query of which nothing is close, and for wordings
@@ -34,9 +34,7 @@ from PIL import Image
 from benchmarks.machine import say
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import build_index
-from paraclip.quickstart.page import stamps_file
-from paraclip.quickstart.stamps import read_stamps, read_texts, stamps_folder
-from paraclip.starter import STAMPS
+from recipes.demo.stamps import STAMPS, read_stamps, read_texts, stamps_folder, write_captions
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 COLOURS = 256
@@ -172,7 +170,11 @@ def main() -> None:
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(stamps / row.image_id, copied)
         build_index(
-            stamps_file(shown, Path(folder)), store, options.base, Problems(), tuned=options.tuned
+            str(write_captions(shown, Path(folder))),
+            store,
+            options.base,
+            Problems(),
+            tuned=options.tuned,
         )
         command = [sys.executable, "-m", "paraclip", "serve", "--index", store, "--port", "0"]
         with subprocess.Popen(

@@ -12,7 +12,8 @@ from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import SentenceEncoder
-from paraclip.starter import FIRST_EDITION, STAMPS, TRIPLES
+from paraclip.starter import FIRST_EDITION, TRIPLES
+from recipes.demo.stamps import STAMPS
 
 HERE = Path(__file__).resolve().parent
 PROMPTS = HERE.parents[1] / "src/paraclip/paraphrase/adapter_prompts.json"
@@ -22,7 +23,7 @@ NEAR = Limits(
 OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
 SYNONYMS = (HERE / "synonyms.tsv",)
 SETS = ("strong", "starter", "stamps")
-"""Triples of the research data; those that ship with ParaCLIP, without and with a stamp."""
+"""Triples of the research data; those of the starter set and of the demo."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
 from paraclip.paraphrase.config import CaptionSource
 from paraclip.paraphrase.run import count_captions
-from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart import QuickstartConfig
 from tiny import tiny_clip
 
 pytestmark = pytest.mark.usefixtures("quiet")

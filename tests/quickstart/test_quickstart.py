@@ -1,4 +1,4 @@
-"""The whole quickstart on drawn pictures, with the real weights and once with the real LLM."""
+"""The whole quickstart on drawn pictures, and the examples of the documents, with real weights."""
 
 import json
 import re
@@ -11,15 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
-from stamp_files import write_stamps
 
 from paraclip.cli import main
-from paraclip.commands import quickstart as command
 from paraclip.data.problems import Problems
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
-from paraclip.quickstart import run
-from paraclip.quickstart.config import QuickstartConfig
 from paraclip.starter import TRIPLES
 
 pytestmark = pytest.mark.slow
@@ -32,8 +28,7 @@ SHAPES = ("circle", "square")
 
 
 @pytest.fixture(autouse=True)
-def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "STARTER_ROWS", 48)
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paraclip.training.sources.DRAWN", 64)
 
 
@@ -72,36 +67,6 @@ def test_the_whole_job_and_then_again_from_existing_files(
     assert (out / "tuned" / "last.safetensors").stat().st_mtime_ns == written
     again = capsys.readouterr().out
     assert again.partition("== Checking")[2] == first.partition("== Checking")[2]
-
-
-@pytest.mark.weights
-@pytest.mark.timeout(900)
-def test_the_stamps_are_tuned_and_scored_on_held_out_wordings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_stamps(tmp_path)
-    monkeypatch.setattr("paraclip.quickstart.stamps.CAPTIONS", tmp_path / "stamps.jsonl")
-    for module in (command, run):
-        monkeypatch.setattr(module, "stamps_folder", lambda: tmp_path / "stamps")
-    out = tmp_path / "out"
-    command.quickstart_command(QuickstartConfig(out=str(out), epochs=1))
-    shown = capsys.readouterr().out
-    report = json.loads((out / "report" / "report.json").read_text())
-    (section,) = report["benchmarks"]
-    assert section["pool"].startswith("50 captions of wordings.jsonl in 150 rewordings")
-    labels = list(report["models"])
-    assert labels == ["base", "control", "tuned", "merged"]
-    assert any(line.split()[: len(labels)] == labels for line in shown.splitlines())
-    assert "paraclip index" in shown and f"--index {out}/index" in shown
-    assert "R@10 of another wording" in shown and "contrast refused, text" in shown
-    assert "R@10 of both" in shown and "AO@10 over another meaning" in shown
-    assert (out / "report" / "contact_sheet.png").stat().st_size > 500
-    steps = {
-        name: json.loads((out / name / "summary.json").read_text())["steps"]
-        for name in ("control", "teacher", "tuned")
-    }
-    assert len(set(steps.values())) == 1
-    assert "AO@10" in (out / "report" / "report.md").read_text().partition("<details>")[0]
 
 
 @needs_llm

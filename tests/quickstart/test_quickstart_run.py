@@ -1,6 +1,8 @@
 """What the quickstart passes from stage to stage, with functions of the API that only note it."""
 
 import json
+import shlex
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
@@ -10,11 +12,12 @@ import pytest
 from PIL import Image
 
 from paraclip import api
-from paraclip.commands.quickstart import quickstart_command
+from paraclip.cli import parse
+from paraclip.commands.quickstart import Page, quickstart_command
 from paraclip.errors import UserError
 from paraclip.image_search.build import IndexSummary
 from paraclip.models.checkpoint import save_model
-from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart import QuickstartConfig
 from paraclip.swapping.checking import Recommendation, SwapReport
 from paraclip.training.checkpoint import AnotherRun
 from tiny import draw, retuned, tiny_clip
@@ -23,7 +26,7 @@ from tiny import draw, retuned, tiny_clip
 def test_each_source_has_its_own_default_folder(tmp_path: Path) -> None:
     (tmp_path / "pets.2024").mkdir()
     for source, out, folder in (
-        (None, None, "runs/quickstart"), ("pets/cats/", None, "runs/quickstart-cats"),
+        ("pets/cats/", None, "runs/quickstart-cats"),
         ("dogs.csv", None, "runs/quickstart-dogs"), ("dogs.csv", "here", "here"),
         (str(tmp_path / "pets.2024"), None, "runs/quickstart-pets.2024"),
     ):  # fmt: skip
@@ -138,3 +141,38 @@ def test_other_pictures_are_refused_or_start_from_scratch(
     with pytest.raises(UserError, match=r"is the index of .* add --fresh"):
         quickstart_command(moved)
     quickstart_command(replace(moved, fresh=True))
+
+
+PAGE = Page("my pictures", "mini", "out/index-1", "out/merged/last.safetensors")
+
+
+def test_the_commands_are_paraclips_and_agree() -> None:
+    first, second = (shlex.split(words) for words in PAGE.commands().split("&&"))
+    index, serve = parse(first[first.index("index") :]), parse(second[second.index("serve") :])
+    assert (index.source, index.base, index.tuned, index.index) == (
+        PAGE.source, PAGE.base, PAGE.tuned, PAGE.index,
+    )  # fmt: skip
+    assert serve.index == index.index
+    assert "--tuned" not in replace(PAGE, tuned=None).commands()
+
+
+def test_serving_brings_the_index_up_to_date_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def index(source: str, index: str, **models: str) -> IndexSummary:
+        done.append(Page(source, index=index, **models))
+        return IndexSummary()
+
+    monkeypatch.setattr("paraclip.api.index", index)
+    monkeypatch.setattr("paraclip.commands.serve.serve_command", done.append)
+    PAGE.open()
+    assert done[0] == PAGE and done[1].index == PAGE.index
+
+
+def test_missing_packages_are_noticed_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lancedb", None)
+    with pytest.raises(UserError, match=r"lancedb: is not installed.*\[search\]"):
+        quickstart_command(QuickstartConfig("pictures", str(tmp_path / "out"), serve=True))
+    assert not (tmp_path / "out").exists()

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import pytest
 from paraclip.cli import main
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.models.checkpoint import save_model
-from paraclip.starter import FIRST_EDITION, HELD_OUT, QUERIES, STAMPS, TRIPLES, resolve
+from paraclip.starter import FIRST_EDITION, HELD_OUT, QUERIES, TRIPLES, resolve
+from recipes.demo.stamps import STAMPS
 from tiny import TINY_CLIP, tiny_clip
 
 KINDS = ("short", "colloquial", "verbose", "technical", "typo", "other_person")
@@ -125,19 +125,6 @@ def test_no_query_is_close_to_a_text_that_is_trained_on() -> None:
     assert len(set(texts)) == 1000
     for name in ("caption", "paraphrase_1", "paraphrase_2"):
         assert closest(texts, [row[name] for row in rows]) < 0.5, name
-
-
-def test_stamps_have_captions_and_150_are_held_out_with_three_wordings_and_a_contrast() -> None:
-    rows = rows_of(STAMPS)
-    split = Counter(row["split"] for row in rows)
-    assert split["test"] == 150 and split["train"] >= 400
-    assert len({row["image"] for row in rows}) == len({row["sha256"] for row in rows}) == len(rows)
-    for row in rows:
-        assert 6 <= len(row["caption"].split()) <= 16, row["image"]
-        test = ("sentence", "short", "colloquial", "contrast")
-        fields = test if row["split"] == "test" else ("paraphrase_1", "paraphrase_2")
-        texts = [row["caption"], *(row[name] for name in fields)]
-        assert len(set(texts)) == len(texts), row["image"]
 
 
 def test_starter_is_a_name_for_the_triples_unless_a_file_has_it(

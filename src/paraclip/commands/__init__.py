@@ -43,7 +43,7 @@ EVERYDAY, TRAINING, EVALUATION = "Everyday", "Training", "Evaluation"
 COMMANDS = {
     "quickstart": Command(
         EVERYDAY,
-        "quickstart.config:QuickstartConfig",
+        "quickstart:QuickstartConfig",
         "Run the whole workflow on a folder of pictures, and say which model to use.",
         "paraclip quickstart my_pictures --out runs/mine",
         again="resume",

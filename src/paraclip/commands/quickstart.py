@@ -1,7 +1,17 @@
-"""`paraclip quickstart`."""
+"""`paraclip quickstart`: index, train, check and show, a script on the public API. Each stage has
+its own folder, and resumes."""
 
-from collections.abc import Mapping
+import json
+import os
+import random
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import paraclip
 from paraclip.commands.swap_check import lines_of
@@ -9,134 +19,211 @@ from paraclip.commands.train import print_summary
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError, printable, require, without_password
-from paraclip.files import text_hash
 from paraclip.image_search.config import SERVER, STORE, ServeConfig
+from paraclip.image_search.engine import search_texts
+from paraclip.image_search.serving.captions import choose_examples, everyday_pairs
+from paraclip.image_search.sheet import Group, check_sheet, thumbnails_of, write_sheet
 from paraclip.image_search.sources import picture_source
-from paraclip.models.sources import check_model, packages_of
+from paraclip.models.sources import LAST, MERGED, check_model, packages_of
+from paraclip.output_folder import OutputFolder
 from paraclip.provenance import without_secrets
-from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.page import Page, own_call, stamps_file
-from paraclip.quickstart.stamps import read_stamps, stamps_folder
+from paraclip.quickstart import QuickstartConfig
 from paraclip.starter import SCENES
+from paraclip.store import Store, existing_facts, full_path
 from paraclip.training.sources import Sources
+
+if TYPE_CHECKING:
+    from paraclip.models.encoder import DualEncoder
+
+_DRAWN, _SHOWN = 100, 5  # pairs of wordings, of which those are shown that fit best
+_K = 10
+_MOST_CAPTIONS = 10_000  # that are searched for
+_CAPTIONS, _SHEET = "captions.jsonl", "contact_sheet.png"
 
 
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print what it finds, the recommended model and the files."""
-    if config.source is None:
-        require(packages_of(config.base) | (SERVER if config.serve else {}))
-        check_model(config.base)
-        page = _run_on_stamps(config)
-    else:
-        if without_password(config.source) != config.source:  # its index would hold it
-            what = "has a password in it, which the index would store"
-            raise UserError(without_secrets(config.source), what, "Copy the pictures to a folder.")
-        named = packages_of(config.base, "minilm")  # S asks MiniLM
-        require(named | (SERVER if config.serve else STORE))
-        check_model(config.base)
-        Sources(teachers=config.teacher).check(SCENES)
-        picture_source(config.source, Columns())  # refuses one that there is not
-        page = _run_on_own(config, config.source)
-    if config.serve:
-        open_page(page)
+    if without_password(config.source) != config.source:  # its index would hold it
+        what = "has a password in it, which the index would store"
+        raise UserError(without_secrets(config.source), what, "Copy the pictures to a folder.")
+    require(packages_of(config.base, "minilm") | (SERVER if config.serve else STORE))  # of S
+    check_model(config.base)
+    Sources(teachers=config.teacher).check(SCENES)
+    picture_source(config.source, Columns())  # refuses one that there is not
+    _check(config)
+    index_pictures(config)
+    announce("Training the text encoder")
+    train_again(config.base, SCENES, config.tuned, fresh=config.fresh, **config.training)
+    print_summary(config.tuned / LAST, Problems())
+    show_recommended(config, _write_captions(config))
 
 
-def _run_on_stamps(config: QuickstartConfig) -> Page:
-    from paraclip.quickstart.results import recommend, table
-    from paraclip.quickstart.run import checkpoint_of, run_on_stamps  # torch, only now
-
-    report = run_on_stamps(config)
-    label, reasons = recommend(report, config.base)
-    print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n\n{reasons}\n")
-    files = {
-        "Contact sheet": config.folder / "report" / "contact_sheet.png",
-        "Report": config.folder / "report" / "report.md",
-    }
-    # The control is for comparison alone.
-    for model in (name for name in report.models if name not in ("base", "control")):
-        files[f"Model {model}"] = checkpoint_of(config, model)
-    _print_files(files)
-    stamps = stamps_folder()
-    source = stamps_file(read_stamps(stamps).captions, stamps)
-    # One for each source: an index refuses the pictures of another.
-    index = str(config.folder / f"index-{text_hash(source)[:8]}")
-    tuned = str(files[f"Model {label}"]) if label else None
-    page = Page(source, config.base, index, tuned)
-    if not config.serve:
-        _print_page(page, label or "base")
-    return page
+def announce(stage: str) -> None:
+    """Print which stage starts."""
+    print(f"\n== {printable(stage)}", flush=True)
 
 
-def _run_on_own(config: QuickstartConfig, source: str) -> Page:
-    """Index, train, check, and add the recommended model to the index."""
-    from paraclip.quickstart.own import (
-        check_own,
-        index_of,
-        training_of,
-        write_captions,
-        write_examples,
-    )
-    from paraclip.quickstart.run import announce, checkpoint_of, train_again
-    from paraclip.training.checkpoint import START_OVER
+def index_pictures(config: QuickstartConfig) -> None:
+    """Index the pictures with base."""
+    from paraclip.training.checkpoint import START_OVER  # torch, only now
 
-    check_own(config)
-    announce(f"Indexing {without_secrets(source)}")
-    index, out = index_of(config), config.folder / "tuned"
+    announce(f"Indexing {without_secrets(config.source)}")
     try:
-        done = paraclip.index(source, index, base=config.base, rebuild=config.fresh)
+        done = paraclip.index(config.source, config.index, base=config.base, rebuild=config.fresh)
     except UserError as error:
         another = "--rebuild" in error.hint  # which this command does not have
         raise UserError(error.where, error.what, START_OVER) if another else error from None
     print(done.lines())
-    announce("Training the text encoder")
-    train_again(config.base, SCENES, out, fresh=config.fresh, **training_of(config))
-    print_summary(checkpoint_of(config, "tuned"), Problems())
+
+
+def train_again(
+    base: "DualEncoder | str", triples: Path | str, out: Path, *, fresh: bool, **options: Any
+) -> "DualEncoder":
+    """Train, from scratch if the folder has a run on other data or with other options."""
+    from paraclip.training.checkpoint import AnotherRun
+
+    try:
+        return paraclip.train(base, triples, out, fresh=fresh, **options)
+    except AnotherRun:
+        print(f"The pictures, captions or options have changed: {out.name} starts from scratch")
+        return paraclip.train(base, triples, out, fresh=True, **options)
+
+
+def show_recommended(config: QuickstartConfig, queries: Path | None) -> None:
+    """Check the index with the trained models, add the recommended one, print the files and the
+    commands that use it, and serve the page if that is asked for."""
     announce("Checking the index with base, merged and tuned")
-    report = paraclip.swap_check(index, config.base, out, queries=write_captions(config))
+    report = paraclip.swap_check(config.index, config.base, config.tuned, queries=queries)
     print("\n".join(map(printable, lines_of(report))))
-    use = report.recommendation.use
-    models, tuned, files = "base", None, dict[str, Path]()
+    use, models, model = report.recommendation.use, "base", None
+    files = dict[str, Path]()
     if use != "base":
         announce(f"Adding {use} to the index")
-        files = {f"Model {use}": checkpoint_of(config, use)}
-        tuned = str(files[f"Model {use}"])
-        models = f"base,{use}={tuned}"
-        print(paraclip.index(source, index, base=config.base, tuned=tuned).lines())
-    sheet = write_examples(config, models)
+        files[f"Model {use}"] = config.tuned / (LAST if use == "tuned" else MERGED)
+        model = str(files[f"Model {use}"])
+        models = f"base,{use}={model}"
+        print(paraclip.index(config.source, config.index, base=config.base, tuned=model).lines())
+    sheet = _write_examples(config, models)
     if sheet is None:
         print("No everyday scene is close to these pictures, so there is no contact sheet.")
     else:
         files["Contact sheet"] = sheet
-    verdict = "Keep your base: nothing is added to the index." if tuned is None else f"Use {use}."
+    verdict = "Keep your base: nothing is added to the index." if model is None else f"Use {use}."
     print(f"\n{verdict}")
-    _print_files(files | {"Index": index})
-    page = Page(source, config.base, str(index), tuned)
+    print_files(files | {"Index": config.index})
+    page = Page(config.source, config.base, str(config.index), model)
     if not config.serve:
-        _print_page(page, use)
-    if tuned is not None:
-        system = ["swap", "SYSTEM", "--cache", "CACHE", "--tuned", tuned]
-        folder = ["export", tuned, "exports/modules", "--to", "sentence-transformers"]
-        call = own_call(system if report.kind == "open_clip" else folder)
+        shown = "base" if use == "base" else f"base and {use}"
+        print(f"\nSearch page with {shown}:\n  {page.commands()}")
+    if model is not None:
+        system = ["swap", "SYSTEM", "--cache", "CACHE", "--tuned", model]
+        folder = ["export", model, "exports/modules", "--to", "sentence-transformers"]
+        call = _own_call(system if report.kind == "open_clip" else folder)
         print(f"\nIn another program:\n  {call}")
-    return page
+    if config.serve:
+        page.open()
 
 
-def _print_files(files: Mapping[str, Path]) -> None:
+def print_files(files: Mapping[str, Path]) -> None:
+    """Print where files are, a line each."""
     width = max(map(len, files)) + 1
     for name, path in files.items():
         print(printable(f"{name + ':':{width}} {path}"))
 
 
-def _print_page(page: Page, use: str) -> None:
-    models = "base" if use == "base" else f"base and {use}"
-    print(f"\nSearch page with {models}:\n  {page.commands()}")
+def _check(config: QuickstartConfig) -> None:
+    """Raise UserError, before the first long stage, for what a later one would lack."""
+    from paraclip.training.checkpoint import AnotherRun
+    from paraclip.training.config import TrainConfig
+    from paraclip.training.prepare import check_base
+    from paraclip.training.train import check_training
+
+    check_sheet(str(config.folder / _SHEET))
+    data = OutputFolder(config.folder / "data", "quickstart")
+    data.refuse_foreign(data.path / _CAPTIONS)
+    base = paraclip.load_model(config.base)
+    check_base(base)
+    options = TrainConfig(triples=SCENES, out=str(config.tuned), **config.training)
+    with suppress(AnotherRun):  # starts from scratch
+        check_training(options, config.tuned, config.fresh, base)
 
 
-def open_page(page: Page) -> None:
-    """Index the pictures and serve the page until interrupted."""
-    # Here, because only this needs the extra `search`.
-    from paraclip.commands.serve import serve_command
+def _write_captions(config: QuickstartConfig) -> Path | None:
+    """Write the captions that the index has of picture files, at most 10,000 of them; None if there
+    are none."""
+    store = Store(config.index)
+    root, rows = existing_facts(store).root, list[dict[str, str]]()
+    for part in store.batches(("path", "caption")):
+        rows += [
+            {"image": os.path.abspath(file), "caption": row["caption"]}
+            for row in part.to_pylist()
+            if row["caption"] and os.path.isfile(file := full_path(root, row["path"]))
+        ]
+    if not rows:
+        return None
+    chosen = random.Random(config.seed).sample(rows, min(len(rows), _MOST_CAPTIONS))
+    data = OutputFolder(config.folder / "data", "quickstart")
+    data.write(data.path / _CAPTIONS, "".join(f"{json.dumps(row)}\n" for row in chosen))
+    return data.path / _CAPTIONS
 
-    summary = paraclip.index(page.source, page.index, base=page.base, tuned=page.tuned)
-    print(summary.lines(), flush=True)
-    serve_command(ServeConfig(index=page.index, port=0))  # any free port
+
+def _write_examples(config: QuickstartConfig, models: str) -> Path | None:
+    """Write what models, as of `paraclip search --models`, find for everyday pairs of wordings that
+    fit the pictures best, as the last one finds; None if none fits."""
+    index, path = str(config.index), config.folder / _SHEET
+    pairs = random.Random(config.seed).sample(everyday_pairs(), _DRAWN)
+    texts = [text for pair in pairs for text in pair]
+    found = search_texts(texts, index, models=models, k=_K)
+    groups: list[Group] = []
+    for one in choose_examples(pairs, [*found.values()][-1], _SHOWN):
+        asked = [texts.index(text) for text in (one.q, one.second)]
+        for label, hits in found.items():
+            rows = {texts[place]: hits[place] for place in asked}
+            shared = set.intersection(*({hit.id for hit in row} for row in rows.values()))
+            groups.append((f"{label}: {len(shared)} found by both wordings", rows))
+    if not groups:
+        return None
+    write_sheet(str(path), groups, thumbnails_of(groups, Store(index)))
+    return path
+
+
+@dataclass(frozen=True)
+class Page:
+    """A search page and what it searches."""
+
+    source: str  # folder or captions file of the pictures
+    base: str
+    index: str  # its folder; the index is of this source alone
+    tuned: str | None  # checkpoint of the model that is shown next to the base
+
+    def commands(self) -> str:
+        """The commands that index the pictures and open the page, for a shell."""
+        tuned = ["--tuned", self.tuned] if self.tuned else []
+        index = ["index", without_password(self.source), "--base", self.base, *tuned]
+        place = ["--index", self.index]
+        return " && ".join(map(_own_call, ([*index, *place], ["serve", *place])))
+
+    def open(self) -> None:
+        """Index what is new, and serve the page until interrupted."""
+        from paraclip.commands.serve import serve_command  # only this needs the extra `search`
+
+        summary = paraclip.index(self.source, self.index, base=self.base, tuned=self.tuned)
+        print(summary.lines(), flush=True)
+        serve_command(ServeConfig(index=self.index, port=0))  # any free port
+
+
+def _own_call(words: Sequence[str]) -> str:
+    """A command of ParaCLIP as it is called in the user's shell."""
+    return printable(shlex.join([*_own_program(), *words]))
+
+
+def _own_program() -> list[str]:
+    """The words that call ParaCLIP in the user's shell."""
+    program = shutil.which("paraclip")
+    if program is not None and Path(program).parent == Path(sys.executable).parent:
+        return ["paraclip"]
+    script = Path(sys.executable).with_name("paraclip")
+    if not script.is_file():
+        return [sys.executable, "-m", "paraclip"]
+    here = Path.cwd()
+    return [str(script.relative_to(here) if script.is_relative_to(here) else script)]

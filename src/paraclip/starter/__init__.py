@@ -1,4 +1,4 @@
-"""Texts that ship with ParaCLIP: starter set, held-out rows and query pairs, captions of stamps.
+"""Texts that ship with ParaCLIP: starter set, held-out rows and query pairs.
 
 Training on the starter set needs neither an LLM nor captions of pictures:
 `paraclip train starter --bank INDEX`.
@@ -24,7 +24,6 @@ FIRST_EDITION = 3000
 HELD_OUT = FOLDER / "held_out.jsonl"
 """Rows for reports: nothing is trained on them."""
 QUERIES = FOLDER / "queries.jsonl"
-STAMPS = FOLDER / "stamps.jsonl"
 
 
 def resolve(source: Path | str) -> Path | str:

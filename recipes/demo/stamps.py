@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.files import cache_folder, disk_errors
+from paraclip.files import cache_folder, disk_errors, write_text
 from paraclip.progress import bar
-from paraclip.starter import STAMPS as CAPTIONS
 
+STAMPS = Path(__file__).with_name("stamps.jsonl")
+"""Captions, paraphrases and wordings of the pictures."""
 PACKAGE = "tuxpaint-stamps-default"  # of Debian
 IN_PACKAGE = "usr/share/tuxpaint/stamps"
 _PATIENCE = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20")
@@ -131,7 +132,7 @@ def read_stamps(folder: Path) -> CaptionedStamps:
     """
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     missing = changed = 0
-    for row in read_texts(CAPTIONS):
+    for row in read_texts(STAMPS):
         path = folder / row["image"]
         if not path.is_file():
             missing += 1
@@ -171,6 +172,15 @@ def read_stamps(folder: Path) -> CaptionedStamps:
 
 
 def read_texts(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of the file that is included in ParaCLIP."""
+    """The rows of a file of texts."""
     with path.open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
+
+
+def write_captions(captions: Sequence[Caption], folder: Path) -> Path:
+    """Write a file of captions of pictures in a folder, which can be indexed."""
+    # A captions file may only name pictures in its own folder.
+    path = folder / "captioned_stamps.jsonl"
+    rows = [{"image": row.image_id, "caption": row.caption} for row in captions]
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path

@@ -1,26 +1,65 @@
-"""The stamps: fetched by a stand-in `apt-get` that packs a real .deb, and joined to their texts."""
+"""The demo: its pictures, fetched by a stand-in `apt-get` that packs a real .deb, and their texts;
+the whole of it on drawn pictures."""
 
+import json
 import os
 import shutil
 import stat
+from collections import Counter
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
-from stamp_files import write_stamps
 
+from paraclip.data.config import Columns
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.quickstart import stamps
-from paraclip.quickstart.stamps import IN_PACKAGE, PACKAGE, read_stamps, stamps_folder
+from paraclip.image_search.sources import picture_source
+from recipes.demo import __main__ as demo
+from recipes.demo import stamps
+from recipes.demo.stamps import (
+    IN_PACKAGE,
+    PACKAGE,
+    read_stamps,
+    read_texts,
+    stamps_folder,
+    write_captions,
+)
+from tiny import draw
 
 NEEDS_DPKG = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
 CONTROL = f"Package: {PACKAGE}\nVersion: 1\nArchitecture: all\nMaintainer: a test\nDescription: x\n"
+
+
+TEXTS = stamps.STAMPS  # of the repository
+
+
+def write_stamps(folder: Path, train: int = 100, test: int = 50) -> None:
+    """Draw `folder/stamps`, two pictures with one base name, and write `folder/stamps.jsonl`."""
+    rows: list[dict[str, Any]] = []
+    for number in range(train + test):
+        name = f"{number % 2}/thing-{number // 2}.png"
+        path = folder / "stamps" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = (40 + number, 30)  # so that no two files are equal
+        draw(path, ("disc", "square")[number % 2], ("red", "blue", "green")[number % 3], size)
+        hashed = sha256(path.read_bytes()).hexdigest()
+        texts = {"caption": f"caption {number} of a thing in colour"}
+        names = ("paraphrase_1", "paraphrase_2")
+        if number >= train:
+            names = ("sentence", "short", "colloquial", "contrast")
+        texts |= {kind: f"{kind} {number}" for kind in names}
+        split = "train" if number < train else "test"
+        rows.append({"image": name, "sha256": hashed, "split": split, **texts})
+    (folder / "stamps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache folder of the test, and the captions that `write_stamps` writes."""
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(stamps, "CAPTIONS", tmp_path / "stamps.jsonl")
+    monkeypatch.setattr(stamps, "STAMPS", tmp_path / "stamps.jsonl")
 
 
 def install(folder: Path, name: str, script: str) -> None:
@@ -80,13 +119,11 @@ FULL = "echo 'E: write: No space left on device' >&2; echo more; exit 2"
 @pytest.mark.parametrize(
     ("tool", "script", "message"),
     [
-        ("apt-get", "echo 'E: no such package' >&2; exit 100", "no such package.*DATA=folder"),
         ("apt-get", f'echo "{NO_NETWORK}" >&2; exit 100', "Temporary failure.*DATA=folder"),
         ("apt-get", "exit 0", "apt-get fetched no package"),
         ("apt-get", f"touch {PACKAGE}_1_all.deb", "dpkg-deb failed: .*DATA=folder"),
         ("dpkg-deb", "exit 0", f"the package holds no {IN_PACKAGE}"),
         ("apt-get", FULL, "the disk is full.*PARACLIP_CACHE"),
-        ("dpkg-deb", FULL, "the disk is full.*PARACLIP_CACHE"),
     ],
 )
 def test_a_failure_is_one_line_and_nothing_remains(
@@ -105,9 +142,6 @@ def test_without_apt_the_hint_names_an_own_folder(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"no apt-get .*DATA=folder"):
         stamps_folder()
-
-
-# --- joined to their texts ---
 
 
 def test_texts_are_joined_to_their_pictures(tmp_path: Path) -> None:
@@ -143,3 +177,54 @@ def test_another_version_of_the_package_is_refused_with_the_numbers(tmp_path: Pa
         path.write_bytes(b"another picture")
     with pytest.raises(UserError, match=r"another version: only 110 of 150 .*DATA=folder"):
         read_stamps(tmp_path / "stamps")
+
+
+def test_stamps_have_captions_and_150_are_held_out_with_three_wordings_and_a_contrast() -> None:
+    rows = [*read_texts(TEXTS)]
+    split = Counter(row["split"] for row in rows)
+    assert split["test"] == 150 and split["train"] >= 400
+    assert len({row["image"] for row in rows}) == len({row["sha256"] for row in rows}) == len(rows)
+    for row in rows:
+        assert 6 <= len(row["caption"].split()) <= 16, row["image"]
+        test = ("sentence", "short", "colloquial", "contrast")
+        fields = test if row["split"] == "test" else ("paraphrase_1", "paraphrase_2")
+        texts = [row["caption"], *(row[name] for name in fields)]
+        assert len(set(texts)) == len(texts), row["image"]
+
+
+def test_all_captioned_stamps_can_be_indexed(tmp_path: Path) -> None:
+    write_stamps(tmp_path)
+    path = str(write_captions(read_stamps(tmp_path / "stamps").captions, tmp_path / "stamps"))
+    problems = Problems(0.0)
+    assert len([*picture_source(path, Columns()).pictures(problems)]) == 150
+    assert problems.count == 0
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.timeout(900)
+def test_the_stamps_are_tuned_scored_on_held_out_wordings_and_indexed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_stamps(tmp_path)
+    monkeypatch.setattr(demo, "STARTER_ROWS", 48)
+    monkeypatch.setattr(demo, "stamps_folder", lambda: tmp_path / "stamps")
+    out = tmp_path / "out"
+    demo.main(["--out", str(out), "--epochs", "1"])
+    shown = capsys.readouterr().out
+    report = json.loads((out / "report" / "report.json").read_text())
+    (section,) = report["benchmarks"]
+    assert section["pool"].startswith("50 captions of wordings.jsonl in 150 rewordings")
+    labels = list(report["models"])
+    assert labels == ["base", "control", "tuned", "merged"]
+    assert any(line.split()[: len(labels)] == labels for line in shown.splitlines())
+    assert "R@10 of another wording" in shown and "contrast refused, text" in shown
+    assert "R@10 of both" in shown and "AO@10 over another meaning" in shown
+    assert (out / "report" / "contact_sheet.png").stat().st_size > 500
+    steps = {
+        name: json.loads((out / name / "summary.json").read_text())["steps"]
+        for name in ("control", "teacher", "tuned")
+    }
+    assert len(set(steps.values())) == 1
+    assert "AO@10" in (out / "report" / "report.md").read_text().partition("<details>")[0]
+    assert "of 50 captions" in shown and f"serve --index {out}/index" in shown

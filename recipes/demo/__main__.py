@@ -1,40 +1,63 @@
-"""The whole workflow on Debian's stamps, a script on the public API: each stage has its own folder,
-and resumes.
+"""The whole workflow on Debian's stamps, which `make demo` runs: each stage resumes.
 
-captions and pictures -> control, teacher, tuned, merged -> report, sheet
+    python -m recipes.demo
+
+captions and pictures -> control, teacher, tuned, merged -> report, sheet -> index, recommendation
 
 The base is `mini` as included in ParaCLIP, or the user's CLIP. The models learn from the stamps'
 own triples and the starter set. `teacher` learns the captioned pictures with L1 alone. It finds
 more of them than base does, and `tuned` learns what both find: on pictures that were held out of
-the stamps' own, it found as many as teacher and its wordings agreed more.
+the stamps' own, it found as many as teacher and its wordings agreed more. Which model is
+recommended is measured as `paraclip quickstart` does on pictures of your own.
 """
 
+import argparse
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import paraclip
+from paraclip.commands.quickstart import (
+    announce,
+    index_pictures,
+    print_files,
+    show_recommended,
+    train_again,
+)
+from paraclip.compute.allocator import keep_freed_memory
 from paraclip.data.triples import TEXTS, read_provenance, read_triples
-from paraclip.errors import printable
+from paraclip.errors import UserError, printable, require
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import check_report_folder
+from paraclip.image_search.config import SERVER, STORE
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.sources import LAST, MERGED, check_model, packages_of
 from paraclip.output_folder import OutputFolder
-from paraclip.quickstart.config import BUILT_IN, QuickstartConfig
-from paraclip.quickstart.results import CUTOFFS, plot
-from paraclip.quickstart.stamps import PACKAGE, CaptionedStamps, read_stamps, stamps_folder
+from paraclip.quickstart import QuickstartConfig
+from paraclip.signals import report_end
 from paraclip.starter import FIRST_EDITION, STARTER
-from paraclip.training.checkpoint import AnotherRun, RunFolder
+from paraclip.training.checkpoint import AnotherRun
 from paraclip.training.config import TrainOptions
 from paraclip.training.prepare import check_base
 from paraclip.training.train import check_training
+from recipes.demo.results import CUTOFFS, plot, table
+from recipes.demo.stamps import (
+    PACKAGE,
+    CaptionedStamps,
+    read_stamps,
+    stamps_folder,
+    write_captions,
+)
 
+BUILT_IN = "mini"
 STARTER_ROWS = FIRST_EDITION  # of the starter set
-_ROWS = "rows.jsonl"
-_DATA = (_ROWS, f"{_ROWS}.provenance.json", "wordings.jsonl", "pool.txt")
+_ROWS, _CAPTIONS = "rows.jsonl", "captions.jsonl"
+_DATA = (_ROWS, f"{_ROWS}.provenance.json", "wordings.jsonl", "pool.txt", _CAPTIONS)
 """Files that one stage writes and the next one reads."""
 _L1_ALONE = (1.0, 0.0, 0.0)  # weights of L1, L2 and L3
 _LOSSES: dict[str, dict[str, Any]] = {
@@ -47,8 +70,24 @@ _EPOCHS = 2
 _LEARNING_RATE = 2e-4  # of the built-in model; of others, the default of `paraclip train`
 
 
-def run_on_stamps(config: QuickstartConfig) -> Report:
-    """Run all stages, and print what each does; returns the report that was written.
+def main(arguments: list[str] | None = None) -> None:
+    """Run all stages; print the table, the recommended model and the files."""
+    config = _options(arguments)
+    require(packages_of(config.base, "minilm") | (SERVER if config.serve else STORE))  # of S
+    check_model(config.base)
+    report = run_stages(config)
+    print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n")
+    print_files({"Report": config.folder / "report" / "report.md",
+                 "Its sheet": config.folder / "report" / "contact_sheet.png"})  # fmt: skip
+    stamps = stamps_folder()
+    config = replace(config, source=str(write_captions(read_stamps(stamps).captions, stamps)))
+    index_pictures(config)
+    show_recommended(config, config.folder / "data" / _CAPTIONS)
+
+
+def run_stages(config: QuickstartConfig) -> Report:
+    """Train and score all models, and print what each stage does; returns the report that was
+    written.
 
     Raises:
         UserError: the stamps cannot be had, or a stage failed.
@@ -67,7 +106,7 @@ def run_on_stamps(config: QuickstartConfig) -> Report:
     rows = _write_training(config, stamps)
     trained = {name: _train(config, base, rows, name) for name in _LOSSES}
     del trained["teacher"]  # not compared: it is part of the recipe of tuned
-    merged = paraclip.load_model(str(checkpoint_of(config, "merged")), str(base.device))
+    merged = paraclip.load_model(str(config.tuned / MERGED), str(base.device))
     models = {"base": base, **trained, "merged": merged}
     announce(f"Scoring {', '.join(models)}")
     report = paraclip.evaluate(models, data=folder, out=folder / "report", **test)
@@ -77,33 +116,22 @@ def run_on_stamps(config: QuickstartConfig) -> Report:
     return report
 
 
-def checkpoint_of(config: QuickstartConfig, label: str) -> Path:
-    """The checkpoint of a trained model, or of tuned merged with base."""
-    if label == "merged":
-        return RunFolder(config.folder / "tuned").merged
-    return RunFolder(config.folder / label).last
-
-
-def announce(stage: str) -> None:
-    """Print which stage starts."""
-    print(f"\n== {printable(stage)}", flush=True)
-
-
-def train_again(
-    base: DualEncoder | str, triples: Path | str, out: Path, *, fresh: bool, **options: Any
-) -> DualEncoder:
-    """Train, from scratch if the folder has a run on other data or with other options."""
-    try:
-        return paraclip.train(base, triples, out, fresh=fresh, **options)
-    except AnotherRun:
-        print(f"The pictures, captions or options have changed: {out.name} starts from scratch")
-        return paraclip.train(base, triples, out, fresh=True, **options)
+def _options(arguments: list[str] | None) -> QuickstartConfig:
+    """The options, those of `paraclip quickstart` without pictures and teachers."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", default="runs/demo", help="folder of all stages")
+    parser.add_argument("--base", default=BUILT_IN, help="model, as in `paraclip train`")
+    parser.add_argument("--epochs", type=int, help=f"default: {_EPOCHS}")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the data")
+    parser.add_argument("--fresh", action="store_true", help="run every stage from scratch")
+    parser.add_argument("--serve", action="store_true", help="finally, open the search page")
+    return QuickstartConfig(PACKAGE, **vars(parser.parse_args(arguments)))
 
 
 def _check(config: QuickstartConfig, base: DualEncoder) -> None:
     """Raise UserError, before the first long stage, for what a later one would lack."""
     check_base(base)
-    data = OutputFolder(config.folder / "data", "quickstart")
+    data = OutputFolder(config.folder / "data", "demo")
     data.refuse_foreign(*(data.path / name for name in _DATA))
     for name in _LOSSES:
         options = TrainOptions(**_training(config, name))
@@ -121,11 +149,14 @@ def _training(config: QuickstartConfig, name: str) -> dict[str, Any]:
 
 
 def _write_test(config: QuickstartConfig, stamps: CaptionedStamps) -> dict[str, Any]:
-    """Write the held-out wordings; returns the options of their benchmark."""
+    """Write the held-out wordings, and their captions as queries; returns the options of the
+    benchmark of the wordings."""
     pool = [row["image_id"] for row in stamps.wordings]
     print(f"{len(stamps.triples)} pictures to learn from, {len(pool)} held out")
     wordings = _write_rows(config, "wordings.jsonl", stamps.wordings)
     names = _write(config, "pool.txt", "".join(f"{name}\n" for name in sorted(set(pool))))
+    queries = ({"image": row["image_id"], "caption": row["caption"]} for row in stamps.wordings)
+    _write_rows(config, _CAPTIONS, queries)
     return {"benchmarks": "variations", "wordings": wordings, "k": CUTOFFS, "pool": names}
 
 
@@ -133,7 +164,7 @@ def _train(config: QuickstartConfig, base: DualEncoder, rows: Path, name: str) -
     """One model, trained from base."""
     options = _training(config, name)
     if name == "tuned":
-        options["teacher"] = ["base", str(checkpoint_of(config, "teacher"))]
+        options["teacher"] = ["base", str(config.folder / "teacher" / LAST)]
     return train_again(base, rows, config.folder / name, fresh=config.fresh, **options)
 
 
@@ -152,6 +183,17 @@ def _write_rows(config: QuickstartConfig, name: str, rows: Iterable[Mapping[str,
 
 def _write(config: QuickstartConfig, name: str, content: str) -> Path:
     """Write a file that the next stage reads."""
-    folder = OutputFolder(config.folder / "data", "quickstart")
+    folder = OutputFolder(config.folder / "data", "demo")
     folder.write(folder.path / name, content)
     return folder.path / name
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    try:
+        main()
+    except UserError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(report_end("; run the same command again to resume"))

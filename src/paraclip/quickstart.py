@@ -1,32 +1,28 @@
-"""Options of `paraclip quickstart`."""
+"""Options of `paraclip quickstart`, whose script is `commands/quickstart.py`."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from paraclip.errors import UserError
 from paraclip.options import Checked, Count, Seed
-
-BUILT_IN = "mini"
 
 
 @dataclass(frozen=True)
 class QuickstartConfig(Checked):
     """The whole workflow: from pictures to a tuned text encoder, and what it finds among them."""
 
-    source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PICTURES]")] = None
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PICTURES")]
     """Folder of pictures, captions file or shards, as for `paraclip index`; captions are not
-    needed. Default: the captioned ones of Debian's Tux Paint stamps (649 pictures), fetched with
-    apt-get into the cache folder, without root."""
+    needed."""
 
     out: str | None = None
-    """Output folder; a second run reuses its content. Default: runs/quickstart, or
-    runs/quickstart-NAME, where NAME is the name of your source."""
+    """Output folder; a second run reuses its content. Default: runs/quickstart-NAME, where NAME is
+    the name of your source."""
 
-    base: str = BUILT_IN
+    base: str = "mini"
     """Base model, as in `paraclip train`, such as ViT-B-32:weights.safetensors. A real CLIP is
     larger than the built-in model: a GPU, which is used if there is one, saves most of the time."""
 
@@ -35,8 +31,7 @@ class QuickstartConfig(Checked):
     ViT-B-16-SigLIP:webli. Default: base alone."""
 
     epochs: Count | None = None
-    """Epochs. Default: that of `paraclip train`; 2 with the stamps, on which all models train for
-    the same number of steps."""
+    """Epochs. Default: that of `paraclip train`."""
 
     seed: Seed = 0
     """Random seed of the scenes, the order of the data and the examples."""
@@ -49,18 +44,28 @@ class QuickstartConfig(Checked):
     """Finally, open the search page, with base and the recommended model. Needs the extra
     `search`."""
 
-    def __post_init__(self) -> None:
-        """Also check that a teacher has pictures to rank."""
-        super().__post_init__()
-        if self.teacher and self.source is None:
-            what = "teaches on pictures of your own, and the stamps have a teacher"
-            raise UserError("--teacher", what, "Name your pictures, or leave it out.")
-
     @property
     def folder(self) -> Path:
         """The output folder."""
         if self.out is not None:
             return Path(self.out)
-        source = Path(self.source).resolve() if self.source else Path()
+        source = Path(self.source).resolve()
         name = source.name if os.path.isdir(source) else source.stem
-        return Path("runs", f"quickstart-{name}" if name else "quickstart")
+        return Path("runs", f"quickstart-{name}")
+
+    @property
+    def index(self) -> Path:
+        """The index of the pictures."""
+        return self.folder / "index"
+
+    @property
+    def tuned(self) -> Path:
+        """The folder of the training run."""
+        return self.folder / "tuned"
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Options of `paraclip.train`."""
+        epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        teachers = ("base", *self.teacher) if self.teacher else ()
+        return {"bank": str(self.index), "teacher": teachers, "seed": self.seed, **epochs}

@@ -1,1 +1,0 @@
-"""The whole workflow on a folder of pictures: what `make demo` runs."""
