@@ -422,8 +422,8 @@ def front_table(record: Mapping[str, Any]) -> str:
             rows.append([f"{FRONT_BASES[stored['base']]}: {kind}", *cells, counted])
     heads = ["base → alone → with another CLIP", *FRONT_COLUMNS, "more / less alike"]
     note = (
-        f"\\* {found.holm}; ° of no declared goal, so not tested. *More / less alike*: share of the "
-        "pairs whose overlap rises and falls with another CLIP."
+        f"\\* {found.holm}; ° of no declared goal, so not tested. *More / less alike*: share of "
+        "the pairs whose overlap rises and falls with another CLIP."
     )
     return f"{markdown(heads, rows)}\n\n{note}"
 
