@@ -220,17 +220,6 @@ def test_heic_without_its_package_names_the_extra(
         open_image(str(path), 32)
 
 
-def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:
-    """macOS writes a `._a.jpg` beside each `a.jpg` on other disks, and photo tools `.thumbs/`."""
-    folder = tmp_path / ".mine"  # may be hidden itself
-    for name in ("b.png", "sub/a.JPG", "._b.png", ".thumbs/b.png", "sub/.trash/a.jpg", "note.txt"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    (folder / "album.png").mkdir()
-    found = [path.relative_to(folder).as_posix() for path in picture_files(folder)]
-    assert found == ["b.png", "sub/a.JPG"]
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Port of a server where /a.png is a picture and /to/URL redirects to URL."""

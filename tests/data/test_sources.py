@@ -13,7 +13,7 @@ from source_files import json_lines, lenient, put, read, shard, texts
 
 from paraclip.data.config import Columns
 from paraclip.data.folder import first_line, walk
-from paraclip.data.images import open_image
+from paraclip.data.images import open_image, picture_files
 from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, find_files, read_captions
 from paraclip.data.rows import read_rows
@@ -136,18 +136,23 @@ def test_a_folder_gives_the_first_line_of_each_text(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_walked_in_the_order_of_names_without_links_to_folders(tmp_path: Path) -> None:
-    inside = tmp_path / "in"
-    for name in ("b.png", "a/z.JPEG", "a/b/y.webp", "c.Txt", "c.md", ".git/x.png", ".d.png"):
+    inside = tmp_path / ".in"  # may be hidden itself; photo tools make `.thumbs/`, macOS `._b.png`
+    names = ("b.png", "a/z.JPEG", "a/b/y.webp", "c.Txt", "c.md", ".thumbs/x.png", "a/.t/x.png")
+    for name in (*names, "._b.png"):
         put(inside / name, b"")
     for name in ("README.txt", "licence.txt", "problems.txt", "lost.txt", "b.txt", "a.txt"):
         put(inside / name, "A text.")
     put(inside / "album.jpg" / "p.png", b"")  # a folder named like a picture
     put(tmp_path / "out" / "b.png", b"")
     links = {"self": inside, "other": tmp_path / "out", "x.png": inside / "b.png"}
+    links["folder.png"] = tmp_path / "out"
     for name, target in links.items():
         (inside / name).symlink_to(target)
-    expected = ["a/b/y.webp", "a/z.JPEG", "a.txt", "album.jpg/p.png", "b.png", "lost.txt", "x.png"]
+    first = ["a/b/y.webp", "a/z.JPEG", "a.txt", "album.jpg/p.png", "b.png"]
+    expected = [*first, "folder.png", "lost.txt", "x.png"]
     assert [path.relative_to(inside).as_posix() for path in walk(inside)] == expected
+    pictures = [path.relative_to(inside).as_posix() for path in picture_files(inside)]
+    assert pictures == [name for name in expected if name[-3:] != "txt" and name != "folder.png"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="contains no pictures"):
         read(str(tmp_path / "empty"))

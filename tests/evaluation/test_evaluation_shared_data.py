@@ -1,11 +1,16 @@
-"""The research data has the published number of rows per task."""
+"""Every row of the research data can be read, and each task has its published number of them."""
 
 from pathlib import Path
 
 import pytest
 
 from extent import DATA
+from paraclip.data.captions import Caption
+from paraclip.data.config import Columns
+from paraclip.data.images import open_image
+from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
+from paraclip.data.triples import attach_images, read_triples
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import gallery
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
@@ -17,7 +22,11 @@ from paraclip.evaluation.pictures import read_names, read_pool
 from paraclip.models.loading import load_model
 from paraclip.models.wheels import TEXT_PACKAGE
 
-pytestmark = pytest.mark.shared_data("sts")
+pytestmark = pytest.mark.shared_data("sts", "flickr8k")
+
+
+def read(source: Path, images: str | None = "image") -> list[Caption]:
+    return list(read_captions(str(source), Columns(image=images), Problems(0.0)))
 
 
 def test_sts_tasks_have_the_pairs_that_are_known() -> None:
@@ -80,3 +89,27 @@ def test_minilm_gets_its_published_figure_on_sts_b() -> None:
     )
     found = {metric.name: 100 * metric.value() for metric in scores.metrics}
     assert found["STS-B"] == pytest.approx(82.03, abs=0.02)
+
+
+def test_flickr8k_has_five_captions_a_picture() -> None:
+    rows = read(DATA / "flickr8k" / "captions.csv")
+    assert len(rows) == 40_455 == 5 * len({row.image_id for row in rows})
+    assert len({row.id for row in rows}) == len(rows)
+    assert open_image(str(rows[0].image), 224).size == (224, 224)
+
+
+def test_other_sets_are_read_without_conversion() -> None:
+    rows = read(DATA / "coco" / "captions.json")
+    assert len({row.image for row in rows}) == 337 == len({row.image_id for row in rows})
+    assert len(rows) == 1_686
+    source = DATA / "coco" / "karpathy_test_captions.json"
+    assert len({row.image_id for row in read(source, None)}) == 5_000
+    for name, count in (("laion", 9_936), ("cc3m_val", 15_827)):
+        rows = read(DATA / "web_captions" / f"{name}.tsv")
+        assert len(rows) == count and {row.image for row in rows} == {None}
+
+
+def test_the_papers_layout_finds_its_pictures() -> None:
+    table = read_triples(DATA / "paraphrases" / "flickr8k_train.jsonl")
+    assert table.num_rows == 3_600
+    assert attach_images(table, DATA / "flickr8k" / "images")["image"].null_count == 0

@@ -12,8 +12,9 @@ from paraclip.errors import UserError
 from paraclip.models import loading, wheels
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
-from paraclip.models.mini import Mini, SentenceModel, load_backbone
+from paraclip.models.mini import Mini, SentenceModel, load_backbone, read_heads
 from paraclip.models.wheels import wheel_file
+from recipes.mini import class_head as recipe
 from tiny import word_files
 
 
@@ -121,3 +122,15 @@ def test_a_sentence_model_is_loaded_by_its_name_and_refuses_pictures(
     assert load_model("minilm", "cpu") is sentence
     with pytest.raises(UserError, match=r"reads no pictures. Use benchmarks of text"):
         encode_images(sentence, pictures)
+
+
+def test_the_class_head_holds_the_vectors_of_the_prompts_and_how_it_was_made(mini, tmp_path):
+    names = recipe.class_names()
+    assert len(names) == 1000
+    assert names[1] == "goldfish" and names[292] == "tiger" and names[849] == "teapot"
+    recipe.write(recipe.class_head(mini, ["red", "blue disc"]), tmp_path / "head.safetensors")
+    tensors, made = read_heads(tmp_path / "head.safetensors")
+    expected = encode_texts(mini, ["a photo of a red", "a photo of a blue disc"]).T
+    torch.testing.assert_close(tensors["classes.weight"].float(), expected, atol=1e-3, rtol=0)
+    assert made["licence"] == "Apache-2.0" and made["prompt"] == "a photo of a {}"
+    assert str(tmp_path) not in str(made)
