@@ -26,12 +26,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.export.targets import random_clip
-from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
+from benchmarks.machine import RESULTS, facts_of, keep, say
 from paraclip import starter
 from paraclip.exporting.run import export_model
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats.onnx_graph import write_image_graph
 from paraclip.systems.config import ExportOptions
+from paraclip.tables import markdown
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 4

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 
 from paraclip.files import write_text
 from paraclip.provenance import provenance
+from paraclip.tables import markdown
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -130,10 +131,3 @@ def from_cells(record: Mapping[str, Any]) -> str:
         part if isinstance(part, str) else markdown(part["heads"], part["rows"])
         for part in record["cells"]
     )
-
-
-def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with numbers right-aligned; the first column contains names."""
-    rule = "|".join(["---"] + ["---:"] * (len(heads) - 1))
-    lines = [" | ".join(row) for row in (heads, *rows)]
-    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])

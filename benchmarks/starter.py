@@ -17,9 +17,10 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from benchmarks.machine import RESULTS, keep, markdown
+from benchmarks.machine import RESULTS, keep
 from paraclip.files import write_text
 from paraclip.starter import HELD_OUT, TRIPLES
+from paraclip.tables import markdown
 
 Row = Mapping[str, Any]
 """A row of the set, as its file has it."""

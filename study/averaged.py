@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import keep, markdown, parse_with_data
+from benchmarks.machine import keep, parse_with_data
 from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import Interval, interval, over_seeds
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
+from paraclip.tables import markdown
 from study import run
 from study.cells import cells_of, scores_of
 from study.differences import Draws, Key, Scored, metrics_of, over

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import paraclip
-from benchmarks.machine import keep, markdown, parse_with_data, say
+from benchmarks.machine import keep, parse_with_data, say
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.files import cache_folder, text_hash, write_text
 from paraclip.models.encoder import DualEncoder
+from paraclip.tables import markdown
 from paraclip.training.choice import RATES, SHARES
 from paraclip.training.sources import BASE
 from study import run

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import keep, markdown
+from benchmarks.machine import keep
 from paraclip.arrays import Integers
 from paraclip.evaluation.compare import Stored
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.report import figure as shown
 from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import Interval, Metric
+from paraclip.tables import markdown
 from study import run
 from study.averaged import read_options
 from study.cells import cells_of, scores_of

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import keep, markdown
+from benchmarks.machine import keep
 from paraclip.evaluation.pairs import KINDS
 from paraclip.evaluation.report import figure as shown
 from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import FEWEST, Interval, not_inferior, prefers_lower
+from paraclip.tables import markdown
 from study.differences import LEVEL, Figure, Key
 from study.sets import LANGUAGES
 from study.third.queries import KINDS as QUERY_KINDS

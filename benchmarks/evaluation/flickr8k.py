@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import keep, markdown, parse_with_data
+from benchmarks.machine import keep, parse_with_data
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark
@@ -35,6 +35,7 @@ from paraclip.files import cache_folder
 from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
+from paraclip.tables import markdown
 from paraclip.training.config import TrainOptions
 from paraclip.training.prepare import prepare
 from paraclip.training.sources import Sources

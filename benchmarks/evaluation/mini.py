@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.evaluation.flickr8k import feature_cache, training_captions
-from benchmarks.machine import RESULTS, keep, markdown, parse_with_data
+from benchmarks.machine import RESULTS, keep, parse_with_data
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark
@@ -30,6 +30,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.provenance import provenance
+from paraclip.tables import markdown
 from recipes.alignment import AlignOptions, align, drop_features, heads_of, prepare_captions
 from recipes.demo.stamps import STAMPS, read_texts, stamps_folder
 from recipes.mini.flickr8k import mini_flickr8k

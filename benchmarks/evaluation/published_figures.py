@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import RESULTS, keep, markdown, parse_with_data
+from benchmarks.machine import RESULTS, keep, parse_with_data
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.models.loading import load_model
+from paraclip.tables import markdown
 
 # Spearman's correlation times 100: Muennighoff et al. 2023 (MTEB), table of STS, all-MiniLM-L6-v2.
 PUBLISHED = {

@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.export.loaders import environments
 from benchmarks.export.loaders.texts import TEXTS
-from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
+from benchmarks.machine import RESULTS, facts_of, keep, say
 from paraclip.errors import UserError
 from paraclip.exporting.run import export_model
 from paraclip.models.encoder import DualEncoder
@@ -38,6 +38,7 @@ from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.systems.config import ExportOptions
+from paraclip.tables import markdown
 
 LOADERS = Path(environments.__file__).parent
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"

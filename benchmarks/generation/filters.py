@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS, keep, markdown, parse_with_data, say
+from benchmarks.machine import RESULTS, keep, parse_with_data, say
 from paraclip.paraphrase.config import CHECKED, STRONG
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, Checker, SentenceEncoder
+from paraclip.tables import markdown
 from recipes.filters.labelled import REPORTED, Labelled, labelled_pairs, read
 
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}

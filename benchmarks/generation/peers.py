@@ -31,7 +31,8 @@ from typing import Any
 
 from benchmarks.generation.server_speed import numbered, serve
 from benchmarks.generation.watching import OtherWork, Watched, watched, worked
-from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
+from benchmarks.machine import RESULTS, facts_of, keep, say
+from paraclip.tables import markdown
 
 PEERS = Path(__file__).parent / "peer_programs"
 SOURCES = Path(__file__).parents[2] / "src"

@@ -25,13 +25,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks.generation.watching import OtherWork, worked
-from benchmarks.machine import RESULTS, facts_of, keep, markdown
+from benchmarks.machine import RESULTS, facts_of, keep
 from paraclip.data.captions import Caption
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.run import generate
+from paraclip.tables import markdown
 
 CAPTIONS = Path(__file__).parents[2] / "recipes" / "paraphraser" / "own_captions.txt"
 

@@ -40,9 +40,10 @@ import torch
 from benchmarks.inputs.areas import all_cases
 from benchmarks.inputs.cases import Case, paraclip
 from benchmarks.inputs.sound import write_sound
-from benchmarks.machine import RESULTS, keep, markdown, say
+from benchmarks.machine import RESULTS, keep, say
 from paraclip.cli import parse
 from paraclip.errors import UserError
+from paraclip.tables import markdown
 
 IMPORTED = (
     "open_clip", "paraclip.api", "paraclip.evaluation.run", "paraclip.paraphrase.run",

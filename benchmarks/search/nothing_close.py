@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import RESULTS, facts_of, keep, markdown, parse_with_data
+from benchmarks.machine import RESULTS, facts_of, keep, parse_with_data
 from paraclip.arrays import Float
 from paraclip.evaluation.unrelated import SPREADS, cutoff_above, unrelated_texts
 from paraclip.files import cache_folder
 from paraclip.image_search.serving.captions import Wanted
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
+from paraclip.tables import markdown
 
 PRESENT = """
 a dog running in the snow, a surfer on a wave, a skateboarder, a child on a swing, a basketball

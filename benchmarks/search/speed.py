@@ -32,9 +32,10 @@ from PIL import Image
 
 from benchmarks.export.loaders import environments
 from benchmarks.generation.watching import worked
-from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
+from benchmarks.machine import RESULTS, facts_of, keep, say
 from paraclip.compute.exact_search import nearest
 from paraclip.store import IndexFacts, Store, picture_id, schema
+from paraclip.tables import markdown
 
 QUERIES = 2_000
 CLUSTERS = 2_000

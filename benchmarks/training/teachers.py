@@ -19,8 +19,9 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg
 
-from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
+from benchmarks.machine import RESULTS, facts_of, keep, say
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.tables import markdown
 
 PICTURES, TEXTS = 5_000, 50_000
 """Of a bank, and of the wordings of 10,000 scenes: what the last column is of."""

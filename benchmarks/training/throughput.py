@@ -24,7 +24,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from benchmarks.machine import RESULTS, Taken, facts_of, keep, markdown, say, taken_by
+from benchmarks.machine import RESULTS, Taken, facts_of, keep, say, taken_by
 from benchmarks.training.steps import (
     OurStep,
     PlainStep,
@@ -33,6 +33,7 @@ from benchmarks.training.steps import (
     random_pixels,
     some_triples,
 )
+from paraclip.tables import markdown
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import ALL_TEXTS
 

@@ -2,7 +2,8 @@
 
 from paraclip.errors import printable
 from paraclip.evaluation.plots import plot_lines
-from paraclip.evaluation.report import Line, Report, aligned, compared_with, figure, spread
+from paraclip.evaluation.report import Line, Report, compared_with, figure, spread
+from paraclip.tables import aligned
 
 _OUR_FILES = {
     "captions of wordings.jsonl": "captions of the held-out pictures",

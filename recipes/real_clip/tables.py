@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS, keep, markdown
+from benchmarks.machine import RESULTS, keep
 from paraclip.errors import UserError
 from paraclip.evaluation.report import figure
 from paraclip.files import read_bounded
+from paraclip.tables import markdown
 
 ROWS = {
     "AO@10, rewordings by an LLM": ("main", "paraphrased-retrieval", "AO@10"),

@@ -21,6 +21,7 @@ from paraclip.files import (
 )
 from paraclip.options import Positive
 from paraclip.output_folder import OutputFolder
+from paraclip.tables import markdown
 
 SHEET, PAGE = "sheet.jsonl", "audit.html"
 _KEPT = "kept"
@@ -223,13 +224,13 @@ def report_marks(sheet: Mapping[str, _Pair], marks: Sequence[_Mark]) -> str:
         ):
             groups[group].append(mark)
         strata[pair.stratum].append(mark.meaning == "same")
-    lines = ["| pairs | marks | same | changed | wrong | plain |", f"|---|{'---:|' * 5}"]
+    rows = list[list[str]]()
     notes = [""]
     for group, marked in sorted(groups.items()):
         counts = Counter[str](value for mark in marked for value in (mark.meaning, mark.style))
         pairs = len({mark.id for mark in marked})
         rates = [_show_rate(counts[one], len(marked), pairs) for one in (*_MEANINGS, "plain")]
-        lines.append(f"| {group} | {len(marked)} | {' | '.join(rates)} |")
+        rows.append([group, str(len(marked)), *rates])
         if group == _KEPT:
             notes.append(f"precision of the filters: {rates[0]} of what they keep")
     good = {  # pairs of the run with the same meaning, as the marks of each stratum estimate them
@@ -240,4 +241,5 @@ def report_marks(sheet: Mapping[str, _Pair], marks: Sequence[_Mark]) -> str:
     if total := sum(good.values()):
         recall = sum(count for stratum, count in good.items() if stratum.startswith(_KEPT)) / total
         notes.append(f"recall of the filters: {recall:.1%} of what means the same")
-    return "\n".join([*lines, *notes])
+    table = markdown(["pairs", "marks", *_MEANINGS, "plain"], rows)
+    return "\n".join([table, *notes])

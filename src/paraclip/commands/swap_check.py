@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.report import aligned
 from paraclip.evaluation.unlabelled import measures_table
 from paraclip.indexes.origin import EXACT
 from paraclip.models.sources import models_of_run
@@ -16,6 +15,7 @@ from paraclip.swapping.checking import Scores, SwapReport, swap_check
 from paraclip.systems import exported
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.files import PARACLIP
+from paraclip.tables import aligned
 
 SHOWN = 3  # number of results printed for a changed query
 

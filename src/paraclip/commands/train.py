@@ -6,12 +6,12 @@ from paraclip.data.captions import label
 from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, require
-from paraclip.evaluation.report import aligned
 from paraclip.evaluation.unlabelled import measures_table
 from paraclip.indexes.reading import is_index
 from paraclip.models.sources import check_device, check_model, packages_of
 from paraclip.progress import suggest
 from paraclip.provenance import without_secrets
+from paraclip.tables import aligned
 from paraclip.training.config import TrainConfig
 from paraclip.training.sources import Sources
 

@@ -1,6 +1,5 @@
 """What is shown of figures and of differences: tables as text, JSON, and the Markdown page."""
 
-import html
 import json
 import math
 import re
@@ -24,6 +23,7 @@ from paraclip.evaluation.statistics import (
 )
 from paraclip.files import text_hash
 from paraclip.provenance import provenance
+from paraclip.tables import aligned, inert, markdown
 
 _FORMAT, _COMPARISON = "paraclip-report-1", "paraclip-comparison-1"
 _HEAD = "", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts", "not inferior"
@@ -303,8 +303,8 @@ def report_page(report: Report, files: Sequence[str]) -> str:
         [f"{section}: {name}", *(re.sub(r" +\)", ")", cell) for cell in cells)]
         for section, name, cells in report.headline_rows()
     ]
-    parts = ["# Evaluation", _markdown_table(["model", "architecture", "weights"], models)]
-    parts += [_markdown_table(["in percent", *labels], headlines), *filter(None, [_legend(labels)])]
+    parts = ["# Evaluation", _inert_table(["model", "architecture", "weights"], models)]
+    parts += [_inert_table(["in percent", *labels], headlines), *filter(None, [_legend(labels)])]
     for name in sorted(files, key=lambda name: name.endswith(".png")):
         title = Path(name).stem.replace("_", " ")
         page = f"[The pairs whose rankings changed most]({name})"
@@ -319,17 +319,17 @@ def report_page(report: Report, files: Sequence[str]) -> str:
 
 def _section_page(section: Section, labels: list[str]) -> str:
     """Return one benchmark as Markdown: its headlines, and all other figures folded."""
-    parts = [f"## {section.name}", f"On {_inert(section.pool)}."]
-    parts += [f"Note: {_inert(note)}." for note in section.notes]
+    parts = [f"## {section.name}", f"On {inert(section.pool)}."]
+    parts += [f"Note: {inert(note)}." for note in section.notes]
     for headline in (True, False):
         lines = [line for line in section.lines if line.headline == headline]
         if not lines:
             continue
         values = [[line.name, *(spread(line.values[label]) for label in labels)] for line in lines]
-        tables = [_markdown_table(["in percent, with 95 % interval", *labels], values)]
+        tables = [_inert_table(["in percent, with 95 % interval", *labels], values)]
         if pairs := list(lines[0].differences):
             rows = [[line.name, *(_marked(line, pair) for pair in pairs)] for line in lines]
-            tables.append(_markdown_table(["paired difference", *pairs], rows))
+            tables.append(_inert_table(["paired difference", *pairs], rows))
             tables.append(
                 "Bold: the 95 % interval of the difference excludes zero. ≥: not inferior, of "
                 f"{FEWEST} items or more, it excludes a loss of {MARGIN:g} point."
@@ -372,37 +372,8 @@ def _counts(interval: Interval) -> bool:
     return interval.low > 0 or interval.high < 0
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of a table for the console: the first column left-aligned, others right-aligned.
-
-    A row of one cell is a heading.
-    """
-    columns = max(map(len, rows))
-    full = [[*row, *[""] * (columns - len(row))] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
-    lines = []
-    for first, *rest in full:
-        figures = (text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))
-        lines.append("  ".join([first.ljust(widths[0]), *figures]).rstrip())
-    return lines
-
-
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table with figures right-aligned."""
-    align = ["---", *("---:" for _ in head[1:])]
-    lines = [[_escape(text) for text in row] for row in (head, *rows)]
-    lines.insert(1, align)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """Escape text so that it stays in its cell and is not HTML."""
-    return _inert(text).replace("|", "\\|")
-
-
-def _inert(text: str) -> str:
-    """Escape text to one printable line that is not HTML."""
-    return html.escape(printable(text.replace("\n", " ")), quote=False)
+def _inert_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown([*map(inert, heads)], [[*map(inert, row)] for row in rows])
 
 
 def _listed(facts: Mapping[str, Any]) -> str:
@@ -414,4 +385,4 @@ def _one_line(value: Any) -> str:
     """Return a value of any type as text for a list."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_one_line(inner)}" for name, inner in value.items())
-    return _escape(str(value))
+    return inert(str(value))

@@ -1,6 +1,5 @@
 """ParaCLIP checkpoints: one safetensors file with the complete model and its provenance."""
 
-import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from paraclip.models.tensors import (
 )
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
+from paraclip.tables import inert
 
 KINDS: dict[str, type[Mini | SentenceModel]] = {"mini": Mini, TEXT_ONLY: SentenceModel}
 """Classes of models by the kind that a header states; others are open_clip's."""
@@ -116,7 +116,7 @@ def model_card(name: str, header: dict[str, Any], parts: Sequence[str] = ()) -> 
         "",
         "An image and a text encoder with one vector space, tuned by ParaCLIP.",
         "",
-        f"- architecture: {_escaped(architecture['name'])} ({architecture['kind']})",
+        f"- architecture: {inert(architecture['name'])} ({architecture['kind']})",
         f"- width of the vectors: {architecture['embed_dim']}",
         f"- QuickGELU: {'yes' if architecture['quick_gelu'] else 'no'}",
         f"- weights: {header.get('weights', 'unknown')} (SHA-256, first 16 digits)",
@@ -124,14 +124,9 @@ def model_card(name: str, header: dict[str, Any], parts: Sequence[str] = ()) -> 
     for field, keys in _CARD_FIELDS.items():
         values = sorted(set().union(*(values_of(facts, key) for key in keys)))
         unknown = [] if field == "teacher" else ["not recorded"]  # few models have teachers
-        lines += [f"- {field}: {_escaped(value)}" for value in values or unknown]
+        lines += [f"- {field}: {inert(value)}" for value in values or unknown]
     lines += ["", *parts, "## Terms", "", _TERMS, "## Everything in the header", "", "```json"]
     return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
-
-
-def _escaped(value: str) -> str:
-    """One line without HTML, because headers are untrusted."""
-    return html.escape(" ".join(value.split()), quote=False)
 
 
 def values_of(facts: Any, key: str) -> set[str]:

@@ -25,6 +25,7 @@ from paraclip.paraphrase.cost import Meter, show_dollars
 from paraclip.paraphrase.language.words import rewords
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
 from paraclip.provenance import provenance
+from paraclip.tables import aligned, markdown
 
 TRIPLES, REJECTED, FAILED = _ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
 PROBLEMS, SUMMARY, LOG = "problems.txt", "summary.json", "answers.jsonl"
@@ -108,8 +109,7 @@ class Summary:
         rows += [("  of these not judged", self.unjudged)] if self.unjudged else []
         rows += [("waiting for answers", self.waiting)] if self.waiting else []
         total = max(self.captions, 1)
-        width = max(len(name) for name, _ in rows)
-        lines = [f"{name:<{width}} {count:>9,} {count / total:>7.1%}" for name, count in rows]
+        lines = aligned([[name, f"{count:,}", f"{count / total:.1%}"] for name, count in rows])
         if self.broken:
             lines.append(f"broken input rows: {self.broken:,} of {self.captions + self.broken:,}")
         return "\n".join(lines)
@@ -291,28 +291,20 @@ def _render_card(
         size=next((name for most, name in _SIZES.items() if summary["kept"] < most), "1B<n<10B"),
         generator=_escape(summary["generator"]),
         licence=_escape(settings["licence"]),
-        counts=_table([["", "rows"], *counts]),
+        counts=markdown(["", "rows"], [[_escape(name), f"{count:,}"] for name, count in counts]),
         limits=json.dumps(settings["filter_limits"]),
-        sample=_table([TEXTS, *([row[name] for name in TEXTS] for row in rows)]),
+        sample=markdown(TEXTS, [[_cell(row[name]) for name in TEXTS] for row in rows], "---"),
     )
 
 
-def _table(rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table of short texts on one line; the first row is the header."""
-    lines = []
-    for row in rows:
-        cells = [f"{one:,}" if type(one) is int else " ".join(str(one).split()) for one in row]
-        shown = [
-            _escape(one if len(one) <= _LONGEST_CELL else f"{one[: _LONGEST_CELL - 3]}...")
-            for one in cells
-        ]
-        lines.append(f"| {' | '.join(shown)} |")
-    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+def _cell(text: str) -> str:
+    text = " ".join(text.split())
+    return _escape(text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 3]}...")
 
 
 def _escape(text: str) -> str:
     """A text on one line without markup."""
     text = printable(" ".join(text.split()))
-    for mark in "\\|<>[]`*_!":
+    for mark in "\\<>[]`*_!":
         text = text.replace(mark, f"\\{mark}" if mark != "<" else "&lt;")
     return text
