@@ -8,8 +8,13 @@ from hypothesis import strategies as some
 from open_clip.tokenizer import SimpleTokenizer, basic_clean
 
 from paraclip.models.encoder import DualEncoder, pad_rows
+from paraclip.models.formats.clip_tokenizer import (
+    END,
+    START,
+    repaired_text,
+    vocabulary_and_merges,
+)
 from paraclip.models.mini import SentenceModel
-from paraclip.models.sources import END, START, clean_text, vocabulary_and_merges
 from tiny import roberta_clip, tiny_clip, word_files
 
 ROWS = some.lists(some.lists(some.integers(1, 99), min_size=2, max_size=9), min_size=1, max_size=5)
@@ -43,7 +48,7 @@ def test_the_vocabulary_is_open_clips() -> None:
 
 def test_texts_are_repaired_as_in_open_clip() -> None:
     text = " \u201cCurly\u201d &amp;amp; it\u2019s a CafÃ© "
-    assert clean_text(text) == basic_clean(text).lower()
+    assert repaired_text(text) == basic_clean(text).lower()
 
 
 @pytest.mark.parametrize("make", [roberta_clip, lambda: SentenceModel(word_files("bert"))])

@@ -24,7 +24,8 @@ from paraclip.arrays import Float
 from paraclip.compute.onnx_session import WRITERS, TextGraph, open_session
 from paraclip.errors import UserError
 from paraclip.files import atomic_folder, cache_folder, read_bounded, text_hash, write_text
-from paraclip.models.sources import clean_text, model_files
+from paraclip.models.formats.clip_tokenizer import clip_tokenizer, repaired_text
+from paraclip.models.sources import model_files
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.store import IndexFacts, check_image_space
 from paraclip.version import __version__
@@ -125,7 +126,7 @@ class _OnnxTower:
     def embed(self, texts: Sequence[str]) -> Float:
         """Unit vectors float32 [texts, width]."""
         if self.facts.clip:
-            texts = [clean_text(text) for text in texts]
+            texts = [repaired_text(text) for text in texts]
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         context = self.facts.context
         # A truncated text keeps its end token.
@@ -187,7 +188,6 @@ def write_tower(name: str) -> None:
     from open_clip import SimpleTokenizer
 
     from paraclip.models.features import encode_texts, image_space
-    from paraclip.models.formats.clip_tokenizer import clip_tokenizer
     from paraclip.models.formats.onnx_graph import write_text_graph
     from paraclip.models.loading import load_model
     from paraclip.models.mini import BertEncoder

@@ -5,8 +5,6 @@ both in the header of a checkpoint, one file is the complete model and needs no 
 """
 
 import ast
-import gzip
-import html
 import json
 import os.path
 import re
@@ -44,12 +42,8 @@ _TEXT_FILES = (
 
 TextFiles = dict[str, str]
 """Contents by file name."""
-START, END = "<|startoftext|>", "<|endoftext|>"  # special tokens of CLIP
 UNUSUAL = ["", "a red disc", "Caf\u00e9 \u2603 xq7\n"]
 """Texts that a tokenizer must read, with words that it may not know: some fail only there."""
-PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-"""How open_clip splits a lower-case text, without its special tokens."""
-_MERGES = 49_152 - 256 - 2  # as open_clip takes from the file
 
 
 def check_model(name: str) -> None:
@@ -336,24 +330,3 @@ def folder_of(files: Mapping[str, str]) -> Iterator[Path]:
             with disk_errors(folder):
                 (folder / known).write_text(text, encoding="utf-8")
         yield folder
-
-
-@cache
-def vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Ids by token under Hugging Face's names of the special tokens, and the merges in order."""
-    path = wheel_file("open_clip", "bpe_simple_vocab_16e6.txt.gz")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = lines.read().split("\n")[1 : 1 + _MERGES]  # the first line is a version
-    merges = [(first, second) for first, _, second in (row.partition(" ") for row in rows)]
-    # GPT-2's letters for the 256 bytes: printable ones stand for themselves.
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    letters = [*map(chr, printable), *(chr(0x100 + index) for index in range(256 - len(printable)))]
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
-    return {token: index for index, token in enumerate(tokens)}, merges
-
-
-def clean_text(text: str) -> str:
-    """A text as open_clip repairs it before it is split (`open_clip.tokenizer.basic_clean`)."""
-    import ftfy
-
-    return html.unescape(html.unescape(ftfy.fix_text(text))).strip().lower()

@@ -18,6 +18,7 @@ Source, fastembed 0.9.1 from PyPI:
 """
 
 from paraclip.compute.onnx_session import TextGraph
+from paraclip.models.formats.clip_tokenizer import END_ID
 from paraclip.systems.system import Cache, Layout, System
 
 _SNAPSHOTS = "models--Qdrant--clip-ViT-B-32-{}/snapshots/*"
@@ -33,7 +34,7 @@ _LAYOUT = Layout(
     file="model.onnx",
     graph=TextGraph(unit=False),
     tokenizer="",
-    config={"model_type": "clip_text_model", "pad_token_id": 49407},
+    config={"model_type": "clip_text_model", "pad_token_id": END_ID},
 )
 _RESTART = "Restart the program that embeds queries; the vectors in Qdrant stay."
 _SIGLIP_FOLDER = "models--onnx-community--siglip2-base-patch16-224-ONNX/snapshots/*/onnx"

@@ -22,6 +22,7 @@ Source, LibrePhotos/librephotos (read in November 2026):
 """
 
 from paraclip.compute.onnx_session import TextGraph
+from paraclip.models.formats.clip_tokenizer import END_ID
 from paraclip.systems.pgvector import connected, read_table
 from paraclip.systems.system import Cache, IndexAddress, Layout, Parts, System
 
@@ -36,7 +37,7 @@ _LAYOUT = Layout(
         "To go back, rename text_model.onnx.base to text_model.onnx.",
     ),
     file="clip_vit_b32/text_model.onnx",
-    graph=TextGraph(unit=False, end=49407),
+    graph=TextGraph(unit=False, end=END_ID),
     tokenizer="clip_vit_b32",
 )
 _MOBILE = Layout(
@@ -50,7 +51,7 @@ _MOBILE = Layout(
         " again, and restart.",
     ),
     file="mobileclip_s2/text_model.onnx",
-    graph=TextGraph(fixed_length=True, unit=False, end=49407),
+    graph=TextGraph(fixed_length=True, unit=False, end=END_ID),
     any_tower=True,
 )
 _RESTART = "Restart the backend (docker restart backend); the photos need no new job."

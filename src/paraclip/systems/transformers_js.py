@@ -10,6 +10,7 @@ Source, @huggingface/transformers 4.3.1 from npm:
 """
 
 from paraclip.compute.onnx_session import TextGraph
+from paraclip.models.formats.clip_tokenizer import END_ID, START_ID
 from paraclip.systems.system import Layout, System
 
 TRANSFORMERS_JS = System(
@@ -26,15 +27,15 @@ TRANSFORMERS_JS = System(
         ),
         file="onnx/text_model.onnx",
         small="onnx/text_model_quantized.onnx",
-        graph=TextGraph(unit=False, end=49407, one_file=True),
+        graph=TextGraph(unit=False, end=END_ID, one_file=True),
         tokenizer="",
         config={
             "model_type": "clip_text_model",
             "architectures": ["CLIPTextModelWithProjection"],
             "projection_dim": "{width}",
             "max_position_embeddings": "{context}",
-            "bos_token_id": 49406,
-            "eos_token_id": 49407,
+            "bos_token_id": START_ID,
+            "eos_token_id": END_ID,
         },
     ),
 )

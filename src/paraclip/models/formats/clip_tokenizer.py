@@ -1,5 +1,5 @@
-"""Tokenizers as Hugging Face files: CLIP's, made from the vocabulary included in open_clip, and
-those of other models, with what cleans their texts.
+"""CLIP's tokens, from the vocabulary included in open_clip, and tokenizers as Hugging Face files:
+CLIP's, and those of other models, with what cleans their texts.
 
 open_clip repairs a text with ftfy and resolves HTML entities before converting it to lower case;
 Hugging Face's own files of CLIP do not, so curly quotes or `&amp;` give other tokens there. The
@@ -7,21 +7,49 @@ normaliser written here does what a short table can: common entities, quotes, li
 punctuation and control characters. Rare entities, wide letters and mojibake are not changed.
 """
 
+import gzip
+import html
 import json
 import re
 import string
 from functools import cache
 from typing import Any
 
-from paraclip.models.sources import END, PIECES, START, TextFiles, vocabulary_and_merges
+from paraclip.models.sources import TextFiles
+from paraclip.models.wheels import wheel_file
 
+START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49406, 49407  # the last two of the vocabulary
+_MERGES = 49_152 - 256 - 2  # as open_clip takes from the file
+_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""How open_clip splits a lower-case text, without its special tokens."""
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
 _WIDE = "ﬀﬁﬂﬃﬄ！？，：；（）＂"
 """Ligatures and wide punctuation. Each replacement takes 20 microseconds per text, so the others in
 ftfy's tables are left out."""
 _CONTROL = r"[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
 """Characters that ftfy removes (`ftfy.chardata.CONTROL_CHARS`)."""
+
+
+@cache
+def vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Ids by token under Hugging Face's names of the special tokens, and the merges in order."""
+    path = wheel_file("open_clip", "bpe_simple_vocab_16e6.txt.gz")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = lines.read().split("\n")[1 : 1 + _MERGES]  # the first line is a version
+    merges = [(first, second) for first, _, second in (row.partition(" ") for row in rows)]
+    # GPT-2's letters for the 256 bytes: printable ones stand for themselves.
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    letters = [*map(chr, printable), *(chr(0x100 + index) for index in range(256 - len(printable)))]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
+    return {token: index for index, token in enumerate(tokens)}, merges
+
+
+def repaired_text(text: str) -> str:
+    """A text as open_clip repairs it before it is split (`open_clip.tokenizer.basic_clean`)."""
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip().lower()
 
 
 def clip_tokenizer_files(context_length: int) -> dict[str, str]:
@@ -59,7 +87,7 @@ def clip_tokenizer(context_length: int) -> str:
         normalizers.Lowercase(),
     ])  # fmt: skip
     tokenizer.pre_tokenizer = splitters.Sequence([
-        splitters.Split(Regex(PIECES), behavior="removed", invert=True),
+        splitters.Split(Regex(_PIECES), behavior="removed", invert=True),
         splitters.ByteLevel(add_prefix_space=False, use_regex=False),
     ])  # fmt: skip
     tokenizer.decoder = decoders.ByteLevel()

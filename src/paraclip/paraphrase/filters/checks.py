@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from paraclip.errors import optional_import
-from paraclip.models.sources import PIECES, clean_text, vocabulary_and_merges
+from paraclip.models.formats.clip_tokenizer import clip_tokenizer, repaired_text
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.kinds import KINDS, TYPO, is_loose
 from paraclip.paraphrase.language import lexicon
@@ -131,21 +131,16 @@ def _is_other_language(source: str, answer: str) -> bool:
 
 def _exceeds_context(answer: str) -> bool:
     """Whether the answer has more than CLIP's 77 tokens, so that its end would be cut."""
-    longest = _CLIP_TOKENS - 2
-    if len(answer.encode()) <= longest:  # no token is shorter than a byte
+    if len(answer.encode()) <= _CLIP_TOKENS - 2:  # no token is shorter than a byte
         return False
-    return len(_clip_tokenizer().encode(clean_text(answer)).ids) > longest
+    return len(_clip_tokenizer().encode(repaired_text(answer)).ids) > _CLIP_TOKENS
 
 
 @cache
 def _clip_tokenizer() -> Any:
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer(models.BPE(*vocabulary_and_merges(), end_of_word_suffix="</w>"))
-    split = pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True)
-    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
-    return tokenizer
+    return Tokenizer.from_str(clip_tokenizer(_CLIP_TOKENS + 1))
 
 
 def _repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
