@@ -35,7 +35,7 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def now() -> str:
+def _now() -> str:
     """Return the time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -99,7 +99,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
     machine = {"processor": _processor_name(), "cores": os.cpu_count(), "system": platform.system()}
     return {
         "command": [script, *map(without_secrets, sys.argv[1:])],
-        "time": now(),
+        "time": _now(),
         "versions": package_versions(),
         "machine": machine,
         **publishable(settings),

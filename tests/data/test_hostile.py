@@ -30,7 +30,7 @@ from paraclip.data.reading import read_captions
 from paraclip.data.rows import read_rows
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.image_text_retrieval import read_split
+from paraclip.evaluation.benchmarks import image_text_retrieval
 from paraclip.evaluation.benchmarks.sugar_crepe import read_subset
 from paraclip.evaluation.pairs import read_pairs, read_wordings
 from paraclip.evaluation.pictures import read_pool
@@ -99,7 +99,7 @@ READS: list[Callable[[Path], Any]] = [
     lambda path: read_pairs(path, problems=Problems(1.0)),
     lambda path: read_wordings(path, None, Problems(1.0)),
     lambda path: read_subset(path, Problems(1.0)),
-    lambda path: read_split(path, "label", "Get it.", Problems(1.0)),
+    lambda path: image_text_retrieval._read_split(path, "label", "Get it.", Problems(1.0)),
     lambda path: read_cases(path, Problems(1.0)),
 ]  # fmt: skip
 

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from source_files import lenient, put, read, table, texts
 
 from forked import peak_memory
+from paraclip.data import rows as rows_module
 from paraclip.data.captions import BrokenRow
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.rows import READERS, csv_fields, good_rows, read_rows, tsv_fields
+from paraclip.data.rows import READERS, good_rows, read_rows
 from paraclip.errors import UserError
 from tiny import draw
 
@@ -245,7 +246,7 @@ def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
         (number, line.decode()) for number, line in bounded_lines(stream, "a", Problems(), True)
     )
     clean = [[text.encode("utf-8", "replace").decode() for text in row] for row in rows]
-    assert [fields for _, fields in csv_fields(numbered, "a", Problems())] == clean
+    assert [fields for _, fields in rows_module._csv_fields(numbered, "a", Problems())] == clean
 
 
 def test_tsv_quotes() -> None:
@@ -253,7 +254,7 @@ def test_tsv_quotes() -> None:
         ('"said ""Ahoi"""', 'said "Ahoi"'), ('"plain"', "plain"), ('"', '"'), ("none", "none"),
         ('"two" and "three"', '"two" and "three"'), ('12" disc', '12" disc'),
     ):  # fmt: skip
-        rows = tsv_fields(iter([(1, f"{field}\tx\n")]), "a", Problems())
+        rows = rows_module._tsv_fields(iter([(1, f"{field}\tx\n")]), "a", Problems())
         assert list(rows) == [(1, [text, "x"])]
 
 

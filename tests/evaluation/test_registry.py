@@ -81,7 +81,7 @@ def test_what_has_no_data_is_left_out_with_a_line(
     found, left_out = choose_benchmarks(EvaluateConfig(data=str(tmp_path)))
     assert len(found) == 1 and list(left_out) == ["made-two", "sts", "image-text-retrieval"]
     assert not capsys.readouterr().err
-    registry.warn_left_out(left_out)
+    registry._warn_left_out(left_out)
     made, sts, retrieval = capsys.readouterr().err.splitlines()
     assert made.startswith("paraclip: made-two left out: --data: ") and made.endswith("Draw two.")
     assert "sts left out: --data: " in sts and "Get SentEval's STS and SICK" in sts

@@ -17,7 +17,6 @@ from paraclip.image_search.towers import (
     model_stamp,
     open_tower,
     prepared_tower,
-    write_tower,
 )
 from paraclip.models import features
 from paraclip.models.features import encode_texts, image_space
@@ -51,7 +50,7 @@ def kept() -> list[Path]:
 def test_a_tower_that_is_kept_gives_the_vectors_of_torch(models: dict[str, str], kind: str) -> None:
     name = models["base"] if kind == "clip" else "mini"
     assert isinstance(opened(name), TorchTower)
-    write_tower(name)
+    towers._write_tower(name)
     tower, model = opened(name), load_model(name, "cpu")
     assert not isinstance(tower, TorchTower)
     theirs = encode_texts(model, TEXTS).numpy()
@@ -73,7 +72,7 @@ def test_a_search_with_a_kept_tower_loads_no_torch(models: dict[str, str]) -> No
 
 @pytest.mark.parametrize("name", ["text.onnx", "tokenizer.json", "tower.json"])
 def test_a_damaged_tower_is_dropped(models: dict[str, str], name: str) -> None:
-    write_tower(models["base"])
+    towers._write_tower(models["base"])
     (folder,) = kept()
     (folder / name).write_bytes(b"{}")
     assert isinstance(opened(models["base"]), TorchTower)
@@ -100,7 +99,7 @@ def test_a_graph_that_computes_something_else_is_not_kept(
 ) -> None:
     monkeypatch.setattr(features, "encode_texts", lambda *given: -encode_texts(*given))
     with pytest.raises(ValueError, match="other vectors"):
-        write_tower(models["base"])
+        towers._write_tower(models["base"])
     assert kept() == []
 
 

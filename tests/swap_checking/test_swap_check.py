@@ -23,7 +23,7 @@ from paraclip.indexes.origin import SAMPLE
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
-from paraclip.swapping.checking import compare_scores, read_queries
+from paraclip.swapping import checking
 from paraclip.systems.config import SwapCheckConfig
 from paraclip.training.checkpoint import RunFolder
 from tiny import draw, retuned
@@ -120,7 +120,7 @@ def test_scores_that_all_move_alike_move_the_cutoff_by_as_much() -> None:
         for shift in (0.1, 0.15)
     )
     best = [np.sort(one @ pool.T)[:, ::-1][:, :10] for one in (first, second)]
-    scores = compare_scores((first, best[0]), (second, best[1]), pool, 0.5)
+    scores = checking._compare_scores((first, best[0]), (second, best[1]), pool, 0.5)
     assert [one.value for one in scores.shift] == pytest.approx([0.03] * 10, abs=1e-5)
     assert scores.cutoff.after.value == pytest.approx(0.53, abs=1e-3)
     assert scores.cutoff.after.high - scores.cutoff.after.low < 2e-3
@@ -359,12 +359,16 @@ def test_other_image_towers_and_widths(index, base, tmp_path, vectors) -> None:
 def test_queries_are_read_line_by_line(tmp_path) -> None:
     path = tmp_path / "q.txt"
     path.write_bytes("\ufeffone\n\n two \t zwei\t\n\tno query\n".encode())
-    found = [(one.text, one.wordings, one.picture) for one in read_queries(str(path))]
+    found = [(one.text, one.wordings, one.picture) for one in checking._read_queries(str(path))]
     assert found == [("one", (), None), ("two", ("zwei",), None)]
     path.write_bytes("a dog\u2028on a mat\r\nb\x85c\n".encode())
-    assert [one.text for one in read_queries(str(path))] == ["a dog\u2028on a mat", "b\x85c"]
+    texts = [one.text for one in checking._read_queries(str(path))]
+    assert texts == [
+        "a dog\u2028on a mat",
+        "b\x85c",
+    ]
     path.write_bytes(b"a\n" * 100_000)
-    assert len(read_queries(str(path))) == 100_000
+    assert len(checking._read_queries(str(path))) == 100_000
     for content, reason in [
         (b"\n\n", "holds no queries"),
         (b"\xff\xfe", "is not UTF-8"),
@@ -373,11 +377,11 @@ def test_queries_are_read_line_by_line(tmp_path) -> None:
     ]:
         path.write_bytes(content)
         with pytest.raises(UserError, match=reason):
-            read_queries(str(path))
+            checking._read_queries(str(path))
     with pytest.raises(UserError, match="there is no such file"):
-        read_queries(str(tmp_path / "none"))
+        checking._read_queries(str(tmp_path / "none"))
     with pytest.raises(UserError, match="contains no pictures"):
-        read_queries(str(tmp_path))
+        checking._read_queries(str(tmp_path))
 
 
 def test_copies_embedded_in_another_batch_are_the_same_picture(

@@ -33,13 +33,8 @@ from paraclip.training.checkpoint import (
     Progress,
     RunFolder,
     check_run,
-    load_state,
-    newest_state,
     open_run,
     save_state,
-    state_hash,
-    state_name,
-    write_tensors,
 )
 from tiny import TinyModel, make_triples
 
@@ -112,48 +107,48 @@ def save(folder: Path, step: int) -> torch.nn.Parameter:
 
 def test_states_written_after_damaged_ones_are_kept_and_only_two_of_them(tmp_path):
     for step in (7, 8):
-        (tmp_path / state_name(step)).write_bytes(b"damaged")
-    (tmp_path / state_name(9)).mkdir()
-    (tmp_path / state_name(10)).symlink_to(state_name(10))
-    assert newest_state(tmp_path) is None
+        (tmp_path / state._state_name(step)).write_bytes(b"damaged")
+    (tmp_path / state._state_name(9)).mkdir()
+    (tmp_path / state._state_name(10)).symlink_to(state._state_name(10))
+    assert state._newest_state(tmp_path) is None
     for step in (1, 2, 4):
         save(tmp_path, step)
-    tensors, progress = newest_state(tmp_path)
+    tensors, progress = state._newest_state(tmp_path)
     assert progress == Progress(step=4) and tensors["weight.a"].tolist() == [4.0, 4.0]
     names = sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".safetensors")
-    assert names == [state_name(2), state_name(4)]
+    assert names == [state._state_name(2), state._state_name(4)]
 
 
 def test_a_state_that_is_a_pipe_is_an_error(tmp_path):
-    os.mkfifo(tmp_path / state_name(1))
+    os.mkfifo(tmp_path / state._state_name(1))
     with pytest.raises(UserError, match="is a pipe"):
-        newest_state(tmp_path)
+        state._newest_state(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["hash", "place"])
 def test_a_state_that_lacks_a_part_or_has_another_place_is_damaged(tmp_path, part):
-    path = tmp_path / state_name(3)
+    path = tmp_path / state._state_name(3)
     facts = {"step": 3, "place": {"step": 3}, "hash": "0"}
-    write_tensors(path, {"a": torch.ones(1)}, {k: v for k, v in facts.items() if k != part})
+    state._write_tensors(path, {"a": torch.ones(1)}, {k: v for k, v in facts.items() if k != part})
     with pytest.raises(ValueError, match=part):
-        load_state(path)
+        state._load_state(path)
     tensors = {"a": torch.ones(1)}
-    write_tensors(path, tensors, {**facts, "hash": state_hash(tensors, {"step": 4})})
+    state._write_tensors(path, tensors, {**facts, "hash": state._state_hash(tensors, {"step": 4})})
     with pytest.raises(ValueError, match="does not match"):
-        load_state(path)
+        state._load_state(path)
 
 
 def test_a_state_of_the_last_release_is_read(tmp_path):
     place = {"step": 3, "best_step": 2, "best_loss": 0.5, "first_loss": 4.0}
     tensors = {"a": torch.ones(1)}
-    facts = {"step": 3, "place": place, "hash": state_hash(tensors, place)}
-    write_tensors(tmp_path / state_name(3), tensors, facts)
-    assert load_state(tmp_path / state_name(3))[1] == Progress(3, 4.0)
+    facts = {"step": 3, "place": place, "hash": state._state_hash(tensors, place)}
+    state._write_tensors(tmp_path / state._state_name(3), tensors, facts)
+    assert state._load_state(tmp_path / state._state_name(3))[1] == Progress(3, 4.0)
 
 
 def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, whole):
     stopped(tmp_path, 5, **SETTINGS)
-    (tmp_path / "states" / state_name(5)).unlink()  # a state follows its line
+    (tmp_path / "states" / state._state_name(5)).unlink()  # a state follows its line
     log = tmp_path / "metrics.jsonl"
     log.write_text(log.read_text()[:-20])
     assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
@@ -162,7 +157,7 @@ def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, whole):
 def test_a_finished_run_gives_its_weights_trains_nothing_and_leaves_no_states(tmp_path, capsys):
     run = tune(tmp_path, epochs=1)
     assert (tmp_path / "last.md").exists() and not (tmp_path / "states").exists()
-    write_tensors(tmp_path / "states" / "state-000006.safetensors", {}, {})  # of a late kill
+    state._write_tensors(tmp_path / "states" / "state-000006.safetensors", {}, {})  # of a late kill
     before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.is_file()}
     again = tune(tmp_path, epochs=1)
     assert hash_tensors(again.model.state_dict()) == hash_tensors(run.model.state_dict())
@@ -246,7 +241,7 @@ def test_a_fresh_start_removes_all_that_the_run_wrote(tmp_path):
     problems.write(tmp_path / "problems.txt", "training")
     for name in ("states/state-000000001.damaged", "inspect/step-1.safetensors"):
         RunFolder(tmp_path).files.record({tmp_path / name: None})
-        write_tensors(tmp_path / name, {}, {})
+        state._write_tensors(tmp_path / name, {}, {})
     (tmp_path / ".last.safetensors.77.part").write_text("half of it")
     RunFolder(tmp_path).clear_parts()
     RunFolder(tmp_path).clear()

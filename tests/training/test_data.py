@@ -17,8 +17,9 @@ from paraclip.data.problems import Problems
 from paraclip.data.triples import TEXTS, read_triples, with_schema
 from paraclip.errors import UserError
 from paraclip.starter import TRIPLES
+from paraclip.training import data as data_module
 from paraclip.training.config import LoopOptions, resolved
-from paraclip.training.data import Examples, TrainingData, make_examples, picture_keys
+from paraclip.training.data import Examples, TrainingData, make_examples
 from paraclip.training.losses import ALL_TEXTS
 from paraclip.training.prepare import prepare
 from paraclip.training.sources import Sources
@@ -119,14 +120,14 @@ def test_pictures_are_the_same_by_id_or_by_file():
     ids = ["a", "b", "a", "c", "d", "e"]
     images = ["1.png", "2.png", "2.png", None, "3.png", None]
     table = pa.table({"image_id": ids, "image": pa.array(images, pa.string())})
-    first, second, third, fourth, fifth, sixth = picture_keys(table)
+    first, second, third, fourth, fifth, sixth = data_module._picture_keys(table)
     assert first == second == third
     assert len({first, fourth, fifth, sixth}) == 4
-    assert picture_keys(table.drop_columns(["image"])) == ids
+    assert data_module._picture_keys(table.drop_columns(["image"])) == ids
     none = table.set_column(1, "image", pa.nulls(6, pa.string()))
-    assert picture_keys(none) == ids
+    assert data_module._picture_keys(none) == ids
     empty = table.set_column(1, "image", pa.array(["", "", "", "1.png", "", ""]))
-    assert picture_keys(empty) == ids, "an empty name is no picture"
+    assert data_module._picture_keys(empty) == ids, "an empty name is no picture"
 
 
 def examples_of(texts: dict[str, list[str]], image_ids=None, features=None, **options) -> Examples:

@@ -14,7 +14,7 @@ from training_rows import make_options, tune
 from paraclip.training import gradcache
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
-from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, mixed, token_limit
+from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
 from paraclip.training.losses import compute_losses
 from paraclip.training.train import encode_batch, plan_training
 from tiny import TINY_CLIP, make_triples, tiny_clip
@@ -59,7 +59,7 @@ def test_dropout_is_really_on_and_another_step_drops_others(tmp_path):
     dropped = Step(tmp_path, micro_batch=2).gradient()
     whole = Step(tmp_path, micro_batch=2, dropout=0.0).gradient()
     assert dropped[0]["L3"] != whole[0]["L3"]
-    assert len({mixed(0, step, rank) for step in range(50) for rank in range(4)}) == 200
+    assert len({gradcache._mixed(0, step, rank) for step in range(50) for rank in range(4)}) == 200
 
 
 def test_no_graph_outlives_its_micro_batch():

@@ -32,7 +32,6 @@ from paraclip.training.losses import (
     Rows,
     Vectors,
     compute_losses,
-    contrast,
     find_false_negatives,
     info_nce,
     weighted_sum,
@@ -96,7 +95,7 @@ def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, sha
     mask = random_mask(seed, rows, share)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(losses_module, "BLOCK", block)
-        ours = contrast(a, b, warm, groups_of(mask))
+        ours = losses_module._contrast(a, b, warm, groups_of(mask))
     plain = info_nce(a, b, warm, torch.from_numpy(mask))
     torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
     found, wanted = (torch.autograd.grad(loss, (a, b, warm)) for loss in (ours, plain))
@@ -108,8 +107,9 @@ def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, sha
 def test_the_shares_of_all_processes_sum_up_to_the_loss(processes, monkeypatch):
     monkeypatch.setattr(losses_module, "BLOCK", 12)
     a, b, scale = double(unit(1, 7, 4), unit(2, 7, 4), 5.0)
-    whole = contrast(a, b, scale)
-    parts = sum(contrast(a, b, scale, share=(k, processes)) for k in range(processes))
+    whole = losses_module._contrast(a, b, scale)
+    shares = [(k, processes) for k in range(processes)]
+    parts = sum(losses_module._contrast(a, b, scale, share=share) for share in shares)
     torch.testing.assert_close(parts, whole)
     found, wanted = (torch.autograd.grad(loss, (a, b)) for loss in (parts, whole))
     for one, other in zip(found, wanted, strict=True):
@@ -126,7 +126,7 @@ def test_of_a_large_batch_only_a_block_is_held(monkeypatch):
     monkeypatch.setattr(losses_module, "BLOCK", 1000)
     monkeypatch.setattr(losses_module.F, "cross_entropy", watched)
     a = torch.from_numpy(unit(1, 200, 4)).requires_grad_()
-    contrast(a, a, torch.tensor(5.0)).backward()
+    losses_module._contrast(a, a, torch.tensor(5.0)).backward()
     assert max(heights) == 1000 and len(heights) == 80
 
 
@@ -188,21 +188,22 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
 def test_masked_pairs_have_no_gradient():
     a = torch.eye(3, requires_grad=True)
     b = torch.roll(torch.eye(3), 1, 1).requires_grad_()
-    loss = contrast(a, b, torch.tensor(5.0), find_false_negatives(np.array([[7, 7, 7]])))
+    same = find_false_negatives(np.array([[7, 7, 7]]))
+    loss = losses_module._contrast(a, b, torch.tensor(5.0), same)
     loss.backward()
     assert loss.item() == 0 and not a.grad.any() and not b.grad.any()
 
 
 def test_half_precision_vectors_are_compared_in_full():
     a = torch.nn.functional.normalize(torch.randn(4, 8), dim=-1).bfloat16()
-    for loss in (info_nce, contrast):
+    for loss in (info_nce, losses_module._contrast):
         with torch.autocast("cpu", torch.bfloat16):
             found = loss(a, a, torch.tensor(100.0))
         assert found.dtype == torch.float32
         assert float(found) == pytest.approx(float(loss(a.float(), a.float(), torch.tensor(100.0))))
 
 
-@pytest.mark.parametrize("loss", [info_nce, contrast])
+@pytest.mark.parametrize("loss", [info_nce, losses_module._contrast])
 @pytest.mark.parametrize("rows", [0, 1])
 def test_with_no_negatives_the_loss_is_zero_and_harmless(rows, loss):
     a = torch.randn(rows, 4, requires_grad=True)

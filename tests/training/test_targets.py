@@ -23,12 +23,12 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.training import bank as bank_module
+from paraclip.training import targets
 from paraclip.training.bank import Bank, Teacher, load_teachers, read_bank
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import ALL_TEXTS, BANK, TEACHERS, TEACHERS_BANK
 from paraclip.training.prepare import prepare
 from paraclip.training.sources import BASE, Sources
-from paraclip.training.targets import matching_scale
 from paraclip.training.train import plan_training, train
 from tiny import EMBED_DIM, OTHER_DIM, OtherModel, TinyModel, make_triples
 
@@ -98,10 +98,10 @@ def test_a_teacher_is_as_sharp_as_the_base(pictures):
     captions = make_triples()["caption"].to_pylist()
     bank, names = bank_of(pictures, base), sorted(map(str, pictures.glob("*.png")))
     seen = encode_images(other, names)
-    scale = matching_scale(other, seen, base, bank.vectors, captions)
+    scale = targets._matching_scale(other, seen, base, bank.vectors, captions)
     wanted = entropy(np.exp(2.0), encode_texts(base, captions), bank.vectors)
     assert entropy(scale, encode_texts(other, captions), seen) == pytest.approx(wanted, abs=1e-4)
-    itself = matching_scale(base, bank.vectors, base, bank.vectors, captions)
+    itself = targets._matching_scale(base, bank.vectors, base, bank.vectors, captions)
     assert itself == pytest.approx(np.exp(2.0), rel=1e-3)
 
 

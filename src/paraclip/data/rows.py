@@ -159,7 +159,7 @@ def good_rows(
 def _read_delimited(
     source: str, problems: Problems, columns: Columns | None, split: _Splitter
 ) -> _Rows:
-    """Rows with as many fields as the header; `csv_fields` or `tsv_fields` splits the lines."""
+    """Rows with as many fields as the header; `_csv_fields` or `_tsv_fields` splits the lines."""
     with open_source(source) as stream:
         # Bytes that are not UTF-8 become lone surrogates, for which `plain_text` refuses their row.
         lines = (
@@ -176,7 +176,7 @@ def _read_delimited(
         header = [name.strip() for name in header]
         chosen = choose_columns(header, columns, source) if columns else None
         # Columns that are not read may share a name.
-        refuse_equal_names([name for name in header if not chosen or name in chosen], source)
+        _refuse_equal_names([name for name in header if not chosen or name in chosen], source)
         for number, fields in rows:
             where = f"{source}:{number}"
             if len(fields) == len(header):
@@ -187,7 +187,7 @@ def _read_delimited(
                 problems.add(where, what)
 
 
-def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> _Fields:
+def _csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> _Fields:
     """Number of the first line and fields of each row; other rows are added to `problems`."""
     last = 0  # line of the file; `reader.line_num` does not count the overlong ones
 
@@ -217,7 +217,7 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
             yield last - (reader.line_num - before) + 1, fields
 
 
-def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> _Fields:
+def _tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> _Fields:
     """Number and fields of each line; quotes are part of the text.
 
     Only fields that are quoted as a whole, as pandas writes them, are unquoted.
@@ -365,7 +365,7 @@ def _read_parquet(source: str, problems: Problems, columns: Columns | None) -> _
         # Pre-buffering, which is the default, would hold a whole row group.
         file = pq.ParquetFile(stream, buffer_size=2**20, pre_buffer=False)
         names = file.schema_arrow.names
-        refuse_equal_names(names, source)
+        _refuse_equal_names(names, source)
         chosen = choose_columns(names, columns, source) if columns else None
         if chosen:
             # The file may lack some of the chosen ones.
@@ -400,7 +400,7 @@ def _refuse_pictures(field: pa.Field, source: str) -> None:
         raise UserError(source, what, hint)
 
 
-def refuse_equal_names(names: Sequence[str], source: object) -> None:
+def _refuse_equal_names(names: Sequence[str], source: object) -> None:
     """Raise UserError if two columns of a file have the same name."""
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
@@ -439,8 +439,8 @@ def _python_value(value: pa.Scalar) -> Any:
 READERS: Table[Callable[[str, Problems, Columns | None], _Rows]] = Table(
     "readers",
     {
-        ".csv": partial(_read_delimited, split=csv_fields),
-        ".tsv": partial(_read_delimited, split=tsv_fields),
+        ".csv": partial(_read_delimited, split=_csv_fields),
+        ".tsv": partial(_read_delimited, split=_tsv_fields),
         ".jsonl": _read_json_lines,
         ".ndjson": _read_json_lines,
         ".parquet": _read_parquet,

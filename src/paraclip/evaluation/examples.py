@@ -53,7 +53,7 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
 
     Results among the first k of both wordings have a blue frame, the correct picture a green one.
     """
-    chosen, shown = choose_examples(pairs), pairs.base
+    chosen, shown = _choose_examples(pairs), pairs.base
     depth = shown.rankings[0].shape[1]
     column, height = min(_SHOWN, depth) * _CELL + 14, HEAD + 2 * _CELL + 10
     size = (_TEXT + 2 * column + GAP, TITLE + len(chosen) * height)
@@ -99,7 +99,7 @@ def contact_sheet(pairs: RankedPairs, models: tuple[str, str]) -> bytes:
     return stream.getvalue()
 
 
-def choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
+def _choose_examples(pairs: RankedPairs) -> list[tuple[int, str]]:
     """Select the pairs to show by their gain (ties by index), with the reason for each."""
     gain = _benefit(pairs.tuned) - _benefit(pairs.base)
     numbers = _close_pairs(pairs) or list(range(len(gain)))

@@ -208,7 +208,7 @@ def image_vectors(
     """
     from paraclip.models.features import picture_features, project
 
-    refuse_blind(model)
+    _refuse_blind(model)
     rows = {name: row for row, name in enumerate(dict.fromkeys(pictures))}
     features, broken = picture_features(model, list(rows), cache, how.precision, crops=crops)
     problems = Problems(how.max_broken)
@@ -224,7 +224,7 @@ def image_vectors(
     return vectors, np.array(good, np.int64), left_out(problems, len(rows))
 
 
-def refuse_blind(model: "DualEncoder") -> None:
+def _refuse_blind(model: "DualEncoder") -> None:
     """Raise an error early for a model without an image tower."""
     # That of a text encoder refuses any picture.
     model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
@@ -233,7 +233,7 @@ def refuse_blind(model: "DualEncoder") -> None:
 def reads_pictures(model: "DualEncoder") -> bool:
     """Return whether a model has an image tower."""
     try:
-        refuse_blind(model)
+        _refuse_blind(model)
     except UserError:
         return False
     return True

@@ -42,7 +42,7 @@ def plot_lines(
         lines: at least one title and figure.
         notes: sentences below the panels.
     """
-    looks = appearances(labels)
+    looks = _appearances(labels)
     columns = min(_PANELS_A_ROW, len(lines))
     rows = math.ceil(len(lines) / columns)
     width = 3.6 * columns + 0.6
@@ -84,7 +84,7 @@ def plot_lines(
     return as_png(drawing)
 
 
-def appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+def _appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return colour and marker of each model; the first seven differ in both."""
     places = {label: _ROLES.index(label) for label in labels if label in _ROLES}
     taken = set(places.values())

@@ -109,7 +109,7 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
                 raise  # an option is wrong
             left_out[name] = str(reason)
     if not benchmarks:
-        warn_left_out(left_out)
+        _warn_left_out(left_out)
         hint = "Give --data, or --pairs and --pool."
         raise UserError("evaluate", "no benchmark has its data", hint)
     return benchmarks, left_out
@@ -134,7 +134,7 @@ def evaluate_configured(
     benchmarks, left_out = choose_benchmarks(config)
     from paraclip.models.loading import loaded_model  # torch, only now
 
-    warn_left_out(left_out)
+    _warn_left_out(left_out)
     loaded = {label: loaded_model(model, config.device) for label, model in models.items()}
     options = {name: value for name, value in asdict(config).items() if value not in (None, ())}
     options.pop("resamples", None)  # recorded with the seed
@@ -162,7 +162,7 @@ def names_sources(config: EvaluateConfig) -> bool:
     )  # fmt: skip
 
 
-def warn_left_out(reasons: Mapping[str, str]) -> None:
+def _warn_left_out(reasons: Mapping[str, str]) -> None:
     """Report on standard error the benchmarks that are left out."""
     for name, reason in reasons.items():
         print(f"paraclip: {name} left out: {reason}", file=sys.stderr)

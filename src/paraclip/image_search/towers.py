@@ -111,7 +111,7 @@ class _TowerFacts:
 
 
 class _OnnxTower:
-    """A text tower in a folder of the cache, which `write_tower` has written."""
+    """A text tower in a folder of the cache, which `_write_tower` has written."""
 
     def __init__(self, folder: Path) -> None:
         from tokenizers import Tokenizer
@@ -183,7 +183,7 @@ def prepared_tower(name: str) -> _OnnxTower | None:
     return _kept_tower(name)
 
 
-def write_tower(name: str) -> None:
+def _write_tower(name: str) -> None:
     """Write the tower of a model into the cache; raises ValueError if it has no graph."""
     from open_clip import SimpleTokenizer
 
@@ -215,4 +215,4 @@ def write_tower(name: str) -> None:
 
 
 if __name__ == "__main__":
-    write_tower(sys.argv[1])
+    _write_tower(sys.argv[1])

@@ -142,7 +142,7 @@ def encode_pictures(model: DualEncoder, pictures: Sequence[Picture]) -> Tensor:
         return shown, model.preprocess(open_picture(picture, model.image_size))
 
     read_ahead = (pixels for _, pixels in ahead(read, pictures, PREPROCESSORS, 3 * IMAGES_AT_ONCE))
-    parts = [rows for _, rows in compute(model, read_ahead, {}, "fp32", lambda _: None)]
+    parts = [rows for _, rows in _compute(model, read_ahead, {}, "fp32", lambda _: None)]
     if not parts:
         return torch.empty(0, model.architecture.embed_dim)
     return project(model, torch.cat(parts))
@@ -220,7 +220,7 @@ def picture_features(
         left = [names[number] for number in missing]
         with bar(label, len(names), "image", done=len(names) - len(left)) as progress:
             pictures = read_pictures(model, left, crops)
-            yield from compute(model, pictures, broken, precision, progress.update)
+            yield from _compute(model, pictures, broken, precision, progress.update)
 
     keys, kind = list(map(identity, names)), ""
     if crops is not None:
@@ -232,7 +232,7 @@ def picture_features(
     return stored_rows(folder, keys, width, make), broken
 
 
-def compute(
+def _compute(
     model: DualEncoder,
     pictures: Iterator[tuple[str, _Decoded]],
     broken: dict[str, UserError],

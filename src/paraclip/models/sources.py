@@ -73,14 +73,14 @@ def check_model(name: str) -> None:
                 raise UserError(file, "there is no such file", "Check the path.")
     if colon or not found:
         # OpenAI writes ViT-B/32, open_clip ViT-B-32.
-        architecture, names = architecture.replace("/", "-"), architectures()
+        architecture, names = architecture.replace("/", "-"), _architectures()
         if architecture not in names:
             if "/" in name and not colon:
                 hint = f"Check the path; for a model on the hub, write {HUB}{name}."
                 raise UserError(name, "is neither a known model nor a file or folder", hint)
             hint = nearest(architecture, names if colon else [*BUILT_IN, *names])
             raise UserError(architecture, "is not a known model", hint)
-        tags, tag = published_tags(architecture), weights.partition(":")[0]
+        tags, tag = _published_tags(architecture), weights.partition(":")[0]
         if not colon:
             hint = f"Name them, as in {architecture}:{tags[-1] if tags else 'weights.safetensors'}"
             raise UserError(architecture, "names an architecture but no weights", hint)
@@ -108,7 +108,7 @@ def check_device(name: str) -> None:
         raise UserError("--device", what, "Choose auto, cpu, cuda, cuda:1 or mps.")
 
 
-def architectures() -> list[str]:
+def _architectures() -> list[str]:
     """open_clip's names of its architectures; it is not imported for them."""
     if open_clip := sys.modules.get("open_clip"):  # a program may have added some
         names: list[str] = open_clip.list_models()
@@ -116,7 +116,7 @@ def architectures() -> list[str]:
     return sorted(path.stem for path in wheel_file("open_clip", "model_configs").glob("*.json"))
 
 
-def published_tags(architecture: str) -> list[str]:
+def _published_tags(architecture: str) -> list[str]:
     """open_clip's tags of an architecture; it is not imported for them."""
     if open_clip := sys.modules.get("open_clip"):
         tags: list[str] = open_clip.list_pretrained_tags_by_model(architecture)

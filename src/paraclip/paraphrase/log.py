@@ -127,7 +127,7 @@ class AnswerLog:
                 keys.append(int(entry["key"], 16))
                 offsets.append(offset)
                 self.tokens = add_tokens(self.tokens, tokens_in(entry))
-        self._keys, self._offsets = sorted_pair(keys, offsets)
+        self._keys, self._offsets = _sorted_pair(keys, offsets)
 
     def __len__(self) -> int:
         """Number of questions that were answered here before this run."""
@@ -223,12 +223,12 @@ def add_tokens(tokens: Sequence[int], *more: Sequence[int]) -> list[int]:
 
 
 def _lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:
-    """The value of a key in two arrays from `sorted_pair`, or None."""
+    """The value of a key in two arrays from `_sorted_pair`, or None."""
     index = int(np.searchsorted(keys, np.uint64(key)))
     return int(values[index]) if index < len(keys) and int(keys[index]) == key else None
 
 
-def sorted_pair(keys: Sequence[int], values: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _sorted_pair(keys: Sequence[int], values: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Two uint64 arrays sorted by the first; equal keys keep their order."""
     key_array, value_array = np.array(keys, np.uint64), np.array(values, np.uint64)
     order = np.argsort(key_array, kind="stable")

@@ -152,7 +152,7 @@ class Paraphraser:
             except UserError:
                 raise
             except Exception as error:  # else each further run would end at this caption
-                return Failed(caption, step, problem_of(error), kind=kind, unjudged=True)
+                return Failed(caption, step, _problem_of(error), kind=kind, unjudged=True)
             if best is not None:
                 return best
         return Rejected(caption, step, _main_reason(verdicts), verdicts, kind)
@@ -188,7 +188,7 @@ class Paraphraser:
                 raise
             except Exception as error:
                 if not isinstance(error, AnswerError):
-                    error = AnswerError(problem_of(error))
+                    error = AnswerError(_problem_of(error))
                 self._count_failure(error)
                 raise error
         self._failures, self._answered = 0, True
@@ -213,7 +213,7 @@ class Paraphraser:
             raise UserError("generator", what, hint)
 
 
-def problem_of(error: Exception) -> str:
+def _problem_of(error: Exception) -> str:
     """Type, message and place in the package of an unexpected exception: one line, no secrets."""
     message = " ".join(f"{type(error).__name__}: {error}".split())
     lines = ((Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__))

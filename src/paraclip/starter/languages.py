@@ -55,7 +55,7 @@ def read_language(name: str) -> Language:
         return {key: [(re.compile(one), by) for one, by in lines] for key, lines in table.items()}
 
     return Language(
-        {key: [parse_word(one) for one in text.split("|")] for key, text in data["words"].items()},
+        {key: [_parse_word(one) for one in text.split("|")] for key, text in data["words"].items()},
         {
             key: one if isinstance(one, dict) else {"": one, "p": one}
             for key, one in data["forms"].items()
@@ -68,7 +68,7 @@ def read_language(name: str) -> Language:
     )
 
 
-def parse_word(text: str) -> Word:
+def _parse_word(text: str) -> Word:
     """A word of `base/class; form=text`, with a mark before it if it is held out."""
     first, *rest = (part.strip() for part in text.split(";"))
     base, _, kind = first.removeprefix(HELD_OUT_MARK).partition("/")

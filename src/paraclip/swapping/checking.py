@@ -132,7 +132,7 @@ class SwapReport:
     scores: Scores | None = None  # of the results; None without queries and cut-off
 
 
-def read_queries(path: str) -> list[_WordedQuery]:
+def _read_queries(path: str) -> list[_WordedQuery]:
     """Read the queries of a text file, without empty lines, or captions as `generate` reads them.
 
     Raises:
@@ -179,7 +179,7 @@ def swap_check(
     for one in (base, *names.values()):
         if isinstance(one, Path | str):
             check_model(str(one))
-    queries = read_queries(config.queries) if config.queries else []
+    queries = _read_queries(config.queries) if config.queries else []
     find_pictures((), config.pictures)
     place = IndexAddress(config.index, config.paths, config.table, config.column)
     index = read_index(place)
@@ -283,7 +283,7 @@ def _compare_queries(
     rows = np.array([place[query.text] for query in queries])
     found = [nearest(one, index.vectors, report.k) for one in vectors]
     old, new = ((one[rows], best[rows]) for one, (_, best) in zip(vectors, found, strict=True))
-    scores = compare_scores(old, new, index.vectors, cutoff)
+    scores = _compare_scores(old, new, index.vectors, cutoff)
     before, after = (places for places, _ in found)
     shared = shared_results(before[rows], after[rows]) / report.k
     pairs = np.array(
@@ -315,7 +315,7 @@ def _compare_queries(
     )
 
 
-def compare_scores(
+def _compare_scores(
     before: tuple[Float, Float], after: tuple[Float, Float], pool: Float, cutoff: float | None
 ) -> Scores:
     """Compare the similarities of queries with a pool [pictures, width] by two text encoders.

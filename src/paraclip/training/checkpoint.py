@@ -200,12 +200,12 @@ _STATE_SIZE = 3
 """Size of a state in sizes of the trained weights: these, and two averages of AdamW."""
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-serialisable facts as one safetensors file, completely or not."""
     save_tensors(tensors, path, {"paraclip": json.dumps(facts)})
 
 
-def state_name(step: int) -> str:
+def _state_name(step: int) -> str:
     """File name of the state after this number of steps; names sort like steps."""
     return f"state-{step:09d}.safetensors"
 
@@ -215,13 +215,13 @@ def save_state(
 ) -> None:
     """Write a state from which a killed run resumes, then drop all but the newest two."""
     tensors, place = training_tensors(weights, optimizer), asdict(progress)
-    facts = {"step": progress.step, "place": place, "hash": state_hash(tensors, place)}
-    write_tensors(folder / state_name(progress.step), tensors, facts)
+    facts = {"step": progress.step, "place": place, "hash": _state_hash(tensors, place)}
+    _write_tensors(folder / _state_name(progress.step), tensors, facts)
     for old in sorted(folder.glob("state-*.safetensors"))[:-_KEPT]:
         old.unlink()
 
 
-def load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
+def _load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
     """Tensors and position of a state file.
 
     Raises:
@@ -237,24 +237,24 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
         progress = Progress(place["step"], place.get("first_loss"))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    if state_hash(tensors, place) != stored_hash:
+    if _state_hash(tensors, place) != stored_hash:
         raise ValueError("its content does not match its hash")
     return tensors, progress
 
 
-def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
+def _state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
     """Hash of the content of a state."""
     return text_hash(f"{hash_tensors(dict(tensors))} {json.dumps(place, sort_keys=True)}")
 
 
-def newest_state(folder: Path) -> tuple[dict[str, Tensor], Progress] | None:
+def _newest_state(folder: Path) -> tuple[dict[str, Tensor], Progress] | None:
     """The newest complete state; damaged ones are reported and renamed to `.damaged`.
 
     Under their old names they would count as the newest, and later states would be pruned.
     """
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
         try:
-            return load_state(path)
+            return _load_state(path)
         except ValueError as error:
             notice(f"{path} is damaged ({error}); resuming from the state before it")
             path.replace(path.with_suffix(".damaged"))
@@ -269,14 +269,14 @@ def resume(
     Raises:
         UserError: another process does not see the state of the first one.
     """
-    state = newest_state(folder) if processes.first else None
+    state = _newest_state(folder) if processes.first else None
     step = processes.from_first(state and state[1].step)
     if step is None:
         return Progress()
     if state is None:
-        path = folder / state_name(step)
+        path = folder / _state_name(step)
         try:
-            state = load_state(path)
+            state = _load_state(path)
         except (ValueError, OSError) as error:
             what = "process 0 resumes from this state, which is not here"
             hint = "Give all processes the same --out, in a folder that all of them share."
@@ -349,7 +349,7 @@ def save_failed_step(
         tensors |= {"rows": torch.from_numpy(whole.numbers), "restore": whole.restore}
         tensors["features"] = whole.features
         folder.files.record({path.with_suffix(".safetensors"): None})
-        write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
+        _write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
         weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
         numbers, triples = batch.numbers.tolist(), data.triples.take(batch.numbers).to_pylist()
         record = {

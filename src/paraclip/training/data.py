@@ -361,7 +361,7 @@ def make_examples(
     model, texts, known = data.model, data.texts(), dict[str, int]()
     captions = texts[CAPTION]
     text_keys = [_number_texts(texts.get(name, captions), known) for name in ALL_TEXTS]
-    image_ids = picture_keys(data.triples)
+    image_ids = _picture_keys(data.triples)
     _check_negatives(set(text_keys[0]), set(image_ids), len(captions))
     has_image = _check_features(data)
     features = data.features
@@ -427,7 +427,7 @@ def _check_features(data: TrainingData) -> NDArray[np.bool_]:
     return has_image
 
 
-def picture_keys(triples: pa.Table) -> list[str]:
+def _picture_keys(triples: pa.Table) -> list[str]:
     """The picture of each row: N names, equal for equal pictures.
 
     Rows show the same picture if their `image_id` or their `image` file is equal. In a file without

@@ -117,7 +117,7 @@ class _Cached(torch.autograd.Function):
 
 def _seeded(encode: Encode, part: Any, numbers: tuple[int, ...]) -> Tensor:
     """The vectors of a micro-batch, with the same dropout at every call with the same numbers."""
-    torch.manual_seed(mixed(*numbers))
+    torch.manual_seed(_mixed(*numbers))
     return encode(part)
 
 
@@ -127,7 +127,7 @@ def _joined(vectors: Sequence[Tensor]) -> Tensor:
     return whole.to(torch.promote_types(whole.dtype, torch.float32))
 
 
-def mixed(*numbers: int) -> int:
+def _mixed(*numbers: int) -> int:
     """One seed from several numbers; similar numbers give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 

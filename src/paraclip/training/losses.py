@@ -1,7 +1,7 @@
 """The losses: L = w1·L1(image, text) + w2·L2(caption, paraphrase_1) + w3·L3(paraphrases) + ...
 
 Functions of vectors, whatever computed these. `LOSSES` is the table of all terms; a further one is
-a function and a line there. `info_nce` is the plain contrastive loss; `contrast` equals it without
+a function and a line there. `info_nce` is the plain contrastive loss; `_contrast` equals it without
 a B x B matrix. R and S learn from frozen teachers: R from the pictures that models find for the
 average of a row's wordings, S from how a sentence encoder compares the rows.
 
@@ -35,13 +35,13 @@ SENTENCE_TEMPERATURE = 0.05
 PAIRS = ((CAPTION, PARAPHRASE_1), (PARAPHRASE_1, PARAPHRASE_2), (CAPTION, PARAPHRASE_2))
 """Wordings whose similarities S compares with those of the sentence encoder."""
 BLOCK = 1 << 22
-"""Number of similarities in a block of `contrast`: 16 MiB in float32."""
+"""Number of similarities in a block of `_contrast`: 16 MiB in float32."""
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE: a_i must match b_i among all of b, and b_i match a_i among all of a.
 
-    The plain reference; training uses `contrast`, which is equal but needs no [N, N] matrix.
+    The plain reference; training uses `_contrast`, which is equal but needs no [N, N] matrix.
 
     Args:
         a: unit vectors [N, D].
@@ -117,7 +117,7 @@ def find_false_negatives(keys: Integers) -> FalseNegatives | None:
     return FalseNegatives(sparse.csr_array((ones, members), shape=(count, len(counts))))
 
 
-def contrast(
+def _contrast(
     a: Tensor,
     b: Tensor,
     scale: Tensor,
@@ -320,7 +320,7 @@ def _image_text(
     chosen = rows.with_image
     alike = rows.false_negatives and rows.false_negatives.among(chosen)
     return torch.stack([
-        contrast(vectors.images, vectors.texts[name][chosen], log.exp(), alike, share)
+        _contrast(vectors.images, vectors.texts[name][chosen], log.exp(), alike, share)
         for name in objective.image_loss_on
     ]).mean()  # fmt: skip
 
@@ -336,7 +336,7 @@ def _text_text(first: str, second: str, rows_of: Callable[[Rows], Tensor]) -> Lo
         if objective.text_temperature is not None:
             log = log.detach().new_tensor(math.log(1 / objective.text_temperature))
         a, b = vectors.texts[first][chosen], vectors.texts[second][chosen]
-        return contrast(a, b, log.exp(), alike, share)
+        return _contrast(a, b, log.exp(), alike, share)
 
     return Loss(lambda _: (first, second), compute)
 

@@ -109,7 +109,7 @@ def _with_rankers(
     for teacher, vectors_GE in zip(teachers, seen, strict=True):
         scale = base_scale
         if teacher.name != BASE:
-            scale = matching_scale(teacher.model, vectors_GE, model, bank_GD, captions)
+            scale = _matching_scale(teacher.model, vectors_GE, model, bank_GD, captions)
         rankers.append(Ranker(teacher.name, teacher.share / total, scale, vectors_GE.shape[1]))
         found = _read_wordings(data, teacher.model, f"texts by {teacher.name}")
         averages.append(partial(_average_wordings, *found))
@@ -170,7 +170,7 @@ def measure_hubs(texts_BE: Tensor, bank_GE: Tensor, scale: float) -> Tensor:
     return logs - math.log(len(chosen_bE))
 
 
-def matching_scale(
+def _matching_scale(
     teacher: DualEncoder,
     seen_GE: Tensor,
     base: DualEncoder,

@@ -141,11 +141,11 @@ def train(
         if not fresh:
             there = RunFolder(out)
             rate, done = this_process().from_first(
-                [rate or recorded_rate(there), bool(there.finished())]
+                [rate or _recorded_rate(there), bool(there.finished())]
             )
         if rate is None or not done:  # a finished run has been judged
             judge = make_judge(data, plan.examples, plan.objective)
-            rate = rate or choose_rate(data, plan, judge)
+            rate = rate or _choose_rate(data, plan, judge)
         plan = plan.with_rate(rate)
     elif options.learning_rate is None:  # its recipe has R, and its objective does not
         plan = plan.with_rate(LEARNING_RATE)
@@ -214,7 +214,7 @@ def objective_of(options: TrainOptions) -> Objective:
     return Objective(weights, texts, options.text_temperature)
 
 
-def recorded_rate(folder: RunFolder) -> float | None:
+def _recorded_rate(folder: RunFolder) -> float | None:
     """The learning rate of the run that is in a folder already, which keeps it."""
     if folder.identity_file.is_file():
         match read_json_object(folder.identity_file, START_OVER):
@@ -223,7 +223,7 @@ def recorded_rate(folder: RunFolder) -> float | None:
     return None  # of another record, `fit` says what is wrong
 
 
-def choose_rate(data: TrainingData, plan: Plan, judge: Judge) -> float:
+def _choose_rate(data: TrainingData, plan: Plan, judge: Judge) -> float:
     """The learning rate at which a short run from the base comes nearest to the judge.
 
     Raises UserError if all short runs diverge.

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
-from paraclip.evaluation.benchmarks.zero_shot import (
-    Labelled,
-    ZeroShot,
-    imagenet_ids,
-    imagenet_words,
-    load_folder,
-    load_imagenet,
-)
+from paraclip.evaluation.benchmarks import zero_shot
+from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot, load_folder, load_imagenet
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.registry import choose_benchmarks
@@ -104,16 +98,16 @@ def test_what_is_wrong_with_a_folder_is_reported(by_class: Path, folder: str, me
 
 
 def test_imagenet_names_and_templates_are_as_published() -> None:
-    names, templates = imagenet_words()
-    assert (len(names), len(templates), len(imagenet_ids())) == (1000, 80, 1000)
-    assert list(imagenet_ids()) == sorted(set(imagenet_ids()))
+    names, templates = zero_shot._imagenet_words()
+    assert (len(names), len(templates), len(zero_shot._imagenet_ids())) == (1000, 80, 1000)
+    assert list(zero_shot._imagenet_ids()) == sorted(set(zero_shot._imagenet_ids()))
     assert all(template.count("{}") == 1 for template in templates)
 
 
 def write_sample(folder: Path, flat: bool) -> None:
     """An empty file for each class; only its name is read."""
     folder.mkdir(parents=True)
-    for wnid in imagenet_ids():
+    for wnid in zero_shot._imagenet_ids():
         path = folder / (f"{wnid}_some_thing.jpg" if flat else f"{wnid}/{wnid}_1.JPEG")
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -133,9 +127,9 @@ def test_the_order_of_wordnet_ids_is_that_of_the_classes(tmp_path: Path) -> None
 
 def test_imagenet_half_downloaded_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path / "imagenet", flat=False)
-    for wnid in imagenet_ids()[400:]:
+    for wnid in zero_shot._imagenet_ids()[400:]:
         shutil.rmtree(tmp_path / "imagenet" / wnid)
-    first = imagenet_ids()[400]
+    first = zero_shot._imagenet_ids()[400]
     with pytest.raises(
         UserError, match=f"no picture of 600 of 1,000 classes, the first is {first}"
     ):

@@ -11,7 +11,7 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.evaluation import run
+from paraclip.evaluation import plots, run
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -20,7 +20,7 @@ from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_
 from paraclip.evaluation.compare import compare
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.plots import appearances, plot_scores
+from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
     Line,
     Report,
@@ -359,8 +359,8 @@ def test_an_error_without_pictures_is_not_taken_for_a_lack_of_an_image_tower(
 
 
 def test_a_role_looks_the_same_whatever_is_next_to_it() -> None:
-    usual = appearances(["base", "control", "tuned", "merged"])
-    crowded = appearances(["base", "control", "live", "tuned", "merged"])
+    usual = plots._appearances(["base", "control", "tuned", "merged"])
+    crowded = plots._appearances(["base", "control", "live", "tuned", "merged"])
     assert len(set(crowded.values())) == 5
     assert {label: crowded[label] for label in usual} == usual
-    assert appearances(["tuned"])["tuned"] == usual["tuned"]
+    assert plots._appearances(["tuned"])["tuned"] == usual["tuned"]

@@ -186,7 +186,7 @@ def test_a_mangled_file_is_one_line_that_names_it(kind, data):
         path.write_bytes(data.draw(mangled(path.read_bytes())))
         found = None
         try:
-            clips.read_state(path)
+            clips._read_state(path)
         except UserError as error:
             found = error
         assert found is None or found.where == str(path)

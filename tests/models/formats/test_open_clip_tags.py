@@ -12,9 +12,8 @@ from open_clip import factory
 from safetensors.torch import save_file
 
 from paraclip.errors import UserError
+from paraclip.models import loading, sources
 from paraclip.models.formats.published import download, preprocessing_of
-from paraclip.models.loading import describe
-from paraclip.models.sources import published_tags
 
 TAGS = [tuple(names) for names in open_clip.list_pretrained()]
 
@@ -57,7 +56,7 @@ def ours(monkeypatch, tmp_path):
     monkeypatch.setattr("paraclip.models.formats.clips.text_files_of", lambda *names: None)
 
     def decide(name):
-        spec = describe(name.replace("FILE", str(weights))).args[0]
+        spec = loading._describe(name.replace("FILE", str(weights))).args[0]
         return spec.name, spec.config["quick_gelu"], without_size(spec.preprocessing)
 
     return decide
@@ -108,7 +107,7 @@ def test_a_file_is_loaded_as_its_tag_or_the_choice_is_asked_for(
 def test_the_tags_of_an_architecture_are_known_without_open_clip(monkeypatch, name):
     expected = open_clip.list_pretrained_tags_by_model(name)
     monkeypatch.delitem(sys.modules, "open_clip")
-    assert published_tags(name) == expected
+    assert sources._published_tags(name) == expected
 
 
 def test_roberta_keeps_the_quickgelu_of_its_configuration(ours):

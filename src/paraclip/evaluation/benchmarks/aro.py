@@ -49,7 +49,7 @@ def load(task: str, data: Path | None, how: Arithmetic) -> Choice:
         "skipped": broken + len(items) - count,
     }  # fmt: skip
     pool = f"{{items}} entries of {file.name}, {{pictures}} pictures cut to boxes"
-    figures = partial(accuracies, task)
+    figures = partial(_accuracies, task)
     return Choice(f"aro-vg-{task}", pool, facts, items, found, figures, found.notes, how)
 
 
@@ -73,7 +73,7 @@ def _read_case(row: dict[str, Any], where: str) -> Item:
     return Item(image, (true, false), clean_text(kind, group), (x, y, width, height))
 
 
-def accuracies(
+def _accuracies(
     task: str, similar: Float, items: Sequence[Item], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
     """Return the authors' macro mean, the micro mean, each group's mean, and a note on coverage."""

@@ -224,11 +224,11 @@ def load_flickr8k(data: Path | None, how: Arithmetic) -> ImageTextRetrieval:
 
 def _load_split(name: str, file: Path, get: str, how: Arithmetic) -> ImageTextRetrieval:
     """Load the test split of a set."""
-    shown = read_split(file, f"{name}, Karpathy's test split", get, Problems(how.max_broken))
+    shown = _read_split(file, f"{name}, Karpathy's test split", get, Problems(how.max_broken))
     return ImageTextRetrieval(shown, how=how, name=f"{name.lower()}-retrieval")
 
 
-def read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery:
+def _read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery:
     """Read the pictures and captions of the test split, in file order."""
     captions: dict[str, list[Caption]] = {}  # of each picture
     for where, own in read_items(str(file), partial(_captions_of, file.parent), problems):

@@ -134,7 +134,7 @@ class Variations:
         ranked = [good[top_k(part, images, self.cutoffs[-1])] for part in vectors]
         judged: dict[str, Float] = {}
         for k in self.cutoffs:
-            judged |= metrics_at(k, self.owners[item], ranked, discriminated)
+            judged |= _metrics_at(k, self.owners[item], ranked, discriminated)
         guesses = ", ".join(f"R@{k} {k / len(images):.2%}" for k in self.cutoffs)
         notes = [*self.notes, *notes, f"a blind guess gets {guesses}, discrimination 50 %"]
         names = ("caption_ranking", "rewording_ranking", "contrast_ranking")
@@ -169,7 +169,7 @@ class Variations:
         ]
 
 
-def metrics_at(
+def _metrics_at(
     k: int, owners: Integers, rankings: Sequence[Integers], discriminated: Mapping[str, Float]
 ) -> dict[str, Float]:
     """Return every metric of each of T rewordings [T], by its name in the report.

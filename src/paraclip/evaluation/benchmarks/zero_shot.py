@@ -145,7 +145,7 @@ def load_imagenet(data: Path | None, how: Arithmetic) -> ZeroShot:
     folder = find_source(data, ("imagenet", "imagenet_sample"), _GET_IMAGENET)
     folder = folder / "val" if (folder / "val").is_dir() else folder
     name, pictures = (_sample if folder.name == "imagenet_sample" else _validation_set)(folder)
-    numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
+    numbers = {wnid: number for number, wnid in enumerate(_imagenet_ids())}
     for wnid, path in pictures:
         if wnid not in numbers:
             raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", _GET_IMAGENET)
@@ -155,7 +155,7 @@ def load_imagenet(data: Path | None, how: Arithmetic) -> ZeroShot:
         raise UserError(folder, what, _GET_IMAGENET)
     labelled = sorted((numbers[wnid], path) for wnid, path in pictures)
     labels, paths = zip(*labelled, strict=True)
-    classes, templates = imagenet_words()
+    classes, templates = _imagenet_words()
     references = tuple(map(str, paths))
     shown = Labelled(name, references, labels, classes, templates, "OpenAI's for ImageNet")
     return ZeroShot("imagenet", shown, how)
@@ -177,14 +177,14 @@ def _sample(folder: Path) -> tuple[str, list[tuple[str, Path]]]:
 
 
 @cache
-def imagenet_ids() -> tuple[str, ...]:
+def _imagenet_ids() -> tuple[str, ...]:
     """Return the 1,000 WordNet ids, in the order of the classes."""
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo().label_names())
 
 
-def imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the 1,000 names and the 80 templates."""
     from open_clip import zero_shot_metadata as words
 

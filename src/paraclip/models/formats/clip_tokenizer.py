@@ -115,7 +115,7 @@ def _repairs() -> list[Any]:
     return [Replace(pattern, text) for pattern, text in replaced]
 
 
-def cleaning_tokenizer(tokenizer: str, clean: str) -> str:
+def _cleaning_tokenizer(tokenizer: str, clean: str) -> str:
     """`tokenizer.json` that gives a text the ids of the cleaned text.
 
     Args:
@@ -158,7 +158,7 @@ def siglip_tokenizer_files(files: TextFiles) -> TextFiles:
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     return {
         **files,
-        "tokenizer.json": cleaning_tokenizer(files["tokenizer.json"], "siglip"),
+        "tokenizer.json": _cleaning_tokenizer(files["tokenizer.json"], "siglip"),
         "tokenizer_config.json": json.dumps(settings),
     }
 
@@ -169,11 +169,11 @@ def tokenizer_files_of(tokenizer: Any, context_length: int, clean: str) -> dict[
     Args:
         tokenizer: the tokenizer, backed by `tokenizers`.
         context_length: maximum length of a text in tokens.
-        clean: as for `cleaning_tokenizer`.
+        clean: as for `_cleaning_tokenizer`.
     """
     names = ("bos_token", "eos_token", "pad_token", "unk_token")
     special = {name: token for name in names if (token := getattr(tokenizer, name))}
-    found = cleaning_tokenizer(tokenizer.backend_tokenizer.to_str(), clean)
+    found = _cleaning_tokenizer(tokenizer.backend_tokenizer.to_str(), clean)
     return _files(found, context_length, special, padding_side=tokenizer.padding_side)
 
 

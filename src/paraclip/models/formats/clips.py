@@ -85,7 +85,7 @@ def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncode
     elif (folder / MODULES).is_file():
 
         def read_weights(inner: Path) -> _State:
-            return read_state(_weights_in(inner, ("model", "pytorch_model")))
+            return _read_state(_weights_in(inner, ("model", "pytorch_model")))
 
         return describe_sentences(folder, name or folder.resolve().name, read_weights)
     else:
@@ -183,7 +183,7 @@ def _build(spec: ClipSpec, path: Path, where: Path) -> OpenClip:
     Raises:
         UserError: the weights belong to another architecture; nothing was allocated for it.
     """
-    state = read_state(path)
+    state = _read_state(path)
     with build_errors(where):
         empty = lay_out(lambda: build_clip(spec), len(state))
         with build_errors(path, f"does not fit {spec.name}", _FIT):
@@ -207,7 +207,7 @@ def open_clip_names(clip: nn.Module, state: _State) -> _State:
     return state
 
 
-def read_state(path: Path) -> _State:
+def _read_state(path: Path) -> _State:
     """Tensors by name from .safetensors, or from .pt, .pth and .bin read with `weights_only`.
 
     Training checkpoints with the weights under `state_dict` are supported, and names that begin
