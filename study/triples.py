@@ -70,9 +70,9 @@ def starter(data: Path) -> list[Row]:
     return read_triples(STARTER).slice(0, FIRST_EDITION).select(SCHEMA.names).to_pylist()
 
 
-def scenes(count: int = DRAWN) -> Callable[[Path], list[Row]]:
-    """The everyday scenes that `paraclip train scenes` draws with the seed 0, or more of them."""
-    return lambda data: scene_table(count).to_pylist()
+def scenes(times: float = 1) -> Callable[[Path], list[Row]]:
+    """The everyday scenes that a run draws with the seed 0, or more of them."""
+    return lambda data: scene_table(round(times * DRAWN)).to_pylist()
 
 
 def scenes_de_fr(data: Path) -> list[Row]:
@@ -216,7 +216,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wrong10": wrong(0.1),
     "wrong20": wrong(0.2),
     "scenes": scenes(),
-    "scenes-17400": scenes(17_400),
+    "scenes-17400": scenes(1.74),
     "scenes-de-fr": scenes_de_fr,
     "starter": starter,
     "scenes+wordings": together(scenes(), wordings()),
