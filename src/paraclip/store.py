@@ -130,15 +130,6 @@ def not_an_index(where: object, why: str) -> UserError:
     return UserError(where, f"is not an index of this version {why}", hint)
 
 
-def check_image_space(facts: IndexFacts, space: str, model: str, where: object) -> None:
-    """Raise UserError if a model with another image tower would search or extend an index."""
-    if facts.image_space != space:
-        what = f"was made with another image tower than that of {model}"
-        base = next(iter(facts.models.values()))
-        hint = f"Use a model tuned from {base}, or make a separate index with --index."
-        raise UserError(where, what, hint)
-
-
 class StoreUnavailable(UserError):
     """The table is gone or cannot be read; it may become available again."""
 
@@ -343,16 +334,6 @@ def existing_facts(store: Store) -> IndexFacts:
     if facts is None:
         hint = "Make it with `paraclip index FOLDER`, or name it with --index."
         raise UserError(store.where, "there is no index", hint)
-    return facts
-
-
-def facts_in_space(store: Store, space: str) -> IndexFacts:
-    """The facts of an index that is in use; raises StoreUnavailable if one of another image tower
-    has taken its place."""
-    facts = existing_facts(store)
-    if facts.image_space != space:
-        hint = "Start the command again."
-        raise StoreUnavailable(store.where, "holds another index now", hint)
     return facts
 
 

@@ -60,7 +60,7 @@ def test_vectors_of_another_model(index, base, tuned, photos, models, tmp_path, 
     pq.write_table(pa.table({"path": photos, "vector": other}), index)
     report = paraclip.swap_check(index, base, tuned)
     assert not report.origin.same and report.origin.median < 0.7
-    with pytest.raises(UserError, match="do not come from the base's image tower"):
+    with pytest.raises(UserError, match="do not come from the model's image tower"):
         swap_check_command(SwapCheckConfig(index=index, **models))
     assert "the index is of another model" in capsys.readouterr().out
 

@@ -110,7 +110,7 @@ def test_an_index_of_another_model_is_refused(photos, tmp_path):
     files, _ = photos
     table = pa.table({"path": files, "v": list(unit_rows(len(files)))})
     pq.write_table(table, tmp_path / "i.parquet")
-    with pytest.raises(UserError, match=r"vectors of another model \(median cosine"):
+    with pytest.raises(UserError, match=r"from the model's image tower \(median cosine"):
         read(tmp_path / "i.parquet")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from paraclip.errors import UserError, printable
+from paraclip.errors import printable
 from paraclip.evaluation.unlabelled import measures_table
 from paraclip.indexes.origin import EXACT
 from paraclip.models.sources import models_of_run
@@ -29,9 +29,8 @@ def swap_check_command(config: SwapCheckConfig) -> None:
         for line in lines_of(report):
             print(printable(line))
     # After the report, which shows how far the vectors differ.
-    if report.origin is not None and not report.origin.same:
-        what = "its vectors do not come from the base's image tower"
-        raise UserError(without_secrets(config.index), what, "Name the model that made the index.")
+    if report.origin is not None:
+        report.origin.check(without_secrets(config.index))
     _suggest_use(config, report)
 
 

@@ -378,6 +378,11 @@ class PictureNames:
             raise UserError(where or self.folder, what, hint)
         return fitting[0] if fitting else None
 
+    def only(self, name: str) -> str | None:
+        """Path of the one picture of this name in any folder; None if there are none or several."""
+        found = [path for path in self._named.get(name, []) if os.path.basename(path) == name]
+        return found[0] if len(found) == 1 else None
+
 
 def picture_key(name: str) -> str:
     """A picture's name without folders; for COCO's its number, since names vary by release."""

@@ -29,6 +29,7 @@ from paraclip.image_search.sources import (
 )
 from paraclip.image_search.towers import model_stamp
 from paraclip.image_search.unrelated import cutoffs_of
+from paraclip.indexes.origin import check_space
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import (
     IMAGES_AT_ONCE,
@@ -48,7 +49,6 @@ from paraclip.store import (
     ROWS_AT_ONCE,
     IndexFacts,
     Store,
-    check_image_space,
     picture_id,
     schema,
     vectors_of,
@@ -173,7 +173,7 @@ def _new_facts(
 
 def _check_facts(known: IndexFacts, new: IndexFacts, base: str, where: str) -> None:
     """Raise UserError if an index has another image tower, source or precision than a run."""
-    check_image_space(known, new.image_space, base, where)
+    check_space(known, new.image_space, base, where)
     source = publishable(known.source)
     if (source, known.root) != (new.source, new.root):
         pictures = f" with pictures in {known.root}" if source == new.source else ""

@@ -18,12 +18,12 @@ from paraclip.arrays import Float
 from paraclip.compute.exact_search import nearest
 from paraclip.errors import UserError
 from paraclip.files import atomic_folder, cache_folder, text_hash
+from paraclip.indexes.origin import facts_in_space
 from paraclip.store import (
     SHOWN,
     IndexFacts,
     Store,
     existing_facts,
-    facts_in_space,
     not_an_index,
     vectors_of,
 )

@@ -24,10 +24,11 @@ from paraclip.arrays import Float
 from paraclip.compute.onnx_session import WRITERS, TextGraph, open_session
 from paraclip.errors import UserError
 from paraclip.files import atomic_folder, cache_folder, read_bounded, text_hash, write_text
+from paraclip.indexes.origin import check_space
 from paraclip.models.formats.clip_tokenizer import clip_tokenizer, repaired_text
 from paraclip.models.sources import model_files
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
-from paraclip.store import IndexFacts, check_image_space
+from paraclip.store import IndexFacts
 from paraclip.version import __version__
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def open_tower(
     if device in ("auto", "cpu"):
         tower = prepared_tower(name) if prepare else _kept_tower(name)
     tower = tower or TorchTower(name, device)
-    check_image_space(facts, tower.image_space, name, where)
+    check_space(facts, tower.image_space, name, where)
     return tower
 
 

@@ -1,4 +1,4 @@
-"""Whether the vectors of an index come from a model's image tower."""
+"""Whether a model's image tower made an index: by the facts of ours, or by its pictures."""
 
 import os
 from collections import Counter
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paraclip.compute.exact_search import top_k
-from paraclip.data.images import picture_files
+from paraclip.data.images import PictureNames, picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.indexes.reading import Index
+from paraclip.store import IndexFacts, Store, StoreUnavailable, existing_facts
 
 if TYPE_CHECKING:
+    from paraclip.indexes.reading import Index
     from paraclip.models.encoder import DualEncoder
 
 _SAME = 0.9
@@ -25,7 +26,6 @@ bits reduce the cosine by a few hundredths."""
 EXACT = 0.99  # cosine of two vectors of one picture, computed alike
 SAMPLE = 16
 """Most pictures that are embedded again."""
-NOTHING_OPENED = "none of its pictures can be opened"
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,23 @@ class Origin:
         """Whether the vectors come from this image tower."""
         return self.median >= _SAME and self.first >= _SAME
 
+    def check(self, where: object) -> None:
+        """Raise UserError for the vectors of another one."""
+        if not self.same:
+            figures = f"median cosine {self.median:.2f} of {self.pictures} pictures embedded again"
+            what = f"its vectors do not come from the model's image tower ({figures})"
+            raise UserError(where, what, "Name the model that made the index, or another index.")
+
 
 def find_origin(
-    base: "DualEncoder", index: Index, pictures: Mapping[int, str], option: str = "--index"
+    base: "DualEncoder", index: "Index", pictures: Mapping[int, str], option: str = "--index"
 ) -> Origin | None:
     """Embed a sample of an index's pictures again; None if none can be opened.
 
     Args:
         base: the model that should have made the index.
         index: the index.
-        pictures: files by row, as found by `find_pictures`.
+        pictures: files by row, as found by `pictures_of_rows`.
         option: what named the index.
 
     Raises:
@@ -79,18 +86,33 @@ def find_origin(
     return Origin(len(stored), float(np.median(cosines)), float(cosines.min()), float(own.mean()))
 
 
-def find_pictures(paths: Sequence[str], folder: str | None = None) -> dict[int, str]:
+def pictures_of_rows(paths: Sequence[str], folder: Path | str | None = None) -> dict[int, str]:
     """Path of each row's picture that exists: the given one, or the file of its name in the folder,
     unless several rows or files have this name."""
     if folder is None:
         return {row: path for row, path in enumerate(paths) if os.path.isfile(path)}
     if not os.path.isdir(folder):
         raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
-    files = picture_files(Path(folder))
-    in_folder = Counter(file.name for file in files)
-    in_index = Counter(os.path.basename(path) for path in set(paths))
-    certain = {
-        file.name: str(file) for file in files if in_folder[file.name] == in_index[file.name] == 1
-    }
-    names = map(os.path.basename, paths)
-    return {row: certain[name] for row, name in enumerate(names) if name in certain}
+    files = PictureNames(picture_files(Path(folder)), folder)
+    rows = Counter(map(os.path.basename, set(paths)))
+    once = (one for one in enumerate(map(os.path.basename, paths)) if rows[one[1]] == 1)
+    return {row: path for row, name in once if (path := files.only(name))}
+
+
+def check_space(facts: IndexFacts, space: str, model: str, where: object) -> None:
+    """Raise UserError if a model with another image tower would search or extend an index."""
+    if facts.image_space != space:
+        what = f"was made with another image tower than that of {model}"
+        base = next(iter(facts.models.values()))
+        hint = f"Use a model tuned from {base}, or make a separate index with --index."
+        raise UserError(where, what, hint)
+
+
+def facts_in_space(store: Store, space: str) -> IndexFacts:
+    """The facts of an index that is in use; raises StoreUnavailable if one of another image tower
+    has taken its place."""
+    facts = existing_facts(store)
+    if facts.image_space != space:
+        hint = "Start the command again."
+        raise StoreUnavailable(store.where, "holds another index now", hint)
+    return facts

@@ -25,7 +25,7 @@ from paraclip.evaluation.unlabelled import (
     search_scenes,
 )
 from paraclip.files import read_lines
-from paraclip.indexes.origin import Origin, find_origin, find_pictures
+from paraclip.indexes.origin import Origin, find_origin, pictures_of_rows
 from paraclip.indexes.reading import Index, read_index
 from paraclip.models.sources import check_device, check_model, models_of_run
 from paraclip.systems.config import SwapCheckConfig
@@ -180,7 +180,7 @@ def swap_check(
         if isinstance(one, Path | str):
             check_model(str(one))
     queries = _read_queries(config.queries) if config.queries else []
-    find_pictures((), config.pictures)
+    pictures_of_rows((), config.pictures)
     place = IndexAddress(config.index, config.paths, config.table, config.column)
     index = read_index(place)
     from paraclip.models.features import image_space  # torch, only now
@@ -193,7 +193,7 @@ def swap_check(
             what = "its image tower or preprocessing is not that of the base"
             hint = "The index would be void: tune only the text encoder."
             raise UserError(model.architecture.name, what, hint)
-    pictures = find_pictures(index.paths or [], config.pictures)
+    pictures = pictures_of_rows(index.paths or [], config.pictures)
     origin = find_origin(base, index, pictures)
     rows, width = index.vectors.shape
     kind, k = base.architecture.kind, min(config.k, rows)

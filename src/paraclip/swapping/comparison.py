@@ -20,14 +20,12 @@ _LOWEST = 0.999
 
 
 def check_index(source: "Source", index: "Index") -> list[str]:
-    from paraclip.indexes.origin import NOTHING_OPENED, find_origin, find_pictures
+    from paraclip.indexes.origin import find_origin, pictures_of_rows
 
-    origin = find_origin(source.model, index, find_pictures(index.paths or []))
+    origin = find_origin(source.model, index, pictures_of_rows(index.paths or []))
     if origin is None:
-        raise UserError("--index", NOTHING_OPENED, "Check the paths in it.")
-    if not origin.same:
-        what = "its vectors do not come from the model's image tower"
-        raise UserError("--index", what, "Name the model whose base made the index.")
+        raise UserError("--index", "none of its pictures can be opened", "Check the paths in it.")
+    origin.check("--index")
     return [f"Index: {origin.pictures} pictures embedded again, median cosine {origin.median:.3f}."]
 
 

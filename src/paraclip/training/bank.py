@@ -17,14 +17,14 @@ from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
-from paraclip.indexes.origin import find_origin, find_pictures
+from paraclip.indexes.origin import check_space, find_origin, pictures_of_rows
 from paraclip.indexes.reading import Index, is_index, read_index
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.models.loading import load_model
 from paraclip.models.sources import TEXT_ONLY
 from paraclip.provenance import without_secrets
-from paraclip.store import Store, check_image_space, existing_facts
+from paraclip.store import Store, existing_facts
 from paraclip.systems.system import IndexAddress
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice
@@ -36,7 +36,6 @@ _SEED = 0xBA2C
 _SAMPLE = 512  # captions whose similarities determine a temperature
 _SPREAD, _LEAST_SPREAD = 3.0, 0.003
 """Deviation of a text's logits over pictures; that of the study's three CLIPs is 2.6 to 2.7."""
-_OF_BASE = "Name an index that the image encoder of this base made; `swap-check` tells."
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def read_bank(
         return Bank(vectors[usable], [names[row] for row in usable.nonzero().flatten().tolist()])
     place = IndexAddress(source, selectable=False)
     index = read_index(place, sample=_MOST, seed=seeds)
-    found = find_pictures(index.paths or [], None if pictures is None else str(pictures))
+    found = pictures_of_rows(index.paths or [], pictures)
     _check_origin(index, {} if text_only else found, model, place)
     names = [found.get(row, "") for row in range(len(index.vectors))]
     return Bank(torch.from_numpy(index.vectors), names if found else None)
@@ -110,15 +109,13 @@ def _check_origin(
     """Raise UserError for vectors of another image tower; say so if that cannot be found out."""
     if index.kind == "paraclip" and model.architecture.kind != TEXT_ONLY:
         facts = existing_facts(Store(place.address))
-        check_image_space(facts, image_space(model), model.architecture.name, place.where)
+        check_space(facts, image_space(model), model.architecture.name, place.where)
         return
     origin = find_origin(model, index, pictures, option="--bank")
     if origin is None:
         notice(f"no picture of {place.where} can be opened to check that this base made it")
-    elif not origin.same:
-        what = "has vectors of another model"
-        figures = f"median cosine {origin.median:.2f} of {origin.pictures} pictures embedded again"
-        raise UserError(place.where, f"{what} ({figures})", _OF_BASE)
+    else:
+        origin.check(place.where)
 
 
 @dataclass(frozen=True)

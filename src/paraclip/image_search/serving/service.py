@@ -27,7 +27,8 @@ from paraclip.image_search.serving.captions import CaptionWords, Example, choose
 from paraclip.image_search.snapshot import Hit, SearchPool, open_pool
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
 from paraclip.image_search.unrelated import mark_close, measure_cutoffs
-from paraclip.store import IndexFacts, Store, facts_in_space
+from paraclip.indexes.origin import facts_in_space
+from paraclip.store import IndexFacts, Store
 
 _LOG = logging.getLogger("paraclip.serve")
 _CACHED_TEXTS = 20_000  # 2 kB each
