@@ -51,7 +51,7 @@ def table(folder: Path, ending: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_file(rows: Sequence[dict[str, Any]], suffix: str) -> bytes:
-    """Rows in any format of `READERS`; of a text and of a shard, only their captions."""
+    """Rows in any format of `READERS`; of a text, only their captions."""
     if suffix in (".parquet", ".pq"):
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: _column([row.get(name) for row in rows]) for name in names}
@@ -63,17 +63,27 @@ def as_file(rows: Sequence[dict[str, Any]], suffix: str) -> bytes:
         writer = csv.DictWriter(text, list(names), delimiter="," if suffix == ".csv" else "\t")
         writer.writeheader()
         writer.writerows(rows)
-        return text.getvalue().encode("utf-8", "surrogatepass")
-    captions = [str(row.get("caption")).encode("utf-8", "surrogatepass") for row in rows]
-    if suffix == ".txt":
-        return b"\n".join(captions)
+        return _text(text.getvalue())
     if suffix == ".tar":
-        parts = [{f"{n}.txt": text, f"{n}.png": b"..."} for n, text in enumerate(captions)]
-        return tarred({name: content for part in parts for name, content in part.items()})
+        return tarred({name: text for n, row in enumerate(rows) for name, text in _members(n, row)})
+    if suffix == ".txt":
+        return b"\n".join(_text(row.get("caption")) for row in rows)
     lines = [json.dumps(row) for row in rows]
     if suffix == ".json":
         return f"[{', '.join(lines)}]".encode()
     return "".join(line + ("\r\n" if suffix == ".ndjson" else "\n") for line in lines).encode()
+
+
+def _members(number: int, row: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """A picture, and its caption as text, or all of the row if it has none."""
+    caption, picture = row.get("caption"), (f"{number}.png", b"...")
+    if isinstance(caption, str):
+        return [picture, (f"{number}.txt", _text(caption))]
+    return [picture, (f"{number}.json", json.dumps(row).encode())]
+
+
+def _text(value: object) -> bytes:
+    return str(value).encode("utf-8", "surrogatepass")
 
 
 def _column(values: list[Any]) -> pa.Array:

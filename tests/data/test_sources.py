@@ -231,6 +231,12 @@ def test_a_key_ends_at_the_first_dot_and_keeps_its_folder(tmp_path: Path) -> Non
     ]
 
 
+def test_members_with_odd_names_are_rows_or_listed(tmp_path: Path) -> None:
+    names = ("", "/", "a.", "..", "../x.txt", "b.json", "c.txt/")
+    good, problems = lenient(shard(tmp_path / "0.tar", dict.fromkeys(names, b"A cat.")))
+    assert {*good} == {"A cat."} and problems.count
+
+
 def count_headers() -> int:
     """Number of headers of tar files in memory."""
     return sum(issubclass(type(one), tarfile.TarInfo) for one in gc.get_objects())

@@ -27,6 +27,14 @@ def with_one_answer(folder: Path) -> Path:
     return folder / "answers.jsonl"
 
 
+def test_half_written_settings_are_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "answers.jsonl").write_bytes(b'{"paraclip": 1, "sett')
+    with_one_answer(tmp_path)
+    log = opened(tmp_path)
+    assert log.find(KEY) is not None and len(log) == 1
+    log.close()
+
+
 @pytest.mark.parametrize("damaged", [
     b"\x00\xff\n", b"{}\n", b"[1]\n", b'{"key": "zz"}\n', b"[" * 100_000 + b"\n",
     *(b'{"key": %s, "answers": %s}\n' % (key, answers) for key, answers in [

@@ -1,14 +1,11 @@
 """A run in parts without Ray: what the parts write and join, and that no question is repeated."""
 
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ import pytest
 from fake_server import FakeServer, rotate
 from generating import bag_judge, captions, captions_file, fake_config, generated_from_source
 
-from forked import SERVER
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.paraphrase import parts
@@ -86,23 +82,6 @@ def test_failures_alone_are_asked_again_and_finished_parts_not_judged(
     assert server.asked.total() - asked == 2
     monkeypatch.setattr(Judge, "judge_each", None)
     assert run_all(server, tmp_path / "out", source).summary.kept == ROWS
-
-
-def test_a_killed_part_repeats_no_question(server: FakeServer, source: str, tmp_path: Path) -> None:
-    server.delay, out = 0.02, tmp_path / "out"
-    config = replace(fake_config(server.url, out, part="1/1"), source=source)
-    process: BaseProcess = SERVER.Process(target=generated_from_source, args=(config,))
-    process.start()
-    while server.answered.total() < 20:
-        assert process.is_alive()
-        time.sleep(0.005)
-    os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
-    server.finish_requests()
-    known = (out / "part-1-of-1" / "answers.jsonl").read_bytes().count(b"\n") - 1
-    asked = server.asked.total()
-    assert generated_from_source(config).summary.kept == ROWS
-    assert server.asked.total() - asked == 2 * ROWS - known
 
 
 def test_a_part_waits_for_the_worker_of_a_killed_run(

@@ -107,6 +107,9 @@ def test_another_picture_under_the_same_name_is_other_data(data: Path, name: str
     assert data_of(other) != data_of(benchmark)
     if name.startswith(("sugar-crepe", "aro-vg")):
         assert values(other.score(model, cache)) != before
+    if name == "image-folder":
+        (data / "by_class/red/red_1.png").rename(data / "by_class/blue/red_1.png")
+        assert load(name, data).data["hash"] != other.data["hash"]
 
 
 def data_of(benchmark: Benchmark) -> str:
