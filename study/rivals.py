@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.data.triples import read_triples, scene_table
+from paraclip.evaluation.unlabelled import measure_hubs
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder, Tokens
 from paraclip.models.features import encode_images, encode_texts
@@ -35,7 +36,6 @@ from paraclip.training.losses import (
     Rows,
     Vectors,
 )
-from paraclip.training.targets import measure_hubs
 from recipes.clip_small.teacher import fit_linear
 from study.triples import english_wordings
 

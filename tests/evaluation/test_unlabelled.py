@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import normalize
 
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.statistics import Interval
@@ -9,9 +11,12 @@ from paraclip.evaluation.unlabelled import (
     ALIKE,
     CONTRAST,
     FIRST,
+    HUBS_LOWERED,
     KEPT,
     Reading,
     first_pictures,
+    mean_wordings,
+    measure_hubs,
     measures_table,
     read_answers,
     recommend,
@@ -53,7 +58,8 @@ def test_measures_are_those_of_a_plain_search(queries) -> None:
     base = TinyModel()
     tuned, bank = retuned(base), pictures(50, base.architecture.embed_dim)
     before = search_scenes(base, bank, queries)
-    firsts = {"base": first_pictures(base, bank, queries)}
+    texts, shown, scale = mean_wordings(base, queries), torch.from_numpy(bank), 7.0
+    firsts = {"base": first_pictures(texts, shown, scale)}
     reading = read_answers(search_scenes(tuned, bank, queries), before, queries, firsts)
 
     def ranked(model, texts):
@@ -62,10 +68,9 @@ def test_measures_are_those_of_a_plain_search(queries) -> None:
     own, other, contrast = (
         ranked(tuned, texts) for texts in (queries.texts, queries.rewordings, queries.contrasts)
     )
-    first = [
-        int(np.argmax(bank @ encode_texts(base, wordings).sum(0).numpy()))
-        for wordings in queries.wordings
-    ]
+    means = [normalize(encode_texts(base, worded).sum(0), dim=0) for worded in queries.wordings]
+    hubs = HUBS_LOWERED * measure_hubs(texts, shown, scale)
+    first = [int((scale * shown @ one - hubs).argmax()) for one in means]
     means = reading.means()
     assert means[ALIKE] == pytest.approx(average_overlap(own, other).mean())
     assert means[CONTRAST] == pytest.approx(average_overlap(own, contrast).mean())

@@ -10,7 +10,14 @@ from torch.nn.functional import normalize
 from training_rows import Stop, Tuned, before_step, make_options, stop, weights_of
 
 from paraclip.errors import UserError
-from paraclip.evaluation.unlabelled import ALIKE, CONTRAST, KEPT, scene_queries
+from paraclip.evaluation.unlabelled import (
+    ALIKE,
+    CONTRAST,
+    HUBS_LOWERED,
+    KEPT,
+    measure_hubs,
+    scene_queries,
+)
 from paraclip.merging import merge
 from paraclip.training import choice
 from paraclip.training import train as loop
@@ -19,7 +26,6 @@ from paraclip.training.choice import RATES, SHARES, Judge, make_judge
 from paraclip.training.config import LEARNING_RATE
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import Ranker, rank_pictures
-from paraclip.training.targets import HUBS_LOWERED, measure_hubs
 from paraclip.training.train import plan_training, train
 from tiny import EMBED_DIM, TinyModel, make_triples, retuned
 

@@ -122,6 +122,12 @@ def resample(metric: Metric, resamples: int, seed: int) -> Float:
     return averaged
 
 
+def mean_interval(values: Float, clusters: Integers | None = None) -> Interval:
+    """The mean of the values of items, with its interval over items, or over clusters of them."""
+    metric = Metric("mean", values, clusters=clusters)
+    return interval(metric.value(), resample(metric, 1000, 0))
+
+
 def draw_weights(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
     """Yield how often each unit is drawn, in blocks [resamples, units] of bounded size."""
     step = max(1, BLOCK // units)

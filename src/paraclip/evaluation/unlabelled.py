@@ -8,6 +8,7 @@ judge, a frozen model, ranks first for the scene, and beside the agreement with 
 Shape suffixes: N scenes; G pictures of width D; K = 10 results.
 """
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import top_k
 from paraclip.evaluation.metrics import average_overlap
-from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.evaluation.statistics import Interval, mean_interval
 from paraclip.starter.scenes import scenes
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ ALIKE, CONTRAST, KEPT = "alike", "another meaning", "kept"
 FIRST = "first picture of "
 """Names of the measures; the last one is followed by the name of its judge."""
 _FIRST = ("caption", "paraphrase_1", "paraphrase_2")
+HUBS_LOWERED = 0.5
+"""Share of a picture's popularity among texts that a judge's logits lose; chosen in the study."""
+_BLOCK = 8192  # pictures at a time
 _SEED = 0x5CE9E
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,7 @@ class Reading:
 
     def change(self, base: "Reading", name: str) -> Interval:
         """The difference of a measure from base, paired, with its 95 % interval over scenes."""
-        metric = Metric(name, self.values[name] - base.values[name])
-        return interval(metric.value(), resample(metric, _RESAMPLES, 0))
+        return mean_interval(self.values[name] - base.values[name])
 
 
 def read_answers(
@@ -143,9 +145,43 @@ def read_answers(
     )
 
 
-def first_pictures(model: "DualEncoder", pictures_GD: Float, queries: SceneQueries) -> Integers:
-    """The picture [N] that a model ranks first for the mean of all wordings of each scene."""
-    return top_k(mean_wordings(model, queries).numpy(), pictures_GD, 1)[:, 0]
+def first_pictures(
+    texts_ND: "Tensor", pictures_GD: "Tensor", scale: float, lowered_G: "Tensor | None" = None
+) -> Integers:
+    """The picture [N] that a judge ranks first for the mean of all wordings of each scene.
+
+    Args:
+        texts_ND: the judge's `mean_wordings`.
+        pictures_GD: its vectors of the pictures.
+        scale: inverse temperature of its rankings.
+        lowered_G: by what its logits are lowered; by default, as in R, with these texts.
+    """
+    import torch
+
+    if lowered_G is None:
+        lowered_G = HUBS_LOWERED * measure_hubs(texts_ND, pictures_GD, scale)
+    parts = (torch.split(one, _BLOCK) for one in (pictures_GD, lowered_G))
+    found = [(scale * texts_ND @ part.T - low).max(1) for part, low in zip(*parts, strict=True)]
+    block_N = torch.stack([values for values, _ in found]).argmax(0)
+    within_N = torch.stack([places for _, places in found]).gather(0, block_N[None])[0]
+    return (block_N * _BLOCK + within_N).numpy()
+
+
+def measure_hubs(texts_BE: "Tensor", bank_GE: "Tensor", scale: float) -> "Tensor":
+    """How popular each picture is among texts, [G]: log mean exp of its scaled similarities.
+
+    The mean is over the texts that match some picture best, since texts of what the bank does not
+    show have hubs of their own.
+
+    Source: the dynamic inverted softmax of QB-Norm, Bogolin et al. 2022, equation 4.
+    """
+    import torch
+
+    parts = torch.split(bank_GE, _BLOCK)
+    best = torch.cat([(part @ texts_BE.T).argmax(1) for part in parts])
+    chosen_bE = texts_BE[np.unique(best.numpy())]
+    logs = torch.cat([(scale * part @ chosen_bE.T).logsumexp(1) for part in parts])
+    return logs - math.log(len(chosen_bE))
 
 
 def mean_wordings(model: "DualEncoder", queries: SceneQueries) -> "Tensor":

@@ -16,9 +16,10 @@ from paraclip.data.reading import read_captions
 from paraclip.data.rows import READERS, is_folder
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
-from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.evaluation.statistics import Interval, interval, mean_interval
 from paraclip.evaluation.unlabelled import (
     first_pictures,
+    mean_wordings,
     read_answers,
     recommend,
     scene_queries,
@@ -244,8 +245,7 @@ def _find_right_pictures(
 
     before, change = found(base), {}
     for label, model in models.items():
-        metric = Metric(label, found(model) - before, clusters=wanted)
-        change[label] = interval(metric.value(), resample(metric, _RESAMPLES, 0))
+        change[label] = mean_interval(found(model) - before, clusters=wanted)
     return RightPictures(len(texts), float(before.mean()), change)
 
 
@@ -254,8 +254,12 @@ def _measure(
     right: RightPictures | None,
 ) -> Recommendation:  # fmt: skip
     """What base and the models find for held-out scenes, and which of them to use."""
+    import torch
+
     queries = scene_queries()
-    firsts = {"base": first_pictures(base, index.vectors, queries)}
+    scale = float(base.logit_scale.detach().exp())
+    pictures = torch.from_numpy(index.vectors)
+    firsts = {"base": first_pictures(mean_wordings(base, queries), pictures, scale)}
     before = search_scenes(base, index.vectors, queries)
     readings = {
         label: read_answers(search_scenes(one, index.vectors, queries), before, queries, firsts)

@@ -82,11 +82,12 @@ def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> 
     texts_NE = [mean_wordings(one.model, queries) for one in teachers]
     assert examples.bank is not None and examples.hubs is not None  # of `with_targets`
     # Base judges even if it does not teach: to a worse teacher, its pictures are lost.
-    firsts = {BASE: first_pictures(model, examples.bank.numpy(), queries)}
+    scale = objective.ranking_scale
+    firsts = {BASE: first_pictures(mean_wordings(model, queries), examples.bank, scale)}
     for ranker, text, picture, hub in zip(
         objective.rankers, texts_NE, examples.teachers_bank, examples.hubs, strict=True
     ):
-        firsts[ranker.name] = (ranker.scale * text @ picture.T - hub).argmax(1).numpy()
+        firsts[ranker.name] = first_pictures(text, picture, ranker.scale, hub)
     target = rank_pictures(
         objective.rankers, torch.cat(texts_NE, 1), torch.cat(list(examples.teachers_bank), 1),
         examples.hubs,

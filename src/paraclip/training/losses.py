@@ -389,7 +389,7 @@ def rank_pictures(
         rankers: the teachers.
         texts_BE: their vectors of the texts, side by side.
         pictures_ME: their vectors of the pictures, side by side.
-        hubs_KM: what the logits of each picture are lowered by; see `targets.measure_hubs`.
+        hubs_KM: what the logits of each picture are lowered by; see `unlabelled.measure_hubs`.
     """
     widths = [ranker.width for ranker in rankers]
     texts, pictures = (torch.split(both, widths, 1) for both in (texts_BE, pictures_ME))

@@ -20,6 +20,7 @@ from paraclip.arrays import Integers
 from paraclip.data.problems import Problems
 from paraclip.data.triples import ENGLISH
 from paraclip.errors import UserError
+from paraclip.evaluation.unlabelled import HUBS_LOWERED, measure_hubs
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, project, stored_texts
@@ -44,8 +45,6 @@ from paraclip.training.sources import BASE
 _SAMPLE, _SAMPLE_SEED = 512, 0x7EAC
 """Captions, and four times as many pictures, whose rankings determine a teacher's temperature."""
 _LARGEST_SCALE = 1000.0  # CLIP's is 100, SigLIP's 117
-HUBS_LOWERED = 0.5
-"""Share of a picture's popularity among texts that a teacher's logits lose; chosen in the study."""
 _REFERENCES = 8192  # texts at most that say which pictures are hubs
 _HALVINGS = 40  # of the range of the logarithm, 6.9: to less than float32 resolves
 
@@ -153,21 +152,6 @@ def _encode_bank(teacher: Teacher, base: DualEncoder, bank: Bank) -> Tensor:
             teacher.model, names, cache_folder() / "image_features",
             Problems(max_share=1.0), label=f"bank by {teacher.name}",
         )  # fmt: skip
-
-
-def measure_hubs(texts_BE: Tensor, bank_GE: Tensor, scale: float) -> Tensor:
-    """How popular each picture is among texts, [G]: log mean exp of its scaled similarities.
-
-    The mean is over the texts that match some picture best, since texts of what the bank does not
-    show have hubs of their own.
-
-    Source: the dynamic inverted softmax of QB-Norm, Bogolin et al. 2022, equation 4.
-    """
-    parts = torch.split(bank_GE, _REFERENCES)
-    best = torch.cat([(part @ texts_BE.T).argmax(1) for part in parts])
-    chosen_bE = texts_BE[np.unique(best.numpy())]
-    logs = torch.cat([(scale * part @ chosen_bE.T).logsumexp(1) for part in parts])
-    return logs - math.log(len(chosen_bE))
 
 
 def _matching_scale(
