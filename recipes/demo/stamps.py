@@ -12,7 +12,7 @@ from typing import Any
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.files import cache_folder, disk_errors, write_text
+from paraclip.files import atomic_folder, cache_folder, write_text
 from paraclip.progress import bar
 
 STAMPS = Path(__file__).with_name("stamps.jsonl")
@@ -44,20 +44,12 @@ def stamps_folder() -> Path:
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise UserError(PACKAGE, f"this machine has no {tool} to fetch it with", _OWN_FOLDER)
-    unpacking = home.with_name(f"{PACKAGE}.part")
-    try:
-        with disk_errors(unpacking):
-            shutil.rmtree(unpacking, ignore_errors=True)
-            unpacking.mkdir(parents=True)
-            package = _download_stamps(unpacking)
-            _run_tool(["dpkg-deb", "-x", str(package), str(unpacking)], unpacking)
-            package.unlink()
-            if not (unpacking / IN_PACKAGE).is_dir():
-                raise UserError(PACKAGE, f"the package holds no {IN_PACKAGE}", _OWN_FOLDER)
-            shutil.rmtree(home, ignore_errors=True)  # a folder without the stamps
-            unpacking.replace(home)
-    finally:
-        shutil.rmtree(unpacking, ignore_errors=True)
+    with atomic_folder(home) as unpacking:
+        package = _download_stamps(unpacking)
+        _run_tool(["dpkg-deb", "-x", str(package), str(unpacking)], unpacking)
+        package.unlink()
+        if not (unpacking / IN_PACKAGE).is_dir():
+            raise UserError(PACKAGE, f"the package holds no {IN_PACKAGE}", _OWN_FOLDER)
     return home / IN_PACKAGE
 
 

@@ -25,7 +25,7 @@ class MergeConfig(Checked):
     """Model before tuning."""
 
     tuned: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TUNED")]
-    """Checkpoint after tuning."""
+    """Checkpoint after tuning, or the folder of its run."""
 
     share: Share = SHARE
     """Share of tuned in the merged weights: 0 is base, 1 is tuned."""
