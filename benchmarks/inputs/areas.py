@@ -461,7 +461,7 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
         "audit": ["nowhere"],
         "index": ["nowhere", "--index", "out"],
         "search": ["a red disc", "--index", str(sound / "index")],
-        "serve": ["--index", "nowhere", "--llm", "none"],
+        "serve": ["--index", "nowhere"],
         "swap-check": ["--index", str(sound / "stores" / "v.npy"), "--base", tiny, "--tuned", tiny],
         "swap": ["hugging-face", "--cache", "nowhere", "--tuned", tiny],
         "quickstart": ["nowhere", "--out", "out"],

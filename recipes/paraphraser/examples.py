@@ -16,7 +16,7 @@ from paraclip.starter import FIRST_EDITION, TRIPLES
 from recipes.demo.stamps import STAMPS
 
 HERE = Path(__file__).resolve().parent
-PROMPTS = HERE.parents[1] / "src/paraclip/paraphrase/adapter_prompts.json"
+PROMPTS = HERE / "adapter" / "prompts.json"
 NEAR = Limits(
     similarity=0.7, support=0.62, kept=0.8, growth=1.6, words=40, changed_kind=True
 )  # stricter limits would leave few second steps

@@ -22,7 +22,7 @@ KEY = re.compile(r"(?<=/)(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{16,}(?![\w.%-])")
 """A part of a path that looks like a key: 16 or more letters and digits, and no file ending."""
 _PACKAGES = (
     *("torch", "torchvision", "open_clip_torch", "transformers", "timm", "numpy", "pillow"),
-    *("pyarrow", "xllamacpp"),
+    "pyarrow",
 )
 
 

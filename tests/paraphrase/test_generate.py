@@ -22,7 +22,6 @@ from paraclip.data.triples import TEXTS, read_provenance
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import (
     BACKENDS,
-    BUILTIN_LICENCE,
     Answer,
     AnswerError,
     LLMOptions,
@@ -82,12 +81,12 @@ def test_a_card_names_its_size_and_cannot_be_broken_by_its_rows(
 ) -> None:
     summary = Summary(captions=kept, kept=kept, generator="x | [y](http://z)")
     row = dict.fromkeys(("id", "image_id", *TEXTS), "a|b\n# head <img> \x1b[0m")
-    outputs = Outputs(tmp_path, {"filter_limits": {}, "licence": BUILTIN_LICENCE})
+    outputs = Outputs(tmp_path, {"filter_limits": {}, "licence": "Apache-2.0; see (a)"})
     with writing(outputs, summary, Meter()) as writers:
         writers.write(KeptTriple(row))
     card = (tmp_path / "README.md").read_text()
     assert "<img" not in card and "\x1b" not in card and "\n# head" not in card
-    assert BUILTIN_LICENCE in card and "a\\|b" in card and "\\[y\\](http" in card
+    assert "Apache-2.0; see (a)" in card and "a\\|b" in card and "\\[y\\](http" in card
     assert f"size_categories: {size}" in card
 
 

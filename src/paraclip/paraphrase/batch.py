@@ -186,7 +186,7 @@ class BatchBackend:
         self.model = messages.model_of(options)
         self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
-        self.style = options.style or "paper"
+        self.style = "paper"
         asked = _settings_of(last).get(LIMIT) if last else None
         reasons = (failure.reason for failure in self.failures.values())
         newer = any(messages.NEWER_LIMIT in text for text in (str(asked), *reasons))

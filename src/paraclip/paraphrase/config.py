@@ -114,11 +114,10 @@ class GenerateConfig(Checked):
     """Show what is read; ask about 32 captions and estimate cost and time for all."""
 
     backend: str = "openai"
-    """openai: a server with OpenAI's interface. builtin: this machine runs a .gguf file (--model),
-    or the small model that only a clone has."""
+    """openai: a server with OpenAI's interface, such as Ollama; or that of an installed package."""
 
     model: str | None = None
-    """The server's name of the model, or PARACLIP_MODEL; for builtin a .gguf file."""
+    """The server's name of the model, or PARACLIP_MODEL."""
 
     base_url: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """URL of the server, or OPENAI_BASE_URL, such as http://localhost:11434/v1 (Ollama); repeat it
@@ -129,7 +128,8 @@ class GenerateConfig(Checked):
     contrast; with commas."""
 
     candidates: Annotated[int, Ge(1), Le(128)] | None = None
-    """Answers per question, of which the best is kept. Default: 6 for builtin, else 1."""
+    """Answers per question, of which the best is kept. Default: the backend's own,
+    1 for a server."""
 
     temperature: Annotated[float, Ge(0), Le(2)] | None = None
     """Sampling temperature. Default: the backend's own, with its top_p."""

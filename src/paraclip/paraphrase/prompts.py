@@ -6,11 +6,8 @@ our own, based on that description.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
 from paraclip.paraphrase.kinds import KINDS, ONLY, PROMPTS
 
@@ -31,36 +28,23 @@ class Prompt:
         return json.dumps([self.messages, self.text, self.stop], ensure_ascii=False)
 
 
-@cache
-def _adapter_prompts() -> dict[str, Any]:
-    """The prompts on which the built-in adapter was trained."""
-    path = files("paraclip.paraphrase").joinpath("adapter_prompts.json")
-    prompts: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return prompts
-
-
 def make_prompt(style: str, step: int | str, text: str) -> Prompt:
     """The prompt of one step, or of a further wording, for one text.
 
     Args:
-        style: "paper", "few-shot" or "short".
+        style: name in STYLES.
         step: 1, 2, or a kind of KINDS.
         text: the caption; in step 2, paraphrase_1.
     """
-    text = " ".join(text.split())
-    if isinstance(step, str):
-        kind = KINDS[step]
-        if style != "short":
-            return _chat(f"{kind.task} {ONLY}", kind.pairs, text)
-        pairs = [*kind.pairs, (text, "")]
-        shown = [f"{source}\n{kind.label}: {wording}".strip() for source, wording in pairs]
-        return Prompt(text="\n\n".join(shown), stop=("\n",))
-    if style == "short":
-        prompts = _adapter_prompts()
-        completed = prompts[f"step_{step}"].replace("{text}", text)
-        return Prompt(text=completed, stop=tuple(prompts["stop"]))
-    asked = PROMPTS["steps"][str(step)]
-    return _chat(asked["task"], asked["examples"] if style == "few-shot" else (), text)
+    return STYLES[style](step, " ".join(text.split()))
+
+
+def _paper_prompt(step: int | str, text: str) -> Prompt:
+    """A chat: the task, for a further wording with examples, and the text."""
+    if isinstance(step, int):
+        return _chat(PROMPTS["steps"][str(step)]["task"], (), text)
+    kind = KINDS[step]
+    return _chat(f"{kind.task} {ONLY}", kind.pairs, text)
 
 
 def _chat(task: str, examples: Sequence[tuple[str, str]], text: str) -> Prompt:
@@ -69,3 +53,7 @@ def _chat(task: str, examples: Sequence[tuple[str, str]], text: str) -> Prompt:
         messages.append({"role": "user", "content": source})
         messages.append({"role": "assistant", "content": answer})
     return Prompt(messages=(*messages, {"role": "user", "content": text}))
+
+
+STYLES: dict[str, Callable[[int | str, str], Prompt]] = {"paper": _paper_prompt}
+"""Prompts of a step or kind for a text, by the style that a backend states."""

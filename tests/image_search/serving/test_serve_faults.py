@@ -29,11 +29,10 @@ from paraclip.image_search.build import build_index
 from paraclip.image_search.engine import Query
 from paraclip.image_search.serving import rewording, server
 from paraclip.image_search.serving import service as serving
-from paraclip.image_search.serving.rewording import Reworder, make_reworder
+from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.towers import model_stamp
-from paraclip.paraphrase import backends
 from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.filters.judge import Judge
@@ -267,17 +266,14 @@ def test_a_language_model_that_fails_is_not_the_fault_of_the_request(
     assert model.asked == 1
 
 
-@pytest.mark.parametrize(("llm", "hint"), [("builtin", "clone"), ("openai", "PARACLIP_MODEL")])
+@pytest.mark.parametrize(("llm", "hint"), [("opneai", "openai"), ("openai", "PARACLIP_MODEL")])
 def test_rewordings_are_offered_only_where_they_can_work(
-    llm: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    llm: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = replace(backends.BACKENDS["builtin"], adapter=tmp_path / "nosuch.gguf", packages={})
-    monkeypatch.setitem(backends.BACKENDS, "builtin", without)
     monkeypatch.delenv("PARACLIP_MODEL", raising=False)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
-    assert make_reworder(None) is None and make_reworder("none") is None
     with pytest.raises(UserError, match=hint) as raised:
-        make_reworder(llm)
+        Reworder(llm)
     assert "--backend" not in str(raised.value), "serve has no such option"
 
 

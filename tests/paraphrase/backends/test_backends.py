@@ -23,12 +23,12 @@ from paraclip.paraphrase.backends import (
     BACKENDS,
     Answer,
     AnswerError,
+    BackendKind,
     LLMOptions,
     Refused,
     llm_options,
     make_backend,
 )
-from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import CHECKED, STRONG, GenerateConfig
 from paraclip.paraphrase.prompts import Prompt, make_prompt
@@ -250,23 +250,21 @@ def test_missing_model_key_and_backend_are_one_line() -> None:
         make_backend(LLMOptions())
     with pytest.raises(UserError, match="needs a key"):
         make_backend(LLMOptions(model="m"))
-    with pytest.raises(UserError, match=r"no backend 'openia'\. Did you mean openai"):
+    with pytest.raises(UserError, match=r"openia: is not a backend\. Did you mean openai"):
         llm_options("openia")
-    with pytest.raises(UserError, match="--base-url: is for servers only"):
-        BuiltInBackend(llm_options("builtin", base_url=("http://a",)))
 
 
-def test_a_backend_owns_its_defaults() -> None:
-    built_in, server = (GenerateConfig("a", "o", backend=name) for name in BACKENDS)
-    assert (built_in.llm.candidates, built_in.llm.asks, built_in.filter_limits) == (6, 2, STRONG)
-    assert (built_in.llm.temperature, built_in.llm.top_p) == (0.7, 0.9)
+def test_a_server_has_the_papers_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = GenerateConfig("a", "o")
     assert server.llm == LLMOptions() and server.filter_limits == STRONG
-    changed = GenerateConfig(
-        "a", "o", backend="builtin", candidates=2, temperature=0.5, limits="checked"
-    )
-    assert (changed.llm.candidates, changed.llm.temperature, changed.llm.top_p) == (2, 0.5, 1.0)
-    assert changed.filter_limits == CHECKED and "Apache-2.0" in changed.outputs.settings["licence"]
     assert "vendor" in server.outputs.settings["licence"]
+    changed = GenerateConfig("a", "o", candidates=2, temperature=0.5, limits="checked")
+    assert (changed.llm.candidates, changed.llm.temperature, changed.llm.top_p) == (2, 0.5, 1.0)
+    assert changed.filter_limits == CHECKED
+    owned = BackendKind("another_project:Own", LLMOptions(asks=2), licence="CC0")
+    monkeypatch.setitem(BACKENDS, "own", owned)
+    own = GenerateConfig("a", "o", backend="own")
+    assert own.llm.asks == 2 and own.outputs.settings["licence"] == "CC0"
 
 
 def test_questions_that_meet_an_overload_are_all_answered(server: FakeServer) -> None:

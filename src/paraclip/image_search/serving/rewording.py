@@ -20,23 +20,6 @@ _CACHED = 1000
 _SECONDS = 30.0  # for an answer of the model
 
 
-def make_reworder(llm: str | None) -> "Reworder | None":
-    """The reworder that `--llm` names; without a name, the built-in one, or None if it cannot work
-    in this installation.
-
-    Raises:
-        UserError: the named language model cannot work.
-    """
-    if llm == "none":
-        return None
-    try:
-        return Reworder(llm or "builtin")
-    except UserError:
-        if llm is not None:
-            raise
-    return None
-
-
 class Reworder:
     """Suggests rewordings; the model is started at the first request.
 

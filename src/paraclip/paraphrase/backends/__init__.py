@@ -2,19 +2,12 @@
 
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 from paraclip.errors import UserError, nearest, require
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.plugins import Table
 
-BUILTIN_LICENCE = (
-    "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter for non-commercial research only "
-    "(it learnt from a vendor's model and from Flickr8k captions)"
-)
-ADAPTER = Path(__file__).parents[4] / "recipes/paraphraser/adapter/smollm2-paraphraser.gguf"
-"""In a clone; the wheel is without it, because its licence is not that of ParaCLIP."""
 UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
 
 
@@ -23,9 +16,8 @@ class LLMOptions:
     """How an LLM is asked, and what it may cost; `llm_options` has the backends' defaults."""
 
     backend: str = "openai"  # name in BACKENDS
-    model: str | None = None  # the server's name of a model, or a file
+    model: str | None = None  # the server's name of a model
     base_url: tuple[str, ...] = ()  # addresses of servers of the same model
-    style: str | None = None  # of the prompts (see `make_prompt`); None: what suits the model
     candidates: int = 1  # answers per question
     asks: int = 1  # at most, of one question until an answer passes the filters
     temperature: float = 1.0  # 0 to 2
@@ -49,19 +41,11 @@ class BackendKind:
     licence: str = UNKNOWN_LICENCE  # licence or terms of the answers
     # The modules that it needs, each with its extra.
     packages: dict[str, str] = field(default_factory=dict)
-    adapter: Path | None = None  # of its own model
 
 
 BACKENDS = Table(
     "backends",
     {
-        "builtin": BackendKind(
-            "paraclip.paraphrase.backends.builtin:BuiltInBackend",
-            LLMOptions(candidates=6, asks=2, temperature=0.7, top_p=0.9, timeout=600.0),
-            licence=BUILTIN_LICENCE,
-            packages={"openai": "llm", "xllamacpp": "local-llm"},
-            adapter=ADAPTER,
-        ),
         "openai": BackendKind(
             "paraclip.paraphrase.backends.openai_server:OpenAIBackend", packages={"openai": "llm"}
         ),
@@ -110,7 +94,7 @@ class Backend(Protocol):
         generator: its name and settings, recorded in the triples.
         identity: anything else that determines the answers, such as hashes of weights, by name. A
             run resumes only with the same generator and identity.
-        style: style of its prompts (see `make_prompt`).
+        style: style of its prompts, a name in `prompts.STYLES`.
     """
 
     generator: str
@@ -135,7 +119,7 @@ class Backend(Protocol):
 def backend_kind(name: str) -> BackendKind:
     """The line of the table; raises UserError with the nearest name if there is none."""
     if name not in BACKENDS:
-        raise UserError("--backend", f"there is no backend {name!r}", nearest(name, list(BACKENDS)))
+        raise UserError(name, "is not a backend", nearest(name, list(BACKENDS)))
     return BACKENDS[name]
 
 
@@ -145,20 +129,6 @@ def llm_options(backend: str, **given: Any) -> LLMOptions:
     return replace(backend_kind(backend).options, backend=backend, **changed)
 
 
-def backend_packages(options: LLMOptions) -> dict[str, str]:
-    """The modules that a backend needs, each with its extra.
-
-    Raises:
-        UserError: there is no such backend, or no package has what it needs.
-    """
-    kind = backend_kind(options.backend)
-    if options.model is None and kind.adapter is not None and not kind.adapter.is_file():
-        what = "the adapter of the built-in language model is only in a clone of the repository"
-        hint = "Install from the clone with `pip install -e`, or choose a server (openai)."
-        raise UserError(kind.adapter.name, what, hint)
-    return kind.packages
-
-
 def make_backend(options: LLMOptions) -> Backend:
     """Create the backend that the options name.
 
@@ -166,6 +136,7 @@ def make_backend(options: LLMOptions) -> Backend:
         UserError: there is no such backend, an extra is not installed, or an option is missing or
             of no use to it.
     """
-    require(backend_packages(options))
-    module, _, class_name = backend_kind(options.backend).place.partition(":")
+    kind = backend_kind(options.backend)
+    require(kind.packages)
+    module, _, class_name = kind.place.partition(":")
     return cast(Backend, getattr(import_module(module), class_name)(options))

@@ -10,6 +10,8 @@ from paraclip.paraphrase.log import tokens_in
 from paraclip.paraphrase.prompts import Prompt
 
 NEWER_LIMIT = "max_completion_tokens"  # newer OpenAI models use this name for max_tokens
+OLLAMA = "http://localhost:11434/v1 for Ollama"
+"""An address for hints."""
 _LONGEST_ANSWER = 4000  # characters kept of one answer
 
 
@@ -17,7 +19,7 @@ def model_of(options: LLMOptions) -> str:
     """The server's name of the model; raises UserError if none is given."""
     model = options.model or os.environ.get("PARACLIP_MODEL", "")
     if not model:
-        server = "OPENAI_BASE_URL or --base-url, http://localhost:11434/v1 for Ollama"
+        server = f"OPENAI_BASE_URL or --base-url ({OLLAMA})"
         hint = f"Set it, or give --model to `paraclip generate`; its server is {server}."
         raise UserError("PARACLIP_MODEL", "the server's model is not named", hint)
     return model

