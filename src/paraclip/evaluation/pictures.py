@@ -208,7 +208,8 @@ def image_vectors(
     """
     from paraclip.models.features import picture_features, project
 
-    _refuse_blind(model)
+    if not model.architecture.reads_pictures:
+        model.preprocess(Image.new("RGB", (1, 1)))  # raises the error
     rows = {name: row for row, name in enumerate(dict.fromkeys(pictures))}
     features, broken = picture_features(model, list(rows), cache, how.precision, crops=crops)
     problems = Problems(how.max_broken)
@@ -222,18 +223,3 @@ def image_vectors(
     vectors = project(model, features).numpy()[[rows[pictures[number]] for number in good]]
     refuse_infinite(vectors, "the model's image vectors")
     return vectors, np.array(good, np.int64), left_out(problems, len(rows))
-
-
-def _refuse_blind(model: "DualEncoder") -> None:
-    """Raise an error early for a model without an image tower."""
-    # That of a text encoder refuses any picture.
-    model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
-
-
-def reads_pictures(model: "DualEncoder") -> bool:
-    """Return whether a model has an image tower."""
-    try:
-        _refuse_blind(model)
-    except UserError:
-        return False
-    return True

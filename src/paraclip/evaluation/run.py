@@ -15,7 +15,6 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores
 from paraclip.evaluation.compare import compare_models
 from paraclip.evaluation.examples import RankedPairs, contact_sheet
-from paraclip.evaluation.pictures import reads_pictures
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
     Report,
@@ -156,7 +155,7 @@ def _score_models(
         try:
             scores[label] = benchmark.score(model, cache)
         except UserError as error:
-            if not benchmark.pictures or reads_pictures(model):
+            if not benchmark.pictures or model.architecture.reads_pictures:
                 raise
             blind.append(error)
         moving.update()

@@ -41,7 +41,6 @@ from paraclip.models.features import (
     pixel_vectors,
 )
 from paraclip.models.loading import load_model
-from paraclip.models.mini import SentenceModel
 from paraclip.models.sources import absolute_name
 from paraclip.progress import bar
 from paraclip.provenance import publishable
@@ -158,7 +157,7 @@ def _new_facts(
 ) -> IndexFacts:
     """Facts of a new index; raises UserError if a model, given by label, cannot be used."""
     name, model = names["base"], models["base"]
-    if isinstance(model, SentenceModel):
+    if not model.architecture.reads_pictures:
         what = "has only a text encoder and reads no pictures"
         raise UserError(name, what, "Name another --base.")
     space = image_space(model)

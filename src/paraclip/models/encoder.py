@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from paraclip.models.sources import TEXT_ONLY
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -31,6 +33,11 @@ class Architecture:
     context_length: int
     quick_gelu: bool
     causal_text: bool
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether there is an image encoder."""
+        return self.kind != TEXT_ONLY
 
     def as_dict(self) -> dict[str, Any]:
         """The architecture as a JSON-serialisable dict."""

@@ -22,7 +22,6 @@ from paraclip.indexes.reading import Index, is_index, read_index
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.models.loading import load_model
-from paraclip.models.sources import TEXT_ONLY
 from paraclip.provenance import without_secrets
 from paraclip.store import Store, existing_facts
 from paraclip.systems.system import IndexAddress
@@ -67,9 +66,9 @@ def read_bank(
         UserError: there are no pictures, the index cannot be read, or its vectors are not those of
             the model.
     """
-    seeds, text_only = (seed, _SEED), model.architecture.kind == TEXT_ONLY
+    seeds, sees = (seed, _SEED), model.architecture.reads_pictures
     if os.path.isdir(source) and not is_index(source):
-        if text_only:
+        if not sees:
             what = "is a folder of pictures, and the base has only a text encoder"
             raise UserError("--bank", what, "Name the index whose queries it encodes.")
         files = picture_files(Path(source))
@@ -89,7 +88,7 @@ def read_bank(
     place = IndexAddress(source, selectable=False)
     index = read_index(place, sample=_MOST, seed=seeds)
     found = pictures_of_rows(index.paths or [], pictures)
-    _check_origin(index, {} if text_only else found, model, place)
+    _check_origin(index, found if sees else {}, model, place)
     names = [found.get(row, "") for row in range(len(index.vectors))]
     return Bank(torch.from_numpy(index.vectors), names if found else None)
 
@@ -107,7 +106,7 @@ def _check_origin(
     index: Index, pictures: dict[int, str], model: DualEncoder, place: IndexAddress
 ) -> None:
     """Raise UserError for vectors of another image tower; say so if that cannot be found out."""
-    if index.kind == "paraclip" and model.architecture.kind != TEXT_ONLY:
+    if index.kind == "paraclip" and model.architecture.reads_pictures:
         facts = existing_facts(Store(place.address))
         check_space(facts, image_space(model), model.architecture.name, place.where)
         return
@@ -152,7 +151,7 @@ def load_teachers(names: Sequence[str], base: DualEncoder) -> tuple[Teacher, ...
     for named in names:
         name, share = split_share(named)
         model = base if name == BASE else load_model(name, str(base.device))
-        if name != BASE and model.architecture.kind == TEXT_ONLY:
+        if name != BASE and not model.architecture.reads_pictures:
             what = f"{label(name)} has no image encoder, so it cannot rank pictures"
             raise UserError("--teacher", what, "Name a CLIP.")
         teachers.append(Teacher(without_secrets(name), model, share))

@@ -16,7 +16,6 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
 from paraclip.models.row_store import StoredRows
-from paraclip.models.sources import TEXT_ONLY
 from paraclip.training.bank import check_bank, load_teachers, match_spread, read_bank
 from paraclip.training.config import TrainConfig
 from paraclip.training.data import TrainingData
@@ -75,7 +74,7 @@ def prepare(
         UserError: a file cannot be used, or too many rows are broken.
     """
     problems = Problems() if problems is None else problems
-    text_only = model.architecture.kind == TEXT_ONLY
+    text_only = not model.architecture.reads_pictures
     if text_only and not sources.bank:
         what = "is missing, and a text encoder alone ranks the vectors of an index"
         raise UserError("--bank", what, "Name the index whose queries it encodes.")
@@ -107,7 +106,7 @@ def prepare(
 
 def check_base(model: DualEncoder) -> None:
     """Raise UserError for a model that reads no pictures."""
-    if model.architecture.kind == TEXT_ONLY:
+    if not model.architecture.reads_pictures:
         raise UserError("--base", "has only a text encoder", "Name a CLIP or mini.")
 
 

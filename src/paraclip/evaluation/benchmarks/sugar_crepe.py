@@ -34,7 +34,7 @@ from paraclip.evaluation.benchmark import (
     text_vectors,
 )
 from paraclip.evaluation.benchmarks.choice import Choice, Item, mean_over_groups
-from paraclip.evaluation.pictures import Found, find_pictures, image_vectors, reads_pictures
+from paraclip.evaluation.pictures import Found, find_pictures, image_vectors
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import file_hash
 
@@ -207,7 +207,7 @@ class SugarCrepePlusPlus:
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(self.rows), 3, -1)
         right = metrics.text_only_test(*vectors.swapaxes(0, 1))
         results = self._figures("TOT", right, self.groups, self.clusters, True)
-        if not len(self.seen) or not reads_pictures(model):
+        if not len(self.seen) or not model.architecture.reads_pictures:
             return Scores(results, notes=self.notes)
         images, kept, notes = image_vectors(model, self.paths, cache, self.how)
         rows = self.seen[kept]  # those whose picture can be read
