@@ -1,7 +1,6 @@
 """What the quickstart passes from stage to stage, with functions of the API that only note it."""
 
 import json
-import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 
 from paraclip import api
 from paraclip.cli import parse
-from paraclip.commands.quickstart import Page, quickstart_command
+from paraclip.commands.quickstart import quickstart_command
 from paraclip.errors import UserError
 from paraclip.image_search.build import IndexSummary
 from paraclip.models.checkpoint import save_model
@@ -98,9 +97,12 @@ def config_of(folder: Path, captions: int = 0, **options: Any) -> QuickstartConf
 def test_pictures_are_indexed_learned_checked_and_shown(
     use: str, captions: int, teacher: tuple[str, ...], taught_by: tuple[str, ...],
     noted: Noted, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    noted.use, out = use, tmp_path / "out"
-    quickstart_command(config_of(tmp_path, captions, teacher=teacher, seed=5))
+    noted.use, out, served = use, tmp_path / "out", list[Any]()
+    monkeypatch.setattr("paraclip.commands.quickstart.serve_command", served.append)
+    quickstart_command(config_of(tmp_path, captions, teacher=teacher, seed=5, serve=True))
+    assert [config.index for config in served] == [str(out / "index")]
     names = ["index", "train", "swap_check"]
     assert [name for name, _ in noted.calls] == names + ["index"] * (use != "base")
     (train,), (check,) = noted.options("train"), noted.options("swap_check")
@@ -118,7 +120,7 @@ def test_pictures_are_indexed_learned_checked_and_shown(
     assert "9 pictures in the index: 9 added, 1 broken" in shown and "So says the rule." in shown
     with Image.open(out / "contact_sheet.png") as sheet:
         assert sheet.height > 1000
-    assert f"serve --index {out / 'index'}" in shown
+    assert parse(["serve", *shown.partition(" serve ")[2].split()[:2]]).index == str(out / "index")
     if use == "base":
         assert "Keep your base" in shown and "swap SYSTEM" not in shown
     else:
@@ -141,32 +143,6 @@ def test_other_pictures_are_refused_or_start_from_scratch(
     with pytest.raises(UserError, match=r"is the index of .* add --fresh"):
         quickstart_command(moved)
     quickstart_command(replace(moved, fresh=True))
-
-
-PAGE = Page("my pictures", "mini", "out/index-1", "out/merged/last.safetensors")
-
-
-def test_the_commands_are_paraclips_and_agree() -> None:
-    first, second = (shlex.split(words) for words in PAGE.commands().split("&&"))
-    index, serve = parse(first[first.index("index") :]), parse(second[second.index("serve") :])
-    assert (index.source, index.base, index.tuned, index.index) == (
-        PAGE.source, PAGE.base, PAGE.tuned, PAGE.index,
-    )  # fmt: skip
-    assert serve.index == index.index
-    assert "--tuned" not in replace(PAGE, tuned=None).commands()
-
-
-def test_serving_brings_the_index_up_to_date_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = []
-
-    def index(source: str, index: str, **models: str) -> IndexSummary:
-        done.append(Page(source, index=index, **models))
-        return IndexSummary()
-
-    monkeypatch.setattr("paraclip.api.index", index)
-    monkeypatch.setattr("paraclip.commands.serve.serve_command", done.append)
-    PAGE.open()
-    assert done[0] == PAGE and done[1].index == PAGE.index
 
 
 def test_missing_packages_are_noticed_before_the_work(

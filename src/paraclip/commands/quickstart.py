@@ -9,11 +9,11 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paraclip
+from paraclip.commands.serve import serve_command
 from paraclip.commands.swap_check import lines_of
 from paraclip.commands.train import print_summary
 from paraclip.data.config import Columns
@@ -111,17 +111,15 @@ def show_recommended(config: QuickstartConfig, queries: Path | None) -> None:
     verdict = "Keep your base: nothing is added to the index." if model is None else f"Use {use}."
     print(f"\n{verdict}")
     print_files(files | {"Index": config.index})
-    page = Page(config.source, config.base, str(config.index), model)
-    if not config.serve:
-        shown = "base" if use == "base" else f"base and {use}"
-        print(f"\nSearch page with {shown}:\n  {page.commands()}")
+    shown = "base" if use == "base" else f"base and {use}"
+    print(f"\nSearch page with {shown}:\n  {_own_call(['serve', '--index', str(config.index)])}")
     if model is not None:
         system = ["swap", "SYSTEM", "--cache", "CACHE", "--tuned", model]
         folder = ["export", model, "exports/modules", "--to", "sentence-transformers"]
         call = _own_call(system if report.kind == "open_clip" else folder)
         print(f"\nIn another program:\n  {call}")
     if config.serve:
-        page.open()
+        serve_command(ServeConfig(index=str(config.index), port=0))  # any free port
 
 
 def print_files(files: Mapping[str, Path]) -> None:
@@ -185,31 +183,6 @@ def _write_examples(config: QuickstartConfig, models: str) -> Path | None:
         return None
     write_sheet(str(path), groups, thumbnails_of(groups, Store(index)))
     return path
-
-
-@dataclass(frozen=True)
-class Page:
-    """A search page and what it searches."""
-
-    source: str  # folder or captions file of the pictures
-    base: str
-    index: str  # its folder; the index is of this source alone
-    tuned: str | None  # checkpoint of the model that is shown next to the base
-
-    def commands(self) -> str:
-        """The commands that index the pictures and open the page, for a shell."""
-        tuned = ["--tuned", self.tuned] if self.tuned else []
-        index = ["index", without_password(self.source), "--base", self.base, *tuned]
-        place = ["--index", self.index]
-        return " && ".join(map(_own_call, ([*index, *place], ["serve", *place])))
-
-    def open(self) -> None:
-        """Index what is new, and serve the page until interrupted."""
-        from paraclip.commands.serve import serve_command  # only this needs the extra `search`
-
-        summary = paraclip.index(self.source, self.index, base=self.base, tuned=self.tuned)
-        print(summary.lines(), flush=True)
-        serve_command(ServeConfig(index=self.index, port=0))  # any free port
 
 
 def _own_call(words: Sequence[str]) -> str:
