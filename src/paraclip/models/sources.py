@@ -142,6 +142,8 @@ def _tags_in_source() -> dict[str, list[str]]:
 
 def models_of_run(name: Path | str) -> dict[str, str]:
     """Tuned and merged in the folder of a run; empty for any other name."""
+    if not os.path.isdir(name):
+        return {}
     folder = Path(name)
     with readable(folder):
         if not (folder / RUN_RECORD).is_file():
