@@ -187,7 +187,7 @@ BEFORE_LONG_WORK: list[Case] = [
         "swap immich --cache . --tuned base.safetensors --index index.npy",
         "holds no clip/",
         nothing,
-        ("swapping.run.check_index",),
+        ("swapping.run._check_index",),
     ),
     (AUDIT, "sheet.jsonl: exists", file_at("out/sheet.jsonl"), DRAWING),
     (AUDIT, "audit.html: exists", file_at("out/audit.html"), DRAWING),

@@ -15,10 +15,9 @@ from paraclip.data.problems import Problems
 from paraclip.evaluation.unrelated import cutoff_above, unrelated_texts
 from paraclip.image_search import build
 from paraclip.image_search.build import build_index
-from paraclip.image_search.engine import search_index
+from paraclip.image_search.engine import mark_close, measure_cutoffs, search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import model_stamp
-from paraclip.image_search.unrelated import mark_close, measure_cutoffs
 from paraclip.store import IndexFacts, Store
 from tiny import draw
 

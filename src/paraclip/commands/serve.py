@@ -10,13 +10,12 @@ from paraclip.progress import is_quiet
 def serve_command(config: ServeConfig) -> None:
     """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
     require(SERVER)
-    from paraclip.image_search.engine import choose_models
+    from paraclip.image_search.engine import choose_models, measure_cutoffs
     from paraclip.image_search.serving.rewording import Reworder
     from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server
     from paraclip.image_search.serving.service import Service, Version
     from paraclip.image_search.snapshot import open_pool
     from paraclip.image_search.towers import open_tower
-    from paraclip.image_search.unrelated import measure_cutoffs
     from paraclip.store import Store
 
     # Not an option, because other users see the arguments of a process.

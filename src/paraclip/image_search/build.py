@@ -18,6 +18,7 @@ from paraclip.arrays import Float
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.image_search.engine import cutoffs_of
 from paraclip.image_search.sources import (
     UNKNOWN,
     FoundPicture,
@@ -28,7 +29,6 @@ from paraclip.image_search.sources import (
     picture_source,
 )
 from paraclip.image_search.towers import model_stamp
-from paraclip.image_search.unrelated import cutoffs_of
 from paraclip.indexes.origin import check_space
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import (

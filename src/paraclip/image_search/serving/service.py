@@ -22,11 +22,10 @@ from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.data.images import FORMATS, decode_image, without_warnings
 from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
-from paraclip.image_search.engine import Query, combine_vectors
+from paraclip.image_search.engine import Query, combine_vectors, mark_close, measure_cutoffs
 from paraclip.image_search.serving.captions import CaptionWords, Example, choose_examples
 from paraclip.image_search.snapshot import Hit, SearchPool, open_pool
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
-from paraclip.image_search.unrelated import mark_close, measure_cutoffs
 from paraclip.indexes.origin import facts_in_space
 from paraclip.store import IndexFacts, Store
 
