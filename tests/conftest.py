@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Generator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,3 +84,25 @@ def clip() -> "OpenClip":
     from tiny import tiny_clip
 
     return tiny_clip()
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs with which every command works; copied before a command runs among them."""
+    import numpy as np
+
+    from paraclip.models.checkpoint import save_model
+    from tiny import draw, make_triples, tiny_clip, write_triples
+
+    folder = tmp_path_factory.mktemp("sound")
+    rows = make_triples(4).to_pylist()
+    for place, row in enumerate(rows):
+        draw(folder / "pictures" / f"{place}.png", "disc", "red")
+        (folder / "pictures" / f"{place}.txt").write_text(f"a disc {place}")
+        row |= {"image_id": str(place), "image": None}
+    write_triples(folder / "triples.parquet", rows, {"generator": {}})
+    (folder / "pairs.csv").write_text("caption,paraphrase_2\na disc,a red disc\na,one\n")
+    whole = save_model(tiny_clip(), folder / "base.safetensors").read_bytes()
+    (folder / "damaged.safetensors").write_bytes(whole[: len(whole) // 2])
+    np.save(folder / "index.npy", np.eye(3, dtype=np.float32))
+    return folder

@@ -1,6 +1,7 @@
 """SIGTERM and SIGHUP in long commands: one line, the exit code of the signal, and nothing left."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -10,10 +11,8 @@ import pytest
 from fake_server import FakeServer
 
 from forked import SERVER, Command
-from paraclip.models.checkpoint import save_model
 from paraclip.signals import end_as_ctrl_c_does, report_end
 from postgres_server import wait_until
-from tiny import draw, make_triples, tiny_clip, write_triples
 
 COUNT = 3000
 """Pictures and captions: more than a command is done with before the signal comes."""
@@ -29,7 +28,7 @@ def there(pattern: str) -> Moment:
 BASE, PAIRS = "--base base.safetensors", "paraphrased-retrieval --pairs pairs.csv"
 LONG: dict[str, tuple[str, Moment, str]] = {  # words, when the signal comes, and how to go on
     "train": (
-        f"triples.parquet {BASE} --images few --epochs 99999 --out {{out}}",
+        f"triples.parquet {BASE} --images pictures --epochs 99999 --out {{out}}",
         there("out/metrics.jsonl"), RESUMES,
     ),
     "generate": (
@@ -47,22 +46,14 @@ LONG: dict[str, tuple[str, Moment, str]] = {  # words, when the signal comes, an
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Inputs with which every command works for long."""
-    folder = tmp_path_factory.mktemp("world")
-    rows = make_triples(4).to_pylist()
-    for place, row in enumerate(rows):
-        draw(folder / "few" / f"{place}.png", "disc", "red")
-        (folder / "few" / f"{place}.txt").write_text(f"a red disc {place}")
-        row |= {"image_id": str(place), "image": None}
-    write_triples(folder / "triples.parquet", rows, {"generator": {}})
+    folder = shutil.copytree(sound, tmp_path_factory.mktemp("world") / "here")
     (folder / "many").mkdir()
     for place in range(COUNT):
-        os.link(folder / "few" / "0.png", folder / "many" / f"{place}.png")
+        os.link(folder / "pictures" / "0.png", folder / "many" / f"{place}.png")
     texts = "\n".join(f"a red disc {place},many/{place}.png" for place in range(COUNT))
     (folder / "captions.csv").write_text(f"caption,image\n{texts}\n")
-    (folder / "pairs.csv").write_text("caption,paraphrase_2\na disc,a red disc\na,one\n")
-    save_model(tiny_clip(), folder / "base.safetensors")
     return folder
 
 

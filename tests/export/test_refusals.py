@@ -125,31 +125,6 @@ def test_an_image_tower_that_is_not_the_bases_is_refused(quick_clip, mini, tmp_p
             export(other, tmp_path / "others", to="onnx", base=str(base))
 
 
-def test_nothing_but_an_unchanged_export_is_replaced(quick_clip, tmp_path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "mine.txt").write_text("kept")
-    with pytest.raises(UserError, match=r"mine\.txt: exists and was not written"):
-        export(quick_clip, out)
-    assert (out / "mine.txt").read_text() == "kept"
-    file = tmp_path / "w.safetensors"
-    export(quick_clip, file)
-    whole = file.read_bytes()
-    export(quick_clip, file, half=True)
-    half = file.read_bytes()
-    assert len(half) < len(whole)
-    file.write_bytes(half + b"edited")
-    with pytest.raises(UserError, match=r"w\.safetensors: exists and .* has changed since"):
-        export(quick_clip, file)
-    (tmp_path / "notes.md").write_text("Notes.")
-    with pytest.raises(UserError, match=r"notes\.md: exists and was not written"):
-        export(quick_clip, tmp_path / "notes.safetensors")
-    assert not (tmp_path / "notes.safetensors").exists()
-    assert (tmp_path / "notes.md").read_text() == "Notes."
-    with pytest.raises(UserError, match="is a file, and a folder"):
-        export(quick_clip, file, to="hf")
-
-
 def test_a_tower_that_exceeds_an_onnx_file(quick_clip, tmp_path, monkeypatch) -> None:
     small = partial(write_text_graph, largest=1000)
     monkeypatch.setattr(layouts, "write_text_graph", small)
@@ -248,6 +223,9 @@ def test_an_export_replaces_exports_and_no_other_folder(
             export(quick_clip, path.parent)
         assert path.read_text() == "kept"
         path.unlink()
+    file = export(quick_clip, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="is a file, and a folder"):
+        export(quick_clip, file, to="hf")
 
 
 def test_what_is_exported_is_not_replaced(

@@ -72,14 +72,3 @@ def test_a_sheet_that_its_format_cannot_hold_is_one_line(
         write_sheet(str(tmp_path / name), [("", found)], {})
     write_sheet(str(tmp_path / "small.webp"), [("", {"a": hits(1)})], {})
     assert sorted(path.name for path in tmp_path.iterdir()) == [".paraclip", "small.webp"]
-
-
-def test_a_sheet_replaces_sheets_only(tmp_path: Path) -> None:
-    photograph, sheet = tmp_path / "photo.jpg", str(tmp_path / "sheet.jpg")
-    Image.new("RGB", (40, 30), "red").save(photograph)
-    before = photograph.read_bytes()
-    with pytest.raises(UserError, match="not written by ParaCLIP"):
-        write_sheet(str(photograph), [("", {"a": hits(1)})], {})
-    assert photograph.read_bytes() == before
-    for _ in range(2):
-        write_sheet(sheet, [("", {"a": hits(1)})], {hits(1)[0].id: jpeg(1)})

@@ -2,20 +2,16 @@
 
 import json
 import os
-import re
 import signal
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 import torch
 from faults import (
     SETTINGS,
     apart,
-    curves_without_room,
     killed_at_step,
     killed_while_writing,
-    short_of_room,
 )
 from training_rows import Tuned, assert_same_outcome, stopped, tune
 
@@ -225,15 +221,6 @@ def test_files_of_something_else_are_refused_and_left_alone(tmp_path, name, forg
     assert files(tmp_path) == before
 
 
-def test_an_edited_card_of_a_finished_run_survives_a_rerun_and_refuses_a_fresh_start(tmp_path):
-    tune(tmp_path, epochs=1)
-    (tmp_path / "last.md").write_text("# My model\n")
-    tune(tmp_path, epochs=1)
-    with pytest.raises(UserError, match=r"last\.md: exists and was not written"):
-        tune(tmp_path, epochs=1, fresh=True)
-    assert (tmp_path / "last.md").read_text() == "# My model\n"
-
-
 def test_a_fresh_start_removes_all_that_the_run_wrote(tmp_path):
     tune(tmp_path, epochs=1)
     problems = Problems()
@@ -271,16 +258,6 @@ def test_a_summary_without_a_value_is_named(finished):
         print_summary(finished.last, Problems())
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_folders_in_the_way_are_named_and_stay(tmp_path, fresh):
-    for name in ("run.json", "summary.json"):
-        folder = RunFolder(tmp_path / name)
-        (folder.path / name).mkdir(parents=True)
-        with pytest.raises(UserError, match=name.replace(".", r"\.")):
-            open_run(folder, {"seed": 1}, fresh)
-        assert (folder.path / name).is_dir()
-
-
 def test_a_damaged_record_of_the_run_is_named(finished):
     finished.identity_file.write_text("{}")
     with pytest.raises(UserError, match=r"run\.json: is not a run's record"):
@@ -291,46 +268,6 @@ def test_options_that_a_version_lacks_must_have_been_off(finished):
     open_run(finished, {"seed": 1, "new": 0.0, "newer": False}, fresh=False)
     with pytest.raises(UserError, match=r"new \(there None, now 0.5\)"):
         open_run(finished, {"seed": 1, "new": 0.5}, fresh=False)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "most", "where"),
-    [
-        ("", 50, r"\.paraclip"),
-        ("state-000000004", 900, "state-000000004.safetensors"),
-        ("last", 900, "last.safetensors"),
-    ],
-)
-def test_a_file_for_which_there_is_no_room_is_one_line(tmp_path, whole, name, most, where):
-    out, log = tmp_path / "out", tmp_path / "told"
-    assert apart(short_of_room, out, name, most, log) == 0
-    assert re.search(rf"({where}): exceeds the largest allowed file size\. Choose", log.read_text())
-    assert not list(out.rglob(".*.part")) and not (out / "last.safetensors").exists()
-    assert_same_outcome(tune(out, **SETTINGS), whole)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
-@pytest.mark.parametrize("name", ["run.json", "summary.json"])
-def test_a_full_disk_is_one_line_and_the_run_continues_once_there_is_room(
-    tmp_path, whole, name, monkeypatch
-):
-    monkeypatch.setattr("paraclip.files.uuid4", lambda: UUID(int=0))
-    full = tmp_path / f".{name}.{UUID(int=0).hex[:12]}.part"
-    full.symlink_to("/dev/full")
-    with monkeypatch.context() as patch:
-        patch.setattr(state.RunFolder, "clear_parts", lambda self: None)
-        with pytest.raises(UserError, match=rf"{name}: the disk is full. Free some space"):
-            tune(tmp_path, **SETTINGS)
-    assert not (tmp_path / name).exists() and not full.is_symlink()
-    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
-
-
-@pytest.mark.slow
-def test_a_full_disk_under_tensorboard_is_one_line(tmp_path):
-    pytest.importorskip("tensorboard")
-    assert apart(curves_without_room, tmp_path, tmp_path / "told") == 0
-    assert "tensorboard: exceeds the largest allowed file size." in (tmp_path / "told").read_text()
 
 
 def test_a_folder_that_is_written_to_is_refused_before_long_work(tmp_path):

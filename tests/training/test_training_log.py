@@ -4,6 +4,7 @@ import errno
 import gc
 import math
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from paraclip.errors import UserError
 from paraclip.training import log as logging
 from paraclip.training.log import MetricsLog, find_divergence
 from paraclip.training.losses import L1, L2, Objective
+from tiny import largest_file
 
 
 @pytest.mark.parametrize(
@@ -51,16 +53,19 @@ def test_a_log_that_is_not_a_file_is_an_error(tmp_path, make):
         pass
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
-def test_a_full_disk_under_the_log_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(logging, "keep_until", lambda path, step: None)
-    monkeypatch.setattr(logging, "find_spec", lambda name: None)
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    with (
-        pytest.raises(UserError, match=r"metrics.jsonl: the disk is full"),
-        MetricsLog(tmp_path) as log,
-    ):
-        log.write(1, {"loss": 2.0}, 8)
+@pytest.mark.parametrize("place", ["metrics.jsonl", "tensorboard"])
+def test_a_full_disk_under_the_log_is_one_line(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(threading, "excepthook", lambda caught: None)  # of tensorboard's thread
+    if place == "tensorboard":
+        pytest.importorskip("tensorboard")
+        monkeypatch.setattr(logging, "keep_until", lambda path, step: None)
+        (tmp_path / "metrics.jsonl").symlink_to(os.devnull)  # has no size
+    else:
+        monkeypatch.setattr(logging, "find_spec", lambda name: None)
+    said = f"{place}: exceeds the largest allowed file size"
+    with pytest.raises(UserError, match=said), MetricsLog(tmp_path) as log, largest_file(100):
+        for step in range(10_000):
+            log.write(step, {"loss": 2.0}, 8)
 
 
 def test_the_log_is_closed_where_tensorboard_cannot_start(tmp_path, monkeypatch):

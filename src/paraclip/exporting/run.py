@@ -1,5 +1,6 @@
 """`export`: from a checkpoint to the files that another system loads, with a model card."""
 
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +75,8 @@ def export_model(
     files = [file for name in named for file in model_files(name)]
     refuse_overwriting(out, files)
     # `out` is replaced as a whole, and links may lead into it.
-    if inside := [file for file in files if file.resolve().is_relative_to(out.resolve())]:
+    real = os.path.realpath(out)  # unlike `Path.resolve`, also of a loop of links
+    if inside := [file for file in files if file.resolve().is_relative_to(real)]:
         hint = "Name another folder; this one is read."
         raise UserError(out, f"holds {inside[0].name}, which is exported", hint)
     is_file = layout is FORMATS["weights"]

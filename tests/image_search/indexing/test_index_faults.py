@@ -1,7 +1,6 @@
 """The state after an index run is killed, or has no disk space."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from paraclip.models.mini import SentenceModel
 from paraclip.output_folder import OutputFolder
 from paraclip.store import Store
 from postgres_server import wait_until
-from tiny import draw, word_files
+from tiny import draw, largest_file, word_files
 
 pytestmark = pytest.mark.slow
 
@@ -79,14 +78,8 @@ def test_a_full_disk_is_one_line_and_the_index_stays(
     address = str(tmp_path / "index")
     index(many, address, models["base"])
     draw(many / "new.png", "disc", "blue")
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
-        with pytest.raises(UserError, match="largest allowed file size"):
-            index(many, address, models["base"], rebuild=rebuild)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    with largest_file(most), pytest.raises(UserError, match="largest allowed file size"):
+        index(many, address, models["base"], rebuild=rebuild)
     assert len(open_pool(Store(address))[2]) == COUNT
     assert index(many, address, models["base"]).total == COUNT + 1
 

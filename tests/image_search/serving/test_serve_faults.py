@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -39,6 +38,7 @@ from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.store import IndexFacts, Store, existing_facts, picture_id
 from postgres_server import wait_until
+from tiny import largest_file
 
 HERE = Path(__file__).parent
 JSON = "application/json"
@@ -480,15 +480,8 @@ def test_killed_while_searching(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_while_searching_is_one_line(store: Store) -> None:
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
-        with pytest.raises(UserError, match="largest allowed file size"):
-            open_pool(store)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-        signal.signal(signal.SIGXFSZ, before)
+    with largest_file(100), pytest.raises(UserError, match="largest allowed file size"):
+        open_pool(store)
     (folder,) = (cache_folder() / "search").iterdir()
     assert list(folder.iterdir()) == [], "nothing incomplete is left"
     assert len(open_pool(store)[2]) == COUNT
