@@ -18,11 +18,15 @@ import pytest
 import tyro
 
 from forked import paraclip
+from paraclip import installed
 from paraclip.cli import main, parse
 from paraclip.commands import COMMANDS
 from paraclip.data.config import Columns
 from paraclip.errors import UserError
 from paraclip.evaluation.config import EvaluateConfig
+from paraclip.options import read_options
+from paraclip.training.config import TrainConfig
+from paraclip.version import __version__
 
 HEAVY = (
     "torch", "transformers", "open_clip", "pyarrow", "matplotlib", "openai", "pydantic",
@@ -313,3 +317,74 @@ def test_no_place_for_temporary_files_is_one_line(
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     assert main(["search", "words"]) == 2
     assert "Set TMPDIR" in capsys.readouterr().err
+
+
+# --- options from TOML ---
+
+SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_file_is_a_run(path: Path) -> None:
+    config = parse(["train", "triples.parquet", "--config", str(path)])
+    assert isinstance(config, TrainConfig) and config.triples == "triples.parquet"
+    for name, value in read_options(path, TrainConfig).items():
+        assert getattr(config, name) == value
+    assert path.read_text().startswith("# ")
+
+
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
+    text = 'triples = "mine.parquet"\nepochs = 7\nlearning-rate = 1\nweights = [1, 0, 2.5]\n'
+    path = written(tmp_path, "\ufeff" + text)  # as Windows editors save it
+    config = parse(["train", "--config", path])
+    assert (config.triples, config.epochs, config.weights) == ("mine.parquet", 7, (1.0, 0.0, 2.5))
+    assert type(config.learning_rate) is float and config.config == path
+    config = parse(["train", "other.parquet", f"--config={path}", "--epochs", "2"])
+    assert (config.triples, config.epochs) == ("other.parquet", 2)
+
+
+def test_a_file_knows_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = written(tmp_path, 'out = "~/run"\ntexts = ["~/a", "b~/c"]\n')
+    config = parse(["train", "x.parquet", "--config", path])
+    assert (config.out, config.texts) == ("/home/me/run", ("/home/me/a", "b~/c"))
+
+
+def test_of_two_files_the_last_one_is_read_and_recorded(tmp_path: Path) -> None:
+    first, last = tmp_path / "first.toml", tmp_path / "last.toml"
+    first.write_text("epochs = 7\nbatch_size = 8\n")
+    last.write_text("epochs = 9\n")
+    for words in (["--config", str(first), f"--config={last}"],
+                  [f"--config={first}", "--config", str(last)]):  # fmt: skip
+        config = parse(["train", "x.parquet", *words])
+        assert (config.epochs, config.batch_size, config.config) == (9, 256, str(last))
+
+
+# --- what `--version` says of packages and of the cache ---
+
+
+def test_versions_missing_extras_and_the_cache_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "o\x1b[31m"
+    monkeypatch.setenv("PARACLIP_CACHE", str(cache))
+    needed = {"plots": "no-such>=1", "search": "torch", "dev": "no-other"}
+    lines = ["torch", *(f'{name}; extra == "{extra}"' for extra, name in needed.items())]
+    monkeypatch.setattr(installed.metadata, "requires", lambda _: lines)
+    assert main(["--version"]) == 0
+    versions, missing, empty = capsys.readouterr().out.splitlines()
+    assert versions.startswith(f"paraclip {__version__}, Python 3.") and ", torch 2." in versions
+    assert missing == "plots: no-such missing: pip install 'paraclip[plots]'"
+    assert "0.0 MB" in empty and "\x1b" not in empty
+    (cache / "search").mkdir(parents=True)
+    (cache / "search" / "rows").write_bytes(bytes(2_000_000))
+    (cache / "link").symlink_to(tmp_path)
+    os.mkfifo(cache / "pipe")
+    assert main(["--version"]) == 0
+    assert "2.0 MB" in capsys.readouterr().out.splitlines()[-1]

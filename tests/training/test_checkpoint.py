@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults import (
+from run_processes import (
     SETTINGS,
     apart,
     killed_at_step,
