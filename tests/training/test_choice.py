@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn.functional import normalize
-from training_rows import Stop, Tuned, before_step, make_options, stop, weights_of
+from training_rows import Stop, Tuned, before_step, planned, stop, tune, weights_of
 
 from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import (
@@ -26,7 +26,6 @@ from paraclip.training.choice import RATES, SHARES, Judge, make_judge
 from paraclip.training.config import LEARNING_RATE
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import Ranker, rank_pictures
-from paraclip.training.train import plan_training, train
 from tiny import EMBED_DIM, TinyModel, make_triples, retuned
 
 RANKED = {
@@ -53,8 +52,7 @@ def data() -> TrainingData:
 
 
 def run(data: TrainingData, out, fresh: bool = False, **changes) -> Tuned:
-    options = make_options(**RANKED | changes)
-    return Tuned(data.model, out, train(data, options, out, fresh=fresh, save_seconds=0))
+    return tune(out, data=data, fresh=fresh, **RANKED | changes)
 
 
 @pytest.fixture
@@ -89,7 +87,7 @@ def test_the_target_of_two_teachers_is_lowered_where_their_hubs_are(data) -> Non
     ]
     wanted = 0.25 * logits[0].softmax(1) + 0.75 * logits[1].softmax(1)
     torch.testing.assert_close(rank_pictures(rankers, texts, pictures, hubs), wanted)
-    examples, objective, _ = plan_training(data, make_options(**RANKED))
+    examples, objective, _ = planned(data, **RANKED)
     found = examples.constants["teachers"](torch.arange(len(examples)).numpy(), None)
     [ranker] = objective.rankers
     hub = measure_hubs(found, data.bank.vectors, ranker.scale)
@@ -97,13 +95,13 @@ def test_the_target_of_two_teachers_is_lowered_where_their_hubs_are(data) -> Non
 
 
 def test_the_judge_is_the_target_over_the_whole_bank(data) -> None:
-    examples, objective, _ = plan_training(data, make_options(**RANKED))
+    examples, objective, _ = planned(data, **RANKED)
     judge = make_judge(data, examples, objective)
     assert judge.target.shape == (len(judge.queries.texts), 30)
     torch.testing.assert_close(judge.target.sum(1), torch.ones(len(judge.target)))
     assert judge.firsts["base"].tolist() == judge.target.argmax(1).tolist()
     other = replace(data, teachers=(Teacher("other", retuned(data.model)),))
-    examples, objective, _ = plan_training(other, make_options(**RANKED))
+    examples, objective, _ = planned(other, **RANKED)
     assert make_judge(other, examples, objective).firsts.keys() == {"base", "other"}
     means = judge.read(data.model).means()
     assert means[KEPT] == 1 and 0 <= means[CONTRAST] <= 1 and 0 <= means[ALIKE] <= 1

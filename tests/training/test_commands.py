@@ -101,7 +101,7 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys, monk
     assert (program, suggested[0]) == ("paraclip", "index")
     index = parse(suggested)
     assert index.base == base
-    assert index.arguments()["tuned"] == str(path.with_name("merged.safetensors"))
+    assert index.arguments()["tuned"] == str(path.parent)
     before, after = load_model(base), load_model(str(path))
     for name, value in before.image_tower.state_dict().items():
         assert torch.equal(after.image_tower.state_dict()[name], value)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from training_rows import make_features, make_options
+from training_rows import make_features, planned
 
 from paraclip.data.problems import Problems
 from paraclip.data.triples import (
@@ -31,12 +31,11 @@ from paraclip.starter.concepts import GRAMMAR
 from paraclip.training import data as data_module
 from paraclip.training import targets
 from paraclip.training.bank import Bank
-from paraclip.training.config import LoopOptions, resolved
+from paraclip.training.config import LoopOptions
 from paraclip.training.data import Examples, TrainingData, make_examples
 from paraclip.training.losses import ALL_TEXTS, MEANINGS, TEACHERS
 from paraclip.training.prepare import prepare
 from paraclip.training.sources import Sources, read_rows
-from paraclip.training.train import plan_training
 from tiny import EMBED_DIM, TinyModel, draw, make_triples, tiny_clip
 
 NAN, INF = float("nan"), float("inf")
@@ -124,7 +123,7 @@ def without_ids(tmp_path) -> pa.Table:
 
 def test_without_image_ids_captions_of_one_picture_are_no_negatives(without_ids):
     data = TrainingData(TinyModel(), without_ids, make_features(without_ids))
-    examples, _, _ = plan_training(data, resolved(make_options(), "mini"))
+    examples, _, _ = planned(data)
     mask = examples.batch(np.array([1, 2, 13])).rows.false_negatives.dense()
     assert mask.tolist() == [[False, False, True], [False, False, False], [True, False, False]]
 
@@ -306,8 +305,7 @@ def with_wordings(languages):
     features = make_features(table, missing=(0, 2, 3, 4, 5))
     data = TrainingData(TinyModel(), table, features, languages=languages)
     bank = torch.nn.functional.normalize(torch.randn(9, EMBED_DIM), dim=1)
-    options = resolved(make_options(ranking=1.0, sentence_teacher=1.0), "mini")
-    return plan_training(replace(data, bank=Bank(bank, None)), options)[0]
+    return planned(replace(data, bank=Bank(bank, None)), ranking=1.0, sentence_teacher=1.0)[0]
 
 
 def constants_of(examples, name):
@@ -345,7 +343,7 @@ def test_equal_texts_of_a_row_are_drawn_after_all_others():
     data = TrainingData(
         TinyModel(), table, None, bank=Bank(bank, None), languages=("en", "de", "fr")
     )
-    examples = plan_training(data, resolved(make_options(recipe="ranked"), "mini"))[0]
+    examples = planned(data, recipe="ranked")[0]
     assert drawn_texts(examples) == [3] * 6
     caption = encode_texts(TinyModel(), table["caption"].to_pylist())
     torch.testing.assert_close(constants_of(examples, TEACHERS), caption)
@@ -360,8 +358,8 @@ def test_further_wordings_that_repeat_a_text_are_drawn_after_all_others():
         for caption in table["caption"].to_pylist()
     ]
     table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
-    options = resolved(make_options(recipe="consistent"), "mini")
-    assert drawn_texts(plan_training(TrainingData(TinyModel(), table, None), options)[0]) == [4] * 6
+    data = TrainingData(TinyModel(), table, None)
+    assert drawn_texts(planned(data, recipe="consistent")[0]) == [4] * 6
 
 
 def test_the_caption_of_a_row_with_a_picture_is_always_drawn_first():
@@ -378,11 +376,11 @@ def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
     table, model = make_triples(4), TinyModel()
     wordings = [[{"text": text, "lang": "th"}] for text in ("???", "a???", "ab??", "abc?")]
     table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
-    options = resolved(make_options(weights=(0.0, 1.0, 1.0), recipe="consistent"), "mini")
-    plan_training(TrainingData(model, table, None, languages=("en", "th")), options)
+    data = TrainingData(model, table, None, languages=("en", "th"))
+    planned(data, weights=(0.0, 1.0, 1.0), recipe="consistent")
     assert "paraclip:" not in capsys.readouterr().err, "a tokenizer without an unknown token"
     model.unknown_id = int(model.tokenize(["?"]).ids[0, 1])
-    plan_training(TrainingData(model, table, None, languages=("en", "th")), options)
+    planned(data, weights=(0.0, 1.0, 1.0), recipe="consistent")
     assert "paraclip: 2 texts" in capsys.readouterr().err
 
 

@@ -9,14 +9,13 @@ from gradients import ROWS, VARIANTS, Step, assert_same
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import dropout
-from training_rows import make_options, tune
+from training_rows import planned
 
 from paraclip.training import gradcache
-from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
 from paraclip.training.losses import compute_losses
-from paraclip.training.train import encode_batch, plan_training
+from paraclip.training.train import encode_batch
 from tiny import TINY_CLIP, make_triples, tiny_clip
 
 PARTS = list(torch.arange(24.0, dtype=torch.float64).view(4, 2, 3) / 24)
@@ -133,20 +132,6 @@ def test_the_loss_without_gradient_is_the_same(tmp_path):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_run_with_micro_batches_is_the_run_without(tmp_path, precision):
-    changes = {"epochs": 2, "precision": precision, "dropout": 0.0}
-    cached = tune(tmp_path / "cached", micro_batch=5, **changes)
-    plain = tune(tmp_path / "plain", **changes)
-    tolerance = 1e-4 if precision == "fp32" else 0.02
-    for one, other in zip(cached.steps, plain.steps, strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], rel=tolerance)
-    one, other = (run.outcome()[0] for run in (cached, plain))
-    moved = sum(float((one[name] - value).abs().max()) for name, value in other.items())
-    assert moved < (1e-4 if precision == "fp32" else 0.2)
-
-
 def as_they_are(length: int) -> int:
     """A tower that computes no more tokens than it is given."""
     return length
@@ -166,8 +151,8 @@ def test_graphs_are_kept_up_to_a_number_of_tokens_or_texts(lengths, micro_batch,
 
 def test_tokens_are_counted_as_a_tower_that_pads_computes_them(monkeypatch):
     model = tiny_clip(text_cfg=TINY_CLIP["text_cfg"] | NOT_CAUSAL)
-    options = resolved(make_options(weights=(0, 1, 1)), "open_clip")
-    rows, _, _ = plan_training(TrainingData(model, make_triples(), None), options)
+    data = TrainingData(model, make_triples(), None)
+    rows, _, _ = planned(data, "open_clip", weights=(0, 1, 1))
     object.__setattr__(rows, "chunk", 8)
     batch = rows.batch(np.arange(24))
     assert len(batch.chunks) > 3 and max(chunk.shape[1] for chunk in batch.chunks) < 12

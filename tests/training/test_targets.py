@@ -14,11 +14,10 @@ from torch.nn.functional import normalize
 from training_rows import (
     Stop,
     Told,
-    Tuned,
     assert_same_outcome,
     before_step,
     make_features,
-    make_options,
+    planned,
     stopped,
     told_texts,
     tune,
@@ -37,13 +36,11 @@ from paraclip.systems.system import IndexAddress
 from paraclip.training import bank as bank_module
 from paraclip.training import targets
 from paraclip.training.bank import Bank, Teacher, load_teachers, read_bank
-from paraclip.training.config import TrainConfig, resolved
+from paraclip.training.config import TrainConfig
 from paraclip.training.data import BANK_AT_ONCE, TrainingData
-from paraclip.training.log import read_metrics
 from paraclip.training.losses import ALL_TEXTS, BANK, MEANINGS, TEACHERS, TEACHERS_BANK
 from paraclip.training.prepare import prepare
 from paraclip.training.sources import BASE, Sources
-from paraclip.training.train import plan_training, train
 from tiny import (
     EMBED_DIM,
     OTHER_DIM,
@@ -87,7 +84,7 @@ def data_with(folder: Path, *teachers: Teacher) -> TrainingData:
 def test_a_teacher_ranks_the_same_pictures_by_vectors_of_its_own(pictures):
     other = OtherModel()
     data = data_with(pictures, Teacher("other", other))
-    rows, objective, _ = plan_training(data, make_options(**RANKED))
+    rows, objective, _ = planned(data, **RANKED)
     [ranker] = objective.rankers
     assert (ranker.share, ranker.width) == (1.0, OTHER_DIM)
     found = rows.batch(np.arange(8)).constants
@@ -102,7 +99,7 @@ def test_a_teacher_ranks_the_same_pictures_by_vectors_of_its_own(pictures):
 
 def test_shares_add_up_and_the_base_keeps_its_temperature(pictures):
     teachers = Teacher(BASE, TinyModel(), 1.0), Teacher("other", OtherModel(), 3.0)
-    rows, objective, _ = plan_training(data_with(pictures, *teachers), make_options(**RANKED))
+    rows, objective, _ = planned(data_with(pictures, *teachers), **RANKED)
     base, other = objective.rankers
     assert (base.share, other.share) == (0.25, 0.75)
     assert base.scale == objective.ranking_scale == pytest.approx(np.exp(2.0))
@@ -131,7 +128,7 @@ def test_a_teacher_is_as_sharp_as_the_base(pictures):
 def test_pictures_that_cannot_be_opened_leave_every_ranking(pictures, capsys):
     data = data_with(pictures, Teacher("other", OtherModel()))
     (pictures / "03.png").write_bytes(b"not a picture")
-    rows, _, _ = plan_training(data, make_options(**RANKED))
+    rows, _, _ = planned(data, **RANKED)
     assert len(rows.bank) == len(rows.teachers_bank[0]) == 11
     assert "1 pictures of the bank" in capsys.readouterr().err
 
@@ -140,8 +137,8 @@ def test_vectors_alone_are_refused_unless_the_base_teaches(pictures):
     data = data_with(pictures, Teacher("other", OtherModel()))
     alone = replace(data, bank=Bank(data.bank.vectors, None))
     with pytest.raises(UserError, match="vectors alone"):
-        plan_training(alone, make_options(**RANKED))
-    plan_training(replace(alone, teachers=()), make_options(**RANKED))
+        planned(alone, **RANKED)
+    planned(replace(alone, teachers=()), **RANKED)
 
 
 def test_the_pictures_of_an_index_from_another_machine_are_found_by_their_names(pictures):
@@ -161,30 +158,27 @@ def test_without_a_bank_a_teacher_ranks_the_pictures_of_the_rows(pictures):
     triples = make_triples(12)
     names = sorted(map(str, pictures.glob("*.png")))
     triples = triples.drop_columns("image").append_column("image", [names])
-    options = make_options(**RANKED)
     data = prepare(triples, TinyModel())
     teachers = (Teacher("other", OtherModel()),)
-    rows, _, _ = plan_training(replace(data, teachers=teachers), options)
+    rows, _, _ = planned(replace(data, teachers=teachers), **RANKED)
     assert rows.teachers_bank[0].shape == (len(rows.bank), OTHER_DIM)
     assert torch.isfinite(rows.teachers_bank[0]).all()
 
 
 def test_a_run_learns_what_its_teacher_ranks_and_resumes_over_it_alone(tmp_path, pictures):
     teacher = Teacher("other", OtherModel())
-    options = make_options(**RANKED | {"epochs": 12})
+    options = RANKED | {"epochs": 12}
 
-    def run(name, save_seconds=300.0):
-        data = data_with(pictures, teacher)
-        path = train(data, options, tmp_path / name, save_seconds=save_seconds)
-        return Tuned(data.model, tmp_path / name, path)
+    def run(name):
+        return tune(tmp_path / name, data=data_with(pictures, teacher), **options)
 
     with before_step(4), pytest.raises(Stop):
-        run("stopped", 0.0)
+        run("stopped")
     whole = run("whole")
     assert_same_outcome(run("stopped"), whole)
     for others in ((), (Teacher(BASE, TinyModel()), teacher), (Teacher("other", TinyModel(5)),)):
         with pytest.raises(UserError, match="other settings"):
-            train(data_with(pictures, *others), options, tmp_path / "whole")
+            tune(tmp_path / "whole", data=data_with(pictures, *others), **options)
     data = data_with(pictures, teacher)
     assert loss_of(whole.model, data, teacher) < loss_of(TinyModel(), data, teacher)
 
@@ -234,7 +228,7 @@ def test_texts_without_pictures_are_rows_of_which_rankings_are_learned(tmp_path,
     assert data.triples["caption"].to_pylist()[-3:] == ["red boat", "lamp", "a green tree"]
     assert data.triples.slice(len(data.triples) - 3)["image"].null_count == 3
     assert data.triples["image_id"].to_pylist()[-3:] == ["text 1", "text 2", "text 3"]
-    rows, _, _ = plan_training(data, make_options(**RANKED | {"weights": (0.0, 1.0, 1.0)}))
+    rows, _, _ = planned(data, **RANKED | {"weights": (0.0, 1.0, 1.0)})
     [ids] = model.tokenize(["red boat"]).ids.tolist()
     told = [line.replace(", 0", "") for line in told_texts(model.told)]
     assert told.count(str(ids)) == 1, "it stands for three texts and is encoded once"
@@ -385,8 +379,8 @@ def test_the_choice_of_a_column_names_no_option_that_train_lacks(photos, tmp_pat
 def test_without_a_bank_the_pictures_of_the_rows_are_ranked_each_once():
     model, triples = TinyModel(), make_triples()
     features = make_features(triples)
-    options = resolved(make_options(ranking=1.0, image_loss_on=("caption",)), "mini")
-    rows, _, _ = plan_training(TrainingData(model, triples, features), options)
+    data = TrainingData(model, triples, features)
+    rows, _, _ = planned(data, ranking=1.0, image_loss_on=("caption",))
     shown = set(np.asarray(triples["image_id"].to_pylist())[~features.isnan().all(1).numpy()])
     assert rows.bank is not None
     assert len(rows.bank) == len(shown)
@@ -397,8 +391,7 @@ def test_a_step_draws_part_of_a_large_bank_by_its_rows():
     data = TrainingData(
         model, triples, make_features(triples), bank=vectors_alone(BANK_AT_ONCE + 99)
     )
-    options = resolved(make_options(ranking=1.0, image_loss_on=("caption",)), "mini")
-    rows, _, _ = plan_training(data, options)
+    rows, _, _ = planned(data, ranking=1.0, image_loss_on=("caption",))
     first, again, other = (
         rows.batch(np.arange(start, start + 8), share).constants[BANK]
         for start, share in ((0, (0, 1)), (0, (1, 2)), (8, (0, 1)))
@@ -411,9 +404,8 @@ def test_a_step_draws_part_of_a_large_bank_by_its_rows():
 def test_rankings_are_learned_without_any_picture_of_the_rows(tmp_path, index):
     """The job of a user who has an index and nothing else."""
     data = prepare(make_triples(), TinyModel(), Sources(bank=index))
-    options = make_options(ranking=3.0, weights=(0.0, 0.0, 0.0), epochs=12)
-    train(data, options, tmp_path / "run")
-    losses = [step["R"] for step in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    run = tune(tmp_path / "run", data=data, ranking=3.0, weights=(0.0, 0.0, 0.0), epochs=12)
+    losses = [step["R"] for step in run.steps]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
@@ -423,22 +415,21 @@ def test_a_run_is_not_resumed_over_another_bank(tmp_path):
     triples, bank = make_triples(), vectors_alone(300)
     data = TrainingData(TinyModel(), triples, make_features(triples), bank=bank)
     with pytest.raises(UserError, match="other settings"):
-        train(data, make_options(epochs=1, **changes), tmp_path)
+        tune(tmp_path, data=data, epochs=1, **changes)
 
 
-def test_rankings_need_pictures_and_a_bank_needs_rankings(tmp_path):
+def test_rankings_need_pictures_and_a_bank_needs_rankings():
     triples = make_triples()
-    options = make_options(ranking=1.0, weights=(0.0, 1.0, 1.0))
-    with pytest.raises(UserError, match="--bank"):
-        train(TrainingData(TinyModel(), triples, None), options, tmp_path / "run")
-    single = TrainingData(TinyModel(), triples, None, bank=vectors_alone(1))
-    with pytest.raises(UserError, match="two pictures"):
-        train(single, options, tmp_path / "run")
+    options = {"ranking": 1.0, "weights": (0.0, 1.0, 1.0)}
+    for bank, said in (
+        (None, "--bank"),
+        (vectors_alone(1), "two pictures"),
+        (vectors_alone(5, 9), "9 numbers"),
+    ):
+        with pytest.raises(UserError, match=said):
+            planned(TrainingData(TinyModel(), triples, None, bank=bank), **options)
     with pytest.raises(UserError, match="--ranking"):
         TrainConfig(triples="starter", bank="index.npy", recipe="consistent")
-    wide = TrainingData(TinyModel(), triples, None, bank=vectors_alone(5, 9))
-    with pytest.raises(UserError, match="9 numbers"):
-        train(wide, options, tmp_path / "run")
 
 
 # --- vectors of frozen teachers: to the bit those in memory, encoded once for all runs ---
@@ -521,7 +512,7 @@ def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
     table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
     bank = normalize(torch.randn(9, 8), dim=1)
     data = TrainingData(TinyModel(), table, None, bank=Bank(bank, None), languages=languages)
-    examples = plan_training(data, resolved(make_options(**TAUGHT), "mini"))[0]
+    examples = planned(data, **TAUGHT)[0]
 
     english = [(row, text) for row, found in enumerate(further) for text, lang in found
                if lang == "en"]  # fmt: skip
@@ -559,7 +550,7 @@ def test_a_resumed_run_encodes_nothing_for_its_teachers(tmp_path, monkeypatch):
     assert told_texts(told["sentences"]) == first
     triples = make_triples()
     data = TrainingData(Told(told["base"]), triples, make_features(triples))
-    plan_training(data, resolved(make_options(**TAUGHT), "mini"))
+    planned(data, **TAUGHT)
     assert not told_texts(told["base"])
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "empty"))
     assert_same_outcome(resumed, tune(tmp_path / "whole", **TAUGHT))

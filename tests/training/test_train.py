@@ -19,7 +19,6 @@ from training_rows import (
     Tuned,
     before_step,
     make_features,
-    make_options,
     stopped,
     tune,
     weights_of,
@@ -164,16 +163,14 @@ def test_the_random_state_of_the_caller_is_left_alone(tmp_path):
 
 
 def test_the_terms_of_paraphrases_do_not_bind_a_control_which_reads_none(tmp_path):
-    from paraclip.training.train import train
-
     settings = {"source": "captions.csv", "licence": "terms"}
     origin = {"sha256": "0", "generator": "an LLM", "licence": "terms", "settings": settings}
     found = {}
     for control in (False, True):
         data = TrainingData(TinyModel(), make_triples(), make_features(make_triples()),
                             {"base": "tiny", "triples": origin})  # fmt: skip
-        path = train(data, make_options(control=control, epochs=1), tmp_path / str(control))
-        found[control] = read_header(path)["training"]["facts"]
+        run = tune(tmp_path / str(control), data=data, control=control, epochs=1)
+        found[control] = read_header(run.checkpoint)["training"]["facts"]
     assert found[False]["triples"] == origin and found[False]["generators"] == ["by hand"]
     bare = {"sha256": "0", "settings": {"source": "captions.csv"}}
     assert found[True] == {"base": "tiny", "generators": [], "triples": bare}

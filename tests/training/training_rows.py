@@ -14,13 +14,14 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from paraclip.models.encoder import DualEncoder
 from paraclip.training import train as loop
-from paraclip.training.config import TrainOptions
-from paraclip.training.data import TrainingData
+from paraclip.training.config import TrainOptions, resolved
+from paraclip.training.data import Examples, TrainingData
 from paraclip.training.log import read_metrics
+from paraclip.training.losses import Objective
 from tiny import FEATURES, TinyModel, make_triples
 
 MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
@@ -82,16 +83,25 @@ def tune(
     model: DualEncoder | None = None,
     triples: pa.Table | None = None,
     features: Tensor | str | None = "given",
+    data: TrainingData | None = None,
     fresh: bool = False,
     save_seconds: float = 0.0,
     **changes: Any,
 ) -> Tuned:
-    """Train a tiny model on tiny triples; by default, every step writes a state."""
-    triples, model = triples or make_triples(), model or TinyModel()
-    features = make_features(triples) if isinstance(features, str) else features
-    data, options = TrainingData(model, triples, features), make_options(**changes)
-    path = loop.train(data, options, out, fresh=fresh, save_seconds=save_seconds)
-    return Tuned(model, out, path)
+    """Train a tiny model on tiny triples, or on data; by default, every step writes a state."""
+    if data is None:
+        triples, model = triples or make_triples(), model or TinyModel()
+        features = make_features(triples) if isinstance(features, str) else features
+        data = TrainingData(model, triples, features)
+    path = loop.train(data, make_options(**changes), out, fresh=fresh, save_seconds=save_seconds)
+    return Tuned(data.model, out, path)
+
+
+def planned(
+    data: TrainingData, kind: str = "mini", **changes: Any
+) -> tuple[Examples, Objective, dict[str, nn.Module]]:
+    """What a run over data would learn from, by which losses, with which parts of its model."""
+    return loop.plan_training(data, resolved(make_options(**changes), kind))
 
 
 class Stop(Exception):

@@ -46,21 +46,6 @@ def counts(summary: IndexSummary) -> dict[str, int]:
     return {name: getattr(summary, name) for name in names if getattr(summary, name)}
 
 
-def test_vectors_are_those_of_the_model(
-    pictures: Path, address: str, models: dict[str, str]
-) -> None:
-    summary = index(pictures, address, models)
-    assert counts(summary) == {"added": 6, "embedded": 6}
-    rows = Store(address).rows([picture_id("disc-red.png"), picture_id("more/square-blue.png")])
-    found = {row["path"]: row for row in rows.to_pylist()}
-    assert found["disc-red.png"]["caption"] == "a red disc"
-    assert found["more/square-blue.png"]["caption"] == ""
-    model = load_model(models["base"], "cpu")
-    for path, row in found.items():
-        expected = encode_images(model, [str(pictures / path)]).numpy()[0]
-        np.testing.assert_allclose(row["vector"], expected, atol=1e-6)
-
-
 def test_a_second_run_reads_what_changed(
     pictures: Path, address: str, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,17 +241,6 @@ def test_captions_files_and_shards(pictures: Path, tmp_path: Path, models: dict[
         summary = index(tmp_path / "0.tar", str(tmp_path / "tar"), models)
         assert counts(summary) == expected
     assert paths(str(tmp_path / "tar")) == ["0.tar::disc-red.png", "0.tar::square-red.png"]
-
-
-def test_a_link_out_of_the_folder_is_not_followed(
-    pictures: Path, tmp_path: Path, models: dict[str, str]
-) -> None:
-    secret = draw(tmp_path / "secret.png")
-    (pictures / "link.png").symlink_to(secret)
-    (pictures / "inside.png").symlink_to(pictures / "disc-red.png")
-    index(pictures, str(tmp_path / "index"), models)
-    found = paths(str(tmp_path / "index"))
-    assert "link.png" not in found and "inside.png" in found
 
 
 def test_thumbnails_are_small_jpegs_without_metadata(
