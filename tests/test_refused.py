@@ -312,6 +312,11 @@ WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
     ("swap immich --cache swapped --tuned nosuch.safetensors", 2, "there is no such file"),
     ("swap immich --cache swapped --undo", 0, f"Restored {KEPT}"),
     ("swap immich --cache swapped --undo", 2, "holds no swapped file"),
+    ("swap hugging-face --cache loop --undo", 2, "cannot be used"),
+    ("swap hugging-face --cache loop --tuned base.safetensors", 2, "cannot be used"),
+    (f"swap hugging-face --cache {'a' * 5000} --undo", 2, "too long"),
+    ("swap hugging-face --cache a\0b --undo", 2, "NUL"),
+    ("swap hugging-face --cache caf\udce9 --undo", 2, "not UTF-8"),
     ("train nosuch.parquet", 2, "nosuch.parquet: there is no such file"),
     ("train starter --base nosuch.safetensors", 2, "there is no such file"),
     ("train starter --base ViT-B-32:nosuch.pt", 2, "nosuch.pt: there is no such file"),
@@ -340,6 +345,8 @@ WITHOUT_TORCH = [  # words, exit code, and a word of what is printed
     (f"{EXPORT_TO} hf --int8", 2, "--int8: does not apply to --to hf. Use --for"),
     ("swap-check --index nosuch --base mini --tuned mini", 2, "nosuch: there is no such file"),
     (CHECK.replace("index.npy", "pictures"), 2, "`paraclip index FOLDER` makes one"),
+    (CHECK.replace("index.npy", "pairs.csv"), 2, "not an index that can be recognised"),
+    (CHECK.replace("index.npy", "x" * 300), 2, "has a name that is too long"),
     ("swap-check --index index.npy --base nosuch --tuned mini", 2, "nosuch: is not a known model"),
     (f"{CHECK} --queries nosuch", 2, "nosuch: there is no such file"),
     ("merge base.safetensors nosuch.safetensors", 2, "there is no such file"),
@@ -369,6 +376,7 @@ def answers(
     base, tuned = (sha256(text).hexdigest()[:16] for text in (b"base", b"tuned"))
     file.write_bytes(b"tuned")
     file.with_name(f"{file.name}.{base}.{tuned}.base").write_bytes(b"base")
+    (here / "loop").symlink_to("loop")
     (here / "stopped").mkdir()
     (here / "stopped" / "run.json").write_text("{}")
     asked = json.dumps([words for words, _, _ in WITHOUT_TORCH])
@@ -384,7 +392,7 @@ def answers(
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("place", range(len(WITHOUT_TORCH)), ids=lambda n: WITHOUT_TORCH[n][0])
+@pytest.mark.parametrize("place", range(len(WITHOUT_TORCH)), ids=lambda n: WITHOUT_TORCH[n][0][:90])
 def test_names_paths_and_choices_are_checked_without_torch(
     place: int, answers: list[tuple[int, str, list[str]]]
 ) -> None:

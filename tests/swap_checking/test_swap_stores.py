@@ -377,18 +377,6 @@ def test_a_subfolder_that_may_not_be_read_is_not_left_out(rows, tmp_path, monkey
         read(tmp_path)
 
 
-def test_what_is_not_an_index(tmp_path) -> None:
-    with pytest.raises(UserError, match="there is no such file"):
-        read(tmp_path / "none")
-    with pytest.raises(UserError, match="has a name that is too long"):
-        read(tmp_path / ("x" * 300))
-    with pytest.raises(UserError, match="not an index that can be recognised"):
-        read(tmp_path)
-    (tmp_path / "x.bin").write_bytes(b"x")
-    with pytest.raises(UserError, match="not an index that can be recognised"):
-        read(tmp_path / "x.bin")
-
-
 def test_more_rows_than_allowed(rows, tmp_path, monkeypatch) -> None:
     values, paths = rows
     np.save(tmp_path / "v.npy", values)

@@ -245,8 +245,6 @@ def test_two_bases_of_a_program_are_swapped_and_restored_each(cache, tuned) -> N
 
 def test_what_is_not_there_or_ambiguous_is_refused(cache, tuned, tmp_path) -> None:
     model = tuned["immich"]
-    with pytest.raises(UserError, match=r"holds no clip/\*/textual/model\.onnx"):
-        swap("immich", tmp_path, model, tag="openai")
     with pytest.raises(UserError, match="ViT-B-32__laion2b_e16"):
         swap("immich", cache("immich"), model, tag=None)
     hub = tmp_path / "snapshots" / "hub"
@@ -573,17 +571,6 @@ def test_a_folder_with_two_paths_is_swapped_once(cache, tuned) -> None:
     (model / "v2").symlink_to(".")
     assert len(swap_model("immich", folder, tuned["immich"]).files) == 1
     assert len(undo("immich", folder).files) == 1
-
-
-@pytest.mark.parametrize("name", ["loop", "a" * 5000, "a\0b", NOT_UTF8])
-def test_a_cache_that_cannot_be_is_an_error_of_one_line(name, tuned, tmp_path) -> None:
-    (tmp_path / "loop").symlink_to("loop")
-    for deed in (
-        lambda: undo(HUB, tmp_path / name),
-        lambda: swap(HUB, tmp_path / name, tuned[HUB]),
-    ):
-        with pytest.raises(UserError, match=r"cannot be used|NUL|not UTF-8|long"):
-            deed()
 
 
 def test_a_revision_whose_name_is_not_utf8_is_an_error_of_one_line(hub, tuned) -> None:
