@@ -253,6 +253,7 @@ def fail_to_import(*_: object) -> None:
         ("generate a.csv --fresh", "; run the same command without --fresh to resume"),
         ("export mini out", "; run the same command again to start over"),
         ("swap immich", "; run the same command again to finish it"),
+        ("swap-check --index a", "; run the same command again to start over"),
         ("search words", ""),
         ("", ""),
     ],

@@ -4,22 +4,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from forked import Command
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import build
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.snapshot import open_pool
-from paraclip.models.features import encode_images
-from paraclip.models.loading import load_model
 from paraclip.models.mini import SentenceModel
 from paraclip.output_folder import OutputFolder
 from paraclip.store import Store
@@ -28,7 +28,6 @@ from tiny import draw, largest_file, word_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("interruptible")]
 
-SCRIPT = Path(__file__).parent / "killed_index.py"
 COUNT = 40
 
 
@@ -46,6 +45,20 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
+@contextmanager
+def slow_batches() -> Iterator[None]:
+    """A run writes after every batch of two pictures, embeds slowly, and hangs in the middle."""
+    build.ROWS_AT_ONCE, build.IMAGES_AT_ONCE = 2, 2
+    embed, batches = build.pixel_vectors, count()
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.05 if next(batches) < 10 else 600)
+        return embed(*arguments)
+
+    build.pixel_vectors = slowly
+    yield
+
+
 @pytest.mark.parametrize("rebuild", [False, True])
 def test_a_killed_run_resumes_and_a_rebuild_leaves_the_index_until_its_end(
     many: Path, address: str, models: dict[str, str], rebuild: bool
@@ -55,16 +68,13 @@ def test_a_killed_run_resumes_and_a_rebuild_leaves_the_index_until_its_end(
         index(many, address, models["other"])
     before = store.facts()
     words = ["--index", address, "--base", models["base"], *["--rebuild"] * rebuild]
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "index", str(many), *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    command = Command("index", many, *words, within=slow_batches)
     written = store.staged() if rebuild else store
     wait_until(
-        lambda: process.poll() is not None or bool(written.facts() and written.count() >= 6), 120
+        lambda: not command.process.is_alive() or bool(written.facts() and written.count() >= 6)
     )
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    os.kill(command.pid, signal.SIGKILL)
+    assert command.wait().returncode == -signal.SIGKILL
     kept = written.count()
     assert 6 <= kept < COUNT
     if rebuild:
@@ -145,12 +155,12 @@ def test_a_model_without_an_image_encoder_replaces_nothing(
     assert Store(store).count() == COUNT
 
 
-# --- Ctrl-C, and SIGTERM while modules are imported: one line, and index resumes ---
+# --- Ctrl-C, and SIGTERM while modules are imported: one line ---
 
 
-def start(*words: str, program: Sequence[str] = ("-m", "paraclip")) -> subprocess.Popen[str]:
+def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "paraclip", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -178,22 +188,6 @@ def imported(process: subprocess.Popen[str], part: str) -> bool:
         return True
 
 
-def test_index_resumes(many: Path, address: str, models: dict[str, str]) -> None:
-    store = Store(address)
-    words = ("index", str(many), "--index", address, "--base", models["base"])
-    process = start(*words, program=[str(SCRIPT)])
-    wait_until(
-        lambda: process.poll() is not None or (store.facts() is not None and store.count() >= 6),
-        120,
-    )
-    line = interrupt(process)
-    assert line == "paraclip: interrupted; run the same command again to resume."
-    kept = store.count()
-    assert 6 <= kept < COUNT
-    summary = index(many, address, models["base"])
-    assert (summary.total, summary.added) == (COUNT, COUNT - kept)
-
-
 @pytest.fixture
 def made(pictures: Path, address: str, models: dict[str, str]) -> str:
     index(pictures, address, models["base"])
@@ -213,17 +207,3 @@ def test_serve_before_it_listens(made: str) -> None:
     # The tower is prepared first.
     wait_until(lambda: imported(process, "onnxruntime_pybind11_state"), 240)
     assert interrupt(process) == "paraclip: interrupted."
-
-
-def test_swap_check(pictures: Path, tmp_path: Path, models: dict[str, str]) -> None:
-    photos = [str(path) for path in pictures.rglob("*.png")]
-    vectors = encode_images(load_model(models["base"], "cpu"), photos).tolist()
-    pq.write_table(pa.table({"path": photos, "vector": vectors}), tmp_path / "index.parquet")
-    queries = tmp_path / "queries.txt"
-    queries.write_text("\n".join(f"a red disc {number}" for number in range(20_000)))
-    process = start(
-        "swap-check", "--index", str(tmp_path / "index.parquet"), "--base", models["base"],
-        "--tuned", models["tuned"], "--queries", str(queries),
-    )  # fmt: skip
-    wait_until(lambda: imported(process, "libtorch_cpu"), 60)
-    assert interrupt(process) == "paraclip: interrupted; run the same command again to start over."

@@ -9,16 +9,19 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from served import COUNT, NAMES, Site, made_index, made_service, served
 
+from forked import SERVER
 from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -40,7 +43,6 @@ from paraclip.store import IndexFacts, Store, existing_facts, picture_id
 from postgres_server import wait_until
 from tiny import largest_file
 
-HERE = Path(__file__).parent
 JSON = "application/json"
 ONE = picture_id(NAMES[0])
 
@@ -461,14 +463,28 @@ def test_a_full_queue_is_refused_until_there_is_room(
         assert site.json("api/search?q=disc")["pictures"] == COUNT
 
 
+def copy_for_long(address: str, cache: str, copies: Event) -> None:
+    """A search that hangs as soon as it copies vectors."""
+    os.environ["PARACLIP_CACHE"] = cache
+
+    def hang(*_: object) -> None:
+        copies.set()
+        time.sleep(60)
+
+    snapshot.pa.ipc.new_file = hang
+    open_pool(Store(address))
+
+
 @pytest.mark.slow
 def test_killed_while_searching(tmp_path: Path) -> None:
     address = str(tmp_path / "index")
     made_index(tmp_path, address)
-    command = [sys.executable, str(HERE / "killed_search.py"), address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ.copy()) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"copied\n"
-        process.send_signal(signal.SIGKILL)
+    copies = SERVER.Event()
+    process = SERVER.Process(target=copy_for_long, args=(address, str(cache_folder()), copies))
+    process.start()
+    assert copies.wait(100)
+    process.kill()
+    process.join()
     (folder,) = (cache_folder() / "search").iterdir()
     assert [path.name[0] for path in folder.iterdir()] == ["."], "nothing looks finished"
     assert len(open_pool(Store(address))[2]) == COUNT
