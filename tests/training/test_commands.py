@@ -35,10 +35,7 @@ from paraclip.training import train as loop
 from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
 from paraclip.training.train import train
-from tiny import draw, draw_pictures, tiny_clip, word_files, write_triples
-
-COLOURS = ("red", "green", "blue")
-PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]
+from tiny import draw_pictures, make_triples, tiny_clip, word_files, write_triples
 
 
 @pytest.fixture(autouse=True)
@@ -47,32 +44,20 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Six drawn pictures with a caption in a .txt file next to each."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for shape, colour in PICTURES:
-        draw(folder / f"{colour}_{shape}.png", shape, colour)
-        (folder / f"{colour}_{shape}.txt").write_text(f"a {colour} {shape}")
-    return folder
-
-
-@pytest.fixture
-def triples(tmp_path, pictures) -> Path:
-    """A triple for each picture, and one without a picture."""
-    rows = [
-        {
-            "id": str(place), "image_id": f"{colour}_{shape}", "caption": f"a {colour} {shape}",
-            "paraphrase_1": f"a {shape}, {colour}", "paraphrase_2": f"{shape} in {colour}",
-            "image": str(pictures / f"{colour}_{shape}.png"), "generator": "by hand",
-        }
-        for place, (shape, colour) in enumerate(PICTURES)
-    ]  # fmt: skip
+def triples(tmp_path) -> Path:
+    """Six triples with a picture each, and one without."""
+    rows = make_triples(6, tmp_path / "pictures").to_pylist()
     texts = {"caption": "nothing", "paraphrase_1": "no thing", "paraphrase_2": "none"}
-    rows.append({"id": "none", "image_id": "none", **texts})
+    rows.append({"id": "none", "image_id": "none", "generator": "by hand", **texts})
     path = tmp_path / "triples.parquet"
     write_triples(path, rows, {"generator": {"model": "by hand", "terms": "free"}})
     return path
+
+
+@pytest.fixture
+def pictures(triples) -> Path:
+    """The folder of the pictures, which are named by `image_id`."""
+    return triples.parent / "pictures"
 
 
 @pytest.fixture
@@ -145,8 +130,8 @@ def test_broken_triples_are_named(triples, base):
 
 @pytest.mark.parametrize("changes", [{}, {"image_learning_rate": 1e-4}])
 def test_a_broken_picture_is_named_before_the_run(triples, pictures, base, changes):
-    (pictures / "red_disc.png").write_bytes(b"not a picture")
-    with pytest.raises(UserError, match=r"red_disc\.png.*--images"):
+    (pictures / "picture0.png").write_bytes(b"not a picture")
+    with pytest.raises(UserError, match=r"picture0\.png.*--images"):
         train_command(config_of(triples, base, **changes))
     assert not (triples.parent / "run").exists()
 
