@@ -21,11 +21,11 @@ from forked import paraclip
 from paraclip import installed
 from paraclip.cli import main, parse
 from paraclip.commands import COMMANDS
+from paraclip.commands.evaluate import EvaluateConfig
+from paraclip.commands.train import TrainConfig
 from paraclip.data.config import Columns
 from paraclip.errors import UserError
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.options import read_options
-from paraclip.training.config import TrainConfig
 from paraclip.version import __version__
 
 HEAVY = (

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from paraclip.commands.merge import merge_command
+from paraclip.commands.merge import MergeConfig, merge_command
 from paraclip.errors import UserError
-from paraclip.merging import MergeConfig, merge
+from paraclip.merging import merge
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from tiny import TINY_CLIP, TinyModel, tiny_clip

@@ -86,7 +86,7 @@ ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
 SCORING = ("evaluation.run._score_models", "models.loading.loaded_model")
 READING = ("paraphrase.run.count_captions",)
 CHECKING, INDEXING = ("models.loading.loaded_model",), ("image_search.build.load_model",)
-SEARCHING, EXPORTING = ("commands.search.search_index",), ("exporting.source.load_source",)
+SEARCHING, EXPORTING = ("image_search.engine.search_index",), ("exporting.source.load_source",)
 Case = tuple[str, str, Break, tuple[str, ...]]
 """Words, message, what is wrong, and functions of the package that may not be called."""
 WEIGHTS: list[Case] = [

@@ -29,7 +29,7 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     commands = (tmp_path / "commands" / "index.html").read_text("utf-8")
     assert "--ray-workers" in commands and "\x1b" not in commands
     reference = (tmp_path / "api" / "index.html").read_text("utf-8")
-    assert 'id="paraclip.api.SearchKeywords.cutoff"' in reference
+    assert 'id="paraclip.commands.search.SearchOptions.cutoff"' in reference
     assert not re.search(r'id="[\w.]+\._', reference), "no private name is shown"
     for page in ("index.html", "guide/tutorial/index.html", "results/index.html"):
         text = (tmp_path / page).read_text("utf-8")

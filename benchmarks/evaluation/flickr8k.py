@@ -36,9 +36,8 @@ from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.tables import markdown
-from paraclip.training.config import TrainOptions
+from paraclip.training.config import RunOptions, TrainOptions
 from paraclip.training.prepare import prepare
-from paraclip.training.sources import Sources
 from paraclip.training.train import train
 from recipes.alignment import AlignOptions, align, heads_of, prepare_captions
 from recipes.mini.flickr8k import mini_flickr8k
@@ -107,7 +106,7 @@ def make_tuned(data: Path, base: Path, out: Path, options: TrainOptions) -> Dual
     """Tune the base on the triples, or train the control on their captions."""
     triples = data / "paraphrases" / "flickr8k_train.jsonl"
     rows = prepare(
-        triples, load_model(str(base)), Sources(data / "flickr8k" / "images"),
+        triples, load_model(str(base)), RunOptions(images=str(data / "flickr8k" / "images")),
         cache=feature_cache(),
     )  # fmt: skip
     return load_model(str(train(rows, options, out)))

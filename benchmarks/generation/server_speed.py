@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.generation.watching import OtherWork, worked
 from benchmarks.machine import RESULTS, facts_of, keep
+from paraclip.commands.generate import GenerateConfig
 from paraclip.data.captions import Caption
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.run import generate

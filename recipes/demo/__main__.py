@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import paraclip
+from paraclip.commands.index import STORE
 from paraclip.commands.quickstart import (
     announce,
     index_pictures,
@@ -29,12 +30,12 @@ from paraclip.commands.quickstart import (
     show_recommended,
     train_again,
 )
+from paraclip.commands.serve import SERVER
 from paraclip.compute.allocator import keep_freed_memory
 from paraclip.data.triples import TEXTS, read_provenance, read_triples
 from paraclip.errors import UserError, printable, require
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import check_report_folder
-from paraclip.image_search.config import SERVER, STORE
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import LAST, MERGED, check_model, packages_of
 from paraclip.output_folder import OutputFolder

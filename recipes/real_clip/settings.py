@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from paraclip.commands.evaluate import EvaluateConfig
 from paraclip.errors import UserError
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.options import read_toml
 from paraclip.training.config import TrainOptions
 from recipes.reproduce.reproduce import with_tuples

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import paraclip
+from paraclip.commands.evaluate import EvaluateConfig
+from paraclip.commands.generate import GenerateConfig
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, read_captions
 from paraclip.errors import UserError, nearest
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import atomic_path, read_bounded
 from paraclip.options import read_toml
-from paraclip.paraphrase.config import GenerateConfig
-from paraclip.training.config import TrainConfig
+from paraclip.training.config import RunOptions
 from recipes.downloads import download
 
 SETTINGS = Path(__file__).with_name("settings.toml")
@@ -73,7 +73,7 @@ def read_settings(path: Path) -> Settings:
         raise UserError(path, f"lacks a setting ({error})", "See settings.toml.") from error
     check_names(settings.generation, GenerateConfig, path)
     for options in (settings.training, *settings.rows.values()):
-        check_names(options, TrainConfig, path)
+        check_names(options, RunOptions, path)
     check_names(settings.evaluation, EvaluateConfig, path)
     return settings
 

@@ -213,7 +213,7 @@ def _work(arguments: list[str]) -> None:
         config = parse(arguments)
         keep_freed_memory()
         with readable("a file"):  # of the dozens of places that look for one
-            COMMANDS[first].run(first, config)
+            COMMANDS[first].function(first)(config)
 
 
 def _output_failed(error: OSError) -> int:

@@ -1,13 +1,9 @@
-"""Interpolation of the weights of base and tuned (WiSE-FT), and the options of `paraclip merge`."""
+"""Interpolation of the weights of base and tuned (WiSE-FT)."""
 
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 from paraclip.errors import UserError
-from paraclip.options import Checked, Share
 
 if TYPE_CHECKING:  # `paraclip merge --help` needs no torch
     from paraclip.models.encoder import DualEncoder
@@ -15,23 +11,6 @@ if TYPE_CHECKING:  # `paraclip merge --help` needs no torch
 
 SHARE = 0.5
 """Share of tuned in the merged weights, unless the user gives another."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeConfig(Checked):
-    """Merge base and tuned by interpolating their weights (WiSE-FT)."""
-
-    base: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BASE")]
-    """Model before tuning."""
-
-    tuned: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TUNED")]
-    """Checkpoint after tuning, or the folder of its run."""
-
-    share: Share = SHARE
-    """Share of tuned in the merged weights: 0 is base, 1 is tuned."""
-
-    out: str = "merged.safetensors"
-    """Checkpoint to write."""
 
 
 def merge(

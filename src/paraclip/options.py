@@ -5,12 +5,31 @@ them when the dataclass is created, so the command line, TOML files and Python b
 pydantic is imported at the first check, because `paraclip --help` does not need it.
 """
 
+import ast
 import os
+import sys
 import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, wraps
+from inspect import cleandoc, getsource, signature
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 import tyro
 from annotated_types import Ge, Gt, Le
@@ -20,6 +39,18 @@ from paraclip.errors import UserError, nearest
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    PathName = Path | str
+    Names = Sequence[Path | str]
+    Codes = str | Sequence[str]
+else:  # a program may also give paths and lists, which `takes` turns into these
+    PathName, Names, Codes = str, tuple[str, ...], str
+
+_P = ParamSpec("_P")
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+_R = TypeVar("_R")
+_Options = TypeVar("_Options", covariant=True)
 Share = Annotated[float, Ge(0), Le(1)]
 """A fraction, 0 to 1."""
 Positive = Annotated[float, Gt(0)]
@@ -33,6 +64,10 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 _LONGEST_VALUE = 60  # characters of a value in an error
 _MOST_BYTES, _MOST_DOTS = 1 << 14, 100  # of a TOML file, of its lines
+
+
+class Loaded:
+    """Annotates an option that a program may also give as what the command line names."""
 
 
 class Checked:
@@ -94,7 +129,102 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
     if is_dataclass(kind):  # whose own fields were checked when it was created
         instance_of: Any = InstanceOf
         return TypeAdapter(instance_of[kind])
+    if Loaded in getattr(hint, "__metadata__", ()):
+        return TypeAdapter(Any)
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+class _Takes(Protocol[_Options, _P]):
+    """What `takes` makes of functions of up to three values and options."""
+
+    @overload
+    def __call__(self, function: Callable[[_Options], _R], /) -> Callable[_P, _R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[_A, _Options], _R], /
+    ) -> Callable[Concatenate[_A, _P], _R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[_A, _B, _Options], _R], /
+    ) -> Callable[Concatenate[_A, _B, _P], _R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[_A, _B, _C, _Options], _R], /
+    ) -> Callable[Concatenate[_A, _B, _C, _P], _R]: ...
+
+
+def takes(options: Callable[_P, _Options]) -> _Takes[_Options, _P]:
+    """A decorator for a function of values and, last, of options: these become its keywords.
+
+    Names, types and defaults are those of the class of the options, for type checkers and `help()`
+    alike, which also shows the docstrings of its fields.
+
+    Raises:
+        UserError: in a call, for an unknown keyword or a value that the class refuses.
+    """
+    config: Any = options
+    hints = get_type_hints(config)
+    of_class = signature(config)
+    keywords = [one.replace(annotation=hints[one.name]) for one in of_class.parameters.values()]
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        own = signature(function)
+        values = [*own.parameters.values()][:-1]
+        public = own.replace(parameters=[*values, *keywords])
+
+        @wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            for name in named.keys() - public.parameters.keys():
+                what = f"is not an option of {function.__name__}"
+                raise UserError(name, what, nearest(name, [*hints]))
+            given = public.bind(*arguments, **named).arguments
+            first = [given.pop(one.name) for one in values]
+            chosen = {name: _as_option(value, hints[name]) for name, value in given.items()}
+            return function(*first, config(**chosen))
+
+        texts = [f"    {name}: {text}" for name, text in explained(config).items()]
+        call.__doc__ = "\n".join([cleandoc(function.__doc__ or ""), "", "Options:", *texts])
+        call.__signature__ = public  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _as_option(value: Any, hint: Any) -> Any:
+    """A value in the type of an option, which is checked strictly: a path as text, several texts as
+    a tuple or with commas, and one as a tuple of one."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if isinstance(value, Path):
+        value = str(value)
+    elif isinstance(value, list | tuple):
+        parts = tuple(str(one) if isinstance(one, Path) else one for one in value)
+        return ",".join(map(str, parts)) if str in kinds else parts
+    several = any(get_origin(kind) is tuple for kind in kinds)
+    return (value,) if several and value is not None else value
+
+
+def explained(config: type) -> dict[str, str]:
+    """The docstring of each field of a dataclass and its bases, by name."""
+    found = {}
+    for owner in reversed(config.__mro__):
+        for field, below in pairwise(_bodies(owner.__module__).get(owner.__name__, ())):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = " ".join(text.split())
+    return {one.name: found[one.name] for one in fields(config) if one.name in found}
+
+
+@cache
+def _bodies(module: str) -> dict[str, list[ast.stmt]]:
+    """The bodies of the classes of a module, by name; none without its source."""
+    try:
+        tree = ast.parse(getsource(sys.modules[module]))
+    except (OSError, TypeError):
+        return {}
+    return {one.name: one.body for one in tree.body if isinstance(one, ast.ClassDef)}
 
 
 def read_options(path: Path | str, config: type) -> dict[str, Any]:

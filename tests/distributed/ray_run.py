@@ -5,8 +5,8 @@ from pathlib import Path
 
 from generating import generated_from_source
 
+from paraclip.commands.generate import GenerateConfig
 from paraclip.paraphrase import parts
-from paraclip.paraphrase.config import GenerateConfig
 
 IN_FLIGHT = 8
 LEAST = 16  # captions of a part

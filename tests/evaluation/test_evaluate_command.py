@@ -10,10 +10,15 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 from paraclip import api
 from paraclip.commands import evaluate as command
+from paraclip.commands.evaluate import (
+    EvaluateConfig,
+    choose_benchmarks,
+    label_models,
+    names_sources,
+)
 from paraclip.errors import UserError
 from paraclip.evaluation import registry, run
-from paraclip.evaluation.config import EvaluateConfig, label_models
-from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks, names_sources
+from paraclip.evaluation.registry import BENCHMARKS
 from paraclip.evaluation.report import read_report
 from paraclip.models import loading
 from tiny import ColourEncoder, write_flickr8k
@@ -26,7 +31,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     """All benchmarks in a data folder; models `steady` and `brittle` can be loaded."""
     noises = {"steady": 0.1, "brittle": 1.5}
     monkeypatch.setattr(loading, "load_model", lambda name, device: ColourEncoder(noises[name]))
-    monkeypatch.setattr(registry, "check_model", lambda name: None)
+    monkeypatch.setattr(command, "check_model", lambda name: None)
     rows = {name: BENCHMARKS[name] for name in ROWS}  # not those that need no data at all
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
     monkeypatch.setattr(run, "find_spec", lambda name: None)  # no plots, which take long
@@ -38,7 +43,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     write_sugar_crepe_pp(data / "sugar_crepe_pp")
     write_flickr8k(data / "flickr8k", shades=3, tested=10)
     return EvaluateConfig(
-        ("base=brittle", "tuned=steady"), data=str(data), out=str(tmp_path / "out"),
+        models=("base=brittle", "tuned=steady"), data=str(data), out=str(tmp_path / "out"),
         resamples=20,
     )  # fmt: skip
 

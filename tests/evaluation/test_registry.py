@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from paraclip.commands import evaluate as command
+from paraclip.commands.evaluate import (
+    EvaluateConfig,
+    choose_benchmarks,
+    load_benchmark,
+)
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
 from paraclip.evaluation.benchmark import MissingData, find_source
-from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, load_benchmark
+from paraclip.evaluation.registry import BENCHMARKS, Entry
 
 
 class Found:
@@ -81,7 +86,7 @@ def test_what_has_no_data_is_left_out_with_a_line(
     found, left_out = choose_benchmarks(EvaluateConfig(data=str(tmp_path)))
     assert len(found) == 1 and list(left_out) == ["made-two", "sts", "image-text-retrieval"]
     assert not capsys.readouterr().err
-    registry._warn_left_out(left_out)
+    command._warn_left_out(left_out)
     made, sts, retrieval = capsys.readouterr().err.splitlines()
     assert made.startswith("paraclip: made-two left out: --data: ") and made.endswith("Draw two.")
     assert "sts left out: --data: " in sts and "Get SentEval's STS and SICK" in sts
@@ -93,12 +98,12 @@ def test_a_data_folder_that_is_named_must_exist(
 ) -> None:
     lost = str(tmp_path / "lost")
     with pytest.raises(UserError, match=r"--data: there is no folder .*lost\. Check the name"):
-        choose_benchmarks(EvaluateConfig((), benchmarks="quick", data=lost))
+        choose_benchmarks(EvaluateConfig(benchmarks="quick", data=lost))
     with pytest.raises(UserError, match=r"--data: there is no folder x{300}\. Check the name"):
-        choose_benchmarks(EvaluateConfig((), benchmarks="quick", data="x" * 300))
+        choose_benchmarks(EvaluateConfig(benchmarks="quick", data="x" * 300))
     monkeypatch.setenv("PARACLIP_DATA", lost)
     with pytest.raises(UserError, match="PARACLIP_DATA: there is no folder"):
-        choose_benchmarks(EvaluateConfig((), benchmarks="quick"))
+        choose_benchmarks(EvaluateConfig(benchmarks="quick"))
 
 
 def test_a_name_that_is_unknown_gets_a_hint(tmp_path: Path) -> None:

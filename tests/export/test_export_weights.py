@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 
 from paraclip.api import export
 from paraclip.cli import parse
-from paraclip.commands.export import export_command
+from paraclip.commands.export import ExportConfig, export_command
 from paraclip.errors import UserError
 from paraclip.exporting.drift import check_drift, probes
 from paraclip.exporting.run import export_model
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
-from paraclip.systems.config import ExportConfig, ExportOptions
+from paraclip.systems.config import ExportOptions
 from tiny import TINY_CLIP, small_clip
 
 TEXTS = ["a red disc", "two cats on a beach"]

@@ -14,14 +14,13 @@ import pytest
 import torch
 
 from paraclip.api import export
-from paraclip.commands.export import export_command
+from paraclip.commands.export import ExportConfig, export_command
 from paraclip.errors import UserError
 from paraclip.exporting import layouts
 from paraclip.exporting.source import load_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats.onnx_graph import write_text_graph
 from paraclip.models.openclip import OpenClip
-from paraclip.systems.config import ExportConfig
 from tiny import TINY_CLIP, roberta_clip, small_clip, tiny_clip
 
 

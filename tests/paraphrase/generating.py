@@ -9,10 +9,10 @@ from typing import Any
 from fake_encoder import BagEncoder
 from fake_server import FakeServer
 
-from paraclip.commands.generate import generate_command
+from paraclip.commands.generate import GenerateConfig, generate_command
 from paraclip.data.captions import Caption
 from paraclip.data.triples import read_triples
-from paraclip.paraphrase.config import STRONG, GenerateConfig
+from paraclip.paraphrase.config import STRONG
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.generation import Generation, generate_from_source
 from paraclip.paraphrase.outputs import Summary

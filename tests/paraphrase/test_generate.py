@@ -15,6 +15,7 @@ import yaml
 from fake_server import Reply, rotate
 from generating import Runs, bag_judge, captions, captions_file, generated_from_source, name_of
 
+from paraclip.commands.generate import GenerateConfig
 from paraclip.data.captions import Caption
 from paraclip.data.config import Columns
 from paraclip.data.reading import read_captions
@@ -28,7 +29,7 @@ from paraclip.paraphrase.backends import (
     Refused,
 )
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import GenerateConfig, Outputs
+from paraclip.paraphrase.config import Outputs
 from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.filters.checks import FILTERS
 from paraclip.paraphrase.outputs import Summary, writing

@@ -11,11 +11,11 @@ from fake_server import FakeServer
 from text_sets import write_sugar_crepe_pp
 
 import paraclip
+from paraclip.commands.evaluate import EvaluateConfig
+from paraclip.commands.generate import GenerateConfig
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.models.checkpoint import load_checkpoint, save_model
-from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import TrainOptions
 from recipes import downloads
 from recipes.reproduce import reproduce

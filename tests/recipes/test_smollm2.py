@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from generating import generated
 
+from paraclip.commands.generate import GenerateConfig
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import llm_options
-from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import make_prompt
 from recipes.paraphraser import smollm2

@@ -11,7 +11,8 @@ import yaml
 from oldest import PROJECT, ROOT
 
 from paraclip.cli import parse
-from paraclip.image_search.config import IndexConfig, ServeConfig
+from paraclip.commands.index import IndexConfig
+from paraclip.commands.serve import ServeConfig
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))

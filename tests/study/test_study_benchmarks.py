@@ -18,12 +18,13 @@ from scipy.stats import spearmanr
 from text_sets import Reader, change, write_json
 
 from extent import DATA
+from paraclip.commands import evaluate as command
+from paraclip.commands.evaluate import EvaluateConfig, load_benchmark
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation import registry, run
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark, MissingData
 from paraclip.evaluation.benchmarks.choice import Choice, Item
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.report import data_hash, read_report
 from paraclip.evaluation.statistics import Metric
 from paraclip.models import loading
@@ -57,7 +58,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(coco_order, "Tagger", ListTagger)
     monkeypatch.setattr(registry, "BENCHMARKS", dict(registry.BENCHMARKS))
     monkeypatch.setattr(loading, "load_model", lambda name, device: ColourEncoder())
-    monkeypatch.setattr(registry, "check_model", lambda name: None)
+    monkeypatch.setattr(command, "check_model", lambda name: None)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path, *ROWS)
@@ -71,7 +72,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(name: str, data: str = ".") -> Benchmark:
     study_evaluate.add_benchmarks()
-    return registry.load_benchmark(name, EvaluateConfig(data=data))
+    return load_benchmark(name, EvaluateConfig(data=data))
 
 
 def test_the_package_has_none_of_their_names(data: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import paraclip
-from paraclip.commands.swap_check import swap_check_command
+from paraclip.commands.swap_check import SwapCheckConfig, swap_check_command
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
@@ -24,7 +24,6 @@ from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.swapping import checking
-from paraclip.systems.config import SwapCheckConfig
 from paraclip.training.checkpoint import RunFolder
 from tiny import draw, retuned
 
@@ -216,7 +215,7 @@ def test_the_next_command_is_one_that_the_model_and_the_index_take(
     monkeypatch.setattr("paraclip.swapping.checking.recommend", lambda *_: ("tuned", "Use it."))
     report = replace(paraclip.swap_check(index, base, tuned), store=store, kind=kind)
     monkeypatch.delenv("PARACLIP_QUIET", raising=False)
-    monkeypatch.setattr("paraclip.commands.swap_check.swap_check", lambda *_: report)
+    monkeypatch.setattr("paraclip.commands.swap_check.check_swap", lambda *_: report)
     # The second is the folder of a model, and of no run.
     for model in (models["tuned"], str(Path(models["tuned"]).parent)):
         swap_check_command(SwapCheckConfig(index=index, base=models["base"], tuned=model))
@@ -359,16 +358,16 @@ def test_other_image_towers_and_widths(index, base, tmp_path, vectors) -> None:
 def test_queries_are_read_line_by_line(tmp_path) -> None:
     path = tmp_path / "q.txt"
     path.write_bytes("\ufeffone\n\n two \t zwei\t\n\tno query\n".encode())
-    found = [(one.text, one.wordings, one.picture) for one in checking._read_queries(str(path))]
+    found = [(one.text, one.wordings, one.picture) for one in checking.read_queries(str(path))]
     assert found == [("one", (), None), ("two", ("zwei",), None)]
     path.write_bytes("a dog\u2028on a mat\r\nb\x85c\n".encode())
-    texts = [one.text for one in checking._read_queries(str(path))]
+    texts = [one.text for one in checking.read_queries(str(path))]
     assert texts == [
         "a dog\u2028on a mat",
         "b\x85c",
     ]
     path.write_bytes(b"a\n" * 100_000)
-    assert len(checking._read_queries(str(path))) == 100_000
+    assert len(checking.read_queries(str(path))) == 100_000
     for content, reason in [
         (b"\n\n", "holds no queries"),
         (b"\xff\xfe", "is not UTF-8"),
@@ -377,11 +376,11 @@ def test_queries_are_read_line_by_line(tmp_path) -> None:
     ]:
         path.write_bytes(content)
         with pytest.raises(UserError, match=reason):
-            checking._read_queries(str(path))
+            checking.read_queries(str(path))
     with pytest.raises(UserError, match="there is no such file"):
-        checking._read_queries(str(tmp_path / "none"))
+        checking.read_queries(str(tmp_path / "none"))
     with pytest.raises(UserError, match="contains no pictures"):
-        checking._read_queries(str(tmp_path))
+        checking.read_queries(str(tmp_path))
 
 
 def test_copies_embedded_in_another_batch_are_the_same_picture(

@@ -20,7 +20,7 @@ from forked import SERVER
 from paraclip.errors import UserError
 from paraclip.models import tensors
 from paraclip.training import targets
-from paraclip.training.distributed import in_each_process, this_process
+from paraclip.training.distributed import each_process, this_process
 
 ALIKE = {"epochs": 2, "dropout": 0.0}
 FEW = np.array([3, 5, 8, 6])
@@ -72,7 +72,8 @@ def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
     }  # fmt: skip
     torch.set_num_threads(1)
     try:
-        in_each_process("cpu", lambda device: DEEDS[what](folder))
+        with each_process("cpu"):
+            DEEDS[what](folder)
     except UserError as error:  # as the command line does
         print(f"paraclip: {error}", file=sys.stderr)
         sys.exit(2)

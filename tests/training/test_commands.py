@@ -20,7 +20,7 @@ from training_rows import Stop, before_step, weights_of
 import paraclip
 from paraclip.cli import main, parse
 from paraclip.commands import train as commands_train
-from paraclip.commands.train import train_command
+from paraclip.commands.train import TrainConfig, train_command
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import scene_queries
@@ -32,7 +32,6 @@ from paraclip.training import bank as bank_module
 from paraclip.training import prepare as prepare_module
 from paraclip.training import sources as sources_module
 from paraclip.training import train as loop
-from paraclip.training.config import TrainConfig
 from paraclip.training.log import read_metrics
 from paraclip.training.train import train
 from tiny import draw_pictures, make_triples, tiny_clip, word_files, write_triples
@@ -86,7 +85,7 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys, monk
     assert (program, suggested[0]) == ("paraclip", "index")
     index = parse(suggested)
     assert index.base == base
-    assert index.arguments()["tuned"] == str(path.parent)
+    assert index.tuned == str(path.parent)
     before, after = load_model(base), load_model(str(path))
     for name, value in before.image_tower.state_dict().items():
         assert torch.equal(after.image_tower.state_dict()[name], value)

@@ -11,7 +11,7 @@ from paraclip.models.checkpoint import read_header
 from paraclip.training.config import (
     LEARNING_RATE,
     RECIPES,
-    TrainConfig,
+    RunOptions,
     TrainOptions,
     hyperparameters,
     resolved,
@@ -57,7 +57,7 @@ def test_the_default_recipe_adds_both_teachers():
 
 
 def test_a_run_of_r_finds_its_rate_and_others_have_a_small_one():
-    config = TrainConfig(triples="rows")
+    config = RunOptions()
     assert resolved(config, "mini").learning_rate is None
     alone = resolved(config, "sentence")
     assert alone == replace(resolved(config, "mini"), weights=(0.0, 0.0, 0.0)), "MiniLM is mini's"
@@ -69,14 +69,14 @@ def test_a_run_of_r_finds_its_rate_and_others_have_a_small_one():
 
 
 def test_a_bank_is_learned_from_with_r_and_s_alone():
-    assert TrainConfig(triples="rows", bank="index").preset == RECIPES["taught"]
-    assert TrainConfig(triples="rows").preset == RECIPES["ranked"]
+    assert RunOptions(bank="index").preset == RECIPES["taught"]
+    assert RunOptions().preset == RECIPES["ranked"]
 
 
 def test_a_teacher_is_learned_from_with_r_and_s_alone_unless_a_recipe_is_named():
-    taught = resolved(TrainConfig(triples="rows", bank="bank", teacher=("base", "c")), "open_clip")
+    taught = resolved(RunOptions(bank="bank", teacher=("base", "c")), "open_clip")
     assert objective_of(taught).losses == (RANKING, SENTENCES)
-    ranked = resolved(TrainConfig(triples="rows", teacher=("c",), recipe="ranked"), "open_clip")
+    ranked = resolved(RunOptions(teacher=("c",), recipe="ranked"), "open_clip")
     assert objective_of(ranked).losses == (L1, L2, L3, RANKING, SENTENCES)
     assert resolved(taught, "mini") == taught, "what is decided stays"
 
@@ -93,7 +93,7 @@ def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
 
 def test_the_only_loss_of_a_control_is_l1():
     changes = {"weights": (0.0, 1.0, 1.0), "control": True}
-    TrainConfig(triples="t", image_learning_rate=1e-5, **changes)
+    RunOptions(image_learning_rate=1e-5, **changes)
 
 
 def test_a_run_records_what_was_decided_and_continues_under_it(tmp_path):
@@ -115,7 +115,7 @@ def test_options_survive_json_and_decide_the_run(tuned: Tuned):
     again = json.loads(json.dumps(asdict(options)))
     lists = {name: tuple(value) for name, value in again.items() if isinstance(value, list)}
     assert TrainOptions(**(again | lists)) == options
-    config = TrainConfig(triples="t", **asdict(options))
+    config = RunOptions(**asdict(options))
     assert hyperparameters(replace(config, out="elsewhere")) == hyperparameters(options)
     assert hyperparameters(replace(options, seed=1)) != hyperparameters(options)
     recorded = read_header(tuned.checkpoint)["training"]["identity"]

@@ -31,11 +31,11 @@ from paraclip.starter.concepts import GRAMMAR
 from paraclip.training import data as data_module
 from paraclip.training import targets
 from paraclip.training.bank import Bank
-from paraclip.training.config import LoopOptions
+from paraclip.training.config import LoopOptions, RunOptions
 from paraclip.training.data import Examples, TrainingData, make_examples
 from paraclip.training.losses import ALL_TEXTS, MEANINGS, TEACHERS
 from paraclip.training.prepare import prepare
-from paraclip.training.sources import Sources, read_rows
+from paraclip.training.sources import read_rows
 from tiny import EMBED_DIM, TinyModel, draw, make_triples, tiny_clip
 
 NAN, INF = float("nan"), float("inf")
@@ -93,7 +93,7 @@ def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(tmp_path):
 @pytest.mark.parametrize("source", ["starter", TRIPLES, os.path.relpath(TRIPLES)])
 def test_the_starter_set_is_not_added_to_itself(source):
     with pytest.raises(UserError, match="--starter: adds the triples that are trained on"):
-        prepare(source, TinyModel(), Sources(starter=True))
+        prepare(source, TinyModel(), RunOptions(starter=True))
 
 
 def test_a_model_without_an_image_encoder_needs_a_bank():
@@ -386,7 +386,7 @@ def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
 
 def test_a_language_that_no_row_has_is_named():
     with pytest.raises(UserError, match="fr"):
-        prepare(make_triples(), TinyModel(), Sources(languages=("en", "fr")))
+        prepare(make_triples(), TinyModel(), RunOptions(languages="en,fr"))
 
 
 def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
@@ -396,18 +396,18 @@ def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
     monkeypatch.setattr("paraclip.training.sources.DRAWN", 12)
 
     def read(**sources):
-        return read_rows("scenes", Sources(**sources), Problems())
+        return read_rows("scenes", RunOptions(**sources), Problems())
 
     found = read(seed=3)
     assert found.table.equals(scene_table(12, 3)) and found.facts["triples"]["seed"] == 3
     assert found.facts["triples"]["licence"] == "Apache-2.0"
     others = sorted({path.stem for path in GRAMMAR.glob("??.toml")} - {"en"})
-    spoken = read(languages=("en", *others)).table
+    spoken = read(languages=",".join(["en", *others])).table
     for one in others:
         wordings = choose_wordings(spoken, (one,))
         assert len(wordings) == 12 and all(wordings), one
     with pytest.raises(UserError, match="xx"):
-        read(languages=("xx",))
+        read(languages="xx")
     row = {"id": "1", "caption": "a dog", "paraphrase_1": "one dog", "paraphrase_2": "the dog"}
     (tmp_path / "scenes").write_text(json.dumps(row))
     with pytest.raises(UserError, match="scenes"):

@@ -13,7 +13,7 @@ from training_rows import Tuned, stopped, tune, weights_of
 
 from paraclip.errors import UserError
 from paraclip.training import train as loop
-from paraclip.training.distributed import ALONE, Processes, in_each_process, this_process
+from paraclip.training.distributed import ALONE, Processes, each_process, this_process
 
 
 def assert_trained_alike(one: Tuned, other: Tuned) -> None:
@@ -128,7 +128,8 @@ def joined(monkeypatch):
     def join(environment, device="auto"):
         monkeypatch.setattr(os, "environ", dict(environment))
         seen.clear()
-        in_each_process(device, seen.append)
+        with each_process(device) as own:
+            seen.append(own)
         return seen
 
     return join

@@ -36,11 +36,11 @@ from paraclip.systems.system import IndexAddress
 from paraclip.training import bank as bank_module
 from paraclip.training import targets
 from paraclip.training.bank import Bank, Teacher, load_teachers, read_bank
-from paraclip.training.config import TrainConfig
+from paraclip.training.config import RunOptions
 from paraclip.training.data import BANK_AT_ONCE, TrainingData
 from paraclip.training.losses import ALL_TEXTS, BANK, MEANINGS, TEACHERS, TEACHERS_BANK
 from paraclip.training.prepare import prepare
-from paraclip.training.sources import BASE, Sources
+from paraclip.training.sources import BASE
 from tiny import (
     EMBED_DIM,
     OTHER_DIM,
@@ -222,9 +222,9 @@ def test_a_text_encoder_cannot_rank_pictures(monkeypatch):
 def test_texts_without_pictures_are_rows_of_which_rankings_are_learned(tmp_path, pictures):
     (tmp_path / "queries.txt").write_text("red boat\n\nlamp\n", "utf-8")
     (tmp_path / "more.csv").write_text("caption\na green tree\n", "utf-8")
-    sources = [str(tmp_path / name) for name in ("queries.txt", "more.csv")]
+    sources = tuple(str(tmp_path / name) for name in ("queries.txt", "more.csv"))
     model = Told(tmp_path / "told")
-    data = prepare(make_triples(), model, Sources(texts=sources, bank=pictures))
+    data = prepare(make_triples(), model, RunOptions(texts=sources, bank=str(pictures)))
     assert data.triples["caption"].to_pylist()[-3:] == ["red boat", "lamp", "a green tree"]
     assert data.triples.slice(len(data.triples) - 3)["image"].null_count == 3
     assert data.triples["image_id"].to_pylist()[-3:] == ["text 1", "text 2", "text 3"]
@@ -237,7 +237,7 @@ def test_texts_without_pictures_are_rows_of_which_rankings_are_learned(tmp_path,
     assert not last & set(batch.rows.reworded_1.tolist())  # L2 and L3 skip them
     wanted = encode_texts(TinyModel(), ["red boat", "lamp", "a green tree"])
     torch.testing.assert_close(batch.constants[TEACHERS][-3:], wanted)
-    assert data.facts["texts"] == {"data": sources, "count": 3}
+    assert data.facts["texts"] == {"data": [*sources], "count": 3}
 
 
 # --- the bank: where its vectors come from, and what a run learns from them ---
@@ -403,7 +403,7 @@ def test_a_step_draws_part_of_a_large_bank_by_its_rows():
 
 def test_rankings_are_learned_without_any_picture_of_the_rows(tmp_path, index):
     """The job of a user who has an index and nothing else."""
-    data = prepare(make_triples(), TinyModel(), Sources(bank=index))
+    data = prepare(make_triples(), TinyModel(), RunOptions(bank=str(index)))
     run = tune(tmp_path / "run", data=data, ranking=3.0, weights=(0.0, 0.0, 0.0), epochs=12)
     losses = [step["R"] for step in run.steps]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
@@ -429,7 +429,7 @@ def test_rankings_need_pictures_and_a_bank_needs_rankings():
         with pytest.raises(UserError, match=said):
             planned(TrainingData(TinyModel(), triples, None, bank=bank), **options)
     with pytest.raises(UserError, match="--ranking"):
-        TrainConfig(triples="starter", bank="index.npy", recipe="consistent")
+        RunOptions(bank="index.npy", recipe="consistent")
 
 
 # --- vectors of frozen teachers: to the bit those in memory, encoded once for all runs ---

@@ -5,6 +5,7 @@ tyro, and `paraclip train --help` only the options of `train`. Like the function
 command raises `UserError` for what the user can fix.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -26,10 +27,11 @@ class Command:
         options: type = _load(self.options)
         return options
 
-    def run(self, name: str, config: Any) -> None:
-        """Import and call its function, `NAME_command` in the module `NAME` of this package."""
+    def function(self, name: str) -> Callable[[Any], None]:
+        """Import its function, `NAME_command` in the module `NAME` of this package."""
         name = name.replace("-", "_")
-        _load(f"commands.{name}:{name}_command")(config)
+        function: Callable[[Any], None] = _load(f"commands.{name}:{name}_command")
+        return function
 
 
 def _load(place: str) -> Any:
@@ -50,68 +52,68 @@ COMMANDS = {
     ),
     "index": Command(
         EVERYDAY,
-        "image_search.config:IndexConfig",
+        "commands.index:IndexConfig",
         "Index pictures for search; only new and changed ones are read.",
         "paraclip index my_pictures --base ViT-B-32:openai --tuned runs/tuned/last.safetensors",
         again="resume",
     ),
     "search": Command(
         EVERYDAY,
-        "image_search.config:SearchConfig",
+        "commands.search:SearchConfig",
         "Search an index with words or a picture, with base and tuned side by side.",
         'paraclip search "a child eating pizza"',
     ),
     "serve": Command(
         EVERYDAY,
-        "image_search.config:ServeConfig",
+        "commands.serve:ServeConfig",
         "Serve an index as a web page that compares wordings and models.",
         "paraclip serve",
     ),
     "export": Command(
         EVERYDAY,
-        "systems.config:ExportConfig",
+        "commands.export:ExportConfig",
         "Write a model in the layout that another system loads, with a model card.",
         "paraclip export runs/tuned/last.safetensors exports/immich --for immich",
         again="start over",
     ),
     "swap-check": Command(
         EVERYDAY,
-        "systems.config:SwapCheckConfig",
+        "commands.swap_check:SwapCheckConfig",
         "Check an index before its text encoder is replaced: its origin and the effect on queries.",
         "paraclip swap-check --index index.npy --base ViT-B-32:openai --tuned tuned.safetensors",
         again="start over",
     ),
     "swap": Command(
         EVERYDAY,
-        "systems.config:SwapConfig",
+        "commands.swap:SwapConfig",
         "Swap the text encoder in the cache of immich, rclip, fastembed or the hub; --undo it.",
         "paraclip swap immich --cache /cache --tuned runs/tuned/last.safetensors",
         again="finish it",
     ),
     "generate": Command(
         TRAINING,
-        "paraphrase.config:GenerateConfig",
+        "commands.generate:GenerateConfig",
         "Paraphrase captions in two steps with a large language model; writes triples.",
         "paraclip generate my_pictures --out runs/triples --model gpt-4o-mini",
         again="resume",
     ),
     "train": Command(
         TRAINING,
-        "training.config:TrainConfig",
+        "commands.train:TrainConfig",
         "Fine-tune the text encoder on triples; the image encoder is not changed.",
         "paraclip train runs/triples/triples.parquet --base ViT-B-32:openai --out runs/tuned",
         again="resume",
     ),
     "merge": Command(
         TRAINING,
-        "merging:MergeConfig",
+        "commands.merge:MergeConfig",
         "Interpolate the weights of base and tuned (WiSE-FT).",
         "paraclip merge ViT-B-32:openai runs/tuned/last.safetensors --out runs/merged.safetensors",
         again="start over",
     ),
     "evaluate": Command(
         EVALUATION,
-        "evaluation.config:EvaluateConfig",
+        "commands.evaluate:EvaluateConfig",
         "Score models on benchmarks, with 95 % intervals; --compare compares stored reports.",
         "paraclip evaluate base=mini tuned=runs/tuned/last.safetensors --benchmarks quick",
         again="resume",

@@ -1,11 +1,33 @@
-"""`paraclip merge`: merge two models and write the result."""
+"""`merge`: its options, and the command, which merges two models and writes the result."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from paraclip.files import check_room, refuse_overwriting
-from paraclip.merging import MergeConfig, merge
+from paraclip.merging import SHARE, merge
 from paraclip.models.sources import check_model, model_files, models_of_run
+from paraclip.options import Checked, Share
 from paraclip.provenance import provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(Checked):
+    """Merge base and tuned by interpolating their weights (WiSE-FT)."""
+
+    base: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BASE")]
+    """Model before tuning."""
+
+    tuned: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TUNED")]
+    """Checkpoint after tuning, or the folder of its run."""
+
+    share: Share = SHARE
+    """Share of tuned in the merged weights: 0 is base, 1 is tuned."""
+
+    out: str = "merged.safetensors"
+    """Checkpoint to write."""
 
 
 def merge_command(config: MergeConfig) -> None:

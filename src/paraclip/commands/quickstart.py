@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paraclip
-from paraclip.commands.serve import serve_command
+from paraclip.commands.index import STORE
+from paraclip.commands.serve import SERVER, ServeConfig, serve_command
 from paraclip.commands.swap_check import lines_of
 from paraclip.commands.train import print_summary
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError, printable, require, without_password
-from paraclip.image_search.config import SERVER, STORE, ServeConfig
 from paraclip.image_search.engine import search_texts
 from paraclip.image_search.serving.captions import choose_examples, everyday_pairs
 from paraclip.image_search.sheet import Group, check_sheet, thumbnails_of, write_sheet
@@ -30,7 +30,8 @@ from paraclip.provenance import without_secrets
 from paraclip.quickstart import QuickstartConfig
 from paraclip.starter import SCENES
 from paraclip.store import Store, existing_facts, full_path
-from paraclip.training.sources import Sources
+from paraclip.training.config import RunOptions
+from paraclip.training.sources import check_sources
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
@@ -48,7 +49,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
         raise UserError(without_secrets(config.source), what, "Copy the pictures to a folder.")
     require(packages_of(config.base, "minilm") | (SERVER if config.serve else STORE))  # of S
     check_model(config.base)
-    Sources(teachers=config.teacher).check(SCENES)
+    check_sources(SCENES, RunOptions(teacher=config.teacher))
     picture_source(config.source, Columns())  # refuses one that there is not
     _check(config)
     index_pictures(config)
@@ -132,7 +133,6 @@ def print_files(files: Mapping[str, Path]) -> None:
 def _check(config: QuickstartConfig) -> None:
     """Raise UserError, before the first long stage, for what a later one would lack."""
     from paraclip.training.checkpoint import AnotherRun
-    from paraclip.training.config import TrainConfig
     from paraclip.training.prepare import check_base
     from paraclip.training.train import check_training
 
@@ -141,7 +141,7 @@ def _check(config: QuickstartConfig) -> None:
     data.refuse_foreign(data.path / _CAPTIONS)
     base = paraclip.load_model(config.base)
     check_base(base)
-    options = TrainConfig(triples=SCENES, out=str(config.tuned), **config.training)
+    options = RunOptions(out=str(config.tuned), **config.training)
     with suppress(AnotherRun):  # starts from scratch
         check_training(options, config.tuned, config.fresh, base)
 

@@ -1,32 +1,114 @@
-"""`paraclip search`."""
+"""`search`: its options, the function, and what the command prints."""
 
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import KW_ONLY, asdict, dataclass
 from itertools import combinations
 from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import tyro
+from annotated_types import Ge, Le
+
+from paraclip.commands.index import INDEX, STORE, OfIndex
 from paraclip.errors import UserError, printable, require
 from paraclip.files import refuse_overwriting
-from paraclip.image_search.config import STORE, SearchConfig
-from paraclip.image_search.engine import Answer, Overlap, measure_overlap, search_index
-from paraclip.image_search.snapshot import Hit
-from paraclip.store import Store, full_path
+from paraclip.options import PathName, takes
+
+if TYPE_CHECKING:  # `paraclip search --help` needs no numpy
+    from paraclip.image_search.engine import Answer, Overlap
+    from paraclip.image_search.snapshot import Hit
+    from paraclip.store import IndexFacts
 
 LONGEST_SHOWN = 60  # characters of a caption in a table
+
+
+@dataclass(frozen=True)
+class SearchOptions(OfIndex):
+    """What is searched for, where, and by which models."""
+
+    query: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[QUERY]")] = ""
+    """Query: a description of the pictures to find."""
+
+    index: PathName = INDEX
+    """Folder of the index to search."""
+
+    _: KW_ONLY
+
+    image: PathName | None = None
+    """Picture to use as the query, alone or together with words."""
+
+    plus: tuple[str, ...] = ()
+    """Texts whose vectors are added to the query vector."""
+
+    minus: tuple[str, ...] = ()
+    """Texts whose vectors are subtracted from the query vector."""
+
+    models: str | None = None
+    """Comma-separated models to show side by side with their overlap: labels of the index
+    (base,tuned), or LABEL=MODEL. Default: tuned if the index has one, else base."""
+
+    k: Annotated[int, Ge(1), Le(1000)] = 10
+    """Number of results per model."""
+
+    cutoff: Annotated[float, Ge(-1), Le(1)] | Literal["auto"] | None = None
+    """Mark results that are not close (~): their similarity is at most this number or, with auto,
+    no better than what queries about other things get from this index."""
+
+    device: str = "auto"
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(SearchOptions):
+    """Search an index with words or a picture."""
+
+    paths: bool = False
+    """Print only the paths, one per line, for pipes. With several models, those of the first; with
+    --cutoff, only close ones."""
+
+    json: bool = False
+    """Print everything as JSON."""
+
+    sheet: str | None = None
+    """Also write the results as one picture (.png, .jpg)."""
+
+
+@takes(SearchOptions)
+def search(options: SearchOptions) -> "dict[str, list[Hit]]":
+    """Search an index with words, a picture, or both.
+
+    Args:
+        options: those below, such as `image="cat.jpg"` or `models="base,tuned"`.
+
+    Returns:
+        The results by label of the model, best first, each with path, caption, score, and with
+        `cutoff="auto"` whether it is close: better than what unrelated queries get.
+
+    Raises:
+        UserError: the query is empty, or the index or a model cannot be used.
+
+    Example:
+        >>> for label, hits in search("a child eating pizza", k=5).items():  # doctest: +SKIP
+        ...     print(label, [hit.path for hit in hits])
+    """
+    require(STORE)
+    return {label: answer.hits for label, answer in _search(options)[0].items()}
 
 
 def search_command(config: SearchConfig) -> None:
     """Search an index and print the results."""
     require(STORE)
+    from paraclip.store import Store, full_path
+
     if config.sheet:
         from paraclip.image_search.sheet import check_sheet, thumbnails_of, write_sheet
 
         # All before the search, which may load a model.
         refuse_overwriting(config.sheet, [config.image] if config.image else [])
         check_sheet(config.sheet)
-    answers, facts = search_index(**config.arguments())
+    answers, facts = _search(config)
     results = {label: answer.hits for label, answer in answers.items()}
     if config.paths:
         # Of the first model alone: other programs read a path a line.
@@ -60,7 +142,7 @@ def search_command(config: SearchConfig) -> None:
         print(_side_by_side(results))
     if config.cutoff is not None and not (config.paths or config.json) and any(results.values()):
         print(printable(_cutoff_line(answers)))
-    store = Store(config.index)
+    store = Store(str(config.index))
     if not any(results.values()):
         hint = "Add some with `paraclip index`."
         raise UserError(store.where, "the index contains no pictures", hint)
@@ -74,7 +156,18 @@ def search_command(config: SearchConfig) -> None:
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
 
 
-def _cutoff_line(answers: Mapping[str, Answer]) -> str:
+def _search(options: SearchOptions) -> "tuple[dict[str, Answer], IndexFacts]":
+    from paraclip.image_search.engine import search_index
+
+    image = None if options.image is None else str(options.image)
+    return search_index(
+        options.query, str(options.index), image=image,
+        plus=options.plus, minus=options.minus, models=options.models, k=options.k,
+        cutoff=options.cutoff, device=options.device,
+    )  # fmt: skip
+
+
+def _cutoff_line(answers: "Mapping[str, Answer]") -> str:
     """The cut-off of each model."""
     known = [
         f"{answer.cutoff:.3f} ({label})"
@@ -86,18 +179,20 @@ def _cutoff_line(answers: Mapping[str, Answer]) -> str:
     return f"Close: above {', '.join(known)}."
 
 
-def _nothing_close(hits: list[Hit]) -> bool:
+def _nothing_close(hits: "list[Hit]") -> bool:
     """Whether there are results, but no close one."""
     return bool(hits) and not any(hit.close for hit in hits)
 
 
-def _overlaps(results: Mapping[str, list[Hit]]) -> dict[tuple[str, str], Overlap]:
+def _overlaps(results: "Mapping[str, list[Hit]]") -> "dict[tuple[str, str], Overlap]":
     """Agreement of each pair of models."""
+    from paraclip.image_search.engine import measure_overlap
+
     ids = {label: [hit.id for hit in hits] for label, hits in results.items()}
     return {pair: measure_overlap(ids[pair[0]], ids[pair[1]]) for pair in combinations(ids, 2)}
 
 
-def _side_by_side(results: Mapping[str, list[Hit]]) -> str:
+def _side_by_side(results: "Mapping[str, list[Hit]]") -> str:
     """Results of several models in columns; results common to all of them are marked."""
     shared = set.intersection(*({hit.id for hit in hits} for hits in results.values()))
     columns = [

@@ -1,10 +1,45 @@
-"""`paraclip serve`."""
+"""`serve`: its options and the command."""
 
 import os
+from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Ge, Le
+
+from paraclip.commands.index import INDEX, OfIndex
 from paraclip.errors import printable, require
-from paraclip.image_search.config import SERVER, ServeConfig
+from paraclip.options import PathName
 from paraclip.progress import is_quiet
+
+SERVER = dict.fromkeys(("fastapi", "uvicorn", "lancedb"), "search")
+"""The modules of the server, each with its extra."""
+
+
+@dataclass(frozen=True)
+class ServeConfig(OfIndex):
+    """Serve an index as a web page and over HTTP."""
+
+    index: PathName = INDEX
+    """Folder of the index to search."""
+
+    models: str | None = None
+    """Comma-separated models to show side by side: labels of the index (base,tuned), or
+    LABEL=MODEL. Default: all models of the index."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Any address other than loopback needs a token: a secret that each
+    request must carry (Authorization: Bearer TOKEN, or once ?token=TOKEN), which the environment
+    variable PARACLIP_TOKEN gives."""
+
+    port: Annotated[int, Ge(0), Le(65535)] = 8000
+    """Port to listen on; 0 selects a free port."""
+
+    allow_host: tuple[str, ...] = ()
+    """Additional host names to accept for a server on a loopback address."""
+
+    llm: str | None = None
+    """Language model that suggests rewordings, as in `paraclip generate --backend`; openai: that of
+    the environment variables OPENAI_BASE_URL and PARACLIP_MODEL. Default: none."""
 
 
 def serve_command(config: ServeConfig) -> None:
@@ -24,7 +59,7 @@ def serve_command(config: ServeConfig) -> None:
     reworder = Reworder(config.llm) if config.llm else None
     # First, because models take seconds to load and the port may be taken.
     with listen(config.host, config.port) as listener:
-        store = Store(config.index)
+        store = Store(str(config.index))
         facts, name, pool = open_pool(store)
         models = facts.models if config.models is None else choose_models(facts, config.models)
         towers = {

@@ -1,28 +1,150 @@
-"""`paraclip swap-check`."""
+"""`swap-check`: its options, the function, and what the command prints."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from paraclip.errors import printable
-from paraclip.evaluation.unlabelled import measures_table
-from paraclip.indexes.origin import EXACT
-from paraclip.models.sources import models_of_run
+from annotated_types import Ge, Le
+
+from paraclip.errors import UserError, printable
+from paraclip.models.sources import check_device, check_model, models_of_run
+from paraclip.options import Checked, Loaded, PathName, takes
 from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swapping.checking import Scores, SwapReport, swap_check
 from paraclip.systems import exported
-from paraclip.systems.config import SwapCheckConfig
 from paraclip.systems.files import PARACLIP
-from paraclip.tables import aligned
+from paraclip.systems.system import IndexAddress
+
+if TYPE_CHECKING:  # `paraclip swap-check --help` needs neither torch nor numpy
+    from paraclip.models.encoder import Model
+    from paraclip.swapping.checking import Scores, SwapReport
+else:
+    Model = str
 
 SHOWN = 3  # number of results printed for a changed query
 
 
+@dataclass(frozen=True, kw_only=True)
+class SwapCheckOptions(Checked):
+    """What is compared, and how."""
+
+    merged: Annotated[Model | None, Loaded] = None
+    """Model merged from base and the tuned one, if --tuned is not the folder of a run."""
+
+    queries: PathName | None = None
+    """Text file with one query per line; other wordings of a query may follow on the same line,
+    separated by tabs. Or captions of pictures of the index, as `generate` reads them (.csv, .jsonl,
+    a folder): the report then says how often the right picture is found."""
+
+    pictures: PathName | None = None
+    """Folder in which pictures are looked up by file name, if the paths in the index do not lead to
+    them."""
+
+    paths: PathName | None = None
+    """Text file with the path of each row's picture, for an index that contains none (.npy)."""
+
+    table: str | None = None
+    """Table of a LanceDB folder or a database, if there are several."""
+
+    column: str | None = None
+    """Column of the vectors, or LibrePhotos' model, if there are several."""
+
+    k: Annotated[int, Ge(1), Le(1000)] = 10
+    """Number of results to compare per query."""
+
+    cutoff: Annotated[float, Ge(-1), Le(1)] | None = None
+    """Your cut-off on the cosine similarity with the base (of a distance, 1 - distance). The report
+    gives the one that lets the same number of results through with the tuned model; without
+    --queries, for everyday scenes that no run learns."""
+
+    device: str = "auto"
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapCheckConfig(SwapCheckOptions):
+    """Check an index before its text encoder is replaced: do its vectors come from the base's image
+    tower, how much do your queries change, and which model should you use?"""
+
+    index: str
+    """Vectors of the pictures: .npy, .parquet (or a folder of them), a folder of clip-retrieval, a
+    LanceDB folder, rclip's db.sqlite3 or its folder, postgresql://... for pgvector, immich and
+    LibrePhotos, or the --index of `paraclip index`."""
+
+    base: str
+    """The model that made the index, as for `paraclip train --base`."""
+
+    tuned: str
+    """The tuned model that would answer queries, or the folder of its run, for tuned and merged:
+    one of them is recommended, or base."""
+
+    json: bool = False
+    """Print the report as JSON, and nothing else."""
+
+
+@takes(SwapCheckOptions)
+def swap_check(
+    index: Path | str, base: "Model", tuned: "Model", options: SwapCheckOptions
+) -> "SwapReport":
+    """Check an index before its text encoder is replaced.
+
+    Args:
+        index: vectors of pictures, as for `paraclip swap-check`.
+        base: the model that made the index.
+        tuned: the model that would embed the queries, or the folder of its run.
+        options: those below, such as `queries="queries.txt"` or `pictures="photos"`.
+
+    Returns:
+        The origin of the vectors, how the results of the queries change, and which model to use.
+
+    Raises:
+        UserError: the models have different image towers, or the index cannot be read.
+    """
+    return check_swap(index, base, tuned, options)
+
+
+def check_swap(
+    index: Path | str, base: "Model", tuned: "Model", options: SwapCheckOptions
+) -> "SwapReport":
+    """Read index and queries, and compare; models given by name are loaded after that."""
+    check_device(options.device)
+    named = _by_label(tuned, options.merged)
+    for one in (base, *named.values()):
+        if isinstance(one, Path | str):
+            check_model(str(one))
+    from paraclip.indexes.origin import pictures_of_rows
+    from paraclip.indexes.reading import read_index
+    from paraclip.swapping.checking import compare_encoders, read_queries
+
+    queries = read_queries(str(options.queries)) if options.queries else []
+    pictures, paths = (
+        None if one is None else str(one) for one in (options.pictures, options.paths)
+    )
+    pictures_of_rows((), pictures)
+    vectors = read_index(IndexAddress(str(index), paths, options.table, options.column))
+    return compare_encoders(
+        base, named, vectors, queries, pictures=pictures, k=options.k, cutoff=options.cutoff,
+        device=options.device,
+    )  # fmt: skip
+
+
+def _by_label(tuned: "Model", merged: "Model | None") -> "dict[str, Model]":
+    """Tuned and, if there is one, merged; both from the folder of a run."""
+    if merged is not None:
+        return {"tuned": tuned, "merged": merged}
+    models = models_of_run(tuned) if isinstance(tuned, Path | str) else {}
+    for file in map(Path, models.values()):
+        if not file.is_file():
+            hint = f"Let `paraclip train` finish, or name one model; a control has no {file.name}."
+            raise UserError(str(tuned), f"is a run without {file.name}", hint)
+    return {**models} or {"tuned": tuned}
+
+
 def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base."""
-    report = swap_check(config.base, config.tuned, config, config.merged)
+    report = check_swap(config.index, config.base, config.tuned, config)
     if config.json:
         print(json.dumps({**asdict(report), **provenance(settings=asdict(config))}, indent=1))
     else:
@@ -34,7 +156,7 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     _suggest_use(config, report)
 
 
-def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
+def _suggest_use(config: SwapCheckConfig, report: "SwapReport") -> None:
     """Suggest to swap the checked model, to search with it, or to export it for the program whose
     index it is; nothing if base is recommended."""
     model, use = config.tuned, report.recommendation.use
@@ -59,8 +181,12 @@ def _suggest_use(config: SwapCheckConfig, report: SwapReport) -> None:
         suggest("export", model, "exports/open-clip")
 
 
-def lines_of(report: SwapReport) -> Iterator[str]:
+def lines_of(report: "SwapReport") -> Iterator[str]:
     """The report as text."""
+    from paraclip.evaluation.unlabelled import measures_table
+    from paraclip.indexes.origin import EXACT
+    from paraclip.tables import aligned
+
     yield f"{report.store}: {report.rows:,} vectors of {report.width} numbers."
     origin = report.origin
     if origin is None:
@@ -110,7 +236,7 @@ def lines_of(report: SwapReport) -> Iterator[str]:
                 yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"
 
 
-def _score_lines(scores: Scores, model: str) -> Iterator[str]:
+def _score_lines(scores: "Scores", model: str) -> Iterator[str]:
     best, last = scores.shift[0], scores.shift[-1]
     yield (
         f"Similarity of the best result of {scores.queries:,} queries: {scores.before[0]:.3f} with"

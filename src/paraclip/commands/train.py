@@ -1,65 +1,145 @@
-"""`paraclip train`: prepare, train, print."""
+"""`train`: its values, the function, and what the command prints."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from paraclip.data.captions import label
-from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, require
-from paraclip.evaluation.unlabelled import measures_table
-from paraclip.indexes.reading import is_index
 from paraclip.models.sources import check_device, check_model, packages_of
+from paraclip.options import takes
 from paraclip.progress import suggest
 from paraclip.provenance import without_secrets
-from paraclip.tables import aligned
-from paraclip.training.config import TrainConfig
-from paraclip.training.sources import Sources
+from paraclip.training.config import RunOptions
+
+if TYPE_CHECKING:  # `paraclip train --help` needs neither torch nor pyarrow
+    from paraclip.data.problems import Problems
+    from paraclip.data.rows import InMemory
+    from paraclip.models.encoder import DualEncoder, Model
+    from paraclip.training.data import TrainingData
 
 SHOWN = ("steps", "rows", "texts_cut_to_context")
 """Values of `summary.json` that are printed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunOptions):
+    """Fine-tune the text encoder on triples; the image encoder is not changed."""
+
+    triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
+    """`scenes`: everyday scenes in several wordings, which come with ParaCLIP. Or triples
+    (.parquet, .jsonl), or the older set `starter`."""
+
+    config: str | None = None
+    """TOML file with any of these options."""
+
+    base: str = "mini"
+    """Base: mini, a checkpoint, or an open_clip name such as ViT-B-32:weights.safetensors."""
+
+    device: str = "auto"
+    """Device: auto, cpu, cuda or cuda:1."""
+
+
+@takes(RunOptions)
+def train(base: "Model", triples: "Path | str | InMemory", options: RunOptions) -> "DualEncoder":
+    """Fine-tune the text encoder on triples; the image encoder is not changed.
+
+    Args:
+        base: the model to tune; one that is passed is not changed.
+        triples: `scenes` for the everyday scenes that ship with ParaCLIP (`starter` for the older
+            set), a file written by `generate`, the paper's JSON lines, or the rows themselves: a
+            list of dictionaries with `caption`, `paraphrase_1` and `paraphrase_2`, a
+            `pyarrow.Table`, a data frame or a `datasets.Dataset`.
+        options: those below, such as `bank="my_pictures"`, `epochs=2` or `control=True`.
+
+    Returns:
+        The tuned model, on the device of the base. Its image vectors are those of the base.
+
+    Raises:
+        UserError: the triples cannot be used, or `out` belongs to another run.
+
+    Example:
+        >>> tuned = train("mini", "scenes", "runs/tuned", bank="my_pictures")  # doctest: +SKIP
+
+    Source: paper, section 3.
+    """
+    _check(base, triples, options)
+    data, checkpoint = _run(base, triples, options)
+    from paraclip.models.loading import load_model
+
+    return load_model(str(checkpoint), str(data.model.device))
+
+
 def train_command(config: TrainConfig) -> None:
     """Train, in all processes that torchrun or SLURM started together."""
     check_device(config.device)
-    sentences = config.teachers[1] and not config.control  # S asks MiniLM
-    require(packages_of(config.base, "minilm" if sentences else ""))
-    Sources.of(config).check(config.triples)
-    check_model(config.base)
-    from paraclip.training.distributed import in_each_process  # torch, only now
+    _check(config.base, config.triples, config)
+    from paraclip.training.distributed import each_process, this_process  # torch, only now
 
-    in_each_process(config.device, lambda device: _train(config, device))
+    with each_process(config.device) as device:
+        data, checkpoint = _run(config.base, config.triples, config, device, _print_rows)
+        if this_process().first:  # the others would print the same
+            print_summary(checkpoint, data.problems)
+            _suggest_check(config, checkpoint)
 
 
-def _train(config: TrainConfig, device: str) -> None:
-    from paraclip.training.distributed import this_process
+def _check(base: "Model", triples: "Path | str | InMemory", options: RunOptions) -> None:
+    """Raise UserError for what is missing, before torch is imported."""
+    from paraclip.training.sources import check_sources
+
+    named = [str(base)] if isinstance(base, Path | str) else []
+    sentences = options.teachers[1] and not options.control  # S asks MiniLM
+    require(packages_of(*named, *["minilm"] if sentences else []))
+    check_sources(triples, options)
+    for name in named:
+        check_model(name)
+
+
+def _run(
+    base: "Model",
+    triples: "Path | str | InMemory",
+    options: RunOptions,
+    device: str = "auto",
+    tell: "Callable[[TrainingData, RunOptions], None]" = lambda *_: None,
+) -> "tuple[TrainingData, Path]":
+    """Read what is learned from, say so, and train; returns the checkpoint as well."""
     from paraclip.training.prepare import prepare_run
-    from paraclip.training.train import train
+    from paraclip.training.train import train as fit
 
-    data = prepare_run(config, config.triples, config.base, device)
+    data = prepare_run(base, triples, options, device)
+    tell(data, options)
+    return data, fit(data, options, Path(options.out), fresh=options.fresh)
+
+
+def _print_rows(data: "TrainingData", options: RunOptions) -> None:
     count, pictures = len(data.triples), int(data.has_image().sum())
     print(f"{count:,} rows, {f'{pictures:,} with' if pictures else 'all without'} a picture.")
     if data.bank is not None:
         print(f"A bank of {len(data.bank.vectors):,} pictures.")
-    if 0 < pictures < count and (config.contrastive[0] or config.control):
+    if 0 < pictures < count and (options.contrastive[0] or options.control):
         print(f"L1 learns nothing from the {count - pictures:,} without.")
-    checkpoint = train(data, config, Path(config.out), fresh=config.fresh)
-    if this_process().first:  # the others would print the same
-        print_summary(checkpoint, data.problems)
-        _suggest_check(config, checkpoint)
 
 
 def _suggest_check(config: TrainConfig, checkpoint: Path) -> None:
     """Suggest to check the index that was learned from, or else to index pictures."""
+    from paraclip.indexes.reading import is_index
+
     models = ("--base", config.base, "--tuned", checkpoint if config.control else checkpoint.parent)
-    if config.bank and is_index(config.bank):
-        suggest("swap-check", "--index", without_secrets(config.bank), *models)
+    bank = config.bank and str(config.bank)
+    if bank and is_index(bank):
+        suggest("swap-check", "--index", without_secrets(bank), *models)
     else:
-        suggest("index", config.bank or config.images or "my_pictures", *models)
+        suggest("index", bank or config.images or "my_pictures", *models)
 
 
-def print_summary(checkpoint: Path, problems: Problems) -> None:
+def print_summary(checkpoint: Path, problems: "Problems") -> None:
     """Print the result of a run; raises UserError if its summary is damaged."""
+    from paraclip.evaluation.unlabelled import measures_table
+    from paraclip.tables import aligned
     from paraclip.training.checkpoint import START_OVER, RunFolder
 
     folder = RunFolder(checkpoint.parent)

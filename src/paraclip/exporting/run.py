@@ -93,7 +93,8 @@ def export_model(
     named = ["loading the model", *["measuring 16 bits"] * options.half, "writing"]
     with steps("export", *named) as begin_next:
         begin_next()
-        source = load_source(model, options.base, options.tag)
+        base = None if options.base is None else str(options.base)
+        source = load_source(model, base, options.tag)
         check_vectors(source.model, source.name)
         # What is certainly written: both towers, or at least that of texts.
         part = source.model if "half" in layout.takes else source.model.text_tower

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -144,3 +145,7 @@ class DualEncoder(nn.Module, ABC):
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.logit_scale.device  # every model has it, and some have no image tower
+
+
+Model = DualEncoder | Path | str
+"""A model, or a name that `load_model` accepts: `mini`, `ViT-B-32:file`, a checkpoint."""

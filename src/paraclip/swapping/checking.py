@@ -27,15 +27,10 @@ from paraclip.evaluation.unlabelled import (
 )
 from paraclip.files import read_lines
 from paraclip.indexes.origin import Origin, find_origin, pictures_of_rows
-from paraclip.indexes.reading import Index, read_index
-from paraclip.models.sources import check_device, check_model, models_of_run
-from paraclip.systems.config import SwapCheckConfig
-from paraclip.systems.system import IndexAddress
+from paraclip.indexes.reading import Index
 
 if TYPE_CHECKING:
-    from paraclip.models.encoder import DualEncoder
-
-    _Model = DualEncoder | Path | str
+    from paraclip.models.encoder import DualEncoder, Model
 
 _LISTED = 10
 _RESAMPLES = 1000
@@ -133,7 +128,7 @@ class SwapReport:
     scores: Scores | None = None  # of the results; None without queries and cut-off
 
 
-def _read_queries(path: str) -> list[_WordedQuery]:
+def read_queries(path: str) -> list[_WordedQuery]:
     """Read the queries of a text file, without empty lines, or captions as `generate` reads them.
 
     Raises:
@@ -155,68 +150,58 @@ def _read_queries(path: str) -> list[_WordedQuery]:
     return queries
 
 
-def swap_check(
-    base: "_Model", tuned: "_Model", config: SwapCheckConfig, merged: "_Model | None" = None
+def compare_encoders(
+    base: "Model",
+    tuned: "Mapping[str, Model]",
+    index: Index,
+    queries: Sequence[_WordedQuery],
+    *,
+    pictures: str | None = None,
+    k: int = 10,
+    cutoff: float | None = None,
+    device: str = "auto",
 ) -> SwapReport:
     """Compare an index with its base, and the results of queries before and after a swap.
 
-    Index and queries are read before models given by name are loaded. Without queries, the cut-off
-    is moved for the scenes that no run learns.
+    Without queries, the cut-off is moved for the scenes that no run learns.
 
     Args:
         base: the model that made the index.
-        tuned: the tuned model, or the folder of its run, which also has `merged`.
-        config: the options.
-        merged: tuned merged with base, which may be recommended instead.
+        tuned: the tuned model by its label, and `merged` if there is one.
+        index: the vectors of the pictures.
+        queries: what is searched for.
+        pictures: folder of the pictures, if the paths in the index lead nowhere.
+        k: number of results to compare.
+        cutoff: the user's on the similarity with the base.
+        device: where named models are loaded.
 
     Raises:
-        UserError: the index or the queries cannot be read, base and tuned have different image
-            towers, the index has vectors of another width, or there is nothing to check.
+        UserError: base and tuned have different image towers, or the index has vectors of another
+            width.
     """
-    check_device(config.device)
-    names = {"tuned": tuned} if merged is None else {"tuned": tuned, "merged": merged}
-    if merged is None and isinstance(tuned, Path | str):
-        names = _both_of_run(tuned) or names
-    for one in (base, *names.values()):
-        if isinstance(one, Path | str):
-            check_model(str(one))
-    queries = _read_queries(config.queries) if config.queries else []
-    pictures_of_rows((), config.pictures)
-    place = IndexAddress(config.index, config.paths, config.table, config.column)
-    index = read_index(place)
     from paraclip.models.features import image_space  # torch, only now
     from paraclip.models.loading import loaded_model
 
-    base = loaded_model(base, config.device)
-    models = {label: loaded_model(one, config.device) for label, one in names.items()}
+    base = loaded_model(base, device)
+    models = {label: loaded_model(one, device) for label, one in tuned.items()}
     for model in models.values():
         if image_space(base) != image_space(model):
             what = "its image tower or preprocessing is not that of the base"
             hint = "The index would be void: tune only the text encoder."
             raise UserError(model.architecture.name, what, hint)
-    pictures = pictures_of_rows(index.paths or [], config.pictures)
-    origin = find_origin(base, index, pictures)
+    files = pictures_of_rows(index.paths or [], pictures)
+    origin = find_origin(base, index, files)
     rows, width = index.vectors.shape
-    kind, k = base.architecture.kind, min(config.k, rows)
-    right = _find_right_pictures(base, models, index, queries, pictures, k)
+    kind, k = base.architecture.kind, min(k, rows)
+    right = _find_right_pictures(base, models, index, queries, files, k)
     advice = _measure(base, models, index, right)
     report = SwapReport(index.kind, rows, width, k, kind, origin, advice, right=right)
     chosen = models.get(advice.use, models["tuned"])
-    if not queries and config.cutoff is None:
+    if not queries and cutoff is None:
         return report
     asked = queries or [_WordedQuery(text) for text in scene_queries().texts]
-    compared = _compare_queries(base, chosen, index, asked, report, config.cutoff)
+    compared = _compare_queries(base, chosen, index, asked, report, cutoff)
     return compared if queries else replace(report, scores=compared.scores)
-
-
-def _both_of_run(folder: Path | str) -> "dict[str, _Model]":
-    """Tuned and merged in the folder of a run; empty for anything else."""
-    models = models_of_run(folder)
-    for file in map(Path, models.values()):
-        if not file.is_file():
-            hint = f"Let `paraclip train` finish, or name one model; a control has no {file.name}."
-            raise UserError(folder, f"is a run without {file.name}", hint)
-    return dict(models)
 
 
 def _find_right_pictures(

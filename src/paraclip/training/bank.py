@@ -136,7 +136,7 @@ class Teacher:
         return self.model is base or image_space(self.model) == image_space(base)
 
 
-def load_teachers(names: Sequence[str], base: DualEncoder) -> tuple[Teacher, ...]:
+def load_teachers(names: Sequence[Path | str], base: DualEncoder) -> tuple[Teacher, ...]:
     """The teachers that `--teacher` names, each as MODEL or MODEL=SHARE.
 
     Args:

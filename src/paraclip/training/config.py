@@ -1,9 +1,9 @@
-"""Options of `paraclip train`, recipes, and defaults by the kind of the base.
+"""Options of `train`, recipes, and defaults by the kind of the base.
 
-The text under a field is its help on the command line.
+The text under a field explains it on the command line, in `help()` and in the documentation.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 
 from paraclip.errors import UserError
 from paraclip.models.sources import TEXT_ONLY
-from paraclip.options import Checked, Count, Positive, Seed
+from paraclip.options import Checked, Codes, Count, Names, PathName, Positive, Seed
 
 BatchSize = Annotated[int, Ge(2)]
 NotNegative = Annotated[float, Ge(0)]
@@ -91,7 +91,7 @@ class TrainOptions(LoopOptions):
     @property
     def preset(self) -> dict[str, Any]:
         """What the recipe says of the losses."""
-        return RECIPES[self.recipe or usual_recipe(False)]
+        return RECIPES[recipe_of(self)]
 
     @property
     def contrastive(self) -> Weights:
@@ -122,54 +122,43 @@ class TrainOptions(LoopOptions):
             raise UserError("image_learning_rate", "is for L1, which has no weight", hint)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig(TrainOptions):
-    """Fine-tune the text encoder on triples; the image encoder is not changed."""
+@dataclass(frozen=True)
+class RunOptions(TrainOptions):
+    """What a run learns from beside its triples, and where it writes."""
 
-    triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
-    """`scenes`: everyday scenes in several wordings, which come with ParaCLIP. Or triples
-    (.parquet, .jsonl), or the older set `starter`."""
+    out: PathName = "runs/train"
+    """Folder of the checkpoints and logs; a stopped run resumes, a finished one is not repeated."""
 
-    config: str | None = None
-    """TOML file with any of these options."""
+    _: KW_ONLY
 
-    base: str = "mini"
-    """Base: mini, a checkpoint, or an open_clip name such as ViT-B-32:weights.safetensors."""
-
-    out: str = "runs/train"
-    """Folder of the checkpoints and logs; a stopped run resumes."""
-
-    images: str | None = None
+    images: PathName | None = None
     """Folder of the pictures, for triples with image_id only, or for a --bank whose index has the
     paths of another machine."""
 
     starter: bool = False
     """Also train on the starter set, which has no pictures."""
 
-    bank: str | None = None
+    bank: PathName | None = None
     """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
 
-    teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL[=SHARE] ...")] = ()
+    teacher: Annotated[Names, tyro.conf.arg(metavar="MODEL[=SHARE] ...")] = ()
     """Models whose rankings of --bank are learned, each as MODEL or MODEL=SHARE, such as
     `base ViT-B-16-SigLIP:webli`; `base` is the base itself. Default: base alone."""
 
-    texts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE ...")] = ()
+    texts: Annotated[Names, tyro.conf.arg(metavar="FILE ...")] = ()
     """Texts without pictures to learn from as well, such as your queries: files that `generate`
     reads, or one text a line (.txt)."""
 
-    languages: str = "en"
+    languages: Codes = "en"
     """Languages to learn from, for rows with further wordings, such as en,de,fr,es."""
-
-    device: str = "auto"
-    """Device: auto, cpu, cuda or cuda:1."""
 
     fresh: bool = False
     """Start from scratch in a folder that holds another run."""
 
     @property
-    def preset(self) -> dict[str, Any]:
-        """What the recipe says of the losses."""
-        return RECIPES[self.recipe or usual_recipe(bool(self.bank or self.teacher))]
+    def spoken(self) -> list[str]:
+        """The languages, one by one."""
+        return str(self.languages).split(",")
 
     def __post_init__(self) -> None:
         """Also check that a bank or a teacher has a loss that reads it."""
@@ -206,9 +195,11 @@ WEIGHT_DECAYS = {"open_clip": 0.1}
 WEIGHT_DECAY = 0.01
 
 
-def usual_recipe(ranked: bool) -> Recipe:
-    """The recipe if none is named; the ranking of a bank needs no other loss beside it."""
-    return "taught" if ranked else "ranked"
+def recipe_of(options: TrainOptions, kind: str = "") -> Recipe:
+    """The recipe of a run from a base of this kind: that which is named, or else `taught` where
+    only R and S have anything to read, or a bank or teacher is named, which need no other loss."""
+    ranks = isinstance(options, RunOptions) and bool(options.bank or options.teacher)
+    return options.recipe or ("taught" if ranks or kind == TEXT_ONLY else "ranked")
 
 
 def resolved(options: TrainOptions, kind: str) -> TrainOptions:
@@ -224,15 +215,13 @@ def resolved(options: TrainOptions, kind: str) -> TrainOptions:
     Raises:
         UserError: L1 has a weight, and the base reads no pictures.
     """
-    text_only = kind == TEXT_ONLY
-    preset = RECIPES["taught"] if text_only and options.recipe is None else options.preset
-    usual = dict(preset)
+    usual = dict(RECIPES[recipe_of(options, kind)])
     usual["ranking"], usual["sentence_teacher"] = options.teachers
     if options.control or not usual["ranking"]:
         usual["learning_rate"] = LEARNING_RATE
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
     found = replace(options, **missing)
-    if text_only and (found.control or (found.weights or (0,))[0]):
+    if kind == TEXT_ONLY and (found.control or (found.weights or (0,))[0]):
         what = "pairs captions with pictures, and the base has only a text encoder"
         raise UserError("L1", what, "Use --recipe taught with --bank INDEX.")
     return found

@@ -7,7 +7,7 @@ that of one process on the whole batch, for any number of processes and any divi
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.elastic.multiprocessing.errors import record
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from paraclip.errors import UserError
 
@@ -168,20 +168,21 @@ def _placed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _joined(device: str) -> Iterator[tuple[Processes, str]]:
-    """Join the process group; a single process has nothing to join.
+def each_process(device: str) -> Iterator[str]:
+    """Run the block in all processes that torchrun or SLURM started together; one alone has nothing
+    to join.
 
     Args:
         device: device given by the user; with several GPUs, each process uses its own.
 
     Yields:
-        Rank and count of this process, and its device. Only the first process prints in the block;
-        errors that leave it are shown by all.
+        The device of this process. Only the first process prints in the block; errors that leave it
+        are shown by all, and reported to torchrun.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic sums on a GPU
     place = _placed(os.environ)
     if int(place.get("WORLD_SIZE", "1")) < 2:
-        yield ALONE, device
+        yield device
         return
     os.environ.update(place)
     device = _own_device(device, int(place.get("LOCAL_RANK", "0")))
@@ -190,8 +191,9 @@ def _joined(device: str) -> Iterator[tuple[Processes, str]]:
     except (RuntimeError, ValueError) as error:
         hint = "Start all of them with the same torchrun options; see docs/guide/train.md."
         raise UserError("processes", "the other processes did not start", hint) from error
-    processes = this_process()
+    processes, errors = this_process(), get_error_handler()
     processes.wait()  # NCCL connects at the first communication
+    errors.initialize()
     try:
         with ExitStack() as silence:
             if not processes.first:
@@ -199,9 +201,11 @@ def _joined(device: str) -> Iterator[tuple[Processes, str]]:
                 nowhere = silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 silence.enter_context(redirect_stdout(nowhere))
                 silence.enter_context(redirect_stderr(nowhere))
-            yield processes, device
+            yield device
             processes.wait()
     except BaseException as error:
+        if isinstance(error, Exception):
+            errors.record_exception(error)
         if device == "cpu":  # notifies the others; NCCL could block here
             dist.destroy_process_group()
         if isinstance(error, _CommunicationError):
@@ -211,14 +215,6 @@ def _joined(device: str) -> Iterator[tuple[Processes, str]]:
             raise UserError("processes", what, hint) from error
         raise
     dist.destroy_process_group()
-
-
-def in_each_process(device: str, task: Callable[[str], None]) -> None:
-    """Call a function with its device, in all processes that torchrun or SLURM started together."""
-    with _joined(device) as (processes, own):
-        # `record` reports errors to torchrun. A single process is not wrapped, because it installs
-        # a fault handler, which fails with the standard error of a notebook.
-        (task if processes.count == 1 else record(task))(own)
 
 
 def _own_device(device: str, local_rank: int) -> str:

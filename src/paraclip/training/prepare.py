@@ -12,49 +12,49 @@ from paraclip.data.problems import Problems
 from paraclip.data.rows import InMemory
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
-from paraclip.models.encoder import DualEncoder
+from paraclip.models.encoder import DualEncoder, Model
 from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
 from paraclip.models.row_store import StoredRows
 from paraclip.training.bank import check_bank, load_teachers, match_spread, read_bank
-from paraclip.training.config import TrainConfig
+from paraclip.training.config import RunOptions
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
-from paraclip.training.sources import Rows, Sources, read_rows
+from paraclip.training.sources import Rows, read_rows
 from paraclip.training.train import check_training
 
-_TRIPLES_ALONE = Sources()
+_TRIPLES_ALONE = RunOptions()
 
 
 def prepare_run(
-    config: TrainConfig,
-    triples: Path | str | InMemory,
-    base: DualEncoder | str,
-    device: str = "auto",
+    base: Model, triples: Path | str | InMemory, options: RunOptions, device: str = "auto"
 ) -> TrainingData:
-    """What the options of a run name, read and checked.
+    """What a run learns from, read and checked.
 
     Args:
-        config: the options.
-        triples: what `read_triples` reads.
         base: the model to tune, or its name; one that is passed is not changed.
+        triples: what `read_triples` reads.
+        options: what else is learned from, and how.
         device: where a named model is loaded.
 
     Raises:
         UserError: a file cannot be used, or the run could not be written.
     """
-    sources, problems = Sources.of(config), Problems()
-    rows = read_rows(triples, sources, problems)  # what is wrong there needs no model
-    facts = {"base": base} if isinstance(base, str) else {}
-    model = load_model(base, device) if isinstance(base, str) else deepcopy(base)
-    check_training(config, Path(config.out), config.fresh, model)  # before pictures are encoded
-    return prepare(rows, model, sources, problems=problems, facts=facts)
+    problems, facts = Problems(), {}
+    rows = read_rows(triples, options, problems)  # what is wrong there needs no model
+    if isinstance(base, Path | str):
+        facts = {"base": str(base)}
+        model = load_model(str(base), device)
+    else:
+        model = deepcopy(base)
+    check_training(options, Path(options.out), options.fresh, model)  # before pictures are encoded
+    return prepare(rows, model, options, problems=problems, facts=facts)
 
 
 def prepare(
     triples: Rows | Path | str | InMemory,
     model: DualEncoder,
-    sources: Sources = _TRIPLES_ALONE,
+    options: RunOptions = _TRIPLES_ALONE,
     *,
     cache: Path | None = None,
     problems: Problems | None = None,
@@ -65,7 +65,7 @@ def prepare(
     Args:
         triples: what `read_rows` has read, or what `read_triples` reads.
         model: the base.
-        sources: what else is learned from.
+        options: what else is learned from.
         cache: folder of image features; None: the default in ParaCLIP's cache folder.
         problems: collects broken rows and pictures; None: one per cent may be broken.
         facts: facts for the checkpoints, in addition to those of the files.
@@ -75,12 +75,12 @@ def prepare(
     """
     problems = Problems() if problems is None else problems
     text_only = not model.architecture.reads_pictures
-    if text_only and not sources.bank:
+    if text_only and not options.bank:
         what = "is missing, and a text encoder alone ranks the vectors of an index"
         raise UserError("--bank", what, "Name the index whose queries it encodes.")
-    rows = triples if isinstance(triples, Rows) else read_rows(triples, sources, problems)
+    rows = triples if isinstance(triples, Rows) else read_rows(triples, options, problems)
     table, known = rows.table, dict(rows.facts)
-    teachers = load_teachers(() if sources.control else sources.teachers, model)
+    teachers = load_teachers(() if options.control else options.teacher, model)
     if teachers:
         known["teachers"] = {
             str(number): {
@@ -91,17 +91,17 @@ def prepare(
             for number, one in enumerate(teachers, 1)
         }
     bank = None
-    if sources.bank is not None and not sources.control:
-        bank = read_bank(str(sources.bank), model, problems, sources.seed, sources.images)
-        known["bank"] = {"source": str(sources.bank), "pictures": len(bank.vectors)}
+    if options.bank is not None and not options.control:
+        bank = read_bank(str(options.bank), model, problems, options.seed, options.images)
+        known["bank"] = {"source": str(options.bank), "pictures": len(bank.vectors)}
         check_bank(bank, teachers, model)  # before pictures are embedded for long
         if text_only:
             match_spread(model, bank, table["caption"].to_pylist())
     pictures = [None] * len(table) if text_only else table["image"].to_pylist()
     features = _features_of(model, pictures, problems, cache)
     facts = known | dict(facts or {})
-    languages = tuple(sources.languages)
-    return TrainingData(model, table, features, facts, problems, bank, teachers, languages)
+    spoken = tuple(options.spoken)
+    return TrainingData(model, table, features, facts, problems, bank, teachers, spoken)
 
 
 def check_base(model: DualEncoder) -> None:

@@ -1,9 +1,7 @@
 """What a run learns from: its rows from all sources, read without a model and without torch."""
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,65 +29,30 @@ from paraclip.files import file_hash
 from paraclip.indexes.reading import check_address
 from paraclip.models.sources import BUILT_IN, SUFFIXES, check_model
 from paraclip.starter import DRAWN, SCENES_ORIGIN, STARTER, TRIPLES, is_scenes, resolve
-from paraclip.training.config import TrainConfig
+from paraclip.training.config import RunOptions
 
 BASE = "base"
 """Name of the student before training, as a teacher."""
 _LARGEST_SHARE = 1_000_000  # of a teacher; the sum of all is finite
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What a run learns from beside its triples.
-
-    Args:
-        images: folder of the pictures, for triples that name them by image_id only, or for a bank
-            whose index has the paths of another machine.
-        starter: whether to train on the starter set too, which has no pictures.
-        bank: pictures over which rankings are distilled; see `read_bank`.
-        teachers: models whose rankings are distilled, each as MODEL or MODEL=SHARE; `base` is the
-            model itself. None: base alone.
-        texts: sources that `read_captions` reads, whose texts are learned from as well, each as a
-            row of its own without a picture.
-        languages: languages of the further wordings that are learned from, for rows that have some.
-        control: whether a control is trained, which reads no bank and has no teacher.
-        seed: seed of the sample of a large bank.
-    """
-
-    images: Path | str | None = None
-    starter: bool = False
-    bank: Path | str | None = None
-    teachers: Sequence[str] = ()
-    texts: Sequence[str] = ()
-    languages: Sequence[str] = (ENGLISH,)
-    control: bool = False
-    seed: int = 0
-
-    @classmethod
-    def of(cls, config: TrainConfig) -> "Sources":
-        """The sources that options name."""
-        return cls(
-            config.images, config.starter, config.bank, config.teacher, config.texts,
-            config.languages.split(","), config.control, config.seed,
-        )  # fmt: skip
-
-    def check(self, triples: Path | str | InMemory) -> None:
-        """Raise UserError for the name of no model, file or folder, before torch is imported."""
-        if isinstance(triples, Path | str) and not is_scenes(triples):
-            _refuse_model(str(triples))
-            path = check_triples(triples)
-            if self.starter and path.resolve() == TRIPLES.resolve():
-                what = "adds the triples that are trained on already"
-                raise UserError("--starter", what, "Omit it, or name other triples.")
-        for source in self.texts:
-            find_files(source)
-        if self.control:
-            return
-        for name, _ in map(split_share, self.teachers):
-            if name != BASE:
-                check_model(name)
-        if self.bank:
-            check_address(str(self.bank))
+def check_sources(triples: Path | str | InMemory, options: RunOptions) -> None:
+    """Raise UserError for the name of no model, file or folder, before torch is imported."""
+    if isinstance(triples, Path | str) and not is_scenes(triples):
+        _refuse_model(str(triples))
+        path = check_triples(triples)
+        if options.starter and path.resolve() == TRIPLES.resolve():
+            what = "adds the triples that are trained on already"
+            raise UserError("--starter", what, "Omit it, or name other triples.")
+    for source in options.texts:
+        find_files(str(source))
+    if options.control:
+        return
+    for name, _ in map(split_share, options.teacher):
+        if name != BASE:
+            check_model(name)
+    if options.bank:
+        check_address(str(options.bank))
 
 
 class Rows(NamedTuple):
@@ -112,12 +75,12 @@ def _refuse_model(triples: str) -> None:
         raise UserError(triples, what, f"Write {order}.")
 
 
-def read_rows(triples: Path | str | InMemory, sources: Sources, problems: Problems) -> Rows:
+def read_rows(triples: Path | str | InMemory, options: RunOptions, problems: Problems) -> Rows:
     """The rows of a run from all their sources; no model is needed for them.
 
     Args:
         triples: what `read_triples` reads.
-        sources: what else is learned from.
+        options: what else is learned from.
         problems: collects broken rows.
 
     Raises:
@@ -126,10 +89,10 @@ def read_rows(triples: Path | str | InMemory, sources: Sources, problems: Proble
     """
     known: dict[str, Any] = {}
     of_starter = False
-    sources.check(triples)
+    check_sources(triples, options)
     if is_scenes(triples):
-        table = scene_table(DRAWN, sources.seed, sources.languages)
-        known["triples"] = {"scenes": DRAWN, "seed": sources.seed, **SCENES_ORIGIN}
+        table = scene_table(DRAWN, options.seed, options.spoken)
+        known["triples"] = {"scenes": DRAWN, "seed": options.seed, **SCENES_ORIGIN}
     else:
         table = read_triples(triples, problems)
     if isinstance(triples, Path | str) and not is_scenes(triples):
@@ -138,31 +101,33 @@ def read_rows(triples: Path | str | InMemory, sources: Sources, problems: Proble
     if pc.any(pc.equal(table["image"], "")).as_py():
         # Null for an empty name, so that such rows do not count as one picture.
         table = with_column(table, "image", [name or None for name in table["image"].to_pylist()])
-    if sources.images is not None and not of_starter:
-        table = attach_images(table, sources.images)
-    if sources.starter:
+    if options.images is not None and not of_starter:
+        table = attach_images(table, options.images)
+    if options.starter:
         table = with_starter(table)
         known["starter"] = read_provenance(STARTER)
-    if sources.texts:
+    if options.texts:
         found = [
-            row.caption for source in sources.texts for row in read_captions(source, None, problems)
+            row.caption
+            for source in options.texts
+            for row in read_captions(str(source), None, problems)
         ]
         table = with_texts(table, found)
-        known["texts"] = {"data": list(sources.texts), "count": len(found)}
+        known["texts"] = {"data": list(options.texts), "count": len(found)}
     spoken = {language for of_row in choose_wordings(table) for _, language in of_row} | {ENGLISH}
-    if unknown := [name for name in sources.languages if name not in spoken]:
+    if unknown := [name for name in options.spoken if name not in spoken]:
         hint = f"The rows have {', '.join(sorted(spoken))}."
         raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
     return Rows(table, known)
 
 
-def split_share(named: str) -> tuple[str, float]:
+def split_share(named: Path | str) -> tuple[str, float]:
     """The name and the share of MODEL or MODEL=SHARE; raises UserError for a share out of range."""
-    name, equals, stated = named.rpartition("=")
+    name, equals, stated = str(named).rpartition("=")
     try:
         share = float(stated if equals else "")
     except ValueError:
-        return named, 1.0  # a path may contain the sign
+        return str(named), 1.0  # a path may contain the sign
     if not 1 / _LARGEST_SHARE <= share <= _LARGEST_SHARE:  # or NaN
         hint = f"Give a number up to {_LARGEST_SHARE:,}, or leave the model out."
         raise UserError("--teacher", f"the share of {label(name)} is {stated[:20]}", hint)

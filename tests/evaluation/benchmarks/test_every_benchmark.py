@@ -10,11 +10,10 @@ import twins
 from PIL import Image
 from text_sets import change, write_data, write_json
 
+from paraclip.commands.evaluate import EvaluateConfig, load_benchmark
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import KINDS
-from paraclip.evaluation.registry import load_benchmark
 from paraclip.evaluation.report import data_hash
 from tiny import ColourEncoder
 

@@ -8,16 +8,15 @@ import pytest
 import torch
 from text_sets import write_json
 
+from paraclip.commands.evaluate import EvaluateConfig, load_benchmark
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.registry import load_benchmark
 from paraclip.evaluation.statistics import resample
 from paraclip.models.features import encode_images
 from tiny import ColourEncoder, draw_pictures

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paraclip.commands.evaluate import EvaluateConfig, choose_benchmarks
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import zero_shot
 from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot, load_folder, load_imagenet
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import read_pairs
-from paraclip.evaluation.registry import choose_benchmarks
 from paraclip.models.features import encode_texts
 from tiny import COLOURS, ColourEncoder, draw_pictures
 

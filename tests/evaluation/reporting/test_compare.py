@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paraclip.commands.evaluate import evaluate_command
+from paraclip.commands.evaluate import EvaluateConfig, evaluate_command
 from paraclip.errors import UserError
 from paraclip.evaluation import run
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.compare import compare, read_stored
-from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.report import Comparison, Difference
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample

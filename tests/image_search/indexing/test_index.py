@@ -15,12 +15,12 @@ from PIL import Image
 
 from paraclip.cli import main
 from paraclip.commands import index as command
+from paraclip.commands.index import IndexConfig
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import build
 from paraclip.image_search import sources as reading
 from paraclip.image_search.build import IndexSummary, build_index
-from paraclip.image_search.config import IndexConfig
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.store import Store, picture_id
@@ -30,7 +30,7 @@ from tiny import draw
 @pytest.fixture(autouse=True)
 def no_towers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command writes no ONNX graphs, which takes seconds."""
-    monkeypatch.setattr(command, "prepared_tower", lambda _: None)
+    monkeypatch.setattr("paraclip.image_search.towers.prepared_tower", lambda _: None)
 
 
 def index(source: Path | str, address: str, models: dict[str, str], **options: Any) -> IndexSummary:

@@ -18,6 +18,7 @@ import pytest
 from fake_server import FakeServer, Reply, response, rotate
 from raw_server import ok, raw_server
 
+from paraclip.commands.generate import GenerateConfig
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import (
     BACKENDS,
@@ -30,7 +31,7 @@ from paraclip.paraphrase.backends import (
     make_backend,
 )
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import CHECKED, STRONG, GenerateConfig
+from paraclip.paraphrase.config import CHECKED, STRONG
 from paraclip.paraphrase.prompts import Prompt, make_prompt
 
 KEY = "sk-secret-key"
