@@ -96,7 +96,7 @@ def test_settings_are_json_and_contain_no_key_of_an_address() -> None:
     settings = GenerateConfig("a.csv", out, ray_workers=1, **server).outputs.settings
     assert settings["out"] == "s3://bucket/run?..."
     pictures = Columns(images="https://user:password@host/pictures")
-    settings = GenerateConfig("a.csv", "o", pictures).outputs.settings
+    settings = GenerateConfig("a.csv", "o", columns=pictures).outputs.settings
     assert settings["columns"]["images"] == "https://host/pictures"
     settings = GenerateConfig("a.csv", "o", to_file="round", **server).outputs.settings
     assert json.loads(json.dumps(settings))["to_file"] == "round"
