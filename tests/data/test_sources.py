@@ -121,6 +121,7 @@ def test_a_folder_gives_the_first_line_of_each_text(tmp_path: Path) -> None:
     put(tmp_path / "a.txt", "\ufeffAn apple.")
     put(tmp_path / "b/c/kite.txt", "A kite.")
     put(tmp_path / "e.txt", "A cat.".encode("utf-16"))
+    put(tmp_path / "lost.txt", "A dog.")
     problems = Problems(1.0)
     rows = list(read_captions(str(tmp_path), None, problems))
     assert [(row.id, row.caption) for row in rows] == [
@@ -132,6 +133,7 @@ def test_a_folder_gives_the_first_line_of_each_text(tmp_path: Path) -> None:
         (f"{tmp_path}/d.png", "the picture has no caption file 'd.txt' beside it"),
         (f"{tmp_path}/e.png", "the caption is in UTF-16, not UTF-8"),
         (f"{tmp_path}/f.png", "the caption file 'f.txt' cannot be read (Is a directory)"),
+        (f"{tmp_path}/lost.txt", "there is no picture with this name"),
     ]
 
 
