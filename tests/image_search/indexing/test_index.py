@@ -304,7 +304,7 @@ def test_the_printed_search_can_be_pasted(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     store: str, shown: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(build, "build_index", lambda **_: IndexSummary())
+    monkeypatch.setattr(build, "build_index", lambda *_, **__: IndexSummary())
     monkeypatch.delenv("PARACLIP_QUIET", raising=False)
     command.index_command(IndexConfig(str(pictures), index=store))
     assert capsys.readouterr().err == f"Next: paraclip search 'a dog on a beach'{shown}\n"
