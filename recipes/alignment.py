@@ -19,7 +19,7 @@ from paraclip.training.config import LoopOptions
 from paraclip.training.data import TrainingData, make_examples
 from paraclip.training.losses import CAPTIONS_ONLY
 from paraclip.training.prepare import prepare
-from paraclip.training.sources import Rows
+from paraclip.training.sources import RunRows
 from paraclip.training.train import Plan, fit
 
 FEATURE_DROPOUT = 0.4
@@ -48,7 +48,7 @@ def prepare_captions(
     rows = [row for row in captions if row.image]
     names = ("caption", "image_id", "image")
     table = pa.table({name: [getattr(row, name) for row in rows] for name in names})
-    return prepare(Rows(table, {}), model, cache=cache, facts=facts)
+    return prepare(RunRows(table, {}), model, cache=cache, facts=facts)
 
 
 def heads_of(model: Mini) -> tuple[nn.Module, nn.Module]:

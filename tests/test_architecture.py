@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -87,6 +88,18 @@ def test_one_step_leads_from_a_task_to_its_place() -> None:
             )
             defined |= {one.id for one in targets if isinstance(one, ast.Name)}
         assert name in defined, file
+
+
+def test_a_name_is_that_of_one_class_or_public_function() -> None:
+    """But that a verb may have the name of the function that it calls."""
+    found = Counter(
+        (node.name, path.relative_to(SOURCE).parts[0] in ("__main__.py", "api.py", "commands"))
+        for path in SOURCE.rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+        or (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_")
+    )
+    assert not [name for (name, _), count in found.items() if count > 1]
 
 
 def test_a_test_reaches_a_private_name_only_through_its_module() -> None:

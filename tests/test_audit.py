@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chromium import CHROMIUM, OPTIONS, needs_chromium, needs_playwright
-from paraclip.audit import read_marks, read_sheet, report_marks, write_sheet
+from paraclip.audit import read_marks, read_sheet, report_marks, write_audit
 from paraclip.commands.audit import AuditConfig, audit_command
 from paraclip.data.triples import TEXTS
 from paraclip.errors import UserError
@@ -54,7 +54,7 @@ def write_run(folder: Path, kept: int = 30, rejected: int = 12) -> Path:
 
 def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
     run, out = write_run(tmp_path), tmp_path / "audit"
-    pairs = write_sheet(run, out, 24)
+    pairs = write_audit(run, out, 24)
     assert len(pairs) == 24 and len({pair.id for pair in pairs}) == 24
     kept = [pair for pair in pairs if pair.verdict == "kept"]
     strata = {pair.stratum: pair.weight for pair in kept}
@@ -62,21 +62,21 @@ def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
     assert sum(pair.weight for pair in pairs) == pytest.approx(60 + 12)
     assert {pair.stratum for pair in pairs} >= {"rejected, copy", "rejected, drift"}
     assert [pair.verdict for pair in pairs] != sorted(pair.verdict for pair in pairs)
-    assert write_sheet(run, out, 24) == pairs  # replaces its own files
+    assert write_audit(run, out, 24) == pairs  # replaces its own files
     assert read_sheet(out / "sheet.jsonl") == {pair.id: pair for pair in pairs}
-    few = write_sheet(write_run(tmp_path / "few", 30, 3), tmp_path / "few" / "audit", 24)
+    few = write_audit(write_run(tmp_path / "few", 30, 3), tmp_path / "few" / "audit", 24)
     assert len(few) == 24 and sum(pair.verdict != "kept" for pair in few) == 3
 
 
 def test_shares_are_as_equal_as_strata_allow(tmp_path: Path) -> None:
-    drawn = write_sheet(write_run(tmp_path), tmp_path / "audit", 16)
+    drawn = write_audit(write_run(tmp_path), tmp_path / "audit", 16)
     counts = Counter(pair.stratum for pair in drawn)
     assert (counts.pop("rejected, drift"), counts.pop("rejected, copy")) == (1, 7)
     assert sorted(counts.values()) == [1, 1, 1, 1, 2, 2]
 
 
 def test_the_page_hides_the_verdict_and_runs_no_text(tmp_path: Path) -> None:
-    write_sheet(write_run(tmp_path), tmp_path / "audit", 100)
+    write_audit(write_run(tmp_path), tmp_path / "audit", 100)
     page = (tmp_path / "audit" / "audit.html").read_text()
     assert "onerror" in page and "drift" not in page
     assert "<img" not in page and "http" not in page.replace("http-eq", "")
@@ -85,13 +85,13 @@ def test_the_page_hides_the_verdict_and_runs_no_text(tmp_path: Path) -> None:
 def test_folders_that_are_not_a_run_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "audit"
     with pytest.raises(UserError, match=r"triples\.parquet: there is no such file"):
-        write_sheet(tmp_path / "nothing", out, 10)
+        write_audit(tmp_path / "nothing", out, 10)
     with pytest.raises(UserError, match=r"triples\.parquet: "):
-        write_sheet(write_run(tmp_path, kept=0), out, 10)
+        write_audit(write_run(tmp_path, kept=0), out, 10)
     run = write_run(tmp_path)
     (run / "rejected.jsonl").write_text('{"caption": 1}\n')
     with pytest.raises(UserError, match=r"rejected\.jsonl:1: is damaged"):
-        write_sheet(run, out, 10)
+        write_audit(run, out, 10)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
 
     triples = [{"id": name, "image_id": name} | dict.fromkeys(TEXTS, NASTY + name) for name in "ab"]
     write_triples(tmp_path / "triples.parquet", triples)
-    first, second, *_ = write_sheet(tmp_path, tmp_path, 4)
+    first, second, *_ = write_audit(tmp_path, tmp_path, 4)
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(tmp_path / "profile"), executable_path=CHROMIUM, args=[*OPTIONS], headless=True,

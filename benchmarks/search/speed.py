@@ -33,7 +33,7 @@ from PIL import Image
 from benchmarks.export.loaders import environments
 from benchmarks.generation.watching import worked
 from benchmarks.machine import RESULTS, facts_of, keep, say
-from paraclip.compute.exact_search import nearest
+from paraclip.compute.exact_search import nearest_rows
 from paraclip.store import IndexFacts, Store, picture_id, schema
 from paraclip.tables import markdown
 
@@ -88,7 +88,7 @@ def make_store(address: str, rows: int, width: int) -> Store:
 
 def serve(address: str, width: int) -> None:
     """Serve the index with the canned tower until killed; prints the port."""
-    from paraclip.image_search.serving.server import Limits, listen, make_server
+    from paraclip.image_search.serving.server import ServerLimits, listen, make_server
     from paraclip.image_search.serving.service import Service, Version
     from paraclip.image_search.snapshot import open_pool
 
@@ -97,7 +97,7 @@ def serve(address: str, width: int) -> None:
     service = Service(store, Version(*open_pool(store), {"base": 0.5}), towers)
     listener = listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
-    make_server(service, Limits()).run([listener])
+    make_server(service, ServerLimits()).run([listener])
 
 
 async def client(port: int, number: int, pause: float, end: float, taken: list[float]) -> None:
@@ -193,7 +193,7 @@ def in_process(store: Store, options: argparse.Namespace) -> list[list[str]]:
     vectors = np.concatenate(parts)
     ways = {
         "bare numpy product and selection, one at a time": lambda query: bare(vectors, query),
-        "ParaCLIP's exact search, one at a time": lambda query: nearest(query, vectors, 10),
+        "ParaCLIP's exact search, one at a time": lambda query: nearest_rows(query, vectors, 10),
         "LanceDB's exact search, one at a time": lambda query: store.nearest(query, 10, exact=True),
     }
     rows = []

@@ -54,7 +54,7 @@ class _Mark:
     reviewer: str = ""
 
 
-def write_sheet(run: Path, out: Path, sample: int) -> list[_Pair]:
+def write_audit(run: Path, out: Path, sample: int) -> list[_Pair]:
     """Draw a sample of a run, and write sheet.jsonl and audit.html to the folder `out`.
 
     Returns the pairs in their order on the page.

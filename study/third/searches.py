@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.arrays import Float, Integers
-from paraclip.compute.exact_search import nearest
+from paraclip.compute.exact_search import nearest_rows
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Arithmetic, Scores, text_vectors
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
@@ -100,7 +100,7 @@ class Searches(ABC):
         encoded = text_vectors(model, list(number), self.how, self.name)
         most = max(map(len, self.left_out))
         depth = min(DEPTH, len(images) - most)
-        places, scores = nearest(encoded, images, depth + most)
+        places, scores = nearest_rows(encoded, images, depth + most)
         rows = np.array([number[text] for text in self.texts])
         places, scores = _without(good[places[rows]], scores[rows], self.left_out, depth)
         relevant = np.stack(
@@ -352,6 +352,6 @@ class KeptRetrieval(ImageTextRetrieval):
     ) -> tuple[list[Metric], dict[str, Integers]]:
         """The figures, and the first results of each caption beside the ranks."""
         made, _ = super().found(images, texts, owners)
-        places, scores = nearest(texts, images, min(DEPTH, len(images)))
+        places, scores = nearest_rows(texts, images, min(DEPTH, len(images)))
         rank = metrics.first_relevant(places == owners[:, None])
         return made, first_results(places, scores, rank)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from paraclip.compute.exact_search import nearest
+from paraclip.compute.exact_search import nearest_rows
 from paraclip.errors import UserError
 from paraclip.image_search.snapshot import open_pool
 from paraclip.store import (
@@ -154,7 +154,7 @@ def test_search_in_the_store_is_exact(store: Store) -> None:
     queries = vectors[:3] + 0.7 * vectors[3:6]
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     ids, scores = store.nearest(queries, 7)
-    positions, expected = nearest(queries, vectors, 7)
+    positions, expected = nearest_rows(queries, vectors, 7)
     names = rows["id"].to_pylist()
     assert ids == [[names[place] for place in places] for places in positions]
     np.testing.assert_allclose(scores, expected, atol=1e-5)

@@ -8,12 +8,8 @@ from hypothesis import strategies as some
 from open_clip.tokenizer import SimpleTokenizer, basic_clean
 
 from paraclip.models.encoder import DualEncoder, pad_rows
-from paraclip.models.formats.clip_tokenizer import (
-    END,
-    START,
-    repaired_text,
-    vocabulary_and_merges,
-)
+from paraclip.models.formats import clip_tokenizer
+from paraclip.models.formats.clip_tokenizer import END, START, repaired_text
 from paraclip.models.mini import SentenceModel
 from tiny import roberta_clip, tiny_clip, word_files
 
@@ -40,7 +36,7 @@ def test_every_row_starts_and_ends_as_it_did(rows, context_length):
 
 def test_the_vocabulary_is_open_clips() -> None:
     theirs = SimpleTokenizer()
-    vocabulary, merges = vocabulary_and_merges()
+    vocabulary, merges = clip_tokenizer._vocabulary_and_merges()
     names = {"<start_of_text>": START, "<end_of_text>": END}
     assert vocabulary == {names.get(token, token): at for token, at in theirs.encoder.items()}
     assert merges == sorted(theirs.bpe_ranks, key=theirs.bpe_ranks.__getitem__)

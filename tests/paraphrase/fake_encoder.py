@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paraclip.paraphrase.filters.minilm import Reading
+from paraclip.paraphrase.filters.minilm import EmbeddedText
 from paraclip.paraphrase.language.words import root, words
 
 WIDTH = 384
@@ -24,11 +24,11 @@ def direction(word: str) -> np.ndarray:
 class BagEncoder:
     """Sentence vector: the mean of its words' directions."""
 
-    def read(self, texts: Sequence[str]) -> list[Reading]:
+    def read(self, texts: Sequence[str]) -> list[EmbeddedText]:
         """As `SentenceEncoder.read`."""
         found = []
         for text in texts:
             text_words = words(text)
             rows = np.array([direction(word) for word in text_words or [""]])
-            found.append(Reading(unit(rows.mean(0)), text_words, rows[: len(text_words)]))
+            found.append(EmbeddedText(unit(rows.mean(0)), text_words, rows[: len(text_words)]))
         return found

@@ -9,7 +9,7 @@ import pytest
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, bounded_lines, tokens_in
+from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, lines_with_offsets, tokens_in
 
 SETTINGS: dict[str, Any] = {"model": "fake", "temperature": 1.0}
 KEY_JSON = b'"00ffee0011223344"'
@@ -57,7 +57,7 @@ def test_lines_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = tmp_path / "x"
     path.write_bytes(b"short\n" + b"x" * 95 + b"\nlast")
     with path.open("rb") as file:
-        assert list(bounded_lines(file)) == [(0, b"short\n"), (6, b""), (102, b"last")]
+        assert list(lines_with_offsets(file)) == [(0, b"short\n"), (6, b""), (102, b"last")]
 
 
 @pytest.mark.parametrize("fresh", [False, True])

@@ -22,7 +22,7 @@ from paraclip.merging import merge
 from paraclip.training import choice
 from paraclip.training import train as loop
 from paraclip.training.bank import Bank, Teacher
-from paraclip.training.choice import RATES, SHARES, Judge, make_judge
+from paraclip.training.choice import RATES, SHARES, SceneJudge, make_judge
 from paraclip.training.config import LEARNING_RATE
 from paraclip.training.data import TrainingData
 from paraclip.training.losses import Ranker, rank_pictures
@@ -60,11 +60,11 @@ def asked(monkeypatch) -> list[float]:
     """The losses of the judge, in order; the third rate has the smallest, then half of tuned."""
     script, asked = [4.0, 3.0, 2.0, math.nan, 9.0, 1.0, 5.0], list[float]()
 
-    def loss(self: Judge, model: TinyModel) -> float:
+    def loss(self: SceneJudge, model: TinyModel) -> float:
         asked.append(script[len(asked) % len(script)])
         return asked[-1]
 
-    monkeypatch.setattr(Judge, "loss", loss)
+    monkeypatch.setattr(SceneJudge, "loss", loss)
     return asked
 
 
@@ -134,7 +134,7 @@ def test_a_stopped_run_keeps_its_rate(data, asked, tmp_path, monkeypatch) -> Non
 
 
 def test_rates_that_all_diverge_are_an_error(data, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(Judge, "loss", lambda *_: math.nan)
+    monkeypatch.setattr(SceneJudge, "loss", lambda *_: math.nan)
     with pytest.raises(UserError, match="--learning-rate"):
         run(data, tmp_path)
 

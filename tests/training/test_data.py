@@ -35,7 +35,7 @@ from paraclip.training.config import LoopOptions, RunOptions
 from paraclip.training.data import Examples, TrainingData, make_examples
 from paraclip.training.losses import ALL_TEXTS, MEANINGS, TEACHERS
 from paraclip.training.prepare import prepare
-from paraclip.training.sources import read_rows
+from paraclip.training.sources import read_run_rows
 from tiny import EMBED_DIM, TinyModel, draw, make_triples, tiny_clip
 
 NAN, INF = float("nan"), float("inf")
@@ -396,7 +396,7 @@ def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
     monkeypatch.setattr("paraclip.training.sources.DRAWN", 12)
 
     def read(**sources):
-        return read_rows("scenes", RunOptions(**sources), Problems())
+        return read_run_rows("scenes", RunOptions(**sources), Problems())
 
     found = read(seed=3)
     assert found.table.equals(scene_table(12, 3)) and found.facts["triples"]["seed"] == 3

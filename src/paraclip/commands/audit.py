@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from paraclip.audit import PAGE, SHEET, read_marks, read_sheet, report_marks, write_sheet
+from paraclip.audit import PAGE, SHEET, read_marks, read_sheet, report_marks, write_audit
 from paraclip.errors import UserError, printable
 from paraclip.files import read_bounded, text_hash
 from paraclip.options import Checked, Count
@@ -38,7 +38,7 @@ def audit_command(config: AuditConfig) -> None:
     """Write the page and print what it contains; with marks, print the report."""
     folder = Path(config.out or Path(config.run, "audit"))
     if not config.marks:
-        pairs = write_sheet(Path(config.run), folder, config.sample)
+        pairs = write_audit(Path(config.run), folder, config.sample)
         for stratum, count in sorted(Counter(pair.stratum for pair in pairs).items()):
             print(printable(f"{count:>5,}  {stratum}"))
         print(printable(f"{len(pairs):,} pairs to check: open {folder / PAGE} in a browser."))

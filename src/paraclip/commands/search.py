@@ -17,7 +17,7 @@ from paraclip.files import refuse_overwriting
 from paraclip.options import PathName, takes
 
 if TYPE_CHECKING:  # `paraclip search --help` needs no numpy
-    from paraclip.image_search.engine import Answer, Overlap
+    from paraclip.image_search.engine import ModelHits, Overlap
     from paraclip.image_search.snapshot import Hit
     from paraclip.store import IndexFacts
 
@@ -156,7 +156,7 @@ def search_command(config: SearchConfig) -> None:
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
 
 
-def _search(options: SearchOptions) -> "tuple[dict[str, Answer], IndexFacts]":
+def _search(options: SearchOptions) -> "tuple[dict[str, ModelHits], IndexFacts]":
     from paraclip.image_search.engine import search_index
 
     image = None if options.image is None else str(options.image)
@@ -167,7 +167,7 @@ def _search(options: SearchOptions) -> "tuple[dict[str, Answer], IndexFacts]":
     )  # fmt: skip
 
 
-def _cutoff_line(answers: "Mapping[str, Answer]") -> str:
+def _cutoff_line(answers: "Mapping[str, ModelHits]") -> str:
     """The cut-off of each model."""
     known = [
         f"{answer.cutoff:.3f} ({label})"

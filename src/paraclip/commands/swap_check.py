@@ -19,7 +19,7 @@ from paraclip.systems.system import IndexAddress
 
 if TYPE_CHECKING:  # `paraclip swap-check --help` needs neither torch nor numpy
     from paraclip.models.encoder import Model
-    from paraclip.swapping.checking import Scores, SwapReport
+    from paraclip.swapping.checking import ScoreShift, SwapReport
 else:
     Model = str
 
@@ -236,7 +236,7 @@ def lines_of(report: "SwapReport") -> Iterator[str]:
                 yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"
 
 
-def _score_lines(scores: "Scores", model: str) -> Iterator[str]:
+def _score_lines(scores: "ScoreShift", model: str) -> Iterator[str]:
     best, last = scores.shift[0], scores.shift[-1]
     yield (
         f"Similarity of the best result of {scores.queries:,} queries: {scores.before[0]:.3f} with"

@@ -23,11 +23,11 @@ GROUP = 64  # scores represented by their maximum
 
 
 def top_k(queries: Float, pool: Float, k: int, label: str | None = None) -> Integers:
-    """Return the pool positions [queries, k] of `nearest`."""
-    return nearest(queries, pool, k, label=label)[0]
+    """Return the pool positions [queries, k] of `nearest_rows`."""
+    return nearest_rows(queries, pool, k, label=label)[0]
 
 
-def nearest(
+def nearest_rows(
     queries: Float,
     pool: Float,
     k: int,

@@ -28,15 +28,17 @@ BENCHMARKS = Table(
     "benchmarks",
     {
         "paraphrased-retrieval": Entry(
-            paraphrased.load, ("paper",), ("pairs", "columns", "pool", "images", "k")
+            paraphrased.load_paraphrased, ("paper",), ("pairs", "columns", "pool", "images", "k")
         ),
-        "image-text-retrieval": Entry(karpathy.load, ("quick",), ("captions", "images")),
+        "image-text-retrieval": Entry(karpathy.load_captions, ("quick",), ("captions", "images")),
         "sugar-crepe": Entry(sugar_crepe.load_sugar_crepe),
         "sugar-crepe-pp": Entry(sugar_crepe.load_sugar_crepe_pp, ("quick",)),
-        "sts": Entry(sts.load, ("paper", "quick")),
-        "variations": Entry(variations.load, options=("wordings", "pool", "images", "k")),
-        "aro-vg-relation": Entry(partial(aro.load, aro.RELATION), ("paper",)),
-        "aro-vg-attribution": Entry(partial(aro.load, aro.ATTRIBUTION), ("paper",)),
+        "sts": Entry(sts.load_sts, ("paper", "quick")),
+        "variations": Entry(
+            variations.load_variations, options=("wordings", "pool", "images", "k")
+        ),
+        "aro-vg-relation": Entry(partial(aro.load_aro, aro.RELATION), ("paper",)),
+        "aro-vg-attribution": Entry(partial(aro.load_aro, aro.ATTRIBUTION), ("paper",)),
         "coco-retrieval": Entry(karpathy.load_coco, ("paper",)),
         "flickr8k-retrieval": Entry(karpathy.load_flickr8k),
         "imagenet": Entry(zero_shot.load_imagenet, ("paper",)),

@@ -46,7 +46,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelHits:
     """Results of a query by one model."""
 
     hits: list[Hit]  # best first; those that are not close are marked
@@ -165,7 +165,7 @@ def search_index(
     k: int = 10,
     cutoff: float | Literal["auto"] | None = None,
     device: str = "auto",
-) -> tuple[dict[str, Answer], IndexFacts]:
+) -> tuple[dict[str, ModelHits], IndexFacts]:
     """The first k results of each model, and the facts of the index.
 
     See `SearchConfig` for the arguments. `cutoff="auto"` applies if the query is one text.
@@ -193,7 +193,7 @@ def search_index(
         cutoffs = {} if cutoff is None else dict.fromkeys(towers, cutoff)
     answers = {}
     for label, hits in zip(towers, pool.nearest(np.stack(vectors), k), strict=True):
-        answers[label] = Answer(mark_close(hits, cutoffs.get(label)), cutoffs.get(label))
+        answers[label] = ModelHits(mark_close(hits, cutoffs.get(label)), cutoffs.get(label))
     return answers, facts
 
 

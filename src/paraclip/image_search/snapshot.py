@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from paraclip.arrays import Float
-from paraclip.compute.exact_search import nearest
+from paraclip.compute.exact_search import nearest_rows
 from paraclip.errors import UserError
 from paraclip.files import atomic_folder, cache_folder, text_hash
 from paraclip.indexes.origin import facts_in_space
@@ -75,7 +75,7 @@ class _Snapshot:
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
         """The first k results of each query [queries, width]."""
-        positions, scores = nearest(queries, self.vectors, min(k, len(self.vectors)))
+        positions, scores = nearest_rows(queries, self.vectors, min(k, len(self.vectors)))
         shown = self.rows.take(pa.array(positions.ravel(), pa.int64()))
         hits = list(map(Hit, *(column.to_pylist() for column in shown), scores.ravel().tolist()))
         count = positions.shape[1]

@@ -17,7 +17,7 @@ from paraclip.errors import UserError, printable
 from paraclip.files import check_input, disk_errors, read_errors
 from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting, messages
-from paraclip.paraphrase.log import AnswerLog, bounded_lines, object_of
+from paraclip.paraphrase.log import AnswerLog, lines_with_offsets, object_of
 from paraclip.paraphrase.prompts import Prompt
 
 _MANIFEST, _FORMAT = "manifest.json", "paraclip-batch-1"
@@ -67,7 +67,7 @@ def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
         with read_errors(path, "Check the file and its rights."):
             file = path.open("rb")
         with file:
-            for _, line in bounded_lines(file):
+            for _, line in lines_with_offsets(file):
                 entry = object_of(line) or {}
                 identifier = entry.get("custom_id")
                 found = _CUSTOM_ID.fullmatch(identifier) if isinstance(identifier, str) else None

@@ -121,7 +121,7 @@ class AnswerLog:
                 what = f"was written with other settings: {change}"
                 raise UserError(self.path, what, _OTHER_OR_FRESH)
         keys, offsets = array("Q"), array("Q")
-        for offset, line in bounded_lines(self._file):
+        for offset, line in lines_with_offsets(self._file):
             entry = _entry_of(line)
             if entry is not None:
                 keys.append(int(entry["key"], 16))
@@ -181,7 +181,7 @@ class EarlierAnswers(AnswerLog):
         self._read(settings)
 
 
-def bounded_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def lines_with_offsets(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Offsets and lines from the position of a file on; a line that is too long is empty."""
     offset, whole = file.tell(), True
     while line := file.readline(LONGEST_LINE):

@@ -31,7 +31,7 @@ def cache_errors(cache: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(folders: Iterable[Path]) -> Iterator[None]:
+def locked_folders(folders: Iterable[Path]) -> Iterator[None]:
     """Wait until no other run changes these folders; no file of ours is needed in them.
 
     Not the cache as a whole, which has several names: the hub's, or the folder of a model in it.
@@ -73,13 +73,13 @@ def _in_folders(place: Cache, cache: Path, names: Iterable[str], base: str = "*"
     folders = [folder.format(base=base) for folder in place.folders]
     found: dict[object, Path] = {}
     for pattern in (f"{folder}/{name}" for folder in folders for name in names):
-        for path in find_files(cache, pattern):
+        for path in find_named(cache, pattern):
             check_name(path)
             found.setdefault((_identity(path.parent), path.name), path)
     return sorted(found.values())
 
 
-def find_files(folder: Path, pattern: str) -> list[Path]:
+def find_named(folder: Path, pattern: str) -> list[Path]:
     """Files and links that match a pattern, which may lead out of the folder.
 
     `**/` is any number of folders, but no links, which may form loops.
@@ -110,7 +110,7 @@ def files_of_models(
 
 
 def listings(place: Cache, files: Sequence[Path]) -> set[Path]:
-    return {path for file in files if place.sizes for path in find_files(file.parent, place.sizes)}
+    return {path for file in files if place.sizes for path in find_named(file.parent, place.sizes)}
 
 
 def check_writable(folders: Iterable[Path]) -> None:
@@ -124,7 +124,7 @@ def check_writable(folders: Iterable[Path]) -> None:
 def prepared_from(place: Cache, files: Sequence[Path]) -> list[Path]:
     """Files and folders that the program made from the files."""
     return [
-        made for file in files for name in place.prepared for made in find_files(file.parent, name)
+        made for file in files for name in place.prepared for made in find_named(file.parent, name)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.compute.exact_search import nearest
+from paraclip.compute.exact_search import nearest_rows
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import READERS, is_folder
 from paraclip.errors import UserError
@@ -65,7 +65,7 @@ class Cutoff:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreShift:
     """Similarities of the results of queries, means over the queries."""
 
     queries: int  # number of queries
@@ -125,7 +125,7 @@ class SwapReport:
     consistency: tuple[float, float] | None = None
     right: RightPictures | None = None  # None without captions
     changes: list[_Change] = field(default_factory=list)  # by overlap, the least first
-    scores: Scores | None = None  # of the results; None without queries and cut-off
+    scores: ScoreShift | None = None  # of the results; None without queries and cut-off
 
 
 def read_queries(path: str) -> list[_WordedQuery]:
@@ -225,7 +225,7 @@ def _find_right_pictures(
         raise UserError("--queries", "describe no picture of the index", hint)
 
     def found(model: "DualEncoder") -> Float:
-        first = nearest(encode_texts(model, texts).numpy(), index.vectors, k)[0]
+        first = nearest_rows(encode_texts(model, texts).numpy(), index.vectors, k)[0]
         return np.asarray((first == wanted[:, None]).any(axis=1), np.float64)
 
     before, change = found(base), {}
@@ -270,7 +270,7 @@ def _compare_queries(
     place = {text: row for row, text in enumerate(texts)}
     vectors = [encode_texts(model, texts).numpy() for model in (base, tuned)]
     rows = np.array([place[query.text] for query in queries])
-    found = [nearest(one, index.vectors, report.k) for one in vectors]
+    found = [nearest_rows(one, index.vectors, report.k) for one in vectors]
     old, new = ((one[rows], best[rows]) for one, (_, best) in zip(vectors, found, strict=True))
     scores = _compare_scores(old, new, index.vectors, cutoff)
     before, after = (places for places, _ in found)
@@ -306,7 +306,7 @@ def _compare_queries(
 
 def _compare_scores(
     before: tuple[Float, Float], after: tuple[Float, Float], pool: Float, cutoff: float | None
-) -> Scores:
+) -> ScoreShift:
     """Compare the similarities of queries with a pool [pictures, width] by two text encoders.
 
     `before` and `after` are unit vectors of the queries [queries, width] and the similarities of
@@ -318,7 +318,7 @@ def _compare_scores(
     count, shifts = len(chosen), new - best
     draws = random.multinomial(count, np.full(count, 1 / count), _RESAMPLES).astype(np.float32)
     resampled = draws @ shifts / count
-    return Scores(
+    return ScoreShift(
         count,
         best.mean(axis=0).tolist(),
         new.mean(axis=0).tolist(),

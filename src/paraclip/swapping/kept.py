@@ -19,7 +19,7 @@ from pathlib import Path
 from paraclip.compute.onnx_session import weight_files
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, file_hash
-from paraclip.swapping.cache import BASE, WEIGHTS, find_files
+from paraclip.swapping.cache import BASE, WEIGHTS, find_named
 
 _KEPT = re.compile(rf"(.+?)\.([0-9a-f]{{16}})\.([0-9a-f]{{16}}){re.escape(BASE)}", re.DOTALL)
 
@@ -69,7 +69,7 @@ def restore_file(base: Kept) -> None:
 
 def _drop_weights(file: Path) -> None:
     """Delete weights that no graph here names: neither the file nor one that is kept of it."""
-    beside = find_files(file.parent, f"{escape(file.name)}*")
+    beside = find_named(file.parent, f"{escape(file.name)}*")
     graphs = [path for path in beside if path.is_file() and path.suffix != WEIGHTS]
     for path in weight_files(file):
         if not any(_names(graph, path.name) for graph in graphs):
@@ -119,7 +119,7 @@ def read_kept(paths: Iterable[Path]) -> list[Kept]:
 
 
 def kept_of(file: Path) -> list[Kept]:
-    found = read_kept(find_files(file.parent, f"{escape(file.name)}.*{BASE}"))
+    found = read_kept(find_named(file.parent, f"{escape(file.name)}.*{BASE}"))
     return [one for one in found if one.file == file]
 
 

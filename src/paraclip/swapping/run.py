@@ -26,9 +26,9 @@ from paraclip.swapping.cache import (
     clear,
     files_of,
     files_of_models,
-    find_files,
+    find_named,
     listings,
-    locked,
+    locked_folders,
     model_folder,
     prepared_from,
     traces,
@@ -142,7 +142,7 @@ def _swap(
         folders = {path.parent for path in (*files, *listings(place, files))}
         check_writable(folders)
         begin_next()
-        with locked(folders):
+        with locked_folders(folders):
             plan = _plan(system, files, new)
             changes = _shortened(place, files, Path(folder))
             changes |= {one: new[one.file.name] for one in plan}
@@ -176,7 +176,7 @@ def _check_index(source: "Source", index: "Index") -> list[str]:
 
 def _check_graphs(place: Cache, source: "Source", file: Path, new: Path) -> list[str]:
     """Compare the text graphs' inputs, and the program's image tower with the model's."""
-    for other in (path for pattern in place.instead for path in find_files(file.parent, pattern)):
+    for other in (path for pattern in place.instead for path in find_named(file.parent, pattern)):
         what = f"is read on some devices instead of {file.name}"
         raise UserError(other, what, "Delete it, if the program has no such device.")
     old, ours = (
@@ -185,7 +185,7 @@ def _check_graphs(place: Cache, source: "Source", file: Path, new: Path) -> list
     if not ours.items() <= old.items():  # the program gives the inputs of its own graph
         what = f"has the inputs {', '.join(old)}, and not {', '.join(ours)}"
         raise UserError(file, what, "This version of the program is not known.")
-    graphs = find_files(file.parent, place.image)
+    graphs = find_named(file.parent, place.image)
     for graph in graphs:
         lowest = _compare_image_towers(source.model, graph)
         if not lowest >= _LOWEST:  # or NaN
@@ -365,7 +365,7 @@ def _undo(system: System, cache: Path, dry_run: bool) -> Swapped:
     place = system.cache
     folders = {path.parent for path in traces(place, cache)}
     check_writable(folders)
-    with locked(folders):
+    with locked_folders(folders):
         kept = read_kept(path for path in traces(place, cache) if path.parent in folders)
         found = {one.file: base_of(one.file, kept) for one in kept}
         changed = [file for file, base in found.items() if base is None]

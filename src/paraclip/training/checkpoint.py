@@ -30,7 +30,7 @@ from paraclip.models.sources import LAST, MERGED, RUN_RECORD, SUMMARY
 from paraclip.models.tensors import count_bytes, hash_tensors, save_tensors
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import provenance
-from paraclip.training.choice import Judge, choose_model
+from paraclip.training.choice import SceneJudge, choose_model
 from paraclip.training.data import Batch, Examples, TrainingData
 from paraclip.training.distributed import Processes, this_process
 from paraclip.training.log import notice
@@ -293,7 +293,7 @@ def finish_run(
     tuned: DualEncoder,
     progress: Progress,
     examples: Examples,
-    judge: Judge | None,
+    judge: SceneJudge | None,
 ) -> None:
     """Write the checkpoints, whole models with their provenance, and at last the summary.
 

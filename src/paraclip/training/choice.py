@@ -47,7 +47,7 @@ SMALLER = "Give a smaller --learning-rate, or check the base."
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class SceneJudge:
     """The teachers' rankings of the bank for held-out scenes."""
 
     queries: SceneQueries
@@ -69,7 +69,7 @@ class Judge:
         return read_answers(found, self.base, self.queries, self.firsts)
 
 
-def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> Judge:
+def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> SceneJudge:
     """The judge of a run of R, before its first step.
 
     Args:
@@ -93,7 +93,7 @@ def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> 
         examples.hubs,
     )  # fmt: skip
     base = search_scenes(model, examples.bank.numpy(), queries)
-    return Judge(queries, examples.bank, objective.ranking_scale, target, firsts, base)
+    return SceneJudge(queries, examples.bank, objective.ranking_scale, target, firsts, base)
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def nearest_to_judge(losses: Mapping[float, float]) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class ModelChoice:
     """The model that a run recommends, and what was measured."""
 
     use: str  # "tuned", "merged" or "base"
@@ -133,7 +133,7 @@ class Choice:
         return {**facts, "scenes": len(self.readings["base"].kinds), "measured": measured}
 
 
-def choose_model(judge: Judge, base: DualEncoder, tuned: DualEncoder) -> Choice:
+def choose_model(judge: SceneJudge, base: DualEncoder, tuned: DualEncoder) -> ModelChoice:
     """The share of tuned whose mixture comes nearest to the judge, and the model to use."""
     # One mixture at a time: the memory of three could be lacking at the end of a long run.
     losses = {share: judge.loss(merge(base, tuned, share, image_tower=True)) for share in SHARES}
@@ -141,4 +141,4 @@ def choose_model(judge: Judge, base: DualEncoder, tuned: DualEncoder) -> Choice:
     models = {"base": base, "merged": merge(base, tuned, share, image_tower=True), "tuned": tuned}
     readings = {label: judge.read(model) for label, model in models.items()}
     use, reason = recommend(readings)
-    return Choice(use, share, reason, readings)
+    return ModelChoice(use, share, reason, readings)

@@ -20,7 +20,7 @@ from paraclip.training.bank import check_bank, load_teachers, match_spread, read
 from paraclip.training.config import RunOptions
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
-from paraclip.training.sources import Rows, read_rows
+from paraclip.training.sources import RunRows, read_run_rows
 from paraclip.training.train import check_training
 
 _TRIPLES_ALONE = RunOptions()
@@ -41,7 +41,7 @@ def prepare_run(
         UserError: a file cannot be used, or the run could not be written.
     """
     problems, facts = Problems(), {}
-    rows = read_rows(triples, options, problems)  # what is wrong there needs no model
+    rows = read_run_rows(triples, options, problems)  # what is wrong there needs no model
     if isinstance(base, Path | str):
         facts = {"base": str(base)}
         model = load_model(str(base), device)
@@ -52,7 +52,7 @@ def prepare_run(
 
 
 def prepare(
-    triples: Rows | Path | str | InMemory,
+    triples: RunRows | Path | str | InMemory,
     model: DualEncoder,
     options: RunOptions = _TRIPLES_ALONE,
     *,
@@ -78,7 +78,7 @@ def prepare(
     if text_only and not options.bank:
         what = "is missing, and a text encoder alone ranks the vectors of an index"
         raise UserError("--bank", what, "Name the index whose queries it encodes.")
-    rows = triples if isinstance(triples, Rows) else read_rows(triples, options, problems)
+    rows = triples if isinstance(triples, RunRows) else read_run_rows(triples, options, problems)
     table, known = rows.table, dict(rows.facts)
     teachers = load_teachers(() if options.control else options.teacher, model)
     if teachers:

@@ -55,7 +55,7 @@ def check_sources(triples: Path | str | InMemory, options: RunOptions) -> None:
         check_address(str(options.bank))
 
 
-class Rows(NamedTuple):
+class RunRows(NamedTuple):
     """The rows of a run."""
 
     table: pa.Table  # triples, with the columns of `read_triples`
@@ -75,7 +75,9 @@ def _refuse_model(triples: str) -> None:
         raise UserError(triples, what, f"Write {order}.")
 
 
-def read_rows(triples: Path | str | InMemory, options: RunOptions, problems: Problems) -> Rows:
+def read_run_rows(
+    triples: Path | str | InMemory, options: RunOptions, problems: Problems
+) -> RunRows:
     """The rows of a run from all their sources; no model is needed for them.
 
     Args:
@@ -118,7 +120,7 @@ def read_rows(triples: Path | str | InMemory, options: RunOptions, problems: Pro
     if unknown := [name for name in options.spoken if name not in spoken]:
         hint = f"The rows have {', '.join(sorted(spoken))}."
         raise UserError("--languages", f"no row has a wording in {label(unknown[0])}", hint)
-    return Rows(table, known)
+    return RunRows(table, known)
 
 
 def split_share(named: Path | str) -> tuple[str, float]:

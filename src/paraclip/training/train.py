@@ -53,7 +53,7 @@ from paraclip.training.choice import (
     RATES,
     SHORT,
     SMALLER,
-    Judge,
+    SceneJudge,
     kept_weights,
     make_judge,
     nearest_to_judge,
@@ -223,7 +223,7 @@ def _recorded_rate(folder: RunFolder) -> float | None:
     return None  # of another record, `fit` says what is wrong
 
 
-def _choose_rate(data: TrainingData, plan: Plan, judge: Judge) -> float:
+def _choose_rate(data: TrainingData, plan: Plan, judge: SceneJudge) -> float:
     """The learning rate at which a short run from the base comes nearest to the judge.
 
     Raises UserError if all short runs diverge.
@@ -253,7 +253,7 @@ def fit(
     out: Path,
     fresh: bool = False,
     save_seconds: float = _SAVE_SECONDS,
-    judge: Judge | None = None,
+    judge: SceneJudge | None = None,
 ) -> Path:
     """Train, or resume a stopped run; a finished one gives the model its last weights at once.
 

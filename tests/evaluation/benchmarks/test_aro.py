@@ -35,7 +35,7 @@ def relation(folder: Path, *cases: Case) -> Choice:
         for box, true, false, name in cases
     ]  # fmt: skip
     write_json(folder / "aro/visual_genome_relation.json", rows)
-    return aro.load("relation", folder, Arithmetic())
+    return aro.load_aro("relation", folder, Arithmetic())
 
 
 def values(benchmark: Choice, cache: Path | None = None) -> dict[str, float]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.compute.exact_search import GROUP, nearest, top_k
+from paraclip.compute.exact_search import GROUP, nearest_rows, top_k
 from paraclip.errors import UserError
 
 
@@ -35,7 +35,7 @@ def test_blocks_and_ties_equal_sorting_everything(
 ) -> None:
     random = np.random.default_rng(seed)
     pool, queries = vectors(random, max(rows, k), distinct), vectors(random, 4, 4)
-    found, _ = nearest(queries, pool, k, query_block, pool_block)
+    found, _ = nearest_rows(queries, pool, k, query_block, pool_block)
     assert found.tolist() == sorted_search(queries, pool, k).tolist()
 
 
@@ -46,7 +46,7 @@ def test_groups_of_neighbours_hide_nothing(k: int) -> None:
     pool = vectors(random, 6 * GROUP, 6 * GROUP)
     queries = pool[[3, 4 * GROUP, 6 * GROUP - 1]]
     pool[GROUP : 2 * GROUP] = queries[0] + random.normal(scale=1e-3, size=(GROUP, 5))
-    found, _ = nearest(queries, pool, k, query_block=2, pool_block=3 * GROUP)
+    found, _ = nearest_rows(queries, pool, k, query_block=2, pool_block=3 * GROUP)
     assert found.tolist() == sorted_search(queries, pool, k).tolist()
 
 
@@ -55,7 +55,7 @@ def test_reads_a_memory_map(tmp_path) -> None:
     np.save(tmp_path / "pool.npy", pool)
     mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
     queries = pool[[7, 250]]
-    found, _ = nearest(queries, mapped, 3, pool_block=64)
+    found, _ = nearest_rows(queries, mapped, 3, pool_block=64)
     assert found.tolist() == top_k(queries, pool, 3).tolist()
 
 
@@ -64,7 +64,7 @@ def test_near_ties_that_float32_would_confuse() -> None:
     pool = np.stack([np.full(50, 0.6) + np.arange(50) * step, np.full(50, 0.8)], axis=1)
     pool = pool.astype(np.float32)
     query = np.array([[1.0, 0.0]], np.float32)
-    found, _ = nearest(query, pool, 5, pool_block=7)
+    found, _ = nearest_rows(query, pool, 5, pool_block=7)
     assert found.tolist() == sorted_search(query, pool, 5).tolist()
 
 
@@ -80,4 +80,4 @@ def test_vectors_that_are_not_finite_are_reported(broken: float) -> None:
     pool = np.ones((70, 4), np.float32)
     pool[66, 1] = broken
     with pytest.raises(UserError, match="a vector is not finite"):
-        nearest(np.ones((1, 4)), pool, 3, pool_block=32)
+        nearest_rows(np.ones((1, 4)), pool, 3, pool_block=32)

@@ -15,7 +15,13 @@ from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters import judge as judging_module
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.minilm import CHECKER, GRAPH, Checker, Reading, SentenceEncoder
+from paraclip.paraphrase.filters.minilm import (
+    CHECKER,
+    GRAPH,
+    Checker,
+    EmbeddedText,
+    SentenceEncoder,
+)
 from recipes.filters.torch_checker import Adapted, TorchChecker
 
 TEXTS = [
@@ -99,9 +105,9 @@ class Counting(SentenceEncoder):
         super().__init__()
         self.batches: list[list[str]] = []
 
-    def read_batch(self, texts: list[str]) -> list[Reading]:
+    def read_batch(self, texts: list[str]) -> list[EmbeddedText]:
         self.batches.append(list(texts))
-        return [Reading(np.array([float(text)]), [text], np.zeros((1, 1))) for text in texts]
+        return [EmbeddedText(np.array([float(text)]), [text], np.zeros((1, 1))) for text in texts]
 
 
 def read(encoder: SentenceEncoder, numbers: Iterable[int]) -> list[float]:

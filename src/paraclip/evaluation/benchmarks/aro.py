@@ -36,7 +36,7 @@ SYMMETRIC = frozenset(
 )
 
 
-def load(task: str, data: Path | None, how: Arithmetic) -> Choice:
+def load_aro(task: str, data: Path | None, how: Arithmetic) -> Choice:
     """Load VG-Relation or VG-Attribution from the data folder."""
     file = find_source(data, f"aro/visual_genome_{task}.json", _GET)
     folder = find_source(data, "aro/images", _GET)

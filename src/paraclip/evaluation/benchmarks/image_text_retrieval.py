@@ -188,7 +188,7 @@ _GET_CAPTIONS = (
 )
 
 
-def load(
+def load_captions(
     data: Path | None, how: Arithmetic, captions: str | None, images: str | None
 ) -> ImageTextRetrieval:
     """Read captions with pictures, by default those of Flickr8k's test pictures."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paraclip.arrays import Integers
-from paraclip.compute.exact_search import nearest, top_k
+from paraclip.compute.exact_search import nearest_rows, top_k
 from paraclip.data.images import PictureNames
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -109,7 +109,7 @@ class ParaphrasedRetrieval:
         # Of captions, then of paraphrases, with their first results; negatives follow.
         similarities = (texts * pool[best[:, 0]]).sum(axis=1)[: 2 * len(pairs)]
         unrelated = text_vectors(model, unrelated_texts(), self.how, "unrelated texts")
-        cutoff = cutoff_above(nearest(unrelated, pool, 1)[1][:, 0])
+        cutoff = cutoff_above(nearest_rows(unrelated, pool, 1)[1][:, 0])
         close = (similarities.reshape(2, -1) > cutoff).all(axis=0)
         return Scores(found, arrays, notes, replace(drawn, close=close.tolist()))
 
@@ -175,7 +175,7 @@ def _find_answers(pairs: Pairs, pool: Pool) -> list[int]:
     return [found[name] for name in pairs.pictures] or [-1] * len(pairs)
 
 
-def load(
+def load_paraphrased(
     data: Path | None, how: Arithmetic, pairs: str | None, columns: tuple[str, ...],
     pool: str | None, images: str | None, k: tuple[int, ...],
 ) -> ParaphrasedRetrieval:  # fmt: skip

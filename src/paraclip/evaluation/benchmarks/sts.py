@@ -189,6 +189,6 @@ class SemanticSimilarity:
         ]
 
 
-def load(data: Path | None, how: Arithmetic) -> SemanticSimilarity:
+def load_sts(data: Path | None, how: Arithmetic) -> SemanticSimilarity:
     """Load the seven tasks from the data folder."""
     return SemanticSimilarity(read_tasks(find_source(data, "sts", _GET)), how)

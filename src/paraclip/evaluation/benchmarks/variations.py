@@ -201,7 +201,7 @@ def _metrics_at(
     }
 
 
-def load(
+def load_variations(
     data: Path | None, how: Arithmetic, wordings: str | None, pool: str | None,
     images: str | None, k: tuple[int, ...],
 ) -> Variations:  # fmt: skip

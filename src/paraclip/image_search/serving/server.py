@@ -63,7 +63,7 @@ _HEADERS = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """Limits of a server.
 
     Args:
@@ -77,7 +77,7 @@ class Limits:
     local: bool = False
 
 
-def make_limits(host: str, token: str | None, allow_host: tuple[str, ...]) -> Limits:
+def make_limits(host: str, token: str | None, allow_host: tuple[str, ...]) -> ServerLimits:
     """The limits of a server that listens on an address; see `ServeConfig` for the arguments.
 
     Raises:
@@ -97,12 +97,12 @@ def make_limits(host: str, token: str | None, allow_host: tuple[str, ...]) -> Li
     if loopback:
         names = [f"[{one}]" if one.count(":") > 1 and "[" not in one else one for one in allow_host]
         hosts = frozenset({*_LOOPBACK, host, *map(_without_port, names)})
-        return Limits(hosts, token, local=not allow_host)
+        return ServerLimits(hosts, token, local=not allow_host)
     if token is None:
         what = "is not a loopback address, and the server would be open to everyone there"
         hint = "Set PARACLIP_TOKEN, or omit --host."
         raise UserError(f"--host {host}", what, hint)
-    return Limits(frozenset(), token)
+    return ServerLimits(frozenset(), token)
 
 
 class _NotRead(Exception):
@@ -112,7 +112,7 @@ class _NotRead(Exception):
 class Guard:
     """Checks requests, passes accepted ones to the application, and adds headers to responses."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: ServerLimits) -> None:
         self.app, self.limits = app, limits
         self._held = 0
 
@@ -226,7 +226,7 @@ def _without_port(host: str) -> str:
 
 
 def make_server(
-    service: Service, limits: Limits, reworder: Reworder | None = None
+    service: Service, limits: ServerLimits, reworder: Reworder | None = None
 ) -> uvicorn.Server:
     """uvicorn's server with all limits."""
     settings = uvicorn.Config(

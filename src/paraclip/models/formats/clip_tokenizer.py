@@ -32,7 +32,7 @@ _CONTROL = r"[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
 
 
 @cache
-def vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Ids by token under Hugging Face's names of the special tokens, and the merges in order."""
     path = wheel_file("open_clip", "bpe_simple_vocab_16e6.txt.gz")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
@@ -58,7 +58,7 @@ def clip_tokenizer_files(context_length: int) -> dict[str, str]:
     Args:
         context_length: maximum length of a text in tokens, including start and end token.
     """
-    vocabulary, merges = vocabulary_and_merges()
+    vocabulary, merges = _vocabulary_and_merges()
     # As in `CLIPTokenizer` of transformers, where the end token has three uses.
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     return {
@@ -76,7 +76,7 @@ def clip_tokenizer(context_length: int) -> str:
     from tokenizers import pre_tokenizers as splitters
     from tokenizers.processors import RobertaProcessing
 
-    vocabulary, merges = vocabulary_and_merges()
+    vocabulary, merges = _vocabulary_and_merges()
     tokenizer = Tokenizer(
         models.BPE(vocabulary, merges, unk_token=END, end_of_word_suffix="</w>", fuse_unk=False)
     )

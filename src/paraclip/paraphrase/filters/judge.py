@@ -17,7 +17,7 @@ from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
 from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
-from paraclip.paraphrase.filters.minilm import Checker, Reading, SentenceEncoder
+from paraclip.paraphrase.filters.minilm import Checker, EmbeddedText, SentenceEncoder
 from paraclip.paraphrase.kinds import CONTRAST, KINDS, is_loose
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
@@ -142,7 +142,7 @@ class Judge:
 
 
 def _meaning_reason(
-    source: Reading, answer: Reading, caption: Reading | None, limits: Limits
+    source: EmbeddedText, answer: EmbeddedText, caption: EmbeddedText | None, limits: Limits
 ) -> str | None:
     """New or lost content, by concepts and word vectors, or None."""
     known = [source] if caption is None else [source, caption]
@@ -164,7 +164,7 @@ def _meaning_reason(
     return None
 
 
-def _support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
+def _support(known: Sequence[EmbeddedText], answer: EmbeddedText) -> dict[str, float]:
     """Support of each content word of `answer` by content words of the known texts, -1 to 1.
 
     A word with the same root or concept, or with a parent concept, has full support; for any other
@@ -194,7 +194,7 @@ def _support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
     return supported
 
 
-def _changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
+def _changed_kind(known: Sequence[EmbeddedText], answer: EmbeddedText) -> bool:
     """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
     roots = {english.root(word) for reading in known for word in reading.words}
     kinds = english.with_parents(word for reading in known for word in reading.words)

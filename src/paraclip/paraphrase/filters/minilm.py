@@ -107,7 +107,7 @@ def _map_tensors(path: Path) -> tuple[mmap.mmap, dict[str, Float]]:
 
 
 @dataclass(frozen=True)
-class Reading:
+class EmbeddedText:
     """MiniLM's vectors of one text."""
 
     vector: Float  # unit vector of the sentence, float32 [384]
@@ -120,9 +120,9 @@ class SentenceEncoder:
 
     def __init__(self) -> None:
         self._model = _MiniLM(_MOST_TOKENS)
-        self._kept: dict[str, Reading] = {}  # the most recent text is at the end
+        self._kept: dict[str, EmbeddedText] = {}  # the most recent text is at the end
 
-    def read(self, texts: Sequence[str]) -> list[Reading]:
+    def read(self, texts: Sequence[str]) -> list[EmbeddedText]:
         """Sentence vector and word vectors of each text, in their order."""
         # Those of the most recent texts are cached: a caption is the source in step 1 and is read
         # again in step 2, where the answer of step 1 is the source.
@@ -136,12 +136,12 @@ class SentenceEncoder:
             del self._kept[text]
         return [readings[text] for text in texts]
 
-    def read_batch(self, texts: list[str]) -> list[Reading]:
+    def read_batch(self, texts: list[str]) -> list[EmbeddedText]:
         """Readings of texts, as one batch and without the cache."""
         return list(map(_reading_of, texts, *self._model.read(texts)))
 
 
-def _reading_of(text: str, encoding: Any, mask: Integers, states: Float) -> Reading:
+def _reading_of(text: str, encoding: Any, mask: Integers, states: Float) -> EmbeddedText:
     """Means of the states of all tokens, and of the tokens of each word."""
     spans = english.word_spans(text)
     starts, ends = np.array(encoding.offsets).T  # in characters; 0 for other tokens than words
@@ -151,7 +151,7 @@ def _reading_of(text: str, encoding: Any, mask: Integers, states: Float) -> Read
         if inside.any():
             means[index] = states[inside].mean(0)
     vector = _unit(states[mask == 1].mean(0))
-    return Reading(vector, [word for word, _, _ in spans], _unit(means))
+    return EmbeddedText(vector, [word for word, _, _ in spans], _unit(means))
 
 
 def _unit(vectors: Float) -> Float:
