@@ -1,6 +1,6 @@
 """How much of the agreement of two texts is owed to hubs, pictures that many texts find.
 
-    PARACLIP_DATA=folder python -m study.hubs --rows "one seed of command"    # seconds
+    PARACLIP_DATA=folder python -m study.hubs --rows command    # seconds
 
 From the first twenty results that finished cells keep of each text. A hub is a picture that is
 among the first ten of more texts of its set than the mean of all pictures and two standard
@@ -37,7 +37,7 @@ FIGURES = {"AO@10": "AO@10", "AO@10 contrast": "AO@10 with the contrast"}
 
 def main() -> None:
     """Compare, write and print."""
-    options = read_options(str(__doc__).splitlines()[0], run.GRIDS / "fourth" / "controls.toml")
+    options = read_options(str(__doc__).splitlines()[0], run.GRIDS / "fourth" / "main.toml")
     place = run.Place(Path(options.data), options.out)
     model = run.BASES[options.base](place)
     grid = run.grid_of(options.grid, options.base, place)

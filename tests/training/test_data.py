@@ -399,12 +399,18 @@ def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
         return read_run_rows("scenes", RunOptions(**sources), Problems())
 
     found = read(seed=3)
-    assert found.table.equals(scene_table(12, 3)) and found.facts["triples"]["seed"] == 3
+    drawn = found.table.slice(0, 12)["wordings"].to_pylist()
+    assert drawn == scene_table(12, 3)["wordings"].to_pylist()
+    written = found.table["id"].to_pylist()[12:]
+    assert written == read_triples("starter")["id"].to_pylist(), "of the starter set"
+    assert found.facts["triples"]["seed"] == 3 and "starter" in found.facts
     assert found.facts["triples"]["licence"] == "Apache-2.0"
+    with pytest.raises(UserError, match="--starter"):
+        read(starter=True)
     others = sorted({path.stem for path in GRAMMAR.glob("??.toml")} - {"en"})
     spoken = read(languages=",".join(["en", *others])).table
     for one in others:
-        wordings = choose_wordings(spoken, (one,))
+        wordings = choose_wordings(spoken.slice(0, 12), (one,))
         assert len(wordings) == 12 and all(wordings), one
     with pytest.raises(UserError, match="xx"):
         read(languages="xx")

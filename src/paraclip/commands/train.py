@@ -31,8 +31,8 @@ class TrainConfig(RunOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
-    """`scenes`: everyday scenes in several wordings, which come with ParaCLIP. Or triples
-    (.parquet, .jsonl), or the older set `starter`."""
+    """`scenes`: scenes in several wordings, which come with ParaCLIP, drawn from a grammar and
+    written (`starter`: the written ones alone). Or triples (.parquet, .jsonl)."""
 
     config: str | None = None
     """TOML file with any of these options."""
@@ -50,8 +50,8 @@ def train(base: "Model", triples: "Path | str | InMemory", options: RunOptions) 
 
     Args:
         base: the model to tune; one that is passed is not changed.
-        triples: `scenes` for the everyday scenes that ship with ParaCLIP (`starter` for the older
-            set), a file written by `generate`, the paper's JSON lines, or the rows themselves: a
+        triples: `scenes` for the scenes that ship with ParaCLIP (`starter` for the written ones
+            alone), a file written by `generate`, the paper's JSON lines, or the rows themselves: a
             list of dictionaries with `caption`, `paraphrase_1` and `paraphrase_2`, a
             `pyarrow.Table`, a data frame or a `datasets.Dataset`.
         options: those below, such as `bank="my_pictures"`, `epochs=2` or `control=True`.

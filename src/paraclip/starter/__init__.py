@@ -12,9 +12,9 @@ FOLDER = Path(str(files(__name__)))
 STARTER = "starter"
 """Name that stands for the starter triples wherever a triples file is expected."""
 SCENES = "scenes"
-"""Name that stands for everyday scenes drawn from the grammar, in the same places."""
+"""Name that stands for everyday scenes drawn from the grammar and the starter set together."""
 DRAWN = 10_000
-"""How many of them a run learns from."""
+"""How many scenes of the grammar a run learns from."""
 SCENES_ORIGIN = {
     "generator": "a grammar by a large language model, for this project", "licence": "Apache-2.0",
 }  # fmt: skip

@@ -38,12 +38,13 @@ _LARGEST_SHARE = 1_000_000  # of a teacher; the sum of all is finite
 
 def check_sources(triples: Path | str | InMemory, options: RunOptions) -> None:
     """Raise UserError for the name of no model, file or folder, before torch is imported."""
-    if isinstance(triples, Path | str) and not is_scenes(triples):
+    of_starter = is_scenes(triples)
+    if isinstance(triples, Path | str) and not of_starter:
         _refuse_model(str(triples))
-        path = check_triples(triples)
-        if options.starter and path.resolve() == TRIPLES.resolve():
-            what = "adds the triples that are trained on already"
-            raise UserError("--starter", what, "Omit it, or name other triples.")
+        of_starter = check_triples(triples).resolve() == TRIPLES.resolve()
+    if options.starter and of_starter:
+        what = "adds the triples that are trained on already"
+        raise UserError("--starter", what, "Omit it, or name other triples.")
     for source in options.texts:
         find_files(str(source))
     if options.control:
@@ -105,7 +106,7 @@ def read_run_rows(
         table = with_column(table, "image", [name or None for name in table["image"].to_pylist()])
     if options.images is not None and not of_starter:
         table = attach_images(table, options.images)
-    if options.starter:
+    if options.starter or is_scenes(triples):
         table = with_starter(table)
         known["starter"] = read_provenance(STARTER)
     if options.texts:
