@@ -11,6 +11,7 @@ from paraclip.commands.merge import MergeConfig, merge_command
 from paraclip.errors import UserError
 from paraclip.merging import merge
 from paraclip.models.checkpoint import read_header, save_model
+from paraclip.models.features import image_space
 from paraclip.models.loading import load_model
 from tiny import TINY_CLIP, TinyModel, tiny_clip
 
@@ -50,6 +51,14 @@ def test_a_share_gives_the_weighted_mean_and_changes_neither_model():
     torch.testing.assert_close(merged.text_tower.hidden.weight, 0.75 * ours + 0.25 * theirs)
     assert same_weights(base, before[0]) and same_weights(tuned, before[1])
     assert same_weights(merged.image_tower, base.image_tower)
+
+
+def test_what_is_equal_keeps_its_bits_so_that_the_image_space_stays():
+    base, tuned = two_models()
+    for model in (base, tuned):
+        next(model.image_tower.parameters()).data.fill_(-0.0)
+    merged = merge(base, tuned, 0.5)
+    assert image_space(merged) == image_space(base)
 
 
 def test_image_towers_are_merged_on_request():

@@ -39,7 +39,9 @@ def merge(
         if share == 1:
             value.copy_(other)
         elif value.is_floating_point():  # integers come from base
-            value.copy_(value.lerp(other, share))  # exact at 0 and where both are equal
+            mixed = value.lerp(other, share)
+            # Where both are equal, the mixture of -0.0 would be 0.0, and another image space.
+            value.copy_(mixed.where(value != other, value))
     merged.made_from = {"base": base.made_from, "tuned": tuned.made_from}
     return merged
 
