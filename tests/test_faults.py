@@ -84,7 +84,7 @@ WRITERS = {
     "search": Writer(
         "search disc --index index --sheet {out}/a.png",
         ("a.png",),
-        ("commands.search.search_index",),
+        ("image_search.engine.search_index",),
     ),
 }
 

@@ -16,8 +16,7 @@ class Columns(Checked):
     """Column of the caption; in JSON and Parquet it may hold a list of captions."""
 
     image: Annotated[str | None, tyro.conf.arg(name="image-column")] = "image"
-    """Column of the picture: a path or a URL. Rows with an empty value have no
-    picture. None: read the captions only."""
+    """Column of the picture: a path or a URL; empty for a row without one."""
 
     images: str | None = None
     """Folder that relative picture paths refer to. Default: the folder of the captions file and its

@@ -385,7 +385,8 @@ def _parquet_errors(source: str) -> Iterator[None]:
     """Raise UserError for a Parquet file that is broken."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    # pyarrow decodes names of columns that are no UTF-8 without a check of its own.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         hint = "Make or fetch the file again."
         raise UserError(source, f"cannot be read as Parquet ({first})", hint) from error

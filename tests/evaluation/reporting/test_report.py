@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from paraclip.evaluation.report import (
 )
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.models.sources import TEXT_ONLY
 from paraclip.output_folder import RECORD
 from tiny import COLOURS, ColourEncoder, draw_pictures
 
@@ -155,6 +157,10 @@ def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
 class Blind(ColourEncoder):
     """Reads texts alone."""
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.architecture = replace(self.architecture, kind=TEXT_ONLY)
+
     def preprocess(self, image):
         raise UserError("blind", "reads no pictures", "Take another.")
 
@@ -164,7 +170,7 @@ def test_a_model_of_text_alone_is_listed_with_dashes(tmp_path: Path) -> None:
     pairs = Pairs("made", ("0", "1"), ("a red", "a blue"), ("some red", "some blue"), "0")
     tasks = SemanticSimilarity(read_tasks(write_sts(tmp_path / "sts"), ["STS-B"]))
     benchmarks = [ParaphrasedRetrieval(pairs, read_pool(tmp_path / "pictures"), 5), tasks]
-    models = {"base": ColourEncoder(), "text": Blind(0.7)}
+    models = {"base": ColourEncoder(), "text": Blind(noise=0.7)}
     report = evaluate(models, benchmarks, tmp_path / "out", resamples=9)
     retrieval, sts = report.sections
     assert "text reads no pictures" in retrieval.notes and list(retrieval.made) == ["base"]
@@ -176,7 +182,7 @@ def test_a_model_of_text_alone_is_listed_with_dashes(tmp_path: Path) -> None:
     assert {row.benchmark for row in found.rows} == {"sts"}
     assert any("paraphrased-retrieval is left out" in warning for warning in found.warnings)
     with pytest.raises(UserError, match="blind: reads no pictures"):
-        evaluate({"text": Blind()}, benchmarks, tmp_path / "none")
+        evaluate({"text": Blind(noise=0.7)}, benchmarks, tmp_path / "none")
 
 
 def test_the_table_shows_headlines_with_differences(evaluated: tuple[Report, Path]) -> None:

@@ -320,8 +320,8 @@ def test_requests_above_the_limit_of_connections_are_refused_until_others_leave(
 def test_the_number_of_connections_fits_the_limit_of_open_files() -> None:
     code = (
         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (300, 1024))\n"
-        "from paraclip.image_search.serving.server import Limits, make_server\n"
-        "server = make_server(None, Limits())\n"
+        "from paraclip.image_search.serving.server import ServerLimits, make_server\n"
+        "server = make_server(None, ServerLimits())\n"
         "print(server.config.limit_concurrency, *r.getrlimit(r.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
