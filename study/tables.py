@@ -433,7 +433,8 @@ def _along(found: Figures, key: Key) -> str:
     """A figure of `FRONT_ROWS`; a mark if the last differs from base significantly, or `°`."""
     change = found.changes(FRONT_ROWS[-1], key)["base"]
     mark = "°" if change["adjusted"] is None else marks(change, key[1])[0]
-    return " → ".join(found.mean(row, key) for row in FRONT_ROWS) + f" {mark}".rstrip()
+    means = (found.mean(row, key) if row in found.rows else "?" for row in FRONT_ROWS)
+    return " → ".join(means) + f" {mark}".rstrip()
 
 
 def seeds_note(found: Figures) -> str:
