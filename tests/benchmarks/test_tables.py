@@ -30,6 +30,7 @@ OF_WORDS = {
     ("docs/guide/train.md", "file in `--out`"),
     ("docs/guide/train.md", "option"),
     ("docs/guide/train.md", "to …"),
+    ("recipes/demo/README.md", "rows"),
     ("docs/method.md", "name"),
     ("docs/python.md", "function"),
     ("docs/results.md", "row"),
