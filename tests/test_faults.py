@@ -203,7 +203,9 @@ def test_a_run_without_room_is_repeated_and_a_file_edited_since_is_not_replaced(
     name: str, here: Path, refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("paraclip.commands.index.prepared_tower", lambda _: None)  # takes seconds
+    monkeypatch.setattr(
+        "paraclip.image_search.towers.prepared_tower", lambda _: None
+    )  # takes seconds
     if name == "search":
         assert run("index", "index") == 0
     ended = []

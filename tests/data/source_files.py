@@ -87,11 +87,13 @@ def _text(value: object) -> bytes:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Values as Arrow has them; empty if they have no common type."""
+    """Values as Parquet has them; empty if they have no common type, or none that it knows."""
     try:
-        return pa.array(values)
+        column = pa.array(values)
+        pq.write_table(pa.table({"column": column}), io.BytesIO())  # no struct without fields
     except (pa.ArrowException, UnicodeError, OverflowError):
         return pa.nulls(len(values))
+    return column
 
 
 def read(source: str, columns: Columns | None = None, share: float = 0.0) -> list[Caption]:
