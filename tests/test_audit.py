@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 
 from chromium import CHROMIUM, OPTIONS, needs_chromium, needs_playwright
-from paraclip.audit import read_marks, read_sheet, report_marks, write_audit
-from paraclip.commands.audit import AuditConfig, audit_command
+from paraclip.commands.audit import (
+    AuditConfig,
+    audit_command,
+    read_marks,
+    read_sheet,
+    report_marks,
+    write_audit,
+)
 from paraclip.data.triples import TEXTS
 from paraclip.errors import UserError
 from paraclip.files import text_hash

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import get_type_hints
@@ -18,7 +19,6 @@ import pytest
 import tyro
 
 from forked import paraclip
-from paraclip import installed
 from paraclip.cli import main, parse
 from paraclip.commands import COMMANDS
 from paraclip.commands.evaluate import EvaluateConfig
@@ -377,7 +377,7 @@ def test_versions_missing_extras_and_the_cache_are_said(
     monkeypatch.setenv("PARACLIP_CACHE", str(cache))
     needed = {"plots": "no-such>=1", "search": "torch", "dev": "no-other"}
     lines = ["torch", *(f'{name}; extra == "{extra}"' for extra, name in needed.items())]
-    monkeypatch.setattr(installed.metadata, "requires", lambda _: lines)
+    monkeypatch.setattr(metadata, "requires", lambda _: lines)
     assert main(["--version"]) == 0
     versions, missing, empty = capsys.readouterr().out.splitlines()
     assert versions.startswith(f"paraclip {__version__}, Python 3.") and ", torch 2." in versions

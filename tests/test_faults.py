@@ -54,7 +54,9 @@ WRITERS = {
         ("failed.jsonl", "triples.parquet"),
         ("paraphrase.run.count_captions",),
     ),
-    "audit": Writer("audit . --out {out}", ("sheet.jsonl", "audit.html"), ("audit._draw_sample",)),
+    "audit": Writer(
+        "audit . --out {out}", ("sheet.jsonl", "audit.html"), ("commands.audit._draw_sample",)
+    ),
     "evaluate": Writer(
         f"{EVALUATE} --pool pictures --k 2 --out {{out}}",
         ("report.md", "report.json"),

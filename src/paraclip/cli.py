@@ -2,12 +2,16 @@
 
 import errno
 import os
+import platform
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import partial
+from importlib import metadata
 from itertools import groupby, zip_longest
+from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated, Any, Union, get_args
 
@@ -25,11 +29,16 @@ import paraclip
 from paraclip.commands import COMMANDS
 from paraclip.compute.allocator import keep_freed_memory
 from paraclip.errors import UserError, nearest, printable
-from paraclip.files import check_name, readable
+from paraclip.files import cache_folder, check_name, readable
 from paraclip.options import read_options
 from paraclip.signals import report_end
+from paraclip.version import __version__
 
 _QUIET = ("-q", "--quiet")
+_FOR_DEVELOPERS = ("all", "benchmarks", "crosscheck", "dev", "docs", "recipes")
+"""Extras that no user needs, or that name others."""
+_EXTRA = re.compile(r"extra == ['\"]([\w-]+)")
+_NAME = re.compile(r"[\w.-]+")  # before the versions, as in `onnx>=1.17`
 _NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 _REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the two below."""
@@ -192,9 +201,7 @@ def _work(arguments: list[str]) -> None:
     """Run the command given by the arguments."""
     first = arguments[0] if arguments else "--help"
     if first == "--version":
-        from paraclip.installed import version_lines
-
-        print("\n".join(map(printable, version_lines())))
+        print("\n".join(map(printable, _version_lines())))
     elif first in ("--help", "-h"):
         print(_help_text())
     else:
@@ -229,3 +236,45 @@ def _output_failed(error: OSError) -> int:
         print(f"paraclip: standard output cannot be written ({error.strerror}).", file=sys.stderr)
         return 2
     raise error
+
+
+def _version_lines() -> list[str]:
+    """One line of versions, one for each extra of which a package is missing, one for the cache."""
+    versions = [f"{name} {metadata.version(name)}" for name in ("torch", "open_clip_torch")]
+    first = ", ".join([f"paraclip {__version__}", f"Python {platform.python_version()}", *versions])
+    missing = [
+        f"{extra}: {', '.join(names)} missing: pip install 'paraclip[{extra}]'"
+        for extra, names in sorted(_missing().items())
+    ]
+    folder = cache_folder()
+    return [first, *missing, f"cache: {folder}, {_size(folder) / 1e6:,.1f} MB"]
+
+
+def _missing() -> dict[str, list[str]]:
+    """The packages that are not installed, by extra."""
+    found: dict[str, list[str]] = {}
+    for line in metadata.requires("paraclip") or []:
+        name = _NAME.match(line)
+        extras = set(_EXTRA.findall(line)) - set(_FOR_DEVELOPERS)
+        if name and extras and not _is_installed(name[0]):
+            for extra in extras:
+                found.setdefault(extra, []).append(name[0])
+    return found
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder; links are not followed."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # another process may have removed it meanwhile
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
