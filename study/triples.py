@@ -217,7 +217,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wrong20": wrong(0.2),
     "scenes": scenes(),
     "scenes-17400": scenes(1.74),
-    "scenes-de-fr": scenes_de_fr,
+    "scenes-de-fr+wordings": together(scenes_de_fr, wordings()),
     "starter": starter,
     "scenes+wordings": together(scenes(), wordings()),
     "wordings": wordings(),
