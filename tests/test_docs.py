@@ -20,6 +20,7 @@ OTHERS = {*ROOT.glob("*.md"), *ROOT.glob("src/**/*.md"), *ROOT.glob("study/**/*.
 LINKED = [*DOCUMENTS, *sorted(OTHERS - {*DOCUMENTS})]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\((?!http)([^)#]+)")
+ANCHOR = re.compile(r"\]\((?!http)([^)#]*)#([^)]+)\)")
 GUIDE = sorted(ROOT.glob("docs/guide/**/*.md"))
 PROGRAMS = sorted(ROOT.glob("docs/guide/programs/*.md"))
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -177,10 +178,19 @@ def test_every_make_target_shown_exists(document: str, line: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), document
 
 
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site name them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("path", LINKED, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_link_leads_to_a_file(path: Path) -> None:
+def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not [link for link in LINK.findall(text) if not (path.parent / link).exists()]
+    pages = [(path.parent / link if link else path, name) for link, name in ANCHOR.findall(text)]
+    assert not [name for page, name in pages if name not in anchors(page)]
 
 
 def test_every_picture_of_the_documents_is_shown() -> None:
