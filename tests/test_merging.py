@@ -73,7 +73,7 @@ def test_image_towers_are_merged_on_request():
 
 def test_models_that_do_not_fit_are_refused():
     base, tuned = two_models()
-    with pytest.raises(UserError, match="different image towers"):
+    with pytest.raises(UserError, match="different image encoders"):
         merge(base, TinyModel(1), 0.5)
     fewer = tiny_clip(text_cfg={**TINY_CLIP["text_cfg"], "layers": 1})
     for pair in ((tiny_clip(), fewer), (fewer, tiny_clip())):

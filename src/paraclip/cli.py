@@ -40,6 +40,9 @@ _FOR_DEVELOPERS = ("all", "benchmarks", "crosscheck", "dev", "docs", "recipes")
 _EXTRA = re.compile(r"extra == ['\"]([\w-]+)")
 _NAME = re.compile(r"[\w.-]+")  # before the versions, as in `onnx>=1.17`
 _NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+_FIRST = ("index", "base", "tuned", "bank", "teacher", "out")
+"""Options that the help of a command names first."""
+_POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 _REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the two below."""
 
@@ -71,7 +74,8 @@ def _optional(
 
 @_REGISTRY.struct_rule
 def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """Show the docstrings of options as paragraphs, and no defaults of None, False and ()."""
+    """Show the docstrings of options as paragraphs, no defaults of None, False and (), and first
+    the options that everybody needs."""
     if not is_dataclass(info.type) or tyro.conf.HelptextFromCommentsOff in info.markers:
         return None  # the marker, which changes nothing here, says that this rule has been applied
     marked = replace(info, markers=(*info.markers, tyro.conf.HelptextFromCommentsOff))
@@ -82,6 +86,10 @@ def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
         is_stated = field.default is None or field.default is False or field.default == ()
         kind: Any = Annotated[field.type, _NO_DEFAULT] if is_stated else field.type
         shown.append(replace(field, type=kind, helptext=partial(_flow_help, field.helptext)))
+    # Positional values keep their order.
+    moved = {one.name: _FIRST.index(one.name) - len(_FIRST) for one in shown
+             if one.name in _FIRST and _POSITIONAL not in get_args(one.type)}  # fmt: skip
+    shown.sort(key=lambda field: moved.get(field.name, 0))
     return replace(spec, fields=tuple(shown))
 
 

@@ -67,5 +67,5 @@ def _check_fit(base: "DualEncoder", tuned: "DualEncoder", image_tower: bool) -> 
     if not image_tower and any(
         not value.cpu().equal(images[1][name].cpu()) for name, value in images[0].items()
     ):
-        hint = f"{hint} For a trained image tower use `paraclip.merge(..., image_tower=True)`."
-        raise UserError("merge", "the models have different image towers", hint)
+        hint = f"{hint} For a trained image encoder use `paraclip.merge(..., image_tower=True)`."
+        raise UserError("merge", "the models have different image encoders", hint)

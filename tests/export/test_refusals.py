@@ -39,9 +39,9 @@ def test_a_tower_that_is_not_clips(to, tmp_path, mini) -> None:
     resnet = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
     text = TINY_CLIP["text_cfg"]
     cases = [
-        (roberta_clip(), "its text tower is someone/tower and not"),
-        (tiny_clip(vision_cfg=image), "its image tower is timm's resnet10t"),
-        (tiny_clip(vision_cfg=resnet), "its image tower is a ResNet"),
+        (roberta_clip(), "its text encoder is someone/tower and not"),
+        (tiny_clip(vision_cfg=image), "its image encoder is timm's resnet10t"),
+        (tiny_clip(vision_cfg=resnet), "its image encoder is a ResNet"),
         (tiny_clip(text_cfg={**text, "no_causal_mask": True}), "does not read to the end token"),
         (tiny_clip(text_cfg={**text, "vocab_size": 50000}), "its vocabulary has 50000 tokens"),
         (tiny_clip(text_cfg={**text, "ls_init_value": 0.1}), "has the option ls_init_value"),
@@ -51,7 +51,7 @@ def test_a_tower_that_is_not_clips(to, tmp_path, mini) -> None:
         with pytest.raises(UserError, match=reason):
             export(model, tmp_path / "out", to=to)
     if to == "hf":
-        with pytest.raises(UserError, match="its text tower is a BERT"):
+        with pytest.raises(UserError, match="its text encoder is a BERT"):
             export(mini, tmp_path / "out", to=to)
         model = small_clip()
         model.spec.preprocessing["resize_mode"] = "longest"
@@ -85,7 +85,7 @@ def test_systems_refuse_a_base_that_they_do_not_use(named, tmp_path, mini) -> No
         (quick, "immich", None, "are not recorded, and immich has"),
         (quick, "fastembed", "laion2b_e16", "fastembed has ViT-B-32__openai"),
         (mini, "immich", None, "its base is mini, which immich does not load"),
-        (mini, "transformers-js", None, "its text tower is a BERT"),
+        (mini, "transformers-js", None, "its text encoder is a BERT"),
         (plain, "fastembed", "openai", "it has GELU, and the base of fastembed QuickGELU"),
         (plain, "immich", "openai", "it has GELU, and the base of immich QuickGELU"),
     ]
@@ -120,7 +120,7 @@ def test_an_image_tower_that_is_not_the_bases_is_refused(quick_clip, mini, tmp_p
         with torch.no_grad():
             other.get_parameter(part).add_(1e-6)
         base = save_model(model, tmp_path / f"{part}.safetensors")
-        with pytest.raises(UserError, match="its image tower or preprocessing is not that of"):
+        with pytest.raises(UserError, match="its image encoder or preprocessing is not that of"):
             export(other, tmp_path / "others", to="onnx", base=str(base))
 
 

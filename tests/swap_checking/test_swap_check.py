@@ -59,7 +59,7 @@ def test_vectors_of_another_model(index, base, tuned, photos, models, tmp_path, 
     pq.write_table(pa.table({"path": photos, "vector": other}), index)
     report = paraclip.swap_check(index, base, tuned)
     assert not report.origin.same and report.origin.median < 0.7
-    with pytest.raises(UserError, match="do not come from the model's image tower"):
+    with pytest.raises(UserError, match="do not come from the model's image encoder"):
         swap_check_command(SwapCheckConfig(index=index, **models))
     assert "the index is of another model" in capsys.readouterr().out
 
@@ -348,7 +348,7 @@ def test_other_image_towers_and_widths(index, base, tmp_path, vectors) -> None:
     other = deepcopy(base)
     with torch.no_grad():
         other.image_tower.proj.add_(0.01)
-    with pytest.raises(UserError, match="its image tower or preprocessing is not that of the base"):
+    with pytest.raises(UserError, match="its image encoder or preprocessing"):
         paraclip.swap_check(index, base, other)
     np.save(tmp_path / "v.npy", vectors[:, :7])
     with pytest.raises(UserError, match="vectors of 7 numbers, and those of the model have 16"):

@@ -219,7 +219,7 @@ def test_a_model_of_another_base_is_refused(kind, cache, tuned) -> None:
     blurred.spec.preprocessing["mean"] = (0.4, 0.5, 0.6)
     wrong = small_base("rclip" if kind != "rclip" else "immich", seed=1)
     for model, reason in (
-        (other_image_tower(tuned[kind]), "image tower"),
+        (other_image_tower(tuned[kind]), "image encoder"),
         (blurred, "preprocessing"),
         (wrong, r"GELU|its base is|activation|does not load"),
     ):
@@ -350,7 +350,7 @@ def test_an_index_of_another_model_is_refused(cache, tuned, tmp_path) -> None:
     pq.write_table(pa.table({"path": photos, "vector": vectors}), other)
     folder = cache("hugging-face") / "models--openai--clip"
     before = contents(folder)
-    with pytest.raises(UserError, match="do not come from the model's image tower"):
+    with pytest.raises(UserError, match="do not come from the model's image encoder"):
         paraclip.swap("hugging-face", folder, tuned["hugging-face"], index=other)
     assert contents(folder) == before
 

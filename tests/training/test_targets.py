@@ -325,7 +325,7 @@ def test_an_index_of_another_model_is_refused(photos, tmp_path):
     files, _ = photos
     table = pa.table({"path": files, "v": list(unit_rows(len(files)))})
     pq.write_table(table, tmp_path / "i.parquet")
-    with pytest.raises(UserError, match=r"from the model's image tower \(median cosine"):
+    with pytest.raises(UserError, match=r"from the model's image encoder \(median cosine"):
         read(tmp_path / "i.parquet")
 
 
@@ -340,7 +340,7 @@ def test_our_own_index_is_refused_by_its_image_tower_without_any_picture(photos,
         columns |= {key: [f"{row:x}" for row in range(20)] for key in ("id", "hash", "caption")}
         store.put(pa.table(columns, schema(EMBED_DIM)))
     assert read(tmp_path / "same").names == files
-    with pytest.raises(UserError, match="another image tower"):
+    with pytest.raises(UserError, match="another image encoder"):
         read(tmp_path / "other")
 
 

@@ -210,7 +210,7 @@ def test_the_image_tower_unfrozen_learns_at_its_own_rate(tmp_path):
     assert [name for name in changed(model, before) if name.startswith("image_tower")]
     assert run.steps[-1]["L1"] < run.steps[0]["L1"]
     for checkpoint in (run.checkpoint, run.merged):
-        with pytest.raises(UserError, match="image tower was trained"):
+        with pytest.raises(UserError, match="image encoder was trained"):
             load_source(checkpoint)
     cached = tune(tmp_path / "cached", tiny_clip(), triples, micro_batch=5, **options)
     losses = [[step["loss"] for step in one.steps] for one in (cached, run)]

@@ -40,7 +40,7 @@ def _load(place: str) -> Any:
     return getattr(import_module(f"paraclip.{module}"), name)
 
 
-EVERYDAY, TRAINING, EVALUATION = "Everyday", "Training", "Evaluation"
+EVERYDAY, TRAINING, EVALUATION = "Everyday", "More texts and models", "Evaluation"
 
 COMMANDS = {
     "quickstart": Command(
@@ -54,7 +54,7 @@ COMMANDS = {
         EVERYDAY,
         "commands.index:IndexConfig",
         "Index pictures for search; only new and changed ones are read.",
-        "paraclip index my_pictures --base ViT-B-32:openai --tuned runs/tuned/last.safetensors",
+        "paraclip index my_pictures --base ViT-B-32:openai --tuned runs/tuned",
         again="resume",
     ),
     "search": Command(
@@ -69,39 +69,39 @@ COMMANDS = {
         "Serve an index as a web page that compares wordings and models.",
         "paraclip serve",
     ),
-    "export": Command(
+    "train": Command(
         EVERYDAY,
-        "commands.export:ExportConfig",
-        "Write a model in the layout that another system loads, with a model card.",
-        "paraclip export runs/tuned/last.safetensors exports/immich --for immich",
-        again="start over",
+        "commands.train:TrainConfig",
+        "Train the text encoder on wordings of scenes, or yours; the image encoder stays as it is.",
+        "paraclip train scenes --base ViT-B-32:openai --bank my_pictures --out runs/tuned",
+        again="resume",
     ),
     "swap-check": Command(
         EVERYDAY,
         "commands.swap_check:SwapCheckConfig",
         "Check an index before its text encoder is replaced: its origin and the effect on queries.",
-        "paraclip swap-check --index index.npy --base ViT-B-32:openai --tuned tuned.safetensors",
+        "paraclip swap-check --index runs/index --base ViT-B-32:openai --tuned runs/tuned",
         again="start over",
     ),
     "swap": Command(
         EVERYDAY,
         "commands.swap:SwapConfig",
         "Swap the text encoder in the cache of immich, rclip, fastembed or the hub; --undo it.",
-        "paraclip swap immich --cache /cache --tuned runs/tuned/last.safetensors",
+        "paraclip swap immich --cache /cache --tuned runs/tuned",
         again="finish it",
+    ),
+    "export": Command(
+        EVERYDAY,
+        "commands.export:ExportConfig",
+        "Write a model in the layout that another system loads, with a model card.",
+        "paraclip export runs/tuned exports/immich --for immich",
+        again="start over",
     ),
     "generate": Command(
         TRAINING,
         "commands.generate:GenerateConfig",
         "Paraphrase captions in two steps with a large language model; writes triples.",
         "paraclip generate my_pictures --out runs/triples --model gpt-4o-mini",
-        again="resume",
-    ),
-    "train": Command(
-        TRAINING,
-        "commands.train:TrainConfig",
-        "Fine-tune the text encoder on triples; the image encoder is not changed.",
-        "paraclip train runs/triples/triples.parquet --base ViT-B-32:openai --out runs/tuned",
         again="resume",
     ),
     "merge": Command(

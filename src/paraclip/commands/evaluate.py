@@ -76,7 +76,7 @@ class EvaluateOptions(Checked):
     """Largest share (0 to 1) of broken pictures or rows to skip; more is an error."""
 
     device: str = "auto"
-    """Device: auto, cpu, cuda or cuda:1."""
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,11 @@ class IndexOptions(OfIndex):
     _: KW_ONLY
 
     base: PathName = "mini"
-    """Base model, as in `paraclip evaluate`. Its image tower computes the vectors."""
+    """Base model, as in `paraclip evaluate`. Its image encoder computes the vectors."""
 
     tuned: PathName | None = None
     """Model tuned from the base, or the folder of its run; `search` and `serve` show it next to the
-    base. It must have the same image tower."""
+    base. It must have the same image encoder."""
 
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns of a captions file."""
@@ -66,10 +66,10 @@ class IndexOptions(OfIndex):
     """Device: auto, cpu, cuda, cuda:1 or mps."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the image tower; the same in every run on an index."""
+    """Precision of the image encoder; the same in every run on an index."""
 
     rebuild: bool = False
-    """Replace an existing index, also of another image tower or source. The new one is built next
+    """Replace an existing index, also of another image encoder or source. The new one is built next
     to it and takes its place at the end."""
 
 

@@ -30,7 +30,7 @@ class SwapOptions(Checked):
     record it."""
 
     index: PathName | None = None
-    """Also check that the vectors of this index come from the model's image tower; as for
+    """Also check that the vectors of this index come from the model's image encoder; as for
     `paraclip swap-check --index`."""
 
     dry_run: bool = False

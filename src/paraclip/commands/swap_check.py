@@ -66,7 +66,7 @@ class SwapCheckOptions(Checked):
 @dataclass(frozen=True, kw_only=True)
 class SwapCheckConfig(SwapCheckOptions):
     """Check an index before its text encoder is replaced: do its vectors come from the base's image
-    tower, how much do your queries change, and which model should you use?"""
+    encoder, how much do your queries change, and which model should you use?"""
 
     index: str
     """Vectors of the pictures: .npy, .parquet (or a folder of them), a folder of clip-retrieval, a

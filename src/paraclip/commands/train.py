@@ -41,7 +41,7 @@ class TrainConfig(RunOptions):
     """Base: mini, a checkpoint, or an open_clip name such as ViT-B-32:weights.safetensors."""
 
     device: str = "auto"
-    """Device: auto, cpu, cuda or cuda:1."""
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
 
 
 @takes(RunOptions)

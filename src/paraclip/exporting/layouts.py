@@ -311,7 +311,7 @@ def _clip_of(model: DualEncoder, wanted_by: str, image: bool = True) -> OpenClip
         if reason is None:
             return model
     other = ", or --to open-clip" if isinstance(model, OpenClip) else ""
-    hint = f"Use --to onnx, which keeps any tower{other}."
+    hint = f"Use --to onnx, which keeps any encoder{other}."
     raise UserError(model.architecture.name, f"{reason}, which {wanted_by} needs", hint)
 
 
@@ -326,12 +326,12 @@ def _of_transformers(model: DualEncoder) -> tuple[OpenClip, str]:
     sizes = {*_TEXT_SIZES, *_TOKENIZER, *(("act_kwargs",) if kind == "siglip" else ())}
     reason = _no_clip_image(model) if kind == "metaclip_2" else _no_siglip_image(model)
     if option := _unusual(text, asdict(CLIPTextCfg()) | TEXT_OPTIONS[kind], sizes):
-        reason = f"its text tower has the option {option}"
+        reason = f"its text encoder has the option {option}"
     # Other options change the ids in ways that its files cannot state.
     if not text.get("hf_tokenizer_name") or set(text.get("tokenizer_kwargs") or {}) - {"clean"}:
         reason = "its tokenizer has no form in transformers"
     if reason:
-        hint = "Use --to open-clip or --to onnx, which keep any tower."
+        hint = "Use --to open-clip or --to onnx, which keep any encoder."
         raise UserError(model.architecture.name, f"{reason}, unlike {CLASSES[kind]}", hint)
     return model, kind
 
@@ -341,24 +341,25 @@ def _no_siglip_image(model: OpenClip) -> str | None:
     vision = model.spec.config["vision_cfg"]
     name = str(vision.get("timm_model_name"))
     is_siglip = "_siglip_" in name and vision.get("timm_pool") == "map"  # of any size and patch
-    return None if is_siglip and vision.get("timm_proj") == "none" else f"its image tower is {name}"
+    fits = is_siglip and vision.get("timm_proj") == "none"
+    return None if fits else f"its image encoder is {name}"
 
 
 def _no_clip_text(model: DualEncoder) -> str | None:
     """The reason why a text tower is not CLIP's, or None."""
     if not isinstance(model, OpenClip):
-        return "its text tower is a BERT and not CLIP's transformer"
+        return "its text encoder is a BERT and not CLIP's transformer"
     text = model.spec.config["text_cfg"]
     if text.get("hf_model_name"):
-        return f"its text tower is {text['hf_model_name']} and not CLIP's transformer"
+        return f"its text encoder is {text['hf_model_name']} and not CLIP's transformer"
     if text.get("hf_tokenizer_name") or text.get("tokenizer_kwargs"):
         return "its tokenizer is not CLIP's"
     if not isinstance(model.text_tower, TextTransformer) or not model.architecture.causal_text:
-        return "its text tower does not read to the end token like CLIP's transformer"
+        return "its text encoder does not read to the end token like CLIP's transformer"
     if text.get("vocab_size", VOCABULARY) != VOCABULARY:
         return f"its vocabulary has {text['vocab_size']} tokens and not the {VOCABULARY} of CLIP's"
     if option := _unusual(text, asdict(CLIPTextCfg()), _TEXT_SIZES):
-        return f"its text tower has the option {option} and is not CLIP's transformer"
+        return f"its text encoder has the option {option} and is not CLIP's transformer"
     return None
 
 
@@ -366,12 +367,12 @@ def _no_clip_image(model: OpenClip) -> str | None:
     """The reason why an image tower is not CLIP's vision transformer, or None."""
     vision = model.spec.config["vision_cfg"]
     if name := vision.get("timm_model_name"):
-        return f"its image tower is timm's {name} and not CLIP's vision transformer"
+        return f"its image encoder is timm's {name} and not CLIP's vision transformer"
     # Without timm, open_clip has these two.
     if not isinstance(model.image_tower, VisionTransformer):
-        return "its image tower is a ResNet and not CLIP's vision transformer"
+        return "its image encoder is a ResNet and not CLIP's vision transformer"
     if option := _unusual(vision, asdict(CLIPVisionCfg()), _IMAGE_SIZES):
-        return f"its image tower has the option {option} and is not CLIP's vision transformer"
+        return f"its image encoder has the option {option} and is not CLIP's vision transformer"
     if "multimodal_cfg" in model.spec.config:
         return "it has a decoder (CoCa) and is not CLIP"
     return None

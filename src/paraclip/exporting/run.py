@@ -41,7 +41,7 @@ _KEPT = """\
 Vectors of pictures stay valid as long as these three are those of the base (SHA-256, first 16
 digits, as ParaCLIP computes them):
 
-- image tower, with activation and preprocessing: {image_tower}
+- image encoder, with activation and preprocessing: {image_tower}
 - preprocessing alone: {preprocessing}
 - tokenizer: {tokenizer}
 """

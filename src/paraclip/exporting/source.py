@@ -84,13 +84,13 @@ def load_source(
     source = Source(loaded, header, name, tag)
     if base is not None:
         if image_space(load_model(base, "cpu")) != image_space(source.model):
-            what = f"its image tower or preprocessing is not that of {base}"
+            what = f"its image encoder or preprocessing is not that of {base}"
             raise UserError(source.name, what, _VOID)
         named = base.split(":")[1] if ":" in base else None  # NAME:TAG or NAME:TAG:FILE
         if tag is None and named in open_clip.list_pretrained_tags_by_model(source.architecture):
             source = replace(source, tag=named)
     elif _image_tower_was_trained(source.header):
-        raise UserError(source.name, "its image tower was trained too", _VOID)
+        raise UserError(source.name, "its image encoder was trained too", _VOID)
     return source
 
 

@@ -163,7 +163,7 @@ def _new_facts(
     space = image_space(model)
     for label, one in models.items():
         if image_space(one) != space:
-            what = f"has another image tower than {name}"
+            what = f"has another image encoder than {name}"
             raise UserError(names[label], what, "Give the model that it was tuned from as --base.")
     width = model.architecture.embed_dim
     absolute = {label: absolute_name(one) for label, one in names.items()}

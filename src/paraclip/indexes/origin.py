@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _SAME = 0.9
 """Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
-from the base's image tower. Another tower gives about 0 for both. Previews, another decoder or 16
-bits reduce the cosine by a few hundredths."""
+from the base's image encoder. Another encoder gives about 0 for both. Previews, another decoder or
+16 bits reduce the cosine by a few hundredths."""
 EXACT = 0.99  # cosine of two vectors of one picture, computed alike
 SAMPLE = 16
 """Most pictures that are embedded again."""
@@ -46,7 +46,7 @@ class Origin:
         """Raise UserError for the vectors of another one."""
         if not self.same:
             figures = f"median cosine {self.median:.2f} of {self.pictures} pictures embedded again"
-            what = f"its vectors do not come from the model's image tower ({figures})"
+            what = f"its vectors do not come from the model's image encoder ({figures})"
             raise UserError(where, what, "Name the model that made the index, or another index.")
 
 
@@ -102,7 +102,7 @@ def pictures_of_rows(paths: Sequence[str], folder: Path | str | None = None) -> 
 def check_space(facts: IndexFacts, space: str, model: str, where: object) -> None:
     """Raise UserError if a model with another image tower would search or extend an index."""
     if facts.image_space != space:
-        what = f"was made with another image tower than that of {model}"
+        what = f"was made with another image encoder than that of {model}"
         base = next(iter(facts.models.values()))
         hint = f"Use a model tuned from {base}, or make a separate index with --index."
         raise UserError(where, what, hint)

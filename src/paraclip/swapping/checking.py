@@ -186,7 +186,7 @@ def compare_encoders(
     models = {label: loaded_model(one, device) for label, one in tuned.items()}
     for model in models.values():
         if image_space(base) != image_space(model):
-            what = "its image tower or preprocessing is not that of the base"
+            what = "its image encoder or preprocessing is not that of the base"
             hint = "The index would be void: tune only the text encoder."
             raise UserError(model.architecture.name, what, hint)
     files = pictures_of_rows(index.paths or [], pictures)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
 _LOWEST = 0.999
-"""Lowest cosine of vectors of one image tower in torch and in onnxruntime, also in 16 bits."""
+"""Lowest cosine of vectors of one image encoder in torch and in onnxruntime, also in 16 bits."""
 _CHANGED = "has changed since the swap (a newer download?)"
 
 
@@ -138,7 +138,7 @@ def _swap(
                 checked += _check_graphs(place, source, file, new[file.name])
         else:
             files = _snapshot_of_base(source, Path(cache), files, new)
-            checked.append("Image tower, activation and preprocessing are the model's.")
+            checked.append("Image encoder, activation and preprocessing are the model's.")
         folders = {path.parent for path in (*files, *listings(place, files))}
         check_writable(folders)
         begin_next()
@@ -189,14 +189,14 @@ def _check_graphs(place: Cache, source: "Source", file: Path, new: Path) -> list
     for graph in graphs:
         lowest = _compare_image_towers(source.model, graph)
         if not lowest >= _LOWEST:  # or NaN
-            what = f"its vectors are not those of the model's image tower (cosine {lowest:.3f})"
+            what = f"its vectors are not those of the model's image encoder (cosine {lowest:.3f})"
             raise UserError(graph, what, f"Tune the base that is in {file.parent}.")
     if not graphs:
         return [
             f"{file}: base, activation and preprocessing are right by name; there is no image"
-            " tower to compare."
+            " encoder to compare."
         ]
-    return [f"{file}: the image tower beside it is the model's."]
+    return [f"{file}: the image encoder beside it is the model's."]
 
 
 def _session(path: Path) -> Any:
@@ -245,7 +245,7 @@ def _snapshot_of_base(
     found = [file for file in files if file.name in new and _is_base(file, new[file.name], wanted)]
     repositories = sorted({model_folder(file) for file in found})
     if not found:
-        what = "holds no CLIP with the model's image tower, activation and preprocessing"
+        what = "holds no CLIP with the model's image encoder, activation and preprocessing"
         hint = "Only safetensors with their configuration beside them are compared. Check --cache."
         raise UserError(cache, what, hint)
     if len(repositories) > 1:

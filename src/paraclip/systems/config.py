@@ -28,7 +28,7 @@ class ExportOptions(Checked):
     """System to write for: uses the layout that it loads, checks its base and prints the steps."""
 
     base: PathName | None = None
-    """The base, as for `paraclip train --base`. Its image tower must equal the checkpoint's bit
+    """The base, as for `paraclip train --base`. Its image encoder must equal the checkpoint's bit
     for bit, or the export is refused."""
 
     tag: str | None = None
@@ -45,4 +45,4 @@ class ExportOptions(Checked):
     vectors change too much is refused."""
 
     image_tower: bool = False
-    """Also write the image tower (onnx)."""
+    """Also write the image encoder (onnx)."""

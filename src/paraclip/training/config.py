@@ -46,7 +46,7 @@ class LoopOptions(Checked):
     """Maximum number of texts with a graph at a time (GradCache)."""
 
     dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
-    """Dropout in the text tower. Default: the model's own."""
+    """Dropout in the text encoder. Default: the model's own."""
 
     precision: Annotated[Precision, tyro.conf.Suppress] = "auto"
     """auto is bf16 if the hardware has it."""
@@ -83,7 +83,7 @@ class TrainOptions(LoopOptions):
     recipe's."""
 
     image_learning_rate: Annotated[Positive | None, tyro.conf.Suppress] = None
-    """Train the image tower too, at this peak rate; existing indexes become invalid."""
+    """Train the image encoder too, at this peak rate; existing indexes become invalid."""
 
     control: bool = False
     """Train the control: L1 on the original captions alone."""

@@ -101,7 +101,7 @@ _SAVE_SECONDS = 300.0  # a state takes three times the memory of the trained wei
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 _PICTURES_AT_ONCE = 32
 _PLAIN_PICTURES = 256
-"""Largest batch of pictures whose graph is kept, if the image tower is trained: 5 GB in that of
+"""Largest batch of pictures whose graph is kept, if the image encoder is trained: 5 GB in that of
 ViT-B/32."""
 
 

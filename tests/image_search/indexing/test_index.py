@@ -185,8 +185,8 @@ def test_another_tower_source_or_precision_needs_rebuild(
     index(pictures, address, models, tuned=models["tuned"])
     other = {"base": models["other"]}
     for source, given, options, what in (
-        (pictures, other, {}, "was made with another image tower"),
-        (pictures, models, {"tuned": models["other"]}, "has another image tower than"),
+        (pictures, other, {}, "was made with another image encoder"),
+        (pictures, models, {"tuned": models["other"]}, "has another image encoder than"),
         (pictures / "more", models, {}, "is the index of"),
         (pictures, models, {"precision": "bf16"}, "was made with --precision fp32"),
     ):

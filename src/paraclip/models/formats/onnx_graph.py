@@ -78,7 +78,7 @@ def write_text_graph(
     """
     size = count_bytes(model.text_tower)
     if size > largest and interface.one_file:
-        what = f"the tower takes {size / 2**30:.1f} GiB, and the program's one ONNX file holds 2"
+        what = f"the encoder takes {size / 2**30:.1f} GiB, and the program's one ONNX file holds 2"
         raise UserError(model.architecture.name, what, "Use --to open-clip or --to hf.")
     length = _fixed_length(model, interface)
     shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
@@ -157,7 +157,7 @@ def _export_graph(
             )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0][:200]
-        what = f"the tower cannot be written as ONNX ({reason})"
+        what = f"the encoder cannot be written as ONNX ({reason})"
         raise UserError("--to onnx", what, "Use --to open-clip or --to hf.") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -57,7 +57,7 @@ def check_config(config: Any) -> None:
     if name is not None and not (isinstance(name, str) and ":" not in name and timm.is_model(name)):
         raise ValueError(f"{name!r} is not a model of timm")
     if other := set(config["vision_cfg"].get("timm_model_args") or {}) - _TIMM_ARGUMENTS:
-        raise ValueError(f"{min(other)!r} is not a size of an image tower")
+        raise ValueError(f"{min(other)!r} is not a size of an image encoder")
     for option in ("hf_model_name", "hf_tokenizer_name"):
         named = config["text_cfg"].get(option) or ""
         if not isinstance(named, str) or len(named.encode()) > _LONGEST_NAME:
