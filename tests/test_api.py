@@ -240,13 +240,3 @@ def test_wrong_arguments_are_named(
     base = save_model(tiny_clip(), tmp_path / "base.safetensors")
     with pytest.raises(paraclip.UserError, match=message):
         call(base, triples)
-
-
-def test_wrong_options_are_user_errors(triples: Path, tmp_path: Path) -> None:
-    base = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
-    with pytest.raises(paraclip.UserError, match="--epochs"):
-        paraclip.train(tiny_clip(), triples, tmp_path / "run", epochs=0)
-    with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
-        paraclip.evaluate({"base": base}, device="gpu9")
-    with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
-        paraclip.swap_check(tmp_path, base, base, device="gpu9")

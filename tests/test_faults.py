@@ -59,7 +59,7 @@ WRITERS = {
     ),
     "evaluate": Writer(
         f"{EVALUATE} --pool pictures --k 2 --out {{out}}",
-        ("report.md", "report.json"),
+        ("report.md", "report.json", "items.npz", "scores.png"),
         ("evaluation.run._score_models",),
         ("models.features._compute",),
     ),

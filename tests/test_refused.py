@@ -29,7 +29,6 @@ GENERATE = "generate pictures --out out"
 SERVER = "--backend openai --model some --base-url http://127.0.0.1:1/v1"
 EXPORT = "export base.safetensors"
 INDEX = "index pictures --index out --base base.safetensors"
-SWAP = "swap immich --cache cache --tuned"
 
 
 def file_at(name: str, text: str = "notes of a person\n") -> Break:

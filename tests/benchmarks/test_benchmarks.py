@@ -1,6 +1,5 @@
 """Runs the benchmark programs at a small size, and checks how they classify and count."""
 
-import argparse
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from benchmarks.inputs import bad_inputs
 from benchmarks.inputs.areas import READERS, STORES, all_cases, swap_check
 from benchmarks.inputs.cases import Action, Case, paraclip
 from benchmarks.inputs.sound import NAMES, write_sound
-from benchmarks.machine import RESULTS, parse_with_data
+from benchmarks.machine import RESULTS
 from benchmarks.training import recipe as training_recipe
 from benchmarks.training import throughput as training_throughput
 from paraclip.errors import UserError
@@ -321,38 +320,7 @@ def test_every_text_is_on_the_searchable_page_and_none_ends_its_script(tmp_path:
     assert [json.loads(one) for one in found] == [ROWS]
 
 
-@pytest.mark.parametrize(
-    ("caption", "expected"),
-    [
-        ("Vintage Gas Pump Red Globe", True),
-        ("wood chair | SHOP", True),
-        ("A beach in Maui.", False),
-    ],
-)
-def test_alt_texts_are_known_by_their_capitals_and_separators(caption: str, expected: bool) -> None:
-    assert starter.is_alt_text(caption) == expected
-
-
 # --- options and environments ---
-
-
-def test_data_is_named_by_the_option_or_the_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def data_of(*words: str, needed: bool = True) -> str | None:
-        monkeypatch.setattr(sys, "argv", ["script", *words])
-        return parse_with_data(argparse.ArgumentParser(), lambda _: needed).data
-
-    monkeypatch.delenv("PARACLIP_DATA", raising=False)
-    for words in ((), ("--data", str(tmp_path / "nowhere"))):
-        with pytest.raises(SystemExit) as stop:
-            data_of(*words)
-        last = capsys.readouterr().err.strip().splitlines()[-1]
-        assert stop.value.code == 2 and "--data" in last
-    assert data_of(needed=False) is None
-    assert data_of("--data", str(tmp_path)) == str(tmp_path)
-    monkeypatch.setenv("PARACLIP_DATA", str(tmp_path))
-    assert data_of() == str(tmp_path)
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """ONNX: names and shapes, 8-bit weights, and the checks before a file is kept."""
 
 import json
-import sys
 
 import numpy as np
 import onnxruntime
@@ -125,9 +124,3 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch) 
     monkeypatch.setattr(torch.onnx, "export", other)
     with pytest.raises(UserError, match="its vectors differ from torch's"):
         write_text_graph(model, tmp_path / "a.onnx", TextGraph())
-
-
-def test_without_onnx_the_hint_is_what_to_install(quick_clip, tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UserError, match=r"onnxscript: is not installed.*\[export\]"):
-        export(quick_clip, tmp_path / "out", to="onnx")

@@ -201,14 +201,6 @@ def test_threads_may_search_and_read_at_once(store: Store) -> None:
         assert [call.result() for call in calls] == [name for name in names[:100] for _ in "12"]
 
 
-def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:
-    other = Store(address)
-    with store.writing(), pytest.raises(UserError, match="another run is writing"), other.writing():
-        pass
-    with other.writing():
-        pass
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -12,7 +12,6 @@ import torch
 from text_sets import write_sts
 from torch.nn.functional import normalize
 
-from extent import DATA
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery
 from paraclip.evaluation.benchmarks.variations import Variations
@@ -204,23 +203,6 @@ def test_the_kept_items_of_the_repository_are_those_of_its_tables(tmp_path: Path
                 mean = np.mean([100 * metrics[key].value() for metrics in cells.values()])
                 value = stored[row, *key]["value"]["value"]
                 assert mean == pytest.approx(value, abs=items.TOLERANCE)
-
-
-@pytest.mark.slow
-@pytest.mark.shared_data("cxc")
-def test_every_figure_of_the_second_tables_is_scored() -> None:
-    made = {one.name: one for one in sets.second_sets(DATA)}
-    assert {key[0] for key in tables.SECOND_OVERVIEW} <= set(made)
-    quick = ("wordings-coco", "averaged-coco", "effective-rank", "sts-unseen")
-    for name in quick:
-        scored = {metric.name for metric in made[name].score(ColourEncoder(), None).metrics}
-        wanted = {key[1] for key in tables.LABELS if key[0] == name}
-        assert wanted <= scored
-    assert {f"held-out-{kind}" for kind in STARTER_KINDS} < {
-        one.name for one in sets.kinds_sets(DATA)
-    }
-    shares = {task.name: len(task.pairs) for task in made["sts-unseen"].tasks}
-    assert shares["STS13"] == 1500 and shares["STS15"] < 2400
 
 
 # --- the fourth report ---

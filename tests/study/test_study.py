@@ -27,7 +27,6 @@ from paraclip.training.config import TrainOptions
 from study import averaged as study_averaged
 from study import hubs as study_hubs
 from study import items as study_items
-from study import plots as study_plots
 from study import run as study
 from study import sets as study_sets
 from study import tables as study_tables
@@ -35,7 +34,6 @@ from study import triples as study_triples
 from study import wordings as study_wordings
 from study.banks import BANKS, bank_file, encode_crops
 from study.cells import Grid, cells_of, named_in, read_grid
-from study.differences import Draws
 from study.third.queries import KINDS, Query
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
 from tiny import tiny_clip, write_flickr8k
@@ -189,34 +187,6 @@ def tiny_second(data: Path) -> list:
         study_wordings.ContrastedWordings("wordings-flickr8k", made, pool),
         *(study_wordings.AveragedWordings(name, made, pool) for name in study_averaged.SETS),
     ]
-
-
-@pytest.mark.slow
-def test_the_second_report_with_its_items_and_its_rival(
-    run: Callable[..., Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = study.GRIDS / "second" / "main.toml"
-    path.parent.mkdir()
-    path.write_text('bases = ["a"]\n' + GRID)
-    monkeypatch.setattr(study, "SETS", {"second": tiny_second})
-    monkeypatch.setattr(study, "RESAMPLES", {"second": 50})
-    code, found = run("a/second_main/base", "a/second_main/ours/*")
-    record = found["study_a_second_main"]
-    assert code == 0 and record["kind"] == "second"
-    overview = (tmp_path / "results" / "study_a_second_main_overview.md").read_text()
-    assert overview.count("share of pairs that gain") == 1
-
-    place = study.Place(data, tmp_path / "out")
-    kept = study_items.keep_items("a/second_main", place, tmp_path)
-    assert kept.parent == tmp_path / "second" / "items"
-    assert study_items.differing(kept, record, Draws(50, tmp_path / "other")) == []
-
-    words = ["averaged.py", "--rows", "ours", "--grid", path, "--data", data]
-    words += ["--out", tmp_path / "out", "--results", tmp_path / "results"]
-    monkeypatch.setattr(sys, "argv", list(map(str, words)))
-    study_averaged.main()
-    text = (tmp_path / "results" / "study_a_averaged.md").read_text()
-    assert "| ours − base, average of 5 |" in text and "| base, one text |" in text
 
 
 def tiny_fourth(data: Path) -> list:
@@ -445,12 +415,6 @@ def test_crops_differ_and_are_as_many_as_wanted(tmp_path: Path, tiny_base: Path)
     assert np.array_equal(vectors, encode_crops(model, pictures, 8).numpy())
 
 
-def published(name: str) -> dict[str, Any]:
-    """A stored record of the study."""
-    found: dict[str, Any] = json.loads((study.RESULTS / f"{name}.json").read_text())
-    return found
-
-
 def test_a_table_marks_differences_and_what_is_not_inferior() -> None:
     def change(
         value: float, low: float, high: float, adjusted: float, units: int = 100
@@ -478,13 +442,3 @@ def test_no_figure_at_its_floor_is_marked_as_kept(base: float, held: bool) -> No
     record = {"figures": figures, "units": {"imagenet": {"top-1": 1000}}}
     shown = study_tables.differences_tables(study_tables.Figures(record))
     assert ("| +0.0 [-0.5, +0.5] ≥ |" in shown) == held
-
-
-def test_the_trade_off_joins_the_shares_of_tuned(tmp_path: Path) -> None:
-    record = published("study_a_main")
-    rows = [one["row"] for one in record["figures"]]
-    shares = study_plots.shares_of(record["settings"]["variants"], rows)
-    assert shares == ["base", "merged", "consistent"]
-    assert study_plots.trade_off(record, tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
-    assert not study_plots.trade_off(published("study_a_losses"), tmp_path / "none.png")

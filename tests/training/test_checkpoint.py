@@ -19,7 +19,6 @@ from extent import KILLS
 from paraclip.commands.train import print_summary
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.files import locked
 from paraclip.models.tensors import hash_tensors
 from paraclip.output_folder import RECORD
 from paraclip.training import checkpoint as state
@@ -28,7 +27,6 @@ from paraclip.training.checkpoint import (
     FORMAT,
     Progress,
     RunFolder,
-    check_run,
     open_run,
     save_state,
 )
@@ -132,14 +130,6 @@ def test_a_state_that_lacks_a_part_or_has_another_place_is_damaged(tmp_path, par
     state._write_tensors(path, tensors, {**facts, "hash": state._state_hash(tensors, {"step": 4})})
     with pytest.raises(ValueError, match="does not match"):
         state._load_state(path)
-
-
-def test_a_state_of_the_last_release_is_read(tmp_path):
-    place = {"step": 3, "best_step": 2, "best_loss": 0.5, "first_loss": 4.0}
-    tensors = {"a": torch.ones(1)}
-    facts = {"step": 3, "place": place, "hash": state._state_hash(tensors, place)}
-    state._write_tensors(tmp_path / state._state_name(3), tensors, facts)
-    assert state._load_state(tmp_path / state._state_name(3))[1] == Progress(3, 4.0)
 
 
 def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, whole):
@@ -268,15 +258,3 @@ def test_options_that_a_version_lacks_must_have_been_off(finished):
     open_run(finished, {"seed": 1, "new": 0.0, "newer": False}, fresh=False)
     with pytest.raises(UserError, match=r"new \(there None, now 0.5\)"):
         open_run(finished, {"seed": 1, "new": 0.5}, fresh=False)
-
-
-def test_a_folder_that_is_written_to_is_refused_before_long_work(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    check_run(folder, TinyModel(), {}, fresh=False)
-    assert not folder.path.exists()
-    with locked(folder.path):
-        for work in (lambda: check_run(folder, TinyModel(), {}, False), lambda: tune(folder.path)):
-            with pytest.raises(UserError, match="another run is writing here"):
-                work()
-    assert [path.name for path in folder.path.iterdir()] == [".lock"]
-    check_run(folder, TinyModel(), {}, fresh=False)

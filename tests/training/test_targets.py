@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from run_processes import apart, start
+from run_processes import start
 from torch.nn.functional import normalize
 from training_rows import (
     Stop,
@@ -442,12 +442,11 @@ TEXTS = [
 DIFFERENT = 13
 
 
-def encode(folder: Path, slow: float = 0.0, last: int = 0, together=None) -> None:
-    """Encode `TEXTS` into the cache in a folder, in a separate process."""
+def encode(folder: Path, together) -> None:
+    """Encode `TEXTS` slowly into the cache in a folder, in a separate process."""
     features.TEXTS_AT_ONCE = 4
-    model = Told(folder / "told", slow=slow, last=last)
-    if together is not None:
-        together.wait(60)
+    model = Told(folder / "told", slow=0.2)
+    together.wait(60)
     stored_texts(model, TEXTS, folder, "texts")
 
 
@@ -475,18 +474,9 @@ def test_only_changed_texts_are_encoded_and_other_weights_have_vectors_of_their_
     assert torch.equal(other[:], encode_texts(TinyModel(seed=1), TEXTS, batch_size=4))
 
 
-def test_a_killed_run_resumes_and_encodes_no_text_twice(tmp_path):
-    assert apart(encode, tmp_path, 0.0, 4) == -9
-    before = told_texts(tmp_path / "told")
-    assert 0 < len(before) < DIFFERENT
-    assert_as_in_memory(tmp_path, tmp_path / "told")
-    assert told_texts(tmp_path / "told")[: len(before)] == before
-    assert len(told_texts(tmp_path / "told")) == DIFFERENT
-
-
 def test_of_two_runs_at_once_one_encodes(tmp_path):
     together = SERVER.Barrier(2)
-    processes = [SERVER.Process(target=encode, args=(tmp_path, 0.2, 0, together)) for _ in range(2)]
+    processes = [SERVER.Process(target=encode, args=(tmp_path, together)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -495,12 +485,6 @@ def test_of_two_runs_at_once_one_encodes(tmp_path):
     assert len(told_texts(tmp_path / "told")) == DIFFERENT
     assert_as_in_memory(tmp_path, tmp_path / "again")
     assert not told_texts(tmp_path / "again")
-
-
-def test_a_file_in_the_way_is_an_error_of_the_user(tmp_path):
-    (tmp_path / "cache").write_text("mine")
-    with pytest.raises(UserError, match="in the way"):
-        stored_texts(TinyModel(), TEXTS, tmp_path / "cache", "texts")
 
 
 @pytest.mark.parametrize("languages", [("en",), ("en", "de")])

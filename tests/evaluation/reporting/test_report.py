@@ -305,24 +305,6 @@ def test_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     assert names == {"items.npz", "mine.txt", "report.json", "report.md", "scores.png"}
 
 
-def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(
-    evaluated: tuple[Report, Path], tmp_path: Path
-) -> None:
-    class Never(Constant):
-        def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
-            raise AssertionError("scored")
-
-    written = {path.name for path in evaluated[1].iterdir()} - OURS
-    assert len(written) == 5
-    for name in written:
-        mine = tmp_path / name / name
-        mine.parent.mkdir()
-        mine.write_text('{"mine": "report"}')
-        with pytest.raises(UserError, match=f"{name}: exists and was not written by ParaCLIP"):
-            evaluate({"only": ColourEncoder()}, [Never("x")], mine.parent, resamples=FEW)
-        assert mine.read_text() == '{"mine": "report"}'
-
-
 def test_benchmarks_with_blanks_in_their_names_are_numbered(tmp_path: Path) -> None:
     benchmarks = [
         Constant("my set", 0.0),
