@@ -54,7 +54,7 @@ def set_dropout(parts: Parts, probability: float | None) -> None:
         layer for module, _ in parts for layer in module.modules() if isinstance(layer, nn.Dropout)
     ]
     if not layers and probability > 0:
-        raise UserError("--dropout", "this text encoder has no dropout", "Leave the option out.")
+        raise UserError("dropout", "this text encoder has no dropout", "Leave the option out.")
     for layer in layers:
         layer.p = probability
 
