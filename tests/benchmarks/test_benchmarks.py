@@ -17,7 +17,6 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 from benchmarks import starter
 from benchmarks.evaluation import flickr8k, mini
-from benchmarks.export.loaders import environments
 from benchmarks.generation.peers import found_of, middle, table_of
 from benchmarks.generation.watching import Watched, watched
 from benchmarks.inputs import bad_inputs
@@ -321,20 +320,3 @@ def test_every_text_is_on_the_searchable_page_and_none_ends_its_script(tmp_path:
 
 
 # --- options and environments ---
-
-
-@pytest.mark.slow
-def test_a_python_that_leads_nowhere_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, lines in (
-        ("python3.97", "exit 127"),
-        ("python3.98", f'exec "{sys.executable}" "$@"'),
-    ):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(environments, "LATEST", 99)
-    assert environments.python_for((3, 97)) == str(tmp_path / "python3.98")
-    assert environments.python_for((3, 99)) is None
-    assert environments.python_for((3, 11)) == sys.executable

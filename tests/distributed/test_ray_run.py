@@ -1,6 +1,5 @@
 """Distributed runs on a small Ray: failures, URLs, several servers, too few CPUs."""
 
-import json
 import os
 import signal
 import subprocess
@@ -40,26 +39,6 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def generated(url: str | tuple[str, ...], out: Path, source: str) -> Summary:
     return generated_from_source(ray_config(url, out, source)).summary
-
-
-def test_only_failures_are_repeated(
-    small_ray: None, server: FakeServer, source: str, tmp_path: Path
-) -> None:
-    server.behave = lambda prompt, time: 400 if "babax" in prompt else rotate(prompt)
-    out = tmp_path / "out"
-    first = generated(server.url, out, source)
-    assert (first.kept, first.failed) == (ROWS - 1, 1)
-    failed = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in failed] == ["c0"] and "400" in failed[0]["problem"]
-    asked = server.asked.total()
-    server.behave = lambda prompt, time: rotate(prompt)
-    second = generated(server.url, out, source)
-    assert (second.kept, second.failed) == (ROWS, 0)
-    assert server.asked.total() - asked == 2
-    ids = read_triples(out / "triples.parquet")["id"].to_pylist()
-    assert sorted(ids) == sorted(one.id for one in captions(ROWS))
-    generated(server.url, out, source)
-    assert server.asked.total() - asked == 2  # all parts are finished: nothing for Ray to do
 
 
 def test_out_may_be_a_url_and_servers_several(

@@ -417,12 +417,6 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, right: str, wrong: str, word
         read_settings(path)
 
 
-def test_without_results_the_table_says_that_there_are_none(tmp_path: Path) -> None:
-    tables.main(["--out", str(tmp_path)])
-    assert json.loads((tmp_path / "real_clip.json").read_text())["results"] == []
-    assert "no pretrained CLIP yet" in (tmp_path / "real_clip.md").read_text()
-
-
 def test_the_table_has_the_date_of_the_figures(tmp_path: Path) -> None:
     report = {"benchmarks": [], "provenance": {"time": "2020-02-03T04:05:06+00:00"}}
     reports = {name: report for name, _, _ in tables.ROWS.values()}

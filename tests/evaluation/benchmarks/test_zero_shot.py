@@ -84,7 +84,6 @@ def test_the_working_folder_has_its_name_in_the_report(
     ("folder", "message"),
     [
         ("nowhere", r"no such folder. .*--images-by-class"),
-        ("x" * 300, "has a name that is too long"),
         ("red", "has 0 classes and 0 pictures"),
         (".", "several folders of the class 'hot dog'"),
     ],
