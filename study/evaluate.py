@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from paraclip.cli import main as paraclip
-from paraclip.evaluation import registry
-from paraclip.evaluation.registry import Entry
+from paraclip.evaluation import benchmarks
+from paraclip.evaluation.benchmarks import Entry
 from study.benchmarks import cifar, coco_order, cxc
 
 FURTHER = {
@@ -24,7 +24,7 @@ FURTHER = {
 
 def add_benchmarks() -> None:
     """Give `--benchmarks`, and its suite `all`, these names as well."""
-    registry.BENCHMARKS.update(FURTHER)
+    benchmarks.BENCHMARKS.update(FURTHER)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.evaluation import mini
 from benchmarks.machine import keep, parse_with_data, say
-from paraclip.compute.allocator import keep_freed_memory
+from paraclip.cli import keep_freed_memory
 from paraclip.errors import UserError
 from paraclip.evaluation.compare import Stored
 from paraclip.evaluation.plots import plot_scores

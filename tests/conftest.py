@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from extent import DATA, EXAMPLES
-from paraclip.compute.allocator import keep_freed_memory
+from paraclip.cli import keep_freed_memory
 
 if TYPE_CHECKING:
     from paraclip.models.mini import Mini

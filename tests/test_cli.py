@@ -23,7 +23,7 @@ from paraclip.cli import main, parse
 from paraclip.commands import COMMANDS
 from paraclip.commands.evaluate import EvaluateConfig
 from paraclip.commands.train import TrainConfig
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.errors import UserError
 from paraclip.options import read_options
 from paraclip.version import __version__

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import paraclip
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.data.problems import Problems
 from paraclip.data.rows import READERS, Values
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic, Scores
-from paraclip.evaluation.registry import BENCHMARKS, Entry
+from paraclip.evaluation.benchmarks import BENCHMARKS, Entry
 from paraclip.evaluation.statistics import Metric
 from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.backends import BACKENDS, Answer, BackendKind, LLMOptions

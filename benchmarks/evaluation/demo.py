@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS, from_cells, keep
+from paraclip.commands.quickstart import QuickstartConfig
 from paraclip.evaluation.report import Report
-from paraclip.quickstart import QuickstartConfig
 from recipes.demo.__main__ import run_stages
 from recipes.demo.results import table_rows
 from recipes.demo.stamps import PACKAGE

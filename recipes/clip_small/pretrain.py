@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from paraclip.api import export
-from paraclip.compute.allocator import keep_freed_memory
+from paraclip.cli import keep_freed_memory
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.pictures import read_names

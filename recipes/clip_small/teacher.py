@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from paraclip.compute.allocator import keep_freed_memory
+from paraclip.cli import keep_freed_memory
 from paraclip.files import write_text
 from paraclip.models.features import project
 from paraclip.models.loading import load_model

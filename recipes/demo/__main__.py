@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import paraclip
+from paraclip.cli import keep_freed_memory
 from paraclip.commands.index import STORE
 from paraclip.commands.quickstart import (
+    QuickstartConfig,
     announce,
     index_pictures,
     print_files,
@@ -31,7 +33,6 @@ from paraclip.commands.quickstart import (
     train_again,
 )
 from paraclip.commands.serve import SERVER
-from paraclip.compute.allocator import keep_freed_memory
 from paraclip.data.triples import TEXTS, read_provenance, read_triples
 from paraclip.errors import UserError, printable, require
 from paraclip.evaluation.report import Report
@@ -39,7 +40,6 @@ from paraclip.evaluation.run import check_report_folder
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import LAST, MERGED, check_model, packages_of
 from paraclip.output_folder import OutputFolder
-from paraclip.quickstart import QuickstartConfig
 from paraclip.signals import report_end
 from paraclip.starter import FIRST_EDITION, STARTER
 from paraclip.training.checkpoint import AnotherRun

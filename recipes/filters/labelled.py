@@ -15,9 +15,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from paraclip.paraphrase.english import NUMBERS, content_roots, is_content, words
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.language.lexicon import NUMBERS
-from paraclip.paraphrase.language.words import content_roots, is_content, words
 from paraclip.starter import FIRST_EDITION, QUERIES, TRIPLES
 from recipes.demo.stamps import STAMPS
 from recipes.filters.edits import NEGATIVE_KINDS, Draw, sentence, vocabulary_of

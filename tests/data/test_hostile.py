@@ -23,7 +23,7 @@ from source_files import as_file, json_lines, lenient, put, read, shard, texts
 
 from mangled import mangled
 from paraclip.data import lines, rows
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions

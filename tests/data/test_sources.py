@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from source_files import json_lines, lenient, put, read, shard, texts
 
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.data.folder import first_line, walk
 from paraclip.data.images import open_image, picture_files
 from paraclip.data.problems import Problems

@@ -17,8 +17,8 @@ from paraclip.commands.evaluate import (
     names_sources,
 )
 from paraclip.errors import UserError
-from paraclip.evaluation import registry, run
-from paraclip.evaluation.registry import BENCHMARKS
+from paraclip.evaluation import benchmarks, run
+from paraclip.evaluation.benchmarks import BENCHMARKS
 from paraclip.evaluation.report import read_report
 from paraclip.models import loading
 from tiny import ColourEncoder, write_flickr8k
@@ -33,7 +33,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     monkeypatch.setattr(loading, "load_model", lambda name, device: ColourEncoder(noises[name]))
     monkeypatch.setattr(command, "check_model", lambda name: None)
     rows = {name: BENCHMARKS[name] for name in ROWS}  # not those that need no data at all
-    monkeypatch.setattr(registry, "BENCHMARKS", rows)
+    monkeypatch.setattr(benchmarks, "BENCHMARKS", rows)
     monkeypatch.setattr(run, "find_spec", lambda name: None)  # no plots, which take long
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "kept"))

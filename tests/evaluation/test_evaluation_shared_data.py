@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from extent import DATA
-from paraclip.data.captions import Caption
-from paraclip.data.config import Columns
+from paraclip.data.captions import Caption, Columns
 from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions

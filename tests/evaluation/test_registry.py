@@ -12,9 +12,9 @@ from paraclip.commands.evaluate import (
     load_benchmark,
 )
 from paraclip.errors import UserError
-from paraclip.evaluation import registry
+from paraclip.evaluation import benchmarks
 from paraclip.evaluation.benchmark import MissingData, find_source
-from paraclip.evaluation.registry import BENCHMARKS, Entry
+from paraclip.evaluation.benchmarks import BENCHMARKS, Entry
 
 
 class Found:
@@ -33,7 +33,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> None:
         "made-two": Entry(lambda data, how: Found(data, "Draw two.", "two")),
         **{name: BENCHMARKS[name] for name in ("sts", "image-text-retrieval")},
     }
-    monkeypatch.setattr(registry, "BENCHMARKS", rows)
+    monkeypatch.setattr(benchmarks, "BENCHMARKS", rows)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
 
 
@@ -41,7 +41,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_benchmark_says_how_to_get_its_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(BENCHMARKS[name].suites) <= set(registry.SUITES)
+    assert set(BENCHMARKS[name].suites) <= set(benchmarks.SUITES)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     for data in (None, str(tmp_path)):
         with pytest.raises(MissingData, match=r"is missing|is named") as caught:

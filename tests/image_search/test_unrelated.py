@@ -12,7 +12,7 @@ from served import WIDTH, HashTower, made_index
 
 from paraclip.cli import main
 from paraclip.data.problems import Problems
-from paraclip.evaluation.unrelated import cutoff_above, unrelated_texts
+from paraclip.evaluation.metrics import cutoff_above, unrelated_texts
 from paraclip.image_search import build
 from paraclip.image_search.build import build_index
 from paraclip.image_search.engine import mark_close, measure_cutoffs, search_index

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paraclip.paraphrase.english import root, words
 from paraclip.paraphrase.filters.minilm import EmbeddedText
-from paraclip.paraphrase.language.words import root, words
 
 WIDTH = 384
 

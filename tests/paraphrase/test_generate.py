@@ -16,8 +16,7 @@ from fake_server import Reply, rotate
 from generating import Runs, bag_judge, captions, captions_file, generated_from_source, name_of
 
 from paraclip.commands.generate import GenerateConfig
-from paraclip.data.captions import Caption
-from paraclip.data.config import Columns
+from paraclip.data.captions import Caption, Columns
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import TEXTS, read_provenance
 from paraclip.errors import UserError

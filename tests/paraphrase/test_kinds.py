@@ -16,8 +16,7 @@ from paraclip.data.triples import choose_wordings, read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.kinds import CONTRAST, KINDS, read_kinds
-from paraclip.paraphrase.prompts import make_prompt
+from paraclip.paraphrase.prompts import CONTRAST, KINDS, make_prompt, read_kinds
 
 pytestmark = pytest.mark.usefixtures("quiet")
 ALL = ",".join(KINDS)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, lines_with_offsets, tokens_in
+from paraclip.paraphrase.backends import Answer, tokens_in
+from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, lines_with_offsets
 
 SETTINGS: dict[str, Any] = {"model": "fake", "temperature": 1.0}
 KEY_JSON = b'"00ffee0011223344"'

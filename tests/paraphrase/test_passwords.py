@@ -10,13 +10,12 @@ from fake_server import FakeServer
 from generating import bag_judge, fake_config
 
 from paraclip.commands import generate as command
-from paraclip.commands.quickstart import quickstart_command
-from paraclip.data.config import Columns
+from paraclip.commands.quickstart import QuickstartConfig, quickstart_command
+from paraclip.data.captions import Columns
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
 from paraclip.paraphrase.config import CaptionSource
 from paraclip.paraphrase.run import count_captions
-from paraclip.quickstart import QuickstartConfig
 from tiny import tiny_clip
 
 pytestmark = pytest.mark.usefixtures("quiet")

@@ -12,11 +12,10 @@ from PIL import Image
 
 from paraclip import api
 from paraclip.cli import parse
-from paraclip.commands.quickstart import quickstart_command
+from paraclip.commands.quickstart import QuickstartConfig, quickstart_command
 from paraclip.errors import UserError
 from paraclip.image_search.build import IndexSummary
 from paraclip.models.checkpoint import save_model
-from paraclip.quickstart import QuickstartConfig
 from paraclip.swapping.checking import Recommendation, SwapReport
 from paraclip.training.checkpoint import AnotherRun
 from tiny import draw, retuned, tiny_clip

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.sources import picture_source

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("nltk")
 pytest.importorskip("spacy")
 
+from paraclip.paraphrase.english import numbers
 from paraclip.paraphrase.filters.checks import same_words
-from paraclip.paraphrase.language.words import numbers
 from paraclip.starter import TRIPLES
 from recipes.filters import labelled
 from recipes.filters.edits import NEGATIVE_KINDS, Draw, replace_at, sentence, vocabulary_of

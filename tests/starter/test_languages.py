@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from paraclip.starter import languages
-from paraclip.starter.languages import Text, read_language
+from paraclip.starter import scenes as scene_module
+from paraclip.starter.scenes import Text, read_language
 
 DE = "{agent:bare} {action:nun} {action:o} {action:pre}, {agent:rel} {action:r} {action:dass}"
 NUMBERS = ("num", "zahl")  # classes of what makes its noun plural
@@ -171,7 +171,7 @@ VERBS = {
 def test_nouns_and_their_adjectives_agree(
     language: str, noun: str, adjective: str, template: str, written: str
 ) -> None:
-    plural = languages._parse_word(adjective).kind in NUMBERS
+    plural = scene_module._parse_word(adjective).kind in NUMBERS
     slots = {"noun": {}, "other": {"modifies": "noun", "plural": plural}}
     assert _text(language, slots, {"noun": noun, "other": adjective}, template) == written
 
@@ -190,7 +190,7 @@ def test_verbs_and_participles_agree(
 
 def _text(name: str, slots: dict[str, dict[str, Any]], words: dict[str, str], template: str) -> str:
     language = read_language(name)
-    parsed = {slot: languages._parse_word(word) for slot, word in words.items()}
+    parsed = {slot: scene_module._parse_word(word) for slot, word in words.items()}
     text = Text(language, slots, parsed).write(template)
     for pattern, replacement in language.finish["every"]:
         text = pattern.sub(replacement, text)

@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 
 from paraclip.data.triples import scene_table
 from paraclip.errors import UserError
-from paraclip.starter import languages
-from paraclip.starter.concepts import GRAMMAR, read_grammar
-from paraclip.starter.languages import HELD_OUT_MARK, Language, Text, Word, read_language
-from paraclip.starter.scenes import scenes
+from paraclip.starter import scenes as scene_module
+from paraclip.starter.scenes import (
+    GRAMMAR,
+    HELD_OUT_MARK,
+    Language,
+    Text,
+    Word,
+    read_grammar,
+    read_language,
+    scenes,
+)
 
 LANGUAGES = sorted(path.stem for path in GRAMMAR.glob("??.toml"))
 FIRST = ("caption", "paraphrase_1", "paraphrase_2")
@@ -110,7 +117,7 @@ def test_chinese_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, 
     ],
 )
 def test_english_words_have_their_forms(word: str, template: str, written: str) -> None:
-    text = Text(read_language("en"), {"word": {}}, {"word": languages._parse_word(word)})
+    text = Text(read_language("en"), {"word": {}}, {"word": scene_module._parse_word(word)})
     assert " ".join(text.write(template).split()) == written
 
 
@@ -144,7 +151,9 @@ def test_words_of_a_language_agree_by_its_own_classes_and_parts(
     }
     words = {"who": "Hund/m", "size": "klein", "what": "Knochen/m", "age": "alt",
              "does": "fressen; v=frisst; o={what:ein_akk}"}  # fmt: skip
-    text = Text(german, slots, {slot: languages._parse_word(word) for slot, word in words.items()})
+    text = Text(
+        german, slots, {slot: scene_module._parse_word(word) for slot, word in words.items()}
+    )
     assert text.write(template).startswith(written)
 
 

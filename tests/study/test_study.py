@@ -19,7 +19,7 @@ from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetriev
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import read_pool
-from paraclip.indexes.reading import read_index
+from paraclip.indexes import read_index
 from paraclip.models.checkpoint import save_model
 from paraclip.models.loading import load_model
 from paraclip.systems.system import IndexAddress

@@ -19,7 +19,7 @@ from paraclip.commands import evaluate as command
 from paraclip.commands.evaluate import EvaluateConfig, load_benchmark
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
-from paraclip.evaluation import registry, run
+from paraclip.evaluation import benchmarks, run
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.choice import Choice, Item
 from paraclip.evaluation.report import data_hash, read_report
@@ -52,7 +52,7 @@ ORDER, CXC = "coco/karpathy_test_captions.json", "cxc/sts.csv"
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Small data of CxC and COCO-Order in the working folder; names that are added go again."""
     monkeypatch.setattr(coco_order, "Tagger", ListTagger)
-    monkeypatch.setattr(registry, "BENCHMARKS", dict(registry.BENCHMARKS))
+    monkeypatch.setattr(benchmarks, "BENCHMARKS", dict(benchmarks.BENCHMARKS))
     monkeypatch.setattr(loading, "load_model", lambda name, device: ColourEncoder())
     monkeypatch.setattr(command, "check_model", lambda name: None)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))

@@ -19,7 +19,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.image_search.build import build_index
-from paraclip.indexes.origin import SAMPLE
+from paraclip.indexes import SAMPLE
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from paraclip.errors import UserError
-from paraclip.indexes import reading
-from paraclip.indexes.reading import read_index
+from paraclip.indexes import read_index
 from paraclip.systems.columns import arrow_parts, columns_of
 from paraclip.systems.system import IndexAddress
 
@@ -382,7 +381,7 @@ def test_more_rows_than_allowed(rows, tmp_path, monkeypatch) -> None:
     np.save(tmp_path / "v.npy", values)
     pq.write_table(pa.table({"v": as_lists(values)}), tmp_path / "v.parquet")
     rclip_index(tmp_path / "db.sqlite3", values, paths)
-    monkeypatch.setattr(reading, "MOST_ROWS", 3)
+    monkeypatch.setattr("paraclip.indexes.MOST_ROWS", 3)
     for name in ("v.npy", "v.parquet", "db.sqlite3"):
         with pytest.raises(UserError, match="holds more than 3 rows"):
             read(tmp_path / name)

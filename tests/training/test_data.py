@@ -27,7 +27,7 @@ from paraclip.data.triples import (
 from paraclip.errors import UserError
 from paraclip.models.features import encode_texts
 from paraclip.starter import TRIPLES
-from paraclip.starter.concepts import GRAMMAR
+from paraclip.starter.scenes import GRAMMAR
 from paraclip.training import data as data_module
 from paraclip.training import targets
 from paraclip.training.bank import Bank

@@ -27,7 +27,7 @@ from forked import SERVER, peak_memory
 from paraclip.data.problems import Problems
 from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
-from paraclip.indexes import reading
+from paraclip.indexes import read_index
 from paraclip.models import features
 from paraclip.models.features import encode_images, encode_texts, image_space, stored_texts
 from paraclip.store import IndexFacts, Store, schema
@@ -283,8 +283,8 @@ def test_of_a_large_index_the_seed_determines_a_sample_and_no_more_is_held(index
     rows = 5_000_099  # more than are read without a sample
     np.save(index, np.ones((rows, 1), np.float32))
     for sample, share in ((rows, 1.25), (1000, 0.1)):
-        assert len(reading.read_index(IndexAddress(str(index)), sample).vectors) == sample
-        peak = peak_memory(reading.read_index, IndexAddress(str(index)), sample)
+        assert len(read_index(IndexAddress(str(index)), sample).vectors) == sample
+        peak = peak_memory(read_index, IndexAddress(str(index)), sample)
         assert peak < share * rows * 4
 
 
@@ -296,7 +296,7 @@ def test_each_row_of_a_large_index_is_as_likely_and_keeps_its_name(tmp_path, mon
     pq.write_table(pa.table({"path": paths, "v": vectors}), tmp_path / "i.parquet")
     place, drawn = IndexAddress(str(tmp_path / "i.parquet")), np.zeros(30)
     for seed in range(400):
-        found = reading.read_index(place, sample=6, seed=seed)
+        found = read_index(place, sample=6, seed=seed)
         rows = np.array([int(path) for path in found.paths])
         assert len(set(rows)) == 6
         assert np.allclose(np.arctan2(found.vectors[:, 1], found.vectors[:, 0]), angles[rows])

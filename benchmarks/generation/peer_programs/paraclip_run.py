@@ -11,8 +11,7 @@ command = ["generate", str(path), "--out", str(out / "run"), "--backend", "opena
            "fake", "--base-url", url, "--concurrency", str(concurrency)]  # fmt: skip
 if "everything" in sys.argv:
     from paraclip.commands import generate
-    from paraclip.paraphrase.filters.cleaning import clean
-    from paraclip.paraphrase.filters.judge import Judge, Verdict
+    from paraclip.paraphrase.filters.judge import Judge, Verdict, clean
 
     class Everything(Judge):
         """Accepts every answer."""

@@ -45,7 +45,7 @@ EVERYDAY, TRAINING, EVALUATION = "Everyday", "More texts and models", "Evaluatio
 COMMANDS = {
     "quickstart": Command(
         EVERYDAY,
-        "quickstart:QuickstartConfig",
+        "commands.quickstart:QuickstartConfig",
         "Run the whole workflow on a folder of pictures, and say which model to use.",
         "paraclip quickstart my_pictures --out runs/mine",
         again="resume",

@@ -14,14 +14,7 @@ import tyro
 
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError, printable
-from paraclip.files import (
-    check_input,
-    check_room,
-    read_bounded,
-    read_errors,
-    readable,
-    text_hash,
-)
+from paraclip.files import check_input, check_room, read_bounded, read_errors, readable, text_hash
 from paraclip.options import Checked, Count, Positive
 from paraclip.output_folder import OutputFolder
 from paraclip.tables import markdown

@@ -148,7 +148,7 @@ def _evaluate(models: "Mapping[str, Model]", options: EvaluateOptions, /, **fact
             raise UserError(f"{label[:20]}...", what, "Choose a shorter one.")
         if isinstance(model, Path | str):
             check_model(str(model))
-    from paraclip.evaluation.registry import SUITES
+    from paraclip.evaluation.benchmarks import SUITES
     from paraclip.evaluation.run import OUT, RESAMPLES, check_report_folder
     from paraclip.evaluation.run import evaluate as score
 
@@ -180,7 +180,7 @@ def choose_benchmarks(options: EvaluateOptions) -> "tuple[list[Benchmark], dict[
         its data is missing or damaged. Benchmarks that are named need their data.
     """
     from paraclip.evaluation.benchmark import MissingData
-    from paraclip.evaluation.registry import BENCHMARKS, SUITES
+    from paraclip.evaluation.benchmarks import BENCHMARKS, SUITES
 
     _data_folder(options)  # a wrong --data is an error, not a reason to skip
     names = _names(options)
@@ -215,7 +215,7 @@ def choose_benchmarks(options: EvaluateOptions) -> "tuple[list[Benchmark], dict[
 def load_benchmark(name: str, options: EvaluateOptions) -> "Benchmark":
     """Make a benchmark with its data; raises `MissingData` without it."""
     from paraclip.evaluation.benchmark import Arithmetic
-    from paraclip.evaluation.registry import BENCHMARKS
+    from paraclip.evaluation.benchmarks import BENCHMARKS
 
     entry = BENCHMARKS[name]
     how = Arithmetic(options.precision, max_broken=options.max_broken)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Ge, Le
 
-from paraclip.data.config import ColumnOptions, Columns
+from paraclip.data.captions import ColumnOptions, Columns
 from paraclip.errors import UserError, printable, require
 from paraclip.options import Checked, Count, Names, PathName, Share, takes
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
 from paraclip.paraphrase.config import LIMITS, CaptionSource, Limits, Outputs, Part, read_part
-from paraclip.paraphrase.kinds import read_kinds
+from paraclip.paraphrase.prompts import read_kinds
 from paraclip.provenance import FOLDED, publishable, shown_path
 
 if TYPE_CHECKING:  # `paraclip generate --help` needs no pyarrow

@@ -6,14 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from paraclip.data.config import ColumnOptions, Columns
+from paraclip.data.captions import ColumnOptions, Columns
 from paraclip.errors import UserError, require
-from paraclip.models.sources import (
-    absolute_name,
-    check_device,
-    check_model,
-    packages_of,
-)
+from paraclip.models.sources import absolute_name, check_device, check_model, packages_of
 from paraclip.options import Checked, PathName, takes
 from paraclip.progress import suggest
 

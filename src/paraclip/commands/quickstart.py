@@ -9,31 +9,27 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 import paraclip
 from paraclip.commands.index import STORE
 from paraclip.commands.serve import SERVER, ServeConfig, serve_command
 from paraclip.commands.swap_check import lines_of
 from paraclip.commands.train import print_summary
-from paraclip.data.config import Columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Columns
 from paraclip.errors import UserError, printable, require, without_password
-from paraclip.image_search.engine import search_texts
-from paraclip.image_search.serving.captions import choose_examples, everyday_pairs
-from paraclip.image_search.sheet import Group, check_sheet, thumbnails_of, write_sheet
-from paraclip.image_search.sources import picture_source
 from paraclip.models.sources import LAST, MERGED, check_model, packages_of
+from paraclip.options import Checked, Count, Seed
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import without_secrets
-from paraclip.quickstart import QuickstartConfig
 from paraclip.starter import SCENES
-from paraclip.store import Store, existing_facts, full_path
 from paraclip.training.config import RunOptions
-from paraclip.training.sources import check_sources
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `paraclip quickstart --help` needs neither torch nor numpy
     from paraclip.models.encoder import DualEncoder
 
 _DRAWN, _SHOWN = 100, 5  # pairs of wordings, of which those are shown that fit best
@@ -42,8 +38,73 @@ _MOST_CAPTIONS = 10_000  # that are searched for
 _CAPTIONS, _SHEET = "captions.jsonl", "contact_sheet.png"
 
 
+@dataclass(frozen=True)
+class QuickstartConfig(Checked):
+    """The whole workflow: from pictures to a tuned text encoder, and what it finds among them."""
+
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PICTURES")]
+    """Folder of pictures, captions file or shards, as for `paraclip index`; captions are not
+    needed."""
+
+    out: str | None = None
+    """Output folder; a second run reuses its content. Default: runs/quickstart-NAME, where NAME is
+    the name of your source."""
+
+    base: str = "mini"
+    """Base model, as in `paraclip train`, such as ViT-B-32:weights.safetensors. A real CLIP is
+    larger than the built-in model: a GPU, which is used if there is one, saves most of the time."""
+
+    teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL[=SHARE] ...")] = ()
+    """Models that teach beside the base, as in `paraclip train`: CLIPs that know more, such as
+    ViT-B-16-SigLIP:webli. Default: base alone."""
+
+    epochs: Count | None = None
+    """Epochs. Default: that of `paraclip train`."""
+
+    seed: Seed = 0
+    """Random seed of the scenes, the order of the data and the examples."""
+
+    fresh: bool = False
+    """Run every stage from scratch, even if the folder holds another run. Cached image features are
+    reused."""
+
+    serve: bool = False
+    """Finally, open the search page, with base and the recommended model. Needs the extra
+    `search`."""
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        if self.out is not None:
+            return Path(self.out)
+        source = Path(self.source).resolve()
+        name = source.name if os.path.isdir(source) else source.stem
+        return Path("runs", f"quickstart-{name}")
+
+    @property
+    def index(self) -> Path:
+        """The index of the pictures."""
+        return self.folder / "index"
+
+    @property
+    def tuned(self) -> Path:
+        """The folder of the training run."""
+        return self.folder / "tuned"
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Options of `paraclip.train`."""
+        epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        teachers = ("base", *self.teacher) if self.teacher else ()
+        return {"bank": str(self.index), "teacher": teachers, "seed": self.seed, **epochs}
+
+
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print what it finds, the recommended model and the files."""
+    from paraclip.data.problems import Problems
+    from paraclip.image_search.sources import picture_source
+    from paraclip.training.sources import check_sources
+
     if without_password(config.source) != config.source:  # its index would hold it
         what = "has a password in it, which the index would store"
         raise UserError(without_secrets(config.source), what, "Copy the pictures to a folder.")
@@ -132,6 +193,7 @@ def print_files(files: Mapping[str, Path]) -> None:
 
 def _check(config: QuickstartConfig) -> None:
     """Raise UserError, before the first long stage, for what a later one would lack."""
+    from paraclip.image_search.sheet import check_sheet
     from paraclip.training.checkpoint import AnotherRun
     from paraclip.training.prepare import check_base
     from paraclip.training.train import check_training
@@ -149,6 +211,8 @@ def _check(config: QuickstartConfig) -> None:
 def _write_captions(config: QuickstartConfig) -> Path | None:
     """Write the captions that the index has of picture files, at most 10,000 of them; None if there
     are none."""
+    from paraclip.store import Store, existing_facts, full_path
+
     store = Store(config.index)
     root, rows = existing_facts(store).root, list[dict[str, str]]()
     for part in store.batches(("path", "caption")):
@@ -168,6 +232,11 @@ def _write_captions(config: QuickstartConfig) -> Path | None:
 def _write_examples(config: QuickstartConfig, models: str) -> Path | None:
     """Write what models, as of `paraclip search --models`, find for everyday pairs of wordings that
     fit the pictures best, as the last one finds; None if none fits."""
+    from paraclip.image_search.engine import search_texts
+    from paraclip.image_search.serving.captions import choose_examples, everyday_pairs
+    from paraclip.image_search.sheet import Group, thumbnails_of, write_sheet
+    from paraclip.store import Store
+
     index, path = str(config.index), config.folder / _SHEET
     pairs = random.Random(config.seed).sample(everyday_pairs(), _DRAWN)
     texts = [text for pair in pairs for text in pair]

@@ -129,7 +129,7 @@ def undo_swap(system: str, cache: Path | str, *, dry_run: bool = False) -> "Swap
 
 
 def _swap(system: str, cache: Path | str, tuned: "Model", options: SwapOptions) -> "Swapped":
-    from paraclip.indexes.reading import read_index  # numpy: --undo needs none
+    from paraclip.indexes import read_index  # numpy: --undo needs none
     from paraclip.swapping import run
 
     place = None if options.index is None else IndexAddress(str(options.index), selectable=False)

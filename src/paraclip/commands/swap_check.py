@@ -114,8 +114,7 @@ def check_swap(
     for one in (base, *named.values()):
         if isinstance(one, Path | str):
             check_model(str(one))
-    from paraclip.indexes.origin import pictures_of_rows
-    from paraclip.indexes.reading import read_index
+    from paraclip.indexes import pictures_of_rows, read_index
     from paraclip.swapping.checking import compare_encoders, read_queries
 
     queries = read_queries(str(options.queries)) if options.queries else []
@@ -184,7 +183,7 @@ def _suggest_use(config: SwapCheckConfig, report: "SwapReport") -> None:
 def lines_of(report: "SwapReport") -> Iterator[str]:
     """The report as text."""
     from paraclip.evaluation.unlabelled import measures_table
-    from paraclip.indexes.origin import EXACT
+    from paraclip.indexes import EXACT
     from paraclip.tables import aligned
 
     yield f"{report.store}: {report.rows:,} vectors of {report.width} numbers."

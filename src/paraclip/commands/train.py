@@ -126,7 +126,7 @@ def _print_rows(data: "TrainingData", options: RunOptions) -> None:
 
 def _suggest_check(config: TrainConfig, checkpoint: Path) -> None:
     """Suggest to check the index that was learned from, or else to index pictures."""
-    from paraclip.indexes.reading import is_index
+    from paraclip.indexes import is_index
 
     models = ("--base", config.base, "--tuned", checkpoint if config.control else checkpoint.parent)
     bank = config.bank and str(config.bank)

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.captions import BrokenRow
-from paraclip.data.config import Columns
+from paraclip.data.captions import BrokenRow, Columns
 from paraclip.data.lines import UTF8_MARK, UTF16_MARKS
 from paraclip.data.problems import Problems
 from paraclip.data.shards import LARGEST_TEXT, SUFFIXES

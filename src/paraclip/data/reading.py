@@ -9,14 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.captions import (
-    BrokenRow,
-    Caption,
-    clean_text,
-    label,
-    plain_text,
-)
-from paraclip.data.config import Columns
+from paraclip.data.captions import BrokenRow, Caption, Columns, clean_text, label, plain_text
 from paraclip.data.lines import check_scheme, file_system, is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.rows import Values, is_folder, read_items, reader_of, row_number

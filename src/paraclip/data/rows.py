@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paraclip.data.captions import BrokenRow, choose_columns, label
-from paraclip.data.config import Columns
+from paraclip.data.captions import BrokenRow, Columns, choose_columns, label
 from paraclip.data.folder import read_folder
 from paraclip.data.lines import DECOMPRESSORS, bounded_lines, is_remote, open_source
 from paraclip.data.problems import Problems

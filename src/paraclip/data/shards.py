@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 from urllib.parse import unquote
 
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.data.lines import UTF8_MARK, file_system, is_remote, local_path, open_source
 from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import BadJson, parse_json_object

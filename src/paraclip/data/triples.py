@@ -16,12 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip import starter
-from paraclip.data.captions import (
-    BrokenRow,
-    clean_text,
-    label,
-    plain_text,
-)
+from paraclip.data.captions import BrokenRow, clean_text, label, plain_text
 from paraclip.data.images import PictureNames, picture_files
 from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems

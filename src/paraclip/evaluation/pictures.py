@@ -15,13 +15,7 @@ import numpy as np
 from PIL import Image
 
 from paraclip.arrays import Float, Integers, map_matrix
-from paraclip.data.images import (
-    Crop,
-    PictureNames,
-    picture_files,
-    picture_key,
-    pictures_hash,
-)
+from paraclip.data.images import Crop, PictureNames, picture_files, picture_key, pictures_hash
 from paraclip.data.lines import is_remote
 from paraclip.data.problems import Problems
 from paraclip.data.rows import read_rows

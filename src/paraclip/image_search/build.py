@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from paraclip.arrays import Float
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.engine import cutoffs_of
@@ -29,7 +29,7 @@ from paraclip.image_search.sources import (
     picture_source,
 )
 from paraclip.image_search.towers import model_stamp
-from paraclip.indexes.origin import check_space
+from paraclip.indexes import check_space
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import (
     IMAGES_AT_ONCE,
@@ -44,14 +44,7 @@ from paraclip.models.loading import load_model
 from paraclip.models.sources import absolute_name
 from paraclip.progress import bar
 from paraclip.provenance import publishable
-from paraclip.store import (
-    ROWS_AT_ONCE,
-    IndexFacts,
-    Store,
-    picture_id,
-    schema,
-    vectors_of,
-)
+from paraclip.store import ROWS_AT_ONCE, IndexFacts, Store, picture_id, schema, vectors_of
 
 _WRITE_SECONDS = 30.0  # maximum time between writes
 _RECALL_QUERIES = 100

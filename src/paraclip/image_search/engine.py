@@ -9,8 +9,13 @@ import numpy as np
 from paraclip.arrays import Float
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
-from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
-from paraclip.evaluation.unrelated import cutoff_above, unrelated_texts
+from paraclip.evaluation.metrics import (
+    average_overlap,
+    cutoff_above,
+    jaccard,
+    shared_results,
+    unrelated_texts,
+)
 from paraclip.image_search.snapshot import Hit, SearchPool, open_pool
 from paraclip.image_search.towers import (
     LONGEST_QUERY,

@@ -18,15 +18,8 @@ from paraclip.arrays import Float
 from paraclip.compute.exact_search import nearest_rows
 from paraclip.errors import UserError
 from paraclip.files import atomic_folder, cache_folder, text_hash
-from paraclip.indexes.origin import facts_in_space
-from paraclip.store import (
-    SHOWN,
-    IndexFacts,
-    Store,
-    existing_facts,
-    not_an_index,
-    vectors_of,
-)
+from paraclip.indexes import facts_in_space
+from paraclip.store import SHOWN, IndexFacts, Store, existing_facts, not_an_index, vectors_of
 
 VECTORS, ROWS = "vectors.f32", "rows.arrow"
 _KINDS = pa.schema([(name, pa.string()) for name in SHOWN[:3]])  # of the rows

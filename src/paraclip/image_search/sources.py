@@ -12,8 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from paraclip.data.captions import BrokenRow, clean_text
-from paraclip.data.config import Columns
+from paraclip.data.captions import BrokenRow, Columns, clean_text
 from paraclip.data.folder import first_line, walk
 from paraclip.data.images import LARGEST_FILE, decode_image, fault, open_bytes
 from paraclip.data.lines import is_remote, local_path

@@ -24,7 +24,7 @@ from paraclip.arrays import Float
 from paraclip.compute.onnx_session import WRITERS, TextGraph, open_session
 from paraclip.errors import UserError
 from paraclip.files import atomic_folder, cache_folder, read_bounded, text_hash, write_text
-from paraclip.indexes.origin import check_space
+from paraclip.indexes import check_space
 from paraclip.models.formats.clip_tokenizer import clip_tokenizer, repaired_text
 from paraclip.models.sources import model_files
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE

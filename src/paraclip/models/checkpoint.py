@@ -23,13 +23,7 @@ from paraclip.models.formats.untrusted import (
 )
 from paraclip.models.mini import Mini, SentenceModel
 from paraclip.models.sources import LAST, MERGED, RUN_RECORD, TEXT_ONLY
-from paraclip.models.tensors import (
-    check_fit,
-    fill_weights,
-    hash_tensors,
-    read_shapes,
-    save_tensors,
-)
+from paraclip.models.tensors import check_fit, fill_weights, hash_tensors, read_shapes, save_tensors
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
 from paraclip.tables import inert

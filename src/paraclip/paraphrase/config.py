@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.errors import UserError
 
 

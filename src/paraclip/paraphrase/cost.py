@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from paraclip.errors import UserError, optional_import
-from paraclip.paraphrase.backends import Answer, Backend, LLMOptions
-from paraclip.paraphrase.log import add_tokens
+from paraclip.paraphrase.backends import Answer, Backend, LLMOptions, add_tokens
 
 _MILLION = 1_000_000
 _TYPICAL = 100  # tokens of a prompt or an answer; some vendors charge more for long prompts

@@ -21,13 +21,12 @@ import numpy as np
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import check_input, disk_errors, take_lock
-from paraclip.paraphrase.backends import Answer
+from paraclip.paraphrase.backends import Answer, add_tokens, tokens_in
 
 _LOG_FORMAT = 1
 _LOG_HEAD = b'{"paraclip"'
 _OTHER_FOLDER = "Name another output folder."
 _OTHER_OR_FRESH = "Name another output folder, or start from scratch with --fresh."
-_MOST_TOKENS = 10**9  # of one question; larger numbers are damage
 LONGEST_LINE = 8 << 20  # bytes
 _KEY = re.compile(r"[0-9a-f]{16}")
 
@@ -207,19 +206,6 @@ def _entry_of(line: bytes) -> dict[str, Any] | None:
         return None
     pairs = all(isinstance(one, list) and list(map(type, one)) == [str, bool] for one in answers)
     return entry if _KEY.fullmatch(key) and pairs else None
-
-
-def tokens_in(entry: dict[str, Any]) -> list[int]:
-    """Numbers of prompt and answer tokens of an entry; zeros if they are missing or damaged."""
-    tokens = entry.get("tokens")
-    if not isinstance(tokens, list) or [type(count) for count in tokens] != [int, int]:
-        return [0, 0]
-    return tokens if min(tokens) >= 0 and max(tokens) < _MOST_TOKENS else [0, 0]
-
-
-def add_tokens(tokens: Sequence[int], *more: Sequence[int]) -> list[int]:
-    """The sums of numbers of prompt and of answer tokens."""
-    return [sum(column) for column in zip(tokens, *more, strict=True)]
 
 
 def _lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:

@@ -22,7 +22,7 @@ from paraclip.files import disk_errors, refuse_overwriting
 from paraclip.output_folder import OutputFolder
 from paraclip.paraphrase.config import Outputs
 from paraclip.paraphrase.cost import Meter, show_dollars
-from paraclip.paraphrase.language.words import rewords
+from paraclip.paraphrase.english import rewords
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
 from paraclip.provenance import provenance
 from paraclip.tables import aligned, markdown

@@ -27,11 +27,11 @@ from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError, optional_import
 from paraclip.files import locked, text_hash
-from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
+from paraclip.paraphrase.backends import Backend, LLMOptions, add_tokens, make_backend
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
 from paraclip.paraphrase.cost import Meter, meter_of
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, add_tokens, object_of
+from paraclip.paraphrase.log import AnswerLog, EarlierAnswers, object_of
 from paraclip.paraphrase.outputs import (
     LOG,
     SUMMARY,

@@ -23,20 +23,8 @@ from paraclip.paraphrase.config import CaptionSource, Outputs
 from paraclip.paraphrase.cost import Meter, meter_of, show_dollars
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.outputs import (
-    LOG,
-    Summary,
-    refuse_foreign_outputs,
-    refuse_inputs,
-    writing,
-)
-from paraclip.paraphrase.steps import (
-    Failed,
-    KeptTriple,
-    Outcome,
-    Paraphraser,
-    answer_settings,
-)
+from paraclip.paraphrase.outputs import LOG, Summary, refuse_foreign_outputs, refuse_inputs, writing
+from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Paraphraser, answer_settings
 from paraclip.progress import bar, track
 
 _AHEAD = 3  # captions in progress per question in progress; the others are being judged

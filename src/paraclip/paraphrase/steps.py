@@ -22,12 +22,11 @@ from paraclip.paraphrase.backends import (
     Waiting,
 )
 from paraclip.paraphrase.cost import Meter
+from paraclip.paraphrase.english import overlap
 from paraclip.paraphrase.filters.checks import Question, is_unsafe
 from paraclip.paraphrase.filters.judge import Verdict
-from paraclip.paraphrase.kinds import CONTRAST
-from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.prompts import Prompt, make_prompt
+from paraclip.paraphrase.prompts import CONTRAST, Prompt, make_prompt
 from paraclip.provenance import without_secrets
 
 _SIMILARITY_MARGIN = 0.08  # cosine; within this distance of the highest, candidates count as equal

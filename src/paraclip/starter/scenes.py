@@ -1,24 +1,276 @@
 """Everyday scenes: what people photograph, in several wordings, drawn from a grammar.
 
-`concepts.py` says what can be in a picture together, `languages.py` words it. README.md beside this
-file says how a language is added.
+`grammar/frames.toml` holds what can be in a picture together, which no language changes, and
+`grammar/LANGUAGE.toml` the words. README.md beside this file describes their keys, and says how a
+language is added.
 """
 
 import random
+import re
+import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from paraclip.errors import UserError
-from paraclip.starter.concepts import Drawn, read_grammar, shuffled
-from paraclip.starter.languages import (
-    HELD_OUT_MARK,
-    Language,
-    Text,
-    Word,
-    counted_slots,
-    read_language,
-)
+from paraclip.starter import FOLDER
+
+GRAMMAR = FOLDER / "grammar"
+
+Drawn = dict[str, str]
+"""The concept of each slot of a scene."""
+
+
+class Grammar:
+    """The concepts and frames of `frames.toml`."""
+
+    def __init__(self) -> None:
+        data = tomllib.loads((GRAMMAR / "frames.toml").read_text(encoding="utf-8"))
+        self.frames: dict[str, dict[str, Any]] = data["frames"]
+        self.held_out = frozenset(data["held_out"].split())
+        self.facts: dict[str, dict[str, str]] = {}
+        self._sets: dict[str, str] = dict(data["sets"])
+        for group in data["groups"]:
+            name, concepts = group["category"], group["concepts"]
+            self._sets[name] = f"{self._sets.get(name, '')} {concepts}"
+            self.facts |= dict.fromkeys(concepts.split(), group)
+        self._alike: dict[str, set[str]] = {}
+        for names in map(str.split, data["alike"]):
+            for name in names:
+                self._alike.setdefault(name, set()).update(names)
+        self.expand = cache(self._expand)
+
+    def _expand(self, names: str) -> tuple[str, ...]:
+        """The concepts of some names of concepts and sets; `-name` takes away."""
+        found: dict[str, None] = {}  # in order, once
+        for name in names.split():
+            bare = name.removeprefix("-")
+            some = self.expand(self._sets[bare]) if bare in self._sets else (bare,)
+            for concept in some:
+                if name != bare:
+                    found.pop(concept, None)
+                else:
+                    found[concept] = None
+        return tuple(found)
+
+    def allowed(self, frame: str, slot: str, drawn: Drawn) -> tuple[str, ...]:
+        """What a slot may hold beside the others: what `from` names, as far as `among` does too."""
+        spec = self.frames[frame]["slots"][slot]
+        found = self._named(spec["from"], drawn) or ()
+        for source in spec.get("among", "").split():
+            if (wanted := self._named(source, drawn)) is not None:
+                found = tuple(concept for concept in found if concept in wanted)
+        return found
+
+    def _named(self, source: str, drawn: Drawn) -> tuple[str, ...] | None:
+        """The concepts of some sets, or of SLOT.FACT; None where nothing drawn has that fact."""
+        slot, _, fact = source.partition(".")
+        if not fact:
+            return self.expand(source)
+        facts = self.facts[drawn[slot]] if slot in drawn else {}
+        return self.expand(facts[fact]) if fact in facts else None
+
+    def draw(self, frame: str, rng: random.Random, held_out: bool) -> Drawn | None:
+        """A scene of a frame; None where a slot that it needs finds no concept."""
+        drawn: Drawn = {}
+        for slot, spec in self.frames[frame]["slots"].items():
+            if rng.random() >= spec.get("chance", 1):
+                continue
+            options = [
+                concept
+                for concept in self.allowed(frame, slot, drawn)
+                if (held_out or concept not in self.held_out) and concept not in drawn.values()
+            ]
+            if options:
+                lead = rng.random() < spec.get("lead", 0)
+                drawn[slot] = options[0 if lead else int(rng.random() * len(options))]
+            elif "chance" not in spec:
+                return None
+        return drawn
+
+    def fits(self, frame: str, drawn: Drawn) -> bool:
+        """Whether each concept may stand where it does, beside the others."""
+        return all(drawn[slot] in self.allowed(frame, slot, drawn) for slot in drawn)
+
+    def are_alike(self, one: str, other: str) -> bool:
+        """Whether a picture may show both, so that neither is a contrast of the other."""
+        return other == one or other in self._alike.get(one, ())
+
+    def changes(
+        self, frame: str, drawn: Drawn, rng: random.Random, held_out: bool
+    ) -> Iterator[tuple[str, Drawn]]:
+        """The kind of a change, and the scene so changed, which no picture of it shows."""
+        for slot, concept in drawn.items():
+            facts = self.facts[concept]
+            if "contrast" not in facts:
+                continue
+            for other in shuffled(self.expand(facts.get("rivals", facts["category"])), rng):
+                changed = drawn | {slot: other}
+                if (
+                    "contrast" in self.facts[other]
+                    and other not in drawn.values()
+                    and (held_out or other not in self.held_out)
+                    and not self.are_alike(concept, other)
+                    and self.fits(frame, changed)
+                ):
+                    yield facts["contrast"], changed
+                    break
+        one, two = self.frames[frame].get("swap", ("", ""))
+        if one and self.fits(frame, swapped := drawn | {one: drawn[two], two: drawn[one]}):
+            yield "role", swapped
+
+
+@cache
+def read_grammar() -> Grammar:
+    """The grammar that all languages share."""
+    return Grammar()
+
+
+def shuffled(values: Sequence[Any], rng: random.Random, lead: float = 0) -> list[Any]:
+    """The values in random order; with a lead, early ones tend to stay early."""
+    keys = [rng.random() * (1 + lead * number) for number in range(len(values))]
+    return [values[number] for number in sorted(range(len(values)), key=keys.__getitem__)]
+
+
+HELD_OUT_MARK = "*"
+"""Begins a word or a template that `held_out=False` never draws."""
+_PLACEHOLDER = re.compile(r"\{(?:(\+)?(\w*):)?(\w+)\}")  # {form}, {slot:form} or {+class:form}
+_OPTIONAL = re.compile(r"\[([^\]]+)\]")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word or phrase for a concept: its class (gender, for example) and its irregular forms."""
+
+    base: str
+    kind: str
+    forms: Mapping[str, str]
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class Language:
+    """The words, forms and templates of a language."""
+
+    words: Mapping[str, Sequence[Word]]
+    forms: Mapping[str, Mapping[str, str]]
+    rules: Mapping[str, Sequence[tuple[re.Pattern[str], str]]]
+    templates: Mapping[str, Mapping[str, Sequence[str]]]
+    finish: Mapping[str, Sequence[tuple[re.Pattern[str], str]]]
+    uncounted: Collection[str]
+    stop: str
+
+
+@cache
+def read_language(name: str) -> Language:
+    """The words of a language; raises UserError if there are none."""
+    known = sorted(path.stem for path in GRAMMAR.glob("??.toml"))
+    if name not in known:
+        what = f"there are no scenes in the language {name!r}"
+        raise UserError("languages", what, f"Choose among {', '.join(known)}.")
+    data = tomllib.loads((GRAMMAR / f"{name}.toml").read_text(encoding="utf-8"))
+
+    def compiled(table: Mapping[str, list[list[str]]]) -> dict[str, list[tuple[Any, str]]]:
+        return {key: [(re.compile(one), by) for one, by in lines] for key, lines in table.items()}
+
+    return Language(
+        {key: [_parse_word(one) for one in text.split("|")] for key, text in data["words"].items()},
+        {
+            key: one if isinstance(one, dict) else {"": one, "p": one}
+            for key, one in data["forms"].items()
+        },
+        compiled(data["rules"]),
+        data["templates"],
+        compiled(data["finish"]),
+        data["uncounted"],
+        data["stop"],
+    )
+
+
+def _parse_word(text: str) -> Word:
+    """A word of `base/class; form=text`, with a mark before it if it is held out."""
+    first, *rest = (part.strip() for part in text.split(";"))
+    base, _, kind = first.removeprefix(HELD_OUT_MARK).partition("/")
+    forms = (part.partition("=") for part in rest)
+    held_out = first.startswith(HELD_OUT_MARK)
+    return Word(base, kind, {name: value for name, _, value in forms}, held_out)
+
+
+class Text:
+    """A wording in the making: fills placeholders, and notes the slots that it has named."""
+
+    def __init__(self, language: Language, slots: Mapping[str, Any], words: dict[str, Word]):
+        self._language, self._slots, self._words = language, slots, words
+        self.said: set[str] = set()
+        self._counted = counted_slots(slots, words)
+        self._named: set[str] = set()
+
+    def write(self, template: str) -> str:
+        """The text of a template; KeyError if it asks for a slot that the scene lacks."""
+
+        def keep(match: re.Match[str]) -> str:
+            wanted = {slot for _, slot, _ in _PLACEHOLDER.findall(match[1])}
+            return match[1] if wanted <= self._words.keys() else ""
+
+        template = _OPTIONAL.sub(keep, template)
+        self._named = {slot for _, slot, _ in _PLACEHOLDER.findall(template)}
+        return self._fill(template, "")
+
+    def _fill(self, pattern: str, own: str) -> str:
+        def fill(match: re.Match[str]) -> str:
+            modifiers, slot, form = match.groups()
+            if modifiers is None:
+                return self._form(slot or own, form)
+            return " ".join(self._form(one, form) for one in self._modifiers(own, slot))
+
+        return _PLACEHOLDER.sub(fill, pattern)
+
+    def _modifiers(self, slot: str, kind: str) -> list[str]:
+        """The slots of a class that modify one and are not named by the template itself."""
+        return [
+            one
+            for one, word in self._words.items()
+            if self._slots[one].get("modifies") == slot
+            and word.kind == kind
+            and one not in self._named
+        ]
+
+    def _form(self, slot: str, form: str) -> str:
+        word = self._words[slot]
+        if form in word.forms:
+            self.said.add(slot)
+            return self._fill(word.forms[form], slot)
+        if form in self._language.forms:
+            spec = self._slots[slot]
+            key = self._key(spec.get("of") or spec.get("modifies") or slot)
+            table = self._language.forms[form]
+            pattern = table.get(key, table["p" if key.endswith("p") else ""])
+            return self._fill(pattern, slot)
+        if form == "class":
+            return word.kind
+        self.said.add(slot)
+        return self._fill(_inflect(self._language, form, word), slot)
+
+    def _key(self, slot: str) -> str:
+        """The class of a slot's word, with `p` at its end if it is plural."""
+        kind = self._words[slot].kind
+        return f"{kind}p" if slot in self._counted and not kind.endswith("p") else kind
+
+
+def counted_slots(slots: Mapping[str, Any], drawn: Collection[str]) -> set[str]:
+    """The slots of a scene that another one makes plural."""
+    return {slots[slot]["modifies"] for slot in drawn if slots[slot].get("plural")}
+
+
+def _inflect(language: Language, form: str, word: Word) -> str:
+    """A regular form: by the first rule whose pattern is found; base where none is."""
+    if not word.kind.endswith("p"):
+        for pattern, replacement in language.rules.get(form, ()):
+            if pattern.search(word.base):
+                return pattern.sub(replacement, word.base, count=1)
+    return word.base
+
 
 ENGLISH = "en"
 _FIRST = ("caption", "paraphrase_1", "paraphrase_2")

@@ -26,8 +26,7 @@ from paraclip.evaluation.unlabelled import (
     search_scenes,
 )
 from paraclip.files import read_lines
-from paraclip.indexes.origin import Origin, find_origin, pictures_of_rows
-from paraclip.indexes.reading import Index
+from paraclip.indexes import Index, Origin, find_origin, pictures_of_rows
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder, Model

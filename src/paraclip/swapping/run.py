@@ -50,7 +50,7 @@ from paraclip.systems.system import Cache, System
 
 if TYPE_CHECKING:
     from paraclip.exporting.source import Source
-    from paraclip.indexes.reading import Index
+    from paraclip.indexes import Index
     from paraclip.models.encoder import DualEncoder
 
 _LOWEST = 0.999
@@ -165,7 +165,7 @@ def _swap(
 
 
 def _check_index(source: "Source", index: "Index") -> list[str]:
-    from paraclip.indexes.origin import find_origin, pictures_of_rows
+    from paraclip.indexes import find_origin, pictures_of_rows
 
     origin = find_origin(source.model, index, pictures_of_rows(index.paths or []))
     if origin is None:

@@ -1,6 +1,7 @@
 """Other programs: what each loads, where its cache is and how its index is read.
 
-A module a program (`folders` has those that load a folder of a CLIP), each fact with its source.
+Each fact has its source. `graphs` has the programs that only load a graph, `files` those that load
+weights or a folder of a CLIP, and indexes that are files; the other modules have a program each.
 `export` writes what is in `layout`, `swap` replaces files in `cache`, and `swap-check` reads an
 index by `read`: these are verbs over this table, and their options take the names from it. So
 importing it imports neither torch nor numpy.
@@ -9,28 +10,23 @@ importing it imports neither torch nor numpy.
 from collections.abc import Callable
 
 from paraclip.plugins import Table
-from paraclip.systems.clip_retrieval import CLIP_RETRIEVAL
-from paraclip.systems.fastembed import FASTEMBED
-from paraclip.systems.files import FORMATS, NPY, PARACLIP, PARQUET
-from paraclip.systems.folders import HUGGING_FACE, OPEN_CLIP, SENTENCE_TRANSFORMERS, WEAVIATE
+from paraclip.systems import files, graphs
+from paraclip.systems.files import FORMATS
 from paraclip.systems.immich import IMMICH
-from paraclip.systems.lancedb import LANCEDB
 from paraclip.systems.librephotos import LIBREPHOTOS
-from paraclip.systems.opensearch import OPENSEARCH
 from paraclip.systems.pgvector import PGVECTOR
 from paraclip.systems.rclip import RCLIP
 from paraclip.systems.system import IndexAddress, Layout, Parts, System
-from paraclip.systems.transformers_js import TRANSFORMERS_JS
-from paraclip.systems.vespa import VESPA
 
 __all__ = ("FORMATS", "SYSTEMS", "exported", "indexed", "swapped")
 
 SYSTEMS = Table("systems", {
     system.name: system
     for system in (
-        IMMICH, RCLIP, LIBREPHOTOS, FASTEMBED, WEAVIATE, VESPA, OPENSEARCH, TRANSFORMERS_JS,
-        SENTENCE_TRANSFORMERS, HUGGING_FACE, OPEN_CLIP, CLIP_RETRIEVAL, PARACLIP, LANCEDB, PGVECTOR,
-        NPY, PARQUET,
+        IMMICH, RCLIP, LIBREPHOTOS, graphs.FASTEMBED, files.WEAVIATE, graphs.VESPA,
+        graphs.OPENSEARCH, graphs.TRANSFORMERS_JS, files.SENTENCE_TRANSFORMERS, files.HUGGING_FACE,
+        files.OPEN_CLIP, files.CLIP_RETRIEVAL, files.PARACLIP, files.LANCEDB, PGVECTOR, files.NPY,
+        files.PARQUET,
     )
 })  # fmt: skip
 """By name. An index is of the first one that recognises it."""

@@ -17,15 +17,7 @@ from pathlib import Path
 
 from paraclip.compute.onnx_session import TextGraph
 from paraclip.errors import UserError
-from paraclip.systems.system import (
-    FIX,
-    ROWS_AT_ONCE,
-    Cache,
-    IndexAddress,
-    Layout,
-    Parts,
-    System,
-)
+from paraclip.systems.system import FIX, ROWS_AT_ONCE, Cache, IndexAddress, Layout, Parts, System
 
 _FOLDER = "ViT-B-32-256-datacomp_s34b_b86k"
 _INDEX = "db.sqlite3"

@@ -17,8 +17,7 @@ from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
-from paraclip.indexes.origin import check_space, find_origin, pictures_of_rows
-from paraclip.indexes.reading import Index, is_index, read_index
+from paraclip.indexes import Index, check_space, find_origin, is_index, pictures_of_rows, read_index
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.models.loading import load_model

@@ -16,13 +16,7 @@ from torch.optim import AdamW
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.files import (
-    check_input,
-    check_room,
-    disk_errors,
-    locked,
-    text_hash,
-)
+from paraclip.files import check_input, check_room, disk_errors, locked, text_hash
 from paraclip.merging import SHARE, merge
 from paraclip.models.checkpoint import is_merged_from, save_model
 from paraclip.models.encoder import DualEncoder

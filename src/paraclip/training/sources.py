@@ -26,7 +26,7 @@ from paraclip.data.triples import (
 )
 from paraclip.errors import UserError
 from paraclip.files import file_hash
-from paraclip.indexes.reading import check_address
+from paraclip.indexes import check_address
 from paraclip.models.sources import BUILT_IN, SUFFIXES, check_model
 from paraclip.starter import DRAWN, SCENES_ORIGIN, STARTER, TRIPLES, is_scenes, resolve
 from paraclip.training.config import RunOptions

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from paraclip.data import images
-from paraclip.data.config import Columns
+from paraclip.data.captions import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import sources

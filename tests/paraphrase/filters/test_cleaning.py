@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.paraphrase.filters.cleaning import clean
+from paraclip.paraphrase.filters.judge import clean
 
 WRAPPED = [
     "A cat naps.",

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import STRONG, Limits
+from paraclip.paraphrase.english import words
 from paraclip.paraphrase.filters.checks import FILTERS, Question, is_unsafe, plain_reason
 from paraclip.paraphrase.filters.judge import Judge, Verdict
-from paraclip.paraphrase.language.words import words
 
 CAPTION = "Two brown dogs run across a field without a leash."
 BEACH = "A dog runs along the beach."

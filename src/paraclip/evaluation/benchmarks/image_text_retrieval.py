@@ -18,21 +18,14 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import top_k
-from paraclip.data.captions import BrokenRow, Caption, clean_text, plain_text
-from paraclip.data.config import Columns
+from paraclip.data.captions import BrokenRow, Caption, Columns, clean_text, plain_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import read_items
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import (
-    Arithmetic,
-    Scores,
-    find_source,
-    left_out,
-    text_vectors,
-)
+from paraclip.evaluation.benchmark import Arithmetic, Scores, find_source, left_out, text_vectors
 from paraclip.evaluation.pictures import image_vectors, read_names, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import text_hash

@@ -30,10 +30,10 @@ from paraclip.evaluation.benchmark import (
     text_vectors,
 )
 from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
+from paraclip.evaluation.metrics import cutoff_above, unrelated_texts
 from paraclip.evaluation.pairs import Pairs, read_pairs
 from paraclip.evaluation.pictures import Pool, image_vectors, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.unrelated import cutoff_above, unrelated_texts
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder

@@ -18,13 +18,7 @@ from paraclip.compute.exact_search import top_k
 from paraclip.data.images import picture_files, pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import (
-    Arithmetic,
-    MissingData,
-    Scores,
-    find_source,
-    text_vectors,
-)
+from paraclip.evaluation.benchmark import Arithmetic, MissingData, Scores, find_source, text_vectors
 from paraclip.evaluation.pictures import image_vectors, refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import check_input, check_name, text_hash

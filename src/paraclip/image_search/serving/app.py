@@ -25,12 +25,7 @@ from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
 from paraclip.image_search.serving.captions import Example, Wanted, everyday_pairs
 from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.service import (
-    KINDS,
-    Service,
-    Version,
-    find_original,
-)
+from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.store import StoreUnavailable

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from paraclip.data.triples import TEXTS
 from paraclip.image_search.snapshot import Hit, SearchPool
-from paraclip.paraphrase.language.words import is_content, is_negated, words
+from paraclip.paraphrase.english import is_content, is_negated, words
 from paraclip.starter.scenes import scenes
 
 _MOST_CAPTIONS = 300_000  # of which the words are kept: about 40 bytes a caption

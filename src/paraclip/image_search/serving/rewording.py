@@ -8,9 +8,9 @@ from paraclip.errors import UserError
 from paraclip.image_search.serving.service import Recent
 from paraclip.paraphrase.backends import AnswerError, llm_options, make_backend
 from paraclip.paraphrase.config import CHECKED
+from paraclip.paraphrase.english import content_roots
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.language.words import content_roots
 from paraclip.paraphrase.prompts import make_prompt
 
 _STEP = 2  # the step that uses other words and another structure

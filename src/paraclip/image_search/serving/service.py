@@ -26,7 +26,7 @@ from paraclip.image_search.engine import Query, combine_vectors, mark_close, mea
 from paraclip.image_search.serving.captions import CaptionWords, Example, choose_examples
 from paraclip.image_search.snapshot import Hit, SearchPool, open_pool
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
-from paraclip.indexes.origin import facts_in_space
+from paraclip.indexes import facts_in_space
 from paraclip.store import IndexFacts, Store
 
 _LOG = logging.getLogger("paraclip.serve")

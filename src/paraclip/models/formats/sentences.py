@@ -18,12 +18,7 @@ from paraclip.data.untrusted_json import parse_json, read_json_object
 from paraclip.errors import UserError
 from paraclip.files import read_bounded
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats.untrusted import (
-    build_errors,
-    check_numbers,
-    check_text_files,
-    lay_out,
-)
+from paraclip.models.formats.untrusted import build_errors, check_numbers, check_text_files, lay_out
 from paraclip.models.mini import SentenceModel, SentenceSettings
 from paraclip.models.sources import TextFiles, read_text_files
 from paraclip.models.tensors import check_fit, fill_weights

@@ -1,5 +1,6 @@
 """LLM backends: their interface, their options, and the table of available ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -8,6 +9,7 @@ from paraclip.errors import UserError, nearest, require
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.plugins import Table
 
+_MOST_TOKENS = 10**9  # of one question; larger numbers are damage
 UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
 
 
@@ -23,7 +25,7 @@ class LLMOptions:
     temperature: float = 1.0  # 0 to 2
     top_p: float = 0.1  # probability mass of nucleus sampling, 0 to 1
     max_tokens: int = 64  # of an answer
-    kinds: tuple[str, ...] = ()  # of further wordings to ask for, in `paraphrase/kinds.py`
+    kinds: tuple[str, ...] = ()  # of further wordings to ask for, in `paraphrase/prompts.py`
     concurrency: int = 16  # questions in flight, at most
     per_minute: tuple[float, float] | None = None  # requests and tokens, at most
     timeout: float = 60.0  # seconds from a request to the last byte of its answer
@@ -140,3 +142,16 @@ def make_backend(options: LLMOptions) -> Backend:
     require(kind.packages)
     module, _, class_name = kind.place.partition(":")
     return cast(Backend, getattr(import_module(module), class_name)(options))
+
+
+def tokens_in(entry: dict[str, Any]) -> list[int]:
+    """Numbers of prompt and answer tokens of an entry; zeros if they are missing or damaged."""
+    tokens = entry.get("tokens")
+    if not isinstance(tokens, list) or [type(count) for count in tokens] != [int, int]:
+        return [0, 0]
+    return tokens if min(tokens) >= 0 and max(tokens) < _MOST_TOKENS else [0, 0]
+
+
+def add_tokens(tokens: Sequence[int], *more: Sequence[int]) -> list[int]:
+    """The sums of numbers of prompt and of answer tokens."""
+    return [sum(column) for column in zip(tokens, *more, strict=True)]

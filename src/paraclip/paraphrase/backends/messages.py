@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, LLMOptions
-from paraclip.paraphrase.log import tokens_in
+from paraclip.paraphrase.backends import Answer, LLMOptions, tokens_in
 from paraclip.paraphrase.prompts import Prompt
 
 NEWER_LIMIT = "max_completion_tokens"  # newer OpenAI models use this name for max_tokens

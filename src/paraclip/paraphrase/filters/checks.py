@@ -11,11 +11,10 @@ from typing import Any
 
 from paraclip.errors import optional_import
 from paraclip.models.formats.clip_tokenizer import clip_tokenizer, repaired_text
+from paraclip.paraphrase import english
 from paraclip.paraphrase.config import Limits
-from paraclip.paraphrase.kinds import KINDS, TYPO, is_loose
-from paraclip.paraphrase.language import lexicon
-from paraclip.paraphrase.language import words as english
-from paraclip.paraphrase.language.relations import roles_changed
+from paraclip.paraphrase.english import roles_changed
+from paraclip.paraphrase.prompts import KINDS, TYPO, is_loose
 from paraclip.plugins import Table
 
 _EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
@@ -180,7 +179,7 @@ def _same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bo
     before, after = _genders(source_words), _genders(answer_words)
     known = set(source_words)
     allowed = {
-        one for one, names in lexicon.GENDER_WORDS.items() if (names | lexicon.COUPLES) & known
+        one for one, names in english.GENDER_WORDS.items() if (names | english.COUPLES) & known
     }
     return after <= before | allowed and (len(before) < 2 or len(after) != 1)
 
@@ -190,7 +189,7 @@ def _genders(tokens: Sequence[str]) -> set[str]:
     stated = (
         word
         for word, after in pairwise([*tokens, ""])
-        if word not in lexicon.EITHER_GENDER and (word, after) != ("man", "made")
+        if word not in english.EITHER_GENDER and (word, after) != ("man", "made")
     )
     return english.with_parents(stated) & {"male", "female"}
 

@@ -5,6 +5,7 @@ those on MiniLM's vectors (new content, lost content, drift), then the checker, 
 texts together, for answers that passed all others.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,13 +15,70 @@ import numpy as np
 from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.errors import UserError, require
 from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.paraphrase import english
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
 from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
-from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.minilm import Checker, EmbeddedText, SentenceEncoder
-from paraclip.paraphrase.kinds import CONTRAST, KINDS, is_loose
-from paraclip.paraphrase.language import lexicon
-from paraclip.paraphrase.language import words as english
+from paraclip.paraphrase.prompts import CONTRAST, KINDS, is_loose
+
+# A paraphrase may begin like wrapping ("Great Danes run, ...", "Here is a train at 10:45"), so an
+# opening word is removed only directly before a punctuation mark, and not before a colon in a time.
+_WRAPPING = re.compile(
+    r"""^\s*(?:
+      (?:sure(?:\s+thing)?|certainly|of\s+course|okay|ok|absolutely|great(?:\s+question)?)
+        (?:\s*,[^:\n]{0,60}:(?!\d\d)\s* | \s*[!,.:]\s+ | \s+(?=here\b[^:\n]{0,80}:))
+      | (?:here\s+is|here['’]s|here\s+are)\s[^:\n]{0,80}:(?!\d\d)\s*
+      | this\s+is\s[^:\n]{0,40}(?:paraphras|rephras|reword|rewrit|version|caption)[^:\n]{0,40}
+        :(?!\d\d)\s*
+      | \*{0,3}(?:the\s+|a\s+|my\s+)?(?:possible\s+|concise\s+|new\s+)?(?:paraphrased?|rephrased|
+        reworded|rewritten|revised|caption|answer|output|sentence|version|step\s*\d)
+        (?:\s+(?:caption|sentence|version|text|is))?(?:\s*\d)?\*{0,3}\s*:\s*(?:\*{1,3}\s+)?
+      | [-*•]\s+ | \(?\d{1,2}[.)]\s+(?=\D) | \#{1,6}\s[^\n]*\n | `{3}\w*[ \t\r]*\n
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»"}
+_EMPHASIS = re.compile(r"(?:\*{1,3}|_{1,3})([^*_]+)(?:\*{1,3}|_{1,3})")
+_EDGES = " \t\r\n"
+
+
+def clean(answer: str) -> str:
+    """The first line of the paraphrase without the quotes, numbers and "Here is" around it.
+
+    Idempotent: cleaning a cleaned text changes nothing.
+    """
+    text = answer.replace("\0", " ")  # no reader of triples takes NUL
+    while True:
+        inner = _without_wrapping(text)
+        if inner == text:
+            return text
+        text = inner
+
+
+def _without_wrapping(text: str) -> str:
+    """Remove one layer of wrapping; a text without wrapping is unchanged."""
+    text = text.strip(_EDGES)
+    bare = _WRAPPING.sub("", text, count=1).strip(_EDGES)
+    if bare != text:
+        return bare
+    lines = [line for line in text.splitlines() if line.strip()]
+    text = " ".join(lines[0].split()) if lines else ""
+    emphasis = _EMPHASIS.fullmatch(text)
+    if emphasis:
+        text = emphasis[1]
+    return _without_quotes(text).strip(_EDGES)
+
+
+def _without_quotes(text: str) -> str:
+    """The text without quotation marks around all of it; a full stop may follow them."""
+    end = text[-1:] if text[-1:] in (".", "!", "?") else ""
+    for last in ("", end):
+        inner = text.removesuffix(last)
+        whole = len(inner) >= 2 and _QUOTES.get(inner[0]) == inner[-1]
+        if whole and inner[0] not in inner[1:-1]:
+            return inner[1:-1] + last
+    return text
+
 
 _DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "new content", "meaning"}
 PACKAGES = dict.fromkeys((TEXT_PACKAGE, "onnxruntime", "simplemma", "snowballstemmer"), "llm")
@@ -28,7 +86,7 @@ PACKAGES = dict.fromkeys((TEXT_PACKAGE, "onnxruntime", "simplemma", "snowballste
 the server works on others."""
 _BATCH = 256  # maximum number of answers that are judged together
 _CHECKED_ELSEWHERE = {
-    *lexicon.NUMBERS, *lexicon.COLOUR_OF, *lexicon.NEGATIONS, *lexicon.CARRIER_WORDS
+    *english.NUMBERS, *english.COLOUR_OF, *english.NEGATIONS, *english.CARRIER_WORDS
 }  # fmt: skip
 _CARRIED = 0.65  # cosine above which a word of the source counts as kept
 
@@ -187,8 +245,8 @@ def _support(known: Sequence[EmbeddedText], answer: EmbeddedText) -> dict[str, f
                 word in _CHECKED_ELSEWHERE
                 or english.root(word) in roots
                 or english.concepts(word) & kinds
-                or (word in lexicon.YOUNG and "young" in kinds)
-                or lexicon.LIKE_COLOUR.get(word, set()) & coloured
+                or (word in english.YOUNG and "young" in kinds)
+                or english.LIKE_COLOUR.get(word, set()) & coloured
             )
             supported[word] = 1.0 if sure else float((table @ vector).max())
     return supported
@@ -199,4 +257,4 @@ def _changed_kind(known: Sequence[EmbeddedText], answer: EmbeddedText) -> bool:
     roots = {english.root(word) for reading in known for word in reading.words}
     kinds = english.with_parents(word for reading in known for word in reading.words)
     new = [english.concepts(word) for word in answer.words if english.root(word) not in roots]
-    return any(named and not named & kinds and named <= lexicon.EXCLUSIVE_CONCEPTS for named in new)
+    return any(named and not named & kinds and named <= english.EXCLUSIVE_CONCEPTS for named in new)

@@ -17,7 +17,7 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.compute.onnx_session import open_session
 from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
-from paraclip.paraphrase.language import words as english
+from paraclip.paraphrase import english
 
 _WEIGHTS = Path(__file__).with_name("weights")
 GRAPH, CHECKER = _WEIGHTS / "minilm.onnx", _WEIGHTS / "checker.safetensors"

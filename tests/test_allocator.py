@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from paraclip.compute.allocator import keep_freed_memory
+from paraclip.cli import keep_freed_memory
 
 LIBC = Path("/proc/self/maps")
 GLIBC = sys.platform == "linux" and "libc.so.6" in LIBC.read_text()
 STEPS = """
 import resource, sys
-from paraclip.compute.allocator import keep_freed_memory
+from paraclip.cli import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -1,1 +1,0 @@
-"""Indexes of ParaCLIP and of other programs: their rows, and which image tower made them."""

@@ -1,0 +1,354 @@
+"""What the filters know of English: the words of a caption, what they express, and their roles.
+
+The small word lists (numbers, colours, negation, kinds of things) are read from `words.txt` and
+`concepts.txt`, and are not a dictionary. A word that is not listed is compared by its vector
+(`filters/judge.py`). A listed word is judged more exactly: "pooch" is a dog and "pony" is not,
+however close their vectors are.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any
+from unicodedata import normalize
+
+from paraclip.errors import optional_import
+
+
+def _read(name: str) -> list[str]:
+    """The lines of a file of this package, without comments and empty lines."""
+    text = files("paraclip.paraphrase").joinpath(name).read_text("utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+_SECTIONS: dict[str, list[str]] = {}
+for _line in _read("words.txt"):
+    if _line.startswith("["):
+        _lines = _SECTIONS.setdefault(_line.strip("[]"), [])
+    else:
+        _lines.append(_line)
+
+
+def listed(section: str) -> frozenset[str]:
+    """The words of a section of `words.txt`."""
+    return frozenset(" ".join(_SECTIONS[section]).split())
+
+
+def _named_lists(section: str) -> dict[str, frozenset[str]]:
+    """The lists of a section of lines `name: words`, by name."""
+    lines = (line.partition(":") for line in _SECTIONS[section])
+    return {name: frozenset(words.split()) for name, _, words in lines}
+
+
+def _pairs(section: str) -> dict[str, str]:
+    """The pairs of a section of `form=meaning`."""
+    return dict(pair.split("=") for pair in " ".join(_SECTIONS[section]).split())
+
+
+def _by_word(section: str) -> dict[str, set[str]]:
+    """Names of the lists in which each word of a section occurs."""
+    found: dict[str, set[str]] = {}
+    for name, words in _named_lists(section).items():
+        for word in words:
+            found.setdefault(word, set()).add(name)
+    return found
+
+
+STOP_WORDS, CARRIER_WORDS = listed("stop words"), listed("carrier words")
+COUPLES, EITHER_GENDER, YOUNG = listed("couples"), listed("either gender"), listed("young")
+GENDER_WORDS = _named_lists("gender words")
+LEMMAS, UNSTEMMED, DERIVED = _pairs("lemmas"), listed("unstemmed"), _pairs("families")
+NUMBERS, LOOSE_NUMBERS = _pairs("numbers"), _pairs("loose numbers")
+NEGATIONS, LACKS, UNNEGATED = listed("negations"), listed("lacks"), listed("unnegated")
+NO_NEGATION = frozenset({("nothing", "but"), ("not", "far"), ("not", "only")})
+COLOUR_OF = {word: name for word, (name,) in _by_word("colours").items()}
+LIKE_COLOUR = _by_word("colour likeness")
+_EXCLUSIVE_PARENTS = frozenset({"animal", "bird", "fish", "insect", "vehicle", "ball", "food"})
+
+CONCEPTS_OF: dict[str, frozenset[str]] = {}
+"""Concepts of each word listed in `concepts.txt`."""
+CONCEPTS_OF_VERB: dict[str, frozenset[str]] = {}
+"""The same for the words under `[verbs]` alone."""
+WITH_PARENTS: dict[str, frozenset[str]] = {}
+"""Each concept with all its ancestors, itself included."""
+EXCLUSIVE_CONCEPTS = set(listed("exclusive"))
+"""Groups of concepts that exclude each other."""
+
+_tables = [CONCEPTS_OF]
+for _line in _read("concepts.txt"):
+    if _line.startswith("["):
+        _tables = [CONCEPTS_OF, CONCEPTS_OF_VERB] if _line == "[verbs]" else [CONCEPTS_OF]
+    else:
+        _head, _words = _line.split(":")
+        _name, _, _parent = (part.strip() for part in _head.partition("<"))
+        _above = WITH_PARENTS.get(_parent, frozenset())
+        WITH_PARENTS[_name] = WITH_PARENTS.get(_name, frozenset()) | _above | {_name}
+        if _parent in _EXCLUSIVE_PARENTS:
+            EXCLUSIVE_CONCEPTS.add(_name)
+        for _table in _tables:
+            for _word in _words.split():
+                _table[_word] = _table.get(_word, frozenset()) | {_name}
+
+_PART = r"(?:[^\W_][\u0300-\u036f]*)+"  # accents may be characters of their own
+_WORD = re.compile(rf"{_PART}(?:['’]{_PART})*")
+_TENS_AND_UNIT = re.compile(
+    r"\b(twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)[- ]"
+    r"(one|two|three|four|five|six|seven|eight|nine)\b"
+)
+_SCALED = re.compile(
+    rf"\b(\d[\d,]{{0,15}}(?:\.\d{{1,15}})?|{'|'.join(NUMBERS)}) "
+    r"(dozen|hundred|thousand|million)\b"
+)
+
+
+def word_spans(text: str) -> list[tuple[str, int, int]]:
+    """Each word in lower case and NFC with its start and end in the text."""
+    found = _WORD.finditer(text)
+    return [(normalize("NFC", one[0].lower()).replace("’", "'"), *one.span()) for one in found]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case; hyphens split words, apostrophes do not."""
+    return [word for word, _, _ in word_spans(text)]
+
+
+def _bare(word: str) -> str:
+    """The word without a possessive ending."""
+    return word.removesuffix("'s").removesuffix("'")
+
+
+@lru_cache(maxsize=50_000)
+def _lemma(word: str) -> str:
+    """The dictionary form, by `LEMMAS` or else simplemma: "ran" becomes "run"."""
+    word = _bare(word)
+    if not word or word in LEMMAS:
+        return LEMMAS.get(word, word)
+    # Imported at the first use, so that commands that read no text start quickly.
+    dictionary_form: str = optional_import("simplemma", "llm").lemmatize(word, lang="en")
+    return dictionary_form.lower()
+
+
+@lru_cache(maxsize=50_000)
+def root(word: str) -> str:
+    """What a word shares with its inflections and simple derivations: "climb" for "climbers"."""
+    dictionary_form = _lemma(word)
+    if dictionary_form in UNSTEMMED:
+        return dictionary_form
+    stemmed: str = _stemmer().stemWord(DERIVED.get(dictionary_form, dictionary_form))
+    return stemmed
+
+
+@cache
+def _stemmer() -> Any:
+    return optional_import("snowballstemmer", "llm").stemmer("english")
+
+
+def is_content(word: str) -> bool:
+    """Whether a word describes the picture; function words do not."""
+    return word not in STOP_WORDS and _bare(word) not in STOP_WORDS
+
+
+def content_roots(text: str) -> list[str]:
+    """Roots of the content words, in order."""
+    return [root(word) for word in words(text) if is_content(word)]
+
+
+def overlap(first: str, second: str) -> float:
+    """Share of content roots that two texts have in common (Jaccard), 0 to 1."""
+    one, two = set(content_roots(first)), set(content_roots(second))
+    return len(one & two) / len(one | two) if one | two else 1.0
+
+
+def rewords(first: str, second: str) -> bool:
+    """Whether the second text has a content word whose root is missing from the first.
+
+    Carrier phrases do not count: "A photo showing a ram" does not reword "Ram".
+    """
+    new = (word for word in words(second) if word not in CARRIER_WORDS)
+    return not {root(word) for word in new if is_content(word)} <= set(content_roots(first))
+
+
+def numbers(text: str) -> set[str]:
+    """Numbers that a text states in digits or words: "two", "2" and "a pair" give "2".
+
+    "One" is left out: it is usually a pronoun.
+    """
+    text = text.lower().replace("half a dozen", "six").replace("half-dozen", "six")
+    text = _TENS_AND_UNIT.sub(lambda found: str(_value(found[1]) + _value(found[2])), text)
+    for _ in range(2):  # "two hundred thousand"
+        text = _SCALED.sub(lambda found: f"{_value(found[1]) * _value(found[2]):.15g}", text)
+    digits = set()
+    for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text):
+        if word[0].isdigit():
+            digits.add(word.replace(",", "").lstrip("0") or "0")
+        elif word in NUMBERS:
+            digits.add(NUMBERS[word])
+    return digits
+
+
+def _value(word: str) -> int | float:
+    """The value of a number in digits or of a word for one."""
+    digits = "1" if word == "one" else NUMBERS.get(word, word).replace(",", "")
+    return float(digits) if "." in digits else int(digits)
+
+
+def allowed_numbers(text: str) -> set[str]:
+    """Numbers that a text states or allows: "both" and "another" allow 2."""
+    loose = {LOOSE_NUMBERS[word] for word in words(text) if word in LOOSE_NUMBERS}
+    return numbers(text) | loose
+
+
+def colours(tokens: Iterable[str]) -> set[str]:
+    """Colour families that the words name."""
+    return {COLOUR_OF[word] for word in tokens if word in COLOUR_OF}
+
+
+def allowed_colours(tokens: Iterable[str]) -> set[str]:
+    """Colour families that the words name or suggest ("snow", "ebony", "blond")."""
+    tokens = list(tokens)  # an iterator could be read only once
+    return colours(tokens).union(*(LIKE_COLOUR.get(word, ()) for word in tokens))
+
+
+def is_negated(tokens: Iterable[str]) -> bool:
+    """Whether some word negates: "no", "without", "isn't", "shirtless"."""
+    tokens = [*tokens, "", ""]
+    return any(
+        word in NEGATIONS
+        or word.endswith("n't")
+        or (word.endswith("less") and word not in UNNEGATED)
+        for word, after in pairwise(tokens)
+        if (word, after) not in NO_NEGATION
+    )
+
+
+def allows_negation(tokens: Iterable[str]) -> bool:
+    """Whether some word negates or names a lack ("bare", "missing", "unread", "leafless")."""
+    tokens = list(tokens)
+    return is_negated(tokens) or any(
+        word in LACKS
+        or word.endswith("less")
+        or (word.startswith("un") and len(word) > 5 and word.endswith(("ed", "en", "ad", "de")))
+        for word in tokens
+    )
+
+
+@lru_cache(maxsize=50_000)
+def concepts(word: str) -> frozenset[str]:
+    """The possible concepts of a word by `concepts.txt`; empty if the word is not listed.
+
+    The listed form has precedence, then the plural of any listed word, then other inflections of
+    listed verbs. "Fishing" is not a fish and "manned" not a man, so nouns match in the plural only.
+    """
+    word = _bare(word)
+    inflected = CONCEPTS_OF if word.endswith("s") else CONCEPTS_OF_VERB
+    exact = CONCEPTS_OF.get(word)
+    return inflected.get(_lemma(word), frozenset()) if exact is None else exact
+
+
+def with_parents(tokens: Iterable[str]) -> set[str]:
+    """Concepts of all words with their ancestors: "pup" gives dog and animal."""
+    named = (concept for word in tokens for concept in concepts(word))
+    return set[str]().union(*(WITH_PARENTS[concept] for concept in named))
+
+
+# Who does what to whom, and which adjective belongs to which noun. "A dog pulls a child" does not
+# paraphrase "A child pulls a dog", although all words are the same and MiniLM rates the two as
+# similar. The checks are cautious: an answer fails only if words that both share are exchanged.
+PEOPLE, ADJECTIVES = listed("people"), listed("adjectives")
+FRONTING, INVERTING = listed("fronting"), listed("inverting")
+_AUXILIARIES = listed("auxiliaries")
+_REACH = 3
+"""Maximum number of words between a preposition and its noun."""
+
+
+def roles_changed(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether the answer attaches an adjective or an action to a different thing."""
+    checks = (_adjective_moved, _actors_exchanged, _agent_lost, _result_as_attribute)
+    return any(check(source, answer) for check in checks)
+
+
+def _result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether a result became an attribute: "paints a fence white" as "a white fence"."""
+    if not {"paint", "dye", "colour"} & set(map(root, source)):
+        return False
+    become = {(colour, thing) for thing, colour in pairwise(source) if colour in COLOUR_OF}
+    return bool(become & (set(pairwise(answer)) - set(pairwise(source))))
+
+
+def _agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether a verb became passive without its agent: "a woman hands" as "a woman is handed"."""
+    verbs = {
+        root(word)
+        for before, word in pairwise(["", *source])
+        if before not in _AUXILIARIES or word.endswith("ing")
+    }
+    return any(
+        before in _AUXILIARIES
+        and word.endswith(("ed", "en"))
+        and word not in source
+        and root(word) in verbs
+        and "by" not in answer[index:]
+        for index, (before, word) in enumerate(pairwise(answer))
+    )
+
+
+def _adjective_moved(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether an adjective moved to another noun: "black dog, white horse" as "white dog"."""
+    before, after = _described_nouns(source), _described_nouns(answer)
+    here, there = set(map(root, answer)), set(map(root, source))
+    pairs = ((before.get(adjective), nouns) for adjective, nouns in after.items())
+    return any(old and not old & new and old <= here and new & there for old, new in pairs)
+
+
+def _described_nouns(tokens: Sequence[str]) -> dict[str, set[str]]:
+    """Maps colours, participles and common adjectives to the roots of the nouns they precede."""
+    described: dict[str, set[str]] = {}
+    pending: list[str] = []
+    for word in tokens:
+        describes = word in COLOUR_OF or word in ADJECTIVES
+        if is_content(word) and not describes:
+            for adjective in pending:
+                described.setdefault(adjective, set()).add(root(word))
+        if describes or word.endswith("ed"):
+            pending.append(COLOUR_OF.get(word, word))
+        elif not is_content(word) and word != "and":
+            pending = []
+    return described
+
+
+def _actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether two living beings exchanged roles (a passive or fronted form exchanges none)."""
+    beings = _living_beings(source)
+    if len(beings) != 2 or beings[0][1] & beings[1][1]:
+        return False
+    (first, one), (second, other) = beings
+    between = source[first:second]
+    if {"and", "with"} & set(between):
+        return False
+    named = _living_beings(answer)
+    ones = [index for index, names in named if names & one and not names & other]
+    others = [index for index, names in named if names & other and not names & one]
+    if len(ones) != 1 or len(others) != 1:
+        return False
+    begin, end = sorted((ones[0], others[0]))
+    active = "by" in between and "by" not in answer[begin:end]
+    if ones[0] < others[0]:
+        return "by" in answer[begin:end] and "by" not in between
+    # The being that is named second may still be the agent, by the syntax of the answer.
+    fronted = FRONTING & set(answer[max(0, begin - _REACH) : begin])
+    inverted = (INVERTING & set(answer[begin:end])) - ({"from", "behind", "by"} & set(between))
+    return not (fronted or inverted or active)
+
+
+def _living_beings(tokens: Sequence[str]) -> list[tuple[int, frozenset[str]]]:
+    """Index of each person and animal, with its root and all concepts that its name may mean."""
+    beings: list[tuple[int, frozenset[str]]] = []
+    for index, word in enumerate(tokens):
+        kinds = with_parents([word])
+        person = word in PEOPLE or word.removesuffix("s") in PEOPLE
+        if person or (kinds & {"person", "animal"} and word not in ADJECTIVES):
+            names = frozenset({root(word)} | (kinds - {"person", "animal", "adult"}))
+            beings.append((index, names))
+    return beings

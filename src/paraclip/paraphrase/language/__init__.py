@@ -1,1 +1,0 @@
-"""Linguistic knowledge of English for paraphrasing, negatives and evaluation."""
