@@ -85,7 +85,7 @@ def test_the_help_of_a_command(
 
 MOST_OPTIONS = {
     "quickstart": 8, "index": 12, "search": 12, "serve": 6, "export": 9, "swap-check": 13,
-    "swap": 7,
+    "swap": 7, "push": 3,
     "generate": 25, "train": 21, "merge": 4, "evaluate": 17, "audit": 4,
 }  # fmt: skip
 

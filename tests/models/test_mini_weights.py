@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
+from paraclip.models.card import model_card
+from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.mini import Mini, SentenceModel
 from paraclip.models.wheels import HASHES, IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file

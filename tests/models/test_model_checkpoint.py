@@ -2,12 +2,14 @@ import json
 
 import pytest
 import torch
+from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from paraclip.errors import UserError
 from paraclip.merging import merge
-from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
+from paraclip.models.card import model_card
+from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.sources import absolute_name, model_files
 from paraclip.output_folder import RECORD
@@ -59,6 +61,41 @@ def test_the_card_finds_what_training_recorded_and_leaves_the_tokenizer_out(mini
     lines = card.split("## Terms")[0].splitlines()
     found = [line for line in lines if line.startswith(("- base", "- generator"))]
     assert found == ["- base: mini", "- generator: a", "- generator: b"] and "xyz" not in card
+
+
+@pytest.mark.parametrize(
+    ("base", "found"),
+    [
+        ("mini", ["sentence-transformers/all-MiniLM-L6-v2"]),
+        ("ViT-B-32:laion2b_s34b_b79k", ["laion/CLIP-ViT-B-32-laion2B-s34B-b79K"]),
+        ("hf-hub:someone/clip", ["someone/clip"]),
+        ("ViT-B-32:openai:mine.safetensors", None),  # the file may be another's
+        ("ViT-B-32:mine.safetensors", None),
+        ("runs/tuned/last.safetensors", None),
+    ],
+)
+def test_the_hubs_parser_reads_the_base_the_languages_and_the_data(mini, base, found):
+    taught = {"taught_by": "c", "made_from": {"base": "ViT-B-16:openai"}}
+    facts = {
+        "base": base, "teachers": {"1": taught}, "source": "hf://datasets/someone/captions/a.csv",
+    }  # fmt: skip
+    header = {
+        "architecture": mini.architecture.as_dict(),
+        "training": {"config": {"languages": "en,de"}, "facts": facts},
+    }
+    card = ModelCard(model_card("a", header))
+    assert isinstance(card.data, ModelCardData) and card.text.startswith("# a\n")
+    data = card.data.to_dict()
+    assert data.get("base_model") == found
+    assert data.get("base_model_relation") == ("finetune" if found else None)
+    assert data["language"] == ["de", "en"] and data["datasets"] == ["someone/captions"]
+    assert (data["license"], data["library_name"]) == ("other", "paraclip")
+
+
+def test_a_card_of_nothing_known_claims_nothing(mini):
+    data = ModelCard(model_card("a", {"architecture": mini.architecture.as_dict()})).data
+    known = {"library_name", "license", "license_name", "pipeline_tag", "tags"}
+    assert set(data.to_dict()) == known
 
 
 TOO_DEEP = json.loads("[" * 700 + "]" * 700)

@@ -97,6 +97,13 @@ COMMANDS = {
         "paraclip export runs/tuned exports/immich --for immich",
         again="start over",
     ),
+    "push": Command(
+        EVERYDAY,
+        "commands.push:PushConfig",
+        "Publish a model on the Hugging Face hub, with its card; --yes sends it.",
+        "paraclip push someone/clip-tuned runs/tuned",
+        again="start over",
+    ),
     "generate": Command(
         TRAINING,
         "commands.generate:GenerateConfig",

@@ -21,8 +21,10 @@ from paraclip.errors import UserError
 from paraclip.exporting.drift import Drift, check_drift, probes
 from paraclip.exporting.source import PREPROCESSING, Source, find_base
 from paraclip.files import write_text
+from paraclip.models.checkpoint import provenance_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files, tokenizer_files_of
+from paraclip.models.formats.clips import PROVENANCE
 from paraclip.models.formats.hugging_face import (
     CLASSES,
     TEXT_OPTIONS,
@@ -41,6 +43,7 @@ from paraclip.models.formats.sentences import ACTIVATIONS
 from paraclip.models.mini import BertEncoder
 from paraclip.models.openclip import AS_TRANSFORMERS, OpenClip
 from paraclip.models.tensors import save_tensors
+from paraclip.provenance import publishable
 from paraclip.systems.config import ExportOptions
 from paraclip.systems.system import Layout, System
 
@@ -198,10 +201,15 @@ def _write_open_clip(source: Source, folder: Path, options: ExportOptions) -> No
         )
         raise UserError(source.name, what, "Use --to hf or --to onnx.")
     settings = model.spec.preprocessing
+    provenance = provenance_of(model, publishable(source.header))
+    provenance["architecture"] = model.architecture.name  # a folder's own name says nothing
+    if options.half:
+        del provenance["weights"]  # their hash, before they are shortened
     config = {
         "model_cfg": {**model.spec.config, "quick_gelu": model.architecture.quick_gelu},
         # Without the size, which is that of the image tower.
         "preprocess_cfg": {name: settings[name] for name in PREPROCESSING if name in settings},
+        PROVENANCE: provenance,  # which open_clip ignores
     }
     _write_files(folder, {"open_clip_config.json": config, **(model.spec.text_files or {})})
     save_tensors(

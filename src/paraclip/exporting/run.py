@@ -114,12 +114,14 @@ def export_model(
             with outputs.replacing(out) as temporary:
                 write_layout(layout, source, temporary, options)
             with outputs.replacing(card) as temporary:
-                _write_card(source, temporary, out.name, written, drift=drift)
+                _write_card(source, temporary, out.name, layout.format, written, drift=drift)
         else:
             with _new_folder(out) as folder:
                 drift = write_layout(layout, source, folder, options, system) or drift
                 on_card = then if system else ()
-                _write_card(source, folder / _CARD, out.name, written, on_card, drift)
+                _write_card(
+                    source, folder / _CARD, out.name, layout.format, written, on_card, drift
+                )
     return _Exported(out, then, drift)
 
 
@@ -201,12 +203,13 @@ def _write_card(
     source: "Source",
     path: Path,
     name: str,
+    form: str,
     written: dict[str, Any],
     steps: tuple[str, ...] = (),
     drift: "Drift | None" = None,
 ) -> None:
-    """Write the card, titled `name`."""
-    from paraclip.models.checkpoint import model_card
+    """Write the card, titled `name`, of files in a format."""
+    from paraclip.models.card import model_card
 
     facts = source.facts()
     header = {
@@ -218,7 +221,8 @@ def _write_card(
         parts.append(f"{drift}\n")
     if steps:
         parts += ["## Steps\n", *(f"{number}. {one}" for number, one in enumerate(steps, 1)), ""]
-    write_text(path, model_card(name, header, parts))
+    bases = [f"{source.architecture}:{source.tag}"] if source.tag else []
+    write_text(path, model_card(name, header, parts, form=form, bases=bases))
 
 
 def _files_below(folder: Path) -> set[str]:

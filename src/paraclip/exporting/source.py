@@ -11,7 +11,8 @@ import open_clip
 
 from paraclip.errors import UserError, nearest
 from paraclip.files import text_hash
-from paraclip.models.checkpoint import header_of, values_of
+from paraclip.models.card import values_of
+from paraclip.models.checkpoint import header_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_space
 from paraclip.models.formats.published import preprocessing_of, quick_name

@@ -1,7 +1,6 @@
 """ParaCLIP checkpoints: one safetensors file with the complete model and its provenance."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from paraclip.data.untrusted_json import check_depth
 from paraclip.errors import UserError
 from paraclip.files import check_readable
+from paraclip.models.card import model_card
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.untrusted import (
     RETRY,
@@ -26,25 +26,11 @@ from paraclip.models.sources import LAST, MERGED, RUN_RECORD, TEXT_ONLY
 from paraclip.models.tensors import check_fit, fill_weights, hash_tensors, read_shapes, save_tensors
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
-from paraclip.tables import inert
 
 KINDS: dict[str, type[Mini | SentenceModel]] = {"mini": Mini, TEXT_ONLY: SentenceModel}
 """Classes of models by the kind that a header states; others are open_clip's."""
 _FORMAT = "paraclip-model-1"
 _MISFIT = "its weights do not fit its header"
-_NOT_ON_CARD = ("text_files", "open_clip")  # whole files of a tokenizer, and a long configuration
-_CARD_FIELDS = {  # line of the card: keys of the header that hold its values
-    "base": ("base",),
-    "teacher": ("taught_by",),
-    "data": ("data", "source"),
-    "generator": ("generator", "generators"),
-    "licence": ("licence", "license"),
-}
-_TERMS = """\
-Weights carry the terms of what they were made from: the base model, the pictures and captions,
-and the paraphrases of the generator named above. A language model's licence or its vendor's terms
-may bind what is trained on its answers. ParaCLIP itself is Apache-2.0.
-"""
 
 
 def save_model(
@@ -99,41 +85,6 @@ def header_of(model: DualEncoder) -> dict[str, Any]:
         "weights": hash_tensors(model.state_dict()),  # compared after loading
         **model.header(),
     }
-
-
-def model_card(name: str, header: dict[str, Any], parts: Sequence[str] = ()) -> str:
-    """The model card in Markdown: description, provenance, further parts and terms."""
-    architecture = header["architecture"]
-    facts = publishable({key: one for key, one in header.items() if key not in _NOT_ON_CARD})
-    lines = [
-        f"# {name}",
-        "",
-        "An image and a text encoder with one vector space, tuned by ParaCLIP.",
-        "",
-        f"- architecture: {inert(architecture['name'])} ({architecture['kind']})",
-        f"- width of the vectors: {architecture['embed_dim']}",
-        f"- QuickGELU: {'yes' if architecture['quick_gelu'] else 'no'}",
-        f"- weights: {header.get('weights', 'unknown')} (SHA-256, first 16 digits)",
-    ]
-    for field, keys in _CARD_FIELDS.items():
-        values = sorted(set().union(*(values_of(facts, key) for key in keys)))
-        unknown = [] if field == "teacher" else ["not recorded"]  # few models have teachers
-        lines += [f"- {field}: {inert(value)}" for value in values or unknown]
-    lines += ["", *parts, "## Terms", "", _TERMS, "## Everything in the header", "", "```json"]
-    return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
-
-
-def values_of(facts: Any, key: str) -> set[str]:
-    """Strings under `key`, single or in lists, at any depth of nested dictionaries.
-
-    Hashes under `identity` are excluded.
-    """
-    if not isinstance(facts, dict):
-        return set()
-    value = facts.get(key)
-    listed = value if isinstance(value, list) else [value]
-    strings = {item for item in listed if isinstance(item, str) and item}
-    return strings.union(*(values_of(inner, key) for k, inner in facts.items() if k != "identity"))
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
@@ -225,10 +176,14 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
     # Damage inside the file changes no shape.
     if hash_tensors(model.state_dict()) != header.get("weights"):
         raise UserError(path, "its weights do not have the hash that its header states", RETRY)
-    # What is left says where the model comes from: data, base, options.
-    excluded = {*model.header(), "format", "architecture", "logit_scale"}
-    model.made_from = {name: value for name, value in header.items() if name not in excluded}
+    model.made_from = provenance_of(model, header)
     return model.eval()
+
+
+def provenance_of(model: DualEncoder, header: dict[str, Any]) -> dict[str, Any]:
+    """What a header says of where its model comes from: data, base, options, weights."""
+    excluded = {*model.header(), "format", "architecture", "logit_scale"}
+    return {name: value for name, value in header.items() if name not in excluded}
 
 
 def copy_weights(model: DualEncoder, path: Path) -> None:

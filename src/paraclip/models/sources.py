@@ -12,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +32,7 @@ LAST, MERGED = "last.safetensors", "merged.safetensors"
 """Files in the folder of a run: its record and results, the model after the last step, and that
 merged."""
 FOLDER, HUB, QUICK = "local-dir:", "hf-hub:", "-quickgelu"  # as in open_clip's names
+REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")  # OWNER/NAME
 _DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")  # torch's names
 _TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
 _OLDER = ("vocab.json", "vocab.txt", "merges.txt")  # of a tokenizer before `tokenizer.json`
@@ -108,6 +109,12 @@ def check_device(name: str) -> None:
         raise UserError("--device", what, "Choose auto, cpu, cuda, cuda:1 or mps.")
 
 
+def check_repository(name: str) -> None:
+    """Raise UserError for what is not the name of a repository on the hub."""
+    if not REPOSITORY.fullmatch(name):
+        raise UserError(f"{HUB}{name}", "is not OWNER/NAME", f"As in {HUB}laion/NAME.")
+
+
 def _architectures() -> list[str]:
     """open_clip's names of its architectures; it is not imported for them."""
     if open_clip := sys.modules.get("open_clip"):  # a program may have added some
@@ -171,7 +178,8 @@ def model_of_run(name: str) -> str:
 
 
 def model_files(name: str) -> list[Path]:
-    """The local files that a model's name refers to; none for a built-in model or a download.
+    """The local files that a model's name refers to, of a repository on the hub those in its
+    cache; none for a built-in model or a tag.
 
     Args:
         name: a name as for `load_model`; of a folder, these are all its files, sorted.
@@ -182,13 +190,23 @@ def model_files(name: str) -> list[Path]:
     """
     if name in BUILT_IN:
         return []
-    name = model_of_run(name)
+    name = str(_snapshot(name)) if name.startswith(HUB) else model_of_run(name)
     for path in (name, os.path.expanduser(name.rpartition(":")[2])):
         if os.path.isfile(path):  # unlike Path.is_file, False for names that are too long
             return [Path(path)]
         if os.path.isdir(path):
             return sorted(one for one in Path(path).iterdir() if one.is_file())
     return []
+
+
+def _snapshot(name: str) -> Path:
+    """The folder in the hub's cache of a repository's last download; it may not exist."""
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE, f"models--{name.removeprefix(HUB).replace('/', '--')}")
+    with suppress(OSError, ValueError):
+        return place / "snapshots" / read_bounded(place / "refs" / "main").decode().strip()
+    return place / "snapshots"
 
 
 def absolute_name(name: str) -> str:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.files import check_input
-from paraclip.models.checkpoint import header_or_none, load_checkpoint
+from paraclip.models.checkpoint import header_or_none, load_checkpoint, provenance_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats import published
 from paraclip.models.formats.clip_tokenizer import siglip_tokenizer_files
@@ -45,10 +45,12 @@ from paraclip.models.formats.untrusted import (
 )
 from paraclip.models.openclip import AS_TRANSFORMERS, ClipSpec, OpenClip, build_clip
 from paraclip.models.sources import FOLDER, HUB, QUICK, SUFFIXES, text_files_of
-from paraclip.models.tensors import check_fit, fill_weights
+from paraclip.models.tensors import check_fit, fill_weights, hash_tensors
 
 _State = dict[str, Tensor]
 _CONFIG = "open_clip_config.json"
+PROVENANCE = "paraclip"
+"""Key of that file under which an export states where the model comes from."""
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")  # transformers' names of parts
 _BROKEN = "Download it again, or name another file."
 _FIT = "Name the architecture of the weights; quantised ones cannot be read."
@@ -70,6 +72,7 @@ def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncode
     """The model in a folder of open_clip, transformers or sentence-transformers; nothing is
     downloaded."""
     check_input(folder)
+    stated: Any = {}
     if (path := folder / _CONFIG).is_file():
         preferred: tuple[str, ...] = ("open_clip_",)
         with build_errors(path, "is not an open_clip configuration"):
@@ -79,6 +82,7 @@ def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncode
             preprocessing = dict(content.get("preprocess_cfg") or {})
             check_config(config)
             check_preprocessing(preprocessing)
+        stated = content.get(PROVENANCE, {})
     elif found := open_clip_config_of(folder):
         preferred = ("model", "pytorch_model")
         config, preprocessing = found, preprocessing_of_folder(folder)
@@ -93,8 +97,23 @@ def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncode
         hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
         what = f"is not the folder of a model: it has no {_CONFIG}, and no config.json of CLIP"
         raise UserError(folder, what, hint)
-    name = name or folder.resolve().name
-    return _checked(_weights_in(folder, preferred), name, config, preprocessing, hub=False)
+    stated = stated if isinstance(stated, dict) else {}
+    known = stated.get("architecture")
+    name = known if isinstance(known, str) else name or folder.resolve().name
+    build = _checked(_weights_in(folder, preferred), name, config, preprocessing, hub=False)
+    return partial(_with_provenance, build, stated, path) if stated else build
+
+
+def _with_provenance(
+    build: Callable[[], DualEncoder], stated: dict[str, Any], path: Path
+) -> DualEncoder:
+    """The model of an export, with what it states of its origin; raises UserError for others'
+    weights."""
+    model = build()
+    if stated.get("weights") not in (None, hash_tensors(model.state_dict())):
+        raise UserError(path, "states the hash of other weights", _BROKEN)
+    model.made_from = provenance_of(model, stated)
+    return model
 
 
 def _by_name(full_name: str) -> Callable[[], DualEncoder]:

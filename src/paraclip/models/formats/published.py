@@ -5,7 +5,6 @@ Neither is visible in the weights, and the wrong one gives plausible but worse v
 
 import errno
 import json
-import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from paraclip.errors import UserError
-from paraclip.models.sources import QUICK, offline_where_unreachable
+from paraclip.models.sources import HUB, QUICK, check_repository, offline_where_unreachable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -32,7 +31,6 @@ _ANSWERS = {  # Hugging Face answers 401 or 403 where the terms of a model were 
     404: ("the server has no such file", ""),
     429: ("too many requests", "Wait and run again."),
 }
-_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")  # OWNER/NAME
 _SMALL_FILES = ("*.json", "*.txt")  # configuration and tokenizer
 _WEIGHTS = {
     True: ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
@@ -54,6 +52,12 @@ def preprocessing_of(tag: _Settings) -> _Settings:
     """All fields of `PreprocessCfg`, with open_clip's defaults for those that the tag lacks."""
     fields: _Settings = merge_preprocess_dict(asdict(PreprocessCfg()), tag)
     return fields
+
+
+def repository_of(name: str, tag: str) -> str:
+    """OWNER/NAME on the hub of a tag's weights; empty where open_clip knows none."""
+    settings: _Settings = open_clip.get_pretrained_cfg(name.replace("/", "-"), tag)
+    return str(settings.get("hf_hub", "")).rstrip("/")
 
 
 def published_as(name: str, path: Path) -> _Settings | None:
@@ -140,9 +144,8 @@ def download_folder(repository: str) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    where = f"hf-hub:{repository}"
-    if not _REPOSITORY.fullmatch(repository):
-        raise UserError(where, "is not OWNER/NAME", "As in hf-hub:laion/NAME.")
+    where = f"{HUB}{repository}"
+    check_repository(repository)
     what = f"it could not be downloaded from https://huggingface.co/{repository}"
     by_hand = "Download the repository on another machine and name its folder: local-dir:FOLDER"
     with _download_errors(where, what, by_hand):
@@ -164,12 +167,12 @@ def _download_errors(where: str, what: str, by_hand: str) -> Iterator[None]:
         with offline_where_unreachable():
             yield
     except Exception as error:  # open_clip, the hub's client, httpx and the OS each have their own
-        reason, hint = _download_failure(error)
+        reason, hint = failure_of(error)
         raise UserError(where, f"{what}: {reason}", hint or by_hand) from error
 
 
-def _download_failure(error: BaseException) -> tuple[str, str]:
-    """The reason why a download failed, and a hint; no hint if another machine may succeed.
+def failure_of(error: BaseException) -> tuple[str, str]:
+    """The reason why a transfer failed, and a hint; no hint if another machine may succeed.
 
     The libraries wrap the cause. A full disk or a denied permission anywhere in the chain is the
     reason, or else the first HTTP status.
