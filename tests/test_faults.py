@@ -88,6 +88,12 @@ WRITERS = {
         ("a.png",),
         ("image_search.engine.search_index",),
     ),
+    "swap-check": Writer(
+        "swap-check --index index --base base.safetensors --tuned base.safetensors"
+        " --sheet {out}/a.png",
+        ("a.png",),
+        ("swapping.checking.compare_encoders",),
+    ),
 }
 
 BLOCKS: dict[str, tuple[str, str, Callable[[Path], object]]] = {

@@ -127,6 +127,7 @@ BEFORE_LONG_WORK: list[Case] = [
     ("evaluate mini --benchmarks sts", "'paraclip[builtin]'", WHEEL_ALONE, SCORING),
     ("train starter --base base.safetensors", "'paraclip[builtin]'", WHEEL_ALONE, ENCODING),
     ("search disc --index out --sheet a.txt", "End it in .png", nothing, SEARCHING),
+    (f"{CHECK} --sheet a.txt", "End it in .png", nothing, ("swapping.checking.compare_encoders",)),
     (
         "search --image pictures/0.png --sheet pictures/0.png",
         "which would be overwritten",

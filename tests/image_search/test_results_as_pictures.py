@@ -1,5 +1,6 @@
 """Results of a query as one picture."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def corner(sheet: Image.Image, number: int, inside: int = 0) -> object:
 def drawn(folder: Path, title: str, found: dict[str, list[Hit]], *shown: int) -> Image.Image:
     """The sheet of results, of which some have thumbnails."""
     path = folder / "sheet.png"
-    write_sheet(str(path), [(title, found)], {hits(n)[0].id: jpeg(n + 1) for n in shown})
+    pictures = {hits(n)[0].id: Image.open(io.BytesIO(jpeg(n + 1))) for n in shown}
+    write_sheet(str(path), [[(title, found)]], pictures)
     with Image.open(path) as sheet:
         sheet.load()
     return sheet
@@ -51,7 +53,7 @@ def test_results_of_all_models_are_framed_and_missing_thumbnails_are_grey(tmp_pa
 def test_groups_stand_below_each_other_and_frame_what_their_own_rows_share(tmp_path: Path) -> None:
     first = {"one wording": hits(1, 2), "the other": hits(2, 3)}
     second = {"one wording": hits(2, 1), "the other": hits(1)}
-    write_sheet(str(tmp_path / "a.png"), [("base", first), ("tuned", second)], {})
+    write_sheet(str(tmp_path / "a.png"), [[("base", first), ("tuned", second)]], {})
     with Image.open(tmp_path / "a.png") as sheet:
         step = SIDE + GAP
         assert sheet.size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + 6 * LINE + 4 * step)
@@ -61,6 +63,14 @@ def test_groups_stand_below_each_other_and_frame_what_their_own_rows_share(tmp_p
             for top in tops
         ]
     assert framed == [[False, True], [False, True]]
+    columns = [[("base", first)], [("tuned", second)]]
+    write_sheet(str(tmp_path / "b.png"), columns, {}, ["a", "heading"], side=50)
+    with Image.open(tmp_path / "b.png") as sheet:
+        half = 2 * MARGIN + 3 * (50 + GAP) - GAP
+        assert sheet.width == 2 * half, "side by side"
+        places = (MARGIN + 50 + GAP, half + MARGIN + 50 + GAP)
+        tops = [sheet.getpixel((left, 2 * MARGIN + 4 * LINE)) for left in places]
+        assert tops == [BLUE, BLUE]
 
 
 @pytest.mark.parametrize(("name", "labels"), [("a.webp", "a"), ("a.jpg", "abcd")])
@@ -69,6 +79,6 @@ def test_a_sheet_that_its_format_cannot_hold_is_one_line(
 ) -> None:
     found = {label: hits(*range(1000)) for label in labels}
     with pytest.raises(UserError, match=r"pixels high, and \w+ allows .* End it in \.png"):
-        write_sheet(str(tmp_path / name), [("", found)], {})
-    write_sheet(str(tmp_path / "small.webp"), [("", {"a": hits(1)})], {})
+        write_sheet(str(tmp_path / name), [[("", found)]], {})
+    write_sheet(str(tmp_path / "small.webp"), [[("", {"a": hits(1)})]], {})
     assert sorted(path.name for path in tmp_path.iterdir()) == [".paraclip", "small.webp"]

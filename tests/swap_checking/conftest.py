@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from paraclip.evaluation.unlabelled import scene_queries
+from paraclip.image_search.everyday import everyday_pairs
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_images
 from paraclip.models.openclip import OpenClip
@@ -18,6 +19,8 @@ COLOURS = ("red", "green", "blue", "black", "orange", "purple")
 @pytest.fixture(autouse=True)
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty scenes are enough to see what is computed."""
+    pairs = everyday_pairs()[:40]
+    monkeypatch.setattr("paraclip.swapping.checking.everyday_pairs", lambda: pairs)
     monkeypatch.setattr("paraclip.swapping.checking.scene_queries", lambda: scene_queries(40))
 
 

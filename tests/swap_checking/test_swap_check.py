@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 import paraclip
 from paraclip.commands.swap_check import SwapCheckConfig, swap_check_command
@@ -228,6 +229,30 @@ def test_captions_of_other_pictures_are_refused(index, base, tuned, tmp_path) ->
     (tmp_path / "captions.csv").write_text("image,caption\nother.png,a disc\n")
     with pytest.raises(UserError, match="describe no picture of the index"):
         paraclip.swap_check(index, base, tuned, queries=str(tmp_path / "captions.csv"))
+
+
+def test_a_sheet_shows_scenes_of_the_index_with_base_and_the_chosen_model(
+    index, base, tuned, models, tmp_path, capsys
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    report = paraclip.swap_check(index, base, tuned, sheet=sheet)
+    scenes = report.everyday
+    assert scenes.asked == 40 and 0 < scenes.held < 40
+    assert [len(one) for one in scenes.counts.values()] == [3, 5]
+    shown = min(10, scenes.held)
+    with Image.open(sheet) as drawn:
+        assert drawn.width > 2000
+        assert (drawn.height - 300 * shown) < 200, "a block for each of ten scenes"
+        assert len(drawn.getcolors(10**6)) > 6, "with pictures"
+    capsys.readouterr()
+    swap_check_command(SwapCheckConfig(index=index, sheet=str(sheet), json=True, **models))
+    shown, said = capsys.readouterr()
+    assert json.loads(shown)["everyday"]["held"] == scenes.held
+    assert f"Wrote {sheet}" in said
+    names = pa.array([f"/nowhere/{number}.png" for number in range(12)])
+    pq.write_table(pq.read_table(index).set_column(0, "path", names), index)
+    with pytest.raises(UserError, match="no picture of the index can be opened"):
+        paraclip.swap_check(index, base, tuned, sheet=sheet)
 
 
 def test_of_a_run_one_model_is_recommended_and_its_queries_are_compared(

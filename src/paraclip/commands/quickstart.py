@@ -32,8 +32,6 @@ from paraclip.training.config import RunOptions
 if TYPE_CHECKING:  # `paraclip quickstart --help` needs neither torch nor numpy
     from paraclip.models.encoder import DualEncoder
 
-_DRAWN, _SHOWN = 100, 5  # pairs of wordings, of which those are shown that fit best
-_K = 10
 _MOST_CAPTIONS = 10_000  # that are searched for
 _CAPTIONS, _SHEET = "captions.jsonl", "contact_sheet.png"
 
@@ -155,21 +153,18 @@ def show_recommended(config: QuickstartConfig, queries: Path | None) -> None:
     """Check the index with the trained models, add the recommended one, print the files and the
     commands that use it, and serve the page if that is asked for."""
     announce("Checking the index with base, merged and tuned")
-    report = paraclip.swap_check(config.index, config.base, config.tuned, queries=queries)
+    sheet = config.folder / _SHEET if _has_files(config.index) else None
+    report = paraclip.swap_check(
+        config.index, config.base, config.tuned, queries=queries, sheet=sheet
+    )
     print("\n".join(map(printable, lines_of(report))))
-    use, models, model = report.recommendation.use, "base", None
-    files = dict[str, Path]()
+    use, model = report.recommendation.use, None
+    files = {} if sheet is None else {"Contact sheet": sheet}
     if use != "base":
         announce(f"Adding {use} to the index")
         files[f"Model {use}"] = config.tuned / (LAST if use == "tuned" else MERGED)
         model = str(files[f"Model {use}"])
-        models = f"base,{use}={model}"
         print(paraclip.index(config.source, config.index, base=config.base, tuned=model).lines())
-    sheet = _write_examples(config, models)
-    if sheet is None:
-        print("No everyday scene is close to these pictures, so there is no contact sheet.")
-    else:
-        files["Contact sheet"] = sheet
     verdict = "Keep your base: nothing is added to the index." if model is None else f"Use {use}."
     print(f"\n{verdict}")
     print_files(files | {"Index": config.index})
@@ -229,29 +224,13 @@ def _write_captions(config: QuickstartConfig) -> Path | None:
     return data.path / _CAPTIONS
 
 
-def _write_examples(config: QuickstartConfig, models: str) -> Path | None:
-    """Write what models, as of `paraclip search --models`, find for everyday pairs of wordings that
-    fit the pictures best, as the last one finds; None if none fits."""
-    from paraclip.image_search.engine import search_texts
-    from paraclip.image_search.serving.captions import choose_examples, everyday_pairs
-    from paraclip.image_search.sheet import Group, thumbnails_of, write_sheet
-    from paraclip.store import Store
+def _has_files(index: Path) -> bool:
+    """Whether pictures of an index are files, not members of shards or at URLs."""
+    from paraclip.store import Store, existing_facts, full_path
 
-    index, path = str(config.index), config.folder / _SHEET
-    pairs = random.Random(config.seed).sample(everyday_pairs(), _DRAWN)
-    texts = [text for pair in pairs for text in pair]
-    found = search_texts(texts, index, models=models, k=_K)
-    groups: list[Group] = []
-    for one in choose_examples(pairs, [*found.values()][-1], _SHOWN):
-        asked = [texts.index(text) for text in (one.q, one.second)]
-        for label, hits in found.items():
-            rows = {texts[place]: hits[place] for place in asked}
-            shared = set.intersection(*({hit.id for hit in row} for row in rows.values()))
-            groups.append((f"{label}: {len(shared)} found by both wordings", rows))
-    if not groups:
-        return None
-    write_sheet(str(path), groups, thumbnails_of(groups, Store(index)))
-    return path
+    store = Store(index)
+    root, part = existing_facts(store).root, next(store.batches(("path",)))
+    return any(os.path.isfile(full_path(root, path)) for path in part["path"].to_pylist())
 
 
 def _own_call(words: Sequence[str]) -> str:

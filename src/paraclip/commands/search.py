@@ -151,7 +151,7 @@ def search_command(config: SearchConfig) -> None:
         more = [f"+ {word}" for word in config.plus] + [f"- {word}" for word in config.minus]
         title = " ".join(filter(None, [config.query, *picture, *more]))
         groups = [(title, results)]
-        write_sheet(config.sheet, groups, thumbnails_of(groups, store))
+        write_sheet(config.sheet, [groups], thumbnails_of(groups, store))
         # Standard output may be JSON or paths.
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
 

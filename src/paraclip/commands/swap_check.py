@@ -1,6 +1,7 @@
 """`swap-check`: its options, the function, and what the command prints."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from paraclip.systems.system import IndexAddress
 
 if TYPE_CHECKING:  # `paraclip swap-check --help` needs neither torch nor numpy
     from paraclip.models.encoder import Model
-    from paraclip.swapping.checking import ScoreShift, SwapReport
+    from paraclip.swapping.checking import EverydayScenes, ScoreShift, SwapReport
 else:
     Model = str
 
@@ -58,6 +59,11 @@ class SwapCheckOptions(Checked):
     """Your cut-off on the cosine similarity with the base (of a distance, 1 - distance). The report
     gives the one that lets the same number of results through with the tuned model; without
     --queries, for everyday scenes that no run learns."""
+
+    sheet: PathName | None = None
+    """Picture to write (.png, .jpg): what base and the recommended model (or tuned) find for ten
+    everyday scenes in two wordings. They are taken from those that base finds a close picture for,
+    at equal steps from the greatest gain to the greatest loss."""
 
     device: str = "auto"
     """Device: auto, cpu, cuda, cuda:1 or mps."""
@@ -114,18 +120,22 @@ def check_swap(
     for one in (base, *named.values()):
         if isinstance(one, Path | str):
             check_model(str(one))
+    from paraclip.image_search.sheet import check_sheet
     from paraclip.indexes import pictures_of_rows, read_index
     from paraclip.swapping.checking import compare_encoders, read_queries
 
     queries = read_queries(str(options.queries)) if options.queries else []
-    pictures, paths = (
-        None if one is None else str(one) for one in (options.pictures, options.paths)
+    pictures, paths, sheet = (
+        None if one is None else str(one)
+        for one in (options.pictures, options.paths, options.sheet)
     )
+    if sheet:
+        check_sheet(sheet)
     pictures_of_rows((), pictures)
     vectors = read_index(IndexAddress(str(index), paths, options.table, options.column))
     return compare_encoders(
         base, named, vectors, queries, pictures=pictures, k=options.k, cutoff=options.cutoff,
-        device=options.device,
+        sheet=sheet, device=options.device,
     )  # fmt: skip
 
 
@@ -149,6 +159,8 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     else:
         for line in lines_of(report):
             print(printable(line))
+    if config.sheet:
+        print(f"Wrote {printable(config.sheet)}", file=sys.stderr)  # not into JSON
     # After the report, which shows how far the vectors differ.
     if report.origin is not None:
         report.origin.check(without_secrets(config.index))
@@ -203,6 +215,8 @@ def lines_of(report: "SwapReport") -> Iterator[str]:
     model = "tuned" if advice.use == "base" else advice.use
     yield f"{advice.scenes} scenes in two wordings and with another meaning, percent:"
     yield from aligned(measures_table(advice.measured))
+    if report.everyday is not None:
+        yield from _everyday_lines(report.everyday)
     yield advice.reason
     if report.right is not None:
         shares = "; ".join(
@@ -233,6 +247,17 @@ def lines_of(report: "SwapReport") -> Iterator[str]:
             yield f"  {100 * change.overlap:3.0f} %  {change.query}"
             for name, results in (("before", change.before), ("after", change.after)):
                 yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"
+
+
+def _everyday_lines(scenes: "EverydayScenes") -> Iterator[str]:
+    from paraclip.image_search.everyday import counts_table
+    from paraclip.tables import aligned
+
+    yield (
+        f"Base finds a close picture for {scenes.held} of {scenes.asked} everyday scenes. These in"
+        " the two wordings that have the fewest words in common:"
+    )
+    yield from aligned(counts_table(scenes.counts)) if scenes.held else ()
 
 
 def _score_lines(scores: "ScoreShift", model: str) -> Iterator[str]:

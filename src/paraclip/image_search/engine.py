@@ -146,19 +146,6 @@ def _open(index: str, models: str | None, device: str) -> _Opened:
     return _Opened(store, facts, pool, towers)
 
 
-def search_texts(
-    texts: Sequence[str], index: str, *, models: str | None = None, k: int = 10
-) -> dict[str, list[list[Hit]]]:
-    """The first k results of each text by each model; see `search_index`. Close are those that
-    the index's own cut-off lets through."""
-    store, facts, pool, towers = _open(index, models, "auto")
-    cutoffs, answers = measure_cutoffs(store, facts, towers), {}
-    for label, tower in towers.items():
-        found = pool.nearest(tower.embed(texts), k)
-        answers[label] = [mark_close(hits, cutoffs.get(label)) for hits in found]
-    return answers
-
-
 def search_index(
     query: str,
     index: str,

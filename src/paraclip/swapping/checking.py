@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import nearest_rows
+from paraclip.data.images import open_image
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import READERS, is_folder
 from paraclip.errors import UserError
-from paraclip.evaluation.metrics import average_overlap, shared_results
+from paraclip.evaluation.metrics import (
+    average_overlap,
+    cutoff_above,
+    shared_results,
+    unrelated_texts,
+)
 from paraclip.evaluation.statistics import Interval, interval, mean_interval
 from paraclip.evaluation.unlabelled import (
     first_pictures,
@@ -26,6 +33,16 @@ from paraclip.evaluation.unlabelled import (
     search_scenes,
 )
 from paraclip.files import read_lines
+from paraclip.image_search.everyday import (
+    DEPTH,
+    HeldScene,
+    at_equal_steps,
+    count_scenes,
+    everyday_pairs,
+    held_scenes,
+)
+from paraclip.image_search.sheet import write_sheet
+from paraclip.image_search.snapshot import Hit
 from paraclip.indexes import Index, Origin, find_origin, pictures_of_rows
 
 if TYPE_CHECKING:
@@ -40,6 +57,7 @@ _EDGES = np.linspace(-1, 1, 4001)
 _BLOCK = 4096  # pictures at a time
 _MOST_QUERIES = 100_000
 _QUERIES = (".txt", ".tsv")  # a query a line, its wordings as fields; other files hold captions
+_SHOWN, _SIDE = 10, 100  # scenes of a sheet, and pixels of its pictures
 _EXAMPLE = "Write one query per line; other wordings may follow after tabs."
 
 
@@ -105,6 +123,15 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
+class EverydayScenes:
+    """What two wordings of everyday scenes find that the index holds, as base says."""
+
+    asked: int  # scenes
+    held: int  # of these, for which base finds a close picture
+    counts: Mapping[str, Mapping[str, float]]  # of the held ones, by model and figure
+
+
+@dataclass(frozen=True)
 class SwapReport:
     """The result of `swap_check`."""
 
@@ -117,6 +144,7 @@ class SwapReport:
     # Without labels; the figures below are those of the recommended model, or of tuned if that is
     # base.
     recommendation: Recommendation
+    everyday: EverydayScenes | None = None
     queries: int = 0  # number of queries
     overlap: float | None = None  # mean share of results in common, 0 to 1; None without queries
     wordings: int = 0  # number of pairs of a query and another wording
@@ -158,6 +186,7 @@ def compare_encoders(
     pictures: str | None = None,
     k: int = 10,
     cutoff: float | None = None,
+    sheet: str | None = None,
     device: str = "auto",
 ) -> SwapReport:
     """Compare an index with its base, and the results of queries before and after a swap.
@@ -172,11 +201,12 @@ def compare_encoders(
         pictures: folder of the pictures, if the paths in the index lead nowhere.
         k: number of results to compare.
         cutoff: the user's on the similarity with the base.
+        sheet: file of a picture of what base and the chosen model find for everyday scenes.
         device: where named models are loaded.
 
     Raises:
-        UserError: base and tuned have different image towers, or the index has vectors of another
-            width.
+        UserError: base and tuned have different image towers, the index has vectors of another
+            width, or a sheet has no pictures.
     """
     from paraclip.models.features import image_space  # torch, only now
     from paraclip.models.loading import loaded_model
@@ -189,13 +219,21 @@ def compare_encoders(
             hint = "The index would be void: tune only the text encoder."
             raise UserError(model.architecture.name, what, hint)
     files = pictures_of_rows(index.paths or [], pictures)
+    if sheet and not files:
+        hint = "Give --pictures FOLDER (or --paths FILE)."
+        raise UserError("--sheet", "no picture of the index can be opened", hint)
     origin = find_origin(base, index, files)
     rows, width = index.vectors.shape
     kind, k = base.architecture.kind, min(k, rows)
     right = _find_right_pictures(base, models, index, queries, files, k)
     advice = _measure(base, models, index, right)
-    report = SwapReport(index.kind, rows, width, k, kind, origin, advice, right=right)
-    chosen = models.get(advice.use, models["tuned"])
+    held = _ask_everyday({"base": base, **models}, index)
+    everyday = EverydayScenes(len(everyday_pairs()), len(held), count_scenes(held))
+    report = SwapReport(index.kind, rows, width, k, kind, origin, advice, everyday, right=right)
+    label = advice.use if advice.use in models else "tuned"
+    chosen = models[label]
+    if sheet:
+        _write_sheet(sheet, held, label, files)
     if not queries and cutoff is None:
         return report
     asked = queries or [_WordedQuery(text) for text in scene_queries().texts]
@@ -252,6 +290,67 @@ def _measure(
     use, reason = recommend(readings, {} if right is None else right.change)
     measured = {label: one.means() for label, one in readings.items()}
     return Recommendation(use, reason, len(queries.texts), measured)
+
+
+def _ask_everyday(models: "Mapping[str, DualEncoder]", index: Index) -> list[HeldScene]:
+    """What each model finds for the scenes that the index holds; base is among the models."""
+    from paraclip.models.features import encode_texts
+
+    def found(vectors: Float, depth: int) -> list[list[Hit]]:
+        ranked = nearest_rows(vectors, index.vectors, min(depth, len(index.vectors)))
+        return [
+            [Hit(str(row), "", "", score) for row, score in zip(*of_query, strict=True)]
+            for of_query in zip(*(one.tolist() for one in ranked), strict=True)
+        ]
+
+    pairs = everyday_pairs()
+    texts = [text for pair in pairs for text in pair]
+    vectors = {label: encode_texts(model, texts).numpy() for label, model in models.items()}
+    together = vectors["base"][::2] + vectors["base"][1::2]
+    together /= np.linalg.norm(together, axis=1, keepdims=True)
+    unrelated = nearest_rows(
+        encode_texts(models["base"], unrelated_texts()).numpy(), index.vectors, 1
+    )[1]
+    answers = {label: found(one, DEPTH) for label, one in vectors.items()}
+    return held_scenes(pairs, found(together, 1), answers, cutoff_above(unrelated[:, 0]))
+
+
+def _write_sheet(
+    path: str, held: Sequence[HeldScene], label: str, files: Mapping[int, str]
+) -> None:
+    """Write what base and a model find for some of the scenes as a picture."""
+    shown = at_equal_steps(held, label, _SHOWN)
+    columns = [
+        [
+            (
+                f"{model}: {one.shared(model)} of {DEPTH} found with both wordings",
+                dict(zip(one.wordings, one.found[model], strict=True)),
+            )
+            for one in shown
+        ]
+        for model in ("base", label)
+    ]
+    answers = (hits for groups in columns for _, found in groups for hits in found.values())
+    rows = {hit.id for hits in answers for hit in hits}
+    pictures = {row: _open_small(files[int(row)]) for row in rows if int(row) in files}
+    counts = [sum(sign * one.gained(label) > 0 for one in held) for sign in (1, -1)]
+    heading = (
+        f"Everyday scenes in two wordings: base and {label}",
+        f"Base finds a close picture for {len(held)} of {len(everyday_pairs())} scenes. With"
+        f" {label}, both wordings find more pictures in common for {counts[0]}, and fewer for"
+        f" {counts[1]}.",
+        f"Shown: {len(shown)} of these {len(held)}, at equal steps from the greatest gain to the"
+        " greatest loss. Blue: found with both wordings.",
+    )
+    write_sheet(path, columns, pictures, heading, _SIDE)
+
+
+def _open_small(file: str) -> Image.Image:
+    """A picture; grey if it cannot be read."""
+    try:
+        return ImageOps.fit(open_image(file, _SIDE), (_SIDE, _SIDE))
+    except UserError:
+        return Image.new("RGB", (_SIDE, _SIDE), "#e4e4e4")
 
 
 def _compare_queries(

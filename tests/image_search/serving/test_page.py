@@ -250,8 +250,12 @@ def test_the_empty_page_offers_queries_and_pictures(site: Site, page: Any) -> No
     assert page.locator("dialog[open]").count() == 1
     assert "score" not in page.inner_text("#large-path")
     page.keyboard.press("Escape")
+    page.wait_for_selector("#queries img")
     until(page, "document.querySelector('#queries img').naturalWidth > 0")
-    texts = page.inner_text("#queries button >> nth=0").splitlines()
+    row = page.locator("#counts tbody tr:first-child > *").all_inner_texts()
+    assert row == site.json("api/examples")["table"][1]
+    texts = page.locator("#queries button >> nth=0 >> .wording").all_inner_texts()
+    assert page.locator("#queries button >> nth=0").inner_text().endswith("of 10")
     page.click("#queries button >> nth=0")
     ready(page, 40)
     assert [page.input_value("#q"), page.input_value("#second")] == texts
@@ -357,6 +361,9 @@ def test_a_phone_folds_the_form_and_has_a_tab_for_each_model(site: Site, page: A
     page.goto(site.url)
     page.fill("#q", "red disc small")
     page.fill("#second", "small disc red")
+    ready(page, 40)
+    first = boxes(page, ".model:not([hidden]) .tile")[0]
+    assert first["bottom"] < 600, "in the first screen, also while one is typing"
     page.keyboard.press("Enter")
     ready(page, 40)
     assert page.locator("#form").is_hidden()

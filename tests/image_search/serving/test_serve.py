@@ -7,14 +7,13 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from served import COUNT, NAMES, FirstAxis, HashTower, Site
 
+from paraclip.compute.micro_batch import Overloaded
 from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.image_search.engine import measure_overlap
-from paraclip.image_search.serving import app
-from paraclip.image_search.serving.captions import everyday_pairs
+from paraclip.image_search.serving import app, service
 from paraclip.image_search.snapshot import open_pool
 from paraclip.store import Store, picture_id
 from tiny import jpeg
@@ -96,38 +95,47 @@ def test_results_above_the_cutoff_of_their_model_are_close(
     assert all(hit["close"] for hit in like["models"][0]["results"][0]), "on another scale"
 
 
-def test_examples_are_pictures_of_the_index_in_two_wordings_that_find_them(
+async def refused(_: object) -> None:
+    """A queue in which too many wait."""
+    raise Overloaded
+
+
+def test_examples_are_scenes_of_the_index_in_two_wordings_and_what_models_find_for_all(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, again = site.json("api/examples"), site.json("api/examples")
-    assert found != again and len(found["pictures"]) == 12
-    pairs = [
-        ("picture three", "three picture"),
-        ("picture seven", "two"),  # finds another picture
-        ("a bus", "bus a"),  # finds both times the same one, which is not close
-        ("three the picture", "three the picture old"),  # of a picture that has a better pair
-        ("two", "two two"),
-    ]
-    monkeypatch.setattr(app, "everyday_pairs", lambda: pairs * 20)
-    texts = ["picture three", "picture seven", "two", *["none of these"] * (COUNT - 3)]
+    pairs = [("picture three", "three picture"), ("a bus", "bus a"), ("picture seven", "two")]
+    for module in (app, service):
+        monkeypatch.setattr(module, "everyday_pairs", lambda: pairs)
+    texts = ["picture three", "picture seven two", *["none of these"] * (COUNT - 2)]
     pool = replace(site.service.current.pool, vectors=HashTower("tuned").embed(texts))
-    current = replace(site.service.current, pool=pool, cutoffs={"tuned": 0.8})
-    monkeypatch.setattr(site.service, "current", current)
-    ids = pool.rows["id"].to_pylist()
-    best = [{"q": q, "second": second, "picture": one} for (q, second), one in
-            ((pairs[0], ids[0]), (pairs[4], ids[2]))]  # fmt: skip
-    shown = site.json("api/examples")["queries"]
-    assert sorted(shown, key=lambda one: one["q"]) == best
-    for example in best:
-        told = [example["q"] if one == example["picture"] else "" for one in ids]
-        place = pool.rows.column_names.index("caption")
-        rows = pool.rows.set_column(place, "caption", pa.array(told))
-        captioned = replace(current, pool=replace(pool, rows=rows))
-        monkeypatch.setattr(site.service, "current", captioned)
-        assert site.json("api/examples")["queries"][0] == example, "whose caption says so"
-    everyday = everyday_pairs()
-    assert len(everyday) > 100
-    assert all({*one.split()} != {*other.split()} for one, other in everyday)
+    towers = {"base": HashTower("base"), "tuned": HashTower("tuned")}
+    current = replace(site.service.current, pool=pool, cutoffs={"base": 0.8})
+    served = service.Service(site.service.store, current, towers)
+    for name in ("towers", "texts", "current"):
+        monkeypatch.setattr(site.service, name, getattr(served, name))
+    found = site.json("api/examples")
+    assert (found["asked"], found["held"]) == (3, 2)
+    head, first, *_ = found["table"]
+    assert head == ["", "base", "tuned"] and first[1] == first[2]
+    three, seven = pool.rows["id"].to_pylist()[:2]
+    by_words = {one["q"]: one for one in found["queries"]}
+    assert {q: one["picture"] for q, one in by_words.items()} == {
+        "picture three": three, "picture seven": seven,
+    }  # fmt: skip
+    assert by_words["picture three"]["shared"] == {"base": 10, "tuned": 10}
+    asked = [one.batches.copy() for one in towers.values()]
+    assert site.json("api/examples").items() >= {"asked": 3, "held": 2}.items()
+    assert asked == [one.batches for one in towers.values()], "asked once for a version"
+    monkeypatch.setattr(site.service, "current", replace(current, pool=replace(pool)))
+    with monkeypatch.context() as full:
+        full.setattr(site.service, "searches", refused)
+        assert site.get("api/examples")[0] == 503
+    assert site.json("api/examples")["held"] == 2, "a fault is not kept"
+
+
+def test_random_pictures_are_others_each_time(site: Site) -> None:
+    found, again = site.json("api/random"), site.json("api/random")
+    assert found != again and len(found["pictures"]) == 12
 
 
 def test_pictures_of_a_table_that_is_not_in_memory(
@@ -235,7 +243,7 @@ def test_the_description_names_every_route(site: Site) -> None:
     described = site.json("openapi.json")
     assert set(described["paths"]) == {
         "/api/search", "/api/search/picture", "/api/thumbnail/{picture}", "/api/picture/{picture}",
-        "/api/reword", "/api/index", "/api/examples", "/healthz",
+        "/api/reword", "/api/index", "/api/examples", "/api/random", "/healthz",
     }  # fmt: skip
 
 

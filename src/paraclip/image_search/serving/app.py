@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -23,7 +22,13 @@ from paraclip.compute.micro_batch import Overloaded
 from paraclip.errors import UserError
 from paraclip.image_search import engine
 from paraclip.image_search.engine import Overlap
-from paraclip.image_search.serving.captions import Example, Wanted, everyday_pairs
+from paraclip.image_search.everyday import (
+    count_scenes,
+    counts_table,
+    draw_examples,
+    everyday_pairs,
+)
+from paraclip.image_search.serving.captions import Wanted
 from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
 from paraclip.image_search.snapshot import Hit
@@ -36,7 +41,7 @@ _Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
 _PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
 _MOST_RESULTS = 1000
 _MOST_PARTS = 8
-_DRAWN, _EXAMPLES = 100, 4  # pairs of wordings of which those are offered that fit best
+_EXAMPLES = 4
 _RANDOM_PICTURES = 12  # that the page shows before a search
 
 
@@ -71,10 +76,27 @@ class _Rewordings(BaseModel):
     rewordings: list[str]
 
 
-class _Examples(BaseModel):
-    """Queries to try, each with another wording and a picture, and random pictures."""
+class _Example(BaseModel):
+    """A scene that the index holds, in two wordings."""
 
-    queries: list[Example]
+    q: str
+    second: str
+    picture: str = Field(description="Id of what the first model finds for both together.")
+    shared: dict[str, int] = Field(description="Pictures that both find, of ten, by model.")
+
+
+class _Examples(BaseModel):
+    """Queries to try, and what two wordings of all of them find."""
+
+    asked: int = Field(description="Number of everyday scenes.")
+    held: int = Field(description="Those for which the first model finds a close picture.")
+    table: list[list[str]] = Field(description="Header and rows of figures of these, by model.")
+    queries: list[_Example]
+
+
+class _RandomPictures(BaseModel):
+    """Random pictures."""
+
     pictures: list[Hit]
 
 
@@ -362,13 +384,26 @@ def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) 
 
     @app.get("/api/examples", response_model=_Examples)
     async def examples() -> Any:
-        """Queries to try, and random pictures; others each time."""
-        version = service.current
-        known = await asyncio.to_thread(everyday_pairs)  # the first call takes a third of a second
-        drawn = random.sample(known, _DRAWN)
-        queries = await service.examples(version, drawn, _EXAMPLES)
-        pictures = await service.reads(lambda: version.pool.sample(_RANDOM_PICTURES))
-        return {"queries": queries, "pictures": [vars(hit) for hit in pictures]}
+        """Queries to try, others each time; the first call asks all models for all scenes."""
+        held, label = await service.held_scenes(), list(service.towers)[-1]
+        queries = [
+            {
+                "q": one.wordings[0], "second": one.wordings[1], "picture": one.picture,
+                "shared": {label: one.shared(label) for label in one.found},
+            }
+            for one in draw_examples(held, label, _EXAMPLES)
+        ]  # fmt: skip
+        table = counts_table(count_scenes(held))
+        return {
+            "asked": len(everyday_pairs()), "held": len(held), "table": table, "queries": queries,
+        }  # fmt: skip
+
+    @app.get("/api/random", response_model=_RandomPictures)
+    async def random_pictures() -> Any:
+        """Random pictures; others each time."""
+        pool = service.current.pool
+        pictures = await service.reads(lambda: pool.sample(_RANDOM_PICTURES))
+        return {"pictures": [vars(hit) for hit in pictures]}
 
     @app.post("/api/reword", response_model=_Rewordings)
     async def reword(asked: _RewordRequest, request: Request) -> Any:

@@ -23,7 +23,8 @@ from paraclip.data.images import FORMATS, decode_image, without_warnings
 from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
 from paraclip.image_search.engine import Query, combine_vectors, mark_close, measure_cutoffs
-from paraclip.image_search.serving.captions import CaptionWords, Example, choose_examples
+from paraclip.image_search.everyday import DEPTH, HeldScene, everyday_pairs, held_scenes
+from paraclip.image_search.serving.captions import CaptionWords
 from paraclip.image_search.snapshot import Hit, SearchPool, open_pool
 from paraclip.image_search.towers import TextTower, TorchTower, model_stamp
 from paraclip.indexes import facts_in_space
@@ -38,6 +39,7 @@ MOST_BYTES = 10 * 2**20  # of an uploaded picture
 _MOST_PIXELS = 50_000_000
 _SIDE = 336  # pixels; the largest input of CLIP models
 _MOST_UPLOADS = 500  # pictures, about 10 kB each
+_AT_ONCE = 16  # scenes, so that other searches are answered in between
 _UPLOAD_SIDE = 160  # pixels of its thumbnail
 KINDS = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp",
@@ -139,6 +141,7 @@ class Service:
             lambda uploads: [self._embed_upload(uploads[0])], most=1, waiting=32
         )
         self._words: CaptionWords | None = None
+        self._scenes: tuple[SearchPool, asyncio.Task[list[HeldScene]]] | None = None
         self._waiting: tuple[str, float] | None = None  # newer version, and when one was first seen
         self.stamps = {label: model_stamp(tower.name) for label, tower in self.towers.items()}
 
@@ -169,14 +172,31 @@ class Service:
         flat = await asyncio.gather(*(one(query, label) for label in labels for query in queries))
         return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
 
-    async def examples(
-        self, version: Version, pairs: Sequence[tuple[str, str]], count: int
-    ) -> list[Example]:
-        """The pairs of wordings that fit pictures of the index best."""
-        label = list(self.towers)[-1]
-        texts = [Query(text) for pair in pairs for text in pair]
-        (found,) = await self.search(version, texts, [label], 1)
-        return choose_examples(pairs, found, count)
+    async def held_scenes(self) -> list[HeldScene]:
+        """What each model finds for the everyday scenes that the index holds, asked once for each
+        version of it."""
+        version = self.current
+        if self._scenes is None or self._scenes[0] is not version.pool:
+            self._scenes = version.pool, asyncio.create_task(self._ask_scenes(version))
+        try:
+            return await asyncio.shield(self._scenes[1])  # others may wait for it, too
+        except Exception:  # the next request may succeed
+            self._scenes = None
+            raise
+
+    async def _ask_scenes(self, version: Version) -> list[HeldScene]:
+        pairs, labels = await asyncio.to_thread(everyday_pairs), list(self.towers)
+        together = list[list[Hit]]()
+        found = {label: list[list[Hit]]() for label in labels}
+        for start in range(0, len(pairs), _AT_ONCE):
+            part = pairs[start : start + _AT_ONCE]
+            texts = [Query(text) for pair in part for text in pair]
+            answers = await self.search(version, texts, labels, DEPTH)
+            for label, hits in zip(labels, answers, strict=True):
+                found[label] += hits
+            both = [Query(one, plus=(other,)) for one, other in part]
+            together += (await self.search(version, both, labels[:1], 1))[0]
+        return held_scenes(pairs, together, found, version.cutoffs.get(labels[0], -1.0))
 
     async def caption_words(self, version: Version) -> CaptionWords:
         """The words of all captions, collected once for each version of the index."""
@@ -293,6 +313,8 @@ class Service:
 
     def close(self) -> None:
         """Stop the threads."""
+        if self._scenes:
+            self._scenes[1].cancel()
         queues: list[MicroBatchQueue[Any, Any]] = [self.searches, self.reads, self.updates]
         for queue in [*queues, self.pictures, *(tower.batcher for tower in self.texts.values())]:
             queue.close()

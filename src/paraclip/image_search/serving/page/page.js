@@ -143,7 +143,7 @@ async function show(texts, request) {
 function clear() {
   shown = null;
   columns.replaceChildren();
-  for (const id of ["welcome", "languages", "error", "tabs", "further", "measures"]) byId(id).hidden = true;
+  for (const id of ["welcome", "error", "tabs", "further", "measures"]) byId(id).hidden = true;
 }
 
 function fail(text) {
@@ -159,28 +159,55 @@ function welcome() {
   fold(false);
   columns.setAttribute("aria-busy", "false");
   byId("status").textContent = about.pictures ? "" : "The index contains no pictures yet. Run paraclip index FOLDER.";
-  byId("welcome").hidden = byId("languages").hidden = false;
+  byId("welcome").hidden = false;
+  showRandom();
   offerExamples();
 }
 
+async function showRandom() {
+  const { pictures } = await ask("api/random").catch(() => ({ pictures: [] }));  // none without a store
+  byId("random").hidden = !pictures.length;
+  byId("pictures").replaceChildren(...pictures.map((_, at) => tile(pictures, at, false)));
+}
+
+// The first request asks each model for all scenes, which takes seconds.
 async function offerExamples() {
-  const found = await ask("api/examples").catch(() => ({ queries: [], pictures: [] }));  // none without a store
+  if (!about.pictures) return;
+  byId("examples").hidden = false;
+  if (!byId("queries").children.length) byId("asked").textContent = "Asking each model for everyday scenes...";
+  const found = await ask("api/examples").catch(() => ({ queries: [] }));
   byId("examples").hidden = !found.queries.length;
-  byId("random").hidden = !found.pictures.length;
-  byId("queries").replaceChildren(...found.queries.map(({ q, second, picture }) => {
-    const item = element("li"), button = element("button"), words = element("span");
-    button.type = "button";
-    words.append(...[[q, "one"], [second, "two"]].map(([text, dot]) => {
-      const line = element("span", "wording", text);
-      line.prepend(element("span", `dot ${dot}`));
-      return line;
+  if (!found.queries.length) return;
+  const [base, ...others] = about.models, last = others[others.length - 1];
+  const rule = last ? `: some that gain with ${last} and, if there is one, one that loses` : "";
+  byId("asked").textContent = `${last ? base : "The model"} finds a close picture for ${found.held} of ${found.asked} everyday scenes. Here are ${found.queries.length} of these at random${rule}.`;
+  byId("queries").replaceChildren(...found.queries.map(example));
+  const [head, ...rows] = found.table.map((cells, at) => {
+    const row = element("tr");
+    row.append(...cells.map((text, place) => {
+      const cell = element(text && !(at && place) ? "th" : "td", "", text);
+      if (cell.tagName === "TH") cell.scope = at ? "row" : "col";
+      return cell;
     }));
-    button.append(thumbnail(picture), words);
-    button.addEventListener("click", () => { fields.q.value = q; fields.second.value = second; submit(); });
-    item.append(button);
-    return item;
+    return row;
+  });
+  byId("counts").tHead.replaceChildren(head);
+  byId("counts").tBodies[0].replaceChildren(...rows);
+}
+
+function example({ q, second, picture, shared }) {
+  const item = element("li"), button = element("button"), words = element("span");
+  button.type = "button";
+  words.append(...[[q, "one"], [second, "two"]].map(([text, dot]) => {
+    const line = element("span", "wording", text);
+    line.prepend(element("span", `dot ${dot}`));
+    return line;
   }));
-  byId("pictures").replaceChildren(...found.pictures.map((_, at) => tile(found.pictures, at, false)));
+  words.append(element("span", "faint", `In common: ${about.models.map(label => `${about.models.length > 1 ? label : ""} ${shared[label]}`).join(", ")} of ${DEPTH}`));
+  button.append(thumbnail(picture), words);
+  button.addEventListener("click", () => { fields.q.value = q; fields.second.value = second; submit(); });
+  item.append(button);
+  return item;
 }
 
 // ---- results ----------------------------------------------------------------------------------
@@ -531,7 +558,7 @@ function listen() {
   byId("suggest").addEventListener("click", suggest);
   byId("retry").addEventListener("click", () => search(false, k));
   byId("further").addEventListener("click", further);
-  byId("others").addEventListener("click", offerExamples);
+  byId("others").addEventListener("click", showRandom);
   byId("unfold").addEventListener("click", () => { fold(false); fields.q.focus(); });
   byId("tabs").addEventListener("keydown", turn);
   narrow.addEventListener("change", () => { if (shown) draw(shown); });
