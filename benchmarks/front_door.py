@@ -31,7 +31,7 @@ from paraclip import starter
 from paraclip.exporting.run import export_model
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats.onnx_graph import write_image_graph
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions
 from paraclip.tables import markdown
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.files import atomic_path
 

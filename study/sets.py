@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.evaluation.flickr8k import training_captions
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Arithmetic, Benchmark, Scores, text_vectors
 from paraclip.evaluation.benchmarks.image_text_retrieval import (

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 import paraclip
-from paraclip.data.captions import Columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Columns, Problems
 from paraclip.data.rows import READERS, Values
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic, Scores

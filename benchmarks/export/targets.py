@@ -37,7 +37,7 @@ from paraclip.models.features import encode_texts
 from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions
 from paraclip.tables import markdown
 
 LOADERS = Path(environments.__file__).parent

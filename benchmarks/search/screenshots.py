@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import say
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.image_search.build import build_index
 from recipes.demo.stamps import STAMPS, read_stamps, read_texts, stamps_folder, write_captions
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
 from paraclip.files import write_text

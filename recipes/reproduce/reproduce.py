@@ -22,8 +22,7 @@ from typing import Any
 import paraclip
 from paraclip.commands.evaluate import EvaluateConfig
 from paraclip.commands.generate import GenerateConfig
-from paraclip.data.captions import Caption
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Caption, Problems
 from paraclip.data.reading import braces, read_captions
 from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, read_bounded

@@ -29,10 +29,8 @@ _DAMAGED = (*_BAD_HEADER, KeyError, zipfile.BadZipFile, zlib.error)
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read all arrays by name; pickled objects are rejected.
 
-    Raises:
-        OSError: if the file is missing or not readable.
-        ValueError: if the path is not a regular file, the file is damaged, or it unpacks to more
-            than 2 GiB.
+    Raises OSError for a file that is missing or not readable, and ValueError for one that is
+    damaged, not a regular file, or unpacks to more than 2 GiB.
     """
     if path.exists() and not path.is_file():
         raise ValueError("it is not a regular file")  # opening a FIFO would block
@@ -53,11 +51,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def map_matrix(path: Path, hint: str) -> Float:
-    """Map a matrix of floats from a .npy file; nothing is unpickled.
-
-    Raises:
-        UserError: the file holds no such matrix.
-    """
+    """Map a matrix of floats from a .npy file, nothing unpickled; raises UserError for another
+    file."""
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except _BAD_HEADER as error:

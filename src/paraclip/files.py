@@ -101,8 +101,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder, which takes the place of the one at `path` if the block succeeds.
 
-    Raises:
-        UserError: the disk is full, or the folder cannot be written. No incomplete one remains.
+    Raises UserError if it cannot be written, such as for a full disk. No incomplete one remains.
     """
     # Beside it, because a rename cannot cross disks.
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
@@ -157,12 +156,8 @@ def check_output(path: Path) -> None:
 
 
 def check_room(folder: Path, size: float = 0) -> None:
-    """Raise UserError, before long work, if a folder could not be written or its disk is too full.
-
-    Args:
-        folder: folder of the outputs, which may not exist yet; nothing is left there.
-        size: number of bytes that are certainly needed.
-    """
+    """Raise UserError, before long work, if a folder of outputs, which may not exist yet, could not
+    be written, or its disk lacks `size` bytes that are certainly needed; nothing is left there."""
     check_input(folder, OTHER_PATH)
     # A link to nothing is in the way as well, and `os.path.exists` denies it.
     # None is found in a working folder that may not be entered.
@@ -234,12 +229,8 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
-    """Return the bytes of a small file.
-
-    Raises:
-        OSError: the file is missing or cannot be read.
-        UserError: the file is larger than `most` bytes, or is not a regular file.
-    """
+    """Return the bytes of a small file; raises OSError if it cannot be read, and UserError if it is
+    larger than `most` bytes or not a regular file."""
     check_input(path)
     with Path(path).open("rb") as source:
         size = min(os.fstat(source.fileno()).st_size, most)  # as much is allocated as is asked for
@@ -292,11 +283,8 @@ def text_hash(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Folder of all caches: `PARACLIP_CACHE`, by default `~/.cache/paraclip`.
-
-    Raises:
-        UserError: it is in the home folder of an unknown user.
-    """
+    """Folder of all caches: `PARACLIP_CACHE`, by default `~/.cache/paraclip`; raises UserError if
+    it is in the home folder of an unknown user."""
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"  # XDG Base Directory Specification
     folder = os.environ.get("PARACLIP_CACHE") or f"{root}/paraclip"
     try:

@@ -13,8 +13,8 @@ import numpy as np
 
 from paraclip.arrays import Float
 from paraclip.compute.exact_search import top_k
+from paraclip.data.captions import Problems
 from paraclip.data.images import PictureNames, picture_files
-from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import check_input, readable
 from paraclip.store import IndexFacts, Store, StoreUnavailable, existing_facts
@@ -176,16 +176,10 @@ class Origin:
 def find_origin(
     base: "DualEncoder", index: Index, pictures: Mapping[int, str], option: str = "--index"
 ) -> Origin | None:
-    """Embed a sample of an index's pictures again; None if none can be opened.
+    """Embed a sample of an index's pictures (files by row, from `pictures_of_rows`) again with the
+    model that should have made it; None if none can be opened.
 
-    Args:
-        base: the model that should have made the index.
-        index: the index.
-        pictures: files by row, as found by `pictures_of_rows`.
-        option: what named the index.
-
-    Raises:
-        UserError: the vectors have another width.
+    Raises UserError, with the option that named the index, if its vectors have another width.
     """
     from paraclip.models.features import encode_images
 

@@ -73,8 +73,7 @@ class Loaded:
 class Checked:
     """Base class of option dataclasses; values are checked on creation.
 
-    Raises:
-        UserError: an option has the wrong type or is out of range; names the first one.
+    Raises UserError for the first option of a wrong type or out of range.
     """
 
     def __post_init__(self) -> None:
@@ -230,10 +229,8 @@ def _bodies(module: str) -> dict[str, list[ast.stmt]]:
 def read_options(path: Path | str, config: type) -> dict[str, Any]:
     """Return the options of the class `config` that a TOML file sets, by field name.
 
-    Keys are option names, with `-` or `_`; arrays become tuples.
-
-    Raises:
-        UserError: the file cannot be read, or a key or its value is not valid.
+    Keys are option names, with `-` or `_`; arrays become tuples. Raises UserError for a file that
+    cannot be read, and for a key or value that is not valid.
     """
     known = [name for name in _hints(config) if name != "config"]
     values: dict[str, Any] = {}

@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.captions import BrokenRow, clean_text, require_columns
+from paraclip.data.captions import BrokenRow, Problems, clean_text, require_columns
 from paraclip.data.images import picture_key
-from paraclip.data.problems import Problems
 from paraclip.data.rows import good_rows
 from paraclip.errors import UserError, optional_import
 from paraclip.evaluation.benchmark import Arithmetic, find_source

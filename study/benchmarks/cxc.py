@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paraclip.compute.exact_search import top_k
-from paraclip.data.captions import BrokenRow, clean_text, require_columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import BrokenRow, Problems, clean_text, require_columns
 from paraclip.data.rows import Values, good_rows
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics

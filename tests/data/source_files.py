@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paraclip.data.captions import Caption, Columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Caption, Columns, Problems
 from paraclip.data.reading import read_captions
 
 

@@ -23,9 +23,8 @@ from source_files import as_file, json_lines, lenient, put, read, shard, texts
 
 from mangled import mangled
 from paraclip.data import lines, rows
-from paraclip.data.captions import Columns
+from paraclip.data.captions import Columns, Problems
 from paraclip.data.images import open_image
-from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import read_rows
 from paraclip.data.triples import read_provenance, read_triples

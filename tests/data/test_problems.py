@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError, printable
 
 

@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from source_files import json_lines, lenient, put, read, shard, texts
 
-from paraclip.data.captions import Columns
-from paraclip.data.folder import first_line, walk
+from paraclip.data.captions import Columns, Problems
 from paraclip.data.images import open_image, picture_files
-from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, find_files, read_captions
 from paraclip.data.rows import read_rows
+from paraclip.data.shards import first_line, walk
 from paraclip.errors import UserError
 from tiny import draw
 

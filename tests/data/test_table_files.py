@@ -15,9 +15,8 @@ from source_files import lenient, put, read, table, texts
 
 from forked import peak_memory
 from paraclip.data import rows as rows_module
-from paraclip.data.captions import BrokenRow, Columns
+from paraclip.data.captions import BrokenRow, Columns, Problems
 from paraclip.data.lines import bounded_lines
-from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import READERS, good_rows, read_rows
 from paraclip.errors import UserError

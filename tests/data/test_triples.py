@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from source_files import as_file, json_lines, put
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.triples import (
     SCHEMA,
     TEXTS,

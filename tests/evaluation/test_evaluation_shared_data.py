@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from extent import DATA
-from paraclip.data.captions import Caption, Columns
+from paraclip.data.captions import Caption, Columns, Problems
 from paraclip.data.images import open_image
-from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import attach_images, read_triples
 from paraclip.evaluation.benchmark import Arithmetic

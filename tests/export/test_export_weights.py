@@ -17,12 +17,12 @@ from paraclip.api import export
 from paraclip.cli import parse
 from paraclip.commands.export import ExportConfig, export_command
 from paraclip.errors import UserError
-from paraclip.exporting.drift import check_drift, probes
 from paraclip.exporting.run import export_model
+from paraclip.exporting.source import check_drift, probes
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions
 from tiny import TINY_CLIP, small_clip
 
 TEXTS = ["a red disc", "two cats on a beach"]

@@ -15,7 +15,7 @@ from paraclip.errors import UserError
 from paraclip.exporting.run import export_model
 from paraclip.files import file_hash
 from paraclip.models.formats.onnx_graph import write_image_graph, write_text_graph
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions
 from tiny import small_clip
 
 pytestmark = pytest.mark.slow

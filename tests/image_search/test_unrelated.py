@@ -11,7 +11,7 @@ import pytest
 from served import WIDTH, HashTower, made_index
 
 from paraclip.cli import main
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.evaluation.metrics import cutoff_above, unrelated_texts
 from paraclip.image_search import build
 from paraclip.image_search.build import build_index

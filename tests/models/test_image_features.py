@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.models import features
 from paraclip.models.features import encode_images, encode_texts, identity, image_features

@@ -14,7 +14,7 @@ from fake_server import FakeServer
 from PIL import Image, ImageDraw
 
 from paraclip.cli import main
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.starter import TRIPLES

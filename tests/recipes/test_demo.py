@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from paraclip.data.captions import Columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Columns, Problems
 from paraclip.errors import UserError
 from paraclip.image_search.sources import picture_source
 from recipes.demo import __main__ as demo

@@ -16,7 +16,7 @@ from PIL import Image
 
 import paraclip
 from paraclip.commands.swap_check import SwapCheckConfig, swap_check_command
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.image_search.build import build_index

@@ -18,8 +18,7 @@ from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files
 from paraclip.models.formats.onnx_graph import write_image_graph
 from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.openclip import OpenClip
-from paraclip.systems import swapped
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions, swapped
 from tiny import SMALL_CLIP, retuned, small_clip
 
 _READS_PADDING = {**SMALL_CLIP["text_cfg"], "no_causal_mask": True}

@@ -17,7 +17,7 @@ from training_rows import Tuned, assert_same_outcome, stopped, tune
 
 from extent import KILLS
 from paraclip.commands.train import print_summary
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.models.tensors import hash_tensors
 from paraclip.output_folder import RECORD

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_rows import make_features, planned
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.triples import (
     TEXTS,
     WORDINGS,

@@ -24,7 +24,7 @@ from training_rows import (
 )
 
 from forked import SERVER, peak_memory
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.triples import WORDINGS, with_column
 from paraclip.errors import UserError
 from paraclip.indexes import read_index

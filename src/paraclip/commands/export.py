@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from paraclip.options import takes
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions
 
 if TYPE_CHECKING:  # `paraclip export --help` needs no torch
     from paraclip.models.encoder import Model

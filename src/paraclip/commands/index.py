@@ -13,7 +13,7 @@ from paraclip.options import Checked, PathName, takes
 from paraclip.progress import suggest
 
 if TYPE_CHECKING:  # `paraclip index --help` needs neither torch nor pyarrow
-    from paraclip.data.problems import Problems
+    from paraclip.data.captions import Problems
     from paraclip.image_search.build import IndexSummary
 
 INDEX = "runs/index"
@@ -126,7 +126,7 @@ def _index(options: IndexOptions) -> "tuple[IndexSummary, Problems]":
     base, *tuned = _models(options)
     for name in (base, *tuned):
         check_model(name)
-    from paraclip.data.problems import Problems
+    from paraclip.data.captions import Problems
     from paraclip.image_search.sources import picture_source
 
     picture_source(str(options.source), options.columns)  # refuses one that there is not

@@ -14,7 +14,7 @@ from paraclip.files import read_bounded
 from paraclip.models.sources import HUB, check_model, check_repository, models_of_run
 from paraclip.options import Checked
 from paraclip.output_folder import RECORD
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions
 
 _CARD = "README.md"
 

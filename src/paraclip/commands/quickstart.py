@@ -99,7 +99,7 @@ class QuickstartConfig(Checked):
 
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print what it finds, the recommended model and the files."""
-    from paraclip.data.problems import Problems
+    from paraclip.data.captions import Problems
     from paraclip.image_search.sources import picture_source
     from paraclip.training.sources import check_sources
 

@@ -17,7 +17,7 @@ from paraclip.provenance import without_secrets
 from paraclip.training.config import RunOptions
 
 if TYPE_CHECKING:  # `paraclip train --help` needs neither torch nor pyarrow
-    from paraclip.data.problems import Problems
+    from paraclip.data.captions import Problems
     from paraclip.data.rows import InMemory
     from paraclip.models.encoder import DualEncoder, Model
     from paraclip.training.data import TrainingData

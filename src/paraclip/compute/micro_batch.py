@@ -39,12 +39,7 @@ class MicroBatchQueue(Generic[_Item, _Result]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
 
     async def __call__(self, item: _Item) -> _Result:
-        """The result of an item.
-
-        Raises:
-            Overloaded: too many items wait.
-            Exception: error of `work` for the item or the batch.
-        """
+        """The result of an item; raises Overloaded if too many wait, and what `work` raises."""
         if self._limit is not None and len(self._waiting) >= self._limit:
             raise Overloaded
         future: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()

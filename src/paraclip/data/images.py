@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from paraclip.data.folder import walk
 from paraclip.data.lines import is_remote, local_path, open_source
-from paraclip.data.shards import SUFFIXES, read_member, split_reference
+from paraclip.data.shards import SUFFIXES, read_member, split_reference, walk
 from paraclip.errors import UserError, optional_import, without_password
 from paraclip.files import check_input, file_hash, text_hash
 
@@ -86,8 +85,7 @@ def is_picture(given: object) -> bool:
 def open_picture(given: Picture, side: int) -> Image.Image:
     """A picture as `open_image` opens it, from a file or from memory.
 
-    Raises:
-        UserError: as `open_image` does, or an array is of other numbers than 8-bit colours.
+    Also raises UserError for an array of other numbers than 8-bit colours.
     """
     if isinstance(given, Path | str):
         return open_image(str(given), side)
@@ -139,13 +137,7 @@ def _picture_errors(reference: object) -> Iterator[None]:
 
 
 def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
-    """Decode a picture from the bytes of a file; see `open_image`.
-
-    Args:
-        stream: the file.
-        reference: its name, for messages.
-        side: pixels of the shorter side after the resize that follows.
-    """
+    """Decode a picture from the bytes of a file, whose name is for messages; see `open_image`."""
     with _picture_errors(reference):
         formats = _load_heif(stream, reference) if _is_heic(stream) else FORMATS
         with without_warnings():
@@ -242,13 +234,9 @@ def _averageable(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 32-bit grey, integer or float, by the range of its largest value.
-
-    The ranges are 0 to 1 (floats only), 8, 16 and 31 bits; `convert` would clip to 255.
-
-    Raises:
-        ValueError: a value is negative, not finite, or above all ranges.
-    """
+    """Scale 32-bit grey, integer or float, by the range of its largest value: 0 to 1 (floats only),
+    8, 16 or 31 bits; `convert` would clip to 255. Raises ValueError for values outside all
+    ranges."""
     values = np.asarray(image)
     least, most = values.min(), values.max()
     if not (np.isfinite(most) and least >= 0):
@@ -317,12 +305,10 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def pictures_hash(references: Sequence[str]) -> str:
-    """Hash of the pictures' names and sizes in bytes, the same on every machine.
+    """Hash of the pictures' names and sizes in bytes (of the whole file for a member of a tar
+    file), the same on every machine.
 
     The content is not read: for ImageNet, that would take longer than scoring.
-
-    Args:
-        references: paths, URLs, or members of a tar file (for these, the size of the whole file).
     """
     lines = []
     for reference in references:
@@ -355,14 +341,11 @@ class PictureNames:
                 self._named.setdefault(key, []).append(path)
 
     def find(self, name: str, where: object = None) -> str | None:
-        """Path of a picture; None if there is no such.
+        """Path of the picture of a name, which is the path in the folder, or its end, with or
+        without suffix; None if there is no such.
 
-        Args:
-            name: path in the folder, or its end, with or without suffix.
-            where: location for the error; the folder by default.
-
-        Raises:
-            UserError: the name fits several different pictures; copies are one picture.
+        Raises UserError, with `where`, if the name fits several different pictures; copies are one
+        picture.
         """
         last = picture_key(name) if self.by_number else name.rpartition("/")[2]
         candidates = self._named.get(last, [])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.files import check_input
 
@@ -47,11 +47,8 @@ def check_scheme(url: str) -> None:
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """fsspec's file system of a remote URL, and the path in it.
-
-    Raises:
-        UserError: the scheme is not supported, or its package is not installed.
-    """
+    """fsspec's file system of a remote URL, and the path in it; raises UserError for a scheme that
+    is not supported, or whose package is not installed."""
     import fsspec
 
     check_scheme(url)
@@ -137,13 +134,8 @@ def bounded_lines(
 ) -> Iterator[tuple[int, bytes]]:
     """Number (from 1) and bytes of each line; a quoted field of a CSV file may hold blank ones.
 
-    Lines over 1 MiB are skipped, which bounds the memory.
-
-    Args:
-        stream: the file.
-        source: its name, for messages.
-        problems: lists overlong lines.
-        headed: the first line contains the column names, so it cannot be skipped.
+    Lines over 1 MiB are listed in `problems` and skipped, which bounds the memory; not the first
+    line of a `headed` file, which contains the column names.
     """
     number = 0
     while line := stream.readline(_LONGEST_LINE):

@@ -9,9 +9,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.captions import BrokenRow, Caption, Columns, clean_text, label, plain_text
+from paraclip.data.captions import (
+    BrokenRow,
+    Caption,
+    Columns,
+    Problems,
+    clean_text,
+    label,
+    plain_text,
+)
 from paraclip.data.lines import check_scheme, file_system, is_remote, local_path
-from paraclip.data.problems import Problems
 from paraclip.data.rows import Values, is_folder, read_items, reader_of, row_number
 from paraclip.errors import UserError, without_password
 from paraclip.files import check_input, check_name, readable
@@ -41,9 +48,8 @@ class _CaptionMaker:
     def captions(self, values: Values, where: str) -> list[Caption]:
         """One caption, or one per text of a list.
 
-        Raises:
-            BrokenRow: the caption, the id or the named picture is missing.
-            UserError: an earlier caption has the same id.
+        Raises BrokenRow for a row without caption, id or the named picture, and UserError for an id
+        that an earlier caption has.
         """
         text: Any = values.get("caption")
         listed, has_id = isinstance(text, list), "id" in values

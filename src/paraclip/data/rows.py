@@ -18,11 +18,9 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paraclip.data.captions import BrokenRow, Columns, choose_columns, label
-from paraclip.data.folder import read_folder
+from paraclip.data.captions import BrokenRow, Columns, Problems, choose_columns, label
 from paraclip.data.lines import DECOMPRESSORS, bounded_lines, is_remote, open_source
-from paraclip.data.problems import Problems
-from paraclip.data.shards import read_shard
+from paraclip.data.shards import read_folder, read_shard
 from paraclip.data.untrusted_json import BadJson, parse_json, parse_json_object
 from paraclip.errors import UserError
 from paraclip.plugins import Table
@@ -135,11 +133,8 @@ def good_rows(
 ) -> tuple[list[_Item], int]:
     """Return the items of a file (see `read_items`), and the number of invalid rows.
 
-    Args:
-        hint: how to get the file.
-
-    Raises:
-        UserError: the file is missing or has no valid row, or too many rows are broken.
+    Raises UserError, with the hint how to get the file, if it is missing or has no valid row, or
+    too many rows are broken.
     """
     if not Path(source).is_file():
         raise UserError(source, "there is no such file", hint)

@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files of pictures, each with a text file of the same key.
+"""Pictures with a text file each, of the same name: WebDataset shards (tar files), and folders.
 
 Python's `tarfile` believes what headers say. A negative size makes it read the same header for ever
 (CVE-2025-8194), and the size of a further header is read into memory at once. `_open_shard` is the
@@ -15,9 +15,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 from urllib.parse import unquote
 
-from paraclip.data.captions import Columns
-from paraclip.data.lines import UTF8_MARK, file_system, is_remote, local_path, open_source
-from paraclip.data.problems import Problems
+from paraclip.data.captions import BrokenRow, Columns, Problems
+from paraclip.data.lines import (
+    UTF8_MARK,
+    UTF16_MARKS,
+    file_system,
+    is_remote,
+    local_path,
+    open_source,
+)
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import check_input
@@ -37,6 +43,10 @@ _FURTHER_HEADERS = (
 # Private to `tarfile`, whose `next` takes them for the end.
 _ENDS_EARLY = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 _PREFIX = "tar://"
+_ASIDE = frozenset(
+    ("readme", "license", "licence", "copying", "credits", "changelog", "notes", "problems")
+)
+"""Names of text files that many folders contain and that are not captions."""
 
 
 class _Shard(tarfile.TarFile):
@@ -188,3 +198,76 @@ def _key(member: tarfile.TarInfo) -> str:
     """Path of a member up to the first dot of its name."""
     path = PurePosixPath(member.name)
     return (path.parent / path.name.partition(".")[0]).as_posix()
+
+
+def read_folder(
+    source: str, problems: Problems, columns: Columns | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Captions of all pictures in the folder and its subfolders, in the order of their names.
+
+    The caption is the first line that is not empty (Tux Paint's stamps have translations in the
+    others). The id is the picture's path inside the folder. Only the names of one subfolder are
+    held in memory at a time.
+    """
+    pictures = 0
+    for path in walk(Path(source)):
+        if path.suffix == ".txt":  # only one without a picture comes here
+            problems.add(path, "there is no picture with this name")
+            continue
+        pictures += 1
+        name, text = path.relative_to(source).as_posix(), path.with_suffix(".txt")
+        try:
+            caption = first_line(text)
+        except BrokenRow as broken:
+            problems.add(path, str(broken))
+            continue
+        yield str(text), {"caption": caption, "image": name, "id": name, "image_id": name}
+    if not pictures:
+        hint = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
+        raise UserError(source, "contains no pictures", hint)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All pictures, and all captions without a picture of the same name; no hidden files.
+
+    A link counts as a file, so that no folder is entered twice. Raises UserError for a folder that
+    cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
+            folders = {entry.name for entry in shown if entry.is_dir(follow_symlinks=False)}
+    except OSError as error:
+        raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
+    names = sorted(entry.name for entry in shown)  # file systems list names in different orders
+    # A folder may be called `a.jpg`.
+    stems = {Path(x).stem for x in names if x not in folders and Path(x).suffix.lower() in SUFFIXES}
+    for name in names:
+        path, (stem, suffix) = folder / name, os.path.splitext(name)
+        if name in folders:
+            yield from walk(path)
+        elif suffix == ".txt":
+            if stem not in stems and stem.lower() not in _ASIDE and path.is_file():
+                yield path
+        elif suffix.lower() in SUFFIXES:
+            yield path
+
+
+def first_line(path: Path) -> bytes:
+    """The first line that is not empty; raises BrokenRow if there is no regular UTF-8 file."""
+    try:
+        check_input(path)
+        with path.open("rb") as stream:
+            text = stream.read(LARGEST_TEXT)
+    except UserError as error:
+        raise BrokenRow(f"the caption file {path.name!r} {error.what}") from None
+    except FileNotFoundError:
+        raise BrokenRow(f"the picture has no caption file {path.name!r} beside it") from None
+    except OSError as error:
+        what = f"the caption file {path.name!r} cannot be read ({error.strerror})"
+        raise BrokenRow(what) from None
+    if text.startswith(UTF16_MARKS):
+        raise BrokenRow("the caption is in UTF-16, not UTF-8")
+    # Of bytes: `str.splitlines` would also end a line at U+2028 and others inside a caption.
+    lines = (line.strip() for line in text.removeprefix(UTF8_MARK).splitlines())
+    return next((line for line in lines if line), b"")

@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip import starter
-from paraclip.data.captions import BrokenRow, clean_text, label, plain_text
+from paraclip.data.captions import BrokenRow, Problems, clean_text, label, plain_text
 from paraclip.data.images import PictureNames, picture_files
 from paraclip.data.lines import is_remote, local_path
-from paraclip.data.problems import Problems
 from paraclip.data.rows import InMemory, Values, read_items, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
@@ -199,15 +198,11 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
 
 
 def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
-    """Replace each missing `image` by the picture in `folder` that matches the `image_id`.
+    """Replace each missing `image` by the picture in `folder` whose name, with or without the
+    suffix, is the `image_id`; one that exists, or is a URL, stays.
 
-    Args:
-        table: triples; an `image` that exists, or is a URL, stays.
-        folder: pictures named by image id, with or without the suffix.
-
-    Raises:
-        UserError: the folder is missing, no triple has a picture afterwards, or an image id
-            matches several different pictures.
+    Raises UserError if the folder is missing, no triple has a picture afterwards, or an image id
+    matches several different pictures.
     """
     folder = Path(folder)
     check_input(folder)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.statistics import Metric
 
@@ -88,8 +88,7 @@ class Benchmark(Protocol):
     def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
         """Score a model; image features are cached in the folder `cache`, if given.
 
-        Raises:
-            UserError: if the data or the model's vectors cannot be scored.
+        Raises UserError if the data or the model's vectors cannot be scored.
         """
         ...
 

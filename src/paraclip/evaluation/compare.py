@@ -47,12 +47,8 @@ _UNDEFINED = Interval(math.nan, math.nan, math.nan)
 def compare_models(
     column: Mapping[str, Metric], labels: list[str], resamples: int, seed: int
 ) -> Line:
-    """Return a metric of models scored on the same items, with their paired differences.
-
-    Args:
-        column: the metric of each model by its label.
-        labels: labels of all models of the report; values of one without the metric are undefined.
-    """
+    """Return a metric of models scored on the same items, by label, with their paired differences;
+    values of a model of the report without the metric are undefined."""
     value = {label: 100 * metric.value() for label, metric in column.items()}
     # With one seed, all models have the same draws, so that differences are paired.
     drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
@@ -168,8 +164,7 @@ def stored_files(path: str | Path) -> tuple[Path, Path]:
 def read_stored(path: str | Path) -> Stored:
     """Read report.json (or the folder that contains it) and items.npz in the same folder.
 
-    Raises:
-        UserError: a file is missing, broken, or larger than any that ParaCLIP writes.
+    Raises UserError for a file that is missing, broken, or larger than any that ParaCLIP writes.
     """
     check_input(path)
     path, items = stored_files(path)

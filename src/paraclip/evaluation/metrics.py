@@ -15,14 +15,9 @@ from paraclip.starter import TRIPLES
 def average_overlap(first: Integers, second: Integers) -> Float:
     """Average overlap AO@k of two rankings: (1/k) sum over d = 1..k of |A[:d] and B[:d]| / d.
 
-    Source: arXiv 2402.15120, after Fagin et al. 2003 and Webber et al. 2010.
-
-    Args:
-        first: pool positions [items, k], best first, without duplicates in a row.
-        second: the same for the other wording.
-
-    Returns:
-        [items], each 0 to 1.
+    The rankings are pool positions [items, k], best first, without duplicates in a row; the result
+    is [items], each 0 to 1. Source: arXiv 2402.15120, after Fagin et al. 2003 and Webber et al.
+    2010.
     """
     averaged: Float = _agreement(first, second).mean(axis=1)
     return averaged
@@ -36,18 +31,12 @@ def jaccard(first: Integers, second: Integers) -> Float:
 
 
 def rank_biased_overlap(first: Integers, second: Integers, p: float = 0.9) -> Float:
-    """Extrapolated rank-biased overlap of two ranked lists (Webber et al. 2010, equation 32).
+    """Extrapolated rank-biased overlap of two rankings (Webber et al. 2010, equation 32), as for
+    `average_overlap`.
 
     (|A and B| / k) p^k + ((1 - p) / p) sum over d = 1..k of (|A[:d] and B[:d]| / d) p^d. Beyond
-    depth k, the agreement is assumed to equal that at depth k. Equal lists score 1.
-
-    Args:
-        first: pool positions [items, k], best first, without duplicates in a row.
-        second: the same for the other wording.
-        p: persistence, 0 to 1; with 0.9 the first ten ranks carry 86 % of the weight.
-
-    Returns:
-        [items], each 0 to 1.
+    depth k, the agreement is assumed to equal that at depth k. Equal lists score 1. With a
+    persistence p of 0.9, the first ten ranks carry 86 % of the weight.
     """
     agreed = _agreement(first, second)
     k = first.shape[1]
@@ -90,11 +79,8 @@ def shared_results(first: Integers, second: Integers) -> Integers:
 
 
 def first_relevant(relevant: NDArray[np.bool_]) -> Integers:
-    """Return the 0-based rank of the first correct result [items]; k if there is none.
-
-    Args:
-        relevant: whether the result at each rank is correct [items, k].
-    """
+    """Return the 0-based rank of the first correct result [items], given which are [items, k]; k if
+    none is."""
     # `argmax` is the first True, and 0 without any.
     rank: Integers = np.where(relevant.any(axis=1), relevant.argmax(axis=1), relevant.shape[1])
     return rank

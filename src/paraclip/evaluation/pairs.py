@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paraclip.arrays import Integers
-from paraclip.data.captions import BrokenRow, clean_text, plain_text, require_columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import BrokenRow, Problems, clean_text, plain_text, require_columns
 from paraclip.data.rows import Values, good_rows, read_rows
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import numbered

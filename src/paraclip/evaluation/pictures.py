@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from paraclip.arrays import Float, Integers, map_matrix
+from paraclip.data.captions import Problems
 from paraclip.data.images import Crop, PictureNames, picture_files, picture_key, pictures_hash
 from paraclip.data.lines import is_remote
-from paraclip.data.problems import Problems
 from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic, left_out, refuse_infinite
@@ -191,14 +191,11 @@ def image_vectors(
     how: Arithmetic,
     crops: Mapping[str, Crop] | None = None,
 ) -> tuple[Float, Integers, list[str]]:
-    """Return the unit vectors of the readable pictures; each is encoded once and cached.
+    """Return the unit vectors of the readable pictures, float32 [good, width], each encoded once
+    and cached; their indices in `pictures` [good]; and notes on the others, of which `max_broken`
+    limits the share.
 
-    Args:
-        pictures: paths or URLs, or names of `crops`; the same one may occur several times.
-
-    Returns:
-        Vectors, float32 [good, width]; their indices in `pictures` [good]; and notes on the
-        pictures that were skipped, of which `max_broken` limits the share.
+    Pictures are paths or URLs, or names of `crops`; the same one may occur several times.
     """
     from paraclip.models.features import picture_features, project
 

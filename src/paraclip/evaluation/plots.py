@@ -35,13 +35,8 @@ def plot_scores(report: Report) -> bytes | None:
 def plot_lines(
     labels: Sequence[str], lines: Sequence[tuple[str, Line]], notes: Sequence[str]
 ) -> bytes:
-    """Plot one panel per figure, with one point per model and its 95 % interval, as PNG.
-
-    Args:
-        labels: models, from top to bottom.
-        lines: at least one title and figure.
-        notes: sentences below the panels.
-    """
+    """Plot one panel per figure, with one point per model, from top to bottom, and its 95 %
+    interval, and the notes below the panels, as PNG."""
     looks = _appearances(labels)
     columns = min(_PANELS_A_ROW, len(lines))
     rows = math.ceil(len(lines) / columns)
@@ -105,11 +100,8 @@ def arms(found: Interval) -> list[list[float]]:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Create a figure on the Agg canvas; width and height are in inches.
-
-    Raises:
-        UserError: matplotlib is not installed.
-    """
+    """Create a figure on the Agg canvas, of a width and height in inches; raises UserError without
+    matplotlib."""
     optional_import("matplotlib", "plots")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

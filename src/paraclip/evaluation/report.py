@@ -274,11 +274,8 @@ def comparison_json(comparisons: Sequence[Comparison], settings: Mapping[str, An
 
 
 def read_report(path: Path | str) -> Report:
-    """Read a file that contains the text of `report_json`.
-
-    Raises:
-        UserError: the file is missing, or is not a report: every part is checked.
-    """
+    """Read a file that contains the text of `report_json`; raises UserError if it is missing or not
+    a report: every part is checked."""
     content = read_json_object(path, _HINT)
     try:
         if content.get("format") != _FORMAT:

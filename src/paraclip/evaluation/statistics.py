@@ -347,13 +347,9 @@ def drawn_difference(
 ) -> Float:
     """Return resampled differences [resamples] of a metric, others less ones, in points.
 
-    Args:
-        ones: the metric of the first model, once for each of its runs (seeds).
-        others: the same of the second model; equal numbers of runs are paired in order, otherwise
-            runs are drawn separately.
-        resamples: number of draws.
-        seed: random seed of the draws.
-        paired: whether both were scored on the same items, which are then drawn together.
+    Each model has the metric once for each of its runs (seeds). Equal numbers of runs are paired in
+    order, otherwise runs are drawn separately. If `paired`, both were scored on the same items,
+    which are then drawn together.
     """
     first = np.stack([100 * resample(metric, resamples, seed) for metric in ones])
     apart = seed if paired else seed + _APART

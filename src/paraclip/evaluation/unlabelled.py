@@ -122,14 +122,8 @@ class Reading:
 def read_answers(
     found: Answers, base: Answers, queries: SceneQueries, firsts: Mapping[str, Integers]
 ) -> Reading:
-    """The measures of a model.
-
-    Args:
-        found: what it finds.
-        base: what the model before tuning finds.
-        queries: the scenes.
-        firsts: the picture [N] that each judge ranks first, by its name.
-    """
+    """The measures of a model from what it finds, what base finds, and the picture [N] that each
+    judge ranks first, by its name."""
     judged = {
         f"{FIRST}{name}": (found.rewordings == first_N[:, None]).any(axis=1).astype(np.float64)
         for name, first_N in firsts.items()
@@ -148,13 +142,11 @@ def read_answers(
 def first_pictures(
     texts_ND: "Tensor", pictures_GD: "Tensor", scale: float, lowered_G: "Tensor | None" = None
 ) -> Integers:
-    """The picture [N] that a judge ranks first for the mean of all wordings of each scene.
+    """The picture [N] that a judge ranks first for the mean of all wordings of each scene,
+    `mean_wordings`.
 
-    Args:
-        texts_ND: the judge's `mean_wordings`.
-        pictures_GD: its vectors of the pictures.
-        scale: inverse temperature of its rankings.
-        lowered_G: by what its logits are lowered; by default, as in R, with these texts.
+    `scale` is the inverse temperature of its rankings; its logits are lowered by `lowered_G`, by
+    default as in R with these texts.
     """
     import torch
 

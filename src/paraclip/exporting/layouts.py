@@ -18,8 +18,7 @@ from torch import Tensor
 
 from paraclip.compute.onnx_session import TextGraph, weight_files
 from paraclip.errors import UserError
-from paraclip.exporting.drift import Drift, check_drift, probes
-from paraclip.exporting.source import PREPROCESSING, Source, find_base
+from paraclip.exporting.source import PREPROCESSING, Drift, Source, check_drift, find_base, probes
 from paraclip.files import write_text
 from paraclip.models.checkpoint import provenance_of
 from paraclip.models.encoder import DualEncoder
@@ -44,7 +43,7 @@ from paraclip.models.mini import BertEncoder
 from paraclip.models.openclip import AS_TRANSFORMERS, OpenClip
 from paraclip.models.tensors import save_tensors
 from paraclip.provenance import publishable
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions
 from paraclip.systems.system import Layout, System
 
 # Options of open_clip's towers that may have any value in a model of transformers.
@@ -65,12 +64,10 @@ def write_layout(
     options: ExportOptions,
     system: System | None = None,
 ) -> Drift | None:
-    """Write what a program loads into an empty folder, or the one file of `--to weights`.
+    """Write what a program loads into an empty folder, or the one file of `--to weights`; returns
+    the drift of 8-bit vectors, if any were written.
 
-    Returns the drift of 8-bit vectors, if any were written.
-
-    Raises:
-        UserError: the program does not use the model's base, or cannot load the model.
+    Raises UserError if the program does not use the model's base, or cannot load the model.
     """
     if system is not None and layout.graph is not None:
         return _write_graph(layout, source, out, options, system)

@@ -23,13 +23,11 @@ from paraclip.models.sources import QUICK, check_model, model_files, packages_of
 from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.progress import steps
 from paraclip.provenance import package_versions
-from paraclip.systems import FORMATS, SYSTEMS, exported
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import FORMATS, SYSTEMS, ExportOptions, exported
 from paraclip.systems.system import Layout, System
 
 if TYPE_CHECKING:
-    from paraclip.exporting.drift import Drift
-    from paraclip.exporting.source import Source
+    from paraclip.exporting.source import Drift, Source
     from paraclip.models.encoder import DualEncoder
 
 _WEIGHTS = ".safetensors"
@@ -85,9 +83,13 @@ def export_model(
         OutputFolder(out.parent, _KIND).refuse_foreign(out, card)
     else:
         _check_folder(out)
-    from paraclip.exporting.drift import check_half, check_vectors  # torch, only now
     from paraclip.exporting.layouts import write_layout
-    from paraclip.exporting.source import find_base, load_source
+    from paraclip.exporting.source import (  # torch, only now
+        check_half,
+        check_vectors,
+        find_base,
+        load_source,
+    )
     from paraclip.models.tensors import count_bytes
 
     named = ["loading the model", *["measuring 16 bits"] * options.half, "writing"]

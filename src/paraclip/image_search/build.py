@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from paraclip.arrays import Float
-from paraclip.data.captions import Columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Columns, Problems
 from paraclip.errors import UserError
 from paraclip.image_search.engine import cutoffs_of
 from paraclip.image_search.sources import (

@@ -12,14 +12,19 @@ from typing import Any
 
 from PIL import Image
 
-from paraclip.data.captions import BrokenRow, Columns, clean_text
-from paraclip.data.folder import first_line, walk
+from paraclip.data.captions import BrokenRow, Columns, Problems, clean_text
 from paraclip.data.images import LARGEST_FILE, decode_image, fault, open_bytes
 from paraclip.data.lines import is_remote, local_path
-from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, picture_roots, read_captions
 from paraclip.data.rows import is_folder
-from paraclip.data.shards import SUFFIXES, read_shard, shard_index, split_reference
+from paraclip.data.shards import (
+    SUFFIXES,
+    first_line,
+    read_shard,
+    shard_index,
+    split_reference,
+    walk,
+)
 from paraclip.errors import UserError
 from paraclip.files import check_name
 

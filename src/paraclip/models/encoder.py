@@ -47,26 +47,17 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of texts, padded to the longest one.
-
-    Args:
-        ids: int64 [batch, length], padded at the end.
-        truncated: number of texts that were longer than the context and lost their tail (the end
-            token is kept).
-    """
+    """Token ids int64 [batch, length] of texts, padded at the end to the longest one, and the
+    number of texts that were longer than the context and lost their tail (the end token is
+    kept)."""
 
     ids: Tensor
     truncated: int = 0
 
 
 def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -> Tokens:
-    """Pad rows of token ids to the longest; a truncated row keeps its last id, the end token.
-
-    Args:
-        rows: ids of each text, including start and end tokens.
-        context_length: maximum number of ids in a row.
-        pad: id of the padding.
-    """
+    """Pad rows of token ids, each with start and end token, to the longest; a row is truncated to
+    `context_length` ids and keeps its last one, the end token."""
     truncated = sum(len(row) > context_length for row in rows)
     kept = [  # CLIP's towers read the vector of a text at its end token
         row if len(row) <= context_length else [*row[: context_length - 1], row[-1]] for row in rows

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from paraclip.arrays import Float, Integers
+from paraclip.data.captions import Problems
 from paraclip.data.images import Crop, Picture, open_image, open_picture
 from paraclip.data.lines import is_remote, local_path
-from paraclip.data.problems import Problems
 from paraclip.data.shards import split_reference
 from paraclip.errors import UserError
 from paraclip.files import text_hash
@@ -94,10 +94,8 @@ def _encode(
 def stored_texts(model: DualEncoder, texts: Sequence[str], cache: Path, label: str) -> StoredRows:
     """What `encode_texts` gives, from a store in the cache; each text is encoded once for all runs.
 
-    A killed run loses at most one batch, and goes on with the same batches.
-
-    Raises:
-        UserError: the store cannot be written.
+    A killed run loses at most one batch, and goes on with the same batches. Raises UserError if the
+    store cannot be written.
     """
     model.eval()
     unique = {text: number for number, text in enumerate(dict.fromkeys(texts))}
@@ -132,8 +130,7 @@ def encode_images(
 def encode_pictures(model: DualEncoder, pictures: Sequence[Picture]) -> Tensor:
     """Unit vectors float32 [pictures, embed_dim] on the CPU, of files and of pictures in memory.
 
-    Raises:
-        UserError: a picture is missing or broken, or its features are not finite.
+    Raises UserError for a picture that is missing, broken, or has features that are not finite.
     """
     model.eval()
 
@@ -208,10 +205,8 @@ def picture_features(
 ) -> tuple[StoredRows, dict[str, UserError]]:
     """Features of pictures, and the errors of those that cannot be read, whose rows are NaN.
 
-    Args:
-        model, cache, precision, label: as for `image_features`.
-        names: references, or names of `crops`; each once.
-        crops: parts of pictures by their names.
+    Names are references, or those of `crops` (parts of pictures), each once; the rest is as for
+    `image_features`.
     """
     model.eval()
     broken = dict[str, UserError]()
@@ -239,11 +234,8 @@ def _compute(
     precision: str,
     report: Callable[[int], object],
 ) -> Iterator[tuple[Integers, Tensor]]:
-    """The numbers and features of pictures, batch by batch; collects the errors of the others.
-
-    Raises:
-        UserError: features are NaN or infinite.
-    """
+    """The numbers and features of pictures, batch by batch; collects the errors of the others, and
+    raises UserError for features that are NaN or infinite."""
     for batch in batches(enumerate(pictures), IMAGES_AT_ONCE):
         good = [(number, name, one) for number, (name, one) in batch if isinstance(one, Tensor)]
         broken |= {name: one for _, (name, one) in batch if isinstance(one, UserError)}

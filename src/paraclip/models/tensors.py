@@ -50,12 +50,8 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
 
 
 def check_fit(shapes: Mapping[str, list[int]], model: nn.Module) -> None:
-    """Raise ValueError unless a file has all tensors of a model, and no other.
-
-    Args:
-        shapes: of the tensors in the file, by their names in the model.
-        model: the model, which may be laid out without memory.
-    """
+    """Raise ValueError unless a file, by the shapes of its tensors, has all those of a model, which
+    may be laid out without memory, and no other."""
     ours = {name: list(value.shape) for name, value in model.state_dict().items()}
     for name, shape in ours.items():
         if name not in shapes:
@@ -69,9 +65,8 @@ def check_fit(shapes: Mapping[str, list[int]], model: nn.Module) -> None:
 def fill_weights(model: nn.Module, stored: Callable[[str], Tensor], path: Path) -> None:
     """Copy the tensors of a file, by their names in the model, one at a time.
 
-    Raises:
-        UserError: one is not of floats where the model has floats, as in quantised weights, or has
-            numbers that are not finite.
+    Raises UserError for one that is not of floats where the model has floats, as in quantised
+    weights, or has numbers that are not finite.
     """
     for name, ours in model.state_dict().items():
         value, floats = stored(name), ours.is_floating_point()

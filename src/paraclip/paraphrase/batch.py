@@ -51,15 +51,10 @@ class Arrived:
 
 
 def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
-    """Append the answers in the files of a runner, which are untrusted, to the log.
+    """Append the answers in the files of a runner, which are untrusted and in any order, to the log
+    of the run, at most `most` of a question.
 
-    Args:
-        paths: files with results and errors, in any order.
-        log: log of the run.
-        most: maximum number of answers per question.
-
-    Raises:
-        UserError: a file cannot be read, or the log cannot be written.
+    Raises UserError if a file cannot be read, or the log cannot be written.
     """
     arrived, seen = Arrived(), set[str]()
     for path in paths:
@@ -196,12 +191,8 @@ class BatchBackend:
         """Nothing to prepare."""
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
-        """Write the question for the next round.
-
-        Raises:
-            Waiting: the question was written.
-            RefusedInBatch: it failed permanently, or there is no next round.
-        """
+        """Write the question for the next round, and raise Waiting; or RefusedInBatch, if it failed
+        permanently or there is no next round."""
         failure = self.failures.get(prompt.key)
         if failure is not None:
             name_was_wrong = messages.NEWER_LIMIT in failure.reason and failure.attempt == 1
@@ -224,11 +215,8 @@ class BatchBackend:
 
 
 def new_writer(folder: Path) -> _RequestWriter:
-    """A writer to a folder that is new, empty, or contains a round that a killed run began.
-
-    Raises:
-        UserError: the folder contains other files, or requests that may have been answered.
-    """
+    """A writer to a folder that is new, empty, or contains a round that a killed run began; raises
+    UserError for other files, or requests that may have been answered."""
     with disk_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise UserError(folder, "is not a folder", _NEW_FOLDER)
@@ -254,12 +242,8 @@ def _listed_files(folder: Path) -> set[str]:
 
 
 def answer_files(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
-    """Find the answer files in a folder that `--to-file` wrote.
-
-    Raises:
-        UserError: the folder is not one of these, its questions were asked with other settings, or
-            there are no answers.
-    """
+    """Find the answer files in a folder that `--to-file` wrote; raises UserError for another
+    folder, for questions that were asked with other settings, and without answers."""
     stored = _settings_of(folder)
     for name, value in json.loads(json.dumps(settings)).items():
         if stored.get(name) != value:

@@ -24,16 +24,10 @@ class Prices:
 
 
 def _prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices | None:
-    """The prices of a model, or None if they are unknown.
+    """The prices that the user gives, or those of a model on a server, or None if they are unknown.
 
-    Args:
-        model: name of the model on the server.
-        url: the server's address; only vendors whose address genai-prices knows have a price, so a
-            local server that uses a vendor's model name has none.
-        given: prices given by the user.
-
-    Raises:
-        UserError: genai-prices is not installed.
+    Only vendors whose address genai-prices knows have a price, so a local server that uses a
+    vendor's model name has none.
     """
     if given is not None:
         return Prices(*given, "--prices")
@@ -49,11 +43,8 @@ def _prices_of(model: str, url: str, given: tuple[float, float] | None) -> Price
 
 @dataclass
 class Meter:
-    """Counts the tokens of a run (of prompts and answers), and of earlier runs with the same log.
-
-    Raises:
-        UserError: there is a limit, but the price is unknown.
-    """
+    """Counts the tokens of a run (of prompts and answers), and of earlier runs with the same log;
+    raises UserError for a limit without a known price."""
 
     prices: Prices | None = None  # None if unknown
     most: float | None = None  # cost in dollars at which no further question is asked
@@ -71,11 +62,8 @@ class Meter:
             raise UserError("--max-cost", "the price of this model is unknown", hint)
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Count the answers to one question.
-
-        Raises:
-            UserError: there is a limit, and no answer has come with the number of its tokens.
-        """
+        """Count the answers to one question; raises UserError if there is a limit, and no answer
+        has come with the number of its tokens."""
         self.answers += 1
         self.tokens = add_tokens(self.tokens, *(one.tokens for one in answers))
         self.used = add_tokens(self.used, *(one.tokens for one in answers))
@@ -115,11 +103,7 @@ class Meter:
 
 
 def meter_of(backend: Backend, llm: LLMOptions) -> Meter:
-    """A meter with the given prices, else those of the backend's server and model.
-
-    Raises:
-        UserError: there is a limit of the cost, but no price.
-    """
+    """A meter with the given prices, else those of the backend's server and model."""
     url, model = getattr(backend, "base_url", ""), getattr(backend, "model", "")
     known = _prices_of(model, url, llm.prices) if url or llm.prices else None
     return Meter(known, llm.max_cost, local=known is None and not url)

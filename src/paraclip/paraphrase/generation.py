@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.reading import find_files
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import LLMOptions, make_backend

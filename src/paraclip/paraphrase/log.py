@@ -148,13 +148,8 @@ class AnswerLog:
         ]
 
     def add(self, key: str, answers: list[Answer], **facts: str | int) -> None:
-        """Write and flush all answers to one question.
-
-        Args:
-            key: 16 hex digits that identify the question.
-            answers: all candidates.
-            facts: further facts for readers of the file, such as the caption's id and the step.
-        """
+        """Write and flush all answers to one question, by the 16 hex digits that identify it, with
+        further facts for readers of the file, such as the caption's id and the step."""
         entry: dict[str, Any] = {**facts, "key": key}
         entry["answers"] = [[answer.text, answer.cut] for answer in answers]
         tokens = add_tokens([0, 0], *(answer.tokens for answer in answers))

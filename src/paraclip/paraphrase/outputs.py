@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.triples import CONTRAST, FURTHER_SCHEMA, PROVENANCE, SCHEMA, TEXTS, WORDINGS
 from paraclip.errors import printable
 from paraclip.files import disk_errors, refuse_overwriting
@@ -270,13 +270,8 @@ def _write_summary(
 def _render_card(
     summary: Mapping[str, Any], settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> str:
-    """The dataset card of card.txt, in Hugging Face's form: Markdown with YAML metadata.
-
-    Args:
-        summary: counts and generator, as in summary.json.
-        settings: options of the run, as in `Outputs`.
-        rows: kept triples to show.
-    """
+    """The dataset card of card.txt, in Hugging Face's form: Markdown with YAML metadata, from what
+    summary.json holds, the run's options, and some kept triples."""
     counts = [
         ["captions", summary["captions"]],
         ["kept", summary["kept"]],

@@ -23,8 +23,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from paraclip.data.captions import Caption
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Caption, Problems
 from paraclip.errors import UserError, optional_import
 from paraclip.files import locked, text_hash
 from paraclip.paraphrase.backends import Backend, LLMOptions, add_tokens, make_backend

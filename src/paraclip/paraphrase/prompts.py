@@ -110,13 +110,8 @@ class Prompt:
 
 
 def make_prompt(style: str, step: int | str, text: str) -> Prompt:
-    """The prompt of one step, or of a further wording, for one text.
-
-    Args:
-        style: name in STYLES.
-        step: 1, 2, or a kind of KINDS.
-        text: the caption; in step 2, paraphrase_1.
-    """
+    """The prompt of a style in STYLES for one text: of step 1 (a caption), of step 2
+    (paraphrase_1), or of a further wording, a kind of KINDS."""
     return STYLES[style](step, " ".join(text.split()))
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-from paraclip.data.captions import Caption
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Caption, Problems
 from paraclip.data.reading import find_files, read_captions
 from paraclip.errors import UserError, without_password
 from paraclip.files import check_room, disk_errors

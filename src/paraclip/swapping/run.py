@@ -44,8 +44,7 @@ from paraclip.swapping.kept import (
     replace_file,
     restore_file,
 )
-from paraclip.systems import swapped
-from paraclip.systems.config import ExportOptions
+from paraclip.systems import ExportOptions, swapped
 from paraclip.systems.system import Cache, System
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paraclip.data.captions import label
+from paraclip.data.captions import Problems, label
 from paraclip.data.images import picture_files
-from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.indexes import Index, check_space, find_origin, is_index, pictures_of_rows, read_index

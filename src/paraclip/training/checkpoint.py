@@ -139,12 +139,8 @@ def check_run(folder: RunFolder, model: DualEncoder, known: Mapping[str, Any], f
 
 
 def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
-    """Prepare the folder for a run, new or resumed.
-
-    Raises:
-        AnotherRun: the folder contains another run.
-        UserError: it contains files that no run wrote, whether `fresh` or not.
-    """
+    """Prepare the folder for a run, new or resumed; raises AnotherRun if it contains another one,
+    and UserError for files that no run wrote, whether `fresh` or not."""
     record = folder.identity_file
     if fresh or not (record.exists() and folder.finished()):
         folder.check_owned()  # a finished run is not written to, so its card may be edited
@@ -216,12 +212,8 @@ def save_state(
 
 
 def _load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
-    """Tensors and position of a state file.
-
-    Raises:
-        ValueError: the file is damaged.
-        UserError: the path is a pipe or a device.
-    """
+    """Tensors and position of a state file; raises ValueError if it is damaged, and UserError if
+    the path is a pipe or a device."""
     check_input(path)
     try:
         with safe_open(path, "pt") as opened:
@@ -259,10 +251,7 @@ def resume(
     folder: Path, weights: Mapping[str, nn.Parameter], optimizer: AdamW, processes: Processes
 ) -> Progress:
     """Restore the newest complete state that the first process finds; all read the same file.
-
-    Raises:
-        UserError: another process does not see the state of the first one.
-    """
+    Raises UserError if another process does not see it."""
     state = _newest_state(folder) if processes.first else None
     step = processes.from_first(state and state[1].step)
     if step is None:

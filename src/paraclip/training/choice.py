@@ -70,13 +70,8 @@ class SceneJudge:
 
 
 def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> SceneJudge:
-    """The judge of a run of R, before its first step.
-
-    Args:
-        data: the base and its teachers.
-        examples: the rows, with the bank of `with_targets`.
-        objective: the losses, with the teachers of R.
-    """
+    """The judge of a run of R, before its first step, from the rows with the bank of
+    `with_targets`."""
     queries, model = scene_queries(), data.model
     teachers = data.teachers or (Teacher(BASE, model),)
     texts_NE = [mean_wordings(one.model, queries) for one in teachers]

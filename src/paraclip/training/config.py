@@ -203,17 +203,12 @@ def recipe_of(options: TrainOptions, kind: str = "") -> Recipe:
 
 
 def resolved(options: TrainOptions, kind: str) -> TrainOptions:
-    """The options with all defaults filled in that depend on the base or the recipe, but for the
-    learning rate of a run of R, which it finds itself.
+    """The options with all defaults filled in that depend on the kind of the base
+    (`Architecture.kind`) or the recipe, but for the learning rate of a run of R, which it finds
+    itself.
 
-    This happens only here. The result resolves to itself, and is what a run records.
-
-    Args:
-        options: options as given.
-        kind: kind of the base, `Architecture.kind`.
-
-    Raises:
-        UserError: L1 has a weight, and the base reads no pictures.
+    This happens only here. The result resolves to itself, and is what a run records. Raises
+    UserError if L1 has a weight, and the base reads no pictures.
     """
     usual = dict(RECIPES[recipe_of(options, kind)])
     usual["ranking"], usual["sentence_teacher"] = options.teachers

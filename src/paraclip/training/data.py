@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from paraclip.arrays import Integers
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.triples import ENGLISH, choose_wordings, resolved_picture
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
@@ -346,17 +346,11 @@ class Examples:
 def make_examples(
     data: TrainingData, names: tuple[str, ...], options: LoopOptions, pictures: bool = False
 ) -> Examples:
-    """Tokenize all rows and number their texts and pictures.
+    """Tokenize all rows and number their texts, of which `names` are encoded, and pictures.
 
-    Args:
-        data: the rows, and the model of the tokenizer and the features.
-        names: the texts that are encoded.
-        options: how the rows are divided into steps and micro-batches.
-        pictures: whether the rows' pictures are embedded anew in every step, because the image
-            tower is trained; the features then say which of them can be opened.
-
-    Raises:
-        UserError: the rows give a contrastive loss no negatives, or the features do not fit.
+    If `pictures`, the rows' pictures are embedded anew in every step, because the image tower is
+    trained; the features then say which of them can be opened. Raises UserError if the rows give a
+    contrastive loss no negatives, or the features do not fit.
     """
     model, texts, known = data.model, data.texts(), dict[str, int]()
     captions = texts[CAPTION]

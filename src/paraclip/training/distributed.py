@@ -43,12 +43,8 @@ class Processes:
         return self.rank == 0
 
     def gather(self, own: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Gather the rows of all processes in rank order; gradients flow back to each process.
-
-        Args:
-            own: rows of this process [sizes[rank], D].
-            sizes: number of rows of each process.
-        """
+        """Gather the rows [sizes[rank], D] of all processes in rank order; gradients flow back to
+        each process."""
         if self.count == 1:
             return own
         gathered: Tensor = _Gather.apply(own, self.rank, tuple(sizes))  # type: ignore[no-untyped-call]

@@ -129,16 +129,11 @@ _DIVERGED = 3.0
 def find_divergence(
     figures: Mapping[str, float], first_loss: float | None, objective: Objective, rows: int
 ) -> str | None:
-    """Return the problem with a step's values as a clause, or None.
+    """Return the problem with a step's values as a clause, or None; the first step has no
+    `first_loss`.
 
-    Chance is the loss of a model whose vectors are all equal: ln of the rows, times the weights of
-    the contrastive losses.
-
-    Args:
-        figures: values of the step, including "loss".
-        first_loss: loss of the first step; None in that step.
-        objective: the losses.
-        rows: number of rows of the batch.
+    Chance is the loss of a model whose vectors are all equal: ln of the batch's rows, times the
+    weights of the contrastive losses.
     """
     broken = [name for name, value in figures.items() if not math.isfinite(value)]
     if broken:

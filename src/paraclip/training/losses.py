@@ -97,14 +97,8 @@ class FalseNegatives:
 
 
 def find_false_negatives(keys: Integers) -> FalseNegatives | None:
-    """Find rows that share a key: the same picture, or the same text on either side.
-
-    Args:
-        keys: int64 [kinds, B]; image keys and text keys must not overlap.
-
-    Returns:
-        None if no two rows share a key.
-    """
+    """Find rows that share one of their keys int64 [kinds, B]: the same picture, or the same text
+    on either side (image keys and text keys must not overlap); None if no two rows do."""
     kinds, count = keys.shape
     place = np.tile(np.arange(count), kinds)
     entries = np.unique(np.stack([keys.ravel(), place]), axis=1)  # a row may have a key twice
@@ -126,16 +120,8 @@ def _contrast(
 ) -> Tensor:
     """`info_nce`, block by block: memory O(N D) and a few blocks of `BLOCK` similarities.
 
-    Args:
-        a: unit vectors [N, D].
-        b: unit vectors [N, D]; row i is the positive of row i.
-        scale: inverse temperature, a scalar.
-        false_negatives: pairs of rows that leave the denominators.
-        share: (k, n) computes the k-th of n shares of the rows; the shares add up to the loss.
-
-    Returns:
-        This share's part of the mean over both directions and all N rows, a scalar in float32 or
-        wider, with first derivatives.
+    The share (k, n) computes the k-th of n shares of the rows, which add up to the loss, in float32
+    or wider, with first derivatives.
     """
     if len(a) < 2:  # 0, with a graph for the backward pass
         return (a.sum() + b.sum()) * 0.0

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.rows import InMemory
 from paraclip.errors import UserError
 from paraclip.files import cache_folder

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paraclip.data.captions import label
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems, label
 from paraclip.data.reading import find_files, read_captions
 from paraclip.data.rows import InMemory
 from paraclip.data.triples import (

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from paraclip.arrays import Integers
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.data.triples import ENGLISH
 from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import HUBS_LOWERED, measure_hubs

@@ -181,11 +181,8 @@ class Plan(NamedTuple):
 
 
 def plan_training(data: TrainingData, options: TrainOptions) -> Plan:
-    """What `train` does with resolved options.
-
-    Raises:
-        UserError: no row has a picture, and L1 needs some, or another error of `make_examples`.
-    """
+    """What `train` does with resolved options; raises UserError if no row has a picture and L1
+    needs some, and like `make_examples`."""
     model, objective = data.model, objective_of(options)
     unfrozen = options.image_learning_rate is not None
     examples = make_examples(data, objective.texts, options, pictures=unfrozen)

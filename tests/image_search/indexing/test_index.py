@@ -16,7 +16,7 @@ from PIL import Image
 from paraclip.cli import main
 from paraclip.commands import index as command
 from paraclip.commands.index import IndexConfig
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import build
 from paraclip.image_search import sources as reading

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from forked import Command
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import build
 from paraclip.image_search.build import IndexSummary, build_index

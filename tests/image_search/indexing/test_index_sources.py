@@ -9,8 +9,7 @@ import fsspec
 import pytest
 
 from paraclip.data import images
-from paraclip.data.captions import Columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Columns, Problems
 from paraclip.errors import UserError
 from paraclip.image_search import sources
 from paraclip.image_search.build import build_index

@@ -23,7 +23,7 @@ from served import COUNT, NAMES, Site, made_index, made_service, served
 
 from forked import SERVER
 from paraclip.compute.micro_batch import MicroBatchQueue
-from paraclip.data.problems import Problems
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.image_search import snapshot

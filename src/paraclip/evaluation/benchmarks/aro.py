@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.captions import BrokenRow, clean_text, require_columns
-from paraclip.data.problems import Problems
+from paraclip.data.captions import BrokenRow, Problems, clean_text, require_columns
 from paraclip.data.rows import good_rows
 from paraclip.evaluation.benchmark import Arithmetic, find_source, grouped
 from paraclip.evaluation.benchmarks.choice import Choice, Item, true_is_nearest

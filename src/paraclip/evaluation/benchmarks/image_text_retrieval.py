@@ -18,9 +18,8 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import top_k
-from paraclip.data.captions import BrokenRow, Caption, Columns, clean_text, plain_text
+from paraclip.data.captions import BrokenRow, Caption, Columns, Problems, clean_text, plain_text
 from paraclip.data.images import pictures_hash
-from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import read_items
 from paraclip.errors import UserError
@@ -102,8 +101,7 @@ def gallery(
 class ImageTextRetrieval:
     """R@k in both directions on one gallery, for each k of `cutoffs`.
 
-    Raises:
-        UserError: if there are fewer pictures than the largest k, or too many of them are missing.
+    Raises UserError for fewer pictures than the largest k, or if too many of them are missing.
     """
 
     def __init__(
@@ -146,13 +144,9 @@ class ImageTextRetrieval:
     def found(
         self, images: Float, texts: Float, owners: Integers
     ) -> tuple[list[Metric], dict[str, Integers]]:
-        """Return the metrics, and the rank of the first correct result of each query.
-
-        Args:
-            images: unit vectors [pictures, width].
-            texts: unit vectors [captions, width].
-            owners: index of each caption's picture [captions].
-        """
+        """Return the metrics, and the rank of the first correct result of each query, from unit
+        vectors [pictures, width] and [captions, width], and the index of each caption's picture
+        [captions]."""
         widest = max(self.cutoffs)
         pictures = top_k(texts, images, widest)  # [captions, widest]
         sentences = owners[top_k(images, texts, widest)]  # their pictures [pictures, widest]

@@ -17,8 +17,8 @@ import numpy as np
 
 from paraclip.arrays import Integers
 from paraclip.compute.exact_search import nearest_rows, top_k
+from paraclip.data.captions import Problems
 from paraclip.data.images import PictureNames
-from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
@@ -48,13 +48,10 @@ _GET_POOL = "Name a folder of pictures, or get Flickr8k's pictures into flickr8k
 
 
 class ParaphrasedRetrieval:
-    """Paraphrased retrieval on one set of pairs and one pool.
+    """Paraphrased retrieval on one set of pairs and one pool, for one or several numbers `k` of
+    results.
 
-    Args:
-        k: number of results to compare; one number or several.
-
-    Raises:
-        UserError: if the pool has fewer than k pictures, or too many of them are missing.
+    Raises UserError for a pool of fewer than k pictures, or if too many of them are missing.
     """
 
     def __init__(

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.captions import clean_text, label, require_columns
+from paraclip.data.captions import Problems, clean_text, label, require_columns
 from paraclip.data.images import pictures_hash
-from paraclip.data.problems import Problems
 from paraclip.data.rows import read_items
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics

@@ -16,8 +16,8 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import top_k
+from paraclip.data.captions import Problems
 from paraclip.data.images import PictureNames
-from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import (
@@ -46,14 +46,11 @@ _GET = (
 
 
 class Variations:
-    """The benchmark on one set of wordings and one pool.
+    """The benchmark on one set of wordings and one pool, for one or several numbers `k` of results,
+    of which the headlines use the largest.
 
-    Args:
-        k: number of results; one number or several, of which the headlines use the largest.
-
-    Raises:
-        UserError: if the pool has fewer than k pictures, holds only vectors, or lacks more of the
-            captions' pictures than `how.max_broken` allows (fewer are skipped with a note).
+    Raises UserError for a pool that has fewer than k pictures, holds only vectors, or lacks more of
+    the captions' pictures than `how.max_broken` allows (fewer are skipped with a note).
     """
 
     def __init__(
@@ -172,14 +169,9 @@ class Variations:
 def _metrics_at(
     k: int, owners: Integers, rankings: Sequence[Integers], discriminated: Mapping[str, Float]
 ) -> dict[str, Float]:
-    """Return every metric of each of T rewordings [T], by its name in the report.
-
-    Args:
-        k: number of results.
-        owners: pool position of the caption's picture [T].
-        rankings: results of plain caption, rewording and contrast, pool positions [T, k or more].
-        discriminated: metrics without k, which follow those of the rewordings.
-    """
+    """Every metric of each of T rewordings [T], by its name in the report, from the pool position
+    of the caption's picture [T] and the results of plain caption, rewording and contrast [T, k or
+    more]."""
     plain, reworded, contrast = (ranked[:, :k] for ranked in rankings)
     ranks = [metrics.first_relevant(own[:, :k] == owners[:, None]) for own in rankings]
     right, right_reworded, right_contrast = (metrics.recall(own, k) for own in ranks)

@@ -51,9 +51,7 @@ class Labelled:
 class ZeroShot:
     """Top-1, top-5 and per-class mean accuracy on one set of pictures.
 
-    Raises:
-        UserError: if there are fewer than two classes or no pictures, or too many pictures are
-            missing.
+    Raises UserError for fewer than two classes or no pictures, or if too many pictures are missing.
     """
 
     def __init__(self, name: str, shown: Labelled, how: Arithmetic = Arithmetic()) -> None:

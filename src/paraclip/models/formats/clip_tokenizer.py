@@ -53,11 +53,8 @@ def repaired_text(text: str) -> str:
 
 
 def clip_tokenizer_files(context_length: int) -> dict[str, str]:
-    """Contents by file name, as loaded by transformers, tokenizers and transformers.js.
-
-    Args:
-        context_length: maximum length of a text in tokens, including start and end token.
-    """
+    """Contents by file name, as loaded by transformers, tokenizers and transformers.js, for texts
+    of at most `context_length` tokens, including start and end token."""
     vocabulary, merges = _vocabulary_and_merges()
     # As in `CLIPTokenizer` of transformers, where the end token has three uses.
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
@@ -116,13 +113,8 @@ def _repairs() -> list[Any]:
 
 
 def _cleaning_tokenizer(tokenizer: str, clean: str) -> str:
-    """`tokenizer.json` that gives a text the ids of the cleaned text.
-
-    Args:
-        tokenizer: `tokenizer.json` for texts that are cleaned before.
-        clean: how they are: `siglip` as by `SiglipTokenizer` of transformers (`canonicalize_text`),
-            or one of `get_clean_fn` of open_clip.
-    """
+    """`tokenizer.json` that gives a text the ids of the text cleaned by one of `get_clean_fn` of
+    open_clip, or as by `SiglipTokenizer` of transformers (`siglip`: `canonicalize_text`)."""
     from tokenizers import Regex, Tokenizer
     from tokenizers.normalizers import Lowercase, Replace, Sequence, Strip
 
@@ -148,10 +140,7 @@ def _cleaning_tokenizer(tokenizer: str, clean: str) -> str:
 
 def siglip_tokenizer_files(files: TextFiles) -> TextFiles:
     """Files with a `SiglipTokenizer` that needs no SentencePiece; those of another as they are.
-
-    Raises:
-        KeyError: there is no `tokenizer.json`.
-    """
+    Raises KeyError without a `tokenizer.json`."""
     settings = json.loads(files["tokenizer_config.json"])
     if settings.get("tokenizer_class") != "SiglipTokenizer":
         return files
@@ -164,13 +153,8 @@ def siglip_tokenizer_files(files: TextFiles) -> TextFiles:
 
 
 def tokenizer_files_of(tokenizer: Any, context_length: int, clean: str) -> dict[str, str]:
-    """Files of a tokenizer of transformers whose texts open_clip cleans before.
-
-    Args:
-        tokenizer: the tokenizer, backed by `tokenizers`.
-        context_length: maximum length of a text in tokens.
-        clean: as for `_cleaning_tokenizer`.
-    """
+    """Files of a tokenizer of transformers, backed by `tokenizers`, whose texts open_clip cleans
+    before as `_cleaning_tokenizer` says, and cuts to `context_length` tokens."""
     names = ("bos_token", "eos_token", "pad_token", "unk_token")
     special = {name: token for name in names if (token := getattr(tokenizer, name))}
     found = _cleaning_tokenizer(tokenizer.backend_tokenizer.to_str(), clean)

@@ -197,11 +197,8 @@ def _checked(
 
 
 def _build(spec: ClipSpec, path: Path, where: Path) -> OpenClip:
-    """The model that `spec` describes, with the weights in a file.
-
-    Raises:
-        UserError: the weights belong to another architecture; nothing was allocated for it.
-    """
+    """The model that `spec` describes, with the weights in a file; raises UserError, before memory
+    is allocated, for weights of another architecture."""
     state = _read_state(path)
     with build_errors(where):
         empty = lay_out(lambda: build_clip(spec), len(state))

@@ -198,11 +198,8 @@ _PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_va
 
 
 def open_clip_config_of(folder: Path) -> dict[str, Any] | None:
-    """open_clip's configuration of a folder of transformers; None for another folder.
-
-    Raises:
-        UserError: the configuration is broken, or open_clip has no such model.
-    """
+    """open_clip's configuration of a folder of transformers; None for another folder. Raises
+    UserError for one that is broken, or that open_clip has no model for."""
     path = folder / "config.json"
     content = read_json_object(path, _RETRY) if path.is_file() else {}
     kind = content.get("model_type")
@@ -387,9 +384,7 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
     """Fields of open_clip's `PreprocessCfg`; CLIP's defaults without a file.
 
     open_clip takes every step of a `CLIPImageProcessor` and crops to the size to which it resizes.
-
-    Raises:
-        UserError: open_clip has no such preprocessing.
+    Raises UserError for a preprocessing that it does not have.
     """
     # Transformers 5 writes the latter.
     names = ("preprocessor_config.json", "processor_config.json")

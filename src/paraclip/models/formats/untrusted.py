@@ -33,12 +33,9 @@ RETRY = "Write or download it again."
 
 
 def check_config(config: Any) -> None:
-    """Check a model configuration of open_clip.
-
-    Raises:
-        ValueError: a part is missing or of the wrong type, a number is out of bounds, or a name
-            refers to something that is not installed here.
-    """
+    """Check a model configuration of open_clip; raises ValueError if a part is missing or of the
+    wrong type, a number is out of bounds, or a name refers to something that is not installed
+    here."""
     import timm
 
     if not isinstance(config, dict):
@@ -68,14 +65,8 @@ def check_config(config: Any) -> None:
 
 
 def check_preprocessing(settings: dict[str, Any]) -> None:
-    """Preprocess a small picture, because open_clip checks the settings only when it uses them.
-
-    Args:
-        settings: fields of open_clip's `PreprocessCfg`.
-
-    Raises:
-        ValueError: open_clip cannot use the settings, or the pixels are not finite.
-    """
+    """Preprocess a small picture, because open_clip checks the fields of `PreprocessCfg` only when
+    it uses them; raises ValueError if it cannot use them, or the pixels are not finite."""
     from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
     try:
@@ -136,15 +127,8 @@ def reason_of(error: Exception) -> str:
 
 
 def lay_out(build: Callable[[], nn.Module], tensors: int) -> nn.Module:
-    """Build a model without memory for its weights.
-
-    Args:
-        build: builds the model.
-        tensors: number of tensors in its file.
-
-    Raises:
-        ValueError: the model has many times more tensors than the file.
-    """
+    """Build a model without memory for its weights; raises ValueError for one that has many times
+    more tensors than its file."""
     registered = 0
     # Some parts of a tower are built and then dropped (a decoder, a classifier).
     most = 4 * tensors + 1000

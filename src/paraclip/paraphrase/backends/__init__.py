@@ -132,12 +132,8 @@ def llm_options(backend: str, **given: Any) -> LLMOptions:
 
 
 def make_backend(options: LLMOptions) -> Backend:
-    """Create the backend that the options name.
-
-    Raises:
-        UserError: there is no such backend, an extra is not installed, or an option is missing or
-            of no use to it.
-    """
+    """Create the backend that the options name; raises UserError if there is none, an extra is not
+    installed, or an option is missing or of no use to it."""
     kind = backend_kind(options.backend)
     require(kind.packages)
     module, _, class_name = kind.place.partition(":")

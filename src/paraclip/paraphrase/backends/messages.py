@@ -53,11 +53,8 @@ def may_pass(status: int) -> bool:
 
 
 def answers_in(response: Any, hide: Callable[[str], str] = str) -> list[Answer]:
-    """The candidates in a response (JSON of any shape); the first carries the tokens of all.
-
-    Raises:
-        ValueError: there are no choices, or a choice is malformed.
-    """
+    """The candidates in a response (JSON of any shape); the first carries the tokens of all. Raises
+    ValueError if there are none, or one is malformed."""
     answers: list[Answer] = []
     try:
         for choice in response["choices"]:

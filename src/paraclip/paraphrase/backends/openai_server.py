@@ -68,14 +68,10 @@ class _Rate:
 
 
 class _Server(openai.DefaultAsyncHttpxClient):
-    """A server: an HTTP client that aborts answers that take too long or are too large.
+    """A server: an HTTP client that aborts answers that take too long or are too large. It gets an
+    equal share of the rates in the options.
 
     Redirects are not followed: they could send captions, and possibly the key, to another host.
-
-    Args:
-        address: its base URL.
-        options: time-out, retries, and rates, of which each server gets an equal share.
-        key: API key.
     """
 
     def __init__(self, address: str, options: LLMOptions, key: str) -> None:
@@ -295,11 +291,8 @@ class OpenAIBackend:
             raise fault from error
 
     async def start(self) -> None:
-        """Check that a server responds and accepts the key, by requesting its list of models.
-
-        Raises:
-            UserError: no server responds, it rejects the key, or it is not OpenAI-compatible.
-        """
+        """Check that a server responds and accepts the key, by requesting its list of models;
+        raises UserError if none responds, it rejects the key, or it is not OpenAI-compatible."""
         faults = await asyncio.gather(*map(self._fault, self.servers))
         for server, fault in zip(self.servers, faults, strict=True):
             if fault is not None:
