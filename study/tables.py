@@ -243,8 +243,8 @@ FRONT = {
 """Benchmark and figures of the README's table by the kind of text."""
 FRONT_COLUMNS = ("alike ↑", "another meaning ↓", "right ↑", "both ways ↑")
 FRONT_GRIDS = ("study_a_fourth_main", "study_b_fourth_main")
-FRONT_ROWS = ("base", "alone", "command")
-FRONT_BASES = {"a": "**small CLIP**", "b": "**CLIP that agrees more**"}
+FRONT_ROWS = ("base", "command")
+FRONT_BASES = {"a": "**first CLIP**", "b": "**second CLIP**"}
 KEPT = {
     "second": tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen"),
     "fourth": tuple(key for key in FOURTH_LABELS if "," not in key[1] and key[1] != "RBO"),
@@ -421,20 +421,18 @@ def front_table(record: Mapping[str, Any]) -> str:
             change = found.changes(FRONT_ROWS[-1], (benchmark, "AO@10"))["base"]
             counted = f"{shown(change['gained'])} / {shown(change['lost'])}"
             rows.append([f"{FRONT_BASES[stored['base']]}: {kind}", *cells, counted])
-    heads = ["base → alone → with another CLIP", *FRONT_COLUMNS, "more / less alike"]
+    heads = ["before → after", *FRONT_COLUMNS, "more / less alike"]
     note = (
-        f"\\* {found.holm}; ° of no declared goal, so not tested. *More / less alike*: share of "
-        "the pairs whose overlap rises and falls with another CLIP."
+        f"Percent. \\* {found.holm}; others were not declared, and not tested. "
+        "*More / less alike*: share of the pairs whose overlap rises and falls."
     )
     return f"{markdown(heads, rows)}\n\n{note}"
 
 
 def _along(found: Figures, key: Key) -> str:
-    """A figure of `FRONT_ROWS`; a mark if the last differs from base significantly, or `°`."""
-    change = found.changes(FRONT_ROWS[-1], key)["base"]
-    mark = "°" if change["adjusted"] is None else marks(change, key[1])[0]
-    means = (found.mean(row, key) if row in found.rows else "?" for row in FRONT_ROWS)
-    return " → ".join(means) + f" {mark}".rstrip()
+    """A figure of `FRONT_ROWS`; a mark if they differ significantly."""
+    mark = marks(found.changes(FRONT_ROWS[-1], key)["base"], key[1])[0]
+    return " → ".join(found.mean(row, key) for row in FRONT_ROWS) + f" {mark}".rstrip()
 
 
 def seeds_note(found: Figures) -> str:
