@@ -53,7 +53,7 @@ TRAIN = "train triples.jsonl --base base.safetensors --out run --epochs 1 --sent
 @pytest.mark.parametrize(
     ("started", "followed"),
     [
-        ("index pictures --base base.safetensors", ["search"]),
+        ("index pictures --base base.safetensors --index 'my index'", ["search"]),
         (f"{TRAIN} --recipe consistent --images pictures", ["index", "search"]),
         (f"{TRAIN} --recipe taught --bank pictures", ["index", "search"]),
         (f"{TRAIN} --recipe taught --bank runs/index", ["swap-check", "search"]),

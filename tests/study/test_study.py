@@ -29,7 +29,6 @@ from study import hubs as study_hubs
 from study import items as study_items
 from study import run as study
 from study import sets as study_sets
-from study import tables as study_tables
 from study import triples as study_triples
 from study import wordings as study_wordings
 from study.banks import BANKS, bank_file, encode_crops
@@ -413,32 +412,3 @@ def test_crops_differ_and_are_as_many_as_wanted(tmp_path: Path, tiny_base: Path)
     assert vectors.shape == (8, 16) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert len(np.unique(vectors, axis=0)) == 8
     assert np.array_equal(vectors, encode_crops(model, pictures, 8).numpy())
-
-
-def test_a_table_marks_differences_and_what_is_not_inferior() -> None:
-    def change(
-        value: float, low: float, high: float, adjusted: float, units: int = 100
-    ) -> dict[str, Any]:
-        interval = {"value": value, "low": low, "high": high}
-        return {"row": "base", "difference": interval, "adjusted": adjusted, "units": units}
-
-    found = [
-        study_tables.marks(change(*numbers), "T2I R@10")
-        for numbers in ((2, 1, 3, 0.01), (-0.2, -0.9, 0.5, 1), (-1.6, -2.5, -0.7, 0.3),
-                        (-0.5, -0.8, -0.2, 0.01), (-0.2, -0.9, 0.5, 1, 99), (0, 0, 0, 1))
-    ]  # fmt: skip
-    assert found == [("*", ""), ("", "≥"), ("", ""), ("*", "≥"), ("", ""), ("", "")]
-
-
-@pytest.mark.parametrize(("base", "held"), [(3.4, False), (69.7, True)])
-def test_no_figure_at_its_floor_is_marked_as_kept(base: float, held: bool) -> None:
-    interval = {"value": 0.0, "low": -0.5, "high": 0.5}
-    against = [{"row": "base", "difference": interval, "adjusted": 1.0}]
-    figures = [
-        {"row": row, "benchmark": "imagenet", "figure": "top-1", "seeds": [0],
-         "value": {"value": base}, "against": against * (row != "base")}
-        for row in ("base", "ranked")
-    ]  # fmt: skip
-    record = {"figures": figures, "units": {"imagenet": {"top-1": 1000}}}
-    shown = study_tables.differences_tables(study_tables.Figures(record))
-    assert ("| +0.0 [-0.5, +0.5] ≥ |" in shown) == held

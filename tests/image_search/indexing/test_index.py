@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 
 from paraclip.cli import main
-from paraclip.commands import index as command
-from paraclip.commands.index import IndexConfig
 from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.image_search import build
@@ -291,23 +289,6 @@ def test_the_commands_print_results_and_broken_pictures(
     assert "base and tuned share" in capsys.readouterr().out
     with Image.open(sheet) as drawn:
         assert drawn.width > 400
-
-
-@pytest.mark.parametrize(
-    ("store", "shown"),
-    [
-        ("runs/index", ""),
-        ("my index", " --index 'my index'"),
-    ],
-)
-def test_the_printed_search_can_be_pasted(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    store: str, shown: str,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(build, "build_index", lambda *_, **__: IndexSummary())
-    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
-    command.index_command(IndexConfig(str(pictures), index=store))
-    assert capsys.readouterr().err == f"Next: paraclip search 'a dog on a beach'{shown}\n"
 
 
 def test_a_picture_finds_itself_and_arithmetic_moves_the_query(
