@@ -2,7 +2,8 @@
 
 `drift_adapter`: the text encoder of another model, with a linear map from its space of pictures to
 that of the base, fitted on a bank. The index stays, as with a tuned text encoder, but the user runs
-the larger model for every query. `linear_estimate`: the base's own text encoder, with the best
+the larger model for every query. `labclip`: the base's own text encoder, with a published map that
+was learned from captions of pictures. `linear_estimate`: the base's own text encoder, with the best
 linear estimate of a meaning from one wording, fitted on the starter set. `lower_hubs`: the base's
 own rankings with hubs lowered, which asks more of an index than inner products. `mean_squares`:
 training with the mean squared distance to the same target in place of R.
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.data.triples import read_triples, scene_table
+from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import measure_hubs
-from paraclip.files import cache_folder
+from paraclip.files import cache_folder, read_bounded
 from paraclip.models.encoder import DualEncoder, Tokens
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.starter import DRAWN, STARTER
@@ -111,6 +115,26 @@ def drift_adapter(base: DualEncoder, other: DualEncoder, bank: Sequence[str]) ->
     folder = cache_folder() / "image_features"
     seen, wanted = (encode_images(model, bank, folder) for model in (other, base))
     return Mapped(base, other, *fit_linear(seen, wanted), "drift-adapter")
+
+
+def labclip(base: DualEncoder, file: Path) -> Mapped:
+    """The base with LABCLIP's published map of its text vectors.
+
+    Args:
+        base: OpenAI's model for which the map was made.
+        file: the authors' weights, `linear.weight` [width, width].
+
+    Raises:
+        UserError: the file is too large, or the map belongs to a model of another width.
+
+    Source: Koishigarina et al. 2025, arXiv 2502.03566.
+    """
+    width = base.architecture.embed_dim
+    stored = torch.load(BytesIO(read_bounded(file, 2**22)), "cpu", weights_only=True)
+    if (weight := stored["linear.weight"].float()).shape != (width, width):
+        what = f"is a map of {weight.shape[1]} numbers, not {width}"
+        raise UserError(file, what, "Name that of this base.")
+    return Mapped(base, base, weight, torch.zeros(width), "LABCLIP")
 
 
 @torch.no_grad()

@@ -18,16 +18,20 @@ from typing import Any
 import paraclip
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.report import Report
-from paraclip.files import locked, read_bounded, write_text
+from paraclip.evaluation.run import RESAMPLES
+from paraclip.evaluation.run import evaluate as score
+from paraclip.files import cache_folder, locked, read_bounded, write_text
+from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import LAST, MERGED
 from paraclip.models.tensors import hash_tensors
 from paraclip.output_folder import RECORD
 from recipes.downloads import digest
 from recipes.real_clip.data import get_data
+from recipes.real_clip.languages import language_sets
 from recipes.real_clip.settings import SETTINGS, Settings, read_settings
-from recipes.real_clip.tables import table_of
+from recipes.real_clip.tables import LANGUAGES, table_of
 from study.evaluate import add_benchmarks
-from study.rivals import drift_adapter
+from study.rivals import drift_adapter, labclip, lower_hubs
 
 COMMAND, ALONE = "command", "alone"
 """Runs: the command of the project's README, and the same with base as the only teacher."""
@@ -106,9 +110,7 @@ def measure(run: Run) -> None:
     kept = [row for row, choice in choices.items() if choice["use"] != "base"]
     base = paraclip.load_model(run.base)
     models = {"base": base, **{row: paraclip.load_model(run.recommended(row)) for row in kept}}
-    teacher = paraclip.load_model(run.settings.teacher)
-    bank = sorted(str(path) for path in (run.work / "bank").iterdir())
-    rivals = {"drift-adapter": drift_adapter(base, teacher, bank), "teacher": teacher}
+    own, others = rivals_of(run, base)
     data, pool = run.work / "data", run.work / "data" / "coco" / "val2017"
     sets: dict[str, dict[str, Any]] = {
         "coco": {"benchmarks": "coco-retrieval", "data": run.work / "karpathy"},
@@ -117,19 +119,44 @@ def measure(run: Run) -> None:
         "kept": {"benchmarks": "all", "images_by_class": data / "imagenette"},
     }
     for name, options in sets.items():
-        # A second image encoder would take hours for the pictures of all other benchmarks.
         report = paraclip.evaluate(
-            models if name == "kept" else {**models, **rivals}, out=run.folder / "reports" / name,
+            {**models, **own, **(others if name != "kept" else {})},
+            out=run.folder / "reports" / name,
             **{"data": data, "pool": pool, **run.settings.evaluation, **options},
         )  # fmt: skip
         print(f"{name}\n{report.table()}", flush=True)
         if name == "coco":  # the first: what follows takes hours
             check_published(run, report)
-    files = {name: run.folder / "reports" / name / "report.json" for name in sets}
+    taught = {label: model for label, model in models.items() if label in ("base", COMMAND)}
+    score(
+        taught, language_sets(run.work, run.settings.languages),
+        run.folder / "reports" / LANGUAGES, cache=cache_folder() / "image_features",
+        resamples=run.settings.evaluation.get("resamples", RESAMPLES),
+    )  # fmt: skip
+    files = {name: run.folder / "reports" / name / "report.json" for name in (*sets, LANGUAGES)}
     reports = {name: read_json(path) for name, path in files.items()}
-    results = {"base": run.base, "teacher": run.settings.teacher, "choices": choices}
-    results |= {"reports": reports}
+    results = {
+        "base": run.base, "teacher": run.settings.teacher, "choices": choices, "reports": reports,
+        "immich": run.settings.bases[run.base].immich,
+    }  # fmt: skip
     write_json(run.folder / "results.json", results)
+
+
+def rivals_of(run: Run, base: DualEncoder) -> tuple[dict[str, DualEncoder], dict[str, DualEncoder]]:
+    """Models that this recipe does not train.
+
+    Returns:
+        That which is cheap on every set, and the others: a second image encoder would take hours
+        for the pictures of some, and lowered hubs change only which pictures a text finds.
+    """
+    teacher = paraclip.load_model(run.settings.teacher)
+    bank = sorted(str(path) for path in (run.work / "bank").iterdir())
+    own: dict[str, DualEncoder] = {}
+    if published := run.settings.bases[run.base].labclip:
+        own["LABCLIP"] = labclip(base, run.work / published)
+    lowered = {how: lower_hubs(base, how, bank) for how in ("QB-Norm", "NNN")}
+    drift = drift_adapter(base, teacher, bank)
+    return own, {**lowered, "drift-adapter": drift, "teacher": teacher}
 
 
 def check_published(run: Run, found: Report) -> None:

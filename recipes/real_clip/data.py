@@ -13,6 +13,7 @@ from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
 from paraclip.files import write_text
 from recipes.downloads import digest, download, download_all, unpack
+from recipes.real_clip.languages import NAMES, XTD, lines
 from recipes.real_clip.settings import Settings, Source
 
 COCO = "http://images.cocodataset.org"
@@ -33,6 +34,7 @@ def get_data(settings: Settings, work: Path) -> None:
         except UserError as error:
             if not source.optional:
                 raise
+            (work / "downloads" / name).unlink(missing_ok=True)  # an archive that did not fit
             print(f"{name} is left out: {error}", flush=True)
     _get_pictures(settings, work)
     _write_people(work)
@@ -60,7 +62,7 @@ def _get_source(name: str, source: Source, settings: Settings, work: Path) -> No
 
 
 def _get_pictures(settings: Settings, work: Path) -> None:
-    """Download the bank and Karpathy's test pictures one by one: whole sets are 25 GB.
+    """Download the bank, Karpathy's test pictures and XTD-10's one by one: whole sets are 25 GB.
 
     COCO's own archives of them hold 20 times as many pictures as are used.
     """
@@ -74,6 +76,9 @@ def _get_pictures(settings: Settings, work: Path) -> None:
         if row["split"] == "test":
             part, name = row["filepath"], row["filename"]
             files[f"{COCO}/{part}/{name}"] = split.parent / part / name
+    several = work / "data" / XTD
+    for name in lines(several / NAMES):  # COCO_train2014_000000000001.jpg
+        files[f"{COCO}/{name.split('_')[1]}/{name}"] = several / "images" / name
     print(f"getting {len(files):,} pictures", flush=True)
     problems = download_all({settings.at(address): path for address, path in files.items()})
     if problems.count:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from paraclip.commands.evaluate import EvaluateConfig
 from paraclip.errors import UserError
 from paraclip.options import read_toml
-from paraclip.training.config import TrainOptions
+from paraclip.training.config import RunOptions
 from recipes.reproduce.reproduce import with_tuples
 
 SETTINGS = Path(__file__).with_name("settings.toml")
@@ -27,6 +27,10 @@ class Base(_Strict):
     systems: tuple[str, ...] = ()
     # its published figures on Karpathy's test split of COCO, by the name of the metric
     published: Mapping[str, float] = {}
+    # its recall on Crossmodal-3600 in English, as immich published it
+    immich: float | None = None
+    # LABCLIP's map of its text vectors, in the work folder
+    labclip: str = ""
 
 
 class Source(_Strict):
@@ -49,6 +53,7 @@ class Settings(_Strict):
     triples: str = "scenes"
     bank: int  # pictures of the bank
     teacher: str  # a CLIP that knows more, by open_clip's name and tag
+    languages: Annotated[tuple[str, ...], Field(min_length=1)]  # of XTD-10 and Crossmodal-3600
     deviation: float  # largest difference from the published figures of a base, in points
     training: _Options = {}  # further options of `paraclip.train`; the command has none
     evaluation: _Options = {}  # options of `paraclip.evaluate`
@@ -68,7 +73,7 @@ def read_settings(path: Path) -> Settings:
     """
     try:
         settings = Settings.model_validate(read_toml(path))
-        TrainOptions(**settings.training)
+        RunOptions(**settings.training)
         EvaluateConfig(**settings.evaluation)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

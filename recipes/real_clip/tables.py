@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from benchmarks.machine import RESULTS, keep
@@ -39,7 +40,11 @@ ROWS = {
     "VG-Attribution": ("kept", "aro-vg-attribution", "VG-A macro"),
 }
 """Report, benchmark and metric by the name of the row."""
-LABELS = ("base", "command", "alone", "drift-adapter", "teacher")
+LABELS = ("base", "command", "alone", "LABCLIP", "QB-Norm", "NNN", "drift-adapter", "teacher")
+LANGUAGES = "languages"
+"""The report of XTD-10 and Crossmodal-3600, a benchmark for each set and language."""
+SETS = {"xtd10": "XTD-10", "xm3600": "XM3600"}
+SHOWN, AVERAGED = ("T2I R@1", "T2I R@10"), ("T2I R@1", "T2I R@5", "T2I R@10")
 NOT_YET = """\
 Measured on no pretrained CLIP yet: none can be downloaded where ParaCLIP is developed. The
 workflow *real CLIP* measures one on a hosted machine, in a fork, at the press of a button."""
@@ -56,8 +61,40 @@ def table_of(results: Mapping[str, Any]) -> str:
         *(_recommended(row, choice) for row, choice in results["choices"].items()),
         f"Teacher: {results['teacher']}, with an index of its own, so what a new index would give.",
         "Drift-adapter: its text encoder, mapped into the index of the base.",
+        "LABCLIP: a published map of the base's text vectors; it learned from COCO's captions.",
+        "QB-Norm and NNN train nothing: they lower pictures that many scenes find.",
     )
-    return "\n\n".join([markdown([results["base"], *LABELS], rows), " ".join(notes)])
+    whole = markdown([results["base"], *LABELS], rows)
+    return "\n\n".join([whole, " ".join(notes), *_languages(results)])
+
+
+def _languages(results: Mapping[str, Any]) -> tuple[str, str]:
+    """The figures of base and *command* in each language, and what they mean."""
+    found: dict[str, dict[str, Any]] = {}
+    for section in results["reports"][LANGUAGES]["benchmarks"]:
+        name, _, language = section["name"].partition("-")
+        found.setdefault(language, {})[name] = {one["name"]: one for one in section["metrics"]}
+    names = [name for name in SETS if any(name in own for own in found.values())]
+    head = [f"{SETS[name]} {metric}" for name in names for metric in ("R@1", "R@10", "recall")]
+    rows = [
+        [language, *(cell for name in names for cell in _figures(own[name]))]
+        for language, own in found.items()
+    ]
+    notes = [
+        "Text to picture, base → *command*, with the difference; * its interval excludes 0.",
+        "Recall, by which immich compares models, is the mean of R@1, R@5 and R@10.",
+    ]
+    if (known := results["immich"]) is not None:
+        notes.append(f"For the base in English on XM3600, immich published a recall of {known}.")
+    return markdown(["language", *head], rows), " ".join(notes)
+
+
+def _figures(metrics: Mapping[str, Any]) -> list[str]:
+    """R@1, R@10 and recall of base and *command*."""
+    both = [label for label in LABELS[:2] if label in metrics[SHOWN[0]]["values"]]
+    cells = [" → ".join(_cell(metrics[name], label) for label in both) for name in SHOWN]
+    means = [mean(metrics[name]["values"][label]["value"] for name in AVERAGED) for label in both]
+    return [*cells, " → ".join(map(figure, means))]
 
 
 def _recommended(row: str, choice: Mapping[str, Any]) -> str:

@@ -12,16 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from tiny_world import PIECES, TEACHER, World, teacher_config, teachers_tokenizer, zipped
 
+import paraclip
 from extent import ALL
 from paraclip.errors import UserError
 from recipes import downloads
 from recipes.real_clip import data, tables
 from recipes.real_clip.__main__ import Run, check_published, read_json
+from recipes.real_clip.languages import language_sets
 from recipes.real_clip.settings import SETTINGS, read_settings
+from study.rivals import labclip
+from tiny import small_clip
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "recipes" / "tiny_world.py"
@@ -90,6 +95,7 @@ def test_from_downloads_to_weights_that_say_what_was_measured(tmp_path: Path) ->
     rows = ("both wordings", "two people's", "ITT", "R@1", "SICK-R", "CIFAR-100", "Imagenette")
     assert all(row in table for row in (*rows, TEACHER, "*command*: merged"))
     assert "VG-Relation" in table and "VG-Attribution" not in table
+    assert "| language | XTD-10 R@1 |" in table and "XM3600 recall" in table and "| ko |" in table
     assert_that_all_models_are_scored(table)
     tables.main([str(folder / "results.json"), "--out", str(tmp_path / "tables")])
     shown = (tmp_path / "tables" / "real_clip.md").read_text()
@@ -122,10 +128,11 @@ def test_no_model_is_published_if_the_run_says_to_keep_the_base(
 def assert_that_all_models_are_scored(table: str) -> None:
     """The teacher, of another width, and its text encoder in the index of the base among them."""
     rows = {row.split(" | ")[0]: row.split(" | ") for row in table.splitlines()}
-    assert rows["| ViT-B-32:openai"][2:] == ["command", "alone", "drift-adapter", "teacher |"]
+    assert rows["| ViT-B-32:openai"][2:] == [*tables.LABELS[1:-1], "teacher |"]
     for name in ("AO@10, rewordings by an LLM", "AO@10, two people's captions"):
-        assert len(rows[f"| {name}"]) == 6 and "- |" not in rows[f"| {name}"]
-    assert rows["| STS-B"][-2:] == ["-", "- |"], "its pictures would take hours"
+        assert len(rows[f"| {name}"]) == 9 and "- |" not in rows[f"| {name}"]
+    assert rows["| STS-B"][5:] == ["-", "-", "-", "- |"], "their pictures would take hours"
+    assert rows["| STS-B"][4] != "-", "LABCLIP has the base's pictures"
 
 
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -292,8 +299,8 @@ def test_a_file_that_has_changed_is_refused(world: World, get, tmp_path: Path) -
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 def test_a_full_disk_is_named(get, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = open("/dev/full", "wb")  # noqa: SIM115 closed by the download
-    monkeypatch.setattr(downloads, "open", lambda *_: full, raising=False)
+    full = lambda *_: open("/dev/full", "wb")  # noqa: E731, SIM115 closed by the download
+    monkeypatch.setattr(downloads, "open", full, raising=False)
     with pytest.raises(UserError, match="the disk is full"):
         get()
 
@@ -364,6 +371,37 @@ def test_no_picture_is_in_two_sets(get, tmp_path: Path) -> None:
     assert {row["filename"] for row in pairs} == pool
 
 
+def test_a_language_has_one_caption_of_each_picture(world: World, get, tmp_path: Path) -> None:
+    get()
+    work, languages = tmp_path / "work", read_settings(SETTINGS).languages
+    sets = {one.name: one.shown for one in language_sets(work, languages)}
+    assert [*sets] == [f"{name}-{one}" for name in ("xtd10", "xm3600") for one in languages]
+    for name, shown in sets.items():
+        assert len(shown.captions) == 12 and all(Path(one).exists() for one in shown.references)
+        assert all(text.startswith(f"{name[-2:]} ") for text in shown.captions)
+    assert Path(sets["xtd10-ja"].references[4]).name == "COCO_val2014_000000000305.jpg"
+
+
+def test_without_its_archive_a_set_of_languages_is_left_out(
+    world: World, get, tmp_path: Path
+) -> None:
+    archive = "open-images-dataset.s3.amazonaws.com/crossmodal-3600/images.tgz"
+    world.files[archive] = b"no archive"
+    get()
+    assert not (tmp_path / "work" / "downloads" / "xm3600_pictures").exists()
+    assert [one.name for one in language_sets(tmp_path / "work", ["ko"])] == ["xtd10-ko"]
+
+
+def test_labclips_map_is_of_the_text_vectors(world: World, get, tmp_path: Path) -> None:
+    get()
+    file = tmp_path / "work" / read_settings(SETTINGS).bases[BASE].labclip
+    base, texts = small_clip(), ["a red disc", "a blue hat"]
+    mapped = paraclip.encode_texts(labclip(base, file), texts)
+    assert np.allclose(mapped, np.roll(paraclip.encode_texts(base, texts), 1, axis=1), atol=1e-6)
+    with pytest.raises(UserError, match="16 numbers, not 8"):
+        labclip(small_clip(embed_dim=8), file)
+
+
 def test_archives_write_nowhere_else_and_have_a_limit(tmp_path: Path, monkeypatch) -> None:
     evil = tmp_path / "evil.tar"
     with tarfile.open(evil, "w") as archive:
@@ -417,10 +455,26 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, right: str, wrong: str, word
         read_settings(path)
 
 
+def test_the_table_of_languages_has_both_models_and_what_immich_averages() -> None:
+    values = {"base": (20.0, 40.0, 60.0), "command": (22.0, 44.0, 66.0), "alone": (1.0, 1.0, 1.0)}
+    change = {"value": 2.0, "low": 0.5, "high": 3.0}
+    metrics = [
+        {"name": f"T2I R@{k}", "differences": {"command - base": change},
+         "values": {label: {"value": row[place]} for label, row in values.items()}}
+        for place, k in enumerate((1, 5, 10))
+    ]  # fmt: skip
+    report = {"benchmarks": [{"name": "xtd10-zh", "metrics": metrics}]}
+    reports = dict.fromkeys((tables.LANGUAGES, *(row[0] for row in tables.ROWS.values())), report)
+    results = {"base": BASE, "teacher": "large", "choices": {}, "reports": reports}
+    shown = tables.table_of({**results, "immich": 59.37})
+    assert "| zh | 20.0 → 22.0 (+2.0*) | 60.0 → 66.0 (+2.0*) | 40.0 → 44.0 |" in shown
+    assert "59.37" in shown and "XM3600 R@1" not in shown
+
+
 def test_the_table_has_the_date_of_the_figures(tmp_path: Path) -> None:
     report = {"benchmarks": [], "provenance": {"time": "2020-02-03T04:05:06+00:00"}}
-    reports = {name: report for name, _, _ in tables.ROWS.values()}
-    results = {"base": BASE, "teacher": "large", "choices": {}, "reports": reports}
+    reports = dict.fromkeys((tables.LANGUAGES, *(row[0] for row in tables.ROWS.values())), report)
+    results = {"base": BASE, "teacher": "large", "choices": {}, "reports": reports, "immich": None}
     (tmp_path / "results.json").write_text(json.dumps(results))
     tables.main([str(tmp_path / "results.json"), "--out", str(tmp_path)])
     assert "Measured on 3 February 2020." in (tmp_path / "real_clip.md").read_text()

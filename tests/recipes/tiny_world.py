@@ -18,9 +18,10 @@ import string
 import sys
 import tarfile
 import threading
+import tomllib
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,8 @@ training.epochs = 1
 training.batch_size = 8
 """
 COMMIT = "0" * 40
+XTD, XTD_NAMES = "d77ff16148468c84287f3efcbf602a015c5e4954", "test_image_names.txt"
+LABCLIP = "09b408d8e2235584ac68cfeb5687d924a34711af"
 SCPP = "cfdcd827e2725427752fdc582f82d1695d983417"
 
 
@@ -86,10 +89,12 @@ def use_tiny_models() -> None:
     import open_clip.factory
 
     from paraclip.training import choice
+    from study import rivals
     from tiny import SMALL_CLIP
 
     use = os.environ.get("RECOMMENDED", "merged")
     choice.recommend = lambda readings: (use, f"{use} is given.")
+    rivals.DRAWN = 128  # scenes, as many as NNN looks at
 
     for name in NAMES:
         open_clip.factory._MODEL_CONFIGS[name] = SMALL_CLIP
@@ -228,6 +233,7 @@ def served_files(folder: Path, cifar: bool) -> dict[str, bytes]:
             {"dataset_coco.json": as_json({"images": split})}
         ),
         f"codeload.github.com/Sri-Harsha/scpp/zip/{SCPP}": zipped(scpp),
+        **language_files(tomllib.loads(SHIPPED.read_text())["languages"]),
         f"{senteval}/resolve/main/senteval.tar": tarred(sts),
         **(cifar_archives() if cifar else {}),
         "s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz": tarred({
@@ -247,6 +253,51 @@ def served_files(folder: Path, cifar: bool) -> dict[str, bytes]:
             for name, text in teachers_tokenizer().items()
         },
         hub.format("laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K"): tiny_weights(),
+    }  # fmt: skip
+
+
+def language_files(languages: Iterable[str], width: int = 16) -> dict[str, bytes]:
+    """XTD-10, Crossmodal-3600 and LABCLIP's maps by HOST/PATH, with the languages' captions."""
+    import torch
+
+    from tiny import jpeg
+
+    numbers = range(301, 313)
+    names = [f"COCO_{'val' if n % 5 == 0 else 'train'}2014_{n:012d}.jpg" for n in numbers]
+    xtd = {f"XTD10/{XTD_NAMES}": "\n".join(names)}
+    folders = {"de": "MIC", "fr": "MIC", "ja": "STAIR"}
+    for language in languages:
+        file = f"test_1kcaptions_{'jp' if language == 'ja' else language}.txt"
+        texts = [f"{language} {sentence(number, 0)}" for number in numbers]
+        xtd[f"{folders.get(language, 'XTD10')}/{file}"] = "\r\n".join(texts)
+    keys = [f"{number:016x}" for number in numbers]
+    rows = [
+        {"image/key": key, **{one: {"caption": [f"{one} {sentence(number, 0)}", "another"]}
+                              for one in languages}}
+        for key, number in zip(keys, numbers, strict=True)
+    ]  # fmt: skip
+    captions = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    saved = io.BytesIO()
+    torch.save({"t": torch.zeros(()), "linear.weight": torch.eye(width).roll(1, 0)}, saved)
+    whole = "codeload.github.com/adobe-research/Cross-lingual-Test-Dataset-XTD10/zip"
+    maps = f"raw.githubusercontent.com/jayn2u/CLIP-not-BoW-unimodally/{LABCLIP}/alignment/weights"
+    return {
+        **{
+            f"images.cocodataset.org/{name.split('_')[1]}/{name}": jpeg(number)
+            for name, number in zip(names, numbers, strict=True)
+        },
+        f"{whole}/{XTD}": zipped({
+            f"Cross-lingual-Test-Dataset-XTD10-{XTD}/{name}": text.encode()
+            for name, text in xtd.items()
+        }),
+        "google.github.io/crossmodal-3600/web-data/captions.zip": zipped(
+            {"captions.jsonl": captions}
+        ),
+        "open-images-dataset.s3.amazonaws.com/crossmodal-3600/images.tgz": tarred(
+            {f"./{key}.jpg": jpeg(number) for key, number in zip(keys, numbers, strict=True)},
+            "w:gz",
+        ),
+        **{f"{maps}/labclip_coco_neg_{size}.pt": saved.getvalue() for size in ("B32", "B16")},
     }  # fmt: skip
 
 
