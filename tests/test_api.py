@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from doctest import DocTestParser
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,13 @@ def test_train_merge_export_and_evaluate_without_a_word(
     base = tiny_clip()
     before = {name: value.clone() for name, value in base.state_dict().items()}
     options = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
-    tuned = paraclip.train(base, triples, tmp_path / "tuned", images=tmp_path, **options)
+    lines: list[Mapping[str, float]] = []
+    tuned = paraclip.train(
+        base, triples, tmp_path / "tuned", images=tmp_path, device="cpu", on_step=lines.append,
+        **options,
+    )  # fmt: skip
+    logged = (tmp_path / "tuned" / "metrics.jsonl").read_text().splitlines()
+    assert lines == [json.loads(line) for line in logged] and len(lines) == 3
     assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
     changed = [name for name, value in tuned.state_dict().items() if not value.equal(before[name])]
     assert changed and not [name for name in changed if name.startswith("image_tower")]
@@ -219,7 +225,8 @@ def test_one_text_of_several_is_no_list_of_letters(triples: Path, tmp_path: Path
     ("call", "message"),
     [
         (lambda base, rows: api.train(base, rows, "out", bacth_size=2), "Did you mean batch_size"),
-        (lambda base, rows: api.train(base, rows, "out", device="cpu"), "device: is not an option"),
+        (lambda base, rows: api.train(base, rows, "out", config="a"), "config: is not an option"),
+        (lambda base, rows: api.train(base, rows, "out", device="gpu"), "no device 'gpu'"),
         (lambda *_: api.search("a disc", kk=3), "kk: is not an option of search"),
         (lambda *_: api.search("a disc", json=True), "json: is not an option"),
         (lambda *_: api.generate("a", "b", dry_run=True), "dry_run: is not an option"),

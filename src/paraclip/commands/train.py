@@ -1,7 +1,7 @@
 """`train`: its values, the function, and what the command prints."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,17 @@ SHOWN = ("steps", "rows", "texts_cut_to_context")
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalledOptions(RunOptions):
+    """What a call of `train` in Python takes as well."""
+
+    device: str = "auto"
+    """Device: auto, cpu, mps, cuda or cuda:1; auto leaves a model that is passed where it is."""
+
+    on_step: Callable[[Mapping[str, float]], None] | None = None
+    """Called after each step with its line of `metrics.jsonl`, such as `wandb.log`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
 
@@ -44,8 +55,8 @@ class TrainConfig(RunOptions):
     """Device: auto, cpu, cuda, cuda:1 or mps."""
 
 
-@takes(RunOptions)
-def train(base: "Model", triples: "Path | str | InMemory", options: RunOptions) -> "DualEncoder":
+@takes(CalledOptions)
+def train(base: "Model", triples: "Path | str | InMemory", options: CalledOptions) -> "DualEncoder":
     """Fine-tune the text encoder on triples; the image encoder is not changed.
 
     Args:
@@ -57,7 +68,7 @@ def train(base: "Model", triples: "Path | str | InMemory", options: RunOptions) 
         options: those below, such as `bank="my_pictures"`, `epochs=2` or `control=True`.
 
     Returns:
-        The tuned model, on the device of the base. Its image vectors are those of the base.
+        The tuned model, on the device of the run. Its image vectors are those of the base.
 
     Raises:
         UserError: the triples cannot be used, or `out` belongs to another run.
@@ -67,8 +78,10 @@ def train(base: "Model", triples: "Path | str | InMemory", options: RunOptions) 
 
     Source: paper, section 3.
     """
+    check_device(options.device)
     _check(base, triples, options)
-    data, checkpoint = _run(base, triples, options)
+    recorded = replace(options, on_step=None)  # in the checkpoint
+    data, checkpoint = _run(base, triples, recorded, options.device, on_step=options.on_step)
     from paraclip.models.loading import load_model
 
     return load_model(str(checkpoint), str(data.model.device))
@@ -105,6 +118,7 @@ def _run(
     options: RunOptions,
     device: str = "auto",
     tell: "Callable[[TrainingData, RunOptions], None]" = lambda *_: None,
+    on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> "tuple[TrainingData, Path]":
     """Read what is learned from, say so, and train; returns the checkpoint as well."""
     from paraclip.training.prepare import prepare_run
@@ -112,7 +126,7 @@ def _run(
 
     data = prepare_run(base, triples, options, device)
     tell(data, options)
-    return data, fit(data, options, Path(options.out), fresh=options.fresh)
+    return data, fit(data, options, Path(options.out), fresh=options.fresh, on_step=on_step)
 
 
 def _print_rows(data: "TrainingData", options: RunOptions) -> None:

@@ -34,7 +34,7 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             architecture, or the download failed.
     """
     with readable(name):
-        return _describe(model_of_run(name))().to(_find_device(device)).eval()
+        return _describe(model_of_run(name))().to(find_device(device)).eval()
 
 
 def loaded_model(model: DualEncoder | Path | str, device: str = "auto") -> DualEncoder:
@@ -42,7 +42,7 @@ def loaded_model(model: DualEncoder | Path | str, device: str = "auto") -> DualE
     return model if isinstance(model, DualEncoder) else load_model(str(model), device)
 
 
-def _find_device(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
     """The device with that name; auto is a GPU if there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,8 @@ from paraclip.training.losses import L1, L2, L3, Objective
 
 _LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
 _Batch = TypeVar("_Batch")
+OnStep = Callable[[Mapping[str, float]], None]
+"""Gets each line of a log."""
 
 
 def notice(text: str) -> None:
@@ -37,11 +39,14 @@ class MetricsLog:
         after: step after which the run resumes; what the log has of later ones, which are repeated,
             is dropped.
         enabled: whether anything is written; only the first process writes.
+        on_step: gets each line as well.
     """
 
-    def __init__(self, folder: Path, after: int = 0, enabled: bool = True) -> None:
+    def __init__(
+        self, folder: Path, after: int = 0, enabled: bool = True, on_step: OnStep | None = None
+    ) -> None:
         self.path, self.place = folder / "metrics.jsonl", folder / "tensorboard"
-        self._after, self._enabled = after, enabled
+        self._after, self._enabled, self._on_step = after, enabled, on_step
         self._began = self._waited = 0.0
         self._lines: IO[str] | None = None
         self._board: Any = None
@@ -89,6 +94,8 @@ class MetricsLog:
             with disk_errors(self.place):
                 for name, value in figures.items():
                     self._board.add_scalar(name, value, step)
+        if self._on_step is not None and self._enabled:
+            self._on_step({"step": step, **figures})
 
 
 def _close(opened: Any) -> None:

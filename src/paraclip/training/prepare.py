@@ -14,7 +14,7 @@ from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder, Model
 from paraclip.models.features import image_features
-from paraclip.models.loading import load_model
+from paraclip.models.loading import find_device, load_model
 from paraclip.models.row_store import StoredRows
 from paraclip.training.bank import check_bank, load_teachers, match_spread, read_bank
 from paraclip.training.config import RunOptions
@@ -35,7 +35,7 @@ def prepare_run(
         base: the model to tune, or its name; one that is passed is not changed.
         triples: what `read_triples` reads.
         options: what else is learned from, and how.
-        device: where a named model is loaded.
+        device: where the model is trained; `auto` leaves one that is passed where it is.
 
     Raises:
         UserError: a file cannot be used, or the run could not be written.
@@ -47,6 +47,8 @@ def prepare_run(
         model = load_model(str(base), device)
     else:
         model = deepcopy(base)
+        if device != "auto":
+            model = model.to(find_device(device))
     check_training(options, Path(options.out), options.fresh, model)  # before pictures are encoded
     return prepare(rows, model, options, problems=problems, facts=facts)
 

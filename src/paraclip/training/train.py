@@ -69,7 +69,7 @@ from paraclip.training.config import (
 from paraclip.training.data import Batch, Examples, TrainingData, make_examples
 from paraclip.training.distributed import ALONE, Processes, this_process
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
-from paraclip.training.log import MetricsLog, find_divergence, notice, peak_memory
+from paraclip.training.log import MetricsLog, OnStep, find_divergence, notice, peak_memory
 from paraclip.training.losses import (
     CAPTION,
     CAPTIONS_ONLY,
@@ -112,6 +112,7 @@ def train(
     *,
     fresh: bool = False,
     save_seconds: float = _SAVE_SECONDS,
+    on_step: OnStep | None = None,
 ) -> Path:
     """Fine-tune the text tower on triples; the image tower is not changed.
 
@@ -123,6 +124,7 @@ def train(
             (`merged.safetensors`, unless `control`), log and states; a stopped run resumes.
         fresh: whether to start from scratch in a folder that holds another run.
         save_seconds: time between two states from which a stopped run resumes.
+        on_step: called in the first process after each step, with its line of `metrics.jsonl`.
 
     Returns:
         The checkpoint.
@@ -149,7 +151,8 @@ def train(
         plan = plan.with_rate(rate)
     elif options.learning_rate is None:  # its recipe has R, and its objective does not
         plan = plan.with_rate(LEARNING_RATE)
-    return fit(data, plan, _facts_of(data, plan.objective), out, fresh, save_seconds, judge)
+    facts = _facts_of(data, plan.objective)
+    return fit(data, plan, facts, out, fresh, save_seconds, judge, on_step)
 
 
 def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEncoder) -> None:
@@ -251,6 +254,7 @@ def fit(
     fresh: bool = False,
     save_seconds: float = _SAVE_SECONDS,
     judge: SceneJudge | None = None,
+    on_step: OnStep | None = None,
 ) -> Path:
     """Train, or resume a stopped run; a finished one gives the model its last weights at once.
 
@@ -258,7 +262,7 @@ def fit(
         data: the model and its rows, which are kept if a step fails.
         plan: rows, losses and trained parts; its hyperparameters have a learning rate.
         facts: for the checkpoint.
-        out: see `train`, as for `fresh` and `save_seconds`.
+        out: see `train`, as for `fresh`, `save_seconds` and `on_step`.
         judge: what chooses the share of tuned to use; None: half of tuned is merged.
     """
     model, processes, examples = data.model, this_process(), plan.examples
@@ -290,7 +294,7 @@ def fit(
             base = deepcopy(model, {id(one): one for one in stay.values()})
             frozen = hash_tensors(stay)
             with _reproducible(model.device):
-                progress = _run_steps(data, plan, folder, save_seconds)
+                progress = _run_steps(data, plan, folder, save_seconds, on_step)
             model.eval()
             if hash_tensors(frozen_tensors(model)) != frozen:
                 raise AssertionError("a frozen weight changed in training")
@@ -302,7 +306,13 @@ def fit(
     return folder.last
 
 
-def _run_steps(data: TrainingData, plan: Plan, folder: RunFolder, save_seconds: float) -> Progress:
+def _run_steps(
+    data: TrainingData,
+    plan: Plan,
+    folder: RunFolder,
+    save_seconds: float,
+    on_step: OnStep | None = None,
+) -> Progress:
     """Take all remaining steps: forward, losses, backward, clip, step, log, save."""
     model, processes = data.model, this_process()
     examples, objective, parts = plan
@@ -320,7 +330,7 @@ def _run_steps(data: TrainingData, plan: Plan, folder: RunFolder, save_seconds: 
     train_mode(model, parts)
     saved = time.monotonic()
     with (
-        MetricsLog(folder.path, progress.step, enabled=processes.first) as log,
+        MetricsLog(folder.path, progress.step, processes.first, on_step) as log,
         bar("training", examples.steps, "step", progress.step) as moving,
         closing(examples.batches_from(progress.step, model.device)) as batches,
     ):
