@@ -97,13 +97,6 @@ COMMANDS = {
         "paraclip export runs/tuned exports/immich --for immich",
         again="start over",
     ),
-    "push": Command(
-        EVERYDAY,
-        "commands.push:PushConfig",
-        "Publish a model on the Hugging Face hub, with its card; --yes sends it.",
-        "paraclip push someone/clip-tuned runs/tuned",
-        again="start over",
-    ),
     "generate": Command(
         TRAINING,
         "commands.generate:GenerateConfig",
@@ -116,6 +109,13 @@ COMMANDS = {
         "commands.merge:MergeConfig",
         "Interpolate the weights of base and tuned (WiSE-FT).",
         "paraclip merge ViT-B-32:openai runs/tuned/last.safetensors --out runs/merged.safetensors",
+        again="start over",
+    ),
+    "push": Command(
+        TRAINING,
+        "commands.push:PushConfig",
+        "Publish a model on the Hugging Face hub, with its card; --yes sends it.",
+        "paraclip push someone/clip-tuned runs/tuned",
         again="start over",
     ),
     "evaluate": Command(
