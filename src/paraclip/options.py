@@ -66,10 +66,6 @@ _LONGEST_VALUE = 60  # characters of a value in an error
 _MOST_BYTES, _MOST_DOTS = 1 << 14, 100  # of a TOML file, of its lines
 
 
-class Loaded:
-    """Annotates an option that a program may also give as what the command line names."""
-
-
 class Checked:
     """Base class of option dataclasses; values are checked on creation.
 
@@ -128,8 +124,6 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
     if is_dataclass(kind):  # whose own fields were checked when it was created
         instance_of: Any = InstanceOf
         return TypeAdapter(instance_of[kind])
-    if Loaded in getattr(hint, "__metadata__", ()):
-        return TypeAdapter(Any)
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 

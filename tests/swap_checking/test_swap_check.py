@@ -47,6 +47,15 @@ def queries(tmp_path) -> str:
     return str(tmp_path / "queries.txt")
 
 
+def made_run(folder, tuned, merged) -> RunFolder:
+    """The folder of a run with its two models."""
+    run = RunFolder(folder / "run")
+    run.files.write(run.identity_file, "{}")
+    for model, path in ((tuned, run.last), (merged, run.merged)):
+        save_model(model, path)
+    return run
+
+
 def test_vectors_of_the_base(index, base, tuned) -> None:
     report = paraclip.swap_check(index, base, tuned)
     assert (report.store, report.rows, report.width) == ("parquet", 12, 16)
@@ -163,9 +172,8 @@ def test_captions_say_how_often_their_picture_is_found(
         return float((first == np.arange(8)[:, None]).any(axis=1).mean())
 
     merged = merge(base, tuned, 0.5)
-    report = paraclip.swap_check(
-        index, base, tuned, merged=merged, queries=str(source), pictures=pictures, k=3
-    )
+    run = made_run(tmp_path, tuned, merged).path
+    report = paraclip.swap_check(index, base, run, queries=str(source), pictures=pictures, k=3)
     right = report.right
     assert right.captions == report.queries == 8 and right.base == pytest.approx(found(base))
     for label, model in (("tuned", tuned), ("merged", merged)):
@@ -258,18 +266,14 @@ def test_a_sheet_shows_scenes_of_the_index_with_base_and_the_chosen_model(
 def test_of_a_run_one_model_is_recommended_and_its_queries_are_compared(
     index, queries, base, tuned, models, tmp_path, capsys, monkeypatch
 ) -> None:
-    run = RunFolder(tmp_path / "run")
-    run.files.write(run.identity_file, "{}")
     merged = merge(base, tuned, 0.5)
-    for model, path in ((tuned, run.last), (merged, run.merged)):
-        save_model(model, path)
+    run = made_run(tmp_path, tuned, merged)
     for use, chosen in (("tuned", tuned), ("merged", merged), ("base", tuned)):
         monkeypatch.setattr("paraclip.swapping.checking.recommend", lambda *_, use=use: (use, "x"))
         report = paraclip.swap_check(index, base, run.path, queries=queries, k=3)
         alone = paraclip.swap_check(index, base, chosen, queries=queries, k=3)
         assert (alone.overlap, alone.consistency) == (report.overlap, report.consistency)
-        both = paraclip.swap_check(index, base, run.last, merged=run.merged, k=3)
-        assert both.recommendation == report.recommendation and both.scores is None
+        assert paraclip.swap_check(index, base, run.path, k=3).scores is None
         assert report.recommendation.use == use
         monkeypatch.delenv("PARACLIP_QUIET", raising=False)
         swap_check_command(SwapCheckConfig(index=index, base=models["base"], tuned=str(run.path)))

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 
 from paraclip.errors import UserError, printable
 from paraclip.models.sources import check_device, check_model, models_of_run
-from paraclip.options import Checked, Loaded, PathName, takes
+from paraclip.options import Checked, PathName, takes
 from paraclip.progress import suggest
 from paraclip.provenance import provenance, without_secrets
 from paraclip.systems import exported
@@ -21,8 +21,6 @@ from paraclip.systems.system import IndexAddress
 if TYPE_CHECKING:  # `paraclip swap-check --help` needs neither torch nor numpy
     from paraclip.models.encoder import Model
     from paraclip.swapping.checking import EverydayScenes, ScoreShift, SwapReport
-else:
-    Model = str
 
 SHOWN = 3  # number of results printed for a changed query
 
@@ -30,9 +28,6 @@ SHOWN = 3  # number of results printed for a changed query
 @dataclass(frozen=True, kw_only=True)
 class SwapCheckOptions(Checked):
     """What is compared, and how."""
-
-    merged: Annotated[Model | None, Loaded] = None
-    """Model merged from base and the tuned one, if --tuned is not the folder of a run."""
 
     queries: PathName | None = None
     """Text file with one query per line; other wordings of a query may follow on the same line,
@@ -116,7 +111,7 @@ def check_swap(
 ) -> "SwapReport":
     """Read index and queries, and compare; models given by name are loaded after that."""
     check_device(options.device)
-    named = _by_label(tuned, options.merged)
+    named = _by_label(tuned)
     for one in (base, *named.values()):
         if isinstance(one, Path | str):
             check_model(str(one))
@@ -139,10 +134,8 @@ def check_swap(
     )  # fmt: skip
 
 
-def _by_label(tuned: "Model", merged: "Model | None") -> "dict[str, Model]":
-    """Tuned and, if there is one, merged; both from the folder of a run."""
-    if merged is not None:
-        return {"tuned": tuned, "merged": merged}
+def _by_label(tuned: "Model") -> "dict[str, Model]":
+    """Tuned, and merged from the folder of a run."""
     models = models_of_run(tuned) if isinstance(tuned, Path | str) else {}
     for file in map(Path, models.values()):
         if not file.is_file():
@@ -170,13 +163,10 @@ def swap_check_command(config: SwapCheckConfig) -> None:
 def _suggest_use(config: SwapCheckConfig, report: "SwapReport") -> None:
     """Suggest to swap the checked model, to search with it, or to export it for the program whose
     index it is; nothing if base is recommended."""
-    model, use = config.tuned, report.recommendation.use
+    use = report.recommendation.use
     if use == "base":
         return
-    if config.merged is None:
-        model = models_of_run(model).get(use, model)
-    elif use == "merged":
-        model = str(config.merged)
+    model = models_of_run(config.tuned).get(use, config.tuned)
     if report.store == "rclip":
         # Its index is a file in the folder of its models.
         folder = Path(config.index) if Path(config.index).is_dir() else Path(config.index).parent
