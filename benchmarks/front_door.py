@@ -120,7 +120,7 @@ def measure(folder: Path, pictures: int, rows: int) -> list[Step]:
     train = "paraclip train few.jsonl --base mini --bank my_pictures"
     installed = user.run(
         "wheel installed, with `builtin`, `export` and `search`",
-        "python -m venv environment", f"pip install -q {wheel}[builtin,export,search]",
+        "python -m venv environment", f"pip install -q {wheel}[builtin,export,offline,search]",
     )  # fmt: skip
     indexed = user.run(f"index of {pictures} pictures", "paraclip index my_pictures")
     searched = user.run("first search", "paraclip search disc")

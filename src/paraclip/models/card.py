@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from paraclip.models.sources import BUILT_IN, HUB, REPOSITORY, TEXT_ONLY
+from paraclip.models.sources import BUILT_IN, HUB, MINILM, REPOSITORY, TEXT_ONLY
 from paraclip.provenance import publishable
 from paraclip.tables import inert
 
@@ -25,7 +25,6 @@ _LIBRARIES = {  # by format; the hub has no name for graphs alone
     "sentence-transformers": "sentence-transformers",
 }
 _DATASET = re.compile(r"hf:/+datasets/([\w.-]+/[\w.-]+)")
-_MINILM = "sentence-transformers/all-MiniLM-L6-v2"  # what is tuned of a built-in model
 _TERMS = """\
 Weights carry the terms of what they were made from: the base model, the pictures and captions,
 and the paraphrases of the generator named above. A language model's licence or its vendor's terms
@@ -97,7 +96,7 @@ def _metadata(facts: dict[str, Any], form: str, bases: Iterable[str]) -> str:
 def _on_hub(base: str) -> str:
     """OWNER/NAME of a base on the Hugging Face hub; empty for a file, and what is not there."""
     if base in BUILT_IN:
-        return _MINILM
+        return MINILM  # what is tuned of it
     from paraclip.models.formats import published  # imports open_clip
 
     name = base.removeprefix(HUB)

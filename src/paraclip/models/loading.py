@@ -1,8 +1,9 @@
 """`load_model`: load a model by its name."""
 
 import os
+import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ from paraclip.files import readable
 from paraclip.models.checkpoint import load_checkpoint
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini, SentenceModel
-from paraclip.models.sources import check_model, model_of_run
+from paraclip.models.sources import check_model, model_of_run, sentence_origin
+from paraclip.progress import is_quiet
 
 
 def load_model(name: str, device: str = "auto") -> DualEncoder:
@@ -56,6 +58,15 @@ def find_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+@cache  # once a process
+def _say_what_mini_is(name: str) -> None:
+    """Say where weights of others are from, and what a built-in model is for."""
+    if is_quiet():
+        return
+    toy = "mini is a toy to try things out, name a CLIP for your own pictures; " * (name == "mini")
+    print(f"paraclip: {toy}all-MiniLM-L6-v2 is that of {sentence_origin()}", file=sys.stderr)
+
+
 def _describe(name: str) -> Callable[[], DualEncoder]:
     """What a name stands for, checked before anything is built: the rest of the way is one call.
 
@@ -69,6 +80,7 @@ def _describe(name: str) -> Callable[[], DualEncoder]:
         "minilm": SentenceModel.from_wheel,
     }
     if name in built_in:
+        _say_what_mini_is(name)
         return built_in[name]
     check_model(name)
     # With a colon, it is an architecture and its weights.

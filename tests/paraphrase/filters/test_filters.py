@@ -233,7 +233,10 @@ def test_unsafe_captions_are_counted_and_never_sent(run: Runs) -> None:
 
 
 def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch) -> None:
-    monkeypatch.setattr("paraclip.paraphrase.filters.judge.TEXT_PACKAGE", "no_such_wheel")
+    def missing() -> None:
+        raise UserError("minilm", "is not here", "pip install it")
+
+    monkeypatch.setattr("paraclip.paraphrase.filters.judge.sentence_files", missing)
     with pytest.raises(UserError, match="pip install"):
         Judge()
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.errors import UserError, require
-from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.models.sources import sentence_files
 from paraclip.paraphrase import english
 from paraclip.paraphrase.config import CHECKED, STRONG, Limits
 from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
@@ -81,7 +81,7 @@ def _without_quotes(text: str) -> str:
 
 
 _DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "new content", "meaning"}
-PACKAGES = dict.fromkeys((TEXT_PACKAGE, "onnxruntime", "simplemma", "snowballstemmer"), "llm")
+PACKAGES = dict.fromkeys(("onnxruntime", "simplemma", "snowballstemmer"), "llm")
 """The modules that filters need, each with its extra. They are imported for the first answer, while
 the server works on others."""
 _BATCH = 256  # maximum number of answers that are judged together
@@ -110,7 +110,7 @@ class Judge:
             self.encoder = encoder
         else:  # reported now, not after the first answers of a server
             require(PACKAGES)
-            wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+            sentence_files()
             tuple(FILTERS.values())  # imports those of other packages
 
     @cached_property

@@ -16,7 +16,7 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.onnx_session import open_session
-from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.models.sources import sentence_files
 from paraclip.paraphrase import english
 
 _WEIGHTS = Path(__file__).with_name("weights")
@@ -49,7 +49,7 @@ class _MiniLM:
     def __init__(self, most: int, adapters: Mapping[str, Float] | None = None) -> None:
         from tokenizers import Tokenizer
 
-        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        folder = sentence_files()
         self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(most)
         self._tokenizer.enable_padding(pad_id=0)
