@@ -19,9 +19,10 @@ from paraclip.options import PathName, takes
 if TYPE_CHECKING:  # `paraclip search --help` needs no numpy
     from paraclip.image_search.engine import ModelHits, Overlap
     from paraclip.image_search.snapshot import Hit
-    from paraclip.store import IndexFacts
+    from paraclip.store import IndexFacts, Store
 
 LONGEST_SHOWN = 60  # characters of a caption in a table
+PREVIEWED = 48  # columns of a picture in the terminal
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,6 @@ class SearchOptions(OfIndex):
     """Mark results that are not close (~): their similarity is at most this number or, with auto,
     no better than what queries about other things get from this index."""
 
-    device: str = "auto"
-    """Device: auto, cpu, cuda, cuda:1 or mps."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(SearchOptions):
@@ -70,6 +68,9 @@ class SearchConfig(SearchOptions):
 
     json: bool = False
     """Print everything as JSON."""
+
+    preview: bool = False
+    """Draw each result of one model in the terminal, in coloured blocks (the extra preview)."""
 
     sheet: str | None = None
     """Also write the results as one picture (.png, .jpg)."""
@@ -99,7 +100,7 @@ def search(options: SearchOptions) -> "dict[str, list[Hit]]":
 
 def search_command(config: SearchConfig) -> None:
     """Search an index and print the results."""
-    require(STORE)
+    require(STORE | ({"rich_pixels": "preview"} if config.preview else {}))
     from paraclip.store import Store, full_path
 
     if config.sheet:
@@ -110,6 +111,11 @@ def search_command(config: SearchConfig) -> None:
         check_sheet(config.sheet)
     answers, facts = _search(config)
     results = {label: answer.hits for label, answer in answers.items()}
+    store = Store(str(config.index))
+    if config.preview and len(results) > 1:
+        raise UserError(
+            "--preview", "draws the results of one model", "Name it, as in --models tuned."
+        )
     if config.paths:
         # Of the first model alone: other programs read a path a line.
         for hit in filter(attrgetter("close"), next(iter(results.values()))):
@@ -138,11 +144,12 @@ def search_command(config: SearchConfig) -> None:
                 caption = f"{caption[: LONGEST_SHOWN - 3]}..."
             place = f"{rank:>3} {' ' if hit.close else '~'}{hit.score:.3f}"
             print(printable(f"{place}  {hit.path}  {caption}".rstrip()))
+            if config.preview:
+                _draw(hit, store)
     else:
         print(_side_by_side(results))
     if config.cutoff is not None and not (config.paths or config.json) and any(results.values()):
         print(printable(_cutoff_line(answers)))
-    store = Store(str(config.index))
     if not any(results.values()):
         hint = "Add some with `paraclip index`."
         raise UserError(store.where, "the index contains no pictures", hint)
@@ -163,8 +170,22 @@ def _search(options: SearchOptions) -> "tuple[dict[str, ModelHits], IndexFacts]"
     return search_index(
         options.query, str(options.index), image=image,
         plus=options.plus, minus=options.minus, models=options.models, k=options.k,
-        cutoff=options.cutoff, device=options.device,
+        cutoff=options.cutoff,
     )  # fmt: skip
+
+
+def _draw(hit: "Hit", store: "Store") -> None:
+    """Draw the picture of a result in the terminal."""
+    from PIL import ImageOps
+    from rich.console import Console
+    from rich_pixels import Pixels
+
+    from paraclip.image_search.sheet import thumbnails_of
+
+    # A row of pictures is half a line of text.
+    for picture in thumbnails_of([("", {"": [hit]})], store).values():
+        small = ImageOps.contain(picture.convert("RGB"), (PREVIEWED, PREVIEWED))
+        Console().print(Pixels.from_image(small))
 
 
 def _cutoff_line(answers: "Mapping[str, ModelHits]") -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from paraclip.evaluation.metrics import (
     shared_results,
     unrelated_texts,
 )
-from paraclip.image_search.snapshot import Hit, SearchPool, open_pool
+from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.towers import (
     LONGEST_QUERY,
     TextTower,
@@ -129,23 +129,6 @@ def choose_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
     return chosen
 
 
-class _Opened(NamedTuple):
-    """An index with the models that search it."""
-
-    store: Store
-    facts: IndexFacts
-    pool: SearchPool
-    towers: dict[str, TextTower]  # by label
-
-
-def _open(index: str, models: str | None, device: str) -> _Opened:
-    store = Store(index)
-    facts, _, pool = open_pool(store)
-    names = choose_models(facts, models)
-    towers = {label: open_tower(name, facts, store.where, device) for label, name in names.items()}
-    return _Opened(store, facts, pool, towers)
-
-
 def search_index(
     query: str,
     index: str,
@@ -156,7 +139,6 @@ def search_index(
     models: str | None = None,
     k: int = 10,
     cutoff: float | Literal["auto"] | None = None,
-    device: str = "auto",
 ) -> tuple[dict[str, ModelHits], IndexFacts]:
     """The first k results of each model, and the facts of the index.
 
@@ -168,7 +150,10 @@ def search_index(
     asked = Query(query, tuple(plus), tuple(minus))
     if not (asked.texts or image):  # before models are loaded
         raise _empty_query()
-    store, facts, pool, towers = _open(index, models, device)
+    store = Store(index)
+    facts, _, pool = open_pool(store)
+    names = choose_models(facts, models)
+    towers = {label: open_tower(name, facts, store.where) for label, name in names.items()}
     if image:
         tower = next(iter(towers.values()))
         if not isinstance(tower, TorchTower):  # any will do: they have one image tower

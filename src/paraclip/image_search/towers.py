@@ -60,12 +60,12 @@ class TextTower(Protocol):
 class TorchTower:
     """A model loaded with torch, which also embeds pictures."""
 
-    def __init__(self, name: str, device: str = "cpu") -> None:
+    def __init__(self, name: str) -> None:
         from paraclip.models.features import image_space
         from paraclip.models.loading import load_model
 
         self.name = name
-        self.model = load_model(name, device)
+        self.model = load_model(name, "cpu")
         self.image_space = image_space(self.model)
 
     def embed(self, texts: Sequence[str]) -> Float:
@@ -82,19 +82,15 @@ class TorchTower:
         return np.asarray(project(self.model, embed(self.model, pixels, "fp32")).numpy()[0])
 
 
-def open_tower(
-    name: str, facts: IndexFacts, where: str, device: str = "cpu", prepare: bool = False
-) -> TextTower:
+def open_tower(name: str, facts: IndexFacts, where: str, prepare: bool = False) -> TextTower:
     """The text tower of a model that matches an index; without torch if it is in the cache, into
     which `prepare` writes it.
 
     Raises:
         UserError: the model cannot be loaded, or its image tower did not make the index.
     """
-    tower: TextTower | None = None
-    if device in ("auto", "cpu"):
-        tower = prepared_tower(name) if prepare else _kept_tower(name)
-    tower = tower or TorchTower(name, device)
+    tower: TextTower | None = prepared_tower(name) if prepare else _kept_tower(name)
+    tower = tower or TorchTower(name)
     check_space(facts, tower.image_space, name, where)
     return tower
 
