@@ -46,15 +46,10 @@ def weight_files(path: Path) -> list[Path]:
 def open_session(path: Path, extra: str, weights: "Mapping[str, np.ndarray] | None" = None) -> Any:
     """Open a graph in a session whose idle threads sleep.
 
-    Args:
-        path: file of the graph.
-        extra: the extra of pyproject.toml to name if onnxruntime is not installed.
-        weights: initializers that the graph names but does not contain. They are not copied, and
-            must live as long as the session.
-
-    Raises:
-        UserError: onnxruntime is not installed, the graph is a pipe or a device, or weights that it
-            names are missing, cut or in another folder.
+    The weights are initializers that the graph names but does not contain. They are not copied, and
+    must live as long as the session. Raises UserError if onnxruntime, of the extra, is not
+    installed, the graph is a pipe or a device, or weights that it names are missing, cut or in
+    another folder.
     """
     check_input(path)
     onnxruntime = optional_import("onnxruntime", extra)

@@ -64,18 +64,12 @@ def with_schema(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def read_triples(source: Path | str | InMemory, problems: Problems | None = None) -> pa.Table:
-    """All triples of a source, with SCHEMA's columns, and WORDINGS if there are some.
+    """All triples of a source, with SCHEMA's columns, and WORDINGS if there are some: Parquet, the
+    paper's JSONL, `starter` for the triples included in ParaCLIP, or the rows themselves.
 
     A missing `image_id` is replaced by `image`, so that triples of one picture belong together.
-
-    Args:
-        source: Parquet, the paper's JSONL, `starter` for the triples included in ParaCLIP, or the
-            rows themselves.
-        problems: lists rows that lack one of the three texts; they are skipped.
-
-    Raises:
-        UserError: the file is missing, broken or without triples, an id occurs twice, or too many
-            rows are broken.
+    Rows that lack one of the three texts are listed and skipped. Raises UserError if the file is
+    missing, broken or without triples, an id occurs twice, or too many rows are broken.
     """
     problems = Problems() if problems is None else problems
     if isinstance(source, Path | str):

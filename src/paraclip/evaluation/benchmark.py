@@ -104,16 +104,11 @@ def find_source(
     option: str = "--data",
     given: str | None = None,
 ) -> Path:
-    """Return the source that an option names, or else the default in the data folder.
+    """Return the source that an option names (`given`), or else the default in the data folder, of
+    several the first that exists.
 
-    Args:
-        data: the data folder, if there is one.
-        default: path in it; of several, the first that exists is taken.
-        get: one sentence on how to get it.
-        option: the option, and `given`, its value.
-
-    Raises:
-        MissingData: there is no data folder, or no default in it.
+    Raises MissingData, with a sentence on how to get it, if there is no data folder, or no default
+    in it.
     """
     if given is not None:
         return Path(given)

@@ -147,18 +147,12 @@ class Found:
 def find_pictures(
     names: Sequence[str], folder: Path, listed: Path | None, how: Arithmetic
 ) -> Found:
-    """Look up pictures by name; COCO's also by their number.
+    """Look up pictures by name ("val2014/COCO_val2014_000000000042.jpg"); COCO's also by their
+    number.
 
-    Args:
-        names: names from the benchmark ("val2014/COCO_val2014_000000000042.jpg").
-        folder: folder of the pictures.
-        listed: a table with `file_name` of the pictures that the folder should hold; without such
-            a file, all names are expected.
-        how: provides the accepted share of missing pictures.
-
-    Raises:
-        UserError: if all or more than `how.max_broken` of the expected pictures are missing, or a
-            name matches several different pictures.
+    A table `listed` has the `file_name` of the pictures that the folder should hold; without such a
+    file, all names are expected. Raises UserError if all or more than `how.max_broken` of the
+    expected ones are missing, or a name matches several different pictures.
     """
     if not folder.is_dir():
         raise UserError(folder, "there is no such folder of pictures", "Put the pictures there.")

@@ -11,16 +11,7 @@ from paraclip.errors import UserError
 from paraclip.files import check_readable
 from paraclip.models.card import model_card
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats.untrusted import (
-    RETRY,
-    build_errors,
-    check_config,
-    check_numbers,
-    check_preprocessing,
-    check_text_files,
-    lay_out,
-    reason_of,
-)
+from paraclip.models.formats import untrusted
 from paraclip.models.mini import Mini, SentenceModel
 from paraclip.models.sources import LAST, MERGED, RUN_RECORD, TEXT_ONLY
 from paraclip.models.tensors import check_fit, fill_weights, hash_tensors, read_shapes, save_tensors
@@ -107,9 +98,11 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
         check_depth(text or "")
         header = json.loads(text) if text else None
     except SafetensorError as error:
-        raise UserError(path, "is not a complete safetensors file", RETRY) from error
+        raise UserError(path, "is not a complete safetensors file", untrusted.RETRY) from error
     except ValueError as error:
-        raise UserError(path, f"its header cannot be read ({reason_of(error)})", RETRY) from error
+        raise UserError(
+            path, f"its header cannot be read ({untrusted.reason_of(error)})", untrusted.RETRY
+        ) from error
     return header if isinstance(header, dict) and "architecture" in header else None
 
 
@@ -129,17 +122,12 @@ def _run_of(header: dict[str, Any]) -> Any:
 
 
 def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = None) -> DualEncoder:
-    """The model of a ParaCLIP checkpoint, on the CPU.
+    """The model of a ParaCLIP checkpoint, on the CPU; `architecture` is the name that the user gave
+    for it, and whether it has QuickGELU.
 
-    Its shapes are compared with those that its header describes before memory is allocated.
-
-    Args:
-        path: the file.
-        architecture: the name that the user gave for it, and whether it has QuickGELU.
-
-    Raises:
-        UserError: the file is missing, broken or in another format, its weights do not match its
-            header, or it has another architecture.
+    Its shapes are compared with those that its header describes before memory is allocated. Raises
+    UserError for a file that is missing, broken or in another format, for weights that do not match
+    its header, and for another architecture.
     """
     from paraclip.models.openclip import OpenClip
 
@@ -152,20 +140,20 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
     if path.name == MERGED and run.is_file() and not is_merged_from(path, tuned):
         hint = "Move it away, and run the same `paraclip train` again, which makes it."
         raise UserError(path, f"was not made from {LAST} beside it", hint)
-    with build_errors(path):
+    with untrusted.build_errors(path):
         kind = KINDS.get(header["architecture"]["kind"], OpenClip)
         if kind is OpenClip:
-            check_config(header["open_clip"]["config"])
-            check_preprocessing(header["open_clip"]["preprocessing"])
+            untrusted.check_config(header["open_clip"]["config"])
+            untrusted.check_preprocessing(header["open_clip"]["preprocessing"])
             if not isinstance(header["architecture"]["name"], str):
                 raise ValueError("its architecture's name is not text")
-        check_text_files(header["text_files"])
+        untrusted.check_text_files(header["text_files"])
         # Widths and lengths, from which memory is allocated.
-        check_numbers([header["architecture"], header.get("sentence")])
+        untrusted.check_numbers([header["architecture"], header.get("sentence")])
         shapes = read_shapes(path)
         # Only the file's header was read so far, and this takes no memory for weights.
-        empty = lay_out(lambda: kind.from_header(header), len(shapes))
-        with build_errors(path, _MISFIT):
+        empty = untrusted.lay_out(lambda: kind.from_header(header), len(shapes))
+        with untrusted.build_errors(path, _MISFIT):
             check_fit(shapes, empty)
         model = kind.from_header(header)
     stored = model.architecture
@@ -175,7 +163,9 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
     copy_weights(model, path)
     # Damage inside the file changes no shape.
     if hash_tensors(model.state_dict()) != header.get("weights"):
-        raise UserError(path, "its weights do not have the hash that its header states", RETRY)
+        raise UserError(
+            path, "its weights do not have the hash that its header states", untrusted.RETRY
+        )
     model.made_from = provenance_of(model, header)
     return model.eval()
 
@@ -193,4 +183,4 @@ def copy_weights(model: DualEncoder, path: Path) -> None:
         with safe_open(path, "pt") as stored:
             fill_weights(model, stored.get_tensor, path)
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(path, _MISFIT, RETRY) from error
+        raise UserError(path, _MISFIT, untrusted.RETRY) from error

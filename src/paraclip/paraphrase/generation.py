@@ -9,15 +9,8 @@ from pathlib import Path
 from paraclip.data.captions import Problems
 from paraclip.data.reading import find_files
 from paraclip.errors import UserError
+from paraclip.paraphrase import batch
 from paraclip.paraphrase.backends import LLMOptions, make_backend
-from paraclip.paraphrase.batch import (
-    LIMIT,
-    BatchBackend,
-    answer_files,
-    log_answers,
-    new_writer,
-    next_steps,
-)
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
@@ -69,13 +62,11 @@ def generate_from_source(
     """Read captions, paraphrase them and write every output file; the same call resumes.
 
     Args:
-        source, llm, judge, outputs: captions, who rewords them, which answers pass, where to write.
         to_file, from_file: folders of batch files, instead of a server.
         part: the part to run; whoever finishes the last one joins all.
         ray_workers: number of processes on a Ray cluster that run all parts.
 
-    Raises:
-        UserError: the source cannot be read or is itself an output; also errors of `generate`.
+    Raises UserError if the source cannot be read or is itself an output, and like `generate`.
     """
     refuse_event_loop()
     out, by_files = outputs.folder, bool(to_file or from_file)
@@ -85,7 +76,7 @@ def generate_from_source(
     for log in out.glob(f"part-*-of-*/{LOG}"):
         hint = "Continue with --part or --ray-workers, or name another output folder."
         raise UserError(log.parent, "is a part of a run in parts", hint)
-    backend = BatchBackend(llm) if by_files else make_backend(llm)
+    backend = batch.BatchBackend(llm) if by_files else make_backend(llm)
     check_generation(llm, outputs, backend)
     with count_captions(source, out) as counts:
         problems = counts.problems
@@ -103,18 +94,18 @@ def _run_a_round(
     run: Callable[..., Summary],
 ) -> tuple[Summary, tuple[str, ...]]:  # fmt: skip
     """Log the answers of `from_file`, run, and write the questions that are open to `to_file`."""
-    settings = answer_settings(llm, BatchBackend(llm))
-    paths = answer_files(Path(from_file), settings) if from_file else []
-    writer = new_writer(Path(to_file)) if to_file else None
+    settings = answer_settings(llm, batch.BatchBackend(llm))
+    paths = batch.answer_files(Path(from_file), settings) if from_file else []
+    writer = batch.new_writer(Path(to_file)) if to_file else None
     with closing(AnswerLog(outputs.folder / LOG, settings, outputs.fresh)) as log:
         log.begin()
-        arrived = log_answers(paths, log, llm.candidates)
+        arrived = batch.log_answers(paths, log, llm.candidates)
     last = Path(from_file) if from_file else None
-    backend = BatchBackend(llm, arrived.failures, writer, last)
+    backend = batch.BatchBackend(llm, arrived.failures, writer, last)
     try:
         summary = run(replace(outputs, fresh=False), backend=backend)
         if writer is not None:
-            writer.finish(settings | {LIMIT: backend.limit_name})
+            writer.finish(settings | {batch.LIMIT: backend.limit_name})
     finally:
         if writer is not None:
             writer.discard()
@@ -125,5 +116,5 @@ def _run_a_round(
     if arrived.unknown:
         notes.append(f"{arrived.unknown:,} of its lines answer no question of ParaCLIP")
     if writer is not None and writer.written:
-        notes += next_steps(writer, backend.model)
+        notes += batch.next_steps(writer, backend.model)
     return summary, tuple(notes)

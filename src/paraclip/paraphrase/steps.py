@@ -12,15 +12,7 @@ from typing import Any
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError, printable, without_password
 from paraclip.files import text_hash
-from paraclip.paraphrase.backends import (
-    Answer,
-    AnswerError,
-    Backend,
-    LLMOptions,
-    Refused,
-    RefusedInBatch,
-    Waiting,
-)
+from paraclip.paraphrase import backends
 from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.english import overlap
 from paraclip.paraphrase.filters.checks import Question, is_unsafe
@@ -75,8 +67,8 @@ class Paraphraser:
 
     def __init__(
         self,
-        options: LLMOptions,
-        backend: Backend,
+        options: backends.LLMOptions,
+        backend: backends.Backend,
         log: AnswerLog,
         judge: Callable[[Question], Awaitable[Verdict]],
         meter: Meter | None = None,
@@ -139,8 +131,8 @@ class Paraphraser:
         for ask in range(self.options.asks):
             try:
                 answers = await self._answers(caption.id, kind or step, text, ask)
-            except AnswerError as error:
-                return Failed(caption, step, str(error), isinstance(error, Waiting), kind)
+            except backends.AnswerError as error:
+                return Failed(caption, step, str(error), isinstance(error, backends.Waiting), kind)
             questions = (Question(text, one.text, original, one.cut, kind) for one in answers)
             try:
                 verdicts += await asyncio.gather(*map(self.judge, dict.fromkeys(questions)))
@@ -163,7 +155,9 @@ class Paraphraser:
         prompt = make_prompt(self.backend.style, step, text)
         return prompt, text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
 
-    async def _answers(self, caption_id: str, step: int | str, text: str, ask: int) -> list[Answer]:
+    async def _answers(
+        self, caption_id: str, step: int | str, text: str, ask: int
+    ) -> list[backends.Answer]:
         """Answers from the log, or else from the backend, which are then logged."""
         prompt, key = self._question(caption_id, step, text, ask)
         logged = self.log.find(key)
@@ -173,21 +167,21 @@ class Paraphraser:
             return logged
         async with self._slots:
             if self.meter.spent:
-                raise AnswerError("the limit of --max-cost is reached")
+                raise backends.AnswerError("the limit of --max-cost is reached")
             try:
                 await self._start()
                 began = time.monotonic()
                 asked = replace(prompt, key=key)
                 answers = await self.backend.answer(asked, self.options.candidates)
                 self.meter.seconds += time.monotonic() - began
-            except Waiting as error:
+            except backends.Waiting as error:
                 self.meter.reserve(error.tokens)
                 raise
-            except (RefusedInBatch, UserError):
+            except (backends.RefusedInBatch, UserError):
                 raise
             except Exception as error:
-                if not isinstance(error, AnswerError):
-                    error = AnswerError(_problem_of(error))
+                if not isinstance(error, backends.AnswerError):
+                    error = backends.AnswerError(_problem_of(error))
                 self._count_failure(error)
                 raise error
         self._failures, self._answered = 0, True
@@ -202,10 +196,10 @@ class Paraphraser:
                 await self.backend.start()
                 self._started = True
 
-    def _count_failure(self, error: AnswerError) -> None:
+    def _count_failure(self, error: backends.AnswerError) -> None:
         """Raise UserError after too many failures in a row."""
         self._failures += 1
-        others_pass = self._answered and isinstance(error, Refused)
+        others_pass = self._answered and isinstance(error, backends.Refused)
         if self._failures >= (_MOST_REFUSED if others_pass else _MOST_FAILURES):
             what = f"{self._failures} questions in a row got no answer ({error})"
             hint = "Check the server and the key; the same command resumes."
@@ -221,7 +215,7 @@ def _problem_of(error: Exception) -> str:
     return "".join([printable(without_secrets(message))[:_LONGEST_PROBLEM], *where])
 
 
-def answer_settings(options: LLMOptions, backend: Backend) -> dict[str, Any]:
+def answer_settings(options: backends.LLMOptions, backend: backends.Backend) -> dict[str, Any]:
     """The settings that determine the answers, and therefore must not change while a log grows.
 
     The filters' limits are not included: other limits only judge the same answers again.

@@ -119,10 +119,8 @@ def _check_origin(
 class Teacher:
     """A frozen model whose ranking of the bank is part of the target of R.
 
-    Args:
-        name: of the model, without secrets; `base` is the student before training.
-        model: the model.
-        share: weight of its ranking; those of all teachers are divided by their sum.
+    Its name is without secrets, or `base` for the student before training. Its share is the weight
+    of its ranking; those of all teachers are divided by their sum.
     """
 
     name: str
@@ -135,15 +133,11 @@ class Teacher:
 
 
 def load_teachers(names: Sequence[Path | str], base: DualEncoder) -> tuple[Teacher, ...]:
-    """The teachers that `--teacher` names, each as MODEL or MODEL=SHARE.
+    """The teachers that `--teacher` names, each as MODEL or MODEL=SHARE; `base` is the student
+    before training.
 
-    Args:
-        names: names that `load_model` accepts, or `base`.
-        base: the student before training.
-
-    Raises:
-        UserError: a share is not a number above 0, or a model cannot be loaded or has no image
-            encoder.
+    Raises UserError for a share that is not above 0, and for a model that cannot be loaded or has
+    no image encoder.
     """
     teachers = []
     for named in names:

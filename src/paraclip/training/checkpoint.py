@@ -115,15 +115,11 @@ class RunFolder:
 
 
 def check_run(folder: RunFolder, model: DualEncoder, known: Mapping[str, Any], fresh: bool) -> None:
-    """Check, before long work, that a run of a base can be written to a folder.
+    """Check, before long work, that a run of a base, whose identity is partly known, can be written
+    to a folder.
 
-    Args:
-        known: the part of the run's identity that is known already.
-
-    Raises:
-        AnotherRun: the folder contains another run.
-        UserError: it contains files that no run wrote, may not be written, another run is writing
-            there, or its disk is too full for the checkpoints and states.
+    Raises AnotherRun if the folder contains another run, and UserError if it contains files that no
+    run wrote, may not be written, another run is writing there, or its disk is too full.
     """
     if not fresh and folder.identity_file.exists():
         _refuse_another(folder.identity_file, known, list(known))
@@ -280,13 +276,7 @@ def finish_run(
 ) -> None:
     """Write the checkpoints, whole models with their provenance, and at last the summary.
 
-    Args:
-        folder: of the run.
-        base: what is merged with tuned; None: nothing is.
-        tuned: the model after the last step.
-        progress: the last step.
-        examples: the rows.
-        judge: what chooses the share of tuned in merged, and one of the models; None: half of it.
+    A base of None is not merged with tuned, and without a judge, half of tuned is.
     """
     # The path was checked when the run began; an edit of the card since must not stop it.
     training = {**folder.header, "step": progress.step}

@@ -165,15 +165,11 @@ def _placed(environment: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def each_process(device: str) -> Iterator[str]:
-    """Run the block in all processes that torchrun or SLURM started together; one alone has nothing
-    to join.
+    """Run the block in all processes that torchrun or SLURM started together, and yield the device
+    of this one: the user's, with several GPUs one each; a process alone has nothing to join.
 
-    Args:
-        device: device given by the user; with several GPUs, each process uses its own.
-
-    Yields:
-        The device of this process. Only the first process prints in the block; errors that leave it
-        are shown by all, and reported to torchrun.
+    Only the first process prints in the block; errors that leave it are shown by all, and reported
+    to torchrun.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic sums on a GPU
     place = _placed(os.environ)

@@ -55,19 +55,14 @@ def encode_cached(
     kept: int,
     context: Context = nullcontext,
 ) -> Tensor:
-    """The vectors of all micro-batches; their backward pass encodes each one again.
+    """The vectors [all rows, D], in float32 or wider, of all micro-batches in their order; their
+    backward pass encodes each one again. The first `kept` ones keep the graph of the forward pass.
 
     Memory in addition to the kept graphs: the graph of one micro-batch, and O(n D).
 
     Args:
-        encode: encodes a micro-batch; its weights get their gradients.
-        parts: the micro-batches, at least one.
         seed: numbers that are unique to this call in the run: seed of the run, step, process.
-        kept: number of first micro-batches that keep the graph of the forward pass.
         context: makes the context in which `encode` computes.
-
-    Returns:
-        Vectors [all rows, D] in float32 or wider, in the order of the micro-batches.
     """
     if not torch.is_grad_enabled():
         return encode_plain(encode, parts, seed, context)
@@ -138,14 +133,9 @@ def count_kept(
     limit: int,
     computed_length: Callable[[int], int],
 ) -> int:
-    """Number of first chunks of texts that keep their graph.
-
-    Args:
-        chunks: token ids [n, length] of each chunk.
-        micro_batch: maximum number of texts that keep it, or None to limit their tokens instead.
-        limit: maximum total number of tokens, as computed by the tower.
-        computed_length: maps the length of a chunk to the tokens per text in the tower.
-    """
+    """Number of first chunks, token ids [n, length], that keep their graph: of at most
+    `micro_batch` texts, or of at most `limit` tokens, as computed by the tower for a chunk's
+    length."""
     if micro_batch is not None:
         return len(chunks) if sum(map(len, chunks)) <= micro_batch else 0
     tokens = np.cumsum([len(chunk) * computed_length(chunk.shape[1]) for chunk in chunks])

@@ -30,16 +30,11 @@ def notice(text: str) -> None:
 
 
 class MetricsLog:
-    """The log of a run and its clock: a line for each step, and tensorboard's points if installed.
+    """The log of a run and its clock: a line for each step in the folder's `metrics.jsonl`, and
+    tensorboard's points if installed. Use as a context manager.
 
-    Use as a context manager.
-
-    Args:
-        folder: folder of the run, for `metrics.jsonl` and `tensorboard`.
-        after: step after which the run resumes; what the log has of later ones, which are repeated,
-            is dropped.
-        enabled: whether anything is written; only the first process writes.
-        on_step: gets each line as well.
+    What the log has of steps after `after`, from which the run resumes, is dropped: they are
+    repeated. Only the first process writes (`enabled`); `on_step` gets each line as well.
     """
 
     def __init__(

@@ -266,15 +266,9 @@ def compute_losses(
     logit_scale: Tensor,
     share: tuple[int, int] = (0, 1),
 ) -> dict[str, Tensor]:
-    """Compute the losses of a batch, each a scalar.
-
-    Args:
-        vectors: vectors of all B rows.
-        rows: which rows take part in which loss.
-        objective: which losses, with which temperatures.
-        logit_scale: log of the model's inverse temperature, a scalar.
-        share: (k, n) for the k-th of n parts of each loss; the parts add up to it.
-    """
+    """Compute the losses of a batch of B rows, each a scalar, or the k-th of n parts of each, which
+    add up to it (`share`). `logit_scale` is the log of the model's inverse temperature, a
+    scalar."""
     return {
         name: LOSSES[name].compute(vectors, rows, objective, logit_scale, share)
         for name in objective.losses
@@ -288,12 +282,8 @@ def weighted_sum(losses: Mapping[str, Tensor], objective: Objective) -> Tensor:
 
 @dataclass(frozen=True)
 class Loss:
-    """A term of the objective.
-
-    Args:
-        texts: the texts that it needs.
-        compute: maps vectors, rows, objective, logit scale and share to a scalar.
-    """
+    """A term of the objective: the texts that it needs, and what maps vectors, rows, objective,
+    logit scale and share to a scalar."""
 
     texts: Callable[[Objective], tuple[str, ...]]
     compute: Callable[[Vectors, Rows, Objective, Tensor, tuple[int, int]], Tensor]
@@ -334,15 +324,9 @@ def _distil(
     scale: float,
     share: tuple[int, int],
 ) -> Tensor:
-    """Cross-entropy of the softmax over M columns with a target; the mean over wordings and rows.
-
-    Args:
-        texts: unit vectors [W, B, D] of W wordings of B rows, which have one target.
-        columns: unit vectors [M, D].
-        wanted_of: the target [rows, M] of some rows.
-        scale: inverse temperature.
-        share: the result is this share's part of the mean over the B rows.
-    """
+    """Cross-entropy of the softmax over M columns [M, D] with the target [rows, M] of some rows;
+    the mean over W wordings [W, B, D] and B rows, of which the result is this share's part. Vectors
+    are unit vectors."""
     part, parts = share
     wordings, count, _ = texts.shape
     first, last = count * part // parts, count * (part + 1) // parts
@@ -371,11 +355,8 @@ def rank_pictures(
 ) -> Tensor:
     """The target of R [B, M]: the softmax of each of K teachers over M pictures, averaged by share.
 
-    Args:
-        rankers: the teachers.
-        texts_BE: their vectors of the texts, side by side.
-        pictures_ME: their vectors of the pictures, side by side.
-        hubs_KM: what the logits of each picture are lowered by; see `unlabelled.measure_hubs`.
+    The teachers' vectors of texts [B, E] and pictures [M, E] stand side by side. `hubs_KM` lowers
+    the logits of each picture; see `unlabelled.measure_hubs`.
     """
     widths = [ranker.width for ranker in rankers]
     texts, pictures = (torch.split(both, widths, 1) for both in (texts_BE, pictures_ME))

@@ -29,16 +29,11 @@ _TRIPLES_ALONE = RunOptions()
 def prepare_run(
     base: Model, triples: Path | str | InMemory, options: RunOptions, device: str = "auto"
 ) -> TrainingData:
-    """What a run learns from, read and checked.
+    """What a run learns from, read and checked: `triples` is what `read_triples` reads, and a base
+    that is passed is not changed.
 
-    Args:
-        base: the model to tune, or its name; one that is passed is not changed.
-        triples: what `read_triples` reads.
-        options: what else is learned from, and how.
-        device: where the model is trained; `auto` leaves one that is passed where it is.
-
-    Raises:
-        UserError: a file cannot be used, or the run could not be written.
+    `device` is where the model is trained; `auto` leaves one that is passed where it is. Raises
+    UserError for a file that cannot be used, or a run that could not be written.
     """
     problems, facts = Problems(), {}
     rows = read_run_rows(triples, options, problems)  # what is wrong there needs no model

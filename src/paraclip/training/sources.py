@@ -78,16 +78,11 @@ def _refuse_model(triples: str) -> None:
 def read_run_rows(
     triples: Path | str | InMemory, options: RunOptions, problems: Problems
 ) -> RunRows:
-    """The rows of a run from all their sources; no model is needed for them.
+    """The rows of a run from all their sources (triples as `read_triples` reads them); no model is
+    needed.
 
-    Args:
-        triples: what `read_triples` reads.
-        options: what else is learned from.
-        problems: collects broken rows.
-
-    Raises:
-        UserError: a file cannot be used, too many rows are broken, or none has a wording in one of
-            the languages.
+    Raises UserError if a file cannot be used, too many rows are broken, or none has a wording in
+    one of the languages.
     """
     known: dict[str, Any] = {}
     of_starter = False

@@ -26,20 +26,11 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, project, stored_texts
 from paraclip.models.loading import load_model
 from paraclip.models.tensors import hash_tensors
+from paraclip.training import losses
 from paraclip.training.bank import Bank, Teacher, check_bank
 from paraclip.training.data import Examples, TrainingData
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice
-from paraclip.training.losses import (
-    ALL_TEXTS,
-    CAPTION,
-    MEANINGS,
-    RANKING,
-    SENTENCES,
-    TEACHERS,
-    Objective,
-    Ranker,
-)
 from paraclip.training.sources import BASE
 
 _SAMPLE, _SAMPLE_SEED = 512, 0x7EAC
@@ -50,21 +41,16 @@ _HALVINGS = 40  # of the range of the logarithm, 6.9: to less than float32 resol
 
 
 def with_targets(
-    examples: Examples, objective: Objective, data: TrainingData
-) -> tuple[Examples, Objective]:
-    """The examples with the frozen teachers' vectors that the losses need.
+    examples: Examples, objective: losses.Objective, data: TrainingData
+) -> tuple[Examples, losses.Objective]:
+    """The examples with the frozen teachers' vectors that the losses need, and the objective with
+    the teachers of R and their temperatures.
 
-    Args:
-        examples: the rows of the run.
-        objective: losses; receives the teachers of R with their temperatures.
-        data: the base, its bank and its teachers.
-
-    Raises:
-        UserError: R has fewer than two pictures, or those of a teacher cannot be opened.
+    Raises UserError if R has fewer than two pictures, or those of a teacher cannot be opened.
     """
-    if RANKING in objective.losses:
+    if losses.RANKING in objective.losses:
         examples, objective = _with_rankers(examples, objective, data)
-    if SENTENCES in objective.losses:
+    if losses.SENTENCES in objective.losses:
         vectors, places = _read_wordings(
             data, load_model("minilm", str(data.model.device)), "meanings"
         )
@@ -74,14 +60,14 @@ def with_targets(
         def meanings(rows_B: Integers, drawn_TB: Integers) -> Tensor:
             return vectors[torch.from_numpy(places[drawn_TB, rows_B].T)]  # [B, 3, E]
 
-        constants = {**examples.constants, MEANINGS: meanings}
+        constants = {**examples.constants, losses.MEANINGS: meanings}
         examples = replace(examples, constants=constants)
     return examples, objective
 
 
 def _with_rankers(
-    examples: Examples, objective: Objective, data: TrainingData
-) -> tuple[Examples, Objective]:
+    examples: Examples, objective: losses.Objective, data: TrainingData
+) -> tuple[Examples, losses.Objective]:
     """The examples with the bank, and what the teachers of R make of it and of the texts."""
     model, teachers = data.model, data.teachers or (Teacher(BASE, data.model),)
     bank = data.bank or _bank_of_rows(examples, data)
@@ -101,15 +87,17 @@ def _with_rankers(
         raise UserError("--bank", what, hint)
     base_scale = float(model.logit_scale.detach().exp())
     total = sum(teacher.share for teacher in teachers)
-    captions = data.texts()[CAPTION]
-    rankers, averages = list[Ranker](), list[Callable[[Integers], Tensor]]()
+    captions = data.texts()[losses.CAPTION]
+    rankers, averages = list[losses.Ranker](), list[Callable[[Integers], Tensor]]()
     hubs = list[Tensor]()
     references = np.random.default_rng(_SAMPLE_SEED).permutation(len(captions))[:_REFERENCES]
     for teacher, vectors_GE in zip(teachers, seen, strict=True):
         scale = base_scale
         if teacher.name != BASE:
             scale = _matching_scale(teacher.model, vectors_GE, model, bank_GD, captions)
-        rankers.append(Ranker(teacher.name, teacher.share / total, scale, vectors_GE.shape[1]))
+        rankers.append(
+            losses.Ranker(teacher.name, teacher.share / total, scale, vectors_GE.shape[1])
+        )
         found = _read_wordings(data, teacher.model, f"texts by {teacher.name}")
         averages.append(partial(_average_wordings, *found))
         hubs.append(HUBS_LOWERED * measure_hubs(averages[-1](references), vectors_GE, scale))
@@ -124,7 +112,7 @@ def _with_rankers(
     ]
     examples = replace(
         examples, bank=bank_GD, teachers_bank=seen, hubs=torch.stack(hubs), teachers=others,
-        constants={TEACHERS: average},
+        constants={losses.TEACHERS: average},
     )  # fmt: skip
     return examples, replace(objective, ranking_scale=base_scale, rankers=tuple(rankers))
 
@@ -194,15 +182,15 @@ def _read_wordings(data: TrainingData, teacher: DualEncoder, what: str) -> tuple
     further = {
         (place, row): text
         for row, of_row in enumerate(wordings)
-        for place, (text, language) in enumerate(of_row, len(ALL_TEXTS))
+        for place, (text, language) in enumerate(of_row, len(losses.ALL_TEXTS))
         if language == ENGLISH
     }
-    own = [text for name in ALL_TEXTS for text in texts[name]]
+    own = [text for name in losses.ALL_TEXTS for text in texts[name]]
     every = [*own, *further.values()]
     with this_process().first_goes_first():
         found = stored_texts(teacher, every, cache_folder() / "text_vectors", what)
-    places = np.full((len(ALL_TEXTS) + max(map(len, wordings)), len(wordings)), -1)
-    places[: len(ALL_TEXTS)] = found.places[: len(own)].reshape(len(ALL_TEXTS), -1)
+    places = np.full((len(losses.ALL_TEXTS) + max(map(len, wordings)), len(wordings)), -1)
+    places[: len(losses.ALL_TEXTS)] = found.places[: len(own)].reshape(len(losses.ALL_TEXTS), -1)
     for wording, place in zip(further, found.places[len(own) :], strict=True):
         places[wording] = place
     return found.stored, places
@@ -211,7 +199,7 @@ def _read_wordings(data: TrainingData, teacher: DualEncoder, what: str) -> tuple
 def _average_wordings(vectors: Tensor, places: Integers, rows_B: Integers) -> Tensor:
     """The normalised mean of all wordings of some rows, [B, E]."""
     chosen = torch.from_numpy(places[:, rows_B])  # [3 + W, B]
-    total_BE = vectors[chosen[: len(ALL_TEXTS)]].sum(0)
-    for places_B in chosen[len(ALL_TEXTS) :]:
+    total_BE = vectors[chosen[: len(losses.ALL_TEXTS)]].sum(0)
+    for places_B in chosen[len(losses.ALL_TEXTS) :]:
         total_BE[places_B >= 0] += vectors[places_B[places_B >= 0]]
     return normalize(total_BE, dim=-1)

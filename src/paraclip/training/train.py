@@ -36,19 +36,7 @@ from paraclip.models.features import read_pictures
 from paraclip.models.sources import sentence_files
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
-from paraclip.training.checkpoint import (
-    START_OVER,
-    STATES,
-    Diverged,
-    Progress,
-    RunFolder,
-    check_run,
-    finish_run,
-    open_run,
-    resume,
-    save_failed_step,
-    save_state,
-)
+from paraclip.training import checkpoint
 from paraclip.training.choice import (
     RATES,
     SHORT,
@@ -141,7 +129,7 @@ def train(
     if RANKING in plan.objective.losses:
         rate, done = options.learning_rate, False
         if not fresh:
-            there = RunFolder(out)
+            there = checkpoint.RunFolder(out)
             rate, done = this_process().from_first(
                 [rate or _recorded_rate(there), bool(there.finished())]
             )
@@ -165,7 +153,7 @@ def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEnc
         known["precision"] = precision_of(options.precision, model.device)
         if known["learning_rate"] is None:  # is found later, or is that of the run there
             del known["learning_rate"]
-        check_run(RunFolder(out), model, known, fresh)
+        checkpoint.check_run(checkpoint.RunFolder(out), model, known, fresh)
 
 
 class Plan(NamedTuple):
@@ -214,10 +202,10 @@ def objective_of(options: TrainOptions) -> Objective:
     return Objective(weights, texts, options.text_temperature)
 
 
-def _recorded_rate(folder: RunFolder) -> float | None:
+def _recorded_rate(folder: checkpoint.RunFolder) -> float | None:
     """The learning rate of the run that is in a folder already, which keeps it."""
     if folder.identity_file.is_file():
-        match read_json_object(folder.identity_file, START_OVER):
+        match read_json_object(folder.identity_file, checkpoint.START_OVER):
             case {"identity": {"learning_rate": float(rate)}}:
                 return rate
     return None  # of another record, `fit` says what is wrong
@@ -233,11 +221,11 @@ def _choose_rate(data: TrainingData, plan: Plan, judge: SceneJudge) -> float:
     precision = precision_of(plan.examples.options.precision, data.model.device)
     for rate in RATES:
         with kept_weights(weights), TemporaryDirectory() as folder:
-            short = RunFolder(Path(folder), {"identity": {"precision": precision}})
+            short = checkpoint.RunFolder(Path(folder), {"identity": {"precision": precision}})
             try:
                 with _reproducible(data.model.device):
                     _run_steps(data, plan.with_rate(rate, SHORT), short, math.inf)
-            except Diverged as error:  # as a larger rate would
+            except checkpoint.Diverged as error:  # as a larger rate would
                 if not losses:  # the folder of which its hint speaks is not kept
                     raise UserError(error.where, error.what, SMALLER) from error
                 break
@@ -279,14 +267,14 @@ def fit(
         steps = f"{len(examples)} rows in {examples.epoch_steps} steps"
         what = f"{steps}, {processes.count} processes"
         raise UserError("processes", what, "Start fewer, or raise --batch-size.")
-    folder = RunFolder(out, header)
+    folder = checkpoint.RunFolder(out, header)
     with locked(out) if processes.first else nullcontext():
         if processes.first:
-            open_run(folder, identity, fresh)
+            checkpoint.open_run(folder, identity, fresh)
         if processes.from_first(folder.finished()):
             notice(f"{out} is finished already; --fresh starts it over")
             if processes.first:
-                folder.remove(*STATES)  # a kill after the summary left them
+                folder.remove(*checkpoint.STATES)  # a kill after the summary left them
             copy_weights(model, folder.last)
         else:
             stay = frozen_tensors(model)
@@ -300,7 +288,9 @@ def fit(
                 raise AssertionError("a frozen weight changed in training")
             if processes.first:
                 is_control = plan.objective == CAPTIONS_ONLY  # which is only compared with
-                finish_run(folder, None if is_control else base, model, progress, examples, judge)
+                checkpoint.finish_run(
+                    folder, None if is_control else base, model, progress, examples, judge
+                )
         if processes.first and data.problems.count:
             data.problems.write(folder.problems_file, folder.files.kind)
     return folder.last
@@ -309,10 +299,10 @@ def fit(
 def _run_steps(
     data: TrainingData,
     plan: Plan,
-    folder: RunFolder,
+    folder: checkpoint.RunFolder,
     save_seconds: float,
     on_step: OnStep | None = None,
-) -> Progress:
+) -> checkpoint.Progress:
     """Take all remaining steps: forward, losses, backward, clip, step, log, save."""
     model, processes = data.model, this_process()
     examples, objective, parts = plan
@@ -322,7 +312,7 @@ def _run_steps(
     assert options.learning_rate is not None  # resolved
     optimizer = make_optimizer(weights, parts, options.learning_rate, decay)
     scale, start_scale = model.logit_scale, float(model.logit_scale.detach())
-    progress = resume(folder.states, weights, optimizer, processes)
+    progress = checkpoint.resume(folder.states, weights, optimizer, processes)
     encode = partial(
         encode_batch, model, names=examples.names, micro_batch=options.micro_batch,
         dtype=DTYPES[folder.header["identity"]["precision"]],
@@ -352,7 +342,9 @@ def _run_steps(
             figures["gradient_norm"] = float(norm := get_total_norm(gradients))
             if problem := find_divergence(figures, progress.first_loss, objective, batch.size):
                 # Before clipping, which would spread a NaN; no weight has changed.
-                raise save_failed_step(folder, step, problem, figures, data, examples, batch)
+                raise checkpoint.save_failed_step(
+                    folder, step, problem, figures, data, examples, batch
+                )
             clip_grads_with_norm_(weights.values(), CLIP_NORM, norm)
             optimizer.step()
             optimizer.zero_grad()
@@ -367,7 +359,7 @@ def _run_steps(
             }  # fmt: skip
             log.write(step, figures, batch.size)
             if processes.first and time.monotonic() - saved >= save_seconds:
-                save_state(folder.states, weights, optimizer, progress)
+                checkpoint.save_state(folder.states, weights, optimizer, progress)
                 saved = time.monotonic()
             moving.set_postfix(loss=f"{figures['loss']:.3f}", refresh=False)
             moving.update()

@@ -53,17 +53,11 @@ def gallery(
     only: Sequence[str] | None = None,
     problems: Problems | None = None,
 ) -> Gallery:
-    """Group captions by picture, in the order of the pictures; equal paths are one picture.
+    """Group captions by picture, in the order of the pictures (`only` those of a test split, by
+    name or id); equal paths are one picture. Captions without a picture are skipped, with a note.
 
-    Args:
-        captions: captions; those without a picture are skipped, with a note.
-        name: name of the set.
-        only: names or ids of the pictures to use (a test split), or None for all.
-        problems: broken rows among the captions, for a note.
-
-    Raises:
-        UserError: if no caption has a picture, a picture of `only` has no caption, or one image id
-            names two pictures.
+    Raises UserError if no caption has a picture, a picture of `only` has no caption, or one image
+    id names two pictures.
     """
     wanted = None if only is None else set(only)
     pictures: dict[str, str] = {}  # by image id

@@ -20,15 +20,7 @@ from paraclip.compute.exact_search import nearest_rows, top_k
 from paraclip.data.captions import Problems
 from paraclip.data.images import PictureNames
 from paraclip.errors import UserError
-from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import (
-    Arithmetic,
-    Scores,
-    Shown,
-    find_source,
-    numbered,
-    text_vectors,
-)
+from paraclip.evaluation import benchmark, metrics
 from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
 from paraclip.evaluation.metrics import cutoff_above, unrelated_texts
 from paraclip.evaluation.pairs import Pairs, read_pairs
@@ -59,7 +51,7 @@ class ParaphrasedRetrieval:
         pairs: Pairs,
         pool: Pool,
         k: int | tuple[int, ...] = 10,
-        how: Arithmetic = Arithmetic(),
+        how: benchmark.Arithmetic = benchmark.Arithmetic(),
         name: str = "paraphrased-retrieval",
     ) -> None:
         self.name, self.pairs, self.searched, self.how = name, pairs, pool, how
@@ -74,7 +66,7 @@ class ParaphrasedRetrieval:
             "k": list(self.cutoffs), **pool.facts(),
         }  # fmt: skip
 
-    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> benchmark.Scores:
         """Compute AO@k, JS@k, RBO and the share of first results that change.
 
         `arrays` holds the first `k` results of both rankings [pairs, k], for the largest `k`.
@@ -87,7 +79,7 @@ class ParaphrasedRetrieval:
         longest = self.cutoffs[-1]
         depth = max(longest, min(_RBO_DEPTH, len(pool)))
         wordings = [*self.pairs.captions, *self.pairs.paraphrases, *self.pairs.negatives]
-        texts = text_vectors(model, wordings, self.how, "wordings")
+        texts = benchmark.text_vectors(model, wordings, self.how, "wordings")
         best = top_k(texts, pool, depth, label="search")  # rows of `pool` [texts, depth]
         ranked = places[best]  # positions in the whole pool
         first, second, *negative = ranked.reshape(-1, len(self.pairs), depth)  # [pairs, depth] each
@@ -98,17 +90,17 @@ class ParaphrasedRetrieval:
         shown = first[:, :longest], second[:, :longest]
         arrays = dict(zip(("caption_ranking", "paraphrase_ranking"), shown, strict=True))
         if not self.pictures:
-            return Scores(found, arrays, notes)
+            return benchmark.Scores(found, arrays, notes)
         pairs = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
-        drawn = Shown(pairs, [""] * len(pairs), shown, self.pictures)
+        drawn = benchmark.Shown(pairs, [""] * len(pairs), shown, self.pictures)
         if (self.own >= 0).all():
-            return Scores(found, arrays, notes, replace(drawn, answers=self.own.tolist()))
+            return benchmark.Scores(found, arrays, notes, replace(drawn, answers=self.own.tolist()))
         # Of captions, then of paraphrases, with their first results; negatives follow.
         similarities = (texts * pool[best[:, 0]]).sum(axis=1)[: 2 * len(pairs)]
-        unrelated = text_vectors(model, unrelated_texts(), self.how, "unrelated texts")
+        unrelated = benchmark.text_vectors(model, unrelated_texts(), self.how, "unrelated texts")
         cutoff = cutoff_above(nearest_rows(unrelated, pool, 1)[1][:, 0])
         close = (similarities.reshape(2, -1) > cutoff).all(axis=0)
-        return Scores(found, arrays, notes, replace(drawn, close=close.tolist()))
+        return benchmark.Scores(found, arrays, notes, replace(drawn, close=close.tolist()))
 
     def _agreement(
         self, first: Integers, second: Integers, negative: Integers | None = None
@@ -146,7 +138,7 @@ class ParaphrasedRetrieval:
             items[f"R@{k} caption"], items[f"R@{k} rewording"] = right
             items[f"R@{k} both ways"] = right[0] * right[1]
         items[f"MRR@{depth} rewording"] = metrics.reciprocal_rank(rewording, depth)
-        clusters = numbered(own.ravel())
+        clusters = benchmark.numbered(own.ravel())
         return [Metric(name, x, clusters=clusters, headline=False) for name, x in items.items()]
 
 
@@ -173,15 +165,15 @@ def _find_answers(pairs: Pairs, pool: Pool) -> list[int]:
 
 
 def load_paraphrased(
-    data: Path | None, how: Arithmetic, pairs: str | None, columns: tuple[str, ...],
+    data: Path | None, how: benchmark.Arithmetic, pairs: str | None, columns: tuple[str, ...],
     pool: str | None, images: str | None, k: tuple[int, ...],
 ) -> ParaphrasedRetrieval:  # fmt: skip
     """Read pairs and a pool; the report says how the default ones differ from the published."""
     if len(columns) not in (0, 2):
         what = f"{len(columns)} columns are named"
         raise UserError("--columns", what, "Name the columns of the first and second wording.")
-    folder = find_source(data, "sugar_crepe_pp", _GET_PAIRS, "--pairs", pairs)
-    pictures = find_source(data, "flickr8k/images", _GET_POOL, "--pool", pool)
+    folder = benchmark.find_source(data, "sugar_crepe_pp", _GET_PAIRS, "--pairs", pairs)
+    pictures = benchmark.find_source(data, "flickr8k/images", _GET_POOL, "--pool", pool)
     first, second = columns or (None, None)
     read = read_pairs(folder, first, second, Problems(how.max_broken))
     searched = read_pool(pictures, images)

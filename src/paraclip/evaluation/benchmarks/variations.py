@@ -19,15 +19,7 @@ from paraclip.compute.exact_search import top_k
 from paraclip.data.captions import Problems
 from paraclip.data.images import PictureNames
 from paraclip.errors import UserError
-from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import (
-    Arithmetic,
-    Scores,
-    Shown,
-    find_source,
-    left_out,
-    text_vectors,
-)
+from paraclip.evaluation import benchmark, metrics
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pairs import KINDS, Wording, Wordings, read_wordings
 from paraclip.evaluation.pictures import Pool, image_vectors, read_pool
@@ -59,7 +51,7 @@ class Variations:
         wordings: Wordings,
         pool: Pool,
         k: int | tuple[int, ...] = 10,
-        how: Arithmetic = Arithmetic(),
+        how: benchmark.Arithmetic = benchmark.Arithmetic(),
     ) -> None:
         self.name, self.searched, self.how = name, pool, how
         self.pictures, self.wordings = pool.references, wordings
@@ -105,10 +97,10 @@ class Variations:
         if not kept:
             what = f"contains the picture of none of the {len(self.wordings):,} captions"
             raise UserError(self.searched.name, what, "Name the pool of these pictures.")
-        notes = left_out(problems, len(self.wordings), "captions")
+        notes = benchmark.left_out(problems, len(self.wordings), "captions")
         return kept, np.array(owners, np.int64), notes
 
-    def score(self, model: "DualEncoder", cache: Path | None) -> Scores:
+    def score(self, model: "DualEncoder", cache: Path | None) -> benchmark.Scores:
         """Compute the metrics of each kind and their means over kinds (the headlines)."""
         images, good, notes = image_vectors(model, self.pictures, cache, self.how)
         rows = np.flatnonzero(np.isin(self.owners, good)[self.item])
@@ -120,7 +112,9 @@ class Variations:
         texts += [self.reworded[row] for row in rows]
         texts += [self.kept[index].contrast for index in item]
         # [3, T, width]; a caption, equal for all of its rewordings, is encoded once.
-        vectors = text_vectors(model, texts, self.how, self.name).reshape(3, len(rows), -1)
+        vectors = benchmark.text_vectors(model, texts, self.how, self.name).reshape(
+            3, len(rows), -1
+        )
         plain, reworded, contrast = vectors
         own = images[np.searchsorted(good, self.owners[item])]  # [T, width]; `good` ascends
         discriminated = {
@@ -139,8 +133,8 @@ class Variations:
         both = [(self.kept[self.item[row]].caption, self.reworded[row]) for row in rows]
         kinds = [self.wordings.kinds[number] for number in kind]
         owners = self.owners[item].tolist()
-        shown = Shown(both, kinds, (ranked[0], ranked[1]), self.pictures, owners)
-        return Scores(self.figures(judged, item, kind), arrays, notes, shown)
+        shown = benchmark.Shown(both, kinds, (ranked[0], ranked[1]), self.pictures, owners)
+        return benchmark.Scores(self.figures(judged, item, kind), arrays, notes, shown)
 
     def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
         """Return the means over kinds, the means of each kind, and the reference metrics."""
@@ -194,12 +188,12 @@ def _metrics_at(
 
 
 def load_variations(
-    data: Path | None, how: Arithmetic, wordings: str | None, pool: str | None,
+    data: Path | None, how: benchmark.Arithmetic, wordings: str | None, pool: str | None,
     images: str | None, k: tuple[int, ...],
 ) -> Variations:  # fmt: skip
     """Read reworded captions and a pool; a file that `--wordings` names may define any kinds."""
-    file = find_source(data, "paraphrases/variations.jsonl", _GET, "--wordings", wordings)
-    pictures = find_source(data, "flickr8k/images", _GET, "--pool", pool)
+    file = benchmark.find_source(data, "paraphrases/variations.jsonl", _GET, "--wordings", wordings)
+    pictures = benchmark.find_source(data, "flickr8k/images", _GET, "--pool", pool)
     kinds = KINDS if wordings is None else None  # None: those of the file
     read = read_wordings(file, kinds, Problems(how.max_broken))
     return Variations("variations", read, read_pool(pictures, images), k, how)

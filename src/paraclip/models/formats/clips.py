@@ -28,21 +28,9 @@ from paraclip.errors import UserError
 from paraclip.files import check_input
 from paraclip.models.checkpoint import header_or_none, load_checkpoint, provenance_of
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats import published
+from paraclip.models.formats import hugging_face, published, untrusted
 from paraclip.models.formats.clip_tokenizer import siglip_tokenizer_files
-from paraclip.models.formats.hugging_face import (
-    from_hugging_face,
-    open_clip_config_of,
-    preprocessing_of_folder,
-)
 from paraclip.models.formats.sentences import MODULES, describe_sentences
-from paraclip.models.formats.untrusted import (
-    build_errors,
-    check_config,
-    check_preprocessing,
-    check_text_files,
-    lay_out,
-)
 from paraclip.models.openclip import AS_TRANSFORMERS, ClipSpec, OpenClip, build_clip
 from paraclip.models.sources import FOLDER, HUB, QUICK, SUFFIXES, text_files_of
 from paraclip.models.tensors import check_fit, fill_weights, hash_tensors
@@ -75,17 +63,17 @@ def _in_folder(folder: Path, name: str | None = None) -> Callable[[], DualEncode
     stated: Any = {}
     if (path := folder / _CONFIG).is_file():
         preferred: tuple[str, ...] = ("open_clip_",)
-        with build_errors(path, "is not an open_clip configuration"):
+        with untrusted.build_errors(path, "is not an open_clip configuration"):
             content = read_json_object(path, _BROKEN)
             # As in open_clip, the file may also be the model's configuration itself.
             config = content.get("model_cfg", content)
             preprocessing = dict(content.get("preprocess_cfg") or {})
-            check_config(config)
-            check_preprocessing(preprocessing)
+            untrusted.check_config(config)
+            untrusted.check_preprocessing(preprocessing)
         stated = content.get(PROVENANCE, {})
-    elif found := open_clip_config_of(folder):
+    elif found := hugging_face.open_clip_config_of(folder):
         preferred = ("model", "pytorch_model")
-        config, preprocessing = found, preprocessing_of_folder(folder)
+        config, preprocessing = found, hugging_face.preprocessing_of_folder(folder)
     elif (folder / MODULES).is_file():
 
         def read_weights(inner: Path) -> _State:
@@ -187,8 +175,8 @@ def _checked(
     """
     where = weights if hub else weights.parent
     texts = text_files_of(config["text_cfg"], weights.parent, hub)
-    with build_errors(where):
-        check_text_files(texts)
+    with untrusted.build_errors(where):
+        untrusted.check_text_files(texts)
         if texts and config["text_cfg"].get("tokenizer_mode") == AS_TRANSFORMERS:
             texts = siglip_tokenizer_files(texts)
     name = published.quick_name(name, bool(config.get("quick_gelu")))
@@ -200,9 +188,9 @@ def _build(spec: ClipSpec, path: Path, where: Path) -> OpenClip:
     """The model that `spec` describes, with the weights in a file; raises UserError, before memory
     is allocated, for weights of another architecture."""
     state = _read_state(path)
-    with build_errors(where):
-        empty = lay_out(lambda: build_clip(spec), len(state))
-        with build_errors(path, f"does not fit {spec.name}", _FIT):
+    with untrusted.build_errors(where):
+        empty = untrusted.lay_out(lambda: build_clip(spec), len(state))
+        with untrusted.build_errors(path, f"does not fit {spec.name}", _FIT):
             state = open_clip_names(empty, state)
             check_fit({name: list(value.shape) for name, value in state.items()}, empty)
         clip = build_clip(spec)  # only now with memory: the file holds weights of all these shapes
@@ -213,7 +201,7 @@ def _build(spec: ClipSpec, path: Path, where: Path) -> OpenClip:
 def open_clip_names(clip: nn.Module, state: _State) -> _State:
     """Weights of any of the layouts, under the names of a model from `build_clip`; raises
     ValueError for weights of transformers that such a model lacks."""
-    if (known := from_hugging_face(state)) is None:
+    if (known := hugging_face.from_hugging_face(state)) is None:
         known = convert_to_custom_text_state_dict(convert_state_dict(clip, state))
     state = {name: value for name, value in known.items() if name != _POSITIONS}
     ours = clip.state_dict()

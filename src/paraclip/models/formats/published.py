@@ -131,15 +131,12 @@ def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
 
 
 def download_folder(repository: str) -> Path:
-    """Folder of a repository of the Hugging Face hub: configuration, tokenizer, one weights file.
+    """Folder of a repository OWNER/NAME of the Hugging Face hub: configuration, tokenizer, one
+    weights file.
 
-    Args:
-        repository: OWNER/NAME. Cached files are not downloaded again; without network, only the
-            cache is used.
-
-    Raises:
-        UserError: there is no such repository, it contains no CLIP, or the hub cannot be reached;
-            the error explains how to copy the files manually.
+    Cached files are not downloaded again; without network, only the cache is used. Raises UserError
+    if there is no such repository, it contains no CLIP, or the hub cannot be reached; the error
+    explains how to copy the files manually.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError

