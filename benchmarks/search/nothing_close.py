@@ -18,11 +18,12 @@ import numpy as np
 
 from benchmarks.machine import RESULTS, facts_of, keep, parse_with_data
 from paraclip.arrays import Float
-from paraclip.evaluation.metrics import SPREADS, cutoff_above, unrelated_texts
+from paraclip.evaluation.metrics import SPREADS, cutoff_above
 from paraclip.files import cache_folder
 from paraclip.image_search.serving.captions import Wanted
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
+from paraclip.starter import unrelated_texts
 from paraclip.tables import markdown
 
 PRESENT = """

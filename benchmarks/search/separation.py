@@ -16,10 +16,10 @@ import numpy as np
 from benchmarks.machine import RESULTS, facts_of, keep, parse_with_data
 from benchmarks.search.nothing_close import ABSENT, PRESENT, read_pictures, things
 from paraclip.arrays import Float
-from paraclip.evaluation.metrics import unrelated_texts
 from paraclip.files import cache_folder
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
+from paraclip.starter import unrelated_texts
 from paraclip.tables import markdown
 
 MISSED = 0.05

@@ -12,12 +12,13 @@ from served import WIDTH, HashTower, made_index
 
 from paraclip.cli import main
 from paraclip.data.captions import Problems
-from paraclip.evaluation.metrics import cutoff_above, unrelated_texts
+from paraclip.evaluation.metrics import cutoff_above
 from paraclip.image_search import build
 from paraclip.image_search.build import build_index
 from paraclip.image_search.engine import mark_close, measure_cutoffs, search_index
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import model_stamp
+from paraclip.starter import unrelated_texts
 from paraclip.store import IndexFacts, Store
 from tiny import draw
 

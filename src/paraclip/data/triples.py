@@ -218,14 +218,9 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     return with_column(table, "image", images)
 
 
-def scene_table(
-    count: int,
-    seed: int = 0,
-    languages: Collection[str] = (ENGLISH,),
-    held_out: bool = False,
-) -> pa.Table:
+def scene_table(count: int, seed: int = 0, languages: Collection[str] = (ENGLISH,)) -> pa.Table:
     """Everyday scenes as triples: those of `paraclip.scenes`, without their contrasts."""
-    rows = scenes(count, seed=seed, languages=languages, held_out=held_out)
+    rows = scenes(count, seed=seed, languages=languages)
     return with_schema({**row, "image_id": row["id"], "generator": "scenes"} for row in rows)
 
 

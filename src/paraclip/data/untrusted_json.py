@@ -66,9 +66,9 @@ def parse_json(
     return value
 
 
-def parse_json_object(content: bytes | str, most: int = _MOST_BYTES) -> dict[str, Any]:
+def parse_json_object(content: bytes | str) -> dict[str, Any]:
     """The object of a JSON text; raises BadJson like `parse_json`, and for any other value."""
-    value = parse_json(content, most)
+    value = parse_json(content)
     if not isinstance(value, dict):
         raise BadJson("is not a JSON object")
     return value

@@ -98,12 +98,9 @@ class MissingData(UserError):
 
 
 def find_source(
-    data: Path | None,
-    default: str | Sequence[str],
-    get: str,
-    option: str = "--data",
-    given: str | None = None,
-) -> Path:
+    data: Path | None, default: str | Sequence[str], get: str,
+    option: str = "--data", given: str | None = None,
+) -> Path:  # fmt: skip
     """Return the source that an option names (`given`), or else the default in the data folder, of
     several the first that exists.
 

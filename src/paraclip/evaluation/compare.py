@@ -76,21 +76,19 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Compare two models of stored reports.
+    """Compare two models of stored reports, each a report.json or its folder.
 
     One report: two models in it. Two reports: the models with the same label in both, or the only
     model of each. More reports: each is a seed, and two models in every report are compared.
 
     Args:
-        reports: report.json of one or more evaluations, or the folders that contain it.
         models: labels of the first and second model; by default base and tuned of every report.
         all_metrics: whether to compare all metrics, not only headlines; Holm's correction covers
             all of them.
         resamples: number of bootstrap resamples; no p-value is below 2 / (resamples + 1).
-        seed: random seed of the resamples.
 
-    Raises:
-        UserError: a report is missing or damaged, or the arguments do not name two models.
+    Raises UserError for a report that is missing or damaged, or if the arguments do not name two
+    models.
     """
     pairs = _choose_pairs([read_stored(path) for path in reports], models)
     found = [(*pair, *_compare_pair(*pair, all_metrics, resamples, seed)) for pair in pairs]

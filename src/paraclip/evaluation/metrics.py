@@ -1,15 +1,11 @@
 """Metrics as functions of arrays; most return one value per item. Last, the cut-off of results."""
 
-import json
-import random
 import warnings
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.arrays import Float, Integers
-from paraclip.starter import TRIPLES
 
 
 def average_overlap(first: Integers, second: Integers) -> Float:
@@ -147,26 +143,17 @@ def _correlation(function: str, pairs: Float) -> float:
         return float(getattr(stats, function)(pairs[:, 0], pairs[:, 1]).statistic)
 
 
-# Every query has a best picture. Close results have a higher similarity than the best ones of texts
-# that no picture shows: the first half of a caption of the starter set with the second half of
-# another, since a broad index may have a picture for each caption alone. The cut-off is made of the
-# median and the lower half of these similarities, which a few texts that fit hardly move. Every
-# model has a cut-off of its own. docs/benchmarks.md has its errors for what is present, and absent.
-_UNRELATED = 300  # texts
 SPREADS = 0.75
 """Height of the cut-off over the median, in distances to the 16 % quantile: docs/benchmarks.md."""
 
 
 def cutoff_above(best: Float, spreads: float = SPREADS) -> float:
-    """The cut-off from the best similarities of unrelated texts [texts]."""
+    """The cut-off from the best similarities of unrelated texts [texts].
+
+    Every query has a best picture. Close results have a higher similarity than the best ones of
+    texts that no picture shows. The cut-off is made of the median and the lower half of these,
+    which a few texts that fit hardly move. Every model has its own. docs/benchmarks.md has its
+    errors for what is present, and absent.
+    """
     low, median = np.quantile(best, (0.16, 0.5))  # a standard deviation apart, if normal
     return float(median + spreads * (median - low))
-
-
-@cache
-def unrelated_texts() -> list[str]:
-    """Texts that no picture shows, always the same."""
-    lines = random.Random(0).sample(TRIPLES.read_text(encoding="utf-8").splitlines(), _UNRELATED)
-    captions = [json.loads(line)["caption"].split() for line in lines]
-    pairs = zip(captions, [*captions[1:], captions[0]], strict=True)
-    return [" ".join([*one[: len(one) // 2], *two[len(two) // 2 :]]) for one, two in pairs]

@@ -44,23 +44,16 @@ class Pairs:
 
 
 def read_pairs(
-    source: str | Path,
-    first: str | None = None,
-    second: str | None = None,
+    source: str | Path, first: str | None = None, second: str | None = None,
     problems: Problems | None = None,
-) -> Pairs:
-    """Read a file of pairs, or all such files in a folder as one set.
+) -> Pairs:  # fmt: skip
+    """Read a file of pairs (.csv, .tsv, .jsonl, .json or .parquet), or all such files in a folder
+    as one set.
 
-    Args:
-        source: .csv, .tsv, .jsonl, .json or .parquet, or a folder of them (SugarCrepe++).
-        first: column of the first wording; default `caption`.
-        second: column of the second wording; by default the first of caption2 (SugarCrepe++),
-            paraphrase, paraphrase_1 and paraphrase_2 (triples) that exists.
-        problems: lists broken rows; by default at most 1 % of the rows may be broken.
-
-    Raises:
-        UserError: if a file or column does not exist, an id is duplicated, too many rows are
-            invalid, or there are no pairs.
+    The columns are by default `caption`, and the first of caption2 (SugarCrepe++), paraphrase,
+    paraphrase_1 and paraphrase_2 (triples) that exists. At most 1 % of the rows may be broken,
+    unless `problems` says otherwise. Raises UserError if a file or column does not exist, an id is
+    duplicated, too many rows are invalid, or there are no pairs.
     """
     problems = Problems() if problems is None else problems
     check_input(source)

@@ -58,17 +58,12 @@ class Pool:
 
 
 def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
-    """Read a pool from a folder of pictures, a text file of names, or a file of vectors.
+    """Read a pool from a folder of pictures (with its subfolders, ordered by path), a .txt with one
+    picture name a line (below `images`, by default the list's folder, or `images` in it), or a .npy
+    of vectors float32 or float64 [items, width], read block by block.
 
-    Args:
-        source: folder (with its subfolders, ordered by path); .txt with one picture name a
-            line; .npy of vectors float32 or float64 [items, width], read block by block.
-        images: folder that the names are relative to; by default the list's folder, or `images`
-            in it.
-
-    Raises:
-        UserError: if the pool does not exist or has no pictures, a name is duplicated, or a vector
-            does not have length 1.
+    Raises UserError if the pool does not exist or has no pictures, a name is duplicated, or a
+    vector does not have length 1.
     """
     path = Path(source)
     check_input(path)
@@ -179,12 +174,9 @@ def find_pictures(
 
 
 def image_vectors(
-    model: "DualEncoder",
-    pictures: Sequence[str],
-    cache: Path | None,
-    how: Arithmetic,
+    model: "DualEncoder", pictures: Sequence[str], cache: Path | None, how: Arithmetic,
     crops: Mapping[str, Crop] | None = None,
-) -> tuple[Float, Integers, list[str]]:
+) -> tuple[Float, Integers, list[str]]:  # fmt: skip
     """Return the unit vectors of the readable pictures, float32 [good, width], each encoded once
     and cached; their indices in `pictures` [good]; and notes on the others, of which `max_broken`
     limits the share.

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores
 from paraclip.evaluation.compare import compare_models
-from paraclip.evaluation.examples import RankedPairs, contact_sheet
-from paraclip.evaluation.plots import plot_scores
+from paraclip.evaluation.plots import RankedPairs, contact_sheet, plot_scores
 from paraclip.evaluation.report import (
     Report,
     Section,
@@ -39,10 +38,7 @@ _OUTPUTS = (
     *("scores.png", "contact_sheet.png"),  # not in every report
     *("items.npz", "report.json", "report.md"),
 )
-
-
-_SMALLEST = 2**20
-"""Bytes of the files of a report at least."""
+_SMALLEST = 2**20  # bytes of the files of a report at least
 
 
 @dataclass(frozen=True)
@@ -69,25 +65,20 @@ def evaluate(
 
     Writes `report.json`, `report.md`, `scores.png` and `items.npz` (the scores of every item, for
     later comparisons) to `out` and, where applicable, `contact_sheet.png` (what is found for some
-    pairs of wordings).
+    pairs of wordings). Models, by label, are compared with "base" (or else the first) and
+    "control".
 
     Args:
-        models: models by label; the others are compared with "base" (or else the first model) and
-            "control".
-        benchmarks: benchmarks with their data.
-        out: folder of the report.
-        seed: random seed of the bootstrap.
-        resamples: number of its draws.
+        seed, resamples: random seed of the bootstrap, and number of its draws.
         cache: folder of image features; None: they are not kept.
         pass_over: whether to leave out, with a warning, benchmarks that cannot be scored (broken
             pictures, text-only models).
         left_out: reasons by name for benchmarks that are left out already; the report shows them.
         recorded: further settings (precision, sources) for the provenance.
 
-    Raises:
-        UserError: if there are no models or benchmarks, a benchmark cannot be scored and is not
-            passed over, none can be scored, or `out` contains a file of one of these names that no
-            report wrote, or that was edited, or another run is writing there.
+    Raises UserError if there are no models or benchmarks, a benchmark cannot be scored and is not
+    passed over, none can be scored, or `out` contains a file of one of these names that no report
+    wrote, or that was edited, or another run is writing there.
     """
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
@@ -143,10 +134,7 @@ def _free_name(name: str, taken: Sequence[str]) -> str:
 
 
 def _score_models(
-    benchmark: Benchmark,
-    models: "Mapping[str, DualEncoder]",
-    cache: Path | None,
-    moving: Any,
+    benchmark: Benchmark, models: "Mapping[str, DualEncoder]", cache: Path | None, moving: Any
 ) -> dict[str, Scores]:
     """Score all models, except text-only ones if another model reads the benchmark's pictures."""
     scores, blind = {}, []
@@ -165,13 +153,9 @@ def _score_models(
 
 
 def _section(
-    name: str,
-    benchmark: Benchmark,
-    found: Mapping[str, Scores],
-    facts: Mapping[str, Mapping[str, Any]],
-    seed: int,
-    resamples: int,
-) -> Section:
+    name: str, benchmark: Benchmark, found: Mapping[str, Scores],
+    facts: Mapping[str, Mapping[str, Any]], seed: int, resamples: int,
+) -> Section:  # fmt: skip
     """Return the figures of one benchmark with their intervals."""
     made = {
         label: {

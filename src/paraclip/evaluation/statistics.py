@@ -316,15 +316,10 @@ def over_seeds(drawn: Float, seed: int) -> Float:
     """Resample the mean over seeds by drawing runs, as well as items, with replacement.
 
     Items and seeds are crossed (every run uses the same items), so a resample draws both (Owen
-    2007, the pigeonhole bootstrap). The variance between S runs is underestimated by a factor
-    (S - 1) / S; deviations from the mean are scaled by sqrt(S / (S - 1)) to correct this.
-
-    Args:
-        drawn: resamples of the items [seeds, resamples], with the same draws for every seed.
-        seed: random seed of the draws of runs.
-
-    Returns:
-        Resamples of the mean [resamples]; with one seed, its row unchanged.
+    2007, the pigeonhole bootstrap). The variance between S runs is underestimated by a factor (S -
+    1) / S; deviations from the mean are scaled by sqrt(S / (S - 1)) to correct this. Given are
+    resamples of the items [seeds, resamples], with the same draws for every seed; the result is
+    [resamples], with one seed its row unchanged.
     """
     seeds, resamples = drawn.shape
     if seeds == 1:

@@ -93,18 +93,15 @@ def search_scenes(model: "DualEncoder", pictures_GD: Float, queries: SceneQuerie
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model finds for the scenes: values of each, 0 to 1.
+    """What a model finds for N scenes.
 
-    Args:
-        values: [N] by name: `ALIKE`, AO@10 of a scene and its rewording; `CONTRAST`, AO@10 of a
-            scene and a text with another meaning; `FIRST` and a judge's name, whether its first
-            picture for the scene is among the first ten of the rewording; `KEPT`, AO@10 of the
-            scene with this model and with base.
-        kinds: [N], of the rewordings.
+    `ALIKE` is AO@10 of a scene and its rewording; `CONTRAST`, AO@10 of a scene and a text with
+    another meaning; `FIRST` and a judge's name, whether its first picture for the scene is among
+    the first ten of the rewording; `KEPT`, AO@10 of the scene with this model and with base.
     """
 
-    values: Mapping[str, Float]
-    kinds: Sequence[str]
+    values: Mapping[str, Float]  # [N] by name, 0 to 1
+    kinds: Sequence[str]  # [N], of the rewordings
 
     def means(self) -> dict[str, float]:
         """The mean of each measure, and of agreement by kind of rewording."""
@@ -198,19 +195,14 @@ MOST_CONFUSED = 0.5
 def recommend(
     readings: Mapping[str, Reading], right: Mapping[str, Interval] | None = None
 ) -> tuple[str, str]:
-    """Recommend a model on an index: the one rule of `train` and `swap-check`.
+    """Recommend a model on an index, and the reason in a sentence: the one rule of `train` and
+    `swap-check`.
 
     Of the models that two wordings agree more with than with base, beyond chance, and that confuse
     meanings and lose pictures no more than `MOST_CONFUSED` and `MOST_LOST` allow, it is the one
-    whose other wording finds the judges' first pictures most often; if there is none, base.
-
-    Args:
-        readings: by model; one is `base`.
-        right: the change of the share of right pictures from base, by model, if there are captions,
-            which then decide what is lost.
-
-    Returns:
-        The label of the model, and the reason in a sentence.
+    whose other wording finds the judges' first pictures most often; if there is none, base. If
+    there are captions, `right` is the change of the share of right pictures from base, by model,
+    which then decides what is lost.
     """
     base, fits, why = readings["base"], dict[str, float](), list[str]()
     for label, reading in readings.items():

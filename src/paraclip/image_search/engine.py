@@ -9,13 +9,7 @@ import numpy as np
 from paraclip.arrays import Float
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
-from paraclip.evaluation.metrics import (
-    average_overlap,
-    cutoff_above,
-    jaccard,
-    shared_results,
-    unrelated_texts,
-)
+from paraclip.evaluation.metrics import average_overlap, cutoff_above, jaccard, shared_results
 from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.towers import (
     LONGEST_QUERY,
@@ -24,6 +18,7 @@ from paraclip.image_search.towers import (
     model_stamp,
     open_tower,
 )
+from paraclip.starter import unrelated_texts
 from paraclip.store import IndexFacts, Store, vectors_of
 
 _DEPTH = 10  # depth of the overlaps

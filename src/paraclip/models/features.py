@@ -119,11 +119,10 @@ def encode_images(
     references: Sequence[str],
     cache: Path | None = None,
     problems: Problems | None = None,
-    precision: str = "fp32",
     label: str = "image features",
 ) -> Tensor:
     """Unit vectors float32 [references, embed_dim] on the CPU; arguments of `image_features`."""
-    return project(model, image_features(model, references, cache, problems, precision, label))
+    return project(model, image_features(model, references, cache, problems, label=label))
 
 
 @torch.no_grad()
@@ -146,12 +145,10 @@ def encode_pictures(model: DualEncoder, pictures: Sequence[Picture]) -> Tensor:
 
 
 @torch.no_grad()
-def project(model: DualEncoder, features: Tensor | StoredRows, batch_size: int = 4096) -> Tensor:
+def project(model: DualEncoder, features: Tensor | StoredRows) -> Tensor:
     """Unit image vectors float32 [rows, embed_dim] of cached features; NaN rows stay NaN."""
     model.eval()
-    parts = [
-        model.project_images(part.to(model.device)).cpu() for part in features.split(batch_size)
-    ]
+    parts = [model.project_images(part.to(model.device)).cpu() for part in features.split(4096)]
     return torch.cat(parts) if len(features) else torch.empty(0, model.architecture.embed_dim)
 
 

@@ -5,6 +5,9 @@ Training on the starter set needs neither an LLM nor captions of pictures:
 README.md beside this file says how the texts were written and checked.
 """
 
+import json
+import random
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,6 +27,7 @@ FIRST_EDITION = 3000
 HELD_OUT = FOLDER / "held_out.jsonl"
 """Rows for reports: nothing is trained on them."""
 QUERIES = FOLDER / "queries.jsonl"
+_UNRELATED = 300  # texts
 
 
 def resolve(source: Path | str) -> Path | str:
@@ -34,3 +38,13 @@ def resolve(source: Path | str) -> Path | str:
 def is_scenes(source: object) -> bool:
     """Whether a source is the name `scenes`, and no file of that name."""
     return isinstance(source, Path | str) and str(source) == SCENES and not Path(SCENES).exists()
+
+
+@cache
+def unrelated_texts() -> list[str]:
+    """Texts that no picture shows, always the same: the first half of a caption with the second
+    half of another, since a broad index may have a picture for each caption alone."""
+    lines = random.Random(0).sample(TRIPLES.read_text(encoding="utf-8").splitlines(), _UNRELATED)
+    captions = [json.loads(line)["caption"].split() for line in lines]
+    pairs = zip(captions, [*captions[1:], captions[0]], strict=True)
+    return [" ".join([*one[: len(one) // 2], *two[len(two) // 2 :]]) for one, two in pairs]

@@ -17,12 +17,7 @@ from paraclip.data.images import open_image
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import READERS, is_folder
 from paraclip.errors import UserError
-from paraclip.evaluation.metrics import (
-    average_overlap,
-    cutoff_above,
-    shared_results,
-    unrelated_texts,
-)
+from paraclip.evaluation.metrics import average_overlap, cutoff_above, shared_results
 from paraclip.evaluation.statistics import Interval, interval, mean_interval
 from paraclip.evaluation.unlabelled import (
     first_pictures,
@@ -44,6 +39,7 @@ from paraclip.image_search.everyday import (
 from paraclip.image_search.sheet import write_sheet
 from paraclip.image_search.snapshot import Hit
 from paraclip.indexes import Index, Origin, find_origin, pictures_of_rows
+from paraclip.starter import unrelated_texts
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder, Model

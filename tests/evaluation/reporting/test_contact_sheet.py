@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from paraclip.evaluation import examples
+from paraclip.evaluation import plots
 from paraclip.evaluation.benchmark import Shown
-from paraclip.evaluation.examples import RankedPairs, contact_sheet
+from paraclip.evaluation.plots import RankedPairs, contact_sheet
 from tiny import draw_pictures
 
 MODELS = ("base", "tuned")
@@ -38,7 +38,7 @@ def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
     tuned = [same if n in (2, 7) else [2, 0] if n == 5 else other for n in range(9)]
     texts = [(f"word{n}", "another") for n in range(9)]
     pairs = ranked(texts, ([same] * 9, [other] * 8 + [same]), ([same] * 9, tuned))
-    numbers, kinds = zip(*examples._choose_examples(pairs), strict=True)
+    numbers, kinds = zip(*plots._choose_examples(pairs), strict=True)
     assert numbers[:3] == (2, 7, 5) and numbers[-1] == 8
     assert kinds == (*["greatest gain"] * 3, *["median"] * 2, "greatest loss")
 
@@ -51,7 +51,7 @@ def test_pairs_of_which_nothing_is_close_are_left_out_unless_there_are_no_others
         judged = replace(
             pairs, base=replace(pairs.base, close=base), tuned=replace(pairs.tuned, close=tuned)
         )
-        return {n for n, _ in examples._choose_examples(judged)}
+        return {n for n, _ in plots._choose_examples(judged)}
 
     assert shown([True, True, False, False], [True, False, True, False]) == {0}
     assert shown([False] * 4, [True] * 4) == {0, 1, 2, 3}
@@ -60,7 +60,7 @@ def test_pairs_of_which_nothing_is_close_are_left_out_unless_there_are_no_others
 def test_of_pairs_with_one_first_wording_the_first_is_shown() -> None:
     texts = [("a", "b"), ("b", "a"), ("a", "b"), ("a", "c"), ("b", "a")]
     rankings = ([[0, 1]] * 5, [[0, 1]] * 5)
-    assert {n for n, _ in examples._choose_examples(ranked(texts, rankings, rankings))} == {0, 1}
+    assert {n for n, _ in plots._choose_examples(ranked(texts, rankings, rankings))} == {0, 1}
 
 
 def test_where_the_correct_picture_is_known_finding_it_counts() -> None:
@@ -69,7 +69,7 @@ def test_where_the_correct_picture_is_known_finding_it_counts() -> None:
     gone = ([[4, 5], [4, 5]], [[2, 3], [2, 3]])
     for answers, best in (((), 0), ((7, 0), 1)):  # both wordings find the second pair's picture
         pairs = ranked(texts, gone, (first, second), answers=answers)
-        assert examples._choose_examples(pairs)[0] == (best, "greatest gain")
+        assert plots._choose_examples(pairs)[0] == (best, "greatest gain")
 
 
 def test_what_is_shared_is_blue_and_the_correct_picture_green(tmp_path: Path) -> None:

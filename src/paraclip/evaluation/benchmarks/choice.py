@@ -35,23 +35,15 @@ Figures = Callable[[Float, Sequence[Item], Integers], tuple[list[Metric], list[s
 class Choice:
     """A benchmark on the items whose picture is found.
 
-    Args:
-        pool: what is compared; `{items}` and `{pictures}` stand for their numbers.
-        data: facts for the report; those of the pictures are added.
-        figures: computes the metrics of the items whose picture can be read.
+    In `pool`, which says what is compared, `{items}` and `{pictures}` stand for their numbers.
+    `figures` computes the metrics of the items whose picture can be read.
     """
 
     def __init__(
         self,
-        name: str,
-        pool: str,
-        data: Mapping[str, Any],
-        items: Sequence[Item],
-        found: Found,
-        figures: Figures,
-        notes: Sequence[str],
-        how: Arithmetic,
-    ) -> None:
+        name: str, pool: str, data: Mapping[str, Any], items: Sequence[Item], found: Found,
+        figures: Figures, notes: Sequence[str], how: Arithmetic,
+    ) -> None:  # fmt: skip
         self.name, self.figures, self.how, self.notes = name, figures, how, list(notes)
         self.items = [item for item in items if item.image in found.paths]
         self.paths = [found.paths[item.image] for item in self.items]

@@ -48,11 +48,9 @@ class Gallery:
 
 
 def gallery(
-    captions: Iterable[Caption],
-    name: str,
-    only: Sequence[str] | None = None,
+    captions: Iterable[Caption], name: str, only: Sequence[str] | None = None,
     problems: Problems | None = None,
-) -> Gallery:
+) -> Gallery:  # fmt: skip
     """Group captions by picture, in the order of the pictures (`only` those of a test split, by
     name or id); equal paths are one picture. Captions without a picture are skipped, with a note.
 
@@ -204,13 +202,8 @@ def load_flickr8k(data: Path | None, how: Arithmetic) -> ImageTextRetrieval:
 
 
 def _load_split(name: str, file: Path, get: str, how: Arithmetic) -> ImageTextRetrieval:
-    """Load the test split of a set."""
-    shown = _read_split(file, f"{name}, Karpathy's test split", get, Problems(how.max_broken))
-    return ImageTextRetrieval(shown, how=how, name=f"{name.lower()}-retrieval")
-
-
-def _read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery:
-    """Read the pictures and captions of the test split, in file order."""
+    """Read the pictures and captions of the test split of a set, in file order."""
+    problems = Problems(how.max_broken)
     captions: dict[str, list[Caption]] = {}  # of each picture
     for where, own in read_items(str(file), partial(_captions_of, file.parent), problems):
         if own and captions.setdefault(own[0].image_id, own) is not own:
@@ -219,9 +212,10 @@ def _read_split(file: Path, label: str, get: str, problems: Problems) -> Gallery
     problems.check(total)
     if not captions:
         raise UserError(file, "contains no picture of the split 'test'", get)
+    label = f"{name}, Karpathy's test split"
     shown = gallery(chain.from_iterable(captions.values()), label)
     shown.notes.extend(left_out(problems, total))
-    return shown
+    return ImageTextRetrieval(shown, how=how, name=f"{name.lower()}-retrieval")
 
 
 def _captions_of(folder: Path, entry: dict[str, Any], where: str) -> list[Caption]:

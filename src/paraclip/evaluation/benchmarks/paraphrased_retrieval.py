@@ -22,10 +22,11 @@ from paraclip.data.images import PictureNames
 from paraclip.errors import UserError
 from paraclip.evaluation import benchmark, metrics
 from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
-from paraclip.evaluation.metrics import cutoff_above, unrelated_texts
+from paraclip.evaluation.metrics import cutoff_above
 from paraclip.evaluation.pairs import Pairs, read_pairs
 from paraclip.evaluation.pictures import Pool, image_vectors, read_pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
+from paraclip.starter import unrelated_texts
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder

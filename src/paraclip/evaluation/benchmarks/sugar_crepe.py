@@ -130,12 +130,9 @@ def load_sugar_crepe_pp(data: Path | None, how: Arithmetic) -> "SugarCrepePlusPl
 
 
 def read_subsets(
-    folder: Path,
-    problems: Problems | None = None,
-    names: Sequence[str] = SUBSETS,
-    columns: Sequence[str] = _TEXTS,
-    get: str = _GET_PLUS_PLUS,
-) -> list[Subset]:
+    folder: Path, problems: Problems | None = None, names: Sequence[str] = SUBSETS,
+    columns: Sequence[str] = _TEXTS, get: str = _GET_PLUS_PLUS,
+) -> list[Subset]:  # fmt: skip
     """Read the subsets of these names that the folder has, in this order."""
     problems = Problems() if problems is None else problems
     files = [folder / f"{name}.json" for name in names]
