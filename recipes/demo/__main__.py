@@ -78,8 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     check_model(config.base)
     report = run_stages(config)
     print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n")
-    print_files({"Report": config.folder / "report" / "report.md",
-                 "Its sheet": config.folder / "report" / "contact_sheet.png"})  # fmt: skip
+    print_files({"Report": config.folder / "report" / "report.md"})
     stamps = stamps_folder()
     config = replace(config, source=str(write_captions(read_stamps(stamps).captions, stamps)))
     index_pictures(config)
