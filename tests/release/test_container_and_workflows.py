@@ -110,8 +110,10 @@ def test_a_workflow_uses_actions_by_their_commits_and_keeps_no_credentials() -> 
 def test_only_the_publishing_job_may_sign_and_it_holds_no_secret() -> None:
     release = ROOT / ".github" / "workflows" / "release.yml"
     writers = [name for name, job in jobs(release).items() if job.get("permissions")]
-    assert writers == ["publish"] and "secrets." not in release.read_text(encoding="utf-8")
-    build, publish = (jobs(release)[name] for name in ("build", "publish"))
+    assert writers == ["publish", "image"] and "secrets." not in release.read_text(encoding="utf-8")
+    build, publish, image = (jobs(release)[name] for name in ("build", "publish", "image"))
+    assert image["permissions"] == {"contents": "read", "packages": "write"}
+    assert image["needs"] == "publish"
     assert publish["permissions"] == {"id-token": "write"} and publish["environment"]
     assert publish["steps"][-1]["with"]["attestations"]
     assert "PARACLIP_REPOSITORY" in build["env"] and publish["needs"] == "build"
