@@ -293,11 +293,11 @@ def draw(
     return str(path)
 
 
-def jpeg(number: int) -> bytes:
-    """A small picture whose colour depends on the number."""
+def jpeg(number: int, times: int = 1) -> bytes:
+    """A small picture, or one so many times as large, whose colour depends on the number."""
     stream = io.BytesIO()
     colour = (37 * number % 256, 91 * number % 256, 151 * number % 256)
-    Image.new("RGB", (64, 48), colour).save(stream, "JPEG")
+    Image.new("RGB", (64 * times, 48 * times), colour).save(stream, "JPEG")
     return stream.getvalue()
 
 

@@ -5,13 +5,15 @@ No picture of the bank is in a pool: COCO's unlabelled pictures are in none of i
 
 import json
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from paraclip.data.captions import Problems
+from paraclip.data.images import open_image, picture_files
 from paraclip.data.rows import read_rows
 from paraclip.errors import UserError
-from paraclip.files import write_text
+from paraclip.files import atomic_path, write_text
 from recipes.downloads import digest, download, download_all, unpack
 from recipes.real_clip.languages import NAMES, XTD, lines
 from recipes.real_clip.settings import Settings, Source
@@ -58,7 +60,22 @@ def _get_source(name: str, source: Source, settings: Settings, work: Path) -> No
     if source.keep:
         found["files"] = unpack(file, source.keep, work / source.into)
         file.unlink()  # disks of hosted machines are small
+        if source.side:
+            _shrink(work / source.into, source.side)
     write_text(mark, json.dumps(found, indent=1))
+
+
+def _shrink(folder: Path, side: int) -> None:
+    """Replace pictures by what a model of that side is shown (`open_image`), if it is smaller."""
+    for path in picture_files(folder):
+        copy = BytesIO()
+        try:
+            open_image(str(path), side).save(copy, "JPEG", quality=95, subsampling=0)
+        except UserError:  # named when it is to be embedded
+            continue
+        if copy.tell() < path.stat().st_size:
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(copy.getvalue())
 
 
 def _get_pictures(settings: Settings, work: Path) -> None:

@@ -42,6 +42,8 @@ class Source(_Strict):
     into: str
     keep: str = ""
     md5: str = ""  # empty: not known
+    # side of the models that look at its pictures, of which smaller copies are kept; 0: as they are
+    side: int = 0
     optional: bool = False  # whether to go on without it
 
 

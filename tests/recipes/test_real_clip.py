@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from tiny_world import PIECES, TEACHER, World, teacher_config, teachers_tokenizer, zipped
 
 import paraclip
@@ -380,6 +381,10 @@ def test_a_language_has_one_caption_of_each_picture(world: World, get, tmp_path:
         assert len(shown.captions) == 12 and all(Path(one).exists() for one in shown.references)
         assert all(text.startswith(f"{name[-2:]} ") for text in shown.captions)
     assert Path(sets["xtd10-ja"].references[4]).name == "COCO_val2014_000000000305.jpg"
+    large, small, *_ = sets["xm3600-ja"].references
+    for path, size in ((large, (1024, 768)), (small, (64, 48))):  # of 2048 x 1536, and unchanged
+        with Image.open(path) as picture:
+            assert picture.size == size
 
 
 def test_without_its_archive_a_set_of_languages_is_left_out(

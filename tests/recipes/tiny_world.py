@@ -294,7 +294,10 @@ def language_files(languages: Iterable[str], width: int = 16) -> dict[str, bytes
             {"captions.jsonl": captions}
         ),
         "open-images-dataset.s3.amazonaws.com/crossmodal-3600/images.tgz": tarred(
-            {f"./{key}.jpg": jpeg(number) for key, number in zip(keys, numbers, strict=True)},
+            {
+                f"./{key}.jpg": jpeg(number, 32 if number == 301 else 1)
+                for key, number in zip(keys, numbers, strict=True)
+            },
             "w:gz",
         ),
         **{f"{maps}/labclip_coco_neg_{size}.pt": saved.getvalue() for size in ("B32", "B16")},
