@@ -146,7 +146,7 @@ def keep_items(name: str, place: run.Place, reports: Path = REPORTS) -> Path:
         if stored := scores_of(cell, sets):
             metrics = metrics_of(stored, cell.row.kind, KEPT[grid.sets])
             scored.setdefault(cell.row.name, {})[cell.seed] = metrics
-    file = reports / grid.sets / "items" / f"{base}_{grid_name}.npz"
+    file = reports / path.parent.name / "items" / f"{base}_{grid_name}.npz"
     write_items(file, grid.rows, scored)
     return file
 

@@ -248,6 +248,7 @@ FRONT_BASES = {"a": "**first CLIP**", "b": "**second CLIP**"}
 KEPT = {
     "second": tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen"),
     "fourth": tuple(key for key in FOURTH_LABELS if "," not in key[1] and key[1] != "RBO"),
+    "languages-test": tuple(LABELS),
 }  # fmt: skip
 """Figures whose items are kept in the repository, by report: of all texts, and of the parts that
 have a goal."""
