@@ -33,6 +33,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(f"paraclip.{module}.scene_queries", lambda: scene_queries(20))
     monkeypatch.setattr("paraclip.training.choice.RATES", (1e-4, 3e-4))
     monkeypatch.setattr("paraclip.training.choice.SHORT", 1)
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)  # as after a test of --quiet
     monkeypatch.chdir(tmp_path)
     save_model(tiny_clip(), tmp_path / "base.safetensors")
     (tmp_path / "pictures").mkdir()

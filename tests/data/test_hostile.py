@@ -29,6 +29,7 @@ from paraclip.data.reading import read_captions
 from paraclip.data.rows import read_rows
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks import image_text_retrieval
 from paraclip.evaluation.benchmarks.sugar_crepe import read_subset
 from paraclip.evaluation.pairs import read_pairs, read_wordings
@@ -98,7 +99,9 @@ READS: list[Callable[[Path], Any]] = [
     lambda path: read_pairs(path, problems=Problems(1.0)),
     lambda path: read_wordings(path, None, Problems(1.0)),
     lambda path: read_subset(path, Problems(1.0)),
-    lambda path: image_text_retrieval._read_split(path, "label", "Get it.", Problems(1.0)),
+    lambda path: image_text_retrieval._load_split(
+        str(path), path, "Get it.", Arithmetic(max_broken=1.0)
+    ),
     lambda path: read_cases(path, Problems(1.0)),
 ]  # fmt: skip
 

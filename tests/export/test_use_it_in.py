@@ -62,6 +62,8 @@ def run_commands(section: str) -> None:
 
 def save_run(model: OpenClip) -> None:
     """Save the model under both names of a run, whose weights do not matter here."""
+    Path("runs/tuned").mkdir(parents=True)
+    Path("runs/tuned/run.json").write_text("{}")
     for name in ("last", "merged"):
         save_model(model, Path(f"runs/tuned/{name}.safetensors"))
 

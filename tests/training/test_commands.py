@@ -225,7 +225,7 @@ def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_pa
     run = torchrun("train", str(triples), "--base", base, "--out", str(tmp_path / "out"), *options)
     assert run.returncode != 0
     assert "paraclip: dropout: this text encoder has no dropout" in run.stderr
-    assert "UserError: --dropout" in run.stderr.partition("Root Cause")[2], run.stderr
+    assert "UserError: dropout" in run.stderr.partition("Root Cause")[2], run.stderr
 
 
 # --- a text encoder without pictures learns from the vectors of an index ---
