@@ -70,10 +70,13 @@ def test_a_signal_ends_a_command_in_one_line(
     with FakeServer() as server:
         server.delay = 0.05
         given = words.format(out=out, url=server.url).split()
-        command = Command(name, *given, cwd=world, env={**own, "OMP_NUM_THREADS": "1"})
-        wait_until(lambda: moment(tmp_path) or command.process.exitcode is not None)
-        os.kill(command.pid, number)
-        done = command.wait()
+        for _ in range(5):
+            command = Command(name, *given, cwd=world, env={**own, "OMP_NUM_THREADS": "1"})
+            wait_until(lambda one=command: moment(tmp_path) or one.process.exitcode is not None)
+            os.kill(command.pid, number)
+            if (done := command.wait()).returncode:
+                break
+            shutil.rmtree(out)  # an export of a tiny model may end before the signal comes
     assert done.returncode == 128 + number, done.stderr
     assert done.stderr.splitlines()[-1] == f"paraclip: interrupted{how}."
     assert "Traceback" not in done.stderr

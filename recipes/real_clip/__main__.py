@@ -150,7 +150,7 @@ def rivals_of(run: Run, base: DualEncoder) -> tuple[dict[str, DualEncoder], dict
         for the pictures of some, and lowered hubs change only which pictures a text finds.
     """
     teacher = paraclip.load_model(run.settings.teacher)
-    bank = sorted(str(path) for path in (run.work / "bank").iterdir())
+    bank = sorted(str(path) for path in (run.work / "bank").glob("[!.]*"))  # parts of a killed one
     own: dict[str, DualEncoder] = {}
     if published := run.settings.bases[run.base].labclip:
         own["LABCLIP"] = labclip(base, run.work / published)
