@@ -74,9 +74,10 @@ def test_a_signal_ends_a_command_in_one_line(
             command = Command(name, *given, cwd=world, env={**own, "OMP_NUM_THREADS": "1"})
             wait_until(lambda one=command: moment(tmp_path) or one.process.exitcode is not None)
             os.kill(command.pid, number)
-            if (done := command.wait()).returncode:
+            done = command.wait()
+            if name != "export" or not out.exists():
                 break
-            shutil.rmtree(out)  # an export of a tiny model may end before the signal comes
+            shutil.rmtree(out)  # that of a tiny model may be complete before the signal comes
     assert done.returncode == 128 + number, done.stderr
     assert done.stderr.splitlines()[-1] == f"paraclip: interrupted{how}."
     assert "Traceback" not in done.stderr

@@ -1,10 +1,14 @@
 """ParaCLIP: CLIP text encoders that return more of the same pictures when a query is reworded."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError
 from paraclip.version import __version__ as __version__
+
+# onnxruntime reports its use to Microsoft from its first import on, unless this is set before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from paraclip.api import (

@@ -1,5 +1,8 @@
-"""Graphs in ONNX whose weights are in a second file."""
+"""Graphs in ONNX whose weights are in a second file, and a runtime that reports nothing."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +43,11 @@ def test_the_second_file_is_named(
     else:
         with pytest.raises(UserError, match=reason):
             open_session(path, "export")
+
+
+@pytest.mark.slow
+def test_the_runtime_makes_no_file_to_report_its_use(tmp_path: Path) -> None:
+    kept = {name: one for name, one in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    words = [sys.executable, "-c", "import paraclip, onnxruntime"]
+    subprocess.run(words, env={**kept, "TMPDIR": str(tmp_path)}, check=True)
+    assert not [*tmp_path.iterdir()]
