@@ -3,6 +3,7 @@ freed is kept, as in the commands, nothing waits for the disk, a test of the fas
 fails, and a test whose data or weights are not here is skipped."""
 
 import os
+import re
 import signal
 from collections.abc import Generator
 from importlib.util import find_spec
@@ -64,6 +65,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if "not slow" in item.config.option.markexpr and took > ALLOWANCE * LONGEST:
         pytest.fail(f"took {took:.1f} s of CPU, and {LONGEST:g} is the most: mark it slow")
     return result
+
+
+@pytest.fixture
+def known_options(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The options that the help of the commands names, such as `--base`."""
+    from paraclip.cli import COMMANDS, main
+
+    monkeypatch.setenv("COLUMNS", "400")
+    for name in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+    found = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", capsys.readouterr().out)
+    return {*found, "--quiet", "--version"}
 
 
 @pytest.fixture(scope="session")
