@@ -1,16 +1,15 @@
 """The rival that needs no training: base with the vectors of several wordings of a query averaged.
 
-    PARACLIP_DATA=folder python -m study.averaged --rows ranked "starter ranked"    # minutes
+    PARACLIP_DATA=folder python -m study.averaged --rows command    # minutes
 
-Compares base with averages of 1, 2, 3 and 5 texts and tuned with one, on a report's wordings
-(`AveragedWordings` of `wordings.py` says which averages are compared), from finished cells of
-`second/main.toml`, or of another grid with `--grid`; nothing is trained. The time is that of the
-text encoder for one query, the median of many; in use, the time of the LLM that rewords each query
-comes on top. Writes `results/study_BASE_averaged.json` and `.md`.
+Compares base with averages of 1, 2, 3 and 5 texts and tuned with one, on an LLM's wordings over
+pictures that no model was trained on (`AveragedWordings` of `wordings.py` says which averages are
+compared), from finished cells of `fourth/main.toml`, or of another grid with `--grid`; nothing is
+trained. The time is that of the text encoder for one query, the median of many; in use, the time of
+the LLM that rewords each query comes on top. Writes `results/study_BASE_averaged.json` and `.md`.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,17 +22,27 @@ import torch
 from benchmarks.machine import keep, parse_with_data
 from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import Interval, interval, over_seeds
+from paraclip.files import cache_folder
 from paraclip.models.features import encode_texts
 from paraclip.models.loading import load_model
 from paraclip.tables import markdown
 from study import run
-from study.cells import cells_of, scores_of
-from study.differences import Draws, Key, Scored, metrics_of, over
+from study.cells import cells_of, model_of
+from study.differences import Draws, Key, Scored, over
+from study.sets import HOW, read_pool, unseen
 from study.tables import RESULTS
-from study.wordings import AVERAGED, COMPARED, NEW_WORDINGS, SECOND, new_rows
+from study.wordings import (
+    AVERAGED,
+    COMPARED,
+    NEW_WORDINGS,
+    SECOND,
+    AveragedWordings,
+    new_rows,
+    read_new_wordings,
+)
 
-GRID = run.GRIDS / "second" / "main.toml"
-SETS = {"averaged-flickr8k": "Flickr8k", "averaged-coco": "COCO"}
+GRID = run.GRIDS / "fourth" / "main.toml"
+SETS = {"averaged-unseen": "unseen pictures", "averaged-coco": "COCO"}
 FIGURES = ("AO@10", "JS@10", "AO@10 contrast", "R@10")
 QUERIES = 200
 
@@ -54,21 +63,32 @@ def main() -> None:
     options = read_options(str(__doc__).splitlines()[0])
     place = run.Place(Path(options.data), options.out)
     model = run.BASES[options.base](place)
-    grid = run.grid_of(options.grid, options.base, place)
-    sets = run.SETS[grid.sets](place.data)
+    grid, sets = run.grid_of(options.grid, options.base, place), averaged_sets(place.data)
+    cache = cache_folder() / "image_features"
     scored: dict[str, dict[int | None, Any]] = {}
-    keys = [(one, f"{name} of {size}") for one in SETS for name in FIGURES for size in AVERAGED]
     for cell in cells_of(grid, model, place.out / "cells" / options.base):
-        if cell.row.name in ("base", *options.rows) and (found := scores_of(cell, sets)):
-            metrics = metrics_of(found, cell.row.kind, keys)
-            scored.setdefault(cell.row.name, {})[cell.seed] = metrics
-    if "base" not in scored:
-        sys.exit(f"base has not been scored: python -m study.run --cells '{options.base}/*/base'")
+        finished = cell.seed is None or (cell.run / "summary.json").exists()
+        if cell.row.name in ("base", *options.rows) and finished:
+            tuned = model_of(cell, model)
+            scored.setdefault(cell.row.name, {})[cell.seed] = {
+                (one.name, metric.name): metric
+                for one in sets for metric in one.score(tuned, cache).metrics
+            }  # fmt: skip
     draws = Draws(run.RESAMPLES["second"], place.out / "draws")
     averages = figures_of_averages(scored, draws)
     facts = {"milliseconds": milliseconds(model, SECOND), "words": words_of_rewordings(SECOND),
              "threads": torch.get_num_threads()}  # fmt: skip
     keep(f"study_{options.base}_averaged", options.results, table, averages=averages, **facts)
+
+
+def averaged_sets(data: Path) -> list[AveragedWordings]:
+    """An LLM's wordings over both indexes of the fourth report."""
+    wordings = read_new_wordings(SECOND, data)
+    pools = unseen(data, read_pool(data / "flickr8k" / "images")), read_pool(data / "coco/images")
+    return [
+        AveragedWordings(name, wordings[source], pool, HOW)
+        for name, source, pool in zip(SETS, ("flickr8k", "coco"), pools, strict=True)
+    ]
 
 
 def figures_of_averages(scored: Scored, draws: Draws) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import paraclip
 from benchmarks.machine import keep, parse_with_data, say
+from paraclip.cli import keep_freed_memory
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.files import cache_folder, text_hash, write_text
 from paraclip.models.encoder import DualEncoder
@@ -137,6 +138,7 @@ def named(one: Mapping[str, float]) -> str:
 
 def main() -> None:
     """Compare the wanted pairs, and write a table of all finished ones."""
+    keep_freed_memory()
     made = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     made.add_argument("--students", nargs="+", default=["a", "b"], choices=run.TEACHERS)
     made.add_argument("--teachers", nargs="+", default=["a", "b", "c"], choices=run.TEACHERS)

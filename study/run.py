@@ -7,15 +7,17 @@
 A cell is BASE/GRID/ROW/SEED, such as `a/main/consistent/2`; the base's own is `a/main/base`. Grids
 are the files of `development/`, which choose settings, and `report/`, which report with settings
 frozen; those of `second/`, `third/` and `fourth/` are named `second_GRID` and so on. Bases: a,
-`clip-small` of `recipes/clip_small`; a1 and a2, the same pre-trained with other seeds; b, `mini`
-aligned on the same captions. A finished cell is not repeated and a stopped one resumes; a grid that
-has a finished cell gets `results/study_BASE_GRID.json`, its tables and its plots. These take
-minutes for the fourth report: with `--no-tables`, cells are trained and scored alone, and a pattern
-that fits no cell, such as `a/fourth_main/none`, makes the tables. Several runs may share a folder
-if they have no row in common.
+`clip-small` of `recipes/clip_small`; a1 and a2, the same pre-trained with other seeds; early, with
+fewer passes; half, on half of the pictures; b, `mini` aligned on the same captions. A finished cell
+is not repeated and a stopped one resumes; a grid that has a finished cell gets
+`results/study_BASE_GRID.json`, its tables and its plots. These take minutes for the fourth report:
+with `--no-tables`, cells are trained and scored alone, and a pattern that fits no cell, such as
+`a/fourth_main/none`, makes the tables. Several runs may share a folder if they have no row in
+common.
 """
 
 import argparse
+import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,9 +34,9 @@ from paraclip.evaluation.compare import Stored
 from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import Line, Report, Section
 from paraclip.evaluation.statistics import Interval
-from paraclip.files import text_hash
+from paraclip.files import text_hash, write_text
 from paraclip.training.sources import BASE
-from study.banks import PICTURES, bank_file
+from study.banks import PICTURES, bank_file, training_pictures
 from study.cells import (
     Cell,
     Grid,
@@ -86,6 +88,8 @@ MEANS_ALONE = 1_000
 """Resamples of the tables that show means and no marks."""
 SINGLED_OUT = ("main", "variations", "second_main", "second_main_b")
 """Grids with further tables: each STS task, and each kind of rewording."""
+EARLY_EPOCHS = 4
+"""Passes of the base early: of 2, 3, 4 and the 7 of a, those with the best development R@10."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +102,20 @@ class Place:
     images: Path = IMAGES
 
 
-def clip_small(place: Place, seed: int = 0) -> Path:
-    """The folder of base a with a seed of its pre-training, which is done unless it is there."""
-    folder = place.out / (f"clip-small-{seed}" if seed else "clip-small")
+def clip_small(place: Place, name: str = "clip-small", **options: Any) -> Path:
+    """The folder of a base like a, pre-trained with other options unless it is there."""
+    folder = place.out / name
     if not (folder / "open_clip_config.json").exists():
         from recipes.clip_small import pretrain
 
-        pretrain.main([
-            "--data", str(place.data / "flickr8k"), "--out", str(folder), "--seed", str(seed),
-        ])  # fmt: skip
+        pretrain.main(_arguments(place, folder, options))
     return folder
+
+
+def _arguments(place: Place, folder: Path, options: Mapping[str, Any]) -> list[str]:
+    """The command line of a recipe of `recipes/clip_small`."""
+    given = {"data": place.data / "flickr8k", "out": folder, **options}
+    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
 
 
 def aligned_mini(place: Place) -> Path:
@@ -115,24 +123,51 @@ def aligned_mini(place: Place) -> Path:
     return mini.aligned(place.data, place.out / "mini")
 
 
-def clip_teacher(place: Place, seed: int = 0) -> Path:
-    """The folder of teacher c with a seed of its alignment, which is done unless it is there."""
-    folder = place.out / (f"clip-teacher-{seed}" if seed else "clip-teacher")
+def clip_teacher(place: Place, name: str = "clip-teacher", **options: Any) -> Path:
+    """The folder of a teacher like c, which is trained with other options unless it is there."""
+    folder = place.out / name
     if not (folder / "open_clip_config.json").exists():
         from recipes.clip_small import teacher
 
-        teacher.main([
-            "--data", str(place.data / "flickr8k"), "--start", str(aligned_mini(place)),
-            "--out", str(folder), "--seed", str(seed),
-        ])  # fmt: skip
+        start = {"start": options.get("start") or aligned_mini(place)}
+        teacher.main(_arguments(place, folder, {**options, **start}))
     return folder
 
 
+def half_of_the_pictures(place: Place, name: str, *, first: bool) -> Path:
+    """A file of the names of half of the training pictures, written unless it is there."""
+    path = place.out / f"{name}.txt"
+    if not path.exists():
+        names = sorted(picture.name for picture in training_pictures(place.data))
+        random.Random(0).shuffle(names)
+        middle = len(names) // 2
+        write_text(path, "\n".join(names[:middle] if first else names[middle:]) + "\n")
+    return path
+
+
+def half(place: Place) -> Path:
+    """The folder of a base like a that knows half of the training pictures."""
+    pictures = half_of_the_pictures(place, "clip-small-half", first=True)
+    return clip_small(place, "clip-small-half", pictures=pictures)
+
+
+def other_half(place: Place) -> Path:
+    """The folder of a teacher like c that knows the other half, from MiniLM as it comes."""
+    pictures = half_of_the_pictures(place, "clip-teacher-half", first=False)
+    return clip_teacher(place, "clip-teacher-half", start="mini", pictures=pictures)
+
+
 BASES: Mapping[str, Callable[[Place], Path]] = {
-    "a": clip_small, "a1": partial(clip_small, seed=1), "a2": partial(clip_small, seed=2),
+    "a": clip_small,
+    "a1": partial(clip_small, name="clip-small-1", seed=1),
+    "a2": partial(clip_small, name="clip-small-2", seed=2),
+    "early": partial(clip_small, name="clip-small-early", epochs=EARLY_EPOCHS),
+    "half": half,
     "b": aligned_mini,
+}
+TEACHERS: Mapping[str, Callable[[Place], Path]] = {
+    **BASES, "c": clip_teacher, "other half": other_half,
 }  # fmt: skip
-TEACHERS: Mapping[str, Callable[[Place], Path]] = {**BASES, "c": clip_teacher}
 """Models by the name that a grid gives them as teachers."""
 USUAL_BASES = ("a", "b")
 """Bases of the grids that name none."""

@@ -50,6 +50,13 @@ def test_a_bar_redraws_itself_in_a_terminal_only(
     assert "\r" in capfd.readouterr().err
 
 
+def test_a_bar_that_a_signal_stopped_while_it_was_made_ends_without_a_word():
+    kind = type(bar("made", 1))
+    unfinished = kind.__new__(kind)
+    unfinished.disable = False  # the first thing that tqdm sets
+    unfinished.__del__()  # pytest would turn what is raised in it into a warning
+
+
 @pytest.mark.parametrize("total", [None, 3, 0])
 def test_a_quiet_bar_prints_nothing_and_passes_every_item(
     total: int | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture

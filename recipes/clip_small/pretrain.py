@@ -103,9 +103,23 @@ def untrained(config: dict[str, Any], seed: int) -> Unaligned:
     return model
 
 
-def pretrain(data: Path, out: Path, options: AlignOptions, config: dict[str, Any]) -> Path:
-    """Train on the training split of a folder in Flickr8k's layout; returns `out`."""
-    rows = read_training_captions(data)
+def pretrain(
+    data: Path,
+    out: Path,
+    options: AlignOptions,
+    config: dict[str, Any],
+    pictures: Path | None = None,
+) -> Path:
+    """Train on captions of a folder in Flickr8k's layout, and return `out`.
+
+    Args:
+        data: the folder.
+        out: folder of the model.
+        options: hyperparameters.
+        config: open_clip's configuration of the model.
+        pictures: file of the names of the training pictures, one a line (default: those of `data`).
+    """
+    rows = read_training_captions(data, pictures)
     model = untrained(config, options.seed)
     prepared = prepare_captions(rows, model, facts=terms_of(rows))
     heads = (model.image_tower.head, model.text_tower.ln_final)
@@ -114,9 +128,9 @@ def pretrain(data: Path, out: Path, options: AlignOptions, config: dict[str, Any
     return out
 
 
-def read_training_captions(data: Path) -> list[Caption]:
-    """The captions of the training split of a folder in Flickr8k's layout."""
-    wanted = set(read_names(data / "train_images.txt"))
+def read_training_captions(data: Path, pictures: Path | None = None) -> list[Caption]:
+    """The captions of the named pictures, or of the training split, of a folder like Flickr8k's."""
+    wanted = set(read_names(pictures or data / "train_images.txt"))
     captions = read_captions(str(data / "captions.csv"))
     return [row for row in captions if Path(row.image or "").name in wanted]
 
@@ -159,9 +173,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order")
     parser.add_argument("--epochs", type=int, default=OPTIONS.epochs, help=f"{OPTIONS.epochs}")
     parser.add_argument("--batch-size", type=int, default=OPTIONS.batch_size)
+    parser.add_argument("--pictures", type=Path, help="names of the training pictures, one a line")
     chosen = parser.parse_args(arguments)
     options = replace(OPTIONS, seed=chosen.seed, epochs=chosen.epochs, batch_size=chosen.batch_size)
-    print(f"Written: {pretrain(chosen.data, chosen.out, options, CONFIG)}")
+    print(f"Written: {pretrain(chosen.data, chosen.out, options, CONFIG, chosen.pictures)}")
 
 
 if __name__ == "__main__":

@@ -86,10 +86,20 @@ def fit_linear(seen: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return solved.T.float(), (target_mean - solved.T @ mean).float()
 
 
-def make(data: Path, start: Path, out: Path, options: AlignOptions) -> Path:
-    """Train on the training split of a folder in Flickr8k's layout; returns `out`."""
-    first = cast(BertEncoder, load_model(str(start), "cpu"))
-    model, rows = started_from(first), read_training_captions(data)
+def make(
+    data: Path, start: str, out: Path, options: AlignOptions, pictures: Path | None = None
+) -> Path:
+    """Train on captions of a folder in Flickr8k's layout, and return `out`.
+
+    Args:
+        data: the folder.
+        start: model whose text tower and space of pictures are the start.
+        out: folder of the model.
+        options: hyperparameters.
+        pictures: file of the names of the training pictures, one a line (default: those of `data`).
+    """
+    first = cast(BertEncoder, load_model(start, "cpu"))
+    model, rows = started_from(first), read_training_captions(data, pictures)
     torch.manual_seed(options.seed)
     prepared = prepare_captions(rows, model, facts=terms_of(rows))
     seen = prepare_captions(rows, first)
@@ -116,12 +126,13 @@ def main(arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of Flickr8k")
-    parser.add_argument("--start", type=Path, required=True, help="checkpoint of an aligned mini")
+    parser.add_argument("--start", required=True, help="mini, or a checkpoint of an aligned one")
     parser.add_argument("--out", type=Path, default=Path("runs/clip-teacher"), help="its folder")
     parser.add_argument("--seed", type=int, default=0, help="of the order")
+    parser.add_argument("--pictures", type=Path, help="names of the training pictures, one a line")
     chosen = parser.parse_args(arguments)
     options = replace(OPTIONS, seed=chosen.seed)
-    print(f"Written: {make(chosen.data, chosen.start, chosen.out, options)}")
+    print(f"Written: {make(chosen.data, chosen.start, chosen.out, options, chosen.pictures)}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from paraclip.errors import printable
@@ -35,9 +35,14 @@ def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
     """Create a `tqdm` bar that the caller updates; in a log, it is a line every half a minute."""
     from tqdm import tqdm
 
+    class Bar(tqdm):  # type: ignore[misc]
+        def __del__(self) -> None:
+            with suppress(AttributeError):  # a signal came while the bar was made
+                super().__del__()
+
     # None in a process that was started with a closed standard error.
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(
+    return Bar(
         desc=label, total=total, unit=unit, initial=done, disable=is_quiet() or sys.stderr is None,
         dynamic_ncols=terminal, mininterval=0.5 if terminal else LOGGED_SECONDS, smoothing=0.1,
         # Without a position, a bar inside another moves the cursor, which a log shows.

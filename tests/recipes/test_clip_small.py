@@ -70,7 +70,7 @@ def test_open_clip_loads_it_with_the_same_vectors(trained, picture):
 def test_the_teacher_starts_near_the_model_whose_text_tower_it_has(drawn, picture, monkeypatch):
     monkeypatch.setenv("PARACLIP_CACHE", str(drawn / "cache"))
     options = replace(teacher.OPTIONS, batch_size=8, learning_rate=1e-9, head_learning_rate=1e-9)
-    folder = teacher.make(drawn, Path("mini"), drawn / "teacher", options)
+    folder = teacher.make(drawn, "mini", drawn / "teacher", options)
     made, start = load_model(str(folder), "cpu"), load_model("mini", "cpu")
     assert (made.architecture.embed_dim, made.image_size) == (384, teacher.SIZE)
     texts = [model.encode_tokens(model.tokenize(["a red disc"]).ids) for model in (made, start)]
