@@ -32,6 +32,12 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_windows_is_told_what_to_use_instead() -> None:
+    code = "import sys; sys.platform = 'win32'; import paraclip"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "WSL" in done.stderr.splitlines()[-1]
+
+
 def test_every_public_name_exists_and_others_are_not() -> None:
     assert set(paraclip.__all__) == set(api.__all__) <= set(dir(paraclip))
     for name in paraclip.__all__:

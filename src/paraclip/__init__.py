@@ -1,11 +1,15 @@
 """ParaCLIP: CLIP text encoders that return more of the same pictures when a query is reworded."""
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError
 from paraclip.version import __version__ as __version__
+
+if sys.platform == "win32":
+    raise ImportError("ParaCLIP does not run on Windows, whose files have no flock: use it in WSL.")
 
 # onnxruntime reports its use to Microsoft from its first import on, unless this is set before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
