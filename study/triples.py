@@ -75,9 +75,9 @@ def scenes(times: float = 1) -> Callable[[Path], list[Row]]:
     return lambda data: scene_table(round(times * DRAWN)).to_pylist()
 
 
-def scenes_de_fr(data: Path) -> list[Row]:
-    """The same scenes with German and French wordings."""
-    return scene_table(DRAWN, 0, (ENGLISH, "de", "fr")).to_pylist()
+def scenes_de_fr(times: float = 1) -> Callable[[Path], list[Row]]:
+    """The same scenes, or more of them, with German and French wordings."""
+    return lambda data: scene_table(round(times * DRAWN), 0, (ENGLISH, "de", "fr")).to_pylist()
 
 
 def wordings(count: int | None = None) -> Callable[[Path], list[Row]]:
@@ -217,7 +217,8 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wrong20": wrong(0.2),
     "scenes": scenes(),
     "scenes-17400": scenes(1.74),
-    "scenes-de-fr+wordings": together(scenes_de_fr, wordings()),
+    "scenes-de-fr+wordings": together(scenes_de_fr(), wordings()),
+    "scenes-30000-de-fr+wordings": together(scenes_de_fr(3), wordings()),
     "starter": starter,
     "scenes+wordings": together(scenes(), wordings()),
     "wordings": wordings(),

@@ -31,8 +31,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a base, pictures and triples, in which commands run."""
     for module in ("swapping.checking", "training.choice"):
         monkeypatch.setattr(f"paraclip.{module}.scene_queries", lambda: scene_queries(20))
-    monkeypatch.setattr("paraclip.training.choice.RATES", (1e-4, 3e-4))
-    monkeypatch.setattr("paraclip.training.choice.SHORT", 1)
+    monkeypatch.setattr("paraclip.training.train.RATES", (1e-4, 3e-4))
+    monkeypatch.setattr("paraclip.training.train.SHORT", 1)
     monkeypatch.delenv("PARACLIP_QUIET", raising=False)  # as after a test of --quiet
     monkeypatch.chdir(tmp_path)
     save_model(tiny_clip(), tmp_path / "base.safetensors")

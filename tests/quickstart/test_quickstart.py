@@ -31,6 +31,7 @@ SHAPES = ("circle", "square")
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paraclip.training.sources.DRAWN", 64)
     monkeypatch.setattr("paraclip.training.sources.with_starter", lambda rows: rows)
+    monkeypatch.setattr("paraclip.training.train.SHORT", 1)
 
 
 def draw_pictures(folder: Path, count: int = 36) -> None:
@@ -105,6 +106,7 @@ def test_the_example_of_the_readme_runs_with_the_built_in_model(tmp_path: Path) 
     places = {
         "ViT-B-32:openai": "mini", '"scenes"': '"few.jsonl"',
         ', "ViT-B-16-SigLIP:webli"': "",
+        "teacher=teachers": "teacher=teachers, learning_rate=1e-4",
         'target="immich"': 'to="sentence-transformers"',
     }  # fmt: skip
     run_example("README.md", tmp_path, places)

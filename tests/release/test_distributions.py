@@ -156,8 +156,9 @@ def test_the_wheel_works_alone_and_the_sdist_with_extras_runs_the_quick_start(
 
     empty.run("pip uninstall --quiet --yes paraclip")
     empty.run(f"pip install --quiet '{sdist}[builtin,offline,search]'")
+    quick = "--epochs 1 --learning-rate 1e-4"
     printed = [
-        empty.run(command.replace("train scenes", "train few.jsonl --epochs 1"))
+        empty.run(command.replace("train scenes", f"train few.jsonl {quick}"))
         for command in quick_start()
     ]
     assert "12 pictures in the index" in printed[0]

@@ -102,7 +102,8 @@ def test_the_notebook_of_the_first_steps_runs(
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     text = FIRST_STEPS.read_text("utf-8")
     assert text.count("scenes(512)") == 1
-    (tmp_path / "short.ipynb").write_text(text.replace("scenes(512)", "scenes(48)"), "utf-8")
+    quick = text.replace("scenes(512)", "scenes(48)").replace("epochs=1", "learning_rate=1e-4")
+    (tmp_path / "short.ipynb").write_text(quick, "utf-8")
     printed = run_notebook(tmp_path / "short.ipynb", tmp_path)
     assert "54 pictures in the index" in printed and "red-disc" in printed
     assert "merged.safetensors" in printed and "stays valid: True" in printed
