@@ -5,26 +5,20 @@
 Compares base with averages of 1, 2, 3 and 5 texts and tuned with one, on an LLM's wordings over
 pictures that no model was trained on (`AveragedWordings` of `wordings.py` says which averages are
 compared), from finished cells of `fourth/main.toml`, or of another grid with `--grid`; nothing is
-trained. The time is that of the text encoder for one query, the median of many; in use, the time of
-the LLM that rewords each query comes on top. Writes `results/study_BASE_averaged.json` and `.md`.
+trained. In use, an LLM has to reword each query. Writes `results/study_BASE_averaged.json` and
+`.md`.
 """
 
 import argparse
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
-
-import torch
 
 from benchmarks.machine import keep, parse_with_data
 from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import Interval, interval, over_seeds
 from paraclip.files import cache_folder
-from paraclip.models.features import encode_texts
-from paraclip.models.loading import load_model
 from paraclip.tables import markdown
 from study import run
 from study.cells import cells_of, model_of
@@ -32,7 +26,6 @@ from study.differences import Draws, Key, Scored, over
 from study.sets import HOW, read_pool, unseen
 from study.tables import RESULTS
 from study.wordings import (
-    AVERAGED,
     COMPARED,
     NEW_WORDINGS,
     SECOND,
@@ -44,7 +37,6 @@ from study.wordings import (
 GRID = run.GRIDS / "fourth" / "main.toml"
 SETS = {"averaged-unseen": "unseen pictures", "averaged-coco": "COCO"}
 FIGURES = ("AO@10", "JS@10", "AO@10 contrast", "R@10")
-QUERIES = 200
 
 
 def read_options(summary: str, grid: Path = GRID) -> argparse.Namespace:
@@ -76,9 +68,8 @@ def main() -> None:
             }  # fmt: skip
     draws = Draws(run.RESAMPLES["second"], place.out / "draws")
     averages = figures_of_averages(scored, draws)
-    facts = {"milliseconds": milliseconds(model, SECOND), "words": words_of_rewordings(SECOND),
-             "threads": torch.get_num_threads()}  # fmt: skip
-    keep(f"study_{options.base}_averaged", options.results, table, averages=averages, **facts)
+    words = words_of_rewordings(SECOND)
+    keep(f"study_{options.base}_averaged", options.results, table, averages=averages, words=words)
 
 
 def averaged_sets(data: Path) -> list[AveragedWordings]:
@@ -114,21 +105,6 @@ def figure(row: str, key: Key, value: float, resampled: Any) -> dict[str, Any]:
             **asdict(interval(value, over_seeds(resampled, 0)))}  # fmt: skip
 
 
-@torch.no_grad()
-def milliseconds(base: Path, file: Path) -> dict[int, float]:
-    """The median time in which the text encoder embeds one query, by its number of texts."""
-    model = load_model(str(base))
-    kinds = (*NEW_WORDINGS[file], "contrast")
-    rows = [[row[kind] for kind in kinds] for row in new_rows(file).values()]
-    times: dict[int, list[float]] = {size: [] for size in AVERAGED}
-    for texts in rows[:QUERIES]:
-        for size in AVERAGED:
-            began = time.perf_counter()
-            encode_texts(model, texts[:size], size)
-            times[size].append(1000 * (time.perf_counter() - began))
-    return {size: round(median(found), 2) for size, found in times.items()}
-
-
 def words_of_rewordings(file: Path) -> float:
     """The mean number of words of a rewording, which an LLM would have to write."""
     texts = [row[kind] for row in new_rows(file).values() for kind in NEW_WORDINGS[file]]
@@ -151,7 +127,7 @@ def table(record: Mapping[str, Any]) -> str:
             spread(value, signed) if (value := found.get((row, texts, one, what))) else "-"
             for one in SETS for what in FIGURES
         ]  # fmt: skip
-        lines.append([name, *cells, "" if signed else f"{record['milliseconds'][str(texts)]:.1f}"])
+        lines.append([name, *cells])
     heads = [f"{what}, {name}" for name in SETS.values() for what in FIGURES]
     sizes = ", ".join(f"{size} with {other}" for size, other in COMPARED)
     note = (
@@ -159,10 +135,9 @@ def table(record: Mapping[str, Any]) -> str:
         "tuned with one text from base with an average. AO@10 and JS@10 compare averages that have "
         f"no text in common ({sizes}); there are five texts. *AO@10 contrast* compares an average "
         "with a text of another meaning. Each further text is "
-        f"{record['words']:g} words that an LLM would write. The time is that of the text encoder "
-        f"for one query, with {record['threads']} threads."
+        f"{record['words']:g} words that an LLM would write."
     )
-    return f"{markdown(['', *heads, 'ms'], lines)}\n\n{note}"
+    return f"{markdown(['', *heads], lines)}\n\n{note}"
 
 
 if __name__ == "__main__":

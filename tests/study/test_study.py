@@ -38,7 +38,8 @@ from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, Typed
 from tiny import tiny_clip, write_flickr8k
 
 WITHOUT_PICTURES = (
-    "scenes", "scenes-17400", "scenes+wordings", "scenes-de-fr+wordings", "starter", "wordings",
+    "scenes", "scenes-17400", "scenes+wordings", "scenes-de-fr+wordings",
+    "scenes-30000-de-fr+wordings", "starter", "wordings",
     "wordings-1500", "wordings-3000", "multi30k", "starter-translations",
 )  # fmt: skip
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
