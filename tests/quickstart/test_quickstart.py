@@ -107,11 +107,11 @@ def test_the_example_of_the_readme_runs_with_the_built_in_model(tmp_path: Path) 
         "ViT-B-32:openai": "mini", '"scenes"': '"few.jsonl"',
         ', "ViT-B-16-SigLIP:webli"': "",
         "teacher=teachers": "teacher=teachers, learning_rate=1e-4",
-        'target="immich"': 'to="sentence-transformers"',
+        'target="open-clip"': 'to="sentence-transformers"',
     }  # fmt: skip
     run_example("README.md", tmp_path, places)
     assert (tmp_path / "runs/tuned/last.safetensors").is_file()
-    assert (tmp_path / "tuned_immich/README.md").is_file()
+    assert (tmp_path / "tuned_clip/README.md").is_file()
 
 
 def run_example(document: str, folder: Path, places: dict[str, str]) -> str:
