@@ -10,7 +10,7 @@ trained. In use, an LLM has to reword each query. Writes `results/study_BASE_ave
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from benchmarks.machine import keep, parse_with_data
 from paraclip.evaluation.report import spread
 from paraclip.evaluation.statistics import Interval, interval, over_seeds
 from paraclip.files import cache_folder
+from paraclip.models.encoder import DualEncoder
 from paraclip.tables import markdown
 from study import run
 from study.cells import cells_of, model_of
@@ -54,22 +55,29 @@ def main() -> None:
     """Compare, write and print."""
     options = read_options(str(__doc__).splitlines()[0])
     place = run.Place(Path(options.data), options.out)
-    model = run.BASES[options.base](place)
-    grid, sets = run.grid_of(options.grid, options.base, place), averaged_sets(place.data)
-    cache = cache_folder() / "image_features"
+    sets, cache = averaged_sets(place.data), cache_folder() / "image_features"
     scored: dict[str, dict[int | None, Any]] = {}
-    for cell in cells_of(grid, model, place.out / "cells" / options.base):
-        finished = cell.seed is None or (cell.run / "summary.json").exists()
-        if cell.row.name in ("base", *options.rows) and finished:
-            tuned = model_of(cell, model)
-            scored.setdefault(cell.row.name, {})[cell.seed] = {
-                (one.name, metric.name): metric
-                for one in sets for metric in one.score(tuned, cache).metrics
-            }  # fmt: skip
+    for row, seed, model in finished_models(options, place):
+        scored.setdefault(row, {})[seed] = {
+            (one.name, metric.name): metric
+            for one in sets for metric in one.score(model, cache).metrics
+        }  # fmt: skip
     draws = Draws(run.RESAMPLES["second"], place.out / "draws")
     averages = figures_of_averages(scored, draws)
     words = words_of_rewordings(SECOND)
     keep(f"study_{options.base}_averaged", options.results, table, averages=averages, words=words)
+
+
+def finished_models(
+    options: argparse.Namespace, place: run.Place
+) -> Iterator[tuple[str, int | None, DualEncoder]]:
+    """Row, seed and model of base and of the finished cells of the wanted rows."""
+    base = run.BASES[options.base](place)
+    grid = run.grid_of(options.grid, options.base, place)
+    for cell in cells_of(grid, base, place.out / "cells" / options.base):
+        finished = cell.seed is None or (cell.run / "summary.json").exists()
+        if cell.row.name in ("base", *options.rows) and finished:
+            yield cell.row.name, cell.seed, model_of(cell, base)
 
 
 def averaged_sets(data: Path) -> list[AveragedWordings]:

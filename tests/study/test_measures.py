@@ -1,6 +1,8 @@
 """What the second to the fourth report measure, their kept results, goals, rivals and resamples."""
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,15 @@ from torch.nn.functional import normalize
 
 from paraclip.evaluation.benchmark import Arithmetic
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery
+from paraclip.evaluation.benchmarks.sts import LAYOUTS
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import Pool, read_pool
 from paraclip.evaluation.statistics import Metric, resample
+from paraclip.paraphrase.backends import Answer, LLMOptions
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Verdict
+from paraclip.paraphrase.prompts import Prompt
 from paraclip.training.losses import (
     ALL_TEXTS,
     BANK,
@@ -29,7 +36,7 @@ from paraclip.training.losses import (
     Rows,
     Vectors,
 )
-from study import chosen, differences, hubs, items, sets, tables, wordings
+from study import chosen, differences, hubs, items, reworded_sts, run, sets, tables, wordings
 from study.cells import Row, content_of_grid
 from study.differences import Draws, ManyDraws, figures_of, units_of
 from study.fourth import measures
@@ -137,6 +144,69 @@ def test_sts_is_without_the_pairs_of_training_captions(tmp_path: Path) -> None:
     assert left.data["tasks"]["STS-B"]["pairs"] == 4
     pool = sets.unseen(tmp_path, read_pool(tmp_path / "flickr8k" / "images"))
     assert len(pool) == len(pictures) - 1
+
+
+class Reworder:
+    """A backend whose answers begin with another word; it has none for what is white."""
+
+    generator, identity, style, options = "a list", {}, "paper", LLMOptions()
+    started = 0
+
+    def __init__(self, options: LLMOptions) -> None: ...
+
+    async def start(self) -> None:
+        Reworder.started += 1
+
+    async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
+        assert prompt.messages is not None
+        text = prompt.messages[-1]["content"]
+        said = f"some {{}}{text.removeprefix('a')}" * ("white" not in text)
+        return [Answer(said.format(number)) for number in range(candidates)]
+
+    async def close(self) -> None: ...
+
+
+class Accepting:
+    """A judge for whom any text is a paraphrase."""
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        return [Verdict(one.answer, None if one.answer else "empty", 1, 1) for one in questions]
+
+
+def test_captions_are_reworded_once_and_correlations_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = write_flickr8k(tmp_path / "flickr8k", shades=2)
+    (tmp_path / "flickr8k" / "train_images.txt").write_text(pictures[0].name)
+    table = write_sts(tmp_path / "sts") / LAYOUTS["STS-B"][0]
+    table.write_text(table.read_text().replace("g\t", "main-captions\t", 4))  # of five
+    models = [("base", None, ColourEncoder()), ("command", 0, ColourEncoder(0.1)),
+              ("command", 1, ColourEncoder(0.2))]  # fmt: skip
+    for name, value in (
+        ("SmolLM2", Reworder), ("Judge", Accepting), ("PAIRS", 4),
+        ("finished_models", lambda options, place: models),
+    ):  # fmt: skip
+        monkeypatch.setattr(reworded_sts, name, value)
+    monkeypatch.setattr(run, "RESAMPLES", {"quick": 50})
+    words = ["x", "--rows", "command", "--data", tmp_path, "--out", tmp_path, "--results", tmp_path]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    for _ in range(2):
+        reworded_sts.main()
+    assert Reworder.started == 1, "texts that are kept are not reworded again"
+    kept = json.loads(next((tmp_path / "reworded_sts").iterdir()).read_text())
+    assert kept[1]["a red hat"] == "some 1 red hat" and "green grass here" not in kept[1]
+    assert [len(one) for one in kept] == [6] * 3 and "white snow" not in kept[0]
+    record = json.loads((tmp_path / "study_a_reworded_sts.json").read_text())
+    assert record["reworded"] == [0.75] * 3 and "red hat" not in json.dumps(record)
+    found = {(one["row"], one["figure"]): one["value"] for one in record["figures"]}
+    for row in ("base", "command", "command − base"):
+        change = found[row, "reworded"] - found[row, "as written"]
+        assert found[row, "change"] == pytest.approx(change)
+    for name in ("as written", "reworded"):
+        difference = found["command", name] - found["base", name]
+        assert found["command − base", name] == pytest.approx(difference)
+    assert found["base", "spread"] >= 0 and ("command − base", "spread") not in found
+    assert "75 %" in reworded_sts.table(record)
 
 
 def test_the_effective_rank_of_a_collapsed_model_is_small(tmp_path: Path) -> None:
