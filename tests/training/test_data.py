@@ -409,9 +409,11 @@ def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
         read(starter=True)
     others = sorted({path.stem for path in GRAMMAR.glob("??.toml")} - {"en"})
     spoken = read(languages=",".join(["en", *others])).table
+    drawn = 12 * (1 + len(others))
+    assert len(spoken) == drawn + len(written), "as many for each language"
     for one in others:
-        wordings = choose_wordings(spoken.slice(0, 12), (one,))
-        assert len(wordings) == 12 and all(wordings), one
+        wordings = choose_wordings(spoken.slice(0, drawn), (one,))
+        assert len(wordings) == drawn and all(wordings), one
     with pytest.raises(UserError, match="xx"):
         read(languages="xx")
     row = {"id": "1", "caption": "a dog", "paraphrase_1": "one dog", "paraphrase_2": "the dog"}

@@ -17,7 +17,7 @@ STARTER = "starter"
 SCENES = "scenes"
 """Name that stands for everyday scenes drawn from the grammar and the starter set together."""
 DRAWN = 10_000
-"""How many scenes of the grammar a run learns from."""
+"""How many scenes of the grammar a run learns from, for each of its languages."""
 SCENES_ORIGIN = {
     "generator": "a grammar by a large language model, for this project", "licence": "Apache-2.0",
 }  # fmt: skip

@@ -88,8 +88,10 @@ def read_run_rows(
     of_starter = False
     check_sources(triples, options)
     if is_scenes(triples):
-        table = scene_table(DRAWN, options.seed, options.spoken)
-        known["triples"] = {"scenes": DRAWN, "seed": options.seed, **SCENES_ORIGIN}
+        # As many more for each further language: its words need as many steps.
+        drawn = DRAWN * len({ENGLISH, *options.spoken})
+        table = scene_table(drawn, options.seed, options.spoken)
+        known["triples"] = {"scenes": drawn, "seed": options.seed, **SCENES_ORIGIN}
     else:
         table = read_triples(triples, problems)
     if isinstance(triples, Path | str) and not is_scenes(triples):
