@@ -19,7 +19,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.pairs import Wording, Wordings
-from paraclip.evaluation.pictures import read_pool
+from paraclip.evaluation.pictures import read_names, read_pool
 from paraclip.indexes import read_index
 from paraclip.models.checkpoint import save_model
 from paraclip.models.loading import load_model
@@ -33,7 +33,7 @@ from study import run as study
 from study import sets as study_sets
 from study import triples as study_triples
 from study import wordings as study_wordings
-from study.banks import BANKS, bank_file, encode_crops
+from study.banks import BANKS, bank_file, encode_crops, training_pictures
 from study.cells import Grid, cells_of, named_in, read_grid
 from study.third.queries import KINDS, Query
 from study.third.searches import KeptRetrieval, PeoplesCaptions, Reworded, TypedQueries
@@ -350,6 +350,16 @@ def grid_of(path: Path, data: Path, folder: Path) -> Grid:
         files[name] = file if file.exists() else study_triples.triples_file(written, data, folder)
     banks = {name: folder / f"{name}.parquet" for name in BANKS}
     return read_grid(path, {}, {"triples": files, "bank": banks, "teacher": {}, "texts": {}})
+
+
+def test_a_student_and_a_teacher_can_share_no_picture(data: Path, tmp_path: Path) -> None:
+    place = study.Place(data, tmp_path)
+    first, second = (
+        set(read_names(study.half_of_the_pictures(place, str(one), first=one)))
+        for one in (True, False)
+    )
+    every = {path.name for path in training_pictures(data)}
+    assert first | second == every and not first & second and abs(len(first) - len(second)) <= 1
 
 
 def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path, monkeypatch) -> None:

@@ -88,7 +88,7 @@ def read_run_rows(
     of_starter = False
     check_sources(triples, options)
     if is_scenes(triples):
-        # As many more for each further language: its words need as many steps.
+        # Each language gets its own share: its words have to be learned as well.
         drawn = DRAWN * len({ENGLISH, *options.spoken})
         table = scene_table(drawn, options.seed, options.spoken)
         known["triples"] = {"scenes": drawn, "seed": options.seed, **SCENES_ORIGIN}
