@@ -196,6 +196,7 @@ def test_pictures_are_encoded_from_files_and_from_memory(tmp_path: Path) -> None
         paraclip.encode_images(model, "nowhere.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["dictionaries", "pyarrow", "pandas", "datasets"])
 def test_triples_are_a_file_or_rows_in_memory(form: str, triples: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in triples.read_text().splitlines()]
