@@ -9,7 +9,6 @@ import io
 import json
 import random
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from paraclip.data.triples import (
 )
 from paraclip.files import atomic_path, write_text
 from paraclip.starter import DRAWN, FIRST_EDITION, STARTER
-from study.filtered import RULES, left_by, with_faults
 
 Row = dict[str, Any]
 SEED = 0
@@ -206,40 +204,6 @@ def together(*sources: Callable[[Path], list[Row]]) -> Callable[[Path], list[Row
     return lambda data: [row for source in sources for row in source(data)]
 
 
-def without_pictures(source: Callable[[Path], list[Row]]) -> Callable[[Path], list[Row]]:
-    """The rows without pictures: losses that read none need no control."""
-    return lambda data: [{**row, "image": None} for row in source(data)]
-
-
-@cache
-def faulty(data: Path) -> list[Row]:
-    """The strong triples and web captions, a share of them with a fault made by rule."""
-    return with_faults(together(strong, web)(data), FAULTY)[0]
-
-
-def left(source: Callable[[Path], list[Row]], rule: str) -> Callable[[Path], list[Row]]:
-    """The rows of a source that a rule of `filtered.py` leaves."""
-    return lambda data: left_by(rule, source(data))
-
-
-def as_many(source: Callable[[Path], list[Row]], rule: str) -> Callable[[Path], list[Row]]:
-    """As many rows of a source as a rule leaves, drawn at random."""
-
-    def rows(data: Path) -> list[Row]:
-        found = source(data)
-        return random.Random(SEED).sample(found, len(left_by(rule, found)))
-
-    return rows
-
-
-FAULTY, OF_OTHERS = 0.3, 0.2
-"""Shares of rows with a fault made by rule, and with the paraphrases of another row."""
-JUDGED = {
-    "reworded": without_pictures(together(strong, web)),
-    "reworded with faults": without_pictures(faulty),
-    "reworded with texts of others": without_pictures(together(wrong(OF_OTHERS), web)),
-}
-"""Triples that filters of paraphrases judge; what they are trained with reads no pictures."""
 SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "strong": strong,
     "people": people,
@@ -264,12 +228,6 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     **{f"wordings without {kind}": without(kind) for kind in STARTER_KINDS},
     "multi30k": translated,
     "starter-translations": starter_translations,
-    **JUDGED,
-    **{
-        f"{name} left by {rule}": left(source, rule)
-        for name, source in JUDGED.items() for rule in RULES
-    },
-    "reworded, as many as strong leaves": as_many(JUDGED["reworded"], "strong"),
 }  # fmt: skip
 """Triples by the name that a grid gives them."""
 

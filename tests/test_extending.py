@@ -113,14 +113,14 @@ def test_a_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from paraclip.paraphrase.config import STRONG
+    from paraclip.paraphrase.config import Limits
     from paraclip.paraphrase.filters.checks import Question, plain_reason
 
     question = Question("A dog runs.", "A DOG IS RUNNING.", "A dog runs.")
-    assert plain_reason(question, question.answer, STRONG) != "shouting"
+    assert plain_reason(question, question.answer, Limits()) != "shouting"
     shouts = {"shouting": lambda candidate: candidate.answer.isupper()}
     monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", shouts)
-    assert plain_reason(question, question.answer, STRONG) == "shouting"
+    assert plain_reason(question, question.answer, Limits()) == "shouting"
 
 
 TABLES: dict[str, Table[Any]] = {

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS, keep, parse_with_data, say
-from paraclip.paraphrase.config import CHECKED, STRONG
+from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, Checker, SentenceEncoder
@@ -28,7 +28,7 @@ from recipes.filters.labelled import REPORTED, Labelled, labelled_pairs, read
 
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}
 CREPE = {"replace_obj": "object", "replace_att": "attribute", "swap_obj": "objects swapped"}
-RULES = {"strong": STRONG, "checked": CHECKED}
+ALL, UNCHECKED = "all filters", "without the checker"
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,24 @@ class Measured:
 
     Args:
         good: whether they should pass.
-        passed: for each set of limits, whether each pair passes the rules.
-        reasons: for each set of limits, the number of pairs rejected by each reason.
+        passed: whether each pair passes the filters before the checker.
+        reasons: the number of pairs rejected by each of these filters.
         faults: the checker's probability of a fault for each pair.
     """
 
     good: bool
-    passed: Mapping[str, list[bool]]
-    reasons: Mapping[str, Counter[str]]
+    passed: list[bool]
+    reasons: Counter[str]
     faults: list[float]
 
-    def share(self, rules: str, fault: float = 1.0) -> float:
-        """Percentage of the pairs that pass."""
-        rows = zip(self.passed[rules], self.faults, strict=True)
-        kept = [ok and found <= fault for ok, found in rows]
-        return 100 * sum(kept) / len(kept)
+    def shares(self) -> dict[str, float]:
+        """Percentage of the pairs that pass, with and without the checker."""
+        most = {ALL: Limits().fault, UNCHECKED: 1.0}
+        pairs = list(zip(self.passed, self.faults, strict=True))
+        return {
+            name: 100 * sum(ok and fault <= limit for ok, fault in pairs) / len(pairs)
+            for name, limit in most.items()
+        }
 
 
 def outside_pairs(data: Path, most: int) -> dict[str, Labelled]:
@@ -89,42 +92,36 @@ def crepe_pairs(folder: Path, most: int) -> dict[str, Labelled]:
 
 
 def measured(kinds: Mapping[str, Labelled], checker: Checker) -> dict[str, Measured]:
-    """Measure every kind of pair under every set of limits, with a checker."""
-    encoder, found = SentenceEncoder(), {}
+    """Measure every kind of pair, with a checker."""
+    judge, found = Judge(replace(Limits(), fault=1.0), SentenceEncoder()), {}
     for name, kind in kinds.items():
-        passed, reasons, texts = {}, {}, []
-        for label, limits in RULES.items():
-            verdicts = Judge(replace(limits, fault=1.0), encoder).judge(kind.pairs)
-            passed[label] = [one.reason is None for one in verdicts]
-            reasons[label] = Counter(one.reason for one in verdicts if one.reason)
-            texts = [one.text for one in verdicts]
-        pairs = [(one.source, text) for one, text in zip(kind.pairs, texts, strict=True)]
-        found[name] = Measured(kind.good, passed, reasons, checker.faults(pairs))
+        verdicts = judge.judge(kind.pairs)
+        pairs = [
+            (one.source, verdict.text) for one, verdict in zip(kind.pairs, verdicts, strict=True)
+        ]
+        found[name] = Measured(
+            kind.good,
+            [one.reason is None for one in verdicts],
+            Counter(one.reason for one in verdicts if one.reason),
+            checker.faults(pairs),
+        )
         say(f"{name}: {len(pairs)} pairs")
     return found
 
 
-def totals(found: Mapping[str, Measured], **limits: Any) -> dict[str, float]:
+def totals(found: Mapping[str, Measured], column: str) -> dict[str, float]:
     """Recall and precision in percent; all kinds, and good and bad pairs, have equal weights."""
-    shares = {good: [one.share(**limits) for one in found.values() if one.good == good]
+    shares = {good: [one.shares()[column] for one in found.values() if one.good == good]
               for good in (True, False)}  # fmt: skip
     recall, false = (sum(shares[good]) / len(shares[good]) for good in (True, False))
     precision = 100 * recall / max(recall + false, 1e-9)
     return {"recall": recall, "precision": precision}
 
 
-def columns() -> dict[str, dict[str, Any]]:
-    """The limits of each column, by its header."""
-    return {
-        "`strong`": {"rules": "strong"},
-        "`checked`": {"rules": "checked", "fault": CHECKED.fault},
-    }
-
-
 def as_tables(record: Mapping[str, Any]) -> str:
     """Recall and precision of every column; then the kinds, one per row."""
-    summed = {name: record["totals"][name] for name in columns()}
-    heads = ["pairs", "number", *summed, "rules' reasons"]
+    summed = record["totals"]
+    heads = ["pairs", "number", *summed, "reasons before the checker"]
     total = [
         [name, *(f"{one[name]:.1f}" for one in summed.values())] for name in ("recall", "precision")
     ]
@@ -152,13 +149,11 @@ def main() -> None:
     others = measured(outside_pairs(Path(chosen.data), chosen.most), checker)
     figures = {
         name: {"good": one.good, "own": name in own, "pairs": len(one.faults),
-               "reasons": dict(one.reasons["strong"].most_common(3)),
-               **{head: one.share(**limits) for head, limits in columns().items()}}
+               "reasons": dict(one.reasons.most_common(3)), **one.shares()}
         for name, one in {**own, **others}.items()
     }  # fmt: skip
-    summed = {head: totals(own, **limits) for head, limits in columns().items()}
-    limits = {name: vars(one) for name, one in RULES.items()}
-    keep(name, chosen.out, as_tables, totals=summed, kinds=figures, limits=limits)
+    summed = {column: totals(own, column) for column in (ALL, UNCHECKED)}
+    keep(name, chosen.out, as_tables, totals=summed, kinds=figures, limits=vars(Limits()))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ from recipes.demo.stamps import STAMPS
 
 HERE = Path(__file__).resolve().parent
 PROMPTS = HERE / "adapter" / "prompts.json"
-NEAR = Limits(
-    similarity=0.7, support=0.62, kept=0.8, growth=1.6, words=40, changed_kind=True
-)  # stricter limits would leave few second steps
+NEAR = Limits(similarity=0.7, growth=1.6, words=40)
 OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
 SYNONYMS = (HERE / "synonyms.tsv",)
 SETS = ("strong", "starter", "stamps")
@@ -82,11 +80,11 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 def broad_pairs(rows: list[dict[str, Any]]) -> list[Pair]:
     """Both steps of the triples, if similar by MiniLM; alt-texts, which are few, twice."""
     firsts, seconds = zip(*(both_steps(row) for row in rows), strict=True)
-    read = SentenceEncoder().read
-    captions, middle = read([pair.text for pair in firsts]), read([p.text for p in seconds])
-    last = read([pair.answer for pair in seconds])
+    encode = SentenceEncoder().encode
+    captions, middle = encode([pair.text for pair in firsts]), encode([p.text for p in seconds])
+    last = encode([pair.answer for pair in seconds])
     cosines_1, cosines_2 = (
-        [float(one.vector @ other.vector) for one, other in zip(*texts, strict=True)]
+        [float(one @ other) for one, other in zip(*texts, strict=True)]
         for texts in ((captions, middle), (middle, last))
     )
     kept: list[Pair] = []

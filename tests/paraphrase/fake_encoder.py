@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paraclip.arrays import Float
 from paraclip.paraphrase.english import root, words
-from paraclip.paraphrase.filters.minilm import EmbeddedText
 
 WIDTH = 384
 
@@ -24,11 +24,9 @@ def direction(word: str) -> np.ndarray:
 class BagEncoder:
     """Sentence vector: the mean of its words' directions."""
 
-    def read(self, texts: Sequence[str]) -> list[EmbeddedText]:
-        """As `SentenceEncoder.read`."""
-        found = []
-        for text in texts:
-            text_words = words(text)
-            rows = np.array([direction(word) for word in text_words or [""]])
-            found.append(EmbeddedText(unit(rows.mean(0)), text_words, rows[: len(text_words)]))
-        return found
+    def encode(self, texts: Sequence[str]) -> list[Float]:
+        """As `SentenceEncoder.encode`."""
+        return [
+            unit(np.mean([direction(word) for word in words(text) or [""]], axis=0))
+            for text in texts
+        ]

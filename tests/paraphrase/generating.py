@@ -12,7 +12,7 @@ from fake_server import FakeServer
 from paraclip.commands.generate import GenerateConfig, generate_command
 from paraclip.data.captions import Caption
 from paraclip.data.triples import read_triples
-from paraclip.paraphrase.config import STRONG
+from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.generation import Generation, generate_from_source
 from paraclip.paraphrase.outputs import Summary
@@ -49,7 +49,7 @@ def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
 
 def bag_judge() -> Judge:
     """The default limits without weights."""
-    return Judge(STRONG, BagEncoder())  # type: ignore[arg-type]
+    return Judge(Limits(fault=1.0), BagEncoder())  # type: ignore[arg-type]
 
 
 def generated(

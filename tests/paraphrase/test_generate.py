@@ -59,7 +59,7 @@ def test_triples_are_in_input_order_with_settings_and_counts(run: Runs) -> None:
         assert row["generator"].startswith("fake temperature=1.0 top_p=0.1")
     noted = read_provenance(run.out / "triples.parquet")
     assert noted["licence"] == "MIT" and noted["settings"]["model"] == "fake"
-    assert noted["settings"]["filter_limits"]["kept"] > 0
+    assert noted["settings"]["filter_limits"]["similarity"] > 0
     counts = json.loads((run.out / "summary.json").read_text())
     assert counts["captions"] == counts["kept"] == 20 and counts["rejected"] == {}
     assert counts["same_words"] == 20  # the server only changes the order of words
@@ -114,7 +114,7 @@ def test_every_row_is_kept_rejected_or_failed(run: Runs) -> None:
     summary = run(10)
     assert (summary.captions, summary.kept, summary.failed) == (10, 2, 2)
     first = {"step 1: refusal": 1, "step 1: copy": 1, "step 1: empty": 3}
-    assert summary.rejected == first | {"step 2: new content": 1}
+    assert summary.rejected == first | {"step 2: drift": 1}
     rejected = {row["id"]: row for row in run.lines("rejected.jsonl")}
     assert rejected["c2"]["reason"] == "copy" and rejected["c2"]["step"] == 1
     assert rejected["c1"]["candidates"][0]["text"].startswith("I'm sorry")

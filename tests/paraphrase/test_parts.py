@@ -17,7 +17,7 @@ from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.paraphrase import parts
 from paraclip.paraphrase.backends import LLMOptions, make_backend
-from paraclip.paraphrase.config import STRONG
+from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.generation import Generation
 from paraclip.paraphrase.log import AnswerLog
@@ -120,7 +120,7 @@ def test_other_filters_judge_all_parts_again_before_they_are_joined(
 ) -> None:
     run_all(server, tmp_path / "out", source)
     asked, strict = server.asked.total(), bag_judge()
-    strict.limits = replace(STRONG, words=1)
+    strict.limits = replace(Limits(), words=1)
     kept = []
     for number in range(1, PARTS + 1):
         config = fake_config(server.url, tmp_path / "out", part=f"{number}/{PARTS}")

@@ -139,7 +139,7 @@ class Resuming(RuleBasedStateMachine):
     def judge_by_other_limits(self) -> None:
         left, failed = self.walk(steps=1)
         told = Told()
-        strict = Judge(Limits(similarity=1.01), BagEncoder())  # type: ignore[arg-type]
+        strict = Judge(Limits(similarity=1.01, fault=1.0), BagEncoder())  # type: ignore[arg-type]
         rejected = self.run(told, strict).rejected
         assert sorted(told.asked) == sorted(text for _, text in left)
         count = len(self.edits) - len(failed)

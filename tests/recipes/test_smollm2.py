@@ -104,7 +104,7 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     texts = ["A small boat floats on a calm lake.", "Two cats sleep on a red sofa."]
     captions = [Caption(str(n), text, str(n), None, "here") for n, text in enumerate(texts)]
     config = GenerateConfig("x", str(tmp_path), backend="smollm2", candidates=2)
-    judge = Judge(config.filter_limits)
+    judge = Judge()
     first = generated(captions, config, judge)
     assert first.captions == 2 and first.failed == 0
     assert first.generator.startswith("SmolLM2-135M-Instruct+paraclip")

@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from annotated_types import Ge, Le
@@ -12,7 +12,7 @@ from paraclip.data.captions import ColumnOptions, Columns
 from paraclip.errors import UserError, printable, require
 from paraclip.options import Checked, Count, Names, PathName, Share, takes
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
-from paraclip.paraphrase.config import LIMITS, CaptionSource, Limits, Outputs, Part, read_part
+from paraclip.paraphrase.config import CaptionSource, Limits, Outputs, Part, read_part
 from paraclip.paraphrase.prompts import read_kinds
 from paraclip.provenance import FOLDED, publishable, shown_path
 
@@ -84,9 +84,6 @@ class GenerateOptions(Checked):
 
     from_file: PathName | None = None
     """Folder of an earlier --to-file, with the answers in it."""
-
-    limits: Literal["strong", "checked"] = "strong"
-    """Filters: strong compares vectors; checked asks a small model in place of that."""
 
     licence: str | None = None
     """Licence or terms of the answers, for the provenance of triples and models."""
@@ -161,11 +158,6 @@ class GenerateOptions(Checked):
         )
 
     @property
-    def filter_limits(self) -> Limits:
-        """The thresholds that `limits` names."""
-        return LIMITS[self.limits]
-
-    @property
     def outputs(self) -> Outputs:
         """Where to write, with all options for the provenance."""
         licence = UNKNOWN_LICENCE if self.model else backend_kind(self.backend).licence
@@ -173,7 +165,7 @@ class GenerateOptions(Checked):
             "base_url": ", ".join(map(str, self.base_url)) or None,
             "licence": self.licence or licence,
             "llm": asdict(self.llm) | {"base_url": None},
-            "filter_limits": asdict(self.filter_limits),
+            "filter_limits": asdict(Limits()),
         }
         return Outputs(Path(self.out), publishable(settings), self.fresh)
 
@@ -246,7 +238,7 @@ def _make_judge(options: GenerateOptions) -> "Judge":
     from paraclip.paraphrase.filters.judge import PACKAGES, Judge
 
     require(PACKAGES | backend_kind(options.backend).packages)
-    return Judge(options.filter_limits)
+    return Judge()
 
 
 def run_generation(options: GenerateOptions, judge: "Judge") -> "Generation":

@@ -14,31 +14,15 @@ from paraclip.errors import UserError
 class Limits:
     """Thresholds of the filters; `docs/guide/generate.md` describes them."""
 
-    similarity: float = 0.35
+    similarity: float = 0.2
     """Minimum MiniLM cosine between an answer and its source, -1 to 1."""
-    support: float = 0.1
-    """Minimum support of every new content word by the source's words: cosine of MiniLM's word
-    vectors in context, -1 to 1."""
-    exchange: float = 0.5
-    """The same for a word that replaces another one while most other words are unchanged."""
-    kept: float = 0.25
-    """Minimum share of the source's content words that the answer must keep, 0 to 1."""
     growth: float = 2.2
     """Maximum number of words of an answer, as a multiple of the source's (plus 4 words)."""
     words: int = 60
     """Maximum number of words of an answer."""
-    changed_kind: bool = False
-    """Reject an answer that names another kind of thing than its source ("canine" for "pony"), by a
-    list of common kinds, even if most other words have changed."""
-    fault: float = 1.0
+    fault: float = 0.9
     """Maximum probability of a fault according to the checker (`filters/minilm.py`), 0 to 1; 1
-    switches it off."""
-
-
-STRONG = Limits()
-CHECKED = Limits(similarity=0.2, support=-1.0, exchange=-1.0, kept=0.0, fault=0.6)
-"""The checker instead of the limits on vectors; the choice is in `recipes/filters/README.md`."""
-LIMITS = {"strong": STRONG, "checked": CHECKED}
+    switches it off. `recipes/filters/README.md` says how it was chosen."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 """What the filters know of English: the words of a caption, what they express, and their roles.
 
-The small word lists (numbers, colours, negation, kinds of things) are read from `words.txt` and
-`concepts.txt`, and are not a dictionary. A word that is not listed is compared by its vector
-(`filters/judge.py`). A listed word is judged more exactly: "pooch" is a dog and "pony" is not,
-however close their vectors are.
+The small word lists (numbers, colours, negation, people and animals) are read from `words.txt`, and
+are not a dictionary: what they do not know is left to the models (`filters/minilm.py`).
 """
 
 import re
@@ -16,18 +14,11 @@ from unicodedata import normalize
 
 from paraclip.errors import optional_import
 
-
-def _read(name: str) -> list[str]:
-    """The lines of a file of this package, without comments and empty lines."""
-    text = files("paraclip.paraphrase").joinpath(name).read_text("utf-8")
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-
 _SECTIONS: dict[str, list[str]] = {}
-for _line in _read("words.txt"):
+for _line in files("paraclip.paraphrase").joinpath("words.txt").read_text("utf-8").splitlines():
     if _line.startswith("["):
         _lines = _SECTIONS.setdefault(_line.strip("[]"), [])
-    else:
+    elif _line and not _line.startswith("#"):
         _lines.append(_line)
 
 
@@ -37,9 +28,12 @@ def listed(section: str) -> frozenset[str]:
 
 
 def _named_lists(section: str) -> dict[str, frozenset[str]]:
-    """The lists of a section of lines `name: words`, by name."""
-    lines = (line.partition(":") for line in _SECTIONS[section])
-    return {name: frozenset(words.split()) for name, _, words in lines}
+    """The lists of a section of lines `name: words`, by name; a list may have several lines."""
+    lists: dict[str, frozenset[str]] = {}
+    for line in _SECTIONS[section]:
+        name, _, listed_words = line.partition(":")
+        lists[name] = lists.get(name, frozenset()) | frozenset(listed_words.split())
+    return lists
 
 
 def _pairs(section: str) -> dict[str, str]:
@@ -57,40 +51,14 @@ def _by_word(section: str) -> dict[str, set[str]]:
 
 
 STOP_WORDS, CARRIER_WORDS = listed("stop words"), listed("carrier words")
-COUPLES, EITHER_GENDER, YOUNG = listed("couples"), listed("either gender"), listed("young")
-GENDER_WORDS = _named_lists("gender words")
+COUPLES = listed("couples")
+GENDER_NOUNS, GENDER_WORDS = _named_lists("gender nouns"), _named_lists("gender words")
 LEMMAS, UNSTEMMED, DERIVED = _pairs("lemmas"), listed("unstemmed"), _pairs("families")
 NUMBERS, LOOSE_NUMBERS = _pairs("numbers"), _pairs("loose numbers")
 NEGATIONS, LACKS, UNNEGATED = listed("negations"), listed("lacks"), listed("unnegated")
 NO_NEGATION = frozenset({("nothing", "but"), ("not", "far"), ("not", "only")})
 COLOUR_OF = {word: name for word, (name,) in _by_word("colours").items()}
 LIKE_COLOUR = _by_word("colour likeness")
-_EXCLUSIVE_PARENTS = frozenset({"animal", "bird", "fish", "insect", "vehicle", "ball", "food"})
-
-CONCEPTS_OF: dict[str, frozenset[str]] = {}
-"""Concepts of each word listed in `concepts.txt`."""
-CONCEPTS_OF_VERB: dict[str, frozenset[str]] = {}
-"""The same for the words under `[verbs]` alone."""
-WITH_PARENTS: dict[str, frozenset[str]] = {}
-"""Each concept with all its ancestors, itself included."""
-EXCLUSIVE_CONCEPTS = set(listed("exclusive"))
-"""Groups of concepts that exclude each other."""
-
-_tables = [CONCEPTS_OF]
-for _line in _read("concepts.txt"):
-    if _line.startswith("["):
-        _tables = [CONCEPTS_OF, CONCEPTS_OF_VERB] if _line == "[verbs]" else [CONCEPTS_OF]
-    else:
-        _head, _words = _line.split(":")
-        _name, _, _parent = (part.strip() for part in _head.partition("<"))
-        _above = WITH_PARENTS.get(_parent, frozenset())
-        WITH_PARENTS[_name] = WITH_PARENTS.get(_name, frozenset()) | _above | {_name}
-        if _parent in _EXCLUSIVE_PARENTS:
-            EXCLUSIVE_CONCEPTS.add(_name)
-        for _table in _tables:
-            for _word in _words.split():
-                _table[_word] = _table.get(_word, frozenset()) | {_name}
-
 _PART = r"(?:[^\W_][\u0300-\u036f]*)+"  # accents may be characters of their own
 _WORD = re.compile(rf"{_PART}(?:['’]{_PART})*")
 _TENS_AND_UNIT = re.compile(
@@ -103,15 +71,9 @@ _SCALED = re.compile(
 )
 
 
-def word_spans(text: str) -> list[tuple[str, int, int]]:
-    """Each word in lower case and NFC with its start and end in the text."""
-    found = _WORD.finditer(text)
-    return [(normalize("NFC", one[0].lower()).replace("’", "'"), *one.span()) for one in found]
-
-
 def words(text: str) -> list[str]:
-    """The words of a text in lower case; hyphens split words, apostrophes do not."""
-    return [word for word, _, _ in word_spans(text)]
+    """The words of a text in lower case and NFC; hyphens split words, apostrophes do not."""
+    return [normalize("NFC", word.lower()).replace("’", "'") for word in _WORD.findall(text)]
 
 
 def _bare(word: str) -> str:
@@ -234,29 +196,30 @@ def allows_negation(tokens: Iterable[str]) -> bool:
     )
 
 
-@lru_cache(maxsize=50_000)
-def concepts(word: str) -> frozenset[str]:
-    """The possible concepts of a word by `concepts.txt`; empty if the word is not listed.
+def is_listed(word: str, nouns: frozenset[str]) -> bool:
+    """Whether nouns include a word, or what it is the plural of.
 
-    The listed form has precedence, then the plural of any listed word, then other inflections of
-    listed verbs. "Fishing" is not a fish and "manned" not a man, so nouns match in the plural only.
+    "Fishing" is not a fish and "manned" not a man, so no other inflection counts.
     """
     word = _bare(word)
-    inflected = CONCEPTS_OF if word.endswith("s") else CONCEPTS_OF_VERB
-    exact = CONCEPTS_OF.get(word)
-    return inflected.get(_lemma(word), frozenset()) if exact is None else exact
+    return word in nouns or (word.endswith("s") and _lemma(word) in nouns)
 
 
-def with_parents(tokens: Iterable[str]) -> set[str]:
-    """Concepts of all words with their ancestors: "pup" gives dog and animal."""
-    named = (concept for word in tokens for concept in concepts(word))
-    return set[str]().union(*(WITH_PARENTS[concept] for concept in named))
+def genders(tokens: Iterable[str]) -> set[str]:
+    """Of "male" and "female", those that a noun states."""
+    tokens = list(tokens)
+    return {
+        gender
+        for gender, nouns in GENDER_NOUNS.items()
+        if any(is_listed(word, nouns) for word in tokens)
+    }
 
 
 # Who does what to whom, and which adjective belongs to which noun. "A dog pulls a child" does not
 # paraphrase "A child pulls a dog", although all words are the same and MiniLM rates the two as
 # similar. The checks are cautious: an answer fails only if words that both share are exchanged.
-PEOPLE, ADJECTIVES = listed("people"), listed("adjectives")
+_BEINGS = listed("people").union(listed("animals"), *GENDER_NOUNS.values())
+ADJECTIVES = listed("adjectives")
 FRONTING, INVERTING = listed("fronting"), listed("inverting")
 _AUXILIARIES = listed("auxiliaries")
 _REACH = 3
@@ -343,12 +306,9 @@ def _actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
 
 
 def _living_beings(tokens: Sequence[str]) -> list[tuple[int, frozenset[str]]]:
-    """Index of each person and animal, with its root and all concepts that its name may mean."""
-    beings: list[tuple[int, frozenset[str]]] = []
-    for index, word in enumerate(tokens):
-        kinds = with_parents([word])
-        person = word in PEOPLE or word.removesuffix("s") in PEOPLE
-        if person or (kinds & {"person", "animal"} and word not in ADJECTIVES):
-            names = frozenset({root(word)} | (kinds - {"person", "animal", "adult"}))
-            beings.append((index, names))
-    return beings
+    """Index of each person and animal, with its root and gender: "guy" may stand for "man"."""
+    return [
+        (index, frozenset({root(word)} | genders([word])))
+        for index, word in enumerate(tokens)
+        if is_listed(word, _BEINGS) and word not in ADJECTIVES
+    ]

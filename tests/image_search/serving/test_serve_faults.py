@@ -36,7 +36,6 @@ from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.towers import model_stamp
 from paraclip.paraphrase.backends import Answer, AnswerError
-from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.store import IndexFacts, Store, existing_facts, picture_id
@@ -166,7 +165,7 @@ class Model:
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     """The filters, whose models are loaded once."""
-    return Judge(CHECKED)
+    return Judge()
 
 
 @pytest.fixture

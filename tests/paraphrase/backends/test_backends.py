@@ -31,7 +31,6 @@ from paraclip.paraphrase.backends import (
     make_backend,
 )
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import CHECKED, STRONG
 from paraclip.paraphrase.prompts import Prompt, make_prompt
 
 KEY = "sk-secret-key"
@@ -257,11 +256,10 @@ def test_missing_model_key_and_backend_are_one_line() -> None:
 
 def test_a_server_has_the_papers_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
     server = GenerateConfig("a", "o")
-    assert server.llm == LLMOptions() and server.filter_limits == STRONG
+    assert server.llm == LLMOptions()
     assert "vendor" in server.outputs.settings["licence"]
-    changed = GenerateConfig("a", "o", candidates=2, temperature=0.5, limits="checked")
+    changed = GenerateConfig("a", "o", candidates=2, temperature=0.5)
     assert (changed.llm.candidates, changed.llm.temperature, changed.llm.top_p) == (2, 0.5, 1.0)
-    assert changed.filter_limits == CHECKED
     owned = BackendKind("another_project:Own", LLMOptions(asks=2), licence="CC0")
     monkeypatch.setitem(BACKENDS, "own", owned)
     own = GenerateConfig("a", "o", backend="own")

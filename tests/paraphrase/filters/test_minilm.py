@@ -10,18 +10,13 @@ import torch
 from fake_encoder import BagEncoder
 from safetensors import safe_open
 
+from paraclip.arrays import Float
 from paraclip.models.mini import SentenceModel
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters import judge as judging_module
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.minilm import (
-    CHECKER,
-    GRAPH,
-    Checker,
-    EmbeddedText,
-    SentenceEncoder,
-)
+from paraclip.paraphrase.filters.minilm import CHECKER, GRAPH, Checker, SentenceEncoder
 from recipes.filters.torch_checker import Adapted, TorchChecker
 
 TEXTS = [
@@ -48,17 +43,13 @@ def checker() -> Checker:
 
 
 @weights
-def test_sentences_and_words_have_the_vectors_of_torch() -> None:
+def test_sentences_have_the_vectors_of_torch() -> None:
     model = SentenceModel.from_wheel()
-    readings = SentenceEncoder().read(TEXTS)
+    vectors = SentenceEncoder().encode(TEXTS)
     with torch.inference_mode():
         expected = model.encode_tokens(model.tokenize(TEXTS[:-1]).ids)
-        assert np.allclose([one.vector for one in readings[:-1]], expected, atol=1e-5)
-        states = model.text_tower.states(model.tokenize(["Two dogs run."]).ids)[0].numpy()
-    words = states[1:4] / np.linalg.norm(states[1:4], axis=-1, keepdims=True)
-    assert readings[2].words == ["two", "dogs", "run"]
-    assert np.allclose(readings[2].word_vectors, words, atol=1e-5)
-    assert len(readings[-1].words) == 200 and not readings[-1].word_vectors[-1].any()  # truncated
+    assert np.allclose(vectors[:-1], expected, atol=1e-5)
+    assert np.linalg.norm(vectors[-1]) == pytest.approx(1)  # a text that is truncated
 
 
 @weights
@@ -105,13 +96,13 @@ class Counting(SentenceEncoder):
         super().__init__()
         self.batches: list[list[str]] = []
 
-    def read_batch(self, texts: list[str]) -> list[EmbeddedText]:
+    def encode_batch(self, texts: list[str]) -> list[Float]:
         self.batches.append(list(texts))
-        return [EmbeddedText(np.array([float(text)]), [text], np.zeros((1, 1))) for text in texts]
+        return [np.array([float(text)]) for text in texts]
 
 
 def read(encoder: SentenceEncoder, numbers: Iterable[int]) -> list[float]:
-    return [float(one.vector[0]) for one in encoder.read([str(number) for number in numbers])]
+    return [float(one[0]) for one in encoder.encode([str(number) for number in numbers])]
 
 
 @weights
@@ -123,7 +114,7 @@ def test_no_text_is_read_twice_and_batches_are_of_like_length() -> None:
 
 
 @weights
-def test_the_readings_used_last_are_kept() -> None:
+def test_the_vectors_used_last_are_kept() -> None:
     counting = Counting()
     for numbers in (range(1000), [0], range(1000, 2000)):
         assert read(counting, numbers) == list(numbers)
@@ -142,7 +133,7 @@ def test_pairs_are_checked_only_if_they_passed_so_far(monkeypatch: pytest.Monkey
     monkeypatch.setattr(judging_module, "Checker", Suspicious)
     source = "A dog runs on the sand."
     answers = ["On the sand a dog is running.", source, "A dog is running on the sand of a beach."]
-    limits = Limits(similarity=-1, support=-1, exchange=-1, kept=0, fault=0.5)
+    limits = Limits(similarity=-1, fault=0.5)
     verdicts = Judge(limits, BagEncoder()).judge([Question(source, one) for one in answers])
     assert [one.reason for one in verdicts] == [None, "copy", "meaning"]
     assert asked == [(source, answers[0]), (source, answers[2])]

@@ -185,13 +185,9 @@ def _same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bo
 
 
 def _genders(tokens: Sequence[str]) -> set[str]:
-    """Genders that the words state; "man-made" states none, nor does "a fellow dog"."""
-    stated = (
-        word
-        for word, after in pairwise([*tokens, ""])
-        if word not in english.EITHER_GENDER and (word, after) != ("man", "made")
-    )
-    return english.with_parents(stated) & {"male", "female"}
+    """Genders that the words state; "man-made" states none."""
+    pairs = pairwise([*tokens, ""])
+    return english.genders(word for word, after in pairs if (word, after) != ("man", "made"))
 
 
 # Reason and check, in order of application.

