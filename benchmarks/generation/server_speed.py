@@ -86,7 +86,7 @@ def measured(
             concurrency=concurrency,
         )  # fmt: skip
         alone = counted(lambda: ask_alone(rows, config), url, server)
-        judge = Judge(config.filter_limits)
+        judge = Judge()
         run = counted(lambda: generate(rows, config.llm, judge, config.outputs), url, server)
         run["kept"] = pq.read_metadata(Path(folder) / "triples.parquet").num_rows
     return {"client alone": alone, "the run": run}
