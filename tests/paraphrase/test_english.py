@@ -99,14 +99,14 @@ def test_a_gender_needs_a_noun_that_states_it(words: str, expected: set[str]) ->
     "form", ["dog", "dogs", "dog's", "ponies", "wolves", "mice", "foxes", "geese", "oxen"]
 )
 def test_forms_of_a_noun_are_listed_with_it(form: str) -> None:
-    assert english.is_listed(form, english.listed("animals"))
+    assert english.is_listed(form, english._listed("animals"))
 
 
 @given(
-    st.sampled_from(sorted(english.listed("animals"))), st.sampled_from(["ing", "ery", "ly", "i"])
+    st.sampled_from(sorted(english._listed("animals"))), st.sampled_from(["ing", "ery", "ly", "i"])
 )
 def test_a_word_that_only_begins_like_a_listed_one_is_not_listed(word: str, ending: str) -> None:
-    assert not english.is_listed(word + ending, english.listed("animals"))
+    assert not english.is_listed(word + ending, english._listed("animals"))
 
 
 def test_an_accent_may_be_a_character_of_its_own() -> None:

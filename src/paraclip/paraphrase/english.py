@@ -22,7 +22,7 @@ for _line in files("paraclip.paraphrase").joinpath("words.txt").read_text("utf-8
         _lines.append(_line)
 
 
-def listed(section: str) -> frozenset[str]:
+def _listed(section: str) -> frozenset[str]:
     """The words of a section of `words.txt`."""
     return frozenset(" ".join(_SECTIONS[section]).split())
 
@@ -50,12 +50,12 @@ def _by_word(section: str) -> dict[str, set[str]]:
     return found
 
 
-STOP_WORDS, CARRIER_WORDS = listed("stop words"), listed("carrier words")
-COUPLES = listed("couples")
+STOP_WORDS, CARRIER_WORDS = _listed("stop words"), _listed("carrier words")
+COUPLES = _listed("couples")
 GENDER_NOUNS, GENDER_WORDS = _named_lists("gender nouns"), _named_lists("gender words")
-LEMMAS, UNSTEMMED, DERIVED = _pairs("lemmas"), listed("unstemmed"), _pairs("families")
+LEMMAS, UNSTEMMED, DERIVED = _pairs("lemmas"), _listed("unstemmed"), _pairs("families")
 NUMBERS, LOOSE_NUMBERS = _pairs("numbers"), _pairs("loose numbers")
-NEGATIONS, LACKS, UNNEGATED = listed("negations"), listed("lacks"), listed("unnegated")
+NEGATIONS, LACKS, UNNEGATED = _listed("negations"), _listed("lacks"), _listed("unnegated")
 NO_NEGATION = frozenset({("nothing", "but"), ("not", "far"), ("not", "only")})
 COLOUR_OF = {word: name for word, (name,) in _by_word("colours").items()}
 LIKE_COLOUR = _by_word("colour likeness")
@@ -218,10 +218,10 @@ def genders(tokens: Iterable[str]) -> set[str]:
 # Who does what to whom, and which adjective belongs to which noun. "A dog pulls a child" does not
 # paraphrase "A child pulls a dog", although all words are the same and MiniLM rates the two as
 # similar. The checks are cautious: an answer fails only if words that both share are exchanged.
-_BEINGS = listed("people").union(listed("animals"), *GENDER_NOUNS.values())
-ADJECTIVES = listed("adjectives")
-FRONTING, INVERTING = listed("fronting"), listed("inverting")
-_AUXILIARIES = listed("auxiliaries")
+_BEINGS = _listed("people").union(_listed("animals"), *GENDER_NOUNS.values())
+ADJECTIVES = _listed("adjectives")
+_FRONTING, _INVERTING = _listed("fronting"), _listed("inverting")
+_AUXILIARIES = _listed("auxiliaries")
 _REACH = 3
 """Maximum number of words between a preposition and its noun."""
 
@@ -300,8 +300,8 @@ def _actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
     if ones[0] < others[0]:
         return "by" in answer[begin:end] and "by" not in between
     # The being that is named second may still be the agent, by the syntax of the answer.
-    fronted = FRONTING & set(answer[max(0, begin - _REACH) : begin])
-    inverted = (INVERTING & set(answer[begin:end])) - ({"from", "behind", "by"} & set(between))
+    fronted = _FRONTING & set(answer[max(0, begin - _REACH) : begin])
+    inverted = (_INVERTING & set(answer[begin:end])) - ({"from", "behind", "by"} & set(between))
     return not (fronted or inverted or active)
 
 
