@@ -96,11 +96,12 @@ def draws_of_rewordings(texts: Sequence[str], folder: Path) -> list[dict[str, st
     They are kept, and read when the same sentences are wanted from the same model.
     """
     backend = SmolLM2(llm_options(NAME))
-    key = text_hash(json.dumps([backend.generator, backend.identity, DRAWS, *texts]))
+    judge = Judge()
+    made_by = [backend.generator, backend.identity, asdict(judge.limits), DRAWS]
+    key = text_hash(json.dumps([*made_by, *texts]))
     if not (path := folder / f"{key}.json").exists():
         say(f"rewording {len(texts)} sentences")
         answers = asyncio.run(ask(texts, backend, backend.options.concurrency))
-        judge = Judge()
         draws = [accepted(texts, draw, judge) for draw in zip(*answers, strict=True)]
         write_text(path, json.dumps(draws, indent=1, ensure_ascii=False) + "\n")
     kept: list[dict[str, str]] = json.loads(path.read_text("utf-8"))

@@ -17,7 +17,7 @@ from recipes.demo.stamps import STAMPS
 
 HERE = Path(__file__).resolve().parent
 PROMPTS = HERE / "adapter" / "prompts.json"
-NEAR = Limits(similarity=0.7, growth=1.6, words=40)
+NEAR = Limits(similarity=0.7, growth=1.6, words=40, fault=1.0)
 OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
 SYNONYMS = (HERE / "synonyms.tsv",)
 SETS = ("strong", "starter", "stamps")

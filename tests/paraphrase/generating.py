@@ -48,7 +48,7 @@ def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
 
 
 def bag_judge() -> Judge:
-    """The default limits without weights."""
+    """The default limits without weights, and so without the checker."""
     return Judge(Limits(fault=1.0), BagEncoder())  # type: ignore[arg-type]
 
 

@@ -8,14 +8,17 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from fake_encoder import BagEncoder
 from fake_server import FakeServer, Reply
-from generating import Runs, bag_judge
+from generating import Runs
 from test_llm_batches import answered, run_of_files, vllm
 
 from paraclip.data.triples import choose_wordings, read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs
+from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import CONTRAST, KINDS, make_prompt, read_kinds
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -162,7 +165,10 @@ CAT = "A grey cat sleeps on a wooden chair by the door"
         ("short", "black cat on chair", "colour"), ("short", "two cats on chair", "number"),
         ("short", CAT, "copy"), ("short", "no cat on chair", "negation"),
         ("verbose", "a grey cat sleeps on a wooden chair", "kind"),
+        ("short", "grey cat wakes on chair", None),  # whose facts were checked: it may drop some
         ("colloquial", "a cat sleeps on a wooden chair by the door", "colour"),
+        ("colloquial", "by the door a grey cat wakes on a wooden chair", "meaning"),
+        ("colloquial", "by the door a grey cat sleeps on a wooden chair", None),
         ("typo", "A gery cat sleeps on a woden chair by the door", None), ("typo", CAT, "copy"),
         ("typo", "A grey car sleeps on a wooden chair by the door", "kind"),
         ("typo", "A grey cat sleeps on a wooden chair", "kind"),
@@ -183,9 +189,10 @@ CAT = "A grey cat sleeps on a wooden chair by the door"
 def test_each_kind_has_its_filters(kind: str, answer: str, reason: str | None) -> None:
     class Checker:
         def faults(self, pairs: list[tuple[str, str]]) -> list[float]:
-            return [float("wakes" in text) for _, text in pairs]
+            above, below = Limits().fault + 0.05, Limits().fault - 0.05
+            return [above if "wakes" in text else below for _, text in pairs]
 
-    judge = bag_judge()
+    judge = Judge(Limits(), BagEncoder())  # type: ignore[arg-type]
     judge.checker = Checker()  # type: ignore[assignment]
     (verdict,) = judge.judge([Question(CAT, answer, kind=kind)])
     assert verdict.reason == reason

@@ -21,6 +21,7 @@ from paraclip.evaluation.pairs import Wording, Wordings
 from paraclip.evaluation.pictures import Pool, read_pool
 from paraclip.evaluation.statistics import Metric, resample
 from paraclip.paraphrase.backends import Answer, LLMOptions
+from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.prompts import Prompt
@@ -168,6 +169,8 @@ class Reworder:
 
 class Accepting:
     """A judge for whom any text is a paraphrase."""
+
+    limits = Limits()
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         return [Verdict(one.answer, None if one.answer else "empty", 1, 1) for one in questions]

@@ -12,7 +12,7 @@ from paraclip.data.captions import ColumnOptions, Columns
 from paraclip.errors import UserError, printable, require
 from paraclip.options import Checked, Count, Names, PathName, Share, takes
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
-from paraclip.paraphrase.config import CaptionSource, Limits, Outputs, Part, read_part
+from paraclip.paraphrase.config import CaptionSource, Outputs, Part, read_part
 from paraclip.paraphrase.prompts import read_kinds
 from paraclip.provenance import FOLDED, publishable, shown_path
 
@@ -165,7 +165,6 @@ class GenerateOptions(Checked):
             "base_url": ", ".join(map(str, self.base_url)) or None,
             "licence": self.licence or licence,
             "llm": asdict(self.llm) | {"base_url": None},
-            "filter_limits": asdict(Limits()),
         }
         return Outputs(Path(self.out), publishable(settings), self.fresh)
 

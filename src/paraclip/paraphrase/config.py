@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,15 @@ from paraclip.errors import UserError
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds of the filters; `docs/guide/generate.md` describes them."""
+    """Thresholds of the filters, in the order in which they are applied."""
 
-    similarity: float = 0.2
-    """Minimum MiniLM cosine between an answer and its source, -1 to 1."""
-    growth: float = 2.2
-    """Maximum number of words of an answer, as a multiple of the source's (plus 4 words)."""
     words: int = 60
     """Maximum number of words of an answer."""
-    fault: float = 0.9
+    growth: float = 2.2
+    """Maximum number of words of an answer, as a multiple of the source's (plus 4 words)."""
+    similarity: float = 0.2
+    """Minimum MiniLM cosine between an answer and its source, -1 to 1."""
+    fault: float = 0.7
     """Maximum probability of a fault according to the checker (`filters/minilm.py`), 0 to 1; 1
     switches it off. `recipes/filters/README.md` says how it was chosen."""
 
@@ -42,6 +42,10 @@ class Outputs:
     folder: Path
     settings: Mapping[str, Any]  # of the run, for the provenance; `licence` is that of the answers
     fresh: bool = False  # delete earlier answers
+
+    def with_settings(self, **settings: Any) -> "Outputs":
+        """The same with further settings."""
+        return replace(self, settings={**self.settings, **settings})
 
 
 @dataclass(frozen=True)

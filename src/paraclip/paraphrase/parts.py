@@ -155,13 +155,13 @@ class _PartRunner:
     def __call__(self, task: _Task) -> tuple[Part, _Counts]:
         """Run a part; returns it with its counts, and raises the errors of `generate`."""
         part, captions, total = task
-        settings = {**self.outputs.settings, "part": f"{part.number}/{part.of}", "run": self.run}
         # A worker of a killed run may still write to the log, and its answers are found after that.
         open_log = partial(AnswerLog, earlier=self._earlier, wait=True)
         with self.place.folder(part.name) as folder:
             refuse_foreign_outputs(folder)
             (folder / SUMMARY).unlink(missing_ok=True)  # unfinished until the run ends
-            outputs = replace(self.outputs, folder=folder, settings=settings)
+            of_part = {"part": f"{part.number}/{part.of}", "run": self.run}
+            outputs = replace(self.outputs, folder=folder).with_settings(**of_part)
             summary = generate(
                 captions, self.llm, self.judge, outputs, total=total, open_log=open_log
             )
@@ -240,6 +240,7 @@ def generate_in_parts(
         if part and place.local:
             stack.enter_context(locked(place.local, wait=True))
         summary, meter = _sum([*earlier, *finished], llm, backend)
+        outputs = outputs.with_settings(filter_limits=asdict(judge.limits))
         _join(place, split, outputs, summary, meter, counts.problems)
         return outputs.folder / TRIPLES, summary, counts.problems, ()
 
@@ -331,7 +332,7 @@ def _join(
 ) -> None:  # fmt: skip
     """Write the files of the whole run from those of its parts, in their order."""
     with place.folder() as out:
-        outputs = replace(outputs, folder=out, settings={**outputs.settings, "part": None})
+        outputs = replace(outputs, folder=out).with_settings(part=None)
         with writing(outputs, summary, meter, problems) as writers:
             for part in parts:
                 with place.folder(part.name) as folder:

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -219,6 +219,7 @@ async def generate_async(
             file that no run wrote, a wheel is missing, or the disk is full. The log keeps all
             answers.
     """
+    outputs = outputs.with_settings(filter_limits=asdict(judge.limits))
     async with _asking(llm, judge, outputs, backend, open_log) as work:
         work.meter.tokens = list(work.log.tokens)
         summary = Summary(generator=work.backend.generator, reused_answers=len(work.log))

@@ -171,7 +171,7 @@ def judge() -> Judge:
 @pytest.fixture
 def model(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
     made = Model()
-    monkeypatch.setattr(rewording, "Judge", lambda _: judge)
+    monkeypatch.setattr(rewording, "Judge", lambda: judge)
     monkeypatch.setattr(rewording, "make_backend", lambda *_: made)
     yield made
     made.told.set()

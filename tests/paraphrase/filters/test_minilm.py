@@ -1,4 +1,4 @@
-"""MiniLM and the checker in onnxruntime give what they give in torch; readings are cached."""
+"""MiniLM and the checker in onnxruntime give what they give in torch; vectors are cached."""
 
 import json
 from collections.abc import Iterable

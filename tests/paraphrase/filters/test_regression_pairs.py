@@ -1,4 +1,5 @@
-"""Whole paraphrases through all filters with MiniLM: good ones pass, bad ones fail as listed."""
+"""Whole paraphrases through all filters with MiniLM: good ones pass, bad ones fail as listed, and
+others are known to be mistaken."""
 
 from pathlib import Path
 
@@ -23,7 +24,11 @@ def rows_of(name: str) -> list[tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def reasons() -> dict[tuple[str, str], str | None]:
     """The result of the filters for every listed pair."""
-    pairs = [(source, answer) for name in ("good", "bad") for source, answer, *_ in rows_of(name)]
+    pairs = [
+        (source, answer)
+        for name in ("good", "bad", "mistaken")
+        for source, answer, *_ in rows_of(name)
+    ]
     verdicts = Judge(Limits(), SentenceEncoder()).judge([Question(*pair) for pair in pairs])
     return {pair: verdict.reason for pair, verdict in zip(pairs, verdicts, strict=True)}
 
@@ -42,3 +47,9 @@ def test_good_paraphrases_pass(reasons, source: str, answer: str) -> None:
 @pytest.mark.parametrize(("source", "answer", "reason"), rows_of("bad"))
 def test_bad_paraphrases_fail_with_their_reason(reasons, source: str, answer: str, reason) -> None:
     assert reasons[source, answer] == reason
+
+
+@pytest.mark.parametrize(("source", "answer", "reason"), rows_of("mistaken"))
+def test_what_the_checker_is_known_to_mistake(reasons, source: str, answer: str, reason) -> None:
+    # A pair that is judged well now belongs to one of the other lists.
+    assert (reasons[source, answer] or "passes") == reason

@@ -7,7 +7,6 @@ from paraclip.compute.micro_batch import Overloaded
 from paraclip.errors import UserError
 from paraclip.image_search.serving.service import Recent
 from paraclip.paraphrase.backends import AnswerError, llm_options, make_backend
-from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.english import content_roots
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
@@ -15,7 +14,6 @@ from paraclip.paraphrase.prompts import make_prompt
 
 _STEP = 2  # the step that uses other words and another structure
 _OFFERED, _DRAWN = 3, 6  # the checker refuses some answers, and some are alike
-_MOST_FAULT = 0.6  # somebody reads them: stricter than for training
 MOST_WAITING = 8  # requests; a local model answers one in a few seconds
 _CACHED = 1000
 _SECONDS = 30.0  # for an answer of the model
@@ -33,7 +31,7 @@ class Reworder:
 
     def __init__(self, llm: str) -> None:
         self.backend = make_backend(llm_options(llm, timeout=_SECONDS, max_retries=1))
-        self.judge = Judge(Limits(fault=_MOST_FAULT))
+        self.judge = Judge()
         self.is_started = False
         self.one_at_a_time = asyncio.Lock()
         self.known: Recent[str, list[str]] = Recent(_CACHED)

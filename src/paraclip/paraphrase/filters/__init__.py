@@ -1,1 +1,1 @@
-"""Filters: cleaning of answers, checks without a model, checks on MiniLM's vectors."""
+"""Filters: cleaning of answers, checks without a model, similarity of sentences, the checker."""

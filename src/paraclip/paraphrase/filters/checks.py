@@ -58,7 +58,7 @@ class Question:
 
     source: str  # the text to paraphrase
     answer: str  # the generator's answer, unprocessed
-    caption: str = ""  # in step 2; its words do not count as new content either
+    caption: str = ""  # in step 2; the answer may not copy it, and may name its genders
     cut: bool = False  # the generator stopped at its token limit: the end is missing
     kind: str = ""  # of KINDS, if this is no paraphrase
 
