@@ -50,13 +50,13 @@ def _by_word(section: str) -> dict[str, set[str]]:
     return found
 
 
-STOP_WORDS, CARRIER_WORDS = _listed("stop words"), _listed("carrier words")
+STOP_WORDS, _CARRIER_WORDS = _listed("stop words"), _listed("carrier words")
 COUPLES = _listed("couples")
 GENDER_NOUNS, GENDER_WORDS = _named_lists("gender nouns"), _named_lists("gender words")
-LEMMAS, UNSTEMMED, DERIVED = _pairs("lemmas"), _listed("unstemmed"), _pairs("families")
-NUMBERS, LOOSE_NUMBERS = _pairs("numbers"), _pairs("loose numbers")
-NEGATIONS, LACKS, UNNEGATED = _listed("negations"), _listed("lacks"), _listed("unnegated")
-NO_NEGATION = frozenset({("nothing", "but"), ("not", "far"), ("not", "only")})
+_LEMMAS, _UNSTEMMED, _DERIVED = _pairs("lemmas"), _listed("unstemmed"), _pairs("families")
+NUMBERS, _LOOSE_NUMBERS = _pairs("numbers"), _pairs("loose numbers")
+_NEGATIONS, _LACKS, _UNNEGATED = _listed("negations"), _listed("lacks"), _listed("unnegated")
+_NO_NEGATION = frozenset({("nothing", "but"), ("not", "far"), ("not", "only")})
 COLOUR_OF = {word: name for word, (name,) in _by_word("colours").items()}
 LIKE_COLOUR = _by_word("colour likeness")
 _PART = r"(?:[^\W_][\u0300-\u036f]*)+"  # accents may be characters of their own
@@ -83,10 +83,10 @@ def _bare(word: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def _lemma(word: str) -> str:
-    """The dictionary form, by `LEMMAS` or else simplemma: "ran" becomes "run"."""
+    """The dictionary form, by `_LEMMAS` or else simplemma: "ran" becomes "run"."""
     word = _bare(word)
-    if not word or word in LEMMAS:
-        return LEMMAS.get(word, word)
+    if not word or word in _LEMMAS:
+        return _LEMMAS.get(word, word)
     # Imported at the first use, so that commands that read no text start quickly.
     dictionary_form: str = optional_import("simplemma", "llm").lemmatize(word, lang="en")
     return dictionary_form.lower()
@@ -96,9 +96,9 @@ def _lemma(word: str) -> str:
 def root(word: str) -> str:
     """What a word shares with its inflections and simple derivations: "climb" for "climbers"."""
     dictionary_form = _lemma(word)
-    if dictionary_form in UNSTEMMED:
+    if dictionary_form in _UNSTEMMED:
         return dictionary_form
-    stemmed: str = _stemmer().stemWord(DERIVED.get(dictionary_form, dictionary_form))
+    stemmed: str = _stemmer().stemWord(_DERIVED.get(dictionary_form, dictionary_form))
     return stemmed
 
 
@@ -128,7 +128,7 @@ def rewords(first: str, second: str) -> bool:
 
     Carrier phrases do not count: "A photo showing a ram" does not reword "Ram".
     """
-    new = (word for word in words(second) if word not in CARRIER_WORDS)
+    new = (word for word in words(second) if word not in _CARRIER_WORDS)
     return not {root(word) for word in new if is_content(word)} <= set(content_roots(first))
 
 
@@ -158,7 +158,7 @@ def _value(word: str) -> int | float:
 
 def allowed_numbers(text: str) -> set[str]:
     """Numbers that a text states or allows: "both" and "another" allow 2."""
-    loose = {LOOSE_NUMBERS[word] for word in words(text) if word in LOOSE_NUMBERS}
+    loose = {_LOOSE_NUMBERS[word] for word in words(text) if word in _LOOSE_NUMBERS}
     return numbers(text) | loose
 
 
@@ -177,11 +177,11 @@ def is_negated(tokens: Iterable[str]) -> bool:
     """Whether some word negates: "no", "without", "isn't", "shirtless"."""
     tokens = [*tokens, "", ""]
     return any(
-        word in NEGATIONS
+        word in _NEGATIONS
         or word.endswith("n't")
-        or (word.endswith("less") and word not in UNNEGATED)
+        or (word.endswith("less") and word not in _UNNEGATED)
         for word, after in pairwise(tokens)
-        if (word, after) not in NO_NEGATION
+        if (word, after) not in _NO_NEGATION
     )
 
 
@@ -189,7 +189,7 @@ def allows_negation(tokens: Iterable[str]) -> bool:
     """Whether some word negates or names a lack ("bare", "missing", "unread", "leafless")."""
     tokens = list(tokens)
     return is_negated(tokens) or any(
-        word in LACKS
+        word in _LACKS
         or word.endswith("less")
         or (word.startswith("un") and len(word) > 5 and word.endswith(("ed", "en", "ad", "de")))
         for word in tokens
@@ -219,7 +219,7 @@ def genders(tokens: Iterable[str]) -> set[str]:
 # paraphrase "A child pulls a dog", although all words are the same and MiniLM rates the two as
 # similar. The checks are cautious: an answer fails only if words that both share are exchanged.
 _BEINGS = _listed("people").union(_listed("animals"), *GENDER_NOUNS.values())
-ADJECTIVES = _listed("adjectives")
+_ADJECTIVES = _listed("adjectives")
 _FRONTING, _INVERTING = _listed("fronting"), _listed("inverting")
 _AUXILIARIES = _listed("auxiliaries")
 _REACH = 3
@@ -270,7 +270,7 @@ def _described_nouns(tokens: Sequence[str]) -> dict[str, set[str]]:
     described: dict[str, set[str]] = {}
     pending: list[str] = []
     for word in tokens:
-        describes = word in COLOUR_OF or word in ADJECTIVES
+        describes = word in COLOUR_OF or word in _ADJECTIVES
         if is_content(word) and not describes:
             for adjective in pending:
                 described.setdefault(adjective, set()).add(root(word))
@@ -310,5 +310,5 @@ def _living_beings(tokens: Sequence[str]) -> list[tuple[int, frozenset[str]]]:
     return [
         (index, frozenset({root(word)} | genders([word])))
         for index, word in enumerate(tokens)
-        if is_listed(word, _BEINGS) and word not in ADJECTIVES
+        if is_listed(word, _BEINGS) and word not in _ADJECTIVES
     ]

@@ -123,16 +123,17 @@ class Judge:
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict per question, in order; models get all texts together."""
-        verdicts = self._judge_apart(questions)
-        limits = [self._limits_for(one).fault for one in questions]
+        limits = [self._limits_for(one) for one in questions]
+        verdicts = self._judge_apart(questions, limits)
         # A wording that may leave out facts contradicts none of those that were just checked.
         passing = [
-            index for index, one in enumerate(questions)
-            if verdicts[index].reason is None and not is_loose(one.kind) and limits[index] < 1.0
-        ]  # fmt: skip
+            index
+            for index, (one, own) in enumerate(zip(questions, limits, strict=True))
+            if verdicts[index].reason is None and not is_loose(one.kind) and own.fault < 1.0
+        ]
         pairs = [(questions[index].source, verdicts[index].text) for index in passing]
         for index, fault in zip(passing, self.checker.faults(pairs) if pairs else (), strict=True):
-            if fault > limits[index]:
+            if fault > limits[index].fault:
                 verdicts[index] = replace(verdicts[index], reason="meaning")
         return [
             _reversed(verdict) if question.kind == CONTRAST else verdict
@@ -155,12 +156,14 @@ class Judge:
         """Judges in a thread: answers that arrive during a batch form the next one."""
         return MicroBatchQueue(self.judge_each, _BATCH, waiting=None)
 
-    def _judge_apart(self, questions: Sequence[Question]) -> list[Verdict]:
+    def _judge_apart(
+        self, questions: Sequence[Question], limits: Sequence[Limits]
+    ) -> list[Verdict]:
         """Verdicts by the checks without a model, then by the similarity of MiniLM's vectors."""
         cleaned = [clean(question.answer) for question in questions]
         plain = [
-            plain_reason(question, text, self._limits_for(question))
-            for question, text in zip(questions, cleaned, strict=True)
+            plain_reason(question, text, own)
+            for question, text, own in zip(questions, cleaned, limits, strict=True)
         ]
         texts = {
             text
@@ -170,11 +173,12 @@ class Judge:
         }
         vectors = dict(zip(texts, self.encoder.encode(list(texts)), strict=True)) if texts else {}
         verdicts = []
-        for question, answer, reason in zip(questions, cleaned, plain, strict=True):
+        judged = zip(questions, cleaned, plain, limits, strict=True)
+        for question, answer, reason, own in judged:
             similarity = float("nan")
             if reason is None:
                 similarity = float(vectors[question.source] @ vectors[answer])
-                if similarity < self._limits_for(question).similarity:
+                if similarity < own.similarity:
                     reason = "drift"
             shared = english.overlap(question.source, answer)
             verdicts.append(Verdict(answer, reason, similarity, shared))
