@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from benchmarks.evaluation.flickr8k import training_captions
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import (
-    ENGLISH,
     PROVENANCE,
     SCHEMA,
     attach_images,
@@ -27,6 +26,7 @@ from paraclip.data.triples import (
 )
 from paraclip.files import atomic_path, write_text
 from paraclip.starter import DRAWN, FIRST_EDITION, STARTER
+from paraclip.starter.scenes import ENGLISH
 
 Row = dict[str, Any]
 SEED = 0

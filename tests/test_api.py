@@ -150,7 +150,7 @@ def test_train_merge_export_and_evaluate_without_a_word(
     texts = [paraclip.encode_texts(one, ["a square", "the box"]) for one in (base, tuned)]
     assert texts[0].shape == texts[1].shape and not texts[0].equal(texts[1])
     torch.testing.assert_close(texts[1].norm(dim=1), torch.ones(2))
-    assert paraclip.encode_texts(base, "the box").equal(texts[0][1])
+    torch.testing.assert_close(paraclip.encode_texts(base, "the box"), texts[0][1])
 
     half = paraclip.merge(base, tuned, 0.5)
     written = paraclip.export(half, tmp_path / "half.safetensors")

@@ -134,7 +134,11 @@ def test_precision_and_recall_with_wilson_intervals(sheet: dict[str, Any], tmp_p
     assert cells["| rejected, drift"][3].startswith("50.0")
     twice = report_marks(sheet, marks * 2)
     assert "precision of the filters: 75.0 (30.1–95.4) %" in twice, "a second opinion narrows none"
-    assert "recall" not in report_marks(sheet, marks[-1:])
+    kept = [mark for mark in marks if mark.id.startswith("k")]
+    for some, missing in ((marks[-1:], "kept, step 1"), (kept, "rejected, drift")):
+        assert f"recall of the filters: not known without marks of {missing}" in report_marks(
+            sheet, some
+        )
 
 
 def write_marks(path: Path, names: str, **further: str) -> Path:

@@ -164,9 +164,15 @@ def test_a_command_is_kept_without_passwords_and_keys(monkeypatch: pytest.Monkey
     kept = record["command"]
     shown = ["generate", "s3://bucket/a.csv?...", "--base-url", "http://host:80/v1"]
     assert kept == ["paraclip", *shown]
-    for called, name in (("x/train.py", "train.py"), ("x/__main__.py", "paraclip")):
-        monkeypatch.setattr("sys.argv", [called])
-        assert provenance()["command"] == [name]
+    monkeypatch.setattr("sys.argv", ["site-packages/paraclip/__main__.py", "train"])
+    assert provenance()["command"] == ["paraclip", "train"]
+    for called in (
+        "x/train.py",
+        "bin/tool",
+        "tool/__main__.py",
+    ):  # whose options are its own affair
+        monkeypatch.setattr("sys.argv", [called, "--hf-token", "hf_abc"])
+        assert provenance()["command"] == [Path(called).name]
 
 
 def test_a_file_larger_than_it_may_be_is_refused(tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ NOT_TOGETHER = [  # options that cannot be used, and the one that is named
             ("max-cost 3 --prices 1 1 --ray-workers 2", "--max-cost"),
             ("out s3://bucket/run", "--out"),
             ("out s3://bucket/run --part 1/2 --dry-run", "--out"),
+            ("dry-run --fresh", "--fresh"),
         )
     ),
 ]

@@ -39,9 +39,12 @@ class OutputFolder:
 
     def owns(self, path: Path) -> bool:
         """Whether ParaCLIP wrote a file below the folder, and nobody has changed it since."""
-        name, listed = self._name_of(path), self._listed()
-        hashes = listed[name] | listed[f"{name.rpartition('/')[0]}/*"]
+        hashes = self._hashes_of(path)
         return path.is_file() and (None in hashes or _hash_of(path) in hashes)
+
+    def lists(self, path: Path) -> bool:
+        """Whether ParaCLIP wrote a file of this name below the folder, changed since or not."""
+        return bool(self._hashes_of(path))
 
     def refuse_foreign(self, *paths: Path) -> None:
         """Raise UserError for an existing file that may not be replaced or deleted."""
@@ -91,6 +94,10 @@ class OutputFolder:
 
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
+
+    def _hashes_of(self, path: Path) -> set[str | None]:
+        name, listed = self._name_of(path), self._listed()
+        return listed[name] | listed[f"{name.rpartition('/')[0]}/*"]
 
     def _listed(self) -> defaultdict[str, set[str | None]]:
         """The hashes of each name, of this kind; empty without a record."""

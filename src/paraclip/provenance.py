@@ -92,13 +92,15 @@ def provenance(**settings: Any) -> dict[str, Any]:
     Args:
         settings: everything that determines the result: configuration, hashes, seed, generator.
     """
-    name = os.path.basename(sys.argv[0])  # without its folder, which may name the user
-    # `python -m paraclip` runs `__main__.py`.
-    script = name if name.endswith(".py") and name != "__main__.py" else "paraclip"
+    program = Path(sys.argv[0])  # kept without its folder, which may name the user
+    # `python -m paraclip` runs `paraclip/__main__.py`.
+    own = program.name == "paraclip" or program.parts[-2:] == ("paraclip", "__main__.py")
+    # Another program's options may hold a token; ParaCLIP has none that does.
+    command = ["paraclip", *map(without_secrets, sys.argv[1:])] if own else [program.name]
     # No name of the host or the user.
     machine = {"processor": _processor_name(), "cores": os.cpu_count(), "system": platform.system()}
     return {
-        "command": [script, *map(without_secrets, sys.argv[1:])],
+        "command": command,
         "time": _now(),
         "versions": package_versions(),
         "machine": machine,

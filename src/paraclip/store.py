@@ -89,7 +89,7 @@ class IndexFacts:
     # names by label, such as {"base": "mini"}; the first made the index
     models: Annotated[dict[str, str], Field(min_length=1)]
     precision: str = "fp32"  # or bf16
-    # similarity that close results exceed, by stamp of the model (see `evaluation.unrelated`)
+    # similarity that close results exceed, by stamp of the model (see `evaluation.metrics`)
     cutoffs: dict[str, FiniteFloat] = field(default_factory=dict)
     # distinguishes the index from others at the same address; names a folder of the cache
     created: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = field(

@@ -320,6 +320,10 @@ def test_plain_lists_are_read(tmp_path: Path) -> None:
         ("42-1", "42", "One"), ("42-2", "42", "Two"), ("row 2-1", "row 2", "3"),
     ]  # fmt: skip
     assert captions[0].image == picture
+    sentences = [{"raw": "One", "tokens": ["one"]}, {"raw": "Two"}]
+    image = {"filename": "a.jpg", "sentences": sentences}  # as Karpathy's files have it
+    captions = read(put(tmp_path / "k.json", json.dumps({"images": [image]})))
+    assert [(row.caption, row.image) for row in captions] == [("One", picture), ("Two", picture)]
     other = put(tmp_path / "c.json", json.dumps([{"words": "One"}, 5, {"words": "Two"}]))
     good, problems = lenient(other, Columns(caption="words"))
     assert good == ["One", "Two"] and problems.listed[0][1] == "is not a JSON object"

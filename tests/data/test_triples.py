@@ -146,6 +146,17 @@ def test_an_image_id_is_replaced_by_the_image_or_the_id(tmp_path: Path, ending: 
     assert read_triples(path)["image_id"].to_pylist() == ["a", "b", "c", "x"]
 
 
+def test_a_table_that_arrow_refuses() -> None:
+    class Mixed:
+        """Like a data frame with numbers and texts in one column."""
+
+        def __arrow_c_stream__(self, schema: object = None) -> object:
+            raise pa.ArrowInvalid("Could not convert 'b' to int64")
+
+    with pytest.raises(UserError, match="rows: Could not convert 'b'"):
+        read_triples(Mixed())
+
+
 # --- pictures ---
 
 
@@ -173,9 +184,10 @@ def test_images_are_found_by_their_id(tmp_path: Path) -> None:
     assert table["image"].to_pylist() == [kite, kite, swan, swan, None, rows[5]["image"]]
     with pytest.raises(UserError, match="no such folder"):
         attach_images(table, tmp_path / "none")
-    other = pa.Table.from_pylist([triple("a") | {"image_id": "boat"}], SCHEMA)
-    with pytest.raises(UserError, match=r"no picture of any triple.*'boat'.*image_id"):
-        attach_images(other, tmp_path)
+    for image in (None, "moved/boat.png"):
+        other = pa.Table.from_pylist([triple("a") | {"image_id": "boat", "image": image}], SCHEMA)
+        with pytest.raises(UserError, match=r"no picture of any triple.*'boat'.*image_id"):
+            attach_images(other, tmp_path)
 
 
 # --- further texts ---

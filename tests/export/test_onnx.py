@@ -14,9 +14,11 @@ from paraclip.compute.onnx_session import TextGraph, weight_files
 from paraclip.errors import UserError
 from paraclip.exporting.run import export_model
 from paraclip.files import file_hash
+from paraclip.models.features import encode_texts
 from paraclip.models.formats.onnx_graph import write_image_graph, write_text_graph
+from paraclip.models.mini import SentenceModel, SentenceSettings
 from paraclip.systems import ExportOptions
-from tiny import small_clip
+from tiny import small_clip, word_files
 
 pytestmark = pytest.mark.slow
 EIGHT_BITS = ExportOptions(target="transformers-js", int8=True)
@@ -59,6 +61,19 @@ def test_what_is_written_is_described_and_the_image_tower_agrees(folder, plain_c
     with torch.no_grad():
         own = plain_clip.project_images(plain_clip.embed_pixels(pixels)).numpy()
     np.testing.assert_allclose(theirs, own, atol=1e-5)
+
+
+def test_the_prompt_before_every_text_is_written(plain_clip, folder, tmp_path) -> None:
+    settings = SentenceSettings(prompts={"query": "red "})
+    model = SentenceModel(word_files("bert"), settings)
+    for written, prompt in ((export(model, tmp_path / "out", to="onnx"), "red "), (folder, "")):
+        facts = json.loads((written / "interface.json").read_text())
+        assert facts["text"]["prompt"] == prompt
+    graph = onnxruntime.InferenceSession(tmp_path / "out" / "text_model.onnx")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    ids = np.array([tokenizer.encode("red a dog").ids], np.int64)
+    found = graph.run(None, {"input_ids": ids})[0]
+    np.testing.assert_allclose(found, encode_texts(model, ["a dog"]), atol=1e-5)
 
 
 def test_eight_bits(tmp_path) -> None:

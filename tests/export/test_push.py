@@ -19,6 +19,7 @@ from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
 from paraclip.models.sources import model_files
+from paraclip.output_folder import OutputFolder
 from paraclip.provenance import provenance
 
 COMMIT = "0" * 40
@@ -101,6 +102,14 @@ def test_an_edited_export_is_sent_as_it_is(hub: Hub, tuned: Path, tmp_path: Path
     assert set(hub.files) == {path.name for path in folder.iterdir()} - {".paraclip"}
     assert hub.files["README.md"].decode() == card
     assert "private" in json.dumps(hub.created[0])
+
+
+def test_a_folder_of_triples_is_not_sent(hub: Hub, tmp_path: Path, capsys: Any) -> None:
+    for name in ("README.md", "answers.jsonl"):
+        OutputFolder(tmp_path, "generation").write(tmp_path / name, "---\nlicense: other\n---\n")
+    assert main(["push", "someone/triples", str(tmp_path), "--yes"]) == 2
+    assert (hub.files, hub.created) == ({}, [])
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_a_refusal_of_the_hub_is_one_line(hub: Hub, tuned: Path, capsys: Any) -> None:

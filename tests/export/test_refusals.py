@@ -20,6 +20,7 @@ from paraclip.exporting import layouts
 from paraclip.exporting.source import load_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.formats.onnx_graph import write_text_graph
+from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
 from tiny import TINY_CLIP, roberta_clip, small_clip, tiny_clip
 
@@ -245,6 +246,27 @@ def test_what_is_exported_is_not_replaced(
             with pytest.raises(UserError, match="which is exported"):
                 export(quick_clip, out, base=str(model))
     assert export(file, tmp_path / "run" / "export").is_dir()
+
+
+def test_tags_are_those_of_the_image_tower(named: Callable[..., OpenClip], tmp_path: Path) -> None:
+    model = named("ViT-B-32-quickgelu", quick=True)
+    base = {"facts": {"base": "ViT-B-32:openai"}}
+    changed = {"training": TRAINED["training"] | base}
+    own = {"training": {"config": {"image_learning_rate": None}, **base}}
+    for header, tags in (
+        ({}, []), (own, ["openai"]), ({"made_from": own}, ["openai"]), ({"made_from": changed}, []),
+        ({"merged": {}, "made_from": {"base": changed, "tuned": {"made_from": changed}}}, []),
+    ):  # fmt: skip
+        path = save_model(model, tmp_path / "model.safetensors", header)
+        assert load_source(path).tags == tags
+
+
+def test_a_model_that_was_edited_states_the_hash_of_its_weights(quick_clip, tmp_path) -> None:
+    model = load_model(str(save_model(quick_clip, tmp_path / "model.safetensors")), "cpu")
+    with torch.no_grad():
+        model.text_tower.ln_final.bias.add_(0.1)
+    again = load_model(str(export(model, tmp_path / "out", to="open-clip")), "cpu")
+    assert torch.equal(again.text_tower.ln_final.bias, model.text_tower.ln_final.bias)
 
 
 TEXT_ONLY = {"training": {"config": {"image_learning_rate": None}}}

@@ -8,7 +8,13 @@ import torch
 from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.models import features
-from paraclip.models.features import encode_images, encode_texts, identity, image_features
+from paraclip.models.features import (
+    encode_images,
+    encode_texts,
+    identity,
+    image_features,
+    picture_features,
+)
 from tiny import draw
 
 
@@ -48,11 +54,11 @@ def test_only_the_picture_that_changed_is_computed_again(clip, pictures, tmp_pat
 def test_other_weights_and_other_precision_have_their_own_rows(clip, mini, pictures, tmp_path):
     cache = tmp_path / "cache"
     image_features(clip, pictures, cache)
-    image_features(clip, pictures, cache, precision="bf16")
+    picture_features(clip, pictures, cache, "bf16")
     assert image_features(mini, pictures[:1], cache).shape[1] == 1280
     assert len(list(cache.iterdir())) == 3
     with pytest.raises(UserError, match="Choose fp32 or bf16"):
-        image_features(clip, pictures, precision="fp8")
+        picture_features(clip, pictures, None, "fp8")
 
 
 def test_broken_pictures_are_rows_of_nan_and_counted(clip, pictures, tmp_path):

@@ -275,7 +275,9 @@ def report_marks(sheet: Mapping[str, _Pair], marks: Sequence[_Mark]) -> str:
         * (sum(same) / len(same))
         for stratum, same in strata.items()
     }
-    if total := sum(good.values()):
+    if unmarked := sorted({pair.stratum for pair in sheet.values()} - set(strata)):
+        notes.append(f"recall of the filters: not known without marks of {', '.join(unmarked)}")
+    elif total := sum(good.values()):
         recall = sum(count for stratum, count in good.items() if stratum.startswith(_KEPT)) / total
         notes.append(f"recall of the filters: {recall:.1%} of what means the same")
     table = markdown(["pairs", "marks", *_MEANINGS, "plain"], rows)

@@ -116,6 +116,8 @@ class GenerateOptions(Checked):
              "Give --backend openai and --model."),
             (by_files and dry_run, "--dry-run", "asks a server, and files need none",
              "Leave one of them out."),
+            (dry_run and self.fresh, "--fresh", "deletes the answers of earlier runs",
+             "Leave it out with --dry-run."),
             (self.from_file and self.fresh, "--fresh", "deletes the answers of earlier rounds",
              "Leave it out with --from-file."),
             (ray and self.part, "--part", "does not go with --ray-workers",

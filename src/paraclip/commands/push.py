@@ -11,9 +11,9 @@ import tyro
 
 from paraclip.errors import UserError, printable
 from paraclip.files import read_bounded
-from paraclip.models.sources import HUB, check_model, check_repository, models_of_run
+from paraclip.models.sources import HUB, check_model, check_repository
 from paraclip.options import Checked
-from paraclip.output_folder import RECORD
+from paraclip.output_folder import OutputFolder
 from paraclip.systems import ExportOptions
 
 _CARD = "README.md"
@@ -64,13 +64,14 @@ def _hidden(path: Path) -> bool:
 @contextmanager
 def _folder_to_send(model: str) -> Iterator[Path]:
     """The folder of an export with its card, or a temporary one, written now."""
+    from paraclip.exporting.run import EXPORT, export_model
+
     folder = Path(model)
-    if (folder / RECORD).is_file() and (folder / _CARD).is_file() and not models_of_run(model):
+    card = folder / _CARD
+    if card.is_file() and OutputFolder(folder, EXPORT).lists(card):
         yield folder
         return
     check_model(model)
-    from paraclip.exporting.run import export_model  # torch, only now
-
     with TemporaryDirectory(prefix="paraclip-push-") as name:
         yield export_model(model, Path(name, "model"), ExportOptions()).path
 

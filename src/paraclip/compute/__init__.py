@@ -1,1 +1,1 @@
-"""How vectors are computed: exact search, queue of micro-batches, ONNX sessions, Ray, memory."""
+"""How vectors are computed: exact search, queue of micro-batches, ONNX sessions."""

@@ -85,7 +85,12 @@ def reader_of(source: str) -> Callable[[str, Problems, Columns | None], _Rows]:
 
 def _read_memory(rows: InMemory, problems: Problems) -> _Rows:
     if hasattr(rows, "__arrow_c_stream__"):
-        batches = pa.table(rows).to_batches(max_chunksize=_ROWS_AT_ONCE)
+        try:
+            table = pa.table(rows)
+        except pa.ArrowException as error:  # such as numbers and texts in one column
+            first = str(error).splitlines()[0]
+            raise UserError("rows", first, "Give each column values of one type.") from error
+        batches = table.to_batches(max_chunksize=_ROWS_AT_ONCE)
         rows = (row for batch in batches for row in batch.to_pylist())
     if not isinstance(rows, Iterable):
         hint = "Give a file, a list of dictionaries, or a table."
@@ -306,6 +311,10 @@ def _read_json(source: str, problems: Problems, columns: Columns | None) -> _Row
                 continue
         elif columns.image == "image":
             found["image"] = next((values[name] for name in _IMAGE_NAMES if name in values), None)
+        if isinstance(found["caption"], list):  # Karpathy's sentences are objects
+            found["caption"] = [
+                one.get("raw") if isinstance(one, dict) else one for one in found["caption"]
+            ]
         if keyed and isinstance(found["caption"], list):
             # another picture may have the row's number as its id
             found["id"] = f"row {row}" if found["image_id"] is None else found["image_id"]

@@ -23,7 +23,7 @@ from paraclip.data.rows import InMemory, Values, read_items, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import check_input, read_bounded
-from paraclip.starter.scenes import scenes
+from paraclip.starter.scenes import ENGLISH, scenes
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
 # Of each step: similarity of meaning (MiniLM) and share of common words.
@@ -46,7 +46,6 @@ WORDINGS = pa.field(
 CONTRAST = pa.field("contrast", pa.string())
 """A text with another meaning in nearly the same words, for `evaluate --pairs`."""
 FURTHER_SCHEMA = SCHEMA.append(WORDINGS).append(CONTRAST)
-ENGLISH = "en"
 _MOST_WORDINGS = 64  # of a row
 _ROWS_AT_ONCE = 10_000
 _LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
@@ -170,8 +169,8 @@ def choose_wordings(
     return [
         [
             (one["text"], one["lang"] or ENGLISH)
-            for one in found or ()  # in Parquet, the list, a wording and its text may each be null
-            if one and one["text"] and (languages is None or (one["lang"] or ENGLISH) in languages)
+            for one in found or ()
+            if languages is None or (one["lang"] or ENGLISH) in languages
         ]
         for found in rows[WORDINGS.name].to_pylist()
     ]
@@ -207,15 +206,18 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     def picture(image: str | None, image_id: str) -> str | None:
         if image and (is_remote(image) or os.path.isfile(local_path(image))):
             return image
-        return pictures.find(image_id) or image
+        return pictures.find(image_id)
 
-    pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
-    images = [picture(*pair) for pair in pairs]
-    if images and not any(name is not None for name in images):
+    named = table["image"].to_pylist()
+    found = list(map(picture, named, table["image_id"].to_pylist()))
+    if found and not any(found):
         what = f"contains no picture of any triple (the first is {table['image_id'][0].as_py()!r})"
         hint = "Name a folder whose file names match image_id, or omit the folder."
         raise UserError(folder, what, hint)
-    return with_column(table, "image", images)
+    # A name that leads nowhere stays, for the message of whoever opens it.
+    return with_column(
+        table, "image", [one or name for one, name in zip(found, named, strict=True)]
+    )
 
 
 def scene_table(count: int, seed: int = 0, languages: Collection[str] = (ENGLISH,)) -> pa.Table:

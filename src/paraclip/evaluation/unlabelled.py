@@ -19,6 +19,7 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import top_k
+from paraclip.data.triples import TEXTS
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.statistics import Interval, mean_interval
 from paraclip.starter.scenes import scenes
@@ -34,7 +35,6 @@ COUNT = 500
 ALIKE, CONTRAST, KEPT = "alike", "another meaning", "kept"
 FIRST = "first picture of "
 """Names of the measures; the last one is followed by the name of its judge."""
-_FIRST = ("caption", "paraphrase_1", "paraphrase_2")
 HUBS_LOWERED = 0.5
 """Share of a picture's popularity among texts that a judge's logits lose; chosen in the study."""
 _BLOCK = 8192  # pictures at a time
@@ -58,7 +58,7 @@ def scene_queries(count: int = COUNT) -> SceneQueries:
     rows = [row for row in rows if row["contrasts"]]
     worded = [
         [
-            *zip(row["kinds"], (row[name] for name in _FIRST), strict=True),
+            *zip(row["kinds"], (row[name] for name in TEXTS), strict=True),
             *((one["kind"], one["text"]) for one in row["wordings"]),
         ]
         for row in rows

@@ -139,8 +139,10 @@ def _write_onnx(source: Source, folder: Path, options: ExportOptions) -> None:
     write_text_graph(model, folder / "text_model.onnx", plain)
     # As the graph was exported: 1 would be a constant.
     length: Any = context if model.computed_length(1) == context else f"2 to {context}"
+    prompt = model.text_tower.settings.prompt if isinstance(model, BertEncoder) else ""
     interface: dict[str, Any] = {
         "text": {
+            "prompt": prompt,
             "input": plain.inputs, "dtype": plain.dtype, "shape": ["batch", length],
             "output": plain.outputs, "width": width, "unit_length": True,
             "weights": "float32",

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _WEIGHTS = ".safetensors"
 _CARD = "README.md"
-_KIND = "export"  # of the outputs
+EXPORT = "export"
+"""Kind of the outputs."""
 _KEPT = """\
 ## What an index depends on
 
@@ -80,7 +81,7 @@ def export_model(
     is_file = layout is FORMATS["weights"]
     card = out.with_suffix(".md") if is_file else out / _CARD
     if is_file:
-        OutputFolder(out.parent, _KIND).refuse_foreign(out, card)
+        OutputFolder(out.parent, EXPORT).refuse_foreign(out, card)
     else:
         _check_folder(out)
     from paraclip.exporting.layouts import write_layout
@@ -112,7 +113,7 @@ def export_model(
         then = _steps_of(layout, system, source, out)
         begin_next()
         if is_file:
-            outputs = OutputFolder(out.parent, _KIND)
+            outputs = OutputFolder(out.parent, EXPORT)
             with outputs.replacing(out) as temporary:
                 write_layout(layout, source, temporary, options)
             with outputs.replacing(card) as temporary:
@@ -187,7 +188,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
     with atomic_folder(path) as folder:
         yield folder
         written = [folder / name for name in sorted(_files_below(folder))]
-        OutputFolder(folder, _KIND).record(dict(zip(written, written, strict=True)))
+        OutputFolder(folder, EXPORT).record(dict(zip(written, written, strict=True)))
         _check_folder(path)  # meanwhile, something else may have been written there
 
 
@@ -198,7 +199,7 @@ def _check_folder(path: Path) -> None:
         if path.is_file():
             raise UserError(path, "is a file, and a folder is to be written", OTHER_PATH)
         files = _files_below(path) - {RECORD}  # the record may change: it lists the others
-        OutputFolder(path, _KIND).refuse_foreign(*(path / name for name in sorted(files)))
+        OutputFolder(path, EXPORT).refuse_foreign(*(path / name for name in sorted(files)))
 
 
 def _write_card(

@@ -92,7 +92,7 @@ def load_source(
         loaded, name = deepcopy(model).cpu().eval(), model.architecture.name  # the caller's stays
     else:
         loaded, name = load_model(str(model), "cpu"), str(model)
-    header = {**header_of(loaded), **(loaded.made_from or {})}
+    header = {**(loaded.made_from or {}), **header_of(loaded)}
     if not isinstance(model, DualEncoder) and "weights" not in (loaded.made_from or {}):
         header["base"] = name  # not a checkpoint, which records its base
     source = Source(loaded, header, name, tag)
@@ -121,13 +121,25 @@ def _image_tower_was_trained(header: dict[str, Any]) -> bool:
     return isinstance(config, dict) and config.get("image_learning_rate") is not None
 
 
+def _without_trained_image_towers(facts: Any) -> Any:
+    """The facts without runs that changed the image tower: their bases have another one."""
+    if not isinstance(facts, dict):
+        return facts
+    return {
+        name: _without_trained_image_towers(value)
+        for name, value in facts.items()
+        if not (isinstance(value, dict) and _image_tower_was_trained(value))
+    }
+
+
 def _recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
     """Pretrained tags of the base that a header records, for an architecture of open_clip."""
     plain = architecture.removesuffix(QUICK)
     known: set[str] = set()
     for name in (plain, f"{plain}{QUICK}"):
         known.update(open_clip.list_pretrained_tags_by_model(name))
-    named = {name.split(":")[1] for name in values_of(header, "base") if ":" in name}
+    bases = values_of(_without_trained_image_towers(header), "base")
+    named = {name.split(":")[1] for name in bases if ":" in name}
     return sorted(named & known)
 
 

@@ -35,7 +35,7 @@ class Hit:
         path: path in the index.
         caption: the caption; "" without one.
         score: cosine of query and picture.
-        close: whether it is better than what unrelated queries get (see `evaluation.unrelated`).
+        close: whether it is better than what unrelated queries get (see `evaluation.metrics`).
     """
 
     id: str

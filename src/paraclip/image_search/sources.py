@@ -149,8 +149,10 @@ def picture_source(name: str, columns: Columns) -> PictureSource:
     elif all(file.endswith(".tar") for file in files):
         folders = [os.path.dirname(os.path.abspath(file)) for file in files]
     else:
-        folders = [os.path.abspath(picture_roots(file, columns)[0]) for file in files]
-    return PictureSource(os.path.abspath(name), os.path.commonpath(folders), columns)
+        roots = (picture_roots(file, columns)[0] for file in files)
+        folders = [os.path.abspath(root) for root in roots if not is_remote(root)]
+    root = os.path.commonpath(folders) if folders else ""
+    return PictureSource(os.path.abspath(name), root, columns)
 
 
 def _usable_caption(caption: object) -> str:

@@ -157,7 +157,6 @@ def image_features(
     references: Sequence[str | None],
     cache: Path | None = None,
     problems: Problems | None = None,
-    precision: str = "fp32",
     label: str = "image features",
 ) -> StoredRows:
     """Features of the frozen image tower, float32 [references, width]; NaN without a picture.
@@ -171,14 +170,13 @@ def image_features(
         references: paths or URLs, as for `open_image`, or None.
         cache: folder of the cache, or None for no cache.
         problems: collects broken pictures, whose rows are NaN; the caller checks their number.
-        precision: fp32 or bf16 (autocast).
         label: label of the progress bar.
 
     Raises:
         UserError: a picture is missing or broken and `problems` is None; the disk is full.
     """
     names = {name: number for number, name in enumerate(dict.fromkeys(filter(None, references)))}
-    features, broken = picture_features(model, list(names), cache, precision, label)
+    features, broken = picture_features(model, list(names), cache, label=label)
     for name, error in broken.items():
         if problems is None:
             raise error

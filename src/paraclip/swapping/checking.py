@@ -3,13 +3,14 @@ should it or its mixture with base be used?"""
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import nearest_rows
@@ -328,7 +329,12 @@ def _write_sheet(
     ]
     answers = (hits for groups in columns for _, found in groups for hits in found.values())
     rows = {hit.id for hits in answers for hit in hits}
-    pictures = {row: _open_small(files[int(row)]) for row in rows if int(row) in files}
+    pictures = {}
+    for row in rows:
+        if int(row) in files:
+            with suppress(UserError):  # grey, if it cannot be read
+                picture = open_image(files[int(row)], _SIDE)
+                pictures[row] = ImageOps.fit(picture, (_SIDE, _SIDE))
     counts = [sum(sign * one.gained(label) > 0 for one in held) for sign in (1, -1)]
     heading = (
         f"Everyday scenes in two wordings: base and {label}",
@@ -339,14 +345,6 @@ def _write_sheet(
         " greatest loss. Blue: found with both wordings.",
     )
     write_sheet(path, columns, pictures, heading, _SIDE)
-
-
-def _open_small(file: str) -> Image.Image:
-    """A picture; grey if it cannot be read."""
-    try:
-        return ImageOps.fit(open_image(file, _SIDE), (_SIDE, _SIDE))
-    except UserError:
-        return Image.new("RGB", (_SIDE, _SIDE), "#e4e4e4")
 
 
 def _compare_queries(

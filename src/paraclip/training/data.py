@@ -24,12 +24,13 @@ from torch import Tensor
 
 from paraclip.arrays import Integers
 from paraclip.data.captions import Problems
-from paraclip.data.triples import ENGLISH, choose_wordings, resolved_picture
+from paraclip.data.triples import choose_wordings, resolved_picture
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import ahead
 from paraclip.models.row_store import StoredRows
 from paraclip.progress import bar
+from paraclip.starter.scenes import ENGLISH
 from paraclip.training.bank import Bank, Teacher
 from paraclip.training.config import LoopOptions
 from paraclip.training.distributed import this_process

@@ -12,7 +12,6 @@ from paraclip.data.captions import Problems, label
 from paraclip.data.reading import find_files, read_captions
 from paraclip.data.rows import InMemory
 from paraclip.data.triples import (
-    ENGLISH,
     attach_images,
     check_triples,
     choose_wordings,
@@ -28,6 +27,7 @@ from paraclip.files import file_hash
 from paraclip.indexes import check_address
 from paraclip.models.sources import BUILT_IN, SUFFIXES, check_model
 from paraclip.starter import DRAWN, SCENES_ORIGIN, STARTER, TRIPLES, is_scenes, resolve
+from paraclip.starter.scenes import ENGLISH
 from paraclip.training.config import RunOptions
 
 BASE = "base"

@@ -18,7 +18,6 @@ from torch.nn.functional import normalize
 
 from paraclip.arrays import Integers
 from paraclip.data.captions import Problems
-from paraclip.data.triples import ENGLISH
 from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import HUBS_LOWERED, measure_hubs
 from paraclip.files import cache_folder
@@ -26,6 +25,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts, project, stored_texts
 from paraclip.models.loading import load_model
 from paraclip.models.tensors import hash_tensors
+from paraclip.starter.scenes import ENGLISH
 from paraclip.training import losses
 from paraclip.training.bank import Bank, Teacher, check_bank
 from paraclip.training.data import Examples, TrainingData

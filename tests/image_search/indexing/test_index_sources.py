@@ -26,6 +26,15 @@ def found_in(source: Path | str) -> dict[str, FoundPicture]:
     return {one.path: one for one in picture_source(str(source), Columns()).pictures(problems)}
 
 
+def test_pictures_at_an_address_have_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,a disc\n")
+    monkeypatch.chdir(tmp_path)
+    columns = Columns(images="https://example.org/pictures")
+    assert picture_source("captions.csv", columns).root == ""
+
+
 def test_captions_are_the_first_usable_line_of_the_text(tmp_path: Path) -> None:
     texts = {"a": b"\n a disc \nmore", "b": b"\xff", "c": b"\xff\xfea\0", "d.e": "日本".encode()}
     for name, text in texts.items():

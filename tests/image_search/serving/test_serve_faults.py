@@ -35,6 +35,7 @@ from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.towers import model_stamp
+from paraclip.models.sources import LAST, RUN_RECORD
 from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import Prompt
@@ -305,10 +306,11 @@ def test_a_replaced_model_file_is_reported_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(serving, "REFRESH_SECONDS", 0.01)
-    file = tmp_path / "tuned.safetensors"
+    file = tmp_path / LAST
     file.write_bytes(b"old")
+    (tmp_path / RUN_RECORD).write_text("{}")
     # By a path of its own: the server of the other tests watches its models, too.
-    service.towers["tuned"].name = str(file)
+    service.towers["tuned"].name = str(tmp_path)
     service.warn_of_replaced_models()
     caplog.clear()
 
@@ -316,7 +318,11 @@ def test_a_replaced_model_file_is_reported_once(
         warnings = [one for one in caplog.records if one.levelname == "WARNING"]
         return [vars(one)["fields"]["model"] for one in warnings]
 
+    look, looks = service.warn_of_replaced_models, list[None]()
+    monkeypatch.setattr(service, "warn_of_replaced_models", lambda: looks.append(None) or look())
     with served(service):
+        file.unlink()  # as while the run is done again
+        wait_until(lambda: len(looks) > 2)
         file.write_bytes(b"another")
         wait_until(lambda: bool(warned()))
     service.warn_of_replaced_models()

@@ -263,7 +263,8 @@ class Service:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self.refresh()
-            with suppress(OSError):  # a folder that may not be listed for a moment
+            # A folder may not be listed for a moment, and a run has no model until it ends.
+            with suppress(OSError, UserError):
                 await asyncio.to_thread(self.warn_of_replaced_models)
 
     async def refresh(self) -> None:

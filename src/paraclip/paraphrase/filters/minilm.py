@@ -132,9 +132,9 @@ class Checker:
     """MiniLM reads source and answer together and scores the faults in them.
 
     Sentence vectors hardly change with a single fact. The checker is MiniLM with LoRA adapters and
-    a linear map that scores every token of both texts; the score of a pair is the log-sum-exp over
-    its tokens. `recipes/filters/train.py` trains its weights on ParaCLIP's own starter set, so they
-    are Apache-2.0.
+    a linear map that scores every token of both texts; the logit of a pair is the log of the mean
+    of exp(score) over its tokens. `recipes/filters/train.py` trains its weights on ParaCLIP's own
+    starter set, so they are Apache-2.0.
     """
 
     def __init__(self, path: Path = CHECKER) -> None:
