@@ -53,6 +53,12 @@ def test_a_share_gives_the_weighted_mean_and_changes_neither_model():
     assert same_weights(merged.image_tower, base.image_tower)
 
 
+def test_a_model_of_sixteen_bits_keeps_its_type():
+    base, tuned = two_models()
+    merged = merge(deepcopy(base).half(), tuned, 0.5, image_tower=True)
+    assert merged.text_tower.hidden.weight.dtype == torch.float16
+
+
 def test_what_is_equal_keeps_its_bits_so_that_the_image_space_stays():
     base, tuned = two_models()
     for model in (base, tuned):

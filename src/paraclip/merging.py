@@ -35,7 +35,7 @@ def merge(
     _check_fit(base, tuned, image_tower)
     merged, theirs = deepcopy(base), tuned.state_dict()
     for name, value in merged.state_dict().items():
-        other = theirs[name].to(value.device)
+        other = theirs[name].to(value.device, value.dtype)
         if share == 1:
             value.copy_(other)
         elif value.is_floating_point():  # integers come from base

@@ -188,6 +188,7 @@ def test_images_are_found_by_their_id(tmp_path: Path) -> None:
         other = pa.Table.from_pylist([triple("a") | {"image_id": "boat", "image": image}], SCHEMA)
         with pytest.raises(UserError, match=r"no picture of any triple.*'boat'.*image_id"):
             attach_images(other, tmp_path)
+        assert attach_images(other, tmp_path, required=False).equals(other)
 
 
 # --- further texts ---

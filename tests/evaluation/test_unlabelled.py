@@ -1,5 +1,7 @@
 """Measures without labels, and the one rule by which a model is recommended."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +118,10 @@ def test_captions_decide_what_is_lost(low: float, use: str) -> None:
     readings = {"base": BASE, "tuned": reading(0.6, 0.25, 0.3)}
     assert recommend(readings)[0] == "base"
     assert recommend(readings, right)[0] == use
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 0.0), (math.nan, math.nan)])
+def test_captions_too_few_for_an_interval_decide_nothing(bounds: tuple[float, float]) -> None:
+    readings = {"base": BASE, "tuned": reading(0.6, 0.25, 0.3)}
+    use, reason = recommend(readings, {"tuned": Interval(0.0, *bounds)})
+    assert use == "base" and "first picture" in reason

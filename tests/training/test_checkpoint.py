@@ -171,6 +171,22 @@ def test_another_run_in_the_folder_is_refused_and_fresh_replaces_it(tmp_path, fi
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_states_without_the_record_of_their_run_are_not_resumed(tmp_path):
+    stopped(tmp_path / "run", 5, **SETTINGS)
+    (tmp_path / "run" / "run.json").unlink()
+    other = tune(tmp_path / "run", seed=1, **SETTINGS)
+    assert_same_outcome(other, tune(tmp_path / "other", seed=1, **SETTINGS))
+
+
+def test_only_the_runs_own_files_count_as_replaced(tmp_path):
+    tune(tmp_path, epochs=1)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "last.safetensors").write_bytes(bytes(10**6))
+    (tmp_path / "inspect").mkdir()
+    (tmp_path / "inspect" / "step-1.safetensors").symlink_to("gone")
+    assert 0 < RunFolder(tmp_path).count_bytes() < 10**6
+
+
 def files(folder: Path) -> dict[Path, bytes]:
     """Every file of a folder with its content, without the lock and the record."""
     rest = {".lock", RECORD}

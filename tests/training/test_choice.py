@@ -146,6 +146,28 @@ def test_a_short_run_that_diverges_names_no_file_that_is_gone(data, tmp_path, mo
     assert "--learning-rate" in raised.value.hint and "inspect" not in raised.value.hint
 
 
+def test_a_short_run_that_diverges_leaves_nothing_to_the_next(data, tmp_path, monkeypatch) -> None:
+    rates = []
+
+    def diverges(*_: object) -> str | None:
+        return "the loss is nan" if len(rates) == 2 else None
+
+    whole = loop.make_optimizer
+
+    def made(weights, parts, rate, decay):
+        rates.append(rate)
+        return whole(weights, parts, rate, decay)
+
+    monkeypatch.setattr(loop, "make_optimizer", made)
+    monkeypatch.setattr(loop, "find_divergence", diverges)
+    found = run(data, tmp_path / "found")
+    assert rates == [*RATES[:2], RATES[0]]
+    again = TrainingData(TinyModel(), data.triples, None, bank=data.bank)
+    given = run(again, tmp_path / "given", learning_rate=RATES[0])
+    ours, theirs = weights_of(found.checkpoint), weights_of(given.checkpoint)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def test_a_full_disk_chooses_no_rate(data, tmp_path) -> None:
     full = iter([False, True])  # in the second short run, and never again
 

@@ -405,6 +405,8 @@ def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
     assert written == read_triples("starter")["id"].to_pylist(), "of the starter set"
     assert found.facts["triples"]["seed"] == 3 and "starter" in found.facts
     assert found.facts["triples"]["licence"] == "Apache-2.0"
+    draw(tmp_path / "library" / "a.png")
+    assert read(seed=3, bank="library", images="library").table.equals(found.table), "for the bank"
     with pytest.raises(UserError, match="--starter"):
         read(starter=True)
     others = sorted({path.stem for path in GRAMMAR.glob("??.toml")} - {"en"})

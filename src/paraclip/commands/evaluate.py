@@ -260,7 +260,7 @@ def label_models(given: tuple[str, ...]) -> dict[str, str]:
 
     Args:
         given: NAME or LABEL=NAME. Without a label, the label is the name; for a checkpoint its file
-            or, for `last` and `best`, its folder (`tuned` for `runs/tuned/last.safetensors`).
+            or, for `last`, its folder (`tuned` for `runs/tuned/last.safetensors`).
     """
     if not given:
         raise UserError("evaluate", "no model is given", "Name one, such as base=mini.")
@@ -271,8 +271,7 @@ def label_models(given: tuple[str, ...]) -> dict[str, str]:
         else:
             label, name, path = entry, entry, Path(entry)
             if path.suffix == ".safetensors" and ":" not in name:
-                saved = path.stem in ("best", "last") and path.parent.name
-                label = path.parent.name if saved else path.stem
+                label = (path.stem == "last" and path.parent.name) or path.stem
         if label in labelled:
             hint = "Give it another label, as in second=..."
             raise UserError(entry, f"the label {label!r} occurs twice", hint)

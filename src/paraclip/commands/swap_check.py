@@ -1,6 +1,5 @@
 """`swap-check`: its options, the function, and what the command prints."""
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Le
+from pydantic_core import to_json
 
 from paraclip.errors import UserError, printable
 from paraclip.models.sources import check_device, check_model, models_of_run
@@ -148,7 +148,9 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base."""
     report = check_swap(config.index, config.base, config.tuned, config)
     if config.json:
-        print(json.dumps({**asdict(report), **provenance(settings=asdict(config))}, indent=1))
+        facts = {**asdict(report), **provenance(settings=asdict(config))}
+        # The interval of a single caption is undefined, which JSON says as null.
+        print(to_json(facts, indent=1, inf_nan_mode="null").decode())
     else:
         for line in lines_of(report):
             print(printable(line))

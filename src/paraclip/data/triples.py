@@ -190,12 +190,12 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
         return {}
 
 
-def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
+def attach_images(table: pa.Table, folder: Path | str, required: bool = True) -> pa.Table:
     """Replace each missing `image` by the picture in `folder` whose name, with or without the
     suffix, is the `image_id`; one that exists, or is a URL, stays.
 
-    Raises UserError if the folder is missing, no triple has a picture afterwards, or an image id
-    matches several different pictures.
+    Raises UserError if the folder is missing, an image id matches several different pictures, or
+    pictures are `required` and no triple has one afterwards.
     """
     folder = Path(folder)
     check_input(folder)
@@ -210,7 +210,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
 
     named = table["image"].to_pylist()
     found = list(map(picture, named, table["image_id"].to_pylist()))
-    if found and not any(found):
+    if required and found and not any(found):
         what = f"contains no picture of any triple (the first is {table['image_id'][0].as_py()!r})"
         hint = "Name a folder whose file names match image_id, or omit the folder."
         raise UserError(folder, what, hint)

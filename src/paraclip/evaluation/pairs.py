@@ -115,7 +115,7 @@ KINDS = (
 )  # fmt: skip
 _CONTRAST = "contrast"
 # Kinds of these names would give two figures one name, as in "R@10 change".
-_RESERVED = ("change", "plain caption", "both ways", "margin")
+_RESERVED = ("change", "plain caption", "both ways", "margin", "negative")
 _LONGEST_KIND = 100  # characters; it is part of the names of figures and arrays
 _FORM = (
     'A row is {"image_id": "a.jpg", "caption": "...", "variations": {"lexical": "...", ..., '

@@ -202,7 +202,7 @@ def recommend(
     meanings and lose pictures no more than `MOST_CONFUSED` and `MOST_LOST` allow, it is the one
     whose other wording finds the judges' first pictures most often; if there is none, base. If
     there are captions, `right` is the change of the share of right pictures from base, by model,
-    which then decides what is lost.
+    which then decides what is lost, unless they are so few that its interval has no width.
     """
     base, fits, why = readings["base"], dict[str, float](), list[str]()
     for label, reading in readings.items():
@@ -212,8 +212,10 @@ def recommend(
         judged = [name for name in reading.values if name.startswith(FIRST)]
         changes = {name: reading.change(base, name) for name in judged}
         least = {name: change.value for name, change in changes.items()}
-        if right:  # what captions say may not be lost even by chance
-            changes, least = {"right pictures": right[label]}, {"right pictures": right[label].low}
+        counted = (right or {}).get(label)
+        # NaN has no width, either. What captions say may not be lost even by chance.
+        if of_captions := counted is not None and counted.low < counted.high:
+            changes, least = {"right pictures": counted}, {"right pictures": counted.low}
         worst = min(least, key=lambda name: least[name])
         if alike.low <= 0:
             why.append(f"two wordings agree no more with {label} ({_points(alike)})")
@@ -221,7 +223,7 @@ def recommend(
             what = f"agreement rises by {_points(alike)}, that of other meanings by"
             why.append(f"with {label}, {what} {_points(confused)}")
         elif least[worst] < -MOST_LOST:
-            lost = f"may lose {worst}" if right else f"finds the {worst} less often"
+            lost = f"may lose {worst}" if of_captions else f"finds the {worst} less often"
             why.append(f"{label} {lost} ({_points(changes[worst])})")
         else:
             fits[label] = float(np.mean([reading.values[name].mean() for name in judged]))

@@ -78,7 +78,7 @@ class DualEncoder(nn.Module, ABC):
     Attributes:
         architecture: properties of this model.
         text_tower: everything that `paraclip train` trains, including the projection.
-        image_tower: everything on the image side; never trained by `paraclip train`.
+        image_tower: everything on the image side; frozen unless `image_learning_rate` is set.
         logit_scale: log of the inverse temperature, a scalar.
         image_size: side in pixels of the square input picture.
         unknown_id: token id of words that the tokenizer cannot represent; -1 if there are none.

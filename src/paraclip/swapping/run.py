@@ -68,10 +68,6 @@ class Swapped:
     left: list[str]  # what was left because the program has changed it, in sentences
 
 
-def _places(system: str) -> list[Cache]:
-    return [variant.cache for variant in swapped()[system].variants]
-
-
 def swap(
     system: str,
     cache: Path | str,
@@ -95,7 +91,8 @@ def swap(
         UserError: the cache does not hold the base, its image tower, activation or preprocessing is
             not the model's, or another tuned model is in its place.
     """
-    name, places = str(model) if isinstance(model, Path | str) else None, _places(system)
+    name = str(model) if isinstance(model, Path | str) else None
+    places = [variant.cache for variant in swapped()[system].variants]
     with cache_errors(cache):
         files_of(places, Path(cache), "*")
     graphs = any(one.format == "onnx" for place in places for one in place.files.values())

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paraclip.arrays import Integers
 from paraclip.data.captions import Problems, label
 from paraclip.data.images import picture_files
 from paraclip.errors import UserError
@@ -64,7 +65,7 @@ def read_bank(
         UserError: there are no pictures, the index cannot be read, or its vectors are not those of
             the model.
     """
-    seeds, sees = (seed, _SEED), model.architecture.reads_pictures
+    sees = model.architecture.reads_pictures
     if os.path.isdir(source) and not is_index(source):
         if not sees:
             what = "is a folder of pictures, and the base has only a text encoder"
@@ -73,8 +74,7 @@ def read_bank(
         if not files:
             hint = "Name a folder of pictures, or an index that `paraclip swap-check` reads."
             raise UserError(source, "contains no pictures", hint)
-        chosen = np.sort(np.random.default_rng(seeds).permutation(len(files))[:_MOST])
-        names = [str(files[place]) for place in chosen]
+        names = [str(files[place]) for place in choose_sample(len(files), seed)]
         seen = Problems(problems.max_share)
         with this_process().first_goes_first():
             vectors = encode_images(
@@ -84,11 +84,16 @@ def read_bank(
         usable = torch.isfinite(vectors).all(1)  # [G]; broken pictures have rows of NaN
         return Bank(vectors[usable], [names[row] for row in usable.nonzero().flatten().tolist()])
     place = IndexAddress(source, selectable=False)
-    index = read_index(place, sample=_MOST, seed=seeds)
+    index = read_index(place, sample=_MOST, seed=(seed, _SEED))
     found = pictures_of_rows(index.paths or [], pictures)
     _check_origin(index, found if sees else {}, model, place)
     names = [found.get(row, "") for row in range(len(index.vectors))]
     return Bank(torch.from_numpy(index.vectors), names if found else None)
+
+
+def choose_sample(count: int, seed: int) -> Integers:
+    """The places of all pictures, or of a sample of a bank that has more than 100,000, in order."""
+    return np.sort(np.random.default_rng((seed, _SEED)).permutation(count)[:_MOST])
 
 
 @torch.no_grad()
@@ -136,7 +141,7 @@ def load_teachers(names: Sequence[Path | str], base: DualEncoder) -> tuple[Teach
     """The teachers that `--teacher` names, each as MODEL or MODEL=SHARE; `base` is the student
     before training.
 
-    Raises UserError for a share that is not above 0, and for a model that cannot be loaded or has
+    Raises UserError for a share out of range, and for a model that cannot be loaded or has
     no image encoder.
     """
     teachers = []

@@ -95,6 +95,10 @@ class RunFolder:
     def _matching(self, patterns: Iterable[str]) -> list[Path]:
         return [path for pattern in patterns for path in sorted(self.path.glob(pattern))]
 
+    def count_bytes(self) -> int:
+        """The size of the run's files."""
+        return sum(path.stat().st_size for path in self._matching(FILES) if path.is_file())
+
     def check_owned(self) -> None:
         """Refuse a folder with files that a run would overwrite or delete but that no run wrote."""
         self.files.refuse_foreign(*self._matching(FILES))
@@ -130,8 +134,7 @@ def check_run(folder: RunFolder, model: DualEncoder, known: Mapping[str, Any], f
         with locked(folder.path):
             pass
     size = 2 * count_bytes(model) + _KEPT * _STATE_SIZE * count_bytes(model.text_tower)
-    there = sum(path.stat().st_size for path in folder.path.glob("**/*.safetensors"))
-    check_room(folder.path, size - there)  # what is there is replaced
+    check_room(folder.path, size - folder.count_bytes())  # what is there is replaced
 
 
 def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
@@ -146,6 +149,7 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
     if fresh:
         folder.clear()
     if not record.exists():
+        folder.remove(*STATES)  # of a run whose record was deleted, which may have been another
         facts = {"format": FORMAT, **provenance(identity=identity)}
         folder.files.write(record, json.dumps(facts, indent=2) + "\n")
         return

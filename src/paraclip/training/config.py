@@ -163,11 +163,10 @@ class RunOptions(TrainOptions):
     def __post_init__(self) -> None:
         """Also check that a bank or a teacher has a loss that reads it."""
         super().__post_init__()
-        if self.bank is not None and not self.teachers[0]:
-            raise UserError("--bank", "is for --ranking, which has no weight", "Add --ranking 3.")
-        if self.teacher and not self.teachers[0]:
-            what = "is for --ranking, which has no weight"
-            raise UserError("--teacher", what, "Add --ranking 3.")
+        for option, value in (("--bank", self.bank), ("--teacher", self.teacher)):
+            if value and not self.teachers[0]:
+                what = "is for --ranking, which has no weight"
+                raise UserError(option, what, "Add --ranking 3.")
 
 
 _CONSISTENT = {

@@ -60,7 +60,7 @@ def prepare(
     """Read triples, find their pictures, and compute or load the image features.
 
     Args:
-        triples: what `read_rows` has read, or what `read_triples` reads.
+        triples: what `read_run_rows` has read, or what `read_triples` reads.
         model: the base.
         options: what else is learned from.
         cache: folder of image features; None: the default in ParaCLIP's cache folder.

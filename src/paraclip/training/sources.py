@@ -100,8 +100,9 @@ def read_run_rows(
     if pc.any(pc.equal(table["image"], "")).as_py():
         # Null for an empty name, so that such rows do not count as one picture.
         table = with_column(table, "image", [name or None for name in table["image"].to_pylist()])
-    if options.images is not None and not of_starter:
-        table = attach_images(table, options.images)
+    if options.images is not None and not (of_starter or is_scenes(triples)):
+        # Of a run with a bank, they may be the bank's alone.
+        table = attach_images(table, options.images, required=options.bank is None)
     if options.starter or is_scenes(triples):
         table = with_starter(table)
         known["starter"] = read_provenance(STARTER)

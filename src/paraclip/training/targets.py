@@ -27,7 +27,7 @@ from paraclip.models.loading import load_model
 from paraclip.models.tensors import hash_tensors
 from paraclip.starter.scenes import ENGLISH
 from paraclip.training import losses
-from paraclip.training.bank import Bank, Teacher, check_bank
+from paraclip.training.bank import Bank, Teacher, check_bank, choose_sample
 from paraclip.training.data import Examples, TrainingData
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice
@@ -121,6 +121,7 @@ def _bank_of_rows(examples: Examples, data: TrainingData) -> Bank:
     """The pictures of the rows, each once, in place of a bank."""
     shown = np.flatnonzero(examples.has_image)
     _, first = np.unique(examples.image_keys[shown], return_index=True)
+    first = first[choose_sample(len(first), examples.options.seed)]
     if examples.pictures is not None or not len(first):
         return Bank(torch.zeros(0, data.model.architecture.embed_dim), [])
     names = data.triples["image"].take(shown[first]).to_pylist()

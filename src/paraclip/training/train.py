@@ -6,7 +6,7 @@ row; K rows have a picture, k of them in this process, of F features; vectors ha
     token chunks --text tower--> texts [T * b, D] ---+
     cached features [k, F] --projection--> [k, D] ---+--> losses --> gradients --> AdamW
 
-The image tower is not run unless it is trained: its features are rows of a matrix (`data.prepare`).
+The image tower is not run unless it is trained: its features are rows of a matrix (`prepare`).
 """
 
 import math
@@ -102,7 +102,7 @@ def train(
     save_seconds: float = _SAVE_SECONDS,
     on_step: OnStep | None = None,
 ) -> Path:
-    """Fine-tune the text tower on triples; the image tower is not changed.
+    """Fine-tune the text tower on triples; the image tower only with an `image_learning_rate`.
 
     Args:
         data: the base and the rows; afterwards, the base has the weights of the last step.
@@ -216,6 +216,7 @@ def _choose_rate(data: TrainingData, plan: Plan, judge: SceneJudge) -> float:
 
     Raises UserError if all short runs diverge.
     """
+    _check_rows(plan.examples)
     weights, losses = train_only(data.model, plan.parts), dict[float, float]()
     set_dropout(plan.parts, plan.examples.options.dropout)
     precision = precision_of(plan.examples.options.precision, data.model.device)
@@ -232,6 +233,14 @@ def _choose_rate(data: TrainingData, plan: Plan, judge: SceneJudge) -> float:
             losses[rate] = this_process().from_first(judge.loss(data.model))
             notice(f"a short run at the learning rate {rate:g}: {losses[rate]:.3f} from the judge")
     return nearest_to_judge(losses)
+
+
+def _check_rows(examples: Examples) -> None:
+    """Raise UserError if a step has fewer rows than there are processes, which each need one."""
+    count = this_process().count
+    if len(examples) // examples.epoch_steps < count:
+        what = f"{len(examples)} rows in {examples.epoch_steps} steps, {count} processes"
+        raise UserError("processes", what, "Start fewer, or raise --batch-size.")
 
 
 def fit(
@@ -263,10 +272,7 @@ def fit(
         "facts": dict(facts),
     }  # fmt: skip
     processes.check_alike(identity)
-    if len(examples) // examples.epoch_steps < processes.count:  # each needs a row in every step
-        steps = f"{len(examples)} rows in {examples.epoch_steps} steps"
-        what = f"{steps}, {processes.count} processes"
-        raise UserError("processes", what, "Start fewer, or raise --batch-size.")
+    _check_rows(examples)
     folder = checkpoint.RunFolder(out, header)
     with locked(out) if processes.first else nullcontext():
         if processes.first:
@@ -311,6 +317,7 @@ def _run_steps(
     decay = WEIGHT_DECAYS.get(model.architecture.kind, WEIGHT_DECAY)
     assert options.learning_rate is not None  # resolved
     optimizer = make_optimizer(weights, parts, options.learning_rate, decay)
+    optimizer.zero_grad()  # a run that diverged left its last gradients
     scale, start_scale = model.logit_scale, float(model.logit_scale.detach())
     progress = checkpoint.resume(folder.states, weights, optimizer, processes)
     encode = partial(
