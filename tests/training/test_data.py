@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -387,6 +388,16 @@ def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
 def test_a_language_that_no_row_has_is_named():
     with pytest.raises(UserError, match="fr"):
         prepare(make_triples(), TinyModel(), RunOptions(languages="en,fr"))
+
+
+def test_with_a_bank_pictures_that_only_l1_would_read_are_not_opened(tmp_path):
+    draw(tmp_path / "library" / "a.png")
+    rows = make_triples(24, tmp_path / "gone")
+    shutil.rmtree(tmp_path / "gone")
+    options = RunOptions(bank=str(tmp_path / "library"))
+    assert not prepare(rows, TinyModel(), options).has_image().any()
+    with pytest.raises(UserError, match="broken"):
+        prepare(rows, TinyModel(), replace(options, recipe="ranked"))
 
 
 def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(

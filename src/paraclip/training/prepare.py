@@ -94,7 +94,9 @@ def prepare(
         check_bank(bank, teachers, model)  # before pictures are embedded for long
         if text_only:
             match_spread(model, bank, table["caption"].to_pylist())
-    pictures = [None] * len(table) if text_only else table["image"].to_pylist()
+    # R and S read the bank's pictures, and only L1 those of the rows.
+    unread = text_only or (bank is not None and not options.contrastive[0])
+    pictures = [None] * len(table) if unread else table["image"].to_pylist()
     features = _features_of(model, pictures, problems, cache)
     facts = known | dict(facts or {})
     spoken = tuple(options.spoken)
