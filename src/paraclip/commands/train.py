@@ -131,9 +131,11 @@ def _run(
 
 def _print_rows(data: "TrainingData", options: RunOptions) -> None:
     count, pictures = len(data.triples), int(data.has_image().sum())
-    print(f"{count:,} rows, {f'{pictures:,} with' if pictures else 'all without'} a picture.")
+    shown = f", {pictures:,} with a picture" if pictures else ""
     if data.bank is not None:
-        print(f"A bank of {len(data.bank.vectors):,} pictures.")
+        print(f"{count:,} rows{shown}, and a bank of {len(data.bank.vectors):,} pictures.")
+    else:
+        print(f"{count:,} rows{shown or ', all without a picture'}.")
     if 0 < pictures < count and (options.contrastive[0] or options.control):
         print(f"L1 learns nothing from the {count - pictures:,} without.")
 

@@ -92,7 +92,9 @@ def load_source(
         loaded, name = deepcopy(model).cpu().eval(), model.architecture.name  # the caller's stays
     else:
         loaded, name = load_model(str(model), "cpu"), str(model)
-    header = {**(loaded.made_from or {}), **header_of(loaded)}
+    own = header_of(loaded)
+    # Whoever changed a loaded model has other weights than those that it was made from.
+    header = {**own, **(loaded.made_from or {}), "weights": own["weights"]}
     if not isinstance(model, DualEncoder) and "weights" not in (loaded.made_from or {}):
         header["base"] = name  # not a checkpoint, which records its base
     source = Source(loaded, header, name, tag)
