@@ -186,6 +186,14 @@ def test_captions_say_how_often_their_picture_is_found(
     assert f"{100 * right.base:.1f} % of 8 captions" in capsys.readouterr().out
 
 
+def test_a_single_caption_has_no_interval(photos, index, models, tmp_path, capsys) -> None:
+    source = tmp_path / "captions.csv"
+    source.write_text(f"image,caption\n{photos[0]},a red disc\n")
+    swap_check_command(SwapCheckConfig(index=index, queries=str(source), json=True, **models))
+    change = json.loads(capsys.readouterr().out)["right"]["change"]["tuned"]
+    assert change["low"] is None and change["high"] is None
+
+
 @pytest.mark.parametrize("place", ["far", "near"])
 def test_a_model_that_finds_fewer_right_pictures_is_not_suggested(
     place, index, base, photos, models, tmp_path, capsys, monkeypatch

@@ -1,5 +1,6 @@
 """`swap-check`: its options, the function, and what the command prints."""
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Le
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 
 from paraclip.errors import UserError, printable
 from paraclip.models.sources import check_device, check_model, models_of_run
@@ -150,7 +151,7 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     if config.json:
         facts = {**asdict(report), **provenance(settings=asdict(config))}
         # The interval of a single caption is undefined, which JSON says as null.
-        print(to_json(facts, indent=1, inf_nan_mode="null").decode())
+        print(json.dumps(to_jsonable_python(facts, inf_nan_mode="null"), indent=1))
     else:
         for line in lines_of(report):
             print(printable(line))
