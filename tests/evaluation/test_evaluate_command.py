@@ -151,13 +151,13 @@ def test_an_error_in_named_data_is_raised_and_not_skipped(config: EvaluateConfig
 
 def test_labels() -> None:
     given = (
-        "base=ViT-B-32:laion2b_s34b_b79k", "mini", "runs/tuned/best.safetensors",
+        "base=ViT-B-32:laion2b_s34b_b79k", "mini", "runs/tuned/last.safetensors",
         "runs/merged.safetensors", "ViT-B-32:/w=1.safetensors",
     )  # fmt: skip
     assert label_models(given) == {
         "base": "ViT-B-32:laion2b_s34b_b79k",
         "mini": "mini",
-        "tuned": "runs/tuned/best.safetensors",
+        "tuned": "runs/tuned/last.safetensors",
         "merged": "runs/merged.safetensors",
         "ViT-B-32:/w=1.safetensors": "ViT-B-32:/w=1.safetensors",
     }
