@@ -166,11 +166,7 @@ def test_a_command_is_kept_without_passwords_and_keys(monkeypatch: pytest.Monkey
     assert kept == ["paraclip", *shown]
     monkeypatch.setattr("sys.argv", ["site-packages/paraclip/__main__.py", "train"])
     assert provenance()["command"] == ["paraclip", "train"]
-    for called in (
-        "x/train.py",
-        "bin/tool",
-        "tool/__main__.py",
-    ):  # whose options are its own affair
+    for called in ("x/train.py", "bin/tool", "tool/__main__.py"):  # with options of its own
         monkeypatch.setattr("sys.argv", [called, "--hf-token", "hf_abc"])
         assert provenance()["command"] == [Path(called).name]
 

@@ -19,12 +19,13 @@ from paraclip.evaluation.unlabelled import (
     scene_queries,
 )
 from paraclip.merging import merge
-from paraclip.training import choice
+from paraclip.training import bank, choice
 from paraclip.training import train as loop
-from paraclip.training.bank import Bank, Teacher
+from paraclip.training.bank import Bank, Teacher, choose_sample
 from paraclip.training.choice import RATES, SHARES, SceneJudge, make_judge
 from paraclip.training.config import LEARNING_RATE
 from paraclip.training.data import TrainingData
+from paraclip.training.distributed import Processes
 from paraclip.training.losses import Ranker, rank_pictures
 from tiny import EMBED_DIM, TinyModel, make_triples, retuned
 
@@ -147,10 +148,11 @@ def test_a_short_run_that_diverges_names_no_file_that_is_gone(data, tmp_path, mo
 
 
 def test_a_short_run_that_diverges_leaves_nothing_to_the_next(data, tmp_path, monkeypatch) -> None:
-    rates = []
+    rates, steps = [], iter(range(9))
 
     def diverges(*_: object) -> str | None:
-        return "the loss is nan" if len(rates) == 2 else None
+        # In the second step: gradients of the first are those of every run, and clipped alike.
+        return "the loss is nan" if len(rates) == 2 and next(steps) else None
 
     whole = loop.make_optimizer
 
@@ -166,6 +168,23 @@ def test_a_short_run_that_diverges_leaves_nothing_to_the_next(data, tmp_path, mo
     given = run(again, tmp_path / "given", learning_rate=RATES[0])
     ours, theirs = weights_of(found.checkpoint), weights_of(given.checkpoint)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_too_few_rows_for_the_processes_are_refused_before_a_short_run(
+    data, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(loop, "this_process", lambda: Processes(0, 99))
+    monkeypatch.setattr(Processes, "from_first", lambda self, value: value)
+    with pytest.raises(UserError, match="99 processes"), before_step(1, stop):
+        run(data, tmp_path)
+
+
+def test_of_a_bank_with_too_many_pictures_a_sample_is_taken(monkeypatch) -> None:
+    assert choose_sample(5, 0).tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(bank, "_MOST", 5)
+    found = choose_sample(40, 0).tolist()
+    assert len(set(found)) == 5 and found == sorted(found) and found[-1] < 40
+    assert found != choose_sample(40, 1).tolist()
 
 
 def test_a_full_disk_chooses_no_rate(data, tmp_path) -> None:

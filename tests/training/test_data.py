@@ -400,6 +400,15 @@ def test_with_a_bank_pictures_that_only_l1_would_read_are_not_opened(tmp_path):
         prepare(rows, TinyModel(), replace(options, recipe="ranked"))
 
 
+def test_images_that_only_the_bank_needs_match_no_row(tmp_path):
+    draw(tmp_path / "a.png")
+    folder = str(tmp_path)
+    given = read_run_rows(make_triples(), RunOptions(bank=folder, images=folder), Problems())
+    assert given.table["image"].null_count == 24
+    with pytest.raises(UserError, match="contains no picture of any triple"):
+        read_run_rows(make_triples(), RunOptions(images=folder), Problems())
+
+
 def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
     tmp_path, monkeypatch
 ):

@@ -86,7 +86,10 @@ def test_what_is_wrong_with_the_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no rewording among"):
         only = {"image_id": "a", "caption": "b", "variations": {"contrast": "c"}}
         read_wordings(write_rows(tmp_path, [only]), None)
-    for kind, words in (("margin", "called 'margin', which is"), ("k" * 101, "more than 100")):
+    for kind, words in (
+        ("margin", "called 'margin', which is"), ("negative", "called 'negative', which is"),
+        ("k" * 101, "more than 100"),
+    ):  # fmt: skip
         with pytest.raises(UserError, match=words):
             only = {"image_id": "a", "caption": "b", "variations": {kind: "c", "contrast": "d"}}
             read_wordings(write_rows(tmp_path, [only]), None)
