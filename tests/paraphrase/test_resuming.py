@@ -194,11 +194,12 @@ class Resuming(RuleBasedStateMachine):
         path = self.out / "answers.jsonl"
         head, *lines = path.read_bytes().splitlines(keepends=True)
         lines, place = lines[: len(self.lines)], place % len(self.lines)
+        # Without the end of the line: a damaged one is shorter than what a kill would leave of it.
         if how == "cut":
-            lines[-1] = lines[-1][: place + 1]
+            lines[-1] = lines[-1].rstrip(b"\n")[: place + 1]
             self.lines.pop()
         elif how == "append":
-            lines.append(lines[place][: place + 9])
+            lines.append(lines[place].rstrip(b"\n")[: place + 9])
         else:
             end = place + (how == "exchange")
             lines[place:end], self.lines[place:end] = [b"\0\xff\n"], [None]

@@ -262,6 +262,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_wordings_learn_the_ranking_of_their_average(world: Path) -> None:
     words = f"{TRAIN} index.npy --epochs 40 --batch-size 12 --learning-rate 1e-3"
     assert main(words.split()) == 0
@@ -276,6 +277,7 @@ def test_wordings_learn_the_ranking_of_their_average(world: Path) -> None:
     assert encode_texts(same, texts).equal(after)
 
 
+@pytest.mark.slow
 def test_a_clip_teaches_it_what_its_own_vectors_of_the_pictures_rank(world: Path) -> None:
     vectors = np.load(world / "index.npy")
     shown = [str(path) for path in draw_pictures(world / "pictures", 6)]
