@@ -12,6 +12,7 @@ import pytest
 
 from paraclip import systems
 from paraclip.cli import COMMANDS, parse
+from paraclip.paraphrase.config import Limits
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -227,6 +228,14 @@ def test_the_architecture_names_every_room() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     assert rooms
     assert not [room for room in rooms if f"| `{room}/` |" not in text]
+
+
+def test_the_guide_states_the_thresholds_of_the_filters() -> None:
+    rows = (ROOT / "docs/guide/generate.md").read_text("utf-8").splitlines()
+    (drift,) = (row for row in rows if row.startswith("| drift |"))
+    (meaning,) = (row for row in rows if row.startswith("| meaning |"))
+    assert f" {Limits().similarity:g} " in drift
+    assert f" {Limits().fault:g}," in meaning
 
 
 def test_no_file_is_longer_than_800_lines() -> None:

@@ -19,14 +19,18 @@ from paraclip.commands.swap_check import SwapCheckConfig, swap_check_command
 from paraclip.data.captions import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
+from paraclip.evaluation.unlabelled import first_pictures
 from paraclip.image_search.build import build_index
 from paraclip.indexes import SAMPLE
 from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
+from paraclip.models.mini import SentenceModel
 from paraclip.swapping import checking
 from paraclip.training.checkpoint import RunFolder
-from tiny import draw, retuned
+from paraclip.training.config import RunOptions
+from paraclip.training.prepare import prepare
+from tiny import draw, retuned, word_files
 
 SIDE_BY_SIDE = "--index {index} --models base,tuned={tuned}"
 
@@ -238,6 +242,27 @@ def test_the_next_command_is_one_that_the_model_and_the_index_take(
         swap_check_command(SwapCheckConfig(index=index, base=models["base"], tuned=model))
         said = capsys.readouterr().err.splitlines()[-1]
         assert said == f"Next: paraclip {words.format(index=index, tuned=model)}"
+
+
+def test_base_judges_at_the_temperature_at_which_it_teaches(tmp_path, monkeypatch) -> None:
+    base = SentenceModel(word_files("bert"))
+    base.logit_scale.data.fill_(5.0)  # which no text encoder alone has learned
+    vectors = np.random.default_rng(0).standard_normal((50, base.architecture.embed_dim))
+    np.save(tmp_path / "index.npy", vectors.astype(np.float32))
+    texts = [{"caption": "a red disc", "paraphrase_1": "red disc", "paraphrase_2": "disc in red"}]
+    options = RunOptions(bank=str(tmp_path / "index.npy"), ranking=1.0)
+    taught = deepcopy(base)
+    prepare(texts, taught, options)
+    judged = []
+
+    def first(texts, pictures, scale):
+        judged.append(scale)
+        return first_pictures(texts, pictures, scale)
+
+    monkeypatch.setattr("paraclip.swapping.checking.first_pictures", first)
+    paraclip.swap_check(tmp_path / "index.npy", base, taught)
+    assert judged == [pytest.approx(taught.logit_scale.exp().item(), rel=0.2)]
+    assert judged[0] < 0.5 * base.logit_scale.exp().item()
 
 
 def test_captions_of_other_pictures_are_refused(index, base, tuned, tmp_path) -> None:

@@ -23,6 +23,7 @@ from paraclip.evaluation.statistics import Interval, interval, mean_interval
 from paraclip.evaluation.unlabelled import (
     first_pictures,
     mean_wordings,
+    ranking_scale,
     read_answers,
     recommend,
     scene_queries,
@@ -276,8 +277,8 @@ def _measure(
     import torch
 
     queries = scene_queries()
-    scale = float(base.logit_scale.detach().exp())
     pictures = torch.from_numpy(index.vectors)
+    scale = ranking_scale(base, pictures, queries.texts)
     firsts = {"base": first_pictures(mean_wordings(base, queries), pictures, scale)}
     before = search_scenes(base, index.vectors, queries)
     readings = {

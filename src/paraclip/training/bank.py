@@ -19,7 +19,7 @@ from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.indexes import Index, check_space, find_origin, is_index, pictures_of_rows, read_index
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_images, encode_texts, image_space
+from paraclip.models.features import encode_images, image_space
 from paraclip.models.loading import load_model
 from paraclip.provenance import without_secrets
 from paraclip.store import Store, existing_facts
@@ -31,9 +31,6 @@ from paraclip.training.sources import BASE, split_share
 _MOST = 100_000
 """Largest number of vectors kept, 200 MB at width 512; of a larger bank, a sample."""
 _SEED = 0xBA2C
-_SAMPLE = 512  # captions whose similarities determine a temperature
-_SPREAD, _LEAST_SPREAD = 3.0, 0.003
-"""Deviation of a text's logits over pictures; that of the study's three CLIPs is 2.6 to 2.7."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +91,6 @@ def read_bank(
 def choose_sample(count: int, seed: int) -> Integers:
     """The places of all pictures, or of a sample of a bank that has more than 100,000, in order."""
     return np.sort(np.random.default_rng((seed, _SEED)).permutation(count)[:_MOST])
-
-
-@torch.no_grad()
-def match_spread(model: DualEncoder, bank: Bank, captions: Sequence[str]) -> None:
-    """Give a text encoder alone, which has no temperature, one that makes its rankings of a bank
-    about as sharp as those of a CLIP."""
-    chosen = np.random.default_rng(_SEED).permutation(len(captions))[:_SAMPLE]
-    similar = encode_texts(model, [captions[row] for row in chosen]) @ bank.vectors.T
-    model.logit_scale.copy_((_SPREAD / similar.std(1).mean().clamp(min=_LEAST_SPREAD)).log())
 
 
 def _check_origin(

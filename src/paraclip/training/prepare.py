@@ -1,5 +1,6 @@
 """What a run reads before the first step: triples, pictures, the bank, and its teachers."""
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -11,12 +12,13 @@ from torch import Tensor
 from paraclip.data.captions import Problems
 from paraclip.data.rows import InMemory
 from paraclip.errors import UserError
+from paraclip.evaluation.unlabelled import ranking_scale
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder, Model
 from paraclip.models.features import image_features
 from paraclip.models.loading import find_device, load_model
 from paraclip.models.row_store import StoredRows
-from paraclip.training.bank import check_bank, load_teachers, match_spread, read_bank
+from paraclip.training.bank import check_bank, load_teachers, read_bank
 from paraclip.training.config import RunOptions
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
@@ -93,7 +95,8 @@ def prepare(
         known["bank"] = {"source": str(options.bank), "pictures": len(bank.vectors)}
         check_bank(bank, teachers, model)  # before pictures are embedded for long
         if text_only:
-            match_spread(model, bank, table["caption"].to_pylist())
+            scale = ranking_scale(model, bank.vectors, table["caption"].to_pylist())
+            model.logit_scale.data.fill_(math.log(scale))
     # R and S read the bank's pictures, and only L1 those of the rows.
     unread = text_only or (bank is not None and not options.contrastive[0])
     pictures = [None] * len(table) if unread else table["image"].to_pylist()
