@@ -6,8 +6,9 @@ Each student is taught by itself and each teacher, over the pictures that no mod
 The run that finds its own rate and share is compared with a grid of all rates and shares, on
 development sets: right pictures (text-to-image R@10) and agreement (AO@10 of an LLM's and of
 people's wordings). Runs have one epoch in place of four: a pair takes ten minutes, on b thirty.
-Finished ones are kept, so that the command resumes. Writes `results/study_chosen.json` and `.md` of
-all pairs that were ever finished.
+Finished ones are kept, so that the command resumes. Beside it stands a choice that looks at
+nothing, always the same rate and share. Writes `results/study_chosen.json` and `.md` of all pairs
+that were ever finished.
 """
 
 import argparse
@@ -37,6 +38,8 @@ AGREEMENT = ("AO@10 LLM", "AO@10 people")
 EPOCHS = 1
 NEAR_RIGHT, NEAR_AGREEMENT = 0.5, 1.0
 """Points by which a chosen model may find fewer right pictures, and agree less, than the best."""
+ALWAYS: Mapping[str, float] = {"rate": 3e-4, "share": 0.75}
+"""A choice that looks at nothing, read off the first nine pairs: others have to confirm it."""
 Figures = Mapping[str, float]
 
 
@@ -95,10 +98,8 @@ def compare_pair(student: str, teacher: str, place: run.Place) -> dict[str, Any]
     return made
 
 
-def verdict(pair: Mapping[str, Any]) -> tuple[Figures, Figures, bool]:
-    """The chosen model's figures, the best ones by labels, and whether they are near."""
-    grid: Sequence[Mapping[str, float]] = pair["grid"]
-    wanted = pair["chosen"]
+def verdict(grid: Sequence[Figures], wanted: Figures) -> tuple[Figures, Figures, bool]:
+    """The wanted model's figures, the best ones by labels, and whether they are near."""
     (mine,) = (
         one for one in grid if (one["rate"], one["share"]) == (wanted["rate"], wanted["share"])
     )
@@ -113,16 +114,17 @@ def table_of(record: Mapping[str, Any]) -> str:
     """A line for each pair."""
     rows = []
     for pair in record["pairs"]:
-        mine, best, near = verdict(pair)
+        mine, best, near = verdict(pair["grid"], pair["chosen"])
+        always = verdict(pair["grid"], ALWAYS)[2]
         cells = (
             f"{pair['grid'][0][name]:.1f} → {mine[name]:.1f} ({best[name]:.1f})"
             for name in (RIGHT, *AGREEMENT)
         )
         chosen, wanted = (named(one) for one in (mine, best))
-        rows.append(
-            [pair["student"], pair["teacher"], chosen, wanted, *cells, "yes" if near else "**no**"]
-        )
-    heads = ["student", "teacher", "chosen", "best by labels", RIGHT, *AGREEMENT, "near"]
+        words = ("yes" if one else "**no**" for one in (near, always))
+        rows.append([pair["student"], pair["teacher"], chosen, wanted, *cells, *words])
+    heads = ["student", "teacher", "chosen", "best by labels", RIGHT, *AGREEMENT]
+    heads += ["near", f"{named(ALWAYS)}, near"]
     note = (
         "Base → the chosen model (the model of the grid with the most right pictures), percent, "
         f"one seed, runs of one epoch. *Near*: at most {NEAR_RIGHT:g} points fewer right pictures, "

@@ -580,13 +580,17 @@ def test_a_choice_is_near_or_not(tmp_path: Path) -> None:
         figures = {chosen.RIGHT: right, **dict.fromkeys(chosen.AGREEMENT, agreement)}
         return {"rate": rate, "share": share, **figures}
 
-    grid = [model(0.0, 0.0, 50, 20), model(1e-4, 0.5, 54.6, 30), model(3e-4, 1.0, 55, 30.5)]
+    grid = [model(0.0, 0.0, 50, 20), model(1e-4, 0.5, 54.6, 30), model(3e-4, 1.0, 55, 30.5),
+            model(**chosen.ALWAYS, right=54.4, agreement=31)]  # fmt: skip
     pair = {"student": "a", "teacher": "c", "grid": grid}
     near = {**pair, "chosen": {"rate": 1e-4, "share": 0.5}}
     far = {**pair, "chosen": {"rate": 0.0, "share": 0.0}}
-    assert [chosen.verdict(one)[2] for one in (near, far)] == [True, False]
+    assert [chosen.verdict(grid, one["chosen"])[2] for one in (near, far)] == [True, False]
     lines = chosen.table_of({"pairs": [near, far]}).splitlines()
     assert "54.6 (55.0)" in lines[2] and "| base |" in lines[3]
+    assert [line.split("|")[-3:-1] for line in lines[2:4]] == [
+        [" yes ", " **no** "], [" **no** ", " **no** "],
+    ]  # fmt: skip
 
 
 def test_the_squared_distance_is_least_at_the_target() -> None:
