@@ -20,13 +20,12 @@ from paraclip.evaluation.unlabelled import (
     mean_wordings,
     measure_hubs,
     measures_table,
-    ranking_scale,
     read_answers,
     recommend,
     scene_queries,
     search_scenes,
 )
-from paraclip.models.features import encode_texts
+from paraclip.models.features import encode_texts, ranking_scale
 from paraclip.models.mini import SentenceModel
 from paraclip.starter.scenes import scenes
 from tiny import TinyModel, retuned, word_files

@@ -39,12 +39,6 @@ HUBS_LOWERED = 0.5
 """Share of a picture's popularity among texts that a judge's logits lose; chosen in the study."""
 _BLOCK = 8192  # pictures at a time
 _SEED = 0x5CE9E
-_SAMPLE, _MOST_PICTURES = (
-    512,
-    100_000,
-)  # texts and pictures whose similarities determine a temperature
-_SPREAD, _LEAST_SPREAD = 3.0, 0.003
-"""Deviation of a text's logits over pictures; that of the study's three CLIPs is 2.6 to 2.7."""
 
 
 @dataclass(frozen=True)
@@ -160,25 +154,6 @@ def first_pictures(
     block_N = torch.stack([values for values, _ in found]).argmax(0)
     within_N = torch.stack([places for _, places in found]).gather(0, block_N[None])[0]
     return (block_N * _BLOCK + within_N).numpy()
-
-
-def ranking_scale(model: "DualEncoder", pictures_GD: "Tensor", texts: Sequence[str]) -> float:
-    """The inverse temperature of a model's rankings of pictures.
-
-    A text encoder alone has none. It gets one that makes its rankings about as sharp as a CLIP's.
-    """
-    import torch
-
-    from paraclip.models.features import encode_texts
-
-    if model.architecture.reads_pictures:
-        return float(model.logit_scale.detach().exp())
-    rng = np.random.default_rng(_SEED)
-    chosen = rng.permutation(len(texts))[:_SAMPLE]
-    some_GD = pictures_GD[np.sort(rng.permutation(len(pictures_GD))[:_MOST_PICTURES])]
-    with torch.no_grad():
-        similar = encode_texts(model, [texts[row] for row in chosen]) @ some_GD.T
-    return _SPREAD / max(float(similar.std(1).mean()), _LEAST_SPREAD)
 
 
 def measure_hubs(texts_BE: "Tensor", bank_GE: "Tensor", scale: float) -> "Tensor":

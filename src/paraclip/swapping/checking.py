@@ -23,7 +23,6 @@ from paraclip.evaluation.statistics import Interval, interval, mean_interval
 from paraclip.evaluation.unlabelled import (
     first_pictures,
     mean_wordings,
-    ranking_scale,
     read_answers,
     recommend,
     scene_queries,
@@ -275,6 +274,8 @@ def _measure(
 ) -> Recommendation:  # fmt: skip
     """What base and the models find for held-out scenes, and which of them to use."""
     import torch
+
+    from paraclip.models.features import ranking_scale
 
     queries = scene_queries()
     pictures = torch.from_numpy(index.vectors)

@@ -12,10 +12,9 @@ from torch import Tensor
 from paraclip.data.captions import Problems
 from paraclip.data.rows import InMemory
 from paraclip.errors import UserError
-from paraclip.evaluation.unlabelled import ranking_scale
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder, Model
-from paraclip.models.features import image_features
+from paraclip.models.features import image_features, ranking_scale
 from paraclip.models.loading import find_device, load_model
 from paraclip.models.row_store import StoredRows
 from paraclip.training.bank import check_bank, load_teachers, read_bank
