@@ -25,10 +25,9 @@ from paraclip.evaluation.unlabelled import (
     scene_queries,
     search_scenes,
 )
-from paraclip.models.features import encode_texts, ranking_scale
-from paraclip.models.mini import SentenceModel
+from paraclip.models.features import encode_texts
 from paraclip.starter.scenes import scenes
-from tiny import TinyModel, retuned, word_files
+from tiny import TinyModel, retuned
 
 COUNT = 40
 JUDGED = f"{FIRST}base"
@@ -55,17 +54,6 @@ def test_the_scenes_are_always_the_same_and_none_is_learned(queries) -> None:
         assert text != queries.rewordings[row] != queries.contrasts[row]
         assert {text, queries.rewordings[row]} <= {*queries.wordings[row]}
         assert queries.contrasts[row] not in queries.wordings[row]
-
-
-def test_a_text_encoder_alone_ranks_as_sharply_as_a_clip(queries) -> None:
-    clip, alone = TinyModel(), SentenceModel(word_files("bert"))
-    shown = torch.from_numpy(pictures(2000, clip.architecture.embed_dim))
-    assert ranking_scale(clip, shown, queries.texts) == pytest.approx(clip.logit_scale.exp().item())
-    own = torch.from_numpy(pictures(2000, alone.architecture.embed_dim))
-    for nearer in (1.0, 0.1):  # whatever the spread of its similarities
-        scale = ranking_scale(alone, nearer * own, queries.texts)
-        logits = scale * encode_texts(alone, queries.texts) @ (nearer * own).T
-        assert logits.std(1).mean().item() == pytest.approx(3.0, rel=0.01)
 
 
 def test_measures_are_those_of_a_plain_search(queries) -> None:

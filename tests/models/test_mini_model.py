@@ -2,20 +2,22 @@
 
 import importlib.util
 from hashlib import sha256
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import normalize
 
 from paraclip.errors import UserError
 from paraclip.models import loading, sources, wheels
-from paraclip.models.features import encode_images, encode_texts
+from paraclip.models.features import encode_images, encode_texts, find_ranking_scale
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini, SentenceModel, load_backbone, read_heads
 from paraclip.models.wheels import wheel_file
 from recipes.mini import class_head as recipe
-from tiny import word_files
+from tiny import WORDS, tiny_clip, word_files
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +165,14 @@ def test_the_class_head_holds_the_vectors_of_the_prompts_and_how_it_was_made(min
     torch.testing.assert_close(tensors["classes.weight"].float(), expected, atol=1e-3, rtol=0)
     assert made["licence"] == "Apache-2.0" and made["prompt"] == "a photo of a {}"
     assert str(tmp_path) not in str(made)
+
+
+def test_a_text_encoder_alone_ranks_as_sharply_as_a_clip(sentence: SentenceModel) -> None:
+    texts = [f"{one} {other}" for one, other in product(WORDS, WORDS)]
+    pictures = normalize(torch.randn(2000, sentence.architecture.embed_dim), dim=1)
+    for shown in (pictures, 0.1 * pictures):  # whatever the spread of its similarities
+        scale = find_ranking_scale(sentence, shown, texts)
+        logits = scale * encode_texts(sentence, texts) @ shown.T
+        assert logits.std(1).mean().item() == pytest.approx(3.0, rel=0.01)
+    clip = tiny_clip()
+    assert find_ranking_scale(clip, pictures, texts) == clip.logit_scale.exp().item()

@@ -80,7 +80,7 @@ def encode_texts(
 
 
 @torch.no_grad()
-def ranking_scale(model: DualEncoder, pictures_GD: Tensor, texts: Sequence[str]) -> float:
+def find_ranking_scale(model: DualEncoder, pictures_GD: Tensor, texts: Sequence[str]) -> float:
     """The inverse temperature of a model's rankings of pictures.
 
     A text encoder alone has none. It gets one that makes its rankings about as sharp as a CLIP's.

@@ -275,11 +275,11 @@ def _measure(
     """What base and the models find for held-out scenes, and which of them to use."""
     import torch
 
-    from paraclip.models.features import ranking_scale
+    from paraclip.models.features import find_ranking_scale
 
     queries = scene_queries()
     pictures = torch.from_numpy(index.vectors)
-    scale = ranking_scale(base, pictures, queries.texts)
+    scale = find_ranking_scale(base, pictures, queries.texts)
     firsts = {"base": first_pictures(mean_wordings(base, queries), pictures, scale)}
     before = search_scenes(base, index.vectors, queries)
     readings = {

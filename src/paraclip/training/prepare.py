@@ -14,7 +14,7 @@ from paraclip.data.rows import InMemory
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder, Model
-from paraclip.models.features import image_features, ranking_scale
+from paraclip.models.features import find_ranking_scale, image_features
 from paraclip.models.loading import find_device, load_model
 from paraclip.models.row_store import StoredRows
 from paraclip.training.bank import check_bank, load_teachers, read_bank
@@ -94,7 +94,7 @@ def prepare(
         known["bank"] = {"source": str(options.bank), "pictures": len(bank.vectors)}
         check_bank(bank, teachers, model)  # before pictures are embedded for long
         if text_only:
-            scale = ranking_scale(model, bank.vectors, table["caption"].to_pylist())
+            scale = find_ranking_scale(model, bank.vectors, table["caption"].to_pylist())
             model.logit_scale.data.fill_(math.log(scale))
     # R and S read the bank's pictures, and only L1 those of the rows.
     unread = text_only or (bank is not None and not options.contrastive[0])
