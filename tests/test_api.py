@@ -128,6 +128,7 @@ def test_pictures_are_indexed_and_found(
     assert capsys.readouterr().out.startswith("tuned [")
 
 
+@pytest.mark.slow
 def test_train_merge_export_and_evaluate_without_a_word(
     triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +170,7 @@ def test_train_merge_export_and_evaluate_without_a_word(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) -> None:
     path = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
     options = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
@@ -216,6 +218,7 @@ def test_triples_are_a_file_or_rows_in_memory(form: str, triples: Path, tmp_path
         assert value.equal(same.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_one_text_of_several_is_no_list_of_letters(triples: Path, tmp_path: Path) -> None:
     base = save_model(tiny_clip(), tmp_path / "base.safetensors")
     (tmp_path / "queries.txt").write_text("a red disc\n")

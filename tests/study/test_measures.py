@@ -263,6 +263,7 @@ def test_kept_items_give_the_figures_again(tmp_path: Path) -> None:
     assert len(items.differing(path, {**record, "figures": figures}, draws)) == 1
 
 
+@pytest.mark.slow
 def test_the_kept_items_of_the_repository_are_those_of_its_tables(tmp_path: Path) -> None:
     files = sorted(items.REPORTS.glob("*/items/*.npz"))
     assert len(files) >= 2

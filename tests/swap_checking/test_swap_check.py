@@ -296,6 +296,7 @@ def test_a_sheet_shows_scenes_of_the_index_with_base_and_the_chosen_model(
         paraclip.swap_check(index, base, tuned, sheet=sheet)
 
 
+@pytest.mark.slow
 def test_of_a_run_one_model_is_recommended_and_its_queries_are_compared(
     index, queries, base, tuned, models, tmp_path, capsys, monkeypatch
 ) -> None:

@@ -293,6 +293,7 @@ def test_a_clip_teaches_it_what_its_own_vectors_of_the_pictures_rank(world: Path
     assert not torch.equal(encode_texts(one, ["disc"]), encode_texts(other, ["disc"]))
 
 
+@pytest.mark.slow
 def test_the_texts_of_a_clip_learn_from_vectors_alone(world: Path) -> None:
     clip = tiny_clip()
     paraclip.export(clip, world / "clip", to="open-clip")

@@ -37,6 +37,7 @@ def test_every_variant_gives_the_gradient_of_the_losses_written_plainly(tmp_path
     st.sampled_from(list(VARIANTS)), st.integers(2, 24), st.integers(1, 9), st.integers(0, 99),
     st.floats(0, 0.6),
 )  # fmt: skip
+@pytest.mark.slow
 def test_any_batch_in_any_micro_batches(tmp_path_factory, variant, size, chunk, seed, rate):
     changes = {**VARIANTS[variant], "chunk": chunk, "dropout": rate}
     rows = np.random.default_rng(seed).permutation(24)[:size]

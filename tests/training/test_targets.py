@@ -165,6 +165,7 @@ def test_without_a_bank_a_teacher_ranks_the_pictures_of_the_rows(pictures):
     assert torch.isfinite(rows.teachers_bank[0]).all()
 
 
+@pytest.mark.slow
 def test_a_run_learns_what_its_teacher_ranks_and_resumes_over_it_alone(tmp_path, pictures):
     teacher = Teacher("other", OtherModel())
     options = RANKED | {"epochs": 12}
@@ -524,6 +525,7 @@ def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
         assert torch.equal(found[MEANINGS], wanted)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_encodes_nothing_for_its_teachers(tmp_path, monkeypatch):
     told = {name: tmp_path / name for name in ("base", "sentences")}
     monkeypatch.setattr(targets, "load_model", lambda *_: Told(told["sentences"], seed=7))
