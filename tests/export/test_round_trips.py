@@ -12,10 +12,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from paraclip.api import export
+from paraclip.exporting.run import export_model
 from paraclip.models.features import embed, project
 from paraclip.models.formats.clip_tokenizer import clip_tokenizer_files
 from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.mini import Mini
+from paraclip.systems import ExportOptions
 from recipes.mini.flickr8k import mini_flickr8k
 from tiny import SMALL_CLIP, small_clip
 
@@ -128,6 +130,14 @@ def test_transformers_js(quick_clip, tmp_path, load: Load) -> None:
     folder = export(quick_clip, tmp_path / "out", target="transformers-js")
     found = load("load_transformers_js.mjs", "transformers_js", folder)
     assert_same_search(found, ours(quick_clip))
+
+
+def test_transformers_js_in_eight_bits(tmp_path, load: Load) -> None:
+    model = small_clip(gain=1)
+    options = ExportOptions(target="transformers-js", int8=True)
+    folder = export_model(model, tmp_path / "out", options).path
+    found = load("load_transformers_js.mjs", "transformers_js", folder, "q8")
+    assert (unit(found) * unit(ours(model))).sum(axis=1).min() > 0.99
 
 
 def test_weaviate(quick_clip, tmp_path, load: Load) -> None:

@@ -210,7 +210,10 @@ def quantise(path: Path, small: Path) -> None:
     """Write a copy of an ONNX file with 8-bit weights; other activations stay float.
 
     onnxruntime quantises a table with one scale for all tokens; a scale per row is closer to the
-    float vectors and costs 4 bytes per token. Matrices have a scale per output channel.
+    float vectors and costs 4 bytes per token. Matrices have a scale per output channel and are
+    unsigned: x86 processors without VNNI add products of unsigned activations and signed weights in
+    16 bits, which overflow (onnxruntime's guide to quantisation, "Why do I need reduce_range"), so
+    the file would compute other vectors there than where it was checked.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -219,7 +222,7 @@ def quantise(path: Path, small: Path) -> None:
     try:
         quantize_dynamic(
             path, small, op_types_to_quantize=["MatMul"], per_channel=True,
-            weight_type=QuantType.QInt8, extra_options={"MatMulConstBOnly": True},
+            weight_type=QuantType.QUInt8, extra_options={"MatMulConstBOnly": True},
         )  # fmt: skip
     finally:
         logging.disable(before)
