@@ -212,7 +212,7 @@ def quantise(path: Path, small: Path) -> None:
     onnxruntime quantises a table with one scale for all tokens; a scale per row is closer to the
     float vectors and costs 4 bytes per token. Matrices have a scale per output channel and are
     unsigned: x86 processors without VNNI add products of unsigned activations and signed weights in
-    16 bits, which overflow, so the file would compute other vectors there than where it was checked.
+    16 bits, which overflow: the file would compute other vectors there than where it was checked.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
