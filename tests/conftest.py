@@ -30,9 +30,9 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # of a runner under nohup
 keep_freed_memory()
 os.fsync = lambda file: None  # tests kill processes, which lose nothing that was written
 
-LONGEST = 3.0
+LONGEST = 2.0
 """Seconds of CPU that a test of the fast suite may take."""
-ALLOWANCE = 1.5
+ALLOWANCE = 2.0
 """For a slower machine, and for what the first test imports."""
 
 

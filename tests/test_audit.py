@@ -216,6 +216,7 @@ def mark(page: Any) -> None:
     page.click("button[data-value=stilted]")
 
 
+@pytest.mark.slow
 @needs_chromium
 @needs_playwright
 def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def pictures(count: int, width: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_the_scenes_are_always_the_same_and_none_is_learned(queries) -> None:
     assert scene_queries(COUNT) == queries
     learned = {

@@ -82,6 +82,7 @@ def test_the_option_trained_on_flickr8k_reports_it(flickr8k, tmp_path):
     assert figures["R@10"] > 57.6  # the first prototype
 
 
+@pytest.mark.slow
 def test_checkpoints_of_both_kinds_are_read_again(real, flickr8k, tmp_path):
     features = torch.rand(2, 1280)
     for name, model in (("new", real), ("old", flickr8k)):

@@ -64,6 +64,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_keeps_every_batch_and_no_key_without_a_row(tmp_path):
     folder, made = tmp_path / "store", []
     code = textwrap.dedent(KILLED).format(folder=str(folder))
@@ -73,6 +74,7 @@ def test_a_killed_run_keeps_every_batch_and_no_key_without_a_row(tmp_path):
     assert made == ["a"] and rows[:][:, 0].tolist() == [ord("a"), 2, 2, 1, 1]
 
 
+@pytest.mark.slow
 def test_rows_take_no_memory_before_they_are_read(tmp_path):
     keys, folder = [str(number) for number in range(40_000)], tmp_path / "store"
     stored_rows(folder, keys, 1024, lambda missing: [(missing, torch.ones(40_000, 1024))])

@@ -206,6 +206,7 @@ class Resuming(RuleBasedStateMachine):
         path.write_bytes(b"".join([head, *lines]))
 
 
+@pytest.mark.slow
 def test_no_answer_is_lost_and_none_is_asked_for_again(quiet: None) -> None:
     tried = settings(max_examples=EXAMPLES // 3, stateful_step_count=15)
     run_state_machine_as_test(Resuming, settings=tried)

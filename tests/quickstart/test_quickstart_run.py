@@ -125,6 +125,7 @@ def test_pictures_are_indexed_learned_checked_and_shown(
         assert f"Use {use}." in shown and f"--tuned {chosen}" in shown.partition("SYSTEM")[2]
 
 
+@pytest.mark.slow
 def test_other_pictures_are_refused_or_start_from_scratch(
     noted: Noted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,7 @@ def test_every_seed_gives_scenes_of_several_texts_and_no_contrast_among_them(
             assert not re.search(r"[{}\[\]|*/+=;]|  |^ | $| ,", text), text
 
 
+@pytest.mark.slow
 def test_english_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, Any]]) -> None:
     texts = [text for row in drawn for _, lang, text in texts_of(row) if lang == "en"]
     texts += [one["text"] for row in drawn for one in row["contrasts"]]
@@ -251,6 +252,7 @@ def test_the_grammar_names_only_concepts_that_it_has() -> None:
     assert named | grammar.held_out <= grammar.facts.keys()
 
 
+@pytest.mark.slow
 def test_what_is_held_out_is_in_held_out_scenes_alone() -> None:
     rows, new_rows = (
         scenes(300, seed=8, languages=LANGUAGES, held_out=held_out) for held_out in (False, True)

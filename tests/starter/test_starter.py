@@ -118,6 +118,7 @@ def test_no_text_belittles_people_or_shows_them_undressed() -> None:
             assert not has(UNDRESSED[lang], text) or BARE_THINGS.search(text), (path.name, text)
 
 
+@pytest.mark.slow
 def test_no_query_is_close_to_a_text_that_is_trained_on() -> None:
     queries, rows = rows_of(QUERIES), rows_of(TRIPLES) + rows_of(HELD_OUT)
     assert len(queries) == 500

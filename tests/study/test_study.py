@@ -362,6 +362,7 @@ def test_a_student_and_a_teacher_can_share_no_picture(data: Path, tmp_path: Path
     assert first | second == every and not first & second and abs(len(first) - len(second)) <= 1
 
 
+@pytest.mark.slow
 def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(study_triples, "DRAWN", 20)  # thousands of scenes take seconds
     few = read_triples(STARTER).slice(0, 3_000)  # as many as a source draws

@@ -146,6 +146,7 @@ def test_the_command_line_trains_the_control(triples, base, tmp_path):
     assert "bank" not in made["facts"], "a control ranks no pictures"
 
 
+@pytest.mark.slow
 def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, monkeypatch):
     """Files stand for what is remote: a relative path may read like an address."""
     monkeypatch.chdir(tmp_path)

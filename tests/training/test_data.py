@@ -409,6 +409,7 @@ def test_images_that_only_the_bank_needs_match_no_row(tmp_path):
         read_run_rows(make_triples(), RunOptions(images=folder), Problems())
 
 
+@pytest.mark.slow
 def test_the_name_scenes_stands_for_everyday_scenes_unless_there_is_such_a_file(
     tmp_path, monkeypatch
 ):

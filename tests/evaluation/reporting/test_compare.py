@@ -215,6 +215,7 @@ def paths_in(value: object, path: tuple = ()) -> Iterator[tuple]:
         yield from paths_in(inner, (*path, key))
 
 
+@pytest.mark.slow
 def test_a_report_with_any_value_of_another_type_is_refused_or_compared(write: Write) -> None:
     path = Path(write("a", {"base": 0.1, "tuned": 0.2}, [Made("only")]))
     sound = path.read_text()

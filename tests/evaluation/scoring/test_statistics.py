@@ -69,6 +69,7 @@ def slow_sampled(items: np.ndarray, samples: int, random: np.random.Generator) -
     return float(np.mean(found))
 
 
+@pytest.mark.slow
 def test_the_sampled_correlation_is_the_published_procedure() -> None:
     random = np.random.default_rng(0)
     queries = random.integers(0, 60, 150)
