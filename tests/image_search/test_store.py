@@ -160,7 +160,6 @@ def test_search_in_the_store_is_exact(store: Store) -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_large_table_gets_an_index_that_finds_what_an_exact_search_does(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,6 @@ def test_every_seed_gives_scenes_of_several_texts_and_no_contrast_among_them(
             assert not re.search(r"[{}\[\]|*/+=;]|  |^ | $| ,", text), text
 
 
-@pytest.mark.slow
 def test_english_is_grammatical_where_that_is_easily_seen(drawn: list[dict[str, Any]]) -> None:
     texts = [text for row in drawn for _, lang, text in texts_of(row) if lang == "en"]
     texts += [one["text"] for row in drawn for one in row["contrasts"]]

@@ -64,7 +64,6 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
     return report, folder / "out"
 
 
-@pytest.mark.slow
 def test_the_json_reads_back_as_the_report(evaluated: tuple[Report, Path]) -> None:
     report, out = evaluated
     again = read_report(out / "report.json")
