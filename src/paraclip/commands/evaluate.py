@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from paraclip.commands.packages import require_packages
 from paraclip.errors import UserError, nearest
 from paraclip.files import cache_folder, refuse_overwriting
 from paraclip.models.sources import check_device, check_model
@@ -142,6 +143,7 @@ def _evaluate(models: "Mapping[str, Model]", options: EvaluateOptions, /, **fact
     Models given by name are loaded when the report can be written and the data are read.
     """
     check_device(options.device)
+    require_packages("evaluate", options, models.values())
     for label, model in models.items():
         if len(label.encode()) > _LONGEST_LABEL:
             what = f"is a label of more than {_LONGEST_LABEL:,} bytes"

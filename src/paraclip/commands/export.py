@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from paraclip.commands.packages import require_packages
 from paraclip.options import takes
 from paraclip.systems import ExportOptions
 
 if TYPE_CHECKING:  # `paraclip export --help` needs no torch
+    from paraclip.exporting.run import Exported
     from paraclip.models.encoder import Model
 
 
@@ -42,16 +44,19 @@ def export(model: "Model", out: Path | str, options: ExportOptions) -> Path:
         UserError: the output exists, the checkpoint is damaged or its image tower was trained, or
             the model does not fit the format or the system.
     """
+    return _export(model, out, options).path
+
+
+def _export(model: "Model", out: Path | str, options: ExportOptions) -> "Exported":
+    require_packages("export", options, (model, options.base))
     from paraclip.exporting.run import export_model
 
-    return export_model(model, out, options).path
+    return export_model(model, out, options)
 
 
 def export_command(config: ExportConfig) -> None:
     """Write a model for another system and print how to load it."""
-    from paraclip.exporting.run import export_model
-
-    exported = export_model(config.model, config.out, config)
+    exported = _export(config.model, config.out, config)
     print(f"Wrote {exported.path}")
     if exported.drift is not None:  # of shortened weights
         print(exported.drift)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from annotated_types import Ge, Le
 
+from paraclip.commands.packages import require_packages
 from paraclip.data.captions import ColumnOptions, Columns
-from paraclip.errors import UserError, printable, require
+from paraclip.errors import UserError, printable
 from paraclip.options import Checked, Count, Names, PathName, Share, takes
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
 from paraclip.paraphrase.config import CaptionSource, Outputs, Part, read_part
@@ -236,9 +237,9 @@ def generate_command(config: GenerateConfig) -> None:
 
 def _make_judge(options: GenerateOptions) -> "Judge":
     """The filters; first, because without MiniLM's files it fails, before the server is asked."""
-    from paraclip.paraphrase.filters.judge import PACKAGES, Judge
+    require_packages("generate", options)
+    from paraclip.paraphrase.filters.judge import Judge
 
-    require(PACKAGES | backend_kind(options.backend).packages)
     return Judge()
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from paraclip.commands.packages import require_packages
 from paraclip.data.captions import ColumnOptions, Columns
-from paraclip.errors import UserError, require
-from paraclip.models.sources import absolute_name, check_device, check_model, packages_of
+from paraclip.errors import UserError
+from paraclip.models.sources import absolute_name, check_device, check_model
 from paraclip.options import Checked, PathName, takes
 from paraclip.progress import suggest
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:  # `paraclip index --help` needs neither torch nor pyarrow
     from paraclip.image_search.build import IndexSummary
 
 INDEX = "runs/index"
-STORE = {"lancedb": "search"}
-"""The module that an index needs, with its extra."""
 
 
 class OfIndex(Checked):
@@ -122,8 +121,8 @@ def _models(options: IndexOptions) -> list[str]:
 def _index(options: IndexOptions) -> "tuple[IndexSummary, Problems]":
     """Bring an index up to date; also returns the pictures that are broken."""
     check_device(options.device)
-    require(packages_of(str(options.base)) | STORE)
     base, *tuned = _models(options)
+    require_packages("index", options, (base, *tuned))
     for name in (base, *tuned):
         check_model(name)
     from paraclip.data.captions import Problems

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from paraclip.commands.packages import require_packages
 from paraclip.files import check_room, refuse_overwriting
 from paraclip.merging import SHARE, merge
 from paraclip.models.sources import check_model, model_files, models_of_run
@@ -33,6 +34,7 @@ class MergeConfig(Checked):
 def merge_command(config: MergeConfig) -> None:
     """Merge base and tuned, and print the path of the checkpoint."""
     tuned = models_of_run(config.tuned).get("tuned", config.tuned)  # not what it has merged
+    require_packages("merge", config, (config.base, tuned))
     for name in (config.base, tuned):
         check_model(name)
     from paraclip.models.checkpoint import check_checkpoint_path, save_model  # torch, only now

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from paraclip.commands.packages import require_packages
 from paraclip.errors import UserError, printable
 from paraclip.files import read_bounded
 from paraclip.models.sources import HUB, check_model, check_repository
@@ -71,6 +72,7 @@ def _folder_to_send(model: str) -> Iterator[Path]:
     if card.is_file() and OutputFolder(folder, EXPORT).lists(card):
         yield folder
         return
+    require_packages("push", ExportOptions(), [model])
     check_model(model)
     with TemporaryDirectory(prefix="paraclip-push-") as name:
         yield export_model(model, Path(name, "model"), ExportOptions()).path

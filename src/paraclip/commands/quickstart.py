@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 import paraclip
-from paraclip.commands.index import STORE
-from paraclip.commands.serve import SERVER, ServeConfig, serve_command
+from paraclip.commands.packages import require_packages
+from paraclip.commands.serve import ServeConfig, serve_command
 from paraclip.commands.swap_check import lines_of
 from paraclip.commands.train import print_summary
 from paraclip.data.captions import Columns
-from paraclip.errors import UserError, printable, require, without_password
-from paraclip.models.sources import LAST, MERGED, check_model, packages_of
+from paraclip.errors import UserError, printable, without_password
+from paraclip.models.sources import LAST, MERGED, check_model
 from paraclip.options import Checked, Count, Seed
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import without_secrets
@@ -106,7 +106,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
     if without_password(config.source) != config.source:  # its index would hold it
         what = "has a password in it, which the index would store"
         raise UserError(without_secrets(config.source), what, "Copy the pictures to a folder.")
-    require(packages_of(config.base, "minilm") | (SERVER if config.serve else STORE))  # of S
+    require_packages("quickstart", config, (config.base, *config.teacher))
     check_model(config.base)
     check_sources(SCENES, RunOptions(teacher=config.teacher))
     picture_source(config.source, Columns())  # refuses one that there is not

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Ge, Le
 
-from paraclip.commands.index import INDEX, STORE, OfIndex
-from paraclip.errors import UserError, printable, require
+from paraclip.commands.index import INDEX, OfIndex
+from paraclip.commands.packages import require_packages
+from paraclip.errors import UserError, printable
 from paraclip.files import refuse_overwriting
 from paraclip.options import PathName, takes
 
 if TYPE_CHECKING:  # `paraclip search --help` needs no numpy
     from paraclip.image_search.engine import ModelHits, Overlap
     from paraclip.image_search.snapshot import Hit
-    from paraclip.store import IndexFacts, Store
+    from paraclip.store import IndexFacts
 
 LONGEST_SHOWN = 60  # characters of a caption in a table
-PREVIEWED = 48  # columns of a picture in the terminal
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,6 @@ class SearchConfig(SearchOptions):
     json: bool = False
     """Print everything as JSON."""
 
-    preview: bool = False
-    """Draw each result of one model in the terminal, in coloured blocks (the extra preview)."""
-
     sheet: str | None = None
     """Also write the results as one picture (.png, .jpg)."""
 
@@ -94,13 +91,13 @@ def search(options: SearchOptions) -> "dict[str, list[Hit]]":
         >>> for label, hits in search("a child eating pizza", k=5).items():  # doctest: +SKIP
         ...     print(label, [hit.path for hit in hits])
     """
-    require(STORE)
+    require_packages("search", options)
     return {label: answer.hits for label, answer in _search(options)[0].items()}
 
 
 def search_command(config: SearchConfig) -> None:
     """Search an index and print the results."""
-    require(STORE | ({"rich_pixels": "preview"} if config.preview else {}))
+    require_packages("search", config)
     from paraclip.store import Store, full_path
 
     if config.sheet:
@@ -112,10 +109,6 @@ def search_command(config: SearchConfig) -> None:
     answers, facts = _search(config)
     results = {label: answer.hits for label, answer in answers.items()}
     store = Store(str(config.index))
-    if config.preview and len(results) > 1:
-        raise UserError(
-            "--preview", "draws the results of one model", "Name it, as in --models tuned."
-        )
     if config.paths:
         # Of the first model alone: other programs read a path a line.
         for hit in filter(attrgetter("close"), next(iter(results.values()))):
@@ -144,8 +137,6 @@ def search_command(config: SearchConfig) -> None:
                 caption = f"{caption[: LONGEST_SHOWN - 3]}..."
             place = f"{rank:>3} {' ' if hit.close else '~'}{hit.score:.3f}"
             print(printable(f"{place}  {hit.path}  {caption}".rstrip()))
-            if config.preview:
-                _draw(hit, store)
     else:
         print(_side_by_side(results))
     if config.cutoff is not None and not (config.paths or config.json) and any(results.values()):
@@ -172,20 +163,6 @@ def _search(options: SearchOptions) -> "tuple[dict[str, ModelHits], IndexFacts]"
         plus=options.plus, minus=options.minus, models=options.models, k=options.k,
         cutoff=options.cutoff,
     )  # fmt: skip
-
-
-def _draw(hit: "Hit", store: "Store") -> None:
-    """Draw the picture of a result in the terminal."""
-    from PIL import ImageOps
-    from rich.console import Console
-    from rich_pixels import Pixels
-
-    from paraclip.image_search.sheet import thumbnails_of
-
-    # A row of pictures is half a line of text.
-    for picture in thumbnails_of([("", {"": [hit]})], store).values():
-        small = ImageOps.contain(picture.convert("RGB"), (PREVIEWED, PREVIEWED))
-        Console().print(Pixels.from_image(small))
 
 
 def _cutoff_line(answers: "Mapping[str, ModelHits]") -> str:

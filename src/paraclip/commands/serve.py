@@ -7,12 +7,10 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from paraclip.commands.index import INDEX, OfIndex
-from paraclip.errors import printable, require
+from paraclip.commands.packages import require_packages
+from paraclip.errors import printable
 from paraclip.options import PathName
 from paraclip.progress import is_quiet
-
-SERVER = dict.fromkeys(("fastapi", "uvicorn", "lancedb"), "search")
-"""The modules of the server, each with its extra."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class ServeConfig(OfIndex):
 
 def serve_command(config: ServeConfig) -> None:
     """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
-    require(SERVER)
+    require_packages("serve", config)
     from paraclip.image_search.engine import choose_models, measure_cutoffs
     from paraclip.image_search.serving.rewording import Reworder
     from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server

@@ -1,12 +1,13 @@
 """`swap`: its options, the functions, and what the command prints."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from paraclip.commands.packages import require_packages
 from paraclip.errors import UserError, printable
 from paraclip.options import Checked, PathName, takes
 from paraclip.systems import swapped
@@ -83,8 +84,8 @@ def swap(system: str, cache: Path | str, tuned: "Model", options: SwapOptions) -
     Example:
         >>> done = swap("immich", "/path/to/model-cache", tuned, dry_run=True)  # doctest: +SKIP
     """
-    SwapConfig(system=system, cache=str(cache))  # checks the name
-    return _swap(system, cache, tuned, options)
+    chosen = asdict(options)
+    return _swap(SwapConfig(system=system, cache=str(cache), **chosen), tuned)  # checks the name
 
 
 def inspect_swap(system: str, cache: Path | str) -> "Swapped":
@@ -128,13 +129,16 @@ def undo_swap(system: str, cache: Path | str, *, dry_run: bool = False) -> "Swap
     return run.undo(system, cache, dry_run=dry_run)
 
 
-def _swap(system: str, cache: Path | str, tuned: "Model", options: SwapOptions) -> "Swapped":
+def _swap(config: SwapConfig, tuned: "Model") -> "Swapped":
+    require_packages("swap", config, [tuned], [config.index])
     from paraclip.indexes import read_index  # numpy: --undo needs none
     from paraclip.swapping import run
 
-    place = None if options.index is None else IndexAddress(str(options.index), selectable=False)
+    place = None if config.index is None else IndexAddress(str(config.index), selectable=False)
     index = None if place is None else read_index(place)
-    return run.swap(system, cache, tuned, tag=options.tag, index=index, dry_run=options.dry_run)
+    return run.swap(
+        config.system, config.cache, tuned, tag=config.tag, index=index, dry_run=config.dry_run
+    )
 
 
 def swap_command(config: SwapConfig) -> None:
@@ -146,7 +150,7 @@ def swap_command(config: SwapConfig) -> None:
         _print_state(config, again)
         return
     else:
-        done = _swap(config.system, config.cache, config.tuned, config)
+        done = _swap(config, config.tuned)
     lines = [*done.checked]
     if config.dry_run:
         lines.append("Nothing was changed. Without --dry-run:")

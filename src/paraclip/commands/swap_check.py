@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge, Le
 from pydantic_core import to_jsonable_python
 
+from paraclip.commands.packages import require_packages
 from paraclip.errors import UserError, printable
 from paraclip.models.sources import check_device, check_model, models_of_run
 from paraclip.options import Checked, PathName, takes
@@ -113,6 +114,7 @@ def check_swap(
     """Read index and queries, and compare; models given by name are loaded after that."""
     check_device(options.device)
     named = _by_label(tuned)
+    require_packages("swap-check", options, (base, *named.values()), [index])
     for one in (base, *named.values()):
         if isinstance(one, Path | str):
             check_model(str(one))

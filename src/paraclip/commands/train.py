@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from paraclip.commands.packages import require_packages
 from paraclip.data.captions import label
 from paraclip.data.untrusted_json import read_json_object
-from paraclip.errors import UserError, require
-from paraclip.models.sources import check_device, check_model, packages_of
+from paraclip.errors import UserError
+from paraclip.models.sources import check_device, check_model
 from paraclip.options import takes
 from paraclip.progress import suggest
 from paraclip.provenance import without_secrets
@@ -102,14 +103,13 @@ def train_command(config: TrainConfig) -> None:
 
 def _check(base: "Model", triples: "Path | str | InMemory", options: RunOptions) -> None:
     """Raise UserError for what is missing, before torch is imported."""
-    from paraclip.training.sources import check_sources
+    from paraclip.training.sources import check_sources, split_share
 
-    named = [str(base)] if isinstance(base, Path | str) else []
-    sentences = options.teachers[1] and not options.control  # S asks MiniLM
-    require(packages_of(*named, *["minilm"] if sentences else []))
+    teachers = [name for name, _ in map(split_share, options.teacher)]
+    require_packages("train", options, (base, *teachers), [options.bank])
     check_sources(triples, options)
-    for name in named:
-        check_model(name)
+    if isinstance(base, Path | str):
+        check_model(str(base))
 
 
 def _run(

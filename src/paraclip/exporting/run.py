@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paraclip.compute.onnx_session import WRITERS
-from paraclip.errors import UserError, require
+from paraclip.errors import UserError
 from paraclip.files import (
     OTHER_PATH,
     atomic_folder,
@@ -19,7 +18,7 @@ from paraclip.files import (
     refuse_overwriting,
     write_text,
 )
-from paraclip.models.sources import QUICK, check_model, model_files, packages_of
+from paraclip.models.sources import QUICK, check_model, model_files
 from paraclip.output_folder import RECORD, OutputFolder
 from paraclip.progress import steps
 from paraclip.provenance import package_versions
@@ -47,7 +46,7 @@ digits, as ParaCLIP computes them):
 
 
 @dataclass(frozen=True)
-class _Exported:
+class Exported:
     """Result of an export."""
 
     path: Path  # of the folder or file
@@ -57,7 +56,7 @@ class _Exported:
 
 def export_model(
     model: "DualEncoder | Path | str", out: Path | str, options: ExportOptions
-) -> _Exported:
+) -> Exported:
     """Write a model, or one by its path or name, for another system, with a model card.
 
     Raises:
@@ -68,7 +67,6 @@ def export_model(
     out = Path(out)
     layout, system = _choose_layout(out, options)
     named = [str(one) for one in (model, options.base) if isinstance(one, Path | str)]
-    require(packages_of(*named) | (WRITERS if layout.format == "onnx" else {}))
     for name in named:
         check_model(name)
     files = [file for name in named for file in model_files(name)]
@@ -125,7 +123,7 @@ def export_model(
                 _write_card(
                     source, folder / _CARD, out.name, layout.format, written, on_card, drift
                 )
-    return _Exported(out, then, drift)
+    return Exported(out, then, drift)
 
 
 def _choose_layout(out: Path, options: ExportOptions) -> tuple[Layout, System | None]:

@@ -102,10 +102,30 @@ def check_model(name: str) -> None:
 
 
 def packages_of(*names: str) -> dict[str, str]:
-    """The modules that only built-in models need, each with its extra."""
-    images = (IMAGE_PACKAGE,) if "mini" in names else ()
-    modules = ("transformers", *images) if {*names} & {*BUILT_IN} else ()
-    return dict.fromkeys(modules, "builtin")
+    """The modules that models need beyond open_clip's, each with its extra."""
+    needed = {"transformers": "transformers"} if any(map(_needs_transformers, names)) else {}
+    if {*names} & {*BUILT_IN}:
+        needed["transformers"] = "builtin"
+    return needed | ({IMAGE_PACKAGE: "builtin"} if "mini" in names else {})
+
+
+def _needs_transformers(name: str) -> bool:
+    """Whether the text tower or the tokenizer of a checkpoint, or of one of open_clip's
+    architectures, is one of Hugging Face; False for a name of neither."""
+    from safetensors import SafetensorError, safe_open
+
+    if name in BUILT_IN or name.startswith((FOLDER, HUB)):
+        return False
+    with suppress(UserError, OSError, ValueError, RecursionError, SafetensorError):
+        file = model_of_run(name)
+        if file.endswith(".safetensors") and os.path.isfile(file):
+            with safe_open(file, "np") as stored:
+                header = json.loads((stored.metadata() or {}).get("paraclip", "{}"))
+            return bool(header.get("text_files"))
+        architecture = name.partition(":")[0].replace("/", "-")
+        config = wheel_file("open_clip", "model_configs") / f"{architecture}.json"
+        return config.is_file() and '"hf_' in config.read_text("utf-8")
+    return False
 
 
 def check_device(name: str) -> None:

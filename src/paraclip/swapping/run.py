@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from paraclip.compute.onnx_session import WRITERS, open_session
+from paraclip.compute.onnx_session import open_session
 from paraclip.data.untrusted_json import read_json_object
-from paraclip.errors import UserError, require
+from paraclip.errors import UserError
 from paraclip.files import disk_errors, file_hash
-from paraclip.models.sources import check_model, packages_of
+from paraclip.models.sources import check_model
 from paraclip.progress import steps
 from paraclip.swapping.cache import (
     DOWNLOAD_AGAIN,
@@ -95,8 +95,6 @@ def swap(
     places = [variant.cache for variant in swapped()[system].variants]
     with cache_errors(cache):
         files_of(places, Path(cache), "*")
-    graphs = any(one.format == "onnx" for place in places for one in place.files.values())
-    require((packages_of(name) if name else {}) | (WRITERS if graphs else {}))
     if name is not None:
         check_model(name)
     from paraclip.exporting.source import load_source  # torch, only now

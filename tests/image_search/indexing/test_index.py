@@ -3,12 +3,9 @@
 import json
 import os
 import shutil
-import sys
 import tarfile
 from dataclasses import replace
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -292,27 +289,6 @@ def test_the_commands_print_results_and_broken_pictures(
     assert "base and tuned share" in capsys.readouterr().out
     with Image.open(sheet) as drawn:
         assert drawn.width > 400
-
-
-def test_a_terminal_shows_the_pictures_of_one_model(
-    pictures: Path, tmp_path: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    def drawn(picture: Image.Image) -> str:
-        return f"drawn {picture.mode} {picture.width}x{picture.height}"
-
-    package = ModuleType("rich_pixels")
-    package.__spec__ = ModuleSpec("rich_pixels", None)
-    package.Pixels = SimpleNamespace(from_image=drawn)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "rich_pixels", package)
-    address = str(tmp_path / "index")
-    index(pictures, address, models)
-    words = ["search", "a red disc", "--index", address, "--k", "3", "--preview"]
-    assert main(words) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and lines[1::2] == ["drawn RGB 48x36"] * 3
-    assert main([*words, "--models", "base,tuned=" + models["base"]]) == 2
-    assert "--preview: draws" in capsys.readouterr().err
 
 
 def test_a_picture_finds_itself_and_arithmetic_moves_the_query(

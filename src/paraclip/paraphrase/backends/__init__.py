@@ -49,7 +49,8 @@ BACKENDS = Table(
     "backends",
     {
         "openai": BackendKind(
-            "paraclip.paraphrase.backends.openai_server:OpenAIBackend", packages={"openai": "llm"}
+            "paraclip.paraphrase.backends.openai_server:OpenAIBackend",
+            packages=dict.fromkeys(("openai", "genai_prices"), "llm"),
         ),
     },
 )
