@@ -64,6 +64,15 @@ def test_a_room_imports_only_what_stands_below_it() -> None:
     assert not wrong
 
 
+def test_what_writes_paraphrases_serves_two_verbs_alone() -> None:
+    """Its packages are an extra; those who train, search and check do without."""
+    others = (path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
+    using = {path.as_posix() for path in others if "paraphrase" in imported(SOURCE / path)}
+    using = {name for name in using if not name.startswith("paraphrase/")}
+    # `serve --llm` imports the second; the server names its class for type checkers.
+    assert using == {"commands/generate.py", "image_search/serving/rewording.py"}
+
+
 def test_a_room_is_small_enough_to_be_read() -> None:
     for room in (path.parent for path in SOURCE.glob("*/__init__.py")):
         files = sorted(room.rglob("*.py"))

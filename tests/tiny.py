@@ -301,6 +301,14 @@ def jpeg(number: int, times: int = 1) -> bytes:
     return stream.getvalue()
 
 
+def spoil(folder: Path) -> list[str]:
+    """The names of a JPEG cut short, an empty one and a text in a folder, which nobody can open."""
+    contents = {"cut.jpg": jpeg(1, 9)[:900], "empty.jpg": b"", "text.jpg": b"notes of a person"}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [*contents]
+
+
 def draw_pictures(folder: Path, shades: int = 5) -> list[Path]:
     """Pictures of `shades` shades of each colour, mixed a little so that no two are alike."""
     folder.mkdir(parents=True, exist_ok=True)

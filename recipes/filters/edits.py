@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-from paraclip.paraphrase.english import is_content
+from paraclip.data.words import is_content
 from recipes.tagger import ADJECTIVES, NOUNS, Tagged
 
 VERB_TAGS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))

@@ -15,7 +15,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from paraclip.paraphrase.english import NUMBERS, content_roots, is_content, words
+from paraclip.data.words import is_content, words
+from paraclip.paraphrase.english import NUMBERS, content_roots
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.starter import FIRST_EDITION, QUERIES, TRIPLES
 from recipes.demo.stamps import STAMPS

@@ -174,10 +174,11 @@ class Origin:
 
 
 def find_origin(
-    base: "DualEncoder", index: Index, pictures: Mapping[int, str], option: str = "--index"
-) -> Origin | None:
+    base: "DualEncoder", index: Index, pictures: Mapping[int, str], problems: Problems,
+    option: str = "--index",
+) -> Origin | None:  # fmt: skip
     """Embed a sample of an index's pictures (files by row, from `pictures_of_rows`) again with the
-    model that should have made it; None if none can be opened.
+    model that should have made it; None if none can be opened. `problems` lists broken ones.
 
     Raises UserError, with the option that named the index, if its vectors have another width.
     """
@@ -191,8 +192,7 @@ def find_origin(
         return None
     chosen = np.random.default_rng(0).permutation(list(pictures))[:SAMPLE]
     files = [pictures[row] for row in chosen.tolist()]
-    # Broken ones are left out, and give rows of NaN.
-    again = encode_images(base, files, problems=Problems(max_share=1.0)).numpy()
+    again = encode_images(base, files, problems=problems).numpy()  # NaN of a broken one
     opened = np.isfinite(again).all(axis=1)
     if not opened.any():
         return None

@@ -1,5 +1,8 @@
 """Everyday scenes in two wordings: which an index holds, and what is shown of them."""
 
+import subprocess
+import sys
+
 import pytest
 
 from paraclip.image_search.everyday import (
@@ -32,6 +35,22 @@ def test_the_wordings_of_a_scene_are_always_the_same_and_say_it_in_other_words()
     pairs = everyday_pairs()
     assert len(pairs) == 200 and pairs is everyday_pairs()
     assert all({*one.split()} != {*other.split()} for one, other in pairs)
+
+
+WITHOUT_GENERATE = """
+import sys
+for name in ("paraclip.paraphrase", "simplemma", "snowballstemmer", "openai"):
+    sys.modules[name] = None
+from paraclip.evaluation.unlabelled import scene_queries
+from paraclip.image_search.everyday import everyday_pairs
+assert everyday_pairs() and scene_queries().texts
+"""
+
+
+def test_scenes_are_chosen_without_the_packages_of_generate() -> None:
+    code = [sys.executable, "-c", WITHOUT_GENERATE]
+    done = subprocess.run(code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_index_holds_the_scenes_for_which_base_finds_a_close_picture() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from paraclip.arrays import Float
-from paraclip.paraphrase.english import root, words
+from paraclip.data.words import words
+from paraclip.paraphrase.english import root
 
 WIDTH = 384
 

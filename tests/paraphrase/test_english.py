@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.triples import read_triples
+from paraclip.data.words import STOP_WORDS, is_negated, words
 from paraclip.paraphrase import english
 
 
@@ -78,20 +79,20 @@ def test_what_is_stated_and_what_is_allowed() -> None:
 
 def test_denials() -> None:
     negations = ["no", "without", "isn't", "don't", "shirtless", "leafless"]
-    assert all(english.is_negated([word]) for word in negations)
+    assert all(is_negated([word]) for word in negations)
     others = ["less", "unless", "regardless", "now", "knot", "bare"]
-    assert not any(english.is_negated([word]) for word in others)
+    assert not any(is_negated([word]) for word in others)
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("text", "expected"),
     [
         ("many busy ladies", {"female"}), ("lady's boys'", {"female", "male"}), ("ladder", set()),
         ("manned people", set()), ("men and women", {"male", "female"}), ("girls", {"female"}),
     ],
 )  # fmt: skip
-def test_a_gender_needs_a_noun_that_states_it(words: str, expected: set[str]) -> None:
-    assert english.genders(english.words(words)) == expected
+def test_a_gender_needs_a_noun_that_states_it(text: str, expected: set[str]) -> None:
+    assert english.genders(words(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_a_word_that_only_begins_like_a_listed_one_is_not_listed(word: str, endi
 
 def test_an_accent_may_be_a_character_of_its_own() -> None:
     composed, apart = "Two cafés’ naïve cats", "Two cafe\u0301s’ nai\u0308ve cats"
-    assert english.words(composed) == english.words(apart) == ["two", "cafés", "naïve", "cats"]
+    assert words(composed) == words(apart) == ["two", "cafés", "naïve", "cats"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_a_frame_rewords_nothing(caption: str, second: str, expected: bool) -> N
 def test_the_lists_agree_with_each_other() -> None:
     assert set().union(*english.LIKE_COLOUR.values()) <= set(english.COLOUR_OF.values())
     assert not english.GENDER_NOUNS["male"] & english.GENDER_NOUNS["female"]
-    assert not english.STOP_WORDS & set(english.COLOUR_OF)
+    assert not STOP_WORDS & set(english.COLOUR_OF)
 
 
 CAPTIONS = st.lists(
@@ -144,8 +145,8 @@ CAPTIONS = st.lists(
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_words_are_what_is_between_marks_in_lower_case(one: str, other: str) -> None:
-    found = english.words(one)
-    assert english.words(f"{one} {other}") == found + english.words(other)
+    found = words(one)
+    assert words(f"{one} {other}") == found + words(other)
     for word in found:
         assert word and not set(word) & set(string.whitespace + ".,;:!?_-")
     assert bool(found) == any(letter.isalnum() for letter in one)
@@ -153,18 +154,14 @@ def test_words_are_what_is_between_marks_in_lower_case(one: str, other: str) -> 
 
 @given(CAPTIONS, CAPTIONS)
 def test_what_holds_for_any_caption_and_another(one: str, other: str) -> None:
-    tokens, louder = english.words(one), f"  {one.upper()}!!  "  # which states nothing more
+    tokens, louder = words(one), f"  {one.upper()}!!  "  # which states nothing more
     assert english.content_roots(louder) == english.content_roots(one)
     assert english.numbers(louder) == english.numbers(one) <= english.allowed_numbers(one)
-    assert (
-        english.colours(english.words(louder))
-        == english.colours(tokens)
-        == english.colours(tokens * 2)
-    )
+    assert english.colours(words(louder)) == english.colours(tokens) == english.colours(tokens * 2)
     assert english.colours(tokens) <= english.allowed_colours(tokens)
     assert english.allowed_colours(iter(tokens)) == english.allowed_colours(tokens)
-    assert english.genders(tokens) <= english.genders([*tokens, *english.words(other)])
-    assert english.allows_negation(tokens) or not english.is_negated(tokens)
+    assert english.genders(tokens) <= english.genders([*tokens, *words(other)])
+    assert english.allows_negation(tokens) or not is_negated(tokens)
     share = english.overlap(one, other)
     assert 0 <= share <= 1 == english.overlap(one, one) and share == english.overlap(other, one)
     assert (share == 1) == (set(english.content_roots(one)) == set(english.content_roots(other)))
@@ -202,11 +199,9 @@ PAIRS = [
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 @pytest.mark.parametrize("verb", VERBS)
 def test_exchanged_actors_are_caught_and_passives_pass(one: str, other: str, verb: str) -> None:
-    active = english.words(f"a {one} {verb} a {other}")
-    assert english.roles_changed(active, english.words(f"a {other} {verb} a {one}"))
-    assert not english.roles_changed(
-        active, english.words(f"a {other} is {VERBS[verb]} by a {one}")
-    )
+    active = words(f"a {one} {verb} a {other}")
+    assert english.roles_changed(active, words(f"a {other} {verb} a {one}"))
+    assert not english.roles_changed(active, words(f"a {other} is {VERBS[verb]} by a {one}"))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +218,7 @@ def test_exchanged_actors_are_caught_and_passives_pass(one: str, other: str, ver
     ],
 )  # fmt: skip
 def test_changed_roles_are_found(source: str, answer: str) -> None:
-    assert english.roles_changed(english.words(source), english.words(answer))
+    assert english.roles_changed(words(source), words(answer))
 
 
 @pytest.mark.parametrize(
@@ -245,10 +240,10 @@ def test_changed_roles_are_found(source: str, answer: str) -> None:
     ],
 )  # fmt: skip
 def test_another_order_is_no_other_role(source: str, answer: str) -> None:
-    assert not english.roles_changed(english.words(source), english.words(answer))
+    assert not english.roles_changed(words(source), words(answer))
 
 
 @pytest.mark.parametrize("column", ["caption", "paraphrase_1", "paraphrase_2"])
 def test_a_copy_of_a_text_of_the_starter_set_changes_nothing(column: str) -> None:
     for text in read_triples("starter")[column].to_pylist()[::3]:
-        assert not english.roles_changed(english.words(text), english.words(text)), text
+        assert not english.roles_changed(words(text), words(text)), text

@@ -356,7 +356,7 @@ def test_a_dry_run_shows_what_is_read_and_an_estimate(
     copies(run)
     run.command(source, dry_run=True, max_broken=0.7)
     printed = capsys.readouterr().out
-    assert "2 broken rows were skipped" in printed and "A cat.\t(no picture)" in printed
+    assert "2 left out" in printed and "A cat.\t(no picture)" in printed
     assert "1 captions, 0 with a picture, 1 without" in printed
     assert "asked 1 of 1 captions" in printed and "\x1b" not in printed
     assert [path.name for path in run.out.iterdir()] == ["answers.jsonl"]

@@ -17,7 +17,7 @@ from paraclip.image_search.build import IndexSummary
 from paraclip.models.checkpoint import save_model
 from paraclip.swapping.checking import Recommendation, SwapReport
 from paraclip.training.checkpoint import AnotherRun
-from tiny import draw, retuned, tiny_clip
+from tiny import draw, retuned, spoil, tiny_clip
 
 
 def test_each_source_has_its_own_default_folder(tmp_path: Path) -> None:
@@ -73,12 +73,12 @@ def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Noted:
 
 
 def config_of(folder: Path, captions: int = 0, **options: Any) -> QuickstartConfig:
-    """Options for nine pictures and a broken one, of which some have a caption."""
+    """Options for nine pictures, some with a caption, and three that nobody can open."""
     for number in range(9):
         draw(folder / "pictures" / f"{number}.png", "disc", ("red", "blue", "green")[number % 3])
         if number < captions:
             (folder / "pictures" / f"{number}.txt").write_text(f"thing {number}")
-    (folder / "pictures" / "broken.png").write_bytes(b"damaged")
+    spoil(folder / "pictures")
     (folder / "pictures" / "8.txt").write_text("")
     base = str(save_model(tiny_clip(), folder / "base.safetensors"))
     return QuickstartConfig(str(folder / "pictures"), str(folder / "out"), base, **options)
@@ -114,7 +114,8 @@ def test_pictures_are_indexed_learned_checked_and_shown(
     assert {row["caption"] for row in rows} == {f"thing {number}" for number in range(captions)}
     assert all(Path(row["image"]).is_file() for row in rows)
     shown = capsys.readouterr().out
-    assert "9 pictures in the index: 9 added, 1 broken" in shown and "So says the rule." in shown
+    assert "9 pictures in the index: 9 added, 3 broken" in shown and "So says the rule." in shown
+    assert all(f"{name}: is " in shown for name in ("cut.jpg", "empty.jpg", "text.jpg"))
     assert check["sheet"] == out / "contact_sheet.png" and str(check["sheet"]) in shown
     assert parse(["serve", *shown.partition(" serve ")[2].split()[:2]]).index == str(out / "index")
     if use == "base":

@@ -30,7 +30,7 @@ from paraclip.swapping import checking
 from paraclip.training.checkpoint import RunFolder
 from paraclip.training.config import RunOptions
 from paraclip.training.prepare import prepare
-from tiny import draw, retuned, word_files
+from tiny import draw, retuned, spoil, word_files
 
 SIDE_BY_SIDE = "--index {index} --models base,tuned={tuned}"
 
@@ -372,6 +372,22 @@ def test_pictures_that_are_broken_or_that_no_file_has_are_left_out(
     assert paraclip.swap_check(index, base, tuned).origin.pictures == 11
     with pytest.raises(UserError, match="nowhere: there is no such folder"):
         paraclip.swap_check(index, base, tuned, pictures="nowhere")
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_pictures_that_cannot_be_opened_or_are_not_in_the_index_are_named_once(
+    checked, index, photos, models, tmp_path, monkeypatch, capsys
+) -> None:
+    broken = spoil(tmp_path)
+    shown = [*(str(tmp_path / name) for name in broken), *photos[len(broken) :]]
+    pq.write_table(pq.read_table(index).set_column(0, "path", pa.array(shown)), index)
+    (tmp_path / "captions.csv").write_text(f"image,caption\n{photos[-1]},a\n{photos[0]},b\n")
+    if not checked:  # the sheet alone opens pictures
+        monkeypatch.setattr("paraclip.swapping.checking.find_origin", lambda *_: None)
+    options = {"queries": str(tmp_path / "captions.csv"), "sheet": str(tmp_path / "sheet.png")}
+    swap_check_command(SwapCheckConfig(index=index, **options, **models))
+    printed = capsys.readouterr().out
+    assert [printed.count(f"{name}: is ") for name in (*broken, photos[0])] == [1] * 4
 
 
 def test_the_command_prints_text_or_json(index, queries, models, capsys) -> None:

@@ -261,7 +261,7 @@ def test_a_damaged_summary_is_named(finished, content):
 
 def test_a_summary_without_a_value_is_named(finished):
     with pytest.raises(UserError, match=r"summary\.json: has no value 'rows'.* add --fresh"):
-        print_summary(finished.last, Problems())
+        print_summary(finished.last)
 
 
 def test_a_damaged_record_of_the_run_is_named(finished):

@@ -34,7 +34,7 @@ from paraclip.training import sources as sources_module
 from paraclip.training import train as loop
 from paraclip.training.log import read_metrics
 from paraclip.training.train import train
-from tiny import draw_pictures, make_triples, tiny_clip, word_files, write_triples
+from tiny import draw_pictures, make_triples, spoil, tiny_clip, word_files, write_triples
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +133,14 @@ def test_a_broken_picture_is_named_before_the_run(triples, pictures, base, chang
     with pytest.raises(UserError, match=r"picture0\.png.*--images"):
         train_command(config_of(triples, base, **changes))
     assert not (triples.parent / "run").exists()
+
+
+def test_pictures_of_a_bank_that_cannot_be_opened_are_named(triples, base, tmp_path, capsys):
+    draw_pictures(tmp_path / "bank", 75)
+    names = spoil(tmp_path / "bank")
+    train_command(config_of(triples, base, bank=str(tmp_path / "bank"), ranking=1.0))
+    said, listed = capsys.readouterr().err, (tmp_path / "run" / "problems.txt").read_text()
+    assert all(f"{name}: is " in said and name in listed for name in names)
 
 
 def test_the_command_line_trains_the_control(triples, base, tmp_path):

@@ -14,7 +14,6 @@ from paraclip.options import Checked, PathName, takes
 from paraclip.progress import suggest
 
 if TYPE_CHECKING:  # `paraclip index --help` needs neither torch nor pyarrow
-    from paraclip.data.captions import Problems
     from paraclip.image_search.build import IndexSummary
 
 INDEX = "runs/index"
@@ -88,27 +87,23 @@ def index(options: IndexOptions) -> "IndexSummary":
     Raises:
         UserError: the source, a model or the index cannot be used, or the index is another one's.
     """
-    return _index(options)[0]
+    return _index(options)
 
 
 def index_command(config: IndexConfig) -> None:
     """Bring an index up to date; print the counts and the broken pictures."""
-    summary, problems = _index(config)
+    summary = _index(config)
     from paraclip.image_search.towers import prepared_tower
 
     # Written now, so that the first search need not wait for torch.
     for name in _models(config):
         prepared_tower(absolute_name(name))
     if config.json:
-        broken = [{"where": where, "what": what} for where, what in problems.listed]
+        broken = [{"where": where, "what": what} for where, what in summary.problems.listed]
         content = {"store": config.index, **asdict(summary), "problems": broken}
         print(json.dumps(content, indent=1))
         return
     print(summary.lines())
-    if summary.recall is not None:
-        print(f"Approximate index: recall@10 is {summary.recall:.3f} of exact search.")
-    if problems.count:
-        print(problems.summary())
     named = [] if config.index == INDEX else ["--index", config.index]  # the default need not be
     suggest("search", "a dog on a beach", *named)
 
@@ -118,8 +113,8 @@ def _models(options: IndexOptions) -> list[str]:
     return [str(one) for one in (options.base, options.tuned) if one is not None]
 
 
-def _index(options: IndexOptions) -> "tuple[IndexSummary, Problems]":
-    """Bring an index up to date; also returns the pictures that are broken."""
+def _index(options: IndexOptions) -> "IndexSummary":
+    """Check what is missing, and bring an index up to date."""
     check_device(options.device)
     base, *tuned = _models(options)
     require_packages("index", options, (base, *tuned))
@@ -132,9 +127,8 @@ def _index(options: IndexOptions) -> "tuple[IndexSummary, Problems]":
     from paraclip.image_search.build import build_index  # torch, only now
 
     problems = Problems(1.0)  # no share of broken pictures stops an index
-    summary = build_index(
+    return build_index(
         str(options.source), str(options.index), base, problems,
         tuned=tuned[0] if tuned else None, columns=options.columns, device=options.device,
         precision=options.precision, rebuild=options.rebuild,
     )  # fmt: skip
-    return summary, problems

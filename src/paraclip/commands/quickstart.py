@@ -99,7 +99,6 @@ class QuickstartConfig(Checked):
 
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run the whole workflow; print what it finds, the recommended model and the files."""
-    from paraclip.data.captions import Problems
     from paraclip.image_search.sources import picture_source
     from paraclip.training.sources import check_sources
 
@@ -114,7 +113,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
     index_pictures(config)
     announce("Training the text encoder")
     train_again(config.base, SCENES, config.tuned, fresh=config.fresh, **config.training)
-    print_summary(config.tuned / LAST, Problems())
+    print_summary(config.tuned / LAST)
     show_recommended(config, _write_captions(config))
 
 

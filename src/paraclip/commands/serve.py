@@ -44,7 +44,6 @@ def serve_command(config: ServeConfig) -> None:
     """Serve until interrupted; raises KeyboardInterrupt after current requests are answered."""
     require_packages("serve", config)
     from paraclip.image_search.engine import choose_models, measure_cutoffs
-    from paraclip.image_search.serving.rewording import Reworder
     from paraclip.image_search.serving.server import listen, log_to_stderr, make_limits, make_server
     from paraclip.image_search.serving.service import Service, Version
     from paraclip.image_search.snapshot import open_pool
@@ -54,7 +53,11 @@ def serve_command(config: ServeConfig) -> None:
     # Not an option, because other users see the arguments of a process.
     token = os.environ.get("PARACLIP_TOKEN") or None
     limits = make_limits(config.host, token, config.allow_host)
-    reworder = Reworder(config.llm) if config.llm else None
+    reworder = None
+    if config.llm:
+        from paraclip.image_search.serving.rewording import Reworder
+
+        reworder = Reworder(config.llm)
     # First, because models take seconds to load and the port may be taken.
     with listen(config.host, config.port) as listener:
         store = Store(str(config.index))

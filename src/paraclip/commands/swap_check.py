@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 from pydantic_core import to_jsonable_python
 
 from paraclip.commands.packages import require_packages
+from paraclip.data.captions import Problems
 from paraclip.errors import UserError, printable
 from paraclip.models.sources import check_device, check_model, models_of_run
 from paraclip.options import Checked, PathName, takes
@@ -122,7 +123,8 @@ def check_swap(
     from paraclip.indexes import pictures_of_rows, read_index
     from paraclip.swapping.checking import compare_encoders, read_queries
 
-    queries = read_queries(str(options.queries)) if options.queries else []
+    problems = Problems()
+    queries = read_queries(str(options.queries), problems) if options.queries else []
     pictures, paths, sheet = (
         None if one is None else str(one)
         for one in (options.pictures, options.paths, options.sheet)
@@ -132,8 +134,8 @@ def check_swap(
     pictures_of_rows((), pictures)
     vectors = read_index(IndexAddress(str(index), paths, options.table, options.column))
     return compare_encoders(
-        base, named, vectors, queries, pictures=pictures, k=options.k, cutoff=options.cutoff,
-        sheet=sheet, device=options.device,
+        base, named, vectors, queries, problems=problems, pictures=pictures, k=options.k,
+        cutoff=options.cutoff, sheet=sheet, device=options.device,
     )  # fmt: skip
 
 
@@ -242,6 +244,7 @@ def lines_of(report: "SwapReport") -> Iterator[str]:
             yield f"  {100 * change.overlap:3.0f} %  {change.query}"
             for name, results in (("before", change.before), ("after", change.after)):
                 yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"
+    yield from report.problems.summary().splitlines()
 
 
 def _everyday_lines(scenes: "EverydayScenes") -> Iterator[str]:

@@ -18,7 +18,6 @@ from paraclip.provenance import without_secrets
 from paraclip.training.config import RunOptions
 
 if TYPE_CHECKING:  # `paraclip train --help` needs neither torch nor pyarrow
-    from paraclip.data.captions import Problems
     from paraclip.data.rows import InMemory
     from paraclip.models.encoder import DualEncoder, Model
     from paraclip.training.data import TrainingData
@@ -95,9 +94,9 @@ def train_command(config: TrainConfig) -> None:
     from paraclip.training.distributed import each_process, this_process  # torch, only now
 
     with each_process(config.device) as device:
-        data, checkpoint = _run(config.base, config.triples, config, device, _print_rows)
+        _, checkpoint = _run(config.base, config.triples, config, device, _print_rows)
         if this_process().first:  # the others would print the same
-            print_summary(checkpoint, data.problems)
+            print_summary(checkpoint)
             _suggest_check(config, checkpoint)
 
 
@@ -152,7 +151,7 @@ def _suggest_check(config: TrainConfig, checkpoint: Path) -> None:
         suggest("index", bank or config.images or "my_pictures", *models)
 
 
-def print_summary(checkpoint: Path, problems: "Problems") -> None:
+def print_summary(checkpoint: Path) -> None:
     """Print the result of a run; raises UserError if its summary is damaged."""
     from paraclip.evaluation.unlabelled import measures_table
     from paraclip.tables import aligned
@@ -163,8 +162,6 @@ def print_summary(checkpoint: Path, problems: "Problems") -> None:
     missing = [name for name in SHOWN if name not in summary]
     if missing:
         raise UserError(folder.summary_file, f"has no value {label(missing[0])}", START_OVER)
-    if problems.count:
-        print(f"{problems.summary()}\nListed in {folder.problems_file}")
     if summary["texts_cut_to_context"]:
         print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
     print(f"{summary['steps']:,} steps on {summary['rows']:,} rows")

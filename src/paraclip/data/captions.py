@@ -1,8 +1,8 @@
-"""A caption, the columns it is read from, the checks between the two, and the broken rows: skipped,
-counted and listed, and an error if there are too many."""
+"""A caption, the columns it is read from, the checks between the two, and the broken rows and
+pictures: left out, counted and listed, and an error if there are too many."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -14,6 +14,7 @@ from paraclip.output_folder import OutputFolder
 
 _LONGEST_CAPTION = 10_000  # characters
 _MOST_LISTED = 1_000  # a broken file of millions would fill memory and disk
+_MOST_NAMED = 20  # of them, in a text
 
 
 @dataclass(frozen=True)
@@ -135,21 +136,13 @@ def plain_text(value: Any, name: str) -> str | None:
     return text
 
 
+@dataclass
 class Problems:
-    """The skipped rows, with reasons.
+    """The rows and pictures that are left out, with reasons."""
 
-    Args:
-        max_share: largest accepted share of broken rows, 0 to 1.
-
-    Attributes:
-        count: number of broken rows.
-        listed: (where, what) of the first 1,000.
-    """
-
-    def __init__(self, max_share: float = 0.01) -> None:
-        self.max_share = max_share
-        self.count = 0
-        self.listed: list[tuple[str, str]] = []
+    max_share: float = 0.01  # largest accepted share of broken rows, 0 to 1
+    count: int = 0  # of broken rows
+    listed: list[tuple[str, str]] = field(default_factory=list)  # where and what, the first 1,000
 
     def add(self, where: object, what: str, rows: int = 1) -> None:
         """Count and list a broken row."""
@@ -174,14 +167,15 @@ class Problems:
         hint = f"Fix the rows: more than {self.max_share:.2%} of them is an error."
         raise UserError(where, f"{what} ({share})", hint)
 
+    def named(self) -> list[str]:
+        """The first twenty, and how many more there are."""
+        named = [f"{where}: {what}" for where, what in self.listed[:_MOST_NAMED]]
+        return named + [f"{self.count - _MOST_NAMED:,} more"] * (len(self.listed) > _MOST_NAMED)
+
     def summary(self) -> str:
-        """Number of skipped rows and the first five; empty if none were skipped."""
-        if not self.count:
-            return ""
-        rows = "row was" if self.count == 1 else "rows were"
-        lines = [f"{self.count:,} broken {rows} skipped:"]
-        lines += [printable(f"  {where}: {what}") for where, what in self.listed[:5]]
-        return "\n".join(lines + (["  ..."] if len(self.listed) > 5 else []))
+        """Number of what is left out, and its first twenty; empty if there are none."""
+        lines = [f"{self.count:,} left out:", *(printable(f"  {one}") for one in self.named())]
+        return "\n".join(lines) if self.count else ""
 
     def write(self, path: Path, kind: str = "problems") -> None:
         """Write one row per line: where, tab, what; raises the errors of `OutputFolder`.

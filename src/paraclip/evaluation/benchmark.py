@@ -16,8 +16,6 @@ from paraclip.evaluation.statistics import Metric
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
 
-_MOST_NAMED = 20  # pictures in a note
-
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -131,9 +129,8 @@ def left_out(problems: Problems, total: int, things: str = "pictures") -> list[s
     """Return a note that lists the first 20 unreadable pictures, or nothing if there are none."""
     if not problems.count:
         return []
-    named = "; ".join(f"{where}: {what}" for where, what in problems.listed[:_MOST_NAMED])
-    more = f"; {problems.count - _MOST_NAMED:,} more" if problems.count > _MOST_NAMED else ""
-    return [f"{problems.count:,} of {total:,} {things} left out: {named}{more}"]
+    named = "; ".join(problems.named())
+    return [f"{problems.count:,} of {total:,} {things} left out: {named}"]
 
 
 def refuse_infinite(vectors: Float, what: str, start: int = 0) -> None:

@@ -65,16 +65,19 @@ class IndexSummary:
     seconds: float = 0.0
     embedded: int = 0  # by the image tower; copied rows are not
     recall: float | None = None  # recall@10, 0 to 1, of a large index's approximate search
+    problems: Problems = field(default_factory=Problems)  # the broken pictures by name
 
     def lines(self) -> str:
-        """The counts as text."""
+        """The counts, and the broken pictures, as text."""
         names = ("added", "changed", "moved", "copied", "removed", "unchanged", "broken")
         counts = [f"{getattr(self, name):,} {name}" for name in names if getattr(self, name)]
         text = f"{self.total:,} pictures in the index: {', '.join(counts) or 'nothing to do'}."
         if self.embedded:
             rate = self.embedded / max(self.seconds, 1e-9)
             text += f" {self.embedded:,} embedded in {self.seconds:,.1f} s ({rate:,.1f} a second)."
-        return text
+        if self.recall is not None:
+            text += f"\nApproximate index: recall@10 is {self.recall:.3f} of exact search."
+        return f"{text}\n{self.problems.summary()}".rstrip()
 
 
 def build_index(
@@ -133,7 +136,7 @@ def build_index(
         if summary.total >= opened.EXACT_BELOW:
             summary.recall = _recall_at_10(opened)
     problems.check(summary.total + problems.count)
-    return summary
+    return replace(summary, problems=problems)
 
 
 def _embedder(model: DualEncoder) -> Callable[[Sequence[str]], Float]:

@@ -15,14 +15,15 @@ from itertools import combinations
 import numpy as np
 
 from paraclip.data.triples import TEXTS
+from paraclip.data.words import is_content, is_negated, words
 from paraclip.image_search.snapshot import Hit
-from paraclip.paraphrase.english import is_negated, overlap, words
 from paraclip.starter.scenes import scenes
 
 DEPTH = 10
 """Results of a wording that are compared."""
 _SCENES, _ASKED = 400, 200  # drawn, and of these asked
 _TYPED = ("caption", "sentence", "short")  # kinds of wording
+_STEM = 4  # first letters that forms of a word have in common
 _ALIKE = 0.8  # share of common content words from which two wordings show nothing
 
 Pair = tuple[str, str]
@@ -75,9 +76,17 @@ def everyday_pairs() -> list[Pair]:
         typed = [
             text for text, kind in texts.items() if kind in _TYPED and not is_negated(words(text))
         ]
-        rated = [(overlap(*pair), pair) for pair in combinations(typed, 2)]
+        rated = [(_overlap(*pair), pair) for pair in combinations(typed, 2)]
         pairs += [pair for common, pair in sorted(rated)[:1] if common < _ALIKE]
     return random.Random(0).sample(pairs, min(_ASKED, len(pairs)))
+
+
+def _overlap(one: str, other: str) -> float:
+    """Share of content words that two texts have in common (Jaccard), whatever their endings."""
+    first, second = (
+        {word[:_STEM] for word in words(text) if is_content(word)} for text in (one, other)
+    )
+    return len(first & second) / len(first | second) if first | second else 1.0
 
 
 def held_scenes(

@@ -7,19 +7,13 @@ are not a dictionary: what they do not know is left to the models (`filters/mini
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any
-from unicodedata import normalize
 
+from paraclip.data.words import is_content, is_negated, read_sections, strip_possessive, words
 from paraclip.errors import optional_import
 
-_SECTIONS: dict[str, list[str]] = {}
-for _line in files("paraclip.paraphrase").joinpath("words.txt").read_text("utf-8").splitlines():
-    if _line.startswith("["):
-        _lines = _SECTIONS.setdefault(_line.strip("[]"), [])
-    elif _line and not _line.startswith("#"):
-        _lines.append(_line)
+_SECTIONS = read_sections("paraclip.paraphrase")
 
 
 def _listed(section: str) -> frozenset[str]:
@@ -44,23 +38,20 @@ def _pairs(section: str) -> dict[str, str]:
 def _by_word(section: str) -> dict[str, set[str]]:
     """Names of the lists in which each word of a section occurs."""
     found: dict[str, set[str]] = {}
-    for name, words in _named_lists(section).items():
-        for word in words:
+    for name, listed in _named_lists(section).items():
+        for word in listed:
             found.setdefault(word, set()).add(name)
     return found
 
 
-STOP_WORDS, _CARRIER_WORDS = _listed("stop words"), _listed("carrier words")
+_CARRIER_WORDS = _listed("carrier words")
 COUPLES = _listed("couples")
 GENDER_NOUNS, GENDER_WORDS = _named_lists("gender nouns"), _named_lists("gender words")
 _LEMMAS, _UNSTEMMED, _DERIVED = _pairs("lemmas"), _listed("unstemmed"), _pairs("families")
 NUMBERS, _LOOSE_NUMBERS = _pairs("numbers"), _pairs("loose numbers")
-_NEGATIONS, _LACKS, _UNNEGATED = _listed("negations"), _listed("lacks"), _listed("unnegated")
-_NO_NEGATION = frozenset({("nothing", "but"), ("not", "far"), ("not", "only")})
+_LACKS = _listed("lacks")
 COLOUR_OF = {word: name for word, (name,) in _by_word("colours").items()}
 LIKE_COLOUR = _by_word("colour likeness")
-_PART = r"(?:[^\W_][\u0300-\u036f]*)+"  # accents may be characters of their own
-_WORD = re.compile(rf"{_PART}(?:['’]{_PART})*")
 _TENS_AND_UNIT = re.compile(
     r"\b(twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)[- ]"
     r"(one|two|three|four|five|six|seven|eight|nine)\b"
@@ -71,20 +62,10 @@ _SCALED = re.compile(
 )
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in lower case and NFC; hyphens split words, apostrophes do not."""
-    return [normalize("NFC", word.lower()).replace("’", "'") for word in _WORD.findall(text)]
-
-
-def _bare(word: str) -> str:
-    """The word without a possessive ending."""
-    return word.removesuffix("'s").removesuffix("'")
-
-
 @lru_cache(maxsize=50_000)
 def _lemma(word: str) -> str:
     """The dictionary form, by `_LEMMAS` or else simplemma: "ran" becomes "run"."""
-    word = _bare(word)
+    word = strip_possessive(word)
     if not word or word in _LEMMAS:
         return _LEMMAS.get(word, word)
     # Imported at the first use, so that commands that read no text start quickly.
@@ -105,11 +86,6 @@ def root(word: str) -> str:
 @cache
 def _stemmer() -> Any:
     return optional_import("snowballstemmer", "llm").stemmer("english")
-
-
-def is_content(word: str) -> bool:
-    """Whether a word describes the picture; function words do not."""
-    return word not in STOP_WORDS and _bare(word) not in STOP_WORDS
 
 
 def content_roots(text: str) -> list[str]:
@@ -173,18 +149,6 @@ def allowed_colours(tokens: Iterable[str]) -> set[str]:
     return colours(tokens).union(*(LIKE_COLOUR.get(word, ()) for word in tokens))
 
 
-def is_negated(tokens: Iterable[str]) -> bool:
-    """Whether some word negates: "no", "without", "isn't", "shirtless"."""
-    tokens = [*tokens, "", ""]
-    return any(
-        word in _NEGATIONS
-        or word.endswith("n't")
-        or (word.endswith("less") and word not in _UNNEGATED)
-        for word, after in pairwise(tokens)
-        if (word, after) not in _NO_NEGATION
-    )
-
-
 def allows_negation(tokens: Iterable[str]) -> bool:
     """Whether some word negates or names a lack ("bare", "missing", "unread", "leafless")."""
     tokens = list(tokens)
@@ -201,7 +165,7 @@ def is_listed(word: str, nouns: frozenset[str]) -> bool:
 
     "Fishing" is not a fish and "manned" not a man, so no other inflection counts.
     """
-    word = _bare(word)
+    word = strip_possessive(word)
     return word in nouns or (word.endswith("s") and _lemma(word) in nouns)
 
 

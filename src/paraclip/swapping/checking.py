@@ -3,7 +3,6 @@ should it or its mixture with base be used?"""
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import ImageOps
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import nearest_rows
+from paraclip.data.captions import Problems
 from paraclip.data.images import open_image
 from paraclip.data.reading import read_captions
 from paraclip.data.rows import READERS, is_folder
@@ -150,10 +150,12 @@ class SwapReport:
     right: RightPictures | None = None  # None without captions
     changes: list[_Change] = field(default_factory=list)  # by overlap, the least first
     scores: ScoreShift | None = None  # of the results; None without queries and cut-off
+    problems: Problems = field(default_factory=Problems)  # the pictures and rows left out
 
 
-def read_queries(path: str) -> list[_WordedQuery]:
-    """Read the queries of a text file, without empty lines, or captions as `generate` reads them.
+def read_queries(path: str, problems: Problems | None = None) -> list[_WordedQuery]:
+    """Read the queries of a text file, without empty lines, or captions as `generate` reads them;
+    `problems` lists broken rows.
 
     Raises:
         UserError: the file is missing, cannot be read, is not UTF-8, is empty, or has more than
@@ -161,7 +163,9 @@ def read_queries(path: str) -> list[_WordedQuery]:
     """
     suffix = Path(path).suffix.lower()
     is_captions = is_folder(path) or (suffix in READERS and suffix not in _QUERIES)
-    captions = list(islice(read_captions(path), _MOST_QUERIES + 1)) if is_captions else []
+    captions = (
+        list(islice(read_captions(path, None, problems), _MOST_QUERIES + 1)) if is_captions else []
+    )
     lines = [] if is_captions else read_lines(path, _EXAMPLE)
     if max(len(lines), len(captions)) > _MOST_QUERIES:
         raise UserError(path, f"has more than {_MOST_QUERIES:,} lines", "Take a sample of them.")
@@ -180,6 +184,7 @@ def compare_encoders(
     index: Index,
     queries: Sequence[_WordedQuery],
     *,
+    problems: Problems | None = None,
     pictures: str | None = None,
     k: int = 10,
     cutoff: float | None = None,
@@ -195,6 +200,7 @@ def compare_encoders(
         tuned: the tuned model by its label, and `merged` if there is one.
         index: the vectors of the pictures.
         queries: what is searched for.
+        problems: collects what is left out.
         pictures: folder of the pictures, if the paths in the index lead nowhere.
         k: number of results to compare.
         cutoff: the user's on the similarity with the base.
@@ -215,22 +221,24 @@ def compare_encoders(
             what = "its image encoder or preprocessing is not that of the base"
             hint = "The index would be void: tune only the text encoder."
             raise UserError(model.architecture.name, what, hint)
-    files = pictures_of_rows(index.paths or [], pictures)
+    files, problems = pictures_of_rows(index.paths or [], pictures), problems or Problems()
     if sheet and not files:
         hint = "Give --pictures FOLDER (or --paths FILE)."
         raise UserError("--sheet", "no picture of the index can be opened", hint)
-    origin = find_origin(base, index, files)
+    origin = find_origin(base, index, files, problems)
     rows, width = index.vectors.shape
     kind, k = base.architecture.kind, min(k, rows)
-    right = _find_right_pictures(base, models, index, queries, files, k)
+    right = _find_right_pictures(base, models, index, queries, files, k, problems)
     advice = _measure(base, models, index, right)
     held = _ask_everyday({"base": base, **models}, index)
     everyday = EverydayScenes(len(everyday_pairs()), len(held), count_scenes(held))
-    report = SwapReport(index.kind, rows, width, k, kind, origin, advice, everyday, right=right)
+    report = SwapReport(
+        index.kind, rows, width, k, kind, origin, advice, everyday, right=right, problems=problems
+    )
     label = advice.use if advice.use in models else "tuned"
     chosen = models[label]
     if sheet:
-        _write_sheet(sheet, held, label, files)
+        _write_sheet(sheet, held, label, files, problems)
     if not queries and cutoff is None:
         return report
     asked = queries or [_WordedQuery(text) for text in scene_queries().texts]
@@ -240,9 +248,10 @@ def compare_encoders(
 
 def _find_right_pictures(
     base: "DualEncoder", models: "Mapping[str, DualEncoder]", index: Index,
-    queries: Sequence[_WordedQuery], pictures: Mapping[int, str], k: int,
+    queries: Sequence[_WordedQuery], pictures: Mapping[int, str], k: int, problems: Problems,
 ) -> RightPictures | None:  # fmt: skip
-    """How often each model finds the pictures of captions; None without captions."""
+    """How often each model finds the pictures of captions; None without captions. `problems` lists
+    pictures that the index lacks."""
     from paraclip.models.features import encode_texts
 
     captions = [(query.text, query.picture) for query in queries if query.picture]
@@ -257,6 +266,9 @@ def _find_right_pictures(
     if not texts:
         hint = "Give --pictures FOLDER (or --paths FILE), or captions of pictures that it holds."
         raise UserError("--queries", "describe no picture of the index", hint)
+    for picture in dict.fromkeys(picture for _, picture in captions):
+        if os.path.realpath(picture) not in rows:
+            problems.add(picture, "is not in the index")
 
     def found(model: "DualEncoder") -> Float:
         first = nearest_rows(encode_texts(model, texts).numpy(), index.vectors, k)[0]
@@ -315,9 +327,10 @@ def _ask_everyday(models: "Mapping[str, DualEncoder]", index: Index) -> list[Hel
 
 
 def _write_sheet(
-    path: str, held: Sequence[HeldScene], label: str, files: Mapping[int, str]
+    path: str, held: Sequence[HeldScene], label: str, files: Mapping[int, str], problems: Problems
 ) -> None:
-    """Write what base and a model find for some of the scenes as a picture."""
+    """Write what base and a model find for some of the scenes as a picture; `problems` lists those
+    of the index that are grey on it."""
     shown = at_equal_steps(held, label, _SHOWN)
     columns = [
         [
@@ -330,12 +343,15 @@ def _write_sheet(
         for model in ("base", label)
     ]
     answers = (hits for groups in columns for _, found in groups for hits in found.values())
-    rows = {hit.id for hits in answers for hit in hits}
-    pictures = {}
-    for row in rows:
+    pictures, known = {}, {where for where, _ in problems.listed}
+    for row in sorted({hit.id for hits in answers for hit in hits}):
         if int(row) in files:
-            with suppress(UserError):  # grey, if it cannot be read
+            try:
                 picture = open_image(files[int(row)], _SIDE)
+            except UserError as error:
+                if error.where not in known:
+                    problems.add(error.where, error.what)
+            else:
                 pictures[row] = ImageOps.fit(picture, (_SIDE, _SIDE))
     counts = [sum(sign * one.gained(label) > 0 for one in held) for sign in (1, -1)]
     heading = (

@@ -159,13 +159,16 @@ def _swap(
 
 
 def _check_index(source: "Source", index: "Index") -> list[str]:
+    from paraclip.data.captions import Problems
     from paraclip.indexes import find_origin, pictures_of_rows
 
-    origin = find_origin(source.model, index, pictures_of_rows(index.paths or []))
+    problems = Problems()
+    origin = find_origin(source.model, index, pictures_of_rows(index.paths or []), problems)
     if origin is None:
         raise UserError("--index", "none of its pictures can be opened", "Check the paths in it.")
     origin.check("--index")
-    return [f"Index: {origin.pictures} pictures embedded again, median cosine {origin.median:.3f}."]
+    line = f"Index: {origin.pictures} pictures embedded again, median cosine {origin.median:.3f}."
+    return [line, *problems.summary().splitlines()]
 
 
 def _check_graphs(place: Cache, source: "Source", file: Path, new: Path) -> list[str]:

@@ -83,7 +83,7 @@ def read_bank(
     place = IndexAddress(source, selectable=False)
     index = read_index(place, sample=_MOST, seed=(seed, _SEED))
     found = pictures_of_rows(index.paths or [], pictures)
-    _check_origin(index, found if sees else {}, model, place)
+    _check_origin(index, found if sees else {}, model, place, problems)
     names = [found.get(row, "") for row in range(len(index.vectors))]
     return Bank(torch.from_numpy(index.vectors), names if found else None)
 
@@ -94,14 +94,15 @@ def choose_sample(count: int, seed: int) -> Integers:
 
 
 def _check_origin(
-    index: Index, pictures: dict[int, str], model: DualEncoder, place: IndexAddress
-) -> None:
+    index: Index, pictures: dict[int, str], model: DualEncoder, place: IndexAddress,
+    problems: Problems,
+) -> None:  # fmt: skip
     """Raise UserError for vectors of another image tower; say so if that cannot be found out."""
     if index.kind == "paraclip" and model.architecture.reads_pictures:
         facts = existing_facts(Store(place.address))
         check_space(facts, image_space(model), model.architecture.name, place.where)
         return
-    origin = find_origin(model, index, pictures, option="--bank")
+    origin = find_origin(model, index, pictures, problems, option="--bank")
     if origin is None:
         notice(f"no picture of {place.where} can be opened to check that this base made it")
     else:

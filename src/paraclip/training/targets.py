@@ -75,7 +75,8 @@ def _with_rankers(
     # One column tells: the row of a picture that cannot be opened is NaN throughout.
     kept_G = torch.isfinite(torch.stack([vectors_GE[:, 0] for vectors_GE in seen])).all(0)
     if not kept_G.all():
-        notice(f"{int((~kept_G).sum()):,} pictures of the bank cannot be opened and are left out")
+        for place in (~kept_G).nonzero().flatten().tolist():
+            data.problems.add((bank.names or [])[place], "cannot be opened by all teachers")
         bank_GD, seen = bank_GD[kept_G], [vectors_GE[kept_G] for vectors_GE in seen]
     if len(bank_GD) < 2:
         what = "needs at least two pictures, of the rows (with cached features) or of --bank"

@@ -299,6 +299,7 @@ def fit(
                 )
         if processes.first and data.problems.count:
             data.problems.write(folder.problems_file, folder.files.kind)
+            notice(f"{data.problems.summary()}\nListed in {folder.problems_file}")
     return folder.last
 
 

@@ -22,7 +22,7 @@ from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.store import Store, picture_id
-from tiny import draw
+from tiny import draw, spoil
 
 
 @pytest.fixture(autouse=True)
@@ -262,16 +262,18 @@ def test_the_commands_print_results_and_broken_pictures(
 ) -> None:
     address = str(tmp_path / "index")
     (pictures / "bad\x1b[31m.png").write_bytes(b"x")
+    spoiled = spoil(pictures)
     words = ["index", str(pictures), "--index", address, "--base", models["base"]]
     assert main([*words, "--tuned", models["tuned"]]) == 0
     shown = capsys.readouterr().out
-    assert "6 pictures in the index: 6 added, 1 broken." in shown
+    assert "6 pictures in the index: 6 added, 4 broken." in shown
     assert "\x1b" not in shown and "bad\\x1b[31m.png" in shown
+    assert all(name in shown for name in spoiled)
 
     assert main([*words, "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)
-    assert (counts["store"], counts["unchanged"], counts["broken"]) == (address, 6, 1)
-    (broken,) = counts["problems"]
+    assert (counts["store"], counts["unchanged"], counts["broken"]) == (address, 6, 4)
+    broken = counts["problems"][0]
     assert broken["where"].startswith("bad\x1b[31m")
     assert "is not a picture in a known format" in broken["what"]
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
+from paraclip.data.words import words
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import Limits
-from paraclip.paraphrase.english import words
 from paraclip.paraphrase.filters.checks import FILTERS, Question, is_unsafe, plain_reason
 from paraclip.paraphrase.filters.judge import Judge, Verdict
 

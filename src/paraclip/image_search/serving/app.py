@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -29,12 +29,14 @@ from paraclip.image_search.everyday import (
     everyday_pairs,
 )
 from paraclip.image_search.serving.captions import Wanted
-from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import KINDS, Service, Version, find_original
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.store import StoreUnavailable
 from paraclip.version import __version__
+
+if TYPE_CHECKING:  # it brings what only `--llm` needs
+    from paraclip.image_search.serving.rewording import Reworder
 
 _LOG = logging.getLogger("paraclip.serve")
 _Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
@@ -191,7 +193,7 @@ _PICTURE_BODY = {
 }
 
 
-def make_app(service: Service, local: bool, reworder: Reworder | None) -> FastAPI:
+def make_app(service: Service, local: bool, reworder: "Reworder | None") -> FastAPI:
     """The application; a `reworder` suggests rewordings, and `local` tells the pictures' folder."""
 
     @asynccontextmanager
@@ -379,7 +381,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         return FileResponse(file, media_type=kind, headers={"content-disposition": "inline"})
 
 
-def _add_suggestions(app: FastAPI, service: Service, reworder: Reworder | None) -> None:
+def _add_suggestions(app: FastAPI, service: Service, reworder: "Reworder | None") -> None:
     """Add examples, suggestions of a language model, and health."""
 
     @app.get("/api/examples", response_model=_Examples)

@@ -4,8 +4,8 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from paraclip.data.words import is_content, words
 from paraclip.image_search.snapshot import SearchPool
-from paraclip.paraphrase.english import is_content, words
 
 _MOST_CAPTIONS = 300_000  # of which the words are kept: about 40 bytes a caption
 

@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import uvicorn
@@ -28,8 +29,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paraclip.errors import UserError, printable
 from paraclip.image_search.serving.app import make_app, refusal
-from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.service import MOST_BYTES, Service
+
+if TYPE_CHECKING:  # it brings what only `--llm` needs
+    from paraclip.image_search.serving.rewording import Reworder
 
 _LOG = logging.getLogger("paraclip.serve")
 _COOKIE = "paraclip_token"
@@ -226,7 +229,7 @@ def _without_port(host: str) -> str:
 
 
 def make_server(
-    service: Service, limits: ServerLimits, reworder: Reworder | None = None
+    service: Service, limits: ServerLimits, reworder: "Reworder | None" = None
 ) -> uvicorn.Server:
     """uvicorn's server with all limits."""
     settings = uvicorn.Config(

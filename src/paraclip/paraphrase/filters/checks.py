@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
+from paraclip.data.words import is_content, is_negated, words
 from paraclip.errors import optional_import
 from paraclip.models.formats.clip_tokenizer import clip_tokenizer, repaired_text
 from paraclip.paraphrase import english
@@ -74,12 +75,12 @@ class _Candidate:
     @cached_property
     def answer_words(self) -> list[str]:
         """Words of the answer."""
-        return english.words(self.answer)
+        return words(self.answer)
 
     @cached_property
     def source_words(self) -> list[str]:
         """Words of the source."""
-        return english.words(self.question.source)
+        return words(self.question.source)
 
     @cached_property
     def exact(self) -> bool:
@@ -145,7 +146,7 @@ def _clip_tokenizer() -> Any:
 def _repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
     """Whether the answer repeats itself: a doubled word, a word three times, a phrase twice."""
     before = Counter(source_words)
-    after = Counter(word for word in answer_words if english.is_content(word))
+    after = Counter(word for word in answer_words if is_content(word))
     if any(count > max(2, before[word] + 1) for word, count in after.items()):
         return True
     known = set(pairwise(source_words))
@@ -171,7 +172,7 @@ def _facts_differ(
 def _same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether both texts negate or neither does; "bare" may replace "without"."""
     pairs = ((source_words, answer_words), (answer_words, source_words))
-    return all(english.allows_negation(other) for one, other in pairs if english.is_negated(one))
+    return all(english.allows_negation(other) for one, other in pairs if is_negated(one))
 
 
 def _same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
@@ -201,7 +202,7 @@ FILTERS: Table[_Filter] = Table(
         "refusal": lambda one: _says(_REFUSAL, one),
         "chatter": lambda one: _says(_CHATTER, one),
         "copy": lambda one: any(
-            same_words(one.answer_words, english.words(text))
+            same_words(one.answer_words, words(text))
             for text in (one.question.source, one.question.caption)
         ),
         "kind": lambda one: (
@@ -226,9 +227,7 @@ FILTERS: Table[_Filter] = Table(
         ),
         "negation": lambda one: not _same_negation(one.source_words, one.answer_words),
         "gender": lambda one: (
-            not _same_gender(
-                [*one.source_words, *english.words(one.question.caption)], one.answer_words
-            )
+            not _same_gender([*one.source_words, *words(one.question.caption)], one.answer_words)
         ),
         "roles": lambda one: roles_changed(one.source_words, one.answer_words),
     },
