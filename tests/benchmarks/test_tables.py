@@ -32,6 +32,7 @@ OF_WORDS = {
     ("docs/guide/train.md", "to …"),
     ("recipes/demo/README.md", "rows"),
     ("docs/method.md", "name"),
+    ("docs/method.md", "part"),
     ("docs/python.md", "function"),
     ("docs/results.md", "row"),
     ("recipes/clip_small/README.md", "part"),
