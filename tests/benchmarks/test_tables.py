@@ -74,7 +74,7 @@ def test_a_digit_that_is_changed_in_any_table_is_seen(shown: dict[Path, str]) ->
                 wrong = text[:place] + other + text[place + 1 :]
                 assert tables.filled(wrong, document, by_name) == text != wrong
                 changed += 1
-    assert changed > 100
+    assert changed > 30
 
 
 def test_a_table_that_is_not_rendered_holds_words_and_no_figures(shown: dict[Path, str]) -> None:
