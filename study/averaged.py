@@ -119,8 +119,9 @@ def words_of_rewordings(file: Path) -> float:
     return round(sum(len(text.split()) for text in texts) / len(texts), 1)
 
 
-def table(record: Mapping[str, Any]) -> str:
-    """A row for each model and number of texts, then the differences."""
+def table(record: Mapping[str, Any]) -> dict[str, str]:
+    """A row for each model and number of texts, then the differences; and the models' means alone,
+    of up to three texts."""
     found = {
         (one["row"], one["texts"], one["set"], one["figure"]): Interval(
             one["value"], one["low"], one["high"]
@@ -145,7 +146,17 @@ def table(record: Mapping[str, Any]) -> str:
         "with a text of another meaning. Each further text is "
         f"{record['words']:g} words that an LLM would write."
     )
-    return f"{markdown(['', *heads], lines)}\n\n{note}"
+    shown = [place for place, head in enumerate(heads, 1) if not head.startswith("JS")]
+    short = [
+        [line[0], *(line[place].partition(" ")[0] for place in shown)]
+        for line in lines
+        if "−" not in line[0] and "of 5" not in line[0]
+    ]
+    few = markdown(["", *(heads[place - 1] for place in shown)], short)
+    name = record["name"]
+    return {
+        name: f"{markdown(['', *heads], lines)}\n\n{note}", f"{name}_short": f"{few}\n\nPercent."
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -411,8 +411,9 @@ def overview_table(found: Figures, keys: Sequence[Key]) -> str:
     return "\n\n".join([markdown(["", *found.rows], rows), note, seeds_note(found)])
 
 
-def front_table(record: Mapping[str, Any]) -> str:
-    """The README's table, of stored grids: base and its rows, by base and kind of text."""
+def front_table(record: Mapping[str, Any]) -> dict[str, str]:
+    """Base and command of stored grids, by base and kind of text; and the README's table, which has
+    typed queries alone."""
     rows = []
     for name in record["grids"]:
         stored = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -427,7 +428,11 @@ def front_table(record: Mapping[str, Any]) -> str:
         f"Percent. \\* {found.holm}; others were not declared, and not tested. "
         "*More / less alike*: share of the pairs whose overlap rises and falls."
     )
-    return f"{markdown(heads, rows)}\n\n{note}"
+    typed = rows[:: len(FRONT)]  # the first kind of each base
+    turned = [[one, *(row[place] for row in typed)] for place, one in enumerate(FRONT_COLUMNS, 1)]
+    short = markdown(["typed queries: before → after", *FRONT_BASES.values()], turned)
+    name = record["name"]
+    return {name: f"{markdown(heads, rows)}\n\n{note}", f"{name}_typed": f"{short}\n\nPercent."}
 
 
 def _along(found: Figures, key: Key) -> str:

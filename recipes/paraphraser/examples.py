@@ -43,7 +43,7 @@ def held_out(image_id: str) -> bool:
 
 
 def read_rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Rows of the paper's JSONL: index, image_id, caption, paraphrase_1, paraphrase_2."""
+    """Rows of JSON lines: index, image_id, caption, paraphrase_1, paraphrase_2."""
     return [
         json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()
     ]

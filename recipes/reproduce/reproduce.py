@@ -31,7 +31,7 @@ from paraclip.training.config import RunOptions
 from recipes.downloads import download
 
 SETTINGS = Path(__file__).with_name("settings.toml")
-CAPTION_WORDS = (2, 15)  # as in the paper
+CAPTION_WORDS = (2, 15)  # as in the paper's official script
 
 
 @dataclass(frozen=True)

@@ -32,17 +32,14 @@ OF_WORDS = {
     ("docs/guide/train.md", "to …"),
     ("recipes/demo/README.md", "rows"),
     ("docs/method.md", "name"),
+    ("docs/method.md", "part"),
     ("docs/python.md", "function"),
-    ("docs/results.md", "row"),
     ("recipes/clip_small/README.md", "part"),
     ("recipes/real_clip/README.md", "stage"),
     ("recipes/real_clip/README.md", "what"),
     ("recipes/reproduce/README.md", "stage"),
     ("src/paraclip/starter/README.md", "file"),
     ("src/paraclip/starter/README.md", "rows"),
-    ("study/README.md", "result"),
-    ("study/measurements.md", "after"),
-    ("study/README.md", ""),
 }
 """First heads of tables of words: options, limits, sizes of sets, others' published figures, and
 nothing that was measured here."""
@@ -77,7 +74,7 @@ def test_a_digit_that_is_changed_in_any_table_is_seen(shown: dict[Path, str]) ->
                 wrong = text[:place] + other + text[place + 1 :]
                 assert tables.filled(wrong, document, by_name) == text != wrong
                 changed += 1
-    assert changed > 100
+    assert changed > 30
 
 
 def test_a_table_that_is_not_rendered_holds_words_and_no_figures(shown: dict[Path, str]) -> None:
@@ -91,7 +88,7 @@ def test_a_table_that_is_not_rendered_holds_words_and_no_figures(shown: dict[Pat
 
 
 def test_a_figure_that_is_changed_in_a_result_is_seen_in_its_table() -> None:
-    path = tables.ROOT / "study" / "results" / "study_a_second_main.json"
+    path = tables.ROOT / "study" / "results" / "study_a_fourth_main.json"
     record = json.loads(path.read_text())
     before = rendered(path.stem, record)
     record["figures"][0]["value"]["value"] += 1

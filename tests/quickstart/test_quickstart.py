@@ -94,7 +94,7 @@ def test_the_example_of_the_api_runs_to_its_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.weights
-def test_the_example_of_the_readme_runs_with_the_built_in_model(tmp_path: Path) -> None:
+def test_the_example_of_the_page_on_swapping_runs_with_the_built_in_model(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "my_pictures", 12)
     names = sorted(map(str, (tmp_path / "my_pictures").glob("*.png")))
     vectors = encode_images(load_model("mini"), names, tmp_path / "cache", Problems())
@@ -109,7 +109,7 @@ def test_the_example_of_the_readme_runs_with_the_built_in_model(tmp_path: Path) 
         "teacher=teachers": "teacher=teachers, learning_rate=1e-4",
         'target="open-clip"': 'to="sentence-transformers"',
     }  # fmt: skip
-    run_example("README.md", tmp_path, places)
+    run_example("docs/guide/swap.md", tmp_path, places)
     assert (tmp_path / "runs/tuned/last.safetensors").is_file()
     assert (tmp_path / "tuned_clip/README.md").is_file()
 

@@ -318,7 +318,7 @@ def test_the_command_of_the_readme_is_what_is_trained(tmp_path: Path) -> None:
     settings = read_settings(SETTINGS)
     run = Run(BASE, settings, tmp_path)
     lines = (ROOT / "README.md").read_text().splitlines()
-    (words,) = [line.split() for line in lines if line.startswith("paraclip train ")]
+    (words,) = [line.split() for line in lines if line.startswith("paraclip train scenes ")]
     options = {"--base", "--bank", "--teacher", "--out"}
     assert {word for word in words if word.startswith("--")} == options
     first = words.index("--teacher") + 1

@@ -1,4 +1,4 @@
-"""The paper's way: one request at a time, everything written at the end."""
+"""The way of the paper's official script: one request at a time, everything written at the end."""
 
 import json
 

@@ -62,8 +62,8 @@ def train(base: "Model", triples: "Path | str | InMemory", options: CalledOption
     Args:
         base: the model to tune; one that is passed is not changed.
         triples: `scenes` for the scenes that ship with ParaCLIP (`starter` for the written ones
-            alone), a file written by `generate`, the paper's JSON lines, or the rows themselves: a
-            list of dictionaries with `caption`, `paraphrase_1` and `paraphrase_2`, a
+            alone), a file written by `generate`, JSON lines with the same keys, or the rows
+            themselves: a list of dictionaries with `caption`, `paraphrase_1` and `paraphrase_2`, a
             `pyarrow.Table`, a data frame or a `datasets.Dataset`.
         options: those below, such as `bank="my_pictures"`, `epochs=2` or `control=True`.
 

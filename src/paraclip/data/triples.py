@@ -1,9 +1,10 @@
 """The triples file: each row has a caption and its two paraphrases, with provenance.
 
-It is Parquet. The JSONL of the paper is read too: `index, image_id, caption, paraphrase_1,
-paraphrase_2`. In both, a row may have further `wordings` of the same meaning: a list of objects
-with a `text` and, optionally, its `kind` and its language (`lang`; without one, English). In JSONL,
-the first English ones take the place of missing paraphrases, or the caption does if there are none.
+It is Parquet. JSON lines with the keys of the paper's official script are read too: `index,
+image_id, caption, paraphrase_1, paraphrase_2`. In both, a row may have further `wordings` of the
+same meaning: a list of objects with a `text` and, optionally, its `kind` and its language (`lang`;
+without one, English). In JSON lines, the first English ones take the place of missing paraphrases,
+or the caption does if there are none.
 """
 
 import os
@@ -63,8 +64,8 @@ def with_schema(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def read_triples(source: Path | str | InMemory, problems: Problems | None = None) -> pa.Table:
-    """All triples of a source, with SCHEMA's columns, and WORDINGS if there are some: Parquet, the
-    paper's JSONL, `starter` for the triples included in ParaCLIP, or the rows themselves.
+    """All triples of a source, with SCHEMA's columns, and WORDINGS if there are some: Parquet,
+    JSON lines, `starter` for the triples included in ParaCLIP, or the rows themselves.
 
     A missing `image_id` is replaced by `image`, so that triples of one picture belong together.
     Rows that lack one of the three texts are listed and skipped. Raises UserError if the file is

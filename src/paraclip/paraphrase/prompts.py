@@ -1,8 +1,8 @@
 """The prompts of step 1 and step 2, and those of further wordings, from prompts.toml.
 
-The paper (arXiv 2402.15120) describes its prompts: step 1 requests a concise paraphrase of the
-caption that keeps its meaning, step 2 the same without the words already used. The wording here is
-our own, based on that description. The kinds are those of the starter set; its README says what
+The official script of the paper (dmis-lab/ParaCLIP) has its prompts: step 1 requests a concise
+paraphrase of the caption that keeps its meaning, step 2 the same without the words already used.
+The wording here is our own. The kinds are those of the starter set; its README says what
 each means.
 """
 

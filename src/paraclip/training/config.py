@@ -61,7 +61,8 @@ class TrainOptions(LoopOptions):
 
     recipe: Recipe | None = None
     """Preset of the losses, which other options override. consistent: L1 on the caption, L2 and L3
-    at temperature 0.2. ranked: with R and S as well. taught: R and S alone. paper: as in the paper.
+    at temperature 0.2. ranked: with R and S as well. taught: R and S alone. paper: the paper's
+    three losses; their temperature, CLIP's own, is our choice, as are batch, rate and epochs.
     Default: taught with --bank or --teacher, otherwise ranked."""
 
     weights: Annotated[Weights | None, tyro.conf.Suppress] = None

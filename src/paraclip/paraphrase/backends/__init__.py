@@ -39,7 +39,7 @@ class BackendKind:
     """A backend: where its class is, and its defaults."""
 
     place: str  # "module:class", imported at the first use; constructed from `LLMOptions`
-    options: LLMOptions = LLMOptions()  # those of the class are the paper's
+    options: LLMOptions = LLMOptions()  # the class has those of the paper's script
     licence: str = UNKNOWN_LICENCE  # licence or terms of the answers
     # The modules that it needs, each with its extra.
     packages: dict[str, str] = field(default_factory=dict)
