@@ -22,7 +22,7 @@ from fake_server import FakeServer
 from text_sets import write_data
 
 from paraclip.exporting.run import export_model
-from paraclip.models.features import encode_images
+from paraclip.models.features import encode_pictures
 from paraclip.systems import ExportOptions
 from postgres_server import PostgresServer
 from swapping.program_caches import small_architectures, small_base, write_cache
@@ -71,7 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     with PostgresServer() as database, FakeServer() as llm:
         database.query('CREATE TABLE asset (id text PRIMARY KEY, "originalPath" text)')
         database.query('CREATE TABLE smart_search ("assetId" text, embedding vector(16))')
-        for path, row in zip(pictures, encode_images(base, pictures).tolist(), strict=True):
+        for path, row in zip(pictures, encode_pictures(base, pictures).tolist(), strict=True):
             database.query(f"INSERT INTO asset VALUES ('{path.stem}', '{path}')")
             database.query(f"INSERT INTO smart_search VALUES ('{path.stem}', '{row}')")
         yield (
