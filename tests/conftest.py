@@ -4,8 +4,12 @@ fails, and a test whose data or weights are not here is skipped."""
 
 import os
 import re
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator
+from contextlib import suppress
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +38,8 @@ LONGEST = 2.0
 """Seconds of CPU that a test of the fast suite may take."""
 ALLOWANCE = 2.25
 """For a slower machine, and for what the first test imports."""
+PLAIN = (int, float, str, bool, tuple)
+"""Types of what a module of torch knows besides its tensors."""
 
 
 def _cpu_seconds() -> float:
@@ -98,6 +104,40 @@ def clip() -> "OpenClip":
     from tiny import tiny_clip
 
     return tiny_clip()
+
+
+@pytest.fixture
+def kept_graphs(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Graphs in ONNX are kept for all tests of a run: an export takes seconds of CPU, and is the
+    same for the same module, shapes and options."""
+    from paraclip.models.formats import onnx_graph
+    from paraclip.models.tensors import hash_tensors
+
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "graphs"
+    export = onnx_graph._export_graph
+
+    def kept(graph, example, path, *options):  # type: ignore[no-untyped-def]
+        plain = [
+            [(name, value) for name, value in vars(one).items() if type(value) in PLAIN]
+            for one in graph.modules()
+        ]
+        told = repr((graph, plain, example.shape, example.dtype, path.name, options))
+        tensors = {**dict(graph.named_buffers()), **dict(graph.named_parameters())}
+        folder = shared / sha256(f"{told}{hash_tensors(tensors)}".encode()).hexdigest()
+        if not folder.is_dir():
+            export(graph, example, path, *options)
+            new = Path(tempfile.mkdtemp(dir=own))
+            for file in (path, *path.parent.glob(f"{path.name}.*.data")):
+                shutil.copy(file, new)
+            shared.mkdir(exist_ok=True)
+            with suppress(OSError):  # another process was first
+                new.rename(folder)
+            return
+        for file in folder.iterdir():
+            shutil.copy(file, path.parent)
+
+    monkeypatch.setattr(onnx_graph, "_export_graph", kept)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 ALL = os.environ.get("PARACLIP_TESTS") == "all"
-KILLS = 30 if ALL else 4
+KILLS = 8 if ALL else 4
 """Points of a run at which it is killed and resumed."""
 EXAMPLES = 200 if ALL else 25
 """Examples of each property that hypothesis tries."""

@@ -13,7 +13,7 @@ from paraclip.models.openclip import OpenClip
 
 
 @pytest.fixture(autouse=True)
-def named() -> Iterator[None]:
+def named(kept_graphs: None) -> Iterator[None]:
     """open_clip's names of the bases stand for tiny models."""
     with small_architectures():
         yield
