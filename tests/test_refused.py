@@ -91,9 +91,9 @@ def options(text: str) -> Break:
 
 OWN = ("api.index", "api.train", "api.swap_check")
 ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
-SCORING = ("evaluation.run._score_models", "models.loading.loaded_model")
+SCORING = ("evaluation.run._score_models", "given_models.loaded_model")
 READING = ("paraphrase.run.count_captions",)
-CHECKING, INDEXING = ("models.loading.loaded_model",), ("image_search.build.load_model",)
+CHECKING, INDEXING = ("given_models.loaded_model",), ("image_search.build.load_model",)
 SEARCHING, EXPORTING = ("image_search.engine.search_index",), ("exporting.source.load_source",)
 Case = tuple[str, str, Break, tuple[str, ...]]
 """Words, message, what is wrong, and functions of the package that may not be called."""
