@@ -75,7 +75,6 @@ _RENAMED = {
     "index out": "index",  # which other commands call so
     "swap-check out": "json",
     "index problems": "json",
-    "search inline": "preview",
     "serve llm-model": "PARACLIP_MODEL",
     "serve base-url": "OPENAI_BASE_URL",
     "serve token": "PARACLIP_TOKEN",

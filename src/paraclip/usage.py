@@ -103,7 +103,7 @@ def _fields_of(config: Any) -> Iterator[_Field]:
             values = (0, 0)
         elif Ellipsis in parts:
             values = (1, 1) if _APPENDED in marks else (0, float("inf"))
-        may_be_none = type(None) in kinds and Literal not in map(get_origin, kinds)
+        may_be_none = type(None) in kinds and all(get_origin(one) is not Literal for one in kinds)
         is_due = field.default is MISSING
         yield _Field(config, field.name, shown, marks, values, bool(parts), may_be_none, is_due)
 
@@ -114,7 +114,9 @@ def _read(
     """The options with their values, the other words, and the options that are not known."""
     end = words.index("--") if "--" in words else len(words)
     given: list[tuple[str, list[str]]] = []
-    plain, unknown, room = [], [], 0.0
+    plain: list[str] = []
+    unknown: list[str] = []
+    room = 0.0
     for word in words[:end]:
         if not _OPTION.match(word):
             (given[-1][1] if given and len(given[-1][1]) < room else plain).append(word)
