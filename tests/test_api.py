@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pyarrow as pa
 import pytest
 import torch
@@ -19,8 +21,9 @@ from PIL import Image
 
 import paraclip
 from paraclip import api
+from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header, save_model
-from tiny import draw, tiny_clip
+from tiny import SMALL_CLIP, draw, tiny_clip
 
 SOURCE = Path(paraclip.__file__).parents[1]
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
@@ -257,3 +260,53 @@ def test_wrong_arguments_are_named(
     base = save_model(tiny_clip(), tmp_path / "base.safetensors")
     with pytest.raises(paraclip.UserError, match=message):
         call(base, triples)
+
+
+COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")
+
+
+def test_the_page_on_own_encoders_trains_and_reads_them_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs/guide/own-encoders.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert page.count("\n") <= 40
+    texts = ("a red disc {}", "{} discs in red", "red, round: {}")
+
+    rows = [dict(zip(COLUMNS, (one.format(n) for one in texts), strict=True)) for n in range(8)]
+    (tmp_path / "triples.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("paraclip.models.checkpoint.KINDS", {})
+    own: dict[str, Any] = {}
+    exec(code, own)
+    tuned, again = own["tuned"], paraclip.load_model("runs/own/last.safetensors")
+    assert type(again) is own["Own"] and again.architecture.name == "bytes"
+    assert torch.equal(again.text_tower.weight, tuned.text_tower.weight)
+    assert json.loads(Path("runs/own/summary.json").read_text("utf-8"))["steps"] == 2
+    vectors = paraclip.encode_images(again, Image.new("RGB", (9, 9), "red"))
+    assert vectors.shape == (32,)
+    monkeypatch.setattr("paraclip.models.checkpoint.KINDS", {})
+    with pytest.raises(UserError, match="'own', whose checkpoints no class reads"):
+        paraclip.train(own["Own"](), rows, "runs/other", recipe="consistent")
+    assert not Path("runs/other").exists()
+
+
+@pytest.mark.slow
+def test_a_model_of_open_clip_in_memory_is_used_by_every_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-in-memory", SMALL_CLIP)
+    clip, _, preprocess = open_clip.create_model_and_transforms("tiny-in-memory")
+    base = (clip, open_clip.get_tokenizer("tiny-in-memory"), preprocess)
+    before = {name: value.clone() for name, value in clip.state_dict().items()}
+    pictures = [draw(tmp_path / f"{name}.png", "disc", name) for name in ("red", "blue")]
+    texts = ("a disc {}", "one disc {}", "round {}")
+    rows = [dict(zip(COLUMNS, (one.format(n) for one in texts), strict=True)) for n in range(4)]
+    tuned = paraclip.train(base, rows, tmp_path / "run", recipe="consistent", epochs=1)
+    assert tuned.architecture.name == "tiny-in-memory"
+    assert all(torch.equal(before[name], value) for name, value in clip.state_dict().items())
+    assert paraclip.encode_texts(base, "a disc").shape == (16,)
+    vectors = paraclip.encode_images(base, pictures)
+    np.save(tmp_path / "index.npy", vectors.numpy())
+    written = paraclip.export(base, tmp_path / "folder", to="open-clip")
+    assert torch.equal(paraclip.encode_images(str(written), pictures), vectors)

@@ -18,7 +18,7 @@ from typing import get_type_hints
 import pytest
 import tyro
 
-from forked import paraclip
+from paraclip import options, usage
 from paraclip.cli import main, parse
 from paraclip.commands import COMMANDS
 from paraclip.commands.evaluate import EvaluateConfig
@@ -137,9 +137,19 @@ def test_what_follows_two_hyphens_is_no_option(monkeypatch: pytest.MonkeyPatch) 
     assert given == [["search", "--", "-q"], ["search", "--", "--quiet", "-q"]]
 
 
-def test_an_unknown_option_offers_the_nearest_and_exits_with_2() -> None:
-    done = paraclip("train", "triples.parquet", "--bacth-size", "8")
-    assert done.returncode == 2 and "--batch-size" in done.stderr
+def test_every_new_name_of_an_option_is_one() -> None:
+    for old, new in options._RENAMED.items():
+        command, _, name = old.rpartition(" ")
+        known = map(usage._options_of, [command] if command else COMMANDS)
+        assert new.isupper() or any(
+            f"--{new}" in given and f"--{name}" not in given for given in known
+        ), old
+
+
+def test_words_that_only_the_parser_refuses_get_its_reason_in_one_line() -> None:
+    box = "\u256d\u2500 Value error \u2500\u256e\n\u2502 why \u2502\n"
+    error = usage.usage_error("index", ["pictures"], box)
+    assert str(error).startswith("index: Value error why. See")
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "--version"])
@@ -166,20 +176,18 @@ def test_what_may_be_left_out_may_be_given_as_none() -> None:
 
 
 def test_none_is_no_choice(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(UserError, match=r"'None' is not valid.* 'immich'"):
         parse(["export", "mini", "out", "--for", "None"])
-    shown = capsys.readouterr().err
-    assert "immich" in shown and shown.count("None") == 1
     assert "None" not in help_of("export", capsys)
 
 
 def test_python_gets_the_same_check_as_the_command_line() -> None:
-    for options, reason in [
+    for given, reason in [
         ({"resamples": 0}, "--resamples: 0 is not valid"),
         ({"k": 10}, "--k: 10 is not valid"),
     ]:
         with pytest.raises(UserError, match=reason):
-            EvaluateConfig(models=("mini",), **options)  # type: ignore[arg-type]
+            EvaluateConfig(models=("mini",), **given)  # type: ignore[arg-type]
 
 
 def shown_by(script: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -91,9 +91,9 @@ def options(text: str) -> Break:
 
 OWN = ("api.index", "api.train", "api.swap_check")
 ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
-SCORING = ("evaluation.run._score_models", "models.loading.loaded_model")
+SCORING = ("evaluation.run._score_models", "given_models.loaded_model")
 READING = ("paraphrase.run.count_captions",)
-CHECKING, INDEXING = ("models.loading.loaded_model",), ("image_search.build.load_model",)
+CHECKING, INDEXING = ("given_models.loaded_model",), ("image_search.build.load_model",)
 SEARCHING, EXPORTING = ("image_search.engine.search_index",), ("exporting.source.load_source",)
 Case = tuple[str, str, Break, tuple[str, ...]]
 """Words, message, what is wrong, and functions of the package that may not be called."""
@@ -196,10 +196,39 @@ NOT_TOGETHER = [  # options that cannot be used, and the one that is named
         )
     ),
 ]
+USAGE = [  # words that the option parser refuses, and what is said of them
+    ("index --out i1", "index: has no option --out. Did you mean --index? See paraclip index --"),
+    ("index a --bse x --tund y", "--bse, --tund. Did you mean --base? Did you mean --tuned?"),
+    ("index a --base_ x", "no option --base-. Did you mean --base?"),
+    ("train a --model x", "no option --model. Did you mean --base?"),
+    ("swap-check --model x", "no option --model. Did you mean --tuned?"),
+    ("serve --token x", "Did you mean PARACLIP_TOKEN?"),
+    ("generate a --out o --engine ray --workers 3", "--engine, --workers. Did you mean --ray-w"),
+    ("index a --epochs 3", "no option --epochs. --epochs is an option of quickstart, train."),
+    ("index a -x", "no option -x. See"),
+    ("evaluate --models x", "no option --models. Give MODEL [MODEL ...] without --models."),
+    ("export --checkpoint x", "export: has no option --checkpoint. See"),
+    ("train a --weights 1 1 1", "--weights is set in a file, with --config."),
+    ("export mini", "export: lacks OUT. See"),
+    ("swap-check --index a", "swap-check: lacks --base and --tuned. See"),
+    ("index a b c", "index: has no place for 'b c'. Several words need quotes. See"),
+    ("serve -- -x", "serve: has no place for '-x'. See"),
+    ("index a --base", "--base: needs a value."),
+    ("generate a --out o --base-url", "--base-url: needs a value."),
+    ("generate a --out o --per-minute 3", "--per-minute: needs 2 values."),
+    ("train a --control=yes", "--control: takes no value."),
+    ("train a --epochs two", "--epochs: 'two' is not valid. It should be a valid integer."),
+    ("evaluate mini --k 10 x", "--k: 'x' is not valid. It should be a valid integer."),
+    ("search dog --cutoff x", "It should be a valid number or 'auto'."),
+    ("quickstart a --epochs None --seed x", "--seed: 'x' is not valid."),
+    ("train a --recipe foo", "--recipe: 'foo' is not valid. It should be 'taught', 'ranked'"),
+    ("swap nosuch --cache x", "SYSTEM: 'nosuch' is not valid. It should be 'immich'"),
+]
 OPTIONS = [  # content of a file of options, and what is said of it
     ("bacth_size = 8", "run.toml: bacth_size: is not an option. Did you mean batch_size"),
     ("batch-size = 8\nbatch_size = 9", "batch_size: is given twice. Keep one spelling"),
     ("config = 'other.toml'", "config: is not an option"),
+    ("model = 'mini'", "model: is not an option. Did you mean base?"),
     ("epochs = 1.5", "epochs: 1.5 is not valid. It should be a valid integer"),
     ("epochs = '3'", "epochs: '3' is not valid"),
     ("precision = 'fp8'", "It should be 'auto', 'fp32' or 'bf16'"),
@@ -229,6 +258,7 @@ SLOW_OPTIONS = [  # they would take long to parse
 AT_ONCE: list[Case] = [
     *((words, "is not valid. It should be", nothing, ()) for words in VALUES),
     *((words, f"paraclip: {named}: ", nothing, ()) for words, named in NOT_TOGETHER),
+    *((words, said, nothing, ()) for words, said in USAGE),
     *(("train a.parquet --config run.toml", what, options(text), ()) for text, what in OPTIONS),
     *(
         ("train a.parquet --config run.toml", what, options(text), ("options.tomllib.loads",))
@@ -240,6 +270,9 @@ AT_ONCE: list[Case] = [
     ),
     ("train starter --config run.toml", "run.toml: out: is empty", options("out = ''"), ()),
     ("train a.parquet --config nosuch.toml", "nosuch.toml: there is no such file", nothing, ()),
+    ("train a --config /dev/null", "/dev/null: is a pipe, a socket or a device", nothing, ()),
+    ("train a --config pictures", "pictures: is a folder", nothing, ()),
+    ("export /dev/null out", "/dev/null: is a pipe, a socket or a device", nothing, ()),
     ("train a.parquet --config damaged.safetensors", "is too large", nothing, ()),
     ("trian", "trian: is not a command. Did you mean train", nothing, ()),
     ("version", "Did you mean --version?", nothing, ()),

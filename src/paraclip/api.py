@@ -23,10 +23,11 @@ from paraclip.data.images import Picture, is_picture
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.compare import compare
+from paraclip.given_models import loaded_model
 from paraclip.merging import merge
 from paraclip.models import features
 from paraclip.models.encoder import Model
-from paraclip.models.loading import load_model, loaded_model
+from paraclip.models.loading import load_model
 from paraclip.starter.scenes import scenes
 
 __all__ = (

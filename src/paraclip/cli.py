@@ -7,10 +7,11 @@ import platform
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import partial
 from importlib import metadata
+from io import StringIO
 from itertools import groupby, zip_longest
 from pathlib import Path
 from tempfile import gettempdir
@@ -32,6 +33,7 @@ from paraclip.errors import UserError, nearest, printable
 from paraclip.files import cache_folder, check_name, readable
 from paraclip.options import read_options
 from paraclip.signals import report_end
+from paraclip.usage import POSITIONAL, usage_error
 from paraclip.version import __version__
 
 # torch allocates and frees the same large blocks in every step. By default glibc returns them to
@@ -54,7 +56,6 @@ _NAME = re.compile(r"[\w.-]+")  # before the versions, as in `onnx>=1.17`
 _NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 _FIRST = ("index", "base", "tuned", "bank", "teacher", "out")
 """Options that the help of a command names first."""
-_POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 _REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the two below."""
 
@@ -100,7 +101,7 @@ def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
         shown.append(replace(field, type=kind, helptext=partial(_flow_help, field.helptext)))
     # Positional values keep their order.
     moved = {one.name: _FIRST.index(one.name) - len(_FIRST) for one in shown
-             if one.name in _FIRST and _POSITIONAL not in get_args(one.type)}  # fmt: skip
+             if one.name in _FIRST and POSITIONAL not in get_args(one.type)}  # fmt: skip
     shown.sort(key=lambda field: moved.get(field.name, 0))
     return replace(spec, fields=tuple(shown))
 
@@ -134,9 +135,9 @@ def parse(arguments: list[str]) -> Any:
     """Parse the arguments into the options of their command, its first word.
 
     Raises:
-        UserError: if the command is unknown (the hint suggests similar ones), an option is out of
-            range or tyro's own, or an argument is not valid text.
-        SystemExit: with code 2 for unknown options, 0 after `--help`.
+        UserError: if the command or an option is unknown (the hint suggests similar ones), a value
+            is missing or not valid, or an argument is not valid text.
+        SystemExit: with code 0 after `--help`.
     """
     for word in arguments:
         check_name(word)  # it is written to reports, logs and triples
@@ -148,15 +149,22 @@ def parse(arguments: list[str]) -> Any:
         raise UserError(words[0], "is not an option", f"See paraclip {name} --help.")
     command = COMMANDS[name]
     config = command.options_class()
-    return tyro.cli(
-        config,
-        prog=f"paraclip {name}",
-        description=f"{_flow(str(config.__doc__))}\n\nExample: {command.example}",
-        args=words,
-        registry=_REGISTRY,
-        config=(tyro.conf.FlagCreatePairsOff,),  # no --no-NAME beside each --NAME
-        **_read_preset(config, words),
-    )
+    preset, said = _read_preset(config, words), StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(
+                config,
+                prog=f"paraclip {name}",
+                description=f"{_flow(str(config.__doc__))}\n\nExample: {command.example}",
+                args=words,
+                registry=_REGISTRY,
+                config=(tyro.conf.FlagCreatePairsOff,),  # no --no-NAME beside each --NAME
+                **preset,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise usage_error(name, words, said.getvalue()) from None
 
 
 def _help_text() -> str:

@@ -65,13 +65,13 @@ class UserError(Exception):
         return UserError, (self.where, self.what, self.hint)
 
 
-def nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str], prefix: str = "") -> str:
     """Return a hint that suggests known names similar to an unknown one."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=3, cutoff=0.6)
     if close:
-        return f"Did you mean {' or '.join(close)}?"
+        return f"Did you mean {' or '.join(f'{prefix}{one}' for one in close)}?"
     more = " and more" if len(known) > MOST_OFFERED else ""
     return f"There are {', '.join(known[:MOST_OFFERED])}{more}."
 

@@ -148,6 +148,13 @@ def check_input(path: Path | str, hint: str = "Write its content to a file and n
         raise UserError(path, "is a pipe, a socket or a device, not a file", hint)
 
 
+def check_file(path: Path | str, hint: str = "Check the path.") -> None:
+    """Raise UserError, with the hint, for a path that is not a file; see `check_input`."""
+    check_input(path)
+    if not (path := Path(path)).is_file():
+        raise UserError(path, "is a folder" if path.is_dir() else "there is no such file", hint)
+
+
 def check_output(path: Path) -> None:
     """Refuse pipes, devices, and folders that cannot be replaced, such as `.`, `..` and `/`."""
     check_input(path, OTHER_PATH)

@@ -35,6 +35,7 @@ import tyro
 from annotated_types import Ge, Gt, Le
 
 from paraclip.errors import UserError, nearest
+from paraclip.files import check_file
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -66,6 +67,29 @@ _LONGEST_VALUE = 60  # characters of a value in an error
 _MOST_BYTES, _MOST_DOTS = 1 << 14, 100  # of a TOML file, of its lines
 
 
+_RENAMED = {
+    "store": "index",
+    "model": "base",
+    "swap model": "tuned",
+    "swap-check model": "tuned",
+    "index out": "index",  # which other commands call so
+    "swap-check out": "json",
+    "index problems": "json",
+    "serve llm-model": "PARACLIP_MODEL",
+    "serve base-url": "OPENAI_BASE_URL",
+    "serve token": "PARACLIP_TOKEN",
+    "alpha": "share",
+    "suite": "benchmarks",
+    "first-column": "columns",
+    "second-column": "columns",
+    "requests-per-minute": "per-minute",
+    "tokens-per-minute": "per-minute",
+    "engine": "ray-workers",
+    "workers": "ray-workers",
+}
+"""The option, or variable of the environment, that replaces one, of all commands or one."""
+
+
 class Checked:
     """Base class of option dataclasses; values are checked on creation.
 
@@ -77,29 +101,43 @@ class Checked:
         for name in _hints(config):
             value = getattr(self, name)
             if value is not tyro.MISSING:  # required; the command line sets it later
-                _check(config, name, value, f"--{name.replace('_', '-')}")
+                check_option(config, name, value, f"--{name.replace('_', '-')}")
 
 
-def _check(config: type, name: str, value: object, where: str) -> Any:
+def check_option(config: type, name: str, value: object, where: str, strict: bool = True) -> Any:
     """The value of a field, an integer as a float where one is due; `where` names the option.
 
     A text is empty only if that is its default: as the name of a file, it would be the working
-    folder.
+    folder. Unless `strict`, words become numbers.
     """
     from pydantic import ValidationError
 
     if "" in (value if isinstance(value, tuple) else (value,)) and _default(config, name) != "":
         raise UserError(where, "is empty", "Give it a value, or leave it out.")
     try:
-        return _adapter(config, name).validate_python(value)
+        return _adapter(config, name).validate_python(value, strict=strict)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first, *others = error.errors(include_url=False)
         reason = "It has too few values" if first["type"] == "missing" else first["msg"]
+        reason = reason.partition(", unable")[0]  # to parse a word
+        for one in others:  # of a union
+            if one["input"] == first["input"] and one["type"] == "literal_error":
+                reason += f" or {one['msg'].removeprefix('Input should be ')}"
         shown = repr(first["input"])
         if len(shown) > _LONGEST_VALUE:
             shown = f"{shown[:_LONGEST_VALUE]}..."
         what, hint = f"{shown} is not valid", f"{reason.replace('Input', 'It')}."
         raise UserError(where, what, hint) from error
+
+
+def nearest_option(name: str, known: list[str], command: str = "", prefix: str = "") -> str:
+    """Return a hint like `nearest`: the new name of an option that was renamed, or similar ones."""
+    old = name.replace("_", "-")
+    new = _RENAMED.get(f"{command.replace('_', '-')} {old}") or _RENAMED.get(old, "")
+    if new.isupper():
+        return f"Did you mean {new}?"
+    renamed = [one for one in known if one.replace("_", "-") == new]
+    return nearest(renamed[0] if renamed else name, renamed or known, prefix)
 
 
 @cache
@@ -116,7 +154,7 @@ def _default(config: Any, name: str) -> object:
 
 @cache
 def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
-    """Return the validator of a field: no conversion, finite numbers only."""
+    """Return the validator of a field: finite numbers only."""
     from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
     hint = _hints(config)[name]
@@ -124,7 +162,7 @@ def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
     if is_dataclass(kind):  # whose own fields were checked when it was created
         instance_of: Any = InstanceOf
         return TypeAdapter(instance_of[kind])
-    return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+    return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
 
 
 class _Takes(Protocol[_Options, _P]):
@@ -169,7 +207,7 @@ def takes(options: Callable[_P, _Options]) -> _Takes[_Options, _P]:
         def call(*arguments: Any, **named: Any) -> Any:
             for name in named.keys() - public.parameters.keys():
                 what = f"is not an option of {function.__name__}"
-                raise UserError(name, what, nearest(name, [*hints]))
+                raise UserError(name, what, nearest_option(name, [*hints], function.__name__))
             given = public.bind(*arguments, **named).arguments
             first = [given.pop(one.name) for one in values]
             chosen = {name: _as_option(value, hints[name]) for name, value in given.items()}
@@ -231,10 +269,10 @@ def read_options(path: Path | str, config: type) -> dict[str, Any]:
     for key, value in read_toml(path).items():
         name = key.replace("-", "_")
         if name not in known:
-            raise UserError(f"{path}: {key}", "is not an option", nearest(name, known))
+            raise UserError(f"{path}: {key}", "is not an option", nearest_option(name, known))
         if name in values:
             raise UserError(f"{path}: {name}", "is given twice", "Keep one spelling, with - or _.")
-        values[name] = _check(config, name, _as_given(value), f"{path}: {key}")
+        values[name] = check_option(config, name, _as_given(value), f"{path}: {key}")
     return values
 
 
@@ -249,8 +287,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     """Return the content of a TOML file."""
     path = Path(path)
     try:
-        if not path.is_file():
-            raise UserError(path, "there is no such file", "Check the path.")
+        check_file(path)
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(path, "is too large for a file of options", "Check the path.")
         text = path.read_text(encoding="utf-8-sig")

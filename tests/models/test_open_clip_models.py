@@ -1,15 +1,19 @@
 import copy
 import json
+import re
 
 import open_clip
 import pytest
 import torch
 from PIL import Image
 
+from paraclip.errors import UserError
+from paraclip.given_models import loaded_model
 from paraclip.models.checkpoint import load_checkpoint, save_model
+from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from tiny import ROBERTA, TINY_CLIP, roberta_clip, tiny_clip, word_files
+from tiny import ROBERTA, SMALL_CLIP, TINY_CLIP, roberta_clip, tiny_clip, word_files
 
 TEXTS = ["a dog on a beach", "two cats", "a very small disc of paper"]
 
@@ -122,3 +126,81 @@ def test_texts_that_lose_their_tail_are_counted_whatever_fills_the_end(option):
     texts = ["red " * fits, "red " * (fits + 1), "red", "blue " * 40]
     assert [model.tokenize([text]).truncated for text in texts] == [0, 1, 0, 1]
     assert model.tokenize(texts).truncated == 2
+
+
+QUICK = "tiny-in-memory-quickgelu"
+
+
+@pytest.fixture
+def described(monkeypatch):
+    """Two architectures of open_clip that differ in their activation alone."""
+    clip = {**SMALL_CLIP, "embed_dim": 15}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-in-memory", clip)
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, QUICK, {**clip, "quick_gelu": True})
+
+
+@pytest.mark.parametrize("name", ["tiny-in-memory", QUICK])
+def test_a_model_in_memory_is_copied_and_its_checkpoint_needs_nothing_else(
+    name, described, tmp_path, monkeypatch
+):
+    theirs, _, preprocess = open_clip.create_model_and_transforms(name, image_mean=(0.4, 0.5, 0.6))
+    ours = loaded_model((theirs.train(), open_clip.get_tokenizer(name), preprocess))
+    assert ours.architecture.name == name and theirs.training
+    with torch.no_grad():
+        expected = theirs.eval().encode_text(uncut(ours, TEXTS), normalize=True)
+        torch.testing.assert_close(ours.encode_tokens(ours.tokenize(TEXTS).ids), expected)
+        theirs.logit_scale.zero_()
+    assert ours.logit_scale != 0
+    path = save_model(ours, tmp_path / "model.safetensors")
+    monkeypatch.delitem(open_clip.factory._MODEL_CONFIGS, name)
+    again = load_checkpoint(path)
+    picture = Image.effect_noise((50, 40), 99).convert("RGB")
+    assert torch.equal(again.preprocess(picture), preprocess(picture))
+    assert again.image_key() == ours.image_key()
+
+
+def test_a_hugging_face_tower_in_memory_is_copied_without_a_hub(monkeypatch, tmp_path):
+    model = roberta_clip()
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-in-memory", ROBERTA)
+    theirs = build_clip(model.spec)
+    open_clip.model.set_model_preprocess_cfg(theirs, preprocessing_of({"size": 32}))
+    theirs.text.transformer.load_state_dict(model.text_tower.transformer.state_dict())
+    ours = loaded_model((theirs, model.tokenizer, model.preprocess))
+    assert ours.tokenizer.tokenizer.get_vocab() == model.tokenizer.tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda *parts: parts[0], "CLIP: is neither the name"),
+        (lambda *_: 3, "int: is neither the name"),
+        (
+            lambda _, *others: (torch.nn.Linear(2, 2), *others),
+            "Linear: is not a model of",
+        ),
+        (lambda clip, _, pre: (clip, None, pre), "does not work with its other parts"),
+        (lambda clip, _, pre: (clip, lambda texts: uncut_ids(texts) // 2, pre), "its tokenizer is"),
+        (
+            lambda clip, tok, _: (clip, tok, lambda _: torch.zeros(3, 32, 32)),
+            "its preproc",
+        ),
+        (
+            lambda _, *others: (build_clip(unknown_spec()), *others),
+            "none of open_clip.list_models()",
+        ),
+    ],
+)
+def test_what_is_no_model_is_refused_with_what_may_be_passed(change, said, described):
+    clip, _, preprocess = open_clip.create_model_and_transforms("tiny-in-memory")
+    with pytest.raises(UserError, match=re.escape(said)):
+        loaded_model(change(clip, open_clip.get_tokenizer("tiny-in-memory"), preprocess))
+
+
+def uncut_ids(texts):
+    return open_clip.SimpleTokenizer(context_length=77)(texts)
+
+
+def unknown_spec():
+    """An architecture that open_clip does not list: its heads differ, which no weight shows."""
+    text = {**SMALL_CLIP["text_cfg"], "heads": 4}
+    return ClipSpec("other", {**SMALL_CLIP, "embed_dim": 15, "text_cfg": text}, {})

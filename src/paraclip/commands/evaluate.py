@@ -157,7 +157,7 @@ def _evaluate(models: "Mapping[str, Model]", options: EvaluateOptions, /, **fact
     out = options.out or OUT
     check_report_folder(Path(out))
     benchmarks, left_out = choose_benchmarks(options)
-    from paraclip.models.loading import loaded_model  # torch, only now
+    from paraclip.given_models import loaded_model  # torch, only now
 
     _warn_left_out(left_out)
     loaded = {label: loaded_model(model, options.device) for label, model in models.items()}

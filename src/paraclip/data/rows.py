@@ -23,6 +23,7 @@ from paraclip.data.lines import DECOMPRESSORS, bounded_lines, is_remote, open_so
 from paraclip.data.shards import read_folder, read_shard
 from paraclip.data.untrusted_json import BadJson, parse_json, parse_json_object
 from paraclip.errors import UserError
+from paraclip.files import check_file
 from paraclip.plugins import Table
 
 _Item = TypeVar("_Item")
@@ -141,8 +142,7 @@ def good_rows(
     Raises UserError, with the hint how to get the file, if it is missing or has no valid row, or
     too many rows are broken.
     """
-    if not Path(source).is_file():
-        raise UserError(source, "there is no such file", hint)
+    check_file(source, hint)
     before = problems.count
     items = [item for _, item in read_items(str(source), make, problems)]
     skipped = problems.count - before

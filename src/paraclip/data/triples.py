@@ -23,7 +23,7 @@ from paraclip.data.lines import is_remote, local_path
 from paraclip.data.rows import InMemory, Values, read_items, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
-from paraclip.files import check_input, read_bounded
+from paraclip.files import check_file, check_input, read_bounded
 from paraclip.starter.scenes import ENGLISH, scenes
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
@@ -95,11 +95,9 @@ def read_triples(source: Path | str | InMemory, problems: Problems | None = None
 def check_triples(path: Path | str) -> Path:
     """The file of triples that a name stands for; raises UserError if there is none."""
     path = Path(starter.resolve(path))
-    check_input(path)
     if path.is_dir():
         raise UserError(path, "is a folder", f"Name its file, such as {path / 'triples.parquet'}.")
-    if not path.is_file():
-        raise UserError(path, "there is no such file", _REMAKE)
+    check_file(path, _REMAKE)
     return path
 
 

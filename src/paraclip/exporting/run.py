@@ -27,7 +27,7 @@ from paraclip.systems.system import Layout, System
 
 if TYPE_CHECKING:
     from paraclip.exporting.source import Drift, Source
-    from paraclip.models.encoder import DualEncoder
+    from paraclip.models.encoder import Model
 
 _WEIGHTS = ".safetensors"
 _CARD = "README.md"
@@ -54,9 +54,7 @@ class Exported:
     drift: "Drift | None"  # of text vectors with shortened weights; None if all weights are float
 
 
-def export_model(
-    model: "DualEncoder | Path | str", out: Path | str, options: ExportOptions
-) -> Exported:
+def export_model(model: "Model", out: Path | str, options: ExportOptions) -> Exported:
     """Write a model, or one by its path or name, for another system, with a model card.
 
     Raises:

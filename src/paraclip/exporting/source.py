@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from paraclip.errors import UserError, nearest
 from paraclip.files import text_hash
+from paraclip.given_models import loaded_model
 from paraclip.models.card import values_of
 from paraclip.models.checkpoint import header_of
-from paraclip.models.encoder import DualEncoder
+from paraclip.models.encoder import DualEncoder, Model
 from paraclip.models.features import encode_texts, image_space
 from paraclip.models.formats.published import preprocessing_of, quick_name
 from paraclip.models.loading import load_model
@@ -81,21 +82,18 @@ class Source:
         }
 
 
-def load_source(
-    model: DualEncoder | Path | str, base: str | None = None, tag: str | None = None
-) -> Source:
+def load_source(model: Model, base: str | None = None, tag: str | None = None) -> Source:
     """Load a model, or one by its path or name, and check that its image tower is its base's.
 
     Raises UserError for a checkpoint that is missing, damaged, or whose image tower was trained.
     """
-    if isinstance(model, DualEncoder):
-        loaded, name = deepcopy(model).cpu().eval(), model.architecture.name  # the caller's stays
-    else:
-        loaded, name = load_model(str(model), "cpu"), str(model)
+    is_named = isinstance(model, Path | str)
+    loaded = deepcopy(loaded_model(model, "cpu")).cpu().eval()  # the caller's stays
+    name = str(model) if is_named else loaded.architecture.name
     own = header_of(loaded)
     # Whoever changed a loaded model has other weights than those that it was made from.
     header = {**own, **(loaded.made_from or {}), "weights": own["weights"]}
-    if not isinstance(model, DualEncoder) and "weights" not in (loaded.made_from or {}):
+    if is_named and "weights" not in (loaded.made_from or {}):
         header["base"] = name  # not a checkpoint, which records its base
     source = Source(loaded, header, name, tag)
     if base is not None:

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from paraclip.data.untrusted_json import check_depth
 from paraclip.errors import UserError
-from paraclip.files import check_readable
+from paraclip.files import check_file, check_readable
 from paraclip.models.card import model_card
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats import untrusted
@@ -18,7 +18,7 @@ from paraclip.models.tensors import check_fit, fill_weights, hash_tensors, read_
 from paraclip.output_folder import OutputFolder
 from paraclip.provenance import publishable
 
-KINDS: dict[str, type[Mini | SentenceModel]] = {"mini": Mini, TEXT_ONLY: SentenceModel}
+KINDS: dict[str, type[DualEncoder]] = {"mini": Mini, TEXT_ONLY: SentenceModel}
 """Classes of models by the kind that a header states; others are open_clip's."""
 _FORMAT = "paraclip-model-1"
 _MISFIT = "its weights do not fit its header"
@@ -78,6 +78,14 @@ def header_of(model: DualEncoder) -> dict[str, Any]:
     }
 
 
+def check_kind(model: DualEncoder) -> None:
+    """Raise UserError for a model whose checkpoint could not be read again."""
+    if (kind := model.architecture.kind) not in (*KINDS, "open_clip"):
+        what = f"has the kind {kind!r}, whose checkpoints no class reads"
+        hint = f"Set paraclip.models.checkpoint.KINDS[{kind!r}] to its class, with from_header."
+        raise UserError(type(model).__name__, what, hint)
+
+
 def read_header(path: Path | str) -> dict[str, Any]:
     """The header of a ParaCLIP checkpoint; the weights are not read."""
     if (header := header_or_none(Path(path))) is None:
@@ -88,8 +96,7 @@ def read_header(path: Path | str) -> dict[str, Any]:
 
 def header_or_none(path: Path) -> dict[str, Any] | None:
     """The header, or None for a safetensors file written by another program."""
-    if not path.is_file():
-        raise UserError(path, "there is no such file", "Check the path.")
+    check_file(path)
     check_readable(path)
     try:
         with safe_open(path, "pt") as stored:
@@ -147,7 +154,7 @@ def load_checkpoint(path: Path | str, architecture: tuple[str, bool] | None = No
             untrusted.check_preprocessing(header["open_clip"]["preprocessing"])
             if not isinstance(header["architecture"]["name"], str):
                 raise ValueError("its architecture's name is not text")
-        untrusted.check_text_files(header["text_files"])
+        untrusted.check_text_files(header.get("text_files"))
         # Widths and lengths, from which memory is allocated.
         untrusted.check_numbers([header["architecture"], header.get("sentence")])
         shapes = read_shapes(path)

@@ -126,6 +126,11 @@ class DualEncoder(nn.Module, ABC):
         """JSON-serialisable facts needed, in addition to the weights, to rebuild the model."""
         return {}
 
+    @classmethod
+    def from_header(cls, header: dict[str, Any]) -> Self:
+        """The model that a checkpoint's header describes, with random weights."""
+        raise NotImplementedError
+
     def train(self, mode: bool = True) -> Self:
         """Set training mode, except on the image side, whose norms keep their statistics."""
         super().train(mode)
@@ -138,5 +143,6 @@ class DualEncoder(nn.Module, ABC):
         return self.logit_scale.device  # every model has it, and some have no image tower
 
 
-Model = DualEncoder | Path | str
-"""A model, or a name that `load_model` accepts: `mini`, `ViT-B-32:file`, a checkpoint."""
+Model = DualEncoder | Path | str | tuple[nn.Module, Any, Any]
+"""A model, a name that `load_model` accepts (`mini`, `ViT-B-32:file`, a checkpoint), or open_clip's
+model, tokenizer and preprocessing."""

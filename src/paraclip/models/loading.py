@@ -39,11 +39,6 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
         return _describe(model_of_run(name))().to(find_device(device)).eval()
 
 
-def loaded_model(model: DualEncoder | Path | str, device: str = "auto") -> DualEncoder:
-    """The model itself, or the one of this name from `load_model`."""
-    return model if isinstance(model, DualEncoder) else load_model(str(model), device)
-
-
 def find_device(device: str) -> torch.device:
     """The device with that name; auto is a GPU if there is one."""
     if device == "auto":

@@ -20,7 +20,7 @@ from typing import Any
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, nearest, require
-from paraclip.files import check_input, disk_errors, read_bounded, read_errors, readable
+from paraclip.files import check_file, check_input, disk_errors, read_bounded, read_errors, readable
 from paraclip.models.wheels import (
     IMAGE_PACKAGE,
     TEXT_FOLDER,
@@ -72,12 +72,10 @@ def check_model(name: str) -> None:
     # `NAME:FILE` or `NAME:TAG:FILE`, in which a shell does not expand ~.
     file = os.path.expanduser(weights.rpartition(":")[2]) if colon else name
     found = any(map(os.path.isfile, (file, os.path.expanduser(weights))))
-    if colon or found or file.endswith(SUFFIXES):
-        check_input(file)
+    check_input(file)
     if not found and (file.endswith(SUFFIXES) or (colon and ("/" in file or ":" in weights))):
         with readable(file):  # unlike os.path.isfile, Path.is_file says if it may not be looked up
-            if not Path(file).is_file():
-                raise UserError(file, "there is no such file", "Check the path.")
+            check_file(file)
     if colon or not found:
         # OpenAI writes ViT-B/32, open_clip ViT-B-32.
         architecture, names = architecture.replace("/", "-"), _architectures()

@@ -62,7 +62,7 @@ def check_fit(shapes: Mapping[str, list[int]], model: nn.Module) -> None:
         raise ValueError(f"it has an extra {extra}")
 
 
-def fill_weights(model: nn.Module, stored: Callable[[str], Tensor], path: Path) -> None:
+def fill_weights(model: nn.Module, stored: Callable[[str], Tensor], path: Path | str) -> None:
     """Copy the tensors of a file, by their names in the model, one at a time.
 
     Raises UserError for one that is not of floats where the model has floats, as in quantised

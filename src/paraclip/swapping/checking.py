@@ -211,8 +211,8 @@ def compare_encoders(
         UserError: base and tuned have different image towers, the index has vectors of another
             width, or a sheet has no pictures.
     """
+    from paraclip.given_models import loaded_model
     from paraclip.models.features import image_space  # torch, only now
-    from paraclip.models.loading import loaded_model
 
     base = loaded_model(base, device)
     models = {label: loaded_model(one, device) for label, one in tuned.items()}

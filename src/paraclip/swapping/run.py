@@ -50,7 +50,7 @@ from paraclip.systems.system import Cache, System
 if TYPE_CHECKING:
     from paraclip.exporting.source import Source
     from paraclip.indexes import Index
-    from paraclip.models.encoder import DualEncoder
+    from paraclip.models.encoder import DualEncoder, Model
 
 _LOWEST = 0.999
 """Lowest cosine of vectors of one image encoder in torch and in onnxruntime, also in 16 bits."""
@@ -71,7 +71,7 @@ class Swapped:
 def swap(
     system: str,
     cache: Path | str,
-    model: "DualEncoder | Path | str",
+    model: "Model",
     *,
     tag: str | None = None,
     index: "Index | None" = None,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from paraclip.compute.onnx_session import TextGraph
 from paraclip.errors import UserError
+from paraclip.files import check_file
 from paraclip.systems.system import FIX, ROWS_AT_ONCE, Cache, IndexAddress, Layout, Parts, System
 
 _FOLDER = "ViT-B-32-256-datacomp_s34b_b86k"
@@ -61,8 +62,7 @@ def _read(place: IndexAddress) -> Parts:
     import numpy as np
 
     path = _database(Path(place.address))
-    if not path.is_file():
-        raise UserError(path, "there is no such file", "Check the path.")
+    check_file(path)
     address = f"{path.resolve().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True)) as connection:

@@ -13,6 +13,8 @@ from paraclip.data.captions import Problems
 from paraclip.data.rows import InMemory
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
+from paraclip.given_models import loaded_model
+from paraclip.models.checkpoint import check_kind
 from paraclip.models.encoder import DualEncoder, Model
 from paraclip.models.features import find_ranking_scale, image_features
 from paraclip.models.loading import find_device, load_model
@@ -42,7 +44,8 @@ def prepare_run(
         facts = {"base": str(base)}
         model = load_model(str(base), device)
     else:
-        model = deepcopy(base)
+        model = deepcopy(loaded_model(base))
+        check_kind(model)
         if device != "auto":
             model = model.to(find_device(device))
     check_training(options, Path(options.out), options.fresh, model)  # before pictures are encoded

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.files import check_input
+from paraclip.files import check_file, check_input
 from paraclip.models.checkpoint import header_or_none, load_checkpoint, provenance_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats import hugging_face, published, untrusted
@@ -189,13 +189,18 @@ def _build(spec: ClipSpec, path: Path, where: Path) -> OpenClip:
     is allocated, for weights of another architecture."""
     state = _read_state(path)
     with untrusted.build_errors(where):
-        empty = untrusted.lay_out(lambda: build_clip(spec), len(state))
-        with untrusted.build_errors(path, f"does not fit {spec.name}", _FIT):
-            state = open_clip_names(empty, state)
-            check_fit({name: list(value.shape) for name, value in state.items()}, empty)
-        clip = build_clip(spec)  # only now with memory: the file holds weights of all these shapes
-        fill_weights(clip, state.__getitem__, path)
-        return OpenClip(spec, clip)
+        return clip_of_weights(spec, state, path)
+
+
+def clip_of_weights(spec: ClipSpec, state: _State, path: Path | str) -> OpenClip:
+    """The model that `spec` describes, with weights from `path`."""
+    empty = untrusted.lay_out(lambda: build_clip(spec), len(state))
+    with untrusted.build_errors(path, f"does not fit {spec.name}", _FIT):
+        state = open_clip_names(empty, state)
+        check_fit({name: list(value.shape) for name, value in state.items()}, empty)
+    clip = build_clip(spec)  # only now with memory: the file holds weights of all these shapes
+    fill_weights(clip, state.__getitem__, path)
+    return OpenClip(spec, clip)
 
 
 def open_clip_names(clip: nn.Module, state: _State) -> _State:
@@ -218,8 +223,7 @@ def _read_state(path: Path) -> _State:
     with `module.`. OpenAI's files are TorchScript, which is code: they are read only if their
     SHA-256 was published by OpenAI.
     """
-    if not path.is_file():
-        raise UserError(path, "there is no such file", "Check the path.")
+    check_file(path)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
     except UserError:
