@@ -138,7 +138,9 @@ def test_a_broken_picture_is_named_before_the_run(triples, pictures, base, chang
 def test_pictures_of_a_bank_that_cannot_be_opened_are_named(triples, base, tmp_path, capsys):
     draw_pictures(tmp_path / "bank", 75)
     names = spoil(tmp_path / "bank")
-    train_command(config_of(triples, base, bank=str(tmp_path / "bank"), ranking=1.0))
+    train_command(
+        config_of(triples, base, bank=str(tmp_path / "bank"), ranking=1.0, learning_rate=1e-3)
+    )
     said, listed = capsys.readouterr().err, (tmp_path / "run" / "problems.txt").read_text()
     assert all(f"{name}: is " in said and name in listed for name in names)
 

@@ -40,6 +40,7 @@ class Grammar:
             for name in names:
                 self._alike.setdefault(name, set()).update(names)
         self.expand = cache(self._expand)
+        self._common = cache(self._find_common)
 
     def _expand(self, names: str) -> tuple[str, ...]:
         """The concepts of some names of concepts and sets; `-name` takes away."""
@@ -57,19 +58,20 @@ class Grammar:
     def allowed(self, frame: str, slot: str, drawn: Drawn) -> tuple[str, ...]:
         """What a slot may hold beside the others: what `from` names, as far as `among` does too."""
         spec = self.frames[frame]["slots"][slot]
-        found = self._named(spec["from"], drawn) or ()
-        for source in spec.get("among", "").split():
-            if (wanted := self._named(source, drawn)) is not None:
-                found = tuple(concept for concept in found if concept in wanted)
-        return found
+        among = (self._named(source, drawn) for source in spec.get("among", "").split())
+        return self._common(self._named(spec["from"], drawn) or "", *among)
 
-    def _named(self, source: str, drawn: Drawn) -> tuple[str, ...] | None:
-        """The concepts of some sets, or of SLOT.FACT; None where nothing drawn has that fact."""
+    def _find_common(self, names: str, *among: str | None) -> tuple[str, ...]:
+        """The concepts of some names that all others name as well, but for None."""
+        others = [set(self.expand(one)) for one in among if one is not None]
+        return tuple(one for one in self.expand(names) if all(one in other for other in others))
+
+    def _named(self, source: str, drawn: Drawn) -> str | None:
+        """The names of some sets, or of SLOT.FACT; None where nothing drawn has that fact."""
         slot, _, fact = source.partition(".")
         if not fact:
-            return self.expand(source)
-        facts = self.facts[drawn[slot]] if slot in drawn else {}
-        return self.expand(facts[fact]) if fact in facts else None
+            return source
+        return self.facts[drawn[slot]].get(fact) if slot in drawn else None
 
     def draw(self, frame: str, rng: random.Random, held_out: bool) -> Drawn | None:
         """A scene of a frame; None where a slot that it needs finds no concept."""
@@ -139,6 +141,19 @@ _PLACEHOLDER = re.compile(r"\{(?:(\+)?(\w*):)?(\w+)\}")  # {form}, {slot:form} o
 _OPTIONAL = re.compile(r"\[([^\]]+)\]")
 
 
+@cache
+def _parse_pattern(pattern: str) -> tuple[list[tuple[str, ...]], str]:
+    """What stands before each placeholder, with its plus, slot or class, and form; and the end."""
+    parts = _PLACEHOLDER.split(pattern)
+    return list(zip(parts[::4], parts[1::4], parts[2::4], parts[3::4], strict=False)), parts[-1]
+
+
+@cache
+def _slots_of(pattern: str) -> set[str]:
+    """The slots that a template names."""
+    return {slot for _, _, slot, _ in _parse_pattern(pattern)[0]}
+
+
 @dataclass(frozen=True)
 class Word:
     """A word or phrase for a concept: its class (gender, for example) and its irregular forms."""
@@ -149,7 +164,7 @@ class Word:
     held_out: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # so that what is inflected is kept
 class Language:
     """The words, forms and templates of a language."""
 
@@ -210,21 +225,19 @@ class Text:
         """The text of a template; KeyError if it asks for a slot that the scene lacks."""
 
         def keep(match: re.Match[str]) -> str:
-            wanted = {slot for _, slot, _ in _PLACEHOLDER.findall(match[1])}
-            return match[1] if wanted <= self._words.keys() else ""
+            return match[1] if _slots_of(match[1]) <= self._words.keys() else ""
 
         template = _OPTIONAL.sub(keep, template)
-        self._named = {slot for _, slot, _ in _PLACEHOLDER.findall(template)}
+        self._named = _slots_of(template)
         return self._fill(template, "")
 
     def _fill(self, pattern: str, own: str) -> str:
-        def fill(match: re.Match[str]) -> str:
-            modifiers, slot, form = match.groups()
-            if modifiers is None:
-                return self._form(slot or own, form)
-            return " ".join(self._form(one, form) for one in self._modifiers(own, slot))
-
-        return _PLACEHOLDER.sub(fill, pattern)
+        pieces, end = _parse_pattern(pattern)
+        written = ""
+        for before, plus, slot, form in pieces:
+            named = self._modifiers(own, slot) if plus else [slot or own]
+            written += before + " ".join([self._form(one, form) for one in named])
+        return written + end
 
     def _modifiers(self, slot: str, kind: str) -> list[str]:
         """The slots of a class that modify one and are not named by the template itself."""
@@ -250,7 +263,9 @@ class Text:
         if form == "class":
             return word.kind
         self.said.add(slot)
-        return self._fill(_inflect(self._language, form, word), slot)
+        plural = word.kind.endswith("p")
+        inflected = word.base if plural else _inflect(self._language, form, word.base)
+        return self._fill(inflected, slot)
 
     def _key(self, slot: str) -> str:
         """The class of a slot's word, with `p` at its end if it is plural."""
@@ -263,13 +278,13 @@ def counted_slots(slots: Mapping[str, Any], drawn: Collection[str]) -> set[str]:
     return {slots[slot]["modifies"] for slot in drawn if slots[slot].get("plural")}
 
 
-def _inflect(language: Language, form: str, word: Word) -> str:
+@cache
+def _inflect(language: Language, form: str, base: str) -> str:
     """A regular form: by the first rule whose pattern is found; base where none is."""
-    if not word.kind.endswith("p"):
-        for pattern, replacement in language.rules.get(form, ()):
-            if pattern.search(word.base):
-                return pattern.sub(replacement, word.base, count=1)
-    return word.base
+    for pattern, replacement in language.rules.get(form, ()):
+        if pattern.search(base):
+            return pattern.sub(replacement, base, count=1)
+    return base
 
 
 ENGLISH = "en"
