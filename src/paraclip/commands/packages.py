@@ -8,7 +8,6 @@ from typing import Any
 
 from paraclip.errors import require
 from paraclip.models.sources import packages_of
-from paraclip.paraphrase.backends import backend_kind
 from paraclip.systems import exported, swapped
 from paraclip.systems.pgvector import POSTGRES
 
@@ -41,6 +40,8 @@ def _of_cache(options: Any) -> Packages:
 
 
 def _of_backend(name: str | None) -> Packages:
+    from paraclip.paraphrase.backends import backend_kind  # of two verbs alone
+
     return backend_kind(name).packages if name else {}
 
 
