@@ -174,8 +174,7 @@ USUAL_BASES = ("a", "b")
 OPTIONS_OF_BASE: Mapping[str, Mapping[str, Any]] = {
     "b": {"epochs": 4, "learning_rate": 5e-5, "dropout": 0.1},
 }
-"""In place of the common options of a grid without `bases`: the rates of
-`benchmarks/evaluation/flickr8k.py`."""
+"""In place of the common options of a grid without `bases`."""
 
 
 def grid_files() -> list[Path]:

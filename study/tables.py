@@ -276,8 +276,8 @@ NOT_INFERIOR, ABOVE, NOT_ABOVE = "not inferior", "above base", "not above base"
 MEAN_ALONE = "met by the mean"
 """Of a goal that the mean meets, and the lower end of its interval does not."""
 MARGIN = (
-    f"≥ not inferior: of {FEWEST} items or more that are drawn apart, the 95 % interval excludes a "
-    "loss of 1 point or more"
+    f"≥ not inferior: with at least {FEWEST} independently sampled items, the 95 % interval "
+    "excludes a loss of 1 point"
 )
 FLOORS: Mapping[Key, float] = {
     ("imagenet", "top-1"): 5.0, ("aro-coco-order", "COCO-Order"): 20.0,
@@ -295,7 +295,7 @@ class Figures:
     """The stored figures of a grid, by row and figure.
 
     Args:
-        record: the figures, and of how many items that are drawn apart each is, as they are stored.
+        record: the figures as they are stored, and of how many independently sampled items each is.
     """
 
     def __init__(self, record: Mapping[str, Any]) -> None:

@@ -65,7 +65,7 @@ WHERE table_name = 'api_photo' AND column_name = 'clip_embeddings_model'
 
 
 def _read(place: IndexAddress) -> Parts:
-    """The photos with a vector of one model: the only one, or that which is named as the column."""
+    """The photos with a vector of one model: the only one, or the one that the column names."""
     from paraclip.systems.columns import choose_one
 
     with connected(place) as connection:

@@ -1,4 +1,4 @@
-"""A module a benchmark, and the table of them, among which the options of `evaluate` choose."""
+"""One module per benchmark, and the table from which `evaluate` chooses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from paraclip.data.words import is_content, words
 from paraclip.image_search.snapshot import SearchPool
 
-_MOST_CAPTIONS = 300_000  # of which the words are kept: about 40 bytes a caption
+_MOST_CAPTIONS = 300_000  # about 40 bytes of words are kept of each
 
 
 class Wanted:
