@@ -37,6 +37,7 @@ class Rejected:
     reason: str
     verdicts: list[Verdict]
     kind: str = ""  # of the further wording
+    text: str = ""  # that the step was to reword
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Paraphraser:
                 return Failed(caption, step, _problem_of(error), kind=kind, unjudged=True)
             if best is not None:
                 return best
-        return Rejected(caption, step, _main_reason(verdicts), verdicts, kind)
+        return Rejected(caption, step, _main_reason(verdicts), verdicts, kind, text)
 
     def _question(
         self, caption_id: str, step: int | str, text: str, ask: int
