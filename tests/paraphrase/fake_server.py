@@ -45,6 +45,7 @@ class FakeServer:
         url: address for `base_url`.
         asked: the number of requests per prompt, including failures.
         answered: the number of complete answers per prompt.
+        bodies: those of all requests.
         behave: the reply to a prompt that came for the n-th time (from 1).
         key: if set, requests with another key are refused.
         delay: seconds before each answer.
@@ -55,6 +56,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
+        self.bodies: list[dict[str, Any]] = []
         self.behave: Callable[[str, int], Reply] = lambda prompt, time: rotate(prompt)
         self.key: str | None = None
         self.models_status = 200
@@ -90,6 +92,7 @@ class FakeServer:
         prompt = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
         with self._lock:
             self.asked[prompt] += 1
+            self.bodies.append(body)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             count = self.asked[prompt]

@@ -43,8 +43,8 @@ def captions_file(folder: Path, count: int, start: int = 0) -> Path:
 
 def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
     """Options for the fake server."""
-    options = {"model": "fake", "concurrency": 4} | changed
-    return GenerateConfig("captions.csv", str(out), backend="openai", base_url=(url,), **options)
+    options = {"model": "fake", "concurrency": 4, "base_url": (url,)} | changed
+    return GenerateConfig("captions.csv", str(out), **options)
 
 
 def bag_judge() -> Judge:

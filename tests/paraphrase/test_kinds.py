@@ -3,23 +3,26 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from fake_encoder import BagEncoder
-from fake_server import FakeServer, Reply
-from generating import Runs
+from fake_server import FakeServer, Reply, rotate
+from generating import Runs, captions
 from test_llm_batches import answered, run_of_files, vllm
 
-from paraclip.data.triples import choose_wordings, read_triples
+from paraclip.data.triples import choose_wordings, read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs
+from paraclip.paraphrase.backends import BACKENDS, BackendKind
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.prompts import CONTRAST, KINDS, make_prompt, read_kinds
+from paraclip.paraphrase.prompts import CONTRAST, KINDS, STYLES, Prompt, make_prompt, read_kinds
 
 pytestmark = pytest.mark.usefixtures("quiet")
 ALL = ",".join(KINDS)
@@ -215,3 +218,101 @@ def test_chats_end_with_the_caption() -> None:
         assert messages[-1]["content"] == "A dog runs." and "concisely" in messages[0]["content"]
     assert "words already used" in second[0]["content"]
     assert "words already used" not in first[0]["content"]
+
+
+# --- the user's prompts and sampling ---
+
+PROMPTS = """
+step_1 = 'Say plainly: {caption}'
+[step_2]
+system = "Be brief."
+user = 'Say "{paraphrase_1}" otherwise, as JSON: {"text": ...}'
+"""
+SAMPLING = {"temperature": 0.9, "top_p": 0.3, "max_tokens": 512}
+
+
+def own_prompts(folder: Path) -> dict[str, Any]:
+    """Options of a run with the user's prompts and sampling."""
+    (folder / "mine.toml").write_text(PROMPTS)
+    return {"prompts": str(folder / "mine.toml"), **SAMPLING}
+
+
+def reword(prompt: str, count: int = 1) -> str:
+    """What a model answers to either of PROMPTS."""
+    return rotate(prompt.partition('"')[2].partition('"')[0] or prompt.partition(": ")[2])
+
+
+def requests_of(folder: Path, **options: Any) -> list[dict[str, Any]]:
+    """The bodies of the first round of a run over one caption, in files of a new folder."""
+    folder.mkdir()
+    run_of_files(folder, 1, to_file="one", **options)
+    lines = (folder / "one" / "requests-0001.jsonl").read_text().splitlines()
+    return [json.loads(line)["body"] for line in lines]
+
+
+class Styled(OpenAIBackend):
+    """A server that another package asks in a style of its own."""
+
+    style = "loud"
+
+
+def test_a_server_files_and_another_backend_are_asked_the_users_prompts_and_sampling(
+    run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "styled", BackendKind(f"{__name__}:Styled"))
+    run.server.behave, options = reword, own_prompts(tmp_path)
+    assert run(1, **options).kept == 1
+    [caption] = (one.caption for one in captions(1))
+    first, second = run.server.bodies
+    assert first == {
+        "model": "fake", **SAMPLING,
+        "messages": [{"role": "user", "content": f"Say plainly: {caption}"}],
+    }  # fmt: skip
+    assert second["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": f'Say "{rotate(caption)}" otherwise, as JSON: {{"text": ...}}'},
+    ]
+    kept = read_provenance(run.out / "triples.parquet")["settings"]["llm"]
+    assert kept["prompts"][0] == {"user": "Say plainly: {caption}"} and kept["max_tokens"] == 512
+    assert requests_of(tmp_path / "files", **options) == [first]
+    other = Runs(run.server, tmp_path / "other")
+    assert other(1, backend="styled", **options).kept == 1
+    assert run.server.bodies[2:] == [first, second]
+
+
+def test_the_style_of_a_backend_is_its_own(
+    run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shout(step: int | str, text: str) -> Prompt:
+        return Prompt(messages=({"role": "user", "content": f"{text.upper()}!"},))
+
+    monkeypatch.setitem(STYLES, "loud", shout)
+    for name in ("styled", "openai"):  # the last, so that files are asked as well
+        monkeypatch.setitem(BACKENDS, name, BackendKind(f"{__name__}:Styled"))
+    run(1, backend="styled")
+    loud = run.server.bodies[0]["messages"]
+    assert loud[0]["content"] == next(captions(1)).caption.upper() + "!"
+    [request] = requests_of(tmp_path / "files")
+    assert request["messages"] == loud
+
+
+def test_a_run_with_other_prompts_or_sampling_is_not_resumed(run: Runs, tmp_path: Path) -> None:
+    run.server.behave, options = reword, own_prompts(tmp_path)
+    run(1, **options)
+    (tmp_path / "mine.toml").write_text(PROMPTS.replace("plainly", "clearly"))
+    others = [("prompts", {}), ("max_tokens", {"max_tokens": 64}), ("top_p=0.3", {"top_p": 1.0})]
+    for named, changed in others:
+        if named != "prompts":
+            own_prompts(tmp_path)
+        with pytest.raises(UserError, match=f"with other settings.*{named}"):
+            run(1, **options | changed)
+    assert run(1, **options).reused_answers == 2
+
+
+def test_captions_with_another_number_of_words_are_rejected_without_a_question(run: Runs) -> None:
+    short, fits, long = captions(3)
+    rows = [replace(short, caption="Bread"), fits, replace(long, caption=f"{long.caption} Now.")]
+    summary = run(rows, words="2-7")
+    assert (summary.kept, summary.rejected) == (1, {"caption: number of words": 2})
+    assert {row["id"] for row in run.lines("rejected.jsonl")} == {"c0", "c2"}
+    assert run.asked() == 2 and run(rows).kept == 2, "a later run asks about the others"

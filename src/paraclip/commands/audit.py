@@ -128,7 +128,7 @@ def _kept_pairs(run: Path) -> Iterator[_Pair]:
 
 
 def _rejected_pairs(run: Path) -> Iterator[_Pair]:
-    """The rejected candidates with text, in strata by reason; step 2 is shown with the caption."""
+    """The rejected candidates with text, in strata by reason."""
     path = run / "rejected.jsonl"
     if not path.is_file():
         return
@@ -138,7 +138,7 @@ def _rejected_pairs(run: Path) -> Iterator[_Pair]:
                 row = parse_json_object(line)
                 if row.get("kind"):  # a further wording, which may have another meaning
                     continue
-                caption, step = str(row["caption"]), int(row["step"])
+                step, source = int(row["step"]), str(row.get("paraphrase_1", row["caption"]))
                 candidates = [(str(one["text"]), str(one["reason"])) for one in row["candidates"]]
             except (BadJson, KeyError, TypeError, ValueError) as error:
                 hint = "Run `paraclip generate` again; answered questions are not repeated."
@@ -146,7 +146,7 @@ def _rejected_pairs(run: Path) -> Iterator[_Pair]:
             for index, (text, reason) in enumerate(candidates):
                 if text and reason != "None":  # null: the candidate itself passed
                     name = f"{row.get('id', number)}/{step}.{index}"  # no kept pair ends like this
-                    yield _Pair(name, step, caption, text, reason, f"rejected, {reason}")
+                    yield _Pair(name, step, source, text, reason, f"rejected, {reason}")
 
 
 def _draw_sample(pairs: Iterable[_Pair], size: int) -> list[_Pair]:

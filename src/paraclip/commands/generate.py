@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from paraclip.commands.packages import require_packages
 from paraclip.data.captions import ColumnOptions, Columns
 from paraclip.errors import UserError, printable
 from paraclip.options import Checked, Count, Names, PathName, Share, takes
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
-from paraclip.paraphrase.config import CaptionSource, Outputs, Part, read_part
-from paraclip.paraphrase.prompts import read_kinds
+from paraclip.paraphrase.config import CaptionSource, Outputs, Part, read_part, read_words
+from paraclip.paraphrase.prompts import read_kinds, read_prompts
 from paraclip.provenance import FOLDED, publishable, shown_path
 
 if TYPE_CHECKING:  # `paraclip generate --help` needs no pyarrow
@@ -55,6 +55,12 @@ class GenerateOptions(Checked):
     """URL of the server, or OPENAI_BASE_URL, such as http://localhost:11434/v1 (Ollama); repeat it
     for several equal servers."""
 
+    words: str | None = None
+    """Paraphrase only captions of so many words, such as 2-15."""
+
+    prompts: PathName | None = None
+    """TOML file of your prompts: step_1, with {caption}, and step_2, with {paraphrase_1}."""
+
     kinds: str = ""
     """Also ask for these wordings: short, verbose, colloquial, technical, typo, other_person,
     contrast; with commas."""
@@ -64,7 +70,15 @@ class GenerateOptions(Checked):
     1 for a server."""
 
     temperature: Annotated[float, Ge(0), Le(2)] | None = None
-    """Sampling temperature. Default: the backend's own, with its top_p."""
+    """Sampling temperature. Default: the backend's own, 1 for a server."""
+
+    top_p: Annotated[float, Gt(0), Le(1)] | None = None
+    """Probability mass that is sampled from. Default: the backend's own, 0.1 for a server; with
+    --temperature, 1."""
+
+    max_tokens: Annotated[int, Ge(1), Le(100_000)] | None = None
+    """Maximum number of tokens of an answer; a longer one is rejected. Default: the backend's own,
+    64 for a server."""
 
     concurrency: Annotated[int, Ge(1), Le(100_000)] | None = None
     """Maximum number of concurrent questions; overload lowers it. Default: 16."""
@@ -132,6 +146,8 @@ class GenerateOptions(Checked):
                 raise UserError(option, what, hint)
         if self.part:
             read_part(self.part)
+        if self.words:
+            read_words(self.words)
 
     @property
     def one_part(self) -> Part | None:
@@ -152,7 +168,10 @@ class GenerateOptions(Checked):
             base_url=tuple(map(str, self.base_url)),
             candidates=self.candidates,
             temperature=self.temperature,
-            top_p=None if self.temperature is None else 1.0,
+            top_p=1.0 if self.top_p is None and self.temperature is not None else self.top_p,
+            max_tokens=self.max_tokens,
+            prompts=read_prompts(self.prompts) if self.prompts else None,
+            words=read_words(self.words) if self.words else None,
             concurrency=self.concurrency or 16 * (self.ray_workers or 1),
             per_minute=self.per_minute,
             prices=self.prices,

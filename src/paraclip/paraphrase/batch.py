@@ -16,7 +16,14 @@ from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
 from paraclip.files import check_input, disk_errors, read_errors
 from paraclip.output_folder import RECORD, OutputFolder
-from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting, messages
+from paraclip.paraphrase.backends import (
+    Answer,
+    LLMOptions,
+    RefusedInBatch,
+    Waiting,
+    backend_class,
+    messages,
+)
 from paraclip.paraphrase.log import AnswerLog, lines_with_offsets, object_of
 from paraclip.paraphrase.prompts import Prompt
 
@@ -181,7 +188,7 @@ class BatchBackend:
         self.model = messages.model_of(options)
         self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
-        self.style = "paper"
+        self.style: str = backend_class(options.backend).style  # asks what its server is asked
         asked = _settings_of(last).get(LIMIT) if last else None
         reasons = (failure.reason for failure in self.failures.values())
         newer = any(messages.NEWER_LIMIT in text for text in (str(asked), *reasons))

@@ -61,6 +61,14 @@ class Part:
         return f"part-{self.number}-of-{self.of}"
 
 
+def read_words(text: str) -> tuple[int, int]:
+    """The least and the largest number of words in a text such as `2-15`; raises UserError."""
+    found = re.fullmatch(r"(\d{1,6})-(\d{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError("--words", f"{text!r} names no numbers of words", "Give 2-15, for example.")
+    return int(found[1]), int(found[2])
+
+
 def read_part(text: str) -> Part:
     """The part that a text such as `3/100` names; raises UserError."""
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)

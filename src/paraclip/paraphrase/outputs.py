@@ -151,6 +151,7 @@ class _Writers:
         row |= {"kind": outcome.kind} if outcome.kind else {}
         if isinstance(outcome, Rejected):
             name = REJECTED
+            row |= {"paraphrase_1": outcome.text} if outcome.step == 2 else {}
             row |= {"image_id": caption.image_id, "reason": outcome.reason}
             row["candidates"] = [
                 {

@@ -217,7 +217,8 @@ def generate_in_parts(
                 outputs = replace(outputs, fresh=False)
         answers = answer_settings(llm, backend)
         known, earlier = _known_answers(None if outputs.fresh else place.local, answers)
-        facts = [answers, asdict(judge.limits), llm.asks, llm.kinds, counts.hash.hexdigest()]
+        asked = [llm.asks, llm.kinds, llm.words]
+        facts = [answers, asdict(judge.limits), *asked, counts.hash.hexdigest()]
         run = text_hash(json.dumps(facts))
         runner = _PartRunner(place, llm, judge, outputs, run, answers, known)
         split = _split(counts, of)

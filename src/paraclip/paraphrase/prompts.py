@@ -1,20 +1,23 @@
-"""The prompts of step 1 and step 2, and those of further wordings, from prompts.toml.
+"""The prompts of step 1 and step 2, and those of further wordings, from prompts.toml; or those of
+the two steps from a file of the user's.
 
-The official script of the paper (dmis-lab/ParaCLIP) has its prompts: step 1 requests a concise
-paraphrase of the caption that keeps its meaning, step 2 the same without the words already used.
-The wording here is our own. The kinds are those of the starter set; its README says what
-each means.
+Step 1 requests a concise paraphrase of the caption that keeps its meaning, step 2 the same without
+the words already used, as in the script of the paper's authors; the wording is our own. The kinds
+are those of the starter set; its README says what each means.
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from paraclip.errors import UserError, nearest, optional_import
+from paraclip.options import read_options
 
 PROMPTS: Mapping[str, Any] = tomllib.loads(
     files("paraclip.paraphrase").joinpath("prompts.toml").read_text("utf-8")
@@ -109,10 +112,55 @@ class Prompt:
         return json.dumps([self.messages, self.text, self.stop], ensure_ascii=False)
 
 
-def make_prompt(style: str, step: int | str, text: str) -> Prompt:
-    """The prompt of a style in STYLES for one text: of step 1 (a caption), of step 2
-    (paraphrase_1), or of a further wording, a kind of KINDS."""
-    return STYLES[style](step, " ".join(text.split()))
+Messages = Mapping[str, str]
+"""The contents of a chat by their role, "system" or "user", with a place for the text."""
+_PLACE = re.compile(r"\{(\w+)\}")
+_PLACES = {"step_1": ["caption"], "step_2": ["caption", "paraphrase_1"]}
+"""Names of the text that a step rewords; in step 2, both mean paraphrase_1."""
+
+
+@dataclass(frozen=True)
+class _PromptFile:
+    """What a user asks in both steps: the user's message, or a table of messages by role."""
+
+    step_1: str | dict[str, str]
+    step_2: str | dict[str, str]
+
+
+def read_prompts(path: Path | str) -> tuple[Messages, ...]:
+    """The messages of step 1 and step 2 in a TOML file; raises UserError for one without them, or
+    whose place for the text is missing or has another name."""
+    given = read_options(path, _PromptFile)
+    return tuple(_messages_in(f"{path}: {key}", given.get(key, {}), key) for key in _PLACES)
+
+
+def _messages_in(where: str, given: str | dict[str, str], key: str) -> Messages:
+    """The messages of one step, checked."""
+    messages, known = given if isinstance(given, dict) else {"user": given}, _PLACES[key]
+    for role in messages.keys() - {"system", "user"}:
+        raise UserError(f"{where}.{role}", "is not a message", "Give system and user.")
+    found = {name for content in messages.values() for name in _PLACE.findall(content)}
+    for name in found.difference(known):
+        raise UserError(where, f"has no text for {{{name}}}", nearest(name, known))
+    if not _PLACE.search(messages.get("user", "")):
+        what = "has no place for the text in the user's message"
+        raise UserError(where, what, f"Write {{{known[-1]}}} where the text to reword belongs.")
+    if len(found) > 1:
+        what = "names the text that it rewords in two ways"
+        raise UserError(where, what, f"Write {{{known[-1]}}} in each place.")
+    return messages
+
+
+def make_prompt(style: str, step: int | str, text: str, own: Sequence[Messages] = ()) -> Prompt:
+    """The prompt for one text: of step 1 (a caption), of step 2 (paraphrase_1), or of a further
+    wording, a kind of KINDS. It is that of a style in STYLES, or for a step the user's `own`."""
+    text = " ".join(text.split())
+    if not own or isinstance(step, str):
+        return STYLES[style](step, text)
+    filled = (
+        (role, _PLACE.sub(lambda _: text, content)) for role, content in own[step - 1].items()
+    )
+    return Prompt(messages=tuple({"role": role, "content": content} for role, content in filled))
 
 
 def _paper_prompt(step: int | str, text: str) -> Prompt:

@@ -37,6 +37,7 @@ class Rejected:
     reason: str
     verdicts: list[Verdict]
     kind: str = ""  # of the further wording
+    text: str = ""  # that the step was to reword
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,15 @@ class Paraphraser:
 
     def skips(self, caption: Caption) -> bool:
         """Whether the cost limit is reached and the log has no answer for the caption."""
-        if not self.meter.spent or is_unsafe(caption.caption):
+        if not self.meter.spent or self._fault_of(caption.caption):
             return False
         _, key = self._question(caption.id, 1, caption.caption, 0)
         return self.log.find(key) is None
 
     async def outcome(self, caption: Caption) -> Outcome:
         """The outcome of a caption; raises UserError if no question can succeed any more."""
-        if is_unsafe(caption.caption):
-            return Rejected(caption, 0, "unsafe", [])
+        if fault := self._fault_of(caption.caption):
+            return Rejected(caption, 0, fault, [])
         first = await self._step(caption, 1, caption.caption)
         if not isinstance(first, Verdict):
             return first
@@ -122,6 +123,12 @@ class Paraphraser:
             missing,
         )
 
+    def _fault_of(self, text: str) -> str:
+        """Why a caption is rejected without a question, or an empty string."""
+        least, most = self.options.words or (0, len(text))
+        fits = least <= len(text.split()) <= most
+        return "unsafe" if is_unsafe(text) else "" if fits else "number of words"
+
     async def _step(
         self, caption: Caption, step: int, text: str, kind: str = ""
     ) -> Verdict | Rejected | Failed:
@@ -146,13 +153,13 @@ class Paraphraser:
                 return Failed(caption, step, _problem_of(error), kind=kind, unjudged=True)
             if best is not None:
                 return best
-        return Rejected(caption, step, _main_reason(verdicts), verdicts, kind)
+        return Rejected(caption, step, _main_reason(verdicts), verdicts, kind, text)
 
     def _question(
         self, caption_id: str, step: int | str, text: str, ask: int
     ) -> tuple[Prompt, str]:
         """A prompt and the key of its answers in the log."""
-        prompt = make_prompt(self.backend.style, step, text)
+        prompt = make_prompt(self.backend.style, step, text, self.options.prompts)
         return prompt, text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
 
     async def _answers(
@@ -220,11 +227,11 @@ def answer_settings(options: backends.LLMOptions, backend: backends.Backend) -> 
 
     The filters' limits are not included: other limits only judge the same answers again.
     """
-    prompts = [make_prompt(backend.style, step, "{text}").as_text() for step in (1, 2)]
+    asked = [make_prompt(backend.style, step, "{text}", options.prompts) for step in (1, 2)]
     return {
         "generator": backend.generator,
         "style": backend.style,
-        "prompts": text_hash("".join(prompts)),
+        "prompts": text_hash("".join(prompt.as_text() for prompt in asked)),
         "candidates": options.candidates,
         "max_tokens": options.max_tokens,
         **backend.identity,

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 from paraclip.errors import UserError, nearest, require
-from paraclip.paraphrase.prompts import Prompt
+from paraclip.paraphrase.prompts import Messages, Prompt
 from paraclip.plugins import Table
 
 _MOST_TOKENS = 10**9  # of one question; larger numbers are damage
@@ -25,6 +25,8 @@ class LLMOptions:
     temperature: float = 1.0  # 0 to 2
     top_p: float = 0.1  # probability mass of nucleus sampling, 0 to 1
     max_tokens: int = 64  # of an answer
+    prompts: tuple[Messages, ...] = ()  # of step 1 and step 2, in place of those of the style
+    words: tuple[int, int] | None = None  # of a caption; others are rejected without a question
     kinds: tuple[str, ...] = ()  # of further wordings to ask for, in `paraphrase/prompts.py`
     concurrency: int = 16  # questions in flight, at most
     per_minute: tuple[float, float] | None = None  # requests and tokens, at most
@@ -39,7 +41,7 @@ class BackendKind:
     """A backend: where its class is, and its defaults."""
 
     place: str  # "module:class", imported at the first use; constructed from `LLMOptions`
-    options: LLMOptions = LLMOptions()  # the class has those of the paper's script
+    options: LLMOptions = LLMOptions()
     licence: str = UNKNOWN_LICENCE  # licence or terms of the answers
     # The modules that it needs, each with its extra.
     packages: dict[str, str] = field(default_factory=dict)
@@ -97,7 +99,8 @@ class Backend(Protocol):
         generator: its name and settings, recorded in the triples.
         identity: anything else that determines the answers, such as hashes of weights, by name. A
             run resumes only with the same generator and identity.
-        style: style of its prompts, a name in `prompts.STYLES`.
+        style: style of its prompts, a name in `prompts.STYLES`; `LLMOptions.prompts` replace those
+            of the two steps.
     """
 
     generator: str
@@ -135,10 +138,14 @@ def llm_options(backend: str, **given: Any) -> LLMOptions:
 def make_backend(options: LLMOptions) -> Backend:
     """Create the backend that the options name; raises UserError if there is none, an extra is not
     installed, or an option is missing or of no use to it."""
-    kind = backend_kind(options.backend)
-    require(kind.packages)
-    module, _, class_name = kind.place.partition(":")
-    return cast(Backend, getattr(import_module(module), class_name)(options))
+    require(backend_kind(options.backend).packages)
+    return cast(Backend, backend_class(options.backend)(options))
+
+
+def backend_class(name: str) -> Any:
+    """The class of a backend, imported."""
+    module, _, class_name = backend_kind(name).place.partition(":")
+    return getattr(import_module(module), class_name)
 
 
 def tokens_in(entry: dict[str, Any]) -> list[int]:

@@ -257,6 +257,8 @@ class OpenAIBackend:
             environment is invalid.
     """
 
+    style = "paper"
+
     def __init__(self, options: LLMOptions, key: str | None = None) -> None:
         self.model, option, addresses = messages.model_of(options), "--base-url", options.base_url
         if not addresses:
@@ -281,7 +283,6 @@ class OpenAIBackend:
         self._one_by_one, self._limit_name = False, "max_tokens"
         self.generator = messages.generator_of(self.model, options)
         self.identity: dict[str, str] = {}
-        self.style = "paper"
         try:
             self.servers = [_Server(one, options, key or "none") for one in addresses]
         except Exception as error:
