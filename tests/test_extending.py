@@ -5,6 +5,7 @@ point, if the package is installed.
 """
 
 import json
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import paraclip
+from paraclip.cli import main
 from paraclip.data.captions import Columns, Problems
 from paraclip.data.rows import READERS, Values
 from paraclip.errors import UserError
@@ -131,18 +133,30 @@ TABLES: dict[str, Table[Any]] = {
 
 def install(site: Path, package: str, code: str, **entries: str) -> None:
     """Put a package of one module into a folder, with one entry point in each group named."""
+    (site / f"{package}-1.0.dist-info").mkdir(parents=True)
     (site / f"{package}.py").write_text(code)
-    (site / f"{package}-1.0.dist-info").mkdir()
     groups = "".join(f"[paraclip.{kind}]\n{entry}\n" for kind, entry in entries.items())
     (site / f"{package}-1.0.dist-info" / "entry_points.txt").write_text(groups)
     (site / f"{package}-1.0.dist-info" / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
 
 
+ADDED = """
+from paraclip.evaluation.benchmarks import Entry
+from paraclip.paraphrase.backends import BackendKind
+from paraclip.systems import IMMICH as systems
+from paraclip.training.losses import Loss
+losses, backends, benchmarks = Loss(None, None), BackendKind(""), Entry(None)
+def readers(source, *_):
+    yield source, {"caption": "A cat sleeps."}
+filters = readers
+"""
+
+
 def test_an_installed_package_adds_to_every_table_and_is_imported_when_it_is_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    code = "def read(source, *_):\n    yield source, {'caption': 'A cat sleeps.'}\n"
-    install(tmp_path, "added_package", code, **dict.fromkeys(TABLES, ".added = added_package:read"))
+    entries = {kind: f".added = added_package:{kind}" for kind in TABLES}
+    install(tmp_path, "added_package", ADDED, **entries)
     monkeypatch.syspath_prepend(tmp_path)
     for table in TABLES.values():
         assert list(table)[-1] == ".added" and len(table) == len([*table])
@@ -150,23 +164,68 @@ def test_an_installed_package_adds_to_every_table_and_is_imported_when_it_is_use
     (tmp_path / "my.added").touch()
     [row] = paraclip.read_captions(str(tmp_path / "my.added"))
     assert row.caption == "A cat sleeps."
-    for table in TABLES.values():
-        assert table[".added"] is sys.modules["added_package"].read
+    for kind, table in TABLES.items():
+        assert table[".added"] is getattr(sys.modules["added_package"], kind)
 
 
+FAULTY = {
+    "raises": ("1 / 0", "ZeroDivisionError"),
+    "ends the process": ("import sys; sys.exit(3)", "SystemExit"),
+    "lacks it": ("", "no attribute"),
+    "another kind": ("one = 7", "is 7, and no"),
+}
+"""Modules of a package, and what is said of their entry `one`."""
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("name", FAULTY)
 def test_a_package_whose_entry_is_of_no_use_is_named(
+    name: str, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, said = FAULTY[name]
+    package = f"faulty_{kind}_{[*FAULTY].index(name)}"
+    install(tmp_path, package, code, **{kind: f"one = {package}:one"})
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=f"{package}.*{said}"):
+        TABLES[kind]["one"]
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_package_that_takes_a_name_is_named(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taken = next(iter(TABLES[kind]))
+    install(tmp_path, "first_package", "", **{kind: f"{taken} = first_package:one"})
+    with monkeypatch.context() as first:
+        first.syspath_prepend(tmp_path)
+        with pytest.raises(UserError, match=f"first_package.*{re.escape(taken)}"):
+            list(TABLES[kind])
+    for package in ("second_package", "third_package"):
+        install(tmp_path / "both", package, "", **{kind: f"same = {package}:one"})
+    monkeypatch.syspath_prepend(tmp_path / "both")
+    with pytest.raises(UserError, match=r"(second|third)_package.*same"):
+        list(TABLES[kind])
+
+
+@pytest.mark.parametrize("content", [b"[console_scripts]\nx\xff = a:b\n", b"[other]\nnonsense\n"])
+def test_a_package_whose_entry_points_are_damaged_is_named(
+    content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install(tmp_path, "damaged_package", "")
+    (tmp_path / "damaged_package-1.0.dist-info" / "entry_points.txt").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"damaged_package.*entry_points"):
+        list(LOSSES)
+
+
+def test_the_traceback_of_a_package_that_returns_nonsense_names_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     install(
-        tmp_path, "faulty_package", "1 / 0",
-        losses="fine = faulty_package:read", filters="number = faulty_package:read",
-    )  # fmt: skip
+        tmp_path, "odd_package", "def read(*_):\n    yield 1", readers=".odd = odd_package:read"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=r"faulty_package.*ZeroDivisionError"):
-        LOSSES["fine"]
-    with pytest.raises(UserError, match=r"faulty_package.*number"):
-        FILTERS["empty"]
-    install(tmp_path, "second_package", "", benchmarks="same = second_package:one")
-    install(tmp_path, "third_package", "", benchmarks="same = third_package:one")
-    with pytest.raises(UserError, match=r"(second|third)_package.*same"):
-        list(BENCHMARKS)
+    (tmp_path / "my.odd").touch()
+    with pytest.raises(TypeError) as failed:
+        main(["train", str(tmp_path / "my.odd"), "--out", str(tmp_path / "out")])
+    assert any("odd_package" in note for note in failed.value.__notes__)

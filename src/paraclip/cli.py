@@ -32,6 +32,7 @@ from paraclip.commands import COMMANDS
 from paraclip.errors import UserError, nearest, printable
 from paraclip.files import cache_folder, check_name, readable
 from paraclip.options import read_options
+from paraclip.plugins import packages_in_use
 from paraclip.signals import report_end
 from paraclip.usage import POSITIONAL, usage_error
 from paraclip.version import __version__
@@ -206,6 +207,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _interrupted(arguments)
     except OSError as error:
         return _output_failed(error)
+    except Exception as error:
+        for package in packages_in_use:
+            error.add_note(f"paraclip: {printable(package)} adds to it and may be the cause.")
+        raise
     return 0
 
 

@@ -1,14 +1,17 @@
 """Tables to which installed packages add, by entry points."""
 
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
 from typing import TypeVar, cast
 
 from paraclip.errors import UserError
 
 _Entry = TypeVar("_Entry")
+_REPAIR = "Update or uninstall it."
+packages_in_use: dict[str, None] = {}
+"""Packages whose entries have been looked up, in order: an error may be theirs."""
 
 
 class Table(MutableMapping[str, _Entry]):
@@ -19,11 +22,13 @@ class Table(MutableMapping[str, _Entry]):
 
     Raises:
         UserError: at any use, a package declares a name that is taken; at the look-up, its entry
-            cannot be imported.
+            cannot be imported, or is not of the kind of ParaCLIP's own.
     """
 
     def __init__(self, kind: str, own: Mapping[str, _Entry]) -> None:
         self._group, self._own = f"paraclip.{kind}", dict(own)
+        first = next(iter(own.values()))
+        self._kind: type = Callable if callable(first) else type(first)  # type: ignore[assignment]
 
     def _declared(self) -> dict[str, EntryPoint]:
         found = _entry_points(self._group, tuple(sys.path))
@@ -33,7 +38,13 @@ class Table(MutableMapping[str, _Entry]):
 
     def __getitem__(self, name: str) -> _Entry:
         point = self._declared().get(name)
-        return self._own[name] if point is None else cast(_Entry, _imported(point))
+        if point is None:
+            return self._own[name]
+        entry = _imported(point)
+        if not isinstance(entry, self._kind):
+            what = f"its entry {name} of {self._group} is {entry!r}, and no {self._kind.__name__}"
+            raise UserError(_package(point), what, _REPAIR)
+        return cast(_Entry, entry)
 
     def __setitem__(self, name: str, entry: _Entry) -> None:
         self._own[name] = entry
@@ -52,24 +63,38 @@ class Table(MutableMapping[str, _Entry]):
 def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
     """Those of the packages in `path`, which is `sys.path`, by name."""
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=group):
+    for point in _points_of(group):
         if point.name in found:
             raise _name_taken(point)
         found[point.name] = point
     return found
 
 
+def _points_of(group: str) -> EntryPoints:
+    try:
+        return entry_points(group=group)
+    except (ValueError, TypeError):  # of a damaged file of any package
+        for package in distributions():
+            try:
+                _ = package.entry_points
+            except (ValueError, TypeError) as error:
+                what = f"its entry_points.txt cannot be read ({error})"
+                raise UserError(f"package {package.name}", what, _REPAIR) from error
+        raise
+
+
 def _imported(point: EntryPoint) -> object:
+    packages_in_use[_package(point)] = None
     try:
         return point.load()
-    except Exception as error:  # whatever its package raises
+    except (Exception, SystemExit) as error:  # whatever its package raises
         what = f"its entry {point.name} of {point.group} cannot be imported ({error!r})"
-        raise UserError(_package(point), what, "Update or uninstall it.") from error
+        raise UserError(_package(point), what, _REPAIR) from error
 
 
 def _name_taken(point: EntryPoint) -> UserError:
     what = f"declares {point.name} in {point.group}, where another entry has this name"
-    return UserError(_package(point), what, "Update or uninstall it.")
+    return UserError(_package(point), what, _REPAIR)
 
 
 def _package(point: EntryPoint) -> str:
