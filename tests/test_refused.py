@@ -90,7 +90,7 @@ def options(text: str) -> Break:
 
 
 OWN = ("api.index", "api.train", "api.swap_check")
-ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
+ENCODING = ("training.prepare._features_of", "training.ranking.encode_images")
 SCORING = ("evaluation.run._score_models", "models.loading.loaded_model")
 READING = ("paraphrase.run.count_captions",)
 CHECKING, INDEXING = ("models.loading.loaded_model",), ("image_search.build.load_model",)
@@ -175,8 +175,9 @@ VALUES = [  # an option, and a value that is not valid
     *(f"train a.parquet --{one}" for one in ("epochs 0", "batch-size 1", "learning-rate 0")),
 ]
 NOT_TOGETHER = [  # options that cannot be used, and the one that is named
-    ("train a.parquet --recipe taught --ranking 0 --sentence-teacher 0", "losses"),
-    ("train a.parquet --recipe paper --bank pictures", "--bank"),
+    ("train a.parquet --recipe taught --loss-weight R=0 S=0", "losses"),
+    ("train a.parquet --recipe paper --teacher base", "--teacher"),
+    ("train a.parquet --loss-weight L9=1", "L1"),
     *(
         (f"{words} --index postgresql://me:secret@host/photos", "--index")
         for words in ("index pictures", "search disc", "serve")

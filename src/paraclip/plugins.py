@@ -15,14 +15,14 @@ class Table(MutableMapping[str, _Entry]):
     """Entries by name: ParaCLIP's own, then those of installed packages.
 
     A package declares its own in the group `paraclip.KIND`, such as `paraclip.losses`. One is
-    imported when it is looked up.
+    imported when it is looked up, as an own one that is given as an entry point.
 
     Raises:
         UserError: at any use, a package declares a name that is taken; at the look-up, its entry
             cannot be imported.
     """
 
-    def __init__(self, kind: str, own: Mapping[str, _Entry]) -> None:
+    def __init__(self, kind: str, own: Mapping[str, _Entry | EntryPoint]) -> None:
         self._group, self._own = f"paraclip.{kind}", dict(own)
 
     def _declared(self) -> dict[str, EntryPoint]:
@@ -32,8 +32,8 @@ class Table(MutableMapping[str, _Entry]):
         return found
 
     def __getitem__(self, name: str) -> _Entry:
-        point = self._declared().get(name)
-        return self._own[name] if point is None else cast(_Entry, _imported(point))
+        entry = self._declared().get(name) or self._own[name]
+        return cast(_Entry, _imported(entry)) if isinstance(entry, EntryPoint) else entry
 
     def __setitem__(self, name: str, entry: _Entry) -> None:
         self._own[name] = entry

@@ -104,7 +104,7 @@ def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsy
     lines = tmp_path / "triples.jsonl"
     rows = read_triples(triples).to_pylist()
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    train_command(config_of(lines, base, images=str(pictures), weights=(0.0, 1.0, 1.0)))
+    train_command(config_of(lines, base, images=str(pictures), loss_weights={"L1": 0.0}))
     output = capsys.readouterr().out
     assert "7 rows, 6 with a picture." in output and "L1" not in output  # which has no weight
 
@@ -166,7 +166,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     np.save(folder / "bank.npy", encode_images(load_model(base), files).numpy())
     rows = pq.read_table(triples).drop_columns("image").to_pylist()
     (folder / "triples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "options.toml").write_text("precision = 'fp32'\nsentence_teacher = 0.0\n")
+    (folder / "options.toml").write_text("precision = 'fp32'\nloss_weights = {S = 0.0}\n")
     words = ["train", f"{address}/triples.jsonl", "--base", f"{address}/base.safetensors"]
     for option, name in (("images", ""), ("bank", "/bank.npy"), ("config", "/options.toml")):
         words += [f"--{option}", f"{address}{name}"]
@@ -240,7 +240,7 @@ def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_pa
 # --- a text encoder without pictures learns from the vectors of an index ---
 
 WIDTH = 32
-TRAIN = "train triples.jsonl --base base --out out --sentence-teacher 0 --bank"
+TRAIN = "train triples.jsonl --base base --out out --loss-weight S=0 --bank"
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def test_wordings_learn_the_ranking_of_their_average(world: Path) -> None:
     texts = ["a small red disc", "red disc small", "disc on paper red small"]
     base, after = (encode_texts(one, texts) for one in (load_model("base", "cpu"), tuned))
     assert (after[0] @ after[1:].T).mean() > (base[0] @ base[1:].T).mean()
-    options = {"epochs": 40, "batch_size": 12, "learning_rate": 1e-3, "sentence_teacher": 0.0}
+    options = {"epochs": 40, "batch_size": 12, "learning_rate": 1e-3, "loss_weights": {"S": 0.0}}
     same = paraclip.train("base", "triples.jsonl", "python", bank="index.npy", **options)
     assert encode_texts(same, texts).equal(after)
 

@@ -61,7 +61,7 @@ def test_processes_give_the_gradient_of_one_on_an_uneven_batch(
 
 @pytest.mark.slow
 def test_processes_without_any_row_of_a_loss_take_part_all_the_same(done, tmp_path):
-    losses, wanted = Step(tmp_path, weights=(1.0, 0.0, 0.0), dropout=0.0).gradient(FEW)
+    losses, wanted = Step(tmp_path, loss_weights={"L2": 0.0, "L3": 0.0}, dropout=0.0).gradient(FEW)
     assert_same([weights_of(done / "few.safetensors")], [{**losses, **wanted}], 1e-9)
 
 

@@ -153,7 +153,7 @@ def test_graphs_are_kept_up_to_a_number_of_tokens_or_texts(lengths, micro_batch,
 def test_tokens_are_counted_as_a_tower_that_pads_computes_them(monkeypatch):
     model = tiny_clip(text_cfg=TINY_CLIP["text_cfg"] | NOT_CAUSAL)
     data = TrainingData(model, make_triples(), None)
-    rows, _, _ = planned(data, "open_clip", weights=(0, 1, 1))
+    rows, _, _ = planned(data, "open_clip", loss_weights={"L1": 0})
     object.__setattr__(rows, "chunk", 8)
     batch = rows.batch(np.arange(24))
     assert len(batch.chunks) > 3 and max(chunk.shape[1] for chunk in batch.chunks) < 12

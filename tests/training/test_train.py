@@ -34,7 +34,6 @@ from paraclip.training import log as logging
 from paraclip.training.checkpoint import RunFolder
 from paraclip.training.data import TrainingData
 from paraclip.training.log import MetricsLog, find_divergence
-from paraclip.training.losses import L1, L2, Objective
 from paraclip.training.optimizer import learning_rate_share
 from tiny import TinyModel, largest_file, make_triples, tiny_clip, word_files
 
@@ -103,7 +102,7 @@ def test_half_of_base_is_merged_into_a_checkpoint_beside_it_but_not_for_a_contro
 
 
 def test_each_loss_and_rate_is_logged_apart(tmp_path):
-    run = tune(tmp_path, weights=(1.0, 2.0, 0.5))
+    run = tune(tmp_path, loss_weights={"L2": 2.0, "L3": 0.5})
     assert [step["step"] for step in run.steps] == list(range(1, 10))
     for step in run.steps:
         assert step["loss"] == pytest.approx(step["L1"] + 2 * step["L2"] + 0.5 * step["L3"])
@@ -288,7 +287,7 @@ def test_the_batches_are_closed_when_a_run_stops(tmp_path):
     ],
 )
 def test_a_loss_diverges_beyond_three_times_its_start_or_chance(first, figures, found):
-    problem = find_divergence(figures, first, Objective({L1: 1.5, L2: 0.5}), 8)
+    problem = find_divergence(figures, first, {"L1": 1.5, "L2": 0.5}, 8)
     assert problem is None if found is None else found in problem
 
 
