@@ -175,7 +175,6 @@ VALUES = [  # an option, and a value that is not valid
     *(f"train a.parquet --{one}" for one in ("epochs 0", "batch-size 1", "learning-rate 0")),
 ]
 NOT_TOGETHER = [  # options that cannot be used, and the one that is named
-    ("train a.parquet --recipe taught --loss-weight R=0 S=0", "losses"),
     ("train a.parquet --recipe paper --teacher base", "--teacher"),
     ("train a.parquet --loss-weight L9=1", "L1"),
     *(
@@ -204,14 +203,15 @@ OPTIONS = [  # content of a file of options, and what is said of it
     ("epochs = 1.5", "epochs: 1.5 is not valid. It should be a valid integer"),
     ("epochs = '3'", "epochs: '3' is not valid"),
     ("precision = 'fp8'", "It should be 'auto', 'fp32' or 'bf16'"),
-    ("weights = [1, 1]", "weights: (1, 1) is not valid. It has too few values"),
+    ("loss_weights = [1, 1]", "loss_weights: (1, 1) is not valid"),
+    ("loss_weights = {L1 = 1, closenes = 1}", "closenes: is not a loss. There are L1"),
     ("image_loss_on = ['title']", "image_loss_on: 'title' is not valid"),
     ("image_loss_on = []", "image_loss_on: names no text"),
     ("text_temperature = 0.0", "text_temperature: 0.0 is not valid"),
-    ("weights = [1.0, -1.0, 0.0]", "weights: -1.0 is not valid"),
-    ("weights = [0.0, 0.0, 0.0]\nrecipe = 'consistent'", "losses: none of them has a weight"),
+    ("loss_weights = {L1 = -1.0}", "loss_weights: -1.0 is not valid"),
+    ("loss_weights = {R = 0, S = 0}\nrecipe = 'taught'", "losses: none of them has a weight"),
     (
-        "weights = [0.0, 1.0, 1.0]\nimage_learning_rate = 1e-5",
+        "loss_weights = {L1 = 0}\nimage_learning_rate = 1e-5",
         "image_learning_rate: is for L1, which has no weight",
     ),
     ("epochs = ", "is not TOML"),

@@ -127,6 +127,12 @@ def taught(folder: Path) -> None:
         )
 
 
+def added(folder: Path, name: str) -> None:
+    """A run of a loss of the package in the folder `site`."""
+    sys.path.insert(0, str(folder / "site"))
+    tune(folder / name, loss_weights={name: 1.0}, **ALIKE)
+
+
 DEEDS: dict[str, Callable[[Path], object]] = {
     "several": several,
     "alike": lambda folder: tune(folder / "alike", **ALIKE),
@@ -134,6 +140,8 @@ DEEDS: dict[str, Callable[[Path], object]] = {
     "fails": lambda folder: meets(folder / "fails", 1, refuse),
     "errs": lambda folder: meets(folder / "errs", 0, lambda: [][0]),
     "taught": taught,
+    "closeness": lambda folder: added(folder, "closeness"),
+    "careless": lambda folder: added(folder, "careless"),
     "apart": lambda folder: tune(folder / "apart", seed=this_process().rank, **ALIKE),
 }
 

@@ -44,8 +44,14 @@ def _parse_weights(words: Sequence[str]) -> dict[str, float]:
 
     Raises ValueError, which tyro reports, for a word of another form.
     """
-    pairs = [word.rpartition("=") for word in words]
-    return {name: float(value if equals else "") for name, equals, value in pairs}
+    found = {}
+    for word in words:
+        name, _, value = word.rpartition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise ValueError(f"{word!r} is not NAME=VALUE, such as R=1") from None
+    return found
 
 
 _WEIGHTS = tyro.constructors.PrimitiveConstructorSpec(
@@ -252,6 +258,17 @@ def resolved(options: TrainOptions, kind: str) -> TrainOptions:
         what = "pairs captions with pictures, and the base has only a text encoder"
         raise UserError("L1", what, "Use --recipe taught with --bank INDEX.")
     return found
+
+
+def name_our_choices(options: TrainOptions) -> str:
+    """What the recipe `paper` leaves open, so that it is ours, and not the paper's."""
+    rate, warmth = options.learning_rate or LEARNING_RATE, options.text_temperature
+    temperature = "the model's own, learned" if warmth is None else f"{warmth:g}"
+    return (
+        f"Ours, not the paper's: batches of {options.batch_size:,}, learning rate {rate:g}, "
+        f"{options.epochs} epoch{'s' * (options.epochs > 1)}, temperature of L2 and L3 "
+        f"({temperature}), losses both ways, and rows of one picture or text are no negatives."
+    )
 
 
 def hyperparameters(options: LoopOptions) -> dict[str, Any]:

@@ -440,7 +440,7 @@ def make_examples(
     )
 
 
-def read_wordings(data: TrainingData, teacher: DualEncoder, what: str) -> tuple[Tensor, Integers]:
+def encode_wordings(data: TrainingData, teacher: DualEncoder, what: str) -> tuple[Tensor, Integers]:
     """Mapped vectors [n, E], and which of them is that of each wording, int64 [TEXTS + W, N], or
     -1."""
     texts, wordings = data.texts(), data.wordings()

@@ -36,7 +36,7 @@ from paraclip.starter import TEXTS
 from paraclip.store import Store, existing_facts
 from paraclip.systems.system import IndexAddress
 from paraclip.training.config import RANKING
-from paraclip.training.data import Bank, Examples, Teacher, TrainingData, read_wordings
+from paraclip.training.data import Bank, Examples, Teacher, TrainingData, encode_wordings
 from paraclip.training.distributed import this_process
 from paraclip.training.log import notice
 from paraclip.training.losses import Loss, Vectors, distil
@@ -109,7 +109,7 @@ class Ranking(Loss):
             scale = self.scale
             if teacher.name != BASE:
                 scale = _matching_scale(teacher.model, vectors_GE, model, self.bank, captions)
-            self._texts.append(read_wordings(data, teacher.model, f"texts by {teacher.name}"))
+            self._texts.append(encode_wordings(data, teacher.model, f"texts by {teacher.name}"))
             some_texts = _average_wordings(*self._texts[-1], references)
             hubs_G = HUBS_LOWERED * measure_hubs(some_texts, vectors_GE, scale)
             self.rankers.append(

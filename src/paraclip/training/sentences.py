@@ -9,7 +9,7 @@ from torch import Tensor
 from paraclip.arrays import Integers
 from paraclip.models.loading import load_model
 from paraclip.starter import TEXTS
-from paraclip.training.data import Examples, TrainingData, read_wordings
+from paraclip.training.data import Examples, TrainingData, encode_wordings
 from paraclip.training.losses import Loss, Vectors, distil
 
 MEANINGS = "meanings"
@@ -28,7 +28,7 @@ class Sentences(Loss):
     def prepare(self, data: TrainingData, examples: Examples) -> None:
         """Have the sentence encoder encode all wordings."""
         model = load_model("minilm", str(data.model.device))
-        self._vectors, places = read_wordings(data, model, "meanings")
+        self._vectors, places = encode_wordings(data, model, "meanings")
         # A wording in another language has the meaning of the caption.
         self._places = np.where(places < 0, places[0], places)
 
