@@ -7,8 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from gradients import rows_of_all_kinds
 from torch.nn.functional import normalize
-from training_rows import Stop, Tuned, before_step, planned, stop, tune, weights_of
+from training_rows import (
+    Stop,
+    Tuned,
+    before_step,
+    make_features,
+    planned,
+    stop,
+    tune,
+    weights_of,
+)
 
 from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import (
@@ -211,8 +221,40 @@ def test_the_share_of_merged_is_found_and_recorded(data, asked, tmp_path) -> Non
         torch.testing.assert_close(value, wanted[name])
 
 
-def test_a_run_that_measures_nothing_takes_a_small_rate(tmp_path) -> None:
-    data = TrainingData(TinyModel(), make_triples(), None)
-    tuned = run(data, tmp_path, recipe="consistent", loss_weights={"L1": 0.0})
+@pytest.mark.parametrize("recipe", ["paper", "consistent"])
+@pytest.mark.parametrize(
+    ("shown", "changes", "judged"),
+    [
+        ("rows", {}, True),
+        ("bank", {"loss_weights": {"L1": 0.0}}, True),
+        ("nothing", {"loss_weights": {"L1": 0.0}}, False),
+        ("rows", {"control": True}, False),
+        ("rows", {"image_learning_rate": 1e-6}, False),
+    ],
+)
+def test_a_run_without_r_is_judged_where_there_are_pictures_at_a_small_rate(
+    data, tmp_path, recipe, shown, changes, judged
+) -> None:
+    if shown != "bank":
+        features = make_features(data.triples) if shown == "rows" else None
+        data = replace(data, bank=None, features=features)
+    if "image_learning_rate" in changes:
+        triples = rows_of_all_kinds(tmp_path / "pictures")
+        data = replace(data, triples=triples, features=make_features(triples, missing=(3, 8)))
+    tuned = run(data, tmp_path / "run", recipe=recipe, **{"loss_weights": {}} | changes)
     assert tuned.summary["identity"]["learning_rate"] == LEARNING_RATE
-    assert "choice" not in tuned.summary
+    assert ("choice" in tuned.summary) == judged
+    if judged:
+        measured = tuned.summary["choice"]["measured"]
+        assert measured.keys() == {"base", "merged", "tuned"} and "first picture of base" in str(
+            measured["tuned"].keys()
+        )
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(1, "--epochs 17 would make 51"), (17, "")])
+def test_a_run_of_few_steps_names_the_epochs_that_would_be_enough(
+    epochs, said, tmp_path, capsys
+) -> None:
+    tune(tmp_path, epochs=epochs)  # of three steps
+    notices = [line for line in capsys.readouterr().err.splitlines() if "--epochs" in line]
+    assert len(notices) == bool(said) and said in "".join(notices)

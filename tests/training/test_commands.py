@@ -28,8 +28,8 @@ from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
 from paraclip.models.mini import SentenceModel
-from paraclip.training import bank as bank_module
 from paraclip.training import prepare as prepare_module
+from paraclip.training import ranking as ranking_module
 from paraclip.training import sources as sources_module
 from paraclip.training import train as loop
 from paraclip.training.log import read_metrics
@@ -100,6 +100,12 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys, monk
         train_command(config_of(triples, base, epochs=3))
 
 
+def test_a_run_of_the_paper_says_which_choices_are_ours(triples, base, capsys):
+    train_command(config_of(triples, base, recipe="paper", text_temperature=0.07))
+    [line] = [one for one in capsys.readouterr().out.splitlines() if one.startswith("Ours")]
+    assert all(word in line for word in ("batches of 4", "1e-05", "1 epoch,", "0.07"))
+
+
 def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsys):
     lines = tmp_path / "triples.jsonl"
     rows = read_triples(triples).to_pylist()
@@ -138,7 +144,7 @@ def test_a_broken_picture_is_named_before_the_run(triples, pictures, base, chang
 def test_pictures_of_a_bank_that_cannot_be_opened_are_named(triples, base, tmp_path, capsys):
     draw_pictures(tmp_path / "bank", 75)
     names = spoil(tmp_path / "bank")
-    train_command(config_of(triples, base, bank=str(tmp_path / "bank"), ranking=1.0))
+    train_command(config_of(triples, base, bank=str(tmp_path / "bank"), loss_weights={"R": 1.0}))
     said, listed = capsys.readouterr().err, (tmp_path / "run" / "problems.txt").read_text()
     assert all(f"{name}: is " in said and name in listed for name in names)
 
@@ -177,7 +183,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     monkeypatch.setattr("paraclip.training.train.train", partial(train, save_seconds=0))
     monkeypatch.setattr("paraclip.training.choice.scene_queries", partial(scene_queries, 40))
     local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731
-    for module in (prepare_module, bank_module):
+    for module in (prepare_module, ranking_module):
         monkeypatch.setattr(module, "load_model", local)
     for module in (commands_train, sources_module):
         monkeypatch.setattr(module, "check_model", lambda _: None)

@@ -207,7 +207,8 @@ def test_a_row_that_was_not_reworded_leaves_that_loss():
     same = ["one", "2", "three"]
     examples = alike("one", "two", "three", paraphrase_1=same, paraphrase_2=["one", "2", "drei"])
     rows = examples.batch(np.arange(3)).rows
-    assert rows.reworded_1.tolist() == [1] and rows.reworded_2.tolist() == [2]
+    found = {name: places.tolist() for name, places in rows.reworded.items()}
+    assert found == {"paraphrase_1": [1], "paraphrase_2": [2]}
 
 
 def test_rows_without_a_picture_bring_no_feature():

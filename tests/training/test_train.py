@@ -83,15 +83,16 @@ def test_the_checkpoint_is_a_whole_model_with_its_making_inside(tuned: Tuned):
     assert len(made["identity"]["base"]) == len(made["identity"]["data"]) == 16
 
 
-def test_half_of_base_is_merged_into_a_checkpoint_beside_it_but_not_for_a_control(
+def test_a_share_of_it_is_merged_into_a_checkpoint_beside_it_but_not_for_a_control(
     tuned: Tuned, tmp_path
 ):
-    expected = merge(TinyModel(), tuned.model, 0.5).state_dict()
+    share = tuned.summary["choice"]["share"]
+    expected = merge(TinyModel(), tuned.model, share).state_dict()
     found = weights_of(tuned.merged)
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
     card = tuned.merged.with_suffix(".md").read_text()
-    assert "- generator: by hand" in card and '"share": 0.5' in card
+    assert "- generator: by hand" in card and f'"share": {share}' in card
     assert not tune(tmp_path / "control", control=True, epochs=1).merged.exists()
     shutil.copytree(tuned.out, tmp_path / "run")
     other = tune(tmp_path / "other", epochs=1)

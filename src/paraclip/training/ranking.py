@@ -98,9 +98,7 @@ class Ranking(Loss):
         """
         model, teachers = data.model, data.teachers or (Teacher(BASE, data.model),)
         self.scale = float(model.logit_scale.detach().exp())
-        self.bank, seen = _encode_for_all(
-            teachers, model, bank_of(data, examples), data.problems
-        )
+        self.bank, seen = _encode_for_all(teachers, model, bank_of(data, examples), data.problems)
         captions = data.texts()[TEXTS[0]]
         total = sum(teacher.share for teacher in teachers)
         references = np.random.default_rng(_SAMPLE_SEED).permutation(len(captions))[:_REFERENCES]
