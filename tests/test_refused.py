@@ -172,11 +172,14 @@ VALUES = [  # an option, and a value that is not valid
         for one in ("candidates 0", "concurrency 0", "temperature 2.5", "first 0", "ray-workers 0")
     ),
     *(f"{GENERATE} {SERVER} --{one}" for one in ("per-minute 0 1", "max-cost -1")),
-    *(f"train a.parquet --{one}" for one in ("epochs 0", "batch-size 1", "learning-rate 0")),
+    *(
+        f"train a.parquet --{one}"
+        for one in ("epochs 0", "batch-size 1", "learning-rate 0", "loss-weight R=-1")
+    ),
 ]
 NOT_TOGETHER = [  # options that cannot be used, and the one that is named
     ("train a.parquet --recipe paper --teacher base", "--teacher"),
-    ("train a.parquet --loss-weight L9=1", "L1"),
+    ("train a.parquet --loss-weight L9=1", "--loss-weight L9"),
     *(
         (f"{words} --index postgresql://me:secret@host/photos", "--index")
         for words in ("index pictures", "search disc", "serve")

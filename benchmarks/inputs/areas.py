@@ -33,6 +33,7 @@ from benchmarks.inputs.cases import (
 from benchmarks.inputs.circumstances import circumstance_cases
 from benchmarks.inputs.sound import NAMES, SNAPSHOT
 from paraclip.commands import COMMANDS
+from paraclip.options import option_name
 
 
 def all_cases(sound: Path) -> Iterator[Case]:
@@ -438,7 +439,7 @@ def options_of(config: type) -> Iterator[tuple[str, Any]]:
         if is_dataclass(hints[field.name]):
             yield from options_of(hints[field.name])
         else:
-            yield f"--{field.name.replace('_', '-')}", hints[field.name]
+            yield option_name(config, field.name), hints[field.name]
 
 
 def sound_words(sound: Path) -> dict[str, list[str]]:

@@ -77,7 +77,7 @@ class Checked:
         for name in _hints(config):
             value = getattr(self, name)
             if value is not tyro.MISSING:  # required; the command line sets it later
-                _check(config, name, value, f"--{name.replace('_', '-')}")
+                _check(config, name, value, option_name(config, name))
 
 
 def _check(config: type, name: str, value: object, where: str) -> Any:
@@ -107,6 +107,13 @@ def _hints(config: Any) -> dict[str, Any]:
     """Return the types of a dataclass's fields with their ranges, by name."""
     known = get_type_hints(config, include_extras=True)
     return {name: known[name] for name in (field.name for field in fields(config))}
+
+
+def option_name(config: Any, name: str) -> str:
+    """The option of a field on the command line, which may have a name of its own there."""
+    marks = getattr(_hints(config)[name], "__metadata__", ())
+    own = next((mark.name for mark in marks if getattr(mark, "name", None)), name)
+    return f"--{own.replace('_', '-')}"
 
 
 @cache
