@@ -15,9 +15,9 @@ from torch.nn.functional import dropout
 from paraclip.data.captions import Caption
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini
-from paraclip.training.config import LoopOptions
+from paraclip.training.config import LoopOptions, TrainOptions, resolved
 from paraclip.training.data import TrainingData, make_examples
-from paraclip.training.losses import CAPTIONS_ONLY
+from paraclip.training.losses import make_objective
 from paraclip.training.prepare import prepare
 from paraclip.training.sources import RunRows
 from paraclip.training.train import Plan, fit
@@ -79,7 +79,8 @@ def align(data: TrainingData, heads: Sequence[nn.Module], options: AlignOptions,
     Returns:
         The checkpoint.
     """
-    rows = make_examples(data, CAPTIONS_ONLY.texts, options)
+    objective = make_objective(resolved(TrainOptions(control=True), data.model.architecture.kind))
+    rows = make_examples(data, objective.texts, options)
     parts = [(head, options.head_learning_rate) for head in heads]
     parts.append((data.model.text_tower, options.learning_rate))
-    return fit(data, Plan(rows, CAPTIONS_ONLY, parts), data.facts, out)
+    return fit(data, Plan(rows, objective, parts), data.facts, out)

@@ -5,12 +5,11 @@ that of the base, fitted on a bank. The index stays, as with a tuned text encode
 the larger model for every query. `labclip`: the base's own text encoder, with a published map that
 was learned from captions of pictures. `linear_estimate`: the base's own text encoder, with the best
 linear estimate of a meaning from one wording, fitted on the starter set. `lower_hubs`: the base's
-own rankings with hubs lowered, which asks more of an index than inner products. `mean_squares`:
-training with the mean squared distance to the same target in place of R.
+own rankings with hubs lowered, which asks more of an index than inner products. `MeanSquares`: a
+loss in place of R, the mean squared distance to the same target.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -29,18 +28,10 @@ from paraclip.evaluation.unlabelled import measure_hubs
 from paraclip.files import cache_folder, read_bounded
 from paraclip.models.encoder import DualEncoder, Tokens
 from paraclip.models.features import encode_images, encode_texts
-from paraclip.starter import DRAWN, STARTER
-from paraclip.training.losses import (
-    ALL_TEXTS,
-    BANK,
-    LOSSES,
-    RANKING,
-    TEACHERS,
-    TEACHERS_BANK,
-    Objective,
-    Rows,
-    Vectors,
-)
+from paraclip.starter import DRAWN, STARTER, TEXTS
+from paraclip.training.config import LOSSES
+from paraclip.training.losses import Vectors
+from paraclip.training.ranking import BANK, Ranking
 from recipes.clip_small.teacher import fit_linear
 from study.triples import english_wordings
 
@@ -249,36 +240,20 @@ POPULARITY: Mapping[str, Callable[[Tensor, Tensor, Tensor, float, Tensor], Tenso
 picture of the index best, the pictures of the index, and the inverse temperature."""
 
 
-@contextmanager
-def mean_squares() -> Iterator[None]:
-    """Training in this context has the mean squared distance to the target in place of R."""
-    ranking = LOSSES[RANKING]
-    LOSSES[RANKING] = replace(ranking, compute=_squared_distance)
-    try:
-        yield
-    finally:
-        LOSSES[RANKING] = ranking
-
-
-def _squared_distance(
-    vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
-) -> Tensor:
+class MeanSquares(Ranking):
     """The squared distance of each wording from the mean of the pictures in the teachers' ranking.
 
     The mean is that of the student's vectors of the bank [M, D], weighted by the ranking that R
     would learn, and of length 1.
     """
-    part, parts = share
-    count, known = len(vectors.texts[ALL_TEXTS[0]]), vectors.constants
-    block = slice(count * part // parts, count * (part + 1) // parts)
-    widths = [ranker.width for ranker in objective.rankers]
-    texts, pictures = (
-        torch.split(known[name].float(), widths, 1) for name in (TEACHERS, TEACHERS_BANK)
-    )
-    ranking = torch.stack([
-        ranker.share * (ranker.scale * text[block] @ picture.T).softmax(1)
-        for ranker, text, picture in zip(objective.rankers, texts, pictures, strict=True)
-    ]).sum(0)  # fmt: skip
-    target = normalize(ranking @ known[BANK].float(), dim=1)
-    distances = [(vectors.texts[name].float()[block] - target).square().sum() for name in ALL_TEXTS]
-    return torch.stack(distances).mean() / count
+
+    def value(self, vectors: Vectors, share: tuple[int, int]) -> Tensor:
+        """Its mean over the wordings."""
+        block, texts = vectors.share(share), [vectors.texts[name].float() for name in TEXTS]
+        ranking = self.target(vectors, block).float()
+        target = normalize(ranking @ vectors.constants[BANK].float(), dim=1)
+        distances = [(text[block] - target).square().sum() for text in texts]
+        return torch.stack(distances).mean() / len(texts[0])
+
+
+LOSSES["mean squares"] = MeanSquares

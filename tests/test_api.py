@@ -227,7 +227,7 @@ def test_one_text_of_several_is_no_list_of_letters(triples: Path, tmp_path: Path
     (tmp_path / "queries.txt").write_text("a red disc\n")
     options = {
         "bank": tmp_path, "teacher": base, "texts": tmp_path / "queries.txt", "languages": ["en"],
-        "images": tmp_path, "epochs": 1, "batch_size": 4, "sentence_teacher": 0.0,
+        "images": tmp_path, "epochs": 1, "batch_size": 4, "loss_weights": {"S": 0.0},
     }  # fmt: skip
     paraclip.train(base, triples, tmp_path / "run", **options)
     facts = read_header(tmp_path / "run" / "last.safetensors")["training"]["facts"]
@@ -251,7 +251,7 @@ def test_one_text_of_several_is_no_list_of_letters(triples: Path, tmp_path: Path
         (lambda _, rows: api.train(rows, tiny_clip(), "out"), "triples.jsonl"),
         (lambda base, _: api.train(base, [], "out"), "no triples"),
         (lambda base, _: api.train(base, ["a disc"], "out"), "rows are broken"),
-        (lambda base, rows: api.train(base, rows, "o", recipe="paper", bank="."), "--ranking"),
+        (lambda base, rows: api.train(base, rows, "o", recipe="paper", teacher="base"), "R=3"),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -16,9 +16,9 @@ from paraclip.commands.audit import (
     report_marks,
     write_audit,
 )
-from paraclip.data.triples import TEXTS
 from paraclip.errors import UserError
 from paraclip.files import text_hash
+from paraclip.starter import TEXTS
 from tiny import write_triples
 
 NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"

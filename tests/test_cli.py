@@ -349,10 +349,10 @@ def test_every_shipped_file_is_a_run(path: Path) -> None:
 
 
 def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
-    text = 'triples = "mine.parquet"\nepochs = 7\nlearning-rate = 1\nweights = [1, 0, 2.5]\n'
+    text = 'triples = "mine.parquet"\nepochs = 7\nlearning-rate = 1\nloss-weights = {L1 = 2}\n'
     path = written(tmp_path, "\ufeff" + text)  # as Windows editors save it
     config = parse(["train", "--config", path])
-    assert (config.triples, config.epochs, config.weights) == ("mine.parquet", 7, (1.0, 0.0, 2.5))
+    assert (config.triples, config.epochs, config.loss_weights) == ("mine.parquet", 7, {"L1": 2.0})
     assert type(config.learning_rate) is float and config.config == path
     config = parse(["train", "other.parquet", f"--config={path}", "--epochs", "2"])
     assert (config.triples, config.epochs) == ("other.parquet", 2)

@@ -23,15 +23,16 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Arithmetic, Scores
 from paraclip.evaluation.benchmarks import BENCHMARKS, Entry
 from paraclip.evaluation.statistics import Metric
+from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.backends import BACKENDS, Answer, BackendKind, LLMOptions
 from paraclip.paraphrase.filters.checks import FILTERS
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.plugins import Table
 from paraclip.systems import SYSTEMS
+from paraclip.training.config import LOSSES
 from paraclip.training.log import read_metrics
-from paraclip.training.losses import LOSSES, Loss, Objective
-from tiny import tiny_clip
+from tiny import LOSS_PACKAGE, install, tiny_clip
 
 
 def write_triples(path: Path, count: int = 8) -> Path:
@@ -45,17 +46,17 @@ def write_triples(path: Path, count: int = 8) -> Path:
 
 
 def test_a_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def closeness(vectors, rows, objective, logit_scale, share):  # type: ignore[no-untyped-def]
-        return (vectors.texts["caption"] - vectors.texts["paraphrase_2"]).square().sum(1).mean()
-
-    loss = Loss(lambda objective: ("caption", "paraphrase_2"), closeness)
-    monkeypatch.setitem(LOSSES, "closeness", loss)
+    install(tmp_path, "closer", LOSS_PACKAGE, losses="closeness = closer:Closeness")
+    monkeypatch.syspath_prepend(tmp_path)
     triples = write_triples(tmp_path / "triples.jsonl")
-    objective = Objective({"closeness": 2.0})
-    monkeypatch.setattr("paraclip.training.train.objective_of", lambda options: objective)
-    paraclip.train(tiny_clip(), triples, tmp_path / "out", epochs=1, batch_size=4)
+    save_model(tiny_clip(), tmp_path / "base.safetensors")
+    words = f"train {triples} --base {tmp_path}/base.safetensors --out {tmp_path}/out --device cpu"
+    weights = "--recipe paper --loss-weight L1=0 L2=0 L3=0 closeness=2 --epochs 1 --batch-size 4"
+    assert main([*words.split(), *weights.split()]) == 0
     (first, second) = read_metrics(tmp_path / "out" / "metrics.jsonl")
     assert first["loss"] == 2 * first["closeness"] > 0 and "L1" not in second
+    identity = json.loads((tmp_path / "out" / "run.json").read_text())["identity"]
+    assert identity["loss_weights"]["closeness"] == 2
 
 
 def test_a_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -131,21 +132,12 @@ TABLES: dict[str, Table[Any]] = {
 }  # fmt: skip
 
 
-def install(site: Path, package: str, code: str, **entries: str) -> None:
-    """Put a package of one module into a folder, with one entry point in each group named."""
-    (site / f"{package}-1.0.dist-info").mkdir(parents=True)
-    (site / f"{package}.py").write_text(code)
-    groups = "".join(f"[paraclip.{kind}]\n{entry}\n" for kind, entry in entries.items())
-    (site / f"{package}-1.0.dist-info" / "entry_points.txt").write_text(groups)
-    (site / f"{package}-1.0.dist-info" / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
-
-
 ADDED = """
 from paraclip.evaluation.benchmarks import Entry
 from paraclip.paraphrase.backends import BackendKind
 from paraclip.systems import IMMICH as systems
-from paraclip.training.losses import Loss
-losses, backends, benchmarks = Loss(None, None), BackendKind(""), Entry(None)
+from paraclip.training.losses import Loss as losses
+backends, benchmarks = BackendKind(""), Entry(None)
 def readers(source, *_):
     yield source, {"caption": "A cat sleeps."}
 filters = readers

@@ -47,7 +47,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-TRAIN = "train triples.jsonl --base base.safetensors --out run --epochs 1 --sentence-teacher 0"
+TRAIN = "train triples.jsonl --base base.safetensors --out run --epochs 1 --loss-weight S=0"
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def options(text: str) -> Break:
 
 
 OWN = ("api.index", "api.train", "api.swap_check")
-ENCODING = ("training.prepare._features_of", "training.bank.encode_images")
+ENCODING = ("training.prepare._features_of", "training.ranking.encode_images")
 SCORING = ("evaluation.run._score_models", "given_models.loaded_model")
 READING = ("paraphrase.run.count_captions",)
 CHECKING, INDEXING = ("given_models.loaded_model",), ("image_search.build.load_model",)
@@ -180,11 +180,14 @@ VALUES = [  # an option, and a value that is not valid
         )
     ),
     *(f"{GENERATE} {SERVER} --{one}" for one in ("per-minute 0 1", "max-cost -1")),
-    *(f"train a.parquet --{one}" for one in ("epochs 0", "batch-size 1", "learning-rate 0")),
+    *(
+        f"train a.parquet --{one}"
+        for one in ("epochs 0", "batch-size 1", "learning-rate 0", "loss-weight R=-1")
+    ),
 ]
 NOT_TOGETHER = [  # options that cannot be used, and the one that is named
-    ("train a.parquet --recipe taught --ranking 0 --sentence-teacher 0", "losses"),
-    ("train a.parquet --recipe paper --bank pictures", "--bank"),
+    ("train a.parquet --recipe paper --teacher base", "--teacher"),
+    ("train a.parquet --loss-weight L9=1", "--loss-weight L9"),
     *(
         (f"{words} --index postgresql://me:secret@host/photos", "--index")
         for words in ("index pictures", "search disc", "serve")
@@ -218,7 +221,7 @@ USAGE = [  # words that the option parser refuses, and what is said of them
     ("index a -x", "no option -x. See"),
     ("evaluate --models x", "no option --models. Give MODEL [MODEL ...] without --models."),
     ("export --checkpoint x", "export: has no option --checkpoint. See"),
-    ("train a --weights 1 1 1", "--weights is set in a file, with --config."),
+    ("train a --weights 1 1 1", "Did you mean --loss-weight?"),
     ("export mini", "export: lacks OUT. See"),
     ("swap-check --index a", "swap-check: lacks --base and --tuned. See"),
     ("index a b c", "index: has no place for 'b c'. Several words need quotes. See"),
@@ -242,14 +245,15 @@ OPTIONS = [  # content of a file of options, and what is said of it
     ("epochs = 1.5", "epochs: 1.5 is not valid. It should be a valid integer"),
     ("epochs = '3'", "epochs: '3' is not valid"),
     ("precision = 'fp8'", "It should be 'auto', 'fp32' or 'bf16'"),
-    ("weights = [1, 1]", "weights: (1, 1) is not valid. It has too few values"),
+    ("loss_weights = [1, 1]", "loss_weights: (1, 1) is not valid"),
+    ("loss_weights = {L1 = 1, closenes = 1}", "closenes: is not a loss. There are L1"),
     ("image_loss_on = ['title']", "image_loss_on: 'title' is not valid"),
     ("image_loss_on = []", "image_loss_on: names no text"),
     ("text_temperature = 0.0", "text_temperature: 0.0 is not valid"),
-    ("weights = [1.0, -1.0, 0.0]", "weights: -1.0 is not valid"),
-    ("weights = [0.0, 0.0, 0.0]\nrecipe = 'consistent'", "losses: none of them has a weight"),
+    ("loss_weights = {L1 = -1.0}", "loss_weights: -1.0 is not valid"),
+    ("loss_weights = {R = 0, S = 0}\nrecipe = 'taught'", "losses: none of them has a weight"),
     (
-        "weights = [0.0, 1.0, 1.0]\nimage_learning_rate = 1e-5",
+        "loss_weights = {L1 = 0}\nimage_learning_rate = 1e-5",
         "image_learning_rate: is for L1, which has no weight",
     ),
     ("epochs = ", "is not TOML"),

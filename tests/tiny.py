@@ -390,3 +390,32 @@ def largest_file(size: int) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         signal.signal(signal.SIGXFSZ, before)
+
+
+def install(site: Path, package: str, code: str, **entries: str) -> None:
+    """Put a package of one module into a folder, with one entry point in each group named."""
+    (site / f"{package}-1.0.dist-info").mkdir(parents=True)
+    (site / f"{package}.py").write_text(code)
+    groups = "".join(f"[paraclip.{kind}]\n{entry}\n" for kind, entry in entries.items())
+    (site / f"{package}-1.0.dist-info" / "entry_points.txt").write_text(groups)
+    (site / f"{package}-1.0.dist-info" / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
+
+
+LOSS_PACKAGE = """
+from paraclip.training.losses import Loss
+
+
+class Closeness(Loss):
+    texts = ("caption", "paraphrase_2")
+
+    def value(self, vectors, share):
+        caption, paraphrase = (vectors.texts[name] for name in self.texts)
+        return (caption - paraphrase)[vectors.share(share)].square().sum() / len(caption)
+
+
+class Careless(Closeness):
+    def value(self, vectors, share):
+        return super().value(vectors, (0, 1))
+"""
+"""A module with two losses: how far a caption is from its second paraphrase, and the same by an
+author who forgot that several processes add up their parts."""

@@ -33,6 +33,7 @@ from benchmarks.inputs.cases import (
 from benchmarks.inputs.circumstances import circumstance_cases
 from benchmarks.inputs.sound import NAMES, SNAPSHOT
 from paraclip.commands import COMMANDS
+from paraclip.options import option_name
 
 
 def all_cases(sound: Path) -> Iterator[Case]:
@@ -438,7 +439,7 @@ def options_of(config: type) -> Iterator[tuple[str, Any]]:
         if is_dataclass(hints[field.name]):
             yield from options_of(hints[field.name])
         else:
-            yield f"--{field.name.replace('_', '-')}", hints[field.name]
+            yield option_name(config, field.name), hints[field.name]
 
 
 def sound_words(sound: Path) -> dict[str, list[str]]:
@@ -454,7 +455,7 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
                      str(sound / "pairs" / "p.json"), "--pool", pictures, "--out", "out"],
         "merge": [tiny, tiny, "--out", "out.safetensors"],
         "train": [triples_file, "--images", pictures, "--base", tiny, "--out", "out",
-                  "--sentence-teacher", "0"],
+                  "--loss-weight", "S=0"],
         "generate": ["nowhere.csv", "--out", "out"],
         "generate files": [captions, "--out", "out", *server[:4], "--to-file", "requests"],
         "generate server": [captions, "--out", "out", *server],
@@ -475,7 +476,7 @@ WORDS: list[list[Any]] = [
     ["evaluate"], ["train"], ["merge", "one"], ["export", "a"], ["generate"], ["--help"],
     ["train", "--config"], ["train", "--config", "nowhere.toml"], ["train", "--config="],
     ["train", "t.parquet", "--config", "/dev/zero"], ["train", "t.parquet", "--config", "/"],
-    ["train", "t.parquet", "--ranking"], ["train", "t.parquet", "--ranking", "x"],
+    ["train", "t.parquet", "--loss-weight"], ["train", "t.parquet", "--loss-weight", "x"],
     ["train", "t.parquet", "--epochs"], ["evaluate", "a=b=c"], ["evaluate", "=mini"],
     ["evaluate", "mini", "--benchmarks", "none"],
     ["evaluate", "a=mini", "a=mini"], ["evaluate", "--help"], ["--version"],

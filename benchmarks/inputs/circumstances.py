@@ -39,7 +39,7 @@ def commands(sound: Path) -> dict[str, Command]:
     tiny = sound / "tiny.safetensors"
     server = ("--first", 1, "--backend", "openai", "--model", "fake", "--base-url", DEAD)
     train = ("train", "triples/t.parquet", "--images", "pictures", "--base", tiny, "--epochs", 1,
-             "--batch-size", 2, "--sentence-teacher", 0, "--out", "out")  # fmt: skip
+             "--batch-size", 2, "--loss-weight", "S=0", "--out", "out")  # fmt: skip
     check = ("swap-check", "--base", tiny, "--tuned", tiny, "--k", 1, "--queries",
              "stores/queries.txt", "--index")  # fmt: skip
     return {

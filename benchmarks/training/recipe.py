@@ -9,33 +9,25 @@ the towers compute in bf16. Both train a copy of the text tower of ViT-B/32 (ran
 same rows, wordings, bank and targets, in turns, so that their losses must agree.
 """
 
-from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, pad
+from torch.nn.functional import normalize, pad
 
 from benchmarks.training.steps import OurStep, open_clip_adamw, random_clip
 from benchmarks.training.throughput import make_parser, time_and_keep
 from paraclip.data.triples import read_triples
 from paraclip.models.encoder import DualEncoder
-from paraclip.starter import TRIPLES
-from paraclip.training.bank import Bank, Teacher
-from paraclip.training.data import TrainingData, padding_id
-from paraclip.training.losses import (
-    ALL_TEXTS,
-    BANK,
-    HUBS,
-    MEANINGS,
-    PAIRS,
-    SENTENCE_TEMPERATURE,
-    TEACHERS,
-    TEACHERS_BANK,
-)
+from paraclip.starter import TEXTS, TRIPLES
+from paraclip.training.config import RANKING, SENTENCES
+from paraclip.training.data import Bank, Teacher, TrainingData, padding_id
+from paraclip.training.ranking import BANK, HUBS, TEACHERS, TEACHERS_BANK
+from paraclip.training.sentences import MEANINGS
 from paraclip.training.sources import BASE
+from recipes.minimal import ranking_loss, sentence_loss
 
 
 class PlainRecipe:
@@ -56,21 +48,12 @@ class PlainRecipe:
         longest, padding = max(ids.shape[1] for ids in batch.chunks), padding_id(self.model)
         ids = [pad(ids, (0, longest - ids.shape[1]), value=padding) for ids in batch.chunks]
         with torch.autocast(self.model.device.type, torch.bfloat16):
-            parts = torch.cat(ids)[batch.restore].chunk(len(ALL_TEXTS))
+            parts = torch.cat(ids)[batch.restore].chunk(len(TEXTS))
             texts = [self.model.encode_tokens(part).float() for part in parts]  # [B, D] each
-        known = batch.constants
-        wanted = self.ranking_of_teachers(known)  # [B, M]
-        scale = objective.ranking_scale
-        r = [cross_entropy(scale * text @ known[BANK].T, wanted) for text in texts]
-        meanings, scale = known[MEANINGS].unbind(1), 1 / SENTENCE_TEMPERATURE
-        s = [
-            cross_entropy(
-                scale * texts[a] @ texts[b].T, (scale * meanings[a] @ meanings[b].T).softmax(1)
-            )
-            for a, b in ((ALL_TEXTS.index(a), ALL_TEXTS.index(b)) for a, b in PAIRS)
-        ]
-        ranking, sentences = self.ours.options.teachers
-        loss = ranking * mean(r) + sentences * mean(s)
+        known, weights = batch.constants, objective.weights
+        wanted, scale = self.ranking_of_teachers(known), objective.losses[RANKING].scale
+        loss = weights[RANKING] * ranking_loss(texts, known[BANK], wanted, scale)
+        loss = loss + weights[SENTENCES] * sentence_loss(texts, known[MEANINGS].unbind(1))
         loss.backward()
         nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
@@ -79,16 +62,11 @@ class PlainRecipe:
 
     def ranking_of_teachers(self, known: dict[str, Tensor]) -> Tensor:
         """The teachers' rankings [B, M] of the bank's pictures for each row, averaged."""
-        rankers = self.ours.objective.rankers
+        rankers = self.ours.objective.losses[RANKING].rankers
         widths = [ranker.width for ranker in rankers]
         texts, pictures = (known[name].split(widths, 1) for name in (TEACHERS, TEACHERS_BANK))
         every = zip(rankers, texts, pictures, known[HUBS], strict=True)
         return sum(one.share * (one.scale * a @ b.T - hub).softmax(1) for one, a, b, hub in every)
-
-
-def mean(losses: Sequence[Tensor]) -> Tensor:
-    """The mean of some losses."""
-    return torch.stack(list(losses)).mean()
 
 
 def make_data(model: DualEncoder, rows: int, pictures: int) -> TrainingData:

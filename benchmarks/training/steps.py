@@ -19,11 +19,11 @@ from paraclip.data.triples import read_triples
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.clips import open_clip_names
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.starter import TRIPLES
+from paraclip.starter import TEXTS, TRIPLES
 from paraclip.training.config import TrainOptions, resolved
 from paraclip.training.data import Batch, TrainingData, padding_id
 from paraclip.training.distributed import this_process
-from paraclip.training.losses import ALL_TEXTS, compute_losses, info_nce, weighted_sum
+from paraclip.training.losses import info_nce
 from paraclip.training.optimizer import (
     clamp_scale,
     make_optimizer,
@@ -56,7 +56,7 @@ TINY = {
 def some_triples(rows: int) -> pa.Table:
     """The first rows of the starter set, without further wordings: a picture each."""
     ids = pa.array([str(number) for number in range(rows)])
-    return read_triples(TRIPLES).slice(0, rows).select(ALL_TEXTS).append_column("image_id", ids)
+    return read_triples(TRIPLES).slice(0, rows).select(TEXTS).append_column("image_id", ids)
 
 
 def random_pixels(rows: int, side: int) -> Tensor:
@@ -110,10 +110,7 @@ class OurStep:
         vectors = encode_batch(
             model, batch, self.rows.names, self.options.micro_batch, self.dtype, processes, (0, 1)
         )
-        losses = compute_losses(
-            vectors, batch.rows, self.objective, model.logit_scale, processes.share
-        )
-        loss = weighted_sum(losses, self.objective)
+        loss = self.objective.total(self.objective.values(vectors, processes.share))
         loss.backward()
         loss, gradients = loss.detach(), gradients_of(self.weights)
         processes.add_up([loss, *gradients])
@@ -184,7 +181,7 @@ class PlainStep:
         device = self.scale.device
         chosen = torch.from_numpy(rows).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
-            caption, first, second = (self.encode(self.tokens[name][chosen]) for name in ALL_TEXTS)
+            caption, first, second = (self.encode(self.tokens[name][chosen]) for name in TEXTS)
             images = self.images(chosen)
         pairs = ((images, second), (caption, first), (first, second))
         losses = [info_nce(a, b, self.scale.exp()) for a, b in pairs]
@@ -209,9 +206,7 @@ def plain_step(
     device, pad = model.device, padding_id(model)
     features = features.to(device)
     return PlainStep(
-        tokens={
-            name: model.tokenize(triples[name].to_pylist()).ids.to(device) for name in ALL_TEXTS
-        },
+        tokens={name: model.tokenize(triples[name].to_pylist()).ids.to(device) for name in TEXTS},
         encode=lambda ids: model.encode_tokens(ids[:, : int((ids != pad).sum(1).max())]),
         images=lambda rows: model.project_images(features[rows]),
         weights=[weight for weight in model.parameters() if weight.requires_grad],

@@ -33,9 +33,9 @@ from benchmarks.training.steps import (
     random_pixels,
     some_triples,
 )
+from paraclip.starter import TEXTS
 from paraclip.tables import markdown
 from paraclip.training.data import TrainingData
-from paraclip.training.losses import ALL_TEXTS
 
 Step = Callable[[np.ndarray], float]
 """Takes a step on some rows, and returns the loss; ours is an `OurStep`."""
@@ -48,7 +48,7 @@ def make_steps(name: str, rows: int) -> dict[str, Step]:
     with torch.no_grad():
         features = torch.cat([clip.encode_image(part).float() for part in pixels.split(64)])
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
-    tokens = {text: tokenizer(triples[text].to_pylist()) for text in ALL_TEXTS}
+    tokens = {text: tokenizer(triples[text].to_pylist()) for text in TEXTS}
     plain = "plain open_clip: 77 tokens, image tower each step, fp32"
     return {
         plain: padded_step(deepcopy(clip), tokens, pixels),

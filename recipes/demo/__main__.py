@@ -35,7 +35,7 @@ from paraclip.commands.quickstart import (
     train_again,
 )
 from paraclip.commands.serve import SERVER
-from paraclip.data.triples import TEXTS, read_provenance, read_triples
+from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError, printable, require
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import check_report_folder
@@ -43,7 +43,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.sources import LAST, check_model, packages_of
 from paraclip.output_folder import OutputFolder
 from paraclip.signals import report_end
-from paraclip.starter import FIRST_EDITION, STARTER
+from paraclip.starter import FIRST_EDITION, STARTER, TEXTS
 from paraclip.training.checkpoint import AnotherRun
 from paraclip.training.config import TrainOptions
 from paraclip.training.prepare import check_base
@@ -63,12 +63,11 @@ STARTER_ROWS = FIRST_EDITION  # of the starter set
 _ROWS, _CAPTIONS, _TO_REWORD = "rows.jsonl", "captions.jsonl", "to_reword.jsonl"
 _DATA = (_ROWS, f"{_ROWS}.provenance.json", "wordings.jsonl", "pool.txt", _CAPTIONS, _TO_REWORD)
 """Files that one stage writes and the next one reads."""
-_L1_ALONE = (1.0, 0.0, 0.0)  # weights of L1, L2 and L3
 _LOSSES: dict[str, dict[str, Any]] = {
     "control": {"control": True},  # learns from the original captions only
     "paper": {"recipe": "paper", "image_loss_on": TEXTS[-1:]},
-    "teacher": {"weights": _L1_ALONE, "ranking": 0.0, "sentence_teacher": 0.0},
-    "tuned": {"recipe": "taught", "weights": _L1_ALONE},
+    "teacher": {"recipe": "consistent", "loss_weights": {"L2": 0.0, "L3": 0.0}},
+    "tuned": {"recipe": "taught", "loss_weights": {"L1": 1.0}},
 }
 """Options of the models in the order of their training."""
 _EPOCHS = 2

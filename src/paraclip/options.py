@@ -86,6 +86,7 @@ _RENAMED = {
     "tokens-per-minute": "per-minute",
     "engine": "ray-workers",
     "workers": "ray-workers",
+    **dict.fromkeys(("weights", "ranking", "sentence-teacher"), "loss-weight"),
 }
 """The option, or variable of the environment, that replaces one, of all commands or one."""
 
@@ -101,7 +102,7 @@ class Checked:
         for name in _hints(config):
             value = getattr(self, name)
             if value is not tyro.MISSING:  # required; the command line sets it later
-                check_option(config, name, value, f"--{name.replace('_', '-')}")
+                check_option(config, name, value, option_name(config, name))
 
 
 def check_option(config: type, name: str, value: object, where: str, strict: bool = True) -> Any:
@@ -136,7 +137,8 @@ def nearest_option(name: str, known: list[str], command: str = "", prefix: str =
     new = _RENAMED.get(f"{command.replace('_', '-')} {old}") or _RENAMED.get(old, "")
     if new.isupper():
         return f"Did you mean {new}?"
-    renamed = [one for one in known if one.replace("_", "-") == new]
+    # `--loss-weight NAME=VALUE` fills the field `loss_weights`.
+    renamed = [one for one in known if one.replace("_", "-") in (new, f"{new}s")]
     return nearest(renamed[0] if renamed else name, renamed or known, prefix)
 
 
@@ -145,6 +147,13 @@ def _hints(config: Any) -> dict[str, Any]:
     """Return the types of a dataclass's fields with their ranges, by name."""
     known = get_type_hints(config, include_extras=True)
     return {name: known[name] for name in (field.name for field in fields(config))}
+
+
+def option_name(config: Any, name: str) -> str:
+    """The option of a field on the command line, which may have a name of its own there."""
+    marks = getattr(_hints(config)[name], "__metadata__", ())
+    own = next((mark.name for mark in marks if getattr(mark, "name", None)), name)
+    return f"--{own.replace('_', '-')}"
 
 
 @cache

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from paraclip.errors import UserError
 
@@ -18,17 +18,15 @@ class Table(MutableMapping[str, _Entry]):
     """Entries by name: ParaCLIP's own, then those of installed packages.
 
     A package declares its own in the group `paraclip.KIND`, such as `paraclip.losses`. One is
-    imported when it is looked up.
+    imported when it is looked up, as an own one that is given as an entry point.
 
     Raises:
         UserError: at any use, a package declares a name that is taken; at the look-up, its entry
             cannot be imported, or is not of the kind of ParaCLIP's own.
     """
 
-    def __init__(self, kind: str, own: Mapping[str, _Entry]) -> None:
+    def __init__(self, kind: str, own: Mapping[str, _Entry | EntryPoint]) -> None:
         self._group, self._own = f"paraclip.{kind}", dict(own)
-        first = next(iter(own.values()))
-        self._kind: type = Callable if callable(first) else type(first)  # type: ignore[assignment]
 
     def _declared(self) -> dict[str, EntryPoint]:
         found = _entry_points(self._group, tuple(sys.path))
@@ -38,13 +36,27 @@ class Table(MutableMapping[str, _Entry]):
 
     def __getitem__(self, name: str) -> _Entry:
         point = self._declared().get(name)
-        if point is None:
-            return self._own[name]
-        entry = _imported(point)
-        if not isinstance(entry, self._kind):
-            what = f"its entry {name} of {self._group} is {entry!r}, and no {self._kind.__name__}"
+        entry = point or self._own[name]
+        if isinstance(entry, EntryPoint):
+            entry = cast(_Entry, _imported(entry))
+        if point is not None:
+            packages_in_use[_package(point)] = None
+            self._check_kind(name, entry, point)
+        return entry
+
+    def _check_kind(self, name: str, entry: _Entry, point: EntryPoint) -> None:
+        """Raise UserError for an entry of another kind than the first of ParaCLIP's own."""
+        first: Any = next(iter(self._own.values()))
+        example = _imported(first) if isinstance(first, EntryPoint) else first
+        if isinstance(example, type):
+            kind = example.__base__ or example
+            fits = isinstance(entry, type) and issubclass(entry, kind)
+        else:
+            kind = Callable if callable(example) else type(example)  # type: ignore[assignment]
+            fits = isinstance(entry, kind)
+        if not fits:
+            what = f"its entry {name} of {self._group} is {entry!r}, and no {kind.__name__}"
             raise UserError(_package(point), what, _REPAIR)
-        return cast(_Entry, entry)
 
     def __setitem__(self, name: str, entry: _Entry) -> None:
         self._own[name] = entry
@@ -84,7 +96,6 @@ def _points_of(group: str) -> EntryPoints:
 
 
 def _imported(point: EntryPoint) -> object:
-    packages_in_use[_package(point)] = None
     try:
         return point.load()
     except (Exception, SystemExit) as error:  # whatever its package raises

@@ -310,7 +310,7 @@ def test_commands_take_a_siglip_folder(tmp_path, monkeypatch, capsys) -> None:
         return capsys.readouterr().out
 
     assert "11 added" in run("index pictures --base siglip --index index")
-    learn = "--epochs 1 --batch-size 6 --sentence-teacher 0 --out run"
+    learn = "--epochs 1 --batch-size 6 --loss-weight S=0 --out run"
     train = f"train triples.parquet --base siglip --images pictures --bank index {learn}"
     assert "12 rows, and a bank of 11 pictures." in run(train)
     base, tuned = (load_model(one, "cpu") for one in ("siglip", "run/last.safetensors"))

@@ -18,7 +18,7 @@ from generating import Runs, bag_judge, captions, captions_file, generated_from_
 from paraclip.commands.generate import GenerateConfig
 from paraclip.data.captions import Caption, Columns
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import TEXTS, read_provenance
+from paraclip.data.triples import read_provenance
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import (
     BACKENDS,
@@ -35,6 +35,7 @@ from paraclip.paraphrase.outputs import Summary, writing
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.run import estimate, generate_async
 from paraclip.paraphrase.steps import KeptTriple, Rejected
+from paraclip.starter import TEXTS
 
 KEY = "sk-secret-key"
 

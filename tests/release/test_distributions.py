@@ -146,7 +146,7 @@ def test_the_wheel_works_alone_and_the_sdist_with_extras_runs_the_quick_start(
     save_model(tiny_clip(), tmp_path / "base.safetensors")
     empty.run(
         "paraclip train few.jsonl --base base.safetensors --bank my_pictures --epochs 1"
-        " --sentence-teacher 0 --out alone"
+        " --loss-weight S=0 --out alone"
     )
     empty.run("paraclip export alone/last.safetensors alone.safetensors")
     empty.run("paraclip merge base.safetensors alone/last.safetensors --out merged.safetensors")

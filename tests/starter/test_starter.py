@@ -145,7 +145,7 @@ def test_a_text_encoder_is_trained_on_the_starter_set_without_pictures(tmp_path:
     out = tmp_path / "tuned"
     options = [
         "--base", str(tmp_path / "tiny.safetensors"), "--out", str(out), "--epochs", "1",
-        "--sentence-teacher", "0",  # MiniLM would read 36,000 texts
+        "--loss-weight", "S=0",  # MiniLM would read 36,000 texts
     ]  # fmt: skip
     np.save(
         tmp_path / "index.npy", np.random.default_rng(0).normal(size=(40, TINY_CLIP["embed_dim"]))

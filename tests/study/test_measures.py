@@ -25,28 +25,21 @@ from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.training.losses import (
-    ALL_TEXTS,
-    BANK,
-    LOSSES,
-    RANKING,
-    TEACHERS,
-    TEACHERS_BANK,
-    Objective,
-    Ranker,
-    Rows,
-    Vectors,
-)
+from paraclip.starter import TEXTS
+from paraclip.training.config import TrainOptions
+from paraclip.training.data import Rows
+from paraclip.training.losses import Vectors
+from paraclip.training.ranking import BANK, HUBS, TEACHERS, TEACHERS_BANK, Ranker
 from study import chosen, differences, hubs, items, reworded_sts, run, sets, tables, wordings
 from study.cells import Row, content_of_grid
 from study.differences import Draws, ManyDraws, figures_of, units_of
 from study.fourth import measures
-from study.rivals import POPULARITY, Lowered, mean_squares
+from study.rivals import POPULARITY, Lowered, MeanSquares
 from study.run import GRIDS
 from study.third import searches
 from study.third.queries import Query
 from study.triples import STARTER_KINDS
-from tiny import COLOURS, ColourEncoder, draw_pictures, write_flickr8k
+from tiny import COLOURS, ColourEncoder, TinyModel, draw_pictures, write_flickr8k
 
 HOW = Arithmetic("fp32")
 PLACES = tuple(wordings.new_rows(wordings.SECOND))
@@ -598,18 +591,16 @@ def test_the_squared_distance_is_least_at_the_target() -> None:
     random = torch.Generator().manual_seed(0)
     bank, teachers = (normalize(torch.randn(9, width, generator=random), dim=1) for width in (4, 6))
     text = normalize(torch.randn(5, 6, generator=random), dim=1)
-    objective = Objective({RANKING: 1.0}, rankers=(Ranker("other", 1.0, 20.0, 6),))
+    loss = MeanSquares(TrainOptions())
+    loss.rankers = [Ranker("other", 1.0, 20.0, TinyModel(), teachers, torch.zeros(9))]
     target = normalize((20 * text @ teachers.T).softmax(1) @ bank, dim=1)
-    known = {BANK: bank, TEACHERS: text, TEACHERS_BANK: teachers}
+    known = {BANK: bank, TEACHERS: text, TEACHERS_BANK: teachers, HUBS: torch.zeros(1, 9)}
     nothing = torch.zeros(0, dtype=torch.int64)
-    rows, log = Rows(nothing, nothing, nothing), torch.zeros(())
 
-    def loss(vectors: torch.Tensor, share: tuple[int, int] = (0, 1)) -> float:
-        seen = Vectors(nothing, dict.fromkeys(ALL_TEXTS, vectors), known)
-        return float(LOSSES[RANKING].compute(seen, rows, objective, log, share))
+    def value(vectors: torch.Tensor, share: tuple[int, int] = (0, 1)) -> float:
+        texts = dict.fromkeys(TEXTS, vectors)
+        seen = Vectors(nothing, texts, Rows(nothing, {}), torch.zeros(()), known)
+        return float(loss.value(seen, share))
 
-    usual = LOSSES[RANKING]
-    with mean_squares():
-        assert loss(target) == pytest.approx(0, abs=1e-10) and loss(-target) == pytest.approx(4)
-        assert sum(loss(bank[:5], (k, 2)) for k in (0, 1)) == pytest.approx(loss(bank[:5]))
-    assert LOSSES[RANKING] is usual
+    assert value(target) == pytest.approx(0, abs=1e-10) and value(-target) == pytest.approx(4)
+    assert sum(value(bank[:5], (k, 2)) for k in (0, 1)) == pytest.approx(value(bank[:5]))

@@ -250,7 +250,7 @@ def test_base_judges_at_the_temperature_at_which_it_teaches(tmp_path, monkeypatc
     vectors = np.random.default_rng(0).standard_normal((50, base.architecture.embed_dim))
     np.save(tmp_path / "index.npy", vectors.astype(np.float32))
     texts = [{"caption": "a red disc", "paraphrase_1": "red disc", "paraphrase_2": "disc in red"}]
-    options = RunOptions(bank=str(tmp_path / "index.npy"), ranking=1.0)
+    options = RunOptions(bank=str(tmp_path / "index.npy"), loss_weights={"R": 1.0})
     taught = deepcopy(base)
     prepare(texts, taught, options)
     judged = []

@@ -6,6 +6,9 @@ import pytest
 import torch
 from training_rows import Tuned, tune
 
+from paraclip.evaluation.unlabelled import scene_queries
+from paraclip.training import choice
+
 torch.set_num_threads(1)
 
 
@@ -14,6 +17,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Vectors of teachers do not go to the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARACLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_scenes() -> Iterator[None]:
+    """Forty scenes are enough to see what a run measures."""
+    queries = scene_queries(40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "scene_queries", lambda: queries)
         yield
 
 

@@ -10,35 +10,30 @@ from PIL import Image
 from training_rows import make_features, make_options
 
 from paraclip.data.triples import WORDINGS
-from paraclip.training import targets
-from paraclip.training.bank import Teacher
+from paraclip.training import sentences
 from paraclip.training.config import resolved
-from paraclip.training.data import TrainingData
+from paraclip.training.data import Teacher, TrainingData
 from paraclip.training.distributed import this_process
 from paraclip.training.gradcache import encode_plain
-from paraclip.training.losses import (
-    BANK,
-    HUBS,
-    MEANINGS,
-    TEACHERS,
-    TEACHERS_BANK,
-    compute_losses,
-    info_nce,
-    weighted_sum,
-)
+from paraclip.training.losses import info_nce
 from paraclip.training.optimizer import set_dropout, train_mode, train_only
+from paraclip.training.ranking import BANK, HUBS, TEACHERS, TEACHERS_BANK
+from paraclip.training.sentences import MEANINGS
 from paraclip.training.sources import BASE
 from paraclip.training.train import encode_batch, gradients_of, plan_training
 from tiny import PAINTS, OtherModel, TinyModel, make_triples
 
 ROWS = np.random.default_rng(3).permutation(24)[:17]
-USUAL = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3}
+WEIGHTS = {"L1": 1.0, "L2": 0.5, "L3": 2.0}
+USUAL = {
+    "loss_weights": WEIGHTS, "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3,
+}  # fmt: skip
 VARIANTS = {
     "three": {},
     "warm": {"text_temperature": 0.2},
-    "ranking": {"ranking": 3.0},
-    "teachers": {"ranking": 3.0, "teachers": True},
-    "sentences": {"sentence_teacher": 2.0},
+    "ranking": {"loss_weights": WEIGHTS | {"R": 3.0}},
+    "teachers": {"loss_weights": WEIGHTS | {"R": 3.0}, "teachers": True},
+    "sentences": {"loss_weights": WEIGHTS | {"S": 2.0}},
     "image_tower": {"image_learning_rate": 1e-3, "image_loss_on": ("paraphrase_2",)},
 }
 SEED = (0, 4)
@@ -77,7 +72,7 @@ class Step:
             teachers=(base, other) if teachers else (),
         )  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:  # MiniLM takes a second to load
-            patch.setattr(targets, "load_model", lambda *_: TinyModel(seed=7))
+            patch.setattr(sentences, "load_model", lambda *_: TinyModel(seed=7))
             self.rows, self.objective, parts = plan_training(data, self.options)
         self.model.double()
         object.__setattr__(self.rows, "chunk", chunk)
@@ -92,9 +87,8 @@ class Step:
         vectors = encode_batch(
             self.model, batch, self.rows.names, self.options.micro_batch, None, processes, SEED
         )
-        scale = self.model.logit_scale
-        losses = compute_losses(vectors, batch.rows, self.objective, scale, processes.share)
-        weighted_sum(losses, self.objective).backward()
+        losses = self.objective.values(vectors, processes.share)
+        self.objective.total(losses).backward()
         losses = {name: loss.detach() for name, loss in losses.items()}
         processes.add_up([*losses.values(), *gradients_of(self.weights)])
         return losses, {name: value.grad for name, value in self.weights.items()}
@@ -120,37 +114,38 @@ class Step:
         """All losses, each from its definition."""
         pairs, count = batch.rows.false_negatives, batch.size
         mask = pairs.dense() if pairs else torch.zeros(count, count, dtype=torch.bool)
-        temperature, own = self.objective.text_temperature, self.model.logit_scale.exp()
+        temperature, own = self.options.text_temperature, self.model.logit_scale.exp()
         warm = own if temperature is None else torch.tensor(1 / temperature).double()
 
         def info(a, b, chosen, scale):
             return info_nce(a, b, scale, mask[chosen][:, chosen])
 
-        shown, one, two = batch.rows.with_image, batch.rows.reworded_1, batch.rows.reworded_2
+        shown, (one, two) = batch.rows.with_image, batch.rows.reworded.values()
         caption, first, second = (by_name[name] for name in ("caption", "paraphrase_1",
                                                              "paraphrase_2"))  # fmt: skip
         found = {
             "L1": torch.stack([
                 info(images, by_name[name][shown], shown, own)
-                for name in self.objective.image_loss_on
+                for name in self.options.image_loss_on
             ]).mean(),
             "L2": info(caption[one], first[one], one, warm),
             "L3": info(first[two], second[two], two, warm),
         }  # fmt: skip
-        if self.options.ranking:
+        if "R" in self.options.losses:
             bank, texts, pictures, hubs = (
                 batch.constants[name].double() for name in (BANK, TEACHERS, TEACHERS_BANK, HUBS)
             )
             wanted, start = torch.zeros(()), 0
-            for one, hub in zip(self.objective.rankers, hubs, strict=True):
+            ranking = self.objective.losses["R"]
+            for one, hub in zip(ranking.rankers, hubs, strict=True):
                 own = slice(start, start := start + one.width)
                 logits = one.scale * texts[:, own] @ pictures[:, own].T - hub
                 wanted = wanted + one.share * logits.softmax(1)
             found["R"] = -torch.stack([
-                wanted * (self.objective.ranking_scale * one @ bank.T).log_softmax(1)
+                wanted * (ranking.scale * one @ bank.T).log_softmax(1)
                 for one in (caption, first, second)
             ]).sum(2).mean()  # fmt: skip
-        if self.options.sentence_teacher:
+        if "S" in self.options.losses:
             meanings = batch.constants[MEANINGS].double().unbind(1)
             texts = (caption, first, second)
             found["S"] = -torch.stack([

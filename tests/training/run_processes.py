@@ -19,7 +19,7 @@ from training_rows import Told, before_step, tune
 from forked import SERVER
 from paraclip.errors import UserError
 from paraclip.models import tensors
-from paraclip.training import targets
+from paraclip.training import sentences
 from paraclip.training.distributed import each_process, this_process
 
 ALIKE = {"epochs": 2, "dropout": 0.0}
@@ -95,7 +95,7 @@ def several(folder: Path) -> None:
     for variant, changes in VARIANTS.items():
         for micro_batch in (1000, 2):
             keep(folder / f"{variant}-{micro_batch}", micro_batch, ROWS, **changes)
-    keep(folder / "few", 1000, FEW, weights=(1.0, 0.0, 0.0))
+    keep(folder / "few", 1000, FEW, loss_weights={"L2": 0.0, "L3": 0.0})
     for name, changes in RUNS.items():
         tune(folder / name, **ALIKE, **changes)
 
@@ -118,14 +118,19 @@ def taught(folder: Path) -> None:
     """A run with both teachers; a file for each process says what it encoded for S."""
     told = folder / f"told-{this_process().rank}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets, "load_model", lambda *_: Told(told, seed=7))
+        patch.setattr(sentences, "load_model", lambda *_: Told(told, seed=7))
         tune(
             folder / "taught",
-            ranking=1.0,
-            sentence_teacher=1.0,
+            loss_weights={"R": 1.0, "S": 1.0},
             image_loss_on=("caption",),
             **ALIKE,
         )
+
+
+def added(folder: Path, name: str) -> None:
+    """A run of a loss of the package in the folder `site`."""
+    sys.path.insert(0, str(folder / "site"))
+    tune(folder / name, loss_weights={name: 1.0}, **ALIKE)
 
 
 DEEDS: dict[str, Callable[[Path], object]] = {
@@ -135,6 +140,8 @@ DEEDS: dict[str, Callable[[Path], object]] = {
     "fails": lambda folder: meets(folder / "fails", 1, refuse),
     "errs": lambda folder: meets(folder / "errs", 0, lambda: [][0]),
     "taught": taught,
+    "closeness": lambda folder: added(folder, "closeness"),
+    "careless": lambda folder: added(folder, "careless"),
     "apart": lambda folder: tune(folder / "apart", seed=this_process().rank, **ALIKE),
 }
 

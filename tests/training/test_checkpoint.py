@@ -51,7 +51,7 @@ def test_stopped_and_started_again_with_or_without_a_recent_state(tmp_path, whol
     [
         {"precision": "bf16"},
         {"micro_batch": 4, "text_temperature": 0.2, "image_loss_on": ("caption", "paraphrase_2")},
-        {"weights": (0, 0, 1)},
+        {"loss_weights": {"L1": 0, "L2": 0}},
     ],
 )
 def test_every_variant_continues_where_it_stopped_again_and_again(tmp_path, changes):

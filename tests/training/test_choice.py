@@ -4,10 +4,21 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from gradients import rows_of_all_kinds
 from torch.nn.functional import normalize
-from training_rows import Stop, Tuned, before_step, planned, stop, tune, weights_of
+from training_rows import (
+    Stop,
+    Tuned,
+    before_step,
+    make_features,
+    planned,
+    stop,
+    tune,
+    weights_of,
+)
 
 from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import (
@@ -16,34 +27,25 @@ from paraclip.evaluation.unlabelled import (
     HUBS_LOWERED,
     KEPT,
     measure_hubs,
-    scene_queries,
 )
 from paraclip.merging import merge
-from paraclip.training import bank, choice
+from paraclip.training import ranking
 from paraclip.training import train as loop
-from paraclip.training.bank import Bank, Teacher, choose_sample
 from paraclip.training.choice import RATES, SHARES, SceneJudge, make_judge
 from paraclip.training.config import LEARNING_RATE
-from paraclip.training.data import TrainingData
+from paraclip.training.data import Bank, Teacher, TrainingData
 from paraclip.training.distributed import Processes
-from paraclip.training.losses import Ranker, rank_pictures
+from paraclip.training.ranking import TEACHERS, Ranker, choose_sample, rank_pictures
 from tiny import EMBED_DIM, TinyModel, make_triples, retuned
 
 RANKED = {
-    "recipe": "taught", "sentence_teacher": 0.0, "weights": (0.0, 0.0, 0.0), "epochs": 2,
+    "recipe": "taught", "loss_weights": {"S": 0.0}, "epochs": 2,
     "learning_rate": None,
 }  # fmt: skip
 
 
 def unit(rows: int, width: int, seed: int) -> torch.Tensor:
     return normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)), dim=1)
-
-
-@pytest.fixture(autouse=True)
-def few_scenes(monkeypatch):
-    """Forty scenes are enough to see what is computed."""
-    queries = scene_queries(40)
-    monkeypatch.setattr(choice, "scene_queries", lambda: queries)
 
 
 @pytest.fixture
@@ -80,8 +82,11 @@ def test_a_hub_is_what_texts_of_the_bank_like() -> None:
 
 
 def test_the_target_of_two_teachers_is_lowered_where_their_hubs_are(data) -> None:
-    rankers = [Ranker("base", 0.25, 5.0, 4), Ranker("other", 0.75, 3.0, 2)]
     texts, pictures, hubs = unit(3, 6, 4), unit(7, 6, 5), torch.randn(2, 7)
+    rankers = [
+        Ranker("base", 0.25, 5.0, data.model, pictures[:, :4], hubs[0]),
+        Ranker("other", 0.75, 3.0, data.model, pictures[:, 4:], hubs[1]),
+    ]
     logits = [
         5.0 * texts[:, :4] @ pictures[:, :4].T - hubs[0],
         3.0 * texts[:, 4:] @ pictures[:, 4:].T - hubs[1],
@@ -89,21 +94,27 @@ def test_the_target_of_two_teachers_is_lowered_where_their_hubs_are(data) -> Non
     wanted = 0.25 * logits[0].softmax(1) + 0.75 * logits[1].softmax(1)
     torch.testing.assert_close(rank_pictures(rankers, texts, pictures, hubs), wanted)
     examples, objective, _ = planned(data, **RANKED)
-    found = examples.constants["teachers"](torch.arange(len(examples)).numpy(), None)
-    [ranker] = objective.rankers
+    ranking = objective.losses["R"]
+    found = ranking.constants(np.arange(len(examples)), None)[TEACHERS]
+    [ranker] = ranking.rankers
     hub = measure_hubs(found, data.bank.vectors, ranker.scale)
-    torch.testing.assert_close(examples.hubs, HUBS_LOWERED * hub[None])
+    torch.testing.assert_close(ranker.hubs, HUBS_LOWERED * hub)
+
+
+def judge_of(data: TrainingData) -> SceneJudge:
+    """The judge of a run of R over data."""
+    _, objective, _ = planned(data, **RANKED)
+    ranking = objective.losses["R"]
+    return make_judge(data.model, ranking.bank, ranking.rankers)
 
 
 def test_the_judge_is_the_target_over_the_whole_bank(data) -> None:
-    examples, objective, _ = planned(data, **RANKED)
-    judge = make_judge(data, examples, objective)
+    judge = judge_of(data)
     assert judge.target.shape == (len(judge.queries.texts), 30)
     torch.testing.assert_close(judge.target.sum(1), torch.ones(len(judge.target)))
     assert judge.firsts["base"].tolist() == judge.target.argmax(1).tolist()
     other = replace(data, teachers=(Teacher("other", retuned(data.model)),))
-    examples, objective, _ = planned(other, **RANKED)
-    assert make_judge(other, examples, objective).firsts.keys() == {"base", "other"}
+    assert judge_of(other).firsts.keys() == {"base", "other"}
     means = judge.read(data.model).means()
     assert means[KEPT] == 1 and 0 <= means[CONTRAST] <= 1 and 0 <= means[ALIKE] <= 1
     assert judge.loss(data.model) >= float(
@@ -181,7 +192,7 @@ def test_too_few_rows_for_the_processes_are_refused_before_a_short_run(
 
 def test_of_a_bank_with_too_many_pictures_a_sample_is_taken(monkeypatch) -> None:
     assert choose_sample(5, 0).tolist() == [0, 1, 2, 3, 4]
-    monkeypatch.setattr(bank, "_MOST", 5)
+    monkeypatch.setattr(ranking, "_MOST", 5)
     found = choose_sample(40, 0).tolist()
     assert len(set(found)) == 5 and found == sorted(found) and found[-1] < 40
     assert found != choose_sample(40, 1).tolist()
@@ -210,8 +221,40 @@ def test_the_share_of_merged_is_found_and_recorded(data, asked, tmp_path) -> Non
         torch.testing.assert_close(value, wanted[name])
 
 
-def test_a_run_that_measures_nothing_takes_a_small_rate(tmp_path) -> None:
-    data = TrainingData(TinyModel(), make_triples(), None)
-    tuned = run(data, tmp_path, recipe="consistent", weights=(0.0, 1.0, 1.0))
+@pytest.mark.parametrize("recipe", ["paper", "consistent"])
+@pytest.mark.parametrize(
+    ("shown", "changes", "judged"),
+    [
+        ("rows", {}, True),
+        ("bank", {"loss_weights": {"L1": 0.0}}, True),
+        ("nothing", {"loss_weights": {"L1": 0.0}}, False),
+        ("rows", {"control": True}, False),
+        ("rows", {"image_learning_rate": 1e-6}, False),
+    ],
+)
+def test_a_run_without_r_is_judged_where_there_are_pictures_at_a_small_rate(
+    data, tmp_path, recipe, shown, changes, judged
+) -> None:
+    if shown != "bank":
+        features = make_features(data.triples) if shown == "rows" else None
+        data = replace(data, bank=None, features=features)
+    if "image_learning_rate" in changes:
+        triples = rows_of_all_kinds(tmp_path / "pictures")
+        data = replace(data, triples=triples, features=make_features(triples, missing=(3, 8)))
+    tuned = run(data, tmp_path / "run", recipe=recipe, **{"loss_weights": {}} | changes)
     assert tuned.summary["identity"]["learning_rate"] == LEARNING_RATE
-    assert "choice" not in tuned.summary
+    assert ("choice" in tuned.summary) == judged
+    if judged:
+        measured = tuned.summary["choice"]["measured"]
+        assert measured.keys() == {"base", "merged", "tuned"} and "first picture of base" in str(
+            measured["tuned"].keys()
+        )
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(1, "--epochs 17 would make 51"), (17, "")])
+def test_a_run_of_few_steps_names_the_epochs_that_would_be_enough(
+    epochs, said, tmp_path, capsys
+) -> None:
+    tune(tmp_path, epochs=epochs)  # of three steps
+    notices = [line for line in capsys.readouterr().err.splitlines() if "--epochs" in line]
+    assert len(notices) == bool(said) and said in "".join(notices)

@@ -28,8 +28,8 @@ from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.loading import load_model
 from paraclip.models.mini import SentenceModel
-from paraclip.training import bank as bank_module
 from paraclip.training import prepare as prepare_module
+from paraclip.training import ranking as ranking_module
 from paraclip.training import sources as sources_module
 from paraclip.training import train as loop
 from paraclip.training.log import read_metrics
@@ -100,11 +100,17 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys, monk
         train_command(config_of(triples, base, epochs=3))
 
 
+def test_a_run_of_the_paper_says_which_choices_are_ours(triples, base, capsys):
+    train_command(config_of(triples, base, recipe="paper", text_temperature=0.07))
+    [line] = [one for one in capsys.readouterr().out.splitlines() if one.startswith("Ours")]
+    assert all(word in line for word in ("batches of 4", "1e-05", "1 epoch,", "0.07"))
+
+
 def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsys):
     lines = tmp_path / "triples.jsonl"
     rows = read_triples(triples).to_pylist()
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    train_command(config_of(lines, base, images=str(pictures), weights=(0.0, 1.0, 1.0)))
+    train_command(config_of(lines, base, images=str(pictures), loss_weights={"L1": 0.0}))
     output = capsys.readouterr().out
     assert "7 rows, 6 with a picture." in output and "L1" not in output  # which has no weight
 
@@ -138,8 +144,11 @@ def test_a_broken_picture_is_named_before_the_run(triples, pictures, base, chang
 def test_pictures_of_a_bank_that_cannot_be_opened_are_named(triples, base, tmp_path, capsys):
     draw_pictures(tmp_path / "bank", 75)
     names = spoil(tmp_path / "bank")
+    weights = {"R": 1.0}
     train_command(
-        config_of(triples, base, bank=str(tmp_path / "bank"), ranking=1.0, learning_rate=1e-3)
+        config_of(
+            triples, base, bank=str(tmp_path / "bank"), loss_weights=weights, learning_rate=1e-3
+        )
     )
     said, listed = capsys.readouterr().err, (tmp_path / "run" / "problems.txt").read_text()
     assert all(f"{name}: is " in said and name in listed for name in names)
@@ -168,7 +177,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     np.save(folder / "bank.npy", encode_images(load_model(base), files).numpy())
     rows = pq.read_table(triples).drop_columns("image").to_pylist()
     (folder / "triples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "options.toml").write_text("precision = 'fp32'\nsentence_teacher = 0.0\n")
+    (folder / "options.toml").write_text("precision = 'fp32'\nloss_weights = {S = 0.0}\n")
     words = ["train", f"{address}/triples.jsonl", "--base", f"{address}/base.safetensors"]
     for option, name in (("images", ""), ("bank", "/bank.npy"), ("config", "/options.toml")):
         words += [f"--{option}", f"{address}{name}"]
@@ -179,7 +188,7 @@ def test_no_file_of_a_run_holds_a_secret_of_an_address(triples, base, tmp_path, 
     monkeypatch.setattr("paraclip.training.train.train", partial(train, save_seconds=0))
     monkeypatch.setattr("paraclip.training.choice.scene_queries", partial(scene_queries, 40))
     local = lambda name, device: load_model(name.replace(address, str(tmp_path)), device)  # noqa: E731
-    for module in (prepare_module, bank_module):
+    for module in (prepare_module, ranking_module):
         monkeypatch.setattr(module, "load_model", local)
     for module in (commands_train, sources_module):
         monkeypatch.setattr(module, "check_model", lambda _: None)
@@ -242,7 +251,7 @@ def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_pa
 # --- a text encoder without pictures learns from the vectors of an index ---
 
 WIDTH = 32
-TRAIN = "train triples.jsonl --base base --out out --sentence-teacher 0 --bank"
+TRAIN = "train triples.jsonl --base base --out out --loss-weight S=0 --bank"
 
 
 @pytest.fixture
@@ -283,7 +292,7 @@ def test_wordings_learn_the_ranking_of_their_average(world: Path) -> None:
     texts = ["a small red disc", "red disc small", "disc on paper red small"]
     base, after = (encode_texts(one, texts) for one in (load_model("base", "cpu"), tuned))
     assert (after[0] @ after[1:].T).mean() > (base[0] @ base[1:].T).mean()
-    options = {"epochs": 40, "batch_size": 12, "learning_rate": 1e-3, "sentence_teacher": 0.0}
+    options = {"epochs": 40, "batch_size": 12, "learning_rate": 1e-3, "loss_weights": {"S": 0.0}}
     same = paraclip.train("base", "triples.jsonl", "python", bank="index.npy", **options)
     assert encode_texts(same, texts).equal(after)
 

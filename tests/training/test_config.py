@@ -9,17 +9,22 @@ from training_rows import Tuned, make_options, tune
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
 from paraclip.training.config import (
+    L1,
+    L2,
+    L3,
     LEARNING_RATE,
+    RANKING,
     RECIPES,
+    SENTENCES,
     RunOptions,
     TrainOptions,
     hyperparameters,
     resolved,
 )
 from paraclip.training.data import TrainingData
-from paraclip.training.losses import L1, L2, L3, RANKING, SENTENCES
+from paraclip.training.losses import make_objective
 from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
-from paraclip.training.train import objective_of, plan_training
+from paraclip.training.train import plan_training
 from tiny import make_triples, tiny_clip
 
 
@@ -37,31 +42,29 @@ from tiny import make_triples, tiny_clip
     ],
 )
 def test_given_options_override_the_recipe(changes, on, temperature):
-    objective = objective_of(resolved(TrainOptions(**changes), "mini"))
-    assert objective.image_loss_on == on and objective.text_temperature == temperature
-    assert objective.losses == (L1, L2, L3) and objective.weights[L1] == 1
+    options = resolved(TrainOptions(**changes), "mini")
+    assert options.image_loss_on == on and options.text_temperature == temperature
+    assert options.losses == {L1: 1, L2: 1, L3: 1}
+    assert make_objective(options).losses[L1].texts == on
+
+
+def losses_of(kind: str = "mini", **changes) -> dict[str, float]:
+    """The losses with a weight."""
+    return resolved(RunOptions(**changes), kind).losses
 
 
 def test_the_default_recipe_adds_both_teachers():
-    ranked = objective_of(resolved(TrainOptions(), "mini"))
-    assert ranked.losses == (L1, L2, L3, RANKING, SENTENCES)
-    assert objective_of(resolved(TrainOptions(ranking=0.0), "mini")).losses == (
-        L1,
-        L2,
-        L3,
-        SENTENCES,
-    )
-    unfrozen = resolved(TrainOptions(image_learning_rate=1e-6), "mini")
-    assert RANKING not in objective_of(unfrozen).losses
-    assert objective_of(replace(unfrozen, control=True)).losses == (L1,)
+    assert [*losses_of()] == [L1, L2, L3, RANKING, SENTENCES]
+    assert losses_of(loss_weights={RANKING: 0, L2: 0.5}) == {L1: 1, L2: 0.5, L3: 1, SENTENCES: 1}
+    assert RANKING not in losses_of(image_learning_rate=1e-6)
+    assert losses_of(image_learning_rate=1e-6, control=True) == {L1: 1}
 
 
 def test_a_run_of_r_finds_its_rate_and_others_have_a_small_one():
     config = RunOptions()
     assert resolved(config, "mini").learning_rate is None
     alone = resolved(config, "sentence")
-    assert alone == replace(resolved(config, "mini"), weights=(0.0, 0.0, 0.0)), "MiniLM is mini's"
-    assert objective_of(alone).losses == (RANKING, SENTENCES)
+    assert [*alone.losses] == [RANKING, SENTENCES]
     for changes in ({"recipe": "paper"}, {"control": True}):
         given = resolved(replace(config, **changes), "open_clip")
         assert given.learning_rate == LEARNING_RATE and resolved(given, "mini") == given
@@ -75,9 +78,8 @@ def test_a_bank_is_learned_from_with_r_and_s_alone():
 
 def test_a_teacher_is_learned_from_with_r_and_s_alone_unless_a_recipe_is_named():
     taught = resolved(RunOptions(bank="bank", teacher=("base", "c")), "open_clip")
-    assert objective_of(taught).losses == (RANKING, SENTENCES)
-    ranked = resolved(RunOptions(teacher=("c",), recipe="ranked"), "open_clip")
-    assert objective_of(ranked).losses == (L1, L2, L3, RANKING, SENTENCES)
+    assert [*taught.losses] == [RANKING, SENTENCES]
+    assert [*losses_of(teacher=("c",), recipe="ranked")] == [L1, L2, L3, RANKING, SENTENCES]
     assert resolved(taught, "mini") == taught, "what is decided stays"
 
 
@@ -92,7 +94,7 @@ def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
 
 
 def test_the_only_loss_of_a_control_is_l1():
-    changes = {"weights": (0.0, 1.0, 1.0), "control": True}
+    changes = {"loss_weights": {"L1": 0.0}, "control": True}
     RunOptions(image_learning_rate=1e-5, **changes)
 
 

@@ -17,7 +17,6 @@ from training_rows import make_features, planned
 
 from paraclip.data.captions import Problems
 from paraclip.data.triples import (
-    TEXTS,
     WORDINGS,
     choose_wordings,
     read_triples,
@@ -27,15 +26,15 @@ from paraclip.data.triples import (
 )
 from paraclip.errors import UserError
 from paraclip.models.features import encode_texts
-from paraclip.starter import TRIPLES
+from paraclip.starter import TEXTS, TRIPLES
 from paraclip.starter.scenes import GRAMMAR
 from paraclip.training import data as data_module
-from paraclip.training import targets
-from paraclip.training.bank import Bank
+from paraclip.training import sentences
 from paraclip.training.config import LoopOptions, RunOptions
-from paraclip.training.data import Examples, TrainingData, make_examples
-from paraclip.training.losses import ALL_TEXTS, MEANINGS, TEACHERS
+from paraclip.training.data import Bank, Examples, TrainingData, make_examples
 from paraclip.training.prepare import prepare
+from paraclip.training.ranking import TEACHERS
+from paraclip.training.sentences import MEANINGS
 from paraclip.training.sources import read_run_rows
 from tiny import EMBED_DIM, TinyModel, draw, make_triples, tiny_clip
 
@@ -153,7 +152,7 @@ def examples_of(texts: dict[str, list[str]], image_ids=None, features=None, **op
 
 def alike(*captions: str, **others: list[str]) -> Examples:
     texts = {"caption": list(captions)}
-    for name in ALL_TEXTS[1:]:
+    for name in TEXTS[1:]:
         texts[name] = others.get(name) or [f"{name} {index}" for index in range(len(captions))]
     return examples_of(texts, others.get("image_ids"))
 
@@ -168,7 +167,7 @@ def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
     batch = examples_of(texts, micro_batch=chunk).batch(rows)
     vectors = torch.cat([model.encode_tokens(ids) for ids in batch.chunks])
     found = vectors[batch.restore].view(3, len(rows), -1)
-    for vectors, name in zip(found, ALL_TEXTS, strict=True):
+    for vectors, name in zip(found, TEXTS, strict=True):
         expected = model.encode_tokens(model.tokenize(texts[name]).ids)[torch.from_numpy(rows)]
         torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
 
@@ -208,13 +207,14 @@ def test_a_row_that_was_not_reworded_leaves_that_loss():
     same = ["one", "2", "three"]
     examples = alike("one", "two", "three", paraphrase_1=same, paraphrase_2=["one", "2", "drei"])
     rows = examples.batch(np.arange(3)).rows
-    assert rows.reworded_1.tolist() == [1] and rows.reworded_2.tolist() == [2]
+    found = {name: places.tolist() for name, places in rows.reworded.items()}
+    assert found == {"paraphrase_1": [1], "paraphrase_2": [2]}
 
 
 def test_rows_without_a_picture_bring_no_feature():
     triples = make_triples(6)
     features = make_features(triples, missing=(1, 4))
-    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+    texts = {name: triples[name].to_pylist() for name in TEXTS}
     batch = examples_of(texts, features=features).batch(np.array([5, 4, 1, 0]))
     assert batch.rows.with_image.tolist() == [0, 3]
     assert torch.equal(batch.features, features[[5, 0]])
@@ -223,7 +223,7 @@ def test_rows_without_a_picture_bring_no_feature():
 @given(st.integers(4, 15), st.integers(1, 4), st.integers(1, 4))
 def test_the_processes_parts_are_the_batch_however_it_divides(size, processes, chunk):
     triples = make_triples(24)
-    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+    texts = {name: triples[name].to_pylist() for name in TEXTS}
     examples = examples_of(texts, features=make_features(triples), micro_batch=chunk)
     rows = np.random.default_rng(size).permutation(24)[:size]
     parts = [examples.batch(rows, (rank, processes)) for rank in range(processes)]
@@ -289,7 +289,7 @@ def test_features_of_another_run_are_refused(features, complaint):
 @pytest.fixture(autouse=True)
 def sentence_encoder(monkeypatch):
     """A tiny model in place of MiniLM."""
-    monkeypatch.setattr(targets, "load_model", lambda *_: TinyModel(seed=7))
+    monkeypatch.setattr(sentences, "load_model", lambda *_: TinyModel(seed=7))
 
 
 def with_wordings(languages):
@@ -306,13 +306,18 @@ def with_wordings(languages):
     features = make_features(table, missing=(0, 2, 3, 4, 5))
     data = TrainingData(TinyModel(), table, features, languages=languages)
     bank = torch.nn.functional.normalize(torch.randn(9, EMBED_DIM), dim=1)
-    return planned(replace(data, bank=Bank(bank, None)), ranking=1.0, sentence_teacher=1.0)[0]
+    return planned(replace(data, bank=Bank(bank, None)), loss_weights={"R": 1.0, "S": 1.0})[0]
 
 
 def constants_of(examples, name):
     """A constant of all rows: the teacher's vectors, or the meanings of all wordings."""
     places = np.tile(np.arange(len(examples.text_rows))[:, None], len(examples))
-    return examples.constants[name](np.arange(len(examples)), places)
+    [found] = [
+        made[name]
+        for make in examples.constants
+        if name in (made := make(np.arange(len(examples)), places))
+    ]
+    return found
 
 
 def drawn_texts(examples):
@@ -378,10 +383,10 @@ def test_texts_that_a_tokenizer_cannot_represent_are_told(capsys):
     wordings = [[{"text": text, "lang": "th"}] for text in ("???", "a???", "ab??", "abc?")]
     table = table.append_column(WORDINGS, pa.array(wordings, WORDINGS.type))
     data = TrainingData(model, table, None, languages=("en", "th"))
-    planned(data, weights=(0.0, 1.0, 1.0), recipe="consistent")
+    planned(data, loss_weights={"L1": 0.0}, recipe="consistent")
     assert "paraclip:" not in capsys.readouterr().err, "a tokenizer without an unknown token"
     model.unknown_id = int(model.tokenize(["?"]).ids[0, 1])
-    planned(data, weights=(0.0, 1.0, 1.0), recipe="consistent")
+    planned(data, loss_weights={"L1": 0.0}, recipe="consistent")
     assert "paraclip: 2 texts" in capsys.readouterr().err
 
 

@@ -14,6 +14,7 @@ from training_rows import Tuned, stopped, tune, weights_of
 from paraclip.errors import UserError
 from paraclip.training import train as loop
 from paraclip.training.distributed import ALONE, Processes, each_process, this_process
+from tiny import LOSS_PACKAGE, install
 
 
 def assert_trained_alike(one: Tuned, other: Tuned) -> None:
@@ -34,6 +35,20 @@ def run_in(folder: Path) -> Tuned:
 def test_two_processes_train_as_one(tmp_path):
     assert [code for code, _, _ in start(2, tmp_path, "alike")] == [0, 0]
     assert_trained_alike(tune(tmp_path / "alone", **ALIKE), run_in(tmp_path / "alike"))
+
+
+def test_a_loss_of_a_package_trains_in_two_processes_as_in_one(tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    entries = "closeness = closer:Closeness\ncareless = closer:Careless"
+    install(tmp_path / "site", "closer", LOSS_PACKAGE, losses=entries)
+    assert [code for code, _, _ in start(2, tmp_path, "closeness")] == [0, 0]
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    alone = tune(tmp_path / "alone", loss_weights={"closeness": 1.0}, **ALIKE)
+    assert all(step["closeness"] > 0 for step in alone.steps)
+    assert_trained_alike(alone, run_in(tmp_path / "closeness"))
+    refused = start(2, tmp_path, "careless")  # it would count twice
+    assert [code for code, _, _ in refused] == [2, 2] and "loss careless" in refused[0][2]
+    assert not (tmp_path / "careless" / "metrics.jsonl").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +76,7 @@ def test_processes_give_the_gradient_of_one_on_an_uneven_batch(
 
 @pytest.mark.slow
 def test_processes_without_any_row_of_a_loss_take_part_all_the_same(done, tmp_path):
-    losses, wanted = Step(tmp_path, weights=(1.0, 0.0, 0.0), dropout=0.0).gradient(FEW)
+    losses, wanted = Step(tmp_path, loss_weights={"L2": 0.0, "L3": 0.0}, dropout=0.0).gradient(FEW)
     assert_same([weights_of(done / "few.safetensors")], [{**losses, **wanted}], 1e-9)
 
 
@@ -72,7 +87,11 @@ def test_processes_train_as_one_also_where_one_began(done, tmp_path, name):
 
 
 ERROR = r"(?s).*Traceback.*IndexError: list index out of range\n"
-LOST = r"paraclip: processes: process \d of 3 lost another one, which failed or died\. .*\n"
+FEW_STEPS = r"(paraclip: 6 steps .*\n)?"
+LOST = (
+    FEW_STEPS
+    + r"paraclip: processes: process \d of 3 lost another one, which failed or died\. .*\n"
+)
 BROKEN = r"paraclip: picture\.png: is broken\. Fix it\.\n"
 OTHERS = r"paraclip: processes: process \d has other rows, weights or options than process 0\. .*\n"
 
@@ -156,5 +175,6 @@ def test_more_processes_than_gpus_are_refused(joined):
 def test_more_processes_than_rows_in_a_batch_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "this_process", lambda: Processes(0, 9))
     monkeypatch.setattr(Processes, "check_alike", lambda self, identity: None)
+    monkeypatch.setattr(Processes, "from_first", lambda self, value: value)
     with pytest.raises(UserError, match="9 processes"):
         tune(tmp_path / "many")

@@ -14,7 +14,6 @@ from training_rows import planned
 from paraclip.training import gradcache
 from paraclip.training.data import TrainingData
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
-from paraclip.training.losses import compute_losses
 from paraclip.training.train import encode_batch
 from tiny import TINY_CLIP, make_triples, tiny_clip
 
@@ -126,7 +125,7 @@ def test_the_loss_without_gradient_is_the_same(tmp_path):
     batch = step.rows.batch(ROWS)
     with torch.no_grad():
         vectors = encode_batch(step.model, batch, step.rows.names)
-    whole = compute_losses(vectors, batch.rows, step.objective, step.model.logit_scale)
+    whole = step.objective.values(vectors)
     found, _ = step.gradient()
     assert {k: v.item() for k, v in whole.items()} == pytest.approx(
         {k: v.item() for k, v in found.items()}
@@ -153,7 +152,7 @@ def test_graphs_are_kept_up_to_a_number_of_tokens_or_texts(lengths, micro_batch,
 def test_tokens_are_counted_as_a_tower_that_pads_computes_them(monkeypatch):
     model = tiny_clip(text_cfg=TINY_CLIP["text_cfg"] | NOT_CAUSAL)
     data = TrainingData(model, make_triples(), None)
-    rows, _, _ = planned(data, "open_clip", weights=(0, 1, 1))
+    rows, _, _ = planned(data, "open_clip", loss_weights={"L1": 0})
     object.__setattr__(rows, "chunk", 8)
     batch = rows.batch(np.arange(24))
     assert len(batch.chunks) > 3 and max(chunk.shape[1] for chunk in batch.chunks) < 12

@@ -10,34 +10,16 @@ from hypothesis import strategies as st
 from scipy import sparse
 from training_rows import make_options
 
+from paraclip.starter import TEXTS
 from paraclip.training import losses as losses_module
-from paraclip.training.losses import (
-    ALL_TEXTS,
-    BANK,
-    CAPTION,
-    HUBS,
-    L1,
-    L2,
-    L3,
-    MEANINGS,
-    PARAPHRASE_1,
-    PARAPHRASE_2,
-    RANKING,
-    SENTENCES,
-    TEACHERS,
-    TEACHERS_BANK,
-    FalseNegatives,
-    Objective,
-    Ranker,
-    Rows,
-    Vectors,
-    compute_losses,
-    find_false_negatives,
-    info_nce,
-    weighted_sum,
-)
-from paraclip.training.train import objective_of
+from paraclip.training.config import L1, L2, L3, RANKING, SENTENCES, resolved
+from paraclip.training.data import FalseNegatives, Rows, find_false_negatives
+from paraclip.training.losses import Objective, Vectors, info_nce, make_objective
+from paraclip.training.ranking import BANK, HUBS, TEACHERS, TEACHERS_BANK, Ranker
+from paraclip.training.sentences import MEANINGS
+from tiny import TinyModel
 
+CAPTION, PARAPHRASE_1, PARAPHRASE_2 = TEXTS
 LOG = torch.tensor(math.log(7.0), dtype=torch.float64)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -130,11 +112,16 @@ def test_of_a_large_batch_only_a_block_is_held(monkeypatch):
     assert max(heights) == 1000 and len(heights) == 80
 
 
+def objective_with(weights: dict[str, float], **changes) -> Objective:
+    """The losses of options."""
+    return make_objective(resolved(make_options(loss_weights=weights, **changes), "mini"))
+
+
 @pytest.mark.parametrize("name", [RANKING, SENTENCES])
 def test_of_a_large_batch_a_distilled_loss_keeps_no_similarities(name, monkeypatch):
     monkeypatch.setattr(losses_module, "BLOCK", 1000)
     kept = [0]
-    texts = {one: torch.from_numpy(unit(1, 200, 4)).requires_grad_() for one in ALL_TEXTS}
+    texts = {one: torch.from_numpy(unit(1, 200, 4)).requires_grad_() for one in TEXTS}
     teacher, bank, meanings = (
         torch.from_numpy(unit(2, *shape)) for shape in ((200, 4), (50, 4), (200, 3, 4))
     )
@@ -142,35 +129,39 @@ def test_of_a_large_batch_a_distilled_loss_keeps_no_similarities(name, monkeypat
         TEACHERS: teacher, BANK: bank, TEACHERS_BANK: bank, MEANINGS: meanings,
         HUBS: torch.zeros(1, 50),
     }  # fmt: skip
-    rankers = (Ranker("base", 1.0, 100.0, 4),)
+    objective = objective_with({**dict.fromkeys((L1, L2, L3, RANKING, SENTENCES), 0), name: 1})
+    [loss] = objective.losses.values()
+    loss.scale = 100.0
+    loss.rankers = [Ranker("base", 1.0, 100.0, TinyModel(), bank, torch.zeros(50))]
     every = torch.arange(200)
+    rows = Rows(every[:0], {PARAPHRASE_1: every, PARAPHRASE_2: every})
     with torch.autograd.graph.saved_tensors_hooks(
         lambda saved: kept.append(saved.numel()) or saved, lambda saved: saved
     ):
-        compute_losses(
-            Vectors(torch.empty(0, 4), texts, constants), Rows(every[:0], every, every),
-            Objective({name: 1.0}, rankers=rankers), LOG,
-        )  # fmt: skip
+        objective.values(Vectors(torch.empty(0, 4), texts, rows, LOG, constants))
     assert max(kept) <= 1000
 
 
 @given(seeds, st.integers(2, 7), st.floats(0, 1), st.sets(st.integers(0, 6)), st.booleans())
 def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
-    texts = dict(zip(ALL_TEXTS, unit(seed, 3, size, 5), strict=True))
+    texts = dict(zip(TEXTS, unit(seed, 3, size, 5), strict=True))
     images, mask = unit(seed + 1, size, 5), random_mask(seed, size, share)
     with_image, reworded = sorted(row for row in chosen if row < size), list(range(size - 1))
     warm = 20.0 if apart else 7.0
-    objective = Objective(
-        {L1: 1.0, L2: 0.5, L3: 2.0}, (CAPTION, PARAPHRASE_2), 1 / 20 if apart else None
-    )
+    objective = objective_with(
+        {L2: 0.5, L3: 2.0},
+        image_loss_on=(CAPTION, PARAPHRASE_2), text_temperature=1 / 20 if apart else None,
+    )  # fmt: skip
     rows = Rows(
-        torch.tensor(with_image, dtype=torch.int64), torch.arange(size),
-        torch.tensor(reworded), groups_of(mask),
+        torch.tensor(with_image, dtype=torch.int64),
+        {PARAPHRASE_1: torch.arange(size), PARAPHRASE_2: torch.tensor(reworded)},
+        groups_of(mask),
     )  # fmt: skip
     vectors = Vectors(
-        torch.from_numpy(images[with_image]), {n: torch.from_numpy(t) for n, t in texts.items()}
-    )
-    losses = compute_losses(vectors, rows, objective, LOG)
+        torch.from_numpy(images[with_image]), {n: torch.from_numpy(t) for n, t in texts.items()},
+        rows, LOG,
+    )  # fmt: skip
+    losses = objective.values(vectors)
     slow = [
         slow_info_nce(images, texts[name], 7.0, mask, with_image)
         for name in (CAPTION, PARAPHRASE_2)
@@ -182,7 +173,7 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
     }
     assert {name: float(value) for name, value in losses.items()} == pytest.approx(expected)
     total = expected[L1] + 0.5 * expected[L2] + 2 * expected[L3]
-    assert weighted_sum(losses, objective).item() == pytest.approx(total)
+    assert objective.total(losses).item() == pytest.approx(total)
 
 
 def test_masked_pairs_have_no_gradient():
@@ -225,8 +216,8 @@ def test_sharing_a_key_equals_comparing_every_pair(kinds, rows, seed):
 
 
 def test_only_the_texts_that_a_loss_needs_go_through_the_tower():
-    assert Objective().texts == ALL_TEXTS
-    assert Objective({L1: 1}).texts == (PARAPHRASE_2,)
-    assert Objective({L1: 0, L2: 1}, (PARAPHRASE_2,)).texts == (CAPTION, PARAPHRASE_1)
-    assert Objective({L1: 1, L3: 1}, (CAPTION,)).texts == ALL_TEXTS
-    assert objective_of(make_options(control=True)).texts == (CAPTION,)
+    assert objective_with({}).texts == TEXTS
+    assert objective_with({L2: 0, L3: 0}).texts == (PARAPHRASE_2,)
+    assert objective_with({L1: 0, L3: 0}).texts == (CAPTION, PARAPHRASE_1)
+    assert objective_with({L2: 0}, image_loss_on=(CAPTION,)).texts == TEXTS
+    assert objective_with({}, control=True).texts == (CAPTION,)

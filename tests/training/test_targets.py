@@ -30,16 +30,23 @@ from paraclip.errors import UserError
 from paraclip.indexes import read_index
 from paraclip.models import features
 from paraclip.models.features import encode_images, encode_texts, image_space, stored_texts
+from paraclip.starter import TEXTS
 from paraclip.store import IndexFacts, Store, schema
 from paraclip.systems import columns, files
 from paraclip.systems.system import IndexAddress
-from paraclip.training import bank as bank_module
-from paraclip.training import targets
-from paraclip.training.bank import Bank, Teacher, load_teachers, read_bank
+from paraclip.training import ranking, sentences
 from paraclip.training.config import RunOptions
-from paraclip.training.data import BANK_AT_ONCE, TrainingData
-from paraclip.training.losses import ALL_TEXTS, BANK, MEANINGS, TEACHERS, TEACHERS_BANK
+from paraclip.training.data import Bank, Teacher, TrainingData
 from paraclip.training.prepare import prepare
+from paraclip.training.ranking import (
+    BANK,
+    BANK_AT_ONCE,
+    TEACHERS,
+    TEACHERS_BANK,
+    load_teachers,
+    read_bank,
+)
+from paraclip.training.sentences import MEANINGS
 from paraclip.training.sources import BASE
 from tiny import (
     EMBED_DIM,
@@ -51,7 +58,7 @@ from tiny import (
     without_rights,
 )
 
-RANKED = {"ranking": 1.0, "weights": (0.0, 0.0, 0.0), "recipe": "consistent"}
+RANKED = {"recipe": "taught", "loss_weights": {"R": 1.0, "S": 0.0}}
 
 
 @pytest.fixture(autouse=True)
@@ -85,14 +92,14 @@ def test_a_teacher_ranks_the_same_pictures_by_vectors_of_its_own(pictures):
     other = OtherModel()
     data = data_with(pictures, Teacher("other", other))
     rows, objective, _ = planned(data, **RANKED)
-    [ranker] = objective.rankers
+    [ranker] = objective.losses["R"].rankers
     assert (ranker.share, ranker.width) == (1.0, OTHER_DIM)
     found = rows.batch(np.arange(8)).constants
     names = data.bank.names
     own = {tuple(row.tolist()): name for row, name in zip(data.bank.vectors, names, strict=True)}
     drawn = [own[tuple(row.tolist())] for row in found[BANK]]
     torch.testing.assert_close(found[TEACHERS_BANK], encode_images(other, drawn))
-    texts = [encode_texts(other, data.triples[name].to_pylist()[:8]) for name in ALL_TEXTS]
+    texts = [encode_texts(other, data.triples[name].to_pylist()[:8]) for name in TEXTS]
     wanted = torch.nn.functional.normalize(sum(texts), dim=1)
     torch.testing.assert_close(found[TEACHERS], wanted)
 
@@ -100,9 +107,10 @@ def test_a_teacher_ranks_the_same_pictures_by_vectors_of_its_own(pictures):
 def test_shares_add_up_and_the_base_keeps_its_temperature(pictures):
     teachers = Teacher(BASE, TinyModel(), 1.0), Teacher("other", OtherModel(), 3.0)
     rows, objective, _ = planned(data_with(pictures, *teachers), **RANKED)
-    base, other = objective.rankers
+    ranking = objective.losses["R"]
+    base, other = ranking.rankers
     assert (base.share, other.share) == (0.25, 0.75)
-    assert base.scale == objective.ranking_scale == pytest.approx(np.exp(2.0))
+    assert base.scale == ranking.scale == pytest.approx(np.exp(2.0))
     found = rows.batch(np.arange(5)).constants
     assert found[TEACHERS].shape == (5, EMBED_DIM + OTHER_DIM)
     assert torch.equal(found[TEACHERS_BANK][:, :EMBED_DIM], found[BANK])
@@ -118,19 +126,20 @@ def test_a_teacher_is_as_sharp_as_the_base(pictures):
     captions = make_triples()["caption"].to_pylist()
     bank, names = bank_of(pictures, base), sorted(map(str, pictures.glob("*.png")))
     seen = encode_images(other, names)
-    scale = targets._matching_scale(other, seen, base, bank.vectors, captions)
+    scale = ranking._matching_scale(other, seen, base, bank.vectors, captions)
     wanted = entropy(np.exp(2.0), encode_texts(base, captions), bank.vectors)
     assert entropy(scale, encode_texts(other, captions), seen) == pytest.approx(wanted, abs=1e-4)
-    itself = targets._matching_scale(base, bank.vectors, base, bank.vectors, captions)
+    itself = ranking._matching_scale(base, bank.vectors, base, bank.vectors, captions)
     assert itself == pytest.approx(np.exp(2.0), rel=1e-3)
 
 
-def test_pictures_that_cannot_be_opened_leave_every_ranking(pictures, capsys):
+def test_pictures_that_cannot_be_opened_leave_every_ranking(pictures):
     data = data_with(pictures, Teacher("other", OtherModel()))
     (pictures / "03.png").write_bytes(b"not a picture")
-    rows, _, _ = planned(data, **RANKED)
-    assert len(rows.bank) == len(rows.teachers_bank[0]) == 11
-    assert "1 pictures of the bank" in capsys.readouterr().err
+    _, objective, _ = planned(data, **RANKED)
+    ranking = objective.losses["R"]
+    assert len(ranking.bank) == len(ranking.rankers[0].pictures) == 11
+    assert "03.png" in data.problems.summary()
 
 
 def test_vectors_alone_are_refused_unless_the_base_teaches(pictures):
@@ -160,9 +169,10 @@ def test_without_a_bank_a_teacher_ranks_the_pictures_of_the_rows(pictures):
     triples = triples.drop_columns("image").append_column("image", [names])
     data = prepare(triples, TinyModel())
     teachers = (Teacher("other", OtherModel()),)
-    rows, _, _ = planned(replace(data, teachers=teachers), **RANKED)
-    assert rows.teachers_bank[0].shape == (len(rows.bank), OTHER_DIM)
-    assert torch.isfinite(rows.teachers_bank[0]).all()
+    _, objective, _ = planned(replace(data, teachers=teachers), **RANKED)
+    [ranker] = objective.losses["R"].rankers
+    assert ranker.pictures.shape == (len(objective.losses["R"].bank), OTHER_DIM)
+    assert torch.isfinite(ranker.pictures).all()
 
 
 @pytest.mark.slow
@@ -196,9 +206,7 @@ def loss_of(model, data, teacher):
 
 def test_names_and_shares(monkeypatch):
     loaded = []
-    monkeypatch.setattr(
-        bank_module, "load_model", lambda name, _: loaded.append(name) or OtherModel()
-    )
+    monkeypatch.setattr(ranking, "load_model", lambda name, _: loaded.append(name) or OtherModel())
     base = TinyModel()
     found = load_teachers(["base=0.5", "ViT-B-32:openai", "runs/a=b.safetensors=2e3"], base)
     assert [one.share for one in found] == [0.5, 1.0, 2000.0]
@@ -215,7 +223,7 @@ def test_a_share_of_nothing_or_without_a_limit_is_refused(share):
 def test_a_text_encoder_cannot_rank_pictures(monkeypatch):
     sentences = TinyModel()
     sentences.architecture = replace(sentences.architecture, kind="sentence")
-    monkeypatch.setattr(bank_module, "load_model", lambda *_: sentences)
+    monkeypatch.setattr(ranking, "load_model", lambda *_: sentences)
     with pytest.raises(UserError, match="no image encoder"):
         load_teachers(["minilm"], TinyModel())
 
@@ -229,13 +237,13 @@ def test_texts_without_pictures_are_rows_of_which_rankings_are_learned(tmp_path,
     assert data.triples["caption"].to_pylist()[-3:] == ["red boat", "lamp", "a green tree"]
     assert data.triples.slice(len(data.triples) - 3)["image"].null_count == 3
     assert data.triples["image_id"].to_pylist()[-3:] == ["text 1", "text 2", "text 3"]
-    rows, _, _ = planned(data, **RANKED | {"weights": (0.0, 1.0, 1.0)})
+    rows, _, _ = planned(data, loss_weights={"L1": 0.0, "R": 1.0})
     [ids] = model.tokenize(["red boat"]).ids.tolist()
     told = [line.replace(", 0", "") for line in told_texts(model.told)]
     assert told.count(str(ids)) == 1, "it stands for three texts and is encoded once"
     batch = rows.batch(np.arange(len(rows)))
     last = set(range(len(rows) - 3, len(rows)))
-    assert not last & set(batch.rows.reworded_1.tolist())  # L2 and L3 skip them
+    assert not last & set(batch.rows.reworded["paraphrase_1"].tolist())  # L2 and L3 skip them
     wanted = encode_texts(TinyModel(), ["red boat", "lamp", "a green tree"])
     torch.testing.assert_close(batch.constants[TEACHERS][-3:], wanted)
     assert data.facts["texts"] == {"data": [*sources], "count": 3}
@@ -381,10 +389,9 @@ def test_without_a_bank_the_pictures_of_the_rows_are_ranked_each_once():
     model, triples = TinyModel(), make_triples()
     features = make_features(triples)
     data = TrainingData(model, triples, features)
-    rows, _, _ = planned(data, ranking=1.0, image_loss_on=("caption",))
+    _, objective, _ = planned(data, loss_weights={"R": 1.0}, image_loss_on=("caption",))
     shown = set(np.asarray(triples["image_id"].to_pylist())[~features.isnan().all(1).numpy()])
-    assert rows.bank is not None
-    assert len(rows.bank) == len(shown)
+    assert len(objective.losses["R"].bank) == len(shown)
 
 
 def test_a_step_draws_part_of_a_large_bank_by_its_rows():
@@ -392,7 +399,7 @@ def test_a_step_draws_part_of_a_large_bank_by_its_rows():
     data = TrainingData(
         model, triples, make_features(triples), bank=vectors_alone(BANK_AT_ONCE + 99)
     )
-    rows, _, _ = planned(data, ranking=1.0, image_loss_on=("caption",))
+    rows, _, _ = planned(data, loss_weights={"R": 1.0}, image_loss_on=("caption",))
     first, again, other = (
         rows.batch(np.arange(start, start + 8), share).constants[BANK]
         for start, share in ((0, (0, 1)), (0, (1, 2)), (8, (0, 1)))
@@ -405,13 +412,13 @@ def test_a_step_draws_part_of_a_large_bank_by_its_rows():
 def test_rankings_are_learned_without_any_picture_of_the_rows(tmp_path, index):
     """The job of a user who has an index and nothing else."""
     data = prepare(make_triples(), TinyModel(), RunOptions(bank=str(index)))
-    run = tune(tmp_path / "run", data=data, ranking=3.0, weights=(0.0, 0.0, 0.0), epochs=12)
+    run = tune(tmp_path / "run", data=data, **RANKED, epochs=12)
     losses = [step["R"] for step in run.steps]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
 def test_a_run_is_not_resumed_over_another_bank(tmp_path):
-    changes = {"ranking": 2.0, "image_loss_on": ("caption",)}
+    changes = {"loss_weights": {"R": 2.0}, "image_loss_on": ("caption",)}
     tune(tmp_path, epochs=1, **changes)
     triples, bank = make_triples(), vectors_alone(300)
     data = TrainingData(TinyModel(), triples, make_features(triples), bank=bank)
@@ -421,7 +428,7 @@ def test_a_run_is_not_resumed_over_another_bank(tmp_path):
 
 def test_rankings_need_pictures_and_a_bank_needs_rankings():
     triples = make_triples()
-    options = {"ranking": 1.0, "weights": (0.0, 1.0, 1.0)}
+    options = {"loss_weights": {"L1": 0.0, "R": 1.0}}
     for bank, said in (
         (None, "--bank"),
         (vectors_alone(1), "two pictures"),
@@ -429,14 +436,14 @@ def test_rankings_need_pictures_and_a_bank_needs_rankings():
     ):
         with pytest.raises(UserError, match=said):
             planned(TrainingData(TinyModel(), triples, None, bank=bank), **options)
-    with pytest.raises(UserError, match="--ranking"):
-        RunOptions(bank="index.npy", recipe="consistent")
+    with pytest.raises(UserError, match="--loss-weight R=3"):
+        RunOptions(teacher=("other",), recipe="consistent")
 
 
 # --- vectors of frozen teachers: to the bit those in memory, encoded once for all runs ---
 
-TAUGHT = {"ranking": 2.0, "sentence_teacher": 1.0, "image_loss_on": ("caption",)}
-TEXTS = [
+TAUGHT = {"loss_weights": {"R": 2.0, "S": 1.0}, "image_loss_on": ("caption",)}
+SAID = [
     "a boat", "tree", "a boat", "a", "b", "lamps on a tree", "kite", "ab", "red kite", "tree", "é",
     "two\nlines", "fish, fish", "drum", "shoe", "tree",
 ]  # fmt: skip
@@ -444,17 +451,17 @@ DIFFERENT = 13
 
 
 def encode(folder: Path, together) -> None:
-    """Encode `TEXTS` slowly into the cache in a folder, in a separate process."""
+    """Encode `SAID` slowly into the cache in a folder, in a separate process."""
     features.TEXTS_AT_ONCE = 4
     model = Told(folder / "told", slow=0.2)
     together.wait(60)
-    stored_texts(model, TEXTS, folder, "texts")
+    stored_texts(model, SAID, folder, "texts")
 
 
 def assert_as_in_memory(cache: Path, told: Path) -> None:
-    """Assert that the stored vectors of `TEXTS` have the bits of those that are not cached."""
-    found = stored_texts(Told(told), TEXTS, cache, "texts")
-    assert torch.equal(found[:], encode_texts(TinyModel(), TEXTS, batch_size=4))
+    """Assert that the stored vectors of `SAID` have the bits of those that are not cached."""
+    found = stored_texts(Told(told), SAID, cache, "texts")
+    assert torch.equal(found[:], encode_texts(TinyModel(), SAID, batch_size=4))
 
 
 def test_texts_have_the_vectors_of_memory_and_are_encoded_once(tmp_path):
@@ -467,12 +474,12 @@ def test_texts_have_the_vectors_of_memory_and_are_encoded_once(tmp_path):
 def test_only_changed_texts_are_encoded_and_other_weights_have_vectors_of_their_own(tmp_path):
     assert stored_texts(TinyModel(), [], tmp_path, "texts").shape == (0, 8)
     assert_as_in_memory(tmp_path, tmp_path / "first")
-    changed = ["a boat in the sun", *TEXTS[::-1]]
+    changed = ["a boat in the sun", *SAID[::-1]]
     found = stored_texts(Told(tmp_path / "second"), changed, tmp_path, "texts")
     assert len(told_texts(tmp_path / "second")) == 1
     assert torch.allclose(found[:], encode_texts(TinyModel(), changed))
-    other = stored_texts(TinyModel(seed=1), TEXTS, tmp_path, "texts")
-    assert torch.equal(other[:], encode_texts(TinyModel(seed=1), TEXTS, batch_size=4))
+    other = stored_texts(TinyModel(seed=1), SAID, tmp_path, "texts")
+    assert torch.equal(other[:], encode_texts(TinyModel(seed=1), SAID, batch_size=4))
 
 
 def test_of_two_runs_at_once_one_encodes(tmp_path):
@@ -490,7 +497,7 @@ def test_of_two_runs_at_once_one_encodes(tmp_path):
 
 @pytest.mark.parametrize("languages", [("en",), ("en", "de")])
 def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
-    monkeypatch.setattr(targets, "load_model", lambda *_: TinyModel(seed=7))
+    monkeypatch.setattr(sentences, "load_model", lambda *_: TinyModel(seed=7))
     table = with_column(make_triples(40), "paraphrase_2", ["one", "two"] * 20)
     further = [[(f"en {row}", "en")] * (row % 3) + [("de", "de")] * (row % 2) for row in range(40)]
     wordings = [[{"text": text, "lang": lang} for text, lang in of_row] for of_row in further]
@@ -503,7 +510,7 @@ def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
                if lang == "en"]  # fmt: skip
     spoken = {}
     for name, model in ((TEACHERS, TinyModel()), (MEANINGS, TinyModel(seed=7))):
-        lists = [*(table[text].to_pylist() for text in ALL_TEXTS), [text for _, text in english]]
+        lists = [*(table[text].to_pylist() for text in TEXTS), [text for _, text in english]]
         spoken[name] = [encode_texts(model, texts, batch_size=4) for texts in lists]
     *triple, others = spoken[TEACHERS]
     total = torch.stack(triple).sum(0)
@@ -528,7 +535,7 @@ def test_batches_have_the_vectors_of_the_whole_table(monkeypatch, languages):
 @pytest.mark.slow
 def test_a_resumed_run_encodes_nothing_for_its_teachers(tmp_path, monkeypatch):
     told = {name: tmp_path / name for name in ("base", "sentences")}
-    monkeypatch.setattr(targets, "load_model", lambda *_: Told(told["sentences"], seed=7))
+    monkeypatch.setattr(sentences, "load_model", lambda *_: Told(told["sentences"], seed=7))
     stopped(tmp_path / "stopped", 4, **TAUGHT)
     first = told_texts(told["sentences"])
     assert first

@@ -34,7 +34,6 @@ from paraclip.training import log as logging
 from paraclip.training.checkpoint import RunFolder
 from paraclip.training.data import TrainingData
 from paraclip.training.log import MetricsLog, find_divergence
-from paraclip.training.losses import L1, L2, Objective
 from paraclip.training.optimizer import learning_rate_share
 from tiny import TinyModel, largest_file, make_triples, tiny_clip, word_files
 
@@ -84,15 +83,16 @@ def test_the_checkpoint_is_a_whole_model_with_its_making_inside(tuned: Tuned):
     assert len(made["identity"]["base"]) == len(made["identity"]["data"]) == 16
 
 
-def test_half_of_base_is_merged_into_a_checkpoint_beside_it_but_not_for_a_control(
+def test_a_share_of_it_is_merged_into_a_checkpoint_beside_it_but_not_for_a_control(
     tuned: Tuned, tmp_path
 ):
-    expected = merge(TinyModel(), tuned.model, 0.5).state_dict()
+    share = tuned.summary["choice"]["share"]
+    expected = merge(TinyModel(), tuned.model, share).state_dict()
     found = weights_of(tuned.merged)
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
     card = tuned.merged.with_suffix(".md").read_text()
-    assert "- generator: by hand" in card and '"share": 0.5' in card
+    assert "- generator: by hand" in card and f'"share": {share}' in card
     assert not tune(tmp_path / "control", control=True, epochs=1).merged.exists()
     shutil.copytree(tuned.out, tmp_path / "run")
     other = tune(tmp_path / "other", epochs=1)
@@ -103,7 +103,7 @@ def test_half_of_base_is_merged_into_a_checkpoint_beside_it_but_not_for_a_contro
 
 
 def test_each_loss_and_rate_is_logged_apart(tmp_path):
-    run = tune(tmp_path, weights=(1.0, 2.0, 0.5))
+    run = tune(tmp_path, loss_weights={"L2": 2.0, "L3": 0.5})
     assert [step["step"] for step in run.steps] == list(range(1, 10))
     for step in run.steps:
         assert step["loss"] == pytest.approx(step["L1"] + 2 * step["L2"] + 0.5 * step["L3"])
@@ -288,7 +288,7 @@ def test_the_batches_are_closed_when_a_run_stops(tmp_path):
     ],
 )
 def test_a_loss_diverges_beyond_three_times_its_start_or_chance(first, figures, found):
-    problem = find_divergence(figures, first, Objective({L1: 1.5, L2: 0.5}), 8)
+    problem = find_divergence(figures, first, {"L1": 1.5, "L2": 0.5}, 8)
     assert problem is None if found is None else found in problem
 
 

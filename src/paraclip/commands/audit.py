@@ -113,7 +113,8 @@ def write_audit(run: Path, out: Path, sample: int) -> list[_Pair]:
 
 def _kept_pairs(run: Path) -> Iterator[_Pair]:
     """Both steps of every triple, in strata of similarity (thirds)."""
-    from paraclip.data.triples import TEXTS, read_triples
+    from paraclip.data.triples import read_triples
+    from paraclip.starter import TEXTS
 
     path = run / "triples.parquet"
     check_input(path, "Name the output folder of `paraclip generate`.")

@@ -22,7 +22,7 @@ _GRAPHS = dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export")
 
 
 def _of_training(options: Any) -> Packages:
-    asks_sentences = options.teachers[1] and not options.control
+    asks_sentences = "S" in options.losses
     return _SENTENCES if asks_sentences else {}
 
 

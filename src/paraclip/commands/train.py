@@ -15,7 +15,7 @@ from paraclip.models.sources import check_device, check_model
 from paraclip.options import takes
 from paraclip.progress import suggest
 from paraclip.provenance import without_secrets
-from paraclip.training.config import RunOptions
+from paraclip.training.config import L1, RunOptions, name_our_choices
 
 if TYPE_CHECKING:  # `paraclip train --help` needs neither torch nor pyarrow
     from paraclip.data.rows import InMemory
@@ -135,7 +135,9 @@ def _print_rows(data: "TrainingData", options: RunOptions) -> None:
         print(f"{count:,} rows{shown}, and a bank of {len(data.bank.vectors):,} pictures.")
     else:
         print(f"{count:,} rows{shown or ', all without a picture'}.")
-    if 0 < pictures < count and (options.contrastive[0] or options.control):
+    if options.recipe == "paper" and not options.control:
+        print(name_our_choices(options))
+    if 0 < pictures < count and L1 in options.losses:
         print(f"L1 learns nothing from the {count - pictures:,} without.")
 
 

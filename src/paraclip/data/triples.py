@@ -24,9 +24,9 @@ from paraclip.data.rows import InMemory, Values, read_items, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import check_file, check_input, read_bounded
+from paraclip.starter import TEXTS
 from paraclip.starter.scenes import ENGLISH, scenes
 
-TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
 # Of each step: similarity of meaning (MiniLM) and share of common words.
 _SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
 SCHEMA = pa.schema(
@@ -108,6 +108,7 @@ def _make_triple(values: Values, where: str) -> dict[str, Any]:
     row: dict[str, Any] = {WORDINGS.name: (further := _read_wordings(values.get(WORDINGS.name)))}
     english = [one for one in further if (one["lang"] or ENGLISH) == ENGLISH]
     has_further = bool(further)  # `further` loses those that become paraphrases
+    name: str
     for name in TEXTS:
         if name in values:
             row[name] = clean_text(values[name], name)

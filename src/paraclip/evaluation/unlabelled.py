@@ -19,9 +19,9 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.compute.exact_search import top_k
-from paraclip.data.triples import TEXTS
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.statistics import Interval, mean_interval
+from paraclip.starter import TEXTS
 from paraclip.starter.scenes import scenes
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from itertools import combinations
 
 import numpy as np
 
-from paraclip.data.triples import TEXTS
 from paraclip.data.words import is_content, is_negated, words
 from paraclip.image_search.snapshot import Hit
+from paraclip.starter import TEXTS
 from paraclip.starter.scenes import scenes
 
 DEPTH = 10

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip.data.captions import Problems
-from paraclip.data.triples import CONTRAST, FURTHER_SCHEMA, PROVENANCE, SCHEMA, TEXTS, WORDINGS
+from paraclip.data.triples import CONTRAST, FURTHER_SCHEMA, PROVENANCE, SCHEMA, WORDINGS
 from paraclip.errors import printable
 from paraclip.files import disk_errors, refuse_overwriting
 from paraclip.output_folder import OutputFolder
@@ -25,6 +25,7 @@ from paraclip.paraphrase.cost import Meter, show_dollars
 from paraclip.paraphrase.english import rewords
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
 from paraclip.provenance import provenance
+from paraclip.starter import TEXTS
 from paraclip.tables import aligned, markdown
 
 TRIPLES, REJECTED, FAILED = _ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")

@@ -10,7 +10,11 @@ import random
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal, get_args
 
+TextName = Literal["caption", "paraphrase_1", "paraphrase_2"]
+TEXTS: tuple[TextName, ...] = get_args(TextName)
+"""The texts that every row of triples has, in the order in which they are made."""
 FOLDER = Path(str(files(__name__)))
 STARTER = "starter"
 """Name that stands for the starter triples wherever a triples file is expected."""

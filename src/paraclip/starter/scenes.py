@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from paraclip.errors import UserError
-from paraclip.starter import FOLDER
+from paraclip.starter import FOLDER, TEXTS
 
 GRAMMAR = FOLDER / "grammar"
 
@@ -288,7 +288,6 @@ def _inflect(language: Language, form: str, base: str) -> str:
 
 
 ENGLISH = "en"
-_FIRST = ("caption", "paraphrase_1", "paraphrase_2")
 _LOOSE = ("question", "keywords")  # kinds that no caption has
 _RARE = "question"  # every second scene has one
 _MOST_WORDINGS = 6  # of a scene in a language
@@ -447,13 +446,13 @@ def scenes(
         if (key := (scene.frame, *scene.drawn.items())) in known:
             continue
         told = scene.tell(english[1], rng)
-        if len(told) < len(_FIRST) or (held_out and not scene.is_new(told)):
+        if len(told) < len(TEXTS) or (held_out and not scene.is_new(told)):
             continue
         known.add(key)
         missed = 0
         row = {"id": f"scene-{seed}-{'held-out-' * held_out}{len(rows) + 1}", "domain": scene.frame}
         texts = [{"text": text, "kind": one.kind} for text, one in told.items()]
-        row |= {name: one["text"] for name, one in zip(_FIRST, texts, strict=False)}
+        row |= {name: one["text"] for name, one in zip(TEXTS, texts, strict=False)}
         further = [
             {"text": text, "kind": one.kind, "lang": name}
             for name, language in others
@@ -463,8 +462,8 @@ def scenes(
         rows.append(
             {
                 **row,
-                "kinds": [one["kind"] for one in texts[: len(_FIRST)]],
-                "wordings": texts[len(_FIRST) :] + further,
+                "kinds": [one["kind"] for one in texts[: len(TEXTS)]],
+                "wordings": texts[len(TEXTS) :] + further,
                 "contrasts": scene.contrasts(told, english[1], rng),
             }
         )

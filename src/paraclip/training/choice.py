@@ -1,14 +1,15 @@
-"""What a run of R chooses itself, without labels: its learning rate, and the share of tuned to use.
+"""What a run chooses itself, without labels: the share of tuned to use, with R its learning rate.
 
 The judge is the target of R for scenes that no run learns, over the whole bank: the rankings that
 the teachers find for all wordings of a scene. The model whose rankings for another wording are
-nearest to it is chosen, so the bank should be the index that is searched (study/LOG.md).
+nearest to it is chosen, so the bank should be the index that is searched (study/LOG.md). Without R,
+the base is the only teacher.
 
 Shape suffixes: N scenes; G pictures of the bank; D and E widths of the base and of all teachers.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,13 @@ from torch import Tensor
 from paraclip.arrays import Integers
 from paraclip.errors import UserError
 from paraclip.evaluation.unlabelled import (
+    HUBS_LOWERED,
     Answers,
     Reading,
     SceneQueries,
     first_pictures,
     mean_wordings,
+    measure_hubs,
     read_answers,
     recommend,
     scene_queries,
@@ -32,9 +35,7 @@ from paraclip.evaluation.unlabelled import (
 from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_texts
-from paraclip.training.bank import Teacher
-from paraclip.training.data import Examples, TrainingData
-from paraclip.training.losses import Objective, rank_pictures
+from paraclip.training.ranking import Ranker, rank_pictures
 from paraclip.training.sources import BASE
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4)
@@ -69,26 +70,30 @@ class SceneJudge:
         return read_answers(found, self.base, self.queries, self.firsts)
 
 
-def make_judge(data: TrainingData, examples: Examples, objective: Objective) -> SceneJudge:
-    """The judge of a run of R, before its first step, from the rows with the bank of
-    `with_targets`."""
-    queries, model = scene_queries(), data.model
-    teachers = data.teachers or (Teacher(BASE, model),)
-    texts_NE = [mean_wordings(one.model, queries) for one in teachers]
-    assert examples.bank is not None and examples.hubs is not None  # of `with_targets`
+def make_judge(model: DualEncoder, bank_GD: Tensor, rankers: Sequence[Ranker] = ()) -> SceneJudge:
+    """The judge of a run, before its first step.
+
+    Args:
+        model: the base.
+        bank_GD: its unit vectors of the pictures.
+        rankers: the teachers of R over them; none: the base, which lowers the hubs of the scenes.
+    """
+    queries, scale = scene_queries(), float(model.logit_scale.detach().exp())
+    texts_ND = mean_wordings(model, queries)
     # Base judges even if it does not teach: to a worse teacher, its pictures are lost.
-    scale = objective.ranking_scale
-    firsts = {BASE: first_pictures(mean_wordings(model, queries), examples.bank, scale)}
-    for ranker, text, picture, hub in zip(
-        objective.rankers, texts_NE, examples.teachers_bank, examples.hubs, strict=True
-    ):
-        firsts[ranker.name] = first_pictures(text, picture, ranker.scale, hub)
+    firsts = {BASE: first_pictures(texts_ND, bank_GD, scale)}
+    if not rankers:
+        hubs_G = HUBS_LOWERED * measure_hubs(texts_ND, bank_GD, scale)
+        rankers = [Ranker(BASE, 1.0, scale, model, bank_GD, hubs_G)]
+    texts_NE = [mean_wordings(one.model, queries) for one in rankers]
+    for one, text in zip(rankers, texts_NE, strict=True):
+        firsts[one.name] = first_pictures(text, one.pictures, one.scale, one.hubs)
     target = rank_pictures(
-        objective.rankers, torch.cat(texts_NE, 1), torch.cat(list(examples.teachers_bank), 1),
-        examples.hubs,
+        rankers, torch.cat(texts_NE, 1), torch.cat([one.pictures for one in rankers], 1),
+        torch.stack([one.hubs for one in rankers]),
     )  # fmt: skip
-    base = search_scenes(model, examples.bank.numpy(), queries)
-    return SceneJudge(queries, examples.bank, objective.ranking_scale, target, firsts, base)
+    base = search_scenes(model, bank_GD.numpy(), queries)
+    return SceneJudge(queries, bank_GD, scale, target, firsts, base)
 
 
 @contextmanager

@@ -3,23 +3,64 @@
 The text under a field explains it on the command line, in `help()` and in the documentation.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
+from importlib.metadata import EntryPoint
 from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Ge, Le
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, nearest
 from paraclip.models.sources import TEXT_ONLY
 from paraclip.options import Checked, Codes, Count, Names, PathName, Positive, Seed
+from paraclip.plugins import Table
+from paraclip.starter import TEXTS, TextName
 
 BatchSize = Annotated[int, Ge(2)]
 NotNegative = Annotated[float, Ge(0)]
-Weights = tuple[NotNegative, NotNegative, NotNegative]
 Dropout = Annotated[float, Ge(0), Le(0.95)]
 Precision = Literal["auto", "fp32", "bf16"]
 Recipe = Literal["taught", "ranked", "consistent", "paper"]
-TextName = Literal["caption", "paraphrase_1", "paraphrase_2"]
+
+L1, L2, L3, RANKING, SENTENCES = "L1", "L2", "L3", "R", "S"
+LOSSES: Table[Any] = Table(
+    "losses",
+    {
+        name: EntryPoint(name, f"paraclip.training.{place}", "paraclip.losses")
+        for name, place in {
+            L1: "losses:ImageText", L2: "losses:CaptionParaphrase", L3: "losses:Paraphrases",
+            RANKING: "ranking:Ranking", SENTENCES: "sentences:Sentences",
+        }.items()
+    },
+)  # fmt: skip
+"""All losses: subclasses of `losses.Loss`, by name."""
+_NO_BANK = {L1, L2, L3, SENTENCES}
+"""Losses that read no bank."""
+
+
+def _parse_weights(words: Sequence[str]) -> dict[str, float]:
+    """The weights of losses that the command line gives as NAME=VALUE.
+
+    Raises ValueError, which tyro reports, for a word of another form.
+    """
+    found = {}
+    for word in words:
+        name, _, value = word.rpartition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise ValueError(f"{word!r} is not NAME=VALUE, such as R=1") from None
+    return found
+
+
+_WEIGHTS = tyro.constructors.PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="NAME=VALUE ...",
+    instance_from_str=_parse_weights,
+    is_instance=lambda value: value is None or isinstance(value, Mapping),
+    str_from_instance=lambda value: [f"{name}={one:g}" for name, one in (value or {}).items()],
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +106,18 @@ class TrainOptions(LoopOptions):
     three losses; their temperature, CLIP's own, is our choice, as are batch, rate and epochs.
     Default: taught with --bank or --teacher, otherwise ranked."""
 
-    weights: Annotated[Weights | None, tyro.conf.Suppress] = None
-    """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (both paraphrases). Default: 1 1
-    1, with taught 0 0 0."""
+    loss_weights: Annotated[
+        Mapping[str, NotNegative] | None, tyro.conf.arg(name="loss-weight"), _WEIGHTS
+    ] = None
+    """Weights of losses, such as R=1 S=0: L1 (image, text), L2 (caption, paraphrase_1), L3 (both
+    paraphrases), R (wordings learn the teachers' ranking of --bank for their average), S (rows are
+    as similar as MiniLM finds them; the extra `builtin`), or a package's. Default: the recipe's."""
 
     image_loss_on: Annotated[tuple[TextName, ...] | None, tyro.conf.Suppress] = None
     """Texts that L1 pairs with the picture."""
 
     text_temperature: Annotated[Positive | None, tyro.conf.Suppress] = None
     """Temperature of L2 and L3. Default: the recipe's."""
-
-    ranking: NotNegative | None = None
-    """Weight of R: wordings learn the teachers' ranking of --bank for their average. Default: the
-    recipe's."""
-
-    sentence_teacher: NotNegative | None = None
-    """Weight of S: rows are as similar as MiniLM finds them (the extra `builtin`). Default: the
-    recipe's."""
 
     image_learning_rate: Annotated[Positive | None, tyro.conf.Suppress] = None
     """Train the image encoder too, at this peak rate; existing indexes become invalid."""
@@ -95,29 +131,22 @@ class TrainOptions(LoopOptions):
         return RECIPES[recipe_of(self)]
 
     @property
-    def contrastive(self) -> Weights:
-        """The weights of L1, L2 and L3, the recipe's unless they are given."""
-        weights: Weights = self.preset["weights"] if self.weights is None else self.weights
-        return weights
-
-    @property
-    def teachers(self) -> tuple[float, float]:
-        """The weights of R and S, the recipe's unless they are given."""
-        usual, ranking, sentences = self.preset, self.ranking, self.sentence_teacher
-        if ranking is None:  # a trained image tower would leave its bank behind
-            ranking = usual["ranking"] if self.image_learning_rate is None else 0.0
-        sentences = usual["sentence_teacher"] if sentences is None else sentences
-        return ranking, sentences
+    def losses(self) -> dict[str, float]:
+        """The weights above 0 by loss, the recipe's unless they are given."""
+        return {name: weight for name, weight in _weights_of(self).items() if weight}
 
     def __post_init__(self) -> None:
         """Also check options that depend on each other."""
         super().__post_init__()
-        if not any((*self.contrastive, *self.teachers)):
+        for name in self.loss_weights or ():
+            if name not in (known := [*LOSSES]):
+                raise UserError(f"--loss-weight {name}", "is not a loss", nearest(name, known))
+        if not self.losses:
             raise UserError("losses", "none of them has a weight", "Give one above 0.")
-        if self.image_loss_on == () and self.contrastive[0]:
+        if self.image_loss_on == () and L1 in self.losses:
             hint = "Name one, or give L1 the weight 0."
             raise UserError("image_loss_on", "names no text", hint)
-        if self.image_learning_rate is not None and not (self.contrastive[0] or self.control):
+        if self.image_learning_rate is not None and L1 not in self.losses:
             # Weight decay alone would change the image tower.
             hint = "Leave it out, or give L1 a weight."
             raise UserError("image_learning_rate", "is for L1, which has no weight", hint)
@@ -140,7 +169,8 @@ class RunOptions(TrainOptions):
     """Also train on the starter set, which has no pictures."""
 
     bank: PathName | None = None
-    """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
+    """Pictures for R, and for what the run measures: a folder, or any index that swap-check reads.
+    Default: the rows'."""
 
     teacher: Annotated[Names, tyro.conf.arg(metavar="MODEL[=SHARE] ...")] = ()
     """Models whose rankings of --bank are learned, each as MODEL or MODEL=SHARE, such as
@@ -163,28 +193,23 @@ class RunOptions(TrainOptions):
         return str(self.languages).split(",")
 
     def __post_init__(self) -> None:
-        """Also check that a bank or a teacher has a loss that reads it."""
+        """Also check that a teacher has a loss that reads it."""
         super().__post_init__()
-        for option, value in (("--bank", self.bank), ("--teacher", self.teacher)):
-            if value and not self.teachers[0]:
-                what = "is for --ranking, which has no weight"
-                raise UserError(option, what, "Add --ranking 3.")
+        if self.teacher and not self.control and self.losses.keys() <= _NO_BANK:
+            raise UserError("--teacher", "is for R, which has no weight", "Add --loss-weight R=3.")
 
 
+_CONTRASTIVE = {L1: 1.0, L2: 1.0, L3: 1.0, RANKING: 0.0, SENTENCES: 0.0}
 _CONSISTENT = {
-    "weights": (1.0, 1.0, 1.0), "image_loss_on": ("caption",), "text_temperature": 0.2,
-    "ranking": 0.0, "sentence_teacher": 0.0,
+    "loss_weights": _CONTRASTIVE, "image_loss_on": ("caption",), "text_temperature": 0.2
 }  # fmt: skip
-_RANKED = {**_CONSISTENT, "ranking": 3.0, "sentence_teacher": 1.0}
+_TEACHERS = {RANKING: 3.0, SENTENCES: 1.0}
 RECIPES: dict[str, dict[str, Any]] = {
-    "taught": {**_RANKED, "weights": (0.0, 0.0, 0.0)},
-    "ranked": _RANKED,
+    "taught": {**_CONSISTENT, "loss_weights": {L1: 0.0, L2: 0.0, L3: 0.0, **_TEACHERS}},
+    "ranked": {**_CONSISTENT, "loss_weights": {**_CONTRASTIVE, **_TEACHERS}},
     "consistent": _CONSISTENT,
-    "paper": {
-        "weights": (1.0, 1.0, 1.0), "image_loss_on": ("paraphrase_2",),
-        "ranking": 0.0, "sentence_teacher": 0.0,
-    },
-}  # fmt: skip
+    "paper": {"loss_weights": _CONTRASTIVE, "image_loss_on": ("paraphrase_2",)},
+}
 """Options by recipe. Other options keep their default; without a temperature, CLIP's is used.
 
 Source: paper, section 3, for `paper`; the others were chosen on development sets
@@ -203,6 +228,17 @@ def recipe_of(options: TrainOptions, kind: str = "") -> Recipe:
     return options.recipe or ("taught" if ranks or kind == TEXT_ONLY else "ranked")
 
 
+def _weights_of(options: TrainOptions, kind: str = "") -> dict[str, float]:
+    """The weight of every loss that a recipe names, and of those that are given."""
+    usual: dict[str, float] = RECIPES[recipe_of(options, kind)]["loss_weights"]
+    if options.control:
+        return {L1: 1.0}
+    if options.image_learning_rate is not None:  # a trained image tower leaves its bank behind
+        usual = {**usual, RANKING: 0.0}
+    given = sorted((options.loss_weights or {}).items())
+    return usual | {name: float(weight) for name, weight in given}
+
+
 def resolved(options: TrainOptions, kind: str) -> TrainOptions:
     """The options with all defaults filled in that depend on the kind of the base
     (`Architecture.kind`) or the recipe, but for the learning rate of a run of R, which it finds
@@ -211,16 +247,28 @@ def resolved(options: TrainOptions, kind: str) -> TrainOptions:
     This happens only here. The result resolves to itself, and is what a run records. Raises
     UserError if L1 has a weight, and the base reads no pictures.
     """
-    usual = dict(RECIPES[recipe_of(options, kind)])
-    usual["ranking"], usual["sentence_teacher"] = options.teachers
-    if options.control or not usual["ranking"]:
-        usual["learning_rate"] = LEARNING_RATE
+    usual = RECIPES[recipe_of(options, kind)]
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
-    found = replace(options, **missing)
-    if kind == TEXT_ONLY and (found.control or (found.weights or (0,))[0]):
+    found = replace(options, **missing | {"loss_weights": _weights_of(options, kind)})
+    if options.control:
+        found = replace(found, image_loss_on=TEXTS[:1])
+    if found.learning_rate is None and not any(LOSSES[name].finds_rate for name in found.losses):
+        found = replace(found, learning_rate=LEARNING_RATE)
+    if kind == TEXT_ONLY and L1 in found.losses:
         what = "pairs captions with pictures, and the base has only a text encoder"
         raise UserError("L1", what, "Use --recipe taught with --bank INDEX.")
     return found
+
+
+def name_our_choices(options: TrainOptions) -> str:
+    """What the recipe `paper` leaves open, so that it is ours, and not the paper's."""
+    rate, warmth = options.learning_rate or LEARNING_RATE, options.text_temperature
+    temperature = "the model's own, learned" if warmth is None else f"{warmth:g}"
+    return (
+        f"Ours, not the paper's: batches of {options.batch_size:,}, learning rate {rate:g}, "
+        f"{options.epochs} epoch{'s' * (options.epochs > 1)}, temperature of L2 and L3 "
+        f"({temperature}), losses both ways, and rows of one picture or text are no negatives."
+    )
 
 
 def hyperparameters(options: LoopOptions) -> dict[str, Any]:

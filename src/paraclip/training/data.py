@@ -5,7 +5,7 @@ padding is added only when a batch is made.
 
 Shape suffixes: N rows of the run, B of a step, b of these in this process, k of these with a
 picture; T texts of a row, W its further wordings; L tokens of a text; F features of a picture;
-G pictures of the bank, M of these in a step; D and E widths of the base and of all teachers.
+G pictures of the bank; D width of the base, E of a teacher.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,32 +26,46 @@ from paraclip.arrays import Integers
 from paraclip.data.captions import Problems
 from paraclip.data.triples import choose_wordings, resolved_picture
 from paraclip.errors import UserError
+from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import ahead
+from paraclip.models.features import ahead, image_space, stored_texts
 from paraclip.models.row_store import StoredRows
 from paraclip.progress import bar
+from paraclip.starter import TEXTS
 from paraclip.starter.scenes import ENGLISH
-from paraclip.training.bank import Bank, Teacher
 from paraclip.training.config import LoopOptions
 from paraclip.training.distributed import this_process
-from paraclip.training.losses import (
-    ALL_TEXTS,
-    BANK,
-    CAPTION,
-    HUBS,
-    TEACHERS_BANK,
-    Rows,
-    find_false_negatives,
-)
 
 _ROWS_AT_ONCE = 16_384
 _TOKENIZE_AT_ONCE = 4096
-BANK_AT_ONCE = 2048
-"""Number of pictures of the bank that are drawn for each step."""
-_BANK_SEED = 0xBA2C
 _WORDING_SEED = 0x303D
 _TEXTS_AT_ONCE = {"cpu": 128}
 """Smaller chunks have less padding, larger ones sum up fewer gradients; chosen by measurement."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Pictures without captions as a base sees them, and where another model can see them."""
+
+    vectors: Tensor  # unit vectors by the base, float32 [G, D]
+    names: list[str] | None  # G files, "" where there is none; None if there are none at all
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen model whose ranking of the bank is part of the target of R.
+
+    Its name is without secrets, or `base` for the student before training. Its share is the weight
+    of its ranking; those of all teachers are divided by their sum.
+    """
+
+    name: str
+    model: DualEncoder
+    share: float = 1.0
+
+    def sees_as(self, base: DualEncoder) -> bool:
+        """Whether it gives pictures the vectors of the base, whose bank then serves for both."""
+        return self.model is base or image_space(self.model) == image_space(base)
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class TrainingData:
             picture. None if no row has a picture.
         facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
         problems: broken rows and pictures, which were skipped.
-        bank: pictures without captions over which rankings are distilled (`--ranking`). None: the
+        bank: pictures without captions over which rankings are distilled (R). None: the
             pictures of the rows.
         teachers: models whose rankings of the bank are distilled; none: the base alone.
         languages: languages of the further wordings that are learned from.
@@ -102,9 +116,9 @@ class TrainingData:
         return found
 
     def texts(self) -> dict[str, list[str]]:
-        """The N texts under each name of `ALL_TEXTS` that the rows have."""
+        """The N texts under each name of `TEXTS` that the rows have."""
         columns = self.triples.column_names
-        return {name: self.triples[name].to_pylist() for name in ALL_TEXTS if name in columns}
+        return {name: self.triples[name].to_pylist() for name in TEXTS if name in columns}
 
     def wordings(self) -> list[list[tuple[str, str]]]:
         """The further wordings of each row, with their languages."""
@@ -161,6 +175,65 @@ def padding_id(model: DualEncoder) -> int:
 
 
 @dataclass(frozen=True)
+class FalseNegatives:
+    """The rows that share a picture or a text, and are therefore not negatives of each other.
+
+    Only a sparse membership matrix is kept; the pairs of a block of rows are computed with it.
+    """
+
+    groups: sparse.csr_array  # sparse int8 [B, groups]; above 0 where the row is in the group
+
+    def among(self, chosen: Tensor) -> "FalseNegatives":
+        """The same for a selection of rows [N]."""
+        return FalseNegatives(self.groups[chosen.cpu().numpy()])
+
+    def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """False negatives of the rows from `start` to `stop`: int64 row - start, and column."""
+        shared = (self.groups[start:stop] @ self.groups.T).tocoo()
+        row, column = shared.row.astype(np.int64), shared.col.astype(np.int64)
+        others = row + start != column  # the diagonal contains the positives
+        return torch.from_numpy(row[others]), torch.from_numpy(column[others])
+
+    def dense(self) -> Tensor:
+        """Bool [B, B], for small batches only."""
+        count = self.groups.shape[0]
+        mask = torch.zeros(count, count, dtype=torch.bool)
+        mask[self.pairs(0, count)] = True
+        return mask
+
+
+def find_false_negatives(keys: Integers) -> FalseNegatives | None:
+    """Find rows that share one of their keys int64 [kinds, B]: the same picture, or the same text
+    on either side (image keys and text keys must not overlap); None if no two rows do."""
+    kinds, count = keys.shape
+    place = np.tile(np.arange(count), kinds)
+    entries = np.unique(np.stack([keys.ravel(), place]), axis=1)  # a row may have a key twice
+    _, group, counts = np.unique(entries[0], return_inverse=True, return_counts=True)
+    shared = (counts > 1)[group]
+    if not shared.any():
+        return None
+    ones = np.ones(int(shared.sum()), dtype=np.int8)
+    members = (entries[1][shared], group[shared])
+    return FalseNegatives(sparse.csr_array((ones, members), shape=(count, len(counts))))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a batch that take part in each loss."""
+
+    with_image: Tensor  # int64 [K], rows with a picture; only they take part in L1
+    # int64 [.] by text, but for the first: rows where it differs from the text before it; for the
+    # others, L2 and L3 would compare equal vectors
+    reworded: Mapping[str, Tensor]
+    false_negatives: FalseNegatives | None = None  # None if no rows share a picture or a text
+
+    def to(self, device: torch.device) -> "Rows":
+        """A copy on another device; false negatives stay on theirs."""
+        reworded = {name: rows.to(device) for name, rows in self.reworded.items()}
+        return replace(self, with_image=self.with_image.to(device), reworded=reworded)
+
+
+@dataclass(frozen=True)
 class Batch:
     """The rows of one step: B over all processes, of which b belong to this process."""
 
@@ -204,31 +277,22 @@ class Examples:
     # index in `tokens` of each row's texts, int64 [T, N], followed by its further wordings, or -1:
     # [T + W, N]
     text_rows: Integers
-    # names of the T texts in use: a subset of caption, paraphrase_1, paraphrase_2
+    # names of the T texts in use, of TEXTS
     names: tuple[str, ...]
     # frozen image features, float32 [N, F]; F may be 0 if no row has a picture
     features: Tensor | StoredRows
     has_image: NDArray[np.bool_]  # whether each row has a picture, bool [N]
     image_keys: Integers  # int64 [N], equal for rows with the same picture
-    # int64 [3 + W, N] for caption, paraphrase_1, paraphrase_2 and further wordings; equal for equal
-    # texts
+    # int64 [TEXTS + W, N] for TEXTS and further wordings; equal for equal texts
     text_keys: Integers
     chunk: int = 128  # number of texts encoded together
     # each row's picture, as a reference for `open_image`, or None; for runs that train the image
     # tower and have no features
     pictures: Sequence[str | None] | None = None
-    # makers of the tensors [B, ...] that training does not change, by name; they get the numbers of
-    # the rows [B] and the places of their texts [T, B]
-    constants: Mapping[str, Callable[[Integers, Integers], Tensor]] = field(default_factory=dict)
-    # the student's unit vectors float32 [G, D] of the bank's pictures, or None
-    bank: Tensor | None = None
-    # those of each teacher, float32 [G, E]; and the shares and weights, unless base is alone
-    teachers_bank: Sequence[Tensor] = ()
-    # what each of K teachers' logits of the pictures are lowered by, float32 [K, G]
-    hubs: Tensor | None = None
+    # makers of the tensors that training does not change, `Loss.constants` of each loss
+    constants: Sequence[Callable[[Integers, Integers], dict[str, Tensor]]] = ()
     # of a short run: the number of steps; None: all epochs
     most_steps: int | None = None
-    teachers: Sequence[tuple[float, str]] = ()
 
     def __len__(self) -> int:
         return len(self.image_keys)
@@ -274,24 +338,13 @@ class Examples:
         places_TB = self.draw_wordings(rows_B)
         chunks, restore = self._chunks(rows_b, places_TB[:, edges[part] : edges[part + 1]])
         rows_k = rows_b[self.has_image[rows_b]]
-        constants = {name: make(rows_B, places_TB) for name, make in self.constants.items()}
-        if self.bank is not None:
-            # Drawn by the numbers of the rows: equal in every process and in a resumed run.
-            rng = np.random.default_rng([_BANK_SEED, *rows_B.tolist()])
-            count = min(len(self.bank), BANK_AT_ONCE)
-            chosen = rng.choice(len(self.bank), count, replace=False, shuffle=False)
-            drawn_M = torch.from_numpy(chosen)
-            constants[BANK] = self.bank[drawn_M]  # [M, D]
-            of_teachers = [vectors[drawn_M] for vectors in self.teachers_bank]
-            constants[TEACHERS_BANK] = torch.cat(of_teachers, dim=1)  # [M, E]
-            assert self.hubs is not None  # of the teachers
-            constants[HUBS] = self.hubs[:, drawn_M]  # [K, M]
+        made = [make(rows_B, places_TB) for make in self.constants]
         return Batch(
             chunks,
             restore,
             self.features[torch.from_numpy(rows_k)],
             None if self.pictures is None else [str(self.pictures[row]) for row in rows_k],
-            constants,
+            {name: tensor for of_loss in made for name, tensor in of_loss.items()},
             self._loss_rows(rows_B, places_TB),
             rows_B,
             [len(some) for some in every],
@@ -333,13 +386,15 @@ class Examples:
     def _loss_rows(self, rows_B: Integers, places_TB: Integers) -> Rows:
         """Return which rows take part in which loss, and which pairs are false negatives."""
         # A run of fewer texts has no further wordings, and its other texts still have their keys.
-        drawn = places_TB if self.names == ALL_TEXTS else np.arange(len(ALL_TEXTS))[:, None]
-        keys = caption, paraphrase_1, paraphrase_2 = self.text_keys[drawn, rows_B]  # [B] each
-        used = [keys[ALL_TEXTS.index(name)] for name in self.names]
+        drawn = places_TB if self.names == TEXTS else np.arange(len(TEXTS))[:, None]
+        keys = dict(zip(TEXTS, self.text_keys[drawn, rows_B], strict=True))  # [B] each
+        used = [keys[name] for name in self.names]
         return Rows(
             torch.from_numpy(np.nonzero(self.has_image[rows_B])[0]),
-            torch.from_numpy(np.nonzero(caption != paraphrase_1)[0]),
-            torch.from_numpy(np.nonzero(paraphrase_1 != paraphrase_2)[0]),
+            {
+                text: torch.from_numpy(np.nonzero(keys[before] != keys[text])[0])
+                for before, text in pairwise(TEXTS)
+            },
             find_false_negatives(np.vstack([self.image_keys[rows_B], *used])),
         )
 
@@ -354,8 +409,8 @@ def make_examples(
     contrastive loss no negatives, or the features do not fit.
     """
     model, texts, known = data.model, data.texts(), dict[str, int]()
-    captions = texts[CAPTION]
-    text_keys = [_number_texts(texts.get(name, captions), known) for name in ALL_TEXTS]
+    captions = texts[TEXTS[0]]
+    text_keys = [_number_texts(texts.get(name, captions), known) for name in TEXTS]
     image_ids = _picture_keys(data.triples)
     _check_negatives(set(text_keys[0]), set(image_ids), len(captions))
     has_image = _check_features(data)
@@ -364,7 +419,7 @@ def make_examples(
         features = torch.zeros(len(captions), 0)
     stored: dict[str, int] = {}  # index of each text's tokens
     text_rows = [[stored.setdefault(text, len(stored)) for text in texts[name]] for name in names]
-    if names == ALL_TEXTS:
+    if names == TEXTS:
         wordings = [[text for text, _ in of_row] for of_row in data.wordings()]
         more = np.full((2, max(map(len, wordings)), len(wordings)), -1)
         for row, of_row in enumerate(wordings):
@@ -383,6 +438,29 @@ def make_examples(
         chunk=options.micro_batch or _TEXTS_AT_ONCE.get(model.device.type, 1024),
         pictures=data.triples["image"].to_pylist() if pictures else None,
     )
+
+
+def encode_wordings(data: TrainingData, teacher: DualEncoder, what: str) -> tuple[Tensor, Integers]:
+    """Mapped vectors [n, E], and which of them is that of each wording, int64 [TEXTS + W, N], or
+    -1."""
+    texts, wordings = data.texts(), data.wordings()
+    # The teachers read English: they see no wording in another language, which learns what they
+    # find for the English ones.
+    further = {
+        (place, row): text
+        for row, of_row in enumerate(wordings)
+        for place, (text, language) in enumerate(of_row, len(TEXTS))
+        if language == ENGLISH
+    }
+    own = [text for name in TEXTS for text in texts[name]]
+    every = [*own, *further.values()]
+    with this_process().first_goes_first():
+        found = stored_texts(teacher, every, cache_folder() / "text_vectors", what)
+    places = np.full((len(TEXTS) + max(map(len, wordings)), len(wordings)), -1)
+    places[: len(TEXTS)] = found.places[: len(own)].reshape(len(TEXTS), -1)
+    for wording, place in zip(further, found.places[len(own) :], strict=True):
+        places[wording] = place
+    return found.stored, places
 
 
 def _number_texts(texts: Sequence[str], known: dict[str, int]) -> list[int]:

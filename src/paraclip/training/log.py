@@ -16,7 +16,7 @@ import torch
 
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, disk_errors, read_bounded, read_errors
-from paraclip.training.losses import L1, L2, L3, Objective
+from paraclip.training.config import L1, L2, L3
 
 _LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
 _Batch = TypeVar("_Batch")
@@ -129,7 +129,7 @@ _DIVERGED = 3.0
 
 
 def find_divergence(
-    figures: Mapping[str, float], first_loss: float | None, objective: Objective, rows: int
+    figures: Mapping[str, float], first_loss: float | None, weights: Mapping[str, float], rows: int
 ) -> str | None:
     """Return the problem with a step's values as a clause, or None; the first step has no
     `first_loss`.
@@ -140,8 +140,8 @@ def find_divergence(
     broken = [name for name, value in figures.items() if not math.isfinite(value)]
     if broken:
         return f"{' and '.join(broken)} became infinite or not a number"
-    weights = sum(objective.weights.get(name, 0.0) for name in (L1, L2, L3))
-    chance, loss = weights * math.log(max(rows, 2)), figures["loss"]
+    contrastive = sum(weights.get(name, 0.0) for name in (L1, L2, L3))
+    chance, loss = contrastive * math.log(max(rows, 2)), figures["loss"]
     limit = _DIVERGED * max(loss if first_loss is None else first_loss, chance)
     return f"the loss diverged: {loss:.4g} passes {limit:.4g}" if loss > limit else None
 

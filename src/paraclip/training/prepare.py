@@ -19,10 +19,10 @@ from paraclip.models.encoder import DualEncoder, Model
 from paraclip.models.features import find_ranking_scale, image_features
 from paraclip.models.loading import find_device, load_model
 from paraclip.models.row_store import StoredRows
-from paraclip.training.bank import check_bank, load_teachers, read_bank
-from paraclip.training.config import RunOptions
+from paraclip.training.config import LOSSES, RunOptions
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
+from paraclip.training.ranking import check_bank, load_teachers, read_bank
 from paraclip.training.sources import RunRows, read_run_rows
 from paraclip.training.train import check_training
 
@@ -99,9 +99,9 @@ def prepare(
         if text_only:
             scale = find_ranking_scale(model, bank.vectors, table["caption"].to_pylist())
             model.logit_scale.data.fill_(math.log(scale))
-    # R and S read the bank's pictures, and only L1 those of the rows.
-    unread = text_only or (bank is not None and not options.contrastive[0])
-    pictures = [None] * len(table) if unread else table["image"].to_pylist()
+    # Beside a bank, R needs no pictures of the rows.
+    read = bank is None or any(LOSSES[name].reads_pictures for name in options.losses)
+    pictures = table["image"].to_pylist() if read and not text_only else [None] * len(table)
     features = _features_of(model, pictures, problems, cache)
     facts = known | dict(facts or {})
     spoken = tuple(options.spoken)

@@ -48,6 +48,7 @@ from paraclip.training.choice import (
 )
 from paraclip.training.config import (
     LEARNING_RATE,
+    SENTENCES,
     WEIGHT_DECAY,
     WEIGHT_DECAYS,
     TrainOptions,
@@ -58,19 +59,7 @@ from paraclip.training.data import Batch, Examples, TrainingData, make_examples
 from paraclip.training.distributed import ALONE, Processes, this_process
 from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
 from paraclip.training.log import MetricsLog, OnStep, find_divergence, notice, peak_memory
-from paraclip.training.losses import (
-    CAPTION,
-    CAPTIONS_ONLY,
-    L1,
-    L2,
-    L3,
-    RANKING,
-    SENTENCES,
-    Objective,
-    Vectors,
-    compute_losses,
-    weighted_sum,
-)
+from paraclip.training.losses import Objective, Vectors, make_objective
 from paraclip.training.optimizer import (
     Parts,
     clamp_scale,
@@ -82,9 +71,10 @@ from paraclip.training.optimizer import (
     train_mode,
     train_only,
 )
-from paraclip.training.targets import with_targets
+from paraclip.training.ranking import Ranking, bank_of
 
 CLIP_NORM = 1.0
+_FEW_STEPS = 50
 _SAVE_SECONDS = 300.0  # a state takes three times the memory of the trained weights
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 _PICTURES_AT_ONCE = 32
@@ -126,19 +116,18 @@ def train(
     """
     options = resolved(options, data.model.architecture.kind)
     plan, judge = plan_training(data, options), None
-    if RANKING in plan.objective.losses:
-        rate, done = options.learning_rate, False
-        if not fresh:
-            there = checkpoint.RunFolder(out)
-            rate, done = this_process().from_first(
-                [rate or _recorded_rate(there), bool(there.finished())]
-            )
-        if rate is None or not done:  # a finished run has been judged
-            judge = make_judge(data, plan.examples, plan.objective)
-            rate = rate or _choose_rate(data, plan, judge)
-        plan = plan.with_rate(rate)
-    elif options.learning_rate is None:  # its recipe has R, and its objective does not
-        plan = plan.with_rate(LEARNING_RATE)
+    rate, done = options.learning_rate, False
+    if not fresh:
+        there = checkpoint.RunFolder(out)
+        rate, done = this_process().from_first(
+            [rate or _recorded_rate(there), bool(there.finished())]
+        )
+    if rate is None or not done:  # a finished run has been judged
+        judge = _judge_of(data, plan)
+    if rate is None:
+        assert judge is not None  # of the loss that finds its rate
+        rate = _choose_rate(data, plan, judge)
+    plan = plan.with_rate(rate)
     facts = _facts_of(data, plan.objective)
     return fit(data, plan, facts, out, fresh, save_seconds, judge, on_step)
 
@@ -146,7 +135,7 @@ def train(
 def check_training(options: TrainOptions, out: Path, fresh: bool, model: DualEncoder) -> None:
     """Raise UserError, before long work, if a run of `train` from a base could not be written, or
     lacks MiniLM, which S needs."""
-    if options.teachers[1] and not options.control:
+    if SENTENCES in options.losses:
         sentence_files()
     if this_process().first:
         known = hyperparameters(resolved(options, model.architecture.kind))
@@ -174,32 +163,37 @@ class Plan(NamedTuple):
 def plan_training(data: TrainingData, options: TrainOptions) -> Plan:
     """What `train` does with resolved options; raises UserError if no row has a picture and L1
     needs some, and like `make_examples`."""
-    model, objective = data.model, objective_of(options)
+    model, objective = data.model, make_objective(options)
     unfrozen = options.image_learning_rate is not None
     examples = make_examples(data, objective.texts, options, pictures=unfrozen)
     if unknown := examples.tokens.unknown:
         what = "are mostly unknown to the tokenizer of this base, which cannot learn them"
         notice(f"{len(unknown):,} texts {what}; the first is {label(unknown[0])}")
-    l1_alone = objective.losses == (L1,)
-    if not examples.has_image.any() and (unfrozen or l1_alone):
+    need_pictures = all(loss.reads_pictures for loss in objective.losses.values())
+    if not examples.has_image.any() and (unfrozen or need_pictures):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    examples, objective = with_targets(examples, objective, data)
+    for loss in objective.losses.values():
+        loss.prepare(data, examples)
+    made = [loss.constants for loss in objective.losses.values()]
+    examples = replace(examples, constants=made)
     parts = [(model.text_tower, options.learning_rate or LEARNING_RATE)]  # or what is found
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
     return Plan(examples, objective, parts)
 
 
-def objective_of(options: TrainOptions) -> Objective:
-    """The losses that resolved options select."""
-    if options.control:
-        return CAPTIONS_ONLY
-    assert options.weights is not None  # resolved
-    weights = dict(zip((L1, L2, L3), options.weights, strict=True))
-    texts = tuple(dict.fromkeys(options.image_loss_on or ()))
-    weights[RANKING], weights[SENTENCES] = options.teachers
-    return Objective(weights, texts, options.text_temperature)
+def _judge_of(data: TrainingData, plan: Plan) -> SceneJudge | None:
+    """What measures a run: the teachers of R or, without it, the base over the bank or the rows'
+    pictures; None for fewer than two, for a control, and if the image tower is trained, which
+    leaves these vectors behind."""
+    for loss in plan.objective.losses.values():
+        if isinstance(loss, Ranking):
+            return make_judge(data.model, loss.bank, loss.rankers)
+    if plan.objective.is_control or plan.examples.pictures is not None:
+        return None
+    bank = bank_of(data, plan.examples)
+    return make_judge(data.model, bank.vectors) if len(bank.vectors) > 1 else None
 
 
 def _recorded_rate(folder: checkpoint.RunFolder) -> float | None:
@@ -266,9 +260,9 @@ def fit(
     options = examples.options
     train_only(model, plan.parts)
     set_dropout(plan.parts, options.dropout)
-    identity = _identify_run(model, examples)
+    identity = _identify_run(model, plan)
     header = {
-        "config": asdict(options), "objective": asdict(plan.objective), "identity": identity,
+        "config": asdict(options), "objective": plan.objective.facts(), "identity": identity,
         "facts": dict(facts),
     }  # fmt: skip
     processes.check_alike(identity)
@@ -287,20 +281,28 @@ def fit(
             # Shares what stays as it is.
             base = deepcopy(model, {id(one): one for one in stay.values()})
             frozen = hash_tensors(stay)
+            _warn_of_few_steps(examples)
             with _reproducible(model.device):
                 progress = _run_steps(data, plan, folder, save_seconds, on_step)
             model.eval()
             if hash_tensors(frozen_tensors(model)) != frozen:
                 raise AssertionError("a frozen weight changed in training")
             if processes.first:
-                is_control = plan.objective == CAPTIONS_ONLY  # which is only compared with
-                checkpoint.finish_run(
-                    folder, None if is_control else base, model, progress, examples, judge
-                )
+                mixed = None if plan.objective.is_control else base
+                checkpoint.finish_run(folder, mixed, model, progress, examples, judge)
         if processes.first and data.problems.count:
             data.problems.write(folder.problems_file, folder.files.kind)
             notice(f"{data.problems.summary()}\nListed in {folder.problems_file}")
     return folder.last
+
+
+def _warn_of_few_steps(examples: Examples) -> None:
+    """Say so if a run takes too few steps to change the model, and how many epochs would do."""
+    if examples.steps < _FEW_STEPS:
+        epochs = math.ceil(_FEW_STEPS / examples.epoch_steps)
+        steps = f"{examples.steps} step{'s' * (examples.steps > 1)}"
+        what = f"--epochs {epochs} would make {epochs * examples.epoch_steps}"
+        notice(f"{steps} may leave the model nearly as it is: {what}, or use more rows")
 
 
 def _run_steps(
@@ -326,7 +328,7 @@ def _run_steps(
         dtype=DTYPES[folder.header["identity"]["precision"]],
     )  # fmt: skip
     train_mode(model, parts)
-    saved = time.monotonic()
+    saved, began = time.monotonic(), progress.step
     with (
         MetricsLog(folder.path, progress.step, processes.first, on_step) as log,
         bar("training", examples.steps, "step", progress.step) as moving,
@@ -339,8 +341,10 @@ def _run_steps(
             # Each process encodes its own rows, gathers the vectors of the others, and computes its
             # part of every loss and gradient; the parts add up.
             vectors = encode(batch, processes=processes, seed=(options.seed, step - 1))
-            losses = compute_losses(vectors, batch.rows, objective, scale, processes.share)
-            losses["loss"] = weighted_sum(losses, objective)
+            if step == began + 1 and processes.count > 1:
+                objective.check_parts(vectors, processes.count)
+            losses = objective.values(vectors, processes.share)
+            losses["loss"] = objective.total(losses)
             losses["loss"].backward()  # type: ignore[no-untyped-call]
             losses = {name: loss.detach() for name, loss in losses.items()}
             gradients = gradients_of(weights)
@@ -348,7 +352,9 @@ def _run_steps(
 
             figures = {name: float(loss) for name, loss in losses.items()}
             figures["gradient_norm"] = float(norm := get_total_norm(gradients))
-            if problem := find_divergence(figures, progress.first_loss, objective, batch.size):
+            if problem := find_divergence(
+                figures, progress.first_loss, objective.weights, batch.size
+            ):
                 # Before clipping, which would spread a NaN; no weight has changed.
                 raise checkpoint.save_failed_step(
                     folder, step, problem, figures, data, examples, batch
@@ -414,7 +420,8 @@ def encode_batch(
     texts_BTD = processes.gather(texts_TbD.transpose(0, 1).flatten(1), batch.text_sizes)
     texts_BD = texts_BTD.chunk(len(names), dim=1)
     images_KD = processes.gather(images_kD, batch.image_sizes)
-    return Vectors(images_KD, dict(zip(names, texts_BD, strict=True)), batch.constants)
+    by_name = dict(zip(names, texts_BD, strict=True))
+    return Vectors(images_KD, by_name, batch.rows, model.logit_scale, batch.constants)
 
 
 def _project(model: DualEncoder, features: Tensor) -> Tensor:
@@ -460,19 +467,15 @@ def gradients_of(weights: Mapping[str, nn.Parameter]) -> list[Tensor]:
     return [weight.grad for weight in weights.values() if weight.grad is not None]
 
 
-def _identify_run(model: DualEncoder, examples: Examples) -> dict[str, Any]:
+def _identify_run(model: DualEncoder, plan: Plan) -> dict[str, Any]:
     """Everything that determines the weights of a run; large parts as hashes."""
+    examples = plan.examples
     arrays = {
         "tokens": examples.tokens.flat, "offsets": examples.tokens.offsets,
         "places": examples.text_rows, "images": examples.image_keys, "texts": examples.text_keys,
         "has_image": examples.has_image,
     }  # fmt: skip
     data = {name: torch.from_numpy(part) for name, part in arrays.items()}
-    if examples.bank is not None:
-        data["bank"] = examples.bank
-    for number, vectors in enumerate(examples.teachers_bank):
-        if vectors is not examples.bank:  # as where the base is a teacher
-            data[f"bank {number}"] = vectors
     return {
         **hyperparameters(examples.options),
         "pictures": examples.pictures and pictures_hash([name or "" for name in examples.pictures]),
@@ -480,7 +483,7 @@ def _identify_run(model: DualEncoder, examples: Examples) -> dict[str, Any]:
         "architecture": model.architecture.as_dict(),
         "base": hash_tensors(model.state_dict()),
         "data": hash_tensors({**data, "features": examples.features}),
-        **({"teachers": examples.teachers} if examples.teachers else {}),
+        "prepared": {name: loss.identity() for name, loss in plan.objective.losses.items()},
     }
 
 
@@ -515,7 +518,7 @@ def _reproducible(device: torch.device) -> Iterator[None]:
 
 def _facts_of(data: TrainingData, objective: Objective) -> dict[str, Any]:
     """Origin of base and rows; without the generator of paraphrases that no loss reads."""
-    if objective.texts != (CAPTION,):
+    if not objective.is_control:
         columns = data.triples.column_names
         named = set(data.triples["generator"].to_pylist() if "generator" in columns else ())
         return {"generators": sorted(named - {None, ""})[:20], **data.facts}
