@@ -13,7 +13,7 @@ from paraclip.data.captions import ColumnOptions, Columns
 from paraclip.errors import UserError, printable
 from paraclip.options import Checked, Count, Names, PathName, Share, takes
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
-from paraclip.paraphrase.config import CaptionSource, Outputs, Part, read_part
+from paraclip.paraphrase.config import CaptionSource, Filters, Limits, Outputs, Part, read_part
 from paraclip.paraphrase.prompts import read_kinds
 from paraclip.provenance import FOLDED, publishable, shown_path
 
@@ -65,6 +65,10 @@ class GenerateOptions(Checked):
 
     temperature: Annotated[float, Ge(0), Le(2)] | None = None
     """Sampling temperature. Default: the backend's own, with its top_p."""
+
+    filters: Filters = "default"
+    """Which answers are refused. plain: refusals, copies, repetitions and the like, whatever they
+    mean; none: empty ones only."""
 
     concurrency: Annotated[int, Ge(1), Le(100_000)] | None = None
     """Maximum number of concurrent questions; overload lowers it. Default: 16."""
@@ -240,7 +244,7 @@ def _make_judge(options: GenerateOptions) -> "Judge":
     require_packages("generate", options)
     from paraclip.paraphrase.filters.judge import Judge
 
-    return Judge()
+    return Judge(Limits(filters=options.filters))
 
 
 def run_generation(options: GenerateOptions, judge: "Judge") -> "Generation":
