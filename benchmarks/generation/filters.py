@@ -47,9 +47,9 @@ class Measured:
     reasons: Counter[str]
     faults: list[float]
 
-    def shares(self) -> dict[str, float]:
-        """Percentage of the pairs that pass, with and without the checker."""
-        most = {ALL: Limits().fault, UNCHECKED: 1.0}
+    def shares(self, fault: float = Limits().fault) -> dict[str, float]:
+        """Percentage of the pairs that pass, with the checker at a threshold and without it."""
+        most = {ALL: fault, UNCHECKED: 1.0}
         pairs = list(zip(self.passed, self.faults, strict=True))
         return {
             name: 100 * sum(ok and fault <= limit for ok, fault in pairs) / len(pairs)
@@ -109,9 +109,11 @@ def measured(kinds: Mapping[str, Labelled], checker: Checker) -> dict[str, Measu
     return found
 
 
-def totals(found: Mapping[str, Measured], column: str) -> dict[str, float]:
+def totals(
+    found: Mapping[str, Measured], column: str, fault: float = Limits().fault
+) -> dict[str, float]:
     """Recall and precision in percent; all kinds, and good and bad pairs, have equal weights."""
-    shares = {good: [one.shares()[column] for one in found.values() if one.good == good]
+    shares = {good: [one.shares(fault)[column] for one in found.values() if one.good == good]
               for good in (True, False)}  # fmt: skip
     recall, false = (sum(shares[good]) / len(shares[good]) for good in (True, False))
     precision = 100 * recall / max(recall + false, 1e-9)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.data.words import is_content, words
-from paraclip.paraphrase.english import NUMBERS, content_roots
+from paraclip.paraphrase.english import content_roots
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.starter import FIRST_EDITION, QUERIES, TRIPLES
 from recipes.demo.stamps import STAMPS
@@ -35,6 +35,19 @@ EDITS = {
     "swapped attributes": "swap_attribute",
 }
 TRAINED_ON, CHOSEN_ON, REPORTED = (0, 2), (1,), (3,)
+NUMBERS = (
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 TWICE = 2
 RARE = ("wrong number", "swapped attributes")  # made of the captions as well
 CHATS = (
@@ -180,15 +193,14 @@ def wrong_number(row: Row, tagged: Tagged, draw: random.Random) -> str | None:
     if word.isdigit():
         tokens[at] = str(int(word) + draw.randint(1, 5))
     else:
-        stated = {NUMBERS.get(token.lower()) for token in tokens}
-        names = [name for name in list(NUMBERS)[:9] if NUMBERS[name] not in stated]
-        tokens[at] = draw.choice(names)
+        stated = {token.lower() for token in tokens}
+        tokens[at] = draw.choice([name for name in NUMBERS[:9] if name not in stated])
     return sentence(tokens)
 
 
 def is_number(word: str) -> bool:
     """Whether a token is a small number in words, or digits."""
-    return word.isdigit() or word.lower() in list(NUMBERS)[:11]
+    return word.isdigit() or word.lower() in NUMBERS
 
 
 def negated(text: str) -> str | None:

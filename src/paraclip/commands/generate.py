@@ -13,7 +13,15 @@ from paraclip.data.captions import ColumnOptions, Columns
 from paraclip.errors import UserError, printable
 from paraclip.options import Checked, Count, Names, PathName, Share, takes
 from paraclip.paraphrase.backends import UNKNOWN_LICENCE, LLMOptions, backend_kind, llm_options
-from paraclip.paraphrase.config import CaptionSource, Outputs, Part, read_part, read_words
+from paraclip.paraphrase.config import (
+    CaptionSource,
+    Filters,
+    Limits,
+    Outputs,
+    Part,
+    read_part,
+    read_words,
+)
 from paraclip.paraphrase.prompts import read_kinds, read_prompts
 from paraclip.provenance import FOLDED, publishable, shown_path
 
@@ -79,6 +87,10 @@ class GenerateOptions(Checked):
     max_tokens: Annotated[int, Ge(1), Le(100_000)] | None = None
     """Maximum number of tokens of an answer; a longer one is rejected. Default: the backend's own,
     64 for a server."""
+
+    filters: Filters = "default"
+    """Which answers are refused. plain: refusals, copies, repetitions and the like, whatever they
+    mean; none: empty ones only."""
 
     concurrency: Annotated[int, Ge(1), Le(100_000)] | None = None
     """Maximum number of concurrent questions; overload lowers it. Default: 16."""
@@ -259,7 +271,7 @@ def _make_judge(options: GenerateOptions) -> "Judge":
     require_packages("generate", options)
     from paraclip.paraphrase.filters.judge import Judge
 
-    return Judge()
+    return Judge(Limits(filters=options.filters))
 
 
 def run_generation(options: GenerateOptions, judge: "Judge") -> "Generation":

@@ -4,16 +4,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from paraclip.data.captions import Columns
 from paraclip.errors import UserError
 
+Filters = Literal["default", "plain", "none"]
+
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds of the filters, in the order in which they are applied."""
+    """Which filters are applied, and their thresholds, in the order of application."""
 
+    filters: Filters = "default"
+    """plain: without the two models that compare meanings; none: an answer only has to be text."""
     words: int = 60
     """Maximum number of words of an answer."""
     growth: float = 2.2
@@ -23,6 +27,11 @@ class Limits:
     fault: float = 0.7
     """Maximum probability of a fault according to the checker (`filters/minilm.py`), 0 to 1; 1
     switches it off. `recipes/filters/README.md` says how it was chosen."""
+
+    @property
+    def asks_checker(self) -> bool:
+        """Whether the checker is used."""
+        return self.filters == "default" and self.fault < 1.0
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,7 @@ def _render_card(
 ) -> str:
     """The dataset card of card.txt, in Hugging Face's form: Markdown with YAML metadata, from what
     summary.json holds, the run's options, and some kept triples."""
+    total = max(summary["captions"], 1)
     counts = [
         ["captions", summary["captions"]],
         ["kept", summary["kept"]],
@@ -288,7 +289,10 @@ def _render_card(
         size=next((name for most, name in _SIZES.items() if summary["kept"] < most), "1B<n<10B"),
         generator=_escape(summary["generator"]),
         licence=_escape(settings["licence"]),
-        counts=markdown(["", "rows"], [[_escape(name), f"{count:,}"] for name, count in counts]),
+        counts=markdown(
+            ["", "rows", "share"],
+            [[_escape(name), f"{count:,}", f"{count / total:.1%}"] for name, count in counts],
+        ),
         limits=json.dumps(settings["filter_limits"]),
         sample=markdown(TEXTS, [[_cell(row[name]) for name in TEXTS] for row in rows], "---"),
     )

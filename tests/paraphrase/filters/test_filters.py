@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from fake_encoder import BagEncoder
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from paraclip.data.captions import Caption
 from paraclip.data.words import words
 from paraclip.errors import UserError
-from paraclip.paraphrase.config import Limits
+from paraclip.paraphrase.config import Filters, Limits
 from paraclip.paraphrase.filters.checks import FILTERS, Question, is_unsafe, plain_reason
 from paraclip.paraphrase.filters.judge import Judge, Verdict
 
@@ -44,13 +45,7 @@ def reason_of(answer: str, source: str = CAPTION, cut: bool = False) -> str | No
         ("Two brown dogs run, dogs run and dogs walk, no leash, dogs", "repetition"),
         ("Two brown dogs run over a field and over the hill and a road and a lawn and past the "
          "barn and a gate and a tree without a leash all day long", "growth"),
-        ("Three brown dogs run over a field without a leash.", "number"),
-        ("Brown dogs run over a field without a leash.", "number"),
-        ("Two black dogs run over a field without a leash.", "colour"),
-        ("Two dogs run over a field without a leash.", "colour"),
-        ("Two brown dogs run over a field on a leash.", "negation"),
-        ("Two brown dogs and a man run over a field without a leash.", "gender"),
-        ("A pair of chocolate dogs, leashless, are running over a field.", None),
+        ("Three black dogs and a man run over a field on a leash.", None),  # left to the checker
         ("2 brown canines race over a meadow with no leash.", None),
     ],
 )  # fmt: skip
@@ -58,21 +53,8 @@ def test_reasons_without_a_model(answer: str, reason: str | None) -> None:
     assert reason_of(answer) == reason
 
 
-@pytest.mark.parametrize(
-    ("source", "answer", "reason"),
-    [
-        ("A woman holds her son's hand.", "A woman has hold of a boy's hand.", None),
-        ("A person reads his book.", "A man is reading a book.", None),
-        ("A shirtless boy swims.", "A bare-chested boy is swimming.", None),
-        ("A couple dances.", "Two people are dancing.", None),
-        ("Both men wear grey.", "The two men are in gray.", None),
-        ("A man and a woman dance in a hall.", "A man dances in a hall.", "gender"),
-        ("A man and a woman dance in a hall.", "A pair dances in a hall.", "number"),
-        ("A card that reads I'm sorry", "I'm sorry, reads the card", None),
-    ],
-)
-def test_what_the_source_allows(source: str, answer: str, reason: str | None) -> None:
-    assert reason_of(answer, source) == reason
+def test_words_of_a_refusal_may_be_quoted() -> None:
+    assert reason_of("I'm sorry, reads the card", "A card that reads I'm sorry") is None
 
 
 def test_an_endless_or_cut_answer_is_too_long() -> None:
@@ -125,32 +107,29 @@ def test_every_answer_gets_one_known_reason_or_none(source: str, answer: str) ->
 
 
 @pytest.mark.parametrize(
-    ("source", "answer", "reason"),
+    ("answer", "kind", "refused"),
     [
-        ("A tomato next to goat cheese.", "red fruit beside a soft white dairy product", None),
-        ("An octopus in an aquarium.", "eight-armed tank resident", None),
-        ("A red car beside goat cheese.", "blue automobile next to a dairy product", "colour"),
-        ("Two hikers on a summit.", "trio of climbers at the peak, one waving", "number"),
-        ("Six ducklings follow their mother.", "half a dozen chicks walk after mom", None),
-        ("A book on a table, unread.", "Nobody has read the volume lying on the desk.", None),
-        ("A stained mattress on a spotless wall.", "dirty bedding propped on pristine paint", None),
-        ("Parents queue at a shop.", "moms and dads wait in line at a store", None),
+        ("In a park a dog runs", "", ()),
+        ("In a park a faulty dog runs", "", ("default",)),
+        ("Ships leave port", "", ("default",)),
+        ("a dog runs in a park", "", ("default", "plain")),
+        ("None", "", ("default", "plain", "none")),
+        ("A dog is running in a park", "contrast", ("default",)),  # which the checker cannot tell
     ],
 )
-def test_where_most_words_differ_things_may_be_described(source: str, answer: str, reason) -> None:
-    assert reason_of(answer, source) == reason
+def test_what_each_set_of_filters_refuses(answer: str, kind: str, refused: tuple[str, ...]) -> None:
+    class Checker:
+        def faults(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [float("faulty" in text) for _, text in pairs]
+
+    for filters in get_args(Filters):
+        judge = Judge(Limits(filters), BagEncoder())  # type: ignore[arg-type]
+        judge.checker = Checker()  # type: ignore[assignment]
+        (verdict,) = judge.judge([Question("A dog runs in a park", answer, kind=kind)])
+        assert (verdict.reason is not None) == (filters in refused), filters
 
 
 # --- packages, languages, CLIP's context, unsafe texts and instructions ---
-
-
-@pytest.mark.parametrize("missing", PACKAGES)
-def test_a_package_of_the_filters_is_missed_before_any_question(
-    missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(UserError, match=rf"{missing}: is not installed.*\[llm\]"):
-        Judge()
 
 
 def test_the_first_question_waits_for_no_package_of_the_filters() -> None:

@@ -1,8 +1,8 @@
 """Decides which answers are paraphrases, and gives the first reason against each of the others.
 
-Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
-the similarity of MiniLM's vectors (drift), then the checker, which reads both texts together
-(meaning), for answers that passed all others.
+Checks without a model come first (empty, refusal, copy, length), then the similarity of MiniLM's
+vectors (drift), then the checker, which reads both texts together (meaning), for answers that
+passed all others.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from paraclip.compute.micro_batch import MicroBatchQueue
-from paraclip.errors import UserError, require
+from paraclip.errors import UserError
 from paraclip.models.sources import sentence_files
 from paraclip.paraphrase import english
 from paraclip.paraphrase.config import Limits
@@ -78,10 +78,6 @@ def _without_quotes(text: str) -> str:
     return text
 
 
-_DIFFERENCES = {"number", "colour", "negation", "gender", "roles", "meaning"}
-PACKAGES = dict.fromkeys(("onnxruntime", "simplemma", "snowballstemmer"), "llm")
-"""The modules that filters need, each with its extra. They are imported for the first answer, while
-the server works on others."""
 _BATCH = 256  # maximum number of answers that are judged together
 
 
@@ -96,7 +92,7 @@ class Verdict:
 
 
 class Judge:
-    """Judges answers with one set of limits; raises UserError without the packages of filters."""
+    """Judges answers with one set of limits; raises UserError without MiniLM's files."""
 
     def __init__(
         self,
@@ -107,7 +103,6 @@ class Judge:
         if encoder is not None:
             self.encoder = encoder
         else:  # reported now, not after the first answers of a server
-            require(PACKAGES)
             sentence_files()
             tuple(FILTERS.values())  # imports those of other packages
 
@@ -125,19 +120,19 @@ class Judge:
         """One verdict per question, in order; models get all texts together."""
         limits = [self._limits_for(one) for one in questions]
         verdicts = self._judge_apart(questions, limits)
-        # A wording that may leave out facts contradicts none of those that were just checked.
+        # The checker would refuse a wording that may leave out facts.
         passing = [
             index
             for index, (one, own) in enumerate(zip(questions, limits, strict=True))
-            if verdicts[index].reason is None and not is_loose(one.kind) and own.fault < 1.0
+            if verdicts[index].reason is None and not is_loose(one.kind) and own.asks_checker
         ]
         pairs = [(questions[index].source, verdicts[index].text) for index in passing]
         for index, fault in zip(passing, self.checker.faults(pairs) if pairs else (), strict=True):
             if fault > limits[index].fault:
                 verdicts[index] = replace(verdicts[index], reason="meaning")
         return [
-            _reversed(verdict) if question.kind == CONTRAST else verdict
-            for question, verdict in zip(questions, verdicts, strict=True)
+            _reversed(verdict) if question.kind == CONTRAST and own.asks_checker else verdict
+            for question, own, verdict in zip(questions, limits, verdicts, strict=True)
         ]
 
     def judge_each(self, questions: Sequence[Question]) -> list[Verdict | BaseException]:
@@ -178,7 +173,7 @@ class Judge:
             similarity = float("nan")
             if reason is None:
                 similarity = float(vectors[question.source] @ vectors[answer])
-                if similarity < own.similarity:
+                if own.filters == "default" and similarity < own.similarity:
                     reason = "drift"
             shared = english.overlap(question.source, answer)
             verdicts.append(Verdict(answer, reason, similarity, shared))
@@ -191,7 +186,7 @@ class Judge:
 
 
 def _reversed(verdict: Verdict) -> Verdict:
-    """The verdict on a contrast: whatever shows another meaning speaks for it."""
-    if verdict.reason in _DIFFERENCES:
+    """The verdict on a contrast: another meaning speaks for it."""
+    if verdict.reason == "meaning":
         return replace(verdict, reason=None)
     return verdict if verdict.reason else replace(verdict, reason="same meaning")
