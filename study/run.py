@@ -81,7 +81,7 @@ IMAGES = GRIDS / "images"
 RESAMPLES = {
     "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000, "kinds": 48_000,
     "languages-dev": 12_000, "languages-test": 12_000, "fourth": 100_000,
-    "paper": 24_000,
+    "paper": 12_000,
 }  # fmt: skip
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 MORE_RESAMPLES = {"temperatures": 36_000}

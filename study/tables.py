@@ -281,7 +281,7 @@ PAPER_ROWS = tuple(
         ("control of 900 triples", "curve", "control"), ("900 triples", "curve", "900 triples"),
         *((f"{of}{count} triples", "curve", f"{of}{count} triples")
           for count in ("1,800", "11,000") for of in ("control of ", "")),
-        *((text, "curve_steps", text) for count in ("900", "1,800", "11,000")
+        *((text, "curve_steps", text) for count in ("900", "1,800", "3,600", "11,000")
           for text in [f"{count} triples, as many steps"]),
     )
 )  # fmt: skip
