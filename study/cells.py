@@ -172,7 +172,9 @@ def content_of_grid(path: Path) -> dict[str, Any]:
 def name_of_grid(path: Path) -> str:
     """The name of a grid in cells and results; those of later reports say so."""
     folder = path.parent.name
-    return f"{folder}_{path.stem}" if folder in ("second", "third", "fourth") else path.stem
+    return (
+        f"{folder}_{path.stem}" if folder in ("second", "third", "fourth", "paper") else path.stem
+    )
 
 
 def named_in(path: Path, option: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The score of every item of the second and fourth reports' cells, small enough for the repository.
+"""The score of every item of the cells of reports, small enough for the repository.
 
     python -m study.items --keep a/second_main a/fourth_main   # of cells, after study.run
     python -m study.items                                      # recompute figures; minutes

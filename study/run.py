@@ -65,6 +65,7 @@ from study.tables import (
     GOALS,
     KIND_LABELS,
     LABELS,
+    LABELS_OF,
     PLOTTED,
     REPORT_LABELS,
     RESULTS,
@@ -75,11 +76,12 @@ from study.tables import (
 from study.triples import texts_file, triples_file
 
 GRIDS = Path(__file__).parent
-FOLDERS = ("development", "report", "second", "third", "fourth")
+FOLDERS = ("development", "report", "second", "third", "fourth", "paper")
 IMAGES = GRIDS / "images"
 RESAMPLES = {
     "quick": 5_000, "development": 5_000, "report": 24_000, "second": 36_000, "kinds": 48_000,
     "languages-dev": 12_000, "languages-test": 12_000, "fourth": 100_000,
+    "paper": 12_000,
 }  # fmt: skip
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 MORE_RESAMPLES = {"temperatures": 36_000}
@@ -242,7 +244,7 @@ def cell_name(base: str, grid: Grid, cell: Cell) -> str:
 def draws_of(name: str, sets: str, out: Path) -> Draws:
     """The draws of the items of a grid."""
     resamples = MORE_RESAMPLES.get(name, RESAMPLES[sets])
-    return (ManyDraws if sets in REPORT_LABELS else Draws)(resamples, out / "draws")
+    return (ManyDraws if sets in LABELS_OF else Draws)(resamples, out / "draws")
 
 
 def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place: Place) -> None:
@@ -256,7 +258,7 @@ def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place:
     goals = [one for one in declared if one["row"] in scored]
     family = {(one["row"], (one["benchmark"], one["figure"])) for one in goals}
     figures = figures_of(
-        grid.rows, scored, list(REPORT_LABELS.get(grid.sets, LABELS)),
+        grid.rows, scored, list(LABELS_OF.get(grid.sets, LABELS)),
         draws_of(grid.name, grid.sets, place.out), family if declares else None,
     )  # fmt: skip
     sections = next(iter(finished.values())).report.sections

@@ -180,6 +180,12 @@ def fourth_sets(data: Path) -> list[Benchmark]:
     ]  # fmt: skip
 
 
+def paper_sets(data: Path) -> list[Benchmark]:
+    """The sets of the fourth report that need no other pictures than Flickr8k's unseen ones."""
+    names = ("people-unseen", "reworded-unseen", "image-text-retrieval", "sts-unseen")
+    return [one for one in fourth_sets(data) if one.name in names]
+
+
 def joined(first: Wordings, second: Wordings) -> Wordings:
     """The wordings of two files."""
     kinds = tuple(dict.fromkeys([*first.kinds, *second.kinds]))
@@ -328,6 +334,7 @@ SETS: dict[str, Callable[[Path], list[Benchmark]]] = {
     "report": report_sets,
     "second": second_sets,
     "fourth": fourth_sets,
+    "paper": paper_sets,
     "kinds": kinds_sets,
     "languages-dev": partial(language_sets, split="dev"),
     "languages-test": partial(language_sets, split="test"),

@@ -2,13 +2,16 @@
 
 A grid has a table of means (a figure a row, a model a column), one of the differences of each
 model, and `overview`, one of a few figures. The third and the fourth report's grids also have one
-of their goals, which are data (`goals.toml`). `python -m study.tables` makes the README's of two of
-them.
+of their goals, which are data (`goals.toml`).
+
+    python -m study.tables              # those of rows of several grids, of what is stored
+    python -m study.tables study_paper  # one of them
 """
 
 import json
+import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +209,23 @@ FOURTH_LABELS: Mapping[Key, str] = {
 """Figures of the fourth report with their names, in order."""
 REPORT_LABELS = {"fourth": FOURTH_LABELS}
 """Figures of the reports that declare their goals."""
+PAPER_COLUMNS = {
+    "AO@10 ↑": ("reworded-unseen", "AO@10"),
+    "right both ways ↑": ("reworded-unseen", "R@10 both ways"),
+    "text-to-image R@10 ↑": ("image-text-retrieval", "T2I R@10"),
+    "STS ↑": ("sts-unseen", "STS mean of 7"),
+    "another meaning ↓": ("reworded-unseen", "AO@10 contrast"),
+}
+"""Figures of the tables of the paper's recipe, in order."""
+PAPER_KEYS = (
+    *PAPER_COLUMNS.values(), ("reworded-unseen", "JS@10"), ("reworded-unseen", "R@10"),
+    *(("people-unseen", name) for name in ("AO@10", "R@10", "R@10 both ways")),
+    ("image-text-retrieval", "T2I R@1"), ("image-text-retrieval", "I2T R@10"),
+)  # fmt: skip
+LABELS_OF: Mapping[str, Mapping[Key, str]] = {
+    **REPORT_LABELS, "paper": {key: FOURTH_LABELS[key] for key in PAPER_KEYS},
+}  # fmt: skip
+"""Figures of the sets that have labels of their own."""
 ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS, **FOURTH_LABELS}
 OVERVIEW = (
     ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
@@ -245,10 +265,31 @@ FRONT_COLUMNS = ("alike ↑", "another meaning ↓", "right ↑", "both ways ↑
 FRONT_GRIDS = ("study_a_fourth_main", "study_b_fourth_main")
 FRONT_ROWS = ("base", "command")
 FRONT_BASES = {"a": "**first CLIP**", "b": "**second CLIP**"}
+PAPER_FRONT = (
+    ("base", "study_a_paper_main", "base"), ("control", "study_a_paper_main", "control"),
+    ("paper", "study_a_paper_main", "paper"), ("consistent", "study_a_paper_main", "consistent"),
+    ("taught", "study_a_fourth_main", "alone"),
+)  # fmt: skip
+"""Rows of the README's table of recipes: title, stored grid and row."""
+PAPER_ROWS = tuple(
+    (f"**{base}**: {title}", f"study_{base}_paper_{grid}", row)
+    for base in ("a", "b")
+    for title, grid, row in (
+        ("base", "losses", "base"), ("control", "losses", "control"),
+        ("L1 + L2 + L3 (*paper*)", "losses", "L1 + L2 + L3"),
+        *((one, "losses", one) for one in ("L1", "L2", "L3", "L2 + L3", "L1 + L3", "L1 + L2")),
+        ("control of 900 triples", "curve", "control"), ("900 triples", "curve", "900 triples"),
+        *((f"{of}{count} triples", "curve", f"{of}{count} triples")
+          for count in ("1,800", "11,000") for of in ("control of ", "")),
+        *((text, "curve_steps", text) for count in ("900", "1,800", "3,600", "11,000")
+          for text in [f"{count} triples, as many steps"]),
+    )
+)  # fmt: skip
+"""Rows of the table of the paper's recipe in the results; those that were not run are left out."""
 KEPT = {
     "second": tuple(key for key in SECOND_OVERVIEW if key[0] != "wordings-unseen"),
     "fourth": tuple(key for key in FOURTH_LABELS if "," not in key[1] and key[1] != "RBO"),
-    "languages-test": tuple(LABELS),
+    "languages-test": tuple(LABELS), "paper": PAPER_KEYS,
 }  # fmt: skip
 """Figures whose items are kept in the repository, by report: of all texts, and of the parts that
 have a goal."""
@@ -258,13 +299,14 @@ OF_PARTS = {
 }
 """Figures of the main tables of these reports: all texts, and their parts."""
 PLOTTED = {
-    "second": KEPT["second"], "kinds": SECOND_OVERVIEW,
+    "second": KEPT["second"], "kinds": SECOND_OVERVIEW, "paper": PAPER_KEYS,
     "fourth": tuple((one, name) for one, figures in FRONT.values() for name in figures if name),
 }  # fmt: skip
 """Figures of the plots of some sets, in place of all."""
 OVERVIEWS = {
     "report": OVERVIEW, "second": SECOND_OVERVIEW, "kinds": SECOND_OVERVIEW,
     "languages-dev": tuple(LABELS), "languages-test": tuple(LABELS), **OF_PARTS,
+    "paper": PAPER_KEYS,
 }  # fmt: skip
 UNITS = "Percent, mean over seeds; correlations times 100."
 DIFFERENCES, DECLARED = "all differences of the grid", "the declared goals of the base"
@@ -441,6 +483,27 @@ def _along(found: Figures, key: Key) -> str:
     return " → ".join(found.mean(row, key) for row in FRONT_ROWS) + f" {mark}".rstrip()
 
 
+def rows_table(record: Mapping[str, Any]) -> str:
+    """Rows of several stored grids under each other, as far as they were run."""
+    lines = []
+    for title, grid, row in record["rows"]:
+        path = RESULTS / f"{grid}.json"
+        found = Figures(json.loads(path.read_text("utf-8"))) if path.exists() else None
+        if found is None or row not in found.rows:
+            continue
+        cells = [f"{found.mean(row, key)}{_apart(found, row, key)}"
+                 for key in PAPER_COLUMNS.values()]  # fmt: skip
+        lines.append([title, *cells, str(len(found.seeds[row]) or "")])
+    note = f"{UNITS} \\*: the 95 % interval of the difference from base excludes 0."
+    return f"{markdown(['', *PAPER_COLUMNS, 'seeds'], lines)}\n\n{note}"
+
+
+def _apart(found: Figures, row: str, key: Key) -> str:
+    """A mark if the interval of a difference from base excludes 0; no correction is made."""
+    change = found.changes(row, key).get("base", {}).get("difference")
+    return " \\*" if change and not change["low"] <= 0 <= change["high"] else ""
+
+
 def seeds_note(found: Figures) -> str:
     """How many seeds each row has."""
     listed = ", ".join(f"{row} {len(seeds)}" for row, seeds in found.seeds.items() if seeds)
@@ -505,5 +568,14 @@ def tables_of(record: Mapping[str, Any]) -> dict[str, str]:
     return tables
 
 
+OF_SEVERAL: Mapping[str, tuple[Callable[..., str], Mapping[str, Any]]] = {
+    "study_fourth_front": (front_table, {"grids": FRONT_GRIDS}),
+    "study_paper_front": (rows_table, {"rows": PAPER_FRONT}),
+    "study_paper": (rows_table, {"rows": PAPER_ROWS}),
+}
+"""Tables of several stored grids: what renders each, and of what."""
+
 if __name__ == "__main__":
-    keep("study_fourth_front", RESULTS, front_table, grids=FRONT_GRIDS)
+    for name in sys.argv[1:] or OF_SEVERAL:
+        render, found = OF_SEVERAL[name]
+        keep(name, RESULTS, render, **found)

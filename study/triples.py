@@ -43,6 +43,16 @@ def strong(data: Path) -> list[Row]:
     return [{**row, "generator": "strong LLM"} for row in rows]
 
 
+def strong_part(count: int) -> Callable[[Path], list[Row]]:
+    """Some of them in random order; a smaller part is within a larger one."""
+
+    def rows(data: Path) -> list[Row]:
+        found = strong(data)
+        return random.Random(SEED).sample(found, len(found))[:count]
+
+    return rows
+
+
 def people(data: Path) -> list[Row]:
     """The same captions, with two other people's captions of the same picture."""
     draw, others = random.Random(SEED), captions_by_picture(data)
@@ -206,6 +216,8 @@ def together(*sources: Callable[[Path], list[Row]]) -> Callable[[Path], list[Row
 
 SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "strong": strong,
+    "strong-900": strong_part(900),
+    "strong-1800": strong_part(1800),
     "people": people,
     "strong+web": together(strong, web),
     "strong+starter": together(strong, starter),

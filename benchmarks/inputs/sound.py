@@ -154,7 +154,7 @@ CONTENTS: dict[str, bytes | Callable[[Path], object]] = {
                         for n, text in enumerate(CAPTIONS))),
     "vectors": lambda path: np.save(path, np.eye(4, dtype=np.float32)), "names": b"a.png\nb.png\n",
     "report": write_report, "items": lambda path: write_report(path.with_name("report.json")),
-    "options": b'epochs = 3\nlearning_rate = 1e-4\nweights = [1, 0.5, 2]\n',
+    "options": b'epochs = 3\nlearning_rate = 1e-4\nloss_weights = {L1 = 1, L2 = 0.5}\n',
     "marks": lines(*({"id": str(n), "meaning": "same", "style": "plain", "reviewer": "ana"}
                      for n in range(4))),
     "sheet": lines(*({"id": str(n), "step": 1, "source": "A dog.", "answer": "One dog.",

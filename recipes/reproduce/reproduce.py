@@ -26,6 +26,7 @@ from paraclip.data.captions import Caption, Problems
 from paraclip.data.reading import braces, read_captions
 from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, read_bounded
+from paraclip.models.sources import check_model
 from paraclip.options import read_toml
 from paraclip.training.config import RunOptions
 from recipes.downloads import download
@@ -61,7 +62,8 @@ def read_settings(path: Path) -> Settings:
     """The settings of a file; a range such as `{0..9}` in an address names several shards.
 
     Raises:
-        UserError: the file cannot be read, or a key or option is unknown or missing.
+        UserError: the file cannot be read, a key, option or base is unknown or missing, or a file
+            of a base is.
     """
     content = read_toml(path)
     check_names(content, Settings, path)
@@ -74,6 +76,8 @@ def read_settings(path: Path) -> Settings:
     for options in (settings.training, *settings.rows.values()):
         check_names(options, RunOptions, path)
     check_names(settings.evaluation, EvaluateConfig, path)
+    for name in settings.bases.values():
+        check_model(name)
     return settings
 
 

@@ -1,14 +1,20 @@
 """A tiny run of every stage of the reproduction: shards on disk, a fake LLM, a tiny CLIP."""
 
 import io
+import re
 import shutil
 import tarfile
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from fake_server import FakeServer
+from open_clip.model import CLIP
+from safetensors.torch import load_file
 from text_sets import write_sugar_crepe_pp
+from torch import Tensor
 
 import paraclip
 from paraclip.commands.evaluate import EvaluateConfig
@@ -16,10 +22,22 @@ from paraclip.commands.generate import GenerateConfig
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, save_model
+from paraclip.models.openclip import build_clip
 from paraclip.training.config import TrainOptions
 from recipes import downloads
 from recipes.reproduce import reproduce
-from tiny import COLOURS, TINY_CLIP, draw_pictures, tiny_clip
+from tiny import (
+    COLOURS,
+    ROBERTA,
+    TINY_CLIP,
+    WORDS,
+    draw_pictures,
+    make_triples,
+    roberta_clip,
+    tiny_clip,
+    word_files,
+    write_triples,
+)
 
 TEXT = {**TINY_CLIP["text_cfg"], "width": 8, "layers": 1}
 
@@ -103,6 +121,55 @@ def test_from_shards_to_weights(settings: Path, tmp_path: Path, capsys) -> None:
     assert exported.stat().st_size > 1000 and again.stat().st_size > 1000
 
 
+@pytest.fixture
+def towers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Tensor]]:
+    """Random weights of the shipped bases that are no ViT-B/32 of a tag, with few and narrow
+    layers: those of RoBERTa as a download, those of LaCLIP in the layout of its published file."""
+    import open_clip.factory
+
+    plain = {**TINY_CLIP, "text_cfg": TEXT}
+    for name, config in {"ViT-B-32": plain, "roberta-ViT-B-32": ROBERTA}.items():
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
+    for name, text in word_files("roberta").items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: tmp_path / "roberta.pt")
+    weights = {
+        "roberta": build_clip(roberta_clip().spec).state_dict(),
+        "laclip": CLIP(**plain).state_dict(),
+    }
+    torch.save(weights["roberta"], tmp_path / "roberta.pt")
+    state = {f"module.{name}": value for name, value in weights["laclip"].items()}
+    torch.save({"epoch": 32, "state_dict": state}, tmp_path / "laion400m_laclip.pt")
+    return weights
+
+
+def test_towers_of_other_kinds_are_trained_scored_and_exported(
+    settings: Path, towers: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    work, rows = tmp_path / "work", make_triples(6, tmp_path / "drawn").to_pylist()
+    texts = [f"a {size} {colour} disc" for size in ("small", "large") for colour in WORDS[1:4]]
+    for row, text in zip(rows, texts, strict=True):
+        row |= {"caption": text, "paraphrase_1": f"{text} on paper", "paraphrase_2": f"on {text}"}
+    write_triples(work / "triples" / "triples.parquet", rows)
+    lines = reproduce.SETTINGS.read_text().splitlines()
+    named = [line.removeprefix("# ") for line in lines if re.match("roberta =|# laclip =", line)]
+    own = "\n".join(named).replace("laion400m_", f"{tmp_path}/laion400m_")
+    settings.write_text(re.sub("tiny = .*", own, settings.read_text()))
+    stages = ["--stages", "train", "evaluate", "export"]
+    reproduce.main(["--work", str(work), "--settings", str(settings), *stages])
+    bases = reproduce.read_settings(settings).bases
+    assert list(bases) == ["roberta", "laclip"]
+    for base, name in bases.items():
+        tuned = load_checkpoint(work / "models" / base / "consistent" / "last.safetensors")
+        before, after = (
+            paraclip.encode_texts(one, texts) for one in (paraclip.load_model(name), tuned)
+        )
+        assert not np.allclose(before, after, atol=1e-4)
+        assert "TOT" in (work / "reports" / base / "report.md").read_text()
+        exported = load_file(work / "exported" / f"{base}_consistent.safetensors")
+        assert exported.keys() == towers[base].keys(), "open_clip loads them as the base's"
+
+
 def test_triples_stay_as_they_are_once_training_has_begun(tmp_path: Path, monkeypatch) -> None:
     runs: list[Path] = []
     monkeypatch.setattr(paraclip, "generate", lambda source, out: runs.append(out))
@@ -160,7 +227,7 @@ def test_the_shipped_settings_are_options_that_exist() -> None:
     for options in settings.rows.values():
         TrainOptions(**{**settings.training, **options})
     assert list(settings.rows)[-1] == "ranked"
-    assert set(settings.bases) == {"openai", "laion400m", "laion2b"}
+    assert set(settings.bases) == {"openai", "laion400m", "laion2b", "roberta"}
     own = tomllib.loads((Path(__file__).parents[2] / "configs/clip-vit-b-32.toml").read_text())
     assert {name: own[name] for name in settings.training} == settings.training
 
@@ -173,6 +240,7 @@ def test_the_shipped_settings_are_options_that_exist() -> None:
         ("resamples =", "resample =", "resample: is not a setting. Did you mean resamples"),
         ("captions =", "wrong = 1\ncaptions =", "wrong: is not a setting"),
         ("[bases]", "[unknown]", "lacks a setting|is not a setting"),
+        ("base.safetensors", "laclip.pt", "no such file"),
     ],
 )
 def test_a_misspelled_option_is_refused_before_the_first_stage(

@@ -487,6 +487,42 @@ def test_a_goal_is_met_by_the_whole_interval_by_the_mean_or_not(
     assert tables.judged(change, ("people", "R@10"), goal).endswith(f"] {held}{verdict}")
 
 
+def test_rows_of_several_grids_are_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+
+    def figure(row: str, key: tuple[str, str], low: float) -> dict[str, Any]:
+        change = {"row": "base", "difference": {"value": 1.0, "low": low, "high": 2.0}}
+        return {
+            "row": row, "benchmark": key[0], "figure": key[1], "seeds": [0] * (row != "base"),
+            "value": {"value": 20.0 + len(row)}, "against": [{**change, "adjusted": None}],
+        }  # fmt: skip
+
+    keys = list(tables.PAPER_COLUMNS.values())
+    for grid, row, low in (("one", "ours", 0.5), ("two", "theirs", -0.5)):
+        record = {
+            "figures": [figure(row, key, low) for key in keys],
+            "units": {benchmark: dict.fromkeys((name for _, name in keys), 9)
+                      for benchmark, _ in keys},
+        }  # fmt: skip
+        (tmp_path / f"{grid}.json").write_text(json.dumps(record))
+    named = [["first", "one", "ours"], ["second", "two", "theirs"], ["not run", "two", "ours"],
+             ["no grid", "three", "ours"]]  # fmt: skip
+    lines = tables.rows_table({"rows": named}).splitlines()
+    assert lines[2] == "| first |" + " 24.0 \\* |" * 5 + " 1 |"
+    assert lines[3] == "| second |" + " 26.0 |" * 5 + " 1 |"
+    assert len([line for line in lines if line.startswith("|")]) == 4
+
+
+def test_every_row_of_the_papers_tables_is_one_of_its_grid() -> None:
+    for _, stored, row in (*tables.PAPER_FRONT, *tables.PAPER_ROWS):
+        _, _, folder, name = stored.split("_", 3)
+        content = content_of_grid(GRIDS / folder / f"{name}.toml")
+        known = {"base", "control", *content["variants"]}
+        assert row.removeprefix("control of ") in known
+
+
 NAMED_GOALS = (tables.NOT_INFERIOR, tables.ABOVE, tables.NOT_ABOVE)
 
 

@@ -302,6 +302,11 @@ def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
     for row in circle:
         whose = {row["id"], owners[row["paraphrase_1"]], owners[row["paraphrase_2"]]}
         assert len(whose) == 3, "three rows' texts beside each other"
+    captions = [
+        {row["caption"] for row in study_triples.strong_part(count)(data)} for count in (2, 4, 99)
+    ]
+    assert [len(one) for one in captions] == [2, 4, len(strong)]
+    assert captions[0] < captions[1] < captions[2], "a smaller part is within a larger one"
     half = study_triples.wrong(0.5)(data)
     changed = [a["paraphrase_1"] != b["paraphrase_1"] for a, b in zip(strong, half, strict=True)]
     assert sum(changed) == len(strong) // 2
