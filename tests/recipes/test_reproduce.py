@@ -143,6 +143,7 @@ def towers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
     return weights
 
 
+@pytest.mark.slow
 def test_towers_of_other_kinds_are_trained_scored_and_exported(
     settings: Path, towers: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
