@@ -1,6 +1,7 @@
 """Measures without labels, and the one rule by which a model is recommended."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from paraclip.evaluation.unlabelled import (
     scene_queries,
     search_scenes,
 )
-from paraclip.models.features import encode_texts
+from paraclip.models.features import encode_texts, encoded_once
 from paraclip.starter.scenes import scenes
 from tiny import TinyModel, retuned
 
@@ -60,10 +61,16 @@ def test_the_scenes_are_always_the_same_and_none_is_learned(queries) -> None:
 def test_measures_are_those_of_a_plain_search(queries) -> None:
     base = TinyModel()
     tuned, bank = retuned(base), pictures(50, base.architecture.embed_dim)
-    before = search_scenes(base, bank, queries)
-    texts, shown, scale = mean_wordings(base, queries), torch.from_numpy(bank), 7.0
+    before = search_scenes(partial(encode_texts, base), bank, queries)
+    texts, shown, scale = (
+        mean_wordings(encoded_once(base, queries.every()), queries),
+        torch.from_numpy(bank),
+        7.0,
+    )
     firsts = {"base": first_pictures(texts, shown, scale)}
-    reading = read_answers(search_scenes(tuned, bank, queries), before, queries, firsts)
+    reading = read_answers(
+        search_scenes(partial(encode_texts, tuned), bank, queries), before, queries, firsts
+    )
 
     def ranked(model, texts):
         return np.argsort(-(encode_texts(model, texts).numpy() @ bank.T), axis=1)[:, :10]

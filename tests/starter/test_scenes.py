@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paraclip.data import triples
 from paraclip.data.triples import scene_table
 from paraclip.errors import UserError
 from paraclip.starter import scenes as scene_module
@@ -324,6 +326,35 @@ def test_what_may_be_the_same_is_no_contrast(one: str, other: str) -> None:
 def test_a_language_without_words_is_refused() -> None:
     with pytest.raises(UserError, match="Choose"):
         scenes(1, languages=("xx",))
+
+
+def test_drawn_scenes_are_kept_until_the_grammar_changes_or_the_file_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path))
+    counts = list[int]()
+
+    def counted(count: int, **options: Any) -> list[dict[str, Any]]:
+        counts.append(count)
+        return scenes(count, **options)
+
+    monkeypatch.setattr(triples, "scenes", counted)
+    tables = [scene_table(9, seed=2, languages=("de",)) for _ in range(2)]
+    assert counts == [9]
+    (file,) = tmp_path.glob("scenes/*.parquet")
+    file.write_bytes(file.read_bytes()[:-9])
+    tables += [scene_table(9, seed=2, languages=("de",)) for _ in range(2)]
+    assert counts == [9, 9]
+    monkeypatch.setattr(triples, "grammar_hash", lambda: "another")
+    tables.append(scene_table(9, seed=2, languages=("de",)))
+    assert counts == [9, 9, 9] and all(table.equals(tables[0]) for table in tables)
+    scene_table(9, seed=3, languages=("de",))
+    scene_table(9, seed=2)
+    scene_table(8, seed=2)
+    assert counts[3:] == [9, 9, 8]
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "file"))  # where no folder can be made
+    assert scene_table(9, seed=2, languages=("de",)).equals(tables[0])
 
 
 def test_scenes_are_triples() -> None:

@@ -21,12 +21,14 @@ from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.unlabelled import first_pictures
 from paraclip.image_search.build import build_index
-from paraclip.indexes import SAMPLE
+from paraclip.indexes import SAMPLE, read_index
 from paraclip.merging import merge
+from paraclip.models import features
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.mini import SentenceModel
 from paraclip.swapping import checking
+from paraclip.systems.system import IndexAddress
 from paraclip.training.checkpoint import RunFolder
 from paraclip.training.config import RunOptions
 from paraclip.training.prepare import prepare
@@ -372,6 +374,18 @@ def test_pictures_that_are_broken_or_that_no_file_has_are_left_out(
     assert paraclip.swap_check(index, base, tuned).origin.pictures == 11
     with pytest.raises(UserError, match="nowhere: there is no such folder"):
         paraclip.swap_check(index, base, tuned, pictures="nowhere")
+
+
+def test_each_text_of_the_scenes_is_encoded_once(index, base, tuned, monkeypatch) -> None:
+    encoded, encode = [], features._encode
+
+    def noted(model, texts, *rest):
+        encoded.extend((id(model), text) for text in texts)
+        return encode(model, texts, *rest)
+
+    monkeypatch.setattr(features, "_encode", noted)
+    checking._measure(base, {"tuned": tuned}, read_index(IndexAddress(str(index))), None)
+    assert encoded and len(encoded) == len(set(encoded))
 
 
 @pytest.mark.parametrize("checked", [True, False])

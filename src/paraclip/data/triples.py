@@ -7,8 +7,10 @@ without one, English). In JSON lines, the first English ones take the place of m
 or the caption does if there are none.
 """
 
+import json
 import os
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,10 @@ from paraclip.data.lines import is_remote, local_path
 from paraclip.data.rows import InMemory, Values, read_items, row_number
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
-from paraclip.files import check_file, check_input, read_bounded
+from paraclip.files import cache_folder, check_file, check_input, read_bounded, text_hash
+from paraclip.output_folder import OutputFolder
 from paraclip.starter import TEXTS
-from paraclip.starter.scenes import ENGLISH, scenes
+from paraclip.starter.scenes import ENGLISH, grammar_hash, scenes
 
 # Of each step: similarity of meaning (MiniLM) and share of common words.
 _SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
@@ -221,9 +224,21 @@ def attach_images(table: pa.Table, folder: Path | str, required: bool = True) ->
 
 
 def scene_table(count: int, seed: int = 0, languages: Collection[str] = (ENGLISH,)) -> pa.Table:
-    """Everyday scenes as triples: those of `paraclip.scenes`, without their contrasts."""
+    """Everyday scenes as triples: those of `paraclip.scenes`, without their contrasts.
+
+    They are kept in the cache, by all that determines them; a damaged file is replaced.
+    """
+    facts = json.dumps([grammar_hash(), count, seed, list(languages)])
+    folder = OutputFolder(cache_folder() / "scenes", "scenes")
+    kept = folder.path / f"{text_hash(facts)}.parquet"
+    with suppress(UserError, OSError, pa.ArrowException):  # they are drawn again
+        if folder.owns(kept):
+            return pq.read_table(kept)
     rows = scenes(count, seed=seed, languages=languages)
-    return with_schema({**row, "image_id": row["id"], "generator": "scenes"} for row in rows)
+    table = with_schema({**row, "image_id": row["id"], "generator": "scenes"} for row in rows)
+    with suppress(UserError), folder.replacing(kept) as temporary:  # a run can do without
+        pq.write_table(table, temporary, compression="zstd")
+    return table
 
 
 def with_starter(rows: pa.Table) -> pa.Table:

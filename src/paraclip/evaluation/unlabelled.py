@@ -11,8 +11,9 @@ Shape suffixes: N scenes; G pictures of width D; K = 10 results.
 import math
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,8 +28,9 @@ from paraclip.starter.scenes import scenes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from paraclip.models.encoder import DualEncoder
 
+Encode = Callable[[Sequence[str]], "Tensor"]
+"""A model's `encode_texts`."""
 K = 10
 COUNT = 500
 """Scenes: the interval of the change of a share is about five points wide."""
@@ -50,6 +52,10 @@ class SceneQueries:
     kinds: Sequence[str]  # of the rewordings
     contrasts: Sequence[str]  # with another meaning, one each
     wordings: Sequence[Sequence[str]]  # all of the same meaning, of which a judge takes the mean
+
+    def every(self) -> list[str]:
+        """All texts."""
+        return [*self.texts, *self.rewordings, *self.contrasts, *chain(*self.wordings)]
 
 
 def scene_queries(count: int = COUNT) -> SceneQueries:
@@ -81,13 +87,11 @@ class Answers(NamedTuple):
     contrasts: Integers
 
 
-def search_scenes(model: "DualEncoder", pictures_GD: Float, queries: SceneQueries) -> Answers:
-    """What a model finds for the scenes."""
-    from paraclip.models.features import encode_texts
-
+def search_scenes(encode: Encode, pictures_GD: Float, queries: SceneQueries) -> Answers:
+    """What a model finds for the scenes, by its function that embeds texts."""
     asked = (queries.texts, queries.rewordings, queries.contrasts)
     every = [text for texts in asked for text in texts]
-    vectors = encode_texts(model, every, label="scenes").numpy()
+    vectors = encode(every).numpy()
     return Answers(*np.split(top_k(vectors, pictures_GD, min(K, len(pictures_GD))), len(asked)))
 
 
@@ -173,14 +177,12 @@ def measure_hubs(texts_BE: "Tensor", bank_GE: "Tensor", scale: float) -> "Tensor
     return logs - math.log(len(chosen_bE))
 
 
-def mean_wordings(model: "DualEncoder", queries: SceneQueries) -> "Tensor":
+def mean_wordings(encode: Encode, queries: SceneQueries) -> "Tensor":
     """The normalised mean of a model's vectors of the wordings of each scene, [N, D]."""
     import torch
     from torch.nn.functional import normalize
 
-    from paraclip.models.features import encode_texts
-
-    vectors = encode_texts(model, [text for of_scene in queries.wordings for text in of_scene])
+    vectors = encode([*chain(*queries.wordings)])
     parts = torch.split(vectors, [len(of_scene) for of_scene in queries.wordings])
     return normalize(torch.stack([part.sum(0) for part in parts]), dim=-1)
 

@@ -79,6 +79,13 @@ def encode_texts(
     return vectors[[rows[text] for text in texts]]
 
 
+def encoded_once(model: DualEncoder, texts: Sequence[str]) -> Callable[[Sequence[str]], Tensor]:
+    """`encode_texts` for any of some texts, which are encoded now."""
+    vectors = encode_texts(model, texts, label="scenes")
+    rows = {text: row for row, text in enumerate(texts)}
+    return lambda asked: vectors[[rows[text] for text in asked]]
+
+
 @torch.no_grad()
 def find_ranking_scale(model: DualEncoder, pictures_GD: Tensor, texts: Sequence[str]) -> float:
     """The inverse temperature of a model's rankings of pictures.

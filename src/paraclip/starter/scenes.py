@@ -11,9 +11,11 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from paraclip.errors import UserError
+from paraclip.files import file_hash, text_hash
 from paraclip.starter import FOLDER, TEXTS
 
 GRAMMAR = FOLDER / "grammar"
@@ -127,6 +129,11 @@ class Grammar:
 def read_grammar() -> Grammar:
     """The grammar that all languages share."""
     return Grammar()
+
+
+def grammar_hash() -> str:
+    """The hash of all that determines scenes: the grammar, and how it is drawn from."""
+    return text_hash(" ".join(map(file_hash, [*sorted(GRAMMAR.glob("*.toml")), Path(__file__)])))
 
 
 def shuffled(values: Sequence[Any], rng: random.Random, lead: float = 0) -> list[Any]:

@@ -4,6 +4,7 @@ should it or its mixture with base be used?"""
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -287,16 +288,21 @@ def _measure(
     """What base and the models find for held-out scenes, and which of them to use."""
     import torch
 
-    from paraclip.models.features import find_ranking_scale
+    from paraclip.models.features import encode_texts, encoded_once, find_ranking_scale
 
     queries = scene_queries()
     pictures = torch.from_numpy(index.vectors)
     scale = find_ranking_scale(base, pictures, queries.texts)
-    firsts = {"base": first_pictures(mean_wordings(base, queries), pictures, scale)}
-    before = search_scenes(base, index.vectors, queries)
+    encode = encoded_once(base, queries.every())
+    firsts = {"base": first_pictures(mean_wordings(encode, queries), pictures, scale)}
+    before = search_scenes(encode, index.vectors, queries)
+    found = {
+        label: search_scenes(partial(encode_texts, one), index.vectors, queries)
+        for label, one in models.items()
+    }
     readings = {
-        label: read_answers(search_scenes(one, index.vectors, queries), before, queries, firsts)
-        for label, one in {"base": base, **models}.items()
+        label: read_answers(one, before, queries, firsts)
+        for label, one in {"base": before, **found}.items()
     }
     use, reason = recommend(readings, {} if right is None else right.change)
     measured = {label: one.means() for label, one in readings.items()}

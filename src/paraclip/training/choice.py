@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from paraclip.evaluation.unlabelled import (
 )
 from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_texts
+from paraclip.models.features import encode_texts, encoded_once
 from paraclip.training.ranking import Ranker, rank_pictures
 from paraclip.training.sources import BASE
 
@@ -66,7 +67,7 @@ class SceneJudge:
 
     def read(self, model: DualEncoder) -> Reading:
         """What a model finds for the scenes."""
-        found = search_scenes(model, self.pictures.numpy(), self.queries)
+        found = search_scenes(partial(encode_texts, model), self.pictures.numpy(), self.queries)
         return read_answers(found, self.base, self.queries, self.firsts)
 
 
@@ -79,20 +80,24 @@ def make_judge(model: DualEncoder, bank_GD: Tensor, rankers: Sequence[Ranker] = 
         rankers: the teachers of R over them; none: the base, which lowers the hubs of the scenes.
     """
     queries, scale = scene_queries(), float(model.logit_scale.detach().exp())
-    texts_ND = mean_wordings(model, queries)
+    encode = encoded_once(model, queries.every())
+    texts_ND = mean_wordings(encode, queries)
     # Base judges even if it does not teach: to a worse teacher, its pictures are lost.
     firsts = {BASE: first_pictures(texts_ND, bank_GD, scale)}
     if not rankers:
         hubs_G = HUBS_LOWERED * measure_hubs(texts_ND, bank_GD, scale)
         rankers = [Ranker(BASE, 1.0, scale, model, bank_GD, hubs_G)]
-    texts_NE = [mean_wordings(one.model, queries) for one in rankers]
+    texts_NE = [
+        texts_ND if one.model is model else mean_wordings(partial(encode_texts, one.model), queries)
+        for one in rankers
+    ]
     for one, text in zip(rankers, texts_NE, strict=True):
         firsts[one.name] = first_pictures(text, one.pictures, one.scale, one.hubs)
     target = rank_pictures(
         rankers, torch.cat(texts_NE, 1), torch.cat([one.pictures for one in rankers], 1),
         torch.stack([one.hubs for one in rankers]),
     )  # fmt: skip
-    base = search_scenes(model, bank_GD.numpy(), queries)
+    base = search_scenes(encode, bank_GD.numpy(), queries)
     return SceneJudge(queries, bank_GD, scale, target, firsts, base)
 
 
