@@ -25,7 +25,7 @@ from typing import Any
 
 import paraclip
 from paraclip.cli import keep_freed_memory
-from paraclip.commands.index import STORE
+from paraclip.commands.packages import require_packages
 from paraclip.commands.quickstart import (
     QuickstartConfig,
     announce,
@@ -34,13 +34,12 @@ from paraclip.commands.quickstart import (
     show_recommended,
     train_again,
 )
-from paraclip.commands.serve import SERVER
 from paraclip.data.triples import read_provenance, read_triples
-from paraclip.errors import UserError, printable, require
+from paraclip.errors import UserError, printable
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import check_report_folder
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.sources import LAST, check_model, packages_of
+from paraclip.models.sources import LAST, check_model
 from paraclip.output_folder import OutputFolder
 from paraclip.signals import report_end
 from paraclip.starter import FIRST_EDITION, STARTER, TEXTS
@@ -77,7 +76,7 @@ _LEARNING_RATE = 2e-4  # of the built-in model; of others, the default of `parac
 def main(arguments: list[str] | None = None) -> None:
     """Run all stages; print the table, the recommended model and the files."""
     config = _options(arguments)
-    require(packages_of(config.base, "minilm") | (SERVER if config.serve else STORE))  # of S
+    require_packages("quickstart", config, (config.base,))
     check_model(config.base)
     report = run_stages(config)
     print(f"\nbase is {printable(config.base)}.\n\n{table(report)}\n")
