@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import paraclip
-from paraclip.data.triples import TEXTS, read_triples
+from paraclip.data.triples import read_triples
 from paraclip.errors import UserError, printable
 from paraclip.paraphrase.outputs import REJECTED
+from paraclip.starter import TEXTS
 
 CAPTIONS = 40
 """Captions that are reworded: about a minute of one core."""
@@ -22,7 +23,8 @@ def reword(captions: Path, folder: Path, fresh: bool) -> Path | None:
     try:
         from recipes.paraphraser.smollm2 import NAME
 
-        triples = Path(paraclip.generate(captions, folder, backend=NAME, fresh=fresh))
+        # One answer each, which shows what the filters refuse; of six, one nearly always passes.
+        triples = paraclip.generate(captions, folder, backend=NAME, candidates=1, fresh=fresh)
     except UserError as error:
         print(printable(f"Left out, because the language model cannot be used: {error}"))
         return None
@@ -31,7 +33,7 @@ def reword(captions: Path, folder: Path, fresh: bool) -> Path | None:
         refused = [json.loads(line) for line in lines]
     print(f"{len(kept)} of {len(kept) + len(refused)} captions are kept.")
     print(table([*kept[:_SHOWN], *refused[:_SHOWN]]))
-    return triples
+    return Path(triples)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
