@@ -50,7 +50,8 @@ def write_run(folder: Path, kept: int = 30, rejected: int = 12) -> Path:
     lines = [
         {"id": f"r{n}", "caption": f"a cat {n}", "step": 1 + n % 2, "reason": "copy",
          "candidates": [{"text": f"a cat {n}", "reason": "copy" if n else "drift"},
-                        {"text": "", "reason": "empty"}]}
+                        {"text": "", "reason": "empty"}],
+         **({"paraphrase_1": f"one cat {n}"} if n % 2 else {})}
         for n in range(rejected)
     ]  # fmt: skip
     lines.append(lines[-1] | {"id": "k0", "step": 3, "kind": "contrast"})  # no paraphrase
@@ -66,7 +67,9 @@ def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
     strata = {pair.stratum: pair.weight for pair in kept}
     assert len(kept) == 12 and len(strata) == 6 and set(strata.values()) == {10 / 2}
     assert sum(pair.weight for pair in pairs) == pytest.approx(60 + 12)
-    assert {pair.stratum for pair in pairs} >= {"rejected, copy", "rejected, drift"}
+    refused = [pair for pair in pairs if pair.verdict != "kept"]
+    assert {pair.stratum for pair in refused} == {"rejected, copy", "rejected, drift"}
+    assert {(pair.step, pair.source[:5]) for pair in refused} == {(1, "a cat"), (2, "one c")}
     assert [pair.verdict for pair in pairs] != sorted(pair.verdict for pair in pairs)
     assert write_audit(run, out, 24) == pairs  # replaces its own files
     assert read_sheet(out / "sheet.jsonl") == {pair.id: pair for pair in pairs}

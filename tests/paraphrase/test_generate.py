@@ -119,6 +119,7 @@ def test_every_row_is_kept_rejected_or_failed(run: Runs) -> None:
     assert summary.rejected == first | {"step 2: drift": 1}
     rejected = {row["id"]: row for row in run.lines("rejected.jsonl")}
     assert rejected["c2"]["reason"] == "copy" and rejected["c2"]["step"] == 1
+    assert rejected["c9"]["paraphrase_1"] == rotate(rejected["c9"]["caption"])
     assert rejected["c1"]["candidates"][0]["text"].startswith("I'm sorry")
     assert {row["id"] for row in run.lines("failed.jsonl")} == {"c4", "c6"}
     asked = "\n".join(run.server.asked)

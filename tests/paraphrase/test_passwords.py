@@ -46,7 +46,7 @@ def test_the_files_of_generate(
     source: str, server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("paraclip.paraphrase.filters.judge.Judge", lambda: bag_judge())
+    monkeypatch.setattr("paraclip.paraphrase.filters.judge.Judge", lambda *_: bag_judge())
     for images in (None, f"{HOST}/x"):
         changed = {"columns": Columns(images=images), "max_broken": 0.5}
         config = replace(fake_config(server.url, tmp_path / "out", **changed), source=source)

@@ -78,17 +78,16 @@ class GenerateOptions(Checked):
     1 for a server."""
 
     temperature: Annotated[float, Ge(0), Le(2)] | None = None
-    """Sampling temperature. Default: the backend's own, 1 for a server."""
+    """Sampling temperature. Default: the backend's, 1 for a server."""
 
     top_p: Annotated[float, Gt(0), Le(1)] | None = None
-    """Probability mass that is sampled from. Default: the backend's own, 0.1 for a server; with
-    --temperature, 1."""
+    """Probability mass that is drawn from. Default: 1 with --temperature, else the backend's, 0.1
+    for a server."""
 
     max_tokens: Annotated[int, Ge(1), Le(100_000)] | None = None
-    """Maximum number of tokens of an answer; a longer one is rejected. Default: the backend's own,
-    64 for a server."""
+    """Maximum number of tokens of an answer. Default: the backend's, 64 for a server."""
 
-    filters: Filters = "default"
+    filters: Annotated[Filters, tyro.conf.arg(metavar="NAME")] = "default"
     """Which answers are refused. plain: refusals, copies, repetitions and the like, whatever they
     mean; none: empty ones only."""
 
