@@ -64,7 +64,7 @@ triples = "people"
 [variants.merged]
 merge = 0.5
 [variants.ranked]
-ranking = 1.0
+loss_weights = {R = 1.0}
 bank = "flickr-train"
 """
 
@@ -217,7 +217,7 @@ def test_the_fourth_report_with_its_goals_and_seeds_of_a_rival(
     path = study.GRIDS / "fourth" / "main.toml"
     path.parent.mkdir()
     taught = 'triples = "wordings-1500"\nbank = "flickr-train"\nbatch_size = 500\n'
-    taught += "ranking = 3.0\nweights = [0.0, 0.0, 0.0]\n"
+    taught += "loss_weights = {L1 = 0, L2 = 0, L3 = 0, R = 3}\n"
     grid = GRID[: GRID.index("[variants")].replace('"placebo"', '"ours"')
     path.write_text(
         f'bases = ["a"]\n{grid}[variants.ours]\nseeds = [0]\n[variants.command]\n{taught}'
@@ -407,7 +407,7 @@ def test_a_bank_is_part_of_what_a_cell_is(data: Path, tmp_path: Path, tiny_base:
     path = tmp_path / "second" / "banks.toml"
     path.parent.mkdir()
     path.write_text(
-        'sets = "quick"\nseeds = [0]\n[common]\ntriples = "strong"\nranking = 3.0\n'
+        'sets = "quick"\nseeds = [0]\n[common]\ntriples = "strong"\nloss_weights = {R = 3}\n'
         '[variants.rows]\nbank = "pictures"\n[variants.bank]\nbank = "flickr-train"\n'
     )
     files = {"strong": study_triples.triples_file("strong", data, tmp_path)}
