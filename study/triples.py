@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 
@@ -25,6 +25,9 @@ from paraclip.data.triples import (
     with_schema,
 )
 from paraclip.files import atomic_path, write_text
+from paraclip.paraphrase.config import Filters, Limits
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.starter import DRAWN, FIRST_EDITION, STARTER
 from paraclip.starter.scenes import ENGLISH
 
@@ -73,6 +76,36 @@ def web(data: Path) -> list[Row]:
     table = read_triples(data / "paraphrases" / "web.jsonl")
     rows = table.to_pylist()
     return [{**row, "id": f"web {row['id']}", "generator": "strong LLM"} for row in rows]
+
+
+def web_kept(filters: Filters) -> Callable[[Path], list[Row]]:
+    """Those of the alt-texts whose two steps a choice of `generate --filters` keeps."""
+
+    def rows(data: Path) -> list[Row]:
+        judge, found = Judge(Limits(filters)), web(data)
+        steps = [
+            Question(source, answer, caption)
+            for row in found
+            for source, answer, caption in (
+                (row["caption"], row["paraphrase_1"], ""),
+                (row["paraphrase_1"], row["paraphrase_2"], row["caption"]),
+            )
+        ]
+        passes = [verdict.reason is None for verdict in judge.judge(steps)]
+        pairs = zip(found, passes[::2], passes[1::2], strict=True)
+        return [row for row, first, second in pairs if first and second]
+
+    return rows
+
+
+def strong_as_many(filters: Filters) -> Callable[[Path], list[Row]]:
+    """As many of the strong triples as alt-texts are kept, drawn once for all, without pictures."""
+
+    def rows(data: Path) -> list[Row]:
+        found = random.Random(SEED).sample(strong(data), len(web(data)))
+        return [{**row, "image": None} for row in found[: len(web_kept(filters)(data))]]
+
+    return rows
 
 
 def starter(data: Path) -> list[Row]:
@@ -238,6 +271,8 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "wordings-3000": wordings(3000),
     "strong+wordings": together(strong, wordings()),
     **{f"wordings without {kind}": without(kind) for kind in STARTER_KINDS},
+    **{f"web {name}": web_kept(name) for name in get_args(Filters)},
+    **{f"as many as web {name}": strong_as_many(name) for name in get_args(Filters)},
     "multi30k": translated,
     "starter-translations": starter_translations,
 }  # fmt: skip

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import parse_with_data, say
+from paraclip.data.words import words
 from paraclip.files import text_hash
-from paraclip.paraphrase import english
 from paraclip.paraphrase.filters.checks import Question, is_unsafe, same_words
 from paraclip.paraphrase.filters.judge import clean
 
@@ -51,9 +51,9 @@ def reworded(generator: str, rows: Iterable[dict[str, Any]]) -> list[Reworded]:
         caption, first, second = (clean(row[name] or "") for name in TEXTS)
         questions = (Question(caption, first), Question(first, second, caption))
         for step, one in enumerate(questions, start=1):
-            answer = english.words(one.answer)
+            answer = words(one.answer)
             if not answer or any(
-                same_words(answer, english.words(text)) for text in (one.source, one.caption)
+                same_words(answer, words(text)) for text in (one.source, one.caption)
             ):
                 break
             found.append(Reworded(generator, step, row["image_id"], one))

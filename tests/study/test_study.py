@@ -43,6 +43,7 @@ WITHOUT_PICTURES = (
     "scenes", "scenes-17400", "scenes+wordings", "scenes-de-fr+wordings",
     "scenes-30000-de-fr+wordings", "starter", "wordings",
     "wordings-1500", "wordings-3000", "multi30k", "starter-translations", "reworded",
+    *(name for name in study_triples.SOURCES if "web " in name),
 )  # fmt: skip
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 GRID = """
