@@ -12,13 +12,14 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from benchmarks.generation.filters import ALL, measured, totals
 from benchmarks.machine import RESULTS, keep, parse_with_data
 from paraclip.paraphrase.config import Limits
-from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.checks import Question, most_fault
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, Checker
 from paraclip.tables import markdown
@@ -26,7 +27,7 @@ from recipes.filters.labelled import CHOSEN_ON, labelled_pairs
 from recipes.filters.web_pairs import JUDGED, TEXTS, Reworded, read_readings, read_web, reworded
 
 HALVES = ("chosen", "reported")
-FAULTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+FAULTS, TITLE_FAULTS = (0.5, 0.6, 0.7), (0.6, 0.7, 0.8, 0.9, 0.95)
 LOOSE = Limits(similarity=-1.0, growth=1e9, fault=1.0)
 
 
@@ -52,7 +53,7 @@ class Scored:
         return not self.refused and (
             self.growth <= limits.growth
             and self.similarity >= limits.similarity
-            and self.fault <= limits.fault
+            and self.fault <= most_fault(self.pair.question.source, limits)
         )
 
 
@@ -119,18 +120,27 @@ def kept_triples(data: Path) -> dict[str, dict[str, Any]]:
 def candidates(rows: Sequence[Scored], checker: Checker) -> list[dict[str, float]]:
     """What each threshold of the checker does with these pairs, and with photographs' captions."""
     own = measured(labelled_pairs(CHOSEN_ON, 300), checker)
-    return [
-        {"fault": fault} | totals(own, ALL, fault) | shares(rows, replace(Limits(), fault=fault))
-        for fault in FAULTS
-    ]
+    found = []
+    for fault, title_fault in product(FAULTS, TITLE_FAULTS):
+        limits = replace(Limits(), fault=fault, title_fault=title_fault)
+        chosen = {"fault": fault, "title_fault": title_fault}
+        found.append(chosen | totals(own, ALL, limits) | shares(rows, limits))
+    return found
 
 
 def as_choice(record: Mapping[str, Any]) -> str:
     """A row for each threshold."""
     names = ("recall", "precision", "kept", "refused")
-    heads = ["fault", "recall", "precision", "good alt-texts kept", "bad ones refused"]
+    heads = [
+        "fault",
+        "of a title",
+        "recall",
+        "precision",
+        "good alt-texts kept",
+        "bad ones refused",
+    ]
     rows = [
-        [f"{one['fault']:g}", *(f"{one[name]:.1f}" for name in names)]
+        [f"{one['fault']:g}", f"{one['title_fault']:g}", *(f"{one[name]:.1f}" for name in names)]
         for one in record["candidates"]
     ]
     return markdown(heads, rows)

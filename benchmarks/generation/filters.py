@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.machine import RESULTS, keep, parse_with_data, say
 from paraclip.paraphrase.config import Limits
-from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.checks import Question, most_fault
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.minilm import CHECKER, Checker, SentenceEncoder
 from paraclip.tables import markdown
@@ -40,20 +40,24 @@ class Measured:
         passed: whether each pair passes the filters before the checker.
         reasons: the number of pairs rejected by each of these filters.
         faults: the checker's probability of a fault for each pair.
+        sources: their sources.
     """
 
     good: bool
     passed: list[bool]
     reasons: Counter[str]
     faults: list[float]
+    sources: list[str]
 
-    def shares(self, fault: float = Limits().fault) -> dict[str, float]:
-        """Percentage of the pairs that pass, with the checker at a threshold and without it."""
-        most = {ALL: fault, UNCHECKED: 1.0}
-        pairs = list(zip(self.passed, self.faults, strict=True))
+    def shares(self, limits: Limits = Limits()) -> dict[str, float]:  # noqa: B008 frozen
+        """Percentage of the pairs that pass, with the checker's thresholds and without it."""
+        most = {ALL: limits, UNCHECKED: Limits(fault=1.0, title_fault=1.0)}
+        pairs = list(zip(self.passed, self.faults, self.sources, strict=True))
         return {
-            name: 100 * sum(ok and fault <= limit for ok, fault in pairs) / len(pairs)
-            for name, limit in most.items()
+            name: 100
+            * sum(ok and fault <= most_fault(source, one) for ok, fault, source in pairs)
+            / len(pairs)
+            for name, one in most.items()
         }
 
 
@@ -104,16 +108,19 @@ def measured(kinds: Mapping[str, Labelled], checker: Checker) -> dict[str, Measu
             [one.reason is None for one in verdicts],
             Counter(one.reason for one in verdicts if one.reason),
             checker.faults(pairs),
+            [source for source, _ in pairs],
         )
         say(f"{name}: {len(pairs)} pairs")
     return found
 
 
 def totals(
-    found: Mapping[str, Measured], column: str, fault: float = Limits().fault
+    found: Mapping[str, Measured],
+    column: str,
+    limits: Limits = Limits(),  # noqa: B008 frozen
 ) -> dict[str, float]:
     """Recall and precision in percent; all kinds, and good and bad pairs, have equal weights."""
-    shares = {good: [one.shares(fault)[column] for one in found.values() if one.good == good]
+    shares = {good: [one.shares(limits)[column] for one in found.values() if one.good == good]
               for good in (True, False)}  # fmt: skip
     recall, false = (sum(shares[good]) / len(shares[good]) for good in (True, False))
     precision = 100 * recall / max(recall + false, 1e-9)

@@ -4,8 +4,7 @@
 
 all-MiniLM-L6-v2 (Apache-2.0) reads source and answer together, with LoRA on its matrices and one
 linear map that scores every token. Good pairs are rewordings of the starter set, bad ones have a
-fault made by rule (`labelled.py`) or are its contrasts; alternative texts of the web are imitated
-(`web_style.py`). Only half of the starter set is used;
+fault made by rule (`labelled.py`). Only half of the starter set is used;
 `benchmarks/generation/filters.py` reports on the other half. No data from elsewhere goes in, so the
 weights are Apache-2.0.
 """
@@ -27,18 +26,15 @@ from paraclip.provenance import provenance
 from paraclip.training.optimizer import learning_rate_share
 from recipes.filters.labelled import TRAINED_ON, labelled_pairs
 from recipes.filters.torch_checker import TorchChecker
-from recipes.filters.web_style import as_alt_text, styled_pairs
 
 Example = tuple[Pair, float]  # source and answer; 1 for a fault, 0 for none
 FAULTS_EACH = 700  # pairs of one kind of fault
-STYLED = 0.4  # share of the faults whose caption becomes an alternative text
-NO_FAULT_IN_ALT_TEXTS = ("copy", "lost fact")  # of a code or a brand
 
 
 def examples(draw: random.Random) -> list[Example]:
     """Good pairs in both directions, and faults."""
     found: list[Example] = []
-    for name, kind in labelled_pairs(TRAINED_ON).items():
+    for kind in labelled_pairs(TRAINED_ON).values():
         pairs = [(one.source, one.answer) for one in kind.pairs]
         if kind.good:
             found += [(pair, 0.0) for pair in pairs]
@@ -46,11 +42,7 @@ def examples(draw: random.Random) -> list[Example]:
             found += [((one.caption, one.answer), 0.0) for one in kind.pairs if one.caption]
         else:
             draw.shuffle(pairs)
-            for source, answer in pairs[:FAULTS_EACH]:
-                if name not in NO_FAULT_IN_ALT_TEXTS and draw.random() < STYLED:
-                    source = as_alt_text(source, draw)
-                found.append(((source, answer), 1.0))
-    found += styled_pairs(draw)
+            found += [(pair, 1.0) for pair in pairs[:FAULTS_EACH]]
     draw.shuffle(found)
     return found
 
@@ -114,9 +106,8 @@ def main() -> None:
     train(checker, rows, options)
     settings = {name: value for name, value in vars(options).items() if name != "out"}
     made = provenance(
-        data="ParaCLIP's starter set, half of it, and recipes/filters/alt_texts.tsv",
-        settings=settings, pairs=len(rows), base="all-MiniLM-L6-v2 (Apache-2.0)",
-        licence="Apache-2.0",
+        data="ParaCLIP's starter set, half of it", settings=settings, pairs=len(rows),
+        base="all-MiniLM-L6-v2 (Apache-2.0)", licence="Apache-2.0",
     )  # fmt: skip
     made["command"] = ["python", "-m", "recipes.filters.train"]
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from benchmarks.generation.alt_texts import Scored, shares
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import same_words
 from paraclip.starter import TRIPLES
-from recipes.filters import labelled, web_pairs, web_style
+from recipes.filters import labelled, web_pairs
 from recipes.filters.edits import NEGATIVE_KINDS, Draw, replace_at, sentence, vocabulary_of
 from recipes.filters.labelled import CHOSEN_ON, REPORTED, TRAINED_ON, labelled_pairs, part_of, read
 from recipes.tagger import TAGGERS, Tagged, Tagger
@@ -100,24 +100,19 @@ def test_the_parts_share_no_row_and_every_kind_has_pairs() -> None:
     assert all(one.answer != one.source for kind in reported.values() for one in kind.pairs)
 
 
-def test_alt_texts_and_faults_keep_what_they_should() -> None:
-    other, draw = {"paraphrase_1": "A red kite hangs over the harbour."}, random.Random(0)
-    told = set(ROW["caption"].split()) - {"a"}
-    for _ in range(50):
-        assert told <= set(web_style.as_alt_text(ROW["caption"], draw).lower().split())
-        assert web_style.tangled(ROW, other, draw) != ROW["paraphrase_1"]
-    pairs = [*web_style.styled_pairs(random.Random(0), most=20)]
-    assert {label for _, label in pairs} == {0.0, 1.0}
-    assert all(source != answer for (source, answer), _ in pairs)
-
-
 def test_readings_hold_no_text_and_shares_count_where_they_agree() -> None:
     readings = web_pairs.read_readings(web_pairs.JUDGED)
     assert len(readings) == 800 and all(len(key) == 16 for key in readings)
     scores = ((True, True, 0.1), (True, True, 0.9), (False, False, 0.9), (True, False, 0.1))
     pair = web_pairs.reworded("weak", [ROW | {"image_id": "a", "paraphrase_2": "Dogs play"}])[0]
     rows = [Scored(pair, *both, False, 1.0, 0.5, fault) for *both, fault in scores]
-    assert shares(rows, Limits(fault=0.5)) == {"good": 2, "kept": 50, "bad": 1, "refused": 100}
+    limits = Limits(fault=0.5, title_fault=0.5)
+    assert shares(rows, limits) == {
+        "good": 2,
+        "kept": 50,
+        "bad": 1,
+        "refused": 100,
+    }
 
 
 def test_copies_need_no_reader() -> None:

@@ -20,13 +20,16 @@ class Limits:
     """plain: without the two models that compare meanings; none: an answer only has to be text."""
     words: int = 60
     """Maximum number of words of an answer."""
-    growth: float = 2.2
+    growth: float = 3.0
     """Maximum number of words of an answer, as a multiple of the source's (plus 4 words)."""
     similarity: float = 0.2
     """Minimum MiniLM cosine between an answer and its source, -1 to 1."""
-    fault: float = 0.7
+    fault: float = 0.6
     """Maximum probability of a fault according to the checker (`filters/minilm.py`), 0 to 1; 1
-    switches it off. `recipes/filters/README.md` says how it was chosen."""
+    switches it off. `recipes/filters/README.md` says how both were chosen."""
+    title_fault: float = 0.9
+    """The same for a source without articles, as most alternative texts are: the checker learned
+    from sentences, and takes what a good answer drops or explains for a fault."""
 
     @property
     def asks_checker(self) -> bool:

@@ -129,6 +129,21 @@ def test_what_each_set_of_filters_refuses(answer: str, kind: str, refused: tuple
         assert (verdict.reason is not None) == (filters in refused), filters
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"), [("womens plum hat", None), ("A plum hat of a woman", "meaning")]
+)
+def test_a_title_may_lose_or_explain_more_than_a_sentence(source: str, reason: str | None) -> None:
+    class Checker:
+        def faults(self, pairs: list[tuple[str, str]]) -> list[float]:
+            limits = Limits()
+            return [(limits.fault + limits.title_fault) / 2] * len(pairs)
+
+    judge = Judge(Limits(similarity=-1.0), BagEncoder())  # type: ignore[arg-type]
+    judge.checker = Checker()  # type: ignore[assignment]
+    (verdict,) = judge.judge([Question(source, "A women's hat in the colour of a plum.")])
+    assert verdict.reason == reason
+
+
 # --- packages, languages, CLIP's context, unsafe texts and instructions ---
 
 

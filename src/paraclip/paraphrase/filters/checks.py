@@ -17,6 +17,7 @@ from paraclip.paraphrase.prompts import KINDS, TYPO
 from paraclip.plugins import Table
 
 _EMPTY = "empty"
+_ARTICLES = frozenset({"a", "an", "the", "is", "are"})  # and what titles also lack
 _EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
 # An answer that refuses, or that talks about the task, unless its source reads like that as well.
 _REFUSAL = re.compile(
@@ -175,6 +176,11 @@ FILTERS: Table[_Filter] = Table(
         ),
     },
 )
+
+
+def most_fault(source: str, limits: Limits) -> float:
+    """The largest probability of a fault with which an answer to the source passes."""
+    return limits.fault if _ARTICLES & set(words(source)) else limits.title_fault
 
 
 def is_unsafe(caption: str) -> bool:

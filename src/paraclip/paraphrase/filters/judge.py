@@ -15,7 +15,7 @@ from paraclip.errors import UserError
 from paraclip.models.sources import sentence_files
 from paraclip.paraphrase import english
 from paraclip.paraphrase.config import Limits
-from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
+from paraclip.paraphrase.filters.checks import FILTERS, Question, most_fault, plain_reason
 from paraclip.paraphrase.filters.minilm import Checker, SentenceEncoder
 from paraclip.paraphrase.prompts import CONTRAST, KINDS, is_loose
 
@@ -128,7 +128,7 @@ class Judge:
         ]
         pairs = [(questions[index].source, verdicts[index].text) for index in passing]
         for index, fault in zip(passing, self.checker.faults(pairs) if pairs else (), strict=True):
-            if fault > limits[index].fault:
+            if fault > most_fault(questions[index].source, limits[index]):
                 verdicts[index] = replace(verdicts[index], reason="meaning")
         return [
             _reversed(verdict) if question.kind == CONTRAST and own.asks_checker else verdict
