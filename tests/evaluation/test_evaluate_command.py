@@ -8,7 +8,7 @@ import fsspec
 import pytest
 from text_sets import write_sts, write_sugar_crepe_pp
 
-from paraclip import api
+from paraclip import api, given_models
 from paraclip.commands import evaluate as command
 from paraclip.commands.evaluate import (
     EvaluateConfig,
@@ -20,7 +20,6 @@ from paraclip.errors import UserError
 from paraclip.evaluation import benchmarks, run
 from paraclip.evaluation.benchmarks import BENCHMARKS
 from paraclip.evaluation.report import read_report
-from paraclip.models import loading
 from tiny import ColourEncoder, write_flickr8k
 
 ROWS = ("paraphrased-retrieval", "image-text-retrieval", "sugar-crepe-pp", "sts")
@@ -30,7 +29,9 @@ ROWS = ("paraphrased-retrieval", "image-text-retrieval", "sugar-crepe-pp", "sts"
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     """All benchmarks in a data folder; models `steady` and `brittle` can be loaded."""
     noises = {"steady": 0.1, "brittle": 1.5}
-    monkeypatch.setattr(loading, "load_model", lambda name, device: ColourEncoder(noises[name]))
+    monkeypatch.setattr(
+        given_models, "load_model", lambda name, device: ColourEncoder(noises[name])
+    )
     monkeypatch.setattr(command, "check_model", lambda name: None)
     rows = {name: BENCHMARKS[name] for name in ROWS}  # not those that need no data at all
     monkeypatch.setattr(benchmarks, "BENCHMARKS", rows)

@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from text_sets import Reader, write_json
 
 from extent import DATA
+from paraclip import given_models
 from paraclip.commands import evaluate as command
 from paraclip.commands.evaluate import EvaluateConfig, load_benchmark
 from paraclip.data.images import open_image
@@ -24,7 +25,6 @@ from paraclip.evaluation.benchmark import Arithmetic, Benchmark
 from paraclip.evaluation.benchmarks.choice import Choice, Item
 from paraclip.evaluation.report import data_hash, read_report
 from paraclip.evaluation.statistics import Metric
-from paraclip.models import loading
 from recipes.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
 from study import evaluate as study_evaluate
 from study.benchmarks import cifar, coco_order, cxc
@@ -53,7 +53,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Small data of CxC and COCO-Order in the working folder; names that are added go again."""
     monkeypatch.setattr(coco_order, "Tagger", ListTagger)
     monkeypatch.setattr(benchmarks, "BENCHMARKS", dict(benchmarks.BENCHMARKS))
-    monkeypatch.setattr(loading, "load_model", lambda name, device: ColourEncoder())
+    monkeypatch.setattr(given_models, "load_model", lambda name, device: ColourEncoder())
     monkeypatch.setattr(command, "check_model", lambda name: None)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

@@ -118,7 +118,7 @@ def test_a_tag_decides_the_activation_and_the_preprocessing(named, clip, tmp_pat
         ("tiny:~no-such-user/weights.pt", "there is no such file"),
         ("local-dir:/nowhere", "there is no such folder"),
         ("/", "no open_clip_config.json"),
-        ("a" * 5000, "mini"),
+        ("a" * 5000, "too long"),
     ],
 )
 def test_unknown_names_get_the_nearest_as_hint(named, monkeypatch, name, words):
