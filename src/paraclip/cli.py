@@ -39,7 +39,7 @@ from paraclip.version import __version__
 
 # torch allocates and frees the same large blocks in every step. By default glibc returns them to
 # the kernel, which clears each page again when it is touched next; on a virtual machine this can
-# take longer than the computation itself (`docs/guide/train.md`, Memory allocation).
+# take longer than the computation itself.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _LARGEST_KEPT = 1 << 30
 """Blocks of at most this many bytes come from the heap and are reused."""
