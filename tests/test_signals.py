@@ -1,9 +1,11 @@
 """SIGTERM and SIGHUP in long commands: one line, the exit code of the signal, and nothing left."""
 
+import importlib
 import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +116,21 @@ def test_ignored_signals_stay_ignored(
     process.start()
     process.join()
     assert process.exitcode == code
+
+
+def test_a_signal_waits_for_the_end_of_an_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A native package that an exception leaves in the middle of its import aborts the process."""
+    (tmp_path / "native_of_test.py").write_text(
+        "import signal\nsignal.raise_signal(signal.SIGTERM)\nended = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        end_as_ctrl_c_does()
+        assert importlib.import_module("native_of_test").ended
+        with pytest.raises(KeyboardInterrupt):
+            threading.Event().wait(60)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,8 +1,10 @@
 """SIGTERM and SIGHUP end a command as Ctrl-C does: what it began is undone, and one line says how
 to go on."""
 
+import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 
@@ -23,6 +25,11 @@ def end_as_ctrl_c_does() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     global _last
+    if _is_importing(frame):  # an exception within a native package's import aborts the process
+        later = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        later.daemon = True
+        later.start()
+        return
     now, (_, before) = time.monotonic(), _last
     _last = number, now
     if now - before < _TOGETHER:
@@ -32,6 +39,14 @@ def _end(number: int, frame: FrameType | None) -> None:
         interrupt(signal.SIGINT, frame)  # of a server or an event loop, which finish their work
     else:  # also where SIGINT is ignored, as in the background of a script
         raise _Ended
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def report_end(how_to_go_on: str = "") -> int:
